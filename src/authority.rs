@@ -1,0 +1,79 @@
+//! A host and a port, as `Host`, `:authority` and `Origin` name them.
+
+use std::net::Ipv6Addr;
+
+/// A name or address with the port that was named with it, if one was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// In lower case; an IPv6 address in brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: Option<u16>,
+}
+
+impl HostPort {
+    /// Reads `name`, `name:port`, `[address]` or `[address]:port`. Stricter than
+    /// RFC 3986 §3.2: no user, no percent sign, no empty part, so that nobody
+    /// behind us reads it in another way.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => {
+                let (address, port) = rest.split_once(']')?;
+                address.parse::<Ipv6Addr>().ok()?;
+                let port = match port.is_empty() {
+                    true => None,
+                    false => Some(port.strip_prefix(':')?),
+                };
+                (format!("[{address}]"), port)
+            }
+            None => match text.split_once(':') {
+                Some((host, port)) => (host.to_owned(), Some(port)),
+                None => (text.to_owned(), None),
+            },
+        };
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b);
+        if host.is_empty() || !host.bytes().all(is_plain) {
+            return None;
+        }
+        let port = match port {
+            Some(port) => Some(parse_port(port)?),
+            None => None,
+        };
+        Some(Self {
+            host: host.to_ascii_lowercase(),
+            port,
+        })
+    }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_addresses_are_read() {
+        let parsed = |text| HostPort::parse(text).map(|read| (read.host, read.port));
+        assert_eq!(
+            parsed("Desk.Example"),
+            Some(("desk.example".to_owned(), None))
+        );
+        assert_eq!(parsed("desk:8443"), Some(("desk".to_owned(), Some(8443))));
+        assert_eq!(parsed("[::1]:80"), Some(("[::1]".to_owned(), Some(80))));
+        assert_eq!(parsed("[::1]"), Some(("[::1]".to_owned(), None)));
+    }
+
+    #[test]
+    fn doubtful_ones_are_not() {
+        for wrong in [
+            "", ":80", "a b", "a@b", "a/b", "a:", "a:0", "a:+1", "a:99999", "a:1:2", "[::1", "[a]",
+            "[::1]80", "[::1]:", "a%20b", "a,b", "é", "a\0",
+        ] {
+            assert_eq!(HostPort::parse(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! One type for every message body, both directions, all protocols.
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+
+/// Why a body could not be read to its end.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A streamed body. Nothing in this crate holds a whole one in memory but the
+/// short answers that it writes itself.
+pub type Body = UnsyncBoxBody<Bytes, Error>;
+
+/// A body without a byte.
+pub fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is all there already.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// Boxes a body of another type.
+pub fn boxed<B>(body: B) -> Body
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Error>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}

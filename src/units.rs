@@ -1,0 +1,189 @@
+//! How `config.toml` writes times and sizes. A value that exists is in range.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// A length of time above zero, written `"500ms"`, `"10s"`, `"5m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(Duration);
+
+impl Span {
+    /// For defaults, which are written as whole seconds above zero.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// The time itself.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(span: Span) -> Self {
+        span.0
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match humantime::parse_duration(&text) {
+            Ok(span) if span.is_zero() => Err(format!(
+                "{text:?} is no time at all; expected {SPAN_WANTED}"
+            )),
+            Ok(span) if span > LONGEST => Err(format!(
+                "{text:?} is more than a year; expected {SPAN_WANTED}"
+            )),
+            Ok(span) => Ok(Self(span)),
+            Err(_) => Err(format!("{text:?} is not a time; expected {SPAN_WANTED}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, SPAN_WANTED)
+    }
+}
+
+/// Longer is a slip of the pen, and far below what clocks can add.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const SPAN_WANTED: &str = r#"a time such as "500ms", "10s" or "5m""#;
+
+/// A number of bytes above zero, written `"64 KiB"`, `"32 MiB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(u32);
+
+impl ByteSize {
+    /// For defaults.
+    pub const fn kib(kib: u32) -> Self {
+        Self(kib * 1024)
+    }
+
+    /// The number of bytes.
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl TryFrom<String> for ByteSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let Ok(size) = text.parse::<bytesize::ByteSize>() else {
+            return Err(format!("{text:?} is not a size; expected {SIZE_WANTED}"));
+        };
+        match u32::try_from(size.as_u64()) {
+            Ok(0) => Err(format!(
+                "{text:?} is no size at all; expected {SIZE_WANTED}"
+            )),
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(_) => Err(format!("{text:?} is 4 GiB or more; expected {SIZE_WANTED}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for ByteSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, SIZE_WANTED)
+    }
+}
+
+const SIZE_WANTED: &str = r#"a size such as "64 KiB" or "32 MiB""#;
+
+/// The path of a URL as routes name it: `/ws`, without a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlPath(String);
+
+impl UrlPath {
+    /// For defaults.
+    pub(crate) fn new(path: &'static str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The path itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for UrlPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = text
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'?' && b != b'#');
+        match text.starts_with('/') && plain {
+            true => Ok(Self(text)),
+            false => Err(format!("{text:?} is not a path; expected {PATH_WANTED}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UrlPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, PATH_WANTED)
+    }
+}
+
+const PATH_WANTED: &str = r#"a path such as "/ws""#;
+
+/// Reads a value that is written as a text; `wanted` says which.
+fn from_text<'de, D, T>(deserializer: D, wanted: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<String, Error = String>,
+{
+    deserializer.deserialize_any(Text {
+        wanted,
+        made: PhantomData,
+    })
+}
+
+struct Text<T> {
+    wanted: &'static str,
+    made: PhantomData<T>,
+}
+
+impl<T: TryFrom<String, Error = String>> de::Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.wanted)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        T::try_from(text.to_owned()).map_err(E::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_write_them() {
+        let span = |text: &str| Span::try_from(text.to_owned());
+        assert_eq!(span("10s"), Ok(Span::seconds(10)));
+        assert_eq!(span("5m"), Ok(Span::seconds(300)));
+        for wrong in ["", "0s", "ten", "-1s", "5", "99999y"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        let size = |text: &str| ByteSize::try_from(text.to_owned());
+        assert_eq!(size("64 KiB"), Ok(ByteSize::kib(64)));
+        assert_eq!(size("32MiB"), Ok(ByteSize::kib(32 * 1024)));
+        for wrong in ["", "0", "much", "-1 KiB", "5 GiB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}
