@@ -1,0 +1,132 @@
+//! From a token to the user it belongs to.
+
+use std::sync::Arc;
+
+use hyper::Method;
+
+use super::cache::{Cache, Verdict};
+use super::question::{Answer, unavailable};
+use super::settings::{Settings, find_id};
+use super::{Asker, Caller, Error, Token, TokenHash};
+use crate::drain::Drain;
+use crate::ids::UserId;
+
+/// Somebody whom Laravel knows. Made only here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    id: UserId,
+    name: Arc<str>,
+}
+
+impl User {
+    /// The id in Laravel's users table.
+    pub fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    /// The name that other users see.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// A user for tests of the rooms, without a Laravel.
+    #[cfg(test)]
+    pub(crate) fn for_test(id: u64) -> Self {
+        Self {
+            id: UserId::Number(id),
+            name: format!("user{id}").into(),
+        }
+    }
+}
+
+/// Finds out who a token belongs to. Cheap to clone; clones remember together.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    asker: Asker,
+    settings: Arc<Settings>,
+    cache: Cache<TokenHash, User>,
+}
+
+impl Identity {
+    /// Knows nobody yet.
+    pub fn new(asker: Asker, settings: Arc<Settings>, drain: Drain) -> Self {
+        let concurrency = settings.identity_concurrency.get();
+        Self {
+            asker,
+            cache: Cache::new(settings.cache_entries, concurrency, drain),
+            settings,
+        }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// Laravel refuses the token, or cannot be asked.
+    pub async fn identify(&self, token: &Token, caller: &Caller) -> Result<User, Error> {
+        let this = self.clone();
+        let (asked, caller) = (token.clone(), caller.clone());
+        let question = async move { this.ask(&asked, &caller).await };
+        self.cache.get(token.hash(), question).await
+    }
+
+    /// Forgets what is known about a token: the next use asks Laravel again.
+    pub fn forget(&self, token: &TokenHash) {
+        self.cache.forget(token);
+    }
+
+    async fn ask(&self, token: &Token, caller: &Caller) -> Result<Verdict<User>, Error> {
+        let path = self.settings.user_path.path();
+        let answer = self.asker.ask(Method::GET, path, token, caller).await?;
+        self.judge(&answer)
+    }
+
+    fn judge(&self, answer: &Answer) -> Result<Verdict<User>, Error> {
+        let denied = Verdict {
+            answer: None,
+            ttl: self.settings.refusal_ttl.get(),
+        };
+        match answer.status.as_u16() {
+            200..=299 => {}
+            401 | 403 => return Ok(denied),
+            status => {
+                let reason = format!("Laravel answered {status}; is auth.user_path right?");
+                return Err(unavailable(reason));
+            }
+        }
+        let user: serde_json::Value = serde_json::from_slice(&answer.body)
+            .map_err(|_| unavailable("auth.user_path does not answer with JSON".to_owned()))?;
+        if self
+            .settings
+            .refuse
+            .as_ref()
+            .is_some_and(|refuse| refuse.matches(&user))
+        {
+            return Ok(denied);
+        }
+        let id = find_id(&self.settings.user_id, &user).ok_or_else(|| {
+            unavailable("auth.user_id points to nothing in Laravel's answer".to_owned())
+        })?;
+        Ok(Verdict {
+            answer: Some(User {
+                name: self.name(&user, &id),
+                id,
+            }),
+            ttl: self.settings.identity_ttl.get(),
+        })
+    }
+
+    /// The name that the pointers find, cut to a sane length; else the id.
+    fn name(&self, user: &serde_json::Value, id: &UserId) -> Arc<str> {
+        let pointers = &self.settings.user_name;
+        let mut found = pointers
+            .iter()
+            .filter_map(|pointer| pointer.find(user)?.as_str());
+        match found.find(|name| !name.is_empty()) {
+            Some(name) => name.chars().take(MAX_NAME).collect::<String>().into(),
+            None => format!("user {id}").into(),
+        }
+    }
+}
+
+/// Characters of a display name.
+const MAX_NAME: usize = 100;

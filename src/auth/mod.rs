@@ -1,0 +1,37 @@
+//! Who a client is and which tickets it may see. The edge never decides that
+//! itself: it asks Laravel, with the client's own token, and remembers the
+//! answer for a short time.
+
+mod access;
+mod cache;
+mod identity;
+mod patience;
+mod question;
+pub mod settings;
+mod token;
+
+pub use self::access::{Access, Grant};
+pub use self::identity::{Identity, User};
+pub use self::patience::patiently;
+pub use self::question::{Asker, Caller};
+pub use self::settings::Settings;
+pub use self::token::{Token, TokenHash};
+
+use std::time::Duration;
+
+/// Why there is no yes. The two are never confused: one sends the client away,
+/// the other asks it to come again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Laravel said no.
+    #[error("denied")]
+    Denied,
+    /// Laravel could not be asked, or its answer is no answer.
+    #[error("unavailable: {reason}")]
+    Unavailable {
+        /// What went wrong, for the log.
+        reason: String,
+        /// When Laravel asked to be asked again, if it did.
+        retry_after: Option<Duration>,
+    },
+}

@@ -1,0 +1,236 @@
+//! `[auth]` of `config.toml`: how Laravel is asked.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use hyper::http::uri::PathAndQuery;
+use serde::Deserialize;
+
+use crate::ids::{RowId, UserId};
+use crate::units::Span;
+
+/// How Laravel is asked who somebody is and what he may see.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where Laravel tells who the bearer of a token is.
+    pub user_path: UserPath,
+    /// JSON pointers to the user's id in that answer; the first that is there counts.
+    pub user_id: Vec<Pointer>,
+    /// JSON pointers to the name that other users see.
+    pub user_name: Vec<Pointer>,
+    /// Which users are refused although Laravel knows them.
+    pub refuse: Option<Refuse>,
+    /// Where Laravel tells whether a ticket may be seen.
+    pub ticket_path: TicketPath,
+    /// How that is asked.
+    pub ticket_method: TicketMethod,
+    /// How long a question to Laravel may take.
+    pub timeout: Span,
+    /// How long a client waits for an answer while Laravel cannot be asked.
+    pub patience: Span,
+    /// How long an answer about a token is believed.
+    pub identity_ttl: Span,
+    /// How long a refused token stays refused without a new question.
+    pub refusal_ttl: Span,
+    /// How long an answer about a user and a ticket is believed.
+    pub access_ttl: Span,
+    /// How many answers of each kind are remembered.
+    pub cache_entries: NonZeroUsize,
+    /// Questions about tokens at once.
+    pub identity_concurrency: NonZeroU32,
+    /// Questions about tickets at once: as many as Laravel has workers.
+    pub access_concurrency: NonZeroU32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let pointers = |texts: [&str; 2]| texts.map(|text| Pointer(text.to_owned())).to_vec();
+        Self {
+            user_path: UserPath(PathAndQuery::from_static("/api/user")),
+            user_id: pointers(["/userID", "/id"]),
+            user_name: pointers(["/username", "/name"]),
+            refuse: None,
+            ticket_path: TicketPath {
+                before: "/api/support-tickets/".to_owned(),
+                after: String::new(),
+            },
+            ticket_method: TicketMethod::Head,
+            timeout: Span::seconds(5),
+            patience: Span::seconds(5),
+            identity_ttl: Span::seconds(60),
+            refusal_ttl: Span::seconds(10),
+            access_ttl: Span::seconds(30),
+            cache_entries: NonZeroUsize::new(20_000).expect("above zero"),
+            identity_concurrency: NonZeroU32::new(32).expect("above zero"),
+            access_concurrency: NonZeroU32::new(4).expect("above zero"),
+        }
+    }
+}
+
+/// Users that Laravel answers for but that may not connect, such as those whose
+/// `/status` is `inactive`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refuse {
+    /// Where to look in Laravel's answer.
+    pub pointer: Pointer,
+    /// Texts, numbers or booleans found there that refuse the user.
+    pub values: Vec<Refused>,
+}
+
+/// A value that refuses a user.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Refused {
+    /// `true` or `false`.
+    Bool(bool),
+    /// A whole number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl Refuse {
+    /// Whether `user`, as Laravel answered, is one of those.
+    pub(super) fn matches(&self, user: &serde_json::Value) -> bool {
+        let Some(found) = self.pointer.find(user) else {
+            return false;
+        };
+        self.values.iter().any(|value| match value {
+            Refused::Bool(value) => found.as_bool() == Some(*value),
+            Refused::Number(value) => found.as_i64() == Some(*value),
+            Refused::Text(value) => found.as_str() == Some(value),
+        })
+    }
+}
+
+/// A JSON pointer (RFC 6901) such as `/user/id`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pointer(String);
+
+impl Pointer {
+    pub(super) fn find<'a>(&self, value: &'a serde_json::Value) -> Option<&'a serde_json::Value> {
+        value.pointer(&self.0).filter(|found| !found.is_null())
+    }
+}
+
+impl TryFrom<String> for Pointer {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.starts_with('/') {
+            true => Ok(Self(text)),
+            false => Err(format!(
+                r#"{text:?} is not a JSON pointer; expected one such as "/id" or "/user/id""#
+            )),
+        }
+    }
+}
+
+/// The path that tells who a token belongs to.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UserPath(PathAndQuery);
+
+impl UserPath {
+    pub(super) fn path(&self) -> PathAndQuery {
+        self.0.clone()
+    }
+}
+
+impl TryFrom<String> for UserPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        parse_path(&text)
+            .map(Self)
+            .ok_or_else(|| format!(r#"{text:?} is not a path; expected one such as "/api/user""#))
+    }
+}
+
+/// The path that tells whether a ticket may be seen, with `{id}` in it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TicketPath {
+    before: String,
+    after: String,
+}
+
+impl TicketPath {
+    /// The path for one ticket.
+    pub(super) fn path(&self, id: RowId) -> PathAndQuery {
+        PathAndQuery::try_from(format!("{}{id}{}", self.before, self.after))
+            .expect("was checked with another number when it was read")
+    }
+}
+
+impl TryFrom<String> for TicketPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || {
+            format!(
+                r#"{text:?} is not a path with one {{id}} in it; expected one such as "/api/support-tickets/{{id}}""#
+            )
+        };
+        let (before, after) = text.split_once("{id}").ok_or_else(wrong)?;
+        if after.contains("{id}") || parse_path(&format!("{before}1{after}")).is_none() {
+            return Err(wrong());
+        }
+        Ok(Self {
+            before: before.to_owned(),
+            after: after.to_owned(),
+        })
+    }
+}
+
+fn parse_path(text: &str) -> Option<PathAndQuery> {
+    let path = PathAndQuery::try_from(text).ok()?;
+    (text.starts_with('/') && path.as_str() == text).then_some(path)
+}
+
+/// How a ticket is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum TicketMethod {
+    /// Spares the body.
+    #[serde(rename = "HEAD")]
+    Head,
+    /// For apps that do not route `HEAD`.
+    #[serde(rename = "GET")]
+    Get,
+}
+
+/// The user's id and name, as `pointers` find them.
+pub(super) fn find_id(pointers: &[Pointer], user: &serde_json::Value) -> Option<UserId> {
+    pointers
+        .iter()
+        .filter_map(|pointer| pointer.find(user))
+        .find_map(UserId::from_json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_path_has_one_place_for_the_id() {
+        let path = TicketPath::try_from("/t/{id}/see?x=1".to_owned()).unwrap();
+        let id = "9999999999999999999".parse().unwrap();
+        assert_eq!(path.path(id).as_str(), "/t/9999999999999999999/see?x=1");
+        for wrong in ["", "/t", "t/{id}", "/t/{id}/{id}", "/t{id}\n", "/t/{id}#x"] {
+            assert!(TicketPath::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn inactive_users_can_be_refused() {
+        let refuse = Refuse {
+            pointer: Pointer("/status".to_owned()),
+            values: vec![Refused::Text("inactive".to_owned())],
+        };
+        assert!(refuse.matches(&serde_json::json!({"status": "inactive"})));
+        assert!(!refuse.matches(&serde_json::json!({"status": "active"})));
+        assert!(!refuse.matches(&serde_json::json!({})));
+    }
+}
