@@ -1,0 +1,177 @@
+//! Rooms: who is in which, and how a publication reaches everyone there in one
+//! order.
+//!
+//! ```text
+//! publish ──▶ registry ──▶ room ──▶ outbox ┈┈ inbox ──▶ session
+//!             (short lock)  (locked for the whole fan-out: one order for all)
+//! ```
+//!
+//! *Publish* means to enter the system, *deliver* to reach local members. A
+//! room knows no protocol: a publication carries its encoded frame with it,
+//! made by the first session that needs it.
+
+mod deadlines;
+mod outbox;
+mod publication;
+mod room;
+mod sessions;
+mod settings;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use self::deadlines::Deadlines;
+pub use self::outbox::{Departure, Inbox, Mail, Outbox, channel};
+pub use self::publication::{Audience, Publication, What};
+pub use self::room::Delivered;
+use self::room::{Room, Timer};
+pub use self::sessions::{Registration, Sessions};
+pub use self::settings::Settings;
+use crate::auth::{Grant, User};
+use crate::ids::{RoomName, SessionId};
+
+/// The registry of rooms. A room exists while somebody is in it.
+#[derive(Debug)]
+pub struct Rooms {
+    registry: Mutex<HashMap<RoomName, Arc<Room>>>,
+    deadlines: Deadlines<(RoomName, Timer)>,
+    settings: Settings,
+}
+
+/// Everyone in the room is here, or nobody could be let in.
+#[derive(Debug)]
+pub struct Joined {
+    /// Keeps the session in the room until it is dropped.
+    pub membership: Membership,
+    /// Who is here, oneself included.
+    pub users: Vec<User>,
+}
+
+/// A session's place in a room. Dropping it means that the connection went
+/// away: the others are told after a grace. [`Membership::leave`] tells them at once.
+#[derive(Debug)]
+pub struct Membership {
+    rooms: Arc<Rooms>,
+    room: Arc<Room>,
+    session: SessionId,
+    left: bool,
+}
+
+impl Rooms {
+    /// No room yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            registry: Mutex::default(),
+            deadlines: Deadlines::new(),
+            settings,
+        }
+    }
+
+    /// Lets `session` into the room of `grant`; what is delivered there from now
+    /// on goes to `outbox`. The caller joins each room once per session.
+    pub fn join(self: &Arc<Self>, grant: &Grant, session: SessionId, outbox: Outbox) -> Joined {
+        let mut registry = self.registry.lock();
+        let room = match registry.entry(grant.room()) {
+            Entry::Occupied(entry) => Arc::clone(entry.get()),
+            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(Room::new(grant.room())))),
+        };
+        let users = room.enter(grant.user(), session, outbox);
+        drop(registry);
+        Joined {
+            membership: Membership {
+                rooms: Arc::clone(self),
+                room,
+                session,
+                left: false,
+            },
+            users,
+        }
+    }
+
+    /// Delivers `publication` to everyone in its room, and returns when it is
+    /// queued to all of them. A room that does not exist has nobody in it.
+    pub fn publish(&self, publication: Publication) -> Delivered {
+        match self.find(publication.room()) {
+            Some(room) => room.deliver(publication),
+            None => Delivered::default(),
+        }
+    }
+
+    /// Who is in a room, those included who went away a moment ago.
+    pub fn users(&self, room: RoomName) -> Vec<User> {
+        self.find(room).map(|room| room.users()).unwrap_or_default()
+    }
+
+    /// Rooms with somebody in them.
+    pub fn count(&self) -> usize {
+        self.registry.lock().len()
+    }
+
+    /// Ends graces and typing when their time is up. Runs for ever; one task
+    /// for the whole process, so that an idle session costs no timer.
+    pub async fn keep_time(&self) -> Infallible {
+        loop {
+            let (name, timer) = self.deadlines.next().await;
+            if let Some(room) = self.find(name)
+                && let Some(again) = room.expire(&timer)
+            {
+                self.deadlines.add(again, (name, timer));
+            }
+        }
+    }
+
+    fn find(&self, name: RoomName) -> Option<Arc<Room>> {
+        self.registry.lock().get(&name).map(Arc::clone)
+    }
+}
+
+impl Membership {
+    /// The room.
+    pub fn room(&self) -> RoomName {
+        self.room.name()
+    }
+
+    /// Everyone who is here.
+    pub fn users(&self) -> Vec<User> {
+        self.room.users()
+    }
+
+    /// Says that this session's user types, or no longer does.
+    pub fn typing(&self, on: bool) {
+        let settings = &self.rooms.settings;
+        if let Some((due, timer)) = self.room.typing(self.session, on, settings) {
+            self.rooms.deadlines.add(due, (self.room.name(), timer));
+        }
+    }
+
+    /// Delivers what this session's user says to the others.
+    pub fn say(&self, what: What, audience: Audience) -> Delivered {
+        let publication = Publication::new(self.room.name(), what, audience);
+        self.room.deliver(publication)
+    }
+
+    /// Leaves for good: the others are told at once.
+    pub fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut registry = self.rooms.registry.lock();
+        let grace = (!self.left).then(|| self.rooms.settings.presence_grace.get());
+        let exit = self.room.exit(self.session, grace);
+        if exit.empty {
+            registry.remove(&self.room.name());
+        } else if let Some((due, timer)) = exit.timer {
+            self.rooms.deadlines.add(due, (self.room.name(), timer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

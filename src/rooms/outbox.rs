@@ -1,0 +1,226 @@
+//! The queue between rooms and one session, with a bound and a policy for
+//! "full": who cannot keep up is told to come back, and nobody waits for him.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Publication;
+
+/// The sender's side. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbox(Arc<Shared>);
+
+/// The session's side.
+#[derive(Debug)]
+pub struct Inbox(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Wakes the session, which waits in one place at a time.
+    wake: Notify,
+    bounds: Bounds,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Arc<Publication>>,
+    bytes: usize,
+    recheck: bool,
+    departure: Option<Departure>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    events: usize,
+    bytes: usize,
+}
+
+/// Why a session is asked to end from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It cannot keep up: come back and read what was missed.
+    Slow,
+    /// Its token is no longer good.
+    Revoked,
+    /// Laravel asked for it.
+    Disconnected,
+}
+
+/// What waits for a session.
+#[derive(Debug)]
+pub enum Mail {
+    /// To end.
+    Depart(Departure),
+    /// To ask Laravel again what it may see.
+    Recheck,
+    /// To be sent, in the order in which it was delivered.
+    Batch(VecDeque<Arc<Publication>>),
+}
+
+/// Makes a queue for at most `events` events and `bytes` bytes. It allocates
+/// nothing while it is empty.
+pub fn channel(events: usize, bytes: usize) -> (Outbox, Inbox) {
+    let shared = Arc::new(Shared {
+        queue: Mutex::default(),
+        wake: Notify::new(),
+        bounds: Bounds { events, bytes },
+    });
+    (Outbox(Arc::clone(&shared)), Inbox(shared))
+}
+
+impl Outbox {
+    /// Queues `publication`; never waits. Above half of the bounds an ephemeral
+    /// one is dropped. Over the bounds the session is asked to depart. False if
+    /// it was not queued.
+    pub(super) fn push(&self, publication: &Arc<Publication>) -> bool {
+        let mut queue = self.0.queue.lock();
+        if queue.departure.is_some() {
+            return false;
+        }
+        let size = publication.size();
+        let (events, bytes) = (queue.waiting.len() + 1, queue.bytes + size);
+        let bounds = self.0.bounds;
+        if publication.is_ephemeral() && (events > bounds.events / 2 || bytes > bounds.bytes / 2) {
+            return false;
+        }
+        // One event alone always fits: its size was checked where it came in.
+        if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
+            self.depart_locked(&mut queue, Departure::Slow);
+            return false;
+        }
+        queue.waiting.push_back(Arc::clone(publication));
+        queue.bytes = bytes;
+        drop(queue);
+        self.0.wake.notify_one();
+        true
+    }
+
+    /// Asks the session to end; what waits is not sent. The first reason counts.
+    pub fn depart(&self, why: Departure) {
+        self.depart_locked(&mut self.0.queue.lock(), why);
+    }
+
+    /// Asks the session to ask Laravel again what it may see.
+    pub fn recheck(&self) {
+        self.0.queue.lock().recheck = true;
+        self.0.wake.notify_one();
+    }
+
+    fn depart_locked(&self, queue: &mut Queue, why: Departure) {
+        if queue.departure.is_none() {
+            queue.departure = Some(why);
+            queue.waiting = VecDeque::new();
+            queue.bytes = 0;
+            self.0.wake.notify_one();
+        }
+    }
+}
+
+impl Inbox {
+    /// Waits for something and takes it; of publications all that wait, leaving
+    /// nothing allocated. Cancel-safe.
+    pub async fn next(&self) -> Mail {
+        loop {
+            if let Some(mail) = self.take() {
+                return mail;
+            }
+            self.0.wake.notified().await;
+        }
+    }
+
+    /// Waits until the session is asked to end, leaving the rest for
+    /// [`Inbox::next`]. Cancel-safe.
+    pub async fn departure(&self) -> Departure {
+        loop {
+            if let Some(why) = self.0.queue.lock().departure {
+                return why;
+            }
+            self.0.wake.notified().await;
+        }
+    }
+
+    fn take(&self) -> Option<Mail> {
+        let mut queue = self.0.queue.lock();
+        if let Some(why) = queue.departure {
+            return Some(Mail::Depart(why));
+        }
+        if std::mem::take(&mut queue.recheck) {
+            return Some(Mail::Recheck);
+        }
+        queue.bytes = 0;
+        let waiting = std::mem::take(&mut queue.waiting);
+        (!waiting.is_empty()).then_some(Mail::Batch(waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+    use super::super::{Audience, What};
+    use super::*;
+    use crate::auth::User;
+    use crate::ids::RoomName;
+
+    fn publication(what: What) -> Arc<Publication> {
+        let room = RoomName::ticket("1".parse().unwrap());
+        Arc::new(Publication::new(room, what, Audience::All))
+    }
+
+    fn message(text: &'static str) -> Arc<Publication> {
+        publication(What::Broadcast(Utf8Bytes::from_static(text)))
+    }
+
+    fn typing() -> Arc<Publication> {
+        publication(What::Typing {
+            user: User::for_test(1),
+            on: true,
+        })
+    }
+
+    #[test]
+    fn what_waits_is_taken_at_once_and_in_order() {
+        let (outbox, inbox) = channel(4, 1024);
+        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
+        let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
+            panic!("nothing came");
+        };
+        let texts: Vec<_> = batch.iter().map(|p| format!("{:?}", p.what())).collect();
+        assert!(
+            texts[0].contains("\"a\"") && texts[1].contains("\"b\""),
+            "{texts:?}"
+        );
+        assert!(inbox.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn above_half_typing_is_dropped_and_messages_are_not() {
+        let (outbox, inbox) = channel(4, 1024);
+        assert!(outbox.push(&typing()) && outbox.push(&typing()));
+        assert!(!outbox.push(&typing()));
+        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
+        assert!(inbox.departure().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_full_queue_ends_the_session_not_the_publisher() {
+        let (outbox, inbox) = channel(2, 1024);
+        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
+        assert!(!outbox.push(&message("c")));
+        assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_event_always_fits() {
+        let (outbox, inbox) = channel(100, 10);
+        assert!(outbox.push(&message("longer than ten bytes")));
+        assert!(inbox.departure().now_or_never().is_none());
+        assert!(!outbox.push(&message("x")));
+        assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
+    }
+}

@@ -1,0 +1,286 @@
+//! One room: its members, who of them is present, and the order of what is said.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{Audience, Outbox, Publication, Settings, What};
+use crate::auth::User;
+use crate::ids::{RoomName, SessionId, UserId};
+
+/// A room. Its lock is held for a whole fan-out, so that every member sees the
+/// same order; deliver does nothing but push to queues that never wait.
+#[derive(Debug)]
+pub(super) struct Room {
+    name: RoomName,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    name: RoomName,
+    members: HashMap<SessionId, Member>,
+    present: HashMap<UserId, Presence>,
+    departures: u64,
+}
+
+#[derive(Debug)]
+struct Member {
+    user: UserId,
+    outbox: Outbox,
+}
+
+#[derive(Debug)]
+struct Presence {
+    user: User,
+    sessions: usize,
+    /// The number of the departure that his grace belongs to, if all his
+    /// sessions went away.
+    leaving: Option<u64>,
+    typing: Option<Typing>,
+    last_told: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Typing {
+    session: SessionId,
+    until: Instant,
+}
+
+/// Something that a room must do later.
+#[derive(Clone, Debug)]
+pub(super) enum Timer {
+    /// The grace of a user whose sessions went away.
+    Leaving { user: UserId, departure: u64 },
+    /// The typing of a user.
+    Typing { user: UserId },
+}
+
+/// What follows from a session's exit.
+#[derive(Debug)]
+pub(super) struct Exit {
+    pub(super) empty: bool,
+    pub(super) timer: Option<(Instant, Timer)>,
+}
+
+/// Whom a publication reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Sessions whose queue took it.
+    pub sessions: usize,
+    /// Sessions that were too slow for it.
+    pub missed: usize,
+    /// The users of those sessions, each once, [`Delivered::MAX_USERS`] at most.
+    pub users: Vec<UserId>,
+}
+
+impl Delivered {
+    /// How many users are listed at most.
+    pub const MAX_USERS: usize = 100;
+}
+
+impl Room {
+    pub(super) fn new(name: RoomName) -> Self {
+        Self {
+            name,
+            state: Mutex::new(State {
+                name,
+                members: HashMap::new(),
+                present: HashMap::new(),
+                departures: 0,
+            }),
+        }
+    }
+
+    pub(super) fn name(&self) -> RoomName {
+        self.name
+    }
+
+    /// Lets a session in and says who is here then, in one step.
+    pub(super) fn enter(&self, user: &User, session: SessionId, outbox: Outbox) -> Vec<User> {
+        let mut state = self.state.lock();
+        let member = Member {
+            user: user.id().clone(),
+            outbox,
+        };
+        state.members.insert(session, member);
+        state.arrive(user);
+        state.users()
+    }
+
+    pub(super) fn users(&self) -> Vec<User> {
+        self.state.lock().users()
+    }
+
+    /// Queues `publication` to everyone whom it is for.
+    pub(super) fn deliver(&self, publication: Publication) -> Delivered {
+        self.state.lock().deliver(publication)
+    }
+
+    /// Takes a session out. With a `grace` its user counts as present for that
+    /// long; without one he left for good.
+    pub(super) fn exit(&self, session: SessionId, grace: Option<Duration>) -> Exit {
+        let mut state = self.state.lock();
+        let timer = state.exit(session, grace);
+        Exit {
+            empty: state.members.is_empty(),
+            timer,
+        }
+    }
+
+    /// Notes that a session's user types or stopped, tells the others if they
+    /// should know, and returns when to look again.
+    pub(super) fn typing(
+        &self,
+        session: SessionId,
+        on: bool,
+        settings: &Settings,
+    ) -> Option<(Instant, Timer)> {
+        self.state.lock().typing(session, on, settings)
+    }
+
+    /// Does what is due; returns when to look again.
+    pub(super) fn expire(&self, timer: &Timer) -> Option<Instant> {
+        let mut state = self.state.lock();
+        match timer {
+            Timer::Leaving { user, departure } => {
+                if state.present.get(user)?.leaving == Some(*departure) {
+                    state.depart(user);
+                }
+                None
+            }
+            Timer::Typing { user } => {
+                let until = state.present.get(user)?.typing?.until;
+                if until > Instant::now() {
+                    return Some(until);
+                }
+                state.stop_typing(user);
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    fn arrive(&mut self, user: &User) {
+        if let Some(presence) = self.present.get_mut(user.id()) {
+            presence.sessions += 1;
+            presence.leaving = None;
+            return;
+        }
+        let presence = Presence {
+            user: user.clone(),
+            sessions: 1,
+            leaving: None,
+            typing: None,
+            last_told: None,
+        };
+        self.present.insert(user.id().clone(), presence);
+        self.tell_others(user.id(), What::UserJoined(user.clone()));
+    }
+
+    fn exit(&mut self, session: SessionId, grace: Option<Duration>) -> Option<(Instant, Timer)> {
+        let user = self.members.remove(&session)?.user;
+        let presence = self.present.get_mut(&user)?;
+        presence.sessions -= 1;
+        let last = presence.sessions == 0;
+        if last
+            || presence
+                .typing
+                .is_some_and(|typing| typing.session == session)
+        {
+            self.stop_typing(&user);
+        }
+        if !last {
+            return None;
+        }
+        let Some(grace) = grace else {
+            self.depart(&user);
+            return None;
+        };
+        self.departures += 1;
+        let departure = self.departures;
+        self.present.get_mut(&user)?.leaving = Some(departure);
+        Some((Instant::now() + grace, Timer::Leaving { user, departure }))
+    }
+
+    fn depart(&mut self, user: &UserId) {
+        self.present.remove(user);
+        self.tell_others(user, What::UserLeft(user.clone()));
+    }
+
+    fn typing(
+        &mut self,
+        session: SessionId,
+        on: bool,
+        settings: &Settings,
+    ) -> Option<(Instant, Timer)> {
+        let id = self.members.get(&session)?.user.clone();
+        if !on {
+            self.stop_typing(&id);
+            return None;
+        }
+        let now = Instant::now();
+        let presence = self.present.get_mut(&id)?;
+        let until = now + settings.typing_timeout.get();
+        let interval = settings.typing_interval.get();
+        let due = presence.last_told.is_none_or(|told| now >= told + interval);
+        if !due {
+            // Not told again, but what was told goes on being true.
+            if let Some(typing) = &mut presence.typing {
+                *typing = Typing { session, until };
+            }
+            return None;
+        }
+        let was_on = presence.typing.replace(Typing { session, until }).is_some();
+        presence.last_told = Some(now);
+        let user = presence.user.clone();
+        self.tell_others(&id, What::Typing { user, on: true });
+        (!was_on).then_some((until, Timer::Typing { user: id }))
+    }
+
+    fn stop_typing(&mut self, id: &UserId) {
+        let Some(presence) = self.present.get_mut(id) else {
+            return;
+        };
+        if presence.typing.take().is_some() {
+            let user = presence.user.clone();
+            self.tell_others(id, What::Typing { user, on: false });
+        }
+    }
+
+    fn tell_others(&self, user: &UserId, what: What) {
+        let audience = Audience::OthersThan(user.clone());
+        self.deliver(Publication::new(self.name, what, audience));
+    }
+
+    fn deliver(&self, publication: Publication) -> Delivered {
+        let publication = Arc::new(publication);
+        let mut delivered = Delivered::default();
+        for (session, member) in &self.members {
+            if !publication.is_for(*session, &member.user) {
+                continue;
+            }
+            if !member.outbox.push(&publication) {
+                delivered.missed += 1;
+                continue;
+            }
+            delivered.sessions += 1;
+            if delivered.users.len() < Delivered::MAX_USERS
+                && !delivered.users.contains(&member.user)
+            {
+                delivered.users.push(member.user.clone());
+            }
+        }
+        delivered
+    }
+
+    fn users(&self) -> Vec<User> {
+        let mut users: Vec<_> = self.present.values().map(|p| p.user.clone()).collect();
+        users.sort_by(|a, b| a.name().cmp(b.name()));
+        users
+    }
+}
