@@ -1,0 +1,148 @@
+//! From an HTTP request to a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+
+use super::handshake::{self, Handshake, Rejected};
+use super::session::{self, Opening};
+use super::settings::Settings;
+use crate::auth::{Access, Caller, Identity};
+use crate::body::{self, Body};
+use crate::client::ClientIp;
+use crate::drain::Drain;
+use crate::ids::SessionIds;
+use crate::limit::Permit;
+use crate::rooms::{Rooms, Sessions};
+
+/// What every session needs of the process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// Who somebody is.
+    pub identity: Identity,
+    /// What he may see.
+    pub access: Access,
+    /// How long a client waits while Laravel cannot be asked.
+    pub patience: Duration,
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// All sessions.
+    pub sessions: Sessions,
+    /// Their ids.
+    pub ids: Arc<SessionIds>,
+    /// Their tasks.
+    pub drain: Drain,
+    /// Over how long their ends are spread when the process stops.
+    pub close_spread: Duration,
+}
+
+/// Answers WebSocket upgrades on the configured paths.
+#[derive(Debug)]
+pub struct Gateway {
+    services: Services,
+    settings: Arc<Settings>,
+}
+
+impl Gateway {
+    /// A gateway for one configuration; its sessions keep that configuration.
+    pub fn new(services: Services, settings: Settings) -> Self {
+        Self {
+            services,
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Whether `request` is an upgrade on one of our paths; anything else is Laravel's.
+    pub fn wants<B>(&self, request: &Request<B>) -> bool {
+        let path = request.uri().path();
+        self.settings.paths.iter().any(|ours| ours.as_str() == path)
+            && handshake::wants_upgrade(request.headers())
+    }
+
+    /// Answers 101 and starts the session, which keeps `permit` until its end.
+    ///
+    /// # Errors
+    /// The handshake is malformed or from a foreign page, or the edge stops.
+    pub fn accept(
+        &self,
+        request: Request<Incoming>,
+        client: ClientIp,
+        permit: Arc<Permit>,
+    ) -> Result<Response<Body>, Rejected> {
+        if self.services.drain.is_stopping() {
+            return Err(Rejected::Stopping);
+        }
+        let (parts, body) = request.into_parts();
+        let handshake = handshake::read(&parts, &self.settings)?;
+        let response = switching(&handshake);
+        let opening = Opening {
+            id: self.services.ids.issue(),
+            token: handshake.token,
+            caller: Caller {
+                client,
+                host: handshake.host,
+            },
+            services: self.services.clone(),
+            settings: Arc::clone(&self.settings),
+        };
+        let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
+        self.services.drain.spawn(async move {
+            let _permit = permit;
+            open(upgrade, opening).await;
+        });
+        Ok(response)
+    }
+}
+
+async fn open(upgrade: OnUpgrade, opening: Opening) {
+    match upgrade.await {
+        Ok(upgraded) => {
+            let io = TokioIo::new(upgraded);
+            let config = Some(protocol(&opening.settings));
+            let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
+            session::run(socket, opening).await;
+        }
+        Err(error) => tracing::debug!(
+            client.ip = %opening.caller.client, %error, "client left before its session began"
+        ),
+    }
+}
+
+/// 101 (RFC 6455 §4.2.2).
+fn switching(handshake: &Handshake) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let accept = HeaderValue::try_from(&handshake.accept_key).expect("base64 is visible ASCII");
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if handshake.subprotocol {
+        let bearer = HeaderValue::from_static("bearer");
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, bearer);
+    }
+    response
+}
+
+/// tungstenite's read buffer is allocated eagerly, 128 KiB unless told.
+pub(super) fn protocol(settings: &Settings) -> WebSocketConfig {
+    let longest = Some(settings.max_message.get());
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(longest)
+        .max_frame_size(longest)
+}
+
+const READ_BUFFER: usize = 4 * 1024;
+/// One TLS record: what is gathered up to here leaves in one write.
+const WRITE_BUFFER: usize = 16 * 1024;

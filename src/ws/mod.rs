@@ -1,0 +1,13 @@
+//! WebSocket: the upgrade, the session behind it, and what is said on the wire.
+
+mod close;
+mod gateway;
+mod handshake;
+mod session;
+mod settings;
+pub mod wire;
+
+pub use self::close::CloseReason;
+pub use self::gateway::{Gateway, Services};
+pub use self::handshake::Rejected;
+pub use self::settings::{Origin, Settings};

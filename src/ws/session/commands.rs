@@ -1,0 +1,179 @@
+//! What a session does with what its client says.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use super::super::wire::{self, Command, Event, Present};
+use super::{CloseReason, Going, Session, reason};
+use crate::auth::{self, Grant, User, patiently};
+use crate::ids::{RoomName, RowId};
+use crate::rooms::{Audience, Membership, What};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Takes one frame. Any frame is a sign of life; all but pongs count
+    /// against the rate.
+    pub(super) async fn hear(
+        &mut self,
+        frame: Option<Result<Message, tungstenite::Error>>,
+    ) -> Going {
+        let frame = match frame {
+            None => return Err(CloseReason::Lost),
+            Some(Err(error)) => return Err(reason(&error)),
+            Some(Ok(frame)) => frame,
+        };
+        self.schedule.heard();
+        if !frame.is_pong() && !self.rate.check() {
+            self.refuse("too_many_messages", "You send too many messages", None)
+                .await?;
+            return Err(CloseReason::TooManyMessages);
+        }
+        match frame {
+            Message::Text(text) => match wire::decode(&text) {
+                Ok(command) => self.obey(command).await,
+                Err(mistake) => {
+                    self.refuse(mistake.code(), &mistake.to_string(), None)
+                        .await
+                }
+            },
+            Message::Binary(_) => {
+                let message = "expected a text frame";
+                self.refuse("binary_not_supported", message, None).await
+            }
+            Message::Close(_) => Err(CloseReason::Client),
+            // tungstenite answers a ping by itself, at the next flush.
+            Message::Ping(_) => self.write([]).await,
+            Message::Pong(_) | Message::Frame(_) => Ok(()),
+        }
+    }
+
+    async fn obey(&mut self, command: Command) -> Going {
+        match command {
+            Command::Join(ticket) => self.join(ticket).await,
+            Command::Leave(ticket) => {
+                if let Some(membership) = self.rooms.remove(&RoomName::ticket(ticket)) {
+                    membership.leave();
+                }
+                Ok(())
+            }
+            Command::Typing { ticket, on } => match self.rooms.get(&RoomName::ticket(ticket)) {
+                Some(membership) => {
+                    membership.typing(on);
+                    Ok(())
+                }
+                None => self.refuse_stranger(ticket).await,
+            },
+            Command::Seen { message, ticket } => self.seen(message, ticket).await,
+            Command::Ping => {
+                let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
+                let timestamp = timestamp.unwrap_or_default().as_secs();
+                self.tell(&Event::Pong { timestamp }).await
+            }
+        }
+    }
+
+    /// Asks Laravel whether the ticket may be seen; [`Session::joined`] goes on.
+    async fn join(&mut self, ticket: RowId) -> Going {
+        let room = RoomName::ticket(ticket);
+        if let Some(membership) = self.rooms.get(&room) {
+            let users = membership.users();
+            return self.welcome(room, &users).await;
+        }
+        if self.rooms.len() >= self.settings.max_rooms.get() {
+            let message = "This session is in too many rooms; leave one first";
+            return self.refuse("too_many_rooms", message, Some(ticket)).await;
+        }
+        let (services, user) = (self.services.clone(), self.user.clone());
+        let (token, caller) = (self.token.clone(), self.caller.clone());
+        let asking = async move {
+            let ask = || services.access.authorize(&user, room, &token, &caller);
+            (room, patiently(services.patience, ask).await)
+        };
+        self.joining = Some(asking.boxed());
+        Ok(())
+    }
+
+    /// Lets the session in, or tells it why not.
+    pub(super) async fn joined(
+        &mut self,
+        room: RoomName,
+        grant: Result<Grant, auth::Error>,
+    ) -> Going {
+        self.joining = None;
+        let ticket = Some(room.ticket_id());
+        match grant {
+            Ok(grant) => {
+                let joined = self
+                    .services
+                    .rooms
+                    .join(&grant, self.id, self.outbox.clone());
+                self.rooms.insert(room, joined.membership);
+                self.welcome(room, &joined.users).await
+            }
+            Err(auth::Error::Denied) => {
+                let message = "This ticket does not exist or is not open to you";
+                self.refuse("denied", message, ticket).await
+            }
+            Err(auth::Error::Unavailable { reason, .. }) => {
+                tracing::warn!(session = %self.id, %room, cause = reason, "join not decided");
+                let message = "Your right to this ticket cannot be checked now; try again";
+                self.refuse("unavailable", message, ticket).await
+            }
+        }
+    }
+
+    async fn welcome(&mut self, room: RoomName, users: &[User]) -> Going {
+        let event = Event::TicketJoined {
+            ticket_id: room.ticket_id(),
+            users: users.iter().map(Present::from).collect(),
+        };
+        self.tell(&event).await
+    }
+
+    async fn seen(&mut self, message: RowId, ticket: Option<RowId>) -> Going {
+        let membership: &Membership = match ticket {
+            Some(ticket) => match self.rooms.get(&RoomName::ticket(ticket)) {
+                Some(membership) => membership,
+                None => return self.refuse_stranger(ticket).await,
+            },
+            None => {
+                let mut rooms = self.rooms.values();
+                match (rooms.next(), rooms.next()) {
+                    (Some(only), None) => only,
+                    (None, _) => {
+                        let message = "Join the message's ticket first";
+                        return self.refuse("not_in_room", message, None).await;
+                    }
+                    (Some(_), Some(_)) => {
+                        let message = "This session is in several rooms; name the ticket_id";
+                        return self.refuse("ticket_id_needed", message, None).await;
+                    }
+                }
+            }
+        };
+        let user = self.user.id().clone();
+        membership.say(What::Seen { user, message }, Audience::AllBut(self.id));
+        Ok(())
+    }
+
+    async fn refuse_stranger(&mut self, ticket: RowId) -> Going {
+        let message = "Join this ticket first";
+        self.refuse("not_in_room", message, Some(ticket)).await
+    }
+
+    pub(super) async fn refuse(
+        &mut self,
+        code: &str,
+        message: &str,
+        ticket_id: Option<RowId>,
+    ) -> Going {
+        let event = Event::Error {
+            message,
+            code,
+            ticket_id,
+        };
+        self.tell(&event).await
+    }
+}

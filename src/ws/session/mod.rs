@@ -1,0 +1,270 @@
+//! One session: a socket, its inbox, the rooms it is in, and one loop.
+
+mod commands;
+mod opening;
+mod recheck;
+mod schedule;
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+
+pub(super) use self::opening::{Opening, run};
+use self::recheck::Findings;
+use self::schedule::Schedule;
+use super::gateway::Services;
+use super::wire::{self, Event};
+use super::{CloseReason, Settings};
+use crate::auth::{self, Caller, Grant, Token, User};
+use crate::ids::{RoomName, SessionId};
+use crate::limit::SessionRate;
+use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
+
+/// A session of a user whom Laravel knows. Generic over the stream, so that
+/// tests bring a pipe in memory.
+struct Session<S> {
+    socket: WebSocketStream<S>,
+    inbox: Inbox,
+    outbox: Outbox,
+    id: SessionId,
+    user: User,
+    token: Token,
+    caller: Caller,
+    services: Services,
+    settings: Arc<Settings>,
+    rooms: HashMap<RoomName, Membership>,
+    rate: SessionRate,
+    schedule: Schedule,
+    /// A join that Laravel is being asked about. Until it is answered nothing
+    /// more is read, so that commands are done in their order; events go on.
+    joining: Option<BoxFuture<'static, (RoomName, Result<Grant, auth::Error>)>>,
+    checking: Option<BoxFuture<'static, Findings>>,
+}
+
+/// What wakes a session.
+enum Wake {
+    Mail(Mail),
+    Frame(Option<Result<Message, tungstenite::Error>>),
+    Joined(RoomName, Result<Grant, auth::Error>),
+    Checked(Findings),
+    Tick,
+    Stopping,
+}
+
+/// `Err` is the end of the session.
+type Going = Result<(), CloseReason>;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    fn new(socket: WebSocketStream<S>, opening: Opening, token: Token, user: User) -> Self {
+        let settings = opening.settings;
+        let (outbox, inbox) =
+            rooms::channel(settings.queue_events.get(), settings.queue_bytes.get());
+        Self {
+            socket,
+            inbox,
+            outbox,
+            id: opening.id,
+            user,
+            token,
+            caller: opening.caller,
+            services: opening.services,
+            rooms: HashMap::new(),
+            rate: SessionRate::new(settings.messages_per_second, settings.message_burst),
+            schedule: Schedule::new(&settings),
+            settings,
+            joining: None,
+            checking: None,
+        }
+    }
+
+    /// Greets and serves until something ends it.
+    async fn serve(&mut self) -> CloseReason {
+        let _registered = self.services.sessions.register(
+            self.id,
+            self.user.id().clone(),
+            self.token.hash(),
+            self.outbox.clone(),
+        );
+        let greeting = Event::Connection {
+            status: "connected",
+            user_id: self.user.id(),
+            session_id: self.id,
+            message: "WebSocket connection established",
+        };
+        let greeting = Message::Text(greeting.text());
+        let served = match self.write([greeting]).await {
+            Ok(()) => self.attend().await,
+            ended => ended,
+        };
+        served.err().unwrap_or(CloseReason::Client)
+    }
+
+    /// The loop. Every branch is cancel-safe: what a wake-up brings leaves the
+    /// socket or the inbox only when its branch completes.
+    async fn attend(&mut self) -> Going {
+        let stopping = self.services.drain.token().clone();
+        let mut stopping = pin!(stopping.cancelled());
+        let mut stopped = false;
+        let mut tick = pin!(tokio::time::sleep_until(self.schedule.next()));
+        loop {
+            let wake = tokio::select! {
+                mail = self.inbox.next() => Wake::Mail(mail),
+                frame = self.socket.next(), if self.joining.is_none() => Wake::Frame(frame),
+                Some((room, grant)) = OptionFuture::from(self.joining.as_mut()) => {
+                    Wake::Joined(room, grant)
+                }
+                Some(findings) = OptionFuture::from(self.checking.as_mut()) => {
+                    Wake::Checked(findings)
+                }
+                () = &mut tick => Wake::Tick,
+                () = &mut stopping, if !stopped => Wake::Stopping,
+            };
+            match wake {
+                Wake::Mail(mail) => self.take(mail).await?,
+                Wake::Frame(frame) => self.hear(frame).await?,
+                Wake::Joined(room, grant) => self.joined(room, grant).await?,
+                Wake::Checked(findings) => self.checked(findings).await?,
+                Wake::Tick => {
+                    self.tick().await?;
+                    tick.as_mut().reset(self.schedule.next());
+                }
+                Wake::Stopping => {
+                    stopped = true;
+                    self.schedule.stop_within(self.services.close_spread);
+                    tick.as_mut().reset(self.schedule.next());
+                }
+            }
+        }
+    }
+
+    /// Does what the inbox brings.
+    async fn take(&mut self, mail: Mail) -> Going {
+        match mail {
+            Mail::Depart(why) => Err(why.into()),
+            Mail::Recheck => {
+                self.recheck();
+                Ok(())
+            }
+            // A room that was left is left: what was still queued from it is not sent.
+            Mail::Batch(batch) => {
+                let frames: Vec<_> = batch
+                    .into_iter()
+                    .filter(|publication| self.rooms.contains_key(&publication.room()))
+                    .map(|publication| Message::Text(publication.frame(wire::encode)))
+                    .collect();
+                self.write(frames).await
+            }
+        }
+    }
+
+    /// Does what is due.
+    async fn tick(&mut self) -> Going {
+        let now = Instant::now();
+        if self.joining.is_some() {
+            // Nothing was read meanwhile: that silence is ours.
+            self.schedule.heard();
+        }
+        if self.schedule.must_stop(now) {
+            return Err(CloseReason::Restart);
+        }
+        if self.schedule.is_silent(now) {
+            return Err(CloseReason::Silent);
+        }
+        if self.schedule.take_recheck(now) {
+            self.recheck();
+        }
+        if self.schedule.take_ping(now) {
+            self.write([Message::Ping(Bytes::new())]).await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self, event: &Event<'_>) -> Going {
+        self.write([Message::Text(event.text())]).await
+    }
+
+    /// Sends `frames` in one flush. Gives up after the write timeout, or at once
+    /// when the session is asked to end: a client that does not read must not
+    /// hold it.
+    async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> Going {
+        let socket = &mut self.socket;
+        let writing = async {
+            for frame in frames {
+                socket.feed(frame).await?;
+            }
+            socket.flush().await
+        };
+        tokio::select! {
+            written = tokio::time::timeout(self.settings.write_timeout.get(), writing) => {
+                match written {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(error)) => Err(reason(&error)),
+                    Err(_) => Err(CloseReason::Slow),
+                }
+            }
+            why = self.inbox.departure() => Err(why.into()),
+        }
+    }
+
+    /// Leaves the rooms and says good-bye.
+    async fn end(mut self, reason: CloseReason) {
+        for (_, membership) in self.rooms.drain() {
+            match reason {
+                // They are gone for good; for all others the grace begins.
+                CloseReason::Revoked | CloseReason::Disconnected => membership.leave(),
+                _ => drop(membership),
+            }
+        }
+        close(&mut self.socket, reason).await;
+    }
+}
+
+/// Sends the close frame and waits a moment for the answer.
+async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<S>,
+    reason: CloseReason,
+) {
+    let Some((code, text)) = reason.frame() else {
+        return;
+    };
+    let frame = CloseFrame {
+        code: code.into(),
+        reason: text.into(),
+    };
+    let farewell = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    // Nothing is lost if it takes too long: the connection ends either way.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+/// What an error of tungstenite means for the session.
+fn reason(error: &tungstenite::Error) -> CloseReason {
+    use tungstenite::Error;
+    use tungstenite::error::ProtocolError;
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::Client,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseReason::Lost,
+        Error::Capacity(_) => CloseReason::TooLarge,
+        Error::Utf8(_) => CloseReason::InvalidText,
+        Error::Protocol(_) => CloseReason::Protocol,
+        _ => CloseReason::Lost,
+    }
+}
+
+/// How long a client has to answer our close frame.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

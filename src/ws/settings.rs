@@ -1,0 +1,121 @@
+//! `[websocket]` of `config.toml`.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use serde::Deserialize;
+
+use crate::authority::HostPort;
+use crate::units::{ByteSize, Span, UrlPath};
+
+/// How sessions are opened and kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The paths on which an upgrade is answered here; elsewhere it is Laravel's.
+    pub paths: Vec<UrlPath>,
+    /// Origins that may connect besides the site's own host.
+    pub allowed_origins: Vec<Origin>,
+    /// The longest message that a client may send.
+    pub max_message: ByteSize,
+    /// Messages per second and session, on average.
+    pub messages_per_second: NonZeroU32,
+    /// Messages that a session may send at once before the average counts.
+    pub message_burst: NonZeroU32,
+    /// Rooms that a session may be in.
+    pub max_rooms: NonZeroUsize,
+    /// Events that may wait for a session before it is told to come back.
+    pub queue_events: NonZeroUsize,
+    /// Bytes that may wait for a session before it is told to come back.
+    pub queue_bytes: ByteSize,
+    /// How long one write may take.
+    pub write_timeout: Span,
+    /// How often a quiet client is pinged.
+    pub ping_interval: Span,
+    /// How long a client may be silent, pings unanswered, before it is closed.
+    pub silence_timeout: Span,
+    /// How often Laravel is asked again about a session's token and rooms.
+    pub recheck_interval: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).expect("defaults are above zero");
+        let size = |n| NonZeroUsize::new(n).expect("defaults are above zero");
+        Self {
+            paths: vec![UrlPath::new("/"), UrlPath::new("/ws")],
+            allowed_origins: Vec::new(),
+            max_message: ByteSize::kib(64),
+            messages_per_second: number(20),
+            message_burst: number(40),
+            max_rooms: size(100),
+            queue_events: size(1024),
+            queue_bytes: ByteSize::kib(1024),
+            write_timeout: Span::seconds(10),
+            ping_interval: Span::seconds(25),
+            silence_timeout: Span::seconds(60),
+            recheck_interval: Span::seconds(300),
+        }
+    }
+}
+
+/// An origin (RFC 6454) such as `https://desk.example` or `http://localhost:3000`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin in the text of an `Origin` header, if it is one. Compared by
+    /// scheme, host and port, never by parts of the text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let scheme = scheme.to_ascii_lowercase();
+        let default_port = match scheme.as_str() {
+            "https" => 443,
+            "http" => 80,
+            _ => return None,
+        };
+        let HostPort { host, port } = HostPort::parse(authority)?;
+        let port = port.unwrap_or(default_port);
+        Some(Self(format!("{scheme}://{host}:{port}")))
+    }
+
+    /// The origin of a page served by us under the `Host` that a client asked for.
+    pub(super) fn of_site(host: &str) -> Option<Self> {
+        Self::parse(&format!("https://{host}"))
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or_else(|| {
+            format!(r#"{text:?} is not an origin; expected one such as "https://desk.example""#)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_by_scheme_host_and_port() {
+        let same = |a, b| Origin::parse(a).unwrap() == Origin::parse(b).unwrap();
+        assert!(same("https://Desk.example", "https://desk.example:443"));
+        assert!(!same("https://desk.example", "http://desk.example"));
+        assert!(!same("https://desk.example", "https://desk.example:8443"));
+        assert!(!same("https://desk.example", "https://desk.example.evil"));
+        for wrong in [
+            "null",
+            "",
+            "desk.example",
+            "https://",
+            "https://a@b",
+            "file://x",
+            "https://h:99999",
+        ] {
+            assert_eq!(Origin::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From a client's text to a command.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::ids::RowId;
+
+/// What a client can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// To be let into a ticket's room.
+    Join(RowId),
+    /// To be let out.
+    Leave(RowId),
+    /// To tell the others that its user types, or stopped.
+    Typing {
+        /// Where.
+        ticket: RowId,
+        /// Whether he types.
+        on: bool,
+    },
+    /// To tell the others that its user has seen a message.
+    Seen {
+        /// Which one.
+        message: RowId,
+        /// Where; without it the one room that the session is in is meant.
+        ticket: Option<RowId>,
+    },
+    /// A sign of life.
+    Ping,
+}
+
+/// What is wrong with a client's text. `Display` tells its developer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// Not JSON, or not an object.
+    #[error("expected a JSON object such as {{\"type\":\"ping\",\"payload\":{{}}}}")]
+    NotJson,
+    /// No `type`, or not a text.
+    #[error("the message has no \"type\"")]
+    NoType,
+    /// A `type` that no client sends.
+    #[error(
+        "unknown type; expected one of join_ticket, leave_ticket, typing_indicator, message_seen, ping"
+    )]
+    UnknownType,
+    /// The `payload` does not fit the type.
+    #[error("{0} needs a payload with {1}")]
+    Payload(&'static str, &'static str),
+}
+
+impl Mistake {
+    /// The code in the `error` event.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotJson => "invalid_json",
+            Self::NoType => "missing_type",
+            Self::UnknownType => "unknown_type",
+            Self::Payload(..) => "invalid_payload",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Ticket {
+    ticket_id: RowId,
+}
+
+#[derive(Deserialize)]
+struct Typing {
+    ticket_id: RowId,
+    #[serde(default)]
+    is_typing: bool,
+}
+
+#[derive(Deserialize)]
+struct Seen {
+    message_id: RowId,
+    #[serde(default)]
+    ticket_id: Option<RowId>,
+}
+
+/// Reads one text frame. Fields that are not asked for are ignored.
+///
+/// # Errors
+/// The text is not a command; see [`Mistake`].
+pub fn decode(text: &str) -> Result<Command, Mistake> {
+    if !text.trim_start().starts_with('{') {
+        return Err(Mistake::NotJson);
+    }
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Mistake::NotJson)?;
+    let kind = envelope.kind.ok_or(Mistake::NoType)?;
+    let kind: Cow<'_, str> = serde_json::from_str(kind.get()).map_err(|_| Mistake::NoType)?;
+    let payload = envelope.payload.map_or("null", RawValue::get);
+    match &*kind {
+        "join_ticket" => read("join_ticket", payload, TICKET)
+            .map(|Ticket { ticket_id }| Command::Join(ticket_id)),
+        "leave_ticket" => read("leave_ticket", payload, TICKET)
+            .map(|Ticket { ticket_id }| Command::Leave(ticket_id)),
+        "typing_indicator" => {
+            read("typing_indicator", payload, TYPING).map(|typing: Typing| Command::Typing {
+                ticket: typing.ticket_id,
+                on: typing.is_typing,
+            })
+        }
+        "message_seen" => read("message_seen", payload, SEEN).map(|seen: Seen| Command::Seen {
+            message: seen.message_id,
+            ticket: seen.ticket_id,
+        }),
+        "ping" => Ok(Command::Ping),
+        _ => Err(Mistake::UnknownType),
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(
+    kind: &'static str,
+    payload: &'a str,
+    wanted: &'static str,
+) -> Result<T, Mistake> {
+    // A struct can also be read from an array, which no client means.
+    match payload.trim_start().starts_with('{') {
+        true => serde_json::from_str(payload).map_err(|_| Mistake::Payload(kind, wanted)),
+        false => Err(Mistake::Payload(kind, wanted)),
+    }
+}
+
+const TICKET: &str = "\"ticket_id\", a positive whole number";
+const TYPING: &str = "\"ticket_id\", a positive whole number, and \"is_typing\", true or false";
+const SEEN: &str =
+    "\"message_id\" and, if the session is in several rooms, \"ticket_id\", positive whole numbers";
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(id: u64) -> RowId {
+        RowId::new(id).unwrap()
+    }
+
+    #[test]
+    fn the_old_client_is_understood() {
+        let text = r#"{"type":"join_ticket","payload":{"ticket_id":7},"timestamp":"2026-11-23T00:00:00Z"}"#;
+        assert_eq!(decode(text), Ok(Command::Join(id(7))));
+        let text = r#"{"type":"message_seen","payload":{"message_id":"14"},"timestamp":1}"#;
+        let seen = Command::Seen {
+            message: id(14),
+            ticket: None,
+        };
+        assert_eq!(decode(text), Ok(seen));
+        let text = r#"{"type":"typing_indicator","payload":{"ticket_id":"7","is_typing":true}}"#;
+        let typing = Command::Typing {
+            ticket: id(7),
+            on: true,
+        };
+        assert_eq!(decode(text), Ok(typing));
+        assert_eq!(decode(r#"{"type":"ping"}"#), Ok(Command::Ping));
+    }
+
+    #[test]
+    fn every_mistake_has_its_code() {
+        for (text, code) in [
+            ("", "invalid_json"),
+            ("hello", "invalid_json"),
+            ("\"ping\"", "invalid_json"),
+            ("[\"ping\"]", "invalid_json"),
+            ("null", "invalid_json"),
+            ("{", "invalid_json"),
+            (r#"{"type":"ping","type":"ping"}"#, "invalid_json"),
+            ("{}", "missing_type"),
+            (r#"{"type":null}"#, "missing_type"),
+            (r#"{"type":["ping"]}"#, "missing_type"),
+            (r#"{"type":"dance"}"#, "unknown_type"),
+            (
+                r#"{"type":"new_message","payload":{"ticket_id":1}}"#,
+                "unknown_type",
+            ),
+            (r#"{"type":"join_ticket"}"#, "invalid_payload"),
+            (r#"{"type":"join_ticket","payload":[1]}"#, "invalid_payload"),
+            (
+                r#"{"type":"join_ticket","payload":{"ticket_id":[1]}}"#,
+                "invalid_payload",
+            ),
+            (
+                r#"{"type":"join_ticket","payload":{"ticket_id":"1;2"}}"#,
+                "invalid_payload",
+            ),
+            (
+                r#"{"type":"typing_indicator","payload":{"ticket_id":1,"is_typing":"<b>"}}"#,
+                "invalid_payload",
+            ),
+            (
+                r#"{"type":"message_seen","payload":{"message_id":"no-such"}}"#,
+                "invalid_payload",
+            ),
+        ] {
+            assert_eq!(decode(text).unwrap_err().code(), code, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_decode_panic(text in ".{0,200}") {
+            let _ = decode(&text);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! From an event to the text that a client gets.
+
+use serde::Serialize;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::auth::User;
+use crate::ids::{RowId, SessionId, UserId};
+use crate::rooms::{Publication, What};
+
+/// What a session says to its own client.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", content = "payload", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// The client is who its token says.
+    Connection {
+        /// Always `connected`.
+        status: &'static str,
+        /// Who it is.
+        user_id: &'a UserId,
+        /// What it sends as `X-Socket-ID`, to be left out of its own broadcasts.
+        #[serde(serialize_with = "as_text")]
+        session_id: SessionId,
+        /// For people.
+        message: &'static str,
+    },
+    /// The client is in the room.
+    TicketJoined {
+        /// Which.
+        ticket_id: RowId,
+        /// Who is here, oneself included.
+        users: Vec<Present<'a>>,
+    },
+    /// The answer to `ping`.
+    Pong {
+        /// Seconds since 1970.
+        timestamp: u64,
+    },
+    /// Something was not done.
+    Error {
+        /// For people.
+        message: &'a str,
+        /// For programs.
+        code: &'a str,
+        /// About which ticket, if about one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ticket_id: Option<RowId>,
+    },
+}
+
+/// Somebody in a room.
+#[derive(Debug, Serialize)]
+pub struct Present<'a> {
+    user_id: &'a UserId,
+    user_name: &'a str,
+}
+
+impl<'a> From<&'a User> for Present<'a> {
+    fn from(user: &'a User) -> Self {
+        Self {
+            user_id: user.id(),
+            user_name: user.name(),
+        }
+    }
+}
+
+impl Event<'_> {
+    /// The text of this event.
+    pub fn text(&self) -> Utf8Bytes {
+        to_text(self)
+    }
+}
+
+/// What is said in rooms, besides what Laravel says.
+#[derive(Serialize)]
+#[serde(tag = "type", content = "payload", rename_all = "snake_case")]
+enum Said<'a> {
+    MessageStatusUpdate {
+        message_id: RowId,
+        status: &'static str,
+        user_id: &'a UserId,
+        ticket_id: RowId,
+    },
+    TypingIndicator {
+        ticket_id: RowId,
+        user_id: &'a UserId,
+        user_name: &'a str,
+        is_typing: bool,
+    },
+    UserJoined {
+        user_id: &'a UserId,
+        user_name: &'a str,
+        ticket_id: RowId,
+    },
+    UserLeft {
+        user_id: &'a UserId,
+        ticket_id: RowId,
+    },
+}
+
+/// The text of a publication, made once and shared by all who get it.
+pub fn encode(publication: &Publication) -> Utf8Bytes {
+    let ticket_id = publication.room().ticket_id();
+    match publication.what() {
+        What::Broadcast(text) => text.clone(),
+        What::Seen { user, message } => to_text(&Said::MessageStatusUpdate {
+            message_id: *message,
+            status: "seen",
+            user_id: user,
+            ticket_id,
+        }),
+        What::Typing { user, on } => to_text(&Said::TypingIndicator {
+            ticket_id,
+            user_id: user.id(),
+            user_name: user.name(),
+            is_typing: *on,
+        }),
+        What::UserJoined(user) => to_text(&Said::UserJoined {
+            user_id: user.id(),
+            user_name: user.name(),
+            ticket_id,
+        }),
+        What::UserLeft(user) => to_text(&Said::UserLeft {
+            user_id: user,
+            ticket_id,
+        }),
+    }
+}
+
+fn to_text(value: &impl Serialize) -> Utf8Bytes {
+    serde_json::to_string(value)
+        .expect("these types have text keys only")
+        .into()
+}
+
+fn as_text<S: serde::Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::RoomName;
+    use crate::rooms::Audience;
+
+    #[test]
+    fn events_read_as_the_protocol_says() {
+        let ana = User::for_test(3);
+        let seven = RowId::new(7).unwrap();
+        let joined = Event::TicketJoined {
+            ticket_id: seven,
+            users: vec![(&ana).into()],
+        };
+        assert_eq!(
+            joined.text().as_str(),
+            r#"{"type":"ticket_joined","payload":{"ticket_id":7,"users":[{"user_id":3,"user_name":"user3"}]}}"#
+        );
+        let error = Event::Error {
+            message: "no",
+            code: "denied",
+            ticket_id: None,
+        };
+        assert_eq!(
+            error.text().as_str(),
+            r#"{"type":"error","payload":{"message":"no","code":"denied"}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_said_in_rooms_reads_as_the_protocol_says() {
+        let room = RoomName::ticket(RowId::new(7).unwrap());
+        let said = |what| encode(&Publication::new(room, what, Audience::All)).to_string();
+        let typing = What::Typing {
+            user: User::for_test(3),
+            on: true,
+        };
+        assert_eq!(
+            said(typing),
+            r#"{"type":"typing_indicator","payload":{"ticket_id":7,"user_id":3,"user_name":"user3","is_typing":true}}"#
+        );
+        let seen = What::Seen {
+            user: UserId::Number(3),
+            message: RowId::new(14).unwrap(),
+        };
+        assert_eq!(
+            said(seen),
+            r#"{"type":"message_status_update","payload":{"message_id":14,"status":"seen","user_id":3,"ticket_id":7}}"#
+        );
+    }
+}

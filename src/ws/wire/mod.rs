@@ -1,0 +1,8 @@
+//! What is said on the wire: the support desk's protocol, as pure functions
+//! between text and types. `docs/PROTOCOL.md` tells it to front-end people.
+
+mod command;
+mod event;
+
+pub use self::command::{Command, Mistake, decode};
+pub use self::event::{Event, Present, encode};
