@@ -1,0 +1,142 @@
+//! One log line for every request, written when its answer has been sent or
+//! the client has gone. Paths are logged, query strings never.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::{Method, Request, StatusCode, Version};
+use tokio::time::Instant;
+
+use crate::body::{self, Body};
+use crate::client::ClientIp;
+use crate::progress::{InFlight, Progress};
+
+/// The line, written on drop.
+#[derive(Debug)]
+pub(super) struct AccessLine {
+    client: ClientIp,
+    method: Method,
+    path: String,
+    version: Version,
+    start: Instant,
+    status: StatusCode,
+    bytes: u64,
+    end: End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client has it all.
+    Complete,
+    /// Laravel broke off in the middle of its answer.
+    Upstream,
+    /// The client went away.
+    Client,
+}
+
+impl AccessLine {
+    /// Begins with a request. Until an answer begins, the end is that the client
+    /// went away: 499, as nginx has it.
+    pub(super) fn new<B>(client: ClientIp, request: &Request<B>) -> Self {
+        Self {
+            client,
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            version: request.version(),
+            start: Instant::now(),
+            status: StatusCode::from_u16(499).expect("three digits"),
+            bytes: 0,
+            end: End::Client,
+        }
+    }
+
+    /// Goes on with the answer: the line is written when `body` ends.
+    pub(super) fn answered(
+        mut self,
+        status: StatusCode,
+        body: Body,
+        progress: Progress,
+        in_flight: InFlight,
+    ) -> Body {
+        self.status = status;
+        if body.is_end_stream() {
+            self.end = End::Complete;
+        }
+        Body::new(Answer {
+            body,
+            line: self,
+            progress,
+            _in_flight: in_flight,
+        })
+    }
+}
+
+impl Drop for AccessLine {
+    fn drop(&mut self) {
+        let end = match self.end {
+            End::Complete => "complete",
+            End::Upstream => "upstream_broke_off",
+            End::Client => "client_left",
+        };
+        tracing::info!(
+            target: "pwd_edge::access",
+            method = %self.method,
+            path = self.path,
+            version = ?self.version,
+            status = self.status.as_u16(),
+            bytes = self.bytes,
+            ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end,
+            client.ip = %self.client,
+            "request"
+        );
+    }
+}
+
+/// The body of an answer on its way to the client.
+struct Answer {
+    body: Body,
+    line: AccessLine,
+    progress: Progress,
+    _in_flight: InFlight,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(next) = &polled {
+            self.progress.tick();
+            match next {
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    self.line.bytes += bytes as u64;
+                    if self.body.is_end_stream() {
+                        self.line.end = End::Complete;
+                    }
+                }
+                Some(Err(error)) => {
+                    self.line.end = End::Upstream;
+                    tracing::warn!(%error, path = self.line.path, "upstream broke off its answer");
+                }
+                None => self.line.end = End::Complete,
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,151 @@
+//! One connection from a client: HTTP/1.1 or HTTP/2 as ALPN settled it, with a
+//! watchdog over it, until it ends, stalls, or is retired.
+//!
+//! hyper's own builders, not hyper-util's automatic one: that one has no
+//! deadline while it guesses the version.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+use super::{Handler, Settings};
+use crate::body::Body;
+use crate::client::ClientIp;
+use crate::drain::Drain;
+use crate::limit::Permit;
+use crate::progress::Progress;
+use crate::tls::Alpn;
+
+/// What one connection knows about its peer.
+#[derive(Debug)]
+pub struct Downstream {
+    /// Its address.
+    pub client: ClientIp,
+    /// Its right to this connection; a WebSocket session takes a share of it.
+    pub permit: Arc<Permit>,
+    /// When anything last moved on it.
+    pub progress: Progress,
+}
+
+/// Serves a connection to its end. When `retired` is cancelled it finishes what
+/// it is doing and closes.
+pub async fn serve<S>(
+    io: S,
+    alpn: Alpn,
+    handler: Arc<Handler>,
+    downstream: Arc<Downstream>,
+    retired: CancellationToken,
+    drain: Drain,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let settings = handler.settings().clone();
+    let progress = downstream.progress.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
+        async move { Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await) }
+    });
+    let io = TokioIo::new(io);
+    let watch = Watch {
+        settings: &settings,
+        progress: &progress,
+        retired,
+    };
+    match alpn {
+        Alpn::Http1 => {
+            let connection = http1(&settings).serve_connection(io, service);
+            let connection = pin!(connection.with_upgrades());
+            watch
+                .drive(connection, |connection| connection.graceful_shutdown())
+                .await;
+        }
+        Alpn::Http2 => {
+            let connection = pin!(http2(&settings, drain).serve_connection(io, service));
+            watch
+                .drive(connection, |connection| connection.graceful_shutdown())
+                .await;
+        }
+    }
+}
+
+struct Watch<'a> {
+    settings: &'a Settings,
+    progress: &'a Progress,
+    retired: CancellationToken,
+}
+
+impl Watch<'_> {
+    /// Drives `connection` until it ends or stands still for too long; asks it
+    /// to end, once, when it is retired.
+    async fn drive<C, E>(self, mut connection: Pin<&mut C>, retire: impl Fn(Pin<&mut C>))
+    where
+        C: Future<Output = Result<(), E>>,
+        E: std::fmt::Display,
+    {
+        let mut stalled = pin!(self.progress.stalled(|progress| {
+            match progress.is_active() {
+                true => self.settings.stall_timeout.get(),
+                false => self.settings.idle_timeout.get(),
+            }
+        }));
+        let mut retired = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection broke");
+                    }
+                    return;
+                }
+                () = self.retired.cancelled(), if !retired => {
+                    retired = true;
+                    retire(connection.as_mut());
+                }
+                () = &mut stalled => {
+                    tracing::debug!("connection stood still, closed");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn http1(settings: &Settings) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.header_timeout.get())
+        .max_headers(MAX_HEADERS)
+        .max_header_size(settings.max_head.get())
+        .max_buf_size(settings.max_head.get().max(BUFFER));
+    builder
+}
+
+fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
+    let mut builder = http2::Builder::new(drain);
+    let head = u32::try_from(settings.max_head.get()).unwrap_or(u32::MAX);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(settings.max_streams.get())
+        .max_header_list_size(head)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    builder
+}
+
+const MAX_HEADERS: usize = 100;
+/// What hyper gathers of a body before it waits for the client.
+const BUFFER: usize = 64 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Per stream, while its client does not read.
+const SEND_BUFFER: usize = 256 * 1024;

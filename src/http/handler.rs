@@ -1,0 +1,234 @@
+//! What becomes of one request: counted, checked, routed, answered.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::http::uri::Authority;
+use hyper::{Method, Request, Response, Version};
+
+use super::access_log::AccessLine;
+use super::refusal::prefers_json;
+use super::{Downstream, Refusal, Settings, hop};
+use crate::authority::HostPort;
+use crate::body::{self, Body};
+use crate::forwarded;
+use crate::limit::RequestRate;
+use crate::progress::Ticking;
+use crate::upstream::{self, Upstream};
+use crate::ws::Gateway;
+
+/// Answers requests as one configuration says.
+#[derive(Debug)]
+pub struct Handler {
+    settings: Settings,
+    rate: Arc<RequestRate>,
+    gateway: Gateway,
+    upstream: Upstream,
+}
+
+impl Handler {
+    /// A handler that answers upgrades by `gateway` and all else by `upstream`.
+    pub fn new(
+        settings: Settings,
+        rate: Arc<RequestRate>,
+        gateway: Gateway,
+        upstream: Upstream,
+    ) -> Self {
+        Self {
+            settings,
+            rate,
+            gateway,
+            upstream,
+        }
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers one request. Never fails: what goes wrong becomes an answer.
+    pub async fn handle(
+        &self,
+        downstream: &Downstream,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let in_flight = downstream.progress.begin();
+        let line = AccessLine::new(downstream.client, &request);
+        let prefers_json = prefers_json(request.headers());
+        let version = request.version();
+        let answer = self.answer(downstream, request).await;
+        let mut response = answer.unwrap_or_else(|refusal| refusal.response(prefers_json));
+        if version < Version::HTTP_11 {
+            // An HTTP/1.0 client is given one answer and the end of the connection.
+            let close = HeaderValue::from_static("close");
+            response
+                .headers_mut()
+                .insert(hyper::header::CONNECTION, close);
+        }
+        let status = response.status();
+        let progress = downstream.progress.clone();
+        response.map(|body| line.answered(status, body, progress, in_flight))
+    }
+
+    async fn answer(
+        &self,
+        downstream: &Downstream,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        self.rate
+            .check(downstream.client.key())
+            .map_err(|retry_after| Refusal::TooManyRequests { retry_after })?;
+        settle_host(&mut request)?;
+        if request.method() == Method::CONNECT {
+            return Err(Refusal::NotImplemented);
+        }
+        if self.gateway.wants(&request) {
+            let permit = Arc::clone(&downstream.permit);
+            let accepted = self.gateway.accept(request, downstream.client, permit);
+            return accepted.map_err(Refusal::WebSocket);
+        }
+        self.forward(downstream, request).await
+    }
+
+    /// Sends a request on to Laravel and its answer back; both bodies stream.
+    async fn forward(
+        &self,
+        downstream: &Downstream,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let limit = self.settings.max_body.get();
+        if request.body().size_hint().lower() > limit as u64 {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let (mut parts, body) = request.into_parts();
+        hop::strip(&mut parts.headers);
+        // hyper has answered it already, and PHP's own server never does.
+        parts.headers.remove(EXPECT);
+        forwarded::strip(&mut parts.headers);
+        forwarded::write(&mut parts.headers, downstream.client);
+        let path = parts.uri.path().to_owned();
+        let body = match body.is_end_stream() {
+            true => body::empty(),
+            false => limited(body, limit, downstream),
+        };
+        match self.upstream.send(Request::from_parts(parts, body)).await {
+            Ok(answer) => Ok(relay(answer)),
+            Err(error) => {
+                report(&error, &path);
+                Err((&error).into())
+            }
+        }
+    }
+}
+
+fn limited(body: Incoming, limit: usize, downstream: &Downstream) -> Body {
+    // A body whose length is known was checked; only one without is counted.
+    let body = match body.size_hint().exact() {
+        Some(_) => body::boxed(body),
+        None => Limited::new(body, limit).boxed_unsync(),
+    };
+    Body::new(Ticking::new(body, downstream.progress.clone()))
+}
+
+/// Laravel's answer without what concerned only the connection to it. PHP's own
+/// server echoes `Host`.
+fn relay(answer: Response<Incoming>) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    hop::strip(&mut parts.headers);
+    parts.headers.remove(HOST);
+    Response::from_parts(parts, body::boxed(body))
+}
+
+/// The one log line about a request that Laravel did not answer.
+fn report(error: &upstream::Error, path: &str) {
+    let cause = error.chain();
+    match error {
+        upstream::Error::TooLarge | upstream::Error::Client(_) => {
+            tracing::info!(path, cause, "request not sent whole");
+        }
+        _ => tracing::warn!(path, cause, "no answer from upstream"),
+    }
+}
+
+/// Makes sure that there is one `Host`, and that it is the one that the client
+/// means: HTTP/2 and absolute-form targets carry it in the URI, where it must
+/// not differ (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(Refusal::BadRequest("it has two Host headers")),
+        (host, None) => host.cloned(),
+    };
+    let authority = request.uri().authority().map(Authority::as_str);
+    let host = match (host, authority) {
+        (None, None) => return Err(Refusal::BadRequest("it has no Host header")),
+        (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| BAD_HOST)?,
+        (Some(host), None) => host,
+        (Some(host), Some(authority)) => {
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                return Err(Refusal::BadRequest("its Host and its target differ"));
+            }
+            host
+        }
+    };
+    match host.to_str().ok().and_then(HostPort::parse) {
+        Some(_) => {
+            request.headers_mut().insert(HOST, host);
+            Ok(())
+        }
+        None => Err(BAD_HOST),
+    }
+}
+
+const BAD_HOST: Refusal = Refusal::BadRequest("its Host is not a name and a port");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(uri: &str, hosts: &[&str]) -> Result<String, Refusal> {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let mut request = request.body(()).unwrap();
+        settle_host(&mut request)?;
+        Ok(request.headers()[HOST].to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn one_host_is_settled() {
+        assert_eq!(
+            settle("/", &["desk.example:8443"]).unwrap(),
+            "desk.example:8443"
+        );
+        assert_eq!(
+            settle("https://desk.example/", &[]).unwrap(),
+            "desk.example"
+        );
+        assert_eq!(
+            settle("https://desk.example/", &["Desk.example"]).unwrap(),
+            "Desk.example"
+        );
+        assert_eq!(settle("/", &["[::1]:80"]).unwrap(), "[::1]:80");
+    }
+
+    #[test]
+    fn doubtful_hosts_are_refused() {
+        for (uri, hosts) in [
+            ("/", &[][..]),
+            ("/", &["a", "a"]),
+            ("/", &[""]),
+            ("/", &["a b"]),
+            ("/", &["user@a"]),
+            ("/", &["a:0"]),
+            ("/", &["a:99999"]),
+            ("/", &["a/b"]),
+            ("https://a/", &["b"]),
+        ] {
+            assert!(settle(uri, hosts).is_err(), "{uri} {hosts:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Headers that mean one connection only (RFC 9110 §7.6.1).
+
+use hyper::header::{CONNECTION, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+
+/// Removes hop-by-hop headers, those that `Connection` names included. What
+/// `Connection` names can take away no header that says who the client is: those
+/// are written after this.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| *name != hyper::header::HOST)
+        .collect();
+    for name in named.into_iter().chain(ALWAYS) {
+        headers.remove(name);
+    }
+}
+
+const ALWAYS: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn what_connection_names_goes_too() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONNECTION, HeaderValue::from_static("close, X-One"));
+        headers.append(CONNECTION, HeaderValue::from_static("x-two, host"));
+        for name in [
+            "x-one",
+            "x-two",
+            "x-three",
+            "host",
+            "keep-alive",
+            "te",
+            "upgrade",
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+        }
+        strip(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-three"]);
+    }
+}

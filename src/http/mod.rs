@@ -1,0 +1,13 @@
+//! HTTP towards the client: connections, and what becomes of each request.
+
+mod access_log;
+mod connection;
+mod handler;
+mod hop;
+mod refusal;
+mod settings;
+
+pub use self::connection::{Downstream, serve};
+pub use self::handler::Handler;
+pub use self::refusal::Refusal;
+pub use self::settings::Settings;

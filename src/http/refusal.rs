@@ -1,0 +1,177 @@
+//! Answers that the edge gives itself. The only place that writes error pages:
+//! short, for people and screen readers, or JSON for programs, and never a word
+//! about what is behind the edge.
+
+use std::time::Duration;
+
+use hyper::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+};
+use hyper::{Response, StatusCode};
+
+use crate::body::{self, Body};
+use crate::upstream;
+use crate::ws::Rejected;
+
+/// Why a request gets no answer of Laravel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The request is not sound.
+    BadRequest(&'static str),
+    /// A method that makes no sense here.
+    NotImplemented,
+    /// The body is over the limit.
+    BodyTooLarge,
+    /// The client asks too often.
+    TooManyRequests {
+        /// When the next request passes.
+        retry_after: Duration,
+    },
+    /// A WebSocket upgrade that is not answered with 101.
+    WebSocket(Rejected),
+    /// Laravel cannot be reached, or breaks off.
+    BadGateway,
+    /// Laravel does not answer.
+    GatewayTimeout,
+}
+
+impl Refusal {
+    /// The status (RFC 9110 §15).
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::WebSocket(Rejected::Malformed(_)) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
+            Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
+            Self::WebSocket(Rejected::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::BadGateway => StatusCode::BAD_GATEWAY,
+            Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What to tell a person.
+    fn message(self) -> String {
+        match self {
+            Self::BadRequest(what) => format!("The request was not understood: {what}."),
+            Self::WebSocket(rejected) => format!("{rejected}."),
+            Self::NotImplemented => "This method is not known here.".to_owned(),
+            Self::BodyTooLarge => "What you sent is too large.".to_owned(),
+            Self::TooManyRequests { .. } => {
+                "There were too many requests from your address. Wait a moment, then try again."
+                    .to_owned()
+            }
+            Self::BadGateway | Self::GatewayTimeout => {
+                "The service does not answer just now. Try again in a moment.".to_owned()
+            }
+        }
+    }
+
+    /// The answer, in the form that the client accepts.
+    pub(super) fn response(self, prefers_json: bool) -> Response<Body> {
+        let (status, message) = (self.status(), self.message());
+        let title = status.canonical_reason().unwrap_or("Error");
+        let (kind, text) = match prefers_json {
+            true => ("application/json", json(title, &message)),
+            false => ("text/html; charset=utf-8", html(title, &message)),
+        };
+        let mut response = Response::new(body::full(text));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            Self::TooManyRequests { retry_after } => {
+                headers.insert(RETRY_AFTER, whole_seconds(retry_after));
+            }
+            Self::WebSocket(Rejected::Stopping) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Self::WebSocket(Rejected::Version) => {
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl From<&upstream::Error> for Refusal {
+    fn from(error: &upstream::Error) -> Self {
+        use upstream::Error;
+        match error {
+            Error::Connect { .. } | Error::Protocol { .. } => Self::BadGateway,
+            Error::ConnectTimeout(_) | Error::ResponseTimeout { .. } => Self::GatewayTimeout,
+            Error::TooLarge => Self::BodyTooLarge,
+            Error::Client(_) => Self::BadRequest("its body broke off"),
+        }
+    }
+}
+
+/// Whether a client asks for JSON, by the rule of Laravel's `expectsJson`.
+pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let first = accept.and_then(|accept| accept.split(',').next());
+    first.is_some_and(|first| first.contains("/json") || first.contains("+json"))
+}
+
+/// Rounded up: a client that comes back after this is not turned away again.
+fn whole_seconds(wait: Duration) -> HeaderValue {
+    HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+/// In the shape of Laravel's own errors.
+fn json(title: &str, message: &str) -> String {
+    serde_json::json!({ "message": message, "error": title }).to_string()
+}
+
+/// All text comes from this file and from fixed texts: nothing to escape.
+fn html(title: &str, message: &str) -> String {
+    format!(
+        r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto; padding: 0 1rem; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{message}</p>
+</main>
+</body>
+</html>
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up() {
+        let response = Refusal::TooManyRequests {
+            retry_after: Duration::from_millis(1100),
+        }
+        .response(true);
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn json_goes_to_those_who_ask_for_it_first() {
+        let accept = |value| HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]);
+        assert!(prefers_json(&accept("application/json, text/plain, */*")));
+        assert!(prefers_json(&accept("application/problem+json")));
+        assert!(!prefers_json(&accept("text/html,application/json")));
+        assert!(!prefers_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,39 @@
+//! `[http]` of `config.toml`.
+
+use std::num::NonZeroU32;
+
+use serde::Deserialize;
+
+use crate::units::{ByteSize, Span};
+
+/// Bounds of what a client may send, and how long it may take.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long the head of a request may take, and how long a kept HTTP/1.1
+    /// connection may rest before the next.
+    pub header_timeout: Span,
+    /// How long an HTTP/2 connection without a request may rest.
+    pub idle_timeout: Span,
+    /// How long a connection with a request may stand still in both directions.
+    pub stall_timeout: Span,
+    /// The longest request head.
+    pub max_head: ByteSize,
+    /// The longest request body.
+    pub max_body: ByteSize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: NonZeroU32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            header_timeout: Span::seconds(15),
+            idle_timeout: Span::seconds(60),
+            stall_timeout: Span::seconds(75),
+            max_head: ByteSize::kib(32),
+            max_body: ByteSize::kib(32 * 1024),
+            max_streams: NonZeroU32::new(100).expect("above zero"),
+        }
+    }
+}
