@@ -1,0 +1,223 @@
+//! Reading a TOML text so that every mistake in it is found in one go.
+//!
+//! serde stops at the first one. So the key that it stopped at is taken out of
+//! the parsed table, which leaves its default, and the rest is read again.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
+
+/// One mistake in the file, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// What is wrong and what was expected.
+    pub message: String,
+    /// The line, from 1; none if the key is not in the file.
+    pub line: Option<usize>,
+    /// The column, from 1.
+    pub column: usize,
+    /// The text of the line.
+    source: String,
+    /// How many characters are wrong.
+    width: usize,
+}
+
+/// All mistakes of a file, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes {
+    file: String,
+    all: Vec<Mistake>,
+}
+
+impl Mistakes {
+    /// The mistakes.
+    pub fn all(&self) -> &[Mistake] {
+        &self.all
+    }
+
+    /// Names the file they are in.
+    pub(super) fn in_file(self, file: &str) -> Self {
+        Self {
+            file: file.to_owned(),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, mistake) in self.all.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n\n")?;
+            }
+            let Some(line) = mistake.line else {
+                write!(f, "{}: {}", self.file, mistake.message)?;
+                continue;
+            };
+            let margin = " ".repeat(line.to_string().len());
+            let before = " ".repeat(mistake.column - 1);
+            let carets = "^".repeat(mistake.width);
+            writeln!(
+                f,
+                "{}:{line}:{}: {}",
+                self.file, mistake.column, mistake.message
+            )?;
+            writeln!(f, " {margin} |")?;
+            writeln!(f, " {line} | {}", mistake.source)?;
+            write!(f, " {margin} | {before}{carets}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a rule across several keys found: the path of a key, and what is wrong.
+type Broken = (&'static [&'static str], String);
+
+/// Reads `text` as a `T` and checks `rules` on it.
+pub(super) fn read<T: DeserializeOwned>(
+    text: &str,
+    rules: impl FnOnce(&T) -> Vec<Broken>,
+) -> Result<T, Mistakes> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut all: Vec<_> = errors.iter().map(|error| mistake(text, error)).collect();
+    if !all.is_empty() {
+        return Err(sorted(all));
+    }
+    let mut rest = table.clone();
+    let value = loop {
+        match T::deserialize(Deserializer::from(rest.clone())) {
+            Ok(value) => break Some(value),
+            Err(error) => {
+                all.push(mistake(text, &error));
+                let removed = error
+                    .span()
+                    .is_some_and(|span| remove(rest.get_mut(), &span));
+                if !removed {
+                    break None;
+                }
+            }
+        }
+    };
+    // A rule that only a default broke is not the sysadmin's mistake.
+    if let (Some(value), true) = (&value, all.is_empty()) {
+        let broken = rules(value).into_iter();
+        all.extend(broken.map(|(path, message)| {
+            let message = format!("{} {message}", path.join("."));
+            at(text, locate(table.get_ref(), path), message)
+        }));
+    }
+    match value {
+        Some(value) if all.is_empty() => Ok(value),
+        _ => Err(sorted(all)),
+    }
+}
+
+fn sorted(mut all: Vec<Mistake>) -> Mistakes {
+    all.sort_by_key(|mistake| (mistake.line, mistake.column));
+    Mistakes {
+        file: "config.toml".to_owned(),
+        all,
+    }
+}
+
+/// Takes the innermost key at `span` out of `table`; false if there is none.
+fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
+    let mut found = None;
+    for (key, value) in table.iter_mut() {
+        if let DeValue::Table(inner) = value.get_mut()
+            && remove(inner, span)
+        {
+            return true;
+        }
+        if contains(&key.span(), span) || contains(&value.span(), span) {
+            found = Some(key.get_ref().clone());
+        }
+    }
+    found.is_some_and(|key| table.remove(&*key).is_some())
+}
+
+fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
+}
+
+/// Where the value of a key is written, if it is.
+fn locate(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
+    let (first, rest) = path.split_first()?;
+    let value: &Spanned<DeValue<'_>> = table.get(*first)?;
+    match value.get_ref() {
+        DeValue::Table(inner) if !rest.is_empty() => locate(inner, rest),
+        _ => Some(value.span()),
+    }
+}
+
+fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
+    at(text, error.span(), explain(error.message()))
+}
+
+fn at(text: &str, span: Option<Range<usize>>, message: String) -> Mistake {
+    let Some(span) = span else {
+        return Mistake {
+            message,
+            line: None,
+            column: 1,
+            source: String::new(),
+            width: 0,
+        };
+    };
+    let start = span.start.min(text.len());
+    let before = &text[..start];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    let source = text[line_start..].lines().next().unwrap_or_default();
+    let column = text[line_start..start].chars().count() + 1;
+    let on_line = source.chars().count().saturating_sub(column - 1);
+    let wrong = text
+        .get(start..span.end)
+        .unwrap_or_default()
+        .chars()
+        .count();
+    Mistake {
+        message,
+        line: Some(before.matches('\n').count() + 1),
+        column,
+        source: source.replace('\t', " "),
+        width: wrong.min(on_line).max(1),
+    }
+}
+
+/// Says an unknown key with the nearest known one; anything else as it is.
+fn explain(message: &str) -> String {
+    let Some(rest) = message.strip_prefix("unknown field `") else {
+        let message = message.lines().collect::<Vec<_>>().join("; ");
+        return RUST_WORDS
+            .iter()
+            .fold(message, |text, (word, plain)| text.replace(word, plain));
+    };
+    let mut names = rest.split('`').step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let known: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+    let near = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(unknown, name), *name))
+        .filter(|(distance, name)| *distance <= name.len().max(unknown.len()) / 2)
+        .min();
+    match near {
+        Some((_, name)) => format!("unknown key \"{unknown}\"; did you mean \"{name}\"?"),
+        None => format!(
+            "unknown key \"{unknown}\"; expected one of {}",
+            known.join(", ")
+        ),
+    }
+}
+
+/// Types as serde names them, and as people do.
+const RUST_WORDS: [(&str, &str); 6] = [
+    ("a nonzero usize", "a whole number above 0"),
+    ("a nonzero u32", "a whole number above 0"),
+    ("usize", "a whole number"),
+    ("u32", "a whole number"),
+    ("socket address", "an address and port such as \"[::]:443\""),
+    ("expected a sequence", "expected a list in [ ]"),
+];

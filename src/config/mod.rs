@@ -1,0 +1,136 @@
+//! `config.toml`: one text, read once into values that are all in range.
+//!
+//! Each module owns the settings that it reads; here they are only put
+//! together, and rules that span several of them are checked. Reading does no
+//! I/O but for the file itself.
+
+mod log;
+mod mistakes;
+mod server;
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use self::log::{Format, Level, Log};
+pub use self::mistakes::{Mistake, Mistakes};
+pub use self::server::Server;
+use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
+
+/// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
+/// with every value in range.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[tls]`
+    pub tls: tls::Settings,
+    /// `[upstream]`
+    pub upstream: upstream::Settings,
+    /// `[http]`
+    pub http: http::Settings,
+    /// `[limits]`
+    pub limits: limit::Settings,
+    /// `[websocket]`
+    pub websocket: ws::Settings,
+    /// `[auth]`
+    pub auth: auth::settings::Settings,
+    /// `[rooms]`
+    pub rooms: rooms::Settings,
+    /// `[broadcast]`
+    pub broadcast: broadcast::Settings,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; name the file with --config", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file has mistakes.
+    #[error("{0}")]
+    Mistakes(Mistakes),
+}
+
+impl Config {
+    /// Reads the file at `path`. Relative paths in it count from its directory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has mistakes: all of them.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config = Self::from_toml(&text)
+            .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        for file in [
+            &mut config.tls.certificate,
+            &mut config.tls.key,
+            &mut config.broadcast.socket,
+        ] {
+            *file = directory.join(&*file);
+        }
+        Ok(config)
+    }
+
+    /// Reads a configuration from its text.
+    ///
+    /// # Errors
+    /// All mistakes in it.
+    pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
+        mistakes::read(text, Self::rules)
+    }
+
+    /// Rules that span several keys: which key is wrong, and why.
+    fn rules(&self) -> Vec<(&'static [&'static str], String)> {
+        let mut broken: Vec<(&'static [&'static str], String)> = Vec::new();
+        if self.http.stall_timeout <= self.upstream.response_timeout {
+            broken.push((
+                &["http", "stall_timeout"],
+                "must be longer than upstream.response_timeout, or clients are cut off \
+                 before Laravel's time is up"
+                    .to_owned(),
+            ));
+        }
+        if self.websocket.silence_timeout <= self.websocket.ping_interval {
+            broken.push((
+                &["websocket", "silence_timeout"],
+                "must be longer than websocket.ping_interval, or quiet clients are closed \
+                 before they were pinged"
+                    .to_owned(),
+            ));
+        }
+        if self.limits.connections_per_client > self.limits.connections {
+            broken.push((
+                &["limits", "connections_per_client"],
+                "must not be more than limits.connections".to_owned(),
+            ));
+        }
+        if self.server.listen.is_empty() {
+            broken.push((
+                &["server", "listen"],
+                "expected at least one address, such as \"[::]:443\"".to_owned(),
+            ));
+        }
+        if self.auth.user_id.is_empty() {
+            broken.push((
+                &["auth", "user_id"],
+                "expected at least one JSON pointer, such as \"/id\"".to_owned(),
+            ));
+        }
+        broken
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! `[server]` of `config.toml`: what only a restart can change.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use crate::units::Span;
+
+/// Where to listen, and how to stop.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Addresses on which TLS is spoken. `[::]` is IPv4 as well.
+    pub listen: Vec<SocketAddr>,
+    /// Threads that do the work; 0 for one per processor.
+    pub worker_threads: usize,
+    /// How long a stop may take; what is not done then is cut off.
+    pub shutdown_grace: Span,
+    /// Over how long the ends of WebSocket sessions are spread at a stop.
+    pub close_spread: Span,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
+            worker_threads: 0,
+            shutdown_grace: Span::seconds(30),
+            close_spread: Span::seconds(10),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Tests of reading configurations.
+
+use super::*;
+
+fn mistakes(text: &str) -> Vec<(Option<usize>, String)> {
+    let mistakes = Config::from_toml(text).expect_err("has mistakes");
+    let all = mistakes.all().iter();
+    all.map(|mistake| (mistake.line, mistake.message.clone()))
+        .collect()
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = Config::from_toml("").unwrap();
+    assert_eq!(config.server.listen, ["[::]:443".parse().unwrap()]);
+}
+
+/// The file at the top of the repository shows every key with its default.
+#[test]
+fn the_example_is_the_defaults() {
+    let example = include_str!("../../config.toml");
+    let written = Config::from_toml(example).expect("the example has no mistakes");
+    let site = |config: &Config| format!("{config:#?}");
+    assert_eq!(site(&written), site(&Config::default()));
+}
+
+#[test]
+fn the_example_shows_every_key() {
+    let example = include_str!("../../config.toml");
+    let shown = |key: &str| {
+        let (assigned, section) = (format!("{key} ="), format!("[{key}]"));
+        example.lines().any(|line| {
+            let line = line.trim_start_matches("# ");
+            line.starts_with(&assigned) || line.starts_with(&section)
+        })
+    };
+    let keys = format!("{:#?}", Config::default());
+    for line in keys.lines() {
+        let Some((key, _)) = line.trim().split_once(": ") else {
+            continue;
+        };
+        // Fields of the values themselves, not keys of the file.
+        if !["before", "after"].contains(&key) {
+            assert!(shown(key), "{key} is not in config.toml");
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_line() {
+    let text = r#"
+[server]
+lisen = ["[::]:443"]
+shutdown_grace = "soon"
+[tls]
+handshake_timeout = 10
+[upstream]
+url = "https://app"
+[limits]
+connections = 0
+[wbsocket]
+paths = ["/"]
+"#;
+    let found = mistakes(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+    assert_eq!(lines, [3, 4, 6, 8, 10, 11], "{found:#?}");
+    assert_eq!(found[0].1, r#"unknown key "lisen"; did you mean "listen"?"#);
+    assert!(
+        found[1].1.contains(r#"expected a time such as "500ms""#),
+        "{found:#?}"
+    );
+    assert!(
+        found[2].1.contains(r#"expected a time such as "500ms""#),
+        "{found:#?}"
+    );
+    assert!(
+        found[3].1.contains(r#"expected "http://127.0.0.1:8000""#),
+        "{found:#?}"
+    );
+    assert!(
+        found[5].1.contains(r#"did you mean "websocket"?"#),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn a_mistake_is_shown_in_its_line() {
+    let text = "[server]\nworker_threads = \"many\"\n";
+    let shown = Config::from_toml(text).unwrap_err().to_string();
+    let expected = "config.toml:2:18: invalid type: string \"many\", expected a whole number\n   |\n 2 | worker_threads = \"many\"\n   |                  ^^^^^^";
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn broken_toml_is_told_with_its_line() {
+    let found = mistakes("[server]\nlisten = [\n[tls\n");
+    assert!(found.iter().all(|(line, _)| line.is_some()), "{found:#?}");
+}
+
+#[test]
+fn rules_across_keys_name_the_key() {
+    let found = mistakes("[http]\nstall_timeout = \"10s\"\n");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].0, Some(2));
+    assert!(
+        found[0]
+            .1
+            .starts_with("http.stall_timeout must be longer than upstream.response_timeout")
+    );
+    let found = mistakes("[upstream]\nresponse_timeout = \"5m\"\n");
+    assert_eq!(found[0].0, None);
+}
+
+#[test]
+fn paths_count_from_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    std::fs::write(&path, "[tls]\ncertificate = \"a.pem\"\nkey = \"/b.pem\"\n").unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.tls.certificate, dir.path().join("a.pem"));
+    assert_eq!(config.tls.key, Path::new("/b.pem"));
+}
