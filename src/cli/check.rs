@@ -1,0 +1,25 @@
+//! `pwd-edge check`.
+
+use std::path::Path;
+
+use super::Failure;
+use crate::config::Config;
+use crate::tls;
+
+/// Reads the configuration and what it names, and says that all is well.
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let config = Config::load(path).map_err(Failure::config)?;
+    let ticketer = tls::ticketer().map_err(Failure::other)?;
+    tls::Acceptor::load(&config.tls, ticketer).map_err(Failure::config)?;
+    println!("{} is well", path.display());
+    println!("  listens on      {}", addresses(&config));
+    println!("  Laravel         {}", config.upstream.url);
+    println!("  certificate     {}", config.tls.certificate.display());
+    println!("  broadcasts      {}", config.broadcast.socket.display());
+    Ok(())
+}
+
+fn addresses(config: &Config) -> String {
+    let addresses = config.server.listen.iter().map(ToString::to_string);
+    addresses.collect::<Vec<_>>().join(", ")
+}

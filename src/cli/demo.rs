@@ -1,0 +1,109 @@
+//! `pwd-edge demo`: the real edge, a certificate made for this run, and a
+//! stand-in for Laravel behind it.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+use super::{Failure, logging, run};
+use crate::config::{Config, Level};
+use crate::demo::App;
+use crate::drain::Drain;
+use crate::server::{Listeners, Server};
+use crate::units::Span;
+use crate::upstream::Target;
+
+/// Runs until it is interrupted.
+pub(super) fn demo(port: u16) -> Result<(), Failure> {
+    let directory = tempfile::Builder::new()
+        .prefix("pwd-edge-demo-")
+        .tempdir()
+        .context("the demo needs a directory to write to; set TMPDIR to one")
+        .map_err(Failure::other)?;
+    let config = configure(&directory, port).map_err(Failure::other)?;
+    logging::start(&config.log);
+    let listeners = Listeners::open(&config)
+        .context("the demo needs a port; choose another with --port")
+        .map_err(Failure::other)?;
+    let runtime = run::runtime(&config).map_err(Failure::other)?;
+    runtime.block_on(serve(&config, listeners, &directory, port))?;
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+async fn serve(
+    config: &Config,
+    listeners: Listeners,
+    directory: &TempDir,
+    port: u16,
+) -> Result<(), Failure> {
+    let server = Server::bind(config, listeners).map_err(Failure::other)?;
+    let laravel = UnixListener::bind(directory.path().join("app.sock")).map_err(Failure::other)?;
+    let port = server.addresses().first().map_or(port, SocketAddr::port);
+    let url = format!("https://localhost:{port}");
+    let app = Arc::new(App::new(config.broadcast.socket.clone(), url.clone()));
+    let drain = Drain::new();
+    drain.spawn(app.serve(laravel, drain.clone()));
+    let stop = run::stop_signal().map_err(Failure::other)?;
+    greet(&url, &config.broadcast.socket);
+    server.run(stop).await;
+    drain.stop(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// The edge's configuration: defaults but for where things are.
+fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
+    let mut config = Config::default();
+    let file = |name: &str| directory.path().join(name);
+    config.server.listen = loopback(port);
+    // Whoever presses Ctrl+C at a demo does not want to wait.
+    config.server.close_spread = Span::seconds(1);
+    config.server.shutdown_grace = Span::seconds(3);
+    config.log.level = Level::Warn;
+    config.tls.certificate = file("certificate.pem");
+    config.tls.key = file("key.pem");
+    config.upstream.url = Target::Unix(file("app.sock"));
+    config.broadcast.socket = file("broadcast.sock");
+    let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
+    std::fs::write(&config.tls.certificate, made.cert.pem())
+        .and_then(|()| std::fs::write(&config.tls.key, made.signing_key.serialize_pem()))
+        .context("the demo cannot write to its directory")?;
+    Ok(config)
+}
+
+/// 127.0.0.1, and [::1] where the machine has it: browsers try either.
+fn loopback(port: u16) -> Vec<SocketAddr> {
+    let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    match port != 0 && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        true => vec![v4, v6],
+        false => vec![v4],
+    }
+}
+
+fn greet(url: &str, socket: &Path) {
+    let socket = socket.display();
+    println!(
+        r#"pwd-edge demo: the edge with a stand-in for Laravel behind it
+
+  Open      {url}
+            (the certificate was made for this run: let your browser accept it)
+  Log in    ana / demo, a member, and desk / demo, a desk officer
+
+  Try       a request through the edge:
+            curl -k {url}/api/test-direct
+
+            a broadcast, as Laravel sends it:
+            curl --unix-socket {socket} http://edge/broadcast \
+              -d '{{"type":"ticket_status_update","payload":{{"ticket_id":1,"status":"resolved"}}}}'
+
+  Stop      Ctrl+C
+"#
+    );
+}

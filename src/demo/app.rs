@@ -1,0 +1,243 @@
+//! The stand-in's routes, and how it publishes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::{UnixListener, UnixStream};
+
+use super::desk::{Account, Desk, No};
+use super::page;
+use crate::body::{self, Body};
+use crate::drain::Drain;
+use crate::upstream::{Settings, Target, Upstream};
+
+/// The stand-in for Laravel.
+#[derive(Debug)]
+pub struct App {
+    desk: Mutex<Desk>,
+    edge: Upstream,
+    socket: PathBuf,
+    url: String,
+}
+
+type Answer = Result<Response<Body>, Response<Body>>;
+
+impl App {
+    /// An app that publishes on the edge's `socket`, for visitors of `url`.
+    pub fn new(socket: PathBuf, url: String) -> Self {
+        let edge = Upstream::new(&Settings {
+            url: Target::Unix(socket.clone()),
+            ..Settings::default()
+        });
+        Self {
+            desk: Mutex::new(Desk::new()),
+            edge,
+            socket,
+            url,
+        }
+    }
+
+    /// Serves `listener` until the drain stops it.
+    pub async fn serve(self: Arc<Self>, listener: UnixListener, drain: Drain) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = drain.token().cancelled() => return,
+            };
+            if let Ok((stream, _)) = accepted {
+                let stop = drain.clone();
+                drain.spawn(Arc::clone(&self).connection(stream, stop));
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: UnixStream, drain: Drain) {
+        let service = service_fn(move |request| {
+            let app = Arc::clone(&self);
+            async move {
+                let answer = app.answer(request).await;
+                Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(|no| no))
+            }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::select! {
+            // A connection that breaks is the edge's to report.
+            _ = connection => {}
+            () = drain.token().cancelled() => {}
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let path: Vec<_> = parts.uri.path().split('/').skip(1).collect();
+        let method = &parts.method;
+        let user = || self.bearer(&parts.headers);
+        match (method, &*path) {
+            (&Method::POST, ["api", "login"]) => self.log_in(&read(body).await?),
+            (&Method::POST, ["api", "logout"]) => self.log_out(&parts.headers),
+            (&Method::GET, ["api", "user"]) => Ok(json(StatusCode::OK, &user()?.json())),
+            (&Method::GET, ["api", "test-direct"]) => Ok(json(
+                StatusCode::OK,
+                &json!({ "message": "Laravel's stand-in is here" }),
+            )),
+            (&Method::GET, ["api", "support-tickets"]) => {
+                let user = user()?;
+                Ok(json(StatusCode::OK, &self.desk.lock().list(user)))
+            }
+            (&Method::GET | &Method::HEAD, ["api", "support-tickets", id]) => {
+                let user = user()?;
+                let shown = self.desk.lock().show(user, number(id));
+                shown
+                    .map(|ticket| json(StatusCode::OK, &ticket))
+                    .map_err(refuse)
+            }
+            (&Method::PUT, ["api", "support-tickets", id]) => {
+                self.set_status(user()?, number(id), &read(body).await?)
+                    .await
+            }
+            (&Method::POST, ["api", "support-tickets", id, "messages"]) => {
+                self.post(user()?, number(id), &read(body).await?).await
+            }
+            (&Method::GET, ["demo.json"]) => {
+                let told = json!({ "socket": self.socket, "url": self.url });
+                Ok(json(StatusCode::OK, &told))
+            }
+            (&Method::GET, _) => page::part(parts.uri.path()).ok_or_else(|| refuse(No::NotFound)),
+            _ => Err(refuse(No::NotFound)),
+        }
+    }
+
+    fn log_in(&self, body: &Value) -> Answer {
+        let text = |key: &str| body[key].as_str().unwrap_or_default();
+        let logged_in = self.desk.lock().log_in(text("username"), text("password"));
+        let Some((account, token)) = logged_in else {
+            let no = json!({ "message": "Invalid login credentials" });
+            return Err(json(StatusCode::UNAUTHORIZED, &no));
+        };
+        let answer = json!({
+            "user": account.json(),
+            "access_token": token,
+            "token_type": "Bearer",
+            "requires_captcha": false,
+        });
+        Ok(json(StatusCode::OK, &answer))
+    }
+
+    fn log_out(&self, headers: &HeaderMap) -> Answer {
+        self.bearer(headers)?;
+        self.desk.lock().log_out(token(headers));
+        Ok(json(
+            StatusCode::OK,
+            &json!({ "message": "Logged out successfully" }),
+        ))
+    }
+
+    fn bearer(&self, headers: &HeaderMap) -> Result<Account, Response<Body>> {
+        self.desk.lock().bearer(token(headers)).ok_or_else(|| {
+            json(
+                StatusCode::UNAUTHORIZED,
+                &json!({ "message": "Unauthenticated." }),
+            )
+        })
+    }
+
+    async fn post(&self, user: Account, id: u64, body: &Value) -> Answer {
+        let text = body["message"].as_str().unwrap_or_default();
+        let message = self.desk.lock().post(user, id, text).map_err(refuse)?;
+        let payload = json!({ "ticket_id": id, "message": message });
+        self.publish("new_message", &payload).await;
+        let answer = json!({
+            "message": "Message added successfully",
+            "ticket_message": message,
+        });
+        Ok(json(StatusCode::CREATED, &answer))
+    }
+
+    async fn set_status(&self, user: Account, id: u64, body: &Value) -> Answer {
+        let status = body["status"].as_str().unwrap_or_default();
+        let ticket = self
+            .desk
+            .lock()
+            .set_status(user, id, status)
+            .map_err(refuse)?;
+        let payload = json!({ "ticket_id": id, "status": status });
+        self.publish("ticket_status_update", &payload).await;
+        let answer = json!({ "message": "Ticket updated successfully", "ticket": ticket });
+        Ok(json(StatusCode::OK, &answer))
+    }
+
+    /// Publishes as Laravel does: over the Unix socket. What is stored stays
+    /// stored if that fails.
+    async fn publish(&self, kind: &str, payload: &Value) {
+        let event = json!({ "type": kind, "payload": payload });
+        let request = Request::post("/broadcast")
+            .header(HOST, "edge")
+            .header(CONTENT_TYPE, "application/json")
+            .body(body::full(event.to_string()))
+            .expect("a fixed request");
+        if let Err(error) = self.edge.send(request).await {
+            tracing::warn!(cause = error.chain(), "the stand-in cannot publish");
+        }
+    }
+}
+
+fn token(headers: &HeaderMap) -> &str {
+    let value = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    value
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .unwrap_or_default()
+}
+
+/// 0, which no ticket has, for what is no number.
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or(0)
+}
+
+async fn read(body: Incoming) -> Result<Value, Response<Body>> {
+    let bytes = Limited::new(body, MAX_BODY).collect().await;
+    let bytes = bytes
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    serde_json::from_slice(&bytes).map_err(|_| {
+        let no = json!({ "message": "The request is not JSON, or too long." });
+        json(StatusCode::UNPROCESSABLE_ENTITY, &no)
+    })
+}
+
+fn refuse(no: No) -> Response<Body> {
+    match no {
+        No::Forbidden => json(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" })),
+        No::NotFound => json(
+            StatusCode::NOT_FOUND,
+            &json!({ "error": "Ticket not found" }),
+        ),
+        No::EmptyMessage => invalid("message", "Either message or attachment is required"),
+        No::WrongStatus => invalid("status", "The selected status is invalid."),
+    }
+}
+
+fn invalid(field: &str, what: &str) -> Response<Body> {
+    let errors = json!({ "errors": { field: [what] } });
+    json(StatusCode::UNPROCESSABLE_ENTITY, &errors)
+}
+
+fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(body::full(value.to_string()));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+const MAX_BODY: usize = 64 * 1024;

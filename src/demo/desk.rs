@@ -1,0 +1,218 @@
+//! The stand-in's data: a few users, their tokens, one desk of tickets.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+/// Who may log in, with the password `demo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) id: u64,
+    pub(super) username: &'static str,
+    pub(super) role: &'static str,
+    pub(super) name: &'static str,
+}
+
+/// The real app's test users.
+const ACCOUNTS: [Account; 3] = [
+    account(3, "ana", "PWDMember", "Ana Alpha"),
+    account(4, "ben", "PWDMember", "Ben Beta"),
+    account(5, "desk", "FrontDesk", "Desk"),
+];
+
+const fn account(
+    id: u64,
+    username: &'static str,
+    role: &'static str,
+    name: &'static str,
+) -> Account {
+    Account {
+        id,
+        username,
+        role,
+        name,
+    }
+}
+
+impl Account {
+    fn is_staff(&self) -> bool {
+        self.role != "PWDMember"
+    }
+
+    /// As the real app answers `/api/user`.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "userID": self.id,
+            "username": self.username,
+            "email": format!("{}@example.test", self.username),
+            "role": self.role,
+            "status": "active",
+            "password_change_required": false,
+        })
+    }
+}
+
+/// Everything that the stand-in remembers.
+#[derive(Debug)]
+pub(super) struct Desk {
+    tokens: HashMap<String, Account>,
+    next_token: u64,
+    tickets: Vec<Ticket>,
+    next_message: u64,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    id: u64,
+    owner: u64,
+    subject: &'static str,
+    status: String,
+    messages: Vec<Value>,
+}
+
+/// Why the stand-in says no, in the real app's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum No {
+    Forbidden,
+    NotFound,
+    EmptyMessage,
+    WrongStatus,
+}
+
+impl Desk {
+    /// One ticket of Ana's and one of Ben's.
+    pub(super) fn new() -> Self {
+        let ticket = |id, owner, subject| Ticket {
+            id,
+            owner,
+            subject,
+            status: "open".to_owned(),
+            messages: Vec::new(),
+        };
+        let mut desk = Self {
+            tokens: HashMap::new(),
+            next_token: 1,
+            tickets: vec![
+                ticket(1, 3, "My PWD card has not arrived"),
+                ticket(2, 4, "Change of address"),
+            ],
+            next_message: 1,
+        };
+        let hello = "Good morning. I applied three weeks ago, and my card has not arrived yet.";
+        desk.post(ACCOUNTS[0], 1, hello)
+            .expect("Ana may write to her ticket");
+        desk
+    }
+
+    /// A token for a user who knows the password.
+    pub(super) fn log_in(&mut self, username: &str, password: &str) -> Option<(Account, String)> {
+        let account = ACCOUNTS
+            .into_iter()
+            .find(|account| account.username == username);
+        let account = account.filter(|_| password == "demo")?;
+        let secret: String = std::iter::repeat_with(fastrand::alphanumeric)
+            .take(48)
+            .collect();
+        let token = format!("{}|{secret}", self.next_token);
+        self.next_token += 1;
+        self.tokens.insert(token.clone(), account);
+        Some((account, token))
+    }
+
+    pub(super) fn log_out(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
+    pub(super) fn bearer(&self, token: &str) -> Option<Account> {
+        self.tokens.get(token).copied()
+    }
+
+    /// The tickets that a user may see.
+    pub(super) fn list(&self, user: Account) -> Value {
+        let seen = self.tickets.iter().filter(|ticket| ticket.open_to(user));
+        seen.map(Ticket::json).collect()
+    }
+
+    pub(super) fn show(&self, user: Account, id: u64) -> Result<Value, No> {
+        let ticket = self.tickets.iter().find(|ticket| ticket.id == id);
+        let ticket = ticket.ok_or(No::NotFound)?;
+        match ticket.open_to(user) {
+            true => Ok(ticket.json()),
+            false => Err(No::Forbidden),
+        }
+    }
+
+    /// Adds a message; returns it as the real app answers it and broadcasts it.
+    pub(super) fn post(&mut self, user: Account, id: u64, text: &str) -> Result<Value, No> {
+        if text.trim().is_empty() {
+            return Err(No::EmptyMessage);
+        }
+        let ticket = find(&mut self.tickets, user, id)?;
+        let number = self.next_message;
+        self.next_message += 1;
+        let now = now();
+        let message = json!({
+            "support_ticket_id": id,
+            "message": text,
+            "sender_type": if user.is_staff() { "admin" } else { "pwd_member" },
+            "sender_id": if user.is_staff() { user.id } else { user.id - 2 },
+            "updated_at": now,
+            "created_at": now,
+            "id": number,
+            "sender_name": user.name,
+            "is_admin": user.is_staff(),
+        });
+        ticket.messages.push(message.clone());
+        Ok(message)
+    }
+
+    pub(super) fn set_status(&mut self, user: Account, id: u64, status: &str) -> Result<Value, No> {
+        if !STATUSES.contains(&status) {
+            return Err(No::WrongStatus);
+        }
+        let ticket = find(&mut self.tickets, user, id)?;
+        status.clone_into(&mut ticket.status);
+        Ok(ticket.json())
+    }
+}
+
+fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, No> {
+    let ticket = tickets.iter_mut().find(|ticket| ticket.id == id);
+    let ticket = ticket.ok_or(No::NotFound)?;
+    match ticket.open_to(user) {
+        true => Ok(ticket),
+        false => Err(No::Forbidden),
+    }
+}
+
+impl Ticket {
+    fn open_to(&self, user: Account) -> bool {
+        user.is_staff() || user.id == self.owner
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "ticket_number": format!("SUP-{:03}", self.id),
+            "subject": self.subject,
+            "pwd_member_id": self.owner - 2,
+            "status": self.status,
+            "priority": "medium",
+            "messages": self.messages,
+        })
+    }
+}
+
+/// Now, as Laravel writes it (RFC 3339).
+fn now() -> String {
+    humantime::format_rfc3339_micros(SystemTime::now()).to_string()
+}
+
+const STATUSES: [&str; 5] = [
+    "open",
+    "in_progress",
+    "waiting_for_reply",
+    "resolved",
+    "closed",
+];

@@ -1,0 +1,515 @@
+// One support ticket seen from two sides. Each panel is a client of its own: it logs in,
+// reads the ticket over HTTP and follows it over its own WebSocket. The token lives in
+// memory only, and whatever a server or a person wrote reaches the page as text.
+
+const TICKET = 1;
+const TICKET_PATH = `/support-tickets/${TICKET}`;
+
+const BACKOFF = { least: 500, most: 10_000 }; // ms; full jitter below a ceiling that doubles
+const SETTLED = 10_000;        // a connection this old was a good one: count attempts anew
+const BEAT = 25_000;           // one unanswered ping is a dead connection
+const JOIN_PATIENCE = 2_000;   // then read the ticket even if the join was not confirmed
+const TYPING_EVERY = 1_000;    // say "typing" at most this often
+const TYPING_SILENCE = 3_000;  // and take it back after this pause
+const TYPING_SHOWN = 5_000;    // a "typing" that is not renewed disappears
+const STATUS_PAUSE = 300;      // arrow keys step through a select: send where they stop
+
+const CLOSE_WORDS = {
+  1001: 'the server is going away', 1006: 'the connection was lost',
+  1012: 'the server is restarting', 1013: 'the server is busy',
+};
+
+const SESSION_OVER = 'Your session has ended. Log in again.';
+
+/* HTTP */
+
+class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function api(method, path, token, body) {
+  const headers = { Accept: 'application/json' };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body) headers['Content-Type'] = 'application/json';
+  const init = { method, headers, body: body && JSON.stringify(body), cache: 'no-store', credentials: 'omit' };
+  const response = await fetch(`/api${path}`, init).catch(() => {
+    throw new Refused(0, 'The server cannot be reached.');
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Refused(response.status, wordsOf(response, answer));
+  return answer;
+}
+
+/** The one sentence in a Laravel refusal, wherever it stands. */
+function wordsOf(response, answer) {
+  if (response.status === 429) {
+    return `Too many requests. Try again in ${response.headers.get('Retry-After') ?? 'a few'} seconds.`;
+  }
+  const words = [answer.message, answer.error, ...Object.values(answer.errors ?? answer).flat()];
+  return words.find((value) => value && typeof value === 'string') ?? `The server answered ${response.status}.`;
+}
+
+/* WebSocket */
+
+/** A connection that returns after a loss and stays away after a refusal. */
+class Link {
+  #token; #on; #socket; #retry; #beat;
+  #attempt = 0; #readyAt = 0; #awaiting = false; #ended = false;
+
+  /** `on`: state(name, words), ready(), frame(type, payload), and welcome(), which settles
+      to false when HTTP says that the token is no longer good. */
+  constructor(token, on) {
+    this.#token = token;
+    this.#on = on;
+  }
+
+  get ready() { return this.#readyAt > 0 && this.#socket.readyState === WebSocket.OPEN; }
+
+  open() {
+    this.#drop();
+    const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    this.#socket = new WebSocket(`${scheme}//${location.host}/ws?token=${encodeURIComponent(this.#token)}`);
+    this.#socket.onmessage = (event) => this.#receive(event.data);
+    this.#socket.onclose = (event) => this.#lost(event.code, event.reason);
+  }
+
+  send(type, payload) {
+    if (this.ready) this.#socket.send(JSON.stringify({ type, payload }));
+  }
+
+  end() {
+    this.#ended = true;
+    this.#drop();
+  }
+
+  #drop() {
+    clearTimeout(this.#retry);
+    clearInterval(this.#beat);
+    this.#readyAt = 0;
+    this.#awaiting = false;
+    const socket = this.#socket;
+    if (!socket) return;
+    socket.onmessage = socket.onclose = null;
+    if (socket.readyState === WebSocket.CONNECTING) socket.onopen = () => socket.close(1000);
+    else socket.close(1000);
+  }
+
+  #receive(text) {
+    this.#awaiting = false;
+    let frame;
+    try { frame = JSON.parse(text); } catch { return; }
+    const { type, payload } = frame ?? {};
+    if (type === 'connection' && payload?.status === 'connected') this.#start();
+    else if (type) this.#on.frame(type, payload ?? {});
+  }
+
+  #start() {
+    this.#readyAt = Date.now();
+    this.#beat = setInterval(() => this.#ping(), BEAT);
+    this.#on.state('connected', 'Connected');
+    this.#on.ready();
+  }
+
+  #ping() {
+    if (this.#awaiting) return this.#lost(1006, '');
+    this.#awaiting = true;
+    this.send('ping', {});
+  }
+
+  #lost(code, reason) {
+    const wasReady = this.#readyAt > 0;
+    if (wasReady && Date.now() - this.#readyAt > SETTLED) this.#attempt = 0;
+    this.#drop();
+    const words = CLOSE_WORDS[code] ?? (reason || `the server does not allow it (${code})`);
+    if (!comesBack(code)) return this.#on.state('refused', `Disconnected: ${words}.`);
+    this.#on.state('reconnecting', `Reconnecting: ${words}.`);
+    this.#retry = setTimeout(() => this.#again(wasReady), backoff(this.#attempt++));
+  }
+
+  /** A refused handshake looks like a lost connection; only HTTP can tell them apart. */
+  async #again(wasReady) {
+    if (!wasReady && !(await this.#on.welcome())) return;
+    if (!this.#ended) this.open();
+  }
+}
+
+function comesBack(code) {
+  return [1001, 1006, 1012, 1013].includes(code) || (code >= 4000 && code <= 4499);
+}
+
+function backoff(attempt) {
+  const ceiling = Math.min(BACKOFF.most, 2 * BACKOFF.least * 2 ** attempt);
+  return BACKOFF.least + Math.random() * (ceiling - BACKOFF.least);
+}
+
+/* One person's side */
+
+class Panel {
+  #section; #text; #status; #session = null; #link = null; #busy = new Set();
+  #people = new Map(); #present = new Set(); #typing = new Map(); // all by user id
+  #typingSentAt = 0; #typingSaid = false;
+  #seenByOthers = 0; #seenSent = 0; // message ids: everything up to it was seen
+  #timers = {};
+
+  constructor(section) {
+    this.#section = section;
+    this.#build();
+    this.#text = section.querySelector('textarea');
+    this.#status = this.#part('set-status');
+    this.#listen();
+  }
+
+  get loggedIn() { return this.#session !== null; }
+
+  #part(role) { return this.#section.querySelector(`[data-role="${role}"]`); }
+
+  #later(name, pause, act) {
+    clearTimeout(this.#timers[name]);
+    this.#timers[name] = setTimeout(act, pause);
+  }
+
+  #build() {
+    const { user, name, title } = this.#section.dataset;
+    const body = document.getElementById('panel').content.cloneNode(true);
+    for (const attribute of ['id', 'for', 'aria-describedby']) {
+      for (const element of body.querySelectorAll(`[${attribute}]`)) {
+        element.setAttribute(attribute, element.getAttribute(attribute).replaceAll('@', user));
+      }
+    }
+    for (const element of body.querySelectorAll('[data-fill]')) element.textContent = name;
+    this.#section.append(body);
+    this.#part('title').textContent = title;
+    this.#part('login').username.value = user;
+  }
+
+  #listen() {
+    const on = (element, type, act) => element.addEventListener(type, act);
+    const submit = (role, act) => on(this.#part(role), 'submit', (event) => { event.preventDefault(); act(); });
+    submit('login', () => this.login());
+    submit('compose', () => this.#post());
+    on(this.#part('logout'), 'click', () => this.#logout());
+    on(this.#part('connect-now'), 'click', () => { this.#part('subject').focus(); this.#connect(); });
+    on(this.#status, 'change', () => this.#later('status', STATUS_PAUSE, () => this.#sendStatus()));
+    on(this.#text, 'input', () => this.#typed());
+    on(this.#text, 'blur', () => this.#stopTyping());
+    on(this.#text, 'keydown', (event) => {
+      if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      this.#post();
+    });
+    on(document, 'visibilitychange', () => this.#see());
+  }
+
+  /** Runs `act` unless it is still running; a failure is told beside its field. */
+  async #attempt(name, act) {
+    if (this.#busy.has(name)) return;
+    this.#busy.add(name);
+    this.#tell(`${name}-problem`, '');
+    try { await act(); } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      if (error.status === 401 && this.loggedIn) this.#end('refused', SESSION_OVER);
+      else this.#tell(`${name}-problem`, error.message);
+    } finally { this.#busy.delete(name); }
+  }
+
+  #tell(role, words) {
+    const line = this.#part(role);
+    line.textContent = words;
+    for (const field of this.#section.querySelectorAll(`[aria-describedby~="${line.id}"]`)) {
+      field.setAttribute('aria-invalid', String(words !== ''));
+    }
+  }
+
+  /* Logging in and out */
+
+  login() {
+    const form = this.#part('login');
+    return this.#attempt('login', async () => {
+      if (this.loggedIn) return;
+      const credentials = { username: form.username.value.trim(), password: form.password.value };
+      if (!credentials.username || !credentials.password) throw new Refused(0, 'Enter a username and a password.');
+      const { user, access_token: token } = await api('POST', '/login', null, credentials);
+      const ticket = await api('GET', TICKET_PATH, token);
+      const hadFocus = form.contains(document.activeElement);
+      this.#begin({ user, token }, ticket);
+      if (hadFocus) this.#part('subject').focus();
+    });
+  }
+
+  #begin(session, ticket) {
+    this.#session = session;
+    this.#people.set(session.user.userID, displayName(session.user.username));
+    this.#part('staff').hidden = session.user.role === 'PWDMember';
+    this.#show(ticket);
+    this.#swap();
+    const log = this.#part('messages').parentElement;
+    log.scrollTop = log.scrollHeight;
+    this.#link = new Link(session.token, {
+      state: (name, words) => this.#state(name, words),
+      ready: () => this.#join(),
+      frame: (type, payload) => this.#frame(type, payload),
+      welcome: () => this.#reload(),
+    });
+    this.#connect();
+  }
+
+  async #logout() {
+    const { token } = this.#session;
+    this.#link.send('leave_ticket', { ticket_id: TICKET });
+    this.#end('offline', 'Not connected');
+    this.#text.value = '';
+    await api('POST', '/logout', token).catch(() => {}); // gone here whatever the answer
+  }
+
+  #end(state, words) {
+    const hadFocus = this.#section.contains(document.activeElement);
+    this.#link.end();
+    this.#session = this.#link = null;
+    this.#seenByOthers = this.#seenSent = this.#typingSentAt = 0;
+    this.#typingSaid = false;
+    Object.values(this.#timers).forEach(clearTimeout);
+    this.#part('messages').replaceChildren();
+    for (const role of ['send-problem', 'status-problem', 'problem']) this.#tell(role, '');
+    this.#swap();
+    this.#state(state, words);
+    if (hadFocus) this.#part('login').username.focus();
+  }
+
+  #swap() {
+    this.#part('login').hidden = this.loggedIn;
+    this.#part('ticket').hidden = this.#part('logout').hidden = !this.loggedIn;
+    showWhoIsIn();
+  }
+
+  /* Connection */
+
+  #state(state, words) {
+    const line = this.#part('connection');
+    line.dataset.state = state;
+    line.textContent = words;
+    this.#part('connect-now').hidden = !this.loggedIn || ['connecting', 'connected'].includes(state);
+    if (state === 'connected') this.#tell('problem', '');
+    else [...this.#present, ...this.#typing.keys()].forEach((id) => this.#leave(id));
+  }
+
+  #connect() {
+    this.#state('connecting', 'Connecting…');
+    this.#link.open();
+  }
+
+  #join() {
+    this.#link.send('join_ticket', { ticket_id: TICKET });
+    this.#later('join', JOIN_PATIENCE, () => this.#reload());
+  }
+
+  /** Reads the ticket again, which fills any gap. False: the session is over. */
+  async #reload() {
+    clearTimeout(this.#timers.join);
+    const session = this.#session;
+    try {
+      const ticket = await api('GET', TICKET_PATH, session.token);
+      if (session === this.#session) this.#show(ticket);
+    } catch (error) {
+      if (session !== this.#session) return false;
+      if (error.status === 401) this.#end('refused', SESSION_OVER);
+      else if (this.#link.ready) this.#tell('problem', `The ticket was not read again. ${error.message}`);
+    }
+    return session === this.#session;
+  }
+
+  #frame(type, payload) {
+    if (Number(payload.ticket_id ?? TICKET) !== TICKET) return;
+    const act = {
+      ticket_joined: () => this.#joined(payload.users ?? []),
+      user_joined: () => this.#enter(payload.user_id, payload.user_name),
+      user_left: () => this.#leave(payload.user_id),
+      new_message: () => this.#add(payload.message),
+      ticket_status_update: () => this.#showStatus(payload.status),
+      typing_indicator: () => this.#setTyping(payload.user_id, payload.is_typing === true, payload.user_name),
+      message_status_update: () => this.#heardSeen(payload),
+      error: () => { if (payload.code !== 'unknown_type') this.#tell('problem', payload.message); },
+    }[type];
+    act?.();
+  }
+
+  #joined(users) {
+    this.#present.clear();
+    this.#enter(this.#session.user.userID);
+    for (const user of users) this.#enter(user.user_id, user.user_name);
+    this.#reload();
+  }
+
+  /* The ticket and its messages */
+
+  #show(ticket) {
+    this.#part('subject').textContent = ticket.subject;
+    this.#part('number').textContent = ticket.ticket_number;
+    this.#showStatus(ticket.status);
+    for (const message of ticket.messages ?? []) this.#add(message);
+    this.#see();
+  }
+
+  #showStatus(status) {
+    const badge = this.#part('status');
+    badge.dataset.status = this.#status.value = status;
+    const words = this.#status.selectedOptions[0]?.text ?? status;
+    if (badge.textContent !== words) badge.textContent = words;
+  }
+
+  #sendStatus() {
+    return this.#attempt('status', async () => {
+      await api('PUT', TICKET_PATH, this.#session.token, { status: this.#status.value }).catch((error) => {
+        this.#status.value = this.#part('status').dataset.status;
+        throw error;
+      });
+    });
+  }
+
+  #post() {
+    const field = this.#text;
+    return this.#attempt('send', async () => {
+      const message = field.value.trim();
+      if (!message) throw new Refused(0, 'Write a message first.');
+      this.#stopTyping();
+      await api('POST', `${TICKET_PATH}/messages`, this.#session.token, { message });
+      if (field.value.trim() === message) field.value = '';
+      if (!this.#link?.ready) this.#tell('problem', 'Sent. It appears here once the connection is back.');
+    });
+  }
+
+  /** Staff are told apart by user id; the only member in a ticket is its owner. */
+  #isOwn(message) {
+    const { role, userID } = this.#session.user;
+    return role === 'PWDMember' ? !message.is_admin : Boolean(message.is_admin) && message.sender_id === userID;
+  }
+
+  #add(message) {
+    const id = Number(message?.id);
+    const list = this.#part('messages');
+    if (!id || list.querySelector(`[data-message-id="${id}"]`)) return;
+    const log = list.parentElement;
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+    const later = [...list.children].find((other) => Number(other.dataset.messageId) > id);
+    list.insertBefore(this.#item(id, message), later ?? null);
+    if (atEnd || this.#isOwn(message)) log.scrollTop = log.scrollHeight;
+    this.#see();
+  }
+
+  #item(id, message) {
+    const item = document.getElementById('message').content.cloneNode(true).firstElementChild;
+    const own = this.#isOwn(message);
+    item.dataset.messageId = id;
+    item.toggleAttribute('data-own', own);
+    item.querySelector('.sender').textContent = displayName(message.sender_name) || 'Unknown';
+    item.querySelector('.text').textContent = message.message ?? `Attachment: ${message.attachment_name ?? 'a file'}`;
+    item.querySelector('.seen').hidden = !own || id > this.#seenByOthers;
+    const at = new Date(message.created_at ?? NaN);
+    if (!Number.isNaN(at.getTime())) {
+      item.querySelector('time').dateTime = at.toISOString();
+      item.querySelector('time').textContent = at.toLocaleTimeString([], { timeStyle: 'short' });
+    }
+    return item;
+  }
+
+  /** Tells the others about the newest message of theirs that is on the screen. */
+  #see() {
+    if (!this.#link?.ready || document.hidden) return;
+    const others = this.#section.querySelectorAll('li[data-message-id]:not([data-own])');
+    const newest = Number([...others].at(-1)?.dataset.messageId ?? 0);
+    if (newest <= this.#seenSent) return;
+    this.#seenSent = newest;
+    this.#link.send('message_seen', { message_id: newest, ticket_id: TICKET });
+  }
+
+  #heardSeen({ status, message_id: id, user_id: userId }) {
+    if (status !== 'seen' || userId === this.#session.user.userID) return;
+    this.#seenByOthers = Math.max(this.#seenByOthers, Number(id) || 0);
+    for (const item of this.#section.querySelectorAll('li[data-own]')) {
+      if (Number(item.dataset.messageId) <= this.#seenByOthers) item.querySelector('.seen').hidden = false;
+    }
+  }
+
+  /* Who is here, who is typing */
+
+  #nameOf(id) { return this.#people.get(id) ?? `User ${id}`; }
+
+  #enter(id, name) {
+    if (name) this.#people.set(id, displayName(name));
+    this.#present.add(id);
+    this.#showPresent();
+  }
+
+  #leave(id) {
+    this.#present.delete(id);
+    this.#setTyping(id, false);
+    this.#showPresent();
+  }
+
+  #showPresent() {
+    const own = this.#session?.user.userID;
+    const names = [...this.#present].map((id) => this.#nameOf(id) + (id === own ? ' (you)' : ''));
+    this.#part('present').textContent = names.length ? `Here now: ${names.join(', ')}` : '';
+  }
+
+  #setTyping(id, isTyping, name) {
+    if (id === this.#session?.user.userID) return;
+    if (name) this.#people.set(id, displayName(name));
+    clearTimeout(this.#typing.get(id));
+    this.#typing.delete(id);
+    if (isTyping) this.#typing.set(id, setTimeout(() => this.#setTyping(id, false), TYPING_SHOWN));
+    const names = [...this.#typing.keys()].map((other) => this.#nameOf(other));
+    const words = names.length ? `${names.join(' and ')} ${names.length > 1 ? 'are' : 'is'} typing…` : '';
+    const line = this.#part('typing');
+    if (line.textContent !== words) line.textContent = words; // announced once, not at each renewal
+  }
+
+  #typed() {
+    if (!this.#text.value.trim()) return this.#stopTyping();
+    this.#later('typing', TYPING_SILENCE, () => this.#stopTyping());
+    if (Date.now() - this.#typingSentAt < TYPING_EVERY) return;
+    this.#typingSentAt = Date.now();
+    this.#typingSaid = true;
+    this.#link.send('typing_indicator', { ticket_id: TICKET, is_typing: true });
+  }
+
+  #stopTyping() {
+    clearTimeout(this.#timers.typing);
+    if (this.#typingSaid) this.#link?.send('typing_indicator', { ticket_id: TICKET, is_typing: false });
+    this.#typingSaid = false;
+  }
+}
+
+/* The page */
+
+const sections = [...document.querySelectorAll('section[data-user]')];
+const panels = sections.map((section) => new Panel(section));
+const both = document.getElementById('log-both-in');
+both.addEventListener('click', () => panels.forEach((panel) => panel.login()));
+
+function showWhoIsIn() {
+  const done = panels.every((panel) => panel.loggedIn);
+  both.setAttribute('aria-disabled', String(done));
+  both.textContent = done ? 'Both logged in' : 'Log both in';
+}
+
+/** The names of the two people of this page; anybody else by the name the server gives. */
+function displayName(name) {
+  return sections.find((section) => section.dataset.user === name)?.dataset.name ?? name;
+}
+
+function showCommands({ socket = 'SOCKET', url = location.origin }) {
+  const json = (body) => `-H 'Content-Type: application/json' -d '${JSON.stringify(body)}'`;
+  const update = { type: 'ticket_status_update', payload: { ticket_id: TICKET, status: 'resolved' } };
+  const show = (name, command) => { document.querySelector(`[data-command="${name}"]`).textContent = command; };
+  show('broadcast', `curl --unix-socket ${socket} http://edge/broadcast ${json(update)}`);
+  show('login', `curl --insecure ${url}/api/login ${json({ username: 'ana', password: 'demo' })}`);
+}
+
+showCommands({});
+document.querySelector('.try').addEventListener('toggle', async () => {
+  const answer = await fetch('/demo.json').catch(() => null);
+  if (answer?.ok) showCommands(await answer.json().catch(() => ({})));
+}, { once: true });

@@ -1,0 +1,47 @@
+//! pwd-edge: one binary in front of a Laravel site.
+//!
+//! It terminates TLS, sends ordinary HTTP on to Laravel, speaks WebSocket
+//! itself, with rooms, and takes broadcasts from Laravel on a Unix socket.
+//!
+//! ```text
+//! browser ─TLS─▶ server::accept ▶ tls ▶ http::connection ▶ handler ─┬─▶ upstream ──▶ Laravel
+//!                                                                   └─▶ ws::gateway ▶ session
+//!                                                                                      ▲ inbox
+//! Laravel ─Unix socket─▶ broadcast ─▶ rooms::publish ─▶ room ─▶ outbox ────────────────┘
+//! ```
+//!
+//! Layers, top first; a module uses itself and lower rows, nothing else (a test
+//! keeps it so):
+//!
+//! | row | modules |
+//! |---|---|
+//! | 9 | [`cli`] · [`demo`] |
+//! | 8 | [`server`] |
+//! | 7 | [`config`] |
+//! | 6 | [`http`] |
+//! | 5 | [`ws`] · [`broadcast`] |
+//! | 4 | [`rooms`] |
+//! | 3 | [`auth`] |
+//! | 2 | [`upstream`] · [`tls`] · [`limit`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`progress`] · [`ids`] · [`authority`] · [`forwarded`] |
+
+pub mod auth;
+pub mod authority;
+pub mod body;
+pub mod broadcast;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod demo;
+pub mod drain;
+pub mod forwarded;
+pub mod http;
+pub mod ids;
+pub mod limit;
+pub mod progress;
+pub mod rooms;
+pub mod server;
+pub mod tls;
+pub mod units;
+pub mod upstream;
+pub mod ws;

@@ -1,0 +1,97 @@
+//! The sockets that the edge listens on.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::broadcast;
+use crate::config::Config;
+
+/// Sockets that are bound and listen, but from which nothing is accepted yet.
+#[derive(Debug)]
+pub struct Listeners {
+    https: Vec<TcpListener>,
+    broadcast: UnixListener,
+}
+
+/// Why a socket cannot be opened, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A TCP address.
+    #[error("cannot listen on {address} (server.listen in config.toml): {source}; {}", advice(.source))]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The broadcast socket.
+    #[error(transparent)]
+    Broadcast(#[from] broadcast::ListenError),
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has this port: stop it (`ss -ltnp` tells which) or choose another"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        _ => "choose another address",
+    }
+}
+
+impl Listeners {
+    /// Opens every socket that `config` names.
+    ///
+    /// # Errors
+    /// One of them cannot be opened.
+    pub fn open(config: &Config) -> Result<Self, ListenError> {
+        let https = config.server.listen.iter().map(|address| {
+            tcp(*address).map_err(|source| ListenError::Tcp {
+                address: *address,
+                source,
+            })
+        });
+        Ok(Self {
+            https: https.collect::<Result<_, _>>()?,
+            broadcast: broadcast::listen(&config.broadcast)?,
+        })
+    }
+
+    pub(super) fn https(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
+        let clones = self.https.iter().map(TcpListener::try_clone);
+        clones
+            .map(|clone| tokio::net::TcpListener::from_std(clone?))
+            .collect()
+    }
+
+    pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {
+        tokio::net::UnixListener::from_std(self.broadcast.try_clone()?)
+    }
+}
+
+/// `SO_REUSEADDR`, so that a restart need not wait for old connections to time
+/// out; `[::]` takes IPv4 as well.
+fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Linux cuts it to `net.core.somaxconn`, 4096 by default.
+const BACKLOG: i32 = 4096;

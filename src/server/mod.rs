@@ -1,0 +1,152 @@
+//! The whole edge: built from a configuration and sockets, run until told to
+//! stop. The caller owns sockets and signal, so tests need neither ports nor
+//! signals of their own.
+
+mod accept;
+mod listeners;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+
+use self::accept::Acceptance;
+pub use self::listeners::{ListenError, Listeners};
+use crate::auth::{Access, Asker, Identity};
+use crate::broadcast::{self, Api};
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::http::Handler;
+use crate::ids::SessionIds;
+use crate::limit::{Connections, RequestRate};
+use crate::rooms::{Rooms, Sessions};
+use crate::tls;
+use crate::upstream::Upstream;
+use crate::ws::{Gateway, Services};
+
+/// Why the edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificate or its key.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// No randomness for session tickets.
+    #[error("cannot make session tickets: {0}")]
+    Tickets(#[from] rustls::Error),
+    /// A socket cannot be handed to the runtime.
+    #[error("cannot use a listening socket: {0}")]
+    Socket(#[from] std::io::Error),
+}
+
+/// The edge, ready to run.
+#[derive(Debug)]
+pub struct Server {
+    https: Vec<TcpListener>,
+    broadcast: UnixListener,
+    acceptance: Arc<Acceptance>,
+    api: Arc<Api>,
+    rooms: Arc<Rooms>,
+    rate: Arc<RequestRate>,
+    drain: Drain,
+    grace: Duration,
+}
+
+impl Server {
+    /// Builds everything that `config` describes around `listeners`. Must be
+    /// called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The certificate cannot be used, or a socket cannot.
+    pub fn bind(config: &Config, listeners: Listeners) -> Result<Self, Error> {
+        let drain = Drain::new();
+        let tls = tls::Acceptor::load(&config.tls, tls::ticketer()?)?;
+        let upstream = Upstream::new(&config.upstream);
+        let rooms = Arc::new(Rooms::new(config.rooms.clone()));
+        let sessions = Sessions::default();
+        let services = services(config, &upstream, &rooms, &sessions, &drain);
+        let rate = Arc::new(RequestRate::new(&config.limits));
+        let gateway = Gateway::new(services, config.websocket.clone());
+        let handler = Handler::new(config.http.clone(), Arc::clone(&rate), gateway, upstream);
+        Ok(Self {
+            https: listeners.https()?,
+            broadcast: listeners.broadcast()?,
+            acceptance: Arc::new(Acceptance {
+                tls,
+                handler: Arc::new(handler),
+                connections: Connections::new(&config.limits),
+                drain: drain.clone(),
+            }),
+            api: Arc::new(Api::new(
+                Arc::clone(&rooms),
+                sessions,
+                config.broadcast.clone(),
+            )),
+            rooms,
+            rate,
+            drain,
+            grace: config.server.shutdown_grace.get(),
+        })
+    }
+
+    /// The addresses on which TLS is spoken.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.https
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect()
+    }
+
+    /// Serves until `stop` completes, then lets what is under way end. Returns
+    /// how many tasks were cut off when the grace was over.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
+        let drain = self.drain;
+        for listener in self.https {
+            drain.spawn(Arc::clone(&self.acceptance).accept(listener));
+        }
+        drain.spawn(forget_idle(self.rate, drain.clone()));
+        drain.spawn(broadcast::serve(self.broadcast, self.api, drain.clone()));
+        let served = async {
+            stop.await;
+            drain.stop(self.grace).await
+        };
+        // No task of the drain's: sessions that are still open are told who
+        // leaves until the last of them is closed.
+        tokio::select! {
+            cut_off = served => cut_off,
+            never = self.rooms.keep_time() => match never {},
+        }
+    }
+}
+
+fn services(
+    config: &Config,
+    upstream: &Upstream,
+    rooms: &Arc<Rooms>,
+    sessions: &Sessions,
+    drain: &Drain,
+) -> Services {
+    let auth = Arc::new(config.auth.clone());
+    let asker = Asker::new(upstream.clone(), auth.timeout.get());
+    Services {
+        identity: Identity::new(asker.clone(), Arc::clone(&auth), drain.clone()),
+        access: Access::new(asker, Arc::clone(&auth), drain.clone()),
+        patience: auth.patience.get(),
+        rooms: Arc::clone(rooms),
+        sessions: sessions.clone(),
+        ids: Arc::new(SessionIds::new()),
+        drain: drain.clone(),
+        close_spread: config.server.close_spread.get(),
+    }
+}
+
+/// Once a minute, forgets clients whose rate has recovered.
+async fn forget_idle(rate: Arc<RequestRate>, drain: Drain) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(60)) => rate.forget_idle(),
+            () = drain.token().cancelled() => return,
+        }
+    }
+}
