@@ -15,15 +15,16 @@
 //!
 //! | row | modules |
 //! |---|---|
-//! | 9 | [`cli`] · [`demo`] |
-//! | 8 | [`server`] |
-//! | 7 | [`config`] |
-//! | 6 | [`http`] |
-//! | 5 | [`ws`] · [`broadcast`] |
-//! | 4 | [`rooms`] |
-//! | 3 | [`auth`] |
-//! | 2 | [`upstream`] · [`tls`] · [`limit`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`progress`] · [`ids`] · [`authority`] · [`forwarded`] |
+//! | 10 | [`cli`] |
+//! | 9 | [`server`] · [`demo`] |
+//! | 8 | [`config`] |
+//! | 7 | [`http`] |
+//! | 6 | [`ws`] · [`broadcast`] |
+//! | 5 | [`rooms`] |
+//! | 4 | [`auth`] |
+//! | 3 | [`upstream`] · [`tls`] · [`limit`] |
+//! | 2 | [`forwarded`] · [`progress`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] |
 
 pub mod auth;
 pub mod authority;

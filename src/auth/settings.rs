@@ -6,7 +6,7 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use crate::ids::{RowId, UserId};
-use crate::units::Span;
+use crate::units::{Span, UrlPath};
 
 /// How Laravel is asked who somebody is and what he may see.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Settings {
     pub user_name: Vec<Pointer>,
     /// Which users are refused although Laravel knows them.
     pub refuse: Option<Refuse>,
+    /// Where a client logs out: once Laravel has answered `POST` there with
+    /// 2xx, the bearer token's sessions are closed.
+    pub logout_paths: Vec<UrlPath>,
     /// Where Laravel tells whether a ticket may be seen.
     pub ticket_path: TicketPath,
     /// How that is asked.
@@ -50,6 +53,7 @@ impl Default for Settings {
             user_id: pointers(["/userID", "/id"]),
             user_name: pointers(["/username", "/name"]),
             refuse: None,
+            logout_paths: vec![UrlPath::new("/api/logout")],
             ticket_path: TicketPath {
                 before: "/api/support-tickets/".to_owned(),
                 after: String::new(),

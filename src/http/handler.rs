@@ -103,6 +103,7 @@ impl Handler {
             return Err(Refusal::BodyTooLarge);
         }
         let (mut parts, body) = request.into_parts();
+        let log_out = self.gateway.log_out(&parts);
         hop::strip(&mut parts.headers);
         // hyper has answered it already, and PHP's own server never does.
         parts.headers.remove(EXPECT);
@@ -114,7 +115,12 @@ impl Handler {
             false => limited(body, limit, downstream),
         };
         match self.upstream.send(Request::from_parts(parts, body)).await {
-            Ok(answer) => Ok(relay(answer)),
+            Ok(answer) => {
+                if let Some(log_out) = log_out.filter(|_| answer.status().is_success()) {
+                    log_out.confirm();
+                }
+                Ok(relay(answer))
+            }
             Err(error) => {
                 report(&error, &path);
                 Err((&error).into())

@@ -132,6 +132,7 @@ fn services(
     Services {
         identity: Identity::new(asker.clone(), Arc::clone(&auth), drain.clone()),
         access: Access::new(asker, Arc::clone(&auth), drain.clone()),
+        logout_paths: auth.logout_paths.clone().into(),
         patience: auth.patience.get(),
         rooms: Arc::clone(rooms),
         sessions: sessions.clone(),

@@ -7,12 +7,14 @@ use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
+use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
+use super::LogOut;
 use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
@@ -23,6 +25,7 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Permit;
 use crate::rooms::{Rooms, Sessions};
+use crate::units::UrlPath;
 
 /// What every session needs of the process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Services {
     pub identity: Identity,
     /// What he may see.
     pub access: Access,
+    /// Where clients log out.
+    pub logout_paths: Arc<[UrlPath]>,
     /// How long a client waits while Laravel cannot be asked.
     pub patience: Duration,
     /// The rooms.
@@ -66,6 +71,11 @@ impl Gateway {
         let path = request.uri().path();
         self.settings.paths.iter().any(|ours| ours.as_str() == path)
             && handshake::wants_upgrade(request.headers())
+    }
+
+    /// The log-out that `request` asks Laravel for, if it is one.
+    pub fn log_out(&self, request: &Parts) -> Option<LogOut> {
+        LogOut::read(request, &self.services)
     }
 
     /// Answers 101 and starts the session, which keeps `permit` until its end.

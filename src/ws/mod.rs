@@ -3,6 +3,7 @@
 mod close;
 mod gateway;
 mod handshake;
+mod log_out;
 mod session;
 mod settings;
 pub mod wire;
@@ -10,4 +11,5 @@ pub mod wire;
 pub use self::close::CloseReason;
 pub use self::gateway::{Gateway, Services};
 pub use self::handshake::Rejected;
+pub use self::log_out::LogOut;
 pub use self::settings::{Origin, Settings};
