@@ -1,0 +1,190 @@
+//! Broadcasts over the Unix socket.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::{Edge, Laravel, Socket};
+
+#[tokio::test]
+async fn everyone_in_the_room_gets_it_and_nobody_else() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let mut second_tab = Socket::joined(&edge, "3|ana", 1).await;
+    let mut ben = Socket::joined(&edge, "4|ben", 2).await;
+    let mut stranger = Socket::greeted(&edge, "5|desk").await;
+    let event = r#"{"type":"new_message","payload":{"ticket_id":1,"message":{"id":14}}}"#;
+    let reached = edge.broadcast(event).await;
+    assert_eq!(reached, json!({ "sessions": 2, "users": [3] }));
+    assert_eq!(ana.text().await, event);
+    assert_eq!(second_tab.text().await, event);
+    assert_eq!(ben.settle().await, [] as [Value; 0]);
+    assert_eq!(stranger.settle().await, [] as [Value; 0]);
+    let status = r#"{"type":"ticket_status_update","payload":{"ticket_id":2,"status":"closed"}}"#;
+    assert_eq!(edge.broadcast(status).await["users"], json!([4]));
+    assert_eq!(ben.text().await, status);
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn the_payload_arrives_byte_for_byte() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let long = "ñ€😀".repeat(20_000);
+    let payload = format!(
+        r#"{{"ticket_id":1, "n": [1.10, 1e2, 12345678901234567890123], "s": "\u00e9\/ é 😀 {long}"}}"#
+    );
+    edge.broadcast(&format!(r#"{{"payload":{payload},"type":"new_message"}}"#))
+        .await;
+    let expected = format!(r#"{{"type":"new_message","payload":{payload}}}"#);
+    assert!(ana.text().await == expected);
+}
+
+#[tokio::test]
+async fn an_array_arrives_in_its_order() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let event = |n| format!(r#"{{"type":"new_message","payload":{{"ticket_id":1,"n":{n}}}}}"#);
+    let body = format!("[{},{},{}]", event(1), event(2), event(3));
+    let one = json!({ "sessions": 1, "users": [3] });
+    assert_eq!(edge.broadcast(&body).await, json!([one, one, one]));
+    for n in 1..=3 {
+        assert_eq!(ana.text().await, event(n));
+    }
+}
+
+#[tokio::test]
+async fn one_bad_event_holds_back_the_good_ones() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let good = r#"{"type":"new_message","payload":{"ticket_id":1}}"#;
+    let bad = r#"{"type":"new_message","payload":{"ticket":1}}"#;
+    let answer = edge.post("/broadcast", format!("[{good},{bad}]")).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let told = answer.json();
+    assert_eq!(
+        (&told["index"], &told["pointer"]),
+        (&json!(1), &json!("/payload/ticket_id"))
+    );
+    assert!(told["code"].is_string() && told["message"].is_string());
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn what_is_no_broadcast_is_refused() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body = \"1 KiB\"\n").await;
+    for (body, status, code) in [
+        (
+            "not json".to_owned(),
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+        ),
+        ("[]".to_owned(), StatusCode::BAD_REQUEST, "wrong_count"),
+        (
+            r#"{"type":"a","payload":{}}"#.to_owned(),
+            StatusCode::BAD_REQUEST,
+            "invalid_event",
+        ),
+        (" ".repeat(1025), StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+    ] {
+        let answer = edge.post("/broadcast", body).await;
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (status, &json!(code))
+        );
+    }
+    let answer = edge.post("/elsewhere", "{}").await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (StatusCode::NOT_FOUND, &json!("not_found"))
+    );
+}
+
+#[tokio::test]
+async fn the_session_that_caused_it_can_be_left_out() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::open(&edge, "3|ana").await;
+    let session = ana.next().await["payload"]["session_id"].clone();
+    ana.join(1).await;
+    let mut second_tab = Socket::joined(&edge, "3|ana", 1).await;
+    let event = json!({ "type": "a", "payload": { "ticket_id": 1 }, "except": session });
+    assert_eq!(edge.broadcast(&event.to_string()).await["sessions"], 1);
+    assert_eq!(
+        second_tab.text().await,
+        r#"{"type":"a","payload":{"ticket_id":1}}"#
+    );
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn users_that_are_not_listed_are_refused() {
+    let laravel = Laravel::start().await;
+    let more = "[broadcast]\nallowed_uids = [4294967294]\n";
+    let edge = Edge::configured(&laravel.url(), more).await;
+    let answer = edge
+        .post("/broadcast", r#"{"type":"a","payload":{"ticket_id":1}}"#)
+        .await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (StatusCode::FORBIDDEN, &json!("forbidden"))
+    );
+}
+
+#[tokio::test]
+async fn laravel_can_end_a_users_sessions() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let mut ben = Socket::joined(&edge, "4|ben", 2).await;
+    let answer = edge.post("/users/3/disconnect", "").await;
+    assert_eq!(answer.json(), json!({ "sessions": 1 }));
+    assert_eq!(ana.closed().await.0, 4504);
+    assert_eq!(ben.settle().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn access_that_is_withdrawn_ends_at_a_recheck() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut desk = Socket::joined(&edge, "5|desk", 1).await;
+    desk.join(2).await;
+    laravel.withdraw(5, 1);
+    assert_eq!(
+        edge.post("/users/5/recheck", "").await.json(),
+        json!({ "sessions": 1 })
+    );
+    let told = desk.next().await;
+    assert_eq!(told["payload"]["code"], "access_withdrawn");
+    assert_eq!(told["payload"]["ticket_id"], 1);
+    let reached = edge
+        .broadcast(r#"{"type":"a","payload":{"ticket_id":1}}"#)
+        .await;
+    assert_eq!(reached["sessions"], 0);
+    let reached = edge
+        .broadcast(r#"{"type":"a","payload":{"ticket_id":2}}"#)
+        .await;
+    assert_eq!(reached["sessions"], 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
+    let before = laravel.requests().len();
+    edge.post("/users/3/recheck", "").await;
+    while laravel.requests().len() < before + 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+    laravel.fail_with(None);
+    laravel.revoke("3|ana");
+    edge.post("/users/3/recheck", "").await;
+    assert_eq!(ana.closed().await.0, 4503);
+}

@@ -1,0 +1,173 @@
+//! The binary itself: what it says, and with which exit code.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+fn pwd_edge() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pwd-edge"))
+}
+
+fn with_config(verb: &str, text: &str) -> (tempfile::TempDir, Output) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = write(directory.path(), text);
+    let output = pwd_edge()
+        .args([verb, "--config", &config])
+        .output()
+        .unwrap();
+    (directory, output)
+}
+
+fn write(directory: &Path, text: &str) -> String {
+    let path = directory.join("config.toml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn issue(directory: &Path) {
+    std::fs::create_dir_all(directory.join("certs")).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(directory.join("certs/fullchain.pem"), made.cert.pem()).unwrap();
+    std::fs::write(
+        directory.join("certs/privkey.pem"),
+        made.signing_key.serialize_pem(),
+    )
+    .unwrap();
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn check_tells_every_mistake_at_once() {
+    let (_directory, output) = with_config("check", "[server]\nlisen = []\n[upstream]\nurl = 7\n");
+    assert_eq!(output.status.code(), Some(64));
+    let told = told(&output);
+    assert!(
+        told.contains("config.toml:2:1: unknown key \"lisen\"; did you mean \"listen\"?"),
+        "{told}"
+    );
+    assert!(told.contains("config.toml:4:7:"), "{told}");
+}
+
+#[test]
+fn check_says_that_a_good_file_is_well() {
+    let directory = tempfile::tempdir().unwrap();
+    issue(directory.path());
+    let config = write(directory.path(), "");
+    let output = pwd_edge()
+        .args(["check", "--config", &config])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("is well")
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let output = pwd_edge()
+        .args(["check", "--config", "/none/c.toml"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(told(&output).contains("/none/c.toml"));
+}
+
+#[test]
+fn a_missing_certificate_is_named_with_its_key_and_a_cure() {
+    for verb in ["check", "run"] {
+        let more = "[server]\nlisten = [\"127.0.0.1:0\"]\n[broadcast]\nsocket = \"b.sock\"\n";
+        let (_directory, output) = with_config(verb, more);
+        assert_eq!(output.status.code(), Some(64), "{verb}");
+        let told = told(&output);
+        assert!(
+            told.contains("certs/fullchain.pem (tls.certificate in config.toml)"),
+            "{told}"
+        );
+        assert!(told.contains("put it there, or correct the path"), "{told}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let more = format!("[server]\nlisten = [\"{address}\"]\n[broadcast]\nsocket = \"b.sock\"\n");
+    let (_directory, output) = with_config("run", &more);
+    assert_eq!(output.status.code(), Some(1));
+    let told = told(&output);
+    assert!(
+        told.contains(&address.to_string()) && told.contains("another program has this port"),
+        "{told}"
+    );
+}
+
+/// Runs the demo on any port and reads what it prints until the address.
+fn demo() -> (Child, String) {
+    let mut child = pwd_edge()
+        .args(["demo", "--port", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut printed = String::new();
+    while !printed.contains("Stop") {
+        printed.push_str(&lines.next().expect("the demo goes on").unwrap());
+        printed.push('\n');
+    }
+    (child, printed)
+}
+
+#[test]
+fn the_demo_says_where_it_is_and_stops_when_told() {
+    let (mut child, printed) = demo();
+    for part in [
+        "https://localhost:",
+        "ana / demo",
+        "desk / demo",
+        "curl -k",
+        "curl --unix-socket",
+    ] {
+        assert!(printed.contains(part), "{printed}");
+    }
+    let kill = Command::new("kill")
+        .arg(child.id().to_string())
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut told = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut told)
+        .unwrap();
+    assert_eq!(told, "");
+}
+
+#[test]
+fn a_demo_without_a_port_or_a_place_to_write_says_so() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = pwd_edge().args(["demo", "--port", &port]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told(&output).contains("choose another with --port"),
+        "{}",
+        told(&output)
+    );
+    let output = pwd_edge()
+        .arg("demo")
+        .env("TMPDIR", "/none")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(told(&output).contains("set TMPDIR"), "{}", told(&output));
+}

@@ -1,0 +1,298 @@
+//! Ordinary HTTP through the edge.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::{Method, Request, StatusCode};
+use tokio::sync::mpsc;
+
+use crate::support::http::{Answer, Body, Client, body, get, post};
+use crate::support::{Edge, Laravel};
+
+#[tokio::test]
+async fn requests_reach_laravel_over_http1_and_http2() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let answer = client
+            .fetch(get("/page?a=b%20c&a=").body(body("")).unwrap())
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.text(), "hello from laravel");
+        let seen = laravel.last();
+        assert_eq!(
+            (seen.method.clone(), &*seen.target),
+            (Method::GET, "/page?a=b%20c&a=")
+        );
+        assert_eq!(seen.header("host"), Some("localhost"));
+    }
+}
+
+#[tokio::test]
+async fn laravel_learns_the_client_from_the_edge_alone() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let forged = [
+        ("x-forwarded-for", "10.1.1.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "evil.example"),
+        ("x-forwarded-port", "1"),
+        ("x-forwarded-prefix", "/evil"),
+        ("forwarded", "for=10.1.1.1"),
+        ("x-real-ip", "10.1.1.1"),
+        ("x_forwarded_for", "10.1.1.1"),
+        ("x.forwarded.for", "10.1.1.1"),
+        ("proxy", "http://evil.example"),
+    ];
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let mut request = get("/");
+        for (name, value) in forged {
+            request = request.header(name, value);
+        }
+        client.fetch(request.body(body("")).unwrap()).await;
+        let seen = laravel.last();
+        assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(seen.header("x-forwarded-host"), Some("localhost"));
+        assert_eq!(seen.header("x-forwarded-port"), Some("443"));
+        for gone in [
+            "x-forwarded-prefix",
+            "forwarded",
+            "x-real-ip",
+            "x_forwarded_for",
+            "x.forwarded.for",
+            "proxy",
+        ] {
+            assert_eq!(seen.header(gone), None, "{gone}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn headers_of_one_connection_stay_on_it() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut client = Client::http1(&edge).await;
+    let request = get("/headers")
+        .header("connection", "x-mine, x-forwarded-for, keep-alive")
+        .header("x-mine", "1")
+        .header("keep-alive", "timeout=9")
+        .header("te", "gzip")
+        .header("x-other", "1");
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
+    let seen = laravel.last();
+    for gone in ["x-mine", "keep-alive", "te", "connection"] {
+        assert_eq!(seen.header(gone), None, "{gone}");
+    }
+    assert_eq!(seen.header("x-other"), Some("1"));
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    for gone in ["keep-alive", "proxy-connection", "host"] {
+        assert!(!answer.headers.contains_key(gone), "{gone}");
+    }
+    assert_eq!(answer.headers["x-kept"], "yes");
+}
+
+/// Each piece comes back before the next is sent: nothing is held back in
+/// either direction.
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let (pieces, stream) = streamed();
+        let request = post("/echo").body(stream).unwrap();
+        pieces.send(Bytes::from_static(b"piece 0")).await.unwrap();
+        let mut answer = client.send(request).await.unwrap().into_body();
+        for number in 1..4 {
+            let came = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(came, format!("piece {}", number - 1));
+            pieces
+                .send(Bytes::from(format!("piece {number}")))
+                .await
+                .unwrap();
+        }
+        drop(pieces);
+        let rest = answer.collect().await.unwrap().to_bytes();
+        assert_eq!(rest, "piece 3");
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_come_through_whole() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let sent: Bytes = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let answer = client
+            .fetch(post("/echo").body(body(sent.clone())).unwrap())
+            .await;
+        assert_eq!(answer.body, sent);
+    }
+}
+
+#[tokio::test]
+async fn connections_to_laravel_are_kept() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut client = Client::http1(&edge).await;
+    for _ in 0..5 {
+        client.fetch(get("/").body(body("")).unwrap()).await;
+    }
+    assert_eq!((laravel.requests().len(), laravel.connections()), (5, 1));
+}
+
+#[tokio::test]
+async fn laravel_can_be_on_a_unix_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let laravel = Laravel::start_on(&path);
+    let edge = Edge::configured(&format!("unix:{}", path.display()), "").await;
+    let answer = Client::http1(&edge)
+        .await
+        .fetch(get("/").body(body("")).unwrap())
+        .await;
+    assert_eq!(answer.text(), "hello from laravel");
+    assert_eq!(laravel.last().header("host"), Some("localhost"));
+}
+
+#[tokio::test]
+async fn without_laravel_people_get_a_page_and_programs_json() {
+    let laravel = Laravel::start().await;
+    laravel.stop();
+    let edge = Edge::before(&laravel).await;
+    let mut client = Client::http1(&edge).await;
+    let answer = loop {
+        // The listener's task may need a moment to close the port.
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        if answer.status != StatusCode::OK {
+            break answer;
+        }
+    };
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(
+        answer.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+    );
+    assert!(answer.text().contains("<html lang=\"en\">") && answer.text().contains("<h1>"));
+    assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
+    let request = get("/api/x").header("accept", "application/json");
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(answer.json()["message"].is_string());
+}
+
+#[tokio::test]
+async fn a_silent_laravel_is_a_gateway_timeout() {
+    let laravel = Laravel::start().await;
+    let more = format!(
+        "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n",
+        laravel.url()
+    );
+    let edge = Edge::configured("", &more).await;
+    let answer = Client::http1(&edge)
+        .await
+        .fetch(get("/hang").body(body("")).unwrap())
+        .await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[http]\nmax_body = \"1 KiB\"\n").await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let request = post("/echo").body(body(vec![0; 1025])).unwrap();
+        let answer = client.fetch(request).await;
+        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+    assert!(laravel.requests().is_empty(), "Laravel was asked");
+    let (pieces, stream) = streamed();
+    let sending = async move {
+        for _ in 0..3 {
+            let _ = pieces.send(Bytes::from(vec![0; 1000])).await;
+        }
+    };
+    let mut client = Client::http2(&edge).await;
+    // `/wait` reads nothing and answers nothing: what refuses is the edge.
+    let (answer, ()) = tokio::join!(client.send(post("/wait").body(stream).unwrap()), sending);
+    assert_eq!(answer.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn an_answer_that_laravel_cuts_short_never_looks_complete() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let response = client
+            .send(get("/cut").body(body("")).unwrap())
+            .await
+            .unwrap();
+        let mut answer = response.into_body();
+        let half = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(half, "half of it");
+        laravel.release();
+        assert!(answer.collect().await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_takes_its_request_along() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let before = laravel.requests().len();
+        let request = get("/hang").body(body("")).unwrap();
+        let sending = client.send(request);
+        tokio::select! {
+            answer = sending => panic!("{answer:?}"),
+            () = arrived(&laravel, before) => {}
+        }
+        drop(client);
+        laravel.cancelled().await;
+    }
+}
+
+/// Completes when one more request has come.
+async fn arrived(laravel: &Laravel, before: usize) {
+    while laravel.requests().len() == before {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn doubtful_hosts_and_connect_are_refused() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for request in [
+        Request::get("/").header("host", "a").header("host", "b"),
+        Request::get("/").header("host", "a b"),
+        Request::get("/"),
+    ] {
+        let answer = Client::http1(&edge)
+            .await
+            .fetch(request.body(body("")).unwrap())
+            .await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    }
+    let connect = Request::connect("localhost:22").header("host", "localhost:22");
+    let response = Client::http1(&edge)
+        .await
+        .send(connect.body(body("")).unwrap())
+        .await;
+    let answer = Answer::read(response.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
+    assert!(laravel.requests().is_empty());
+}
+
+/// A body that is sent piece by piece.
+fn streamed() -> (mpsc::Sender<Bytes>, Body) {
+    let (pieces, receiver) = mpsc::channel(1);
+    let frames =
+        futures_util::stream::unfold(receiver, |mut pieces: mpsc::Receiver<Bytes>| async {
+            let piece = pieces.recv().await?;
+            Some((Ok(Frame::data(piece)), pieces))
+        });
+    (pieces, BodyExt::boxed_unsync(StreamBody::new(frames)))
+}

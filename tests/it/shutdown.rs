@@ -1,0 +1,72 @@
+//! How the edge stops.
+
+use tokio::net::TcpStream;
+
+use crate::support::http::{Client, body, get};
+use crate::support::{Answer, Edge, Laravel, Socket};
+
+#[tokio::test]
+async fn requests_in_flight_end_and_nothing_new_begins() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let address = edge.address;
+    let mut clients = [Client::http1(&edge).await, Client::http2(&edge).await];
+    let waiting = clients.each_mut().map(|client| {
+        let request = get("/wait").body(body("")).unwrap();
+        async move { Answer::read(client.send(request).await.unwrap()).await }
+    });
+    let stopped = async {
+        while laravel.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        let stopped = edge.stop();
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        laravel.release();
+        while laravel.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        laravel.release();
+        stopped
+    };
+    let (answers, stopped) = tokio::join!(futures_util::future::join_all(waiting), stopped);
+    for answer in answers {
+        assert_eq!(answer.text(), "waited");
+    }
+    assert_eq!(stopped.await.unwrap(), 0, "something was cut off");
+}
+
+#[tokio::test]
+async fn sessions_are_told_to_come_back() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[server]\nclose_spread = \"50ms\"\n").await;
+    let mut sockets = Vec::new();
+    for _ in 0..5 {
+        sockets.push(Socket::joined(&edge, "3|ana", 1).await);
+    }
+    let stopped = edge.stop();
+    for socket in &mut sockets {
+        assert_eq!(socket.closed().await, (1012, "service restart".to_owned()));
+    }
+    drop(sockets);
+    assert_eq!(stopped.await.unwrap(), 0, "something was cut off");
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_off_after_the_grace() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[server]\nshutdown_grace = \"100ms\"\n").await;
+    let mut client = Client::http1(&edge).await;
+    let request = client.send(get("/hang").body(body("")).unwrap());
+    let stopping = async {
+        while laravel.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        edge.stop().await.unwrap()
+    };
+    tokio::select! {
+        answer = request => panic!("{answer:?}"),
+        cut_off = stopping => assert!(cut_off > 0),
+    }
+}

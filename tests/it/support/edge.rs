@@ -1,0 +1,70 @@
+//! An edge in this process, on ports of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use pwd_edge::config::Config;
+use pwd_edge::server::{Listeners, Server};
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::Laravel;
+
+pub(crate) struct Edge {
+    pub(crate) address: SocketAddr,
+    pub(crate) broadcasts: PathBuf,
+    pub(crate) certificate: CertificateDer<'static>,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<usize>,
+    _directory: TempDir,
+}
+
+impl Edge {
+    /// An edge before `laravel`, with defaults.
+    pub(crate) async fn before(laravel: &Laravel) -> Self {
+        Self::configured(&laravel.url(), "").await
+    }
+
+    /// An edge before whatever is at `upstream`, configured by more TOML.
+    pub(crate) async fn configured(upstream: &str, more: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let file = |name: &str| directory.path().join(name);
+        std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let upstream = match more.contains("[upstream]") {
+            true => String::new(),
+            false => format!("[upstream]\nurl = \"{upstream}\"\n"),
+        };
+        let text = format!("{upstream}{more}");
+        let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
+        config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        config.tls.certificate = file("cert.pem");
+        config.tls.key = file("key.pem");
+        config.broadcast.socket = file("broadcast.sock");
+        let listeners = Listeners::open(&config).unwrap();
+        let server = Server::bind(&config, listeners).unwrap();
+        let address = server.addresses()[0];
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            broadcasts: config.broadcast.socket,
+            certificate: made.cert.der().clone(),
+            stop,
+            ended,
+            _directory: directory,
+        }
+    }
+
+    /// Tells the edge to stop; the handle ends when it has, with the number of
+    /// tasks that it cut off.
+    pub(crate) fn stop(self) -> JoinHandle<usize> {
+        self.stop.send(()).unwrap();
+        self.ended
+    }
+}

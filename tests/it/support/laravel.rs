@@ -1,0 +1,341 @@
+//! A small Laravel: the routes and answers that the edge depends on, as the real
+//! app gives them, and a few that misbehave on purpose.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Body = UnsyncBoxBody<Bytes, Error>;
+
+/// The app; clones are one. It ends with the test's runtime, or by [`Laravel::stop`].
+#[derive(Clone)]
+pub(crate) struct Laravel(Arc<State>);
+
+struct State {
+    address: Mutex<Option<SocketAddr>>,
+    users: Mutex<HashMap<String, u64>>,
+    /// Who may see which ticket.
+    seen_by: Mutex<HashSet<(u64, u64)>>,
+    requests: Mutex<Vec<Seen>>,
+    connections: AtomicUsize,
+    /// When set, every question is answered with this status.
+    failing: Mutex<Option<StatusCode>>,
+    cancelled: Notify,
+    release: Notify,
+    stop: Mutex<CancellationToken>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Laravel {
+    /// Ana is user 3 with ticket 1, Ben user 4 with ticket 2, Desk 5 sees both.
+    /// Their tokens are `3|ana`, `4|ben`, `5|desk`.
+    fn new() -> Self {
+        let users = [("3|ana", 3), ("4|ben", 4), ("5|desk", 5)];
+        let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
+        Self(Arc::new(State {
+            address: Mutex::default(),
+            users: Mutex::new(users.map(|(token, id)| (token.to_owned(), id)).into()),
+            seen_by: Mutex::new(seen_by.into()),
+            requests: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            failing: Mutex::default(),
+            cancelled: Notify::new(),
+            release: Notify::new(),
+            stop: Mutex::default(),
+        }))
+    }
+
+    pub(crate) async fn start() -> Self {
+        let this = Self::new();
+        this.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        this
+    }
+
+    pub(crate) fn start_on(path: &std::path::Path) -> Self {
+        let this = Self::new();
+        let listener = UnixListener::bind(path).unwrap();
+        let app = this.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                app.serve(stream);
+            }
+        });
+        this
+    }
+
+    async fn listen(&self, address: SocketAddr) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        *self.0.address.lock() = Some(listener.local_addr().unwrap());
+        let (app, stop) = (self.clone(), self.0.stop.lock().clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => app.serve(accepted.unwrap().0),
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    /// Closes the port and every connection.
+    pub(crate) fn stop(&self) {
+        self.0.stop.lock().cancel();
+    }
+
+    /// Comes back on the same port.
+    pub(crate) async fn restart(&self) {
+        *self.0.stop.lock() = CancellationToken::new();
+        let address = self.0.address.lock().unwrap();
+        self.listen(address).await;
+    }
+
+    fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
+        self.0.connections.fetch_add(1, SeqCst);
+        let (app, stop) = (self.clone(), self.0.stop.lock().clone());
+        let service = service_fn(move |request| {
+            let app = app.clone();
+            async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
+        });
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.address.lock().unwrap())
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Seen> {
+        self.0.requests.lock().clone()
+    }
+
+    pub(crate) fn last(&self) -> Seen {
+        self.0
+            .requests
+            .lock()
+            .last()
+            .expect("a request came")
+            .clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.0.connections.load(SeqCst)
+    }
+
+    pub(crate) fn revoke(&self, token: &str) {
+        self.0.users.lock().remove(token);
+    }
+
+    pub(crate) fn withdraw(&self, user: u64, ticket: u64) {
+        self.0.seen_by.lock().remove(&(user, ticket));
+    }
+
+    /// From now on every question is answered with `status`; `None` ends it.
+    pub(crate) fn fail_with(&self, status: Option<StatusCode>) {
+        *self.0.failing.lock() = status;
+    }
+
+    /// Waits until a request to `/hang` was given up.
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancelled.notified().await;
+    }
+
+    /// Lets one request to `/wait` or `/cut` go on.
+    pub(crate) fn release(&self) {
+        self.0.release.notify_one();
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        self.0.requests.lock().push(Seen {
+            method: request.method().clone(),
+            target: request.uri().to_string(),
+            headers: request.headers().clone(),
+        });
+        let path = request.uri().path().to_owned();
+        let segments: Vec<_> = path.split('/').skip(1).collect();
+        if let (Some(status), ["api", ..]) = (*self.0.failing.lock(), &*segments) {
+            return json_answer(status, &json!({ "message": "Server Error" }));
+        }
+        match &*segments {
+            ["echo"] => Response::new(request.into_body().map_err(Into::into).boxed_unsync()),
+            ["hang"] => self.hang().await,
+            ["wait"] => {
+                self.0.release.notified().await;
+                text("waited")
+            }
+            ["headers"] => odd_headers(),
+            ["cut"] => self.cut_short(),
+            ["api", "logout"] => self.log_out(request.headers()),
+            ["api", "user"] => self.user(request.headers()),
+            ["api", "support-tickets", id] => self.ticket(request.headers(), id),
+            _ => text("hello from laravel"),
+        }
+    }
+
+    async fn hang(&self) -> Response<Body> {
+        struct Given(Laravel);
+        impl Drop for Given {
+            fn drop(&mut self) {
+                self.0.0.cancelled.notify_one();
+            }
+        }
+        let _given = Given(self.clone());
+        std::future::pending().await
+    }
+
+    /// Half of an answer and, once released, the end of the connection.
+    fn cut_short(&self) -> Response<Body> {
+        let (frames, receiver) = mpsc::channel::<Result<Frame<Bytes>, Error>>(1);
+        let app = self.clone();
+        tokio::spawn(async move {
+            let half = Frame::data(Bytes::from_static(b"half of it"));
+            frames.send(Ok(half)).await.unwrap();
+            app.0.release.notified().await;
+            let _ = frames.send(Err("broken".into())).await;
+        });
+        let frames = futures_util::stream::unfold(receiver, |mut frames| async move {
+            frames.recv().await.map(|frame| (frame, frames))
+        });
+        Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
+    }
+
+    fn bearer(&self, headers: &HeaderMap) -> Option<u64> {
+        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        // Laravel 9 matches the scheme case-sensitively.
+        let token = value.strip_prefix("Bearer ")?;
+        self.0.users.lock().get(token).copied()
+    }
+
+    fn user(&self, headers: &HeaderMap) -> Response<Body> {
+        let Some(id) = self.bearer(headers) else {
+            return unauthenticated(headers);
+        };
+        let name = match id {
+            3 => "ana",
+            4 => "ben",
+            _ => "desk",
+        };
+        let user =
+            json!({ "userID": id, "username": name, "role": "PWDMember", "status": "active" });
+        json_answer(StatusCode::OK, &user)
+    }
+
+    fn log_out(&self, headers: &HeaderMap) -> Response<Body> {
+        if self.bearer(headers).is_none() {
+            return unauthenticated(headers);
+        }
+        let token = headers[AUTHORIZATION].to_str().unwrap();
+        self.revoke(token.trim_start_matches("Bearer "));
+        json_answer(
+            StatusCode::OK,
+            &json!({ "message": "Logged out successfully" }),
+        )
+    }
+
+    fn ticket(&self, headers: &HeaderMap, id: &str) -> Response<Body> {
+        let Some(user) = self.bearer(headers) else {
+            return unauthenticated(headers);
+        };
+        let id = id.parse().unwrap();
+        let known = self
+            .0
+            .seen_by
+            .lock()
+            .iter()
+            .any(|(_, ticket)| *ticket == id);
+        match self.0.seen_by.lock().contains(&(user, id)) {
+            true => json_answer(StatusCode::OK, &json!({ "id": id })),
+            false if known => {
+                json_answer(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" }))
+            }
+            false => json_answer(
+                StatusCode::NOT_FOUND,
+                &json!({ "error": "Ticket not found" }),
+            ),
+        }
+    }
+}
+
+/// As the real app: a redirect to a page for those who do not ask for JSON.
+fn unauthenticated(headers: &HeaderMap) -> Response<Body> {
+    let accept = headers
+        .get("accept")
+        .map_or("", |value| value.to_str().unwrap());
+    match accept.contains("/json") {
+        true => json_answer(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "message": "Unauthenticated." }),
+        ),
+        false => Response::builder()
+            .status(StatusCode::FOUND)
+            .header("location", "http://localhost/login")
+            .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
+            .unwrap(),
+    }
+}
+
+fn odd_headers() -> Response<Body> {
+    let mut response = text("odd");
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("host", "127.0.0.1:8000"),
+        ("x-kept", "yes"),
+    ] {
+        headers.insert(name, value.parse().unwrap());
+    }
+    response
+}
+
+fn text(text: &'static str) -> Response<Body> {
+    Response::new(
+        Full::new(Bytes::from(text))
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    )
+}
+
+fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    let body = Full::new(Bytes::from(value.to_string()));
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(body.map_err(|never| match never {}).boxed_unsync())
+        .unwrap()
+}

@@ -1,0 +1,11 @@
+//! What the tests stand on.
+
+pub(crate) mod edge;
+pub(crate) mod http;
+pub(crate) mod laravel;
+pub(crate) mod socket;
+
+pub(crate) use self::edge::Edge;
+pub(crate) use self::http::Answer;
+pub(crate) use self::laravel::Laravel;
+pub(crate) use self::socket::Socket;

@@ -1,0 +1,337 @@
+//! WebSocket sessions through the whole edge.
+
+use futures_util::SinkExt;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::http::{Client, body, get};
+use crate::support::{Edge, Laravel, Socket};
+
+#[tokio::test]
+async fn a_known_token_is_greeted_on_both_paths() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for path in ["/?token=3|ana", "/ws?token=3%7Cana"] {
+        let mut socket = Socket::try_open(&edge, path, &[]).await.unwrap();
+        let greeting = socket.next().await;
+        assert_eq!(greeting["type"], "connection");
+        assert_eq!(greeting["payload"]["status"], "connected");
+        assert_eq!(greeting["payload"]["user_id"], 3);
+        assert!(
+            greeting["payload"]["session_id"]
+                .as_str()
+                .unwrap()
+                .contains('.')
+        );
+    }
+}
+
+/// What the app's middleware demands of a question.
+#[tokio::test]
+async fn laravel_is_asked_as_it_wants_to_be_asked() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    Socket::joined(&edge, "3|ana", 1).await;
+    let [who, may] = &laravel.requests()[..] else {
+        panic!("two questions: {:?}", laravel.requests());
+    };
+    assert_eq!((who.method.as_str(), &*who.target), ("GET", "/api/user"));
+    assert_eq!(
+        (may.method.as_str(), &*may.target),
+        ("HEAD", "/api/support-tickets/1")
+    );
+    for question in [who, may] {
+        assert_eq!(question.header("authorization"), Some("Bearer 3|ana"));
+        assert_eq!(question.header("accept"), Some("application/json"));
+        assert_eq!(question.header("x-forwarded-for"), Some("127.0.0.1"));
+        assert_eq!(question.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(question.header("host"), Some("localhost"));
+        let agent = question.header("user-agent").unwrap();
+        assert!(agent.len() >= 10 && !agent.contains(['(', ')']), "{agent}");
+        let names: Vec<_> = question.headers.keys().map(|name| name.as_str()).collect();
+        assert_eq!(names.last(), Some(&"authorization"), "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_token_can_come_in_a_header() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let bearer = [("authorization", "Bearer 3|ana")];
+    let mut socket = Socket::try_open(&edge, "/ws", &bearer).await.unwrap();
+    assert_eq!(socket.next().await["payload"]["user_id"], 3);
+    let offered = [("sec-websocket-protocol", "bearer, 4|ben")];
+    let (mut socket, headers) = Socket::shake_hands(&edge, "/ws", &offered).await.unwrap();
+    assert_eq!(headers["sec-websocket-protocol"], "bearer");
+    assert_eq!(socket.next().await["payload"]["user_id"], 4);
+}
+
+#[tokio::test]
+async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for (path, message, code) in [
+        ("/ws", "No authentication token provided", 4501),
+        ("/ws?token=", "No authentication token provided", 4501),
+        ("/ws?token[]=x", "No authentication token provided", 4501),
+        ("/ws?token=3|wrong", "Authentication failed", 4502),
+    ] {
+        let mut socket = Socket::try_open(&edge, path, &[]).await.unwrap();
+        let error = socket.next().await;
+        assert_eq!(
+            (&error["type"], &error["payload"]["message"]),
+            (&json!("error"), &json!(message))
+        );
+        assert_eq!(socket.closed().await.0, code, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_laravel_that_cannot_answer_is_no_denial() {
+    let laravel = Laravel::start().await;
+    laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
+    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n").await;
+    let mut socket = Socket::open(&edge, "3|ana").await;
+    assert_eq!(socket.next().await["payload"]["code"], "unavailable");
+    assert_eq!(socket.closed().await, (1013, "try again later".to_owned()));
+    laravel.fail_with(None);
+    let mut socket = Socket::greeted(&edge, "3|ana").await;
+    laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));
+    socket
+        .send(json!({ "type": "join_ticket", "payload": { "ticket_id": 1 } }))
+        .await;
+    assert_eq!(socket.next().await["payload"]["code"], "unavailable");
+    laravel.fail_with(None);
+    socket.join(1).await;
+}
+
+#[tokio::test]
+async fn a_short_outage_is_waited_out() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut socket = Socket::greeted(&edge, "3|ana").await;
+    let before = laravel.requests().len();
+    laravel.fail_with(Some(StatusCode::SERVICE_UNAVAILABLE));
+    socket
+        .send(json!({ "type": "join_ticket", "payload": { "ticket_id": 1 } }))
+        .await;
+    while laravel.requests().len() == before {
+        tokio::task::yield_now().await;
+    }
+    laravel.fail_with(None);
+    assert_eq!(socket.next().await["type"], "ticket_joined");
+}
+
+#[tokio::test]
+async fn only_tickets_that_laravel_grants_can_be_joined() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut socket = Socket::greeted(&edge, "4|ben").await;
+    for ticket in [1, 999_999] {
+        socket
+            .send(json!({ "type": "join_ticket", "payload": { "ticket_id": ticket } }))
+            .await;
+        let error = socket.next().await;
+        assert_eq!(error["payload"]["code"], "denied");
+        assert_eq!(error["payload"]["ticket_id"], ticket);
+    }
+    socket
+        .send(json!({ "type": "join_ticket", "payload": { "ticket_id": "2" } }))
+        .await;
+    let joined = socket.next().await;
+    let users = json!([{ "user_id": 4, "user_name": "ben" }]);
+    let expected =
+        json!({ "type": "ticket_joined", "payload": { "ticket_id": 2, "users": users } });
+    assert_eq!(joined, expected);
+}
+
+#[tokio::test]
+async fn nothing_but_a_plain_id_reaches_laravel() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut socket = Socket::greeted(&edge, "3|ana").await;
+    let before = laravel.requests().len();
+    for id in [
+        json!("1abc"),
+        json!("01"),
+        json!("1;2"),
+        json!(" 1"),
+        json!("archived"),
+        json!(1.0),
+        json!([1]),
+        json!(0),
+        json!(-1),
+        Value::Null,
+    ] {
+        socket
+            .send(json!({ "type": "join_ticket", "payload": { "ticket_id": id } }))
+            .await;
+        assert_eq!(
+            socket.next().await["payload"]["code"],
+            "invalid_payload",
+            "{id}"
+        );
+    }
+    assert_eq!(laravel.requests().len(), before);
+}
+
+#[tokio::test]
+async fn mistakes_are_answered_and_the_session_lives() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let mut desk = Socket::joined(&edge, "5|desk", 1).await;
+    assert_eq!(ana.next().await["type"], "user_joined");
+    for (text, code) in [
+        ("x", "invalid_json"),
+        ("\"ping\"", "invalid_json"),
+        ("{}", "missing_type"),
+        (r#"{"type":["ping"]}"#, "missing_type"),
+        (
+            r#"{"type":"new_message","payload":{"ticket_id":1,"message":{}}}"#,
+            "unknown_type",
+        ),
+        (
+            r#"{"type":"typing_indicator","payload":{"ticket_id":1,"is_typing":{"a":"<b>"}}}"#,
+            "invalid_payload",
+        ),
+        (
+            r#"{"type":"typing_indicator","payload":{"ticket_id":2,"is_typing":true}}"#,
+            "not_in_room",
+        ),
+        (
+            r#"{"type":"message_seen","payload":{"message_id":"no-such"}}"#,
+            "invalid_payload",
+        ),
+    ] {
+        ana.say(text).await;
+        let error = ana.next().await;
+        assert_eq!(
+            (&error["type"], &error["payload"]["code"]),
+            (&json!("error"), &json!(code)),
+            "{text}"
+        );
+    }
+    ana.0.send(Message::binary("{}")).await.unwrap();
+    assert_eq!(ana.next().await["payload"]["code"], "binary_not_supported");
+    assert_eq!(
+        desk.settle().await,
+        [] as [Value; 0],
+        "something was relayed"
+    );
+}
+
+#[tokio::test]
+async fn ping_is_answered_with_the_time() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut socket = Socket::greeted(&edge, "3|ana").await;
+    socket.send(json!({ "type": "ping" })).await;
+    let pong = socket.next().await;
+    assert_eq!(pong["type"], "pong");
+    assert!(pong["payload"]["timestamp"].as_u64().unwrap() > 1_700_000_000);
+}
+
+#[tokio::test]
+async fn who_left_hears_nothing_more() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut socket = Socket::joined(&edge, "3|ana", 1).await;
+    socket
+        .send(json!({ "type": "leave_ticket", "payload": { "ticket_id": 1 } }))
+        .await;
+    socket.settle().await;
+    let reached = edge
+        .broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
+        .await;
+    assert_eq!(reached["sessions"], 0);
+    assert_eq!(socket.settle().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_may_not_connect() {
+    let laravel = Laravel::start().await;
+    let more = "[websocket]\nallowed_origins = [\"https://desk.example\"]\n";
+    let edge = Edge::configured(&laravel.url(), more).await;
+    for origin in [
+        "https://evil.example",
+        "null",
+        "http://localhost",
+        "https://localhost:444",
+        "https://desk.example.evil",
+    ] {
+        let refused = Socket::try_open(&edge, "/ws?token=3|ana", &[("origin", origin)]).await;
+        assert_eq!(refused.err(), Some(StatusCode::FORBIDDEN), "{origin}");
+    }
+    for origin in [
+        "https://localhost",
+        "https://LOCALHOST:443",
+        "https://desk.example",
+    ] {
+        let opened = Socket::try_open(&edge, "/ws?token=3|ana", &[("origin", origin)]).await;
+        assert!(opened.is_ok(), "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn handshakes_that_are_none_are_refused() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let refused = Socket::try_open(&edge, "/ws", &[("sec-websocket-version", "8")]).await;
+    assert_eq!(refused.err(), Some(StatusCode::UPGRADE_REQUIRED));
+    let refused = Socket::try_open(&edge, "/ws", &[("sec-websocket-key", "short")]).await;
+    assert_eq!(refused.err(), Some(StatusCode::BAD_REQUEST));
+    let plain = Client::http1(&edge)
+        .await
+        .fetch(get("/ws").body(body("")).unwrap())
+        .await;
+    assert_eq!(plain.text(), "hello from laravel", "no upgrade: Laravel's");
+    let elsewhere = Socket::try_open(&edge, "/other", &[]).await;
+    assert_eq!(
+        elsewhere.err(),
+        Some(StatusCode::OK),
+        "another path: Laravel's"
+    );
+}
+
+#[tokio::test]
+async fn logging_out_through_the_edge_closes_the_sessions_of_that_token() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let mut desk = Socket::greeted(&edge, "5|desk").await;
+    let request = hyper::Request::post("/api/logout")
+        .header("host", "localhost")
+        .header("accept", "application/json")
+        .header("authorization", "Bearer 3|ana");
+    let answer = Client::http1(&edge)
+        .await
+        .fetch(request.body(body("")).unwrap())
+        .await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(ana.closed().await.0, 4503);
+    assert_eq!(desk.settle().await, [] as [Value; 0]);
+    let mut again = Socket::open(&edge, "3|ana").await;
+    assert_eq!(
+        again.closed().await.0,
+        4502,
+        "the answer from before is forgotten"
+    );
+}
+
+#[tokio::test]
+async fn a_log_out_that_laravel_refuses_closes_nothing() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::greeted(&edge, "3|ana").await;
+    laravel.fail_with(Some(StatusCode::UNAUTHORIZED));
+    let request = hyper::Request::post("/api/logout")
+        .header("host", "localhost")
+        .header("authorization", "Bearer 3|ana");
+    Client::http1(&edge)
+        .await
+        .fetch(request.body(body("")).unwrap())
+        .await;
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+}
