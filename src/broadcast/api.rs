@@ -9,19 +9,26 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::decode::{Broadcast, Broadcasts, Mistake, decode};
+use super::idempotency::{Answers, Key};
 use super::settings::Settings;
+use super::tell::{Occupants, Status};
 use crate::body::{self, Body};
-use crate::ids::UserId;
+use crate::ids::{NotARowId, RoomName, UserId};
 use crate::rooms::{Delivered, Rooms, Sessions};
+use crate::upstream::Upstream;
 
 /// Answers requests on the broadcast socket.
 #[derive(Debug)]
 pub struct Api {
     rooms: Arc<Rooms>,
     sessions: Sessions,
+    upstream: Upstream,
     settings: Settings,
+    answers: Answers,
+    start: Instant,
 }
 
 /// Whom one event reached.
@@ -78,12 +85,20 @@ impl From<Mistake> for Failure {
 }
 
 impl Api {
-    /// Serves `rooms` and `sessions` as `settings` say.
-    pub fn new(rooms: Arc<Rooms>, sessions: Sessions, settings: Settings) -> Self {
+    /// Serves `rooms` and `sessions` as `settings` say, and tells how `upstream` is.
+    pub fn new(
+        rooms: Arc<Rooms>,
+        sessions: Sessions,
+        upstream: Upstream,
+        settings: Settings,
+    ) -> Self {
         Self {
             rooms,
             sessions,
+            upstream,
             settings,
+            answers: Answers::new(),
+            start: Instant::now(),
         }
     }
 
@@ -127,33 +142,57 @@ impl Api {
             (&Method::POST, ["users", id, "recheck"]) => {
                 self.to_sessions(id, Sessions::recheck_user)
             }
-            (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => Err(Failure::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "expected POST",
-            )),
+            (&Method::GET, ["status"]) => {
+                let (rooms, sessions) = (&self.rooms, &self.sessions);
+                let status = Status::of(rooms, sessions, &self.upstream, self.start);
+                Ok(json(StatusCode::OK, &status))
+            }
+            (&Method::GET, ["rooms", "ticket", id]) => self.room(id),
+            (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => {
+                Err(wrong_method("POST"))
+            }
+            (_, ["status"] | ["rooms", "ticket", _]) => Err(wrong_method("GET")),
             _ => Err(Failure::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/recheck",
+                "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/recheck, \
+                 or GET /status or /rooms/ticket/{id}",
             )),
         }
     }
 
     async fn broadcast(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
+        let key = idempotency_key(&request)?;
         let body = self.read(request).await?;
-        let answer = match decode(&body, self.settings.max_events.get())? {
-            Broadcasts::One(event) => json(StatusCode::OK, &self.publish(event)),
-            Broadcasts::Many(events) => {
-                let reached: Vec<_> = events.into_iter().map(|e| self.publish(e)).collect();
-                json(StatusCode::OK, &reached)
-            }
+        let broadcasts = decode(&body, self.settings.max_events.get())?;
+        let publish = || self.publish_all(broadcasts);
+        let answer = match key {
+            Some(key) => self.answers.once(key, publish),
+            None => publish(),
         };
-        Ok(answer)
+        Ok(json_bytes(StatusCode::OK, answer))
+    }
+
+    fn publish_all(&self, broadcasts: Broadcasts) -> Bytes {
+        match broadcasts {
+            Broadcasts::One(event) => to_json(&self.publish(event)),
+            Broadcasts::Many(events) => {
+                let reached = events.into_iter().map(|event| self.publish(event));
+                to_json(&reached.collect::<Vec<_>>())
+            }
+        }
     }
 
     fn publish(&self, event: Broadcast) -> Reached {
         self.rooms.publish(event.into_publication()).into()
+    }
+
+    fn room(&self, id: &str) -> Result<Response<Body>, Failure> {
+        let id = id.parse().map_err(|error: NotARowId| {
+            Failure::new(StatusCode::BAD_REQUEST, "invalid_room", error.to_string())
+        })?;
+        let occupants = Occupants::of(&self.rooms, RoomName::ticket(id));
+        Ok(json(StatusCode::OK, &occupants))
     }
 
     async fn read(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
@@ -201,8 +240,36 @@ impl Api {
     }
 }
 
+fn wrong_method(expected: &'static str) -> Failure {
+    let message = format!("expected {expected}");
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
+}
+
+fn idempotency_key(request: &Request<Incoming>) -> Result<Option<Key>, Failure> {
+    let Some(value) = request.headers().get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = Key::new(value.as_bytes()).ok_or_else(|| {
+        let message = "expected an Idempotency-Key of 1 to 200 visible ASCII characters";
+        Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message)
+    })?;
+    Ok(Some(key))
+}
+
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    let text = serde_json::to_vec(value).expect("these types have text keys only");
+    json_bytes(status, to_json(value))
+}
+
+fn to_json(value: &impl Serialize) -> Bytes {
+    let text = serde_json::to_vec(value);
+    text.expect("these types have text keys only").into()
+}
+
+fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {
     let mut response = Response::new(body::full(text));
     *response.status_mut() = status;
     let json = HeaderValue::from_static("application/json");

@@ -5,8 +5,10 @@
 
 mod api;
 mod decode;
+mod idempotency;
 mod listen;
 mod settings;
+mod tell;
 
 use std::sync::Arc;
 use std::time::Duration;

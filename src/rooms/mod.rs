@@ -101,9 +101,12 @@ impl Rooms {
         }
     }
 
-    /// Who is in a room, those included who went away a moment ago.
-    pub fn users(&self, room: RoomName) -> Vec<User> {
-        self.find(room).map(|room| room.users()).unwrap_or_default()
+    /// Who is in a room, those included who went away a moment ago, and how many
+    /// sessions they have there.
+    pub fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
+        self.find(room)
+            .map(|room| (room.users(), room.sessions()))
+            .unwrap_or_default()
     }
 
     /// Rooms with somebody in them.
@@ -117,9 +120,9 @@ impl Rooms {
         loop {
             let (name, timer) = self.deadlines.next().await;
             if let Some(room) = self.find(name)
-                && let Some(again) = room.expire(&timer)
+                && let Some((due, again)) = room.expire(timer)
             {
-                self.deadlines.add(again, (name, timer));
+                self.deadlines.add(due, (name, again));
             }
         }
     }

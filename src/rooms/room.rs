@@ -24,7 +24,6 @@ struct State {
     name: RoomName,
     members: HashMap<SessionId, Member>,
     present: HashMap<UserId, Presence>,
-    departures: u64,
 }
 
 #[derive(Debug)]
@@ -37,10 +36,11 @@ struct Member {
 struct Presence {
     user: User,
     sessions: usize,
-    /// The number of the departure that his grace belongs to, if all his
-    /// sessions went away.
-    leaving: Option<u64>,
+    /// When his grace ends, if all his sessions went away.
+    leaving: Option<Instant>,
     typing: Option<Typing>,
+    /// When his one timer for typing fires, if it is set.
+    typing_timer: Option<Instant>,
     last_told: Option<Instant>,
 }
 
@@ -50,13 +50,14 @@ struct Typing {
     until: Instant,
 }
 
-/// Something that a room must do later.
+/// Something that a room must do later. It may fire in vain: what it was set
+/// for can be over, even the room, which may be there again under its old name.
 #[derive(Clone, Debug)]
 pub(super) enum Timer {
     /// The grace of a user whose sessions went away.
-    Leaving { user: UserId, departure: u64 },
+    Leaving { user: UserId },
     /// The typing of a user.
-    Typing { user: UserId },
+    Typing { user: UserId, due: Instant },
 }
 
 /// What follows from a session's exit.
@@ -90,7 +91,6 @@ impl Room {
                 name,
                 members: HashMap::new(),
                 present: HashMap::new(),
-                departures: 0,
             }),
         }
     }
@@ -113,6 +113,10 @@ impl Room {
 
     pub(super) fn users(&self) -> Vec<User> {
         self.state.lock().users()
+    }
+
+    pub(super) fn sessions(&self) -> usize {
+        self.state.lock().members.len()
     }
 
     /// Queues `publication` to everyone whom it is for.
@@ -143,21 +147,25 @@ impl Room {
     }
 
     /// Does what is due; returns when to look again.
-    pub(super) fn expire(&self, timer: &Timer) -> Option<Instant> {
+    pub(super) fn expire(&self, timer: Timer) -> Option<(Instant, Timer)> {
         let mut state = self.state.lock();
         match timer {
-            Timer::Leaving { user, departure } => {
-                if state.present.get(user)?.leaving == Some(*departure) {
-                    state.depart(user);
+            Timer::Leaving { user } => {
+                let due = state.present.get(&user)?.leaving?;
+                if due <= Instant::now() {
+                    state.depart(&user);
                 }
                 None
             }
-            Timer::Typing { user } => {
-                let until = state.present.get(user)?.typing?.until;
+            Timer::Typing { user, due } => {
+                let presence = state.present.get_mut(&user)?;
+                presence.typing_timer.take_if(|set| *set == due)?;
+                let until = presence.typing?.until;
                 if until > Instant::now() {
-                    return Some(until);
+                    presence.typing_timer = Some(until);
+                    return Some((until, Timer::Typing { user, due: until }));
                 }
-                state.stop_typing(user);
+                state.stop_typing(&user);
                 None
             }
         }
@@ -176,6 +184,7 @@ impl State {
             sessions: 1,
             leaving: None,
             typing: None,
+            typing_timer: None,
             last_told: None,
         };
         self.present.insert(user.id().clone(), presence);
@@ -201,10 +210,9 @@ impl State {
             self.depart(&user);
             return None;
         };
-        self.departures += 1;
-        let departure = self.departures;
-        self.present.get_mut(&user)?.leaving = Some(departure);
-        Some((Instant::now() + grace, Timer::Leaving { user, departure }))
+        let due = Instant::now() + grace;
+        self.present.get_mut(&user)?.leaving = Some(due);
+        Some((due, Timer::Leaving { user }))
     }
 
     fn depart(&mut self, user: &UserId) {
@@ -235,11 +243,13 @@ impl State {
             }
             return None;
         }
-        let was_on = presence.typing.replace(Typing { session, until }).is_some();
+        presence.typing = Some(Typing { session, until });
         presence.last_told = Some(now);
+        let is_set = presence.typing_timer.is_some();
+        let due = *presence.typing_timer.get_or_insert(until);
         let user = presence.user.clone();
         self.tell_others(&id, What::Typing { user, on: true });
-        (!was_on).then_some((until, Timer::Typing { user: id }))
+        (!is_set).then_some((due, Timer::Typing { user: id, due }))
     }
 
     fn stop_typing(&mut self, id: &UserId) {

@@ -68,6 +68,12 @@ impl Server {
         let services = services(config, &upstream, &rooms, &sessions, &drain);
         let rate = Arc::new(RequestRate::new(&config.limits));
         let gateway = Gateway::new(services, config.websocket.clone());
+        let api = Api::new(
+            Arc::clone(&rooms),
+            sessions,
+            upstream.clone(),
+            config.broadcast.clone(),
+        );
         let handler = Handler::new(config.http.clone(), Arc::clone(&rate), gateway, upstream);
         Ok(Self {
             https: listeners.https()?,
@@ -78,11 +84,7 @@ impl Server {
                 connections: Connections::new(&config.limits),
                 drain: drain.clone(),
             }),
-            api: Arc::new(Api::new(
-                Arc::clone(&rooms),
-                sessions,
-                config.broadcast.clone(),
-            )),
+            api: Arc::new(api),
             rooms,
             rate,
             drain,

@@ -2,6 +2,7 @@
 //! socket, reached through a keep-alive pool.
 
 mod connector;
+mod health;
 mod target;
 
 use std::error::Error as StdError;
@@ -15,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
 
 use self::connector::Connector;
+pub use self::health::Health;
 pub use self::target::Target;
 use crate::body::Body;
 use crate::progress::{Progress, Ticking};
@@ -109,6 +111,7 @@ impl Error {
 pub struct Upstream {
     client: Client<Connector, Body>,
     target: Arc<Target>,
+    health: Arc<Health>,
     response_timeout: Duration,
 }
 
@@ -129,8 +132,14 @@ impl Upstream {
         Self {
             client,
             target,
+            health: Arc::default(),
             response_timeout: settings.response_timeout.get(),
         }
+    }
+
+    /// Whether the app has answered lately.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Sends `request`, whose target is in origin form, and returns the answer
@@ -146,14 +155,16 @@ impl Upstream {
         parts.version = hyper::Version::HTTP_11;
         let body = Body::new(Ticking::new(body, progress.clone()));
         let waited = self.response_timeout;
-        tokio::select! {
+        let answer = tokio::select! {
             answer = self.client.request(Request::from_parts(parts, body)) => {
                 answer.map_err(|error| self.explain(error))
             }
             () = progress.stalled(|_| waited) => {
                 Err(Error::ResponseTimeout { target: Arc::clone(&self.target), waited })
             }
-        }
+        };
+        self.health.note(answer.as_ref().err());
+        answer
     }
 
     fn explain(&self, source: ClientError) -> Error {

@@ -2,7 +2,10 @@
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
+use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
@@ -187,4 +190,125 @@ async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() 
     laravel.revoke("3|ana");
     edge.post("/users/3/recheck", "").await;
     assert_eq!(ana.closed().await.0, 4503);
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_is_not_delivered_again() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let event = r#"{"type":"a","payload":{"ticket_id":1}}"#;
+    let first = edge
+        .post_with("/broadcast", event, &[("idempotency-key", "job-1")])
+        .await;
+    assert_eq!(ana.text().await, event);
+    let mut desk = Socket::joined(&edge, "5|desk", 1).await;
+    assert_eq!(ana.next().await["type"], "user_joined");
+    let again = edge
+        .post_with("/broadcast", event, &[("idempotency-key", "job-1")])
+        .await;
+    assert_eq!(again.body, first.body);
+    assert_eq!(desk.settle().await, [] as [Value; 0]);
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+    let other = edge
+        .post_with("/broadcast", event, &[("idempotency-key", "job-2")])
+        .await;
+    assert_eq!(other.json()["sessions"], 2);
+    let wrong = edge
+        .post_with("/broadcast", event, &[("idempotency-key", "a b")])
+        .await;
+    assert_eq!(
+        (wrong.status, &wrong.json()["code"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid_key"))
+    );
+}
+
+/// A mistake is not the answer that a corrected request shall get.
+#[tokio::test]
+async fn a_refusal_is_not_remembered_under_its_key() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let key = [("idempotency-key", "job-1")];
+    let wrong = edge.post_with("/broadcast", "{}", &key).await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    let event = r#"{"type":"a","payload":{"ticket_id":1}}"#;
+    let right = edge.post_with("/broadcast", event, &key).await;
+    assert_eq!(right.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let _ana = Socket::joined(&edge, "3|ana", 1).await;
+    let _second_tab = Socket::joined(&edge, "3|ana", 1).await;
+    let _desk = Socket::greeted(&edge, "5|desk").await;
+    let status = edge.get("/status").await.json();
+    assert_eq!(
+        (&status["sessions"], &status["rooms"]),
+        (&json!(3), &json!(1))
+    );
+    assert_eq!(status["upstream"], json!({ "healthy": true }));
+    assert!(status["version"].is_string() && status["uptime_seconds"].is_u64());
+    let room = edge.get("/rooms/ticket/1").await.json();
+    let users = json!([{ "user_id": 3, "user_name": "ana" }]);
+    assert_eq!(
+        room,
+        json!({ "room": "ticket/1", "sessions": 2, "users": users })
+    );
+    assert_eq!(edge.get("/rooms/ticket/2").await.json()["sessions"], 0);
+    assert_eq!(
+        edge.get("/rooms/ticket/1;2").await.json()["code"],
+        "invalid_room"
+    );
+}
+
+#[tokio::test]
+async fn status_tells_that_laravel_is_away() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    laravel.stop();
+    let mut client = Client::http1(&edge).await;
+    while client.fetch(get("/").body(body("")).unwrap()).await.status == StatusCode::OK {}
+    let told = edge.get("/status").await.json();
+    assert_eq!(told["upstream"]["healthy"], false);
+    assert!(
+        told["upstream"]["failure"]
+            .as_str()
+            .unwrap()
+            .contains("cannot connect")
+    );
+    laravel.restart().await;
+    client.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(
+        edge.get("/status").await.json()["upstream"]["healthy"],
+        true
+    );
+}
+
+/// Half requests and clients that vanish hold nobody else up.
+#[tokio::test]
+async fn a_crowd_on_the_socket_is_served_and_half_requests_are_harmless() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let mut half = Vec::new();
+    for number in 0..500 {
+        let mut stream = UnixStream::connect(&edge.broadcasts).await.unwrap();
+        let head = "POST /broadcast HTTP/1.1\r\nhost: edge\r\ncontent-length: 100\r\n\r\n{\"type\"";
+        stream
+            .write_all(&head.as_bytes()[..head.len() - number % 40])
+            .await
+            .unwrap();
+        if number % 2 == 0 {
+            half.push(stream);
+        }
+    }
+    let event = r#"{"type":"a","payload":{"ticket_id":1}}"#;
+    let crowd = (0..300).map(|_| edge.broadcast(event));
+    let answers = futures_util::future::join_all(crowd).await;
+    assert!(answers.iter().all(|answer| answer["sessions"] == 1));
+    for _ in 0..300 {
+        assert_eq!(ana.text().await, event);
+    }
 }

@@ -145,10 +145,32 @@ pub(crate) async fn connect_with(
 impl Edge {
     /// Sends a body to the edge's Unix socket.
     pub(crate) async fn post(&self, path: &str, json: impl Into<Bytes>) -> Answer {
+        self.ask(post(path).body(body(json)).unwrap()).await
+    }
+
+    /// The same with more headers.
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        json: &'static str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = post(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.ask(request.body(body(json)).unwrap()).await
+    }
+
+    /// Asks the edge's Unix socket.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.ask(get(path).body(body("")).unwrap()).await
+    }
+
+    async fn ask(&self, request: Request<Body>) -> Answer {
         let stream = UnixStream::connect(&self.broadcasts).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
-        let request = post(path).body(body(json)).unwrap();
         Answer::read(sender.send_request(request).await.unwrap()).await
     }
 

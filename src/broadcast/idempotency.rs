@@ -1,0 +1,160 @@
+//! Answers to requests that may be sent again: a queue's retry must not deliver
+//! twice.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// Answers by `Idempotency-Key`, remembered for a while, bounded in number and
+/// in bytes; the least recently used go first.
+#[derive(Debug)]
+pub(super) struct Answers(Mutex<Shelf>);
+
+#[derive(Debug)]
+struct Shelf {
+    answers: LruCache<Key, Entry>,
+    bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    answer: Arc<OnceLock<Bytes>>,
+    since: Instant,
+}
+
+impl Entry {
+    fn weight(&self) -> usize {
+        self.answer.get().map_or(0, Bytes::len)
+    }
+}
+
+/// A key as a client sent it: 1 to 200 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key(Box<str>);
+
+impl Key {
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        let fits = (1..=200).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
+        let text = std::str::from_utf8(text).ok().filter(|_| fits)?;
+        Some(Self(text.into()))
+    }
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Shelf {
+            answers: LruCache::unbounded(),
+            bytes: 0,
+        }))
+    }
+
+    /// The answer to the first request with `key`, given by `act` if this is
+    /// the first. Who comes meanwhile waits for it: `act` only fills queues.
+    pub(super) fn once(&self, key: Key, act: impl FnOnce() -> Bytes) -> Bytes {
+        let entry = self.0.lock().entry(&key);
+        let mut fresh = false;
+        let answer = entry.answer.get_or_init(|| {
+            fresh = true;
+            act()
+        });
+        if fresh {
+            self.0.lock().weigh(&key, &entry, answer.len());
+        }
+        answer.clone()
+    }
+}
+
+impl Shelf {
+    fn entry(&mut self, key: &Key) -> Entry {
+        let now = Instant::now();
+        self.forget_old(now);
+        let is_old = |entry: &Entry| now >= entry.since + KEPT;
+        if self.answers.peek(key).is_some_and(is_old)
+            && let Some(entry) = self.answers.pop(key)
+        {
+            self.bytes -= entry.weight();
+        }
+        let made = || Entry {
+            answer: Arc::default(),
+            since: now,
+        };
+        self.answers.get_or_insert(key.clone(), made).clone()
+    }
+
+    /// Entries are used in about the order in which they came, so the old ones
+    /// are at the end.
+    fn forget_old(&mut self, now: Instant) {
+        while let Some((_, entry)) = self.answers.peek_lru()
+            && now >= entry.since + KEPT
+        {
+            self.pop();
+        }
+    }
+
+    fn weigh(&mut self, key: &Key, entry: &Entry, bytes: usize) {
+        let kept = self.answers.peek(key);
+        if kept.is_some_and(|kept| Arc::ptr_eq(&kept.answer, &entry.answer)) {
+            self.bytes += bytes;
+        }
+        while self.bytes > MAX_BYTES || self.answers.len() > MAX_ANSWERS {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, entry)) = self.answers.pop_lru() {
+            self.bytes -= entry.weight();
+        }
+    }
+}
+
+const KEPT: Duration = Duration::from_secs(300);
+const MAX_ANSWERS: usize = 10_000;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::new(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_acted_on_once_until_it_is_old() {
+        let answers = Answers::new();
+        assert_eq!(answers.once(key("a"), || "first".into()), "first");
+        tokio::time::advance(KEPT - Duration::from_millis(1)).await;
+        assert_eq!(answers.once(key("a"), || "again".into()), "first");
+        assert_eq!(answers.once(key("b"), || "other".into()), "other");
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(answers.once(key("a"), || "again".into()), "again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_is_bounded() {
+        let answers = Answers::new();
+        for n in 0..MAX_ANSWERS + 10 {
+            answers.once(key(&n.to_string()), || "x".into());
+        }
+        assert_eq!(answers.0.lock().answers.len(), MAX_ANSWERS);
+        for n in 0..40 {
+            answers.once(key(&format!("big {n}").replace(' ', "-")), || {
+                vec![0; 1024 * 1024].into()
+            });
+        }
+        assert!(answers.0.lock().bytes <= MAX_BYTES);
+        assert_eq!(answers.once(key("0"), || "again".into()), "again");
+    }
+
+    #[test]
+    fn keys_are_short_and_visible() {
+        for wrong in ["", "a b", "é", "a\n", &"x".repeat(201)] {
+            assert_eq!(Key::new(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+}
