@@ -1,0 +1,183 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel;
+
+use PwdEdge\Laravel\Exceptions\EdgeException;
+use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Socket\Transport;
+
+/**
+ * The edge's socket API, one method a request. Everything here throws an
+ * EdgeException when it does not succeed; who may not throw (a web request)
+ * uses {@see Edge} instead.
+ */
+class Client
+{
+    /** What the edge takes in one call is 100 events and 1 MiB. */
+    private const MAX_EVENTS = 100;
+
+    private const MAX_BYTES = 1000000;
+
+    private Transport $transport;
+
+    private JobKeys $keys;
+
+    public function __construct(Transport $transport, JobKeys $keys)
+    {
+        $this->transport = $transport;
+        $this->keys = $keys;
+    }
+
+    /**
+     * Each call is all or nothing; more than fits one call is sent as several.
+     *
+     * @param  array<int, Event>  $events
+     * @param  callable(int, mixed): void|null  $settled  told the index and answer of each event as soon as it is known
+     *
+     * @throws EdgeException
+     */
+    public function broadcast(array $events, ?callable $settled = null): void
+    {
+        foreach ($this->calls(array_values($events)) as $call) {
+            $body = count($call) === 1 ? (string) reset($call) : '['.implode(',', $call).']';
+            $answer = $this->post('/broadcast', $body);
+            $answers = count($call) === 1 ? [$answer] : $answer;
+
+            if (! is_array($answers) || count($answers) !== count($call)) {
+                throw EdgeRefused::nonsense('the answer does not match the number of events');
+            }
+
+            if ($settled !== null) {
+                array_map($settled, array_keys($call), array_values($answers));
+            }
+        }
+    }
+
+    /**
+     * Ends the user's sessions: after a logout or when an account is closed.
+     *
+     * @param  int|string  $userId
+     * @return int how many there were
+     *
+     * @throws EdgeException
+     */
+    public function disconnectUser($userId): int
+    {
+        return $this->sessions($this->post('/users/'.rawurlencode((string) $userId).'/disconnect'));
+    }
+
+    /**
+     * Lets the edge ask Laravel again whether the user may be in the rooms he
+     * is in: after a change of role or of a ticket's owner.
+     *
+     * @param  int|string  $userId
+     *
+     * @throws EdgeException
+     */
+    public function recheckUser($userId): int
+    {
+        return $this->sessions($this->post('/users/'.rawurlencode((string) $userId).'/recheck'));
+    }
+
+    /**
+     * @return array<string, mixed> version, uptime_seconds, sessions, rooms, upstream
+     *
+     * @throws EdgeException
+     */
+    public function status(): array
+    {
+        return $this->object($this->request('GET', '/status'));
+    }
+
+    /**
+     * @return array<string, mixed> room, sessions, users
+     *
+     * @throws EdgeException
+     */
+    public function ticketRoom(int $ticketId): array
+    {
+        return $this->object($this->request('GET', '/rooms/ticket/'.$ticketId));
+    }
+
+    public function socketPath(): string
+    {
+        return $this->transport->path();
+    }
+
+    /**
+     * @param  array<int, Event>  $events
+     * @return array<int, array<int, string>> calls of encoded events, under the index each event came with
+     */
+    private function calls(array $events): array
+    {
+        $calls = [];
+        $call = [];
+        $bytes = 0;
+
+        foreach ($events as $index => $event) {
+            $json = $event->toJson();
+
+            if ($call !== [] && (count($call) === self::MAX_EVENTS || $bytes + strlen($json) > self::MAX_BYTES)) {
+                $calls[] = $call;
+                $call = [];
+                $bytes = 0;
+            }
+
+            $call[$index] = $json;
+            $bytes += strlen($json) + 1;
+        }
+
+        return $call === [] ? $calls : array_merge($calls, [$call]);
+    }
+
+    /**
+     * @return mixed
+     */
+    private function post(string $target, string $body = '')
+    {
+        $headers = $body === '' ? [] : [
+            'Content-Type' => 'application/json',
+            'Idempotency-Key' => $this->keys->next($body),
+        ];
+
+        return $this->request('POST', $target, $body, $headers);
+    }
+
+    /**
+     * @param  array<string, string>  $headers
+     * @return mixed the decoded answer
+     */
+    private function request(string $method, string $target, string $body = '', array $headers = [])
+    {
+        $response = $this->transport->send($method, $target, $body, $headers);
+
+        if ($response->status !== 200) {
+            throw EdgeRefused::fromAnswer($response->status, $response->json());
+        }
+
+        return $response->json();
+    }
+
+    /**
+     * @param  mixed  $answer
+     */
+    private function sessions($answer): int
+    {
+        return (int) ($this->object($answer)['sessions'] ?? 0);
+    }
+
+    /**
+     * @param  mixed  $answer
+     * @return array<string, mixed>
+     */
+    private function object($answer): array
+    {
+        if (! is_array($answer)) {
+            throw EdgeRefused::nonsense('the answer is not a JSON object');
+        }
+
+        return $answer;
+    }
+}

@@ -1,0 +1,59 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Console;
+
+use Illuminate\Console\Command;
+use InvalidArgumentException;
+use JsonException;
+use PwdEdge\Laravel\Client;
+use PwdEdge\Laravel\Delivery;
+use PwdEdge\Laravel\Event;
+use PwdEdge\Laravel\Exceptions\EdgeException;
+
+class BroadcastCommand extends Command
+{
+    /** @var string */
+    protected $signature = 'edge:broadcast
+        {ticket : the ticket whose room gets it}
+        {payload={} : a JSON object}
+        {--type=new_message : the type of the event}
+        {--except= : session that is left out}';
+
+    /** @var string */
+    protected $description = 'Send one event to the room of a ticket, to see whether it arrives';
+
+    public function handle(Client $client): int
+    {
+        $delivery = new Delivery();
+
+        try {
+            $client->broadcast([$this->event()], static function (int $index, $answer) use ($delivery): void {
+                $delivery->settle($answer);
+            });
+        } catch (InvalidArgumentException | JsonException | EdgeException $cause) {
+            $this->error('Not sent: '.$cause->getMessage());
+
+            return 1;
+        }
+
+        $users = $delivery->users() === [] ? '' : ', users '.implode(', ', $delivery->users());
+        $this->info('Delivered to '.$delivery->sessions().' session(s)'.$users.'.');
+
+        return 0;
+    }
+
+    private function event(): Event
+    {
+        $payload = json_decode((string) $this->argument('payload'), false, 512, JSON_THROW_ON_ERROR);
+        $except = $this->option('except');
+
+        return new Event(
+            (string) $this->option('type'),
+            (string) $this->argument('ticket'),
+            $payload,
+            is_string($except) ? $except : null
+        );
+    }
+}

@@ -1,0 +1,102 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Console;
+
+use Illuminate\Console\Command;
+use PwdEdge\Laravel\Client;
+use PwdEdge\Laravel\Exceptions\EdgeException;
+use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
+
+class StatusCommand extends Command
+{
+    /** @var string */
+    protected $signature = 'edge:status {--json : print the answer of the edge as it is}';
+
+    /** @var string */
+    protected $description = 'Ask the edge how it is, and show what this app broadcasts to it';
+
+    public function handle(Client $client): int
+    {
+        try {
+            $status = $client->status();
+        } catch (EdgeException $cause) {
+            $this->error('The edge does not answer: '.$cause->getMessage());
+            $this->line($this->advice($cause, $client->socketPath()));
+
+            return 1;
+        }
+
+        if ($this->option('json')) {
+            $this->line((string) json_encode($status, JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES));
+
+            return 0;
+        }
+
+        $this->table([], array_merge($this->answered($status, $client->socketPath()), $this->watched()));
+
+        return 0;
+    }
+
+    /**
+     * @param  array<string, mixed>  $status
+     * @return array<int, array<int, string>>
+     */
+    private function answered(array $status, string $path): array
+    {
+        $healthy = is_array($status['upstream'] ?? null) ? $status['upstream']['healthy'] ?? null : null;
+
+        return [
+            ['socket', $path],
+            ['version', (string) ($status['version'] ?? '?')],
+            ['uptime', ($status['uptime_seconds'] ?? '?').' s'],
+            ['sessions', (string) ($status['sessions'] ?? '?')],
+            ['rooms', (string) ($status['rooms'] ?? '?')],
+            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'NOT healthy')],
+        ];
+    }
+
+    /**
+     * @return array<int, array<int, string>>
+     */
+    private function watched(): array
+    {
+        $rows = [];
+
+        foreach ((array) config('edge.watch', []) as $models) {
+            foreach ((array) $models as $class => $attribute) {
+                $rows[] = ['watched', $class.' ('.$attribute.')'.(class_exists($class) ? '' : ': no such class')];
+            }
+        }
+
+        return $rows;
+    }
+
+    private function advice(EdgeException $cause, string $path): string
+    {
+        if ($cause instanceof EdgeRefused && $cause->status() === 403) {
+            return 'The edge does not serve this user ('.$this->user().'). Allow its uid or group in [broadcast] of the edge, or run this as the user of php-fpm.';
+        }
+
+        if (! $cause instanceof EdgeUnreachable) {
+            return 'The edge is there. Its own log says more.';
+        }
+
+        $advice = [
+            2 => 'There is no '.$path.'. Is the edge running, and is it the path of [broadcast] socket in its configuration (EDGE_SOCKET here)?',
+            13 => 'User '.$this->user().' may not open '.$path.'. Put it into the group of the socket, and restart php-fpm and the queue workers.',
+            111 => 'The socket is there but nobody listens: the edge was not stopped cleanly or is starting.',
+        ];
+
+        return $advice[$cause->getCode()] ?? 'Is '.$path.' the socket of the edge?';
+    }
+
+    private function user(): string
+    {
+        $user = function_exists('posix_geteuid') ? posix_getpwuid(posix_geteuid()) : false;
+
+        return is_array($user) ? $user['name'] : get_current_user();
+    }
+}

@@ -1,0 +1,94 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel;
+
+use Illuminate\Broadcasting\Broadcasters\Broadcaster;
+use Illuminate\Broadcasting\Broadcasters\UsePusherChannelConventions;
+use Illuminate\Broadcasting\BroadcastException;
+use Illuminate\Support\Arr;
+use InvalidArgumentException;
+use JsonException;
+use PwdEdge\Laravel\Exceptions\EdgeException;
+use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
+
+/**
+ * BROADCAST_DRIVER=edge: Laravel's own broadcast events on `ticket.{id}`.
+ *
+ * A failure is a BroadcastException, because here there is somebody to try
+ * again: the queue.
+ */
+class EdgeBroadcaster extends Broadcaster
+{
+    use UsePusherChannelConventions;
+
+    private Client $client;
+
+    public function __construct(Client $client)
+    {
+        $this->client = $client;
+    }
+
+    /**
+     * The edge itself asks Laravel whether somebody may read a ticket, so its
+     * clients never come here. It is answered for those that do.
+     *
+     * @param  \Illuminate\Http\Request  $request
+     * @return mixed
+     */
+    public function auth($request)
+    {
+        $channel = $this->normalizeChannelName((string) $request->input('channel_name'));
+
+        if ($channel === '' || ! $this->retrieveUser($request, $channel)) {
+            throw new AccessDeniedHttpException();
+        }
+
+        return $this->verifyUserCanAccessChannel($request, $channel);
+    }
+
+    /**
+     * @param  \Illuminate\Http\Request  $request
+     * @param  mixed  $result
+     * @return mixed
+     */
+    public function validAuthenticationResponse($request, $result)
+    {
+        return is_bool($result) ? ['authorized' => $result] : ['authorized' => true, 'user_info' => $result];
+    }
+
+    /**
+     * @param  array<int, mixed>  $channels
+     * @param  string  $event
+     * @param  array<string, mixed>  $payload
+     * @return void
+     */
+    public function broadcast(array $channels, $event, array $payload = [])
+    {
+        $session = Arr::pull($payload, 'socket');
+        $except = is_string($session) ? $session : null;
+
+        try {
+            $events = array_map(function (string $channel) use ($event, $payload, $except): Event {
+                return new Event((string) $event, $this->ticketOf($channel), $payload, $except);
+            }, $this->formatChannels($channels));
+
+            $this->client->broadcast($events);
+        } catch (EdgeException | InvalidArgumentException | JsonException $cause) {
+            throw new BroadcastException('pwd-edge: '.$cause->getMessage(), 0, $cause);
+        }
+    }
+
+    private function ticketOf(string $channel): string
+    {
+        if (preg_match('/\Aticket\.([0-9]+)\z/', $this->normalizeChannelName($channel), $match) !== 1) {
+            throw new InvalidArgumentException(sprintf(
+                'channel "%s" has no room on the edge; its rooms are "ticket.{id}"',
+                $channel
+            ));
+        }
+
+        return $match[1];
+    }
+}

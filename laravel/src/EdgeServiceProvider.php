@@ -1,0 +1,153 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel;
+
+use Illuminate\Broadcasting\BroadcastManager;
+use Illuminate\Contracts\Events\Dispatcher;
+use Illuminate\Queue\Events\JobExceptionOccurred;
+use Illuminate\Queue\Events\JobProcessed;
+use Illuminate\Queue\Events\JobProcessing;
+use Illuminate\Support\ServiceProvider;
+use PwdEdge\Laravel\Console\BroadcastCommand;
+use PwdEdge\Laravel\Console\InstallCommand;
+use PwdEdge\Laravel\Console\StatusCommand;
+use PwdEdge\Laravel\Socket\Transport;
+
+/**
+ * Two lifetimes. The connection and the job keys belong to the process. What
+ * was broadcast (and what must not be broadcast again) belongs to one request
+ * or job, so it is scoped: Octane and the queue worker start it afresh.
+ */
+class EdgeServiceProvider extends ServiceProvider
+{
+    /** @var array<string, bool> autoloaders outlive the app, of which a test run makes many */
+    private static array $legacyNames = [];
+
+    public function register(): void
+    {
+        $this->mergeConfigFrom(__DIR__.'/../config/edge.php', 'edge');
+
+        // BROADCAST_DRIVER=edge works without an entry in config/broadcasting.php.
+        if (config('broadcasting.connections.edge') === null) {
+            config(['broadcasting.connections.edge' => ['driver' => 'edge']]);
+        }
+
+        $this->app->singleton(JobKeys::class);
+        $this->app->singleton(Client::class, static function ($app): Client {
+            return new Client(self::transport($app['config']['edge']), $app->make(JobKeys::class));
+        });
+        $this->app->scoped(Outbox::class, static function ($app): Outbox {
+            return self::outbox($app);
+        });
+        $this->app->scoped(Broadcasts::class, static function ($app): Broadcasts {
+            $enabled = (bool) $app['config']['edge.enabled'];
+
+            return new Broadcasts($app->make(Client::class), $app->make(Outbox::class), new Ledger(), $enabled);
+        });
+
+        // Octane clones the app for each request; what it warms is shared by the clones.
+        if (config('octane') !== null) {
+            config(['octane.warm' => array_merge((array) config('octane.warm', []), [Client::class])]);
+        }
+
+        $this->answerToLegacyClass(config('edge.legacy_class'));
+    }
+
+    public function boot(Dispatcher $events): void
+    {
+        (new ModelWatcher())->watch(
+            $events,
+            (array) config('edge.watch.messages', []),
+            (array) config('edge.watch.statuses', [])
+        );
+
+        $this->followRequestsAndJobs($events);
+
+        $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $broadcasting): void {
+            $broadcasting->extend('edge', static function ($app): EdgeBroadcaster {
+                return new EdgeBroadcaster($app->make(Client::class));
+            });
+        });
+
+        if ($this->app->runningInConsole()) {
+            $this->publishes([__DIR__.'/../config/edge.php' => $this->app->configPath('edge.php')], 'edge-config');
+            $this->commands([StatusCommand::class, BroadcastCommand::class, InstallCommand::class]);
+        }
+    }
+
+    /**
+     * @param  array<string, mixed>  $config
+     */
+    private static function transport(array $config): Transport
+    {
+        return new Transport(
+            (string) $config['socket'],
+            max(1, (int) $config['connect_timeout_ms']) / 1000,
+            max(1, (int) $config['timeout_ms']) / 1000,
+            (bool) $config['keep_alive']
+        );
+    }
+
+    /**
+     * @param  \Illuminate\Contracts\Foundation\Application  $app
+     */
+    private static function outbox($app): Outbox
+    {
+        $config = $app['config']['edge'];
+        $log = static function () use ($app, $config) {
+            return $app['log']->channel($config['log_channel']);
+        };
+
+        return new Outbox($app->make(Client::class), $log, max(0, (int) $config['pause_after_timeout_ms']) / 1000);
+    }
+
+    private function followRequestsAndJobs(Dispatcher $events): void
+    {
+        $events->listen(JobProcessing::class, static function (JobProcessing $event): void {
+            app(JobKeys::class)->begin($event->job);
+        });
+
+        $events->listen([JobProcessed::class, JobExceptionOccurred::class], static function ($event): void {
+            self::flushStaged();
+            app(JobKeys::class)->end($event->job);
+        });
+
+        $this->app->terminating(static function (): void {
+            self::flushStaged();
+        });
+    }
+
+    /**
+     * Nothing is left normally; but when somebody else's after-commit callback
+     * throws, Laravel does not announce the commit, which has happened.
+     */
+    private static function flushStaged(): void
+    {
+        if (app()->resolved(Outbox::class)) {
+            app(Outbox::class)->flushStaged();
+        }
+    }
+
+    /**
+     * The app's old class name leads to this package, but only when nothing
+     * else knows it: this autoloader is asked last, so a class of the app wins.
+     *
+     * @param  mixed  $name
+     */
+    private function answerToLegacyClass($name): void
+    {
+        if (! is_string($name) || $name === '' || isset(self::$legacyNames[$name])) {
+            return;
+        }
+
+        self::$legacyNames[$name] = true;
+
+        spl_autoload_register(static function (string $class) use ($name): void {
+            if (strcasecmp($class, ltrim($name, '\\')) === 0) {
+                class_alias(WebSocketBroadcastService::class, $class);
+            }
+        });
+    }
+}

@@ -1,0 +1,137 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel;
+
+use Illuminate\Contracts\Support\Arrayable;
+use Illuminate\Contracts\Support\Jsonable;
+use InvalidArgumentException;
+use JsonSerializable;
+
+/**
+ * One event for one ticket's room, already encoded: what a model says at the
+ * moment of the broadcast is sent, whatever happens to it before a flush.
+ */
+final class Event
+{
+    private string $type;
+
+    private int $ticketId;
+
+    private string $json;
+
+    /**
+     * @param  mixed  $ticketId  an integer, or its digits as a route parameter gives them
+     * @param  mixed  $payload  array, model, resource, collection: anything that encodes to a JSON object
+     * @param  string|null  $except  the session that is left out (X-Socket-ID)
+     */
+    public function __construct(string $type, $ticketId, $payload = [], ?string $except = null)
+    {
+        if ($type === '' || strlen($type) > 200) {
+            throw new InvalidArgumentException('an event type has 1 to 200 bytes');
+        }
+
+        $this->type = $type;
+        $this->ticketId = self::ticket($ticketId);
+
+        $event = ['type' => $type, 'payload' => ['ticket_id' => $this->ticketId] + self::members($payload)];
+
+        if (self::isSession($except)) {
+            $event['except'] = $except;
+        }
+
+        $this->json = self::encode($event);
+    }
+
+    public function type(): string
+    {
+        return $this->type;
+    }
+
+    public function ticketId(): int
+    {
+        return $this->ticketId;
+    }
+
+    public function toJson(): string
+    {
+        return $this->json;
+    }
+
+    /**
+     * A value as `response()->json()` would take it. Laravel's own classes are
+     * JsonSerializable; for the rest the order is that of JsonResponse.
+     *
+     * @param  mixed  $value
+     * @return mixed
+     */
+    public static function plain($value)
+    {
+        if ($value instanceof JsonSerializable || ! is_object($value)) {
+            return $value;
+        }
+
+        if ($value instanceof Jsonable) {
+            return json_decode($value->toJson(), false, 512, JSON_THROW_ON_ERROR);
+        }
+
+        return $value instanceof Arrayable ? $value->toArray() : $value;
+    }
+
+    /**
+     * @param  mixed  $value
+     */
+    public static function encode($value): string
+    {
+        return json_encode($value, JSON_THROW_ON_ERROR | JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES);
+    }
+
+    /**
+     * The id comes from a header that any client can fill, with the id of
+     * another kind of server or "undefined". Such a one leaves nobody out; it
+     * must not be able to make the edge refuse the whole event.
+     */
+    private static function isSession(?string $except): bool
+    {
+        return $except !== null
+            && preg_match('/\A([0-9]{1,10})\.([0-9]{1,10})\z/', $except, $parts) === 1
+            && max((int) $parts[1], (int) $parts[2]) <= 0xFFFFFFFF;
+    }
+
+    /**
+     * @param  mixed  $ticketId
+     */
+    private static function ticket($ticketId): int
+    {
+        $digits = is_int($ticketId) ? (string) $ticketId : $ticketId;
+
+        // 18 digits always fit an integer; a cast would turn "1abc" into 1.
+        if (! is_string($digits) || preg_match('/\A[1-9][0-9]{0,17}\z/', $digits) !== 1) {
+            throw new InvalidArgumentException('a ticket id is a positive whole number');
+        }
+
+        return (int) $digits;
+    }
+
+    /**
+     * The members of the payload object. Decoded as objects where it goes
+     * through JSON, so that an empty {} inside does not come out as [].
+     *
+     * @param  mixed  $payload
+     * @return array<string, mixed>
+     */
+    private static function members($payload): array
+    {
+        if (! is_array($payload)) {
+            $payload = json_decode(self::encode(self::plain($payload)), false, 512, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
+            $payload = is_object($payload) ? get_object_vars($payload) : $payload;
+        }
+
+        if (! is_array($payload) || ($payload !== [] && array_keys($payload) === range(0, count($payload) - 1))) {
+            throw new InvalidArgumentException('a payload is a JSON object, not a list or a single value');
+        }
+
+        return array_map([self::class, 'plain'], $payload);
+    }
+}

@@ -1,0 +1,74 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Exceptions;
+
+/**
+ * The edge answered, and the answer is no (or makes no sense).
+ */
+final class EdgeRefused extends EdgeException
+{
+    private int $status;
+
+    private string $errorCode;
+
+    private ?int $index;
+
+    private ?string $pointer;
+
+    public function __construct(int $status, string $errorCode, string $reason, ?int $index = null, ?string $pointer = null)
+    {
+        $this->status = $status;
+        $this->errorCode = $errorCode;
+        $this->index = $index;
+        $this->pointer = $pointer;
+
+        $where = ($index === null ? '' : ', event '.$index).($pointer === null ? '' : ', '.$pointer);
+
+        parent::__construct(sprintf('the edge answered %d %s: %s%s', $status, $errorCode, $reason, $where), $status);
+    }
+
+    /**
+     * @param  mixed  $body  the decoded JSON of the answer, or null
+     */
+    public static function fromAnswer(int $status, $body): self
+    {
+        $body = is_array($body) ? $body : [];
+
+        return new self(
+            $status,
+            is_string($body['code'] ?? null) ? $body['code'] : 'unknown',
+            is_string($body['message'] ?? null) ? $body['message'] : 'no reason given',
+            is_int($body['index'] ?? null) ? $body['index'] : null,
+            is_string($body['pointer'] ?? null) ? $body['pointer'] : null
+        );
+    }
+
+    public static function nonsense(string $what): self
+    {
+        return new self(0, 'protocol', $what);
+    }
+
+    public function status(): int
+    {
+        return $this->status;
+    }
+
+    public function errorCode(): string
+    {
+        return $this->errorCode;
+    }
+
+    /** Which event of a batch was wrong, counted from 0. */
+    public function index(): ?int
+    {
+        return $this->index;
+    }
+
+    /** JSON pointer to what was wrong in that event. */
+    public function pointer(): ?string
+    {
+        return $this->pointer;
+    }
+}

@@ -1,0 +1,110 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel;
+
+use Illuminate\Contracts\Events\Dispatcher;
+use Illuminate\Database\Eloquent\Model;
+use Illuminate\Database\Events\TransactionCommitted;
+use RuntimeException;
+use Throwable;
+
+/**
+ * Broadcasts that no controller has to ask for: a message that was created, a
+ * ticket whose status changed.
+ *
+ * It listens by the names of Eloquent's events, so that no model is loaded
+ * before it is used. Inside a transaction the event is made at once (what the
+ * model says then is what is sent) but leaves only after the commit; after a
+ * rollback, of a savepoint too, it never does.
+ */
+class ModelWatcher
+{
+    /**
+     * @param  array<string, string>  $messages  model => attribute with the ticket's id
+     * @param  array<string, string>  $statuses  model => attribute with the status
+     */
+    public function watch(Dispatcher $events, array $messages, array $statuses): void
+    {
+        foreach ($messages as $class => $attribute) {
+            $events->listen('eloquent.created: '.$class, function (Model $message) use ($attribute): void {
+                $this->created($message, $attribute);
+            });
+        }
+
+        foreach ($statuses as $class => $attribute) {
+            $events->listen('eloquent.updated: '.$class, function (Model $ticket) use ($attribute): void {
+                $this->updated($ticket, $attribute);
+            });
+        }
+
+        // All that one transaction did goes out as one call. Laravel runs the
+        // callbacks of a commit first and fires this event after them.
+        $events->listen(TransactionCommitted::class, static function (): void {
+            if (app()->resolved(Outbox::class)) {
+                app(Outbox::class)->flushStaged();
+            }
+        });
+    }
+
+    private function created(Model $message, string $attribute): void
+    {
+        $this->quietly(function () use ($message, $attribute): void {
+            $ticketId = $message->getAttribute($attribute);
+            $said = new Snapshot($message);
+
+            $this->afterCommit($message, static function (string $when) use ($ticketId, $said): void {
+                app(Broadcasts::class)->newMessage($ticketId, $said, Ledger::WATCHED, $when);
+            });
+        });
+    }
+
+    private function updated(Model $ticket, string $attribute): void
+    {
+        $this->quietly(function () use ($ticket, $attribute): void {
+            if (! $ticket->wasChanged($attribute)) {
+                return;
+            }
+
+            $ticketId = $ticket->getKey();
+            $status = $ticket->getAttribute($attribute);
+
+            $this->afterCommit($ticket, static function (string $when) use ($ticketId, $status): void {
+                app(Broadcasts::class)->statusUpdate($ticketId, $status, Ledger::WATCHED, $when);
+            });
+        });
+    }
+
+    /**
+     * @param  callable(string): void  $send  told when the event may leave
+     */
+    private function afterCommit(Model $model, callable $send): void
+    {
+        $connection = $model->getConnection();
+
+        if ($connection->transactionLevel() === 0) {
+            $send(Outbox::NOW);
+
+            return;
+        }
+
+        try {
+            $connection->afterCommit(static function () use ($send): void {
+                $send(Outbox::AFTER_COMMIT);
+            });
+        } catch (RuntimeException $noTransactionManager) {
+            $send(Outbox::NOW);
+        }
+    }
+
+    /** An accessor of the model may throw; the insert that fired the event must not fail for it. */
+    private function quietly(callable $work): void
+    {
+        try {
+            $work();
+        } catch (Throwable $cause) {
+            app(Outbox::class)->warn('watched model not broadcast', $cause);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Socket;
+
+use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
+
+/**
+ * One connection to the socket: bytes out, one answer in, each under the
+ * call's deadline.
+ *
+ * The stream stays in blocking mode with a timeout set before every step. PHP
+ * then waits with poll(), which has no limit on descriptor numbers;
+ * stream_select() fails in a process with more than 1,024 files open.
+ */
+final class Connection
+{
+    private const WRITE_CHUNK = 65536;
+
+    private const MAX_HEAD = 65536;
+
+    private const MAX_BODY = 8388608;
+
+    /** Linux's EAGAIN: the listener's backlog is full at this moment. */
+    private const BACKLOG_FULL = 11;
+
+    /** @var resource */
+    private $stream;
+
+    private int $openedBy;
+
+    private bool $kept;
+
+    /**
+     * @param  resource  $stream
+     */
+    private function __construct($stream, bool $kept)
+    {
+        $this->stream = $stream;
+        $this->kept = $kept;
+        $this->openedBy = (int) getmypid();
+    }
+
+    /**
+     * @param  bool  $persistent  let PHP itself keep the stream after this web request
+     */
+    public static function open(string $path, Deadline $connecting, bool $persistent): self
+    {
+        $flags = STREAM_CLIENT_CONNECT | ($persistent ? STREAM_CLIENT_PERSISTENT : 0);
+        $pause = 1000;
+
+        while (true) {
+            $errno = 0;
+            $reason = '';
+            $stream = @stream_socket_client('unix://'.$path, $errno, $reason, $connecting->remaining(), $flags);
+
+            if ($stream !== false) {
+                stream_set_blocking($stream, true);
+
+                // A persistent stream that has already carried bytes has a position.
+                return new self($stream, $persistent && ftell($stream) > 0);
+            }
+
+            if ($errno !== self::BACKLOG_FULL) {
+                throw EdgeUnreachable::cannotConnect($path, (int) $errno, (string) $reason);
+            }
+
+            usleep($pause);
+            $pause = min($pause * 2, 16000);
+        }
+    }
+
+    /** Did an earlier request already use it? Then it may have died since. */
+    public function wasKept(): bool
+    {
+        return $this->kept;
+    }
+
+    public function markKept(): void
+    {
+        $this->kept = true;
+    }
+
+    /**
+     * False after a fork (parent and child would read each other's answers),
+     * when the edge has closed it, and when bytes lie in it that nobody asked
+     * for: the rest of a call that was cut off.
+     */
+    public function isIdleAndOurs(): bool
+    {
+        if ($this->openedBy !== (int) getmypid()) {
+            return false;
+        }
+
+        stream_set_blocking($this->stream, false);
+        $unexpected = @fread($this->stream, 1);
+        stream_set_blocking($this->stream, true);
+
+        return ($unexpected === '' || $unexpected === false)
+            && ! stream_get_meta_data($this->stream)['eof'];
+    }
+
+    public function close(): void
+    {
+        if (is_resource($this->stream)) {
+            @fclose($this->stream);
+        }
+    }
+
+    public function exchange(string $request, Deadline $deadline): Response
+    {
+        $written = $this->write($request, $deadline);
+        $response = $this->read($deadline);
+
+        return $written ? $response : $response->withoutReuse();
+    }
+
+    /**
+     * False when the other side stopped reading. That is no failure yet: an
+     * answer such as "413, too large" may already be waiting.
+     */
+    private function write(string $bytes, Deadline $deadline): bool
+    {
+        $length = strlen($bytes);
+
+        for ($offset = 0; $offset < $length; $offset += $count) {
+            $this->waitAtMost($deadline);
+            $count = @fwrite($this->stream, substr($bytes, $offset, self::WRITE_CHUNK));
+
+            if ($count === false || $count === 0) {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    private function read(Deadline $deadline): Response
+    {
+        $bytes = '';
+
+        while (($end = strpos($bytes, "\r\n\r\n")) === false) {
+            $bytes .= $this->more($deadline, $bytes !== '');
+
+            if (strlen($bytes) > self::MAX_HEAD) {
+                throw EdgeRefused::nonsense('the head of the answer is too long');
+            }
+        }
+
+        $response = Response::fromHead(substr($bytes, 0, $end));
+        $response->body = $this->body(substr($bytes, $end + 4), $response->declaredLength(), $deadline);
+
+        return $response;
+    }
+
+    private function body(string $bytes, ?int $length, Deadline $deadline): string
+    {
+        while ($length === null || strlen($bytes) < $length) {
+            try {
+                $bytes .= $this->more($deadline, true);
+            } catch (ConnectionLost $lost) {
+                if ($length === null) {
+                    return $bytes;
+                }
+                throw $lost;
+            }
+
+            if (strlen($bytes) > self::MAX_BODY) {
+                throw EdgeRefused::nonsense('the answer is too long');
+            }
+        }
+
+        return $bytes;
+    }
+
+    private function more(Deadline $deadline, bool $answerBegan): string
+    {
+        $this->waitAtMost($deadline);
+        $bytes = @fread($this->stream, 65536);
+
+        if ($bytes !== '' && $bytes !== false) {
+            return $bytes;
+        }
+
+        if (stream_get_meta_data($this->stream)['timed_out']) {
+            throw $deadline->exceeded();
+        }
+
+        throw new ConnectionLost($answerBegan);
+    }
+
+    private function waitAtMost(Deadline $deadline): void
+    {
+        $left = $deadline->remaining();
+        $seconds = (int) $left;
+
+        // Never 0.0, which would mean "do not wait at all".
+        stream_set_timeout($this->stream, $seconds, max(1000, (int) (($left - $seconds) * 1e6)));
+    }
+}

@@ -1,0 +1,82 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Socket;
+
+use PwdEdge\Laravel\Exceptions\EdgeRefused;
+
+/**
+ * A parsed HTTP/1.1 answer. Only what the edge's socket uses is understood:
+ * a body of a known length, or one that ends with the connection.
+ */
+final class Response
+{
+    public int $status;
+
+    public string $body = '';
+
+    /** @var array<string, string> names in lower case */
+    private array $headers;
+
+    /**
+     * @param  array<string, string>  $headers
+     */
+    private function __construct(int $status, array $headers)
+    {
+        $this->status = $status;
+        $this->headers = $headers;
+    }
+
+    public static function fromHead(string $head): self
+    {
+        $lines = explode("\r\n", $head);
+
+        if (preg_match('#^HTTP/1\.[01] ([1-5][0-9]{2})(?: |$)#', (string) array_shift($lines), $match) !== 1) {
+            throw EdgeRefused::nonsense('the answer is not HTTP; is this the socket of the edge?');
+        }
+
+        $headers = [];
+
+        foreach ($lines as $line) {
+            [$name, $value] = explode(':', $line, 2) + [1 => ''];
+            $headers[strtolower($name)] = trim($value);
+        }
+
+        if (isset($headers['transfer-encoding'])) {
+            throw EdgeRefused::nonsense('the answer has a transfer encoding, which the edge never uses here');
+        }
+
+        return new self((int) $match[1], $headers);
+    }
+
+    /** Null: the body ends where the connection ends. */
+    public function declaredLength(): ?int
+    {
+        $length = $this->headers['content-length'] ?? null;
+
+        return $length === null ? null : (int) $length;
+    }
+
+    /** For an answer that came before the whole request was written. */
+    public function withoutReuse(): self
+    {
+        $this->headers['connection'] = 'close';
+
+        return $this;
+    }
+
+    public function allowsReuse(): bool
+    {
+        return $this->declaredLength() !== null
+            && strtolower($this->headers['connection'] ?? '') !== 'close';
+    }
+
+    /**
+     * @return mixed
+     */
+    public function json()
+    {
+        return json_decode($this->body, true);
+    }
+}

@@ -1,0 +1,86 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Tests\Feature;
+
+use Illuminate\Contracts\Console\Kernel;
+use PwdEdge\Laravel\Tests\TestCase;
+
+final class CommandsTest extends TestCase
+{
+    public function test_status_shows_the_edge_and_what_is_watched(): void
+    {
+        $this->boot($this->stack->edge->socket, ['edge.watch' => ['messages' => ['App\Models\NoSuch' => 'ticket']]]);
+
+        [$code, $output] = $this->artisan('edge:status');
+
+        $this->assertSame(0, $code, $output);
+        $this->assertMatchesRegularExpression('/upstream +\| healthy/', $output);
+        $this->assertStringContainsString('App\Models\NoSuch (ticket): no such class', $output);
+    }
+
+    public function test_status_as_json(): void
+    {
+        [, $output] = $this->artisan('edge:status', ['--json' => true]);
+
+        $this->assertTrue(json_decode($output, true)['upstream']['healthy']);
+    }
+
+    public function test_status_says_why_there_is_no_edge(): void
+    {
+        $this->boot($this->stack->data.'/nobody.sock');
+
+        [$code, $output] = $this->artisan('edge:status');
+
+        $this->assertSame(1, $code);
+        $this->assertStringContainsString('Is the edge running', $output);
+    }
+
+    public function test_broadcast_sends_one_event(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        [$code, $output] = $this->artisan('edge:broadcast', ['ticket' => '1', 'payload' => '{"a":{}}', '--type' => 'note']);
+
+        $this->assertSame([0, "Delivered to 1 session(s), users 3.\n"], [$code, $output]);
+        $this->assertSame(['note'], array_column($this->received($ana), 'type'));
+    }
+
+    public function test_broadcast_says_what_is_wrong(): void
+    {
+        foreach ([['ticket' => 'x'], ['ticket' => '1', 'payload' => '[1]'], ['ticket' => '1', 'payload' => '{']] as $arguments) {
+            [$code, $output] = $this->artisan('edge:broadcast', $arguments);
+            $this->assertSame(1, $code);
+            $this->assertStringContainsString('Not sent: ', $output);
+        }
+    }
+
+    public function test_install_publishes_the_config_and_shows_the_proxy_change(): void
+    {
+        $file = $this->laravel->configPath('edge.php');
+        $this->assertFileDoesNotExist($file);
+
+        try {
+            [$code, $output] = $this->artisan('edge:install', ['--trust-proxies' => true, '--no-interaction' => true]);
+            $this->assertFileEquals(dirname(__DIR__, 2).'/config/edge.php', $file);
+        } finally {
+            @unlink($file);
+        }
+
+        $this->assertSame(0, $code);
+        $this->assertStringContainsString("+    protected \$proxies = ['127.0.0.1'];", $output);
+    }
+
+    /**
+     * @param  array<string, mixed>  $arguments
+     * @return array{0: int, 1: string}
+     */
+    private function artisan(string $command, array $arguments = []): array
+    {
+        $kernel = app(Kernel::class);
+        $code = $kernel->call($command, $arguments);
+
+        return [$code, $kernel->output()];
+    }
+}

@@ -1,0 +1,218 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Tests\Feature;
+
+use App\Models\SupportTicket;
+use App\Models\SupportTicketMessage;
+use Illuminate\Support\Facades\DB;
+use PwdEdge\Laravel\Tests\Support\AppProcess;
+use PwdEdge\Laravel\Tests\Support\Wait;
+use PwdEdge\Laravel\Tests\TestCase;
+use PwdEdge\Laravel\WebSocketBroadcastService;
+
+final class WatchedModelsTest extends TestCase
+{
+    public function test_a_created_message_is_broadcast_as_its_api_answers_it(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        $message = $this->message('watched');
+
+        $shown = json_decode((string) response()->json($message)->getContent(), true);
+        $this->assertSame([['ticket_id' => 1, 'message' => $shown]], array_column($this->received($ana), 'payload'));
+    }
+
+    public function test_only_a_changed_status_is_broadcast(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $ticket = SupportTicket::find(1);
+
+        $ticket->update(['subject' => 'another '.uniqid()]);
+        $ticket->update(['status' => 'closed']);
+        $ticket->update(['status' => 'closed']);
+        $ticket->update(['status' => 'open']);
+        $ticket->update(['status' => 'closed']);
+
+        $this->assertSame(['closed', 'open', 'closed'], $this->statuses($this->received($ana)));
+    }
+
+    public function test_in_a_transaction_it_waits_for_the_commit_and_goes_as_one_call(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        DB::transaction(function () use ($ana): void {
+            $this->message('first');
+            DB::transaction(function (): void {
+                $this->message('second');
+            });
+            SupportTicket::find(1)->update(['status' => 'resolved']);
+            $this->assertSame([], $this->received($ana));
+        });
+
+        $this->assertSame(['new_message', 'new_message', 'ticket_status_update'], array_column($this->received($ana), 'type'));
+    }
+
+    public function test_what_is_rolled_back_is_not_broadcast(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        DB::beginTransaction();
+        $this->message('never');
+        DB::rollBack();
+        DB::transaction(function (): void {
+            $this->message('kept');
+            try {
+                DB::transaction(function (): void {
+                    $this->message('savepoint');
+                    throw new \DomainException();
+                });
+            } catch (\DomainException $expected) {
+                return;
+            }
+        });
+
+        $this->assertSame(['kept'], $this->texts($this->received($ana)));
+    }
+
+    public function test_what_the_model_said_at_its_creation_is_sent(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        DB::transaction(function (): void {
+            $message = $this->message('as created');
+            $message->message = 'changed afterwards';
+        });
+
+        $this->assertSame(['as created'], $this->texts($this->received($ana)));
+    }
+
+    public function test_watched_and_called_is_sent_once(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        $message = $this->message('both ways');
+        $this->assertTrue(WebSocketBroadcastService::broadcastNewMessage('1', $message));
+        SupportTicket::find(1)->update(['status' => 'closed']);
+        $this->assertTrue(WebSocketBroadcastService::broadcastTicketStatusUpdate(1, 'closed'));
+
+        $this->assertSame(['new_message', 'ticket_status_update'], array_column($this->received($ana), 'type'));
+    }
+
+    public function test_called_before_the_commit_it_is_not_sent_again_after_it(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        DB::transaction(function (): void {
+            $message = $this->message('early');
+            $this->assertTrue(WebSocketBroadcastService::broadcastNewMessage(1, $message));
+        });
+
+        $this->assertCount(1, $this->received($ana));
+    }
+
+    public function test_a_call_excuses_one_change_and_no_more(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $ticket = SupportTicket::find(1);
+
+        foreach (['closed', 'open', 'closed'] as $status) {
+            $ticket->update(['status' => $status]);
+            WebSocketBroadcastService::broadcastTicketStatusUpdate(1, $status);
+        }
+
+        $this->assertSame(['closed', 'open', 'closed'], $this->statuses($this->received($ana)));
+    }
+
+    public function test_the_next_request_remembers_nothing(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 1]);
+        WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 1]);
+        $this->nextRequest();
+        WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 1]);
+
+        $this->assertCount(2, $this->received($ana));
+    }
+
+    public function test_over_https_and_back_over_wss(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $desk = $this->clientIn(1, 'desk');
+
+        [$status, $answer] = $this->http('POST', $this->throughEdge('/api/support-tickets/1/messages'), 'desk', ['message' => 'Magandang umaga ☀']);
+
+        $this->assertSame(201, $status);
+        foreach ([$ana, $desk] as $client) {
+            $events = $this->received($client);
+            $this->assertSame(['new_message', 'ticket_status_update'], array_column($events, 'type'));
+            $this->assertSame($answer['ticket_message'], $events[0]['payload']['message']);
+            $this->assertSame('in_progress', $events[1]['payload']['status']);
+        }
+
+        [$status] = $this->http('PUT', $this->throughEdge('/api/support-tickets/1'), 'desk', ['status' => 'resolved']);
+        $this->assertSame(200, $status);
+        $this->assertSame(['resolved'], $this->statuses($this->received($ana)));
+        $this->assertSame([], $this->logged());
+    }
+
+    public function test_to_others_over_http_is_up_to_the_tab_that_sends_its_session(): void
+    {
+        $asking = $this->clientIn(1, 'ana');
+        [$status, $answer] = $this->http('GET', $this->throughEdge('/echo/headers'), 'ana', null, ['X-Socket-ID: '.$asking->sessionId()]);
+
+        $this->assertSame([200, [$asking->sessionId()]], [$status, $answer['x-socket-id']]);
+    }
+
+    public function test_a_logout_closes_the_sessions_of_the_user(): void
+    {
+        [$status, $login] = $this->http('POST', $this->throughEdge('/api/login'), 'ben', ['username' => 'ben', 'password' => 'secret-ben']);
+        $this->assertSame(200, $status);
+        $this->stack->tokens['ben, again'] = $login['access_token'];
+        $ben = $this->clientIn(3, 'ben, again');
+
+        [$status] = $this->http('POST', $this->throughEdge('/api/logout'), 'ben, again');
+
+        $this->assertSame(200, $status);
+        $ben->awaitClose();
+        $this->assertNotNull($ben->closedWith);
+    }
+
+    public function test_a_controller_that_throws_after_the_insert_has_broadcast_all_the_same(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $app = new AppProcess($this->stack->data, Wait::freePort(), ['EDGE_SOCKET' => $this->stack->edge->socket, 'APP_UNMODIFIED' => '1']);
+        [$status] = $this->http('POST', 'http://127.0.0.1:'.$app->port.'/api/support-tickets/1/messages', 'ana', ['message' => 'stored']);
+        $app->stop();
+
+        $this->assertSame(500, $status);
+        $this->assertSame(['stored'], $this->texts($this->received($ana)));
+    }
+
+    private function message(string $text): SupportTicketMessage
+    {
+        return SupportTicketMessage::create([
+            'support_ticket_id' => 1, 'message' => $text, 'sender_type' => 'pwd_member', 'sender_id' => 1,
+        ]);
+    }
+
+    /**
+     * @param  array<int, array<string, mixed>>  $events
+     * @return array<int, string>
+     */
+    private function texts(array $events): array
+    {
+        return array_column(array_column(array_column($events, 'payload'), 'message'), 'message');
+    }
+
+    /**
+     * @param  array<int, array<string, mixed>>  $events
+     * @return array<int, string>
+     */
+    private function statuses(array $events): array
+    {
+        return array_column(array_column($events, 'payload'), 'status');
+    }
+}

@@ -1,0 +1,94 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Tests\Unit;
+
+use ArrayObject;
+use Illuminate\Http\Resources\Json\JsonResource;
+use Illuminate\Support\Collection;
+use InvalidArgumentException;
+use JsonException;
+use PHPUnit\Framework\TestCase;
+use PwdEdge\Laravel\Event;
+
+final class EventTest extends TestCase
+{
+    public function test_the_ticket_id_is_a_number_whatever_it_came_as(): void
+    {
+        $this->assertSame('{"type":"x","payload":{"ticket_id":7}}', (new Event('x', '7'))->toJson());
+    }
+
+    /** @dataProvider notTickets */
+    public function test_what_is_not_a_ticket_id_is_refused($id): void
+    {
+        $this->expectException(InvalidArgumentException::class);
+        new Event('x', $id);
+    }
+
+    /** @return array<int, array<int, mixed>> */
+    public function notTickets(): array
+    {
+        return [[0], [-1], ['01'], ['1abc'], [' 1'], ["1\n"], [''], [1.0], [true], [null], [[1]], ['9999999999999999999']];
+    }
+
+    public function test_the_given_ticket_wins_over_one_in_the_payload(): void
+    {
+        $this->assertSame('{"type":"x","payload":{"ticket_id":1,"a":2}}', (new Event('x', 1, ['a' => 2, 'ticket_id' => 9]))->toJson());
+    }
+
+    public function test_collections_and_resources_are_said_as_a_json_response_says_them(): void
+    {
+        $resource = new class(new ArrayObject(['a' => 1])) extends JsonResource {
+            public function toArray($request)
+            {
+                return ['from' => 'resource'];
+            }
+        };
+        \Illuminate\Container\Container::getInstance()->instance('request', \Illuminate\Http\Request::create('/'));
+
+        $event = new Event('x', 1, new Collection(['r' => $resource, 'c' => new Collection([1, 2])]));
+
+        $this->assertSame('{"type":"x","payload":{"ticket_id":1,"r":{"from":"resource"},"c":[1,2]}}', $event->toJson());
+    }
+
+    public function test_an_empty_object_inside_stays_an_object(): void
+    {
+        $this->assertStringEndsWith('{"ticket_id":1,"o":{}}}', (new Event('x', 1, (object) ['o' => (object) []]))->toJson());
+    }
+
+    public function test_a_list_is_not_a_payload(): void
+    {
+        $this->expectException(InvalidArgumentException::class);
+        new Event('x', 1, [1, 2]);
+    }
+
+    public function test_text_that_is_not_utf8_is_refused_with_a_reason(): void
+    {
+        $this->expectException(JsonException::class);
+        new Event('x', 1, ['a' => "\xff"]);
+    }
+
+    /** @dataProvider sessions */
+    public function test_only_what_can_be_a_session_is_left_out(string $except, bool $isOne): void
+    {
+        $this->assertSame($isOne, strpos((new Event('x', 1, [], $except))->toJson(), '"except"') !== false);
+    }
+
+    /** @return array<int, array<int, mixed>> */
+    public function sessions(): array
+    {
+        return [
+            ['17.4', true], ['4294967295.4294967295', true],
+            ['', false], ['undefined', false], ['17', false], ['17.4.1', false], ["17.4\n", false], ['-1.4', false],
+            ['4294967296.1', false], ['99999999999999999999.1', false],
+        ];
+    }
+
+    public function test_a_type_has_1_to_200_bytes(): void
+    {
+        new Event(str_repeat('ü', 100), 1);
+        $this->expectException(InvalidArgumentException::class);
+        new Event(str_repeat('ü', 101), 1);
+    }
+}

@@ -1,0 +1,232 @@
+<?php
+
+declare(strict_types=1);
+
+namespace PwdEdge\Laravel\Tests\Unit;
+
+use PHPUnit\Framework\TestCase;
+use PwdEdge\Laravel\Exceptions\EdgeTimedOut;
+use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
+use PwdEdge\Laravel\Socket\Response;
+use PwdEdge\Laravel\Socket\Transport;
+use PwdEdge\Laravel\Tests\Support\Process;
+use PwdEdge\Laravel\Tests\Support\Wait;
+
+/** The connection, against a peer that misbehaves on demand. */
+final class TransportTest extends TestCase
+{
+    private string $directory;
+
+    private ?Process $peer = null;
+
+    protected function setUp(): void
+    {
+        $this->directory = sys_get_temp_dir().'/pwdt-'.getmypid().'-'.uniqid();
+        mkdir($this->directory);
+    }
+
+    protected function tearDown(): void
+    {
+        if ($this->peer !== null) {
+            $this->peer->stop(SIGKILL);
+        }
+        exec('rm -rf '.escapeshellarg($this->directory));
+    }
+
+    public function test_a_connection_is_kept_for_the_next_request(): void
+    {
+        $transport = $this->transportTo('answer', 'answer');
+
+        $this->assertSame([1, 1], [$this->ask($transport)['sessions'], $this->ask($transport)['sessions']]);
+    }
+
+    public function test_without_keeping_each_request_has_its_own_connection(): void
+    {
+        $this->transportTo('close', 'close');
+        $transport = new Transport($this->path(), 0.25, 1.0, false);
+
+        $this->assertSame([1, 2], [$this->ask($transport)['sessions'], $this->ask($transport)['sessions']]);
+    }
+
+    public function test_a_connection_closed_while_idle_is_replaced(): void
+    {
+        $transport = $this->transportTo('close', 'answer');
+
+        $this->assertSame(1, $this->ask($transport)['sessions']);
+        $this->assertSame(2, $this->ask($transport)['sessions']);
+    }
+
+    public function test_a_request_on_a_dead_kept_connection_is_said_again_with_the_same_key(): void
+    {
+        $transport = $this->transportTo('answer', 'drop', 'answer');
+        $this->ask($transport);
+
+        $answer = $this->ask($transport, 'the-key');
+
+        $this->assertSame([2, 'the-key'], [$answer['sessions'], $answer['key']]);
+    }
+
+    public function test_it_is_said_again_only_once(): void
+    {
+        $transport = $this->transportTo('answer', 'drop', 'drop', 'answer');
+        $this->ask($transport);
+
+        $this->expectException(EdgeUnreachable::class);
+        $this->ask($transport);
+    }
+
+    public function test_a_fresh_connection_that_dies_is_a_failure(): void
+    {
+        $transport = $this->transportTo('drop', 'answer');
+
+        $this->expectException(EdgeUnreachable::class);
+        $this->ask($transport);
+    }
+
+    public function test_an_answer_that_had_begun_is_never_asked_for_again(): void
+    {
+        $transport = $this->transportTo('answer', 'half', 'answer');
+        $this->ask($transport);
+
+        try {
+            $this->ask($transport);
+            $this->fail('half an answer was taken');
+        } catch (EdgeUnreachable $cut) {
+            $this->assertSame(2, $this->ask($transport)['sessions']);
+        }
+    }
+
+    public function test_silence_ends_with_the_time_limit_and_the_late_answer_is_nobodys(): void
+    {
+        $transport = $this->transportTo('silence', 'answer');
+
+        try {
+            $this->ask($transport);
+            $this->fail('silence was taken for an answer');
+        } catch (EdgeTimedOut $cause) {
+            $this->assertSame('no answer from the edge within 300 ms', $cause->getMessage());
+        }
+
+        $this->assertSame(2, $this->ask($transport)['sessions']);
+    }
+
+    public function test_a_refusal_that_comes_before_the_body_is_written_is_read(): void
+    {
+        $transport = $this->transportTo('refuse');
+
+        $response = $transport->send('POST', '/broadcast', str_repeat('x', 4000000));
+
+        $this->assertSame([413, 'too_large'], [$response->status, $response->json()['code']]);
+    }
+
+    public function test_a_full_backlog_is_retried(): void
+    {
+        $this->start(1, 'slow-accept', 'slow-accept', 'slow-accept', 'slow-accept');
+        $opener = new Transport($this->path(), 1.0, 5.0);
+        $this->ask($opener);
+
+        // While the peer sleeps, others take every place in its backlog.
+        $waiting = [];
+        do {
+            $stream = @stream_socket_client('unix://'.$this->path(), $errno, $reason, 0.1);
+            $stream === false || $waiting[] = $stream;
+        } while ($stream !== false && count($waiting) < 100);
+        $this->assertSame(11, $errno);
+
+        $this->assertGreaterThan(1, $this->ask(new Transport($this->path(), 1.0, 5.0))['sessions']);
+    }
+
+    public function test_a_child_process_does_not_use_the_connection_of_its_parent(): void
+    {
+        $transport = $this->transportTo('answer', 'answer', 'answer');
+        $this->ask($transport);
+        $result = $this->directory.'/child';
+
+        $child = pcntl_fork();
+        if ($child === 0) {
+            file_put_contents($result, $this->ask($transport)['sessions']);
+            posix_kill(getmypid(), SIGKILL);
+        }
+        pcntl_waitpid($child, $status);
+
+        $this->assertSame('2', file_get_contents($result));
+        $this->assertSame(1, $this->ask($transport)['sessions']);
+    }
+
+    public function test_under_php_fpm_the_connection_outlives_the_web_request(): void
+    {
+        $this->start(100, 'answer', 'answer', 'drop', 'answer');
+        $webRequest = function (): array {
+            return $this->ask(new Transport($this->path(), 0.25, 1.0, true, 'fpm-fcgi'));
+        };
+
+        $this->assertSame([1, 1], [$webRequest()['sessions'], $webRequest()['sessions']]);
+        $this->assertSame(2, $webRequest()['sessions'], 'a dead one is replaced, silently');
+    }
+
+    public function test_a_web_server_process_keeps_it_from_request_to_request(): void
+    {
+        $this->start(100);
+        $port = Wait::freePort();
+        $server = new Process(
+            [PHP_BINARY, '-S', '127.0.0.1:'.$port, dirname(__DIR__).'/Support/web.php'],
+            $this->directory.'/web.log',
+            ['PEER' => $this->path()]
+        );
+
+        try {
+            $server->await('the web server', static function () use ($port): bool {
+                return @file_get_contents('http://127.0.0.1:'.$port) === '[1,1]';
+            });
+            $this->assertSame('[1,1]', file_get_contents('http://127.0.0.1:'.$port));
+
+            $this->peer->stop(SIGKILL);
+            unlink($this->path());
+            $this->start(100, 'answer', 'answer', 'answer');
+            $this->assertSame('[1,1]', file_get_contents('http://127.0.0.1:'.$port), 'the new peer, on its first connection');
+        } finally {
+            $server->stop();
+        }
+    }
+
+    public function test_an_absent_socket_fails_with_its_reason(): void
+    {
+        $this->expectException(EdgeUnreachable::class);
+        $this->expectExceptionMessage('No such file or directory (errno 2)');
+        $this->ask(new Transport($this->path(), 0.25, 1.0));
+    }
+
+    public function test_something_that_is_not_http_is_refused(): void
+    {
+        $this->expectExceptionMessage('the answer is not HTTP');
+        Response::fromHead('+OK redis');
+    }
+
+    /** @return array<string, mixed> */
+    private function ask(Transport $transport, string $key = 'key'): array
+    {
+        return $transport->send('POST', '/broadcast', '{}', ['Idempotency-Key' => $key])->json();
+    }
+
+    private function transportTo(string ...$actions): Transport
+    {
+        $this->start(100, ...$actions);
+
+        return new Transport($this->path(), 0.25, 0.3);
+    }
+
+    private function start(int $backlog, string ...$actions): void
+    {
+        @unlink($this->directory.'/log');
+        $command = array_merge([PHP_BINARY, dirname(__DIR__).'/Support/peer.php', $this->path(), (string) $backlog], $actions);
+        $this->peer = new Process($command, $this->directory.'/log');
+        $this->peer->await('the peer listening', function (): bool {
+            return strpos((string) @file_get_contents($this->directory.'/log'), 'listening') !== false;
+        });
+    }
+
+    private function path(): string
+    {
+        return $this->directory.'/s';
+    }
+}

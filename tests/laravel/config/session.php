@@ -1,0 +1,3 @@
+<?php
+
+return ['driver' => 'array', 'lifetime' => 120, 'cookie' => 'desk', 'path' => '/', 'domain' => null, 'secure' => null, 'same_site' => 'lax'];

@@ -1,0 +1,22 @@
+<?php
+
+/*
+ * The router script of `php -S`: files of public/ are served as they are, the
+ * rest is Laravel's.
+ */
+
+$path = rawurldecode((string) parse_url((string) $_SERVER['REQUEST_URI'], PHP_URL_PATH));
+$file = realpath(__DIR__.'/public'.$path);
+
+if ($path !== '/' && $file !== false && is_file($file) && strncmp($file, __DIR__.'/public/', strlen(__DIR__) + 8) === 0) {
+    return false;
+}
+
+require_once __DIR__.'/bootstrap/autoload.php';
+
+$app = require __DIR__.'/bootstrap/app.php';
+$kernel = $app->make(Illuminate\Contracts\Http\Kernel::class);
+$request = Illuminate\Http\Request::capture();
+$response = $kernel->handle($request);
+$response->send();
+$kernel->terminate($request, $response);
