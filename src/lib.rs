@@ -24,7 +24,7 @@
 //! | 4 | [`auth`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`metrics`] |
 
 pub mod auth;
 pub mod authority;
@@ -39,6 +39,7 @@ pub mod forwarded;
 pub mod http;
 pub mod ids;
 pub mod limit;
+pub mod metrics;
 pub mod progress;
 pub mod rooms;
 pub mod server;

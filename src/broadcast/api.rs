@@ -1,6 +1,5 @@
 //! What Laravel can ask of the edge.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,26 +8,21 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::decode::{Broadcast, Broadcasts, Mistake, decode};
 use super::idempotency::{Answers, Key};
 use super::settings::Settings;
-use super::tell::{Occupants, Status};
+use super::view::View;
 use crate::body::{self, Body};
 use crate::ids::{NotARowId, RoomName, UserId};
-use crate::rooms::{Delivered, Rooms, Sessions};
-use crate::upstream::Upstream;
+use crate::rooms::{Delivered, Sessions};
 
 /// Answers requests on the broadcast socket.
 #[derive(Debug)]
 pub struct Api {
-    rooms: Arc<Rooms>,
-    sessions: Sessions,
-    upstream: Upstream,
+    view: View,
     settings: Settings,
     answers: Answers,
-    start: Instant,
 }
 
 /// Whom one event reached.
@@ -85,20 +79,12 @@ impl From<Mistake> for Failure {
 }
 
 impl Api {
-    /// Serves `rooms` and `sessions` as `settings` say, and tells how `upstream` is.
-    pub fn new(
-        rooms: Arc<Rooms>,
-        sessions: Sessions,
-        upstream: Upstream,
-        settings: Settings,
-    ) -> Self {
+    /// Serves what `view` shows, as `settings` say.
+    pub fn new(view: View, settings: Settings) -> Self {
         Self {
-            rooms,
-            sessions,
-            upstream,
+            view,
             settings,
             answers: Answers::new(),
-            start: Instant::now(),
         }
     }
 
@@ -142,11 +128,7 @@ impl Api {
             (&Method::POST, ["users", id, "recheck"]) => {
                 self.to_sessions(id, Sessions::recheck_user)
             }
-            (&Method::GET, ["status"]) => {
-                let (rooms, sessions) = (&self.rooms, &self.sessions);
-                let status = Status::of(rooms, sessions, &self.upstream, self.start);
-                Ok(json(StatusCode::OK, &status))
-            }
+            (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &self.view.status())),
             (&Method::GET, ["rooms", "ticket", id]) => self.room(id),
             (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => {
                 Err(wrong_method("POST"))
@@ -184,14 +166,14 @@ impl Api {
     }
 
     fn publish(&self, event: Broadcast) -> Reached {
-        self.rooms.publish(event.into_publication()).into()
+        self.view.rooms.publish(event.into_publication()).into()
     }
 
     fn room(&self, id: &str) -> Result<Response<Body>, Failure> {
         let id = id.parse().map_err(|error: NotARowId| {
             Failure::new(StatusCode::BAD_REQUEST, "invalid_room", error.to_string())
         })?;
-        let occupants = Occupants::of(&self.rooms, RoomName::ticket(id));
+        let occupants = self.view.occupants(RoomName::ticket(id));
         Ok(json(StatusCode::OK, &occupants))
     }
 
@@ -235,7 +217,7 @@ impl Api {
                 "expected a user's id",
             )
         })?;
-        let sessions = act(&self.sessions, &user);
+        let sessions = act(&self.view.sessions, &user);
         Ok(json(StatusCode::OK, &Count { sessions }))
     }
 }

@@ -8,7 +8,7 @@ mod decode;
 mod idempotency;
 mod listen;
 mod settings;
-mod tell;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub use self::api::Api;
 pub use self::decode::{Broadcast, Broadcasts, Mistake, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
+pub use self::view::View;
 use crate::drain::Drain;
 
 /// Serves the socket until the drain stops it. What has been read by then is

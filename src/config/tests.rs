@@ -20,8 +20,10 @@ fn an_empty_file_is_all_defaults() {
 fn the_example_is_the_defaults() {
     let example = include_str!("../../config.toml");
     let written = Config::from_toml(example).expect("the example has no mistakes");
-    let site = |config: &Config| format!("{config:#?}");
-    assert_eq!(site(&written), site(&Config::default()));
+    let mut expected = Config::default();
+    // The old front end's port, which is not everybody's.
+    expected.server.listen.push("[::]:8080".parse().unwrap());
+    assert_eq!(format!("{written:#?}"), format!("{expected:#?}"));
 }
 
 #[test]

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::time::Instant;
 
 use self::accept::Acceptance;
 pub use self::listeners::{ListenError, Listeners};
 use crate::auth::{Access, Asker, Identity};
-use crate::broadcast::{self, Api};
+use crate::broadcast::{self, Api, View};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::Handler;
@@ -63,17 +64,20 @@ impl Server {
         let drain = Drain::new();
         let tls = tls::Acceptor::load(&config.tls, tls::ticketer()?)?;
         let upstream = Upstream::new(&config.upstream);
-        let rooms = Arc::new(Rooms::new(config.rooms.clone()));
-        let sessions = Sessions::default();
-        let services = services(config, &upstream, &rooms, &sessions, &drain);
-        let rate = Arc::new(RequestRate::new(&config.limits));
-        let gateway = Gateway::new(services, config.websocket.clone());
+        let services = services(config, &upstream, &drain);
+        let rooms = Arc::clone(&services.rooms);
         let api = Api::new(
-            Arc::clone(&rooms),
-            sessions,
-            upstream.clone(),
+            View {
+                rooms: Arc::clone(&rooms),
+                sessions: services.sessions.clone(),
+                upstream: upstream.clone(),
+                metrics: Arc::clone(&services.metrics),
+                start: Instant::now(),
+            },
             config.broadcast.clone(),
         );
+        let rate = Arc::new(RequestRate::new(&config.limits));
+        let gateway = Gateway::new(services, config.websocket.clone());
         let handler = Handler::new(config.http.clone(), Arc::clone(&rate), gateway, upstream);
         Ok(Self {
             https: listeners.https()?,
@@ -122,13 +126,7 @@ impl Server {
     }
 }
 
-fn services(
-    config: &Config,
-    upstream: &Upstream,
-    rooms: &Arc<Rooms>,
-    sessions: &Sessions,
-    drain: &Drain,
-) -> Services {
+fn services(config: &Config, upstream: &Upstream, drain: &Drain) -> Services {
     let auth = Arc::new(config.auth.clone());
     let asker = Asker::new(upstream.clone(), auth.timeout.get());
     Services {
@@ -136,10 +134,11 @@ fn services(
         access: Access::new(asker, Arc::clone(&auth), drain.clone()),
         logout_paths: auth.logout_paths.clone().into(),
         patience: auth.patience.get(),
-        rooms: Arc::clone(rooms),
-        sessions: sessions.clone(),
+        rooms: Arc::new(Rooms::new(config.rooms.clone())),
+        sessions: Sessions::default(),
         ids: Arc::new(SessionIds::new()),
         drain: drain.clone(),
+        metrics: Arc::default(),
         close_spread: config.server.close_spread.get(),
     }
 }

@@ -24,6 +24,7 @@ use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Permit;
+use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
 use crate::units::UrlPath;
 
@@ -46,6 +47,8 @@ pub struct Services {
     pub ids: Arc<SessionIds>,
     /// Their tasks.
     pub drain: Drain,
+    /// What is counted of them.
+    pub metrics: Arc<Metrics>,
     /// Over how long their ends are spread when the process stops.
     pub close_spread: Duration,
 }

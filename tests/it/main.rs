@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod cli;
+mod crowd;
 mod layers;
 mod limits;
 mod proxy;

@@ -32,11 +32,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (id, client, start) = (opening.id, opening.caller.client, Instant::now());
+    let metrics = Arc::clone(&opening.services.metrics);
     let (token, user) = match identify(&opening).await {
         Ok(known) => known,
         Err((reason, cause)) => {
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
+            metrics.closes.add(reason.name());
             refuse(&mut socket, reason).await;
             return;
         }
@@ -48,6 +50,7 @@ where
     let reason = session.serve().await;
     session.end(reason).await;
     let (reason, seconds) = (reason.name(), start.elapsed().as_secs());
+    metrics.closes.add(reason);
     tracing::info!(session = %id, client.ip = %client, user = %name, reason, seconds, "session closed");
 }
 

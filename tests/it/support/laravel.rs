@@ -36,11 +36,32 @@ struct State {
     seen_by: Mutex<HashSet<(u64, u64)>>,
     requests: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
+    who: Gauge,
+    may: Gauge,
     /// When set, every question is answered with this status.
     failing: Mutex<Option<StatusCode>>,
     cancelled: Notify,
     release: Notify,
     stop: Mutex<CancellationToken>,
+}
+
+/// How many are under way, and how many were at the most.
+#[derive(Default)]
+struct Gauge {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Gauge {
+    /// Holds a place for long enough that others come meanwhile.
+    async fn pass(&self) {
+        let now = self.now.fetch_add(1, SeqCst) + 1;
+        self.most.fetch_max(now, SeqCst);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.now.fetch_sub(1, SeqCst);
+    }
 }
 
 /// A request as it arrived.
@@ -59,7 +80,8 @@ impl Seen {
 
 impl Laravel {
     /// Ana is user 3 with ticket 1, Ben user 4 with ticket 2, Desk 5 sees both.
-    /// Their tokens are `3|ana`, `4|ben`, `5|desk`.
+    /// Their tokens are `3|ana`, `4|ben`, `5|desk`. Besides, `N|crowd` is user
+    /// N, and everybody may see tickets from [`CROWDED`] on.
     fn new() -> Self {
         let users = [("3|ana", 3), ("4|ben", 4), ("5|desk", 5)];
         let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
@@ -69,6 +91,8 @@ impl Laravel {
             seen_by: Mutex::new(seen_by.into()),
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
+            who: Gauge::default(),
+            may: Gauge::default(),
             failing: Mutex::default(),
             cancelled: Notify::new(),
             release: Notify::new(),
@@ -157,6 +181,11 @@ impl Laravel {
         self.0.connections.load(SeqCst)
     }
 
+    /// The most questions at once: about tokens, about tickets.
+    pub(crate) fn most_at_once(&self) -> (usize, usize) {
+        (self.0.who.most.load(SeqCst), self.0.may.most.load(SeqCst))
+    }
+
     pub(crate) fn revoke(&self, token: &str) {
         self.0.users.lock().remove(token);
     }
@@ -201,8 +230,14 @@ impl Laravel {
             ["headers"] => odd_headers(),
             ["cut"] => self.cut_short(),
             ["api", "logout"] => self.log_out(request.headers()),
-            ["api", "user"] => self.user(request.headers()),
-            ["api", "support-tickets", id] => self.ticket(request.headers(), id),
+            ["api", "user"] => {
+                self.0.who.pass().await;
+                self.user(request.headers())
+            }
+            ["api", "support-tickets", id] => {
+                self.0.may.pass().await;
+                self.ticket(request.headers(), id)
+            }
             _ => text("hello from laravel"),
         }
     }
@@ -238,6 +273,9 @@ impl Laravel {
         let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
         // Laravel 9 matches the scheme case-sensitively.
         let token = value.strip_prefix("Bearer ")?;
+        if let Some(id) = token.strip_suffix("|crowd") {
+            return id.parse().ok();
+        }
         self.0.users.lock().get(token).copied()
     }
 
@@ -248,7 +286,8 @@ impl Laravel {
         let name = match id {
             3 => "ana",
             4 => "ben",
-            _ => "desk",
+            5 => "desk",
+            _ => "one of many",
         };
         let user =
             json!({ "userID": id, "username": name, "role": "PWDMember", "status": "active" });
@@ -278,7 +317,7 @@ impl Laravel {
             .lock()
             .iter()
             .any(|(_, ticket)| *ticket == id);
-        match self.0.seen_by.lock().contains(&(user, id)) {
+        match id >= CROWDED || self.0.seen_by.lock().contains(&(user, id)) {
             true => json_answer(StatusCode::OK, &json!({ "id": id })),
             false if known => {
                 json_answer(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" }))
@@ -290,6 +329,9 @@ impl Laravel {
         }
     }
 }
+
+/// Tickets from this one on are open to all.
+pub(crate) const CROWDED: u64 = 1000;
 
 /// As the real app: a redirect to a page for those who do not ask for JSON.
 fn unauthenticated(headers: &HeaderMap) -> Response<Body> {

@@ -137,6 +137,11 @@ impl Socket {
         }
     }
 
+    /// Waits until the edge has ended the connection.
+    pub(crate) async fn gone(&mut self) {
+        while let Some(Ok(_)) = self.frame().await {}
+    }
+
     async fn frame(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         // Not a measure of anything: a test that hangs should say where.
         let frame = tokio::time::timeout(Duration::from_secs(30), self.0.next()).await;

@@ -1,12 +1,31 @@
 //! What the edge tells about itself on the broadcast socket.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::auth::User;
 use crate::ids::{RoomName, UserId};
+use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
 use crate::upstream::Upstream;
+
+/// What Laravel can see of the process, and act on.
+#[derive(Debug)]
+pub struct View {
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// All sessions.
+    pub sessions: Sessions,
+    /// The app, as the edge sees it.
+    pub upstream: Upstream,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// When the process began.
+    pub start: Instant,
+}
 
 /// `GET /status`.
 #[derive(Debug, Serialize)]
@@ -16,6 +35,8 @@ pub(super) struct Status {
     sessions: usize,
     rooms: usize,
     upstream: UpstreamStatus,
+    /// Ended sessions by reason.
+    closes: BTreeMap<&'static str, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -25,23 +46,28 @@ struct UpstreamStatus {
     failure: Option<String>,
 }
 
-impl Status {
-    pub(super) fn of(
-        rooms: &Rooms,
-        sessions: &Sessions,
-        upstream: &Upstream,
-        start: Instant,
-    ) -> Self {
-        let failure = upstream.health().failure();
-        Self {
+impl View {
+    pub(super) fn status(&self) -> Status {
+        let failure = self.upstream.health().failure();
+        Status {
             version: env!("CARGO_PKG_VERSION"),
-            uptime_seconds: start.elapsed().as_secs(),
-            sessions: sessions.count(),
-            rooms: rooms.count(),
+            uptime_seconds: self.start.elapsed().as_secs(),
+            sessions: self.sessions.count(),
+            rooms: self.rooms.count(),
             upstream: UpstreamStatus {
                 healthy: failure.is_none(),
                 failure,
             },
+            closes: self.metrics.closes.read(),
+        }
+    }
+
+    pub(super) fn occupants(&self, room: RoomName) -> Occupants {
+        let (users, sessions) = self.rooms.occupants(room);
+        Occupants {
+            room: room.to_string(),
+            sessions,
+            users: users.iter().map(Occupant::from).collect(),
         }
     }
 }
@@ -58,17 +84,6 @@ pub(super) struct Occupants {
 struct Occupant {
     user_id: UserId,
     user_name: String,
-}
-
-impl Occupants {
-    pub(super) fn of(rooms: &Rooms, room: RoomName) -> Self {
-        let (users, sessions) = rooms.occupants(room);
-        Self {
-            room: room.to_string(),
-            sessions,
-            users: users.iter().map(Occupant::from).collect(),
-        }
-    }
 }
 
 impl From<&User> for Occupant {
