@@ -10,7 +10,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::decode::{Broadcast, Broadcasts, Mistake, decode};
-use super::idempotency::{Answers, Key};
+use super::idempotency::{Answers, Key, KeyReused};
 use super::settings::Settings;
 use super::view::View;
 use crate::body::{self, Body};
@@ -75,6 +75,13 @@ impl From<Mistake> for Failure {
             index: mistake.index,
             pointer: mistake.pointer,
         }
+    }
+}
+
+impl From<KeyReused> for Failure {
+    fn from(_: KeyReused) -> Self {
+        let message = "this Idempotency-Key came before, with another body; take a new key";
+        Self::new(StatusCode::CONFLICT, "key_reused", message)
     }
 }
 
@@ -149,7 +156,7 @@ impl Api {
         let broadcasts = decode(&body, self.settings.max_events.get())?;
         let publish = || self.publish_all(broadcasts);
         let answer = match key {
-            Some(key) => self.answers.once(key, publish),
+            Some(key) => self.answers.once(key, &body, publish)?,
             None => publish(),
         };
         Ok(json_bytes(StatusCode::OK, answer))

@@ -50,8 +50,8 @@ struct Event<'a> {
     kind: Option<&'a RawValue>,
     #[serde(borrow, default)]
     payload: Option<&'a RawValue>,
-    #[serde(default)]
-    except: Option<String>,
+    #[serde(borrow, default)]
+    except: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +108,7 @@ fn event(text: &str) -> Result<Broadcast, Mistake> {
     let ticket = ticket_id(payload)?;
     let audience = match event.except {
         None => Audience::All,
-        Some(session) => Audience::AllBut(parse_session(&session)?),
+        Some(session) => Audience::AllBut(session_id(session)?),
     };
     Ok(Broadcast {
         room: RoomName::ticket(ticket),
@@ -132,8 +132,9 @@ fn ticket_id(payload: &RawValue) -> Result<RowId, Mistake> {
         .ok_or_else(|| invalid("/payload/ticket_id", wanted.to_owned()))
 }
 
-fn parse_session(text: &str) -> Result<SessionId, Mistake> {
-    text.parse().map_err(|_| {
+fn session_id(session: &RawValue) -> Result<SessionId, Mistake> {
+    let text: Option<String> = serde_json::from_str(session.get()).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
         invalid(
             "/except",
             "expected a session id such as \"17.4\"".to_owned(),
@@ -247,6 +248,11 @@ mod tests {
             ),
             (
                 r#"{"type":"a","payload":{"ticket_id":1},"except":"x"}"#,
+                "invalid_event",
+                Some("/except"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1},"except":7}"#,
                 "invalid_event",
                 Some("/except"),
             ),

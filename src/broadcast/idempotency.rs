@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 /// Answers by `Idempotency-Key`, remembered for a while, bounded in number and
@@ -23,8 +24,13 @@ struct Shelf {
 #[derive(Clone, Debug)]
 struct Entry {
     answer: Arc<OnceLock<Bytes>>,
+    request: [u8; 32],
     since: Instant,
 }
+
+/// The key came before, with another request: somebody reuses keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyReused;
 
 impl Entry {
     fn weight(&self) -> usize {
@@ -54,8 +60,20 @@ impl Answers {
 
     /// The answer to the first request with `key`, given by `act` if this is
     /// the first. Who comes meanwhile waits for it: `act` only fills queues.
-    pub(super) fn once(&self, key: Key, act: impl FnOnce() -> Bytes) -> Bytes {
-        let entry = self.0.lock().entry(&key);
+    ///
+    /// # Errors
+    /// The first request with `key` had another body than `request`.
+    pub(super) fn once(
+        &self,
+        key: Key,
+        request: &[u8],
+        act: impl FnOnce() -> Bytes,
+    ) -> Result<Bytes, KeyReused> {
+        let request = Sha256::digest(request).into();
+        let entry = self.0.lock().entry(&key, request);
+        if entry.request != request {
+            return Err(KeyReused);
+        }
         let mut fresh = false;
         let answer = entry.answer.get_or_init(|| {
             fresh = true;
@@ -64,12 +82,12 @@ impl Answers {
         if fresh {
             self.0.lock().weigh(&key, &entry, answer.len());
         }
-        answer.clone()
+        Ok(answer.clone())
     }
 }
 
 impl Shelf {
-    fn entry(&mut self, key: &Key) -> Entry {
+    fn entry(&mut self, key: &Key, request: [u8; 32]) -> Entry {
         let now = Instant::now();
         self.forget_old(now);
         let is_old = |entry: &Entry| now >= entry.since + KEPT;
@@ -80,6 +98,7 @@ impl Shelf {
         }
         let made = || Entry {
             answer: Arc::default(),
+            request,
             since: now,
         };
         self.answers.get_or_insert(key.clone(), made).clone()
@@ -124,31 +143,42 @@ mod tests {
         Key::new(text.as_bytes()).unwrap()
     }
 
+    fn once(answers: &Answers, text: &str, answer: &'static str) -> Bytes {
+        answers.once(key(text), b"{}", || answer.into()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_with_another_request_is_refused() {
+        let answers = Answers::new();
+        once(&answers, "a", "first");
+        let other = answers.once(key("a"), b"[]", || panic!("not acted on"));
+        assert_eq!(other, Err(KeyReused));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_key_is_acted_on_once_until_it_is_old() {
         let answers = Answers::new();
-        assert_eq!(answers.once(key("a"), || "first".into()), "first");
+        assert_eq!(once(&answers, "a", "first"), "first");
         tokio::time::advance(KEPT - Duration::from_millis(1)).await;
-        assert_eq!(answers.once(key("a"), || "again".into()), "first");
-        assert_eq!(answers.once(key("b"), || "other".into()), "other");
+        assert_eq!(once(&answers, "a", "again"), "first");
+        assert_eq!(once(&answers, "b", "other"), "other");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(answers.once(key("a"), || "again".into()), "again");
+        assert_eq!(once(&answers, "a", "again"), "again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_bounded() {
         let answers = Answers::new();
         for n in 0..MAX_ANSWERS + 10 {
-            answers.once(key(&n.to_string()), || "x".into());
+            once(&answers, &n.to_string(), "x");
         }
         assert_eq!(answers.0.lock().answers.len(), MAX_ANSWERS);
+        let big: &'static str = "x".repeat(1024 * 1024).leak();
         for n in 0..40 {
-            answers.once(key(&format!("big {n}").replace(' ', "-")), || {
-                vec![0; 1024 * 1024].into()
-            });
+            once(&answers, &format!("big-{n}"), big);
         }
         assert!(answers.0.lock().bytes <= MAX_BYTES);
-        assert_eq!(answers.once(key("0"), || "again".into()), "again");
+        assert_eq!(once(&answers, "0", "again"), "again");
     }
 
     #[test]

@@ -31,12 +31,12 @@ pub enum ListenError {
     )]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("cannot open {} (broadcast.socket in config.toml): {source}", .path.display())]
+    #[error("cannot open {} (broadcast.socket in config.toml): {cause}", .path.display())]
     System {
         /// The path.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -53,10 +53,11 @@ pub fn listen(settings: &Settings) -> Result<UnixListener, ListenError> {
     {
         return Err(ListenError::NoDirectory(path.clone()));
     }
+    warn_of_strangers(settings);
     clear_stale(path)?;
-    open(path, settings.mode.bits()).map_err(|source| ListenError::System {
+    open(path, settings.mode.bits()).map_err(|cause| ListenError::System {
         path: path.clone(),
-        source,
+        cause,
     })
 }
 
@@ -69,10 +70,28 @@ fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// Whoever can open the socket can speak for Laravel; whoever can write to its
+/// directory can put another in its place.
+fn warn_of_strangers(settings: &Settings) {
+    let path = settings.socket.display();
+    if settings.mode.bits() & OTHERS != 0 && settings.allowed_uids.is_empty() {
+        tracing::warn!(socket = %path, "broadcast.mode lets every local user broadcast");
+    }
+    let directory = settings.socket.parent().and_then(|dir| dir.metadata().ok());
+    let mode = directory.map_or(0, |directory| directory.permissions().mode());
+    if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
+        tracing::warn!(socket = %path, "every local user can replace the broadcast socket");
+    }
+}
+
+const OTHERS: u32 = 0o007;
+const WRITABLE_BY_OTHERS: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
 fn clear_stale(path: &Path) -> Result<(), ListenError> {
-    let system = |source| ListenError::System {
+    let system = |cause| ListenError::System {
         path: path.to_owned(),
-        source,
+        cause,
     };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

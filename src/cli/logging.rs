@@ -8,10 +8,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Format, Log};
 
-/// Starts to log. `RUST_LOG` wins over the configuration.
+/// Starts to log. The configured level is ours; what the libraries say below a
+/// warning is of no use to an operator and may quote what a client sent.
+/// `RUST_LOG` wins over the configuration.
 pub(super) fn start(log: &Log) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log.level.as_str()));
+    let ours = format!("warn,pwd_edge={}", log.level.as_str());
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
     let terminal = std::io::stderr().is_terminal();
     let human = match log.format {
         Format::Auto => terminal,

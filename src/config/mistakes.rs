@@ -73,8 +73,14 @@ impl fmt::Display for Mistakes {
     }
 }
 
-/// What a rule across several keys found: the path of a key, and what is wrong.
-type Broken = (&'static [&'static str], String);
+/// A rule across several keys that does not hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    /// The keys that it is about, as `section.key`.
+    pub(super) keys: &'static [&'static str],
+    /// The rule.
+    pub(super) message: &'static str,
+}
 
 /// Reads `text` as a `T` and checks `rules` on it.
 pub(super) fn read<T: DeserializeOwned>(
@@ -89,29 +95,28 @@ pub(super) fn read<T: DeserializeOwned>(
     let mut rest = table.clone();
     let value = loop {
         match T::deserialize(Deserializer::from(rest.clone())) {
-            Ok(value) => break Some(value),
+            Ok(value) => break value,
             Err(error) => {
                 all.push(mistake(text, &error));
-                let removed = error
-                    .span()
-                    .is_some_and(|span| remove(rest.get_mut(), &span));
-                if !removed {
-                    break None;
+                let span = error.span();
+                if !span.is_some_and(|span| remove(rest.get_mut(), &span)) {
+                    return Err(sorted(all));
                 }
             }
         }
     };
-    // A rule that only a default broke is not the sysadmin's mistake.
-    if let (Some(value), true) = (&value, all.is_empty()) {
-        let broken = rules(value).into_iter();
-        all.extend(broken.map(|(path, message)| {
-            let message = format!("{} {message}", path.join("."));
-            at(text, locate(table.get_ref(), path), message)
-        }));
+    let written = |table: &Spanned<DeTable<'_>>, key: &&str| locate(table.get_ref(), key);
+    for broken in rules(&value) {
+        let mut keys = broken.keys.iter();
+        // About a key whose own mistake was told, a rule has nothing to say.
+        if keys.all(|key| written(&table, key) == written(&rest, key)) {
+            let place = broken.keys.iter().find_map(|key| written(&table, key));
+            all.push(at(text, place, broken.message.to_owned()));
+        }
     }
-    match value {
-        Some(value) if all.is_empty() => Ok(value),
-        _ => Err(sorted(all)),
+    match all.is_empty() {
+        true => Ok(value),
+        false => Err(sorted(all)),
     }
 }
 
@@ -143,14 +148,11 @@ fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// Where the value of a key is written, if it is.
-fn locate(table: &DeTable<'_>, path: &[&str]) -> Option<Range<usize>> {
-    let (first, rest) = path.split_first()?;
-    let value: &Spanned<DeValue<'_>> = table.get(*first)?;
-    match value.get_ref() {
-        DeValue::Table(inner) if !rest.is_empty() => locate(inner, rest),
-        _ => Some(value.span()),
-    }
+/// Where the value of `section.key` is written, if it is.
+fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
+    let (section, key) = key.split_once('.')?;
+    let section = table.get(section)?.get_ref().as_table()?;
+    section.get(key).map(Spanned::span)
 }
 
 fn mistake(text: &str, error: &toml::de::Error) -> Mistake {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::log::{Format, Level, Log};
+use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
 use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
@@ -48,12 +49,12 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}; name the file with --config", .path.display())]
+    #[error("cannot read {}: {cause}; name the file with --config", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The file has mistakes.
     #[error("{0}")]
@@ -66,9 +67,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or has mistakes: all of them.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        let text = std::fs::read_to_string(path).map_err(|cause| Error::Read {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         let mut config = Self::from_toml(&text)
             .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
@@ -91,43 +92,41 @@ impl Config {
         mistakes::read(text, Self::rules)
     }
 
-    /// Rules that span several keys: which key is wrong, and why.
-    fn rules(&self) -> Vec<(&'static [&'static str], String)> {
-        let mut broken: Vec<(&'static [&'static str], String)> = Vec::new();
-        if self.http.stall_timeout <= self.upstream.response_timeout {
-            broken.push((
-                &["http", "stall_timeout"],
-                "must be longer than upstream.response_timeout, or clients are cut off \
-                 before Laravel's time is up"
-                    .to_owned(),
-            ));
-        }
-        if self.websocket.silence_timeout <= self.websocket.ping_interval {
-            broken.push((
-                &["websocket", "silence_timeout"],
-                "must be longer than websocket.ping_interval, or quiet clients are closed \
-                 before they were pinged"
-                    .to_owned(),
-            ));
-        }
-        if self.limits.connections_per_client > self.limits.connections {
-            broken.push((
-                &["limits", "connections_per_client"],
-                "must not be more than limits.connections".to_owned(),
-            ));
-        }
-        if self.server.listen.is_empty() {
-            broken.push((
-                &["server", "listen"],
-                "expected at least one address, such as \"[::]:443\"".to_owned(),
-            ));
-        }
-        if self.auth.user_id.is_empty() {
-            broken.push((
-                &["auth", "user_id"],
-                "expected at least one JSON pointer, such as \"/id\"".to_owned(),
-            ));
-        }
+    /// Rules that span several keys.
+    fn rules(&self) -> Vec<Broken> {
+        let mut broken = Vec::new();
+        let mut rule = |holds: bool, keys: &'static [&'static str], message: &'static str| {
+            if !holds {
+                broken.push(Broken { keys, message });
+            }
+        };
+        rule(
+            self.http.stall_timeout > self.upstream.response_timeout,
+            &["http.stall_timeout", "upstream.response_timeout"],
+            "http.stall_timeout must be longer than upstream.response_timeout, or clients are \
+             cut off before Laravel's time is up",
+        );
+        rule(
+            self.websocket.silence_timeout > self.websocket.ping_interval,
+            &["websocket.silence_timeout", "websocket.ping_interval"],
+            "websocket.silence_timeout must be longer than websocket.ping_interval, or quiet \
+             clients are closed before they were pinged",
+        );
+        rule(
+            self.limits.connections_per_client <= self.limits.connections,
+            &["limits.connections_per_client", "limits.connections"],
+            "limits.connections_per_client must not be more than limits.connections",
+        );
+        rule(
+            !self.server.listen.is_empty(),
+            &["server.listen"],
+            "server.listen needs at least one address, such as \"[::]:443\"",
+        );
+        rule(
+            !self.auth.user_id.is_empty(),
+            &["auth.user_id"],
+            "auth.user_id needs at least one JSON pointer, such as \"/id\"",
+        );
         broken
     }
 }

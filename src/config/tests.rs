@@ -110,7 +110,23 @@ fn rules_across_keys_name_the_key() {
             .starts_with("http.stall_timeout must be longer than upstream.response_timeout")
     );
     let found = mistakes("[upstream]\nresponse_timeout = \"5m\"\n");
-    assert_eq!(found[0].0, None);
+    assert_eq!(found[0].0, Some(2), "the one that is written");
+}
+
+#[test]
+fn rules_are_told_along_with_other_mistakes() {
+    let text = "[limits]\nconnections = 5\nrequest_burst = 0\n";
+    let lines: Vec<_> = mistakes(text)
+        .iter()
+        .map(|(line, _)| line.unwrap())
+        .collect();
+    assert_eq!(lines, [2, 3]);
+    let text = "[http]\nstall_timeout = \"10s\"\n[upstream]\nresponse_timeout = \"soon\"\n";
+    let lines: Vec<_> = mistakes(text)
+        .iter()
+        .map(|(line, _)| line.unwrap())
+        .collect();
+    assert_eq!(lines, [4], "who knows what was meant");
 }
 
 #[test]

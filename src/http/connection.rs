@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::handler::MAX_HEADERS;
 use super::{Handler, Settings};
 use crate::body::Body;
 use crate::client::ClientIp;
@@ -142,7 +143,6 @@ fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
     builder
 }
 
-const MAX_HEADERS: usize = 100;
 /// What hyper gathers of a body before it waits for the client.
 const BUFFER: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;

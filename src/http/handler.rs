@@ -80,6 +80,10 @@ impl Handler {
         self.rate
             .check(downstream.client.key())
             .map_err(|retry_after| Refusal::TooManyRequests { retry_after })?;
+        // hyper counts them over HTTP/1.1 only.
+        if request.headers().len() > MAX_HEADERS {
+            return Err(Refusal::HeadTooLarge);
+        }
         settle_host(&mut request)?;
         if request.method() == Method::CONNECT {
             return Err(Refusal::NotImplemented);
@@ -187,6 +191,9 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
         None => Err(BAD_HOST),
     }
 }
+
+/// Headers of one request, over either protocol.
+pub(super) const MAX_HEADERS: usize = 100;
 
 const BAD_HOST: Refusal = Refusal::BadRequest("its Host is not a name and a port");
 

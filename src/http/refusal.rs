@@ -20,6 +20,8 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// A method that makes no sense here.
     NotImplemented,
+    /// There are too many headers.
+    HeadTooLarge,
     /// The body is over the limit.
     BodyTooLarge,
     /// The client asks too often.
@@ -46,6 +48,7 @@ impl Refusal {
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
             Self::WebSocket(Rejected::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -59,6 +62,7 @@ impl Refusal {
             Self::BadRequest(what) => format!("The request was not understood: {what}."),
             Self::WebSocket(rejected) => format!("{rejected}."),
             Self::NotImplemented => "This method is not known here.".to_owned(),
+            Self::HeadTooLarge => "The request has too many headers.".to_owned(),
             Self::BodyTooLarge => "What you sent is too large.".to_owned(),
             Self::TooManyRequests { .. } => {
                 "There were too many requests from your address. Wait a moment, then try again."

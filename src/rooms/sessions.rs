@@ -1,8 +1,10 @@
 //! Every session of the process, found by its user or its token.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::{Departure, Outbox};
@@ -11,7 +13,24 @@ use crate::ids::{SessionId, UserId};
 
 /// The registry of sessions. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Sessions(Arc<Mutex<HashMap<SessionId, Entry>>>);
+pub struct Sessions(Arc<Mutex<Register>>);
+
+#[derive(Debug)]
+struct Register {
+    entries: HashMap<SessionId, Entry>,
+    /// Tokens that were revoked lately. A session whose token Laravel still
+    /// knew when it was asked, but no longer when it enters, is found here.
+    revoked: LruCache<TokenHash, ()>,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self {
+            entries: HashMap::new(),
+            revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -42,7 +61,12 @@ impl Sessions {
             token,
             outbox,
         };
-        self.0.lock().insert(session, entry);
+        let mut register = self.0.lock();
+        if register.revoked.contains(&entry.token) {
+            entry.outbox.depart(Departure::Revoked);
+        }
+        register.entries.insert(session, entry);
+        drop(register);
         Registration {
             session,
             sessions: self.clone(),
@@ -51,7 +75,7 @@ impl Sessions {
 
     /// Sessions at once.
     pub fn count(&self) -> usize {
-        self.0.lock().len()
+        self.0.lock().entries.len()
     }
 
     /// Ends every session of `user`; returns how many.
@@ -67,8 +91,10 @@ impl Sessions {
         self.each(|entry| entry.user == *user, Outbox::recheck)
     }
 
-    /// Ends every session that came with `token`; returns how many.
+    /// Ends every session that came with `token`, and those that are about to
+    /// enter with it; returns how many were here.
     pub fn revoke(&self, token: &TokenHash) -> usize {
+        self.0.lock().revoked.put(*token, ());
         self.each(
             |entry| entry.token == *token,
             |outbox| outbox.depart(Departure::Revoked),
@@ -76,14 +102,44 @@ impl Sessions {
     }
 
     fn each(&self, wanted: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
-        let sessions = self.0.lock();
-        let wanted = sessions.values().filter(|entry| wanted(entry));
+        let register = self.0.lock();
+        let wanted = register.entries.values().filter(|entry| wanted(entry));
         wanted.map(|entry| act(&entry.outbox)).count()
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.0.lock().remove(&self.session);
+        self.sessions.0.lock().entries.remove(&self.session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::auth::Token;
+    use crate::ids::SessionIds;
+
+    #[test]
+    fn a_session_that_enters_with_a_revoked_token_is_ended() {
+        let (sessions, ids) = (Sessions::default(), SessionIds::new());
+        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
+        let enter = || {
+            let (outbox, inbox) = super::super::channel(1, 1);
+            (
+                sessions.register(ids.issue(), UserId::Number(3), token, outbox),
+                inbox,
+            )
+        };
+        let before = enter();
+        assert_eq!(sessions.revoke(&token), 1);
+        let after = enter();
+        for (_, inbox) in [&before, &after] {
+            assert_eq!(inbox.departure().now_or_never(), Some(Departure::Revoked));
+        }
+        drop((before, after));
+        assert_eq!(sessions.count(), 0);
     }
 }

@@ -20,12 +20,12 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("cannot listen on {address} (server.listen in config.toml): {source}; {}", advice(.source))]
+    #[error("cannot listen on {address} (server.listen in config.toml): {cause}; {}", advice(.cause))]
     Tcp {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The broadcast socket.
     #[error(transparent)]
@@ -52,9 +52,9 @@ impl Listeners {
     /// One of them cannot be opened.
     pub fn open(config: &Config) -> Result<Self, ListenError> {
         let https = config.server.listen.iter().map(|address| {
-            tcp(*address).map_err(|source| ListenError::Tcp {
+            tcp(*address).map_err(|cause| ListenError::Tcp {
                 address: *address,
-                source,
+                cause,
             })
         });
         Ok(Self {
