@@ -31,8 +31,9 @@ impl HostPort {
                 None => (text.to_owned(), None),
             },
         };
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_[:]".contains(&b);
-        if host.is_empty() || !host.bytes().all(is_plain) {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        let is_address = host.starts_with('[');
+        if host.is_empty() || !(is_address || host.bytes().all(is_plain)) {
             return None;
         }
         let port = match port {
@@ -71,7 +72,7 @@ mod tests {
     fn doubtful_ones_are_not() {
         for wrong in [
             "", ":80", "a b", "a@b", "a/b", "a:", "a:0", "a:+1", "a:99999", "a:1:2", "[::1", "[a]",
-            "[::1]80", "[::1]:", "a%20b", "a,b", "é", "a\0",
+            "]", "a]", "a[b:80", "[::1]80", "[::1]:", "a%20b", "a,b", "é", "a\0",
         ] {
             assert_eq!(HostPort::parse(wrong), None, "{wrong:?}");
         }

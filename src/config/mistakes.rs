@@ -82,6 +82,9 @@ pub(super) struct Broken {
     pub(super) message: &'static str,
 }
 
+/// Nobody mends more in one go, and each costs one round of reading.
+const ENOUGH: usize = 50;
+
 /// Reads `text` as a `T` and checks `rules` on it.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
@@ -99,7 +102,7 @@ pub(super) fn read<T: DeserializeOwned>(
             Err(error) => {
                 all.push(mistake(text, &error));
                 let span = error.span();
-                if !span.is_some_and(|span| remove(rest.get_mut(), &span)) {
+                if all.len() >= ENOUGH || !span.is_some_and(|span| remove(rest.get_mut(), &span)) {
                     return Err(sorted(all));
                 }
             }

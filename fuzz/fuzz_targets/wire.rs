@@ -1,0 +1,45 @@
+//! What a browser sends over its WebSocket.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pwd_edge::ws::wire::{Command, decode};
+use serde::de::IgnoredAny;
+
+fuzz_target!(|text: &str| {
+    match decode(text) {
+        Ok(command) => {
+            serde_json::from_str::<IgnoredAny>(text).expect("a command is JSON");
+            assert!(
+                ids(command).into_iter().flatten().all(is_row_id),
+                "{command:?}"
+            );
+        }
+        Err(mistake) => {
+            assert!(CODES.contains(&mistake.code()), "{mistake:?}");
+            assert!(!mistake.to_string().is_empty());
+        }
+    }
+});
+
+fn ids(command: Command) -> [Option<u64>; 2] {
+    match command {
+        Command::Join(ticket) | Command::Leave(ticket) | Command::Typing { ticket, .. } => {
+            [Some(ticket.get()), None]
+        }
+        Command::Seen { message, ticket } => [Some(message.get()), ticket.map(|id| id.get())],
+        Command::Ping => [None, None],
+    }
+}
+
+/// At most 19 digits, so that it fits where the app's database keeps it.
+fn is_row_id(id: u64) -> bool {
+    (1..=9_999_999_999_999_999_999).contains(&id)
+}
+
+const CODES: [&str; 4] = [
+    "invalid_json",
+    "missing_type",
+    "unknown_type",
+    "invalid_payload",
+];
