@@ -38,6 +38,12 @@ impl<T> Deadlines<T> {
         }
     }
 
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.heap.lock().len()
+    }
+
     /// Waits for the next that is due. Cancel-safe; for one waiter.
     pub(super) async fn next(&self) -> T {
         loop {

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Publication;
+use crate::ids::RoomName;
 
 /// The sender's side. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -141,6 +142,13 @@ impl Inbox {
             }
             self.0.wake.notified().await;
         }
+    }
+
+    /// Drops what waits from `room`: the session is no longer in it.
+    pub fn forget(&self, room: RoomName) {
+        let mut queue = self.0.queue.lock();
+        queue.waiting.retain(|waiting| waiting.room() != room);
+        queue.bytes = queue.waiting.iter().map(|waiting| waiting.size()).sum();
     }
 
     fn take(&self) -> Option<Mail> {

@@ -1,1 +1,135 @@
+//! Rooms as their members see them, in paused time.
 
+mod delivery;
+mod model;
+mod presence;
+mod property;
+mod typing;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::*;
+use crate::ids::{RowId, SessionIds};
+
+/// The rooms, and the time that passes in them.
+struct Desk {
+    rooms: Arc<Rooms>,
+    ids: SessionIds,
+}
+
+/// One tab of somebody's browser: a session.
+struct Tab {
+    id: SessionId,
+    user: User,
+    rooms: Arc<Rooms>,
+    outbox: Outbox,
+    inbox: Inbox,
+    places: HashMap<RoomName, Membership>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            rooms: Arc::new(Rooms::new(Settings::default())),
+            ids: SessionIds::new(),
+        }
+    }
+
+    fn tab(&self, user: u64) -> Tab {
+        self.tab_with_queue(user, 1024)
+    }
+
+    fn tab_with_queue(&self, user: u64, events: usize) -> Tab {
+        let (outbox, inbox) = channel(events, 1024 * 1024);
+        Tab {
+            id: self.ids.issue(),
+            user: User::for_test(user),
+            rooms: Arc::clone(&self.rooms),
+            outbox,
+            inbox,
+            places: HashMap::new(),
+        }
+    }
+
+    /// A tab that has entered, and has heard what was said about that.
+    fn tab_in(&self, ticket: u64, user: u64) -> Tab {
+        let mut tab = self.tab(user);
+        tab.enter(ticket);
+        tab
+    }
+
+    fn publish(&self, ticket: u64, text: &str) -> Delivered {
+        self.publish_to(ticket, text, Audience::All)
+    }
+
+    fn publish_to(&self, ticket: u64, text: &str, audience: Audience) -> Delivered {
+        let what = What::Broadcast(Utf8Bytes::from(text));
+        self.rooms
+            .publish(Publication::new(room(ticket), what, audience))
+    }
+
+    /// Lets time pass; what is due by then is done.
+    async fn pass(&self, time: Duration) {
+        tokio::select! {
+            biased;
+            never = self.rooms.keep_time() => match never {},
+            () = tokio::time::sleep(time) => {}
+        }
+    }
+}
+
+impl Tab {
+    /// Enters a room; says who is there.
+    fn enter(&mut self, ticket: u64) -> Vec<String> {
+        let grant = Grant::for_test(room(ticket), self.user.clone());
+        let joined = self.rooms.join(&grant, self.id, self.outbox.clone());
+        self.places.insert(room(ticket), joined.membership);
+        names(&joined.users)
+    }
+
+    fn place(&self, ticket: u64) -> &Membership {
+        &self.places[&room(ticket)]
+    }
+
+    fn leave(&mut self, ticket: u64) {
+        self.places.remove(&room(ticket)).unwrap().leave();
+    }
+
+    /// Everything that has arrived since it was last asked for.
+    fn heard(&self) -> Vec<String> {
+        match self.inbox.next().now_or_never() {
+            None => Vec::new(),
+            Some(Mail::Batch(batch)) => batch.iter().map(|said| line(said)).collect(),
+            Some(other) => panic!("unexpected: {other:?}"),
+        }
+    }
+}
+
+/// A publication in the form `room: what`.
+fn line(said: &Publication) -> String {
+    let room = said.room().ticket_id();
+    match said.what() {
+        What::Broadcast(text) => format!("{room}: {text}"),
+        What::Seen { user, message } => format!("{room}: {user} saw {message}"),
+        What::Typing { user, on: true } => format!("{room}: {} types", user.id()),
+        What::Typing { user, on: false } => format!("{room}: {} stops", user.id()),
+        What::UserJoined(user) => format!("{room}: {} comes", user.id()),
+        What::UserLeft(user) => format!("{room}: {user} goes"),
+    }
+}
+
+fn names(users: &[User]) -> Vec<String> {
+    users.iter().map(|user| user.name().to_string()).collect()
+}
+
+fn room(ticket: u64) -> RoomName {
+    RoomName::ticket(RowId::new(ticket).unwrap())
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(8);

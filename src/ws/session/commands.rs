@@ -53,9 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match command {
             Command::Join(ticket) => self.join(ticket).await,
             Command::Leave(ticket) => {
-                if let Some(membership) = self.rooms.remove(&RoomName::ticket(ticket)) {
-                    membership.leave();
-                }
+                self.leave(RoomName::ticket(ticket));
                 Ok(())
             }
             Command::Typing { ticket, on } => match self.rooms.get(&RoomName::ticket(ticket)) {

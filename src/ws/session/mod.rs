@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, OptionFuture};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -48,6 +48,9 @@ struct Session<S> {
     /// more is read, so that commands are done in their order; events go on.
     joining: Option<BoxFuture<'static, (RoomName, Result<Grant, auth::Error>)>>,
     checking: Option<BoxFuture<'static, Findings>>,
+    /// Whether another round was asked for during this one, which may have had
+    /// its answers before things changed.
+    check_again: bool,
 }
 
 /// What wakes a session.
@@ -83,6 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             settings,
             joining: None,
             checking: None,
+            check_again: false,
         }
     }
 
@@ -154,16 +158,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.recheck();
                 Ok(())
             }
-            // A room that was left is left: what was still queued from it is not sent.
             Mail::Batch(batch) => {
-                let frames: Vec<_> = batch
+                let frames = batch
                     .into_iter()
-                    .filter(|publication| self.rooms.contains_key(&publication.room()))
-                    .map(|publication| Message::Text(publication.frame(wire::encode)))
-                    .collect();
+                    .map(|publication| Message::Text(publication.frame(wire::encode)));
                 self.write(frames).await
             }
         }
+    }
+
+    /// Leaves a room for good, if the session is in it. What still waits from
+    /// there is not sent, not even after a return: it is older than that.
+    fn leave(&mut self, room: RoomName) -> bool {
+        let Some(membership) = self.rooms.remove(&room) else {
+            return false;
+        };
+        membership.leave();
+        self.inbox.forget(room);
+        true
     }
 
     /// Does what is due.
@@ -228,7 +240,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// Sends the close frame and waits a moment for the answer.
+/// Sends the close frame and waits a moment for the answer, and for the end of
+/// what is still on its way: a connection that is closed with bytes unread is
+/// reset, and the close frame is lost with it.
 async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     reason: CloseReason,
@@ -241,9 +255,16 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         reason: text.into(),
     };
     let farewell = async {
-        if socket.close(Some(frame)).await.is_ok() {
-            while let Some(Ok(_)) = socket.next().await {}
+        match reason {
+            // tungstenite has the answer to the client's own close frame ready.
+            CloseReason::Client => socket.flush().await?,
+            _ => socket.close(Some(frame)).await?,
         }
+        while let Some(Ok(_)) = socket.next().await {}
+        let stream = socket.get_mut();
+        stream.shutdown().await?;
+        tokio::io::copy(stream, &mut tokio::io::sink()).await?;
+        Ok::<_, tungstenite::Error>(())
     };
     // Nothing is lost if it takes too long: the connection ends either way.
     let _ = tokio::time::timeout(FAREWELL, farewell).await;

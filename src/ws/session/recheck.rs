@@ -22,6 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Begins to ask; [`Session::checked`] goes on. One round at a time.
     pub(super) fn recheck(&mut self) {
         if self.checking.is_some() {
+            self.check_again = true;
             return;
         }
         let rooms = self.rooms.keys().copied().collect();
@@ -38,13 +39,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Findings::RoomsLost(lost) => lost,
         };
         for room in lost {
-            if let Some(membership) = self.rooms.remove(&room) {
-                membership.leave();
+            if self.leave(room) {
                 tracing::info!(session = %self.id, user = %self.user.id(), %room, "access withdrawn");
                 let message = "This ticket is no longer open to you";
                 self.refuse("access_withdrawn", message, Some(room.ticket_id()))
                     .await?;
             }
+        }
+        if std::mem::take(&mut self.check_again) {
+            self.recheck();
         }
         Ok(())
     }

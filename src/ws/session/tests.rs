@@ -1,1 +1,147 @@
+//! Sessions as their clients see them: a real WebSocket over a pipe in memory, a
+//! small Laravel behind a Unix socket, and paused time.
+//!
+//! Time passes only when nobody has anything to do. Both ends of every pipe and
+//! socket live on the test's one thread, so what was sent has arrived by then:
+//! no answer is ever overtaken by a deadline, on however slow a machine.
 
+mod client;
+mod commands;
+mod drain;
+mod laravel;
+mod liveness;
+mod opening;
+mod pressure;
+mod recheck;
+mod rooms;
+
+use tokio::io::DuplexStream;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use self::client::{Client, Closed};
+use self::laravel::Laravel;
+use super::*;
+use crate::auth::{Access, Asker, Identity};
+use crate::client::ClientIp;
+use crate::drain::Drain;
+use crate::ids::{RowId, SessionIds, UserId};
+use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
+use crate::units::Span;
+use crate::upstream::Upstream;
+use crate::ws::gateway::protocol;
+
+/// The edge, as far as sessions need it, and its Laravel.
+struct Edge {
+    laravel: Laravel,
+    services: Services,
+    settings: Settings,
+}
+
+impl Edge {
+    fn new() -> Self {
+        Self::with(Settings::default())
+    }
+
+    fn with(settings: Settings) -> Self {
+        // The random parts of a session's times are the same in every run.
+        fastrand::seed(7);
+        let laravel = Laravel::start();
+        let auth = Arc::new(auth::Settings::default());
+        let drain = Drain::new();
+        let asker = Asker::new(Upstream::new(&laravel.upstream()), auth.timeout.get());
+        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
+        let services = Services {
+            identity: Identity::new(asker.clone(), Arc::clone(&auth), drain.clone()),
+            access: Access::new(asker, Arc::clone(&auth), drain.clone()),
+            logout_paths: Arc::from([]),
+            patience: auth.patience.get(),
+            rooms: Arc::clone(&rooms),
+            sessions: Sessions::default(),
+            ids: Arc::new(SessionIds::new()),
+            drain: drain.clone(),
+            metrics: Arc::default(),
+            close_spread: CLOSE_SPREAD,
+        };
+        drop(drain.spawn(async move { rooms.keep_time().await }));
+        Self {
+            laravel,
+            services,
+            settings,
+        }
+    }
+
+    /// A client that has connected and not yet read anything. At most `pipe`
+    /// bytes are on their way to it at once.
+    async fn knock_with_pipe(&self, token: Option<&str>, pipe: usize) -> Client {
+        let (near, far) = tokio::io::duplex(pipe);
+        let config = Some(protocol(&self.settings));
+        let socket = WebSocketStream::from_raw_socket(near, Role::Server, config).await;
+        let opening = Opening {
+            id: self.services.ids.issue(),
+            token: token.and_then(Token::new),
+            caller: Caller {
+                client: ClientIp::new([192, 0, 2, 1].into()),
+                host: hyper::header::HeaderValue::from_static("desk.example"),
+            },
+            services: self.services.clone(),
+            settings: Arc::new(self.settings.clone()),
+        };
+        let session = self.services.drain.spawn(run(socket, opening));
+        Client::new(far, session).await
+    }
+
+    async fn knock(&self, token: Option<&str>) -> Client {
+        self.knock_with_pipe(token, PIPE).await
+    }
+
+    /// A client of a user, greeted.
+    async fn open(&self, user: u64) -> Client {
+        self.open_with_pipe(user, PIPE).await
+    }
+
+    async fn open_with_pipe(&self, user: u64, pipe: usize) -> Client {
+        let token = Laravel::token(user);
+        let mut client = self.knock_with_pipe(Some(&token), pipe).await;
+        assert_eq!(client.event().await["type"], "connection");
+        client
+    }
+
+    /// A client of a user in the room of a ticket.
+    async fn open_in(&self, ticket: u64, user: u64) -> Client {
+        let mut client = self.open(user).await;
+        client.join(ticket).await;
+        client
+    }
+
+    /// Publishes as Laravel's broadcasts do.
+    fn publish(&self, ticket: u64, text: &str) -> Delivered {
+        let text = format!(
+            r#"{{"type":"new_message","payload":{{"ticket_id":{ticket},"message":"{text}"}}}}"#
+        );
+        let what = What::Broadcast(Utf8Bytes::from(text));
+        let room = RoomName::ticket(RowId::new(ticket).unwrap());
+        let publication = Publication::new(room, what, Audience::All);
+        self.services.rooms.publish(publication)
+    }
+
+    fn recheck(&self, user: u64) {
+        let rechecked = self.services.sessions.recheck_user(&UserId::Number(user));
+        assert!(rechecked > 0, "user {user} has no session");
+    }
+
+    fn sessions(&self) -> usize {
+        self.services.sessions.count()
+    }
+}
+
+/// Until everybody has done what he had to do.
+async fn settled() {
+    tokio::time::sleep(MS).await;
+}
+
+/// How many bytes a pipe holds where that does not matter.
+const PIPE: usize = 1024 * 1024;
+const CLOSE_SPREAD: Duration = Duration::from_secs(10);
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);

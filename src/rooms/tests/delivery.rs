@@ -1,0 +1,168 @@
+//! Whom a publication reaches, in which order, and what is known of it then.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::auth::Token;
+use crate::ids::UserId;
+
+#[tokio::test(start_paused = true)]
+async fn every_tab_receives() {
+    let desk = Desk::new();
+    let tabs = [1, 1, 2, 2, 3].map(|user| desk.tab_in(7, user));
+    for tab in &tabs {
+        tab.heard();
+    }
+    desk.publish(7, "a");
+    desk.publish(7, "b");
+    for tab in &tabs {
+        assert_eq!(tab.heard(), ["7: a", "7: b"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_users_in_two_rooms_hear_nothing_of_each_other() {
+    let desk = Desk::new();
+    let (ana, mut ben) = (desk.tab_in(7, 1), desk.tab_in(8, 2));
+    desk.publish(7, "for ana");
+    ana.place(7).typing(true);
+    desk.publish(8, "for ben");
+    ben.leave(8);
+    assert_eq!(ana.heard(), ["7: for ana"]);
+    assert_eq!(ben.heard(), ["8: for ben"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_left_receives_nothing_more() {
+    let desk = Desk::new();
+    let _ana = desk.tab_in(7, 1);
+    let mut ben = desk.tab_in(7, 2);
+    ben.leave(7);
+    desk.publish(7, "a");
+    assert_eq!(ben.heard(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_session_that_caused_a_broadcast_can_be_left_out() {
+    let desk = Desk::new();
+    let (sender, own, other) = (desk.tab_in(7, 1), desk.tab_in(7, 1), desk.tab_in(7, 2));
+    sender.heard();
+    own.heard();
+    let delivered = desk.publish_to(7, "a", Audience::AllBut(sender.id));
+    assert_eq!(delivered.sessions, 2);
+    assert_eq!(sender.heard(), [""; 0]);
+    assert_eq!(own.heard(), ["7: a"]);
+    assert_eq!(other.heard(), ["7: a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_counts_sessions_and_names_users_once() {
+    let desk = Desk::new();
+    let _tabs = [1, 1, 2].map(|user| desk.tab_in(7, user));
+    let delivered = desk.publish(7, "a");
+    let users: BTreeSet<_> = delivered.users.iter().map(UserId::to_string).collect();
+    assert_eq!((delivered.sessions, delivered.missed), (3, 0));
+    assert_eq!(delivered.users.len(), 2);
+    assert_eq!(users, BTreeSet::from(["1".to_owned(), "2".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_names_a_hundred_users_at_most() {
+    let desk = Desk::new();
+    let _tabs: Vec<_> = (1..=120).map(|user| desk.tab_in(7, user)).collect();
+    let delivered = desk.publish(7, "a");
+    assert_eq!((delivered.sessions, delivered.users.len()), (120, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_to_nobody_makes_no_room() {
+    let desk = Desk::new();
+    assert_eq!(desk.publish(7, "a"), Delivered::default());
+    assert_eq!(desk.rooms.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_costs_its_owner_the_session_and_the_others_nothing() {
+    let desk = Desk::new();
+    let fast = desk.tab_in(7, 1);
+    let mut slow = desk.tab_with_queue(2, 2);
+    slow.enter(7);
+    fast.heard();
+    assert_eq!(desk.publish(7, "a").missed, 0);
+    assert_eq!(desk.publish(7, "b").missed, 0);
+    let delivered = desk.publish(7, "c");
+    assert_eq!((delivered.sessions, delivered.missed), (1, 1));
+    assert_eq!(delivered.users, [UserId::Number(1)]);
+    assert_eq!(fast.heard(), ["7: a", "7: b", "7: c"]);
+    let departure = slow.inbox.departure().now_or_never();
+    assert_eq!(departure, Some(Departure::Slow));
+}
+
+#[test]
+fn all_members_hear_concurrent_publishers_in_one_order() {
+    let desk = Desk::new();
+    let tabs: Vec<_> = (1..=8).map(|user| desk.tab_in(7, user)).collect();
+    for tab in &tabs {
+        tab.heard();
+    }
+    std::thread::scope(|threads| {
+        for name in ["a", "b", "c", "d"] {
+            let desk = &desk;
+            threads.spawn(move || {
+                for number in 0..200 {
+                    desk.publish(7, &format!("{name}{number}"));
+                }
+            });
+        }
+    });
+    let first = tabs[0].heard();
+    assert_eq!(first.len(), 800);
+    for tab in &tabs[1..] {
+        assert!(tab.heard() == first, "two members saw two orders");
+    }
+}
+
+#[test]
+fn a_frame_is_made_once_for_all_members() {
+    let desk = Desk::new();
+    let tabs = [1, 2, 3].map(|user| desk.tab_in(7, user));
+    for tab in &tabs {
+        tab.heard();
+    }
+    desk.publish(7, "a");
+    let mut made = 0;
+    for tab in &tabs {
+        let Some(Mail::Batch(batch)) = tab.inbox.next().now_or_never() else {
+            panic!("nothing came");
+        };
+        let frame = batch[0].frame(|_| {
+            made += 1;
+            Utf8Bytes::from_static("frame")
+        });
+        assert_eq!(frame.as_str(), "frame");
+    }
+    assert_eq!(made, 1);
+}
+
+#[test]
+fn sessions_are_found_by_their_user_and_by_their_token() {
+    let desk = Desk::new();
+    let sessions = Sessions::default();
+    let tabs = [(1, "1|a"), (1, "1|b"), (2, "2|c")].map(|(user, token)| {
+        let (tab, token) = (desk.tab(user), Token::new(token).unwrap().hash());
+        let user = tab.user.id().clone();
+        let registration = sessions.register(tab.id, user, token, tab.outbox.clone());
+        (tab, registration)
+    });
+    let departure = |nth: usize| tabs[nth].0.inbox.departure().now_or_never();
+    assert_eq!(sessions.recheck_user(&UserId::Number(1)), 2);
+    assert_eq!(sessions.revoke(&Token::new("1|b").unwrap().hash()), 1);
+    assert_eq!(
+        (departure(0), departure(1)),
+        (None, Some(Departure::Revoked))
+    );
+    assert_eq!(sessions.disconnect_user(&UserId::Number(2)), 1);
+    assert_eq!(departure(2), Some(Departure::Disconnected));
+    drop(tabs);
+    assert_eq!(sessions.count(), 0);
+}

@@ -1,0 +1,146 @@
+//! Who is told that somebody types, how often, and that it never stays on.
+
+use super::*;
+
+/// Somebody who looks on, and somebody who types.
+fn two(desk: &Desk) -> (Tab, Tab) {
+    let (ana, ben) = (desk.tab_in(7, 1), desk.tab_in(7, 2));
+    ana.heard();
+    (ana, ben)
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_reaches_every_tab_of_the_others_and_none_of_ones_own() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    let (ana_again, ben_again) = (desk.tab_in(7, 1), desk.tab_in(7, 2));
+    ben.place(7).typing(true);
+    ben.place(7).typing(false);
+    for tab in [&ana, &ana_again] {
+        assert_eq!(tab.heard(), ["7: 2 types", "7: 2 stops"]);
+    }
+    for tab in [&ben, &ben_again] {
+        assert_eq!(tab.heard(), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_is_told_once_a_second_at_most() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    let ben_again = desk.tab_in(7, 2);
+    for _ in 0..4 {
+        ben.place(7).typing(true);
+        ben_again.place(7).typing(true);
+        desk.pass(SECOND / 4 - MS).await;
+    }
+    assert_eq!(ana.heard(), ["7: 2 types"]);
+    desk.pass(4 * MS).await;
+    ben_again.place(7).typing(true);
+    assert_eq!(ana.heard(), ["7: 2 types"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_in_one_room_says_nothing_about_another() {
+    let desk = Desk::new();
+    let (mut ana, mut ben) = two(&desk);
+    ana.enter(8);
+    ben.enter(8);
+    ana.heard();
+    ben.place(7).typing(true);
+    ben.place(8).typing(true);
+    assert_eq!(ana.heard(), ["7: 2 types", "8: 2 types"]);
+    ben.place(7).typing(false);
+    assert_eq!(ana.heard(), ["7: 2 stops"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_ends_after_six_seconds_of_silence() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    ben.place(7).typing(true);
+    desk.pass(6 * SECOND - MS).await;
+    assert_eq!(ana.heard(), ["7: 2 types"]);
+    desk.pass(MS).await;
+    assert_eq!(ana.heard(), ["7: 2 stops"]);
+    desk.pass(60 * SECOND).await;
+    assert_eq!(ana.heard(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_that_is_not_passed_on_still_keeps_typing_on() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    ben.place(7).typing(true);
+    desk.pass(SECOND / 2).await;
+    ben.place(7).typing(true);
+    desk.pass(6 * SECOND - MS).await;
+    assert_eq!(ana.heard(), ["7: 2 types"]);
+    desk.pass(MS).await;
+    assert_eq!(ana.heard(), ["7: 2 stops"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_did_not_type_does_not_stop() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    ben.place(7).typing(false);
+    ben.place(7).typing(true);
+    ben.place(7).typing(false);
+    ben.place(7).typing(false);
+    assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typist_who_leaves_stops_first() {
+    let desk = Desk::new();
+    let (ana, mut ben) = two(&desk);
+    ben.place(7).typing(true);
+    ben.leave(7);
+    assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops", "7: 2 goes"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_typist_who_is_lost_stops_at_once() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    ben.place(7).typing(true);
+    drop(ben);
+    assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops"]);
+    desk.pass(GRACE).await;
+    assert_eq!(ana.heard(), ["7: 2 goes"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn typing_ends_with_the_tab_that_types_and_with_no_other() {
+    let desk = Desk::new();
+    let (ana, ben) = two(&desk);
+    let idle = desk.tab_in(7, 2);
+    let _third = desk.tab_in(7, 2);
+    ben.place(7).typing(true);
+    drop(idle);
+    assert_eq!(ana.heard(), ["7: 2 types"]);
+    drop(ben);
+    assert_eq!(ana.heard(), ["7: 2 stops"]);
+}
+
+/// Every start of typing wants a deadline, but those of earlier starts must not
+/// live on by it: a client that starts and stops for a day would gather them.
+#[tokio::test(start_paused = true)]
+async fn starting_and_stopping_gathers_no_deadlines() {
+    let desk = Desk::new();
+    let (ana, mut ben) = two(&desk);
+    for _ in 0..60 {
+        ben.place(7).typing(true);
+        desk.pass(SECOND).await;
+        ben.place(7).typing(false);
+        ben.place(7).typing(true);
+        desk.pass(SECOND).await;
+        ben.leave(7);
+        ben.enter(7);
+        ana.heard();
+    }
+    let most = 16;
+    let deadlines = desk.rooms.deadlines.len();
+    assert!(deadlines <= most, "{deadlines} deadlines");
+}

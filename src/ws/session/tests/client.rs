@@ -1,0 +1,131 @@
+//! A browser's side of a session.
+
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::*;
+
+/// A client. It answers pings whenever it reads.
+pub(super) struct Client {
+    socket: WebSocketStream<DuplexStream>,
+    session: JoinHandle<()>,
+}
+
+/// How a session ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Closed(pub(super) u16);
+
+impl Client {
+    pub(super) async fn new(pipe: DuplexStream, session: JoinHandle<()>) -> Self {
+        let socket = WebSocketStream::from_raw_socket(pipe, Role::Client, None).await;
+        Self { socket, session }
+    }
+
+    pub(super) async fn send(&mut self, frame: Message) {
+        self.socket.send(frame).await.unwrap();
+    }
+
+    pub(super) async fn say(&mut self, kind: &str, payload: Value) {
+        let text = json!({"type": kind, "payload": payload}).to_string();
+        self.send(Message::text(text)).await;
+    }
+
+    pub(super) async fn join(&mut self, ticket: u64) {
+        self.say("join_ticket", json!({"ticket_id": ticket})).await;
+        let event = self.event().await;
+        assert_eq!(event["type"], "ticket_joined", "{event}");
+    }
+
+    /// Says something that is refused; returns the code of the error.
+    pub(super) async fn refused(&mut self, kind: &str, payload: Value) -> Value {
+        self.say(kind, payload).await;
+        self.error().await
+    }
+
+    /// The next event, which must be an error; returns its code.
+    pub(super) async fn error(&mut self) -> Value {
+        let event = self.event().await;
+        assert_eq!(event["type"], "error", "{event}");
+        event["payload"]["code"].clone()
+    }
+
+    /// Waits for the next event, for longer than any deadline of ours.
+    pub(super) async fn event(&mut self) -> Value {
+        let next = tokio::time::timeout(AGE, self.next()).await;
+        let next = next.expect("no event came");
+        next.expect("the session ended")
+    }
+
+    /// Waits for the end of the session, passing over the events before it.
+    pub(super) async fn closed(&mut self) -> Closed {
+        let end = async {
+            loop {
+                if let Err(closed) = self.next().await {
+                    return closed;
+                }
+            }
+        };
+        let end = tokio::time::timeout(AGE, end).await;
+        end.expect("the session did not end")
+    }
+
+    /// What has arrived already, by type. Whoever is in a room and has heard
+    /// `new_message` gets its text.
+    pub(super) fn arrived(&mut self) -> Vec<String> {
+        let mut arrived = Vec::new();
+        while let Some(Ok(event)) = self.next().now_or_never() {
+            arrived.push(title(&event));
+        }
+        arrived
+    }
+
+    /// Whether the session still answers.
+    pub(super) async fn assert_alive(&mut self) {
+        self.say("ping", json!({})).await;
+        let event = self.event().await;
+        assert_eq!(event["type"], "pong", "{event}");
+    }
+
+    /// Reads the next frame of any kind.
+    pub(super) async fn frame(&mut self) -> Message {
+        self.socket.next().await.unwrap().unwrap()
+    }
+
+    /// Waits for the end of the session's task.
+    pub(super) async fn gone(&mut self) {
+        let end = tokio::time::timeout(AGE, &mut self.session).await;
+        end.expect("the session did not end").unwrap();
+    }
+
+    /// Goes away without a word.
+    pub(super) async fn lose(self) {
+        drop(self.socket);
+        self.session.await.unwrap();
+    }
+
+    async fn next(&mut self) -> Result<Value, Closed> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return Ok(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(Some(frame)))) => return Err(Closed(frame.code.into())),
+                Some(Ok(_)) => {}
+                end => panic!("the connection ended without a close frame: {end:?}"),
+            }
+        }
+    }
+}
+
+/// An event in a word or two.
+fn title(event: &Value) -> String {
+    let (kind, payload) = (event["type"].as_str().unwrap(), &event["payload"]);
+    match kind {
+        "new_message" => payload["message"].as_str().unwrap().to_owned(),
+        "error" => payload["code"].as_str().unwrap().to_owned(),
+        _ => kind.to_owned(),
+    }
+}
+
+const AGE: Duration = Duration::from_secs(1000);

@@ -1,0 +1,176 @@
+//! What a client can say, and what it is told when it may not.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_with_the_time() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    ana.say("ping", json!({})).await;
+    let event = ana.event().await;
+    assert_eq!(event["type"], "pong");
+    assert!(event["payload"]["timestamp"].as_u64() > Some(1_700_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_an_error_and_the_session_lives() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    ana.send(Message::text("hello")).await;
+    assert_eq!(ana.error().await, "invalid_json");
+    ana.send(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(ana.error().await, "binary_not_supported");
+    ana.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_members_type() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(8, 3).await;
+    let typing = json!({"ticket_id": 7, "is_typing": true});
+    assert_eq!(
+        ana.refused("typing_indicator", typing.clone()).await,
+        "not_in_room"
+    );
+    settled().await;
+    assert_eq!(ben.arrived(), [""; 0]);
+    ana.join(7).await;
+    ana.say("typing_indicator", typing).await;
+    assert_eq!(ben.event().await["type"], "user_joined");
+    let event = ben.event().await;
+    let payload = json!({"ticket_id": 7, "user_id": 3, "user_name": "User 3", "is_typing": true});
+    assert_eq!(
+        event,
+        json!({"type": "typing_indicator", "payload": payload})
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_members_say_what_they_have_seen() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open(3).await;
+    let seen = json!({"message_id": 14, "ticket_id": 7});
+    assert_eq!(ana.refused("message_seen", seen).await, "not_in_room");
+    let seen = json!({"message_id": 14});
+    assert_eq!(ana.refused("message_seen", seen).await, "not_in_room");
+    settled().await;
+    assert_eq!(ben.arrived(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn seen_without_a_ticket_means_the_one_room() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(7, 3).await;
+    ana.say("message_seen", json!({"message_id": "14"})).await;
+    assert_eq!(ben.event().await["type"], "user_joined");
+    let payload = json!({"message_id": 14, "status": "seen", "user_id": 3, "ticket_id": 7});
+    let event = json!({"type": "message_status_update", "payload": payload});
+    assert_eq!(ben.event().await, event);
+    settled().await;
+    assert_eq!(ana.arrived(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn seen_without_a_ticket_is_refused_in_two_rooms() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    let seen = json!({"message_id": 14});
+    assert_eq!(
+        ana.refused("message_seen", seen.clone()).await,
+        "ticket_id_needed"
+    );
+    ana.say("leave_ticket", json!({"ticket_id": 8})).await;
+    ana.say("message_seen", seen).await;
+    settled().await;
+    assert_eq!(ben.arrived(), ["user_joined", "message_status_update"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_says_who_is_here_also_when_it_is_repeated() {
+    let edge = Edge::new();
+    let _ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.take_asked();
+    ana.say("join_ticket", json!({"ticket_id": "7"})).await;
+    let users = json!([
+        {"user_id": 3, "user_name": "User 3"},
+        {"user_id": 4, "user_name": "User 4"},
+    ]);
+    let payload = json!({"ticket_id": 7, "users": users});
+    assert_eq!(
+        ana.event().await,
+        json!({"type": "ticket_joined", "payload": payload})
+    );
+    assert_eq!(edge.laravel.take_asked(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_see_a_ticket_hears_nothing_of_it_and_stays() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    edge.laravel.withdraw(3, 7);
+    let mut ana = edge.open(3).await;
+    let ticket = json!({"ticket_id": 7});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
+    assert_eq!(edge.publish(7, "secret").sessions, 1);
+    ana.assert_alive().await;
+    assert_eq!(ana.arrived(), [""; 0]);
+    assert_eq!(ben.event().await["type"], "new_message");
+    assert_eq!(ben.arrived(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_in_so_many_rooms_and_no_more() {
+    let max_rooms = std::num::NonZeroUsize::new(2).unwrap();
+    let edge = Edge::with(Settings {
+        max_rooms,
+        ..Settings::default()
+    });
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    let ticket = json!({"ticket_id": 9});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "too_many_rooms");
+    ana.say("leave_ticket", json!({"ticket_id": 7})).await;
+    ana.join(9).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_waits_for_laravel_and_then_says_that_it_is_down() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    edge.laravel.change(|app| app.down = true);
+    let start = Instant::now();
+    let ticket = json!({"ticket_id": 7});
+    assert_eq!(
+        ana.refused("join_ticket", ticket.clone()).await,
+        "unavailable"
+    );
+    let waited = start.elapsed();
+    assert!((4 * SECOND..=5 * SECOND).contains(&waited), "{waited:?}");
+    ana.say("join_ticket", ticket).await;
+    tokio::time::sleep(2 * SECOND).await;
+    edge.laravel.change(|app| app.down = false);
+    assert_eq!(ana.event().await["type"], "ticket_joined");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_join_is_asked_about_events_go_on_and_commands_wait() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.delay = 2 * SECOND);
+    ana.say("join_ticket", json!({"ticket_id": 8})).await;
+    ana.say("ping", json!({})).await;
+    tokio::time::sleep(SECOND).await;
+    edge.publish(7, "meanwhile");
+    settled().await;
+    assert_eq!(ana.arrived(), ["meanwhile"]);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(ana.arrived(), ["ticket_joined", "pong"]);
+}

@@ -1,0 +1,148 @@
+//! A Laravel of a few lines: it knows whose a token is and who may see what.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::num::NonZeroU64;
+
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::{UnixListener, UnixStream};
+
+use super::*;
+use crate::body::{self, Body};
+use crate::upstream;
+
+/// The app. User 3 has the token `3|secret`, and sees every ticket.
+pub(super) struct Laravel {
+    app: Arc<Mutex<App>>,
+    /// Ends the app's connections with it.
+    drain: Drain,
+    socket: tempfile::TempDir,
+}
+
+/// How the app answers. Each answer is made when the question comes in.
+#[derive(Default)]
+pub(super) struct App {
+    /// It answers everything with 503.
+    pub(super) down: bool,
+    /// How long an answer about a ticket is on its way.
+    pub(super) delay: Duration,
+    /// Users whose tokens are no longer good.
+    pub(super) revoked: HashSet<u64>,
+    /// Who may not see which ticket.
+    pub(super) withdrawn: HashSet<(u64, u64)>,
+    /// What was asked, as method, path and user.
+    pub(super) asked: Vec<String>,
+}
+
+impl Laravel {
+    pub(super) fn start() -> Self {
+        let socket = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(socket.path().join(SOCKET)).unwrap();
+        let laravel = Self {
+            app: Arc::default(),
+            drain: Drain::new(),
+            socket,
+        };
+        let (app, drain) = (Arc::clone(&laravel.app), laravel.drain.clone());
+        drop(laravel.drain.spawn(async move {
+            let stop = drain.token();
+            while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await {
+                let serving = serve(stream, Arc::clone(&app));
+                let stop = stop.clone();
+                drop(drain.spawn(async move { stop.run_until_cancelled(serving).await }));
+            }
+        }));
+        laravel
+    }
+
+    pub(super) fn token(user: u64) -> String {
+        format!("{user}|secret")
+    }
+
+    pub(super) fn upstream(&self) -> upstream::Settings {
+        let path = self.socket.path().join(SOCKET);
+        upstream::Settings {
+            url: upstream::Target::Unix(path),
+            ..upstream::Settings::default()
+        }
+    }
+
+    /// From now on the app is another.
+    pub(super) fn change(&self, change: impl FnOnce(&mut App)) {
+        change(&mut self.app.lock());
+    }
+
+    pub(super) fn withdraw(&self, user: u64, ticket: u64) {
+        self.change(|app| app.withdrawn.extend([(user, ticket)]));
+    }
+
+    /// What was asked since this was last called.
+    pub(super) fn take_asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.app.lock().asked)
+    }
+}
+
+impl Drop for Laravel {
+    fn drop(&mut self) {
+        self.drain.token().cancel();
+    }
+}
+
+async fn serve(stream: UnixStream, app: Arc<Mutex<App>>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let (answer, delay) = app.lock().answer(&request);
+        async move {
+            tokio::time::sleep(delay).await;
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    // The edge closes its connections whenever it likes.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+impl App {
+    fn answer(&mut self, request: &Request<Incoming>) -> (Response<Body>, Duration) {
+        let bearer = request.headers()[AUTHORIZATION].to_str().unwrap();
+        let user = bearer.strip_prefix("Bearer ").and_then(|token| {
+            let user = token.strip_suffix("|secret")?;
+            user.parse::<NonZeroU64>().ok()
+        });
+        let user = user.map_or(0, NonZeroU64::get);
+        let path = request.uri().path();
+        self.asked
+            .push(format!("{} {path} {user}", request.method()));
+        let known = user != 0 && !self.revoked.contains(&user);
+        if self.down {
+            return (status(StatusCode::SERVICE_UNAVAILABLE), Duration::ZERO);
+        }
+        if !known {
+            return (status(StatusCode::UNAUTHORIZED), Duration::ZERO);
+        }
+        let Some(ticket) = path.strip_prefix("/api/support-tickets/") else {
+            let text = format!(r#"{{"userID":{user},"username":"User {user}"}}"#);
+            return (Response::new(body::full(text)), Duration::ZERO);
+        };
+        let ticket = ticket.parse().unwrap();
+        let answer = match self.withdrawn.contains(&(user, ticket)) {
+            true => status(StatusCode::FORBIDDEN),
+            false => status(StatusCode::OK),
+        };
+        (answer, self.delay)
+    }
+}
+
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+const SOCKET: &str = "app.sock";

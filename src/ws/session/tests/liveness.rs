@@ -1,0 +1,72 @@
+//! Half-open connections do not linger, and live ones are left alone.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_client_without_a_sign_of_life_is_closed_after_a_minute() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    tokio::time::sleep(60 * SECOND - MS).await;
+    assert_eq!(edge.sessions(), 1);
+    tokio::time::sleep(2 * MS).await;
+    assert_eq!(edge.sessions(), 0);
+    assert_eq!(ana.closed().await, Closed(4009));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_client_is_pinged_every_25_seconds_and_lives_by_its_answers() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    let start = Instant::now();
+    let mut last = start;
+    while start.elapsed() < 1000 * SECOND {
+        assert!(ana.frame().await.is_ping());
+        let pause = last.elapsed();
+        assert!(
+            (20 * SECOND..=25 * SECOND + MS).contains(&pause),
+            "{pause:?}"
+        );
+        last = Instant::now();
+    }
+    ana.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_frame_is_a_sign_of_life() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    for frame in [
+        Message::text("nonsense"),
+        Message::Ping(Bytes::new()),
+        Message::Pong(Bytes::new()),
+    ] {
+        tokio::time::sleep(59 * SECOND).await;
+        ana.send(frame).await;
+        settled().await;
+    }
+    tokio::time::sleep(59 * SECOND).await;
+    assert_eq!(edge.sessions(), 1);
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(edge.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_laravel_is_not_held_against_the_client() {
+    let edge = Edge::with(Settings {
+        silence_timeout: Span::seconds(3),
+        ..Settings::default()
+    });
+    let mut ana = edge.open(3).await;
+    edge.laravel.change(|app| app.delay = 4 * SECOND);
+    ana.join(7).await;
+    ana.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_is_answered_at_once() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    ana.send(Message::Ping(Bytes::from_static(b"x"))).await;
+    settled().await;
+    assert_eq!(ana.frame().await, Message::Pong(Bytes::from_static(b"x")));
+}

@@ -1,0 +1,77 @@
+//! Who is let in, and what those hear who are not.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_greeting_says_who_one_is() {
+    let edge = Edge::new();
+    let mut ana = edge.knock(Some("3|secret")).await;
+    let event = ana.event().await;
+    assert_eq!(event["type"], "connection");
+    let payload = &event["payload"];
+    assert_eq!(payload["status"], "connected");
+    assert_eq!(payload["user_id"], 3);
+    let session: SessionId = payload["session_id"].as_str().unwrap().parse().unwrap();
+    let mut other = edge.knock(Some("3|secret")).await;
+    let other = other.event().await["payload"]["session_id"].clone();
+    assert_ne!(session.to_string(), other);
+    assert_eq!(edge.sessions(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_question_serves_all_tabs_of_a_token() {
+    let edge = Edge::new();
+    let _tabs = [edge.open(3).await, edge.open(3).await];
+    assert_eq!(edge.laravel.take_asked(), ["GET /api/user 3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_token_is_refused_and_need_not_come_back() {
+    let edge = Edge::new();
+    let mut client = edge.knock(None).await;
+    assert_eq!(client.error().await, "no_token");
+    assert_eq!(client.closed().await, Closed(4501));
+    assert_eq!(edge.laravel.take_asked(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_laravel_refuses_is_refused() {
+    let edge = Edge::new();
+    let mut client = edge.knock(Some("3|guessed")).await;
+    assert_eq!(client.error().await, "authentication_failed");
+    assert_eq!(client.closed().await, Closed(4502));
+    assert_eq!(edge.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_laravel_is_down_new_clients_are_asked_to_come_back() {
+    let edge = Edge::new();
+    edge.laravel.change(|app| app.down = true);
+    let start = Instant::now();
+    let mut client = edge.knock(Some("3|secret")).await;
+    assert_eq!(client.error().await, "unavailable");
+    assert_eq!(client.closed().await, Closed(1013));
+    let waited = start.elapsed();
+    assert!((4 * SECOND..=5 * SECOND).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_outage_delays_the_greeting_and_no_more() {
+    let edge = Edge::new();
+    edge.laravel.change(|app| app.down = true);
+    let mut client = edge.knock(Some("3|secret")).await;
+    tokio::time::sleep(3 * SECOND).await;
+    edge.laravel.change(|app| app.down = false);
+    assert_eq!(client.event().await["type"], "connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_the_edge_stops_is_asked_to_come_back() {
+    let edge = Edge::new();
+    edge.laravel.change(|app| app.down = true);
+    let mut client = edge.knock(Some("3|secret")).await;
+    settled().await;
+    edge.services.drain.token().cancel();
+    assert_eq!(client.error().await, "restart");
+    assert_eq!(client.closed().await, Closed(1012));
+}

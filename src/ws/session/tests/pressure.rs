@@ -1,0 +1,149 @@
+//! Clients that read too slowly or send too much.
+
+use std::num::NonZeroUsize;
+
+use serde_json::json;
+
+use super::*;
+
+/// Room for four events, so that a client that does not read is soon too slow.
+fn small() -> Settings {
+    Settings {
+        queue_events: NonZeroUsize::new(4).unwrap(),
+        ..Settings::default()
+    }
+}
+
+/// Publishes one message after the other, each once everybody took the last.
+async fn publish_slowly(edge: &Edge, messages: usize) -> Vec<Delivered> {
+    let mut delivered = Vec::new();
+    for number in 0..messages {
+        delivered.push(edge.publish(7, &format!("{number}{}", "x".repeat(2000))));
+        settled().await;
+    }
+    delivered
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_closed_and_holds_nobody() {
+    let edge = Edge::with(small());
+    let mut fast = edge.open_in(7, 3).await;
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    let delivered = publish_slowly(&edge, 8).await;
+    let sessions: Vec<_> = delivered
+        .iter()
+        .map(|delivered| delivered.sessions)
+        .collect();
+    // One is being written, four wait, one is too many.
+    assert_eq!(sessions, [2, 2, 2, 2, 2, 1, 1, 1]);
+    assert_eq!(fast.arrived().len(), 1 + 8);
+    assert_eq!(slow.closed().await, Closed(4008));
+}
+
+#[tokio::test(start_paused = true)]
+async fn eviction_interrupts_a_write_that_is_blocked() {
+    let edge = Edge::with(small());
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    publish_slowly(&edge, 5).await;
+    assert_eq!(edge.sessions(), 1);
+    let evicted = Instant::now();
+    edge.publish(7, "one too many");
+    slow.gone().await;
+    assert_eq!(evicted.elapsed(), FAREWELL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn revocation_interrupts_a_write_that_is_blocked() {
+    let edge = Edge::new();
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    publish_slowly(&edge, 1).await;
+    let token = Token::new(&Laravel::token(4)).unwrap();
+    assert_eq!(edge.services.sessions.revoke(&token.hash()), 1);
+    settled().await;
+    assert_eq!(edge.sessions(), 0);
+    assert_eq!(slow.closed().await, Closed(4503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_nobody_takes_ends_after_ten_seconds() {
+    let edge = Edge::new();
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    publish_slowly(&edge, 1).await;
+    tokio::time::sleep(10 * SECOND - 2 * MS).await;
+    assert_eq!(edge.sessions(), 1);
+    tokio::time::sleep(2 * MS).await;
+    assert_eq!(edge.sessions(), 0);
+    assert_eq!(slow.closed().await, Closed(4008));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_only_paused_misses_nothing() {
+    let edge = Edge::with(small());
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    publish_slowly(&edge, 5).await;
+    for number in 0..5 {
+        let event = slow.event().await;
+        let text = event["payload"]["message"].as_str().unwrap();
+        assert!(text.starts_with(&number.to_string()), "{text}");
+    }
+    slow.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_too_much_is_told_and_closed() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    for _ in 0..41 {
+        ana.say("ping", json!({})).await;
+    }
+    for _ in 0..40 {
+        assert_eq!(ana.event().await["type"], "pong");
+    }
+    assert_eq!(ana.error().await, "too_many_messages");
+    assert_eq!(ana.closed().await, Closed(1008));
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_messages_a_second_are_not_too_much() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    for _ in 0..200 {
+        ana.assert_alive().await;
+        tokio::time::sleep(SECOND / 20).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pongs_are_not_counted_as_messages() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    for _ in 0..100 {
+        ana.send(Message::Pong(Bytes::new())).await;
+    }
+    ana.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_long_ends_the_session() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    let longest = edge.settings.max_message.get();
+    ana.send(Message::text("x".repeat(longest))).await;
+    assert_eq!(ana.error().await, "invalid_json");
+    ana.send(Message::text("x".repeat(longest + 1))).await;
+    assert_eq!(ana.closed().await, Closed(1009));
+}
+
+/// The length is known from the first bytes, long before the last are sent.
+#[tokio::test(start_paused = true)]
+async fn who_is_still_sending_when_the_session_ends_is_told_why() {
+    let edge = Edge::new();
+    let mut ana = edge.open_with_pipe(3, 1000).await;
+    ana.send(Message::text("x".repeat(1024 * 1024))).await;
+    assert_eq!(ana.closed().await, Closed(1009));
+}

@@ -1,0 +1,121 @@
+//! What was granted is asked about again: a definite no removes, an outage does not.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_access_was_withdrawn_is_heard_no_more() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    assert_eq!(ana.error().await, "access_withdrawn");
+    edge.publish(7, "secret");
+    edge.publish(8, "open");
+    settled().await;
+    assert_eq!(ana.arrived(), ["open"]);
+    assert_eq!(ben.arrived(), ["user_joined", "user_left", "secret"]);
+    let typing = json!({"ticket_id": 7, "is_typing": true});
+    assert_eq!(ana.refused("typing_indicator", typing).await, "not_in_room");
+    let ticket = json!({"ticket_id": 7});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_session_is_rechecked_within_five_minutes() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.take_asked();
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    let waited = start.elapsed();
+    assert!(
+        (240 * SECOND..=301 * SECOND).contains(&waited),
+        "{waited:?}"
+    );
+    let asked = edge.laravel.take_asked();
+    assert_eq!(asked, ["GET /api/user 3", "HEAD /api/support-tickets/7 3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_refused_later_ends_its_session() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.revoked.extend([3]));
+    edge.recheck(3);
+    assert_eq!(ana.closed().await, Closed(4503));
+    assert_eq!(ben.arrived(), ["user_joined", "user_left"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_takes_nothing_away() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.take_asked();
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    settled().await;
+    let asked = edge.laravel.take_asked();
+    assert_eq!(asked, ["GET /api/user 3", "HEAD /api/support-tickets/7 3"]);
+    edge.publish(7, "still here");
+    settled().await;
+    assert_eq!(ana.arrived(), ["still here"]);
+    ana.assert_alive().await;
+}
+
+/// The round that is under way may have had its answer before things changed.
+#[tokio::test(start_paused = true)]
+async fn a_recheck_that_is_asked_for_during_another_is_not_lost() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.delay = SECOND);
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_go_on_during_a_recheck() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.delay = SECOND);
+    edge.recheck(3);
+    settled().await;
+    edge.publish(7, "meanwhile");
+    settled().await;
+    assert_eq!(ana.arrived(), ["meanwhile"]);
+    ana.assert_alive().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whom_laravel_disconnects_is_gone_at_once() {
+    let edge = Edge::new();
+    let mut ben = edge.open_in(7, 4).await;
+    let mut tabs = [edge.open_in(7, 3).await, edge.open_in(7, 3).await];
+    let user = UserId::Number(3);
+    assert_eq!(edge.services.sessions.disconnect_user(&user), 2);
+    edge.publish(7, "secret");
+    settled().await;
+    assert_eq!(edge.sessions(), 1);
+    for tab in &mut tabs {
+        assert_eq!(tab.arrived(), [""; 0]);
+    }
+    assert_eq!(ben.arrived(), ["user_joined", "secret", "user_left"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_end_was_asked_for_says_why() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    edge.services.sessions.disconnect_user(&UserId::Number(3));
+    assert_eq!(ana.closed().await, Closed(4504));
+}
