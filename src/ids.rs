@@ -131,10 +131,10 @@ impl UserId {
         if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
             return None;
         }
-        Some(match text.parse::<RowId>() {
-            Ok(id) => Self::Number(id.get()),
-            Err(_) => Self::Text(text.into()),
-        })
+        let number = text.parse::<u64>().ok();
+        // Only the one way to write it: "007" is another user.
+        let number = number.filter(|number| number.to_string() == text);
+        Some(number.map_or_else(|| Self::Text(text.into()), Self::Number))
     }
 }
 
@@ -264,6 +264,7 @@ mod tests {
     #[test]
     fn a_numeric_text_is_the_same_user_as_the_number() {
         assert_eq!(UserId::from_text("3"), Some(UserId::Number(3)));
+        assert_eq!(UserId::from_text("0"), Some(UserId::Number(0)));
         assert_eq!(UserId::from_text("03"), Some(UserId::Text("03".into())));
         assert_eq!(UserId::from_text(""), None);
         assert_eq!(UserId::from_text("a\nb"), None);

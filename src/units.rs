@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
@@ -95,6 +96,51 @@ impl<'de> Deserialize<'de> for ByteSize {
 }
 
 const SIZE_WANTED: &str = r#"a size such as "64 KiB" or "32 MiB""#;
+
+/// How many of something: 1 to 1 000 000, of which nobody has more and which
+/// nothing here breaks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "u64")]
+pub struct Count(NonZeroU32);
+
+impl Count {
+    /// For defaults and tests.
+    ///
+    /// # Panics
+    /// `count` is 0.
+    pub const fn new(count: u32) -> Self {
+        Self(NonZeroU32::new(count).expect("a count is above zero"))
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The number, for what counts in memory.
+    pub const fn size(self) -> usize {
+        self.0.get() as usize
+    }
+
+    /// The number, for what must not be zero.
+    pub const fn non_zero(self) -> NonZeroU32 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for Count {
+    type Error = String;
+
+    fn try_from(count: u64) -> Result<Self, Self::Error> {
+        let fits = u32::try_from(count)
+            .ok()
+            .filter(|count| *count <= 1_000_000);
+        let count = fits.and_then(NonZeroU32::new);
+        count
+            .map(Self)
+            .ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
+    }
+}
 
 /// The path of a URL as routes name it: `/ws`, without a query.
 #[derive(Clone, Debug, PartialEq, Eq)]

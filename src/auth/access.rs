@@ -1,14 +1,15 @@
 //! From a user and a ticket to the right to be in its room.
 
+use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use hyper::Method;
 
 use super::cache::{Cache, Verdict};
 use super::question::unavailable;
 use super::settings::{Settings, TicketMethod};
-use super::{Asker, Caller, Error, Token, User};
+use super::{Asker, Caller, Doubts, Error, Moment, Token, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 
@@ -18,6 +19,7 @@ use crate::ids::{RoomName, UserId};
 pub struct Grant {
     room: RoomName,
     user: User,
+    asked: Moment,
 }
 
 impl Grant {
@@ -34,7 +36,11 @@ impl Grant {
     /// A grant for tests of the rooms, without a Laravel.
     #[cfg(test)]
     pub(crate) fn for_test(room: RoomName, user: User) -> Self {
-        Self { room, user }
+        Self {
+            room,
+            user,
+            asked: Doubts::new().now(),
+        }
     }
 }
 
@@ -44,44 +50,76 @@ pub struct Access {
     asker: Asker,
     settings: Arc<Settings>,
     cache: Cache<(UserId, RoomName), ()>,
+    doubts: Doubts,
 }
 
 impl Access {
     /// Knows of no right yet.
-    pub fn new(asker: Asker, settings: Arc<Settings>, drain: Drain) -> Self {
-        let concurrency = settings.access_concurrency.get();
+    pub fn new(asker: Asker, settings: Arc<Settings>, doubts: Doubts, drain: Drain) -> Self {
+        let (entries, concurrency) = (settings.cache_entries, settings.access_concurrency);
         Self {
             asker,
-            cache: Cache::new(settings.cache_entries, concurrency, drain),
+            cache: Cache::new(entries, concurrency, doubts.clone(), drain),
+            doubts,
             settings,
         }
     }
 
-    /// The right of `user` to `room`, asked with the user's own `token`.
+    /// The right of `user` to `room`, asked with the user's own `token`; with
+    /// `since`, as Laravel answers then or later.
     ///
     /// # Errors
-    /// Laravel denies it or does not know the ticket, or cannot be asked.
+    /// Laravel denies it or does not know the ticket, refuses the token, or
+    /// cannot be asked.
     pub async fn authorize(
         &self,
         user: &User,
         room: RoomName,
         token: &Token,
         caller: &Caller,
+        mut since: Option<Moment>,
     ) -> Result<Grant, Error> {
-        let this = self.clone();
-        let (token, caller) = (token.clone(), caller.clone());
-        let question = async move { this.ask(room, &token, &caller).await };
-        let key = (user.id().clone(), room);
-        self.cache.get(key, question).await?;
-        Ok(Grant {
-            room,
-            user: user.clone(),
-        })
+        loop {
+            let ours = Arc::new(AtomicBool::new(false));
+            let question = self.question(room, token, caller, &ours);
+            let key = (user.id().clone(), room);
+            let told = match self.cache.get(key, since, question).await {
+                // It was another of the user's tokens that Laravel refused.
+                Err(Error::TokenRefused) if !ours.load(Relaxed) => continue,
+                told => told?,
+            };
+            if let Some(doubt) = self.doubts.after(user.id(), told.asked) {
+                since = Some(doubt);
+                continue;
+            }
+            told.answer.ok_or(Error::Denied)?;
+            return Ok(Grant {
+                room,
+                user: user.clone(),
+                asked: told.asked,
+            });
+        }
     }
 
-    /// Forgets what is known about a user and a room: the next question goes to Laravel.
-    pub fn forget(&self, user: &UserId, room: RoomName) {
-        self.cache.forget(&(user.clone(), room));
+    /// Whether nothing has cast doubt on `grant` since it was asked for.
+    pub fn still_holds(&self, grant: &Grant) -> bool {
+        self.doubts.after(grant.user.id(), grant.asked).is_none()
+    }
+
+    /// The question to Laravel; it notes in `ours` that it was asked.
+    fn question(
+        &self,
+        room: RoomName,
+        token: &Token,
+        caller: &Caller,
+        ours: &Arc<AtomicBool>,
+    ) -> impl Future<Output = Result<Verdict<()>, Error>> + Send + 'static {
+        let (this, ours) = (self.clone(), Arc::clone(ours));
+        let (token, caller) = (token.clone(), caller.clone());
+        async move {
+            ours.store(true, Relaxed);
+            this.ask(room, &token, &caller).await
+        }
     }
 
     async fn ask(
@@ -95,19 +133,16 @@ impl Access {
             TicketMethod::Get => Method::GET,
         };
         let path = self.settings.ticket_path.path(room.ticket_id());
-        let answer = self.asker.ask(method, path, token, caller).await?;
+        let status = self.asker.probe(method, path, token, caller).await?;
         let ttl = self.settings.access_ttl.get();
-        match answer.status.as_u16() {
+        match status.as_u16() {
             200..=299 => Ok(Verdict {
                 answer: Some(()),
                 ttl,
             }),
             403 | 404 => Ok(Verdict { answer: None, ttl }),
             // About the token, not about the user: his other tokens may be good.
-            401 => Ok(Verdict {
-                answer: None,
-                ttl: Duration::ZERO,
-            }),
+            401 => Err(Error::TokenRefused),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.ticket_path right?");
                 Err(unavailable(reason))

@@ -5,26 +5,34 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::Error;
+use super::doubts::Moment;
 use super::question::unavailable;
+use super::{Doubts, Error};
 use crate::drain::Drain;
+use crate::units::Count;
 
 /// A definite answer (yes with a value, or no) and how long it holds.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict<V> {
     pub(super) answer: Option<V>,
     pub(super) ttl: Duration,
+}
+
+/// What was answered, and when the question began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told<V> {
+    pub(super) answer: Option<V>,
+    pub(super) asked: Moment,
 }
 
 /// Remembers verdicts by key. Cheap to clone; clones are one.
@@ -35,23 +43,30 @@ pub(super) struct Cache<K: Eq + Hash, V>(Arc<Shelf<K, V>>);
 struct Shelf<K: Eq + Hash, V> {
     state: Mutex<State<K, V>>,
     asking: Arc<Semaphore>,
+    doubts: Doubts,
     drain: Drain,
 }
 
 #[derive(Debug)]
 struct State<K: Eq + Hash, V> {
-    verdicts: LruCache<K, (Option<V>, Instant)>,
+    told: LruCache<K, Remembered<V>>,
     flights: HashMap<K, Flight<V>>,
-    next_flight: u64,
 }
 
+#[derive(Clone, Debug)]
+struct Remembered<V> {
+    told: Told<V>,
+    until: Instant,
+}
+
+/// A question on its way. Kept alive by those who wait for it.
 #[derive(Debug)]
 struct Flight<V> {
-    number: u64,
-    landing: Landing<V>,
+    begun: Moment,
+    landing: WeakShared<BoxFuture<'static, Result<Told<V>, Error>>>,
 }
 
-type Landing<V> = Shared<BoxFuture<'static, Result<Option<V>, Error>>>;
+type Landing<V> = Shared<BoxFuture<'static, Result<Told<V>, Error>>>;
 
 impl<K, V> Cache<K, V>
 where
@@ -59,39 +74,49 @@ where
     V: Clone + Debug + Send + Sync + 'static,
 {
     /// Remembers `entries` verdicts, asks `concurrency` questions at once.
-    pub(super) fn new(entries: NonZeroUsize, concurrency: u32, drain: Drain) -> Self {
+    pub(super) fn new(entries: Count, concurrency: Count, doubts: Doubts, drain: Drain) -> Self {
         Self(Arc::new(Shelf {
             state: Mutex::new(State {
-                verdicts: LruCache::new(entries),
+                told: LruCache::new(entries.non_zero().try_into().expect("32 bits fit")),
                 flights: HashMap::new(),
-                next_flight: 0,
             }),
-            asking: Arc::new(Semaphore::new(concurrency as usize)),
+            asking: Arc::new(Semaphore::new(concurrency.size())),
+            doubts,
             drain,
         }))
     }
 
-    /// The remembered verdict on `key`, or the one that `question` gives. Who
-    /// asks while a question about `key` is in flight gets its answer. A failed
-    /// question is told to all who wait and then forgotten.
+    /// The remembered verdict on `key`, or the one that `question` gives; with
+    /// `since` only one whose question began then or later. Who asks while such
+    /// a question is in flight gets its answer. A failed question is told to
+    /// all who wait and then forgotten.
     ///
-    /// The question runs to its end even if every asker goes away: its answer
-    /// will be wanted when they come back. Cancel-safe.
-    pub(super) async fn get<F>(&self, key: K, question: F) -> Result<V, Error>
+    /// A question that was begun runs to its end even if every asker goes away:
+    /// its answer will be wanted when they come back. One that still waits for
+    /// its turn then is not asked. Cancel-safe.
+    pub(super) async fn get<F>(
+        &self,
+        key: K,
+        since: Option<Moment>,
+        question: F,
+    ) -> Result<Told<V>, Error>
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
         let landing = {
             let mut state = self.0.state.lock();
-            if let Some(answer) = state.fresh(&key) {
-                return answer.ok_or(Error::Denied);
+            if let Some(told) = state.fresh(&key, since) {
+                return Ok(told);
             }
-            match state.flights.get(&key) {
-                Some(flight) => flight.landing.clone(),
+            match state.flying(&key, since) {
+                Some(landing) => landing,
+                None if state.flights.len() >= MAX_FLIGHTS => {
+                    return Err(unavailable("too many questions wait already".to_owned()));
+                }
                 None => self.take_off(&mut state, key, question),
             }
         };
-        landing.await?.ok_or(Error::Denied)
+        landing.await
     }
 
     fn take_off<F>(&self, state: &mut State<K, V>, key: K, question: F) -> Landing<V>
@@ -105,21 +130,24 @@ where
             })
             .boxed()
             .shared();
-        let number = state.next_flight;
-        state.next_flight += 1;
-        state.flights.insert(
-            key.clone(),
-            Flight {
-                number,
-                landing: landing.clone(),
-            },
-        );
+        let begun = self.0.doubts.now();
+        let waited_for = landing.downgrade().expect("it has not been polled yet");
+        let flight = Flight {
+            begun,
+            landing: waited_for.clone(),
+        };
+        state.flights.insert(key.clone(), flight);
         let shelf = Arc::clone(&self.0);
         self.0.drain.spawn(async move {
             let asking = shelf.asking.acquire().await;
+            // From here on it is kept, for those who come back.
+            let Some(_kept) = waited_for.upgrade() else {
+                shelf.state.lock().clear_flight(&key, begun);
+                return;
+            };
             let verdict = question.await;
             drop(asking);
-            let told = shelf.state.lock().land(&key, number, verdict);
+            let told = shelf.state.lock().land(&key, begun, verdict);
             drop(answer.send(told));
         });
         landing
@@ -129,41 +157,62 @@ where
     /// question that is in flight.
     pub(super) fn forget(&self, key: &K) {
         let mut state = self.0.state.lock();
-        state.verdicts.pop(key);
+        state.told.pop(key);
         state.flights.remove(key);
     }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
-    fn fresh(&mut self, key: &K) -> Option<Option<V>> {
-        let (answer, until) = self.verdicts.get(key)?;
-        if *until > Instant::now() {
-            return Some(answer.clone());
+    fn fresh(&mut self, key: &K, since: Option<Moment>) -> Option<Told<V>> {
+        let Remembered { told, until } = self.told.get(key)?;
+        if *until <= Instant::now() {
+            self.told.pop(key);
+            return None;
         }
-        self.verdicts.pop(key);
-        None
+        since
+            .is_none_or(|since| told.asked >= since)
+            .then(|| told.clone())
+    }
+
+    fn flying(&self, key: &K, since: Option<Moment>) -> Option<Landing<V>> {
+        let flight = self.flights.get(key)?;
+        let fits = since.is_none_or(|since| flight.begun >= since);
+        fits.then(|| flight.landing.upgrade()).flatten()
+    }
+
+    /// Takes the flight that began at `begun` off the list; false if another
+    /// one, or none, is there now.
+    fn clear_flight(&mut self, key: &K, begun: Moment) -> bool {
+        let current = self
+            .flights
+            .get(key)
+            .is_some_and(|flight| flight.begun == begun);
+        if current {
+            self.flights.remove(key);
+        }
+        current
     }
 
     fn land(
         &mut self,
         key: &K,
-        number: u64,
+        begun: Moment,
         verdict: Result<Verdict<V>, Error>,
-    ) -> Result<Option<V>, Error> {
-        let current = self
-            .flights
-            .get(key)
-            .is_some_and(|flight| flight.number == number);
-        if current {
-            self.flights.remove(key);
-        }
+    ) -> Result<Told<V>, Error> {
+        let current = self.clear_flight(key, begun);
         let verdict = verdict?;
+        let told = Told {
+            answer: verdict.answer,
+            asked: begun,
+        };
         if current {
-            let until = Instant::now() + verdict.ttl;
-            self.verdicts
-                .put(key.clone(), (verdict.answer.clone(), until));
+            let remembered = Remembered {
+                told: told.clone(),
+                until: Instant::now() + verdict.ttl,
+            };
+            self.told.put(key.clone(), remembered);
         }
-        Ok(verdict.answer)
+        Ok(told)
     }
 }
 
@@ -173,18 +222,30 @@ impl<K: Eq + Hash, V> Clone for Cache<K, V> {
     }
 }
 
+/// Questions that may wait; who comes then is told to come again.
+const MAX_FLIGHTS: usize = 4096;
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
 
-    fn cache(entries: usize, concurrency: u32) -> Cache<u32, u32> {
+    fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
         Cache::new(
-            NonZeroUsize::new(entries).unwrap(),
-            concurrency,
+            Count::new(entries),
+            Count::new(concurrency),
+            Doubts::new(),
             Drain::new(),
         )
+    }
+
+    async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, Error>
+    where
+        F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
+    {
+        let told = cache.get(key, None, question).await?;
+        told.answer.ok_or(Error::Denied)
     }
 
     fn yes(value: u32) -> Result<Verdict<u32>, Error> {
@@ -197,11 +258,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_believed_for_its_time_and_not_longer() {
         let cache = cache(10, 1);
-        assert_eq!(cache.get(1, async { yes(7) }).await, Ok(7));
+        assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
         tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(cache.get(1, async { yes(8) }).await, Ok(7));
+        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(cache.get(1, async { yes(8) }).await, Ok(8));
+        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
     }
 
     #[tokio::test(start_paused = true)]
@@ -211,17 +272,12 @@ mod tests {
             answer: None,
             ttl: Duration::from_secs(10),
         };
-        assert_eq!(cache.get(1, async { Ok(no) }).await, Err(Error::Denied));
-        assert_eq!(cache.get(1, async { yes(7) }).await, Err(Error::Denied));
+        assert_eq!(get(&cache, 1, async { Ok(no) }).await, Err(Error::Denied));
+        assert_eq!(get(&cache, 1, async { yes(7) }).await, Err(Error::Denied));
         let down = unavailable("down".into());
-        let failed = cache
-            .get(2, {
-                let down = down.clone();
-                async { Err(down) }
-            })
-            .await;
+        let failed = get(&cache, 2, std::future::ready(Err(down.clone()))).await;
         assert_eq!(failed, Err(down));
-        assert_eq!(cache.get(2, async { yes(7) }).await, Ok(7));
+        assert_eq!(get(&cache, 2, async { yes(7) }).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,7 +286,7 @@ mod tests {
         let asked = Arc::new(AtomicUsize::new(0));
         let ask = || {
             let asked = Arc::clone(&asked);
-            cache.get(1, async move {
+            get(&cache, 1, async move {
                 asked.fetch_add(1, Relaxed);
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 yes(7)
@@ -244,7 +300,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_asker_who_leaves_does_not_take_the_answer_with_him() {
         let cache = cache(10, 1);
-        let slow = cache.get(1, async {
+        let slow = get(&cache, 1, async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             yes(7)
         });
@@ -253,7 +309,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        assert_eq!(cache.get(1, async { yes(8) }).await, Ok(7));
+        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]
@@ -263,7 +319,7 @@ mod tests {
         let most = Arc::new(AtomicUsize::new(0));
         let ask = |key| {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            cache.get(key, async move {
+            get(&cache, key, async move {
                 most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 now.fetch_sub(1, Relaxed);
@@ -277,7 +333,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_forgotten_in_flight_is_not_remembered() {
         let cache = cache(10, 1);
-        let first = cache.get(1, async {
+        let first = get(&cache, 1, async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             yes(7)
         });
@@ -286,6 +342,46 @@ mod tests {
             cache.forget(&1);
         };
         assert_eq!(tokio::join!(first, forget).0, Ok(7));
-        assert_eq!(cache.get(1, async { yes(8) }).await, Ok(8));
+        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_doubt_asks_again_once_for_all_who_share_it() {
+        let cache = cache(10, 1);
+        assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let since = Some(cache.0.doubts.now());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let ask = || {
+            let asked = Arc::clone(&asked);
+            cache.get(1, since, async move {
+                asked.fetch_add(1, Relaxed);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                yes(8)
+            })
+        };
+        let answers = futures_util::future::join_all([ask(), ask()]).await;
+        assert!(
+            answers
+                .iter()
+                .all(|told| told.as_ref().unwrap().answer == Some(8))
+        );
+        assert_eq!(ask().await.unwrap().answer, Some(8));
+        assert_eq!(asked.load(Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_any_more_is_not_asked() {
+        let cache = cache(10, 1);
+        let slow = get(&cache, 1, async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            yes(7)
+        });
+        let given_up = get(&cache, 2, async { panic!("was asked") });
+        let given_up = tokio::time::timeout(Duration::from_millis(1), given_up);
+        let (slow, given_up) = tokio::join!(slow, given_up);
+        assert_eq!((slow, given_up.is_err()), (Ok(7), true));
+        assert_eq!(get(&cache, 2, async { yes(9) }).await, Ok(9));
+        assert!(cache.0.state.lock().flights.is_empty());
     }
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use hyper::Method;
-
 use super::cache::{Cache, Verdict};
 use super::question::{Answer, unavailable};
 use super::settings::{Settings, find_id};
-use super::{Asker, Caller, Error, Token, TokenHash};
+use super::{Asker, Caller, Doubts, Error, Moment, Token, TokenHash};
 use crate::drain::Drain;
 use crate::ids::UserId;
 
@@ -39,34 +37,60 @@ impl User {
     }
 }
 
+/// A user, and when Laravel was asked who he is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    /// Who it is.
+    pub user: User,
+    /// When the question began.
+    pub asked: Moment,
+}
+
 /// Finds out who a token belongs to. Cheap to clone; clones remember together.
 #[derive(Clone, Debug)]
 pub struct Identity {
     asker: Asker,
     settings: Arc<Settings>,
     cache: Cache<TokenHash, User>,
+    doubts: Doubts,
 }
 
 impl Identity {
     /// Knows nobody yet.
-    pub fn new(asker: Asker, settings: Arc<Settings>, drain: Drain) -> Self {
-        let concurrency = settings.identity_concurrency.get();
+    pub fn new(asker: Asker, settings: Arc<Settings>, doubts: Doubts, drain: Drain) -> Self {
+        let (entries, concurrency) = (settings.cache_entries, settings.identity_concurrency);
         Self {
             asker,
-            cache: Cache::new(settings.cache_entries, concurrency, drain),
+            cache: Cache::new(entries, concurrency, doubts.clone(), drain),
+            doubts,
             settings,
         }
     }
 
-    /// Whose token this is.
+    /// Whose token this is; with `since`, as Laravel answers then or later.
     ///
     /// # Errors
     /// Laravel refuses the token, or cannot be asked.
-    pub async fn identify(&self, token: &Token, caller: &Caller) -> Result<User, Error> {
-        let this = self.clone();
-        let (asked, caller) = (token.clone(), caller.clone());
-        let question = async move { this.ask(&asked, &caller).await };
-        self.cache.get(token.hash(), question).await
+    pub async fn identify(
+        &self,
+        token: &Token,
+        caller: &Caller,
+        mut since: Option<Moment>,
+    ) -> Result<Identified, Error> {
+        loop {
+            let this = self.clone();
+            let (asked, caller) = (token.clone(), caller.clone());
+            let question = async move { this.ask(&asked, &caller).await };
+            let told = self.cache.get(token.hash(), since, question).await?;
+            let user = told.answer.ok_or(Error::Denied)?;
+            match self.doubts.after(user.id(), told.asked) {
+                Some(doubt) => since = Some(doubt),
+                None => {
+                    let asked = told.asked;
+                    return Ok(Identified { user, asked });
+                }
+            }
+        }
     }
 
     /// Forgets what is known about a token: the next use asks Laravel again.
@@ -76,7 +100,7 @@ impl Identity {
 
     async fn ask(&self, token: &Token, caller: &Caller) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let answer = self.asker.ask(Method::GET, path, token, caller).await?;
+        let answer = self.asker.read(path, token, caller).await?;
         self.judge(&answer)
     }
 
@@ -121,11 +145,26 @@ impl Identity {
         let mut found = pointers
             .iter()
             .filter_map(|pointer| pointer.find(user)?.as_str());
-        match found.find(|name| !name.is_empty()) {
-            Some(name) => name.chars().take(MAX_NAME).collect::<String>().into(),
-            None => format!("user {id}").into(),
+        let name: String = found
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .filter(is_shown)
+            .take(MAX_NAME)
+            .collect();
+        match name.trim() {
+            "" => format!("user {id}").into(),
+            name => name.into(),
         }
     }
+}
+
+/// Control characters and those that turn the direction of text have no place
+/// in a name that others see beside their own text.
+fn is_shown(c: &char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
 }
 
 /// Characters of a display name.

@@ -4,6 +4,7 @@
 
 mod access;
 mod cache;
+mod doubts;
 mod identity;
 mod patience;
 mod question;
@@ -11,7 +12,8 @@ pub mod settings;
 mod token;
 
 pub use self::access::{Access, Grant};
-pub use self::identity::{Identity, User};
+pub use self::doubts::{Doubts, Moment};
+pub use self::identity::{Identified, Identity, User};
 pub use self::patience::patiently;
 pub use self::question::{Asker, Caller};
 pub use self::settings::Settings;
@@ -19,13 +21,16 @@ pub use self::token::{Token, TokenHash};
 
 use std::time::Duration;
 
-/// Why there is no yes. The two are never confused: one sends the client away,
-/// the other asks it to come again.
+/// Why there is no yes. A no and an outage are never confused: one sends the
+/// client away, the other asks it to come again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Laravel said no.
     #[error("denied")]
     Denied,
+    /// Laravel refused the token that the question came with.
+    #[error("the token is refused")]
+    TokenRefused,
     /// Laravel could not be asked, or its answer is no answer.
     #[error("unavailable: {reason}")]
     Unavailable {

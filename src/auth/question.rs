@@ -1,12 +1,19 @@
 //! One question to Laravel, asked so that its middleware takes it for what it is.
 
-use std::time::Duration;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
+use lru::LruCache;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::{Error, Token};
 use crate::body;
@@ -24,11 +31,13 @@ pub struct Caller {
     pub host: HeaderValue,
 }
 
-/// Asks Laravel.
+/// Asks Laravel. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Asker {
     upstream: Upstream,
     timeout: Duration,
+    /// Clients for whom Laravel asked not to be asked until then.
+    closed: Arc<Mutex<LruCache<ClientIp, Instant>>>,
 }
 
 /// What Laravel answered.
@@ -41,46 +50,92 @@ pub(super) struct Answer {
 impl Asker {
     /// Asks `upstream`, each question within `timeout`.
     pub fn new(upstream: Upstream, timeout: Duration) -> Self {
-        Self { upstream, timeout }
+        Self {
+            upstream,
+            timeout,
+            closed: Arc::new(Mutex::new(LruCache::new(MAX_CLOSED))),
+        }
     }
 
-    /// Asks `method path` with `token`. Redirects are never followed.
-    pub(super) async fn ask(
+    /// Asks `GET path` with `token` and reads the answer. Redirects are never
+    /// followed, here and in [`Asker::probe`].
+    pub(super) async fn read(
+        &self,
+        path: PathAndQuery,
+        token: &Token,
+        caller: &Caller,
+    ) -> Result<Answer, Error> {
+        let reading = async {
+            let answer = self.send(Method::GET, path, token, caller).await?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let body = body
+                .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
+            Ok(Answer {
+                status,
+                body: body.to_bytes(),
+            })
+        };
+        self.in_time(reading).await
+    }
+
+    /// Asks `method path` with `token`, only for the status.
+    pub(super) async fn probe(
         &self,
         method: Method,
         path: PathAndQuery,
         token: &Token,
         caller: &Caller,
-    ) -> Result<Answer, Error> {
-        let mut request = Request::new(body::empty());
-        *request.method_mut() = method;
-        *request.uri_mut() = path.into();
-        *request.headers_mut() = headers(token, caller);
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
+    ) -> Result<StatusCode, Error> {
+        let answer = self.in_time(self.send(method, path, token, caller)).await?;
+        Ok(answer.status())
+    }
+
+    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match tokio::time::timeout(self.timeout, asking).await {
             Ok(answer) => answer,
             Err(_) => Err(unavailable("Laravel did not answer in time".to_owned())),
         }
     }
 
-    async fn exchange(&self, request: Request<body::Body>) -> Result<Answer, Error> {
+    async fn send(
+        &self,
+        method: Method,
+        path: PathAndQuery,
+        token: &Token,
+        caller: &Caller,
+    ) -> Result<Response<Incoming>, Error> {
+        self.check_open(caller.client)?;
+        let mut request = Request::new(body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.into();
+        *request.headers_mut() = headers(token, caller);
         let answer = self.upstream.send(request).await;
         let answer = answer.map_err(|error| unavailable(error.chain()))?;
         let status = answer.status();
-        if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-            return Err(Error::Unavailable {
-                reason: format!("Laravel answered {}", status.as_u16()),
-                retry_after: retry_after(answer.headers()),
-            });
+        if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+            return Ok(answer);
         }
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        match body {
-            Ok(body) => Ok(Answer {
-                status,
-                body: body.to_bytes(),
+        let retry_after = retry_after(answer.headers());
+        if let Some(wait) = retry_after {
+            self.closed.lock().put(caller.client, Instant::now() + wait);
+        }
+        Err(Error::Unavailable {
+            reason: format!("Laravel answered {}", status.as_u16()),
+            retry_after,
+        })
+    }
+
+    /// While Laravel's `Retry-After` for a client runs, it is not asked for him.
+    fn check_open(&self, client: ClientIp) -> Result<(), Error> {
+        let until = self.closed.lock().peek(&client).copied();
+        let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match wait.filter(|wait| !wait.is_zero()) {
+            None => Ok(()),
+            Some(wait) => Err(Error::Unavailable {
+                reason: "Laravel asked to be asked later".to_owned(),
+                retry_after: Some(wait),
             }),
-            Err(_) => Err(unavailable(
-                "Laravel's answer broke off or is too long".to_owned(),
-            )),
         }
     }
 }
@@ -106,12 +161,21 @@ fn headers(token: &Token, caller: &Caller) -> HeaderMap {
     headers
 }
 
-/// `Retry-After` in seconds (RFC 9110 §10.2.3); a date is taken as "unknown".
+/// `Retry-After` as seconds or as a date (RFC 9110 §10.2.3), an hour at most.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            date.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+const MAX_CLOSED: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
 const AGENT: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
-/// A ticket with its messages, asked by `GET`, can be long; a user is not.
+/// A user is far shorter.
 const MAX_ANSWER: usize = 1024 * 1024;

@@ -1,12 +1,10 @@
 //! `[auth]` of `config.toml`: how Laravel is asked.
 
-use std::num::{NonZeroU32, NonZeroUsize};
-
 use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use crate::ids::{RowId, UserId};
-use crate::units::{Span, UrlPath};
+use crate::units::{Count, Span, UrlPath};
 
 /// How Laravel is asked who somebody is and what he may see.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,7 +25,8 @@ pub struct Settings {
     pub ticket_path: TicketPath,
     /// How that is asked.
     pub ticket_method: TicketMethod,
-    /// How long a question to Laravel may take.
+    /// How long a question to Laravel may take; longer than anybody waits for
+    /// it, so that a slow answer is there for those who come back.
     pub timeout: Span,
     /// How long a client waits for an answer while Laravel cannot be asked.
     pub patience: Span,
@@ -38,11 +37,11 @@ pub struct Settings {
     /// How long an answer about a user and a ticket is believed.
     pub access_ttl: Span,
     /// How many answers of each kind are remembered.
-    pub cache_entries: NonZeroUsize,
+    pub cache_entries: Count,
     /// Questions about tokens at once.
-    pub identity_concurrency: NonZeroU32,
+    pub identity_concurrency: Count,
     /// Questions about tickets at once: as many as Laravel has workers.
-    pub access_concurrency: NonZeroU32,
+    pub access_concurrency: Count,
 }
 
 impl Default for Settings {
@@ -59,14 +58,14 @@ impl Default for Settings {
                 after: String::new(),
             },
             ticket_method: TicketMethod::Head,
-            timeout: Span::seconds(5),
+            timeout: Span::seconds(15),
             patience: Span::seconds(5),
             identity_ttl: Span::seconds(60),
             refusal_ttl: Span::seconds(10),
             access_ttl: Span::seconds(30),
-            cache_entries: NonZeroUsize::new(20_000).expect("above zero"),
-            identity_concurrency: NonZeroU32::new(32).expect("above zero"),
-            access_concurrency: NonZeroU32::new(4).expect("above zero"),
+            cache_entries: Count::new(20_000),
+            identity_concurrency: Count::new(32),
+            access_concurrency: Count::new(4),
         }
     }
 }
@@ -207,10 +206,8 @@ pub enum TicketMethod {
 
 /// The user's id and name, as `pointers` find them.
 pub(super) fn find_id(pointers: &[Pointer], user: &serde_json::Value) -> Option<UserId> {
-    pointers
-        .iter()
-        .filter_map(|pointer| pointer.find(user))
-        .find_map(UserId::from_json)
+    let mut found = pointers.iter().filter_map(|pointer| pointer.find(user));
+    found.next().and_then(UserId::from_json)
 }
 
 #[cfg(test)]

@@ -22,6 +22,17 @@ impl Token {
         TokenHash(Sha256::digest(self.0.as_bytes()).into())
     }
 
+    /// The key under which the token's sessions are known. Laravel takes a token
+    /// with and without the `id|` before its secret, and for more than one
+    /// spelling of that id: only the secret is compared.
+    pub fn secret(&self) -> TokenHash {
+        let secret = self
+            .0
+            .split_once('|')
+            .map_or(&*self.0, |(_, secret)| secret);
+        TokenHash(Sha256::digest(secret.as_bytes()).into())
+    }
+
     /// `Bearer …`: Laravel matches the scheme case-sensitively.
     pub(super) fn authorization(&self) -> HeaderValue {
         let mut value =

@@ -153,7 +153,7 @@ impl Api {
     async fn broadcast(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
         let key = idempotency_key(&request)?;
         let body = self.read(request).await?;
-        let broadcasts = decode(&body, self.settings.max_events.get())?;
+        let broadcasts = decode(&body, self.settings.max_events.size())?;
         let publish = || self.publish_all(broadcasts);
         let answer = match key {
             Some(key) => self.answers.once(key, &body, publish)?,
@@ -224,6 +224,8 @@ impl Api {
                 "expected a user's id",
             )
         })?;
+        // First the doubt: who is about to enter is asked about again too.
+        self.view.doubts.raise(&user);
         let sessions = act(&self.view.sessions, &user);
         Ok(json(StatusCode::OK, &Count { sessions }))
     }

@@ -145,7 +145,8 @@ fn session_id(session: &RawValue) -> Result<SessionId, Mistake> {
 fn malformed(message: String) -> Mistake {
     Mistake {
         code: "invalid_json",
-        message,
+        // It may quote what was sent.
+        message: message.chars().take(300).collect(),
         index: None,
         pointer: None,
     }

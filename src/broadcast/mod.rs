@@ -25,11 +25,12 @@ pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
 pub use self::view::View;
 use crate::drain::Drain;
+use crate::progress::Progress;
 
 /// Serves the socket until the drain stops it. What has been read by then is
 /// answered.
 pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain) {
-    let slots = Arc::new(Semaphore::new(api.settings().connections.get()));
+    let slots = Arc::new(Semaphore::new(api.settings().connections.size()));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
@@ -62,9 +63,15 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
             return;
         }
     };
+    let progress = Progress::new();
+    let moved = progress.clone();
     let service = service_fn(move |request| {
-        let api = Arc::clone(&api);
-        async move { Ok::<_, std::convert::Infallible>(api.answer(peer, request).await) }
+        let (api, in_flight) = (Arc::clone(&api), moved.begin());
+        async move {
+            let answer = api.answer(peer, request).await;
+            drop(in_flight);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -74,9 +81,14 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // A peer that asks but does not read holds nobody's place for ever.
+        () = progress.stalled(|_| IDLE) => return,
         () = drain.token().cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match tokio::time::timeout(BODY_AT_STOP, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = ended {
@@ -87,6 +99,8 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
 /// How long a kept connection may rest: a PHP worker's next broadcast can be
 /// minutes away, and a new connection costs it nothing.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long what is being read at a stop may still take.
+const BODY_AT_STOP: Duration = Duration::from_secs(2);
 /// A pause after a failed accept, so that running out of files does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 const MAX_HEAD: usize = 16 * 1024;

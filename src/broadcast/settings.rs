@@ -1,11 +1,10 @@
 //! `[broadcast]` of `config.toml`.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Count};
 
 /// Where Laravel speaks to the edge, and how much at once.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,14 +19,14 @@ pub struct Settings {
     /// The longest request body.
     pub max_body: ByteSize,
     /// The most events in one request.
-    pub max_events: NonZeroUsize,
+    pub max_events: Count,
     /// Connections at once; PHP workers keep theirs open.
-    pub connections: NonZeroUsize,
+    pub connections: Count,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let count = |n| NonZeroUsize::new(n).expect("defaults are above zero");
+        let count = Count::new;
         Self {
             socket: "/run/pwd-edge/broadcast.sock".into(),
             mode: Mode(0o660),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::auth::User;
+use crate::auth::{Doubts, User};
 use crate::ids::{RoomName, UserId};
 use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
@@ -19,6 +19,8 @@ pub struct View {
     pub rooms: Arc<Rooms>,
     /// All sessions.
     pub sessions: Sessions,
+    /// Since when what is known about somebody is in doubt.
+    pub doubts: Doubts,
     /// The app, as the edge sees it.
     pub upstream: Upstream,
     /// What was counted.

@@ -11,12 +11,15 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::config)?;
     let ticketer = tls::ticketer().map_err(Failure::other)?;
     tls::Acceptor::load(&config.tls, ticketer).map_err(Failure::config)?;
-    println!("{} is well", path.display());
-    println!("  listens on      {}", addresses(&config));
-    println!("  Laravel         {}", config.upstream.url);
-    println!("  certificate     {}", config.tls.certificate.display());
-    println!("  broadcasts      {}", config.broadcast.socket.display());
-    Ok(())
+    let told = format!(
+        "{} is well\n  listens on      {}\n  Laravel         {}\n  certificate     {}\n  broadcasts      {}",
+        path.display(),
+        addresses(&config),
+        config.upstream.url,
+        config.tls.certificate.display(),
+        config.broadcast.socket.display(),
+    );
+    super::say(&told).map_err(Failure::other)
 }
 
 fn addresses(config: &Config) -> String {

@@ -1,6 +1,7 @@
 //! `pwd-edge demo`: the real edge, a certificate made for this run, and a
 //! stand-in for Laravel behind it.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,7 +51,8 @@ async fn serve(
     let drain = Drain::new();
     drain.spawn(app.serve(laravel, drain.clone()));
     let stop = run::stop_signal().map_err(Failure::other)?;
-    greet(&url, &config.broadcast.socket);
+    // Whom nobody listens to still serves.
+    let _ = greet(&url, &config.broadcast.socket);
     server.run(stop).await;
     drain.stop(Duration::from_secs(1)).await;
     Ok(())
@@ -87,9 +89,9 @@ fn loopback(port: u16) -> Vec<SocketAddr> {
     }
 }
 
-fn greet(url: &str, socket: &Path) {
+fn greet(url: &str, socket: &Path) -> io::Result<()> {
     let socket = socket.display();
-    println!(
+    let told = format!(
         r#"pwd-edge demo: the edge with a stand-in for Laravel behind it
 
   Open      {url}
@@ -106,4 +108,5 @@ fn greet(url: &str, socket: &Path) {
   Stop      Ctrl+C
 "#
     );
+    super::say(&told)
 }

@@ -5,6 +5,7 @@ mod demo;
 mod logging;
 mod run;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,12 +59,16 @@ impl Cli {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 // Nobody left to read it is no reason to panic.
-                use std::io::Write;
-                let _ = writeln!(std::io::stderr(), "{}", failure.told());
+                let _ = writeln!(io::stderr(), "{}", failure.told());
                 ExitCode::from(failure.code)
             }
         }
     }
+}
+
+/// Writes to standard output. `println!` would panic on a full disk.
+fn say(text: &str) -> io::Result<()> {
+    io::stdout().write_all(format!("{text}\n").as_bytes())
 }
 
 /// Why a command ended without success.

@@ -81,9 +81,13 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// Raises the limit of open files as far as it goes, and warns if that is not
-/// enough: a connection is one file, and one more while Laravel answers it.
+/// enough: a connection is one file, and so is a request on its way to Laravel.
 fn warn_of_few_files(config: &Config) {
-    let wanted = 2 * u64::from(config.limits.connections.get());
+    let limits = &config.limits;
+    let wanted = u64::from(limits.connections.get())
+        + u64::from(limits.requests_in_flight.get())
+        + u64::from(config.broadcast.connections.get())
+        + 64;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(files) if files < wanted => tracing::warn!(
             files,

@@ -218,7 +218,12 @@ fn explain(message: &str) -> String {
 }
 
 /// Types as serde names them, and as people do.
-const RUST_WORDS: [(&str, &str); 6] = [
+const RUST_WORDS: [(&str, &str); 8] = [
+    (
+        "invalid socket address syntax",
+        "expected an address and port such as \"[::]:443\"",
+    ),
+    ("expected u64", "expected a whole number"),
     ("a nonzero usize", "a whole number above 0"),
     ("a nonzero u32", "a whole number above 0"),
     ("usize", "a whole number"),

@@ -16,6 +16,7 @@ pub use self::log::{Format, Level, Log};
 use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
+use crate::units::Span;
 use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
 
 /// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
@@ -116,6 +117,27 @@ impl Config {
             self.limits.connections_per_client <= self.limits.connections,
             &["limits.connections_per_client", "limits.connections"],
             "limits.connections_per_client must not be more than limits.connections",
+        );
+        rule(
+            self.limits.connections.size() > self.server.listen.len(),
+            &["limits.connections", "server.listen"],
+            "limits.connections must be more than there are addresses in server.listen",
+        );
+        rule(
+            self.server.worker_threads <= 1024,
+            &["server.worker_threads"],
+            "server.worker_threads must not be more than 1024",
+        );
+        let often = |interval: Span| interval < Span::seconds(1);
+        rule(
+            !often(self.websocket.ping_interval),
+            &["websocket.ping_interval"],
+            "websocket.ping_interval must be a second or more",
+        );
+        rule(
+            !often(self.websocket.recheck_interval),
+            &["websocket.recheck_interval"],
+            "websocket.recheck_interval must be a second or more",
         );
         rule(
             !self.server.listen.is_empty(),

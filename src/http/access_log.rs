@@ -9,6 +9,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::watched::Stalled;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::progress::{InFlight, Progress};
@@ -30,6 +31,8 @@ pub(super) struct AccessLine {
 enum End {
     /// The client has it all.
     Complete,
+    /// Laravel did not go on with its answer.
+    Stalled,
     /// Laravel broke off in the middle of its answer.
     Upstream,
     /// The client went away.
@@ -77,6 +80,7 @@ impl Drop for AccessLine {
     fn drop(&mut self) {
         let end = match self.end {
             End::Complete => "complete",
+            End::Stalled => "upstream_stalled",
             End::Upstream => "upstream_broke_off",
             End::Client => "client_left",
         };
@@ -123,7 +127,10 @@ impl hyper::body::Body for Answer {
                     }
                 }
                 Some(Err(error)) => {
-                    self.line.end = End::Upstream;
+                    self.line.end = match error.is::<Stalled>() {
+                        true => End::Stalled,
+                        false => End::Upstream,
+                    };
                     tracing::warn!(%error, path = self.line.path, "upstream broke off its answer");
                 }
                 None => self.line.end = End::Complete,

@@ -1,20 +1,24 @@
 //! What becomes of one request: counted, checked, routed, answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::{
+    CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::http::uri::Authority;
-use hyper::{Method, Request, Response, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access_log::AccessLine;
 use super::refusal::prefers_json;
+use super::watched::Watched;
 use super::{Downstream, Refusal, Settings, hop};
 use crate::authority::HostPort;
 use crate::body::{self, Body};
 use crate::forwarded;
-use crate::limit::RequestRate;
+use crate::limit::{Connections, Permit, RequestRate};
 use crate::progress::Ticking;
 use crate::upstream::{self, Upstream};
 use crate::ws::Gateway;
@@ -24,6 +28,7 @@ use crate::ws::Gateway;
 pub struct Handler {
     settings: Settings,
     rate: Arc<RequestRate>,
+    in_flight: Connections,
     gateway: Gateway,
     upstream: Upstream,
 }
@@ -33,12 +38,14 @@ impl Handler {
     pub fn new(
         settings: Settings,
         rate: Arc<RequestRate>,
+        in_flight: Connections,
         gateway: Gateway,
         upstream: Upstream,
     ) -> Self {
         Self {
             settings,
             rate,
+            in_flight,
             gateway,
             upstream,
         }
@@ -80,6 +87,7 @@ impl Handler {
         self.rate
             .check(downstream.client.key())
             .map_err(|retry_after| Refusal::TooManyRequests { retry_after })?;
+        join_cookies(request.headers_mut());
         // hyper counts them over HTTP/1.1 only.
         if request.headers().len() > MAX_HEADERS {
             return Err(Refusal::HeadTooLarge);
@@ -96,19 +104,32 @@ impl Handler {
         self.forward(downstream, request).await
     }
 
+    /// A place among the requests on their way to Laravel: each may hold a
+    /// connection, and so an open file, for as long as its client likes.
+    async fn place(&self, downstream: &Downstream) -> Result<Permit, Refusal> {
+        let slot = tokio::time::timeout(PATIENCE, self.in_flight.slot()).await;
+        let slot = slot.map_err(|_| Refusal::Busy)?;
+        self.in_flight
+            .admit(slot, downstream.client.key())
+            .ok_or(Refusal::TooManyRequests {
+                retry_after: Duration::from_secs(1),
+            })
+    }
+
     /// Sends a request on to Laravel and its answer back; both bodies stream.
     async fn forward(
         &self,
         downstream: &Downstream,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
+        let place = self.place(downstream).await?;
         let limit = self.settings.max_body.get();
         if request.body().size_hint().lower() > limit as u64 {
             return Err(Refusal::BodyTooLarge);
         }
         let (mut parts, body) = request.into_parts();
-        let log_out = self.gateway.log_out(&parts);
         hop::strip(&mut parts.headers);
+        let log_out = self.gateway.log_out(&parts);
         // hyper has answered it already, and PHP's own server never does.
         parts.headers.remove(EXPECT);
         forwarded::strip(&mut parts.headers);
@@ -118,13 +139,13 @@ impl Handler {
             true => body::empty(),
             false => limited(body, limit, downstream),
         };
-        match self.upstream.send(Request::from_parts(parts, body)).await {
-            Ok(answer) => {
-                if let Some(log_out) = log_out.filter(|_| answer.status().is_success()) {
-                    log_out.confirm();
-                }
-                Ok(relay(answer))
-            }
+        let request = Request::from_parts(parts, body);
+        let answer = match log_out {
+            Some(log_out) => log_out.send(self.upstream.clone(), request).await,
+            None => self.upstream.send(request).await,
+        };
+        match answer {
+            Ok(answer) => relay(answer, self.settings.stall_timeout.get(), place),
             Err(error) => {
                 report(&error, &path);
                 Err((&error).into())
@@ -139,16 +160,54 @@ fn limited(body: Incoming, limit: usize, downstream: &Downstream) -> Body {
         Some(_) => body::boxed(body),
         None => Limited::new(body, limit).boxed_unsync(),
     };
-    Body::new(Ticking::new(body, downstream.progress.clone()))
+    // Trailers could say what headers may not.
+    let body = body.map_frame(|frame| match frame.into_trailers() {
+        Ok(mut trailers) => {
+            hop::strip(&mut trailers);
+            forwarded::strip(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    });
+    Body::new(Ticking::new(Body::new(body), downstream.progress.clone()))
 }
 
 /// Laravel's answer without what concerned only the connection to it. PHP's own
 /// server echoes `Host`.
-fn relay(answer: Response<Incoming>) -> Response<Body> {
+fn relay(
+    answer: Response<Incoming>,
+    stall: Duration,
+    place: Permit,
+) -> Result<Response<Body>, Refusal> {
     let (mut parts, body) = answer.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        tracing::warn!("upstream switched protocols without being asked");
+        return Err(Refusal::BadGateway);
+    }
+    // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
+    if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     hop::strip(&mut parts.headers);
     parts.headers.remove(HOST);
-    Response::from_parts(parts, body::boxed(body))
+    let body = Watched::new(body::boxed(body), stall, place);
+    Ok(Response::from_parts(parts, Body::new(body)))
+}
+
+/// Browsers split `Cookie` over HTTP/2, where it costs nothing; towards HTTP/1.1
+/// it must be one again (RFC 9113 §8.2.3), or PHP reads the first alone.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        cookie.set_sensitive(true);
+        headers.insert(COOKIE, cookie);
+    }
 }
 
 /// The one log line about a request that Laravel did not answer.
@@ -195,6 +254,8 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
 /// Headers of one request, over either protocol.
 pub(super) const MAX_HEADERS: usize = 100;
 
+/// How long a request waits for others to end.
+const PATIENCE: Duration = Duration::from_secs(3);
 const BAD_HOST: Refusal = Refusal::BadRequest("its Host is not a name and a port");
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod handler;
 mod hop;
 mod refusal;
 mod settings;
+mod watched;
 
 pub use self::connection::{Downstream, serve};
 pub use self::handler::Handler;

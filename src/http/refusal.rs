@@ -31,6 +31,8 @@ pub enum Refusal {
     },
     /// A WebSocket upgrade that is not answered with 101.
     WebSocket(Rejected),
+    /// Laravel has as many requests as it may have.
+    Busy,
     /// Laravel cannot be reached, or breaks off.
     BadGateway,
     /// Laravel does not answer.
@@ -46,7 +48,7 @@ impl Refusal {
             }
             Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
-            Self::WebSocket(Rejected::Stopping) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WebSocket(Rejected::Stopping) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -68,7 +70,7 @@ impl Refusal {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
             }
-            Self::BadGateway | Self::GatewayTimeout => {
+            Self::Busy | Self::BadGateway | Self::GatewayTimeout => {
                 "The service does not answer just now. Try again in a moment.".to_owned()
             }
         }
@@ -91,7 +93,7 @@ impl Refusal {
             Self::TooManyRequests { retry_after } => {
                 headers.insert(RETRY_AFTER, whole_seconds(retry_after));
             }
-            Self::WebSocket(Rejected::Stopping) => {
+            Self::WebSocket(Rejected::Stopping) | Self::Busy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Self::WebSocket(Rejected::Version) => {

@@ -1,10 +1,8 @@
 //! `[http]` of `config.toml`.
 
-use std::num::NonZeroU32;
-
 use serde::Deserialize;
 
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Count, Span};
 
 /// Bounds of what a client may send, and how long it may take.
 #[derive(Clone, Debug, Deserialize)]
@@ -22,7 +20,7 @@ pub struct Settings {
     /// The longest request body.
     pub max_body: ByteSize,
     /// Requests at once on one HTTP/2 connection.
-    pub max_streams: NonZeroU32,
+    pub max_streams: Count,
 }
 
 impl Default for Settings {
@@ -33,7 +31,7 @@ impl Default for Settings {
             stall_timeout: Span::seconds(75),
             max_head: ByteSize::kib(32),
             max_body: ByteSize::kib(32 * 1024),
-            max_streams: NonZeroU32::new(100).expect("above zero"),
+            max_streams: Count::new(100),
         }
     }
 }

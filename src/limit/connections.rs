@@ -1,20 +1,19 @@
-//! Connections at once, in all and per client.
+//! Connections at once, in all and per client; requests at once likewise.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Settings;
+use super::{Share, Shares};
 use crate::client::ClientKey;
+use crate::units::Count;
 
-/// Counts connections. Cheap to clone; clones count together.
+/// Counts connections, or what else is held for a while. Cheap to clone; clones
+/// count together.
 #[derive(Clone, Debug)]
 pub struct Connections {
     slots: Arc<Semaphore>,
-    clients: Arc<Mutex<HashMap<ClientKey, u32>>>,
-    per_client: u32,
+    clients: Shares,
 }
 
 /// Room for one connection of whoever comes next.
@@ -27,18 +26,16 @@ pub struct Slot {
 /// long as the connection, the WebSocket session on it included.
 #[derive(Debug)]
 pub struct Permit {
-    key: ClientKey,
-    clients: Arc<Mutex<HashMap<ClientKey, u32>>>,
+    _share: Share,
     _slot: Slot,
 }
 
 impl Connections {
-    /// No connection yet.
-    pub fn new(settings: &Settings) -> Self {
+    /// None yet; at most `all`, and of one client at most `per_client`.
+    pub fn new(all: Count, per_client: Count) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(settings.connections.get() as usize)),
-            clients: Arc::default(),
-            per_client: settings.connections_per_client.get(),
+            slots: Arc::new(Semaphore::new(all.size())),
+            clients: Shares::new(per_client.get()),
         }
     }
 
@@ -53,47 +50,23 @@ impl Connections {
 
     /// Gives `slot` to `client`, or to nobody if the client has its share.
     pub fn admit(&self, slot: Slot, client: ClientKey) -> Option<Permit> {
-        let mut clients = self.clients.lock();
-        let held = clients.entry(client).or_insert(0);
-        if *held >= self.per_client {
-            return None;
-        }
-        *held += 1;
+        let share = self.clients.share(client)?;
         Some(Permit {
-            key: client,
-            clients: Arc::clone(&self.clients),
+            _share: share,
             _slot: slot,
         })
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut clients = self.clients.lock();
-        if let Some(held) = clients.get_mut(&self.key) {
-            *held -= 1;
-            if *held == 0 {
-                clients.remove(&self.key);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use futures_util::FutureExt;
 
     use super::*;
     use crate::client::ClientIp;
 
     fn connections(all: u32, per_client: u32) -> Connections {
-        Connections::new(&Settings {
-            connections: NonZeroU32::new(all).unwrap(),
-            connections_per_client: NonZeroU32::new(per_client).unwrap(),
-            ..Settings::default()
-        })
+        Connections::new(Count::new(all), Count::new(per_client))
     }
 
     fn client(last: u8) -> ClientKey {
@@ -121,7 +94,7 @@ mod tests {
                 .admit(connections.slot().await, client(1))
                 .is_some()
         );
-        assert!(connections.clients.lock().is_empty());
+        assert!(connections.clients.is_unused());
     }
 
     #[tokio::test]

@@ -3,26 +3,32 @@
 
 mod connections;
 mod rate;
-
-use std::num::NonZeroU32;
+mod shares;
 
 use serde::Deserialize;
 
 pub use self::connections::{Connections, Permit, Slot};
 pub use self::rate::{RequestRate, SessionRate};
+use self::shares::{Share, Shares};
+
+use crate::units::Count;
 
 /// `[limits]` of `config.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Connections at once, in all; more wait in the kernel's backlog.
-    pub connections: NonZeroU32,
+    pub connections: Count,
     /// Connections at once per client; more are closed unheard.
-    pub connections_per_client: NonZeroU32,
+    pub connections_per_client: Count,
+    /// Requests on their way to Laravel at once, in all; more wait a moment.
+    pub requests_in_flight: Count,
+    /// Requests of one client on their way to Laravel at once.
+    pub requests_in_flight_per_client: Count,
     /// Requests per second and client, on average.
-    pub requests_per_second: NonZeroU32,
+    pub requests_per_second: Count,
     /// Requests that a client may send at once before the average counts.
-    pub request_burst: NonZeroU32,
+    pub request_burst: Count,
 }
 
 impl Default for Settings {
@@ -30,12 +36,14 @@ impl Default for Settings {
         Self {
             connections: count(20_000),
             connections_per_client: count(100),
+            requests_in_flight: count(4096),
+            requests_in_flight_per_client: count(100),
             requests_per_second: count(50),
             request_burst: count(100),
         }
     }
 }
 
-const fn count(n: u32) -> NonZeroU32 {
-    NonZeroU32::new(n).expect("defaults are above zero")
+const fn count(n: u32) -> Count {
+    Count::new(n)
 }

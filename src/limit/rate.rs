@@ -1,6 +1,5 @@
 //! Rates, by GCRA (governor) over tokio's clock, so that tests can pause it.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -12,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 use crate::client::ClientKey;
+use crate::units::Count;
 
 /// tokio's clock in the form that governor asks for.
 #[derive(Clone, Copy, Debug)]
@@ -79,21 +79,27 @@ pub struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middlewa
 
 impl SessionRate {
     /// No message yet.
-    pub fn new(per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+    pub fn new(per_second: Count, burst: Count) -> Self {
         Self(RateLimiter::direct_with_clock(
             quota(per_second, burst),
             TokioClock::new(),
         ))
     }
 
-    /// Counts one message; false if it is over the rate.
-    pub fn check(&self) -> bool {
-        self.0.check().is_ok()
+    /// Counts one message.
+    ///
+    /// # Errors
+    /// The session is over its rate: how long until the next message passes.
+    pub fn check(&self) -> Result<(), Duration> {
+        let now = self.0.clock().now();
+        self.0
+            .check()
+            .map_err(|not_until| not_until.wait_time_from(now))
     }
 }
 
-fn quota(per_second: NonZeroU32, burst: NonZeroU32) -> Quota {
-    Quota::per_second(per_second).allow_burst(burst)
+fn quota(per_second: Count, burst: Count) -> Quota {
+    Quota::per_second(per_second.non_zero()).allow_burst(burst.non_zero())
 }
 
 #[cfg(test)]
@@ -103,8 +109,8 @@ mod tests {
 
     fn rate(per_second: u32, burst: u32) -> RequestRate {
         RequestRate::new(&Settings {
-            requests_per_second: NonZeroU32::new(per_second).unwrap(),
-            request_burst: NonZeroU32::new(burst).unwrap(),
+            requests_per_second: Count::new(per_second),
+            request_burst: Count::new(burst),
             ..Settings::default()
         })
     }

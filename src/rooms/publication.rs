@@ -79,12 +79,13 @@ impl Publication {
         self.frame.get_or_init(|| encode(self)).clone()
     }
 
-    /// Whether it may be dropped for a receiver that falls behind: the next one
-    /// of its kind makes it good.
+    /// Whether it may be dropped for a receiver that falls behind. What ends
+    /// something may not: typing would stay on, who left would stay present.
     pub(super) fn is_ephemeral(&self) -> bool {
         match self.what {
-            What::Typing { .. } | What::UserJoined(_) | What::UserLeft(_) => true,
-            What::Broadcast(_) | What::Seen { .. } => false,
+            What::Typing { on, .. } => on,
+            What::UserJoined(_) => true,
+            What::UserLeft(_) | What::Broadcast(_) | What::Seen { .. } => false,
         }
     }
 

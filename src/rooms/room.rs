@@ -228,7 +228,11 @@ impl State {
     ) -> Option<(Instant, Timer)> {
         let id = self.members.get(&session)?.user.clone();
         if !on {
-            self.stop_typing(&id);
+            // Only the tab that typed can say that it stopped.
+            let typing = self.present.get(&id)?.typing?;
+            if typing.session == session {
+                self.stop_typing(&id);
+            }
             return None;
         }
         let now = Instant::now();

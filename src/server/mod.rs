@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use self::accept::Acceptance;
 pub use self::listeners::{ListenError, Listeners};
-use crate::auth::{Access, Asker, Identity};
+use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::broadcast::{self, Api, View};
 use crate::config::Config;
 use crate::drain::Drain;
@@ -70,6 +70,7 @@ impl Server {
             View {
                 rooms: Arc::clone(&rooms),
                 sessions: services.sessions.clone(),
+                doubts: services.doubts.clone(),
                 upstream: upstream.clone(),
                 metrics: Arc::clone(&services.metrics),
                 start: Instant::now(),
@@ -78,14 +79,19 @@ impl Server {
         );
         let rate = Arc::new(RequestRate::new(&config.limits));
         let gateway = Gateway::new(services, config.websocket.clone());
-        let handler = Handler::new(config.http.clone(), Arc::clone(&rate), gateway, upstream);
+        let (limits, settings) = (&config.limits, config.http.clone());
+        let in_flight = Connections::new(
+            limits.requests_in_flight,
+            limits.requests_in_flight_per_client,
+        );
+        let handler = Handler::new(settings, Arc::clone(&rate), in_flight, gateway, upstream);
         Ok(Self {
             https: listeners.https()?,
             broadcast: listeners.broadcast()?,
             acceptance: Arc::new(Acceptance {
                 tls,
                 handler: Arc::new(handler),
-                connections: Connections::new(&config.limits),
+                connections: Connections::new(limits.connections, limits.connections_per_client),
                 drain: drain.clone(),
             }),
             api: Arc::new(api),
@@ -129,9 +135,16 @@ impl Server {
 fn services(config: &Config, upstream: &Upstream, drain: &Drain) -> Services {
     let auth = Arc::new(config.auth.clone());
     let asker = Asker::new(upstream.clone(), auth.timeout.get());
+    let doubts = Doubts::new();
     Services {
-        identity: Identity::new(asker.clone(), Arc::clone(&auth), drain.clone()),
-        access: Access::new(asker, Arc::clone(&auth), drain.clone()),
+        identity: Identity::new(
+            asker.clone(),
+            Arc::clone(&auth),
+            doubts.clone(),
+            drain.clone(),
+        ),
+        access: Access::new(asker, Arc::clone(&auth), doubts.clone(), drain.clone()),
+        doubts,
         logout_paths: auth.logout_paths.clone().into(),
         patience: auth.patience.get(),
         rooms: Arc::new(Rooms::new(config.rooms.clone())),

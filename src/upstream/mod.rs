@@ -20,7 +20,7 @@ pub use self::health::Health;
 pub use self::target::Target;
 use crate::body::Body;
 use crate::progress::{Progress, Ticking};
-use crate::units::Span;
+use crate::units::{Count, Span};
 
 /// `[upstream]` of `config.toml`.
 #[derive(Clone, Debug, Deserialize)]
@@ -36,7 +36,7 @@ pub struct Settings {
     /// How long an unused connection is kept: less than the app keeps it.
     pub idle_timeout: Span,
     /// How many unused connections are kept.
-    pub max_idle: usize,
+    pub max_idle: Count,
 }
 
 impl Default for Settings {
@@ -46,7 +46,7 @@ impl Default for Settings {
             connect_timeout: Span::seconds(3),
             response_timeout: Span::seconds(60),
             idle_timeout: Span::seconds(15),
-            max_idle: 64,
+            max_idle: Count::new(64),
         }
     }
 }
@@ -124,7 +124,7 @@ impl Upstream {
         // hold up a shutdown.
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(settings.idle_timeout.get())
-            .pool_max_idle_per_host(settings.max_idle)
+            .pool_max_idle_per_host(settings.max_idle.size())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .set_host(false)

@@ -18,7 +18,7 @@ use super::LogOut;
 use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
-use crate::auth::{Access, Caller, Identity};
+use crate::auth::{Access, Caller, Doubts, Identity};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
@@ -35,6 +35,8 @@ pub struct Services {
     pub identity: Identity,
     /// What he may see.
     pub access: Access,
+    /// Since when what is known about somebody is in doubt.
+    pub doubts: Doubts,
     /// Where clients log out.
     pub logout_paths: Arc<[UrlPath]>,
     /// How long a client waits while Laravel cannot be asked.

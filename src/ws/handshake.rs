@@ -35,7 +35,7 @@ pub enum Rejected {
 pub(super) struct Handshake {
     pub(super) accept_key: String,
     pub(super) token: Option<Token>,
-    /// Whether the token came as a subprotocol, which must then be answered.
+    /// Whether `bearer` was offered as a subprotocol, which must then be answered.
     pub(super) subprotocol: bool,
     pub(super) host: HeaderValue,
 }
@@ -83,28 +83,31 @@ fn check_origin(
     }
     let origin = single(headers, &ORIGIN).and_then(Origin::parse);
     let origin = origin.ok_or(Rejected::Origin)?;
-    let own = host.to_str().ok().and_then(Origin::of_site);
-    let allowed = own.as_ref() == Some(&origin) || settings.allowed_origins.contains(&origin);
+    let own = host.to_str().is_ok_and(|host| origin.is_site(host));
+    let allowed = own || settings.allowed_origins.contains(&origin);
     allowed.then_some(()).ok_or(Rejected::Origin)
 }
 
 /// The token in `?token=`, else in `Authorization`, else in the subprotocol
-/// `bearer, <token>`.
+/// `bearer, <token>`; and whether `bearer` was offered, which browsers want
+/// answered in any case.
 fn find_token(uri: &Uri, headers: &HeaderMap) -> (Option<Token>, bool) {
-    if let Some(token) = token_in_query(uri.query().unwrap_or_default()) {
-        return (Some(token), false);
-    }
-    let authorization = single(headers, &AUTHORIZATION).unwrap_or_default();
-    if let Some((scheme, token)) = authorization.split_once(' ')
-        && scheme.eq_ignore_ascii_case("bearer")
-    {
-        return (Token::new(token.trim()), false);
-    }
-    let offered = single(headers, &SEC_WEBSOCKET_PROTOCOL).unwrap_or_default();
-    match offered.split_once(',') {
-        Some(("bearer", token)) => (Token::new(token.trim()), true),
-        _ => (None, false),
-    }
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let offers = offers.filter_map(|value| value.to_str().ok());
+    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+    let bearer = offers
+        .next()
+        .is_some_and(|first| first.eq_ignore_ascii_case("bearer"));
+    let token = token_in_query(uri.query().unwrap_or_default())
+        .or_else(|| token_in_authorization(headers))
+        .or_else(|| offers.next().filter(|_| bearer).and_then(Token::new));
+    (token, bearer)
+}
+
+fn token_in_authorization(headers: &HeaderMap) -> Option<Token> {
+    let (scheme, token) = single(headers, &AUTHORIZATION)?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    Token::new(token.trim()).filter(|_| is_bearer)
 }
 
 /// The first `token` of a query, percent-decoded; an empty one is none.
@@ -177,7 +180,11 @@ mod tests {
         let uri = Uri::from_static("/ws?token=");
         assert_eq!(find_token(&uri, &headers), (Token::new("2|b"), true));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer 1|a"));
-        assert_eq!(find_token(&uri, &headers), (Token::new("1|a"), false));
+        assert_eq!(find_token(&uri, &headers), (Token::new("1|a"), true));
+        let mut headers = HeaderMap::new();
+        headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("Bearer "));
+        headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("3|c"));
+        assert_eq!(find_token(&uri, &headers), (Token::new("3|c"), true));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Logging out: when Laravel has forgotten a token, so must its sessions.
 
-use hyper::Method;
+use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 
 use super::gateway::Services;
 use crate::auth::Token;
+use crate::body::Body;
 use crate::units::UrlPath;
+use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.
 #[derive(Debug)]
@@ -18,25 +22,86 @@ pub struct LogOut {
 impl LogOut {
     /// The log-out that `request` asks for, if it is one.
     pub(super) fn read(request: &Parts, services: &Services) -> Option<Self> {
-        let path = request.uri.path().trim_end_matches('/');
-        let is_path = |ours: &UrlPath| ours.as_str() == path;
+        let is_path = |ours: &UrlPath| same_path(request.uri.path(), ours.as_str());
         if request.method != Method::POST || !services.logout_paths.iter().any(is_path) {
             return None;
         }
         let bearer = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = bearer.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return None;
+        }
         Some(Self {
-            token: Token::new(bearer.strip_prefix("Bearer ")?.trim())?,
+            token: Token::new(token.trim())?,
             services: services.clone(),
         })
     }
 
-    /// Laravel agreed: the token is forgotten and its sessions are closed.
-    pub fn confirm(self) {
-        let token = self.token.hash();
-        self.services.identity.forget(&token);
-        let sessions = self.services.sessions.revoke(&token);
-        if sessions > 0 {
-            tracing::info!(sessions, "logged out, sessions closed");
+    /// Sends the request to Laravel and does what its answer means. This runs
+    /// to its end even if the client does not wait for it: browsers leave the
+    /// page at once.
+    ///
+    /// # Errors
+    /// As [`Upstream::send`].
+    pub async fn send(
+        self,
+        upstream: Upstream,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, upstream::Error> {
+        let drain = self.services.drain.clone();
+        let sending = drain.spawn(async move {
+            let answer = upstream.send(request).await;
+            self.settle(answer.as_ref().ok().map(Response::status));
+            answer
+        });
+        sending
+            .await
+            .expect("it is neither aborted nor does it panic")
+    }
+
+    fn settle(self, status: Option<StatusCode>) {
+        let (identity, sessions) = (&self.services.identity, &self.services.sessions);
+        match status {
+            Some(status) if status.is_success() => {
+                identity.forget(&self.token.hash());
+                let closed = sessions.revoke(&self.token.secret());
+                tracing::debug!(sessions = closed, "logged out");
+            }
+            Some(status) if status.is_client_error() => {}
+            // It may have been done all the same.
+            _ => {
+                identity.forget(&self.token.hash());
+                sessions.recheck_token(&self.token.secret());
+            }
         }
+    }
+}
+
+/// Whether Laravel takes both for one path: percent-encoding, doubled slashes
+/// and one at the end make no difference to it.
+fn same_path(theirs: &str, ours: &str) -> bool {
+    let theirs = percent_decode_str(theirs).decode_utf8_lossy();
+    let parts = |path: &str| -> Vec<String> {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    };
+    parts(&theirs) == parts(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_out_can_be_spelled_in_more_than_one_way() {
+        for spelled in [
+            "/api/logout",
+            "/api/logout/",
+            "/api//logout",
+            "/api/%6cogout",
+        ] {
+            assert!(same_path(spelled, "/api/logout"), "{spelled}");
+        }
+        assert!(!same_path("/api/logouts", "/api/logout"));
     }
 }

@@ -1,11 +1,9 @@
 //! `[websocket]` of `config.toml`.
 
-use std::num::{NonZeroU32, NonZeroUsize};
-
 use serde::Deserialize;
 
 use crate::authority::HostPort;
-use crate::units::{ByteSize, Span, UrlPath};
+use crate::units::{ByteSize, Count, Span, UrlPath};
 
 /// How sessions are opened and kept.
 #[derive(Clone, Debug, Deserialize)]
@@ -18,13 +16,16 @@ pub struct Settings {
     /// The longest message that a client may send.
     pub max_message: ByteSize,
     /// Messages per second and session, on average.
-    pub messages_per_second: NonZeroU32,
+    pub messages_per_second: Count,
     /// Messages that a session may send at once before the average counts.
-    pub message_burst: NonZeroU32,
+    pub message_burst: Count,
+    /// How long a session may press on over that rate, slowed down, before it
+    /// is closed.
+    pub flood_timeout: Span,
     /// Rooms that a session may be in.
-    pub max_rooms: NonZeroUsize,
+    pub max_rooms: Count,
     /// Events that may wait for a session before it is told to come back.
-    pub queue_events: NonZeroUsize,
+    pub queue_events: Count,
     /// Bytes that may wait for a session before it is told to come back.
     pub queue_bytes: ByteSize,
     /// How long one write may take.
@@ -39,16 +40,16 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let number = |n| NonZeroU32::new(n).expect("defaults are above zero");
-        let size = |n| NonZeroUsize::new(n).expect("defaults are above zero");
+        let count = Count::new;
         Self {
             paths: vec![UrlPath::new("/"), UrlPath::new("/ws")],
             allowed_origins: Vec::new(),
             max_message: ByteSize::kib(64),
-            messages_per_second: number(20),
-            message_burst: number(40),
-            max_rooms: size(100),
-            queue_events: size(1024),
+            messages_per_second: count(20),
+            message_burst: count(40),
+            flood_timeout: Span::seconds(10),
+            max_rooms: count(100),
+            queue_events: count(1024),
             queue_bytes: ByteSize::kib(1024),
             write_timeout: Span::seconds(10),
             ping_interval: Span::seconds(25),
@@ -79,9 +80,15 @@ impl Origin {
         Some(Self(format!("{scheme}://{host}:{port}")))
     }
 
-    /// The origin of a page served by us under the `Host` that a client asked for.
-    pub(super) fn of_site(host: &str) -> Option<Self> {
-        Self::parse(&format!("https://{host}"))
+    /// Whether this is a page served by us under the name in `host`, on
+    /// whichever port: the old front end connects to another than its page's.
+    pub(super) fn is_site(&self, host: &str) -> bool {
+        let own = HostPort::parse(host).map(|own| own.host);
+        let Some((scheme, authority)) = self.0.split_once("://") else {
+            return false;
+        };
+        let theirs = HostPort::parse(authority).map(|theirs| theirs.host);
+        scheme == "https" && own.is_some() && own == theirs
     }
 }
 
@@ -98,6 +105,14 @@ impl TryFrom<String> for Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_site_is_https_under_its_own_name() {
+        let site = |origin: &str| Origin::parse(origin).unwrap().is_site("Desk.example:8080");
+        assert!(site("https://desk.example") && site("https://desk.example:8080"));
+        assert!(!site("http://desk.example") && !site("https://desk.example.evil"));
+        assert!(!Origin::parse("https://desk.example").unwrap().is_site(""));
+    }
 
     #[test]
     fn origins_are_compared_by_scheme_host_and_port() {

@@ -296,3 +296,66 @@ fn streamed() -> (mpsc::Sender<Bytes>, Body) {
         });
     (pieces, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
+
+/// Browsers split `Cookie` over HTTP/2; PHP reads only one.
+#[tokio::test]
+async fn split_cookies_reach_laravel_as_one() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let request = get("/")
+            .header("cookie", "XSRF-TOKEN=aa")
+            .header("cookie", "laravel_session=bb")
+            .header("cookie", "c=3");
+        client.fetch(request.body(body("")).unwrap()).await;
+        let seen = laravel.last();
+        let cookies: Vec<_> = seen.headers.get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["XSRF-TOKEN=aa; laravel_session=bb; c=3"]);
+    }
+}
+
+/// An answer that stops in the middle ends broken, though other streams of the
+/// connection go on.
+#[tokio::test]
+async fn an_answer_that_stalls_is_ended() {
+    let laravel = Laravel::start().await;
+    let more = format!(
+        "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n[http]\nstall_timeout = \"200ms\"\n",
+        laravel.url()
+    );
+    let edge = Edge::configured("", &more).await;
+    let mut client = Client::http2(&edge).await;
+    let response = client
+        .send(get("/cut").body(body("")).unwrap())
+        .await
+        .unwrap();
+    let stalled = response.into_body().collect();
+    let busy = async {
+        loop {
+            client.fetch(get("/").body(body("")).unwrap()).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = stalled => assert!(answer.is_err()),
+        () = busy => {}
+    }
+}
+
+#[tokio::test]
+async fn trailers_cannot_say_what_headers_may_not() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel).await;
+    let mut client = Client::http2(&edge).await;
+    let mut trailers = hyper::HeaderMap::new();
+    trailers.insert("x-forwarded-for", "10.1.1.1".parse().unwrap());
+    trailers.insert("x-checksum", "1".parse().unwrap());
+    let frames = [
+        Frame::data(Bytes::from_static(b"abc")),
+        Frame::trailers(trailers),
+    ];
+    let stream = StreamBody::new(futures_util::stream::iter(frames.map(Ok)));
+    let request = post("/trailers").header("trailer", "x-checksum, x-forwarded-for");
+    let request = request.body(BodyExt::boxed_unsync(stream)).unwrap();
+    assert_eq!(client.fetch(request).await.text(), "x-checksum");
+}

@@ -127,7 +127,11 @@ impl Model {
     pub(super) fn type_in(&mut self, tab: usize, room: u64, on: bool) {
         let user = self.tabs[tab].user;
         if !on {
-            return self.stop_typing(room, user);
+            let typing = &self.present[&(room, user)].typing;
+            if typing.as_ref().is_some_and(|typing| typing.tab == tab) {
+                self.stop_typing(room, user);
+            }
+            return;
         }
         let (now, until) = (self.now, self.now + 6_000);
         let present = self.present.get_mut(&(room, user)).unwrap();

@@ -4,9 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::super::wire::{self, Command, Event, Present};
+use super::joins::Decision;
 use super::{CloseReason, Going, Session, reason};
 use crate::auth::{self, Grant, User, patiently};
 use crate::ids::{RoomName, RowId};
@@ -25,10 +27,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Ok(frame)) => frame,
         };
         self.schedule.heard();
-        if !frame.is_pong() && !self.rate.check() {
-            self.refuse("too_many_messages", "You send too many messages", None)
-                .await?;
-            return Err(CloseReason::TooManyMessages);
+        if !frame.is_pong() {
+            self.pace().await?;
         }
         match frame {
             Message::Text(text) => match wire::decode(&text) {
@@ -49,7 +49,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Slows a client down to its rate. Only who presses on for long is closed:
+    /// a desk that joins all its tickets at once is no flood.
+    async fn pace(&mut self) -> Going {
+        let mut waited = false;
+        while let Err(wait) = self.rate.check() {
+            waited = true;
+            let pressing = *self.pressing.get_or_insert_with(Instant::now);
+            if pressing.elapsed() >= self.settings.flood_timeout.get() {
+                self.refuse("too_many_messages", "You send too many messages", None)
+                    .await?;
+                return Err(CloseReason::TooManyMessages);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                why = self.inbox.departure() => return Err(why.into()),
+            }
+        }
+        if !waited {
+            self.pressing = None;
+        }
+        Ok(())
+    }
+
     async fn obey(&mut self, command: Command) -> Going {
+        if self.joins.concern(&command) {
+            self.joins.hold(command);
+            return Ok(());
+        }
         match command {
             Command::Join(ticket) => self.join(ticket).await,
             Command::Leave(ticket) => {
@@ -79,42 +106,62 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let users = membership.users();
             return self.welcome(room, &users).await;
         }
-        if self.rooms.len() >= self.settings.max_rooms.get() {
+        if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size() {
             let message = "This session is in too many rooms; leave one first";
             return self.refuse("too_many_rooms", message, Some(ticket)).await;
         }
-        let (services, user) = (self.services.clone(), self.user.clone());
-        let (token, caller) = (self.token.clone(), self.caller.clone());
-        let asking = async move {
-            let ask = || services.access.authorize(&user, room, &token, &caller);
-            (room, patiently(services.patience, ask).await)
-        };
-        self.joining = Some(asking.boxed());
+        self.ask_to_join(room);
         Ok(())
     }
 
-    /// Lets the session in, or tells it why not.
-    pub(super) async fn joined(
-        &mut self,
-        room: RoomName,
-        grant: Result<Grant, auth::Error>,
-    ) -> Going {
-        self.joining = None;
-        let ticket = Some(room.ticket_id());
+    fn ask_to_join(&mut self, room: RoomName) {
+        let (services, user) = (self.services.clone(), self.user.clone());
+        let (token, caller) = (self.token.clone(), self.caller.clone());
+        let asking = async move {
+            let ask = || {
+                services
+                    .access
+                    .authorize(&user, room, &token, &caller, None)
+            };
+            (room, patiently(services.patience, ask).await)
+        };
+        self.joins.begin(room, asking.boxed());
+    }
+
+    /// Does what Laravel decided about a join, then what had to wait for it.
+    pub(super) async fn joined(&mut self, (room, grant): Decision) -> Going {
         match grant {
-            Ok(grant) => {
-                let joined = self
-                    .services
-                    .rooms
-                    .join(&grant, self.id, self.outbox.clone());
-                self.rooms.insert(room, joined.membership);
-                self.welcome(room, &joined.users).await
-            }
-            Err(auth::Error::Denied) => {
+            // Somebody said meanwhile that things have changed.
+            Ok(grant) if !self.services.access.still_holds(&grant) => self.ask_to_join(room),
+            Ok(grant) => self.enter(&grant).await?,
+            Err(error) => self.tell_why_not(room, error).await?,
+        }
+        match self.joins.release() {
+            Some(command) => self.obey(command).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn enter(&mut self, grant: &Grant) -> Going {
+        let (room, outbox) = (grant.room(), self.outbox.clone());
+        let joined = self.services.rooms.join(grant, self.id, outbox);
+        self.rooms.insert(room, joined.membership);
+        self.welcome(room, &joined.users).await
+    }
+
+    async fn tell_why_not(&mut self, room: RoomName, error: auth::Error) -> Going {
+        let ticket = Some(room.ticket_id());
+        match error {
+            auth::Error::Denied => {
                 let message = "This ticket does not exist or is not open to you";
                 self.refuse("denied", message, ticket).await
             }
-            Err(auth::Error::Unavailable { reason, .. }) => {
+            auth::Error::TokenRefused => {
+                self.recheck(Some(self.services.doubts.now()));
+                let message = "Your log-in is no longer good";
+                self.refuse("denied", message, ticket).await
+            }
+            auth::Error::Unavailable { reason, .. } => {
                 tracing::warn!(session = %self.id, %room, cause = reason, "join not decided");
                 let message = "Your right to this ticket cannot be checked now; try again";
                 self.refuse("unavailable", message, ticket).await

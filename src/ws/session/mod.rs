@@ -1,16 +1,19 @@
 //! One session: a socket, its inbox, the rooms it is in, and one loop.
 
 mod commands;
+mod joins;
 mod opening;
 mod recheck;
 mod schedule;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, OptionFuture};
+use futures_util::future::OptionFuture;
+use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
@@ -18,13 +21,14 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
+use self::joins::{Decision, Joins};
 pub(super) use self::opening::{Opening, run};
-use self::recheck::Findings;
+use self::recheck::Finding;
 use self::schedule::Schedule;
 use super::gateway::Services;
 use super::wire::{self, Event};
 use super::{CloseReason, Settings};
-use crate::auth::{self, Caller, Grant, Token, User};
+use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::SessionRate;
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
@@ -44,10 +48,12 @@ struct Session<S> {
     rooms: HashMap<RoomName, Membership>,
     rate: SessionRate,
     schedule: Schedule,
-    /// A join that Laravel is being asked about. Until it is answered nothing
-    /// more is read, so that commands are done in their order; events go on.
-    joining: Option<BoxFuture<'static, (RoomName, Result<Grant, auth::Error>)>>,
-    checking: Option<BoxFuture<'static, Findings>>,
+    /// When Laravel was asked who the user is.
+    identified: Moment,
+    /// Since when the client has sent more than it may, without a pause.
+    pressing: Option<Instant>,
+    joins: Joins,
+    checking: Option<BoxStream<'static, Finding>>,
     /// Whether another round was asked for during this one, which may have had
     /// its answers before things changed.
     check_again: bool,
@@ -57,8 +63,8 @@ struct Session<S> {
 enum Wake {
     Mail(Mail),
     Frame(Option<Result<Message, tungstenite::Error>>),
-    Joined(RoomName, Result<Grant, auth::Error>),
-    Checked(Findings),
+    Joined(Decision),
+    Found(Option<Finding>),
     Tick,
     Stopping,
 }
@@ -67,16 +73,22 @@ enum Wake {
 type Going = Result<(), CloseReason>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    fn new(socket: WebSocketStream<S>, opening: Opening, token: Token, user: User) -> Self {
+    fn new(
+        socket: WebSocketStream<S>,
+        opening: Opening,
+        token: Token,
+        identified: Identified,
+    ) -> Self {
         let settings = opening.settings;
         let (outbox, inbox) =
-            rooms::channel(settings.queue_events.get(), settings.queue_bytes.get());
+            rooms::channel(settings.queue_events.size(), settings.queue_bytes.get());
         Self {
             socket,
             inbox,
             outbox,
             id: opening.id,
-            user,
+            user: identified.user,
+            identified: identified.asked,
             token,
             caller: opening.caller,
             services: opening.services,
@@ -84,7 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             rate: SessionRate::new(settings.messages_per_second, settings.message_burst),
             schedule: Schedule::new(&settings),
             settings,
-            joining: None,
+            pressing: None,
+            joins: Joins::default(),
             checking: None,
             check_again: false,
         }
@@ -95,9 +108,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let _registered = self.services.sessions.register(
             self.id,
             self.user.id().clone(),
-            self.token.hash(),
+            self.token.secret(),
             self.outbox.clone(),
         );
+        let doubts = &self.services.doubts;
+        if doubts.after(self.user.id(), self.identified).is_some() {
+            self.recheck(None);
+        }
         let greeting = Event::Connection {
             status: "connected",
             user_id: self.user.id(),
@@ -122,12 +139,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let wake = tokio::select! {
                 mail = self.inbox.next() => Wake::Mail(mail),
-                frame = self.socket.next(), if self.joining.is_none() => Wake::Frame(frame),
-                Some((room, grant)) = OptionFuture::from(self.joining.as_mut()) => {
-                    Wake::Joined(room, grant)
-                }
-                Some(findings) = OptionFuture::from(self.checking.as_mut()) => {
-                    Wake::Checked(findings)
+                frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
+                decision = self.joins.next() => Wake::Joined(decision),
+                Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
+                    Wake::Found(finding)
                 }
                 () = &mut tick => Wake::Tick,
                 () = &mut stopping, if !stopped => Wake::Stopping,
@@ -135,8 +150,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match wake {
                 Wake::Mail(mail) => self.take(mail).await?,
                 Wake::Frame(frame) => self.hear(frame).await?,
-                Wake::Joined(room, grant) => self.joined(room, grant).await?,
-                Wake::Checked(findings) => self.checked(findings).await?,
+                Wake::Joined(decision) => self.joined(decision).await?,
+                Wake::Found(finding) => self.found(finding).await?,
                 Wake::Tick => {
                     self.tick().await?;
                     tick.as_mut().reset(self.schedule.next());
@@ -155,7 +170,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match mail {
             Mail::Depart(why) => Err(why.into()),
             Mail::Recheck => {
-                self.recheck();
+                // The doubt that caused it says since when; so all who are asked
+                // to ask share one question.
+                self.recheck(None);
                 Ok(())
             }
             Mail::Batch(batch) => {
@@ -181,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Does what is due.
     async fn tick(&mut self) -> Going {
         let now = Instant::now();
-        if self.joining.is_some() {
+        if self.joins.is_holding() {
             // Nothing was read meanwhile: that silence is ours.
             self.schedule.heard();
         }
@@ -192,7 +209,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Err(CloseReason::Silent);
         }
         if self.schedule.take_recheck(now) {
-            self.recheck();
+            let since = self.services.doubts.now();
+            self.recheck(Some(since));
         }
         if self.schedule.take_ping(now) {
             self.write([Message::Ping(Bytes::new())]).await?;
@@ -204,25 +222,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.write([Message::Text(event.text())]).await
     }
 
-    /// Sends `frames` in one flush. Gives up after the write timeout, or at once
-    /// when the session is asked to end: a client that does not read must not
-    /// hold it.
+    /// Sends `frames` in one flush. Gives up when nothing has moved for the write
+    /// timeout, or at once when the session is asked to end: a client that does
+    /// not read must not hold it.
     async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> Going {
-        let socket = &mut self.socket;
+        let (socket, limit) = (&mut self.socket, self.settings.write_timeout.get());
         let writing = async {
             for frame in frames {
-                socket.feed(frame).await?;
+                in_time(limit, socket.feed(frame)).await?;
             }
-            socket.flush().await
+            in_time(limit, socket.flush()).await
         };
         tokio::select! {
-            written = tokio::time::timeout(self.settings.write_timeout.get(), writing) => {
-                match written {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => Err(reason(&error)),
-                    Err(_) => Err(CloseReason::Slow),
-                }
-            }
+            written = writing => written,
             why = self.inbox.departure() => Err(why.into()),
         }
     }
@@ -268,6 +280,18 @@ async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     };
     // Nothing is lost if it takes too long: the connection ends either way.
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
+/// One step of a write.
+async fn in_time(
+    limit: Duration,
+    step: impl Future<Output = Result<(), tungstenite::Error>>,
+) -> Going {
+    match tokio::time::timeout(limit, step).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(reason(&error)),
+        Err(_) => Err(CloseReason::Slow),
+    }
 }
 
 /// What an error of tungstenite means for the session.

@@ -12,7 +12,7 @@ use super::super::gateway::Services;
 use super::super::wire::Event;
 use super::super::{CloseReason, Settings};
 use super::{FAREWELL, Session, close};
-use crate::auth::{self, Caller, Token, User, patiently};
+use crate::auth::{self, Caller, Identified, Token, patiently};
 use crate::ids::SessionId;
 
 /// What is known of a session before it has said a word.
@@ -33,7 +33,7 @@ where
 {
     let (id, client, start) = (opening.id, opening.caller.client, Instant::now());
     let metrics = Arc::clone(&opening.services.metrics);
-    let (token, user) = match identify(&opening).await {
+    let (token, identified) = match identify(&opening).await {
         Ok(known) => known,
         Err((reason, cause)) => {
             let reason_name = reason.name();
@@ -43,24 +43,24 @@ where
             return;
         }
     };
-    let name = user.id().clone();
+    let name = identified.user.id().clone();
     tracing::info!(session = %id, client.ip = %client, user = %name, "session open");
     // In a box: most of a session's life needs far less than its beginning.
-    let mut session = Box::new(Session::new(socket, opening, token, user));
+    let mut session = Box::new(Session::new(socket, opening, token, identified));
     let reason = session.serve().await;
+    metrics.closes.add(reason.name());
     session.end(reason).await;
     let (reason, seconds) = (reason.name(), start.elapsed().as_secs());
-    metrics.closes.add(reason);
     tracing::info!(session = %id, client.ip = %client, user = %name, reason, seconds, "session closed");
 }
 
 /// Asks Laravel who the client is; an error says why not, and more for the log.
-async fn identify(opening: &Opening) -> Result<(Token, User), (CloseReason, String)> {
+async fn identify(opening: &Opening) -> Result<(Token, Identified), (CloseReason, String)> {
     let services = &opening.services;
     let Some(token) = opening.token.clone() else {
         return Err((CloseReason::NoToken, String::new()));
     };
-    let ask = || services.identity.identify(&token, &opening.caller);
+    let ask = || services.identity.identify(&token, &opening.caller, None);
     let answer = tokio::select! {
         answer = patiently(services.patience, ask) => answer,
         () = services.drain.token().cancelled() => {
@@ -68,8 +68,10 @@ async fn identify(opening: &Opening) -> Result<(Token, User), (CloseReason, Stri
         }
     };
     match answer {
-        Ok(user) => Ok((token, user)),
-        Err(auth::Error::Denied) => Err((CloseReason::AuthenticationFailed, String::new())),
+        Ok(identified) => Ok((token, identified)),
+        Err(auth::Error::Denied | auth::Error::TokenRefused) => {
+            Err((CloseReason::AuthenticationFailed, String::new()))
+        }
         Err(auth::Error::Unavailable { reason, .. }) => Err((CloseReason::Unavailable, reason)),
     }
 }

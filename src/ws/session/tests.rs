@@ -22,12 +22,12 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
-use crate::auth::{Access, Asker, Identity};
+use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
 use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
-use crate::units::Span;
+use crate::units::{Count, Span};
 use crate::upstream::Upstream;
 use crate::ws::gateway::protocol;
 
@@ -47,13 +47,20 @@ impl Edge {
         // The random parts of a session's times are the same in every run.
         fastrand::seed(7);
         let laravel = Laravel::start();
-        let auth = Arc::new(auth::Settings::default());
+        let auth = Arc::new(crate::auth::settings::Settings::default());
         let drain = Drain::new();
         let asker = Asker::new(Upstream::new(&laravel.upstream()), auth.timeout.get());
         let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
+        let doubts = Doubts::new();
         let services = Services {
-            identity: Identity::new(asker.clone(), Arc::clone(&auth), drain.clone()),
-            access: Access::new(asker, Arc::clone(&auth), drain.clone()),
+            identity: Identity::new(
+                asker.clone(),
+                Arc::clone(&auth),
+                doubts.clone(),
+                drain.clone(),
+            ),
+            access: Access::new(asker, Arc::clone(&auth), doubts.clone(), drain.clone()),
+            doubts,
             logout_paths: Arc::from([]),
             patience: auth.patience.get(),
             rooms: Arc::clone(&rooms),
@@ -126,7 +133,9 @@ impl Edge {
     }
 
     fn recheck(&self, user: u64) {
-        let rechecked = self.services.sessions.recheck_user(&UserId::Number(user));
+        let user = UserId::Number(user);
+        self.services.doubts.raise(&user);
+        let rechecked = self.services.sessions.recheck_user(&user);
         assert!(rechecked > 0, "user {user} has no session");
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -40,6 +40,7 @@ struct State {
     may: Gauge,
     /// When set, every question is answered with this status.
     failing: Mutex<Option<StatusCode>>,
+    hold_log_outs: AtomicBool,
     cancelled: Notify,
     release: Notify,
     stop: Mutex<CancellationToken>,
@@ -83,7 +84,7 @@ impl Laravel {
     /// Their tokens are `3|ana`, `4|ben`, `5|desk`. Besides, `N|crowd` is user
     /// N, and everybody may see tickets from [`CROWDED`] on.
     fn new() -> Self {
-        let users = [("3|ana", 3), ("4|ben", 4), ("5|desk", 5)];
+        let users = [("3|ana", 3), ("ana", 3), ("4|ben", 4), ("5|desk", 5)];
         let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
         Self(Arc::new(State {
             address: Mutex::default(),
@@ -94,6 +95,7 @@ impl Laravel {
             who: Gauge::default(),
             may: Gauge::default(),
             failing: Mutex::default(),
+            hold_log_outs: AtomicBool::new(false),
             cancelled: Notify::new(),
             release: Notify::new(),
             stop: Mutex::default(),
@@ -199,6 +201,11 @@ impl Laravel {
         *self.0.failing.lock() = status;
     }
 
+    /// From now on a log-out is answered only once released.
+    pub(crate) fn hold_log_outs(&self) {
+        self.0.hold_log_outs.store(true, SeqCst);
+    }
+
     /// Waits until a request to `/hang` was given up.
     pub(crate) async fn cancelled(&self) {
         self.0.cancelled.notified().await;
@@ -218,7 +225,13 @@ impl Laravel {
         let path = request.uri().path().to_owned();
         let segments: Vec<_> = path.split('/').skip(1).collect();
         if let (Some(status), ["api", ..]) = (*self.0.failing.lock(), &*segments) {
-            return json_answer(status, &json!({ "message": "Server Error" }));
+            let mut answer = json_answer(status, &json!({ "message": "Server Error" }));
+            if status == StatusCode::TOO_MANY_REQUESTS {
+                answer
+                    .headers_mut()
+                    .insert("retry-after", "60".parse().unwrap());
+            }
+            return answer;
         }
         match &*segments {
             ["echo"] => Response::new(request.into_body().map_err(Into::into).boxed_unsync()),
@@ -229,7 +242,18 @@ impl Laravel {
             }
             ["headers"] => odd_headers(),
             ["cut"] => self.cut_short(),
-            ["api", "logout"] => self.log_out(request.headers()),
+            ["trailers"] => {
+                let body = request.into_body().collect().await.unwrap();
+                let trailers = body.trailers().cloned().unwrap_or_default();
+                let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
+                owned_text(names.join(" "))
+            }
+            ["api", "logout"] => {
+                if self.0.hold_log_outs.load(SeqCst) {
+                    self.0.release.notified().await;
+                }
+                self.log_out(request.headers())
+            }
             ["api", "user"] => {
                 self.0.who.pass().await;
                 self.user(request.headers())
@@ -363,6 +387,14 @@ fn odd_headers() -> Response<Body> {
         headers.insert(name, value.parse().unwrap());
     }
     response
+}
+
+fn owned_text(text: String) -> Response<Body> {
+    Response::new(
+        Full::new(Bytes::from(text))
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    )
 }
 
 fn text(text: &'static str) -> Response<Body> {

@@ -128,7 +128,7 @@ async fn who_may_not_see_a_ticket_hears_nothing_of_it_and_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_in_so_many_rooms_and_no_more() {
-    let max_rooms = std::num::NonZeroUsize::new(2).unwrap();
+    let max_rooms = Count::new(2);
     let edge = Edge::with(Settings {
         max_rooms,
         ..Settings::default()
@@ -161,16 +161,19 @@ async fn a_join_waits_for_laravel_and_then_says_that_it_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_join_is_asked_about_events_go_on_and_commands_wait() {
+async fn while_a_join_is_asked_about_all_else_goes_on_and_what_concerns_it_waits() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = 2 * SECOND);
     ana.say("join_ticket", json!({"ticket_id": 8})).await;
     ana.say("ping", json!({})).await;
+    ana.say("message_seen", json!({"ticket_id": 8, "message_id": 1}))
+        .await;
+    ana.say("ping", json!({})).await;
     tokio::time::sleep(SECOND).await;
     edge.publish(7, "meanwhile");
     settled().await;
-    assert_eq!(ana.arrived(), ["meanwhile"]);
+    assert_eq!(ana.arrived(), ["pong", "meanwhile"]);
     tokio::time::sleep(SECOND).await;
     assert_eq!(ana.arrived(), ["ticket_joined", "pong"]);
 }

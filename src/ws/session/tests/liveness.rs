@@ -1,5 +1,7 @@
 //! Half-open connections do not linger, and live ones are left alone.
 
+use serde_json::json;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +60,10 @@ async fn waiting_for_laravel_is_not_held_against_the_client() {
     });
     let mut ana = edge.open(3).await;
     edge.laravel.change(|app| app.delay = 4 * SECOND);
-    ana.join(7).await;
+    ana.say("join_ticket", json!({"ticket_id": 7})).await;
+    // It waits for the join, and whatever comes after it is not read meanwhile.
+    ana.say("leave_ticket", json!({"ticket_id": 7})).await;
+    assert_eq!(ana.event().await["type"], "ticket_joined");
     ana.assert_alive().await;
 }
 

@@ -119,3 +119,45 @@ async fn a_session_whose_end_was_asked_for_says_why() {
     edge.services.sessions.disconnect_user(&UserId::Number(3));
     assert_eq!(ana.closed().await, Closed(4504));
 }
+
+/// What was remembered from before counts for nothing, also for somebody who
+/// had no session when Laravel said that things have changed.
+#[tokio::test(start_paused = true)]
+async fn a_doubt_reaches_who_comes_later() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.say("leave_ticket", json!({"ticket_id": 7})).await;
+    ana.assert_alive().await;
+    edge.laravel.withdraw(3, 7);
+    edge.services.doubts.raise(&UserId::Number(3));
+    let ticket = json!({"ticket_id": 7});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_reaches_a_join_that_is_on_its_way() {
+    let edge = Edge::new();
+    let mut ana = edge.open(3).await;
+    edge.laravel.change(|app| app.delay = SECOND);
+    ana.say("join_ticket", json!({"ticket_id": 7})).await;
+    settled().await;
+    // Laravel has the question and will say yes; then things change.
+    edge.services.doubts.raise(&UserId::Number(3));
+    edge.laravel.take_asked();
+    assert_eq!(ana.event().await["type"], "ticket_joined");
+    assert_eq!(edge.laravel.take_asked(), ["HEAD /api/support-tickets/7 3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_outage_left_open_is_asked_about_again_soon() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.down = false);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() <= 30 * SECOND, "{:?}", start.elapsed());
+}

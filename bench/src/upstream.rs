@@ -1,0 +1,169 @@
+//! The application behind the servers under test: HTTP/1.1 keep-alive on
+//! loopback, so quick that the server in front of it is what gets measured.
+//!
+//! Identities and tickets have the JSON shapes of the real application; every
+//! `<id>|secret` token is user `<id>`, and every ticket may be seen by everyone.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+type Answer = Response<Full<Bytes>>;
+
+pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    let mut connections = JoinSet::new();
+    loop {
+        // Both branches are cancel-safe.
+        tokio::select! {
+            accepted = listener.accept() => {
+                let (stream, _) = accepted.context("cannot accept")?;
+                connections.spawn(converse(stream));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn converse(stream: TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        eprintln!("upstream: {error}");
+        return;
+    }
+    let connection =
+        http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+    // A peer that hangs up in the middle is no news here: the generator counts failures.
+    let _ = connection.await;
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
+    if request.method() == Method::POST {
+        return Ok(swallow(request.into_body()).await);
+    }
+    let path = request.uri().path();
+    Ok(if let Some(count) = path.strip_prefix("/bytes/") {
+        bytes(count)
+    } else if path == "/api/user" {
+        user(request.headers())
+    } else if let Some(id) = path.strip_prefix("/api/support-tickets/") {
+        ticket(id)
+    } else {
+        refuse(StatusCode::NOT_FOUND, "Not found")
+    })
+}
+
+fn bytes(count: &str) -> Answer {
+    match count.parse::<usize>() {
+        Ok(count) if count <= FILLER_SIZE => Response::new(Full::new(FILLER.slice(..count))),
+        _ => refuse(StatusCode::BAD_REQUEST, "Count out of range"),
+    }
+}
+
+fn user(headers: &HeaderMap) -> Answer {
+    let Some(id) = bearer_id(headers) else {
+        return refuse(StatusCode::UNAUTHORIZED, "Unauthenticated.");
+    };
+    let user = json!({
+        "userID": id,
+        "username": format!("u{id}"),
+        "email": format!("u{id}@example.test"),
+        "role": "PWDMember",
+        "status": "active",
+        "password_change_required": false,
+        "failed_login_attempts": 0,
+        "last_failed_login": null,
+        "account_locked_until": null,
+        "created_at": "2026-01-01T00:00:00.000000Z",
+        "updated_at": "2026-01-01T00:00:00.000000Z",
+    });
+    reply(StatusCode::OK, &user)
+}
+
+/// The user's id in `Authorization: Bearer <id>|<secret>`.
+fn bearer_id(headers: &HeaderMap) -> Option<u64> {
+    let credentials = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (id, _secret) = credentials.strip_prefix("Bearer ")?.split_once('|')?;
+    id.parse().ok()
+}
+
+fn ticket(id: &str) -> Answer {
+    match id.parse::<u64>() {
+        Ok(id) => reply(
+            StatusCode::OK,
+            &json!({"id": id, "ticket_number": format!("SUP-{id:03}"), "status": "open", "messages": []}),
+        ),
+        Err(_) => refuse(StatusCode::NOT_FOUND, "Ticket not found"),
+    }
+}
+
+async fn swallow(mut body: impl Body<Data = Bytes, Error = hyper::Error> + Unpin) -> Answer {
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => received += frame.data_ref().map_or(0, Bytes::len),
+            Err(_) => return refuse(StatusCode::BAD_REQUEST, "Body cut short"),
+        }
+    }
+    reply(StatusCode::OK, &json!({"received": received}))
+}
+
+fn refuse(status: StatusCode, message: &str) -> Answer {
+    reply(status, &json!({"message": message}))
+}
+
+fn reply(status: StatusCode, body: &Value) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
+    *answer.status_mut() = status;
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    answer.headers_mut().insert(CONTENT_TYPE, json);
+    answer
+}
+
+/// What `/bytes/N` is cut from: shared, so that an answer costs no copy here.
+static FILLER: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; FILLER_SIZE]));
+
+const FILLER_SIZE: usize = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_authorization(value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            AUTHORIZATION,
+            hyper::header::HeaderValue::from_static(value),
+        );
+        headers
+    }
+
+    #[test]
+    fn the_number_before_the_bar_is_the_user() {
+        assert_eq!(bearer_id(&with_authorization("Bearer 3|x")), Some(3));
+        assert_eq!(bearer_id(&with_authorization("bearer 3|x")), None);
+        assert_eq!(bearer_id(&with_authorization("Bearer x")), None);
+        assert_eq!(user(&HeaderMap::new()).status(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[test]
+    fn bytes_are_counted_and_bounded() {
+        assert_eq!(bytes("1024").body().size_hint().exact(), Some(1024));
+        assert_eq!(bytes("99999999999").status(), StatusCode::BAD_REQUEST);
+        assert_eq!(bytes("-1").status(), StatusCode::BAD_REQUEST);
+    }
+}

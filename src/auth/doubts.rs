@@ -1,0 +1,62 @@
+//! Since when what is known about a user is in doubt: an answer that was asked
+//! for earlier is not believed, wherever it is on its way.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use crate::ids::UserId;
+
+/// A place in the order in which questions began and doubts were raised. Not a
+/// time: two things at one instant have an order too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+/// The latest doubt about each user. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Doubts(Arc<Raised>);
+
+#[derive(Debug)]
+struct Raised {
+    order: AtomicU64,
+    latest: Mutex<LruCache<UserId, Moment>>,
+}
+
+impl Doubts {
+    /// No doubt.
+    pub fn new() -> Self {
+        Self(Arc::new(Raised {
+            order: AtomicU64::new(0),
+            latest: Mutex::new(LruCache::new(KEPT)),
+        }))
+    }
+
+    /// The next place in the order.
+    pub fn now(&self) -> Moment {
+        Moment(self.0.order.fetch_add(1, SeqCst))
+    }
+
+    /// From now on, what was asked about `user` before counts for nothing.
+    pub fn raise(&self, user: &UserId) {
+        let mut latest = self.0.latest.lock();
+        latest.put(user.clone(), self.now());
+    }
+
+    /// The doubt that an answer asked for at `asked` does not dispel.
+    pub fn after(&self, user: &UserId, asked: Moment) -> Option<Moment> {
+        let doubt = self.0.latest.lock().peek(user).copied();
+        doubt.filter(|doubt| *doubt > asked)
+    }
+}
+
+impl Default for Doubts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Answers are remembered for a minute or so, and doubts are rare.
+const KEPT: NonZeroUsize = NonZeroUsize::new(20_000).expect("above zero");

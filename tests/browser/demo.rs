@@ -1,0 +1,241 @@
+//! The demo's page, driven by mouse.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use tempfile::TempDir;
+
+use super::Browser;
+
+/// `pwd-edge demo` on a port of its own.
+pub(crate) struct Demo {
+    process: Child,
+    url: String,
+    _stdout: BufReader<ChildStdout>,
+    _directory: TempDir,
+}
+
+impl Demo {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_pwd-edge"))
+            .args(["demo", "--port", "0"])
+            .env("TMPDIR", directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        let url = loop {
+            line.clear();
+            let read = stdout.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "the demo ended before it greeted");
+            if let Some(url) = line.trim().strip_prefix("Open ") {
+                break url.trim().to_owned();
+            }
+        };
+        Self {
+            process,
+            url,
+            _stdout: stdout,
+            _directory: directory,
+        }
+    }
+
+    /// A browser with the page open, nobody logged in.
+    pub(crate) async fn opened() -> (Self, Browser) {
+        let (demo, browser) = (Self::start(), Browser::start().await);
+        browser.open(&demo.url).await;
+        (demo, browser)
+    }
+
+    /// The same with both sides logged in.
+    async fn logged_in() -> (Self, Browser) {
+        let (demo, browser) = Self::opened().await;
+        for user in ["ana", "desk"] {
+            browser.click(&side(user, "[data-role=login] button")).await;
+        }
+        both_are_in(&browser).await;
+        (demo, browser)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Something on one person's side.
+pub(crate) fn side(user: &str, what: &str) -> String {
+    format!("section[data-user={user}] {what}")
+}
+
+/// Waits until both are connected and each sees the other.
+pub(crate) async fn both_are_in(browser: &Browser) {
+    for (user, present) in [
+        ("ana", "Here now: Ana Alpha (you), Desk"),
+        ("desk", "Here now: Desk (you), Ana Alpha"),
+    ] {
+        let connection = side(user, "[data-role=connection]");
+        browser.shows(&connection, "Connected").await;
+        browser
+            .shows(&side(user, "[data-role=present]"), present)
+            .await;
+    }
+}
+
+async fn says(browser: &Browser, user: &str, text: &str) {
+    browser.type_into(&side(user, "textarea"), text).await;
+    browser
+        .click(&side(user, "[data-role=compose] button"))
+        .await;
+}
+
+const GREETING: &str = "Good morning. I applied three weeks ago, and my card has not arrived yet.";
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn what_one_side_sends_appears_on_the_other() {
+    let (_demo, browser) = Demo::logged_in().await;
+    says(&browser, "ana", "Is it on its way?").await;
+    let list = |user| side(user, "li .text");
+    browser
+        .lists(&list("desk"), &[GREETING, "Is it on its way?"])
+        .await;
+    says(&browser, "desk", "It is. <b>Tomorrow</b>, मंगलवार 🎉").await;
+    let all = [
+        GREETING,
+        "Is it on its way?",
+        "It is. <b>Tomorrow</b>, मंगलवार 🎉",
+    ];
+    browser.lists(&list("ana"), &all).await;
+    browser.lists(&list("desk"), &all).await;
+    browser.console_is_clean().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn typing_shows_and_clears() {
+    let (_demo, browser) = Demo::logged_in().await;
+    let typing = |user| side(user, "[data-role=typing]");
+    browser.type_into(&side("ana", "textarea"), "Is it").await;
+    browser.shows(&typing("desk"), "Ana Alpha is typing…").await;
+    // Leaving the field takes it back at once.
+    browser.click(&side("desk", "textarea")).await;
+    browser.shows(&typing("desk"), "").await;
+    // Sending does too.
+    browser.type_into(&side("desk", "textarea"), "It is").await;
+    browser.shows(&typing("ana"), "Desk is typing…").await;
+    browser.press(ENTER).await;
+    browser.shows(&typing("ana"), "").await;
+    browser.console_is_clean().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_new_status_shows_on_both_sides() {
+    let (_demo, browser) = Demo::logged_in().await;
+    browser.hides(&side("ana", "[data-role=set-status]")).await;
+    for user in ["ana", "desk"] {
+        browser
+            .shows(&side(user, "[data-role=status]"), "Open")
+            .await;
+    }
+    browser
+        .choose(&side("desk", "[data-role=set-status]"), "Resolved")
+        .await;
+    for user in ["ana", "desk"] {
+        browser
+            .shows(&side(user, "[data-role=status]"), "Resolved")
+            .await;
+    }
+    browser.console_is_clean().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_message_that_the_other_side_shows_is_marked_as_seen() {
+    let (_demo, browser) = Demo::opened().await;
+    let log_in = |user| side(user, "[data-role=login] button");
+    browser.click(&log_in("ana")).await;
+    let seen = side("ana", "li[data-own] .seen");
+    browser
+        .shows(
+            &side("ana", "[data-role=present]"),
+            "Here now: Ana Alpha (you)",
+        )
+        .await;
+    browser.hides(&seen).await;
+    browser.click(&log_in("desk")).await;
+    browser.shows(&seen, "Seen").await;
+    browser.hides(&side("desk", ".seen")).await;
+    browser.console_is_clean().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn logging_out_on_one_side_leaves_the_other_alone() {
+    let (_demo, browser) = Demo::logged_in().await;
+    browser.click(&side("ana", "[data-role=logout]")).await;
+    browser
+        .shows(&side("ana", "[data-role=connection]"), "Not connected")
+        .await;
+    browser.hides(&side("ana", "[data-role=ticket]")).await;
+    browser
+        .shows(&side("desk", "[data-role=present]"), "Here now: Desk (you)")
+        .await;
+    browser
+        .shows(&side("desk", "[data-role=connection]"), "Connected")
+        .await;
+    browser.click("#log-both-in").await;
+    let present = side("desk", "[data-role=present]");
+    browser
+        .shows(&present, "Here now: Desk (you), Ana Alpha")
+        .await;
+    browser.console_is_clean().await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn a_wrong_password_is_told_beside_the_form() {
+    let (_demo, browser) = Demo::opened().await;
+    browser.type_into("#ana-password", "wrong").await;
+    browser
+        .click(&side("ana", "[data-role=login] button"))
+        .await;
+    browser
+        .shows("#ana-login-problem", "Invalid login credentials")
+        .await;
+    browser
+        .until("document.querySelector('#ana-password').ariaInvalid === 'true'")
+        .await;
+}
+
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn nothing_is_wider_than_320_pixels() {
+    let (demo, browser) = (Demo::start(), Browser::start().await);
+    browser.be_as_wide_as(320).await;
+    browser.open(&demo.url).await;
+    let fits = "innerWidth === 320 && document.documentElement.scrollWidth <= 320";
+    browser.until(fits).await;
+    browser.click("#log-both-in").await;
+    both_are_in(&browser).await;
+    let long = "W".repeat(300);
+    says(&browser, "ana", &long).await;
+    browser
+        .lists(&side("desk", "li .text"), &[GREETING, &long])
+        .await;
+    browser.until(fits).await;
+    browser.click("summary").await;
+    browser
+        .until("document.querySelector('[data-command=broadcast]').checkVisibility()")
+        .await;
+    browser.until(fits).await;
+    browser.console_is_clean().await;
+}
+
+/// WebDriver's code point for the key.
+pub(crate) const ENTER: char = '\u{e007}';

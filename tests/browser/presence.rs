@@ -1,0 +1,65 @@
+//! Who is in a ticket, as its pages show it, while tabs come and go.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::site::{Site, is_in, open};
+use super::support::Socket;
+
+/// Two users with three tabs: one tab is reloaded, one is killed, the last is
+/// reloaded and then closed.
+#[tokio::test]
+#[ignore = "needs chromium"]
+async fn presence_survives_reloads_and_ends_a_grace_after_the_last_tab() {
+    let site = Site::start().await;
+    let desk = site.visitor("5|desk").await;
+    let ana = site.visitor("3|ana").await;
+    let first = ana.tab().await;
+    let second = ana.new_tab().await;
+    open(&ana).await;
+    desk.lists("#shown li", &["user 3 joined"]).await;
+
+    site.message(1, "to all three").await;
+    desk.lists("#messages li", &["to all three"]).await;
+    for tab in [&first, &second] {
+        ana.switch_to(tab).await;
+        ana.lists("#messages li", &["to all three"]).await;
+    }
+
+    ana.switch_to(&first).await;
+    ana.reload().await;
+    is_in(&ana).await;
+    ana.switch_to(&second).await;
+    ana.kill_tab().await;
+    ana.switch_to(&first).await;
+    site.message(2, "after the reload").await;
+    ana.lists("#shown li", &["message 2"]).await;
+
+    // Now her only tab. Ben, who goes after her and stays away, tells when her
+    // grace would have been over.
+    let ben = Socket::joined(&site.edge, "4|ben", 1).await;
+    ana.reload().await;
+    drop(ben);
+    is_in(&ana).await;
+    let mut shown = vec!["user 3 joined", "message 1", "message 2"];
+    shown.extend(["user 4 joined", "user 4 left"]);
+    desk.lists("#shown li", &shown).await;
+    ana.lists("#shown li", &["user 4 left"]).await;
+
+    let closed = now();
+    ana.close_tab().await;
+    shown.push("user 3 left");
+    desk.lists("#shown li", &shown).await;
+    let at = desk.run("return Number(shown.lastChild.dataset.at)").await;
+    let after = Duration::from_millis(at.as_u64().unwrap()).checked_sub(closed);
+    assert!(after >= Some(GRACE), "left {after:?} after the last tab");
+    desk.console_is_clean().await;
+}
+
+/// The time, as pages on this machine have it.
+fn now() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    Duration::from_millis(now.unwrap().as_millis() as u64)
+}
+
+/// `[rooms] presence_grace`, unless configured.
+const GRACE: Duration = Duration::from_secs(8);
