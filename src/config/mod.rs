@@ -74,7 +74,7 @@ impl Config {
         })?;
         let mut config = Self::from_toml(&text)
             .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
-        let directory = path.parent().unwrap_or(Path::new(""));
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
         for file in [
             &mut config.tls.certificate,
             &mut config.tls.key,

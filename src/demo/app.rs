@@ -29,7 +29,7 @@ pub struct App {
     url: String,
 }
 
-type Answer = Result<Response<Body>, Response<Body>>;
+type Answer = Result<Response<Body>, No>;
 
 impl App {
     /// An app that publishes on the edge's `socket`, for visitors of `url`.
@@ -65,7 +65,7 @@ impl App {
             let app = Arc::clone(&self);
             async move {
                 let answer = app.answer(request).await;
-                Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(|no| no))
+                Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(refuse))
             }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -96,9 +96,7 @@ impl App {
             (&Method::GET | &Method::HEAD, ["api", "support-tickets", id]) => {
                 let user = user()?;
                 let shown = self.desk.lock().show(user, number(id));
-                shown
-                    .map(|ticket| json(StatusCode::OK, &ticket))
-                    .map_err(refuse)
+                shown.map(|ticket| json(StatusCode::OK, &ticket))
             }
             (&Method::PUT, ["api", "support-tickets", id]) => {
                 self.set_status(user()?, number(id), &read(body).await?)
@@ -111,18 +109,15 @@ impl App {
                 let told = json!({ "socket": self.socket, "url": self.url });
                 Ok(json(StatusCode::OK, &told))
             }
-            (&Method::GET, _) => page::part(parts.uri.path()).ok_or_else(|| refuse(No::NotFound)),
-            _ => Err(refuse(No::NotFound)),
+            (&Method::GET, _) => page::part(parts.uri.path()).ok_or(No::NotFound),
+            _ => Err(No::NotFound),
         }
     }
 
     fn log_in(&self, body: &Value) -> Answer {
         let text = |key: &str| body[key].as_str().unwrap_or_default();
         let logged_in = self.desk.lock().log_in(text("username"), text("password"));
-        let Some((account, token)) = logged_in else {
-            let no = json!({ "message": "Invalid login credentials" });
-            return Err(json(StatusCode::UNAUTHORIZED, &no));
-        };
+        let (account, token) = logged_in.ok_or(No::BadCredentials)?;
         let answer = json!({
             "user": account.json(),
             "access_token": token,
@@ -141,18 +136,14 @@ impl App {
         ))
     }
 
-    fn bearer(&self, headers: &HeaderMap) -> Result<Account, Response<Body>> {
-        self.desk.lock().bearer(token(headers)).ok_or_else(|| {
-            json(
-                StatusCode::UNAUTHORIZED,
-                &json!({ "message": "Unauthenticated." }),
-            )
-        })
+    fn bearer(&self, headers: &HeaderMap) -> Result<Account, No> {
+        let account = self.desk.lock().bearer(token(headers));
+        account.ok_or(No::Unauthenticated)
     }
 
     async fn post(&self, user: Account, id: u64, body: &Value) -> Answer {
         let text = body["message"].as_str().unwrap_or_default();
-        let message = self.desk.lock().post(user, id, text).map_err(refuse)?;
+        let message = self.desk.lock().post(user, id, text)?;
         let payload = json!({ "ticket_id": id, "message": message });
         self.publish("new_message", &payload).await;
         let answer = json!({
@@ -164,11 +155,7 @@ impl App {
 
     async fn set_status(&self, user: Account, id: u64, body: &Value) -> Answer {
         let status = body["status"].as_str().unwrap_or_default();
-        let ticket = self
-            .desk
-            .lock()
-            .set_status(user, id, status)
-            .map_err(refuse)?;
+        let ticket = self.desk.lock().set_status(user, id, status)?;
         let payload = json!({ "ticket_id": id, "status": status });
         self.publish("ticket_status_update", &payload).await;
         let answer = json!({ "message": "Ticket updated successfully", "ticket": ticket });
@@ -204,19 +191,23 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or(0)
 }
 
-async fn read(body: Incoming) -> Result<Value, Response<Body>> {
+async fn read(body: Incoming) -> Result<Value, No> {
     let bytes = Limited::new(body, MAX_BODY).collect().await;
-    let bytes = bytes
-        .map(http_body_util::Collected::to_bytes)
-        .unwrap_or_default();
-    serde_json::from_slice(&bytes).map_err(|_| {
-        let no = json!({ "message": "The request is not JSON, or too long." });
-        json(StatusCode::UNPROCESSABLE_ENTITY, &no)
-    })
+    let bytes = bytes.map_err(|_| No::NotJson)?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|_| No::NotJson)
 }
 
 fn refuse(no: No) -> Response<Body> {
     match no {
+        No::BadCredentials => json(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "message": "Invalid login credentials" }),
+        ),
+        No::Unauthenticated => json(
+            StatusCode::UNAUTHORIZED,
+            &json!({ "message": "Unauthenticated." }),
+        ),
+        No::NotJson => invalid("message", "The request is not JSON, or too long."),
         No::Forbidden => json(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" })),
         No::NotFound => json(
             StatusCode::NOT_FOUND,

@@ -74,6 +74,9 @@ struct Ticket {
 /// Why the stand-in says no, in the real app's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum No {
+    BadCredentials,
+    Unauthenticated,
+    NotJson,
     Forbidden,
     NotFound,
     EmptyMessage,

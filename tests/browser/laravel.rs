@@ -23,7 +23,7 @@ impl App {
         let data = tempfile::tempdir().unwrap();
         let address = free_address();
         // The edge first: the app has to know its socket.
-        let edge = Edge::configured(&format!("http://{address}"), "").await;
+        let edge = Edge::configured(&format!("http://{address}"), "");
         let log = std::fs::File::create(data.path().join("php.log")).unwrap();
         let process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel/run"))
             .env("APP_DATA", data.path())

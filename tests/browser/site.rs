@@ -25,7 +25,7 @@ impl Site {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let upstream = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(listener));
-        let edge = Edge::configured(&upstream, "").await;
+        let edge = Edge::configured(&upstream, "");
         Self { edge }
     }
 

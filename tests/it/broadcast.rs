@@ -11,7 +11,7 @@ use crate::support::{Edge, Laravel, Socket};
 #[tokio::test]
 async fn everyone_in_the_room_gets_it_and_nobody_else() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let mut second_tab = Socket::joined(&edge, "3|ana", 1).await;
     let mut ben = Socket::joined(&edge, "4|ben", 2).await;
@@ -32,7 +32,7 @@ async fn everyone_in_the_room_gets_it_and_nobody_else() {
 #[tokio::test]
 async fn the_payload_arrives_byte_for_byte() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let long = "ñ€😀".repeat(20_000);
     let payload = format!(
@@ -47,7 +47,7 @@ async fn the_payload_arrives_byte_for_byte() {
 #[tokio::test]
 async fn an_array_arrives_in_its_order() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let event = |n| format!(r#"{{"type":"new_message","payload":{{"ticket_id":1,"n":{n}}}}}"#);
     let body = format!("[{},{},{}]", event(1), event(2), event(3));
@@ -61,7 +61,7 @@ async fn an_array_arrives_in_its_order() {
 #[tokio::test]
 async fn one_bad_event_holds_back_the_good_ones() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let good = r#"{"type":"new_message","payload":{"ticket_id":1}}"#;
     let bad = r#"{"type":"new_message","payload":{"ticket":1}}"#;
@@ -79,7 +79,7 @@ async fn one_bad_event_holds_back_the_good_ones() {
 #[tokio::test]
 async fn what_is_no_broadcast_is_refused() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body = \"1 KiB\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body = \"1 KiB\"\n");
     for (body, status, code) in [
         (
             "not json".to_owned(),
@@ -110,7 +110,7 @@ async fn what_is_no_broadcast_is_refused() {
 #[tokio::test]
 async fn the_session_that_caused_it_can_be_left_out() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::open(&edge, "3|ana").await;
     let session = ana.next().await["payload"]["session_id"].clone();
     ana.join(1).await;
@@ -128,7 +128,7 @@ async fn the_session_that_caused_it_can_be_left_out() {
 async fn users_that_are_not_listed_are_refused() {
     let laravel = Laravel::start().await;
     let more = "[broadcast]\nallowed_uids = [4294967294]\n";
-    let edge = Edge::configured(&laravel.url(), more).await;
+    let edge = Edge::configured(&laravel.url(), more);
     let answer = edge
         .post("/broadcast", r#"{"type":"a","payload":{"ticket_id":1}}"#)
         .await;
@@ -141,7 +141,7 @@ async fn users_that_are_not_listed_are_refused() {
 #[tokio::test]
 async fn laravel_can_end_a_users_sessions() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let mut ben = Socket::joined(&edge, "4|ben", 2).await;
     let answer = edge.post("/users/3/disconnect", "").await;
@@ -158,7 +158,7 @@ async fn laravel_can_end_a_users_sessions() {
 #[tokio::test]
 async fn access_that_is_withdrawn_ends_at_a_recheck() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     desk.join(2).await;
     laravel.withdraw(5, 1);
@@ -182,7 +182,7 @@ async fn access_that_is_withdrawn_ends_at_a_recheck() {
 #[tokio::test]
 async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
     let before = laravel.requests().len();
@@ -200,7 +200,7 @@ async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() 
 #[tokio::test]
 async fn a_request_that_is_sent_again_is_not_delivered_again() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let event = r#"{"type":"a","payload":{"ticket_id":1}}"#;
     let first = edge
@@ -232,7 +232,7 @@ async fn a_request_that_is_sent_again_is_not_delivered_again() {
 #[tokio::test]
 async fn a_refusal_is_not_remembered_under_its_key() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let key = [("idempotency-key", "job-1")];
     let wrong = edge.post_with("/broadcast", "{}", &key).await;
     assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
@@ -244,7 +244,7 @@ async fn a_refusal_is_not_remembered_under_its_key() {
 #[tokio::test]
 async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let _ana = Socket::joined(&edge, "3|ana", 1).await;
     let _second_tab = Socket::joined(&edge, "3|ana", 1).await;
     let _desk = Socket::greeted(&edge, "5|desk").await;
@@ -272,7 +272,7 @@ async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
 #[tokio::test]
 async fn status_tells_that_laravel_is_away() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     laravel.stop();
     let mut client = Client::http1(&edge).await;
     while client.fetch(get("/").body(body("")).unwrap()).await.status == StatusCode::OK {}
@@ -296,7 +296,7 @@ async fn status_tells_that_laravel_is_away() {
 #[tokio::test]
 async fn a_crowd_on_the_socket_is_served_and_half_requests_are_harmless() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let mut half = Vec::new();
     for number in 0..500 {

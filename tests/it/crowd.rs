@@ -21,7 +21,7 @@ request_burst = 100000
 async fn a_restart_of_laravel_loses_no_session_and_no_event() {
     rlimit::increase_nofile_limit(5 * SESSIONS).unwrap();
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), LIMITS).await;
+    let edge = Edge::configured(&laravel.url(), LIMITS);
     let opening = (0..SESSIONS).map(|number| open(&edge, number));
     let mut sockets: Vec<_> = stream::iter(opening).buffered(100).collect().await;
     let (who, may) = laravel.most_at_once();

@@ -255,7 +255,7 @@ fn root() -> &'static Path {
 }
 
 fn row(number: Option<&u32>) -> String {
-    number.map_or("no row".to_owned(), |number| format!("row {number}"))
+    number.map_or_else(|| "no row".to_owned(), |number| format!("row {number}"))
 }
 
 const MAX_LINES: usize = 400;

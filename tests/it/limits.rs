@@ -12,7 +12,7 @@ use crate::support::{Edge, Laravel, Socket};
 async fn requests_over_the_rate_are_told_when_to_come_back() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 3\n";
-    let edge = Edge::configured(&laravel.url(), more).await;
+    let edge = Edge::configured(&laravel.url(), more);
     let mut client = Client::http2(&edge).await;
     for _ in 0..3 {
         let answer = client.fetch(get("/").body(body("")).unwrap()).await;
@@ -27,7 +27,7 @@ async fn requests_over_the_rate_are_told_when_to_come_back() {
 #[tokio::test]
 async fn connections_beyond_a_clients_share_are_closed_unheard() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 2\n").await;
+    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 2\n");
     let held = [Client::http1(&edge).await, Client::http1(&edge).await];
     let mut third = TcpStream::connect(edge.address).await.unwrap();
     assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
@@ -43,7 +43,7 @@ async fn connections_beyond_a_clients_share_are_closed_unheard() {
 #[tokio::test]
 async fn a_session_holds_its_connections_place() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 1\n").await;
+    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 1\n");
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     assert!(
         crate::support::http::connect(&edge, "http/1.1")
@@ -62,7 +62,7 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
     let laravel = Laravel::start().await;
     let more =
         "[websocket]\nmessages_per_second = 50\nmessage_burst = 3\nflood_timeout = \"1ms\"\n";
-    let edge = Edge::configured(&laravel.url(), more).await;
+    let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     for _ in 0..9 {
         socket.send(json!({ "type": "ping" })).await;
@@ -80,7 +80,7 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
 #[tokio::test]
 async fn a_message_over_the_limit_closes_the_session() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_message = \"1 KiB\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_message = \"1 KiB\"\n");
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     socket.say(&"x".repeat(1025)).await;
     assert_eq!(socket.closed().await.0, 1009);
@@ -89,7 +89,7 @@ async fn a_message_over_the_limit_closes_the_session() {
 #[tokio::test]
 async fn a_session_is_in_so_many_rooms_and_no_more() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_rooms = 1\n").await;
+    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_rooms = 1\n");
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     desk.send(json!({ "type": "join_ticket", "payload": { "ticket_id": 2 } }))
         .await;
@@ -104,7 +104,7 @@ async fn a_session_is_in_so_many_rooms_and_no_more() {
 async fn one_client_cannot_hold_all_of_laravel() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nrequests_in_flight_per_client = 1\n";
-    let edge = Edge::configured(&laravel.url(), more).await;
+    let edge = Edge::configured(&laravel.url(), more);
     let mut holding = Client::http2(&edge).await;
     let mut client = Client::http2(&edge).await;
     let held = holding.send(get("/hang").body(body("")).unwrap());

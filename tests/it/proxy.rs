@@ -12,7 +12,7 @@ use crate::support::{Edge, Laravel};
 #[tokio::test]
 async fn requests_reach_laravel_over_http1_and_http2() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let answer = client
             .fetch(get("/page?a=b%20c&a=").body(body("")).unwrap())
@@ -31,7 +31,7 @@ async fn requests_reach_laravel_over_http1_and_http2() {
 #[tokio::test]
 async fn laravel_learns_the_client_from_the_edge_alone() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let forged = [
         ("x-forwarded-for", "10.1.1.1"),
         ("x-forwarded-proto", "http"),
@@ -71,7 +71,7 @@ async fn laravel_learns_the_client_from_the_edge_alone() {
 #[tokio::test]
 async fn headers_of_one_connection_stay_on_it() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
     let request = get("/headers")
         .header("connection", "x-mine, x-forwarded-for, keep-alive")
@@ -97,7 +97,7 @@ async fn headers_of_one_connection_stay_on_it() {
 #[tokio::test]
 async fn bodies_stream_both_ways() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let (pieces, stream) = streamed();
         let request = post("/echo").body(stream).unwrap();
@@ -120,7 +120,7 @@ async fn bodies_stream_both_ways() {
 #[tokio::test]
 async fn large_bodies_come_through_whole() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let sent: Bytes = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let answer = client
@@ -133,7 +133,7 @@ async fn large_bodies_come_through_whole() {
 #[tokio::test]
 async fn connections_to_laravel_are_kept() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
     for _ in 0..5 {
         client.fetch(get("/").body(body("")).unwrap()).await;
@@ -146,7 +146,7 @@ async fn laravel_can_be_on_a_unix_socket() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let laravel = Laravel::start_on(&path);
-    let edge = Edge::configured(&format!("unix:{}", path.display()), "").await;
+    let edge = Edge::configured(&format!("unix:{}", path.display()), "");
     let answer = Client::http1(&edge)
         .await
         .fetch(get("/").body(body("")).unwrap())
@@ -159,7 +159,7 @@ async fn laravel_can_be_on_a_unix_socket() {
 async fn without_laravel_people_get_a_page_and_programs_json() {
     let laravel = Laravel::start().await;
     laravel.stop();
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
     let answer = loop {
         // The listener's task may need a moment to close the port.
@@ -190,7 +190,7 @@ async fn a_silent_laravel_is_a_gateway_timeout() {
         "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n",
         laravel.url()
     );
-    let edge = Edge::configured("", &more).await;
+    let edge = Edge::configured("", &more);
     let answer = Client::http1(&edge)
         .await
         .fetch(get("/hang").body(body("")).unwrap())
@@ -201,7 +201,7 @@ async fn a_silent_laravel_is_a_gateway_timeout() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[http]\nmax_body = \"1 KiB\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[http]\nmax_body = \"1 KiB\"\n");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let request = post("/echo").body(body(vec![0; 1025])).unwrap();
         let answer = client.fetch(request).await;
@@ -223,7 +223,7 @@ async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
 #[tokio::test]
 async fn an_answer_that_laravel_cuts_short_never_looks_complete() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let response = client
             .send(get("/cut").body(body("")).unwrap())
@@ -240,7 +240,7 @@ async fn an_answer_that_laravel_cuts_short_never_looks_complete() {
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_request_along() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let before = laravel.requests().len();
         let request = get("/hang").body(body("")).unwrap();
@@ -264,7 +264,7 @@ async fn arrived(laravel: &Laravel, before: usize) {
 #[tokio::test]
 async fn doubtful_hosts_and_connect_are_refused() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for request in [
         Request::get("/").header("host", "a").header("host", "b"),
         Request::get("/").header("host", "a b"),
@@ -301,7 +301,7 @@ fn streamed() -> (mpsc::Sender<Bytes>, Body) {
 #[tokio::test]
 async fn split_cookies_reach_laravel_as_one() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let request = get("/")
             .header("cookie", "XSRF-TOKEN=aa")
@@ -323,7 +323,7 @@ async fn an_answer_that_stalls_is_ended() {
         "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n[http]\nstall_timeout = \"200ms\"\n",
         laravel.url()
     );
-    let edge = Edge::configured("", &more).await;
+    let edge = Edge::configured("", &more);
     let mut client = Client::http2(&edge).await;
     let response = client
         .send(get("/cut").body(body("")).unwrap())
@@ -345,7 +345,7 @@ async fn an_answer_that_stalls_is_ended() {
 #[tokio::test]
 async fn trailers_cannot_say_what_headers_may_not() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut client = Client::http2(&edge).await;
     let mut trailers = hyper::HeaderMap::new();
     trailers.insert("x-forwarded-for", "10.1.1.1".parse().unwrap());

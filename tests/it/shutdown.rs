@@ -8,7 +8,7 @@ use crate::support::{Answer, Edge, Laravel, Socket};
 #[tokio::test]
 async fn requests_in_flight_end_and_nothing_new_begins() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let address = edge.address;
     let mut clients = [Client::http1(&edge).await, Client::http2(&edge).await];
     let waiting = clients.each_mut().map(|client| {
@@ -28,19 +28,19 @@ async fn requests_in_flight_end_and_nothing_new_begins() {
             tokio::task::yield_now().await;
         }
         laravel.release();
-        stopped
+        stopped.await.unwrap()
     };
-    let (answers, stopped) = tokio::join!(futures_util::future::join_all(waiting), stopped);
+    let (answers, cut_off) = tokio::join!(futures_util::future::join_all(waiting), stopped);
     for answer in answers {
         assert_eq!(answer.text(), "waited");
     }
-    assert_eq!(stopped.await.unwrap(), 0, "something was cut off");
+    assert_eq!(cut_off, 0, "something was cut off");
 }
 
 #[tokio::test]
 async fn sessions_are_told_to_come_back() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[server]\nclose_spread = \"50ms\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[server]\nclose_spread = \"50ms\"\n");
     let mut sockets = Vec::new();
     for _ in 0..5 {
         sockets.push(Socket::joined(&edge, "3|ana", 1).await);
@@ -56,7 +56,7 @@ async fn sessions_are_told_to_come_back() {
 #[tokio::test]
 async fn what_does_not_end_is_cut_off_after_the_grace() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[server]\nshutdown_grace = \"100ms\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[server]\nshutdown_grace = \"100ms\"\n");
     let mut client = Client::http1(&edge).await;
     let request = client.send(get("/hang").body(body("")).unwrap());
     let stopping = async {

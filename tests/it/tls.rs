@@ -10,7 +10,7 @@ use crate::support::{Edge, Laravel};
 #[tokio::test]
 async fn both_versions_are_spoken_and_the_hybrid_key_exchange_comes_first() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let stream = connect_with(&edge, "http/1.1", &[version]).await.unwrap();
         let session = stream.get_ref().1;
@@ -28,7 +28,7 @@ async fn both_versions_are_spoken_and_the_hybrid_key_exchange_comes_first() {
 #[tokio::test]
 async fn alpn_settles_the_protocol() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for alpn in ["h2", "http/1.1"] {
         let stream = connect(&edge, alpn).await.unwrap();
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn.as_bytes()));
@@ -39,7 +39,7 @@ async fn alpn_settles_the_protocol() {
 #[tokio::test]
 async fn what_is_no_tls_is_closed_and_others_are_served() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[tls]\nhandshake_timeout = \"100ms\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[tls]\nhandshake_timeout = \"100ms\"\n");
     let mut plain = TcpStream::connect(edge.address).await.unwrap();
     plain
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -11,7 +11,7 @@ use crate::support::{Edge, Laravel, Socket};
 #[tokio::test]
 async fn a_known_token_is_greeted_on_both_paths() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for path in ["/?token=3|ana", "/ws?token=3%7Cana"] {
         let mut socket = Socket::try_open(&edge, path, &[]).await.unwrap();
         let greeting = socket.next().await;
@@ -31,7 +31,7 @@ async fn a_known_token_is_greeted_on_both_paths() {
 #[tokio::test]
 async fn laravel_is_asked_as_it_wants_to_be_asked() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     Socket::joined(&edge, "3|ana", 1).await;
     let [who, may] = &laravel.requests()[..] else {
         panic!("two questions: {:?}", laravel.requests());
@@ -57,7 +57,7 @@ async fn laravel_is_asked_as_it_wants_to_be_asked() {
 #[tokio::test]
 async fn the_token_can_come_in_a_header() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let bearer = [("authorization", "Bearer 3|ana")];
     let mut socket = Socket::try_open(&edge, "/ws", &bearer).await.unwrap();
     assert_eq!(socket.next().await["payload"]["user_id"], 3);
@@ -70,7 +70,7 @@ async fn the_token_can_come_in_a_header() {
 #[tokio::test]
 async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     for (path, message, code) in [
         ("/ws", "No authentication token provided", 4501),
         ("/ws?token=", "No authentication token provided", 4501),
@@ -91,7 +91,7 @@ async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
 async fn a_laravel_that_cannot_answer_is_no_denial() {
     let laravel = Laravel::start().await;
     laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
     let mut socket = Socket::open(&edge, "3|ana").await;
     assert_eq!(socket.next().await["payload"]["code"], "unavailable");
     assert_eq!(socket.closed().await, (1013, "try again later".to_owned()));
@@ -109,7 +109,7 @@ async fn a_laravel_that_cannot_answer_is_no_denial() {
 #[tokio::test]
 async fn a_short_outage_is_waited_out() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     let before = laravel.requests().len();
     laravel.fail_with(Some(StatusCode::SERVICE_UNAVAILABLE));
@@ -126,7 +126,7 @@ async fn a_short_outage_is_waited_out() {
 #[tokio::test]
 async fn only_tickets_that_laravel_grants_can_be_joined() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "4|ben").await;
     for ticket in [1, 999] {
         socket
@@ -149,7 +149,7 @@ async fn only_tickets_that_laravel_grants_can_be_joined() {
 #[tokio::test]
 async fn nothing_but_a_plain_id_reaches_laravel() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     let before = laravel.requests().len();
     for id in [
@@ -179,7 +179,7 @@ async fn nothing_but_a_plain_id_reaches_laravel() {
 #[tokio::test]
 async fn mistakes_are_answered_and_the_session_lives() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     assert_eq!(ana.next().await["type"], "user_joined");
@@ -225,7 +225,7 @@ async fn mistakes_are_answered_and_the_session_lives() {
 #[tokio::test]
 async fn ping_is_answered_with_the_time() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     socket.send(json!({ "type": "ping" })).await;
     let pong = socket.next().await;
@@ -236,7 +236,7 @@ async fn ping_is_answered_with_the_time() {
 #[tokio::test]
 async fn who_left_hears_nothing_more() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut socket = Socket::joined(&edge, "3|ana", 1).await;
     socket
         .send(json!({ "type": "leave_ticket", "payload": { "ticket_id": 1 } }))
@@ -253,7 +253,7 @@ async fn who_left_hears_nothing_more() {
 async fn pages_of_other_sites_may_not_connect() {
     let laravel = Laravel::start().await;
     let more = "[websocket]\nallowed_origins = [\"https://desk.example\"]\n";
-    let edge = Edge::configured(&laravel.url(), more).await;
+    let edge = Edge::configured(&laravel.url(), more);
     for origin in [
         "https://evil.example",
         "null",
@@ -278,7 +278,7 @@ async fn pages_of_other_sites_may_not_connect() {
 #[tokio::test]
 async fn handshakes_that_are_none_are_refused() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let refused = Socket::try_open(&edge, "/ws", &[("sec-websocket-version", "8")]).await;
     assert_eq!(refused.err(), Some(StatusCode::UPGRADE_REQUIRED));
     let refused = Socket::try_open(&edge, "/ws", &[("sec-websocket-key", "short")]).await;
@@ -299,7 +299,7 @@ async fn handshakes_that_are_none_are_refused() {
 #[tokio::test]
 async fn logging_out_through_the_edge_closes_the_sessions_of_that_token() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     let mut desk = Socket::greeted(&edge, "5|desk").await;
     let request = hyper::Request::post("/api/logout")
@@ -324,7 +324,7 @@ async fn logging_out_through_the_edge_closes_the_sessions_of_that_token() {
 #[tokio::test]
 async fn a_log_out_that_laravel_refuses_closes_nothing() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
     laravel.fail_with(Some(StatusCode::UNAUTHORIZED));
     let request = hyper::Request::post("/api/logout")
@@ -341,7 +341,7 @@ async fn a_log_out_that_laravel_refuses_closes_nothing() {
 #[tokio::test]
 async fn a_log_out_counts_even_if_its_client_has_left() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
     let before = laravel.requests().len();
     laravel.hold_log_outs();
@@ -363,7 +363,7 @@ async fn a_log_out_counts_even_if_its_client_has_left() {
 #[tokio::test]
 async fn a_log_out_ends_every_spelling_of_the_token() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut bare = Socket::greeted(&edge, "ana").await;
     let request = hyper::Request::post("/api/logout")
         .header("host", "localhost")
@@ -377,7 +377,7 @@ async fn a_log_out_ends_every_spelling_of_the_token() {
 #[tokio::test]
 async fn a_user_who_is_disconnected_is_asked_about_when_he_returns() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     laravel.revoke("3|ana");
     edge.post("/users/3/disconnect", "").await;
@@ -390,7 +390,7 @@ async fn a_user_who_is_disconnected_is_asked_about_when_he_returns() {
 #[tokio::test]
 async fn a_refused_token_says_nothing_about_the_users_others() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel).await;
+    let edge = Edge::before(&laravel);
     let mut dead = Socket::greeted(&edge, "3|ana").await;
     let mut good = Socket::greeted(&edge, "ana").await;
     laravel.revoke("3|ana");
@@ -404,7 +404,7 @@ async fn a_refused_token_says_nothing_about_the_users_others() {
 #[tokio::test]
 async fn laravel_is_left_alone_for_as_long_as_it_asks() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));
     for _ in 0..3 {
         let mut socket = Socket::open(&edge, "3|ana").await;

@@ -23,12 +23,12 @@ pub(crate) struct Edge {
 
 impl Edge {
     /// An edge before `laravel`, with defaults.
-    pub(crate) async fn before(laravel: &Laravel) -> Self {
-        Self::configured(&laravel.url(), "").await
+    pub(crate) fn before(laravel: &Laravel) -> Self {
+        Self::configured(&laravel.url(), "")
     }
 
     /// An edge before whatever is at `upstream`, configured by more TOML.
-    pub(crate) async fn configured(upstream: &str, more: &str) -> Self {
+    pub(crate) fn configured(upstream: &str, more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let file = |name: &str| directory.path().join(name);
