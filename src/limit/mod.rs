@@ -37,7 +37,7 @@ impl Default for Settings {
             connections: count(20_000),
             connections_per_client: count(100),
             requests_in_flight: count(4096),
-            requests_in_flight_per_client: count(100),
+            requests_in_flight_per_client: count(256),
             requests_per_second: count(50),
             request_burst: count(100),
         }
