@@ -4,15 +4,22 @@ use std::path::Path;
 
 use super::Failure;
 use crate::config::Config;
-use crate::tls;
+use crate::tls::Certificates;
 
 /// Reads the configuration and what it names, and says that all is well.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::config)?;
-    let ticketer = tls::ticketer().map_err(Failure::other)?;
-    tls::Acceptor::load(&config.tls, ticketer).map_err(Failure::config)?;
+    let certificates = Certificates::load(&config.tls).map_err(Failure::config)?;
+    certificates.check_dates().map_err(Failure::config)?;
+    for doubt in certificates.doubts() {
+        super::warn(&doubt);
+    }
     let told = format!(
-        "{} is well\n  listens on      {}\n  Laravel         {}\n  certificate     {}\n  broadcasts      {}",
+        "{} is well
+  listens on      {}
+  Laravel         {}
+  certificate     {}
+  broadcasts      {}",
         path.display(),
         addresses(&config),
         config.upstream.url,

@@ -75,11 +75,8 @@ impl Config {
         let mut config = Self::from_toml(&text)
             .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        for file in [
-            &mut config.tls.certificate,
-            &mut config.tls.key,
-            &mut config.broadcast.socket,
-        ] {
+        let files = config.tls.paths_mut();
+        for file in files.chain([&mut config.broadcast.socket]) {
             *file = directory.join(&*file);
         }
         Ok(config)

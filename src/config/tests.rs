@@ -31,9 +31,10 @@ fn the_example_shows_every_key() {
     let example = include_str!("../../config.toml");
     let shown = |key: &str| {
         let (assigned, section) = (format!("{key} ="), format!("[{key}]"));
+        let inner = format!(".{key}]");
         example.lines().any(|line| {
             let line = line.trim_start_matches("# ");
-            line.starts_with(&assigned) || line.starts_with(&section)
+            line.starts_with(&assigned) || line.starts_with(&section) || line.ends_with(&inner)
         })
     };
     let keys = format!("{:#?}", Config::default());

@@ -23,7 +23,7 @@ use crate::http::Handler;
 use crate::ids::SessionIds;
 use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
-use crate::tls;
+use crate::tls::{self, Certificates};
 use crate::upstream::Upstream;
 use crate::ws::{Gateway, Services};
 
@@ -62,7 +62,8 @@ impl Server {
     /// The certificate cannot be used, or a socket cannot.
     pub fn bind(config: &Config, listeners: Listeners) -> Result<Self, Error> {
         let drain = Drain::new();
-        let tls = tls::Acceptor::load(&config.tls, tls::ticketer()?)?;
+        let certificates = Arc::new(Certificates::load(&config.tls)?);
+        let tls = tls::Acceptor::new(&config.tls, Arc::clone(&certificates), tls::ticketer()?);
         let upstream = Upstream::new(&config.upstream);
         let services = services(config, &upstream, &drain);
         let rooms = Arc::clone(&services.rooms);

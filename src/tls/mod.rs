@@ -2,43 +2,26 @@
 //! of key exchanges, X25519MLKEM768 first. No early data: a replayed `POST`
 //! would be Laravel's to find out.
 
-mod certs;
+mod certificates;
+mod error;
+mod facts;
+mod pair;
+mod settings;
+mod table;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::server::ProducesTickets;
-use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use self::certs::Error;
-use crate::units::Span;
-
-/// `[tls]` of `config.toml`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// The certificate and its intermediates, in PEM, the site's own first.
-    pub certificate: PathBuf,
-    /// The certificate's private key, in PEM.
-    pub key: PathBuf,
-    /// How long a handshake may take.
-    pub handshake_timeout: Span,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            certificate: "certs/fullchain.pem".into(),
-            key: "certs/privkey.pem".into(),
-            handshake_timeout: Span::seconds(10),
-        }
-    }
-}
+pub use self::certificates::Certificates;
+pub use self::error::{Error, Flaw, Place};
+pub use self::settings::{KeyPair, Settings};
 
 /// The application protocol that ALPN settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,24 +75,23 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
 }
 
 impl Acceptor {
-    /// Reads the certificate and key that `settings` name.
-    ///
-    /// # Errors
-    /// A file is missing or empty, or certificate and key do not belong together.
-    pub fn load(settings: &Settings, ticketer: Arc<dyn ProducesTickets>) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let certified = certs::load(&settings.certificate, &settings.key, &provider)?;
-        let mut config = ServerConfig::builder_with_provider(provider)
+    /// Shows `certificates`, as `settings` say.
+    pub fn new(
+        settings: &Settings,
+        certificates: Arc<Certificates>,
+        ticketer: Arc<dyn ProducesTickets>,
+    ) -> Self {
+        let mut config = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .expect("the provider has suites for both versions")
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+            .with_cert_resolver(certificates);
         config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
         config.ticketer = ticketer;
-        Ok(Self {
+        Self {
             inner: TlsAcceptor::from(Arc::new(config)),
             timeout: settings.handshake_timeout.get(),
-        })
+        }
     }
 
     /// Does the handshake over `stream`.
@@ -130,6 +112,10 @@ impl Acceptor {
         };
         Ok(Secured { io, alpn })
     }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 const H2: &[u8] = b"h2";

@@ -171,3 +171,42 @@ fn a_demo_without_a_port_or_a_place_to_write_says_so() {
     assert_eq!(output.status.code(), Some(1));
     assert!(told(&output).contains("set TMPDIR"), "{}", told(&output));
 }
+
+fn check(directory: &Path, text: &str) -> Output {
+    let config = write(directory, text);
+    pwd_edge()
+        .args(["check", "--config", &config])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_host_without_a_certificate_is_told_with_the_names_there_are() {
+    let directory = tempfile::tempdir().unwrap();
+    issue(directory.path());
+    let output = check(
+        directory.path(),
+        "[tls]\nhosts = [\"localhost\", \"desk.example\"]\n",
+    );
+    assert_eq!(output.status.code(), Some(64));
+    let told = told(&output);
+    assert!(
+        told.contains("no certificate is for desk.example") && told.contains("localhost"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_bad_pair_of_several_is_named_by_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    issue(directory.path());
+    let text =
+        "[[tls.certificates]]\ncertificate = \"certs/fullchain.pem\"\nkey = \"certs/none.pem\"\n";
+    let output = check(directory.path(), text);
+    assert_eq!(output.status.code(), Some(64));
+    let told = told(&output);
+    assert!(
+        told.contains("none.pem ([[tls.certificates]] no. 1, key in config.toml)"),
+        "{told}"
+    );
+}

@@ -8,6 +8,7 @@
 )]
 
 mod broadcast;
+mod certificates;
 mod cli;
 mod crowd;
 mod layers;

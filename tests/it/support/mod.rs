@@ -4,6 +4,7 @@ pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
 pub(crate) mod socket;
+pub(crate) mod tls;
 
 pub(crate) use self::edge::Edge;
 pub(crate) use self::http::Answer;

@@ -1,0 +1,128 @@
+//! What a certificate says about itself.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::error::Flaw;
+
+/// What is read from one certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The DNS names it is for, in lower case; wildcards as `*.name`.
+    pub(super) names: Vec<String>,
+    pub(super) subject: String,
+    pub(super) issuer: String,
+    pub(super) not_before: SystemTime,
+    pub(super) not_after: SystemTime,
+    key_id: Option<Vec<u8>>,
+    issuer_key_id: Option<Vec<u8>>,
+}
+
+impl Facts {
+    /// None if `certificate` is not one.
+    pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let mut facts = Self {
+            names: Vec::new(),
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            not_before: at(parsed.validity().not_before.timestamp()),
+            not_after: at(parsed.validity().not_after.timestamp()),
+            key_id: None,
+            issuer_key_id: None,
+        };
+        for extension in parsed.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    let names = names.general_names.iter().filter_map(|name| match name {
+                        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+                        _ => None,
+                    });
+                    facts.names = names.collect();
+                }
+                ParsedExtension::SubjectKeyIdentifier(id) => facts.key_id = Some(id.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    facts.issuer_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                }
+                _ => {}
+            }
+        }
+        Some(facts)
+    }
+
+    /// Whether `host` is one of the names (RFC 9525 §6.3: a wildcard is one label).
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let parent = host.split_once('.').map(|(_, parent)| parent);
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(wild) => parent == Some(wild),
+            None => *name == host,
+        })
+    }
+
+    /// Whether it can be used at `now`.
+    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), Flaw> {
+        if now > self.not_after {
+            return Err(Flaw::Expired {
+                ended: date(self.not_after),
+                now: date(now),
+            });
+        }
+        if now < self.not_before {
+            return Err(Flaw::NotYet {
+                begins: date(self.not_before),
+                now: date(now),
+            });
+        }
+        Ok(())
+    }
+
+    fn is_issued_by(&self, issuer: &Self) -> bool {
+        let same_key = match (&self.issuer_key_id, &issuer.key_id) {
+            (Some(named), Some(own)) => named == own,
+            _ => true,
+        };
+        self.issuer == issuer.subject && same_key
+    }
+
+    pub(super) fn is_self_signed(&self) -> bool {
+        self.is_issued_by(self)
+    }
+}
+
+/// Whether each certificate is followed by its issuer. The root may be left out:
+/// who trusts it has it.
+pub(super) fn check_chain(chain: &[Facts]) -> Result<(), Flaw> {
+    for (at, pair) in chain.windows(2).enumerate() {
+        let [one, next] = pair else { continue };
+        if one.is_issued_by(next) {
+            continue;
+        }
+        let (subject, issuer) = (one.subject.clone(), one.issuer.clone());
+        let others = chain.iter().enumerate().filter(|(other, _)| *other != at);
+        return Err(
+            match others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
+                true => Flaw::Disorder { subject, issuer },
+                false => Flaw::Gap { subject, issuer },
+            },
+        );
+    }
+    Ok(())
+}
+
+/// A time as people read it.
+pub(super) fn date(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+fn at(seconds: i64) -> SystemTime {
+    let since = Duration::from_secs(seconds.unsigned_abs());
+    match seconds < 0 {
+        // Before 1970 all certificates are equally old.
+        true => SystemTime::UNIX_EPOCH,
+        false => SystemTime::UNIX_EPOCH + since,
+    }
+}

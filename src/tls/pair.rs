@@ -1,0 +1,172 @@
+//! A certificate with its key, read from PEM files and checked so that a wrong
+//! one is found when it is put there and not by the first visitor.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+use super::error::{Error, Flaw, Place};
+use super::facts::{Facts, check_chain};
+
+/// Where a certificate and its key are.
+#[derive(Clone, Debug)]
+pub(super) struct Pair {
+    certificate: Place,
+    key: Place,
+}
+
+/// What was read from a pair.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) certified: Arc<CertifiedKey>,
+    pub(super) facts: Facts,
+    /// The file that the certificate came from.
+    pub(super) path: PathBuf,
+}
+
+impl Pair {
+    /// A pair that `config.toml` names with keys that begin with `prefix`.
+    pub(super) fn new(certificate: &Path, key: &Path, prefix: &str) -> Self {
+        let place = |path: &Path, key| Place {
+            path: path.to_owned(),
+            key: format!("{prefix}{key}"),
+        };
+        Self {
+            certificate: place(certificate, "certificate"),
+            key: place(key, "key"),
+        }
+    }
+
+    /// Both files.
+    pub(super) fn paths(&self) -> [&Path; 2] {
+        [&self.certificate.path, &self.key.path]
+    }
+
+    /// The error that `flaw` of the certificate is.
+    pub(super) fn flawed(&self, flaw: Flaw) -> Error {
+        flawed(&self.certificate, flaw)
+    }
+
+    /// Reads both, and checks that they match and that the chain is one.
+    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Loaded, Error> {
+        let chain = read_chain(&self.certificate)?;
+        let key = read_key(&self.key)?;
+        let facts = chain.iter().enumerate().map(|(at, certificate)| {
+            Facts::read(certificate).ok_or_else(|| self.flawed(Flaw::Unreadable(at + 1)))
+        });
+        let mut facts = facts.collect::<Result<Vec<_>, _>>()?;
+        let certified =
+            CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
+                rustls::Error::InconsistentKeys(_) => Error::Mismatch {
+                    certificate: self.certificate.clone(),
+                    key: self.key.clone(),
+                },
+                reason => flawed(&self.key, Flaw::UselessKey(reason.to_string())),
+            })?;
+        check_chain(&facts).map_err(|flaw| self.flawed(flaw))?;
+        Ok(Loaded {
+            certified: Arc::new(certified),
+            facts: facts.swap_remove(0),
+            path: self.certificate.path.clone(),
+        })
+    }
+
+    /// What is not wrong, but seldom meant.
+    pub(super) fn doubts(&self, loaded: &Loaded) -> Vec<String> {
+        let mut doubts = Vec::new();
+        let Loaded {
+            certified, facts, ..
+        } = loaded;
+        if std::fs::metadata(&self.key.path).is_ok_and(|file| file.mode() & 0o077 != 0) {
+            let (key, path) = (&self.key, self.key.path.display());
+            doubts.push(format!(
+                "the private key {key} can be read by others than its owner; `chmod 600 {path}`"
+            ));
+        }
+        if certified.cert.len() == 1 && !facts.is_self_signed() {
+            doubts.push(format!(
+                "{} has no intermediate certificate; clients that do not trust \"{}\" itself \
+                 will refuse it: use the CA's \"full chain\"",
+                self.certificate, facts.issuer
+            ));
+        }
+        if facts.names.is_empty() {
+            doubts.push(format!(
+                "{} has no DNS name in it (subjectAltName); no browser will accept it",
+                self.certificate
+            ));
+        }
+        doubts
+    }
+}
+
+fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let pem = read(place)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| flawed(place, broken(&error)))?;
+    match chain.is_empty() {
+        true => Err(flawed(
+            place,
+            Flaw::Empty {
+                what: "certificate",
+                label: "CERTIFICATE",
+            },
+        )),
+        false => Ok(chain),
+    }
+}
+
+fn read_key(place: &Place) -> Result<PrivateKeyDer<'static>, Error> {
+    let pem = read(place)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        let locked = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
+        let flaw = match error {
+            pem::Error::NoItemsFound if locked => Flaw::Locked,
+            pem::Error::NoItemsFound => Flaw::Empty {
+                what: "private key",
+                label: "PRIVATE KEY",
+            },
+            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => Flaw::Locked,
+            error => broken(&error),
+        };
+        flawed(place, flaw)
+    })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn read(place: &Place) -> Result<Vec<u8>, Error> {
+    std::fs::read(&place.path).map_err(|source| Error::Read {
+        place: place.clone(),
+        source,
+    })
+}
+
+fn flawed(place: &Place, flaw: Flaw) -> Error {
+    Error::Flawed {
+        place: place.clone(),
+        flaw,
+    }
+}
+
+/// The parser's Debug text may quote the line it stumbled over: of a key file
+/// only the kind of error may be told.
+fn broken(error: &pem::Error) -> Flaw {
+    Flaw::Broken(match error {
+        pem::Error::MissingSectionEnd { .. } => "it ends in the middle",
+        pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",
+        pem::Error::Base64Decode(_) => "its contents are not base64",
+        _ => "it cannot be parsed",
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! Tests of loading a pair: what is good, and every kind of bad file.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::SystemTime;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use super::*;
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn write(certificate: &str, key: &str) -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        std::fs::write(files.path("c.pem"), certificate).unwrap();
+        std::fs::write(files.path("k.pem"), key).unwrap();
+        let owner_only = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(files.path("k.pem"), owner_only).unwrap();
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn pair(&self) -> Pair {
+        Pair::new(&self.path("c.pem"), &self.path("k.pem"), "tls.")
+    }
+
+    fn load(&self) -> Result<Loaded, Error> {
+        self.pair()
+            .load(&rustls::crypto::aws_lc_rs::default_provider())
+    }
+}
+
+fn told(certificate: &str, key: &str) -> String {
+    let loaded = Files::write(certificate, key).load();
+    loaded.map(|_| ()).unwrap_err().to_string()
+}
+
+fn issue() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A chain root → middle → site: the three in PEM, site first, and the site's key.
+fn hierarchy() -> ([String; 3], String) {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let key = || KeyPair::generate().unwrap();
+    let root = CertifiedIssuer::self_signed(authority("Root"), key()).unwrap();
+    let middle = CertifiedIssuer::signed_by(authority("Middle"), key(), &root).unwrap();
+    let site_key = key();
+    let mut site = CertificateParams::new(["desk.example".to_owned()]).unwrap();
+    site.use_authority_key_identifier_extension = true;
+    site.distinguished_name.push(DnType::CommonName, "Desk");
+    let site = site.signed_by(&site_key, &middle).unwrap();
+    (
+        [site.pem(), middle.pem(), root.pem()],
+        site_key.serialize_pem(),
+    )
+}
+
+#[test]
+fn a_pair_loads_without_a_doubt() {
+    let (certificate, key) = issue();
+    let files = Files::write(&certificate, &key);
+    let loaded = files.load().unwrap();
+    assert_eq!(loaded.facts.names, ["localhost"]);
+    assert_eq!(files.pair().doubts(&loaded), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_of_another_certificate_is_named() {
+    let told = told(&issue().0, &issue().1);
+    assert!(
+        told.contains("k.pem (tls.key in config.toml) does not belong to the certificate"),
+        "{told}"
+    );
+}
+
+#[test]
+fn empty_files_say_what_was_expected() {
+    let (certificate, key) = issue();
+    let empty = told("", &key);
+    assert!(empty.contains("tls.certificate") && empty.contains("BEGIN CERTIFICATE"));
+    let empty = told(&certificate, "");
+    assert!(empty.contains("tls.key") && empty.contains("BEGIN PRIVATE KEY"));
+}
+
+#[test]
+fn a_broken_key_is_not_quoted() {
+    let (certificate, key) = issue();
+    let half = &key[..key.len() / 2];
+    let told = told(&certificate, half);
+    assert!(told.contains("k.pem") && told.contains("ends in the middle"));
+    assert!(!told.contains(&half[40..60]), "{told}");
+}
+
+#[test]
+fn a_truncated_certificate_is_told() {
+    let (certificate, key) = issue();
+    let half = &certificate[..certificate.len() / 2];
+    let cut = told(half, &key);
+    assert!(
+        cut.contains("c.pem") && cut.contains("ends in the middle"),
+        "{cut}"
+    );
+    let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let hollow = told(&format!("{certificate}{hollow}"), &key);
+    assert!(hollow.contains("(no. 2 in the file)"), "{hollow}");
+}
+
+#[test]
+fn a_directory_is_told_from_a_file() {
+    let files = Files::write("", "");
+    let pair = Pair::new(files.0.path(), &files.path("k.pem"), "tls.");
+    let error = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
+    let told = error.map(|_| ()).unwrap_err().to_string();
+    assert!(told.contains("name the file in that directory"), "{told}");
+}
+
+#[test]
+fn a_chain_with_or_without_its_root_loads() {
+    let ([site, middle, root], key) = hierarchy();
+    for chain in [format!("{site}{middle}"), format!("{site}{middle}{root}")] {
+        let files = Files::write(&chain, &key);
+        let loaded = files.load().unwrap();
+        assert_eq!(loaded.facts.issuer, "CN=Middle");
+        assert!(files.pair().doubts(&loaded).is_empty());
+    }
+}
+
+#[test]
+fn a_missing_intermediate_is_named() {
+    let ([site, _, root], key) = hierarchy();
+    let gap = told(&format!("{site}{root}"), &key);
+    assert!(
+        gap.contains("lacks the intermediate certificate \"CN=Middle\""),
+        "{gap}"
+    );
+    let files = Files::write(&site, &key);
+    let doubts = files.pair().doubts(&files.load().unwrap());
+    assert!(doubts[0].contains("\"CN=Middle\""), "{doubts:?}");
+}
+
+#[test]
+fn certificates_in_the_wrong_order_are_told() {
+    let ([site, middle, root], key) = hierarchy();
+    let told = told(&format!("{site}{root}{middle}"), &key);
+    assert!(
+        told.contains("wrong order: behind \"CN=Desk\" its issuer \"CN=Middle\" must come"),
+        "{told}"
+    );
+}
+
+#[test]
+fn dates_are_told_with_the_clock() {
+    let mut params = CertificateParams::new(["desk.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2031, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let facts = Facts::read(certificate.der()).unwrap();
+    let day = |text| humantime::parse_rfc3339_weak(text).unwrap();
+    assert!(facts.check_dates(day("2030-06-01 00:00:00")).is_ok());
+    let late = facts.check_dates(day("2031-06-01 00:00:00")).unwrap_err();
+    assert!(late.to_string().contains("expired at 2031-01-01T00:00:00Z"));
+    let early = facts.check_dates(SystemTime::UNIX_EPOCH).unwrap_err();
+    assert!(early.to_string().contains("the clock is wrong"), "{early}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_doubted() {
+    let (certificate, key) = issue();
+    let files = Files::write(&certificate, &key);
+    let everybody = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(files.path("k.pem"), everybody).unwrap();
+    let doubts = files.pair().doubts(&files.load().unwrap());
+    assert!(doubts[0].contains("chmod 600"), "{doubts:?}");
+}
+
+/// Every form in which OpenSSL writes keys: PKCS#8, SEC1, PKCS#1, and locked.
+#[test]
+fn keys_of_every_form_load() {
+    let files = Files::write("", "");
+    let script = "
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=a \
+          -addext subjectAltName=DNS:a -keyout ec8.pem -out ec.pem &&
+        openssl ec -in ec8.pem -out ec1.pem &&
+        openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=a -addext subjectAltName=DNS:a \
+          -keyout rsa8.pem -out rsa.pem &&
+        openssl rsa -in rsa8.pem -traditional -out rsa1.pem &&
+        openssl pkcs8 -topk8 -in ec8.pem -passout pass:secret -out locked8.pem &&
+        openssl rsa -in rsa8.pem -traditional -aes128 -passout pass:secret -out locked1.pem";
+    let made = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(files.0.path())
+        .output();
+    assert!(made.unwrap().status.success());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let load = |certificate: &str, key: &str| {
+        Pair::new(&files.path(certificate), &files.path(key), "tls.").load(&provider)
+    };
+    for (certificate, key, label) in [
+        ("ec.pem", "ec8.pem", "BEGIN PRIVATE KEY"),
+        ("ec.pem", "ec1.pem", "BEGIN EC PRIVATE KEY"),
+        ("rsa.pem", "rsa8.pem", "BEGIN PRIVATE KEY"),
+        ("rsa.pem", "rsa1.pem", "BEGIN RSA PRIVATE KEY"),
+    ] {
+        let text = std::fs::read_to_string(files.path(key)).unwrap();
+        assert!(text.contains(label), "{key}");
+        assert!(load(certificate, key).is_ok(), "{key}");
+    }
+    for (certificate, key) in [("ec.pem", "locked8.pem"), ("rsa.pem", "locked1.pem")] {
+        let error = load(certificate, key).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("locked with a password"), "{error}");
+    }
+}

@@ -1,0 +1,56 @@
+//! `[tls]` of `config.toml`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::units::Span;
+
+/// Which certificates are shown, and how TLS is spoken.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The certificate and its intermediates, in PEM, the site's own first. Who
+    /// asks for a name that no certificate has is shown this one.
+    pub certificate: PathBuf,
+    /// The certificate's private key, in PEM.
+    pub key: PathBuf,
+    /// More certificates, chosen by the names in them.
+    pub certificates: Vec<KeyPair>,
+    /// Names that must be in one of the certificates.
+    pub hosts: Vec<String>,
+    /// How long a handshake may take.
+    pub handshake_timeout: Span,
+}
+
+/// `[[tls.certificates]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    /// The certificate and its intermediates.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl Settings {
+    /// Every path in here, for those who know what relative ones count from.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let more = self.certificates.iter_mut();
+        [&mut self.certificate, &mut self.key]
+            .into_iter()
+            .chain(more.flat_map(|pair| [&mut pair.certificate, &mut pair.key]))
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            certificate: "certs/fullchain.pem".into(),
+            key: "certs/privkey.pem".into(),
+            certificates: Vec::new(),
+            hosts: Vec::new(),
+            handshake_timeout: Span::seconds(10),
+        }
+    }
+}

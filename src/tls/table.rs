@@ -1,0 +1,69 @@
+//! Which certificate is shown to whom: by the name that the client asks for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+
+use super::pair::Loaded;
+
+/// The certificates of one moment. Immutable; a reload makes another.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// In the order of the configuration, the default first.
+    all: Vec<Arc<Loaded>>,
+    /// By name; wildcards as `*.name`. In the order of the configuration.
+    by_name: HashMap<String, Vec<Arc<Loaded>>>,
+}
+
+impl Table {
+    pub(super) fn new(all: Vec<Arc<Loaded>>) -> Self {
+        let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
+        for loaded in &all {
+            for name in &loaded.facts.names {
+                by_name
+                    .entry(name.clone())
+                    .or_default()
+                    .push(Arc::clone(loaded));
+            }
+        }
+        Self { all, by_name }
+    }
+
+    pub(super) fn all(&self) -> &[Arc<Loaded>] {
+        &self.all
+    }
+
+    /// The certificate for a client that asked for `name`, if for any, and can
+    /// verify `schemes`. An exact name goes before a wildcard, and who asked for
+    /// nothing that is there is shown the default.
+    pub(super) fn choose(
+        &self,
+        name: Option<&str>,
+        schemes: &[SignatureScheme],
+    ) -> Option<&Arc<Loaded>> {
+        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+        let wild = name
+            .split_once('.')
+            .map(|(_, parent)| format!("*.{parent}"));
+        let fits = |loaded: &&Arc<Loaded>| loaded.certified.key.choose_scheme(schemes).is_some();
+        let named = [Some(name), wild].into_iter().flatten();
+        named
+            .filter_map(|name| self.by_name.get(&name))
+            .find_map(|these| these.iter().find(fits).or(these.first()))
+            .or_else(|| self.all.iter().find(fits))
+            .or(self.all.first())
+    }
+
+    /// The first of `hosts` that no certificate is for.
+    pub(super) fn uncovered<'a>(&self, hosts: &'a [String]) -> Option<&'a String> {
+        let covered = |host: &String| self.all.iter().any(|loaded| loaded.facts.is_for(host));
+        hosts.iter().find(|host| !covered(host))
+    }
+
+    /// All names, for people.
+    pub(super) fn names(&self) -> String {
+        let names = self.all.iter().flat_map(|loaded| &loaded.facts.names);
+        names.cloned().collect::<Vec<_>>().join(", ")
+    }
+}
