@@ -42,6 +42,13 @@ pub fn write(headers: &mut HeaderMap, client: ClientIp) {
     }
 }
 
+/// Writes who the client is by its certificate. [`strip`] takes away what a
+/// stranger wrote there.
+pub fn write_subject(headers: &mut HeaderMap, subject: &str) {
+    let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and blanks");
+    headers.insert("x-forwarded-client-subject", subject);
+}
+
 /// The port in a `Host` value, 443 where it names none.
 fn port(host: &HeaderValue) -> HeaderValue {
     let named = host.to_str().ok().and_then(HostPort::parse);
@@ -60,6 +67,7 @@ mod tests {
             "x-forwarded-for",
             "x-forwarded-prefix",
             "x-forwarded-anything",
+            "x-forwarded-client-subject",
             "x-real-ip",
             "x-original-url",
             "x-rewrite-url",

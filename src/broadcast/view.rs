@@ -10,6 +10,7 @@ use crate::auth::{Doubts, User};
 use crate::ids::{RoomName, UserId};
 use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
+use crate::tls::{Certificates, Outlook};
 use crate::upstream::Upstream;
 
 /// What Laravel can see of the process, and act on.
@@ -25,6 +26,8 @@ pub struct View {
     pub upstream: Upstream,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
     /// When the process began.
     pub start: Instant,
 }
@@ -37,6 +40,7 @@ pub(super) struct Status {
     sessions: usize,
     rooms: usize,
     upstream: UpstreamStatus,
+    certificates: Vec<Outlook>,
     /// Ended sessions by reason.
     closes: BTreeMap<&'static str, u64>,
 }
@@ -60,6 +64,7 @@ impl View {
                 healthy: failure.is_none(),
                 failure,
             },
+            certificates: self.certificates.outlook(),
             closes: self.metrics.closes.read(),
         }
     }

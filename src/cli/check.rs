@@ -1,31 +1,37 @@
 //! `pwd-edge check`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Failure;
 use crate::config::Config;
-use crate::tls::Certificates;
+use crate::tls::{self, Acceptors, Certificates, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::config)?;
     let certificates = Certificates::load(&config.tls).map_err(Failure::config)?;
+    let certificates = Arc::new(certificates);
+    let ticketer = tls::ticketer().map_err(Failure::other)?;
+    Acceptors::new(&config.tls, &certificates, ticketer).map_err(Failure::config)?;
     certificates.check_dates().map_err(Failure::config)?;
     for doubt in certificates.doubts() {
         super::warn(&doubt);
     }
-    let told = format!(
-        "{} is well
-  listens on      {}
-  Laravel         {}
-  certificate     {}
-  broadcasts      {}",
+    let mut told = format!(
+        "{} is well\n  listens on      {}\n  Laravel         {}\n  broadcasts      {}",
         path.display(),
         addresses(&config),
         config.upstream.url,
-        config.tls.certificate.display(),
         config.broadcast.socket.display(),
     );
+    for certificate in certificates.outlook() {
+        let file = certificate.file.display();
+        told.push_str(&format!("\n  certificate     {file}\n                  {certificate}"));
+        if certificate.urgency() != Urgency::None {
+            super::warn(&format!("{file} ends soon: {certificate}"));
+        }
+    }
     super::say(&told).map_err(Failure::other)
 }
 

@@ -1,8 +1,10 @@
 //! `pwd-edge demo`: the real edge, a certificate made for this run, and a
 //! stand-in for Laravel behind it.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +77,7 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
     std::fs::write(&config.tls.certificate, made.cert.pem())
         .and_then(|()| std::fs::write(&config.tls.key, made.signing_key.serialize_pem()))
+        .and_then(|()| std::fs::set_permissions(&config.tls.key, Permissions::from_mode(0o600)))
         .context("the demo cannot write to its directory")?;
     Ok(config)
 }

@@ -71,6 +71,11 @@ fn say(text: &str) -> io::Result<()> {
     io::stdout().write_all(format!("{text}\n").as_bytes())
 }
 
+/// Writes a warning to standard error. Nobody left to read it is no reason to panic.
+fn warn(text: &str) {
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
 /// Why a command ended without success.
 #[derive(Debug)]
 struct Failure {

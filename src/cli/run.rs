@@ -1,16 +1,19 @@
 //! `pwd-edge run`.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, logging};
 use crate::config::Config;
 use crate::server::{Listeners, Server};
+use crate::tls::{self, Certificates};
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -37,6 +40,7 @@ pub(super) fn runtime(config: &Config) -> io::Result<Runtime> {
 async fn serve(config: &Config, listeners: Listeners) -> Result<(), Failure> {
     let server = Server::bind(config, listeners).map_err(Failure::config)?;
     let stop = stop_signal().map_err(Failure::other)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
     for address in server.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -47,13 +51,16 @@ async fn serve(config: &Config, listeners: Listeners) -> Result<(), Failure> {
         "ready"
     );
     notify(NotifyState::Ready);
-    let cut_off = server
-        .run(async {
-            stop.await;
-            tracing::info!("stopping");
-            notify(NotifyState::Stopping);
-        })
-        .await;
+    let certificates = server.certificates();
+    let served = server.run(async {
+        stop.await;
+        tracing::info!("stopping");
+        notify(NotifyState::Stopping);
+    });
+    let cut_off = tokio::select! {
+        cut_off = served => cut_off,
+        never = read_again_on_hangup(hangup, &certificates) => match never {},
+    };
     match cut_off {
         0 => tracing::info!("stopped"),
         tasks => tracing::warn!(tasks, "stopped; the grace was over for some connections"),
@@ -71,6 +78,15 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// At every SIGHUP, reads the certificates again.
+async fn read_again_on_hangup(mut hangup: Signal, certificates: &Arc<Certificates>) -> Infallible {
+    while hangup.recv().await.is_some() {
+        tracing::info!("told to read the certificates again");
+        tls::reload(certificates).await;
+    }
+    std::future::pending().await
 }
 
 /// Tells systemd, if it listens.

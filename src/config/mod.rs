@@ -146,6 +146,12 @@ impl Config {
             &["auth.user_id"],
             "auth.user_id needs at least one JSON pointer, such as \"/id\"",
         );
+        let listens = |address| self.server.listen.contains(address);
+        rule(
+            self.tls.clients.listen.iter().all(listens),
+            &["tls.clients.listen", "server.listen"],
+            "tls.clients.listen must name addresses of server.listen, written as there",
+        );
         broken
     }
 }

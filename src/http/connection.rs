@@ -23,13 +23,15 @@ use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::limit::Permit;
 use crate::progress::Progress;
-use crate::tls::Alpn;
+use crate::tls::{Alpn, ClientSubject};
 
 /// What one connection knows about its peer.
 #[derive(Debug)]
 pub struct Downstream {
     /// Its address.
     pub client: ClientIp,
+    /// Who it is by its certificate, if it was asked for one.
+    pub subject: Option<ClientSubject>,
     /// Its right to this connection; a WebSocket session takes a share of it.
     pub permit: Arc<Permit>,
     /// When anything last moved on it.

@@ -134,6 +134,9 @@ impl Handler {
         parts.headers.remove(EXPECT);
         forwarded::strip(&mut parts.headers);
         forwarded::write(&mut parts.headers, downstream.client);
+        if let Some(subject) = &downstream.subject {
+            forwarded::write_subject(&mut parts.headers, subject.as_str());
+        }
         let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
             true => body::empty(),

@@ -17,7 +17,6 @@ use crate::tls;
 /// What every accepted connection is served with.
 #[derive(Debug)]
 pub(super) struct Acceptance {
-    pub(super) tls: tls::Acceptor,
     pub(super) handler: Arc<Handler>,
     pub(super) connections: Connections,
     pub(super) drain: Drain,
@@ -26,7 +25,7 @@ pub(super) struct Acceptance {
 impl Acceptance {
     /// Accepts from `listener` until the drain stops it. While there is no room
     /// for one more, nothing is accepted: the rest waits in the kernel.
-    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
+    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, tls: tls::Acceptor) {
         loop {
             let accepted = tokio::select! {
                 accepted = async { (self.connections.slot().await, listener.accept().await) } => accepted,
@@ -43,7 +42,8 @@ impl Acceptance {
             match self.connections.admit(slot, client.key()) {
                 Some(permit) => {
                     let this = Arc::clone(&self);
-                    self.drain.spawn(this.serve(stream, peer, permit));
+                    let tls = tls.clone();
+                    self.drain.spawn(this.serve(stream, tls, peer, permit));
                 }
                 None => {
                     tracing::debug!(client.ip = %client, "too many connections of one client, closed")
@@ -52,13 +52,19 @@ impl Acceptance {
         }
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: tls::Acceptor,
+        peer: SocketAddr,
+        permit: Permit,
+    ) {
         let client = ClientIp::new(peer.ip());
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
         let handshake = tokio::select! {
-            handshake = self.tls.handshake(stream) => handshake,
+            handshake = tls.handshake(stream) => handshake,
             () = self.drain.token().cancelled() => return,
         };
         let secured = match handshake {
@@ -70,6 +76,7 @@ impl Acceptance {
         };
         let downstream = Downstream {
             client,
+            subject: secured.client,
             permit: Arc::new(permit),
             progress: Progress::new(),
         };

@@ -23,7 +23,7 @@ use crate::http::Handler;
 use crate::ids::SessionIds;
 use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
-use crate::tls::{self, Certificates};
+use crate::tls::{self, Acceptors, Certificates};
 use crate::upstream::Upstream;
 use crate::ws::{Gateway, Services};
 
@@ -44,7 +44,8 @@ pub enum Error {
 /// The edge, ready to run.
 #[derive(Debug)]
 pub struct Server {
-    https: Vec<TcpListener>,
+    https: Vec<(TcpListener, tls::Acceptor)>,
+    certificates: Arc<Certificates>,
     broadcast: UnixListener,
     acceptance: Arc<Acceptance>,
     api: Arc<Api>,
@@ -63,7 +64,10 @@ impl Server {
     pub fn bind(config: &Config, listeners: Listeners) -> Result<Self, Error> {
         let drain = Drain::new();
         let certificates = Arc::new(Certificates::load(&config.tls)?);
-        let tls = tls::Acceptor::new(&config.tls, Arc::clone(&certificates), tls::ticketer()?);
+        for doubt in certificates.doubts() {
+            tracing::warn!("{doubt}");
+        }
+        let acceptors = Acceptors::new(&config.tls, &certificates, tls::ticketer()?)?;
         let upstream = Upstream::new(&config.upstream);
         let services = services(config, &upstream, &drain);
         let rooms = Arc::clone(&services.rooms);
@@ -74,6 +78,7 @@ impl Server {
                 doubts: services.doubts.clone(),
                 upstream: upstream.clone(),
                 metrics: Arc::clone(&services.metrics),
+                certificates: Arc::clone(&certificates),
                 start: Instant::now(),
             },
             config.broadcast.clone(),
@@ -86,11 +91,17 @@ impl Server {
             limits.requests_in_flight_per_client,
         );
         let handler = Handler::new(settings, Arc::clone(&rate), in_flight, gateway, upstream);
+        let acceptors = config
+            .server
+            .listen
+            .iter()
+            .map(|address| acceptors.on(address));
+        let https = listeners.https()?.into_iter().zip(acceptors);
         Ok(Self {
-            https: listeners.https()?,
+            https: https.collect(),
+            certificates,
             broadcast: listeners.broadcast()?,
             acceptance: Arc::new(Acceptance {
-                tls,
                 handler: Arc::new(handler),
                 connections: Connections::new(limits.connections, limits.connections_per_client),
                 drain: drain.clone(),
@@ -107,17 +118,23 @@ impl Server {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.https
             .iter()
-            .filter_map(|listener| listener.local_addr().ok())
+            .filter_map(|(listener, _)| listener.local_addr().ok())
             .collect()
+    }
+
+    /// The certificates, for whoever is told to read them again.
+    pub fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.certificates)
     }
 
     /// Serves until `stop` completes, then lets what is under way end. Returns
     /// how many tasks were cut off when the grace was over.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let drain = self.drain;
-        for listener in self.https {
-            drain.spawn(Arc::clone(&self.acceptance).accept(listener));
+        for (listener, tls) in self.https {
+            drain.spawn(Arc::clone(&self.acceptance).accept(listener, tls));
         }
+        drain.spawn(tls::watch(self.certificates, drain.clone()));
         drain.spawn(forget_idle(self.rate, drain.clone()));
         drain.spawn(broadcast::serve(self.broadcast, self.api, drain.clone()));
         let served = async {

@@ -51,6 +51,16 @@ pub enum Error {
         /// The key file.
         key: Place,
     },
+    /// The authorities of client certificates.
+    #[error(
+        "{place} holds no usable authority: {reason}; expected certificates of CAs in PEM form"
+    )]
+    Authorities {
+        /// The file.
+        place: Place,
+        /// What is wrong.
+        reason: String,
+    },
     /// A name that the site is reached by is in no certificate.
     #[error(
         "no certificate is for {host} (tls.hosts in config.toml); there are: {names}; \

@@ -3,25 +3,33 @@
 //! would be Laravel's to find out.
 
 mod certificates;
+mod clients;
 mod error;
 mod facts;
+mod outlook;
 mod pair;
 mod settings;
 mod table;
+mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::server::ProducesTickets;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub use self::certificates::Certificates;
+pub use self::clients::{Asked, ClientSubject, Clients};
 pub use self::error::{Error, Flaw, Place};
-pub use self::settings::{KeyPair, Settings};
+pub use self::outlook::{Outlook, Urgency};
+pub use self::settings::{KeyPair, MinVersion, Settings};
+pub use self::watch::{reload, watch};
 
 /// The application protocol that ALPN settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +47,8 @@ pub struct Secured<S> {
     pub io: TlsStream<S>,
     /// What will be spoken over it.
     pub alpn: Alpn,
+    /// Who the client is by its certificate, if it was asked and has one.
+    pub client: Option<ClientSubject>,
 }
 
 /// Why a handshake did not end well.
@@ -74,26 +84,75 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     rustls::crypto::aws_lc_rs::Ticketer::new()
 }
 
-impl Acceptor {
-    /// Shows `certificates`, as `settings` say.
+/// An acceptor for each listener.
+#[derive(Debug)]
+pub struct Acceptors {
+    open: Acceptor,
+    guarded: Option<Acceptor>,
+    clients: Clients,
+}
+
+impl Acceptors {
+    /// Acceptors that show `certificates`, as `settings` say.
+    ///
+    /// # Errors
+    /// The authorities of client certificates cannot be read.
     pub fn new(
         settings: &Settings,
-        certificates: Arc<Certificates>,
+        certificates: &Arc<Certificates>,
         ticketer: Arc<dyn ProducesTickets>,
-    ) -> Self {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .expect("the provider has suites for both versions")
-            .with_no_client_auth()
-            .with_cert_resolver(certificates);
-        config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
-        config.ticketer = ticketer;
-        Self {
+    ) -> Result<Self, Error> {
+        let acceptor = |config: ServerConfig| Acceptor {
             inner: TlsAcceptor::from(Arc::new(config)),
             timeout: settings.handshake_timeout.get(),
-        }
+        };
+        let mut open = config(
+            settings,
+            certificates,
+            WebPkiClientVerifier::no_client_auth(),
+        );
+        open.ticketer = ticketer;
+        let guarded = clients::verifier(&settings.clients)?.map(|verifier| {
+            let mut config = config(settings, certificates, verifier);
+            // A ticket would carry an identity past a change of authorities, and
+            // one from a listener that asks nobody would carry none: whoever
+            // must show a certificate shows it each time.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+            acceptor(config)
+        });
+        Ok(Self {
+            open: acceptor(open),
+            guarded,
+            clients: settings.clients.clone(),
+        })
     }
 
+    /// The one for the listener that was configured as `address`.
+    pub fn on(&self, address: &SocketAddr) -> Acceptor {
+        let guarded = self
+            .guarded
+            .as_ref()
+            .filter(|_| self.clients.guard(address));
+        guarded.unwrap_or(&self.open).clone()
+    }
+}
+
+fn config(
+    settings: &Settings,
+    certificates: &Arc<Certificates>,
+    verifier: Arc<dyn ClientCertVerifier>,
+) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&settings.min_version.versions())
+        .expect("the provider has suites for both versions")
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::clone(certificates) as _);
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+impl Acceptor {
     /// Does the handshake over `stream`.
     ///
     /// # Errors
@@ -110,7 +169,8 @@ impl Acceptor {
             Some(H2) => Alpn::Http2,
             _ => Alpn::Http1,
         };
-        Ok(Secured { io, alpn })
+        let client = clients::subject(io.get_ref().1.peer_certificates());
+        Ok(Secured { io, alpn, client })
     }
 }
 

@@ -105,7 +105,7 @@ impl Pair {
     }
 }
 
-fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(place)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()

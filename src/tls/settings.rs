@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use rustls::SupportedProtocolVersion;
 use serde::Deserialize;
 
+use super::Clients;
 use crate::units::Span;
 
 /// Which certificates are shown, and how TLS is spoken.
@@ -19,8 +21,33 @@ pub struct Settings {
     pub certificates: Vec<KeyPair>,
     /// Names that must be in one of the certificates.
     pub hosts: Vec<String>,
+    /// The oldest version that is spoken.
+    pub min_version: MinVersion,
     /// How long a handshake may take.
     pub handshake_timeout: Span,
+    /// `[tls.clients]`
+    pub clients: Clients,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum MinVersion {
+    /// 1.2, for clients from before 2019 or so.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// 1.3 alone.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl MinVersion {
+    pub(super) fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
+        match self {
+            Self::Tls12 => vec![&rustls::version::TLS13, &rustls::version::TLS12],
+            Self::Tls13 => vec![&rustls::version::TLS13],
+        }
+    }
 }
 
 /// `[[tls.certificates]]`
@@ -37,9 +64,13 @@ impl Settings {
     /// Every path in here, for those who know what relative ones count from.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let more = self.certificates.iter_mut();
-        [&mut self.certificate, &mut self.key]
-            .into_iter()
-            .chain(more.flat_map(|pair| [&mut pair.certificate, &mut pair.key]))
+        [
+            &mut self.certificate,
+            &mut self.key,
+            &mut self.clients.authorities,
+        ]
+        .into_iter()
+        .chain(more.flat_map(|pair| [&mut pair.certificate, &mut pair.key]))
     }
 }
 
@@ -50,7 +81,9 @@ impl Default for Settings {
             key: "certs/privkey.pem".into(),
             certificates: Vec::new(),
             hosts: Vec::new(),
+            min_version: MinVersion::default(),
             handshake_timeout: Span::seconds(10),
+            clients: Clients::default(),
         }
     }
 }

@@ -50,9 +50,9 @@ impl Table {
         let named = [Some(name), wild].into_iter().flatten();
         named
             .filter_map(|name| self.by_name.get(&name))
-            .find_map(|these| these.iter().find(fits).or(these.first()))
+            .find_map(|these| these.iter().find(fits).or_else(|| these.first()))
             .or_else(|| self.all.iter().find(fits))
-            .or(self.all.first())
+            .or_else(|| self.all.first())
     }
 
     /// The first of `hosts` that no certificate is for.

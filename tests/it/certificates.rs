@@ -1,9 +1,15 @@
 //! Which certificate is shown, and what happens when it changes.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::http::{Client, body, get};
 use crate::support::tls::{Issued, shown};
-use crate::support::{Edge, Laravel};
+use crate::support::{Edge, Laravel, Socket};
 
 /// `[[tls.certificates]]` for pairs written to `directory`.
 fn listed(directory: &Path, names: &[&str]) -> String {
@@ -39,4 +45,177 @@ async fn certificates_are_chosen_by_the_names_in_them() {
     ] {
         assert!(shown(&edge, name).await == *expected, "{name:?}");
     }
+}
+
+/// An edge with a pair of its own beside the default: names, files, and the
+/// certificate first shown.
+struct Changing {
+    edge: Edge,
+    directory: tempfile::TempDir,
+    first: Issued,
+}
+
+impl Changing {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let first = Issued::to(&["desk.example"]);
+        first.write(directory.path(), "desk");
+        let laravel = Laravel::start().await;
+        let more = listed(directory.path(), &["desk"]);
+        let edge = Edge::configured(&laravel.url(), &more).await;
+        Self {
+            edge,
+            directory,
+            first,
+        }
+    }
+
+    async fn shown(&self) -> CertificateDer<'static> {
+        shown(&self.edge, Some("desk.example")).await
+    }
+
+    /// Waits until `expected` is shown.
+    async fn shows(&self, expected: &Issued) {
+        for _ in 0..200 {
+            if self.shown().await == expected.der {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the new certificate is not shown");
+    }
+}
+
+#[tokio::test]
+async fn changed_files_are_noticed_and_open_connections_go_on() {
+    let changing = Changing::start().await;
+    assert!(changing.shown().await == changing.first.der);
+    let mut open = Client::http1(&changing.edge).await;
+    let second = Issued::to(&["desk.example"]);
+    second.write(changing.directory.path(), "desk");
+    changing.shows(&second).await;
+    let answer = open.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, 200);
+}
+
+/// As certbot does it: `live/` has links into `archive/`, which are swapped.
+#[tokio::test]
+async fn swapped_links_are_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let pairs = [Issued::to(&["desk.example"]), Issued::to(&["desk.example"])];
+    let link = |number: usize| {
+        for extension in ["crt", "key"] {
+            let (new, live) = (path.join("new"), path.join(format!("live.{extension}")));
+            let archived = format!("archive{number}.{extension}");
+            std::os::unix::fs::symlink(archived, &new).unwrap();
+            std::fs::rename(new, live).unwrap();
+        }
+    };
+    pairs[0].write(&path, "archive0");
+    pairs[1].write(&path, "archive1");
+    link(0);
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), &listed(&path, &["live"])).await;
+    let changing = Changing {
+        edge,
+        first: Issued::to(&["unused"]),
+        directory,
+    };
+    changing.shows(&pairs[0]).await;
+    link(1);
+    changing.shows(&pairs[1]).await;
+}
+
+#[tokio::test]
+async fn bad_files_leave_the_last_good_certificate_in_use() {
+    let changing = Changing::start().await;
+    let path = changing.directory.path();
+    let second = Issued::to(&["desk.example"]);
+    let expired = Issued::with(&["desk.example"], |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let certificate = path.join("desk.crt");
+    let half = &second.certificate[..100];
+    for bad in ["", half, &second.certificate, &expired.certificate] {
+        std::fs::write(&certificate, bad).unwrap();
+        changing.edge.reload().await;
+        assert!(changing.shown().await == changing.first.der, "{bad}");
+    }
+    std::fs::remove_file(&certificate).unwrap();
+    changing.edge.reload().await;
+    std::fs::create_dir(&certificate).unwrap();
+    changing.edge.reload().await;
+    assert!(changing.shown().await == changing.first.der);
+    std::fs::remove_dir(&certificate).unwrap();
+    second.write(path, "desk");
+    changing.edge.reload().await;
+    assert!(changing.shown().await == second.der);
+}
+
+#[tokio::test]
+async fn the_socket_tells_how_long_each_certificate_lasts() {
+    let changing = Changing::start().await;
+    let status = changing.edge.get("/status").await.json();
+    let told = &status["certificates"][1];
+    assert_eq!(told["names"][0], "desk.example", "{status}");
+    assert!(told["days_left"].as_i64().unwrap() > 21, "{status}");
+    assert!(told["file"].as_str().unwrap().ends_with("desk.crt"));
+}
+
+/// A hundred swaps, while requests and WebSocket sessions go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_swaps_under_load_are_noticed_by_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Issued::to(&["desk.example"]);
+    first.write(directory.path(), "desk");
+    let laravel = Laravel::start().await;
+    // One address makes all requests here.
+    let more = format!(
+        "[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n{}",
+        listed(directory.path(), &["desk"])
+    );
+    let edge = Arc::new(Edge::configured(&laravel.url(), &more).await);
+    let mut sessions = Vec::new();
+    for _ in 0..20 {
+        sessions.push(Socket::joined(&edge, "3|ana", 1).await);
+    }
+    let stop = CancellationToken::new();
+    let clients: Vec<_> = (0..4)
+        .map(|number| tokio::spawn(request_until(stop.clone(), Arc::clone(&edge), number)))
+        .collect();
+    for _ in 0..100 {
+        let next = Issued::to(&["desk.example"]);
+        next.write(directory.path(), "desk");
+        edge.reload().await;
+        assert!(shown(&edge, Some("desk.example")).await == next.der);
+    }
+    stop.cancel();
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+    edge.broadcast(
+        r#"{"type":"new_message","payload":{"ticket_id":1,"message":{"id":1,"message":"hi"}}}"#,
+    )
+    .await;
+    for session in &mut sessions {
+        session.until("new_message").await;
+    }
+}
+
+/// Requests one after the other, half of them on connections of their own.
+async fn request_until(stop: CancellationToken, edge: Arc<Edge>, number: usize) -> usize {
+    let mut kept = Client::http2(&edge).await;
+    let mut answered = 0;
+    while !stop.is_cancelled() {
+        let request = get("/").body(body("")).unwrap();
+        let answer = match number % 2 {
+            0 => kept.fetch(request).await,
+            _ => Client::http1(&edge).await.fetch(request).await,
+        };
+        assert_eq!(answer.status, 200);
+        answered += 1;
+    }
+    answered
 }

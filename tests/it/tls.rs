@@ -1,17 +1,26 @@
 //! TLS as the edge speaks it.
 
-use rustls::NamedGroup;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, HandshakeKind, NamedGroup, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::http::{Client, body, connect, connect_with, get};
+use crate::support::tls::{Issued, curious, greet};
 use crate::support::{Edge, Laravel};
 
 #[tokio::test]
 async fn both_versions_are_spoken_and_the_hybrid_key_exchange_comes_first() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
-    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+    for version in [&TLS13, &TLS12] {
         let stream = connect_with(&edge, "http/1.1", &[version]).await.unwrap();
         let session = stream.get_ref().1;
         assert_eq!(session.protocol_version(), Some(version.version));
@@ -55,4 +64,136 @@ async fn what_is_no_tls_is_closed_and_others_are_served() {
         .fetch(get("/").body(body("")).unwrap())
         .await;
     assert_eq!(answer.text(), "hello from laravel");
+}
+
+/// Connects twice with one client memory; whether the second was resumed.
+async fn resumes(edge: &Edge, version: &'static SupportedProtocolVersion) -> bool {
+    let config = curious(&[version]);
+    let mut last = None;
+    for _ in 0..2 {
+        let stream = greet(edge, "localhost", config.clone()).await.unwrap();
+        last = stream.get_ref().1.handshake_kind();
+        // Tickets of TLS 1.3 come after the handshake, with the first answer.
+        let mut client = Client::over_http1(stream).await;
+        client.fetch(get("/").body(body("")).unwrap()).await;
+        edge.reload().await;
+    }
+    last == Some(HandshakeKind::Resumed)
+}
+
+#[tokio::test]
+async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
+    let laravel = Laravel::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    Issued::to(&["desk.example"]).write(directory.path(), "desk");
+    let more = format!(
+        "[[tls.certificates]]\ncertificate = \"{0}/desk.crt\"\nkey = \"{0}/desk.key\"\n",
+        directory.path().display()
+    );
+    let edge = Edge::configured(&laravel.url(), &more).await;
+    for version in [&TLS12, &TLS13] {
+        assert!(resumes(&edge, version).await, "{version:?}");
+        Issued::to(&["desk.example"]).write(directory.path(), "desk");
+    }
+}
+
+#[tokio::test]
+async fn old_versions_can_be_refused() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[tls]\nmin_version = \"1.3\"\n").await;
+    assert!(greet(&edge, "localhost", curious(&[&TLS12])).await.is_err());
+    assert!(greet(&edge, "localhost", curious(&[&TLS13])).await.is_ok());
+}
+
+/// A CA of clients in a file, and a client that it knows.
+struct Known {
+    directory: tempfile::TempDir,
+    client: CertifiedClient,
+}
+
+type CertifiedClient = (Vec<CertificateDer<'static>>, Vec<u8>);
+
+impl Known {
+    fn new() -> Self {
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(authority, key).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), authority.pem()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut client = CertificateParams::default();
+        client.distinguished_name = DistinguishedName::new();
+        client.distinguished_name.push(DnType::CommonName, "Ana");
+        let certificate = client.signed_by(&key, &authority).unwrap();
+        Self {
+            directory,
+            client: (vec![certificate.der().clone()], key.serialize_der()),
+        }
+    }
+
+    fn asked(&self, how: &str) -> String {
+        let directory = self.directory.path().display();
+        format!("[tls.clients]\ncertificate = \"{how}\"\nauthorities = \"{directory}/ca.pem\"\n")
+    }
+
+    fn config(client: &CertifiedClient) -> ClientConfig {
+        let mut config = curious(&[&TLS13]);
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = PrivateKeyDer::Pkcs8(client.1.clone().into());
+        let certified = CertifiedKey::from_der(client.0.clone(), key, &provider).unwrap();
+        let resolver = SingleCertAndKey::from(certified);
+        config.client_auth_cert_resolver = Arc::new(resolver);
+        config
+    }
+}
+
+/// What Laravel is told of the client's certificate; none if there was no answer.
+async fn subject(edge: &Edge, laravel: &Laravel, config: ClientConfig) -> Option<Option<String>> {
+    let stream = greet(edge, "localhost", config).await.ok()?;
+    let mut client = Client::over_http1(stream).await;
+    let request = get("/").header("X-Forwarded-Client-Subject", "CN=Root");
+    let answer = client.send(request.body(body("")).unwrap()).await.ok()?;
+    assert_eq!(answer.status(), 200);
+    let seen = laravel.requests();
+    let seen = seen.last().unwrap();
+    Some(seen.header("x-forwarded-client-subject").map(str::to_owned))
+}
+
+#[tokio::test]
+async fn laravel_learns_whose_certificate_a_client_has_and_no_lies() {
+    let (laravel, known, stranger) = (Laravel::start().await, Known::new(), Known::new());
+    let ana = || Known::config(&known.client);
+    let someone = || curious(&[&TLS13]);
+    let told = Some(Some("CN=Ana".to_owned()));
+    for how in ["off", "optional", "required"] {
+        let edge = Edge::configured(&laravel.url(), &known.asked(how)).await;
+        let (without, with) = match how {
+            "off" => (Some(None), Some(None)),
+            "optional" => (Some(None), told.clone()),
+            _ => (None, told.clone()),
+        };
+        assert_eq!(subject(&edge, &laravel, someone()).await, without, "{how}");
+        assert_eq!(subject(&edge, &laravel, ana()).await, with, "{how}");
+        let wrong = subject(&edge, &laravel, Known::config(&stranger.client)).await;
+        assert_eq!(wrong.is_some(), how == "off", "{how}");
+    }
+}
+
+/// A ticket from where nobody is asked opens nothing where everybody is.
+#[tokio::test]
+async fn only_the_listeners_named_ask_and_a_ticket_is_no_way_in() {
+    let (laravel, known) = (Laravel::start().await, Known::new());
+    let more = format!(
+        "[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n{}listen = [\"127.0.0.2:0\"]\n",
+        known.asked("required")
+    );
+    let mut edge = Edge::configured(&laravel.url(), &more).await;
+    let someone = curious(&[&TLS13]);
+    let open = subject(&edge, &laravel, someone.clone()).await;
+    assert_eq!(open, Some(None));
+    edge.address = edge.addresses[1];
+    assert_eq!(subject(&edge, &laravel, someone).await, None);
+    let ana = subject(&edge, &laravel, Known::config(&known.client)).await;
+    assert_eq!(ana, Some(Some("CN=Ana".to_owned())));
 }

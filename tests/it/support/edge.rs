@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pwd_edge::config::Config;
 use pwd_edge::server::{Listeners, Server};
+use pwd_edge::tls::{self, Certificates};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -16,6 +18,9 @@ pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
     pub(crate) broadcasts: PathBuf,
     pub(crate) certificate: CertificateDer<'static>,
+    /// All addresses; the first is `address`.
+    pub(crate) addresses: Vec<SocketAddr>,
+    certificates: Arc<Certificates>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<usize>,
     _directory: TempDir,
@@ -40,25 +45,35 @@ impl Edge {
         };
         let text = format!("{upstream}{more}");
         let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
-        config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        if !more.contains("[server]") {
+            config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+        }
         config.tls.certificate = file("cert.pem");
         config.tls.key = file("key.pem");
         config.broadcast.socket = file("broadcast.sock");
         let listeners = Listeners::open(&config).unwrap();
         let server = Server::bind(&config, listeners).unwrap();
-        let address = server.addresses()[0];
+        let addresses = server.addresses();
+        let certificates = server.certificates();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
         Self {
-            address,
+            address: addresses[0],
+            addresses,
+            certificates,
             broadcasts: config.broadcast.socket,
             certificate: made.cert.der().clone(),
             stop,
             ended,
             _directory: directory,
         }
+    }
+
+    /// Reads the certificates again, as SIGHUP does.
+    pub(crate) async fn reload(&self) {
+        tls::reload(&self.certificates).await;
     }
 
     /// Tells the edge to stop; the handle ends when it has, with the number of

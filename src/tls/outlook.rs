@@ -1,0 +1,155 @@
+//! How long each certificate still lasts, for people, logs and monitoring.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::facts::date;
+use super::pair::Loaded;
+
+/// One certificate as it is today.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outlook {
+    /// The file it came from.
+    pub file: PathBuf,
+    /// The names in it.
+    pub names: Vec<String>,
+    /// Who issued it.
+    pub issuer: String,
+    /// Its last moment, as RFC 3339 writes it.
+    pub not_after: String,
+    /// Whole days until then; below zero when it is over.
+    pub days_left: i64,
+    #[serde(skip)]
+    lifetime_days: i64,
+}
+
+/// How urgent it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Nobody need do anything.
+    None,
+    /// By now it should have been renewed.
+    Soon,
+    /// A week.
+    Week,
+    /// A day, or less than none.
+    Day,
+}
+
+impl Outlook {
+    pub(super) fn of(loaded: &Loaded, now: SystemTime) -> Self {
+        let facts = &loaded.facts;
+        Self {
+            file: loaded.path.clone(),
+            names: facts.names.clone(),
+            issuer: facts.issuer.clone(),
+            not_after: date(facts.not_after),
+            days_left: days(now, facts.not_after),
+            lifetime_days: days(facts.not_before, facts.not_after),
+        }
+    }
+
+    /// From 21, 7 and 1 days on; earlier than a third of its life a certificate
+    /// that lasts only days is not late.
+    pub fn urgency(&self) -> Urgency {
+        match self.days_left {
+            ..=1 if self.days_left <= self.lifetime_days / 3 => Urgency::Day,
+            ..=7 if self.days_left <= self.lifetime_days / 3 => Urgency::Week,
+            ..=21 if self.days_left <= self.lifetime_days / 3 => Urgency::Soon,
+            _ => Urgency::None,
+        }
+    }
+
+    /// The daily line.
+    pub(super) fn log(&self) {
+        let days_left = self.days_left;
+        match self.urgency() {
+            Urgency::Day if days_left < 0 => {
+                tracing::error!(certificate = %self, days_left, "certificate is expired: renew it");
+            }
+            Urgency::Day => {
+                tracing::error!(certificate = %self, days_left, "certificate ends within a day or so: renew it now");
+            }
+            Urgency::Week => {
+                tracing::warn!(certificate = %self, days_left, "certificate ends within a week: renew it");
+            }
+            Urgency::Soon => {
+                tracing::warn!(certificate = %self, days_left, "certificate ends soon and is not renewed yet");
+            }
+            Urgency::None => tracing::info!(certificate = %self, days_left, "certificate"),
+        }
+    }
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = match self.names.is_empty() {
+            true => "no name".to_owned(),
+            false => self.names.join(", "),
+        };
+        let (issuer, until) = (&self.issuer, &self.not_after);
+        write!(f, "{names}; by {issuer}; until {until}; ")?;
+        match self.days_left {
+            ..=-1 => f.write_str("expired"),
+            1 => f.write_str("1 day left"),
+            days => write!(f, "{days} days left"),
+        }
+    }
+}
+
+/// Whole days from one time to another; -1 from the moment that it is past.
+fn days(from: SystemTime, to: SystemTime) -> i64 {
+    let whole = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
+    match to.duration_since(from) {
+        Ok(left) => whole(left.as_secs()),
+        Err(past) => -1 - whole(past.duration().as_secs()),
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outlook(days_left: i64, lifetime_days: i64) -> Outlook {
+        Outlook {
+            file: "c.pem".into(),
+            names: vec!["desk.example".to_owned()],
+            issuer: "CN=R".to_owned(),
+            not_after: "2030-01-01T00:00:00Z".to_owned(),
+            days_left,
+            lifetime_days,
+        }
+    }
+
+    #[test]
+    fn it_gets_urgent_at_21_7_and_1_days() {
+        let urgency = |days| outlook(days, 90).urgency();
+        assert_eq!([urgency(90), urgency(22)], [Urgency::None; 2]);
+        assert_eq!([urgency(21), urgency(8)], [Urgency::Soon; 2]);
+        assert_eq!([urgency(7), urgency(2)], [Urgency::Week; 2]);
+        assert_eq!([urgency(1), urgency(-3)], [Urgency::Day; 2]);
+    }
+
+    #[test]
+    fn one_that_lasts_six_days_is_not_late_from_birth() {
+        let urgency = |days| outlook(days, 6).urgency();
+        assert_eq!(urgency(5), Urgency::None);
+        assert_eq!(urgency(2), Urgency::Week);
+        assert_eq!(urgency(1), Urgency::Day);
+    }
+
+    #[test]
+    fn days_are_whole_and_negative_once_over() {
+        let start = SystemTime::UNIX_EPOCH;
+        let after = |seconds| start + std::time::Duration::from_secs(seconds);
+        assert_eq!(days(start, after(DAY)), 1);
+        assert_eq!(days(start, after(DAY - 1)), 0);
+        assert_eq!(days(after(1), start), -1);
+        assert!(outlook(-1, 90).to_string().ends_with("expired"));
+    }
+}

@@ -1,0 +1,106 @@
+//! Notices new certificate files, and tells each day how long the present ones
+//! last.
+//!
+//! The files are looked at rather than watched by the kernel: following links
+//! every second costs microseconds, and sees what a watch on one directory
+//! misses: links to links, a swapped parent directory, a network file system.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Certificates;
+use crate::drain::Drain;
+
+/// Reads `certificates` again when a file of theirs changes, and every minute
+/// in any case, until the drain stops it.
+pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
+    tokio::select! {
+        () = look_for_changes(&certificates) => {}
+        () = tell_daily(&certificates) => {}
+        () = drain.token().cancelled() => {}
+    }
+}
+
+/// Reads `certificates` again, aside from the threads that serve.
+pub async fn reload(certificates: &Arc<Certificates>) {
+    let certificates = Arc::clone(certificates);
+    let done = tokio::task::spawn_blocking(move || certificates.reload()).await;
+    if let Err(error) = done {
+        tracing::error!(%error, "certificates were not read again");
+    }
+}
+
+async fn look_for_changes(certificates: &Arc<Certificates>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let paths = certificates.paths();
+    // What changed since the certificates were loaded is not known: so they are
+    // read once more.
+    let mut read = Reading {
+        at: Instant::now(),
+        marks: Vec::new(),
+    };
+    let mut before = Vec::new();
+    loop {
+        ticks.tick().await;
+        let now = Reading::of(&paths).await;
+        // A pair is two files: they are read once they have come to rest.
+        let rests = now.marks == before;
+        let changed = now.marks != read.marks;
+        let is_due = read.at.elapsed() >= IN_ANY_CASE;
+        before.clone_from(&now.marks);
+        if is_due || (changed && rests) {
+            reload(certificates).await;
+            read = now;
+        }
+    }
+}
+
+async fn tell_daily(certificates: &Certificates) {
+    loop {
+        for certificate in certificates.outlook() {
+            certificate.log();
+        }
+        tokio::time::sleep(DAY).await;
+    }
+}
+
+/// How the files looked at one moment.
+struct Reading {
+    at: Instant,
+    /// Device, inode, size, times of the file behind every link.
+    marks: Vec<Option<[i64; 7]>>,
+}
+
+impl Reading {
+    async fn of(paths: &[PathBuf]) -> Self {
+        let at = Instant::now();
+        let mut marks = Vec::with_capacity(paths.len());
+        for path in paths {
+            let file = tokio::fs::metadata(path).await.ok();
+            marks.push(file.map(|file| {
+                let (ino, dev) = (file.ino().cast_signed(), file.dev().cast_signed());
+                let size = file.size().cast_signed();
+                let modified = [file.mtime(), file.mtime_nsec()];
+                [
+                    ino,
+                    dev,
+                    size,
+                    modified[0],
+                    modified[1],
+                    file.ctime(),
+                    file.ctime_nsec(),
+                ]
+            }));
+        }
+        Self { at, marks }
+    }
+}
+
+const LOOK: Duration = Duration::from_secs(1);
+const IN_ANY_CASE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
