@@ -27,7 +27,9 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     );
     for certificate in certificates.outlook() {
         let file = certificate.file.display();
-        told.push_str(&format!("\n  certificate     {file}\n                  {certificate}"));
+        told.push_str(&format!(
+            "\n  certificate     {file}\n                  {certificate}"
+        ));
         if certificate.urgency() != Urgency::None {
             super::warn(&format!("{file} ends soon: {certificate}"));
         }

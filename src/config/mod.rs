@@ -152,6 +152,25 @@ impl Config {
             &["tls.clients.listen", "server.listen"],
             "tls.clients.listen must name addresses of server.listen, written as there",
         );
+        let acme = &self.tls.acme;
+        rule(
+            !acme.is_on() || acme.terms_accepted,
+            &["tls.acme.terms_accepted", "tls.acme.domains"],
+            "tls.acme.terms_accepted must be true: the CA gives no certificate to those who \
+             do not accept its terms; read them first",
+        );
+        let needs_http = acme.is_on() && acme.challenge == tls::Challenge::Http01;
+        rule(
+            !needs_http || !self.server.redirect_listen.is_empty(),
+            &["server.redirect_listen", "tls.acme.challenge"],
+            "server.redirect_listen must have port 80, such as \"[::]:80\", where the CA looks \
+             for http-01; or choose tls-alpn-01",
+        );
+        rule(
+            acme.directory.starts_with("https://"),
+            &["tls.acme.directory"],
+            "tls.acme.directory must begin with https://",
+        );
         broken
     }
 }

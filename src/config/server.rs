@@ -12,6 +12,8 @@ use crate::units::Span;
 pub struct Server {
     /// Addresses on which TLS is spoken. `[::]` is IPv4 as well.
     pub listen: Vec<SocketAddr>,
+    /// Addresses on which plain HTTP is sent to TLS.
+    pub redirect_listen: Vec<SocketAddr>,
     /// Threads that do the work; 0 for one per processor.
     pub worker_threads: usize,
     /// How long a stop may take; what is not done then is cut off.
@@ -24,6 +26,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
+            redirect_listen: Vec::new(),
             worker_threads: 0,
             shutdown_grace: Span::seconds(30),
             close_spread: Span::seconds(10),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
-    CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+    CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
+    TRANSFER_ENCODING,
 };
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -20,6 +21,7 @@ use crate::body::{self, Body};
 use crate::forwarded;
 use crate::limit::{Connections, Permit, RequestRate};
 use crate::progress::Ticking;
+use crate::units::Span;
 use crate::upstream::{self, Upstream};
 use crate::ws::Gateway;
 
@@ -73,6 +75,10 @@ impl Handler {
             response
                 .headers_mut()
                 .insert(hyper::header::CONNECTION, close);
+        }
+        if let Some(hsts) = self.settings.hsts {
+            let header = response.headers_mut().entry(STRICT_TRANSPORT_SECURITY);
+            header.or_insert_with(|| lasting(hsts));
         }
         let status = response.status();
         let progress = downstream.progress.clone();
@@ -155,6 +161,12 @@ impl Handler {
             }
         }
     }
+}
+
+/// For how long a browser is to come over TLS alone (RFC 6797 §6.1).
+fn lasting(hsts: Span) -> HeaderValue {
+    let text = format!("max-age={}", hsts.get().as_secs());
+    HeaderValue::try_from(text).expect("digits are visible ASCII")
 }
 
 fn limited(body: Incoming, limit: usize, downstream: &Downstream) -> Body {

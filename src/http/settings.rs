@@ -21,6 +21,8 @@ pub struct Settings {
     pub max_body: ByteSize,
     /// Requests at once on one HTTP/2 connection.
     pub max_streams: Count,
+    /// For how long browsers are told to come over TLS alone.
+    pub hsts: Option<Span>,
 }
 
 impl Default for Settings {
@@ -32,6 +34,7 @@ impl Default for Settings {
             max_head: ByteSize::kib(32),
             max_body: ByteSize::kib(32 * 1024),
             max_streams: Count::new(100),
+            hsts: None,
         }
     }
 }

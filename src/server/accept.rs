@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
+use super::entrances::Entrance;
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::http::{self, Downstream, Handler};
@@ -25,7 +26,7 @@ pub(super) struct Acceptance {
 impl Acceptance {
     /// Accepts from `listener` until the drain stops it. While there is no room
     /// for one more, nothing is accepted: the rest waits in the kernel.
-    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, tls: tls::Acceptor) {
+    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, entrance: Entrance) {
         loop {
             let accepted = tokio::select! {
                 accepted = async { (self.connections.slot().await, listener.accept().await) } => accepted,
@@ -42,13 +43,29 @@ impl Acceptance {
             match self.connections.admit(slot, client.key()) {
                 Some(permit) => {
                     let this = Arc::clone(&self);
-                    let tls = tls.clone();
-                    self.drain.spawn(this.serve(stream, tls, peer, permit));
+                    let entrance = entrance.clone();
+                    self.drain.spawn(this.enter(stream, entrance, peer, permit));
                 }
                 None => {
                     tracing::debug!(client.ip = %client, "too many connections of one client, closed")
                 }
             }
+        }
+    }
+
+    async fn enter(
+        self: Arc<Self>,
+        stream: TcpStream,
+        entrance: Entrance,
+        peer: SocketAddr,
+        permit: Permit,
+    ) {
+        match entrance {
+            Entrance::Tls(tls) => self.serve(stream, tls, peer, permit).await,
+            Entrance::Plain(plain) => tokio::select! {
+                () = plain.serve(stream) => drop(permit),
+                () = self.drain.token().cancelled() => {}
+            },
         }
     }
 

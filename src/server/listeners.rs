@@ -13,6 +13,7 @@ use crate::config::Config;
 #[derive(Debug)]
 pub struct Listeners {
     https: Vec<TcpListener>,
+    plain: Vec<TcpListener>,
     broadcast: UnixListener,
 }
 
@@ -20,10 +21,12 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("cannot listen on {address} (server.listen in config.toml): {cause}; {}", advice(.cause))]
+    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause))]
     Tcp {
         /// The address.
         address: SocketAddr,
+        /// The key that names it.
+        key: &'static str,
         /// What the system said.
         cause: io::Error,
     },
@@ -51,28 +54,41 @@ impl Listeners {
     /// # Errors
     /// One of them cannot be opened.
     pub fn open(config: &Config) -> Result<Self, ListenError> {
-        let https = config.server.listen.iter().map(|address| {
-            tcp(*address).map_err(|cause| ListenError::Tcp {
-                address: *address,
-                cause,
-            })
-        });
+        let open = |addresses: &[SocketAddr], key| {
+            let sockets = addresses.iter().map(|address| {
+                tcp(*address).map_err(|source| ListenError::Tcp {
+                    address: *address,
+                    key,
+                    cause: source,
+                })
+            });
+            sockets.collect::<Result<_, _>>()
+        };
         Ok(Self {
-            https: https.collect::<Result<_, _>>()?,
+            https: open(&config.server.listen, "server.listen")?,
+            plain: open(&config.server.redirect_listen, "server.redirect_listen")?,
             broadcast: broadcast::listen(&config.broadcast)?,
         })
     }
 
     pub(super) fn https(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
-        let clones = self.https.iter().map(TcpListener::try_clone);
-        clones
-            .map(|clone| tokio::net::TcpListener::from_std(clone?))
-            .collect()
+        clones(&self.https)
+    }
+
+    pub(super) fn plain(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
+        clones(&self.plain)
     }
 
     pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.broadcast.try_clone()?)
     }
+}
+
+fn clones(listeners: &[TcpListener]) -> io::Result<Vec<tokio::net::TcpListener>> {
+    let clones = listeners.iter().map(TcpListener::try_clone);
+    clones
+        .map(|clone| tokio::net::TcpListener::from_std(clone?))
+        .collect()
 }
 
 /// `SO_REUSEADDR`, so that a restart need not wait for old connections to time

@@ -3,6 +3,7 @@
 //! signals of their own.
 
 mod accept;
+mod entrances;
 mod listeners;
 
 use std::future::Future;
@@ -10,10 +11,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio::time::Instant;
 
 use self::accept::Acceptance;
+use self::entrances::Entrances;
 pub use self::listeners::{ListenError, Listeners};
 use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::broadcast::{self, Api, View};
@@ -23,7 +25,7 @@ use crate::http::Handler;
 use crate::ids::SessionIds;
 use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
-use crate::tls::{self, Acceptors, Certificates};
+use crate::tls::{self, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::ws::{Gateway, Services};
 
@@ -33,6 +35,9 @@ pub enum Error {
     /// The certificate or its key.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Certificates cannot be obtained.
+    #[error(transparent)]
+    Acme(#[from] tls::AcmeError),
     /// No randomness for session tickets.
     #[error("cannot make session tickets: {0}")]
     Tickets(#[from] rustls::Error),
@@ -44,8 +49,9 @@ pub enum Error {
 /// The edge, ready to run.
 #[derive(Debug)]
 pub struct Server {
-    https: Vec<(TcpListener, tls::Acceptor)>,
+    entrances: Entrances,
     certificates: Arc<Certificates>,
+    renewal: Option<Renewal>,
     broadcast: UnixListener,
     acceptance: Arc<Acceptance>,
     api: Arc<Api>,
@@ -67,7 +73,8 @@ impl Server {
         for doubt in certificates.doubts() {
             tracing::warn!("{doubt}");
         }
-        let acceptors = Acceptors::new(&config.tls, &certificates, tls::ticketer()?)?;
+        let entrances = Entrances::new(config, &listeners, &certificates)?;
+        let renewal = Renewal::new(&config.tls, &certificates)?;
         let upstream = Upstream::new(&config.upstream);
         let services = services(config, &upstream, &drain);
         let rooms = Arc::clone(&services.rooms);
@@ -91,14 +98,9 @@ impl Server {
             limits.requests_in_flight_per_client,
         );
         let handler = Handler::new(settings, Arc::clone(&rate), in_flight, gateway, upstream);
-        let acceptors = config
-            .server
-            .listen
-            .iter()
-            .map(|address| acceptors.on(address));
-        let https = listeners.https()?.into_iter().zip(acceptors);
         Ok(Self {
-            https: https.collect(),
+            entrances,
+            renewal,
             certificates,
             broadcast: listeners.broadcast()?,
             acceptance: Arc::new(Acceptance {
@@ -116,10 +118,12 @@ impl Server {
 
     /// The addresses on which TLS is spoken.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.https
-            .iter()
-            .filter_map(|(listener, _)| listener.local_addr().ok())
-            .collect()
+        self.entrances.https()
+    }
+
+    /// The addresses on which plain HTTP is sent to TLS.
+    pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
+        self.entrances.plain()
     }
 
     /// The certificates, for whoever is told to read them again.
@@ -131,8 +135,11 @@ impl Server {
     /// how many tasks were cut off when the grace was over.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let drain = self.drain;
-        for (listener, tls) in self.https {
-            drain.spawn(Arc::clone(&self.acceptance).accept(listener, tls));
+        for (listener, entrance) in self.entrances {
+            drain.spawn(Arc::clone(&self.acceptance).accept(listener, entrance));
+        }
+        if let Some(renewal) = self.renewal {
+            drain.spawn(renewal.run(drain.clone()));
         }
         drain.spawn(tls::watch(self.certificates, drain.clone()));
         drain.spawn(forget_idle(self.rate, drain.clone()));

@@ -11,14 +11,16 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::error::Error;
+use super::facts::Facts;
 use super::outlook::Outlook;
 use super::pair::{Loaded, Pair};
 use super::table::Table;
-use super::{Settings, provider};
+use super::{ACME_TLS, Acme, Challenges, Settings, provider};
 
 /// All certificates, by name. Made once.
 #[derive(Debug)]
@@ -30,6 +32,7 @@ pub struct Certificates {
     /// What was last complained of: it is told once, not at every look. Locked
     /// while files are read again, so that two reloads cannot cross.
     complaint: Mutex<String>,
+    challenges: Arc<Challenges>,
 }
 
 impl Certificates {
@@ -42,18 +45,26 @@ impl Certificates {
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         let provider = provider();
         let pairs = pairs(settings);
-        let all = pairs.iter().map(|pair| {
-            let loaded = pair.load(&provider)?;
-            Ok(Arc::new(loaded))
-        });
-        let table = Table::new(all.collect::<Result<_, Error>>()?);
-        covers(&table, &settings.hosts)?;
+        let slots = pairs
+            .iter()
+            .map(|pair| Ok(pair.load_if_there(&provider)?.map(Arc::new)));
+        let mut slots = slots.collect::<Result<Vec<_>, Error>>()?;
+        if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
+            && settings.acme.temporary_certificate
+        {
+            *empty = Some(Arc::new(temporary(&settings.acme, &provider)));
+        }
+        let table = Table::new(slots);
+        if table.all().count() == pairs.len() {
+            covers(&table, &settings.hosts)?;
+        }
         Ok(Self {
             pairs,
             hosts: settings.hosts.clone(),
             provider,
             table: ArcSwap::from_pointee(table),
             complaint: Mutex::default(),
+            challenges: Arc::default(),
         })
     }
 
@@ -63,14 +74,14 @@ impl Certificates {
         let mut complaint = self.complaint.lock();
         let old = self.table.load_full();
         let mut wrong = Vec::new();
-        let all = self.pairs.iter().zip(old.all()).map(|(pair, old)| {
-            let renewed = self.renewed(pair, old).unwrap_or_else(|error| {
+        let slots = self.pairs.iter().zip(old.slots()).map(|(pair, old)| {
+            let renewed = self.renewed(pair, old.as_deref()).unwrap_or_else(|error| {
                 wrong.push(error.to_string());
                 None
             });
-            renewed.unwrap_or_else(|| Arc::clone(old))
+            renewed.or_else(|| old.clone())
         });
-        let table = Table::new(all.collect());
+        let table = Table::new(slots.collect());
         match covers(&table, &self.hosts) {
             Ok(()) => self.replace(&old, table),
             Err(error) => wrong.push(error.to_string()),
@@ -79,9 +90,11 @@ impl Certificates {
     }
 
     /// What `pair` holds now; none if that is what it held before.
-    fn renewed(&self, pair: &Pair, old: &Loaded) -> Result<Option<Arc<Loaded>>, Error> {
-        let new = pair.load(&self.provider)?;
-        if new.certified.cert == old.certified.cert {
+    fn renewed(&self, pair: &Pair, old: Option<&Loaded>) -> Result<Option<Arc<Loaded>>, Error> {
+        let Some(new) = pair.load_if_there(&self.provider)? else {
+            return Ok(None);
+        };
+        if old.is_some_and(|old| new.certified.cert == old.certified.cert) {
             return Ok(None);
         }
         let dates = new.facts.check_dates(SystemTime::now());
@@ -93,16 +106,14 @@ impl Certificates {
     }
 
     fn replace(&self, old: &Table, new: Table) {
-        let pairs = old.all().iter().zip(new.all());
-        let changed: Vec<_> = pairs
-            .filter(|(old, new)| !Arc::ptr_eq(old, new))
-            .map(|(_, new)| Outlook::of(new, SystemTime::now()))
-            .collect();
+        let was_there = |new: &Arc<Loaded>| old.all().any(|old| Arc::ptr_eq(old, new));
+        let changed: Vec<_> = new.all().filter(|new| !was_there(new)).cloned().collect();
         if changed.is_empty() {
             return;
         }
         self.table.store(Arc::new(new));
-        for certificate in changed {
+        for loaded in changed {
+            let certificate = Outlook::of(&loaded, SystemTime::now());
             tracing::info!(%certificate, "new certificate");
         }
     }
@@ -113,7 +124,8 @@ impl Certificates {
     /// One is expired, or not valid yet.
     pub fn check_dates(&self) -> Result<(), Error> {
         let table = self.table.load();
-        for (pair, loaded) in self.pairs.iter().zip(table.all()) {
+        for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
+            let Some(loaded) = loaded else { continue };
             let dates = loaded.facts.check_dates(SystemTime::now());
             dates.map_err(|flaw| pair.flawed(flaw))?;
         }
@@ -123,17 +135,23 @@ impl Certificates {
     /// What is not wrong, but seldom meant; a sentence each.
     pub fn doubts(&self) -> Vec<String> {
         let table = self.table.load();
-        let pairs = self.pairs.iter().zip(table.all());
+        let pairs = self.pairs.iter().zip(table.slots());
         pairs
-            .flat_map(|(pair, loaded)| pair.doubts(loaded))
+            .filter_map(|(pair, loaded)| Some(pair.doubts(loaded.as_ref()?)))
+            .flatten()
             .collect()
     }
 
     /// Each certificate, and how long it still lasts.
     pub fn outlook(&self) -> Vec<Outlook> {
         let (table, now) = (self.table.load(), SystemTime::now());
-        let all = table.all().iter();
+        let all = table.all();
         all.map(|loaded| Outlook::of(loaded, now)).collect()
+    }
+
+    /// What is proved to ACME servers.
+    pub fn challenges(&self) -> Arc<Challenges> {
+        Arc::clone(&self.challenges)
     }
 
     /// The files that everything comes from.
@@ -168,17 +186,52 @@ fn covers(table: &Table, hosts: &[String]) -> Result<(), Error> {
     }
 }
 
+/// All pairs, the default first. Where ACME is on, the pair that every site has
+/// may be missing, and ACME's own comes when it comes.
 fn pairs(settings: &Settings) -> Vec<Pair> {
-    let mut pairs = vec![Pair::new(&settings.certificate, &settings.key, "tls.")];
+    let acme = settings.acme.is_on();
+    let mut pairs = Vec::new();
+    if !acme || settings.certificate.exists() {
+        pairs.push(Pair::new(&settings.certificate, &settings.key, "tls."));
+    }
     pairs.extend(settings.certificates.iter().enumerate().map(|(at, pair)| {
         let prefix = format!("[[tls.certificates]] no. {}, ", at + 1);
         Pair::new(&pair.certificate, &pair.key, &prefix)
     }));
+    if acme {
+        pairs.push(Pair::of_acme(&settings.acme.certificate()));
+    }
     pairs
+}
+
+/// A certificate that nobody trusts, for the time until there is one.
+fn temporary(acme: &Acme, provider: &CryptoProvider) -> Loaded {
+    let names: Vec<_> = acme
+        .domains
+        .iter()
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    let made = rcgen::generate_simple_self_signed(names).expect("the names are DNS names");
+    let chain = vec![CertificateDer::from(made.cert)];
+    let facts = Facts::read(&chain[0]).expect("it was made just now");
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let certified = CertifiedKey::from_der(chain, key, provider);
+    tracing::warn!("a temporary certificate that nobody trusts is shown until there is one");
+    Loaded {
+        certified: Arc::new(certified.expect("both were made for each other")),
+        facts,
+        path: "(temporary)".into(),
+    }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let asks_for_proof = hello
+            .alpn()
+            .is_some_and(|mut names| names.any(|name| name == ACME_TLS));
+        if asks_for_proof {
+            return self.challenges.over_tls(hello.server_name()?);
+        }
         let table = self.table.load();
         let chosen = table.choose(hello.server_name(), hello.signature_schemes())?;
         Some(Arc::clone(&chosen.certified))

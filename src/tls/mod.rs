@@ -2,7 +2,9 @@
 //! of key exchanges, X25519MLKEM768 first. No early data: a replayed `POST`
 //! would be Laravel's to find out.
 
+mod acme;
 mod certificates;
+mod challenges;
 mod clients;
 mod error;
 mod facts;
@@ -24,7 +26,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
 pub use self::certificates::Certificates;
+pub use self::challenges::Challenges;
 pub use self::clients::{Asked, ClientSubject, Clients};
 pub use self::error::{Error, Flaw, Place};
 pub use self::outlook::{Outlook, Urgency};
@@ -60,6 +64,9 @@ pub enum HandshakeError {
     /// The peer went away, or spoke something else.
     #[error("the handshake failed")]
     Failed(#[source] std::io::Error),
+    /// It was an ACME server, which saw in the handshake what it wanted to see.
+    #[error("an ACME server looked at a proof")]
+    Proof,
 }
 
 /// Makes secured connections out of plain ones.
@@ -149,6 +156,9 @@ fn config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::clone(certificates) as _);
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    if settings.acme.is_on() && settings.acme.challenge == Challenge::TlsAlpn01 {
+        config.alpn_protocols.push(ACME_TLS.to_vec());
+    }
     config
 }
 
@@ -167,6 +177,7 @@ impl Acceptor {
             .map_err(HandshakeError::Failed)?;
         let alpn = match io.get_ref().1.alpn_protocol() {
             Some(H2) => Alpn::Http2,
+            Some(ACME_TLS) => return Err(HandshakeError::Proof),
             _ => Alpn::Http1,
         };
         let client = clients::subject(io.get_ref().1.peer_certificates());
@@ -178,4 +189,6 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
+/// What an ACME server says that wants to see a proof (RFC 8737 §6.2).
+const ACME_TLS: &[u8] = b"acme-tls/1";
 const H2: &[u8] = b"h2";

@@ -18,6 +18,15 @@ use super::facts::{Facts, check_chain};
 pub(super) struct Pair {
     certificate: Place,
     key: Place,
+    presence: Presence,
+}
+
+/// Whether the files must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Required,
+    /// They are ours to make.
+    Later,
 }
 
 /// What was read from a pair.
@@ -39,7 +48,25 @@ impl Pair {
         Self {
             certificate: place(certificate, "certificate"),
             key: place(key, "key"),
+            presence: Presence::Required,
         }
+    }
+
+    /// The pair in one file that ACME writes.
+    pub(super) fn of_acme(path: &Path) -> Self {
+        Self {
+            presence: Presence::Later,
+            ..Self::new(path, path, "tls.acme.state: ")
+        }
+    }
+
+    /// The same as [`Self::load`], but none if the files need not be there and
+    /// are not.
+    pub(super) fn load_if_there(&self, provider: &CryptoProvider) -> Result<Option<Loaded>, Error> {
+        if self.presence == Presence::Later && !self.certificate.path.exists() {
+            return Ok(None);
+        }
+        self.load(provider).map(Some)
     }
 
     /// Both files.

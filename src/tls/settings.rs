@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustls::SupportedProtocolVersion;
 use serde::Deserialize;
 
-use super::Clients;
+use super::{Acme, Clients};
 use crate::units::Span;
 
 /// Which certificates are shown, and how TLS is spoken.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub handshake_timeout: Span,
     /// `[tls.clients]`
     pub clients: Clients,
+    /// `[tls.acme]`
+    pub acme: Acme,
 }
 
 /// The oldest version of TLS that is spoken.
@@ -71,6 +73,7 @@ impl Settings {
         ]
         .into_iter()
         .chain(more.flat_map(|pair| [&mut pair.certificate, &mut pair.key]))
+        .chain(self.acme.paths_mut())
     }
 }
 
@@ -84,6 +87,7 @@ impl Default for Settings {
             min_version: MinVersion::default(),
             handshake_timeout: Span::seconds(10),
             clients: Clients::default(),
+            acme: Acme::default(),
         }
     }
 }

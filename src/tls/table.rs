@@ -10,16 +10,17 @@ use super::pair::Loaded;
 /// The certificates of one moment. Immutable; a reload makes another.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// In the order of the configuration, the default first.
-    all: Vec<Arc<Loaded>>,
+    /// In the order of the configuration, the default first. None for one that
+    /// was not obtained yet.
+    slots: Vec<Option<Arc<Loaded>>>,
     /// By name; wildcards as `*.name`. In the order of the configuration.
     by_name: HashMap<String, Vec<Arc<Loaded>>>,
 }
 
 impl Table {
-    pub(super) fn new(all: Vec<Arc<Loaded>>) -> Self {
+    pub(super) fn new(slots: Vec<Option<Arc<Loaded>>>) -> Self {
         let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
-        for loaded in &all {
+        for loaded in slots.iter().flatten() {
             for name in &loaded.facts.names {
                 by_name
                     .entry(name.clone())
@@ -27,11 +28,15 @@ impl Table {
                     .push(Arc::clone(loaded));
             }
         }
-        Self { all, by_name }
+        Self { slots, by_name }
     }
 
-    pub(super) fn all(&self) -> &[Arc<Loaded>] {
-        &self.all
+    pub(super) fn slots(&self) -> &[Option<Arc<Loaded>>] {
+        &self.slots
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.slots.iter().flatten()
     }
 
     /// The certificate for a client that asked for `name`, if for any, and can
@@ -51,19 +56,19 @@ impl Table {
         named
             .filter_map(|name| self.by_name.get(&name))
             .find_map(|these| these.iter().find(fits).or_else(|| these.first()))
-            .or_else(|| self.all.iter().find(fits))
-            .or_else(|| self.all.first())
+            .or_else(|| self.all().find(fits))
+            .or_else(|| self.all().next())
     }
 
     /// The first of `hosts` that no certificate is for.
     pub(super) fn uncovered<'a>(&self, hosts: &'a [String]) -> Option<&'a String> {
-        let covered = |host: &String| self.all.iter().any(|loaded| loaded.facts.is_for(host));
+        let covered = |host: &String| self.all().any(|loaded| loaded.facts.is_for(host));
         hosts.iter().find(|host| !covered(host))
     }
 
     /// All names, for people.
     pub(super) fn names(&self) -> String {
-        let names = self.all.iter().flat_map(|loaded| &loaded.facts.names);
+        let names = self.all().flat_map(|loaded| &loaded.facts.names);
         names.cloned().collect::<Vec<_>>().join(", ")
     }
 }

@@ -32,7 +32,7 @@ async fn certificates_are_chosen_by_the_names_in_them() {
     wild.write(directory.path(), "wild");
     let laravel = Laravel::start().await;
     let more = listed(directory.path(), &["wild", "exact"]);
-    let edge = Edge::configured(&laravel.url(), &more).await;
+    let edge = Edge::configured(&laravel.url(), &more);
     for (name, expected) in [
         (Some("desk.example"), &exact.der),
         (Some("DESK.example"), &exact.der),
@@ -62,7 +62,7 @@ impl Changing {
         first.write(directory.path(), "desk");
         let laravel = Laravel::start().await;
         let more = listed(directory.path(), &["desk"]);
-        let edge = Edge::configured(&laravel.url(), &more).await;
+        let edge = Edge::configured(&laravel.url(), &more);
         Self {
             edge,
             directory,
@@ -116,7 +116,7 @@ async fn swapped_links_are_noticed() {
     pairs[1].write(&path, "archive1");
     link(0);
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &listed(&path, &["live"])).await;
+    let edge = Edge::configured(&laravel.url(), &listed(&path, &["live"]));
     let changing = Changing {
         edge,
         first: Issued::to(&["unused"]),
@@ -176,7 +176,7 @@ async fn a_hundred_swaps_under_load_are_noticed_by_nobody() {
         "[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n{}",
         listed(directory.path(), &["desk"])
     );
-    let edge = Arc::new(Edge::configured(&laravel.url(), &more).await);
+    let edge = Arc::new(Edge::configured(&laravel.url(), &more));
     let mut sessions = Vec::new();
     for _ in 0..20 {
         sessions.push(Socket::joined(&edge, "3|ana", 1).await);

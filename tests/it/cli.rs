@@ -210,3 +210,20 @@ fn a_bad_pair_of_several_is_named_by_its_place() {
         "{told}"
     );
 }
+
+#[test]
+fn acme_wants_its_terms_accepted_and_a_way_in() {
+    let text = "[tls.acme]\ndomains = [\"desk.example\"]\n";
+    let (_directory, output) = with_config("check", text);
+    let told_so = told(&output);
+    assert!(
+        told_so.contains("tls.acme.terms_accepted must be true"),
+        "{told_so}"
+    );
+    assert!(
+        told_so.contains("server.redirect_listen must have port 80"),
+        "{told_so}"
+    );
+    let (_directory, output) = with_config("check", "[tls.acme]\ndomains = [\"*.example\"]\n");
+    assert!(told(&output).contains("which only a change in the DNS proves"));
+}

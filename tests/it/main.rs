@@ -7,12 +7,14 @@
     reason = "in a test a panic is the report, and its runtime ends its tasks"
 )]
 
+mod acme;
 mod broadcast;
 mod certificates;
 mod cli;
 mod crowd;
 mod layers;
 mod limits;
+mod plain;
 mod proxy;
 mod shutdown;
 mod support;

@@ -90,7 +90,7 @@ async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
         "[[tls.certificates]]\ncertificate = \"{0}/desk.crt\"\nkey = \"{0}/desk.key\"\n",
         directory.path().display()
     );
-    let edge = Edge::configured(&laravel.url(), &more).await;
+    let edge = Edge::configured(&laravel.url(), &more);
     for version in [&TLS12, &TLS13] {
         assert!(resumes(&edge, version).await, "{version:?}");
         Issued::to(&["desk.example"]).write(directory.path(), "desk");
@@ -100,7 +100,7 @@ async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
 #[tokio::test]
 async fn old_versions_can_be_refused() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[tls]\nmin_version = \"1.3\"\n").await;
+    let edge = Edge::configured(&laravel.url(), "[tls]\nmin_version = \"1.3\"\n");
     assert!(greet(&edge, "localhost", curious(&[&TLS12])).await.is_err());
     assert!(greet(&edge, "localhost", curious(&[&TLS13])).await.is_ok());
 }
@@ -167,7 +167,7 @@ async fn laravel_learns_whose_certificate_a_client_has_and_no_lies() {
     let someone = || curious(&[&TLS13]);
     let told = Some(Some("CN=Ana".to_owned()));
     for how in ["off", "optional", "required"] {
-        let edge = Edge::configured(&laravel.url(), &known.asked(how)).await;
+        let edge = Edge::configured(&laravel.url(), &known.asked(how));
         let (without, with) = match how {
             "off" => (Some(None), Some(None)),
             "optional" => (Some(None), told.clone()),
@@ -188,7 +188,7 @@ async fn only_the_listeners_named_ask_and_a_ticket_is_no_way_in() {
         "[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n{}listen = [\"127.0.0.2:0\"]\n",
         known.asked("required")
     );
-    let mut edge = Edge::configured(&laravel.url(), &more).await;
+    let mut edge = Edge::configured(&laravel.url(), &more);
     let someone = curious(&[&TLS13]);
     let open = subject(&edge, &laravel, someone.clone()).await;
     assert_eq!(open, Some(None));

@@ -20,6 +20,8 @@ pub(crate) struct Edge {
     pub(crate) certificate: CertificateDer<'static>,
     /// All addresses; the first is `address`.
     pub(crate) addresses: Vec<SocketAddr>,
+    /// Where plain HTTP is answered.
+    pub(crate) redirects: Vec<SocketAddr>,
     certificates: Arc<Certificates>,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<usize>,
@@ -54,6 +56,7 @@ impl Edge {
         let listeners = Listeners::open(&config).unwrap();
         let server = Server::bind(&config, listeners).unwrap();
         let addresses = server.addresses();
+        let redirects = server.redirect_addresses();
         let certificates = server.certificates();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async move {
@@ -62,6 +65,7 @@ impl Edge {
         Self {
             address: addresses[0],
             addresses,
+            redirects,
             certificates,
             broadcasts: config.broadcast.socket,
             certificate: made.cert.der().clone(),

@@ -1,0 +1,123 @@
+//! Port 80: sends everybody to https, answers ACME challenges, and nothing else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
+use hyper::http::uri::Authority;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::authority::HostPort;
+use crate::tls::Challenges;
+
+/// What is answered without TLS.
+#[derive(Debug)]
+pub struct Plain {
+    challenges: Arc<Challenges>,
+    https_port: u16,
+    timeout: Duration,
+}
+
+impl Plain {
+    /// Sends clients to `https_port`; a connection has `timeout` for its request,
+    /// and as long again for the answer.
+    pub fn new(challenges: Arc<Challenges>, https_port: u16, timeout: Duration) -> Self {
+        Self {
+            challenges,
+            https_port,
+            timeout,
+        }
+    }
+
+    /// Answers one request over `io`.
+    pub async fn serve<S>(&self, io: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service =
+            service_fn(|request| async move { Ok::<_, Infallible>(self.answer(&request)) });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.timeout)
+            .max_header_size(MAX_HEAD)
+            .max_buf_size(MAX_HEAD)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(io), service);
+        match tokio::time::timeout(2 * self.timeout, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "connection without TLS broke"),
+            Err(_) => tracing::debug!("connection without TLS stood still, closed"),
+        }
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+            return match self.challenges.over_http(token) {
+                Some(proof) => text(StatusCode::OK, proof),
+                None => text(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
+            };
+        }
+        let authority = request.uri().authority().map(Authority::as_str);
+        let header = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| host.to_str().ok());
+        let Some(host) = authority.or(header).and_then(HostPort::parse) else {
+            return text(StatusCode::BAD_REQUEST, "which host?\n".to_owned());
+        };
+        let target = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let location = location(&host.host, self.https_port, target);
+        let Ok(location) = HeaderValue::try_from(&location) else {
+            return text(StatusCode::BAD_REQUEST, "what is this?\n".to_owned());
+        };
+        let mut response = text(StatusCode::PERMANENT_REDIRECT, String::new());
+        response.headers_mut().insert(LOCATION, location);
+        response
+    }
+}
+
+fn location(host: &str, port: u16, target: &str) -> String {
+    // `OPTIONS *` asks about the server, which is at the root.
+    let target = match target.starts_with('/') {
+        true => target,
+        false => "/",
+    };
+    match port {
+        443 => format!("https://{host}{target}"),
+        port => format!("https://{host}:{port}{target}"),
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+const MAX_HEAD: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_keeps_path_and_query() {
+        assert_eq!(location("a", 443, "/b?c=d"), "https://a/b?c=d");
+        assert_eq!(location("[::1]", 8443, "/"), "https://[::1]:8443/");
+        assert_eq!(location("a", 443, "*"), "https://a/");
+    }
+}

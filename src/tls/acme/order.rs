@@ -1,0 +1,206 @@
+//! One certificate from a CA: account, order, challenges, key, chain (RFC 8555).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use instant_acme::{
+    Account, AccountBuilder, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier,
+    KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::CertifiedKey;
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+use super::{Acme, Challenge, Error};
+use crate::tls::Challenges;
+use crate::tls::provider;
+
+/// Who asks whom, and where the proofs go.
+#[derive(Debug)]
+pub(super) struct Applicant {
+    pub(super) settings: Acme,
+    pub(super) state: State,
+    pub(super) challenges: Arc<Challenges>,
+}
+
+/// `account.json`.
+#[derive(Serialize, Deserialize)]
+struct Stored<C> {
+    /// An account belongs to one CA.
+    directory: String,
+    credentials: C,
+}
+
+impl Applicant {
+    /// Obtains a certificate: the key and the chain, in PEM.
+    pub(super) async fn obtain(&self) -> Result<String, Error> {
+        let account = self.account().await?;
+        let domains = self.settings.domains.iter();
+        let domains: Vec<_> = domains
+            .map(|domain| Identifier::Dns(domain.as_str().to_owned()))
+            .collect();
+        let order = account.new_order(&NewOrder::new(&domains)).await;
+        let mut order = order.map_err(|error| self.forget_lost_account(error))?;
+        self.prove(&mut order).await?;
+        let retries = RetryPolicy::default().timeout(PATIENCE);
+        let status = order.poll_ready(&retries).await;
+        if !matches!(status, Ok(OrderStatus::Ready)) {
+            let refusal = refusal(&mut order).await;
+            return Err(refusal
+                .or(status.err().map(Error::from))
+                .unwrap_or(Error::NotReady));
+        }
+        let key = KeyPair::generate().map_err(Error::Key)?;
+        order.finalize_csr(&self.request(&key)?).await?;
+        let chain = order.poll_certificate(&retries).await?;
+        Ok(format!("{}{chain}", key.serialize_pem()))
+    }
+
+    /// The account from before, or a new one.
+    async fn account(&self) -> Result<Account, Error> {
+        let directory = &self.settings.directory;
+        if let Some(text) = self.state.read(ACCOUNT)? {
+            let stored: Stored<_> = serde_json::from_str(&text).map_err(Error::Account)?;
+            if stored.directory == *directory {
+                let account = self.client()?.from_credentials(stored.credentials);
+                return Ok(account.await?);
+            }
+        }
+        let contact: Vec<_> = self.settings.contact.iter().map(String::as_str).collect();
+        let wanted = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: self.settings.terms_accepted,
+            only_return_existing: false,
+        };
+        let external = self.external()?;
+        let (account, credentials) = self
+            .client()?
+            .create(&wanted, directory.clone(), external.as_ref())
+            .await?;
+        let stored = Stored {
+            directory: directory.clone(),
+            credentials,
+        };
+        let text = serde_json::to_string_pretty(&stored).map_err(Error::Account)?;
+        self.state.draft(&text)?.keep(ACCOUNT)?;
+        tracing::info!(directory, "new ACME account");
+        Ok(account)
+    }
+
+    /// A CA may forget accounts: then the next try makes a new one.
+    fn forget_lost_account(&self, error: instant_acme::Error) -> Error {
+        let is_lost = match &error {
+            instant_acme::Error::Api(problem) => problem.r#type.as_deref() == Some(NO_ACCOUNT),
+            _ => false,
+        };
+        match is_lost.then(|| self.state.remove(ACCOUNT)) {
+            Some(Err(error)) => Error::File(error),
+            _ => error.into(),
+        }
+    }
+
+    fn client(&self) -> Result<AccountBuilder, Error> {
+        Ok(match &self.settings.directory_ca {
+            Some(authority) => Account::builder_with_root(authority)?,
+            None => Account::builder()?,
+        })
+    }
+
+    fn external(&self) -> Result<Option<ExternalAccountKey>, Error> {
+        let Some(external) = &self.settings.external_account else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(&external.key_file)?;
+        let key = URL_SAFE_NO_PAD
+            .decode(text.trim().trim_end_matches('='))
+            .map_err(|_| Error::ExternalKey(external.key_file.clone()))?;
+        Ok(Some(ExternalAccountKey::new(external.id.clone(), &key)))
+    }
+
+    /// Proves every name that is not proved yet.
+    async fn prove(&self, order: &mut Order) -> Result<(), Error> {
+        let kind = match self.settings.challenge {
+            Challenge::Http01 => ChallengeType::Http01,
+            Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
+        };
+        let mut authorizations = order.authorizations();
+        while let Some(authorization) = authorizations.next().await {
+            let mut authorization = authorization?;
+            if authorization.status == AuthorizationStatus::Valid {
+                continue;
+            }
+            let name = authorization.identifier().to_string();
+            let mut challenge = authorization
+                .challenge(kind.clone())
+                .ok_or_else(|| Error::NotOffered(name.clone()))?;
+            let proof = challenge.key_authorization();
+            match self.settings.challenge {
+                Challenge::Http01 => {
+                    let token = challenge.token.clone();
+                    let proof = proof.as_str().to_owned();
+                    self.challenges.prove_over_http(token, proof);
+                }
+                Challenge::TlsAlpn01 => {
+                    let proof = certified(&name, &proof).map_err(Error::Key)?;
+                    self.challenges.prove_over_tls(&name, Arc::new(proof));
+                }
+            }
+            challenge.set_ready().await?;
+        }
+        Ok(())
+    }
+
+    fn request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
+        let domains = self.settings.domains.iter();
+        let domains: Vec<_> = domains.map(|domain| domain.as_str().to_owned()).collect();
+        let mut params = CertificateParams::new(domains).map_err(Error::Key)?;
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let request = params.serialize_request(key).map_err(Error::Key)?;
+        Ok(request.der().to_vec())
+    }
+}
+
+/// The certificate that proves `name` in a handshake (RFC 8737 §3).
+fn certified(name: &str, proof: &KeyAuthorization) -> Result<CertifiedKey, rcgen::Error> {
+    let mut params = CertificateParams::new([name.to_owned()])?;
+    let digest = proof.digest();
+    let identifier = CustomExtension::new_acme_identifier(digest.as_ref());
+    params.custom_extensions = vec![identifier];
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let key = provider().key_provider.load_private_key(key);
+    let key = key.expect("it was made just now");
+    // Not `from_der`, which stumbles over the critical extension.
+    Ok(CertifiedKey::new(vec![certificate.into()], key))
+}
+
+/// Which name the CA could not prove, and why, in its own words.
+async fn refusal(order: &mut Order) -> Option<Error> {
+    let mut authorizations = order.authorizations();
+    while let Some(Ok(mut authorization)) = authorizations.next().await {
+        let name = authorization.identifier().to_string();
+        let Ok(state) = authorization.refresh().await else {
+            continue;
+        };
+        let told = state.challenges.iter().find_map(|one| one.error.as_ref());
+        if let Some(problem) = told {
+            return Some(Error::Refused {
+                name,
+                reason: problem.to_string(),
+            });
+        }
+    }
+    None
+}
+
+const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
+const ACCOUNT: &str = "account.json";
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests;

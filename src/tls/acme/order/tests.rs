@@ -1,0 +1,52 @@
+//! Tests of what is told when a certificate cannot be had.
+
+use super::*;
+
+fn applicant(directory: &tempfile::TempDir, url: &str) -> Applicant {
+    Applicant {
+        settings: Acme {
+            directory: url.to_owned(),
+            directory_ca: None,
+            ..Acme::default()
+        },
+        state: State::open(directory.path()).unwrap(),
+        challenges: Arc::default(),
+    }
+}
+
+async fn told(applicant: &Applicant) -> String {
+    applicant.obtain().await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = told(&applicant(&directory, "https://127.0.0.1:1/")).await;
+    assert!(told.contains("the ACME server did not do it"), "{told}");
+    assert!(told.contains("refused"), "{told}");
+}
+
+#[tokio::test]
+async fn an_account_that_cannot_be_read_is_told_with_the_cure() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(ACCOUNT), "{").unwrap();
+    let told = told(&applicant(&directory, "https://127.0.0.1:1/")).await;
+    assert!(
+        told.contains("delete it and a new account is made"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_for_an_external_account_must_be_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let key_file = directory.path().join("eab.key");
+    std::fs::write(&key_file, "no base64!").unwrap();
+    let mut applicant = applicant(&directory, "https://127.0.0.1:1/");
+    applicant.settings.external_account = Some(super::super::ExternalAccount {
+        id: "kid-1".to_owned(),
+        key_file,
+    });
+    let told = told(&applicant).await;
+    assert!(told.contains("holds no key in base64url"), "{told}");
+}

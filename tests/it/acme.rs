@@ -1,0 +1,219 @@
+//! Certificates from a real ACME server on loopback: Debian's `pebble`, with
+//! its own DNS server that knows every name as 127.0.0.1.
+
+use std::fmt::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::support::tls::{Issued, shown};
+use crate::support::{Edge, Laravel};
+
+/// A CA that is not running yet, and a state directory for the edge.
+struct Ca {
+    directory: TempDir,
+    port: u16,
+}
+
+/// A CA that runs.
+struct Running([Child; 2]);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+impl Ca {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Issued::to(&["localhost"]).write(directory.path(), "ca");
+        Self {
+            directory,
+            port: free_port(),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    /// `config.toml` of an edge that asks this CA; `more` keys of `[tls.acme]`.
+    fn config(&self, challenge: &str, more: &str) -> String {
+        let mut text = String::new();
+        write!(
+            text,
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nredirect_listen = [\"127.0.0.1:0\"]\n\
+             [tls.acme]\ndomains = [\"desk.example\", \"www.desk.example\"]\n\
+             terms_accepted = true\nretry_after = \"1s\"\nchallenge = \"{challenge}\"\n\
+             directory = \"https://localhost:{}/dir\"\ndirectory_ca = \"{}\"\n\
+             state = \"{}\"\n{more}",
+            self.port,
+            self.path("ca.crt"),
+            self.path("state"),
+        )
+        .unwrap();
+        text
+    }
+
+    /// Starts it; it looks for proofs at `edge`.
+    async fn start(&self, edge: &Edge, validity: Duration, more: &str) -> Running {
+        let (http, tls) = (edge.redirects[0].port(), edge.address.port());
+        let config = format!(
+            "{{\"pebble\": {{\"listenAddress\": \"127.0.0.1:{}\",\n\
+             \"managementListenAddress\": \"127.0.0.1:{}\",\n\
+             \"certificate\": \"{}\", \"privateKey\": \"{}\",\n\
+             \"httpPort\": {http}, \"tlsPort\": {tls},\n{more}\
+             \"ocspResponderURL\": \"\", \"certificateValidityPeriod\": {}}}}}",
+            self.port,
+            free_port(),
+            self.path("ca.crt"),
+            self.path("ca.key"),
+            validity.as_secs()
+        );
+        std::fs::write(self.path("pebble.json"), config).unwrap();
+        let dns = format!("127.0.0.1:{}", free_port());
+        let management = format!("127.0.0.1:{}", free_port());
+        let names = Command::new("pebble-challtestsrv")
+            .args(["-dns01", &dns, "-management", &management])
+            .args(["-defaultIPv4", "127.0.0.1", "-defaultIPv6", ""])
+            .args(["-http01", "", "-https01", "", "-tlsalpn01", ""])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("apt-get install pebble");
+        let pebble = Command::new("pebble")
+            .args(["-config", &self.path("pebble.json"), "-dnsserver", &dns])
+            .env("PEBBLE_VA_NOSLEEP", "1")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("apt-get install pebble");
+        let running = Running([names, pebble]);
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        running
+    }
+
+    fn mode(&self, name: &str) -> u32 {
+        let file = std::fs::metadata(self.path(name)).unwrap();
+        file.permissions().mode() & 0o777
+    }
+}
+
+/// Waits until another certificate than `before` is shown for `desk.example`.
+async fn other(edge: &Edge, before: &CertificateDer<'static>) -> CertificateDer<'static> {
+    for _ in 0..600 {
+        let now = shown(edge, Some("desk.example")).await;
+        if now != *before {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("no other certificate is shown");
+}
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// First issue, although the CA is down at first; then a restart with what was
+/// stored, the CA being down again.
+async fn issues_and_remembers(challenge: &str) {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let config = ca.config(challenge, "");
+    let edge = Edge::configured(&laravel.url(), &config);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let own = edge.certificate.clone();
+    assert!(shown(&edge, Some("desk.example")).await == own);
+    let running = ca.start(&edge, YEAR, "").await;
+    let issued = other(&edge, &own).await;
+    assert!(shown(&edge, Some("www.desk.example")).await == issued);
+    assert!(shown(&edge, Some("localhost")).await == own);
+    assert_eq!(ca.mode("state"), 0o700);
+    assert_eq!(ca.mode("state/account.json"), 0o600);
+    assert_eq!(ca.mode("state/certificate.pem"), 0o600);
+    drop(running);
+    edge.stop().await.unwrap();
+    let edge = Edge::configured(&laravel.url(), &config);
+    assert!(shown(&edge, Some("desk.example")).await == issued);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn a_certificate_is_issued_over_http_and_remembered() {
+    issues_and_remembers("http-01").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn a_certificate_is_issued_over_tls_and_remembered() {
+    issues_and_remembers("tls-alpn-01").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn a_certificate_is_renewed_before_it_ends() {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let edge = Edge::configured(&laravel.url(), &ca.config("http-01", ""));
+    let _running = ca.start(&edge, Duration::from_secs(20), "").await;
+    let first = other(&edge, &edge.certificate).await;
+    let second = other(&edge, &first).await;
+    let third = other(&edge, &second).await;
+    assert!(third != first && third != edge.certificate);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn a_failed_renewal_leaves_what_was_and_recovers() {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let more = "temporary_certificate = true\n";
+    let edge = Edge::configured(&laravel.url(), &ca.config("http-01", more));
+    let temporary = shown(&edge, Some("desk.example")).await;
+    assert!(temporary != edge.certificate);
+    // A CA that looks for proofs where there are none.
+    let elsewhere = Edge::configured(&laravel.url(), &Ca::new().config("http-01", ""));
+    let running = ca.start(&elsewhere, YEAR, "").await;
+    while !Path::new(&ca.path("state/account.json")).exists() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(shown(&edge, Some("desk.example")).await == temporary);
+    drop(running);
+    // It comes back, and knows the account no more.
+    let _running = ca.start(&edge, YEAR, "").await;
+    other(&edge, &temporary).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn an_external_account_is_bound() {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    std::fs::write(ca.path("eab.key"), format!("{key}\n")).unwrap();
+    let more = format!(
+        "external_account = {{ id = \"kid-1\", key_file = \"{}\" }}\n",
+        ca.path("eab.key")
+    );
+    let edge = Edge::configured(&laravel.url(), &ca.config("http-01", &more));
+    let bound = format!(
+        "\"externalAccountBindingRequired\": true,\n\
+         \"externalAccountMACKeys\": {{\"kid-1\": \"{key}\"}},\n"
+    );
+    let _running = ca.start(&edge, YEAR, &bound).await;
+    other(&edge, &edge.certificate).await;
+}

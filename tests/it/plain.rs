@@ -1,0 +1,81 @@
+//! Port 80, and what browsers are told about it.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::http::{Client, body, get};
+use crate::support::{Edge, Laravel};
+
+const LISTEN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nredirect_listen = [\"127.0.0.1:0\"]\n";
+
+async fn say(edge: &Edge, request: &str) -> String {
+    let mut stream = TcpStream::connect(edge.redirects[0]).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn plain_http_is_sent_to_https_with_path_and_query_and_reaches_nobody() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let port = edge.address.port();
+    for (request, location) in [
+        (
+            "GET /a/b?c=%20d HTTP/1.1\r\nHost: desk.example\r\n\r\n",
+            "/a/b?c=%20d",
+        ),
+        ("GET / HTTP/1.1\r\nHost: desk.example:80\r\n\r\n", "/"),
+        (
+            "POST /api HTTP/1.1\r\nHost: desk.example\r\nContent-Length: 2\r\n\r\nhi",
+            "/api",
+        ),
+        (
+            "GET http://desk.example/x HTTP/1.1\r\nHost: other\r\n\r\n",
+            "/x",
+        ),
+        (
+            "GET //evil.example/ HTTP/1.1\r\nHost: desk.example\r\n\r\n",
+            "//evil.example/",
+        ),
+    ] {
+        let answer = say(&edge, request).await;
+        assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
+        let location = format!("location: https://desk.example:{port}{location}\r\n");
+        assert!(answer.contains(&location), "{answer}");
+    }
+    assert!(laravel.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_on_is_refused() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    for request in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: evil.example/@desk.example\r\n\r\n",
+    ] {
+        let answer = say(&edge, request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    let unknown = "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: desk.example\r\n\r\n";
+    let answer = say(&edge, unknown).await;
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_come_over_tls_only_if_the_sysadmin_says_so() {
+    let laravel = Laravel::start().await;
+    for (more, told) in [
+        ("", None),
+        ("[http]\nhsts = \"365d\"\n", Some("max-age=31536000")),
+    ] {
+        let edge = Edge::configured(&laravel.url(), more);
+        let mut client = Client::http1(&edge).await;
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        let header = answer.headers.get("strict-transport-security");
+        assert_eq!(header.map(|header| header.to_str().unwrap()), told);
+    }
+}
