@@ -51,7 +51,7 @@ impl Applicant {
         if !matches!(status, Ok(OrderStatus::Ready)) {
             let refusal = refusal(&mut order).await;
             return Err(refusal
-                .or(status.err().map(Error::from))
+                .or_else(|| status.err().map(Error::from))
                 .unwrap_or(Error::NotReady));
         }
         let key = KeyPair::generate().map_err(Error::Key)?;
