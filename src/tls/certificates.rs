@@ -47,7 +47,7 @@ impl Certificates {
         let pairs = pairs(settings);
         let slots = pairs
             .iter()
-            .map(|pair| Ok(pair.load_if_there(&provider)?.map(Arc::new)));
+            .map(|pair| Ok(pair.load_at_start(&provider)?.map(Arc::new)));
         let mut slots = slots.collect::<Result<Vec<_>, Error>>()?;
         if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
             && settings.acme.temporary_certificate
@@ -235,5 +235,28 @@ impl ResolvesServerCert for Certificates {
         let table = self.table.load();
         let chosen = table.choose(hello.server_name(), hello.signature_schemes())?;
         Some(Arc::clone(&chosen.certified))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_certificate_of_acmes_does_not_keep_the_edge_from_starting() {
+        let state = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[acme]\nterms_accepted = true\ndomains = [\"desk.example\"]\nstate = {:?}\n",
+            state.path()
+        );
+        let mut settings: Settings = toml::from_str(&text).unwrap();
+        settings.certificate = state.path().join("none.pem");
+        std::fs::write(
+            settings.acme.certificate(),
+            "-----BEGIN CERTIFICATE-----\nxx",
+        )
+        .unwrap();
+        let certificates = Certificates::load(&settings).unwrap();
+        assert!(certificates.outlook().is_empty());
     }
 }

@@ -69,6 +69,18 @@ impl Pair {
         self.load(provider).map(Some)
     }
 
+    /// The same at a start. What ACME wrote and is broken now is as good as not
+    /// there: it will be asked for again.
+    pub(super) fn load_at_start(&self, provider: &CryptoProvider) -> Result<Option<Loaded>, Error> {
+        match self.load_if_there(provider) {
+            Err(error) if self.presence == Presence::Later => {
+                tracing::error!(%error, "the stored certificate is of no use; asking for another");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
+    }
+
     /// Both files.
     pub(super) fn paths(&self) -> [&Path; 2] {
         [&self.certificate.path, &self.key.path]
