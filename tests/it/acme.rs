@@ -179,7 +179,7 @@ async fn a_certificate_is_renewed_before_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_failed_renewal_leaves_what_was_and_recovers() {
+async fn a_failed_issue_leaves_what_was_and_recovers() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let more = "temporary_certificate = true\n";
     let edge = Edge::configured(&laravel.url(), &ca.config("http-01", more));
@@ -191,7 +191,6 @@ async fn a_failed_renewal_leaves_what_was_and_recovers() {
     while !Path::new(&ca.path("state/account.json")).exists() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(shown(&edge, Some("desk.example")).await == temporary);
     drop(running);
     // It comes back, and knows the account no more.
