@@ -202,7 +202,7 @@ async fn a_failed_issue_leaves_what_was_and_recovers() {
 #[ignore = "needs pebble"]
 async fn an_external_account_is_bound() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
-    let key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let key = "a2V5".repeat(16);
     std::fs::write(ca.path("eab.key"), format!("{key}\n")).unwrap();
     let more = format!(
         "external_account = {{ id = \"kid-1\", key_file = \"{}\" }}\n",
