@@ -224,6 +224,14 @@ mod tests {
     }
 
     #[test]
+    fn counts_have_a_bottom_and_a_top() {
+        assert_eq!(Count::try_from(1_000_000).map(Count::get), Ok(1_000_000));
+        for wrong in [0, 1_000_001, u64::MAX] {
+            assert!(Count::try_from(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn sizes_read_as_people_write_them() {
         let size = |text: &str| ByteSize::try_from(text.to_owned());
         assert_eq!(size("64 KiB"), Ok(ByteSize::kib(64)));

@@ -54,9 +54,14 @@ impl LogOut {
             self.settle(answer.as_ref().ok().map(Response::status));
             answer
         });
-        sending
-            .await
-            .expect("it is neither aborted nor does it panic")
+        match sending.await {
+            Ok(answer) => answer,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
     }
 
     fn settle(self, status: Option<StatusCode>) {

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper::{Method, Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::support::http::{Answer, Body, Client, body, get, post};
@@ -358,4 +360,60 @@ async fn trailers_cannot_say_what_headers_may_not() {
     let request = post("/trailers").header("trailer", "x-checksum, x-forwarded-for");
     let request = request.body(BodyExt::boxed_unsync(stream)).unwrap();
     assert_eq!(client.fetch(request).await.text(), "x-checksum");
+}
+
+#[tokio::test]
+async fn too_many_headers_are_refused_over_either_protocol() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let mut request = get("/");
+        for number in 0..101 {
+            request = request.header(format!("x-{number}"), "1");
+        }
+        let answer = client.fetch(request.body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    assert!(laravel.requests().is_empty());
+}
+
+/// RFC 9112 §6.3: chunked wins over a length; a 204 has neither (RFC 9110 §8.6).
+#[tokio::test]
+async fn answers_with_a_wrong_length_are_put_right() {
+    let both = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let nothing = "HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n";
+    for (raw, status, text) in [
+        (both, StatusCode::OK, "hello"),
+        (nothing, StatusCode::NO_CONTENT, ""),
+    ] {
+        let edge = Edge::configured(&always(raw).await, "");
+        for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+            let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+            assert_eq!((answer.status, answer.text()), (status, text));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+    let raw = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+    let edge = Edge::configured(&always(raw).await, "");
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    }
+}
+
+/// An app that gives the same bytes to whatever it is asked, and closes.
+async fn always(raw: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(raw.as_bytes()).await;
+        }
+    });
+    url
 }

@@ -359,6 +359,22 @@ async fn a_log_out_counts_even_if_its_client_has_left() {
     assert_eq!(ana.closed().await.0, 4503);
 }
 
+/// The token may be gone all the same: Laravel is asked.
+#[tokio::test]
+async fn a_log_out_whose_answer_is_an_error_is_looked_into() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut ana = Socket::greeted(&edge, "3|ana").await;
+    laravel.lose_log_outs();
+    let request = hyper::Request::post("/api/logout")
+        .header("host", "localhost")
+        .header("authorization", "Bearer 3|ana");
+    let mut client = Client::http1(&edge).await;
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(ana.closed().await.0, 4503);
+}
+
 /// Laravel finds a token by its secret alone, whatever stands before it.
 #[tokio::test]
 async fn a_log_out_ends_every_spelling_of_the_token() {

@@ -41,6 +41,7 @@ struct State {
     /// When set, every question is answered with this status.
     failing: Mutex<Option<StatusCode>>,
     hold_log_outs: AtomicBool,
+    lose_log_outs: AtomicBool,
     cancelled: Notify,
     release: Notify,
     stop: Mutex<CancellationToken>,
@@ -96,6 +97,7 @@ impl Laravel {
             may: Gauge::default(),
             failing: Mutex::default(),
             hold_log_outs: AtomicBool::new(false),
+            lose_log_outs: AtomicBool::new(false),
             cancelled: Notify::new(),
             release: Notify::new(),
             stop: Mutex::default(),
@@ -206,6 +208,11 @@ impl Laravel {
         self.0.hold_log_outs.store(true, SeqCst);
     }
 
+    /// From now on a log-out is done, but answered as if it had failed.
+    pub(crate) fn lose_log_outs(&self) {
+        self.0.lose_log_outs.store(true, SeqCst);
+    }
+
     /// Waits until a request to `/hang` was given up.
     pub(crate) async fn cancelled(&self) {
         self.0.cancelled.notified().await;
@@ -252,7 +259,11 @@ impl Laravel {
                 if self.0.hold_log_outs.load(SeqCst) {
                     self.0.release.notified().await;
                 }
-                self.log_out(request.headers())
+                let answer = self.log_out(request.headers());
+                match self.0.lose_log_outs.load(SeqCst) {
+                    true => json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
+                    false => answer,
+                }
             }
             ["api", "user"] => {
                 self.0.who.pass().await;
