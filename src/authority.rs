@@ -14,7 +14,8 @@ pub struct HostPort {
 impl HostPort {
     /// Reads `name`, `name:port`, `[address]` or `[address]:port`. Stricter than
     /// RFC 3986 §3.2: no user, no percent sign, no empty part, so that nobody
-    /// behind us reads it in another way.
+    /// behind us reads it in another way. One dot after the whole name, which
+    /// says that it is whole, is left out.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -33,7 +34,9 @@ impl HostPort {
         };
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
         let is_address = host.starts_with('[');
-        if host.is_empty() || !(is_address || host.bytes().all(is_plain)) {
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let is_name = |host: &str| host.split('.').all(|label| !label.is_empty());
+        if !(is_address || is_name(host) && host.bytes().all(is_plain)) {
             return None;
         }
         let port = match port {
@@ -65,14 +68,19 @@ mod tests {
         );
         assert_eq!(parsed("desk:8443"), Some(("desk".to_owned(), Some(8443))));
         assert_eq!(parsed("[::1]:80"), Some(("[::1]".to_owned(), Some(80))));
+        assert_eq!(
+            parsed("desk.example."),
+            Some(("desk.example".to_owned(), None))
+        );
         assert_eq!(parsed("[::1]"), Some(("[::1]".to_owned(), None)));
     }
 
     #[test]
     fn doubtful_ones_are_not() {
         for wrong in [
-            "", ":80", "a b", "a@b", "a/b", "a:", "a:0", "a:+1", "a:99999", "a:1:2", "[::1", "[a]",
-            "]", "a]", "a[b:80", "[::1]80", "[::1]:", "a%20b", "a,b", "é", "a\0",
+            "", ":80", ".", "a..b", ".a", "a..", "[::1].", "a b", "a@b", "a/b", "a:", "a:0",
+            "a:+1", "a:99999", "a:1:2", "[::1", "[a]", "]", "a]", "a[b:80", "[::1]80", "[::1]:",
+            "a%20b", "a,b", "é", "a\0",
         ] {
             assert_eq!(HostPort::parse(wrong), None, "{wrong:?}");
         }

@@ -24,7 +24,7 @@
 //! | 4 | [`auth`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`metrics`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] |
 
 pub mod auth;
 pub mod authority;
@@ -40,6 +40,7 @@ pub mod http;
 pub mod ids;
 pub mod limit;
 pub mod metrics;
+pub mod paths;
 pub mod progress;
 pub mod rooms;
 pub mod server;

@@ -1,0 +1,146 @@
+//! Paths as those behind us read them. What is forwarded stays as it came; what
+//! is decided about a path is decided on these readings.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+/// The ways in which a path can be understood behind the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readings<'a> {
+    /// As Laravel reads it: decoded once, slashes merged, `index.php` as the
+    /// root that it is (`/index.php/admin` is the route `/admin`).
+    pub literal: Cow<'a, str>,
+    /// As file servers and other proxies read it: `.` and `..` resolved as well,
+    /// and `\` taken for `/`.
+    pub resolved: Cow<'a, str>,
+}
+
+/// A NUL, encoded: nobody means it, and C programs end there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its path holds a NUL")]
+pub struct HoldsNul;
+
+impl<'a> Readings<'a> {
+    /// Reads `path`, which begins with a slash.
+    ///
+    /// # Errors
+    /// It holds `%00`.
+    pub fn of(path: &'a str) -> Result<Self, HoldsNul> {
+        if is_plain(path) {
+            return Ok(Self {
+                literal: Cow::Borrowed(path),
+                resolved: Cow::Borrowed(path),
+            });
+        }
+        let decoded = percent_decode_str(path).decode_utf8_lossy();
+        if decoded.contains('\0') {
+            return Err(HoldsNul);
+        }
+        let parts = |text: &str| -> Vec<String> {
+            let parts = text.split('/').filter(|part| !part.is_empty());
+            parts.map(str::to_owned).collect()
+        };
+        let literal = parts(&decoded);
+        let mut resolved = Vec::new();
+        for part in parts(&decoded.replace('\\', "/")) {
+            match part.as_str() {
+                "." => {}
+                ".." => drop(resolved.pop()),
+                _ => resolved.push(part),
+            }
+        }
+        Ok(Self {
+            literal: Cow::Owned(joined(&literal)),
+            resolved: Cow::Owned(joined(&resolved)),
+        })
+    }
+
+    /// Whether either reading is `path`, but for a slash at the end.
+    pub fn spell(&self, path: &str) -> bool {
+        let bare = path.trim_end_matches('/');
+        [&self.literal, &self.resolved]
+            .into_iter()
+            .any(|reading| reading.trim_end_matches('/') == bare)
+    }
+}
+
+/// Whether there is only one way to read it.
+fn is_plain(path: &str) -> bool {
+    let odd = |part: &str| part.is_empty() || part == "." || part == "..";
+    let mut inner = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    let first_is_index = inner.peek() == Some(&"index.php");
+    let ends_in_slash = path.ends_with('/');
+    let parts = path.matches('/').count();
+    let odd_parts = inner.enumerate().any(|(number, part)| {
+        // The empty part after a slash at the end is no doubled slash.
+        odd(part) && !(part.is_empty() && ends_in_slash && number + 1 == parts)
+    });
+    !first_is_index && !odd_parts && !path.contains(['%', '\\'])
+}
+
+fn joined(parts: &[String]) -> String {
+    let parts = match parts.first().map(String::as_str) {
+        Some("index.php") => &parts[1..],
+        _ => parts,
+    };
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn both(path: &str) -> (String, String) {
+        let read = Readings::of(path).unwrap();
+        (read.literal.into_owned(), read.resolved.into_owned())
+    }
+
+    fn one(path: &str) -> String {
+        let (literal, resolved) = both(path);
+        assert_eq!(literal, resolved, "{path}");
+        literal
+    }
+
+    #[test]
+    fn other_spellings_read_as_the_same_path() {
+        for path in [
+            "//admin",
+            "/%61dmin",
+            "/%2fadmin",
+            "/index.php/admin",
+            "/index%2Ephp/admin",
+            "//index.php//admin",
+        ] {
+            assert_eq!(one(path), "/admin", "{path}");
+        }
+        for path in ["/", "/admin", "/admin/", "/a/b.c/.well-known/x"] {
+            assert_eq!(one(path), path);
+        }
+        assert_eq!(one("/index.php"), "/");
+        assert_eq!(one("/caf%C3%A9"), "/café");
+        // Decoded once, as Laravel does.
+        assert_eq!(one("/%2561dmin"), "/%61dmin");
+    }
+
+    #[test]
+    fn dots_and_backslashes_can_be_read_in_two_ways() {
+        let two = |literal: &str, resolved: &str| (literal.to_owned(), resolved.to_owned());
+        assert_eq!(both("/api/../admin"), two("/api/../admin", "/admin"));
+        assert_eq!(both("/api/%2e%2e/admin"), two("/api/../admin", "/admin"));
+        assert_eq!(both("/./admin"), two("/./admin", "/admin"));
+        assert_eq!(both("/a\\..\\admin"), two("/a\\..\\admin", "/admin"));
+        assert_eq!(both("/../../admin"), two("/../../admin", "/admin"));
+    }
+
+    #[test]
+    fn a_nul_is_refused() {
+        assert_eq!(Readings::of("/a%00.php"), Err(HoldsNul));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_spells_the_same() {
+        assert!(Readings::of("/api//logout/").unwrap().spell("/api/logout"));
+        assert!(!Readings::of("/api/logouts").unwrap().spell("/api/logout"));
+    }
+}
