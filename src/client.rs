@@ -13,6 +13,11 @@ impl ClientIp {
         Self(ip.to_canonical())
     }
 
+    /// The address itself.
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
     /// The key that limits count by.
     pub fn key(self) -> ClientKey {
         match self.0 {

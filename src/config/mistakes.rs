@@ -74,12 +74,12 @@ impl fmt::Display for Mistakes {
 }
 
 /// A rule across several keys that does not hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Broken {
-    /// The keys that it is about, as `section.key`.
-    pub(super) keys: &'static [&'static str],
+    /// The keys that it is about, as `section.key` or `list.2.key`, from 0.
+    pub(super) keys: Vec<String>,
     /// The rule.
-    pub(super) message: &'static str,
+    pub(super) message: String,
 }
 
 /// Nobody mends more in one go, and each costs one round of reading.
@@ -108,13 +108,13 @@ pub(super) fn read<T: DeserializeOwned>(
             }
         }
     };
-    let written = |table: &Spanned<DeTable<'_>>, key: &&str| locate(table.get_ref(), key);
+    let written = |table: &Spanned<DeTable<'_>>, key: &String| locate(table.get_ref(), key);
     for broken in rules(&value) {
         let mut keys = broken.keys.iter();
         // About a key whose own mistake was told, a rule has nothing to say.
         if keys.all(|key| written(&table, key) == written(&rest, key)) {
             let place = broken.keys.iter().find_map(|key| written(&table, key));
-            all.push(at(text, place, broken.message.to_owned()));
+            all.push(at(text, place, broken.message));
         }
     }
     match all.is_empty() {
@@ -135,9 +135,15 @@ fn sorted(mut all: Vec<Mistake>) -> Mistakes {
 fn remove(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let mut found = None;
     for (key, value) in table.iter_mut() {
-        if let DeValue::Table(inner) = value.get_mut()
-            && remove(inner, span)
-        {
+        let inside = match value.get_mut() {
+            DeValue::Table(inner) => remove(inner, span),
+            DeValue::Array(list) => list.iter_mut().any(|one| match one.get_mut() {
+                DeValue::Table(inner) => remove(inner, span),
+                _ => false,
+            }),
+            _ => false,
+        };
+        if inside {
             return true;
         }
         if contains(&key.span(), span) || contains(&value.span(), span) {
@@ -151,11 +157,18 @@ fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// Where the value of `section.key` is written, if it is.
+/// Where the value of `section.key` or `list.2.key` is written, if it is.
 fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
-    let (section, key) = key.split_once('.')?;
-    let section = table.get(section)?.get_ref().as_table()?;
-    section.get(key).map(Spanned::span)
+    let mut parts = key.split('.');
+    let mut found = table.get(parts.next()?)?;
+    for part in parts {
+        found = match found.get_ref() {
+            DeValue::Table(table) => table.get(part)?,
+            DeValue::Array(list) => list.get(part.parse::<usize>().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(found.span())
 }
 
 fn mistake(text: &str, error: &toml::de::Error) -> Mistake {

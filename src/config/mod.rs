@@ -6,8 +6,10 @@
 
 mod log;
 mod mistakes;
+mod routes;
 mod server;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -32,6 +34,12 @@ pub struct Config {
     pub tls: tls::Settings,
     /// `[upstream]`
     pub upstream: upstream::Settings,
+    /// `[upstreams.NAME]`
+    pub upstreams: BTreeMap<String, upstream::Settings>,
+    /// `[[routes]]`
+    pub routes: Vec<http::RouteSettings>,
+    /// `[compression]`
+    pub compression: http::CompressionSettings,
     /// `[http]`
     pub http: http::Settings,
     /// `[limits]`
@@ -76,7 +84,8 @@ impl Config {
             .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config.tls.paths_mut();
-        for file in files.chain([&mut config.broadcast.socket]) {
+        let files = files.chain([&mut config.broadcast.socket]);
+        for file in files.chain(&mut config.http.error_pages) {
             *file = directory.join(&*file);
         }
         Ok(config)
@@ -95,6 +104,8 @@ impl Config {
         let mut broken = Vec::new();
         let mut rule = |holds: bool, keys: &'static [&'static str], message: &'static str| {
             if !holds {
+                let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+                let message = message.to_owned();
                 broken.push(Broken { keys, message });
             }
         };
@@ -171,6 +182,20 @@ impl Config {
             &["tls.acme.directory"],
             "tls.acme.directory must begin with https://",
         );
+        let proxied = &self.server.proxy_protocol;
+        let somewhere = |address| listens(address) || self.server.redirect_listen.contains(address);
+        rule(
+            proxied.iter().all(somewhere),
+            &["server.proxy_protocol", "server.listen"],
+            "server.proxy_protocol must name addresses of server.listen or \
+             server.redirect_listen, written as there",
+        );
+        rule(
+            proxied.is_empty() || !self.server.trusted_proxies.is_empty(),
+            &["server.trusted_proxies", "server.proxy_protocol"],
+            "server.proxy_protocol needs server.trusted_proxies: nobody else may speak it",
+        );
+        broken.extend(routes::rules(self));
         broken
     }
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
+use crate::forwarded::TrustedProxies;
 use crate::units::Span;
 
 /// Where to listen, and how to stop.
@@ -14,6 +15,11 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Addresses on which plain HTTP is sent to TLS.
     pub redirect_listen: Vec<SocketAddr>,
+    /// Addresses of both kinds on which a trusted proxy says by the PROXY
+    /// protocol for whom it connects.
+    pub proxy_protocol: Vec<SocketAddr>,
+    /// Who may say for whom he asks.
+    pub trusted_proxies: TrustedProxies,
     /// Threads that do the work; 0 for one per processor.
     pub worker_threads: usize,
     /// How long a stop may take; what is not done then is cut off.
@@ -27,6 +33,8 @@ impl Default for Server {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))],
             redirect_listen: Vec::new(),
+            proxy_protocol: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             worker_threads: 0,
             shutdown_grace: Span::seconds(30),
             close_spread: Span::seconds(10),

@@ -31,10 +31,15 @@ fn the_example_shows_every_key() {
     let example = include_str!("../../config.toml");
     let shown = |key: &str| {
         let (assigned, section) = (format!("{key} ="), format!("[{key}]"));
-        let inner = format!(".{key}]");
+        let (inner, outer) = (format!(".{key}]"), format!("[{key}."));
+        let listed = format!("[[{key}]]");
         example.lines().any(|line| {
             let line = line.trim_start_matches("# ");
-            line.starts_with(&assigned) || line.starts_with(&section) || line.ends_with(&inner)
+            line.starts_with(&assigned)
+                || line.starts_with(&section)
+                || line.ends_with(&inner)
+                || line.starts_with(&outer)
+                || line.starts_with(&listed)
         })
     };
     let keys = format!("{:#?}", Config::default());
@@ -43,7 +48,7 @@ fn the_example_shows_every_key() {
             continue;
         };
         // Fields of the values themselves, not keys of the file.
-        if !["before", "after"].contains(&key) {
+        if !["before", "after", "networks", "cloudflare"].contains(&key) {
             assert!(shown(key), "{key} is not in config.toml");
         }
     }
@@ -138,4 +143,64 @@ fn paths_count_from_the_file() {
     let config = Config::load(&path).unwrap();
     assert_eq!(config.tls.certificate, dir.path().join("a.pem"));
     assert_eq!(config.tls.key, Path::new("/b.pem"));
+}
+
+/// The lines about routes in the example are comments, so that nothing leads
+/// astray; their keys exist all the same.
+#[test]
+fn the_example_names_the_keys_of_a_route() {
+    let example = include_str!("../../config.toml");
+    let keys = example
+        .lines()
+        .skip_while(|line| *line != "# [[routes]]")
+        .skip(1);
+    let keys = keys.map_while(|line| line.strip_prefix("# "));
+    let mut tried = 0;
+    for key in keys {
+        let needs = match key.starts_with("client_certificate") {
+            true => "[tls.clients]\ncertificate = \"optional\"\n",
+            false => "",
+        };
+        let text = format!(
+            "{needs}[upstreams.vite]\nurl = \"http://127.0.0.1:5173\"\n[[routes]]\n{key}\n"
+        );
+        Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
+        tried += 1;
+    }
+    assert_eq!(tried, 8);
+}
+
+#[test]
+fn mistakes_in_routes_are_told_with_their_lines() {
+    let text = r#"
+[[routes]]
+path = "/a"
+upstream = "vit"
+[[routes]]
+path = "/b/%61"
+status = 404
+[[routes]]
+path = "/c"
+tunel = true
+[[routes]]
+path = "/a/b"
+status = 403
+[[routes]]
+client_certificate = true
+[upstreams.vite]
+url = "http://127.0.0.1:5173"
+response_timeout = "10m"
+"#;
+    let found = mistakes(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [4, 6, 10, 12, 15, 18].map(Some), "{found:#?}");
+    assert!(found[0].1.contains("[upstreams.vit]"), "{found:#?}");
+    assert!(
+        found[2].1.contains(r#"did you mean "tunnel"?"#),
+        "{found:#?}"
+    );
+    assert!(found[3].1.contains("never reached"), "{found:#?}");
+    assert!(found[4].1.contains("tls.clients.certificate"), "{found:#?}");
+    let two = mistakes("[[routes]]\nstatus = 404\nredirect = \"https://a\"\n");
+    assert!(two[0].1.contains("one of upstream, redirect"), "{two:#?}");
 }

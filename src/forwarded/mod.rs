@@ -1,14 +1,95 @@
 //! What Laravel is told about the client: removed from what a stranger sent,
-//! then written by us.
+//! then written by us; what a proxy of ours says counts.
 //!
 //! PHP folds `-`, `_` and `.` in header names into one key, so `X_Forwarded_For`
 //! would arrive as `X-Forwarded-For`: names with `_` or `.` are dropped too, and
 //! `Proxy`, which PHP would take for the environment's `HTTP_PROXY`.
 
+mod proxy_protocol;
+mod request_id;
+mod trusted;
+
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
+pub use self::proxy_protocol::read as read_proxy_header;
+pub use self::request_id::RequestId;
+pub use self::trusted::TrustedProxies;
+use self::trusted::single;
 use crate::authority::HostPort;
 use crate::client::ClientIp;
+
+/// Who sends one request, as far as it can be believed.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// The client that all limits and logs mean.
+    pub client: ClientIp,
+    /// The request's name.
+    pub request_id: RequestId,
+    /// The host that the client asked a trusted proxy for.
+    pub host: Option<HeaderValue>,
+    told: Told,
+}
+
+/// What else a trusted proxy says.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    is_http: bool,
+    port: Option<u16>,
+    prefix: Option<HeaderValue>,
+}
+
+impl Sender {
+    /// Reads what `peer` says about itself in `headers`. Only one of `proxies`
+    /// is believed; of anybody else there is the address alone.
+    pub fn read(peer: ClientIp, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
+        if !proxies.trusts(peer) {
+            return Self::stranger(peer);
+        }
+        let text = |name| single(headers, &HeaderName::from_static(name));
+        let host = text("x-forwarded-host").filter(|host| HostPort::parse(host).is_some());
+        let prefix = text("x-forwarded-prefix").filter(|prefix| prefix.starts_with('/'));
+        Self {
+            client: proxies.client(peer, headers),
+            request_id: text("x-request-id")
+                .and_then(RequestId::read)
+                .unwrap_or_default(),
+            host: host.and_then(|host| HeaderValue::from_str(host).ok()),
+            told: Told {
+                is_http: text("x-forwarded-proto")
+                    .is_some_and(|it| it.eq_ignore_ascii_case("http")),
+                port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
+                prefix: prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok()),
+            },
+        }
+    }
+
+    fn stranger(client: ClientIp) -> Self {
+        Self {
+            client,
+            request_id: RequestId::new(),
+            host: None,
+            told: Told::default(),
+        }
+    }
+
+    /// Writes who asked, by which name and port, and that it was over TLS,
+    /// unless a trusted proxy says that its client came without. What a client
+    /// wrote there must have been taken away by [`strip`].
+    pub fn write(&self, headers: &mut HeaderMap) {
+        write(headers, self.client);
+        if self.told.is_http {
+            headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+        }
+        if self.told.is_http || self.told.port.is_some() {
+            let port = self.told.port.or_else(|| named_port(headers.get(HOST)));
+            headers.insert("x-forwarded-port", HeaderValue::from(port.unwrap_or(80)));
+        }
+        if let Some(prefix) = &self.told.prefix {
+            headers.insert("x-forwarded-prefix", prefix.clone());
+        }
+        headers.insert("x-request-id", self.request_id.header());
+    }
+}
 
 /// Removes every header by which a client could speak for a proxy.
 pub fn strip(headers: &mut HeaderMap) {
@@ -27,8 +108,25 @@ fn forges(name: &HeaderName) -> bool {
     name.contains(['_', '.'])
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-original-")
-        || matches!(name, "forwarded" | "proxy" | "x-real-ip" | "x-rewrite-url")
+        || FORGED.contains(&name)
 }
+
+/// What the proxies of this world call themselves and their clients.
+const FORGED: [&str; 13] = [
+    "forwarded",
+    "proxy",
+    "x-forwarded",
+    "forwarded-for",
+    "x-real-ip",
+    "x-rewrite-url",
+    "x-request-id",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+];
 
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
@@ -37,7 +135,8 @@ pub fn write(headers: &mut HeaderMap, client: ClientIp) {
     headers.insert("x-forwarded-for", ip.expect("an address is visible ASCII"));
     headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
-        headers.insert("x-forwarded-port", port(&host));
+        let port = named_port(Some(&host)).unwrap_or(443);
+        headers.insert("x-forwarded-port", HeaderValue::from(port));
         headers.insert("x-forwarded-host", host);
     }
 }
@@ -49,10 +148,10 @@ pub fn write_subject(headers: &mut HeaderMap, subject: &str) {
     headers.insert("x-forwarded-client-subject", subject);
 }
 
-/// The port in a `Host` value, 443 where it names none.
-fn port(host: &HeaderValue) -> HeaderValue {
-    let named = host.to_str().ok().and_then(HostPort::parse);
-    HeaderValue::from(named.and_then(|named| named.port).unwrap_or(443))
+/// The port in a `Host` value, if it names one.
+fn named_port(host: Option<&HeaderValue>) -> Option<u16> {
+    let named = host?.to_str().ok().and_then(HostPort::parse);
+    named?.port
 }
 
 #[cfg(test)]
@@ -69,6 +168,9 @@ mod tests {
             "x-forwarded-anything",
             "x-forwarded-client-subject",
             "x-real-ip",
+            "x-request-id",
+            "client-ip",
+            "cf-connecting-ip",
             "x-original-url",
             "x-rewrite-url",
             "proxy",
@@ -96,5 +198,44 @@ mod tests {
         assert_eq!(value("x-forwarded-proto"), "https");
         assert_eq!(value("x-forwarded-host"), "edge.example:8443");
         assert_eq!(value("x-forwarded-port"), "8443");
+    }
+
+    fn forwarded(peer: &str, said: &[(&'static str, &'static str)]) -> HeaderMap {
+        let proxies = TrustedProxies::try_from(vec!["10.0.0.0/8".to_owned()]).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("edge.example"));
+        for (name, value) in said {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        let peer = ClientIp::new(peer.parse().unwrap());
+        let sender = Sender::read(peer, &headers, &proxies);
+        strip(&mut headers);
+        sender.write(&mut headers);
+        headers
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_nobody_else() {
+        let said = [
+            ("x-forwarded-for", "192.0.2.9"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-prefix", "/desk"),
+            ("x-request-id", "from-proxy"),
+            ("x-real-ip", "6.6.6.6"),
+        ];
+        let headers = forwarded("10.0.0.1", &said);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        assert_eq!(headers["x-forwarded-port"], "80");
+        assert_eq!(headers["x-forwarded-prefix"], "/desk");
+        assert_eq!(headers["x-request-id"], "from-proxy");
+        assert!(!headers.contains_key("x-real-ip"));
+
+        let headers = forwarded("192.0.2.1", &said);
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-port"], "443");
+        assert!(!headers.contains_key("x-forwarded-prefix"));
+        assert_ne!(headers["x-request-id"], "from-proxy");
     }
 }

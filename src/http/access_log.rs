@@ -9,15 +9,18 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
+use super::Refusal;
 use super::watched::Stalled;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
+use crate::forwarded::{RequestId, Sender};
 use crate::progress::{InFlight, Progress};
 
 /// The line, written on drop.
 #[derive(Debug)]
 pub(super) struct AccessLine {
     client: ClientIp,
+    request_id: RequestId,
     method: Method,
     path: String,
     version: Version,
@@ -25,6 +28,8 @@ pub(super) struct AccessLine {
     status: StatusCode,
     bytes: u64,
     end: End,
+    /// Why the edge answered itself.
+    refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +47,10 @@ enum End {
 impl AccessLine {
     /// Begins with a request. Until an answer begins, the end is that the client
     /// went away: 499, as nginx has it.
-    pub(super) fn new<B>(client: ClientIp, request: &Request<B>) -> Self {
+    pub(super) fn new<B>(sender: &Sender, request: &Request<B>) -> Self {
         Self {
-            client,
+            client: sender.client,
+            request_id: sender.request_id.clone(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             version: request.version(),
@@ -52,7 +58,13 @@ impl AccessLine {
             status: StatusCode::from_u16(499).expect("three digits"),
             bytes: 0,
             end: End::Client,
+            refusal: None,
         }
+    }
+
+    /// The edge answers itself.
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
     }
 
     /// Goes on with the answer: the line is written when `body` ends.
@@ -93,7 +105,9 @@ impl Drop for AccessLine {
             bytes = self.bytes,
             ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
             end,
+            refused = self.refusal.map(Refusal::message),
             client.ip = %self.client,
+            request.id = %self.request_id,
             "request"
         );
     }

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::handler::MAX_HEADERS;
+use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
 use crate::body::Body;
 use crate::client::ClientIp;
@@ -28,8 +28,8 @@ use crate::tls::{Alpn, ClientSubject};
 /// What one connection knows about its peer.
 #[derive(Debug)]
 pub struct Downstream {
-    /// Its address.
-    pub client: ClientIp,
+    /// Its address, or that of the proxy that stands before it.
+    pub peer: ClientIp,
     /// Who it is by its certificate, if it was asked for one.
     pub subject: Option<ClientSubject>,
     /// Its right to this connection; a WebSocket session takes a share of it.

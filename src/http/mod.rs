@@ -1,16 +1,27 @@
 //! HTTP towards the client: connections, and what becomes of each request.
 
 mod access_log;
+mod compress;
 mod connection;
+mod forward;
 mod handler;
 mod hop;
+mod pages;
 mod plain;
 mod refusal;
+mod routes;
 mod settings;
+mod sound;
+mod tunnel;
 mod watched;
 
+pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
-pub use self::handler::Handler;
+pub use self::handler::{Handler, Parts};
+pub use self::pages::{Error as PagesError, Pages};
 pub use self::plain::Plain;
 pub use self::refusal::Refusal;
+pub use self::routes::{
+    Destination, HostPattern, Origin, Routes, Settings as RouteSettings, Upstreams,
+};
 pub use self::settings::Settings;

@@ -1,15 +1,16 @@
-//! Answers that the edge gives itself. The only place that writes error pages:
-//! short, for people and screen readers, or JSON for programs, and never a word
-//! about what is behind the edge.
+//! Why the edge answers a request itself, and with which status and headers.
 
 use std::time::Duration;
 
 use hyper::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION,
 };
 use hyper::{Response, StatusCode};
 
+use super::pages::{Page, Pages};
 use crate::body::{self, Body};
+use crate::forwarded::RequestId;
 use crate::upstream;
 use crate::ws::Rejected;
 
@@ -18,10 +19,16 @@ use crate::ws::Rejected;
 pub enum Refusal {
     /// The request is not sound.
     BadRequest(&'static str),
-    /// A method that makes no sense here.
-    NotImplemented,
+    /// `CONNECT` or `TRACE`, which make no sense here.
+    Method,
     /// There are too many headers.
     HeadTooLarge,
+    /// The path and query are too long.
+    TargetTooLong,
+    /// A route says so: 403 or 404.
+    Route(StatusCode),
+    /// A route wants a client certificate, and there is none.
+    NoCertificate,
     /// The body is over the limit.
     BodyTooLarge,
     /// The client asks too often.
@@ -49,7 +56,10 @@ impl Refusal {
             Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
             Self::WebSocket(Rejected::Stopping) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::Route(status) => status,
+            Self::NoCertificate => StatusCode::FORBIDDEN,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -59,11 +69,17 @@ impl Refusal {
     }
 
     /// What to tell a person.
-    fn message(self) -> String {
+    pub(super) fn message(self) -> String {
         match self {
             Self::BadRequest(what) => format!("The request was not understood: {what}."),
             Self::WebSocket(rejected) => format!("{rejected}."),
-            Self::NotImplemented => "This method is not known here.".to_owned(),
+            Self::Method => "This method is not allowed here.".to_owned(),
+            Self::TargetTooLong => "The address is too long.".to_owned(),
+            Self::Route(StatusCode::FORBIDDEN) => "You may not see this.".to_owned(),
+            Self::Route(_) => "There is nothing here.".to_owned(),
+            Self::NoCertificate => {
+                "This needs a client certificate, and your browser showed none.".to_owned()
+            }
             Self::HeadTooLarge => "The request has too many headers.".to_owned(),
             Self::BodyTooLarge => "What you sent is too large.".to_owned(),
             Self::TooManyRequests { .. } => {
@@ -76,20 +92,42 @@ impl Refusal {
         }
     }
 
+    /// Whether the connection is not to be trusted with another request: what
+    /// follows may be meant as part of this one (RFC 9112 §11.2).
+    pub(super) fn ends_connection(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::Method
+                | Self::HeadTooLarge
+                | Self::TargetTooLong
+                | Self::BodyTooLarge
+        )
+    }
+
     /// The answer, in the form that the client accepts.
-    pub(super) fn response(self, prefers_json: bool) -> Response<Body> {
-        let (status, message) = (self.status(), self.message());
-        let title = status.canonical_reason().unwrap_or("Error");
-        let (kind, text) = match prefers_json {
-            true => ("application/json", json(title, &message)),
-            false => ("text/html; charset=utf-8", html(title, &message)),
+    pub(super) fn response(
+        self,
+        pages: &Pages,
+        request_id: &RequestId,
+        as_json: bool,
+    ) -> Response<Body> {
+        let page = Page {
+            status: self.status(),
+            message: &self.message(),
+            request_id,
         };
+        let (kind, text) = pages.render(page, as_json);
         let mut response = Response::new(body::full(text));
-        *response.status_mut() = status;
+        *response.status_mut() = page.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert("x-request-id", request_id.header());
         match self {
+            Self::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
+            }
             Self::TooManyRequests { retry_after } => {
                 headers.insert(RETRY_AFTER, whole_seconds(retry_after));
             }
@@ -129,35 +167,7 @@ fn whole_seconds(wait: Duration) -> HeaderValue {
     HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
-/// In the shape of Laravel's own errors.
-fn json(title: &str, message: &str) -> String {
-    serde_json::json!({ "message": message, "error": title }).to_string()
-}
-
-/// All text comes from this file and from fixed texts: nothing to escape.
-fn html(title: &str, message: &str) -> String {
-    format!(
-        r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1.125rem/1.5 system-ui, sans-serif; max-width: 36rem; margin: 15vh auto; padding: 0 1rem; }}
-</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{message}</p>
-</main>
-</body>
-</html>
-"#
-    )
-}
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +178,7 @@ mod tests {
         let response = Refusal::TooManyRequests {
             retry_after: Duration::from_millis(1100),
         }
-        .response(true);
+        .response(&Pages::default(), &RequestId::new(), true);
         assert_eq!(response.headers()[RETRY_AFTER], "2");
     }
 

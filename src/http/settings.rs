@@ -1,5 +1,7 @@
 //! `[http]` of `config.toml`.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::units::{ByteSize, Count, Span};
@@ -21,6 +23,10 @@ pub struct Settings {
     pub max_body: ByteSize,
     /// Requests at once on one HTTP/2 connection.
     pub max_streams: Count,
+    /// How long a tunnel to an app may be silent in both directions.
+    pub tunnel_timeout: Span,
+    /// The directory with the sysadmin's own error pages.
+    pub error_pages: Option<PathBuf>,
     /// For how long browsers are told to come over TLS alone.
     pub hsts: Option<Span>,
 }
@@ -34,6 +40,8 @@ impl Default for Settings {
             max_head: ByteSize::kib(32),
             max_body: ByteSize::kib(32 * 1024),
             max_streams: Count::new(100),
+            tunnel_timeout: Span::seconds(600),
+            error_pages: None,
             hsts: None,
         }
     }

@@ -26,7 +26,7 @@ pub struct Slot {
 /// long as the connection, the WebSocket session on it included.
 #[derive(Debug)]
 pub struct Permit {
-    _share: Share,
+    _share: Option<Share>,
     _slot: Slot,
 }
 
@@ -52,9 +52,17 @@ impl Connections {
     pub fn admit(&self, slot: Slot, client: ClientKey) -> Option<Permit> {
         let share = self.clients.share(client)?;
         Some(Permit {
-            _share: share,
+            _share: Some(share),
             _slot: slot,
         })
+    }
+
+    /// Gives `slot` to a proxy of ours, which asks for many clients.
+    pub fn adopt(&self, slot: Slot) -> Permit {
+        Permit {
+            _share: None,
+            _slot: slot,
+        }
     }
 }
 

@@ -1,17 +1,17 @@
 //! From a listening socket to connection tasks.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::entrances::Entrance;
+use super::entrances::{Entrance, Inside};
 use crate::client::ClientIp;
 use crate::drain::Drain;
+use crate::forwarded::{self, TrustedProxies};
 use crate::http::{self, Downstream, Handler};
-use crate::limit::{Connections, Permit};
+use crate::limit::{Connections, Permit, Slot};
 use crate::progress::Progress;
 use crate::tls;
 
@@ -20,6 +20,9 @@ use crate::tls;
 pub(super) struct Acceptance {
     pub(super) handler: Arc<Handler>,
     pub(super) connections: Connections,
+    pub(super) proxies: TrustedProxies,
+    /// For a PROXY header.
+    pub(super) patience: Duration,
     pub(super) drain: Drain,
 }
 
@@ -39,17 +42,10 @@ impl Acceptance {
                     continue;
                 }
             };
-            let client = ClientIp::new(peer.ip());
-            match self.connections.admit(slot, client.key()) {
-                Some(permit) => {
-                    let this = Arc::clone(&self);
-                    let entrance = entrance.clone();
-                    self.drain.spawn(this.enter(stream, entrance, peer, permit));
-                }
-                None => {
-                    tracing::debug!(client.ip = %client, "too many connections of one client, closed")
-                }
-            }
+            let this = Arc::clone(&self);
+            let peer = ClientIp::new(peer.ip());
+            self.drain
+                .spawn(this.enter(stream, entrance.clone(), peer, slot));
         }
     }
 
@@ -57,26 +53,75 @@ impl Acceptance {
         self: Arc<Self>,
         stream: TcpStream,
         entrance: Entrance,
-        peer: SocketAddr,
-        permit: Permit,
+        peer: ClientIp,
+        slot: Slot,
     ) {
-        match entrance {
-            Entrance::Tls(tls) => self.serve(stream, tls, peer, permit).await,
-            Entrance::Plain(plain) => tokio::select! {
+        let stop = self.drain.token().clone();
+        let admitted = tokio::select! {
+            admitted = self.admit(stream, entrance.proxied, peer, slot) => admitted,
+            () = stop.cancelled() => return,
+        };
+        let Some((stream, client, permit)) = admitted else {
+            return;
+        };
+        match entrance.inside {
+            Inside::Tls(tls) => self.serve(stream, tls, client, permit).await,
+            Inside::Plain(plain) => tokio::select! {
                 () = plain.serve(stream) => drop(permit),
-                () = self.drain.token().cancelled() => {}
+                () = stop.cancelled() => {}
             },
         }
+    }
+
+    /// Finds out who connects, and gives him `slot` if he has not too many. A
+    /// proxy of ours connects for many clients, who are counted by request.
+    async fn admit(
+        &self,
+        mut stream: TcpStream,
+        proxied: bool,
+        peer: ClientIp,
+        slot: Slot,
+    ) -> Option<(TcpStream, ClientIp, Permit)> {
+        let trusted = self.proxies.trusts(peer);
+        if !proxied && trusted {
+            return Some((stream, peer, self.connections.adopt(slot)));
+        }
+        let client = match proxied {
+            false => peer,
+            true if !trusted => {
+                tracing::debug!(client.ip = %peer, "not one of server.trusted_proxies, closed");
+                return None;
+            }
+            true => match self.named(&mut stream).await {
+                Ok(Some(client)) => client,
+                Ok(None) => return Some((stream, peer, self.connections.adopt(slot))),
+                Err(error) => {
+                    tracing::warn!(proxy.ip = %peer, %error, "no PROXY header from a trusted proxy");
+                    return None;
+                }
+            },
+        };
+        let permit = self.connections.admit(slot, client.key());
+        if permit.is_none() {
+            tracing::debug!(client.ip = %client, "too many connections of one client, closed");
+        }
+        permit.map(|permit| (stream, client, permit))
+    }
+
+    async fn named(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
+        let reading = tokio::time::timeout(self.patience, forwarded::read_proxy_header(stream));
+        reading
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     async fn serve(
         self: Arc<Self>,
         stream: TcpStream,
         tls: tls::Acceptor,
-        peer: SocketAddr,
+        peer: ClientIp,
         permit: Permit,
     ) {
-        let client = ClientIp::new(peer.ip());
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
@@ -87,12 +132,12 @@ impl Acceptance {
         let secured = match handshake {
             Ok(secured) => secured,
             Err(error) => {
-                tracing::debug!(client.ip = %client, %error, "no TLS");
+                tracing::debug!(client.ip = %peer, %error, "no TLS");
                 return;
             }
         };
         let downstream = Downstream {
-            client,
+            peer,
             subject: secured.client,
             permit: Arc::new(permit),
             progress: Progress::new(),

@@ -12,7 +12,15 @@ use crate::tls::{self, Acceptors, Certificates};
 
 /// What is spoken at a listener.
 #[derive(Clone, Debug)]
-pub(super) enum Entrance {
+pub(super) struct Entrance {
+    pub(super) inside: Inside,
+    /// Whether a proxy of ours speaks first, and says for whom.
+    pub(super) proxied: bool,
+}
+
+/// What is spoken with the client.
+#[derive(Clone, Debug)]
+pub(super) enum Inside {
     /// TLS, and the site in it.
     Tls(tls::Acceptor),
     /// The way to TLS.
@@ -30,32 +38,39 @@ impl Entrances {
         certificates: &Arc<Certificates>,
     ) -> Result<Self, Error> {
         let acceptors = Acceptors::new(&config.tls, certificates, tls::ticketer()?)?;
+        let entrance = |address, inside| Entrance {
+            inside,
+            proxied: config.server.proxy_protocol.contains(address),
+        };
         let configured = config.server.listen.iter();
-        let tls = configured.map(|address| Entrance::Tls(acceptors.on(address)));
+        let tls = configured.map(|address| entrance(address, Inside::Tls(acceptors.on(address))));
         let mut all = Self(listeners.https()?.into_iter().zip(tls).collect());
         let plain = Arc::new(Plain::new(
             certificates.challenges(),
             https_port(&all.https()),
             config.http.header_timeout.get(),
         ));
-        let listeners = listeners.plain()?.into_iter();
-        let plain = listeners.map(|one| (one, Entrance::Plain(Arc::clone(&plain))));
-        all.0.extend(plain);
+        let configured = config.server.redirect_listen.iter();
+        let plain = configured.map(|address| entrance(address, Inside::Plain(Arc::clone(&plain))));
+        all.0.extend(listeners.plain()?.into_iter().zip(plain));
         Ok(all)
     }
 
     /// Where TLS is spoken.
     pub(super) fn https(&self) -> Vec<SocketAddr> {
-        self.addresses(|entrance| matches!(entrance, Entrance::Tls(_)))
+        self.addresses(|inside| matches!(inside, Inside::Tls(_)))
     }
 
     /// Where it is not.
     pub(super) fn plain(&self) -> Vec<SocketAddr> {
-        self.addresses(|entrance| matches!(entrance, Entrance::Plain(_)))
+        self.addresses(|inside| matches!(inside, Inside::Plain(_)))
     }
 
-    fn addresses(&self, wanted: impl Fn(&Entrance) -> bool) -> Vec<SocketAddr> {
-        let these = self.0.iter().filter(|(_, entrance)| wanted(entrance));
+    fn addresses(&self, wanted: impl Fn(&Inside) -> bool) -> Vec<SocketAddr> {
+        let these = self
+            .0
+            .iter()
+            .filter(|(_, entrance)| wanted(&entrance.inside));
         these
             .filter_map(|(listener, _)| listener.local_addr().ok())
             .collect()

@@ -21,7 +21,7 @@ use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::broadcast::{self, Api, View};
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::http::Handler;
+use crate::http::{self, Handler, Pages, PagesError, Routes, Upstreams};
 use crate::ids::SessionIds;
 use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
@@ -41,6 +41,9 @@ pub enum Error {
     /// No randomness for session tickets.
     #[error("cannot make session tickets: {0}")]
     Tickets(#[from] rustls::Error),
+    /// The sysadmin's error pages cannot be used.
+    #[error(transparent)]
+    Pages(#[from] PagesError),
     /// A socket cannot be handed to the runtime.
     #[error("cannot use a listening socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -92,12 +95,27 @@ impl Server {
         );
         let rate = Arc::new(RequestRate::new(&config.limits));
         let gateway = Gateway::new(services, config.websocket.clone());
-        let (limits, settings) = (&config.limits, config.http.clone());
+        let limits = &config.limits;
         let in_flight = Connections::new(
             limits.requests_in_flight,
             limits.requests_in_flight_per_client,
         );
-        let handler = Handler::new(settings, Arc::clone(&rate), in_flight, gateway, upstream);
+        let routes = Routes::new(
+            &config.routes,
+            &upstreams(config, upstream),
+            config.http.max_body.get(),
+        );
+        let handler = Handler::new(http::Parts {
+            settings: config.http.clone(),
+            compression: config.compression.clone(),
+            proxies: config.server.trusted_proxies.clone(),
+            rate: Arc::clone(&rate),
+            in_flight,
+            gateway,
+            routes,
+            pages: Pages::load(config.http.error_pages.as_deref())?,
+            drain: drain.clone(),
+        });
         Ok(Self {
             entrances,
             renewal,
@@ -106,6 +124,8 @@ impl Server {
             acceptance: Arc::new(Acceptance {
                 handler: Arc::new(handler),
                 connections: Connections::new(limits.connections, limits.connections_per_client),
+                proxies: config.server.trusted_proxies.clone(),
+                patience: config.tls.handshake_timeout.get(),
                 drain: drain.clone(),
             }),
             api: Arc::new(api),
@@ -154,6 +174,16 @@ impl Server {
             cut_off = served => cut_off,
             never = self.rooms.keep_time() => match never {},
         }
+    }
+}
+
+/// All apps: Laravel, and those that only routes name.
+fn upstreams(config: &Config, laravel: Upstream) -> Upstreams {
+    let named = config.upstreams.iter();
+    let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));
+    Upstreams {
+        laravel,
+        named: named.collect(),
     }
 }
 

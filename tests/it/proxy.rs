@@ -284,7 +284,7 @@ async fn doubtful_hosts_and_connect_are_refused() {
         .send(connect.body(body("")).unwrap())
         .await;
     let answer = Answer::read(response.unwrap()).await;
-    assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(laravel.requests().is_empty());
 }
 

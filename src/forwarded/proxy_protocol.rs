@@ -1,0 +1,142 @@
+//! The PROXY protocol: a load balancer that passes TLS on unread says first
+//! for whom it connects (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
+
+use std::io;
+use std::net::IpAddr;
+
+use ppp::{HeaderResult, v1, v2};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::client::ClientIp;
+
+/// Reads the header of version 1 or 2 from the beginning of `stream`, and not a
+/// byte more. `None` if the balancer speaks for itself, as its health checks do,
+/// or does not know for whom.
+///
+/// # Errors
+/// There is no such header, or the stream ended.
+pub async fn read<S>(stream: &mut S) -> io::Result<Option<ClientIp>>
+where
+    S: AsyncRead + Unpin,
+{
+    let mut header = vec![0; START];
+    stream.read_exact(&mut header).await?;
+    if header == v2::PROTOCOL_PREFIX {
+        read_rest_of_v2(stream, &mut header).await?;
+    } else if header.starts_with(v1::PROTOCOL_PREFIX.as_bytes()) {
+        while header.last() != Some(&b'\n') {
+            if header.len() == LONGEST_V1 {
+                return Err(invalid("a PROXY line that does not end"));
+            }
+            header.push(stream.read_u8().await?);
+        }
+    } else {
+        return Err(invalid("no PROXY header"));
+    }
+    client(&header).ok_or_else(|| invalid("a PROXY header that cannot be read"))
+}
+
+async fn read_rest_of_v2<S>(stream: &mut S, header: &mut Vec<u8>) -> io::Result<()>
+where
+    S: AsyncRead + Unpin,
+{
+    header.resize(V2_FIXED, 0);
+    stream.read_exact(&mut header[START..]).await?;
+    let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
+    if length > LONGEST_V2 {
+        return Err(invalid("a PROXY header that is too long"));
+    }
+    header.resize(V2_FIXED + length, 0);
+    stream.read_exact(&mut header[V2_FIXED..]).await?;
+    Ok(())
+}
+
+/// Whom a whole header names, if it can be read.
+fn client(header: &[u8]) -> Option<Option<ClientIp>> {
+    let ip: Option<IpAddr> = match HeaderResult::parse(header) {
+        HeaderResult::V1(Ok(header)) => match header.addresses {
+            v1::Addresses::Tcp4(ip) => Some(ip.source_address.into()),
+            v1::Addresses::Tcp6(ip) => Some(ip.source_address.into()),
+            v1::Addresses::Unknown => None,
+        },
+        HeaderResult::V2(Ok(header)) => match (header.command, header.addresses) {
+            (v2::Command::Local, _) => None,
+            (_, v2::Addresses::IPv4(ip)) => Some(ip.source_address.into()),
+            (_, v2::Addresses::IPv6(ip)) => Some(ip.source_address.into()),
+            (_, v2::Addresses::Unspecified | v2::Addresses::Unix(_)) => None,
+        },
+        _ => return None,
+    };
+    Some(ip.map(ClientIp::new))
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The signature of version 2, and shorter than any header of version 1.
+const START: usize = 12;
+const V2_FIXED: usize = 16;
+const LONGEST_V1: usize = 107;
+/// Far more than addresses and the usual extras take.
+const LONGEST_V2: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn after(bytes: &[u8]) -> (io::Result<Option<String>>, Vec<u8>) {
+        let mut stream = bytes;
+        let read = read(&mut stream).await;
+        (read.map(|ip| ip.map(|ip| ip.to_string())), stream.to_vec())
+    }
+
+    fn v2(command: u8, family: u8, addresses: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(addresses.len()).unwrap().to_be_bytes();
+        let mut bytes = v2::PROTOCOL_PREFIX.to_vec();
+        bytes.extend([command, family]);
+        bytes.extend(length);
+        bytes.extend(addresses);
+        bytes.extend(b"rest");
+        bytes
+    }
+
+    #[tokio::test]
+    async fn both_versions_are_read_and_nothing_after_them() {
+        let ipv4 = [192, 0, 2, 9, 10, 0, 0, 1, 1, 2, 1, 187];
+        for (bytes, client) in [
+            (
+                b"PROXY TCP4 192.0.2.9 10.0.0.1 4711 443\r\nrest".to_vec(),
+                Some("192.0.2.9"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8::9 ::1 4711 443\r\nrest".to_vec(),
+                Some("2001:db8::9"),
+            ),
+            (b"PROXY UNKNOWN\r\nrest".to_vec(), None),
+            (v2(0x21, 0x11, &ipv4), Some("192.0.2.9")),
+            (v2(0x20, 0x00, &[]), None),
+        ] {
+            let (read, rest) = after(&bytes).await;
+            assert_eq!(read.unwrap().as_deref(), client, "{bytes:?}");
+            assert_eq!(rest, b"rest", "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_refused() {
+        let long = format!("PROXY TCP4 {}\r\n", "1".repeat(200));
+        for bytes in [
+            &b""[..],
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"PROXY TCP4 999.0.2.9 10.0.0.1 4711 443\r\n",
+            b"PROXY TCP4 192.0.2.9\r\nrest....",
+            long.as_bytes(),
+            &v2(0x31, 0x11, &[0; 12]),
+            &v2(0x21, 0x11, &[0; 3]),
+            &v2(0x21, 0x11, &[0; 4000]),
+        ] {
+            assert!(after(bytes).await.0.is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Which peers are proxies of ours, and who asks through them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::client::ClientIp;
+
+/// The proxies that may say for whom they ask: networks, and the presets
+/// `cloudflare` and `private`. By default nobody.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct TrustedProxies {
+    networks: Vec<IpNet>,
+    /// Those of them in front of which `CF-Connecting-IP` is true.
+    cloudflare: Vec<IpNet>,
+}
+
+impl TrustedProxies {
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.cloudflare.is_empty()
+    }
+
+    /// Whether `peer` may say for whom it asks.
+    pub fn trusts(&self, peer: ClientIp) -> bool {
+        let both = self.networks.iter().chain(&self.cloudflare);
+        both.into_iter().any(|network| network.contains(&peer.ip()))
+    }
+
+    /// Who asks through `peer`: for a stranger, `peer` itself. From the right of
+    /// `X-Forwarded-For` the hops that are trusted are passed over; the first
+    /// that is not is the client, and what stands left of it is hearsay. What
+    /// cannot be read ends the search at the last hop that could be.
+    pub fn client(&self, peer: ClientIp, headers: &HeaderMap) -> ClientIp {
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let by_cloudflare = self.cloudflare.iter().any(|one| one.contains(&peer.ip()));
+        if by_cloudflare && let Some(client) = single(headers, &CF_CONNECTING_IP).and_then(address)
+        {
+            return client;
+        }
+        let mut client = peer;
+        let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
+        for line in lines {
+            for hop in line.to_str().unwrap_or_default().rsplit(',') {
+                let Some(hop) = address(hop.trim()) else {
+                    return client;
+                };
+                client = hop;
+                if !self.trusts(hop) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+impl TryFrom<Vec<String>> for TrustedProxies {
+    type Error = String;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, String> {
+        let mut trusted = Self::default();
+        for text in texts {
+            match text.as_str() {
+                "cloudflare" => trusted.cloudflare = CLOUDFLARE.iter().map(known).collect(),
+                "private" => trusted.networks.extend(PRIVATE.iter().map(known)),
+                network => trusted.networks.push(read(network)?),
+            }
+        }
+        Ok(trusted)
+    }
+}
+
+/// A network, or one address. `10.0.0.1/8` is refused: it says two things.
+fn read(text: &str) -> Result<IpNet, String> {
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| {
+            format!(
+                "{text:?} is not a network; expected \"10.0.0.0/8\", \"cloudflare\" or \"private\""
+            )
+        })?,
+    };
+    match (network.trunc() == network, network.prefix_len()) {
+        (false, _) => Err(format!(
+            "{text:?} has bits set after its prefix; did you mean \"{}\"?",
+            network.trunc()
+        )),
+        (true, 0) => Err(format!(
+            "{text:?} is everybody: then anybody could give himself any address"
+        )),
+        (true, _) => Ok(network),
+    }
+}
+
+fn known(text: &&str) -> IpNet {
+    text.parse().expect("the presets are networks")
+}
+
+/// An address, with or without a port.
+fn address(text: &str) -> Option<ClientIp> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let ip = bare.unwrap_or(text).parse::<IpAddr>().ok();
+    let ip = ip.or_else(|| text.parse::<SocketAddr>().ok().map(|with| with.ip()));
+    ip.map(ClientIp::new)
+}
+
+/// The text of a header that is there once; of one said twice, neither counts.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => HeaderValue::to_str(value).ok(),
+        _ => None,
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
+
+/// Of this machine and networks without a way to the Internet (RFC 1918,
+/// RFC 3927, RFC 4193, RFC 4291).
+const PRIVATE: [&str; 8] = [
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+];
+
+/// <https://www.cloudflare.com/ips/>, which has not changed since 2023.
+const CLOUDFLARE: [&str; 22] = [
+    "173.245.48.0/20",
+    "103.21.244.0/22",
+    "103.22.200.0/22",
+    "103.31.4.0/22",
+    "141.101.64.0/18",
+    "108.162.192.0/18",
+    "190.93.240.0/20",
+    "188.114.96.0/20",
+    "197.234.240.0/22",
+    "198.41.128.0/17",
+    "162.158.0.0/15",
+    "104.16.0.0/13",
+    "104.24.0.0/14",
+    "172.64.0.0/13",
+    "131.0.72.0/22",
+    "2400:cb00::/32",
+    "2606:4700::/32",
+    "2803:f800::/32",
+    "2405:b500::/32",
+    "2405:8100::/32",
+    "2a06:98c0::/29",
+    "2c0f:f248::/32",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusted(texts: &[&str]) -> TrustedProxies {
+        let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+        TrustedProxies::try_from(texts).unwrap()
+    }
+
+    fn client(proxies: &[&str], peer: &str, headers: &[(&'static str, &'static str)]) -> String {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let peer = ClientIp::new(peer.parse().unwrap());
+        trusted(proxies).client(peer, &map).to_string()
+    }
+
+    #[test]
+    fn a_stranger_speaks_for_himself() {
+        let said = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("cf-connecting-ip", "1.2.3.4"),
+        ];
+        assert_eq!(client(&[], "192.0.2.1", &said), "192.0.2.1");
+        assert_eq!(client(&["private"], "192.0.2.1", &said), "192.0.2.1");
+        assert_eq!(client(&["cloudflare"], "192.0.2.1", &said), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_client_is_the_first_stranger_from_the_right() {
+        let find = |said| client(&["10.0.0.0/8"], "10.0.0.1", &[("x-forwarded-for", said)]);
+        assert_eq!(find("6.6.6.6, 192.0.2.9, 10.0.0.7"), "192.0.2.9");
+        assert_eq!(find("6.6.6.6,192.0.2.9:4711"), "192.0.2.9");
+        assert_eq!(find("[2001:db8::1]:4711, 10.0.0.7"), "2001:db8::1");
+        assert_eq!(find("::ffff:192.0.2.9"), "192.0.2.9");
+        // Nobody but proxies, as for a proxy's own health checks.
+        assert_eq!(find("10.0.0.8, 10.0.0.7"), "10.0.0.8");
+        assert_eq!(find("192.0.2.9, unknown, 10.0.0.7"), "10.0.0.7");
+        assert_eq!(find(""), "10.0.0.1");
+        let lines = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-for", "192.0.2.9"),
+        ];
+        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &lines), "192.0.2.9");
+    }
+
+    #[test]
+    fn cloudflare_names_the_client_in_a_header_of_its_own() {
+        let said = [
+            ("cf-connecting-ip", "192.0.2.9"),
+            ("x-forwarded-for", "6.6.6.6"),
+        ];
+        assert_eq!(client(&["cloudflare"], "173.245.48.5", &said), "192.0.2.9");
+        // Another proxy of ours is not Cloudflare.
+        assert_eq!(
+            client(&["cloudflare", "private"], "10.0.0.1", &said),
+            "6.6.6.6"
+        );
+        let twice = [
+            ("cf-connecting-ip", "1.1.1.1"),
+            ("cf-connecting-ip", "192.0.2.9"),
+        ];
+        assert_eq!(
+            client(&["cloudflare"], "173.245.48.5", &twice),
+            "173.245.48.5"
+        );
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for wrong in [
+            "",
+            "10.0.0.1/8",
+            "0.0.0.0/0",
+            "::/0",
+            "cloudfare",
+            "10.0.0.0/33",
+        ] {
+            let texts = vec![wrong.to_owned()];
+            assert!(TrustedProxies::try_from(texts).is_err(), "{wrong}");
+        }
+        assert!(!trusted(&["2001:db8::1"]).is_empty());
+    }
+}

@@ -1,0 +1,336 @@
+//! Compression of text on its way to the client.
+//!
+//! An answer that holds a secret next to something that a stranger can choose
+//! gives the secret away by its compressed length (BREACH). So paths whose
+//! answers are secrets are left out, and so is whatever the page of another
+//! site asks for: that is how the attack is mounted.
+
+use std::sync::Arc;
+
+use async_compression::Level;
+use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyDataStream, StreamBody};
+use hyper::body::{Body as _, Frame};
+use hyper::header::{
+    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, VARY,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
+use tokio::io::{AsyncRead, BufReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+use crate::body::{self, Body};
+use crate::paths::Readings;
+use crate::units::{ByteSize, UrlPath};
+
+/// `[compression]` of `config.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Whether anything is compressed.
+    pub enabled: bool,
+    /// Shorter answers are not worth it.
+    pub min_size: ByteSize,
+    /// Paths, and all below, whose answers hold secrets.
+    pub except: Vec<UrlPath>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let secrets = ["/api/login", "/api/register", "/login", "/register"];
+        Self {
+            enabled: true,
+            min_size: ByteSize::kib(1),
+            except: secrets.map(UrlPath::new).to_vec(),
+        }
+    }
+}
+
+/// Compresses answers as one configuration says.
+#[derive(Debug)]
+pub(super) struct Compression {
+    settings: Settings,
+    /// Each answer under way holds an encoder of up to some MiB.
+    encoders: Arc<Semaphore>,
+}
+
+/// How one answer may be compressed, as its request tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// Not at all, whoever asks.
+    Never,
+    /// If the client could have it; this one cannot.
+    Identity,
+    /// In this coding.
+    Coded(Coding),
+}
+
+/// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coding {
+    Zstd,
+    Brotli,
+    Gzip,
+}
+
+impl Compression {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            encoders: Arc::new(Semaphore::new(ENCODERS)),
+        }
+    }
+
+    /// What `request` wishes for.
+    pub(super) fn wish<B>(&self, request: &Request<B>) -> Wish {
+        let headers = request.headers();
+        let foreign = headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site");
+        if !self.settings.enabled || request.method() == Method::HEAD || foreign {
+            return Wish::Never;
+        }
+        let Ok(path) = Readings::of(request.uri().path()) else {
+            return Wish::Never;
+        };
+        let secret = |root: &UrlPath| root.is_above(&path.literal) || root.is_above(&path.resolved);
+        match self.settings.except.iter().any(secret) {
+            true => Wish::Never,
+            false => Coding::accepted(headers).map_or(Wish::Identity, Wish::Coded),
+        }
+    }
+
+    /// `response`, compressed if it is worth it. If too many are under way, it
+    /// goes as it is.
+    pub(super) fn apply(&self, wish: Wish, response: Response<Body>) -> Response<Body> {
+        if wish == Wish::Never || !self.is_worth_it(&response) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        vary(&mut parts.headers);
+        let permit = Arc::clone(&self.encoders).try_acquire_owned();
+        let (Wish::Coded(coding), Ok(permit)) = (wish, permit) else {
+            return Response::from_parts(parts, body);
+        };
+        let headers = &mut parts.headers;
+        headers.remove(CONTENT_LENGTH);
+        headers.remove(ACCEPT_RANGES);
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+        weaken(headers);
+        Response::from_parts(parts, coding.encode(body, permit))
+    }
+
+    fn is_worth_it(&self, response: &Response<Body>) -> bool {
+        let headers = response.headers();
+        let says = |name, word: &str| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
+        };
+        let short = response.body().size_hint().upper();
+        let bare = [
+            StatusCode::NO_CONTENT,
+            StatusCode::NOT_MODIFIED,
+            StatusCode::PARTIAL_CONTENT,
+        ];
+        !bare.contains(&response.status())
+            && !headers.contains_key(CONTENT_ENCODING)
+            && !headers.contains_key(CONTENT_RANGE)
+            // RFC 9110 §7.7: then nobody may.
+            && !says(CACHE_CONTROL, "no-transform")
+            && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
+            && is_text(headers)
+    }
+}
+
+/// What shrinks. Event streams do not bear waiting; all else is packed already.
+fn is_text(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+    else {
+        return false;
+    };
+    let kind = kind.split(';').next().unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    let text = kind.starts_with("text/") && kind != "text/event-stream";
+    text || kind.ends_with("+json") || kind.ends_with("+xml") || TEXTS.contains(&kind.as_str())
+}
+
+const TEXTS: [&str; 8] = [
+    "application/json",
+    "application/javascript",
+    "application/xml",
+    "application/wasm",
+    "application/x-ndjson",
+    "application/vnd.ms-fontobject",
+    "font/ttf",
+    "font/otf",
+];
+
+/// The answer depends on what the client accepts (RFC 9110 §12.5.5).
+fn vary(headers: &mut HeaderMap) {
+    let said = headers.get_all(VARY).iter();
+    let mut said = said.filter_map(|value| value.to_str().ok());
+    let known = said.any(|value| {
+        let mut names = value.split(',').map(str::trim);
+        names.any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"))
+    });
+    if !known {
+        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+}
+
+/// The bytes are others now: the tag stands for the same thing only (RFC 9110
+/// §8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let Some(tag) = headers.get(ETAG).map(HeaderValue::as_bytes) else {
+        return;
+    };
+    if tag.starts_with(b"\"")
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", tag].concat())
+    {
+        headers.insert(ETAG, weak);
+    }
+}
+
+impl Coding {
+    /// The best that a client accepts: its weights first (RFC 9110 §12.5.3),
+    /// then ours.
+    fn accepted(headers: &HeaderMap) -> Option<Self> {
+        let lines = headers.get_all(ACCEPT_ENCODING).iter();
+        let lines = lines.filter_map(|line| line.to_str().ok());
+        let mut best: Option<(u32, Self)> = None;
+        for offer in lines.flat_map(|line| line.split(',')) {
+            let mut parts = offer.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default();
+            let Some(coding) = Self::named(name) else {
+                continue;
+            };
+            let weight = parts.find_map(|part| part.strip_prefix("q="));
+            let weight = match weight.map(str::parse::<f32>) {
+                None => 1000,
+                Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
+                Some(_) => 0,
+            };
+            if weight > 0
+                && best.is_none_or(|(most, one)| (weight, coding.rank()) > (most, one.rank()))
+            {
+                best = Some((weight, coding));
+            }
+        }
+        best.map(|(_, coding)| coding)
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let all = [Self::Zstd, Self::Brotli, Self::Gzip];
+        all.into_iter()
+            .find(|one| name.eq_ignore_ascii_case(one.name()))
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    /// Among equals, the cheapest for its size.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Zstd => 2,
+            Self::Brotli => 1,
+            Self::Gzip => 0,
+        }
+    }
+
+    /// What has come is passed on when more is waited for.
+    fn encode(self, body: Body, permit: OwnedSemaphorePermit) -> Body {
+        let data = BodyDataStream::new(body).map_err(std::io::Error::other);
+        let plain = BufReader::new(StreamReader::new(data));
+        match self {
+            Self::Zstd => streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit),
+            Self::Brotli => streamed(
+                BrotliEncoder::with_quality(plain, Level::Precise(4)),
+                permit,
+            ),
+            Self::Gzip => streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit),
+        }
+    }
+}
+
+fn streamed<R>(encoder: R, permit: OwnedSemaphorePermit) -> Body
+where
+    R: AsyncRead + Send + 'static,
+{
+    let frames = ReaderStream::with_capacity(encoder, PIECE).map_ok(move |bytes: Bytes| {
+        let _held = &permit;
+        Frame::data(bytes)
+    });
+    body::boxed(StreamBody::new(frames))
+}
+
+const ENCODERS: usize = 64;
+const PIECE: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(text: &'static str) -> Option<Coding> {
+        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]);
+        Coding::accepted(&headers)
+    }
+
+    #[test]
+    fn the_clients_weights_come_before_our_taste() {
+        assert_eq!(accepted("gzip, deflate, br, zstd"), Some(Coding::Zstd));
+        assert_eq!(accepted("gzip;q=1.0, br;q=0.5"), Some(Coding::Gzip));
+        assert_eq!(accepted("br;q=0, GZIP;q=0.1"), Some(Coding::Gzip));
+        for none in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "deflate",
+            "*",
+            "identity;q=0, *;q=0",
+            "br;q=x",
+        ] {
+            assert_eq!(accepted(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_pages_of_other_sites_are_never_compressed() {
+        let compression = Compression::new(Settings::default());
+        let wish = |path: &str, site: &str| {
+            let request = Request::get(path)
+                .header(ACCEPT_ENCODING, "gzip")
+                .header("sec-fetch-site", site);
+            compression.wish(&request.body(()).unwrap())
+        };
+        assert_eq!(wish("/", "same-origin"), Wish::Coded(Coding::Gzip));
+        assert_eq!(wish("/", "cross-site"), Wish::Never);
+        for secret in [
+            "/api/login",
+            "/api//login",
+            "/index.php/api/login",
+            "/a/../api/login/2",
+        ] {
+            assert_eq!(wish(secret, "same-origin"), Wish::Never, "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_strong_tag_becomes_a_weak_one() {
+        let mut headers = HeaderMap::new();
+        headers.insert(ETAG, HeaderValue::from_static("\"a\""));
+        weaken(&mut headers);
+        weaken(&mut headers);
+        assert_eq!(headers[ETAG], "W/\"a\"");
+    }
+}

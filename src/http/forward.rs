@@ -1,0 +1,165 @@
+//! From a request that passed to Laravel's answer; both bodies stream.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Frame, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::{Request, Response, StatusCode};
+
+use super::handler::{Exchange, Handler};
+use super::routes::Route;
+use super::tunnel::Asked;
+use super::watched::Watched;
+use super::{Refusal, hop};
+use crate::body::{self, Body};
+use crate::forwarded;
+use crate::limit::Permit;
+use crate::progress::{Progress, Ticking};
+use crate::upstream::{self, Upstream};
+
+impl Handler {
+    /// Sends `request` on to `upstream`, as `route` says, and its answer back.
+    pub(super) async fn forward(
+        &self,
+        exchange: &Exchange<'_>,
+        route: &Route,
+        upstream: &Upstream,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let place = self.place(exchange).await?;
+        if request.body().size_hint().lower() > route.max_body as u64 {
+            return Err(Refusal::BodyTooLarge);
+        }
+        let asked = match route.tunnel {
+            true => Asked::read(&mut request),
+            false => None,
+        };
+        let wish = self.compression.wish(&request);
+        let (mut parts, body) = request.into_parts();
+        hop::strip(&mut parts.headers);
+        let log_out = self.gateway.log_out(&parts);
+        // hyper has answered it, or will when the body is wanted; PHP's own
+        // server never does.
+        parts.headers.remove(EXPECT);
+        forwarded::strip(&mut parts.headers);
+        exchange.sender.write(&mut parts.headers);
+        if let Some(subject) = &exchange.downstream.subject {
+            forwarded::write_subject(&mut parts.headers, subject.as_str());
+        }
+        let path = parts.uri.path().to_owned();
+        let body = match body.is_end_stream() {
+            true => body::empty(),
+            false => limited(body, route.max_body, &exchange.downstream.progress),
+        };
+        let mut request = Request::from_parts(parts, body);
+        if let Some(asked) = &asked {
+            asked.write(&mut request);
+        }
+        let answer = match log_out {
+            Some(log_out) => log_out.send(upstream.clone(), request).await,
+            None => upstream.send(request).await,
+        };
+        let answer = answer.map_err(|error| {
+            report(&error, &path);
+            Refusal::from(&error)
+        })?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(exchange, asked, answer, place);
+        }
+        let answer = relay(answer, self.settings.stall_timeout.get(), place);
+        Ok(self.compression.apply(wish, answer))
+    }
+
+    /// A place among the requests on their way to Laravel: each may hold a
+    /// connection, and so an open file, for as long as its client likes.
+    async fn place(&self, exchange: &Exchange<'_>) -> Result<Permit, Refusal> {
+        let slot = tokio::time::timeout(PATIENCE, self.in_flight.slot()).await;
+        let slot = slot.map_err(|_| Refusal::Busy)?;
+        self.in_flight
+            .admit(slot, exchange.sender.client.key())
+            .ok_or(Refusal::TooManyRequests {
+                retry_after: Duration::from_secs(1),
+            })
+    }
+
+    /// The app leaves HTTP: right if that was asked for, and then bytes pass.
+    fn switch(
+        &self,
+        exchange: &Exchange<'_>,
+        asked: Option<Asked>,
+        mut answer: Response<Incoming>,
+        place: Permit,
+    ) -> Result<Response<Body>, Refusal> {
+        let Some(asked) = asked.filter(|asked| asked.is_granted(&answer)) else {
+            tracing::warn!("upstream switched protocols without being asked");
+            return Err(Refusal::BadGateway);
+        };
+        let upgrade = answer.headers().get(UPGRADE).cloned();
+        let held = (place, exchange.downstream.permit.clone());
+        asked.connect(
+            &mut answer,
+            &self.drain,
+            self.settings.tunnel_timeout.get(),
+            held,
+        );
+        let (mut parts, _) = answer.into_parts();
+        hop::strip(&mut parts.headers);
+        parts.headers.remove(CONTENT_LENGTH);
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        if let Some(upgrade) = upgrade {
+            parts.headers.insert(UPGRADE, upgrade);
+        }
+        Ok(Response::from_parts(parts, body::empty()))
+    }
+}
+
+fn limited(body: Incoming, limit: usize, progress: &Progress) -> Body {
+    // A body whose length is known was checked; only one without is counted.
+    let body = match body.size_hint().exact() {
+        Some(_) => body::boxed(body),
+        None => Limited::new(body, limit).boxed_unsync(),
+    };
+    // Trailers could say what headers may not.
+    let body = body.map_frame(|frame| match frame.into_trailers() {
+        Ok(mut trailers) => {
+            hop::strip(&mut trailers);
+            forwarded::strip(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    });
+    Body::new(Ticking::new(Body::new(body), progress.clone()))
+}
+
+/// Laravel's answer without what concerned only the connection to it. PHP's own
+/// server echoes `Host`.
+fn relay(answer: Response<Incoming>, stall: Duration, place: Permit) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
+    if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    hop::strip(&mut parts.headers);
+    parts.headers.remove(HOST);
+    let body = Watched::new(body::boxed(body), stall, place);
+    Response::from_parts(parts, Body::new(body))
+}
+
+/// The one log line about a request that Laravel did not answer.
+fn report(error: &upstream::Error, path: &str) {
+    let cause = error.chain();
+    match error {
+        upstream::Error::TooLarge | upstream::Error::Client(_) => {
+            tracing::info!(path, cause, "request not sent whole");
+        }
+        _ => tracing::warn!(path, cause, "no answer from upstream"),
+    }
+}
+
+/// How long a request waits for others to end.
+const PATIENCE: Duration = Duration::from_secs(3);

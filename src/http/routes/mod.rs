@@ -1,0 +1,138 @@
+//! Which request goes where: the table that `[[routes]]` writes.
+
+mod settings;
+
+use std::collections::BTreeMap;
+
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+
+pub use self::settings::{Destination, HostPattern, Origin, Settings};
+use super::Refusal;
+use crate::authority::HostPort;
+use crate::paths::Readings;
+use crate::units::UrlPath;
+use crate::upstream::Upstream;
+
+/// All routes, in order; what fits none goes to Laravel.
+#[derive(Debug)]
+pub struct Routes {
+    routes: Vec<Route>,
+    rest: Route,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(super) struct Route {
+    hosts: Vec<HostPattern>,
+    path: UrlPath,
+    pub(super) target: Target,
+    pub(super) max_body: usize,
+    pub(super) client_certificate: bool,
+    pub(super) tunnel: bool,
+}
+
+/// Where a request goes.
+#[derive(Debug)]
+pub(super) enum Target {
+    Upstream(Upstream),
+    Redirect(Origin),
+    Refusal(StatusCode),
+}
+
+/// The apps behind the edge.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// `[upstream]`.
+    pub laravel: Upstream,
+    /// `[upstreams.NAME]`.
+    pub named: BTreeMap<String, Upstream>,
+}
+
+impl Routes {
+    /// The table for `settings`; bodies of up to `max_body` bytes where a route
+    /// says nothing else. A name that is not among `upstreams` means Laravel;
+    /// the configuration has none such.
+    pub fn new(settings: &[Settings], upstreams: &Upstreams, max_body: usize) -> Self {
+        let laravel = || Target::Upstream(upstreams.laravel.clone());
+        let routes = settings.iter().map(|route| Route {
+            hosts: route.hosts.clone(),
+            path: route.path.clone(),
+            target: match &route.to {
+                Destination::Laravel => laravel(),
+                Destination::Upstream(name) => {
+                    let named = upstreams.named.get(name).cloned();
+                    named.map_or_else(laravel, Target::Upstream)
+                }
+                Destination::Redirect(origin) => Target::Redirect(origin.clone()),
+                Destination::Refusal(status) => Target::Refusal(*status),
+            },
+            max_body: route.max_body.map_or(max_body, |most| most.get()),
+            client_certificate: route.client_certificate,
+            tunnel: route.tunnel,
+        });
+        Self {
+            routes: routes.collect(),
+            rest: Route {
+                hosts: Vec::new(),
+                path: UrlPath::new("/"),
+                target: laravel(),
+                max_body,
+                client_certificate: false,
+                tunnel: false,
+            },
+        }
+    }
+
+    /// The route of `request`, whose `Host` is settled.
+    ///
+    /// # Errors
+    /// The path can be read in two ways that lead to two routes: whoever spells
+    /// it so wants to get past one of them.
+    pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Refusal> {
+        let path = Readings::of(request.uri().path())
+            .map_err(|_| Refusal::BadRequest("its path holds a NUL"))?;
+        if self.routes.is_empty() {
+            return Ok(&self.rest);
+        }
+        let host = request.headers().get(HOST);
+        let host = host.and_then(|host| HostPort::parse(host.to_str().ok()?));
+        let host = host.map(|host| host.host).unwrap_or_default();
+        let literal = self.route(&host, &path.literal);
+        match std::ptr::eq(literal, self.route(&host, &path.resolved)) {
+            true => Ok(literal),
+            false => Err(Refusal::BadRequest("its path can be read in two ways")),
+        }
+    }
+
+    fn route(&self, host: &str, path: &str) -> &Route {
+        let fits = |route: &&Route| route.fits(host, path);
+        self.routes.iter().find(fits).unwrap_or(&self.rest)
+    }
+}
+
+impl Route {
+    fn fits(&self, host: &str, path: &str) -> bool {
+        let host = self.hosts.is_empty() || self.hosts.iter().any(|one| one.fits(host));
+        host && self.path.is_above(path)
+    }
+}
+
+impl Settings {
+    /// Whether every request that fits `other` fits this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let covered = |one: &HostPattern| self.hosts.iter().any(|mine| mine.covers(one));
+        let hosts = match (self.hosts.is_empty(), other.hosts.is_empty()) {
+            (true, _) => true,
+            (false, true) => false,
+            (false, false) => other.hosts.iter().all(covered),
+        };
+        hosts && self.path.is_above(other.path.as_str())
+    }
+}
+
+/// The same path and query at another site.
+pub(super) fn elsewhere(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    HeaderValue::try_from(format!("{}{target}", origin.as_str())).ok()
+}

@@ -1,0 +1,196 @@
+//! `[[routes]]` of `config.toml`.
+
+use hyper::StatusCode;
+use hyper::http::uri::Authority;
+use serde::Deserialize;
+
+use crate::authority::HostPort;
+use crate::units::{ByteSize, UrlPath};
+
+/// What becomes of the requests to some hosts and below some path. The first
+/// route that fits a request counts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Settings {
+    /// The hosts; none for all.
+    pub hosts: Vec<HostPattern>,
+    /// The path, and all below it.
+    pub path: UrlPath,
+    /// Where the requests go.
+    pub to: Destination,
+    /// The longest request body; `http.max_body` if none.
+    pub max_body: Option<ByteSize>,
+    /// Whether only clients with a certificate get there.
+    pub client_certificate: bool,
+    /// Whether upgrades, such as WebSockets, go there as well.
+    pub tunnel: bool,
+}
+
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To `[upstream]`.
+    Laravel,
+    /// To `[upstreams.NAME]`.
+    Upstream(String),
+    /// Elsewhere: an origin, below which path and query stay.
+    Redirect(Origin),
+    /// Nowhere: 403 or 404.
+    Refusal(StatusCode),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    hosts: Vec<HostPattern>,
+    path: Option<UrlPath>,
+    upstream: Option<String>,
+    redirect: Option<Origin>,
+    status: Option<u16>,
+    max_body: Option<ByteSize>,
+    #[serde(default)]
+    client_certificate: bool,
+    #[serde(default)]
+    tunnel: bool,
+}
+
+impl TryFrom<Written> for Settings {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let to = match (written.upstream, written.redirect, written.status) {
+            (None, None, None) => Destination::Laravel,
+            (Some(name), None, None) => Destination::Upstream(name),
+            (None, Some(origin), None) => Destination::Redirect(origin),
+            (None, None, Some(403)) => Destination::Refusal(StatusCode::FORBIDDEN),
+            (None, None, Some(404)) => Destination::Refusal(StatusCode::NOT_FOUND),
+            (None, None, Some(_)) => return Err("status can be 403 or 404".to_owned()),
+            _ => return Err("a route has one of upstream, redirect and status".to_owned()),
+        };
+        let leads_on = matches!(to, Destination::Laravel | Destination::Upstream(_));
+        if !leads_on && (written.tunnel || written.max_body.is_some()) {
+            return Err("tunnel and max_body need a route to an upstream".to_owned());
+        }
+        Ok(Self {
+            hosts: written.hosts,
+            path: written.path.unwrap_or_else(|| UrlPath::new("/")),
+            to,
+            max_body: written.max_body,
+            client_certificate: written.client_certificate,
+            tunnel: written.tunnel,
+        })
+    }
+}
+
+/// Hosts: a name, or `*.name` for all names below it. Without a port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HostPattern {
+    /// In lower case; with the dot before it if it is for names below.
+    name: String,
+}
+
+impl HostPattern {
+    /// Whether `host`, in lower case, is meant.
+    pub(super) fn fits(&self, host: &str) -> bool {
+        match self.name.starts_with('.') {
+            true => host.ends_with(&self.name),
+            false => host == self.name,
+        }
+    }
+
+    /// Whether all that `other` means is meant by this one.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        self == other || self.name.starts_with('.') && other.name.ends_with(&self.name)
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let (dot, name) = match text.strip_prefix("*.") {
+            Some(name) => (".", name),
+            None => ("", text.as_str()),
+        };
+        match HostPort::parse(name) {
+            Some(HostPort { host, port: None }) => Ok(Self {
+                name: format!("{dot}{host}"),
+            }),
+            _ => Err(format!(
+                "{text:?} is not a host; expected \"admin.example.org\" or \"*.example.org\""
+            )),
+        }
+    }
+}
+
+/// `https://host` or `https://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Origin(String);
+
+impl Origin {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let authority = rest.map(|rest| rest.trim_end_matches('/'));
+        let sound = authority
+            .is_some_and(|one| HostPort::parse(one).is_some() && one.parse::<Authority>().is_ok());
+        match sound {
+            true => Ok(Self(text.trim_end_matches('/').to_owned())),
+            false => Err(format!(
+                "{text:?} is not a site; expected \"https://www.example.org\": path and query \
+                 stay as they are"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        HostPattern::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_star_stands_for_names_below() {
+        assert!(pattern("*.Example.org").fits("a.b.example.org"));
+        assert!(!pattern("*.example.org").fits("example.org"));
+        assert!(!pattern("*.example.org").fits("badexample.org"));
+        assert!(pattern("example.org").fits("example.org"));
+        assert!(pattern("*.example.org").covers(&pattern("*.a.example.org")));
+        assert!(!pattern("*.a.example.org").covers(&pattern("*.example.org")));
+        for wrong in ["", "*", "a:80", "https://a", "a.*", "*.*.a", "a b"] {
+            assert!(HostPattern::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_goes_to_a_site() {
+        for wrong in [
+            "",
+            "www.example.org",
+            "https://a/b",
+            "ftp://a",
+            "https://a b",
+            "https://u@a",
+        ] {
+            assert!(Origin::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        let origin = Origin::try_from("https://a:8443/".to_owned()).unwrap();
+        assert_eq!(origin.as_str(), "https://a:8443");
+    }
+}

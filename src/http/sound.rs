@@ -1,0 +1,180 @@
+//! One reading of every request: what could be read in two ways is refused, or
+//! put into the one form that Laravel sees. hyper has refused before this what
+//! is no HTTP at all (RFC 9112 §2.2, §5): it never reaches us.
+
+use hyper::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{Method, Request};
+
+use super::Refusal;
+use crate::authority::HostPort;
+use crate::forwarded::Sender;
+
+/// Headers of one request, over either protocol.
+pub(super) const MAX_HEADERS: usize = 100;
+
+/// The longest target: path and query.
+const MAX_TARGET: usize = 8 * 1024;
+
+/// Checks `request` and settles its `Host`, which is then the one that the
+/// client means.
+///
+/// # Errors
+/// It is not sound.
+pub(super) fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Refusal> {
+    join_cookies(request.headers_mut());
+    // hyper counts them over HTTP/1.1 only.
+    if request.headers().len() > MAX_HEADERS {
+        return Err(Refusal::HeadTooLarge);
+    }
+    if [Method::CONNECT, Method::TRACE].contains(request.method()) {
+        return Err(Refusal::Method);
+    }
+    check_target(request)?;
+    check_coding(request.headers())?;
+    settle_host(request)?;
+    if let Some(host) = &sender.host {
+        request.headers_mut().insert(HOST, host.clone());
+    }
+    Ok(())
+}
+
+/// A path of this site (RFC 9112 §3.2.1, §3.2.2); nothing else is asked of us.
+fn check_target<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let uri = request.uri();
+    let web = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
+    if !uri.scheme().is_none_or(web) {
+        return Err(Refusal::BadRequest("its target is not of the web"));
+    }
+    if !uri.path().starts_with('/') {
+        return Err(Refusal::BadRequest("its target is not a path"));
+    }
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    match target.len() > MAX_TARGET {
+        true => Err(Refusal::TargetTooLong),
+        false => Ok(()),
+    }
+}
+
+/// Any other coding than `chunked`, however spelled, is read in as many ways as
+/// there are servers (RFC 9112 §6.1, §11.2).
+fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if chunked(coding) => Ok(()),
+        _ => Err(Refusal::BadRequest("its Transfer-Encoding is not chunked")),
+    }
+}
+
+/// Browsers split `Cookie` over HTTP/2, where it costs nothing; towards HTTP/1.1
+/// it must be one again (RFC 9113 §8.2.3), or PHP reads the first alone.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if crumbs.len() > 1
+        && let Ok(mut cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        cookie.set_sensitive(true);
+        headers.insert(COOKIE, cookie);
+    }
+}
+
+/// Makes sure that there is one `Host`: HTTP/2 and absolute-form targets carry
+/// it in the URI, where it must not differ (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(Refusal::BadRequest("it has two Host headers")),
+        (host, None) => host.cloned(),
+    };
+    let authority = request.uri().authority().map(Authority::as_str);
+    let host = match (host, authority) {
+        (None, None) => return Err(Refusal::BadRequest("it has no Host header")),
+        (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| BAD_HOST)?,
+        (Some(host), None) => host,
+        (Some(host), Some(authority)) => {
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                return Err(Refusal::BadRequest("its Host and its target differ"));
+            }
+            host
+        }
+    };
+    match host.to_str().ok().and_then(HostPort::parse) {
+        Some(_) => {
+            request.headers_mut().insert(HOST, host);
+            Ok(())
+        }
+        None => Err(BAD_HOST),
+    }
+}
+
+/// Whether `request` asks to leave HTTP on this connection.
+pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let listed = headers.get_all(CONNECTION).iter();
+    let listed = listed.filter_map(|value| value.to_str().ok());
+    let mut names = listed.flat_map(|value| value.split(',')).map(str::trim);
+    names.any(|name| name.eq_ignore_ascii_case("upgrade"))
+}
+
+const BAD_HOST: Refusal = Refusal::BadRequest("its Host is not a name and a port");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settled(uri: &str, hosts: &[&str]) -> Result<String, Refusal> {
+        let mut request = Request::builder().uri(uri);
+        for host in hosts {
+            request = request.header(HOST, *host);
+        }
+        let mut request = request.body(()).unwrap();
+        settle_host(&mut request)?;
+        Ok(request.headers()[HOST].to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn one_host_is_settled() {
+        let host = |uri, hosts| settled(uri, hosts).unwrap();
+        assert_eq!(host("/", &["desk.example:8443"]), "desk.example:8443");
+        assert_eq!(host("https://desk.example/", &[]), "desk.example");
+        let both = host("https://desk.example/", &["Desk.example"]);
+        assert_eq!(both, "Desk.example");
+        assert_eq!(host("/", &["[::1]:80"]), "[::1]:80");
+    }
+
+    #[test]
+    fn doubtful_hosts_are_refused() {
+        for (uri, hosts) in [
+            ("/", &[][..]),
+            ("/", &["a", "a"]),
+            ("/", &[""]),
+            ("/", &["a b"]),
+            ("/", &["user@a"]),
+            ("/", &["a:0"]),
+            ("/", &["a:99999"]),
+            ("/", &["a/b"]),
+            ("/", &["a..b"]),
+            ("https://a/", &["b"]),
+        ] {
+            assert!(settled(uri, hosts).is_err(), "{uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn only_paths_of_the_web_are_targets() {
+        let check = |uri: String| check_target(&Request::builder().uri(uri).body(()).unwrap());
+        assert_eq!(check("/a?b".to_owned()), Ok(()));
+        assert_eq!(check("http://a/b".to_owned()), Ok(()));
+        for wrong in ["*", "ftp://a/b", "a:80"] {
+            assert!(check(wrong.to_owned()).is_err(), "{wrong}");
+        }
+        assert_eq!(check(format!("/{}", "a".repeat(8191))), Ok(()));
+        let long = check(format!("/{}", "a".repeat(8192)));
+        assert_eq!(long, Err(Refusal::TargetTooLong));
+    }
+}
