@@ -23,6 +23,20 @@ impl Drain {
         Self::default()
     }
 
+    /// A part of this one that can be told to end before the whole: its token is
+    /// cancelled with this one's, its tasks are counted here.
+    pub fn part(&self) -> Self {
+        Self {
+            token: self.token.child_token(),
+            tracker: self.tracker.clone(),
+        }
+    }
+
+    /// Asks the tasks of this part to end, and does not wait.
+    pub fn retire(&self) {
+        self.token.cancel();
+    }
+
     /// Runs `task` to its end, counted. The only door to the runtime's spawn.
     #[expect(
         clippy::disallowed_methods,

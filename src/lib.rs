@@ -15,16 +15,17 @@
 //!
 //! | row | modules |
 //! |---|---|
-//! | 10 | [`cli`] |
-//! | 9 | [`server`] · [`demo`] |
-//! | 8 | [`config`] |
-//! | 7 | [`http`] |
-//! | 6 | [`ws`] · [`broadcast`] |
+//! | 11 | [`cli`] |
+//! | 10 | [`server`] · [`demo`] |
+//! | 9 | [`config`] |
+//! | 8 | [`http`] |
+//! | 7 | [`ws`] · [`broadcast`] |
+//! | 6 | [`view`] |
 //! | 5 | [`rooms`] |
 //! | 4 | [`auth`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] |
 
 pub mod auth;
 pub mod authority;
@@ -42,9 +43,11 @@ pub mod limit;
 pub mod metrics;
 pub mod paths;
 pub mod progress;
+pub mod recent;
 pub mod rooms;
 pub mod server;
 pub mod tls;
 pub mod units;
 pub mod upstream;
+pub mod view;
 pub mod ws;

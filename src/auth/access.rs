@@ -1,10 +1,14 @@
 //! From a user and a ticket to the right to be in its room.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
 
 use hyper::Method;
+use lru::LruCache;
+use parking_lot::Mutex;
 
 use super::cache::{Cache, Verdict};
 use super::question::unavailable;
@@ -51,6 +55,16 @@ pub struct Access {
     settings: Arc<Settings>,
     cache: Cache<(UserId, RoomName), ()>,
     doubts: Doubts,
+    denials: Arc<Mutex<LruCache<(UserId, RoomName), (SystemTime, String)>>>,
+}
+
+/// What is known of a user and a room, without asking.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Whether Laravel said yes, and for how long that is believed.
+    pub verdict: Option<(bool, Duration)>,
+    /// When there was no yes last, and why.
+    pub denial: Option<(SystemTime, String)>,
 }
 
 impl Access {
@@ -60,6 +74,7 @@ impl Access {
         Self {
             asker,
             cache: Cache::new(entries, concurrency, doubts.clone(), drain),
+            denials: Arc::new(Mutex::new(LruCache::new(MAX_DENIALS))),
             doubts,
             settings,
         }
@@ -72,6 +87,22 @@ impl Access {
     /// Laravel denies it or does not know the ticket, refuses the token, or
     /// cannot be asked.
     pub async fn authorize(
+        &self,
+        user: &User,
+        room: RoomName,
+        token: &Token,
+        caller: &Caller,
+        since: Option<Moment>,
+    ) -> Result<Grant, Error> {
+        let granted = self.decide(user, room, token, caller, since).await;
+        if let Err(error) = &granted {
+            let why = (SystemTime::now(), error.to_string());
+            self.denials.lock().put((user.id().clone(), room), why);
+        }
+        granted
+    }
+
+    async fn decide(
         &self,
         user: &User,
         room: RoomName,
@@ -101,6 +132,15 @@ impl Access {
         }
     }
 
+    /// What is known of `user` and `room`. Nobody is asked.
+    pub fn known(&self, user: &UserId, room: RoomName) -> Known {
+        let key = (user.clone(), room);
+        Known {
+            verdict: self.cache.peek(&key),
+            denial: self.denials.lock().peek(&key).cloned(),
+        }
+    }
+
     /// Whether nothing has cast doubt on `grant` since it was asked for.
     pub fn still_holds(&self, grant: &Grant) -> bool {
         self.doubts.after(grant.user.id(), grant.asked).is_none()
@@ -118,7 +158,9 @@ impl Access {
         let (token, caller) = (token.clone(), caller.clone());
         async move {
             ours.store(true, Relaxed);
-            this.ask(room, &token, &caller).await
+            let verdict = this.ask(room, &token, &caller).await;
+            this.asker.count(&verdict, COUNTED);
+            verdict
         }
     }
 
@@ -150,3 +192,6 @@ impl Access {
         }
     }
 }
+
+const MAX_DENIALS: NonZeroUsize = NonZeroUsize::new(1000).expect("above zero");
+const COUNTED: [&str; 3] = ["ticket_open", "ticket_denied", "ticket_not_told"];

@@ -153,6 +153,15 @@ where
         landing
     }
 
+    /// What is remembered of `key`, and for how long it will be: whether it was
+    /// a yes. Nobody is asked.
+    pub(super) fn peek(&self, key: &K) -> Option<(bool, Duration)> {
+        let state = self.0.state.lock();
+        let Remembered { told, until } = state.told.peek(key)?;
+        let left = until.checked_duration_since(Instant::now())?;
+        Some((told.answer.is_some(), left))
+    }
+
     /// Forgets what is known about `key`, and will not remember the answer to a
     /// question that is in flight.
     pub(super) fn forget(&self, key: &K) {

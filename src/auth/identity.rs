@@ -100,8 +100,10 @@ impl Identity {
 
     async fn ask(&self, token: &Token, caller: &Caller) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let answer = self.asker.read(path, token, caller).await?;
-        self.judge(&answer)
+        let answer = self.asker.read(path, token, caller).await;
+        let verdict = answer.and_then(|answer| self.judge(&answer));
+        self.asker.count(&verdict, COUNTED);
+        verdict
     }
 
     fn judge(&self, answer: &Answer) -> Result<Verdict<User>, Error> {
@@ -166,6 +168,8 @@ fn is_shown(c: &char) -> bool {
         matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     !c.is_control() && !turns
 }
+
+const COUNTED: [&str; 3] = ["user_known", "user_refused", "user_not_told"];
 
 /// Characters of a display name.
 const MAX_NAME: usize = 100;

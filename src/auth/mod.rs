@@ -11,7 +11,7 @@ mod question;
 pub mod settings;
 mod token;
 
-pub use self::access::{Access, Grant};
+pub use self::access::{Access, Grant, Known};
 pub use self::doubts::{Doubts, Moment};
 pub use self::identity::{Identified, Identity, User};
 pub use self::patience::patiently;

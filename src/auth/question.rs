@@ -15,10 +15,12 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::cache::Verdict;
 use super::{Error, Token};
 use crate::body;
 use crate::client::ClientIp;
 use crate::forwarded;
+use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// On whose behalf a question is asked: Laravel throttles by the client's
@@ -36,6 +38,7 @@ pub struct Caller {
 pub struct Asker {
     upstream: Upstream,
     timeout: Duration,
+    metrics: Arc<Metrics>,
     /// Clients for whom Laravel asked not to be asked until then.
     closed: Arc<Mutex<LruCache<ClientIp, Instant>>>,
 }
@@ -48,13 +51,29 @@ pub(super) struct Answer {
 }
 
 impl Asker {
-    /// Asks `upstream`, each question within `timeout`.
-    pub fn new(upstream: Upstream, timeout: Duration) -> Self {
+    /// Asks `upstream`, each question within `timeout`, and counts the answers.
+    pub fn new(upstream: Upstream, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             upstream,
             timeout,
+            metrics,
             closed: Arc::new(Mutex::new(LruCache::new(MAX_CLOSED))),
         }
+    }
+
+    /// Counts a verdict by the name for a yes, a no, or neither.
+    pub(super) fn count<V>(
+        &self,
+        verdict: &Result<Verdict<V>, Error>,
+        [yes, no, neither]: [&'static str; 3],
+    ) {
+        self.metrics.questions.add(match verdict {
+            Ok(Verdict {
+                answer: Some(_), ..
+            }) => yes,
+            Ok(_) | Err(Error::Denied | Error::TokenRefused) => no,
+            Err(Error::Unavailable { .. }) => neither,
+        });
     }
 
     /// Asks `GET path` with `token` and reads the answer. Redirects are never

@@ -7,7 +7,7 @@ use crate::ids::{RowId, UserId};
 use crate::units::{Count, Span, UrlPath};
 
 /// How Laravel is asked who somebody is and what he may see.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where Laravel tells who the bearer of a token is.
@@ -72,7 +72,7 @@ impl Default for Settings {
 
 /// Users that Laravel answers for but that may not connect, such as those whose
 /// `/status` is `inactive`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Refuse {
     /// Where to look in Laravel's answer.
@@ -108,7 +108,7 @@ impl Refuse {
 }
 
 /// A JSON pointer (RFC 6901) such as `/user/id`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Pointer(String);
 
@@ -132,7 +132,7 @@ impl TryFrom<String> for Pointer {
 }
 
 /// The path that tells who a token belongs to.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UserPath(PathAndQuery);
 
@@ -153,7 +153,7 @@ impl TryFrom<String> for UserPath {
 }
 
 /// The path that tells whether a ticket may be seen, with `{id}` in it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TicketPath {
     before: String,

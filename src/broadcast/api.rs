@@ -1,7 +1,9 @@
 //! What Laravel can ask of the edge.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -12,16 +14,19 @@ use serde::Serialize;
 use super::decode::{Broadcast, Broadcasts, Mistake, decode};
 use super::idempotency::{Answers, Key, KeyReused};
 use super::settings::Settings;
-use super::view::View;
 use crate::body::{self, Body};
-use crate::ids::{NotARowId, RoomName, UserId};
+use crate::ids::{NotARowId, RoomName, RowId, UserId};
+use crate::metrics;
 use crate::rooms::{Delivered, Sessions};
+use crate::view::View;
 
 /// Answers requests on the broadcast socket.
 #[derive(Debug)]
 pub struct Api {
-    view: View,
-    settings: Settings,
+    /// What one configuration shows, and how.
+    shown: ArcSwap<(Arc<View>, Settings)>,
+    /// Connections at once.
+    connections: usize,
     answers: Answers,
 }
 
@@ -87,16 +92,21 @@ impl From<KeyReused> for Failure {
 
 impl Api {
     /// Serves what `view` shows, as `settings` say.
-    pub fn new(view: View, settings: Settings) -> Self {
+    pub fn new(view: Arc<View>, settings: Settings) -> Self {
         Self {
-            view,
-            settings,
+            connections: settings.connections.size(),
+            shown: ArcSwap::from_pointee((view, settings)),
             answers: Answers::new(),
         }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
-        &self.settings
+    /// Goes on with another configuration. Connections at once stay as many.
+    pub fn show(&self, view: Arc<View>, settings: Settings) {
+        self.shown.store(Arc::new((view, settings)));
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections
     }
 
     /// Answers one request of the user `peer`.
@@ -120,7 +130,9 @@ impl Api {
         peer: u32,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Failure> {
-        let allowed = &self.settings.allowed_uids;
+        let shown = self.shown.load_full();
+        let (view, settings) = &*shown;
+        let allowed = &settings.allowed_uids;
         if !allowed.is_empty() && !allowed.contains(&peer) {
             let message = format!("user {peer} is not in broadcast.allowed_uids");
             return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
@@ -128,107 +140,135 @@ impl Api {
         let path = request.uri().path().to_owned();
         let segments: Vec<_> = path.split('/').skip(1).collect();
         match (request.method(), &*segments) {
-            (&Method::POST, ["broadcast"]) => self.broadcast(request).await,
+            (&Method::POST, ["broadcast"]) => {
+                broadcast(&self.answers, view, settings, request).await
+            }
             (&Method::POST, ["users", id, "disconnect"]) => {
-                self.to_sessions(id, Sessions::disconnect_user)
+                to_sessions(view, id, Sessions::disconnect_user)
             }
             (&Method::POST, ["users", id, "recheck"]) => {
-                self.to_sessions(id, Sessions::recheck_user)
+                to_sessions(view, id, Sessions::recheck_user)
             }
-            (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &self.view.status())),
-            (&Method::GET, ["rooms", "ticket", id]) => self.room(id),
+            (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &view.status())),
+            (&Method::GET, ["metrics"]) => Ok(metrics(view)),
+            (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &view.rooms())),
+            (&Method::GET, ["rooms", "ticket", id]) => {
+                let occupants = view.occupants(RoomName::ticket(ticket(id)?));
+                Ok(json(StatusCode::OK, &occupants))
+            }
+            (&Method::GET, ["users", id, "ticket", number]) => {
+                let room = RoomName::ticket(ticket(number)?);
+                Ok(json(StatusCode::OK, &view.why(&user(id)?, room)))
+            }
             (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => {
                 Err(wrong_method("POST"))
             }
-            (_, ["status"] | ["rooms", "ticket", _]) => Err(wrong_method("GET")),
+            (
+                _,
+                ["status" | "metrics" | "rooms"]
+                | ["rooms", "ticket", _]
+                | ["users", _, "ticket", _],
+            ) => Err(wrong_method("GET")),
             _ => Err(Failure::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/recheck, \
-                 or GET /status or /rooms/ticket/{id}",
+                 or GET /status, /metrics, /rooms, /rooms/ticket/{id} or /users/{id}/ticket/{id}",
             )),
         }
     }
+}
 
-    async fn broadcast(&self, request: Request<Incoming>) -> Result<Response<Body>, Failure> {
-        let key = idempotency_key(&request)?;
-        let body = self.read(request).await?;
-        let broadcasts = decode(&body, self.settings.max_events.size())?;
-        let publish = || self.publish_all(broadcasts);
-        let answer = match key {
-            Some(key) => self.answers.once(key, &body, publish)?,
-            None => publish(),
-        };
-        Ok(json_bytes(StatusCode::OK, answer))
-    }
+async fn broadcast(
+    answers: &Answers,
+    view: &View,
+    settings: &Settings,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Failure> {
+    let key = idempotency_key(&request)?;
+    let body = read(request, settings.max_body.get()).await?;
+    let broadcasts = decode(&body, settings.max_events.size())?;
+    let publish = || publish_all(view, broadcasts);
+    let answer = match key {
+        Some(key) => answers.once(key, &body, publish)?,
+        None => publish(),
+    };
+    Ok(json_bytes(StatusCode::OK, answer))
+}
 
-    fn publish_all(&self, broadcasts: Broadcasts) -> Bytes {
-        match broadcasts {
-            Broadcasts::One(event) => to_json(&self.publish(event)),
-            Broadcasts::Many(events) => {
-                let reached = events.into_iter().map(|event| self.publish(event));
-                to_json(&reached.collect::<Vec<_>>())
-            }
+fn publish_all(view: &View, broadcasts: Broadcasts) -> Bytes {
+    match broadcasts {
+        Broadcasts::One(event) => to_json(&publish(view, event)),
+        Broadcasts::Many(events) => {
+            let reached = events.into_iter().map(|event| publish(view, event));
+            to_json(&reached.collect::<Vec<_>>())
         }
     }
+}
 
-    fn publish(&self, event: Broadcast) -> Reached {
-        self.view.rooms.publish(event.into_publication()).into()
-    }
+fn publish(view: &View, event: Broadcast) -> Reached {
+    view.metrics.publications.add("broadcast");
+    view.rooms.publish(event.into_publication()).into()
+}
 
-    fn room(&self, id: &str) -> Result<Response<Body>, Failure> {
-        let id = id.parse().map_err(|error: NotARowId| {
-            Failure::new(StatusCode::BAD_REQUEST, "invalid_room", error.to_string())
-        })?;
-        let occupants = self.view.occupants(RoomName::ticket(id));
-        Ok(json(StatusCode::OK, &occupants))
+async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure> {
+    let body = Limited::new(request.into_body(), limit).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            format!("the body is over broadcast.max_body, {limit} bytes"),
+        )),
+        Ok(Err(_)) => Err(Failure::new(
+            StatusCode::BAD_REQUEST,
+            "incomplete",
+            "the body broke off",
+        )),
+        Err(_) => Err(Failure::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "the body did not come in time",
+        )),
     }
+}
 
-    async fn read(&self, request: Request<Incoming>) -> Result<Bytes, Failure> {
-        let limit = self.settings.max_body.get();
-        let body = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, body).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too_large",
-                format!("the body is over broadcast.max_body, {limit} bytes"),
-            )),
-            Ok(Err(_)) => Err(Failure::new(
-                StatusCode::BAD_REQUEST,
-                "incomplete",
-                "the body broke off",
-            )),
-            Err(_) => Err(Failure::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout",
-                "the body did not come in time",
-            )),
-        }
+fn to_sessions(
+    view: &View,
+    id: &str,
+    act: impl Fn(&Sessions, &UserId) -> usize,
+) -> Result<Response<Body>, Failure> {
+    #[derive(Serialize)]
+    struct Count {
+        sessions: usize,
     }
+    let user = user(id)?;
+    // First the doubt: who is about to enter is asked about again too.
+    view.doubts.raise(&user);
+    let sessions = act(&view.sessions, &user);
+    Ok(json(StatusCode::OK, &Count { sessions }))
+}
 
-    fn to_sessions(
-        &self,
-        id: &str,
-        act: impl Fn(&Sessions, &UserId) -> usize,
-    ) -> Result<Response<Body>, Failure> {
-        #[derive(Serialize)]
-        struct Count {
-            sessions: usize,
-        }
-        let id = percent_encoding::percent_decode_str(id).decode_utf8().ok();
-        let user = id.and_then(|id| UserId::from_text(&id)).ok_or_else(|| {
-            Failure::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_user",
-                "expected a user's id",
-            )
-        })?;
-        // First the doubt: who is about to enter is asked about again too.
-        self.view.doubts.raise(&user);
-        let sessions = act(&self.view.sessions, &user);
-        Ok(json(StatusCode::OK, &Count { sessions }))
-    }
+fn user(id: &str) -> Result<UserId, Failure> {
+    let id = percent_encoding::percent_decode_str(id).decode_utf8().ok();
+    let user = id.and_then(|id| UserId::from_text(&id));
+    user.ok_or_else(|| {
+        let message = "expected a user's id";
+        Failure::new(StatusCode::BAD_REQUEST, "invalid_user", message)
+    })
+}
+
+fn ticket(id: &str) -> Result<RowId, Failure> {
+    id.parse().map_err(|error: NotARowId| {
+        Failure::new(StatusCode::BAD_REQUEST, "invalid_room", error.to_string())
+    })
+}
+
+fn metrics(view: &View) -> Response<Body> {
+    let mut response = Response::new(body::full(view.metrics()));
+    let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn wrong_method(expected: &'static str) -> Failure {

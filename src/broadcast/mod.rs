@@ -8,7 +8,6 @@ mod decode;
 mod idempotency;
 mod listen;
 mod settings;
-mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +22,13 @@ pub use self::api::Api;
 pub use self::decode::{Broadcast, Broadcasts, Mistake, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
-pub use self::view::View;
 use crate::drain::Drain;
 use crate::progress::Progress;
 
 /// Serves the socket until the drain stops it. What has been read by then is
 /// answered.
 pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain) {
-    let slots = Arc::new(Semaphore::new(api.settings().connections.size()));
+    let slots = Arc::new(Semaphore::new(api.connections()));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {

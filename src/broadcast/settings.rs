@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::units::{ByteSize, Count};
 
 /// Where Laravel speaks to the edge, and how much at once.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The Unix socket.

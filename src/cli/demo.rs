@@ -17,7 +17,7 @@ use super::{Failure, logging, run};
 use crate::config::{Config, Level};
 use crate::demo::App;
 use crate::drain::Drain;
-use crate::server::{Listeners, Server};
+use crate::server::{Listeners, Origin, Server};
 use crate::units::Span;
 use crate::upstream::Target;
 
@@ -45,7 +45,7 @@ async fn serve(
     directory: &TempDir,
     port: u16,
 ) -> Result<(), Failure> {
-    let server = Server::bind(config, listeners).map_err(Failure::other)?;
+    let server = Server::bind(config, listeners, Origin::default()).map_err(Failure::other)?;
     let laravel = UnixListener::bind(directory.path().join("app.sock")).map_err(Failure::other)?;
     let port = server.addresses().first().map_or(port, SocketAddr::port);
     let url = format!("https://localhost:{port}");

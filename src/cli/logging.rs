@@ -1,19 +1,41 @@
 //! Where log lines go: standard error, for journald or a terminal.
 
+use std::fmt::{self, Write};
 use std::io::IsTerminal;
+use std::time::SystemTime;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::config::{Format, Log};
+use crate::config::{Format, Level, Log};
+use crate::recent::{Note, Recent};
+
+/// What the log can be told while it goes on.
+#[derive(Debug)]
+pub(super) struct Logging {
+    /// The last warnings and errors.
+    pub(super) recent: Recent,
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+impl Logging {
+    /// Changes the level, unless `RUST_LOG` says another.
+    pub(super) fn set_level(&self, level: Level) {
+        if let Err(error) = self.filter.reload(filter(level)) {
+            tracing::warn!(%error, "the log's level stays as it was");
+        }
+    }
+}
 
 /// Starts to log. The configured level is ours; what the libraries say below a
 /// warning is of no use to an operator and may quote what a client sent.
 /// `RUST_LOG` wins over the configuration.
-pub(super) fn start(log: &Log) {
-    let ours = format!("warn,pwd_edge={}", log.level.as_str());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
+pub(super) fn start(log: &Log) -> Logging {
+    let (filter, handle) = reload::Layer::new(filter(log.level));
+    let recent = Recent::default();
     let terminal = std::io::stderr().is_terminal();
     let human = match log.format {
         Format::Auto => terminal,
@@ -23,10 +45,57 @@ pub(super) fn start(log: &Log) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false);
-    let registry = tracing_subscriber::registry().with(filter);
+    let keep = Keep(recent.clone());
+    let registry = tracing_subscriber::registry().with(filter).with(keep);
     // A second start, in one process, changes nothing.
     let _ = match human {
         true => registry.with(lines.with_ansi(terminal)).try_init(),
         false => registry.with(lines.json().flatten_event(true)).try_init(),
     };
+    Logging {
+        recent,
+        filter: handle,
+    }
+}
+
+fn filter(level: Level) -> EnvFilter {
+    let ours = format!("warn,pwd_edge={}", level.as_str());
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours))
+}
+
+/// Keeps warnings and errors for those who ask what is wrong.
+struct Keep(Recent);
+
+impl<S: Subscriber> Layer<S> for Keep {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            tracing::Level::ERROR => "error",
+            tracing::Level::WARN => "warn",
+            _ => return,
+        };
+        let mut text = Text::default();
+        event.record(&mut text);
+        self.0.push(Note {
+            at: SystemTime::now(),
+            level,
+            text: text.message + &text.fields,
+        });
+    }
+}
+
+/// An event in one line.
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a text cannot fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
 }

@@ -3,26 +3,25 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, logging};
+use super::Failure;
+use super::logging::{self, Logging};
 use crate::config::Config;
-use crate::server::{Listeners, Server};
-use crate::tls::{self, Certificates};
+use crate::server::{Listeners, Origin, Reloader, Server};
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::config)?;
-    logging::start(&config.log);
+    let logging = logging::start(&config.log);
     warn_of_few_files(&config);
     let listeners = Listeners::open(&config).map_err(Failure::other)?;
     let runtime = runtime(&config).map_err(Failure::other)?;
-    runtime.block_on(serve(&config, listeners))?;
+    runtime.block_on(serve(path, &config, listeners, &logging))?;
     // What is left was counted and warned of; it ends here.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -37,8 +36,17 @@ pub(super) fn runtime(config: &Config) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
-async fn serve(config: &Config, listeners: Listeners) -> Result<(), Failure> {
-    let server = Server::bind(config, listeners).map_err(Failure::config)?;
+async fn serve(
+    path: &Path,
+    config: &Config,
+    listeners: Listeners,
+    logging: &Logging,
+) -> Result<(), Failure> {
+    let origin = Origin {
+        config: Some(path.to_owned()),
+        recent: logging.recent.clone(),
+    };
+    let server = Server::bind(config, listeners, origin).map_err(Failure::config)?;
     let stop = stop_signal().map_err(Failure::other)?;
     let hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
     for address in server.addresses() {
@@ -51,7 +59,7 @@ async fn serve(config: &Config, listeners: Listeners) -> Result<(), Failure> {
         "ready"
     );
     notify(NotifyState::Ready);
-    let certificates = server.certificates();
+    let reloader = server.reloader();
     let served = server.run(async {
         stop.await;
         tracing::info!("stopping");
@@ -59,7 +67,7 @@ async fn serve(config: &Config, listeners: Listeners) -> Result<(), Failure> {
     });
     let cut_off = tokio::select! {
         cut_off = served => cut_off,
-        never = read_again_on_hangup(hangup, &certificates) => match never {},
+        never = reload_on_hangup(hangup, path, &reloader, logging) => match never {},
     };
     match cut_off {
         0 => tracing::info!("stopped"),
@@ -80,13 +88,47 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// At every SIGHUP, reads the certificates again.
-async fn read_again_on_hangup(mut hangup: Signal, certificates: &Arc<Certificates>) -> Infallible {
+/// At every SIGHUP, reads the configuration and the certificates again.
+async fn reload_on_hangup(
+    mut hangup: Signal,
+    path: &Path,
+    reloader: &Reloader,
+    logging: &Logging,
+) -> Infallible {
     while hangup.recv().await.is_some() {
-        tracing::info!("told to read the certificates again");
-        tls::reload(certificates).await;
+        notify(NotifyState::Reloading);
+        reload(path, reloader, logging).await;
+        notify(NotifyState::Ready);
     }
     std::future::pending().await
+}
+
+/// All of the new configuration, or nothing of it.
+async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return refused(reloader, &error.to_string()),
+    };
+    let level = config.log.level;
+    match reloader.reload(config).await {
+        Ok(waiting) => {
+            logging.set_level(level);
+            tracing::info!("configuration and certificates read again");
+            if !waiting.is_empty() {
+                let keys = waiting.join(", ");
+                tracing::warn!(keys, "changed, but in use only after a restart");
+            }
+        }
+        Err(error) => refused(reloader, &error.to_string()),
+    }
+}
+
+fn refused(reloader: &Reloader, cause: &str) {
+    reloader.refused();
+    tracing::error!(
+        cause,
+        "configuration not read again; the old one stays in use"
+    );
 }
 
 /// Tells systemd, if it listens.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 /// How much is logged, and in which form.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// The least important level that is still written.

@@ -4,6 +4,7 @@
 //! together, and rules that span several of them are checked. Reading does no
 //! I/O but for the file itself.
 
+mod admin;
 mod log;
 mod mistakes;
 mod routes;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use self::admin::Admin;
 pub use self::log::{Format, Level, Log};
 use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
@@ -23,11 +25,13 @@ use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
 
 /// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
 /// with every value in range.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `[server]`
     pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
     /// `[log]`
     pub log: Log,
     /// `[tls]`

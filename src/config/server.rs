@@ -8,7 +8,7 @@ use crate::forwarded::TrustedProxies;
 use crate::units::Span;
 
 /// Where to listen, and how to stop.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Addresses on which TLS is spoken. `[::]` is IPv4 as well.

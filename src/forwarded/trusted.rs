@@ -10,7 +10,7 @@ use crate::client::ClientIp;
 
 /// The proxies that may say for whom they ask: networks, and the presets
 /// `cloudflare` and `private`. By default nobody.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,

@@ -2,6 +2,7 @@
 //! the client has gone. Paths are logged, query strings never.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use super::watched::Stalled;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::forwarded::{RequestId, Sender};
+use crate::metrics;
 use crate::progress::{InFlight, Progress};
 
 /// The line, written on drop.
@@ -28,6 +30,8 @@ pub(super) struct AccessLine {
     status: StatusCode,
     bytes: u64,
     end: End,
+    /// Where it is counted.
+    metrics: Arc<metrics::Route>,
     /// Why the edge answered itself.
     refusal: Option<Refusal>,
 }
@@ -47,7 +51,11 @@ enum End {
 impl AccessLine {
     /// Begins with a request. Until an answer begins, the end is that the client
     /// went away: 499, as nginx has it.
-    pub(super) fn new<B>(sender: &Sender, request: &Request<B>) -> Self {
+    pub(super) fn new<B>(
+        sender: &Sender,
+        request: &Request<B>,
+        metrics: &Arc<metrics::Route>,
+    ) -> Self {
         Self {
             client: sender.client,
             request_id: sender.request_id.clone(),
@@ -58,8 +66,14 @@ impl AccessLine {
             status: StatusCode::from_u16(499).expect("three digits"),
             bytes: 0,
             end: End::Client,
+            metrics: Arc::clone(metrics),
             refusal: None,
         }
+    }
+
+    /// The request goes a route, by which it is counted.
+    pub(super) fn routed(&mut self, metrics: &Arc<metrics::Route>) {
+        self.metrics = Arc::clone(metrics);
     }
 
     /// The edge answers itself.
@@ -90,6 +104,8 @@ impl AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
+        let took = self.start.elapsed();
+        self.metrics.answered(self.status.as_u16(), took);
         let end = match self.end {
             End::Complete => "complete",
             End::Stalled => "upstream_stalled",
@@ -103,7 +119,7 @@ impl Drop for AccessLine {
             version = ?self.version,
             status = self.status.as_u16(),
             bytes = self.bytes,
-            ms = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             end,
             refused = self.refusal.map(Refusal::message),
             client.ip = %self.client,

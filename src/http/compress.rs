@@ -28,7 +28,7 @@ use crate::paths::Readings;
 use crate::units::{ByteSize, UrlPath};
 
 /// `[compression]` of `config.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Whether anything is compressed.

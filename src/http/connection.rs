@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::sound::MAX_HEADERS;
@@ -52,7 +54,10 @@ pub async fn serve<S>(
 {
     let settings = handler.settings().clone();
     let progress = downstream.progress.clone();
+    let asked = Arc::new(Notify::new());
+    let first = Arc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
+        first.notify_one();
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
         async move { Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await) }
     });
@@ -60,6 +65,7 @@ pub async fn serve<S>(
     let watch = Watch {
         settings: &settings,
         progress: &progress,
+        asked: &asked,
         retired,
     };
     match alpn {
@@ -82,6 +88,8 @@ pub async fn serve<S>(
 struct Watch<'a> {
     settings: &'a Settings,
     progress: &'a Progress,
+    /// Notified once a request has come.
+    asked: &'a Notify,
     retired: CancellationToken,
 }
 
@@ -99,6 +107,12 @@ impl Watch<'_> {
                 false => self.settings.idle_timeout.get(),
             }
         }));
+        let mut leave = pin!(async {
+            self.retired.cancelled().await;
+            // Who has just connected is about to ask, and would not ask twice.
+            let first = self.asked.notified();
+            let _ = tokio::time::timeout(FIRST_REQUEST, first).await;
+        });
         let mut retired = false;
         loop {
             tokio::select! {
@@ -108,7 +122,7 @@ impl Watch<'_> {
                     }
                     return;
                 }
-                () = self.retired.cancelled(), if !retired => {
+                () = &mut leave, if !retired => {
                     retired = true;
                     retire(connection.as_mut());
                 }
@@ -145,6 +159,8 @@ fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
     builder
 }
 
+/// How long a connection that is retired before it asked anything may still ask.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// What hyper gathers of a body before it waits for the client.
 const BUFFER: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;

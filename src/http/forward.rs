@@ -9,6 +9,8 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode};
 
+use tokio::time::Instant;
+
 use super::handler::{Exchange, Handler};
 use super::routes::Route;
 use super::tunnel::Asked;
@@ -58,14 +60,17 @@ impl Handler {
         if let Some(asked) = &asked {
             asked.write(&mut request);
         }
+        let start = Instant::now();
         let answer = match log_out {
             Some(log_out) => log_out.send(upstream.clone(), request).await,
             None => upstream.send(request).await,
         };
         let answer = answer.map_err(|error| {
+            self.metrics.upstream_failures.add(error.name());
             report(&error, &path);
             Refusal::from(&error)
         })?;
+        self.metrics.upstream_seconds.observe(start.elapsed());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(exchange, asked, answer, place);
         }

@@ -15,6 +15,7 @@ use crate::body::{self, Body};
 use crate::drain::Drain;
 use crate::forwarded::{Sender, TrustedProxies};
 use crate::limit::{Connections, RequestRate};
+use crate::metrics::{self, Metrics};
 use crate::units::Span;
 use crate::ws::Gateway;
 
@@ -30,6 +31,9 @@ pub struct Handler {
     rate: Arc<RequestRate>,
     routes: Routes,
     pages: Pages,
+    pub(super) metrics: Arc<Metrics>,
+    /// Of requests that no route was found for.
+    unrouted: Arc<metrics::Route>,
 }
 
 /// What a [`Handler`] is made of.
@@ -53,6 +57,8 @@ pub struct Parts {
     pub pages: Pages,
     /// Where tunnels run.
     pub drain: Drain,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// One request and whose it is.
@@ -74,6 +80,8 @@ impl Handler {
             rate: parts.rate,
             routes: parts.routes,
             pages: parts.pages,
+            unrouted: parts.metrics.requests.route(&"none".into()),
+            metrics: parts.metrics,
         }
     }
 
@@ -89,11 +97,11 @@ impl Handler {
     ) -> Response<Body> {
         let in_flight = downstream.progress.begin();
         let sender = Sender::read(downstream.peer, request.headers(), &self.proxies);
-        let mut line = AccessLine::new(&sender, &request);
+        let mut line = AccessLine::new(&sender, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
         let version = request.version();
         let exchange = Exchange { downstream, sender };
-        let answer = self.answer(&exchange, request).await;
+        let answer = self.answer(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
         let mut response = answer.unwrap_or_else(|refusal| {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
@@ -117,6 +125,7 @@ impl Handler {
     async fn answer(
         &self,
         exchange: &Exchange<'_>,
+        line: &mut AccessLine,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let client = exchange.sender.client;
@@ -125,6 +134,7 @@ impl Handler {
             .map_err(|retry_after| Refusal::TooManyRequests { retry_after })?;
         sound::settle(&mut request, &exchange.sender)?;
         let route = self.routes.find(&request)?;
+        line.routed(&route.metrics);
         if route.client_certificate && exchange.downstream.subject.is_none() {
             return Err(Refusal::NoCertificate);
         }

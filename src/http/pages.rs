@@ -12,7 +12,7 @@ use crate::forwarded::RequestId;
 
 /// The sysadmin's pages: `502.html`, or `5xx.html` for all that have none of
 /// their own; `.json` likewise.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pages(BTreeMap<String, String>);
 
 /// Why the pages cannot be used.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::units::{ByteSize, Count, Span};
 
 /// Bounds of what a client may send, and how long it may take.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How long the head of a request may take, and how long a kept HTTP/1.1

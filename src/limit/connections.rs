@@ -1,6 +1,7 @@
 //! Connections at once, in all and per client; requests at once likewise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,6 +14,7 @@ use crate::units::Count;
 #[derive(Clone, Debug)]
 pub struct Connections {
     slots: Arc<Semaphore>,
+    held: Arc<AtomicUsize>,
     clients: Shares,
 }
 
@@ -28,6 +30,13 @@ pub struct Slot {
 pub struct Permit {
     _share: Option<Share>,
     _slot: Slot,
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.held.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Connections {
@@ -35,8 +44,14 @@ impl Connections {
     pub fn new(all: Count, per_client: Count) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(all.size())),
+            held: Arc::default(),
             clients: Shares::new(per_client.get()),
         }
+    }
+
+    /// How many there are.
+    pub fn held(&self) -> usize {
+        self.held.load(Relaxed)
     }
 
     /// Waits until there is room for one more. Taken before `accept`, so that
@@ -51,17 +66,20 @@ impl Connections {
     /// Gives `slot` to `client`, or to nobody if the client has its share.
     pub fn admit(&self, slot: Slot, client: ClientKey) -> Option<Permit> {
         let share = self.clients.share(client)?;
-        Some(Permit {
-            _share: Some(share),
-            _slot: slot,
-        })
+        Some(self.permit(Some(share), slot))
     }
 
     /// Gives `slot` to a proxy of ours, which asks for many clients.
     pub fn adopt(&self, slot: Slot) -> Permit {
+        self.permit(None, slot)
+    }
+
+    fn permit(&self, share: Option<Share>, slot: Slot) -> Permit {
+        self.held.fetch_add(1, Relaxed);
         Permit {
-            _share: None,
+            _share: share,
             _slot: slot,
+            held: Arc::clone(&self.held),
         }
     }
 }

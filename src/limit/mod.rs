@@ -14,7 +14,7 @@ use self::shares::{Share, Shares};
 use crate::units::Count;
 
 /// `[limits]` of `config.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Connections at once, in all; more wait in the kernel's backlog.

@@ -29,7 +29,7 @@ pub use self::outbox::{Departure, Inbox, Mail, Outbox, channel};
 pub use self::publication::{Audience, Publication, What};
 pub use self::room::Delivered;
 use self::room::{Room, Timer};
-pub use self::sessions::{Registration, Sessions};
+pub use self::sessions::{Open, Registration, Sessions};
 pub use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::ids::{RoomName, SessionId};
@@ -107,6 +107,23 @@ impl Rooms {
         self.find(room)
             .map(|room| (room.users(), room.sessions()))
             .unwrap_or_default()
+    }
+
+    /// Every room and how many sessions are in it.
+    pub fn list(&self) -> Vec<(RoomName, usize)> {
+        let rooms = self.all().into_iter();
+        rooms.map(|room| (room.name(), room.sessions())).collect()
+    }
+
+    /// The rooms that `session` is in.
+    pub fn rooms_of(&self, session: SessionId) -> Vec<RoomName> {
+        let rooms = self.all().into_iter();
+        let rooms = rooms.filter(|room| room.holds(session));
+        rooms.map(|room| room.name()).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Room>> {
+        self.registry.lock().values().map(Arc::clone).collect()
     }
 
     /// Rooms with somebody in them.

@@ -100,6 +100,11 @@ impl Outbox {
         true
     }
 
+    /// Events that wait.
+    pub fn waiting(&self) -> usize {
+        self.0.queue.lock().waiting.len()
+    }
+
     /// Asks the session to end; what waits is not sent. The first reason counts.
     pub fn depart(&self, why: Departure) {
         self.depart_locked(&mut self.0.queue.lock(), why);

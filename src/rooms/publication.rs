@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::auth::User;
@@ -14,6 +15,7 @@ pub struct Publication {
     what: What,
     audience: Audience,
     frame: OnceLock<Utf8Bytes>,
+    born: Instant,
 }
 
 /// The kinds of events.
@@ -60,7 +62,13 @@ impl Publication {
             what,
             audience,
             frame: OnceLock::new(),
+            born: Instant::now(),
         }
+    }
+
+    /// When it was published.
+    pub fn born(&self) -> Instant {
+        self.born
     }
 
     /// Where it goes.

@@ -119,6 +119,10 @@ impl Room {
         self.state.lock().members.len()
     }
 
+    pub(super) fn holds(&self, session: SessionId) -> bool {
+        self.state.lock().members.contains_key(&session)
+    }
+
     /// Queues `publication` to everyone whom it is for.
     pub(super) fn deliver(&self, publication: Publication) -> Delivered {
         self.state.lock().deliver(publication)

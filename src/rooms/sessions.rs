@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{Departure, Outbox};
 use crate::auth::TokenHash;
+use crate::client::ClientIp;
 use crate::ids::{SessionId, UserId};
 
 /// The registry of sessions. Cheap to clone; clones are one.
@@ -36,9 +37,24 @@ impl Default for Register {
 
 #[derive(Debug)]
 struct Entry {
+    client: ClientIp,
+    since: Instant,
     user: UserId,
     token: TokenHash,
     outbox: Outbox,
+}
+
+/// One session, for whoever looks.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Its id.
+    pub id: SessionId,
+    /// Where its client is.
+    pub client: ClientIp,
+    /// Since when it is open.
+    pub since: Instant,
+    /// Events that wait for it.
+    pub queued: usize,
 }
 
 /// Keeps a session in the registry until it is dropped.
@@ -54,11 +70,14 @@ impl Sessions {
     pub fn register(
         &self,
         session: SessionId,
+        client: ClientIp,
         user: UserId,
         token: TokenHash,
         outbox: Outbox,
     ) -> Registration {
         let entry = Entry {
+            client,
+            since: Instant::now(),
             user,
             token,
             outbox,
@@ -79,6 +98,33 @@ impl Sessions {
     /// Sessions at once.
     pub fn count(&self) -> usize {
         self.0.lock().entries.len()
+    }
+
+    /// Events that wait for clients to read them: all together, and those of
+    /// the slowest.
+    pub fn queued(&self) -> (usize, usize) {
+        let register = self.0.lock();
+        let queued = register
+            .entries
+            .values()
+            .map(|entry| entry.outbox.waiting());
+        queued.fold((0, 0), |(sum, most), one| (sum + one, most.max(one)))
+    }
+
+    /// The sessions of `user`.
+    pub fn of(&self, user: &UserId) -> Vec<Open> {
+        let register = self.0.lock();
+        let entries = register
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.user == *user);
+        let open = entries.map(|(id, entry)| Open {
+            id: *id,
+            client: entry.client,
+            since: entry.since,
+            queued: entry.outbox.waiting(),
+        });
+        open.collect()
     }
 
     /// Ends every session of `user`; returns how many.
@@ -137,10 +183,11 @@ mod tests {
     async fn a_session_that_enters_with_a_revoked_token_is_ended() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
+        let here = ClientIp::new([127, 0, 0, 1].into());
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1);
             (
-                sessions.register(ids.issue(), UserId::Number(3), token, outbox),
+                sessions.register(ids.issue(), here, UserId::Number(3), token, outbox),
                 inbox,
             )
         };

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::units::Span;
 
 /// How presence and typing behave.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How long a user whose connection went away still counts as present, so

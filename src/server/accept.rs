@@ -6,57 +6,57 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use super::entrances::{Entrance, Inside};
+use super::Running;
+use super::entrances::Inside;
+use super::generation::Generation;
 use crate::client::ClientIp;
-use crate::drain::Drain;
-use crate::forwarded::{self, TrustedProxies};
-use crate::http::{self, Downstream, Handler};
-use crate::limit::{Connections, Permit, Slot};
+use crate::forwarded;
+use crate::http::{self, Downstream};
+use crate::limit::{Permit, Slot};
 use crate::progress::Progress;
 use crate::tls;
 
-/// What every accepted connection is served with.
-#[derive(Debug)]
-pub(super) struct Acceptance {
-    pub(super) handler: Arc<Handler>,
-    pub(super) connections: Connections,
-    pub(super) proxies: TrustedProxies,
-    /// For a PROXY header.
-    pub(super) patience: Duration,
-    pub(super) drain: Drain,
+/// Accepts from `listener`, the number of which is `number`, until the process
+/// stops. While there is no room for one more, nothing is accepted: the rest
+/// waits in the kernel.
+pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number: usize) {
+    let process = &running.process;
+    loop {
+        let accepted = tokio::select! {
+            accepted = async { (process.connections.slot().await, listener.accept().await) } => accepted,
+            () = process.drain.token().cancelled() => return,
+        };
+        let (slot, stream, peer) = match accepted {
+            (slot, Ok((stream, peer))) => (slot, stream, peer),
+            (_, Err(error)) => {
+                pause(&error).await;
+                continue;
+            }
+        };
+        process.metrics.connections.add(1);
+        let arrival = Arrival {
+            running: Arc::clone(&running),
+            generation: running.current.load_full(),
+        };
+        let peer = ClientIp::new(peer.ip());
+        process
+            .drain
+            .spawn(arrival.enter(stream, number, peer, slot));
+    }
 }
 
-impl Acceptance {
-    /// Accepts from `listener` until the drain stops it. While there is no room
-    /// for one more, nothing is accepted: the rest waits in the kernel.
-    pub(super) async fn accept(self: Arc<Self>, listener: TcpListener, entrance: Entrance) {
-        loop {
-            let accepted = tokio::select! {
-                accepted = async { (self.connections.slot().await, listener.accept().await) } => accepted,
-                () = self.drain.token().cancelled() => return,
-            };
-            let (slot, stream, peer) = match accepted {
-                (slot, Ok((stream, peer))) => (slot, stream, peer),
-                (_, Err(error)) => {
-                    pause(&error).await;
-                    continue;
-                }
-            };
-            let this = Arc::clone(&self);
-            let peer = ClientIp::new(peer.ip());
-            self.drain
-                .spawn(this.enter(stream, entrance.clone(), peer, slot));
-        }
-    }
+/// A connection that was accepted, and the configuration it is served by.
+struct Arrival {
+    running: Arc<Running>,
+    generation: Arc<Generation>,
+}
 
-    async fn enter(
-        self: Arc<Self>,
-        stream: TcpStream,
-        entrance: Entrance,
-        peer: ClientIp,
-        slot: Slot,
-    ) {
-        let stop = self.drain.token().clone();
+impl Arrival {
+    async fn enter(self, stream: TcpStream, number: usize, peer: ClientIp, slot: Slot) {
+        let Some(entrance) = self.generation.entrances.get(number).cloned() else {
+            return;
+        };
+        let stop = self.running.process.drain.token().clone();
         let admitted = tokio::select! {
             admitted = self.admit(stream, entrance.proxied, peer, slot) => admitted,
             () = stop.cancelled() => return,
@@ -82,9 +82,9 @@ impl Acceptance {
         peer: ClientIp,
         slot: Slot,
     ) -> Option<(TcpStream, ClientIp, Permit)> {
-        let trusted = self.proxies.trusts(peer);
+        let trusted = self.generation.config.server.trusted_proxies.trusts(peer);
         if !proxied && trusted {
-            return Some((stream, peer, self.connections.adopt(slot)));
+            return Some((stream, peer, self.running.process.connections.adopt(slot)));
         }
         let client = match proxied {
             false => peer,
@@ -94,14 +94,16 @@ impl Acceptance {
             }
             true => match self.named(&mut stream).await {
                 Ok(Some(client)) => client,
-                Ok(None) => return Some((stream, peer, self.connections.adopt(slot))),
+                Ok(None) => {
+                    return Some((stream, peer, self.running.process.connections.adopt(slot)));
+                }
                 Err(error) => {
                     tracing::warn!(proxy.ip = %peer, %error, "no PROXY header from a trusted proxy");
                     return None;
                 }
             },
         };
-        let permit = self.connections.admit(slot, client.key());
+        let permit = self.running.process.connections.admit(slot, client.key());
         if permit.is_none() {
             tracing::debug!(client.ip = %client, "too many connections of one client, closed");
         }
@@ -109,29 +111,29 @@ impl Acceptance {
     }
 
     async fn named(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
-        let reading = tokio::time::timeout(self.patience, forwarded::read_proxy_header(stream));
+        let patience = self.generation.config.tls.handshake_timeout.get();
+        let reading = tokio::time::timeout(patience, forwarded::read_proxy_header(stream));
         reading
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn serve(
-        self: Arc<Self>,
-        stream: TcpStream,
-        tls: tls::Acceptor,
-        peer: ClientIp,
-        permit: Permit,
-    ) {
+    async fn serve(self, stream: TcpStream, tls: tls::Acceptor, peer: ClientIp, permit: Permit) {
+        let process = &self.running.process;
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
         let handshake = tokio::select! {
             handshake = tls.handshake(stream) => handshake,
-            () = self.drain.token().cancelled() => return,
+            () = process.drain.token().cancelled() => return,
         };
         let secured = match handshake {
-            Ok(secured) => secured,
+            Ok(secured) => {
+                process.metrics.handshakes.add("done");
+                secured
+            }
             Err(error) => {
+                process.metrics.handshakes.add(error.name());
                 tracing::debug!(client.ip = %peer, %error, "no TLS");
                 return;
             }
@@ -145,10 +147,10 @@ impl Acceptance {
         http::serve(
             secured.io,
             secured.alpn,
-            Arc::clone(&self.handler),
+            Arc::clone(&self.generation.handler),
             Arc::new(downstream),
-            self.drain.token().clone(),
-            self.drain.clone(),
+            self.generation.drain.token().clone(),
+            process.drain.clone(),
         )
         .await;
     }

@@ -14,6 +14,7 @@ use crate::config::Config;
 pub struct Listeners {
     https: Vec<TcpListener>,
     plain: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
     broadcast: UnixListener,
 }
 
@@ -67,6 +68,7 @@ impl Listeners {
         Ok(Self {
             https: open(&config.server.listen, "server.listen")?,
             plain: open(&config.server.redirect_listen, "server.redirect_listen")?,
+            admin: open(&config.admin.listen, "admin.listen")?,
             broadcast: broadcast::listen(&config.broadcast)?,
         })
     }
@@ -77,6 +79,10 @@ impl Listeners {
 
     pub(super) fn plain(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
         clones(&self.plain)
+    }
+
+    pub(super) fn admin(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
+        clones(&self.admin)
     }
 
     pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {

@@ -3,33 +3,34 @@
 //! signals of their own.
 
 mod accept;
+mod admin;
 mod entrances;
+mod generation;
 mod listeners;
+mod process;
+mod reload;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
-use tokio::time::Instant;
+use arc_swap::ArcSwap;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::net::{TcpListener, UnixListener};
 
-use self::accept::Acceptance;
-use self::entrances::Entrances;
+use self::accept::accept;
+use self::generation::Generation;
 pub use self::listeners::{ListenError, Listeners};
-use crate::auth::{Access, Asker, Doubts, Identity};
-use crate::broadcast::{self, Api, View};
+pub use self::process::Origin;
+use self::process::Process;
+pub use self::reload::Reloader;
+use crate::broadcast::{self, Api};
 use crate::config::Config;
-use crate::drain::Drain;
-use crate::http::{self, Handler, Pages, PagesError, Routes, Upstreams};
-use crate::ids::SessionIds;
-use crate::limit::{Connections, RequestRate};
-use crate::rooms::{Rooms, Sessions};
-use crate::tls::{self, Certificates, Renewal};
-use crate::upstream::Upstream;
-use crate::ws::{Gateway, Services};
+use crate::http::PagesError;
+use crate::tls;
 
-/// Why the edge cannot start.
+/// Why the edge cannot start, or not go on with another configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The certificate or its key.
@@ -50,18 +51,29 @@ pub enum Error {
 }
 
 /// The edge, ready to run.
-#[derive(Debug)]
 pub struct Server {
-    entrances: Entrances,
-    certificates: Arc<Certificates>,
-    renewal: Option<Renewal>,
+    sites: Vec<TcpListener>,
+    admin: Vec<TcpListener>,
     broadcast: UnixListener,
-    acceptance: Arc<Acceptance>,
+    redirects: Vec<SocketAddr>,
+    tasks: Vec<BoxFuture<'static, ()>>,
+    running: Arc<Running>,
+}
+
+/// What all tasks share: the process, and the configuration in use.
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    current: ArcSwap<Generation>,
     api: Arc<Api>,
-    rooms: Arc<Rooms>,
-    rate: Arc<RequestRate>,
-    drain: Drain,
-    grace: Duration,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -70,153 +82,89 @@ impl Server {
     ///
     /// # Errors
     /// The certificate cannot be used, or a socket cannot.
-    pub fn bind(config: &Config, listeners: Listeners) -> Result<Self, Error> {
-        let drain = Drain::new();
-        let certificates = Arc::new(Certificates::load(&config.tls)?);
-        for doubt in certificates.doubts() {
-            tracing::warn!("{doubt}");
-        }
-        let entrances = Entrances::new(config, &listeners, &certificates)?;
-        let renewal = Renewal::new(&config.tls, &certificates)?;
-        let upstream = Upstream::new(&config.upstream);
-        let services = services(config, &upstream, &drain);
-        let rooms = Arc::clone(&services.rooms);
-        let api = Api::new(
-            View {
-                rooms: Arc::clone(&rooms),
-                sessions: services.sessions.clone(),
-                doubts: services.doubts.clone(),
-                upstream: upstream.clone(),
-                metrics: Arc::clone(&services.metrics),
-                certificates: Arc::clone(&certificates),
-                start: Instant::now(),
-            },
-            config.broadcast.clone(),
-        );
-        let rate = Arc::new(RequestRate::new(&config.limits));
-        let gateway = Gateway::new(services, config.websocket.clone());
-        let limits = &config.limits;
-        let in_flight = Connections::new(
-            limits.requests_in_flight,
-            limits.requests_in_flight_per_client,
-        );
-        let routes = Routes::new(
-            &config.routes,
-            &upstreams(config, upstream),
-            config.http.max_body.get(),
-        );
-        let handler = Handler::new(http::Parts {
-            settings: config.http.clone(),
-            compression: config.compression.clone(),
-            proxies: config.server.trusted_proxies.clone(),
-            rate: Arc::clone(&rate),
-            in_flight,
-            gateway,
-            routes,
-            pages: Pages::load(config.http.error_pages.as_deref())?,
-            drain: drain.clone(),
-        });
+    pub fn bind(config: &Config, listeners: Listeners, origin: Origin) -> Result<Self, Error> {
+        let (https, plain) = (listeners.https()?, listeners.plain()?);
+        let process = Process::new(config, origin, addresses(&https))?;
+        let built = Generation::build(config.clone(), &process, None)?;
+        let view = Arc::clone(&built.generation.view);
         Ok(Self {
-            entrances,
-            renewal,
-            certificates,
+            redirects: addresses(&plain),
+            sites: https.into_iter().chain(plain).collect(),
+            admin: listeners.admin()?,
             broadcast: listeners.broadcast()?,
-            acceptance: Arc::new(Acceptance {
-                handler: Arc::new(handler),
-                connections: Connections::new(limits.connections, limits.connections_per_client),
-                proxies: config.server.trusted_proxies.clone(),
-                patience: config.tls.handshake_timeout.get(),
-                drain: drain.clone(),
+            tasks: built.tasks,
+            running: Arc::new(Running {
+                api: Arc::new(Api::new(view, config.broadcast.clone())),
+                current: ArcSwap::from_pointee(built.generation),
+                process,
             }),
-            api: Arc::new(api),
-            rooms,
-            rate,
-            drain,
-            grace: config.server.shutdown_grace.get(),
         })
     }
 
     /// The addresses on which TLS is spoken.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.entrances.https()
+        self.running.process.https.clone()
     }
 
     /// The addresses on which plain HTTP is sent to TLS.
     pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
-        self.entrances.plain()
+        self.redirects.clone()
     }
 
-    /// The certificates, for whoever is told to read them again.
-    pub fn certificates(&self) -> Arc<Certificates> {
-        Arc::clone(&self.certificates)
+    /// The addresses on which monitoring asks.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        addresses(&self.admin)
+    }
+
+    /// Gives the server another configuration while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(Arc::clone(&self.running))
     }
 
     /// Serves until `stop` completes, then lets what is under way end. Returns
     /// how many tasks were cut off when the grace was over.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
-        let drain = self.drain;
-        for (listener, entrance) in self.entrances {
-            drain.spawn(Arc::clone(&self.acceptance).accept(listener, entrance));
+        let running = self.running;
+        let drain = &running.process.drain;
+        for (number, listener) in self.sites.into_iter().enumerate() {
+            drain.spawn(accept(Arc::clone(&running), listener, number));
         }
-        if let Some(renewal) = self.renewal {
-            drain.spawn(renewal.run(drain.clone()));
+        for task in self.tasks {
+            drain.spawn(task);
         }
-        drain.spawn(tls::watch(self.certificates, drain.clone()));
-        drain.spawn(forget_idle(self.rate, drain.clone()));
-        drain.spawn(broadcast::serve(self.broadcast, self.api, drain.clone()));
+        drain.spawn(forget_idle(Arc::clone(&running)));
+        let api = Arc::clone(&running.api);
+        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone()));
+        let admin = self.admin.into_iter();
+        let admin = admin.map(|listener| admin::serve(listener, Arc::clone(&running)));
         let served = async {
             stop.await;
-            drain.stop(self.grace).await
+            let grace = running.current.load().config.server.shutdown_grace.get();
+            drain.stop(grace).await
         };
-        // No task of the drain's: sessions that are still open are told who
-        // leaves until the last of them is closed.
+        // No tasks of the drain's: sessions that are still open are told who
+        // leaves until the last of them is closed, and monitoring sees it.
         tokio::select! {
             cut_off = served => cut_off,
-            never = self.rooms.keep_time() => match never {},
+            never = running.process.rooms.keep_time() => match never {},
+            () = async { join_all(admin).await; std::future::pending().await } => 0,
         }
     }
 }
 
-/// All apps: Laravel, and those that only routes name.
-fn upstreams(config: &Config, laravel: Upstream) -> Upstreams {
-    let named = config.upstreams.iter();
-    let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));
-    Upstreams {
-        laravel,
-        named: named.collect(),
-    }
-}
-
-fn services(config: &Config, upstream: &Upstream, drain: &Drain) -> Services {
-    let auth = Arc::new(config.auth.clone());
-    let asker = Asker::new(upstream.clone(), auth.timeout.get());
-    let doubts = Doubts::new();
-    Services {
-        identity: Identity::new(
-            asker.clone(),
-            Arc::clone(&auth),
-            doubts.clone(),
-            drain.clone(),
-        ),
-        access: Access::new(asker, Arc::clone(&auth), doubts.clone(), drain.clone()),
-        doubts,
-        logout_paths: auth.logout_paths.clone().into(),
-        patience: auth.patience.get(),
-        rooms: Arc::new(Rooms::new(config.rooms.clone())),
-        sessions: Sessions::default(),
-        ids: Arc::new(SessionIds::new()),
-        drain: drain.clone(),
-        metrics: Arc::default(),
-        close_spread: config.server.close_spread.get(),
-    }
+fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses.filter_map(Result::ok).collect()
 }
 
 /// Once a minute, forgets clients whose rate has recovered.
-async fn forget_idle(rate: Arc<RequestRate>, drain: Drain) {
+async fn forget_idle(running: Arc<Running>) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(60)) => rate.forget_idle(),
-            () = drain.token().cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(60)) => {
+                running.current.load().rate.forget_idle();
+            }
+            () = running.process.drain.token().cancelled() => return,
         }
     }
 }

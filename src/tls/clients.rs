@@ -17,7 +17,7 @@ use super::pair::read_chain;
 use super::provider;
 
 /// `[tls.clients]` of `config.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clients {
     /// Whether clients are asked for a certificate.

@@ -69,6 +69,17 @@ pub enum HandshakeError {
     Proof,
 }
 
+impl HandshakeError {
+    /// In a word, as metrics count it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Failed(_) => "failed",
+            Self::Proof => "acme_proof",
+        }
+    }
+}
+
 /// Makes secured connections out of plain ones.
 #[derive(Clone)]
 pub struct Acceptor {

@@ -9,7 +9,7 @@ use super::{Acme, Clients};
 use crate::units::Span;
 
 /// Which certificates are shown, and how TLS is spoken.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The certificate and its intermediates, in PEM, the site's own first. Who
@@ -53,7 +53,7 @@ impl MinVersion {
 }
 
 /// `[[tls.certificates]]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPair {
     /// The certificate and its intermediates.

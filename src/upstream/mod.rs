@@ -23,7 +23,7 @@ use crate::progress::{Progress, Ticking};
 use crate::units::{Count, Span};
 
 /// `[upstream]` of `config.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Where Laravel listens.
@@ -93,6 +93,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// What went wrong, in a word, as metrics count it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "connect",
+            Self::ConnectTimeout(_) => "connect_timeout",
+            Self::ResponseTimeout { .. } => "response_timeout",
+            Self::TooLarge => "body_too_large",
+            Self::Client(_) => "client_broke_off",
+            Self::Protocol { .. } => "broke_off",
+        }
+    }
+
     /// The error with all its causes, for the log.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -6,7 +6,7 @@ use crate::authority::HostPort;
 use crate::units::{ByteSize, Count, Span, UrlPath};
 
 /// How sessions are opened and kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The paths on which an upgrade is answered here; elsewhere it is Laravel's.

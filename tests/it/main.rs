@@ -8,6 +8,7 @@
 )]
 
 mod acme;
+mod admin;
 mod broadcast;
 mod certificates;
 mod cli;
@@ -16,6 +17,7 @@ mod layers;
 mod limits;
 mod plain;
 mod proxy;
+mod reload;
 mod shutdown;
 mod support;
 mod tls;

@@ -6,9 +6,8 @@ use hyper::body::Frame;
 use hyper::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 
-use crate::support::http::{Answer, Body, Client, body, get, post};
+use crate::support::http::{Answer, Client, body, get, post, streamed};
 use crate::support::{Edge, Laravel};
 
 #[tokio::test]
@@ -286,17 +285,6 @@ async fn doubtful_hosts_and_connect_are_refused() {
     let answer = Answer::read(response.unwrap()).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(laravel.requests().is_empty());
-}
-
-/// A body that is sent piece by piece.
-fn streamed() -> (mpsc::Sender<Bytes>, Body) {
-    let (pieces, receiver) = mpsc::channel(1);
-    let frames =
-        futures_util::stream::unfold(receiver, |mut pieces: mpsc::Receiver<Bytes>| async {
-            let piece = pieces.recv().await?;
-            Some((Ok(Frame::data(piece)), pieces))
-        });
-    (pieces, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
 
 /// Browsers split `Cookie` over HTTP/2; PHP reads only one.

@@ -3,6 +3,7 @@
 mod settings;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
@@ -10,6 +11,7 @@ use hyper::{Request, StatusCode, Uri};
 pub use self::settings::{Destination, HostPattern, Origin, Settings};
 use super::Refusal;
 use crate::authority::HostPort;
+use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
 use crate::units::UrlPath;
 use crate::upstream::Upstream;
@@ -24,6 +26,7 @@ pub struct Routes {
 /// What becomes of a request.
 #[derive(Debug)]
 pub(super) struct Route {
+    pub(super) metrics: Arc<metrics::Route>,
     hosts: Vec<HostPattern>,
     path: UrlPath,
     pub(super) target: Target,
@@ -53,9 +56,15 @@ impl Routes {
     /// The table for `settings`; bodies of up to `max_body` bytes where a route
     /// says nothing else. A name that is not among `upstreams` means Laravel;
     /// the configuration has none such.
-    pub fn new(settings: &[Settings], upstreams: &Upstreams, max_body: usize) -> Self {
+    pub fn new(
+        settings: &[Settings],
+        upstreams: &Upstreams,
+        max_body: usize,
+        metrics: &Metrics,
+    ) -> Self {
         let laravel = || Target::Upstream(upstreams.laravel.clone());
         let routes = settings.iter().map(|route| Route {
+            metrics: metrics.requests.route(&route.name().into()),
             hosts: route.hosts.clone(),
             path: route.path.clone(),
             target: match &route.to {
@@ -74,6 +83,7 @@ impl Routes {
         Self {
             routes: routes.collect(),
             rest: Route {
+                metrics: metrics.requests.route(&"/".into()),
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
                 target: laravel(),
@@ -119,6 +129,12 @@ impl Route {
 }
 
 impl Settings {
+    /// As metrics name it: hosts and path.
+    fn name(&self) -> String {
+        let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
+        format!("{}{}", hosts.join(","), self.path.as_str())
+    }
+
     /// Whether every request that fits `other` fits this one.
     pub fn covers(&self, other: &Self) -> bool {
         let covered = |one: &HostPattern| self.hosts.iter().any(|mine| mine.covers(one));

@@ -1,5 +1,7 @@
 //! `[[routes]]` of `config.toml`.
 
+use std::fmt;
+
 use hyper::StatusCode;
 use hyper::http::uri::Authority;
 use serde::Deserialize;
@@ -9,7 +11,7 @@ use crate::units::{ByteSize, UrlPath};
 
 /// What becomes of the requests to some hosts and below some path. The first
 /// route that fits a request counts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Settings {
     /// The hosts; none for all.
@@ -103,6 +105,13 @@ impl HostPattern {
     /// Whether all that `other` means is meant by this one.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self == other || self.name.starts_with('.') && other.name.ends_with(&self.name)
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.name.starts_with('.') { "*" } else { "" };
+        write!(f, "{star}{}", self.name)
     }
 }
 

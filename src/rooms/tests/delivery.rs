@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::auth::Token;
+use crate::client::ClientIp;
 use crate::ids::UserId;
 
 #[tokio::test(start_paused = true)]
@@ -151,7 +152,13 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
     let tabs = [(1, "1|a"), (1, "1|b"), (2, "2|c")].map(|(user, token)| {
         let (tab, token) = (desk.tab(user), Token::new(token).unwrap().hash());
         let user = tab.user.id().clone();
-        let registration = sessions.register(tab.id, user, token, tab.outbox.clone());
+        let registration = sessions.register(
+            tab.id,
+            ClientIp::new([127, 0, 0, 1].into()),
+            user,
+            token,
+            tab.outbox.clone(),
+        );
         (tab, registration)
     });
     let departure = |nth: usize| tabs[nth].0.inbox.departure().now_or_never();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::units::Span;
 
 /// Where certificates come from, if the edge gets them by itself.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
     /// The names to get a certificate for; none: it is not done.
@@ -34,7 +34,7 @@ pub struct Acme {
 }
 
 /// What a CA gives to those who have an account there already (RFC 8555 §7.3.4).
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalAccount {
     /// The key's id.

@@ -32,8 +32,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         match frame {
             Message::Text(text) => match wire::decode(&text) {
-                Ok(command) => self.obey(command).await,
+                Ok(command) => {
+                    self.services.metrics.commands.add(command.name());
+                    self.obey(command).await
+                }
                 Err(mistake) => {
+                    self.services.metrics.commands.add("mistake");
                     self.refuse(mistake.code(), &mistake.to_string(), None)
                         .await
                 }
@@ -86,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Command::Typing { ticket, on } => match self.rooms.get(&RoomName::ticket(ticket)) {
                 Some(membership) => {
                     membership.typing(on);
+                    self.services.metrics.publications.add("typing");
                     Ok(())
                 }
                 None => self.refuse_stranger(ticket).await,
@@ -130,6 +135,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Does what Laravel decided about a join, then what had to wait for it.
     pub(super) async fn joined(&mut self, (room, grant): Decision) -> Going {
+        self.services.metrics.joins.add(match &grant {
+            Ok(_) => "joined",
+            Err(auth::Error::Denied) => "denied",
+            Err(auth::Error::TokenRefused) => "token_refused",
+            Err(auth::Error::Unavailable { .. }) => "unavailable",
+        });
         match grant {
             // Somebody said meanwhile that things have changed.
             Ok(grant) if !self.services.access.still_holds(&grant) => self.ask_to_join(room),
@@ -199,6 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         let user = self.user.id().clone();
+        self.services.metrics.publications.add("seen");
         membership.say(What::Seen { user, message }, Audience::AllBut(self.id));
         Ok(())
     }

@@ -107,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn serve(&mut self) -> CloseReason {
         let _registered = self.services.sessions.register(
             self.id,
+            self.caller.client,
             self.user.id().clone(),
             self.token.secret(),
             self.outbox.clone(),
@@ -176,10 +177,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Ok(())
             }
             Mail::Batch(batch) => {
+                let (events, oldest) = (batch.len(), batch.front().map(|first| first.born()));
                 let frames = batch
                     .into_iter()
                     .map(|publication| Message::Text(publication.frame(wire::encode)));
-                self.write(frames).await
+                self.write(frames).await?;
+                let metrics = &self.services.metrics;
+                metrics.deliveries.add(events as u64);
+                if let Some(oldest) = oldest {
+                    metrics.delivery_seconds.observe(oldest.elapsed());
+                }
+                Ok(())
             }
         }
     }

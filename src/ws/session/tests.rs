@@ -49,7 +49,11 @@ impl Edge {
         let laravel = Laravel::start();
         let auth = Arc::new(crate::auth::settings::Settings::default());
         let drain = Drain::new();
-        let asker = Asker::new(Upstream::new(&laravel.upstream()), auth.timeout.get());
+        let asker = Asker::new(
+            Upstream::new(&laravel.upstream()),
+            auth.timeout.get(),
+            Arc::default(),
+        );
         let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
         let doubts = Doubts::new();
         let services = Services {

@@ -32,6 +32,19 @@ pub enum Command {
     Ping,
 }
 
+impl Command {
+    /// The `type` that clients give it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join_ticket",
+            Self::Leave(_) => "leave_ticket",
+            Self::Typing { .. } => "typing_indicator",
+            Self::Seen { .. } => "message_seen",
+            Self::Ping => "ping",
+        }
+    }
+}
+
 /// What is wrong with a client's text. `Display` tells its developer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {

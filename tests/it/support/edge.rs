@@ -2,11 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pwd_edge::config::Config;
-use pwd_edge::server::{Listeners, Server};
-use pwd_edge::tls::{self, Certificates};
+use pwd_edge::server::{Listeners, Origin, Reloader, Server};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -22,7 +20,11 @@ pub(crate) struct Edge {
     pub(crate) addresses: Vec<SocketAddr>,
     /// Where plain HTTP is answered.
     pub(crate) redirects: Vec<SocketAddr>,
-    certificates: Arc<Certificates>,
+    /// The configuration, to be changed and read again.
+    pub(crate) config: Config,
+    /// Where monitoring asks.
+    pub(crate) admin: Vec<SocketAddr>,
+    reloader: Reloader,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<usize>,
     _directory: TempDir,
@@ -54,10 +56,10 @@ impl Edge {
         config.tls.key = file("key.pem");
         config.broadcast.socket = file("broadcast.sock");
         let listeners = Listeners::open(&config).unwrap();
-        let server = Server::bind(&config, listeners).unwrap();
+        let server = Server::bind(&config, listeners, Origin::default()).unwrap();
         let addresses = server.addresses();
         let redirects = server.redirect_addresses();
-        let certificates = server.certificates();
+        let (reloader, admin) = (server.reloader(), server.admin_addresses());
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async move {
             let _ = stopped.await;
@@ -66,8 +68,10 @@ impl Edge {
             address: addresses[0],
             addresses,
             redirects,
-            certificates,
-            broadcasts: config.broadcast.socket,
+            admin,
+            reloader,
+            broadcasts: config.broadcast.socket.clone(),
+            config,
             certificate: made.cert.der().clone(),
             stop,
             ended,
@@ -75,9 +79,25 @@ impl Edge {
         }
     }
 
-    /// Reads the certificates again, as SIGHUP does.
+    /// Reads the same configuration and the certificates again, as SIGHUP does.
     pub(crate) async fn reload(&self) {
-        tls::reload(&self.certificates).await;
+        let reloaded = self.reload_with(|_| {}).await;
+        assert_eq!(reloaded.unwrap(), [""; 0]);
+    }
+
+    /// Configurations that are still in use by somebody.
+    pub(crate) fn generations(&self) -> usize {
+        self.reloader.generations()
+    }
+
+    /// Goes on with a changed configuration; returns the keys that wait.
+    pub(crate) async fn reload_with(
+        &self,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Vec<&'static str>, pwd_edge::server::Error> {
+        let mut config = self.config.clone();
+        change(&mut config);
+        self.reloader.reload(config).await
     }
 
     /// Tells the edge to stop; the handle ends when it has, with the number of

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::HOST;
 use hyper::http::request::Builder;
@@ -15,6 +15,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -26,6 +27,17 @@ pub(crate) fn body(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// A body that is sent piece by piece.
+pub(crate) fn streamed() -> (mpsc::Sender<Bytes>, Body) {
+    let (pieces, receiver) = mpsc::channel(1);
+    let frames =
+        futures_util::stream::unfold(receiver, |mut pieces: mpsc::Receiver<Bytes>| async {
+            let piece = pieces.recv().await?;
+            Some((Ok(Frame::data(piece)), pieces))
+        });
+    (pieces, BodyExt::boxed_unsync(StreamBody::new(frames)))
 }
 
 /// A request to the edge, ready to be given headers.

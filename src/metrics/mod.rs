@@ -1,0 +1,238 @@
+//! What is counted: numbers that only grow, no logic. What is as it is just
+//! now, such as how many sessions there are, is read when somebody asks.
+
+mod histogram;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+pub use self::histogram::{Histogram, Reading};
+pub use self::text::{CONTENT_TYPE, Family, Kind, Sample, text};
+
+/// The counters of the process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Connections that were accepted.
+    pub connections: Counter,
+    /// TLS handshakes, by how they ended.
+    pub handshakes: Counts,
+    /// Requests, by route and class of status.
+    pub requests: Routes,
+    /// Requests that the upstream did not answer, by what went wrong.
+    pub upstream_failures: Counts,
+    /// From sending a request on to the head of the answer.
+    pub upstream_seconds: Histogram,
+    /// Ended WebSocket sessions, by the reason's name.
+    pub closes: Counts,
+    /// What clients sent, by the command's name.
+    pub commands: Counts,
+    /// Answers to requests to join a room, by what they were.
+    pub joins: Counts,
+    /// Events that were published, by kind.
+    pub publications: Counts,
+    /// Events that were written to a session's socket.
+    pub deliveries: Counter,
+    /// From publishing to the socket of the last that got it, one sample for
+    /// each write.
+    pub delivery_seconds: Histogram,
+    /// Questions to Laravel, by kind and answer.
+    pub questions: Counts,
+    /// Times that the configuration was read again, by result.
+    pub reloads: Counts,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// `more` of it.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Relaxed);
+    }
+
+    /// How many there were.
+    pub fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Counters by a fixed name. One lock for all.
+#[derive(Debug, Default)]
+pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Counts {
+    /// One more of `name`.
+    pub fn add(&self, name: &'static str) {
+        *self.0.lock().entry(name).or_insert(0) += 1;
+    }
+
+    /// All that have been counted.
+    pub fn read(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().clone()
+    }
+}
+
+/// What is counted of requests, by route: as many rows as `config.toml` has.
+#[derive(Debug, Default)]
+pub struct Routes(Mutex<BTreeMap<Arc<str>, Arc<Route>>>);
+
+/// What is counted of one route's requests.
+#[derive(Debug, Default)]
+pub struct Route {
+    /// By the status' first digit, from 1.
+    classes: [Counter; 5],
+    /// From the head of the request to the end of the answer.
+    seconds: Histogram,
+}
+
+impl Routes {
+    /// The counters of a route, which are the same for the same name.
+    pub fn route(&self, name: &Arc<str>) -> Arc<Route> {
+        let mut routes = self.0.lock();
+        Arc::clone(routes.entry(Arc::clone(name)).or_default())
+    }
+
+    /// The answers of all routes.
+    pub fn count(&self) -> u64 {
+        let routes = self.0.lock();
+        let classes = routes.values().flat_map(|route| &route.classes);
+        classes.map(Counter::read).sum()
+    }
+}
+
+impl Route {
+    /// A request that was answered with `status`, `took` after it came.
+    pub fn answered(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.classes[class].add(1);
+        self.seconds.observe(took);
+    }
+}
+
+impl Metrics {
+    /// All of them, for [`text`].
+    pub fn families(&self) -> Vec<Family> {
+        let counts = |name, help, label, counts: &Counts| {
+            let rows = counts.read().into_iter();
+            let rows = rows.map(|(of, n)| (vec![(label, of.to_owned())], Sample::Number(n as f64)));
+            Family::new(name, help, Kind::Counter, rows.collect())
+        };
+        let one = |name, help, n: u64| {
+            let rows = vec![(Vec::new(), Sample::Number(n as f64))];
+            Family::new(name, help, Kind::Counter, rows)
+        };
+        let seconds = |name, help, histogram: &Histogram| {
+            let rows = vec![(Vec::new(), Sample::Histogram(histogram.read()))];
+            Family::new(name, help, Kind::Seconds, rows)
+        };
+        let mut all = vec![
+            one(
+                "connections_accepted",
+                "Connections that were accepted",
+                self.connections.read(),
+            ),
+            counts(
+                "tls_handshakes",
+                "TLS handshakes by how they ended",
+                "result",
+                &self.handshakes,
+            ),
+            counts(
+                "upstream_failures",
+                "Requests that the upstream did not answer",
+                "cause",
+                &self.upstream_failures,
+            ),
+            seconds(
+                "upstream_response",
+                "From sending a request on to the head of its answer",
+                &self.upstream_seconds,
+            ),
+            counts(
+                "session_ends",
+                "Ended WebSocket sessions by reason",
+                "reason",
+                &self.closes,
+            ),
+            counts(
+                "commands",
+                "What WebSocket clients sent",
+                "type",
+                &self.commands,
+            ),
+            counts(
+                "joins",
+                "Requests to join a room by answer",
+                "result",
+                &self.joins,
+            ),
+            counts(
+                "publications",
+                "Events that were published",
+                "type",
+                &self.publications,
+            ),
+            one(
+                "deliveries",
+                "Events written to sessions",
+                self.deliveries.read(),
+            ),
+            seconds(
+                "delivery",
+                "From publishing an event to its last byte on a session's socket",
+                &self.delivery_seconds,
+            ),
+            counts(
+                "auth_questions",
+                "Questions to Laravel by kind and answer",
+                "question",
+                &self.questions,
+            ),
+            counts(
+                "reloads",
+                "Times the configuration was read again",
+                "result",
+                &self.reloads,
+            ),
+        ];
+        all.extend(self.requests.families());
+        all
+    }
+}
+
+impl Routes {
+    fn families(&self) -> [Family; 2] {
+        let (mut answers, mut seconds) = (Vec::new(), Vec::new());
+        for (name, route) in self.0.lock().iter() {
+            let label = ("route", name.to_string());
+            for (class, counter) in ["1xx", "2xx", "3xx", "4xx", "5xx"]
+                .iter()
+                .zip(&route.classes)
+            {
+                let labels = vec![label.clone(), ("status", (*class).to_owned())];
+                answers.push((labels, Sample::Number(counter.read() as f64)));
+            }
+            seconds.push((vec![label], Sample::Histogram(route.seconds.read())));
+        }
+        [
+            Family::new(
+                "http_requests",
+                "Requests by route and status",
+                Kind::Counter,
+                answers,
+            ),
+            Family::new(
+                "http_request",
+                "From the head of a request to the end of its answer",
+                Kind::Seconds,
+                seconds,
+            ),
+        ]
+    }
+}

@@ -1,0 +1,59 @@
+//! The last warnings and errors, for whoever asks what is wrong.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use parking_lot::Mutex;
+
+/// Keeps the last few. Cheap to clone; clones are one.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(Arc<Mutex<VecDeque<Note>>>);
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+pub struct Note {
+    /// When.
+    pub at: SystemTime,
+    /// `warn` or `error`.
+    pub level: &'static str,
+    /// What the log says, which names no secret.
+    pub text: String,
+}
+
+impl Recent {
+    /// One more; the oldest goes.
+    pub fn push(&self, note: Note) {
+        let mut notes = self.0.lock();
+        if notes.len() == KEPT {
+            notes.pop_front();
+        }
+        notes.push_back(note);
+    }
+
+    /// All that are kept, the newest last.
+    pub fn read(&self) -> Vec<Note> {
+        self.0.lock().iter().cloned().collect()
+    }
+}
+
+const KEPT: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_are_kept() {
+        let recent = Recent::default();
+        for number in 0..KEPT + 2 {
+            recent.push(Note {
+                at: SystemTime::UNIX_EPOCH,
+                level: "warn",
+                text: number.to_string(),
+            });
+        }
+        let kept = recent.read();
+        assert_eq!((kept.len(), kept[0].text.as_str()), (KEPT, "2"));
+    }
+}

@@ -1,0 +1,105 @@
+//! What monitoring asks, on a listener of its own: numbers and health, nothing
+//! that changes anything. It goes on while the process stops, so that whoever
+//! sends requests here can see it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::Running;
+use crate::metrics;
+use crate::view::View;
+
+/// Serves `listener` for ever.
+pub(super) async fn serve(listener: TcpListener, running: Arc<Running>) -> Infallible {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on admin.listen");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let running = Arc::clone(&running);
+        running.process.drain.clone().spawn(async move {
+            let _slot = slot;
+            let answering = connection(stream, &running);
+            if tokio::time::timeout(LONGEST, answering).await.is_err() {
+                tracing::debug!("a connection on admin.listen took too long");
+            }
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, running: &Running) {
+    let service = service_fn(|request: Request<_>| async move {
+        Ok::<_, Infallible>(answer(&request, &running.current.load().view))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(MAX_HEAD)
+        // One answer each: what is kept open would hold up a stop.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a connection on admin.listen broke");
+    }
+}
+
+fn answer<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut response = reply(
+            StatusCode::METHOD_NOT_ALLOWED,
+            TEXT,
+            "expected GET\n".to_owned(),
+        );
+        let get = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, get);
+        return response;
+    }
+    match request.uri().path() {
+        "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, view.metrics()),
+        "/healthz" => reply(StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/readyz" => match view.reasons_not_ready() {
+            reasons if reasons.is_empty() => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),
+            reasons => {
+                let text = format!("{}\n", reasons.join("\n"));
+                reply(StatusCode::SERVICE_UNAVAILABLE, TEXT, text)
+            }
+        },
+        _ => {
+            let text = "expected /metrics, /healthz or /readyz\n".to_owned();
+            reply(StatusCode::NOT_FOUND, TEXT, text)
+        }
+    }
+}
+
+fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+const CONNECTIONS: usize = 32;
+const HEAD: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+const MAX_HEAD: usize = 16 * 1024;

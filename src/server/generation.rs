@@ -1,0 +1,258 @@
+//! Everything that is made from one reading of the configuration. It is never
+//! edited, only replaced; what did not change is handed on, so that a reload
+//! costs nobody a connection, an answer that is known, or a limit's memory.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::Error;
+use super::entrances::{Entrance, entrances};
+use super::process::Process;
+use crate::auth::{Access, Asker, Identity};
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::http::{self, Handler, Pages, Routes, Upstreams};
+use crate::limit::{Connections, RequestRate};
+use crate::tls::{self, Certificates, Renewal};
+use crate::upstream::Upstream;
+use crate::view::{About, LARAVEL, View};
+use crate::ws::{Gateway, Services};
+
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub(super) config: Config,
+    pub(super) entrances: Vec<Entrance>,
+    pub(super) handler: Arc<Handler>,
+    pub(super) view: Arc<View>,
+    pub(super) rate: Arc<RequestRate>,
+    pages: Pages,
+    certificates: Kept<Certificates>,
+    upstreams: Kept<Upstreams>,
+    auth: Kept<(Identity, Access)>,
+    /// Cancelled when the next one is there: its HTTP connections end what they
+    /// are doing.
+    pub(super) drain: Drain,
+}
+
+/// A part that the next generation takes over if its settings are the same, and
+/// the tasks that live as long as the part.
+#[derive(Debug)]
+struct Kept<T> {
+    part: Arc<T>,
+    drain: Drain,
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self {
+            part: Arc::clone(&self.part),
+            drain: self.drain.clone(),
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    fn new(part: T, process: &Process) -> Self {
+        Self {
+            part: Arc::new(part),
+            drain: process.drain.part(),
+        }
+    }
+
+    /// Ends the part's tasks, unless `next` has taken the part over.
+    fn retire_unless_in(&self, next: &Self) {
+        if !Arc::ptr_eq(&self.part, &next.part) {
+            self.drain.retire();
+        }
+    }
+}
+
+/// A generation, and the tasks to start once it is in use.
+pub(super) struct Built {
+    pub(super) generation: Generation,
+    pub(super) tasks: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Generation {
+    /// Does all that can fail.
+    pub(super) fn build(
+        config: Config,
+        process: &Process,
+        old: Option<&Self>,
+    ) -> Result<Built, Error> {
+        let mut tasks = Vec::new();
+        let certificates = certificates(&config, process, old, &mut tasks)?;
+        let entrances = entrances(&config, process, &certificates.part)?;
+        let pages = Pages::load(config.http.error_pages.as_deref())?;
+
+        let same =
+            |same: fn(&Config, &Config) -> bool| old.filter(|old| same(&old.config, &config));
+        let apps = |a: &Config, b: &Config| a.upstream == b.upstream && a.upstreams == b.upstreams;
+        let upstreams = same(apps).map(|old| old.upstreams.clone());
+        let upstreams = upstreams.unwrap_or_else(|| Kept::new(upstreams_of(&config), process));
+        let asks = |a: &Config, b: &Config| {
+            a.upstream == b.upstream && a.upstreams == b.upstreams && a.auth == b.auth
+        };
+        let auth = same(asks).map(|old| old.auth.clone());
+        let auth = auth.unwrap_or_else(|| {
+            Kept::new(auth_of(&config, process, &upstreams.part.laravel), process)
+        });
+        let rate = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.rate));
+        let rate = rate.unwrap_or_else(|| Arc::new(RequestRate::new(&config.limits)));
+
+        let gateway = Gateway::new(
+            services(&config, process, &auth.part),
+            config.websocket.clone(),
+        );
+        let view = view(process, &certificates.part, &upstreams.part, &auth.part.1);
+        let routes = Routes::new(
+            &config.routes,
+            &upstreams.part,
+            config.http.max_body.get(),
+            &process.metrics,
+        );
+        let handler = Handler::new(http::Parts {
+            settings: config.http.clone(),
+            compression: config.compression.clone(),
+            proxies: config.server.trusted_proxies.clone(),
+            rate: Arc::clone(&rate),
+            in_flight: Connections::new(
+                config.limits.requests_in_flight,
+                config.limits.requests_in_flight_per_client,
+            ),
+            gateway,
+            routes,
+            pages: pages.clone(),
+            drain: process.drain.clone(),
+            metrics: Arc::clone(&process.metrics),
+        });
+        let generation = Self {
+            config,
+            entrances,
+            handler: Arc::new(handler),
+            view: Arc::new(view),
+            rate,
+            pages,
+            certificates,
+            upstreams,
+            auth,
+            drain: process.drain.part(),
+        };
+        Ok(Built { generation, tasks })
+    }
+
+    /// Whether `config` would make just the same.
+    pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
+        let pages = Pages::load(config.http.error_pages.as_deref())?;
+        Ok(*config == self.config && pages == self.pages)
+    }
+
+    /// The certificates in use.
+    pub(super) fn certificates(&self) -> Arc<Certificates> {
+        Arc::clone(&self.certificates.part)
+    }
+
+    /// Lets the connections of this one end, and the tasks of what `next` has
+    /// not taken over.
+    pub(super) fn retire(&self, next: &Self) {
+        self.certificates.retire_unless_in(&next.certificates);
+        self.upstreams.retire_unless_in(&next.upstreams);
+        self.auth.retire_unless_in(&next.auth);
+        self.drain.retire();
+    }
+}
+
+/// The old certificates if nothing about TLS changed: they are read again by
+/// their own task.
+fn certificates(
+    config: &Config,
+    process: &Process,
+    old: Option<&Generation>,
+    tasks: &mut Vec<BoxFuture<'static, ()>>,
+) -> Result<Kept<Certificates>, Error> {
+    if let Some(old) = old.filter(|old| old.config.tls == config.tls) {
+        return Ok(old.certificates.clone());
+    }
+    let certificates = Kept::new(Certificates::load(&config.tls)?, process);
+    for doubt in certificates.part.doubts() {
+        tracing::warn!("{doubt}");
+    }
+    if let Some(renewal) = Renewal::new(&config.tls, &certificates.part)? {
+        tasks.push(renewal.run(certificates.drain.clone()).boxed());
+    }
+    tasks.push(tls::watch(Arc::clone(&certificates.part), certificates.drain.clone()).boxed());
+    Ok(certificates)
+}
+
+/// All apps: Laravel, and those that only routes name.
+fn upstreams_of(config: &Config) -> Upstreams {
+    let named = config.upstreams.iter();
+    let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));
+    Upstreams {
+        laravel: Upstream::new(&config.upstream),
+        named: named.collect(),
+    }
+}
+
+fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity, Access) {
+    let settings = Arc::new(config.auth.clone());
+    let metrics = Arc::clone(&process.metrics);
+    let asker = Asker::new(laravel.clone(), settings.timeout.get(), metrics);
+    let (doubts, drain) = (&process.doubts, &process.drain);
+    let identity = Identity::new(
+        asker.clone(),
+        Arc::clone(&settings),
+        doubts.clone(),
+        drain.clone(),
+    );
+    let access = Access::new(asker, settings, doubts.clone(), drain.clone());
+    (identity, access)
+}
+
+fn services(config: &Config, process: &Process, auth: &(Identity, Access)) -> Services {
+    let (identity, access) = auth.clone();
+    Services {
+        identity,
+        access,
+        doubts: process.doubts.clone(),
+        logout_paths: config.auth.logout_paths.clone().into(),
+        patience: config.auth.patience.get(),
+        rooms: Arc::clone(&process.rooms),
+        sessions: process.sessions.clone(),
+        ids: Arc::clone(&process.ids),
+        drain: process.drain.clone(),
+        metrics: Arc::clone(&process.metrics),
+        close_spread: config.server.close_spread.get(),
+    }
+}
+
+fn view(
+    process: &Process,
+    certificates: &Arc<Certificates>,
+    upstreams: &Upstreams,
+    access: &Access,
+) -> View {
+    let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
+    View {
+        rooms: Arc::clone(&process.rooms),
+        sessions: process.sessions.clone(),
+        doubts: process.doubts.clone(),
+        access: access.clone(),
+        upstreams: upstreams.named.clone().into_iter().chain(laravel).collect(),
+        metrics: Arc::clone(&process.metrics),
+        certificates: Arc::clone(certificates),
+        connections: process.connections.clone(),
+        drain: process.drain.clone(),
+        recent: process.origin.recent.clone(),
+        about: About {
+            config: process.origin.config.clone(),
+            loaded: SystemTime::now(),
+            listeners: process.https.clone(),
+            start: process.start,
+        },
+        used: Arc::clone(&process.used),
+    }
+}

@@ -1,0 +1,69 @@
+//! What is made once and outlives every reading of the configuration.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::server::ProducesTickets;
+use tokio::time::Instant;
+
+use crate::auth::Doubts;
+use crate::config::Config;
+use crate::drain::Drain;
+use crate::ids::SessionIds;
+use crate::limit::Connections;
+use crate::metrics::Metrics;
+use crate::recent::Recent;
+use crate::rooms::{Rooms, Sessions};
+
+/// Who starts a server, and from what: for those who ask it later.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The configuration's file.
+    pub config: Option<PathBuf>,
+    /// What the log last complained of.
+    pub recent: Recent,
+}
+
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) sessions: Sessions,
+    pub(super) ids: Arc<SessionIds>,
+    pub(super) doubts: Doubts,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) connections: Connections,
+    /// So that a reload costs nobody a resumption.
+    pub(super) ticketer: Arc<dyn ProducesTickets>,
+    pub(super) drain: Drain,
+    pub(super) origin: Origin,
+    pub(super) start: Instant,
+    /// Held by each configuration that is still in use.
+    pub(super) used: Arc<()>,
+    /// Where TLS is spoken.
+    pub(super) https: Vec<SocketAddr>,
+}
+
+impl Process {
+    pub(super) fn new(
+        config: &Config,
+        origin: Origin,
+        https: Vec<SocketAddr>,
+    ) -> Result<Self, rustls::Error> {
+        let limits = &config.limits;
+        Ok(Self {
+            rooms: Arc::new(Rooms::new(config.rooms.clone())),
+            sessions: Sessions::default(),
+            ids: Arc::new(SessionIds::new()),
+            doubts: Doubts::new(),
+            metrics: Arc::default(),
+            connections: Connections::new(limits.connections, limits.connections_per_client),
+            ticketer: crate::tls::ticketer()?,
+            drain: Drain::new(),
+            origin,
+            start: Instant::now(),
+            used: Arc::default(),
+            https,
+        })
+    }
+}

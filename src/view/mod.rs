@@ -1,0 +1,144 @@
+//! What the edge tells about itself: to Laravel and the sysadmin on the Unix
+//! socket, and to monitoring.
+
+mod gauges;
+mod process;
+mod status;
+mod why;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+pub use self::status::Status;
+pub use self::why::Why;
+use crate::auth::{Access, Doubts, User};
+use crate::drain::Drain;
+use crate::ids::{RoomName, UserId};
+use crate::limit::Connections;
+use crate::metrics::Metrics;
+use crate::recent::Recent;
+use crate::rooms::{Rooms, Sessions};
+use crate::tls::Certificates;
+use crate::upstream::Upstream;
+
+/// What there is to see of the process, and to act on.
+#[derive(Debug)]
+pub struct View {
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// All sessions.
+    pub sessions: Sessions,
+    /// Since when what is known about somebody is in doubt.
+    pub doubts: Doubts,
+    /// What is known of who may see what.
+    pub access: Access,
+    /// The apps, as the edge sees them.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+    /// Connections at once.
+    pub connections: Connections,
+    /// Whether the process stops.
+    pub drain: Drain,
+    /// What the log last complained of.
+    pub recent: Recent,
+    /// How it was started.
+    pub about: About,
+    /// Held by each configuration that is still in use, and by the process.
+    pub used: Arc<()>,
+}
+
+/// How the process was started, and with what.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// The configuration's file; none if it came from elsewhere.
+    pub config: Option<PathBuf>,
+    /// When the configuration in use was read.
+    pub loaded: SystemTime,
+    /// Where TLS is spoken.
+    pub listeners: Vec<SocketAddr>,
+    /// When the process began.
+    pub start: Instant,
+}
+
+/// The name of Laravel among the upstreams.
+pub const LARAVEL: &str = "laravel";
+
+impl View {
+    /// Who is in a room.
+    pub fn occupants(&self, room: RoomName) -> Occupants {
+        let (users, sessions) = self.rooms.occupants(room);
+        Occupants {
+            room: room.to_string(),
+            sessions,
+            users: users.iter().map(Occupant::from).collect(),
+        }
+    }
+
+    /// The rooms with most sessions, [`MOST_ROOMS`] of them.
+    pub fn rooms(&self) -> Listing {
+        let mut rooms = self.rooms.list();
+        let all = rooms.len();
+        rooms.sort_by_key(|(name, sessions)| (std::cmp::Reverse(*sessions), name.to_string()));
+        rooms.truncate(MOST_ROOMS);
+        let rooms = rooms.into_iter().map(|(name, sessions)| Listed {
+            room: name.to_string(),
+            sessions,
+        });
+        Listing {
+            all,
+            rooms: rooms.collect(),
+        }
+    }
+}
+
+/// `GET /rooms`.
+#[derive(Debug, Serialize)]
+pub struct Listing {
+    all: usize,
+    rooms: Vec<Listed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed {
+    room: String,
+    sessions: usize,
+}
+
+/// `GET /rooms/ticket/{id}`.
+#[derive(Debug, Serialize)]
+pub struct Occupants {
+    room: String,
+    sessions: usize,
+    users: Vec<Occupant>,
+}
+
+#[derive(Debug, Serialize)]
+struct Occupant {
+    user_id: UserId,
+    user_name: String,
+}
+
+impl From<&User> for Occupant {
+    fn from(user: &User) -> Self {
+        Self {
+            user_id: user.id().clone(),
+            user_name: user.name().to_string(),
+        }
+    }
+}
+
+/// A time as RFC 3339 writes it.
+fn written(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+const MOST_ROOMS: usize = 200;

@@ -1,0 +1,150 @@
+//! Whether it is well, and what there is to know at a glance.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{LARAVEL, View, process, written};
+use crate::tls::{Outlook, Urgency};
+use crate::upstream::Upstream;
+
+/// `GET /status`.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Whether nobody need do anything.
+    well: bool,
+    /// What somebody must look at.
+    troubles: Vec<String>,
+    version: &'static str,
+    uptime_seconds: u64,
+    config: Option<String>,
+    config_loaded: String,
+    listeners: Vec<String>,
+    connections: usize,
+    sessions: usize,
+    rooms: usize,
+    /// Events that wait for clients to read them.
+    queued: usize,
+    /// Since the start.
+    requests: u64,
+    broadcasts: u64,
+    deliveries: u64,
+    upstream: UpstreamStatus,
+    /// All of them, by name.
+    upstreams: BTreeMap<String, UpstreamStatus>,
+    certificates: Vec<Outlook>,
+    /// Ended sessions by reason.
+    closes: BTreeMap<&'static str, u64>,
+    memory_bytes: Option<u64>,
+    open_files: Option<u64>,
+    /// The last warnings and errors of the log.
+    complaints: Vec<Complaint>,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamStatus {
+    healthy: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Complaint {
+    at: String,
+    level: &'static str,
+    text: String,
+}
+
+impl From<&Upstream> for UpstreamStatus {
+    fn from(upstream: &Upstream) -> Self {
+        let failure = upstream.health().failure();
+        Self {
+            healthy: failure.is_none(),
+            failure,
+        }
+    }
+}
+
+impl View {
+    /// How the edge is.
+    pub fn status(&self) -> Status {
+        let troubles = self.troubles();
+        let upstreams: BTreeMap<_, _> = self
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream)))
+            .collect();
+        let config = self.about.config.as_ref();
+        let complaints = self.recent.read().into_iter().map(|note| Complaint {
+            at: written(note.at),
+            level: note.level,
+            text: note.text,
+        });
+        let laravel = self.upstreams.get(LARAVEL).map(UpstreamStatus::from);
+        Status {
+            well: troubles.is_empty(),
+            troubles,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.about.start.elapsed().as_secs(),
+            config: config.map(|path| path.display().to_string()),
+            config_loaded: written(self.about.loaded),
+            listeners: self
+                .about
+                .listeners
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            connections: self.connections.held(),
+            sessions: self.sessions.count(),
+            rooms: self.rooms.count(),
+            queued: self.sessions.queued().0,
+            requests: self.metrics.requests.count(),
+            broadcasts: self
+                .metrics
+                .publications
+                .read()
+                .get("broadcast")
+                .copied()
+                .unwrap_or(0),
+            deliveries: self.metrics.deliveries.read(),
+            upstream: laravel.unwrap_or(UpstreamStatus {
+                healthy: false,
+                failure: Some("there is none".to_owned()),
+            }),
+            upstreams,
+            certificates: self.certificates.outlook(),
+            closes: self.metrics.closes.read(),
+            memory_bytes: process::memory(),
+            open_files: process::open_files(),
+            complaints: complaints.collect(),
+        }
+    }
+
+    /// What somebody must look at: an app that does not answer, a certificate
+    /// that ends.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = self.reasons_not_ready();
+        for certificate in self.certificates.outlook() {
+            if certificate.urgency() != Urgency::None {
+                let names = certificate.names.join(", ");
+                let days = certificate.days_left;
+                troubles.push(format!("the certificate for {names} has {days} days left"));
+            }
+        }
+        troubles
+    }
+
+    /// Why requests should rather go elsewhere; none if they are welcome.
+    pub fn reasons_not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.drain.is_stopping() {
+            reasons.push("the edge is stopping".to_owned());
+        }
+        for (name, upstream) in &self.upstreams {
+            if let Some(failure) = upstream.health().failure() {
+                reasons.push(format!("{name} does not answer: {failure}"));
+            }
+        }
+        reasons
+    }
+}

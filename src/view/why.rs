@@ -1,0 +1,91 @@
+//! Why somebody sees a ticket, or does not: what the edge knows of him.
+
+use serde::Serialize;
+
+use super::{View, written};
+use crate::auth::Known;
+use crate::ids::{RoomName, UserId};
+use crate::rooms::Open;
+
+/// `GET /why`.
+#[derive(Debug, Serialize)]
+pub struct Why {
+    user: UserId,
+    room: String,
+    /// The user's sessions.
+    sessions: Vec<SessionView>,
+    /// Whether one of them is in the room.
+    inside: bool,
+    /// What Laravel last said about user and ticket, if that is remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remembered: Option<Remembered>,
+    /// Why the edge last said no, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_denial: Option<Denial>,
+}
+
+#[derive(Debug, Serialize)]
+struct SessionView {
+    session: String,
+    client: String,
+    open_seconds: u64,
+    rooms: Vec<String>,
+    queued: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Remembered {
+    allowed: bool,
+    /// For how long that is still believed.
+    seconds_left: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Denial {
+    at: String,
+    reason: String,
+}
+
+impl View {
+    /// What is known of `user` and `room`. Nobody is asked.
+    pub fn why(&self, user: &UserId, room: RoomName) -> Why {
+        let known = self.access.known(user, room);
+        let remembered = known.verdict.map(|(allowed, left)| Remembered {
+            allowed,
+            seconds_left: left.as_secs(),
+        });
+        let sessions = self.sessions.of(user).into_iter();
+        let sessions: Vec<_> = sessions.map(|session| self.session(&session)).collect();
+        let inside = sessions
+            .iter()
+            .any(|session| session.rooms.contains(&room.to_string()));
+        Why {
+            user: user.clone(),
+            room: room.to_string(),
+            sessions,
+            inside,
+            remembered,
+            last_denial: denial(known),
+        }
+    }
+}
+
+impl View {
+    fn session(&self, session: &Open) -> SessionView {
+        let rooms = self.rooms.rooms_of(session.id);
+        SessionView {
+            session: session.id.to_string(),
+            client: session.client.to_string(),
+            open_seconds: session.since.elapsed().as_secs(),
+            rooms: rooms.iter().map(ToString::to_string).collect(),
+            queued: session.queued,
+        }
+    }
+}
+
+fn denial(known: Known) -> Option<Denial> {
+    known.denial.map(|(at, reason)| Denial {
+        at: written(at),
+        reason,
+    })
+}

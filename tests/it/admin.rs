@@ -1,0 +1,121 @@
+//! What monitoring sees.
+
+use hyper::StatusCode;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::support::http::{Answer, Client, body, get};
+use crate::support::{Edge, Laravel, Socket};
+
+const LISTEN: &str = "[admin]\nlisten = [\"127.0.0.1:0\"]\n";
+
+async fn ask(edge_admin: std::net::SocketAddr, path: &str) -> Answer {
+    let stream = TcpStream::connect(edge_admin).await.unwrap();
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let request = get(path).body(body("")).unwrap();
+    Answer::read(sender.send_request(request).await.unwrap()).await
+}
+
+/// The value of one line of `/metrics`.
+async fn number(edge: &Edge, line: &str) -> f64 {
+    let text = ask(edge.admin[0], "/metrics").await;
+    let text = text.text();
+    let found = text
+        .lines()
+        .find_map(|one| one.strip_prefix(line)?.strip_prefix(' '));
+    found
+        .unwrap_or_else(|| panic!("{line}\n{text}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn numbers_follow_what_happens() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let mut client = Client::http1(&edge).await;
+    for _ in 0..3 {
+        client.fetch(get("/").body(body("")).unwrap()).await;
+    }
+    let mut session = Socket::joined(&edge, "3|ana", 1).await;
+    edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
+        .await;
+    assert_eq!(session.until("new_message").await["type"], "new_message");
+    session.settle().await;
+    for (line, expected) in [
+        (
+            "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"}",
+            3.0,
+        ),
+        ("pwd_edge_http_request_seconds_count{route=\"/\"}", 4.0),
+        ("pwd_edge_upstream_response_seconds_count", 3.0),
+        ("pwd_edge_tls_handshakes_total{result=\"done\"}", 2.0),
+        ("pwd_edge_sessions", 1.0),
+        ("pwd_edge_rooms", 1.0),
+        ("pwd_edge_joins_total{result=\"joined\"}", 1.0),
+        ("pwd_edge_commands_total{type=\"join_ticket\"}", 1.0),
+        ("pwd_edge_publications_total{type=\"broadcast\"}", 1.0),
+        ("pwd_edge_deliveries_total", 1.0),
+        ("pwd_edge_delivery_seconds_count", 1.0),
+        (
+            "pwd_edge_auth_questions_total{question=\"user_known\"}",
+            1.0,
+        ),
+        (
+            "pwd_edge_auth_questions_total{question=\"ticket_open\"}",
+            1.0,
+        ),
+        ("pwd_edge_upstream_healthy{upstream=\"laravel\"}", 1.0),
+        ("pwd_edge_connections", 2.0),
+    ] {
+        assert_eq!(number(&edge, line).await, expected, "{line}");
+    }
+    assert!(number(&edge, "pwd_edge_process_resident_memory_bytes").await > 1e6);
+    // The same numbers are on the Unix socket.
+    let text = edge.get("/metrics").await;
+    assert!(
+        text.text().contains("pwd_edge_sessions 1.0"),
+        "{}",
+        text.text()
+    );
+}
+
+#[tokio::test]
+async fn readiness_says_why_not() {
+    let gone = "http://127.0.0.1:9";
+    let edge = Edge::configured(gone, LISTEN);
+    let answer = ask(edge.admin[0], "/readyz").await;
+    assert_eq!((answer.status, answer.text()), (StatusCode::OK, "ready\n"));
+    let mut client = Client::http1(&edge).await;
+    client.fetch(get("/").body(body("")).unwrap()).await;
+    let answer = ask(edge.admin[0], "/readyz").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        answer.text().contains("laravel does not answer"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(ask(edge.admin[0], "/healthz").await.status, StatusCode::OK);
+    assert_eq!(
+        ask(edge.admin[0], "/else").await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn while_it_stops_it_is_not_ready_and_says_so() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let admin = edge.admin[0];
+    let mut session = Socket::greeted(&edge, "3|ana").await;
+    let ended = edge.stop();
+    let mut answer = ask(admin, "/readyz").await;
+    while answer.status == StatusCode::OK {
+        answer = ask(admin, "/readyz").await;
+    }
+    assert_eq!(answer.text(), "the edge is stopping\n");
+    assert_eq!(session.closed().await.0, 1012);
+    assert_eq!(ended.await.unwrap(), 0);
+}

@@ -1,0 +1,163 @@
+//! Another configuration while everything goes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hyper::StatusCode;
+use hyper::header::CONNECTION;
+use pwd_edge::config::Config;
+use serde_json::json;
+
+use crate::support::http::{Client, body, get, post};
+use crate::support::{Edge, Laravel, Socket};
+
+/// What a text of TOML says in `[[routes]]`.
+fn route(text: &str) -> impl FnOnce(&mut Config) + use<> {
+    let routes = Config::from_toml(text).unwrap().routes;
+    |config| config.routes = routes
+}
+
+#[tokio::test]
+async fn new_connections_go_by_the_new_configuration_and_sessions_stay() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut session = Socket::joined(&edge, "3|ana", 1).await;
+    let mut old = Client::http1(&edge).await;
+    let hidden = || get("/hidden").body(body("")).unwrap();
+    assert_eq!(old.fetch(hidden()).await.status, StatusCode::OK);
+
+    let change = route("[[routes]]\npath = \"/hidden\"\nstatus = 404\n");
+    assert!(edge.reload_with(change).await.unwrap().is_empty());
+
+    let mut new = Client::http1(&edge).await;
+    assert_eq!(new.fetch(hidden()).await.status, StatusCode::NOT_FOUND);
+    // The old connection rested, so it is closed.
+    assert!(old.send(hidden()).await.is_err());
+    edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
+        .await;
+    assert_eq!(session.next().await["type"], "new_message");
+    session.send(json!({ "type": "ping" })).await;
+    assert_eq!(session.until("pong").await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_request_in_flight_ends_and_then_its_connection() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut client = Client::http1(&edge).await;
+    let (pieces, stream) = crate::support::http::streamed();
+    let mut answer = client
+        .send(post("/echo").body(stream).unwrap())
+        .await
+        .unwrap();
+    assert!(!answer.headers().contains_key(CONNECTION));
+    let change = route("[[routes]]\npath = \"/hidden\"\nstatus = 404\n");
+    edge.reload_with(change).await.unwrap();
+    pieces.send("late".into()).await.unwrap();
+    drop(pieces);
+    let answer = http_body_util::BodyExt::collect(answer.body_mut())
+        .await
+        .unwrap();
+    assert_eq!(answer.to_bytes(), "late");
+    assert!(client.send(get("/").body(body("")).unwrap()).await.is_err());
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_changes_nothing() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let refused = edge
+        .reload_with(|config| {
+            config.http.error_pages = Some("/nowhere".into());
+            route("[[routes]]\nstatus = 404\n")(config);
+        })
+        .await;
+    assert!(refused.unwrap_err().to_string().contains("/nowhere"));
+    let refused = edge
+        .reload_with(|config| config.tls.certificate = "/nowhere.pem".into())
+        .await;
+    assert!(refused.unwrap_err().to_string().contains("/nowhere.pem"));
+    let mut client = Client::http1(&edge).await;
+    let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_restart_is_named() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let waiting = edge
+        .reload_with(|config| {
+            config.server.listen.push("127.0.0.1:1".parse().unwrap());
+            config.broadcast.socket = "/elsewhere".into();
+            config.http.max_streams = pwd_edge::units::Count::new(7);
+        })
+        .await;
+    assert_eq!(waiting.unwrap(), ["server.listen", "broadcast.socket"]);
+}
+
+/// A limit that did not change keeps its memory: a reload is no amnesty.
+#[tokio::test]
+async fn a_reload_is_no_amnesty() {
+    let laravel = Laravel::start().await;
+    let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
+    let edge = Edge::configured(&laravel.url(), limits);
+    let status = async || {
+        let mut client = Client::http1(&edge).await;
+        client.fetch(get("/").body(body("")).unwrap()).await.status
+    };
+    assert_eq!(status().await, StatusCode::OK);
+    let mut refused = StatusCode::OK;
+    while refused == StatusCode::OK {
+        refused = status().await;
+    }
+    edge.reload().await;
+    assert_eq!(status().await, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_reloads_under_load_lose_and_leak_nothing() {
+    let laravel = Laravel::start().await;
+    let edge = Arc::new(Edge::configured(
+        &laravel.url(),
+        "[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n",
+    ));
+    let mut session = Socket::joined(&edge, "3|ana", 1).await;
+    let (stop, served) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let load = (0..4).map(|_| {
+        let (edge, stop, served) = (Arc::clone(&edge), Arc::clone(&stop), Arc::clone(&served));
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                // One connection, one request: a resting connection may be closed
+                // at any moment, by a reload as by its own deadline.
+                let mut client = Client::http1(&edge).await;
+                let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+                assert_eq!(answer.status, StatusCode::OK);
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    });
+    let load: Vec<_> = load.collect();
+    for number in 0..100 {
+        let change = route(&format!("[[routes]]\npath = \"/{number}\"\nstatus = 404\n"));
+        edge.reload_with(change).await.unwrap();
+        let before = served.load(Ordering::Relaxed);
+        while served.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
+            .await;
+        assert_eq!(session.next().await["type"], "new_message");
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in load {
+        client.await.unwrap();
+    }
+    // One that stayed would hold a pool of its own, tasks and files.
+    while edge.generations() > 1 {
+        tokio::task::yield_now().await;
+    }
+}
