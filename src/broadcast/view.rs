@@ -11,7 +11,7 @@ use crate::ids::{RoomName, UserId};
 use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
 use crate::tls::{Certificates, Outlook};
-use crate::upstream::Upstream;
+use crate::upstream::{Health, ServerHealth, Upstream};
 
 /// What Laravel can see of the process, and act on.
 #[derive(Debug)]
@@ -50,20 +50,52 @@ struct UpstreamStatus {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// One for each of several servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<ServerStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerStatus {
+    server: String,
+    healthy: bool,
+    skipped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl From<Health> for UpstreamStatus {
+    fn from(health: Health) -> Self {
+        let failure = health.failure();
+        let several = health.servers.len() > 1;
+        let servers = health.servers.into_iter().filter(|_| several);
+        Self {
+            healthy: failure.is_none(),
+            failure,
+            servers: servers.map(ServerStatus::from).collect(),
+        }
+    }
+}
+
+impl From<ServerHealth> for ServerStatus {
+    fn from(health: ServerHealth) -> Self {
+        Self {
+            server: health.server,
+            healthy: health.failure.is_none(),
+            skipped: health.skipped,
+            failure: health.failure,
+        }
+    }
 }
 
 impl View {
     pub(super) fn status(&self) -> Status {
-        let failure = self.upstream.health().failure();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.start.elapsed().as_secs(),
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
-            upstream: UpstreamStatus {
-                healthy: failure.is_none(),
-                failure,
-            },
+            upstream: self.upstream.health().into(),
             certificates: self.certificates.outlook(),
             closes: self.metrics.closes.read(),
         }

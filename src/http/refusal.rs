@@ -33,7 +33,9 @@ pub enum Refusal {
     WebSocket(Rejected),
     /// Laravel has as many requests as it may have.
     Busy,
-    /// Laravel cannot be reached, or breaks off.
+    /// No server of Laravel's accepts a connection: nothing was sent.
+    Unreachable,
+    /// Laravel breaks off.
     BadGateway,
     /// Laravel does not answer.
     GatewayTimeout,
@@ -48,7 +50,9 @@ impl Refusal {
             }
             Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
-            Self::WebSocket(Rejected::Stopping) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WebSocket(Rejected::Stopping) | Self::Busy | Self::Unreachable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -70,7 +74,7 @@ impl Refusal {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
             }
-            Self::Busy | Self::BadGateway | Self::GatewayTimeout => {
+            Self::Busy | Self::Unreachable | Self::BadGateway | Self::GatewayTimeout => {
                 "The service does not answer just now. Try again in a moment.".to_owned()
             }
         }
@@ -96,6 +100,9 @@ impl Refusal {
             Self::WebSocket(Rejected::Stopping) | Self::Busy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
+            Self::Unreachable => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
             Self::WebSocket(Rejected::Version) => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
@@ -109,8 +116,11 @@ impl From<&upstream::Error> for Refusal {
     fn from(error: &upstream::Error) -> Self {
         use upstream::Error;
         match error {
-            Error::Connect { .. } | Error::Protocol { .. } => Self::BadGateway,
-            Error::ConnectTimeout(_) | Error::ResponseTimeout { .. } => Self::GatewayTimeout,
+            Error::Connect { .. } | Error::ConnectTimeout(_) | Error::Closed { .. } => {
+                Self::Unreachable
+            }
+            Error::Protocol { .. } => Self::BadGateway,
+            Error::ResponseTimeout { .. } => Self::GatewayTimeout,
             Error::TooLarge => Self::BodyTooLarge,
             Error::Client(_) => Self::BadRequest("its body broke off"),
         }

@@ -26,7 +26,7 @@ use crate::ids::SessionIds;
 use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
 use crate::tls::{self, Certificates, Renewal};
-use crate::upstream::Upstream;
+use crate::upstream::{Probes, Upstream};
 use crate::ws::{Gateway, Services};
 
 /// Why the edge cannot start.
@@ -57,6 +57,7 @@ pub struct Server {
     api: Arc<Api>,
     rooms: Arc<Rooms>,
     rate: Arc<RequestRate>,
+    probes: Option<Probes>,
     drain: Drain,
     grace: Duration,
 }
@@ -76,6 +77,7 @@ impl Server {
         let entrances = Entrances::new(config, &listeners, &certificates)?;
         let renewal = Renewal::new(&config.tls, &certificates)?;
         let upstream = Upstream::new(&config.upstream);
+        let probes = upstream.probes(&config.upstream);
         let services = services(config, &upstream, &drain);
         let rooms = Arc::clone(&services.rooms);
         let api = Api::new(
@@ -111,6 +113,7 @@ impl Server {
             api: Arc::new(api),
             rooms,
             rate,
+            probes,
             drain,
             grace: config.server.shutdown_grace.get(),
         })
@@ -140,6 +143,9 @@ impl Server {
         }
         if let Some(renewal) = self.renewal {
             drain.spawn(renewal.run(drain.clone()));
+        }
+        if let Some(probes) = self.probes {
+            probes.start(&drain);
         }
         drain.spawn(tls::watch(self.certificates, drain.clone()));
         drain.spawn(forget_idle(self.rate, drain.clone()));
