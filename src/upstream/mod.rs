@@ -75,7 +75,11 @@ impl Upstream {
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
-        Errand::new(&self.0, &request).run(request).await
+        let mut answer = Errand::new(&self.0, &request).run(request).await?;
+        // The version is the connection's, not the message's (RFC 9110 §2.5): an
+        // answer in HTTP/1.0 does not end the client's connection.
+        *answer.version_mut() = Version::HTTP_11;
+        Ok(answer)
     }
 }
 
