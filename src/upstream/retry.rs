@@ -98,6 +98,11 @@ impl<'a> Errand<'a> {
                 Err(source) => {
                     let error = Error::connecting(&choice.server.target, source);
                     self.refused(&choice, error);
+                    if Instant::now() >= self.end()
+                        && let Some(error) = self.last.take()
+                    {
+                        return Err(error);
+                    }
                 }
             }
         }
@@ -117,17 +122,21 @@ impl<'a> Errand<'a> {
     /// again; until the time is up.
     async fn rest(&mut self) -> Result<(), Error> {
         self.tried = Places::default();
-        let Some(error) = self.last.take() else {
-            return Ok(());
-        };
-        let now = Instant::now();
-        let end = *self.refused.get_or_insert(now) + self.upstream.wait;
-        if now >= end {
+        let left = self.end().saturating_duration_since(Instant::now());
+        if left.is_zero()
+            && let Some(error) = self.last.take()
+        {
             return Err(error);
         }
-        tokio::time::sleep_until(end.min(now + self.pause)).await;
+        tokio::time::sleep(left.clamp(SHORTEST_PAUSE, self.pause)).await;
         self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
         Ok(())
+    }
+
+    /// Until when it waits: counted from the first refusal, so that servers that
+    /// do not even refuse are not all waited for.
+    fn end(&mut self) -> Instant {
+        *self.refused.get_or_insert_with(Instant::now) + self.upstream.wait
     }
 
     async fn exchange(
@@ -195,6 +204,8 @@ impl<'a> Errand<'a> {
         if !rested {
             choice.server.failed(&error, alone);
         }
+        // If nobody takes it now, that is another outage.
+        (self.refused, self.pause) = (None, FIRST_PAUSE);
         if !alone {
             self.tried.add(choice.place);
             self.last = Some(error);
@@ -216,5 +227,6 @@ fn spare(request: &Request<Body>) -> Option<Request<()>> {
     Some(spare)
 }
 
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);

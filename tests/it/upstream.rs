@@ -343,3 +343,22 @@ async fn what_is_not_answered_in_time_is_not_sent_again() {
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(one.received().len() + two.received().len(), 1);
 }
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_in_time() {
+    let (closed, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let url = scripted(move |_, mut stream| {
+        let closed = closed.clone();
+        async move {
+            head(&mut stream).await;
+            let raw = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(raw.as_bytes()).await.unwrap();
+            closed.send(head(&mut stream).await).unwrap();
+        }
+    });
+    let edge = before(&[url.await], "idle_timeout = \"20ms\"\n");
+    for _ in 0..2 {
+        assert_eq!(text(&edge).await, "ok");
+        assert_eq!(ends.recv().await.unwrap(), "", "it was used again");
+    }
+}

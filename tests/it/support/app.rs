@@ -118,7 +118,7 @@ impl App {
         on.spawn(stop.run_until_cancelled_owned(async move {
             let service = service_fn(move |request| {
                 let app = app.clone();
-                async move { Ok::<_, hyper::Error>(app.answer(request).await?) }
+                async move { app.answer(request).await }
             });
             let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             let _ = serving.await;
