@@ -10,6 +10,7 @@ use hyper::{Method, Request, StatusCode};
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use crate::support::Edge;
 use crate::support::app::{App, Place, head, scripted};
@@ -170,24 +171,35 @@ async fn servers_have_their_turns() {
     assert_eq!(ones.count(), 5, "{answers:?}");
 }
 
+/// A request counts until the end of its answer.
 #[tokio::test]
 async fn the_server_with_the_fewest_requests_is_asked() {
-    let (one, two) = (App::started("one").await, App::started("two").await);
-    let edge = before(&[one.url(), two.url()], "balance = \"least_requests\"\n");
-    one.gate(false);
-    let held = fetch(&edge, get("/held").body(body("")).unwrap());
-    let others = async {
-        // Until the one that is held is held, they may go to either.
-        while one.received().is_empty() {
-            tokio::task::yield_now().await;
+    let release = Arc::new(Notify::new());
+    let end = Arc::clone(&release);
+    let one = scripted(move |connection, mut stream| {
+        let end = Arc::clone(&end);
+        async move {
+            head(&mut stream).await;
+            let start = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\non";
+            stream.write_all(start).await.unwrap();
+            if connection == 0 {
+                end.notified().await;
+            }
+            stream.write_all(b"e").await.unwrap();
         }
-        for _ in 0..5 {
-            assert!(text(&edge).await.starts_with("two"));
-        }
-        one.gate(true);
-    };
-    let (answer, ()) = tokio::join!(held, others);
-    assert_eq!(answer.status, StatusCode::OK);
+    });
+    let two = App::started("two").await;
+    let more = "balance = \"least_requests\"\n";
+    let edge = before(&[one.await, two.url()], more);
+    // With nothing under way the first one is asked.
+    let mut client = Client::http1(&edge).await;
+    let slow = client.send(get("/slow").body(body("")).unwrap()).await;
+    for _ in 0..5 {
+        assert!(text(&edge).await.starts_with("two"));
+    }
+    release.notify_one();
+    assert_eq!(Answer::read(slow.unwrap()).await.text(), "one");
+    while text(&edge).await != "one" {}
 }
 
 #[tokio::test]
