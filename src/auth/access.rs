@@ -55,8 +55,11 @@ pub struct Access {
     settings: Arc<Settings>,
     cache: Cache<(UserId, RoomName), ()>,
     doubts: Doubts,
-    denials: Arc<Mutex<LruCache<(UserId, RoomName), (SystemTime, String)>>>,
+    denials: Arc<Mutex<Denials>>,
 }
+
+/// When and why there was no yes.
+type Denials = LruCache<(UserId, RoomName), (SystemTime, String)>;
 
 /// What is known of a user and a room, without asking.
 #[derive(Clone, Debug)]

@@ -40,7 +40,9 @@ pub enum Refusal {
     WebSocket(Rejected),
     /// Laravel has as many requests as it may have.
     Busy,
-    /// Laravel cannot be reached, or breaks off.
+    /// No server of Laravel's accepts a connection: nothing was sent.
+    Unreachable,
+    /// Laravel breaks off.
     BadGateway,
     /// Laravel does not answer.
     GatewayTimeout,
@@ -55,7 +57,9 @@ impl Refusal {
             }
             Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
-            Self::WebSocket(Rejected::Stopping) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WebSocket(Rejected::Stopping) | Self::Busy | Self::Unreachable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Route(status) => status,
@@ -86,7 +90,7 @@ impl Refusal {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
             }
-            Self::Busy | Self::BadGateway | Self::GatewayTimeout => {
+            Self::Busy | Self::Unreachable | Self::BadGateway | Self::GatewayTimeout => {
                 "The service does not answer just now. Try again in a moment.".to_owned()
             }
         }
@@ -134,6 +138,9 @@ impl Refusal {
             Self::WebSocket(Rejected::Stopping) | Self::Busy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
+            Self::Unreachable => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
+            }
             Self::WebSocket(Rejected::Version) => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
@@ -147,8 +154,11 @@ impl From<&upstream::Error> for Refusal {
     fn from(error: &upstream::Error) -> Self {
         use upstream::Error;
         match error {
-            Error::Connect { .. } | Error::Protocol { .. } => Self::BadGateway,
-            Error::ConnectTimeout(_) | Error::ResponseTimeout { .. } => Self::GatewayTimeout,
+            Error::Connect { .. } | Error::ConnectTimeout(_) | Error::Closed { .. } => {
+                Self::Unreachable
+            }
+            Error::Protocol { .. } => Self::BadGateway,
+            Error::ResponseTimeout { .. } => Self::GatewayTimeout,
             Error::TooLarge => Self::BodyTooLarge,
             Error::Client(_) => Self::BadRequest("its body broke off"),
         }

@@ -92,7 +92,11 @@ impl Generation {
             |same: fn(&Config, &Config) -> bool| old.filter(|old| same(&old.config, &config));
         let apps = |a: &Config, b: &Config| a.upstream == b.upstream && a.upstreams == b.upstreams;
         let upstreams = same(apps).map(|old| old.upstreams.clone());
-        let upstreams = upstreams.unwrap_or_else(|| Kept::new(upstreams_of(&config), process));
+        let upstreams = upstreams.unwrap_or_else(|| {
+            let upstreams = Kept::new(upstreams_of(&config), process);
+            tasks.extend(probes(&config, &upstreams));
+            upstreams
+        });
         let asks = |a: &Config, b: &Config| {
             a.upstream == b.upstream && a.upstreams == b.upstreams && a.auth == b.auth
         };
@@ -195,6 +199,22 @@ fn upstreams_of(config: &Config) -> Upstreams {
         laravel: Upstream::new(&config.upstream),
         named: named.collect(),
     }
+}
+
+/// The tasks that ask the apps how they are.
+fn probes(config: &Config, upstreams: &Kept<Upstreams>) -> Vec<BoxFuture<'static, ()>> {
+    let named = &upstreams.part.named;
+    let named = config
+        .upstreams
+        .iter()
+        .filter_map(|(name, settings)| named.get(name)?.probes(settings));
+    let all = named.chain(upstreams.part.laravel.probes(&config.upstream));
+    let drain = &upstreams.drain;
+    all.map(|probes| {
+        let drain = drain.clone();
+        async move { probes.start(&drain) }.boxed()
+    })
+    .collect()
 }
 
 fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity, Access) {

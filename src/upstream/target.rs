@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use hyper::Uri;
-use hyper::http::uri::{Authority, PathAndQuery};
-use serde::Deserialize;
+use hyper::http::uri::Authority;
+use serde::{Deserialize, Deserializer, de};
 
 /// `http://host:port` or `unix:/path/to.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -18,19 +17,12 @@ pub enum Target {
 }
 
 impl Target {
-    /// The URI under which the pool files a request for `uri`'s path and query.
-    pub(super) fn absolute(&self, uri: &Uri) -> Uri {
-        let authority = match self {
-            Self::Tcp(authority) => authority.clone(),
-            Self::Unix(_) => Authority::from_static("unix"),
-        };
-        let path = uri.path_and_query().cloned();
-        Uri::builder()
-            .scheme("http")
-            .authority(authority)
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build()
-            .expect("three valid parts make a valid URI")
+    /// The `Host` of what the edge asks for itself.
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Tcp(authority) => authority.as_str(),
+            Self::Unix(_) => "localhost",
+        }
     }
 }
 
@@ -79,6 +71,88 @@ impl TryFrom<String> for Target {
     }
 }
 
+/// The servers of one app: 1 to [`Targets::MOST`], each once. Written as one text
+/// or as a list of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Targets(Vec<Target>);
+
+impl Targets {
+    /// The most servers that one app may have.
+    pub const MOST: usize = 64;
+
+    /// The servers, in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, Target> {
+        self.0.iter()
+    }
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Target::default().into()
+    }
+}
+
+impl From<Target> for Targets {
+    fn from(target: Target) -> Self {
+        Self(vec![target])
+    }
+}
+
+impl TryFrom<Vec<Target>> for Targets {
+    type Error = String;
+
+    fn try_from(targets: Vec<Target>) -> Result<Self, String> {
+        let mut earlier = targets.iter().enumerate();
+        if let Some((_, twice)) = earlier.find(|(at, one)| targets[..*at].contains(one)) {
+            return Err(format!("{twice} is named twice"));
+        }
+        match targets.len() {
+            1..=Self::MOST => Ok(Self(targets)),
+            0 => Err(format!("no server is named; {WANTED}")),
+            _ => Err(format!("more than {} servers are named", Self::MOST)),
+        }
+    }
+}
+
+impl fmt::Display for Targets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, target) in self.0.iter().enumerate() {
+            let comma = if number > 0 { ", " } else { "" };
+            write!(f, "{comma}{target}")?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+struct OneOrMore;
+
+impl<'de> de::Visitor<'de> for OneOrMore {
+    type Value = Targets;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(r#"text such as "http://127.0.0.1:8000", or a list of such"#)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Targets, E> {
+        let target = Target::try_from(text.to_owned()).map_err(E::custom)?;
+        Ok(target.into())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Targets, A::Error> {
+        let mut targets = Vec::new();
+        while let Some(target) = list.next_element()? {
+            targets.push(target);
+        }
+        Targets::try_from(targets).map_err(de::Error::custom)
+    }
+}
+
 const WANTED: &str = r#"expected "http://127.0.0.1:8000" or "unix:/run/app.sock""#;
 
 #[cfg(test)]
@@ -110,5 +184,18 @@ mod tests {
         ] {
             assert!(Target::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn servers_are_one_text_or_a_list_without_doubles() {
+        let read = |json: &str| serde_json::from_str::<Targets>(json).map(|all| all.to_string());
+        assert_eq!(read(r#""unix:/a""#).unwrap(), "unix:/a");
+        let two = read(r#"["unix:/a", "http://b:1"]"#).unwrap();
+        assert_eq!(two, "unix:/a, http://b:1");
+        for wrong in ["[]", "7", r#"["unix:/a", "unix:/a"]"#, r#"["b:1"]"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let many: Vec<_> = (0..65).map(|n| format!("unix:/{n}")).collect();
+        assert!(read(&serde_json::to_string(&many).unwrap()).is_err());
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{LARAVEL, View, process, written};
 use crate::tls::{Outlook, Urgency};
-use crate::upstream::Upstream;
+use crate::upstream::{Health, ServerHealth};
 
 /// `GET /status`.
 #[derive(Debug, Serialize)]
@@ -29,7 +29,7 @@ pub struct Status {
     requests: u64,
     broadcasts: u64,
     deliveries: u64,
-    upstream: UpstreamStatus,
+    upstream: Option<UpstreamStatus>,
     /// All of them, by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
     certificates: Vec<Outlook>,
@@ -46,6 +46,42 @@ struct UpstreamStatus {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    /// One for each of several servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    servers: Vec<ServerStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct ServerStatus {
+    server: String,
+    healthy: bool,
+    skipped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl From<Health> for UpstreamStatus {
+    fn from(health: Health) -> Self {
+        let failure = health.failure();
+        let several = health.servers.len() > 1;
+        let servers = health.servers.into_iter().filter(|_| several);
+        Self {
+            healthy: failure.is_none(),
+            failure,
+            servers: servers.map(ServerStatus::from).collect(),
+        }
+    }
+}
+
+impl From<ServerHealth> for ServerStatus {
+    fn from(health: ServerHealth) -> Self {
+        Self {
+            server: health.server,
+            healthy: health.failure.is_none(),
+            skipped: health.skipped,
+            failure: health.failure,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -55,16 +91,6 @@ struct Complaint {
     text: String,
 }
 
-impl From<&Upstream> for UpstreamStatus {
-    fn from(upstream: &Upstream) -> Self {
-        let failure = upstream.health().failure();
-        Self {
-            healthy: failure.is_none(),
-            failure,
-        }
-    }
-}
-
 impl View {
     /// How the edge is.
     pub fn status(&self) -> Status {
@@ -72,7 +98,7 @@ impl View {
         let upstreams: BTreeMap<_, _> = self
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream)))
+            .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream.health())))
             .collect();
         let config = self.about.config.as_ref();
         let complaints = self.recent.read().into_iter().map(|note| Complaint {
@@ -80,7 +106,10 @@ impl View {
             level: note.level,
             text: note.text,
         });
-        let laravel = self.upstreams.get(LARAVEL).map(UpstreamStatus::from);
+        let laravel = self
+            .upstreams
+            .get(LARAVEL)
+            .map(|laravel| laravel.health().into());
         Status {
             well: troubles.is_empty(),
             troubles,
@@ -107,10 +136,7 @@ impl View {
                 .copied()
                 .unwrap_or(0),
             deliveries: self.metrics.deliveries.read(),
-            upstream: laravel.unwrap_or(UpstreamStatus {
-                healthy: false,
-                failure: Some("there is none".to_owned()),
-            }),
+            upstream: laravel,
             upstreams,
             certificates: self.certificates.outlook(),
             closes: self.metrics.closes.read(),

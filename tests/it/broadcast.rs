@@ -272,7 +272,8 @@ async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
 #[tokio::test]
 async fn status_tells_that_laravel_is_away() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel);
+    let more = format!("[upstream]\nurl = \"{}\"\nwait = \"10ms\"\n", laravel.url());
+    let edge = Edge::configured("", &more);
     laravel.stop();
     let mut client = Client::http1(&edge).await;
     while client.fetch(get("/").body(body("")).unwrap()).await.status == StatusCode::OK {}

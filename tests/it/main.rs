@@ -21,4 +21,5 @@ mod reload;
 mod shutdown;
 mod support;
 mod tls;
+mod upstream;
 mod websocket;

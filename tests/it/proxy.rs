@@ -160,7 +160,8 @@ async fn laravel_can_be_on_a_unix_socket() {
 async fn without_laravel_people_get_a_page_and_programs_json() {
     let laravel = Laravel::start().await;
     laravel.stop();
-    let edge = Edge::before(&laravel);
+    let more = format!("[upstream]\nurl = \"{}\"\nwait = \"10ms\"\n", laravel.url());
+    let edge = Edge::configured("", &more);
     let mut client = Client::http1(&edge).await;
     let answer = loop {
         // The listener's task may need a moment to close the port.
@@ -169,7 +170,8 @@ async fn without_laravel_people_get_a_page_and_programs_json() {
             break answer;
         }
     };
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "2");
     assert!(
         answer.headers["content-type"]
             .to_str()
@@ -180,7 +182,7 @@ async fn without_laravel_people_get_a_page_and_programs_json() {
     assert!(!answer.text().contains("127.0.0.1"), "{}", answer.text());
     let request = get("/api/x").header("accept", "application/json");
     let answer = client.fetch(request.body(body("")).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.json()["message"].is_string());
 }
 

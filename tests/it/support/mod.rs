@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod app;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;

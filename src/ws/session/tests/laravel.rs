@@ -68,7 +68,7 @@ impl Laravel {
     pub(super) fn upstream(&self) -> upstream::Settings {
         let path = self.socket.path().join(SOCKET);
         upstream::Settings {
-            url: upstream::Target::Unix(path),
+            url: upstream::Target::Unix(path).into(),
             ..upstream::Settings::default()
         }
     }

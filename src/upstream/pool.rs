@@ -1,0 +1,199 @@
+//! Connections to one server: kept while they rest, opened when none does.
+//!
+//! On hyper's connections and not on hyper-util's pooling client, since that
+//! drops a request whose connection could not be made and does not tell whether
+//! a byte of the answer had come (`docs/decisions/0006-own-pool.md`).
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::rt::Executor;
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Target;
+use super::connector;
+use crate::body::Body;
+
+/// The connections to one server. Its tasks are not counted by `Drain`: resting
+/// connections must not hold up a stop.
+#[derive(Debug)]
+pub(super) struct Pool {
+    target: Arc<Target>,
+    connect_timeout: Duration,
+    resting: Arc<Resting>,
+}
+
+/// Connections without a request, the one that was used last at the end.
+#[derive(Debug)]
+struct Resting {
+    lines: Mutex<Lines>,
+    most: usize,
+    limit: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    all: Vec<(Instant, Line)>,
+    /// Whether a task closes those that have rested for too long.
+    watched: bool,
+}
+
+/// One connection that nobody else uses.
+#[derive(Debug)]
+pub(super) struct Line {
+    sender: SendRequest<Body>,
+    /// Whether a byte came since the request was handed over.
+    heard: Arc<AtomicBool>,
+}
+
+/// How an exchange failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// The connection had ended before: not a byte was sent, and here is the
+    /// request again.
+    Unsent(Box<Request<Body>>, hyper::Error),
+    /// The request, or some of it, may have been read.
+    Sent {
+        error: hyper::Error,
+        /// Whether a byte of the answer had come.
+        heard: bool,
+    },
+}
+
+impl Pool {
+    pub(super) fn new(target: Arc<Target>, connect: Duration, idle: Duration, most: usize) -> Self {
+        Self {
+            target,
+            connect_timeout: connect,
+            resting: Arc::new(Resting {
+                lines: Mutex::default(),
+                most,
+                limit: idle,
+            }),
+        }
+    }
+
+    /// A connection that rests, if there is one that is still open.
+    pub(super) fn rested(&self) -> Option<Line> {
+        let mut lines = self.resting.lines.lock();
+        while let Some((since, line)) = lines.all.pop() {
+            if line.sender.is_ready() && since.elapsed() < self.resting.limit {
+                return Some(line);
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// What the system said, or `TimedOut`.
+    pub(super) async fn connect(&self) -> io::Result<Line> {
+        let (heard, timeout) = (Arc::new(AtomicBool::new(false)), self.connect_timeout);
+        let stream = connector::connect(&self.target, timeout, Arc::clone(&heard)).await?;
+        let handshake = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        TokioExecutor::new().execute(async move {
+            // Whoever waits for an answer on it is told; nobody else needs to be.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Line { sender, heard })
+    }
+
+    /// Takes a connection back, once its answer is read to the end; `busy` is
+    /// dropped then, or when the connection ends.
+    pub(super) fn give_back<T: Send + 'static>(&self, line: Line, busy: T) {
+        if line.sender.is_ready() {
+            return self.resting.put(line);
+        }
+        let resting = Arc::clone(&self.resting);
+        TokioExecutor::new().execute(async move {
+            let mut line = line;
+            let ready = line.sender.ready().await;
+            drop(busy);
+            if ready.is_ok() {
+                resting.put(line);
+            }
+        });
+    }
+}
+
+impl Resting {
+    fn put(self: &Arc<Self>, line: Line) {
+        let mut lines = self.lines.lock();
+        if lines.all.len() >= self.most {
+            // The one that has rested longest is the likeliest to be closed soon.
+            lines.all.remove(0);
+        }
+        lines.all.push((Instant::now(), line));
+        if !lines.watched {
+            lines.watched = true;
+            TokioExecutor::new().execute(watch(Arc::downgrade(self), self.limit));
+        }
+    }
+
+    /// Closes what has rested for too long. Returns when the next is due.
+    fn sweep(&self) -> Option<Instant> {
+        let mut lines = self.lines.lock();
+        let limit = self.limit;
+        lines
+            .all
+            .retain(|(since, line)| line.sender.is_ready() && since.elapsed() < limit);
+        let next = lines.all.first().map(|(since, _)| *since + limit);
+        lines.watched = next.is_some();
+        next
+    }
+}
+
+/// Ends when nothing rests any more.
+async fn watch(resting: Weak<Resting>, limit: Duration) {
+    let mut due = Instant::now() + limit;
+    loop {
+        tokio::time::sleep_until(due).await;
+        let Some(next) = resting.upgrade().and_then(|resting| resting.sweep()) else {
+            return;
+        };
+        due = next;
+    }
+}
+
+impl Line {
+    /// Sends a request and waits for the head of its answer. Dropping this
+    /// future ends the connection.
+    ///
+    /// hyper hands a request back only if its connection's task never took it
+    /// out of its queue: nothing was encoded and its body was not asked for a
+    /// frame. (hyper-util's `retry_canceled_requests` goes by the same sign.) So
+    /// what comes back may be sent again whatever its method.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Failed> {
+        self.heard.store(false, Relaxed);
+        match self.sender.try_send_request(request).await {
+            Ok(answer) => Ok(answer),
+            Err(mut failed) => Err(match failed.take_message() {
+                Some(request) => Failed::Unsent(Box::new(request), failed.into_error()),
+                None => Failed::Sent {
+                    error: failed.into_error(),
+                    heard: self.heard.load(Relaxed),
+                },
+            }),
+        }
+    }
+}
+
+/// Headers of one answer; hyper's own limit of 100 is too few for an app that
+/// sets a cookie for each of its preferences.
+const MAX_HEADERS: usize = 256;
+/// The longest head of an answer, in bytes.
+const MAX_HEAD: usize = 64 * 1024;

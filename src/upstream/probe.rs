@@ -1,0 +1,104 @@
+//! Asks the servers at intervals how they are.
+
+use std::time::Duration;
+
+use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+
+use super::pool::Failed;
+use super::server::Server;
+use super::{Error, Settings, Upstream};
+use crate::body::{self, Body};
+use crate::drain::Drain;
+
+/// One question to each server, again and again, on a connection of its own: so
+/// it also shows whether new ones are accepted.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    upstream: Upstream,
+    path: Uri,
+    interval: Duration,
+    timeout: Duration,
+}
+
+impl Probes {
+    pub(super) fn new(upstream: Upstream, settings: &Settings) -> Option<Self> {
+        Some(Self {
+            upstream,
+            path: settings.probe_path.as_ref()?.uri(),
+            interval: settings.probe_interval.get(),
+            timeout: settings.probe_timeout.get(),
+        })
+    }
+
+    /// Starts a task for each server; they end when `drain` stops.
+    pub fn start(self, drain: &Drain) {
+        for place in 0..self.upstream.0.servers.iter().len() {
+            let (probes, token) = (self.clone(), drain.token().clone());
+            drain.spawn(async move {
+                let server = &probes.upstream.0.servers.iter().as_slice()[place];
+                token.run_until_cancelled(probes.watch(server)).await;
+            });
+        }
+    }
+
+    async fn watch(&self, server: &Server) {
+        loop {
+            let asked = tokio::time::timeout(self.timeout, self.ask(server)).await;
+            let probed = asked.unwrap_or_else(|_| {
+                let seconds = self.timeout.as_secs_f32();
+                Err(format!("no answer within {seconds} s"))
+            });
+            self.note(server, probed);
+            tokio::time::sleep(self.interval).await;
+        }
+    }
+
+    async fn ask(&self, server: &Server) -> Result<(), String> {
+        let line = server.pool.connect().await;
+        let mut line = line.map_err(|error| Error::connecting(&server.target, error).chain())?;
+        let answer = line.exchange(self.request(server)).await;
+        match answer.map(|answer| answer.status()) {
+            Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
+            Ok(status) => Err(refusal(status)),
+            Err(Failed::Unsent(_, error) | Failed::Sent { error, .. }) => {
+                Err(Error::on_the_way(&server.target, error).chain())
+            }
+        }
+    }
+
+    fn request(&self, server: &Server) -> Request<Body> {
+        let mut request = Request::new(body::empty());
+        *request.uri_mut() = self.path.clone();
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::from_str(server.target.host()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+
+    fn note(&self, server: &Server, probed: Result<(), String>) {
+        match probed {
+            Ok(()) => {
+                if server.record.probe_answered() {
+                    tracing::info!(server = %server.target, "server answers again");
+                }
+            }
+            Err(why) => {
+                let cause = format!("{}, asked for {}: {why}", server.target, self.path);
+                if server.record.probe_failed(cause.clone()) {
+                    tracing::warn!(server = %server.target, cause, "server is skipped");
+                }
+            }
+        }
+    }
+}
+
+fn refusal(status: StatusCode) -> String {
+    format!("it answered {}", status.as_u16())
+}
+
+const AGENT: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));

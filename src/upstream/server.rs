@@ -1,0 +1,82 @@
+//! One server of the app: its connections, its record, its load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use super::health::{Record, ServerHealth};
+use super::pool::Pool;
+use super::{Error, Settings, Target};
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) target: Arc<Target>,
+    pub(super) pool: Pool,
+    pub(super) record: Record,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// Counts a request as under way until it is dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<AtomicUsize>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Server {
+    pub(super) fn new(target: &Target, settings: &Settings) -> Self {
+        let target = Arc::new(target.clone());
+        Self {
+            pool: Pool::new(
+                Arc::clone(&target),
+                settings.connect_timeout.get(),
+                settings.idle_timeout.get(),
+                settings.max_idle.size(),
+            ),
+            record: Record::new(settings.max_failures.get(), settings.fail_timeout.get()),
+            under_way: Arc::default(),
+            target,
+        }
+    }
+
+    /// One request more, from now until the end of its answer.
+    pub(super) fn begin(&self) -> Busy {
+        self.under_way.fetch_add(1, Relaxed);
+        Busy(Arc::clone(&self.under_way))
+    }
+
+    /// Requests whose answer has not ended.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Relaxed)
+    }
+
+    pub(super) fn health(&self) -> ServerHealth {
+        let (failure, skipped) = self.record.read();
+        ServerHealth {
+            server: self.target.to_string(),
+            failure,
+            skipped,
+        }
+    }
+
+    /// Notes an answer. `alone`: there is no other server, so none is skipped.
+    pub(super) fn answered(&self, alone: bool) {
+        if self.record.answered() && !alone {
+            tracing::info!(server = %self.target, "server answers again");
+        }
+    }
+
+    /// Notes a failure; what is the client's fault tells nothing.
+    pub(super) fn failed(&self, error: &Error, alone: bool) {
+        if error.is_the_clients() {
+            return;
+        }
+        let cause = error.chain();
+        if self.record.failed(cause.clone()) && !alone {
+            tracing::warn!(server = %self.target, cause, "server is skipped");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `[upstream]` of `config.toml`.
+
+use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
+use serde::Deserialize;
+
+use super::Targets;
+use crate::units::{Count, Span};
+
+/// Where an app listens and how it is spoken to. Nothing in here is about one
+/// app only: each upstream has settings of its own.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where Laravel listens: one server, or several of the same app.
+    pub url: Targets,
+    /// Which of several servers a request goes to.
+    pub balance: Balance,
+    /// How long a connection may take to be accepted.
+    pub connect_timeout: Span,
+    /// How long the head of an answer may take, counted from the last moment
+    /// that a byte of the request moved.
+    pub response_timeout: Span,
+    /// How long an unused connection is kept: less than the app keeps it.
+    pub idle_timeout: Span,
+    /// How many unused connections are kept to each server.
+    pub max_idle: Count,
+    /// How long a request waits while no server accepts a connection, counted
+    /// from the first refusal.
+    pub wait: Span,
+    /// After how many failures in a row one of several servers is skipped.
+    pub max_failures: Count,
+    /// For how long it is skipped.
+    pub fail_timeout: Span,
+    /// What is asked of each server at intervals; nothing without it.
+    pub probe_path: Option<ProbePath>,
+    /// How often it is asked.
+    pub probe_interval: Span,
+    /// How long such an answer may take.
+    pub probe_timeout: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: Targets::default(),
+            balance: Balance::RoundRobin,
+            connect_timeout: Span::seconds(3),
+            response_timeout: Span::seconds(60),
+            idle_timeout: Span::seconds(15),
+            max_idle: Count::new(64),
+            wait: Span::seconds(2),
+            max_failures: Count::new(3),
+            fail_timeout: Span::seconds(10),
+            probe_path: None,
+            probe_interval: Span::seconds(10),
+            probe_timeout: Span::seconds(5),
+        }
+    }
+}
+
+/// Which of several servers a request goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// Each in its turn.
+    RoundRobin,
+    /// The one that has the fewest requests under way.
+    LeastRequests,
+}
+
+/// What a probe asks for: a path, with a query if need be.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProbePath(PathAndQuery);
+
+impl ProbePath {
+    pub(super) fn uri(&self) -> Uri {
+        self.0.clone().into()
+    }
+}
+
+impl TryFrom<String> for ProbePath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let path = text.parse().ok().filter(|_| text.starts_with('/'));
+        path.map(Self)
+            .ok_or_else(|| format!("{text:?} is not a path; expected one such as \"/up\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_asks_for_a_path() {
+        for (text, fits) in [
+            ("/up", true),
+            ("/up?a=1", true),
+            ("up", false),
+            ("/<", false),
+        ] {
+            assert_eq!(ProbePath::try_from(text.to_owned()).is_ok(), fits, "{text}");
+        }
+    }
+}

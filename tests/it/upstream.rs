@@ -1,0 +1,376 @@
+//! Several servers of one app, restarts of them, and which requests are sent
+//! again: the way to Laravel, seen from outside.
+
+mod answers;
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use hyper::{Method, Request, StatusCode};
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+
+use crate::support::Edge;
+use crate::support::app::{App, Place, head, scripted};
+use crate::support::http::{Answer, Client, body, get, post};
+
+/// An edge that lets one client ask as much as it likes.
+fn before(urls: &[String], more: &str) -> Edge {
+    let limits = "[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\nrequests_in_flight_per_client = 4096\n";
+    Edge::configured("", &format!("{limits}[upstream]\nurl = {urls:?}\n{more}"))
+}
+
+async fn fetch(edge: &Edge, request: Request<crate::support::http::Body>) -> Answer {
+    Client::http1(edge).await.fetch(request).await
+}
+
+async fn text(edge: &Edge) -> String {
+    let answer = fetch(edge, get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+    answer.text().to_owned()
+}
+
+/// Completes when what the edge tells of Laravel is as wanted.
+async fn told(edge: &Edge, wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let status = edge.get("/status").await.json()["upstream"].take();
+        if wanted(&status) {
+            return status;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Many requests at once, over few connections; all have a target of their own.
+async fn crowd(edge: &Edge, method: &Method, round: &str, count: usize) -> Vec<StatusCode> {
+    let some = (0..count.div_ceil(50)).map(|connection| async move {
+        let Client::Http2(sender) = Client::http2(edge).await else {
+            unreachable!()
+        };
+        join_all((0..50).map(|number| {
+            let mut client = Client::Http2(sender.clone());
+            let content = if method == Method::POST { "some" } else { "" };
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/{round}/{connection}/{number}"));
+            async move {
+                let request = request.body(body(content)).unwrap();
+                client.fetch(request).await.status
+            }
+        }))
+        .await
+    });
+    join_all(some).await.concat()
+}
+
+fn all_are(statuses: &[StatusCode], wanted: &[StatusCode]) -> bool {
+    statuses.iter().all(|status| wanted.contains(status))
+}
+
+/// What the app has of a request when it dies decides: what may be repeated is,
+/// and no `POST` ever.
+async fn killed_and_started_again(place: Place) {
+    let app = App::new("app", place);
+    app.start().await;
+    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    for round in ["a", "b", "c"] {
+        app.gate(false);
+        let before_it = app.received().len();
+        let gets = crowd(&edge, &Method::GET, round, 150);
+        let posts = crowd(&edge, &Method::POST, round, 150);
+        let late_name = format!("{round}-late");
+        let dying = async {
+            app.has_received(before_it + 300).await;
+            app.kill().await;
+            app.gate(true);
+            told(&edge, |told| told["healthy"] == false).await;
+            let late = crowd(&edge, &Method::POST, &late_name, 100);
+            let reviving = async {
+                // The late ones must find nobody first.
+                for _ in 0..200 {
+                    tokio::task::yield_now().await;
+                }
+                app.start().await;
+            };
+            tokio::join!(late, reviving).0
+        };
+        let (gets, posts, late) = tokio::join!(gets, posts, dying);
+        assert!(all_are(&gets, &[StatusCode::OK]), "{gets:?}");
+        assert!(all_are(&posts, &[StatusCode::BAD_GATEWAY]), "{posts:?}");
+        assert!(all_are(&late, &[StatusCode::OK]), "{late:?}");
+    }
+    let mut twice = app.received();
+    twice.retain(|what, times| what.starts_with("POST") && *times > 1);
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+#[tokio::test]
+async fn a_restart_of_laravel_on_a_port_costs_no_get_and_doubles_no_post() {
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    killed_and_started_again(Place::Port(port)).await;
+}
+
+#[tokio::test]
+async fn a_restart_of_laravel_on_a_socket_costs_no_get_and_doubles_no_post() {
+    let directory = tempfile::tempdir().unwrap();
+    killed_and_started_again(Place::Socket(directory.path().join("app.sock"))).await;
+}
+
+/// Killed at any moment, not only when all requests have arrived.
+#[tokio::test]
+async fn requests_survive_kills_at_odd_moments() {
+    let app = App::started("app").await;
+    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    for (round, moment) in [("a", 1), ("b", 40), ("c", 120)] {
+        let before_it = app.received().len();
+        let gets = crowd(&edge, &Method::GET, round, 150);
+        let posts = crowd(&edge, &Method::POST, round, 150);
+        let dying = async {
+            app.has_received(before_it + moment).await;
+            app.kill().await;
+            app.start().await;
+        };
+        let (gets, posts, ()) = tokio::join!(gets, posts, dying);
+        assert!(all_are(&gets, &[StatusCode::OK]), "{gets:?}");
+        let known = [StatusCode::OK, StatusCode::BAD_GATEWAY];
+        assert!(all_are(&posts, &known), "{posts:?}");
+    }
+    let mut twice = app.received();
+    twice.retain(|what, times| what.starts_with("POST") && *times > 1);
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_keeps_its_whole_body() {
+    let directory = tempfile::tempdir().unwrap();
+    let app = App::new("app", Place::Socket(directory.path().join("app.sock")));
+    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    let sent = "0123456789".repeat(50_000);
+    let request = post("/").body(body(sent.clone())).unwrap();
+    let starting = async {
+        told(&edge, |told| told["healthy"] == false).await;
+        app.start().await;
+    };
+    let (answer, ()) = tokio::join!(fetch(&edge, request), starting);
+    assert_eq!(answer.text(), format!("app: {sent}"));
+}
+
+#[tokio::test]
+async fn servers_have_their_turns() {
+    let (one, two) = (App::started("one").await, App::started("two").await);
+    let edge = before(&[one.url(), two.url()], "");
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        answers.push(text(&edge).await);
+    }
+    let ones = answers.iter().filter(|answer| answer.starts_with("one"));
+    assert_eq!(ones.count(), 5, "{answers:?}");
+}
+
+/// A request counts until the end of its answer.
+#[tokio::test]
+async fn the_server_with_the_fewest_requests_is_asked() {
+    let release = Arc::new(Notify::new());
+    let end = Arc::clone(&release);
+    let one = scripted(move |connection, mut stream| {
+        let end = Arc::clone(&end);
+        async move {
+            head(&mut stream).await;
+            let start = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\non";
+            stream.write_all(start).await.unwrap();
+            if connection == 0 {
+                end.notified().await;
+            }
+            stream.write_all(b"e").await.unwrap();
+        }
+    });
+    let two = App::started("two").await;
+    let more = "balance = \"least_requests\"\n";
+    let edge = before(&[one.await, two.url()], more);
+    // With nothing under way the first one is asked.
+    let mut client = Client::http1(&edge).await;
+    let slow = client.send(get("/slow").body(body("")).unwrap()).await;
+    for _ in 0..5 {
+        assert!(text(&edge).await.starts_with("two"));
+    }
+    release.notify_one();
+    assert_eq!(Answer::read(slow.unwrap()).await.text(), "one");
+    while text(&edge).await != "one" {}
+}
+
+#[tokio::test]
+async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let dead = App::new("dead", Place::Socket(directory.path().join("app.sock")));
+    let alive = App::started("alive").await;
+    let edge = before(&[dead.url(), alive.url()], "fail_timeout = \"50ms\"\n");
+    for _ in 0..10 {
+        assert!(text(&edge).await.starts_with("alive"));
+    }
+    let status = told(&edge, |_| true).await;
+    assert_eq!(status["healthy"], true);
+    let (first, second) = (&status["servers"][0], &status["servers"][1]);
+    assert_eq!(
+        (&first["skipped"], &second["skipped"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(first["server"], dead.url());
+    assert!(
+        first["failure"]
+            .as_str()
+            .unwrap()
+            .starts_with("cannot connect"),
+        "{first}"
+    );
+    dead.start().await;
+    while !text(&edge).await.starts_with("dead") {}
+    let status = told(&edge, |_| true).await;
+    assert_eq!(status["servers"][0]["skipped"], false);
+}
+
+#[tokio::test]
+async fn without_any_server_clients_are_told_when_to_come_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| format!("unix:{}", directory.path().join(name).display());
+    let edge = before(&[file("a.sock"), file("b.sock")], "wait = \"300ms\"\n");
+    for _ in 0..3 {
+        let answer = fetch(&edge, post("/").body(body("x")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.headers["retry-after"], "2");
+    }
+    let status = told(&edge, |_| true).await;
+    let failure = status["failure"].as_str().unwrap();
+    assert!(
+        failure.contains("a.sock") && failure.contains("b.sock"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn probes_take_a_server_out_and_bring_it_back() {
+    let (one, two) = (App::started("one").await, App::started("two").await);
+    let more = "probe_path = \"/up\"\nprobe_interval = \"10ms\"\nfail_timeout = \"1h\"\n";
+    let edge = before(&[one.url(), two.url()], more);
+    one.well(false);
+    let status = told(&edge, |told| told["servers"][0]["skipped"] == true).await;
+    let failure = status["servers"][0]["failure"].as_str().unwrap();
+    assert!(
+        failure.ends_with("asked for /up: it answered 503"),
+        "{failure}"
+    );
+    for _ in 0..4 {
+        assert!(text(&edge).await.starts_with("two"));
+    }
+    one.well(true);
+    told(&edge, |told| told["servers"][0]["skipped"] == false).await;
+    while !text(&edge).await.starts_with("one") {}
+    assert_eq!(edge.stop().await.unwrap(), 0, "a probe outlived the edge");
+}
+
+/// An app that loses each second request on a connection after `heard` of an
+/// answer, and notes all that it gets.
+async fn forgetful(heard: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&seen);
+    let url = scripted(move |_, mut stream| {
+        let notes = Arc::clone(&notes);
+        async move {
+            for last in [false, true] {
+                let head = head(&mut stream).await;
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                if line.is_empty() {
+                    return;
+                }
+                notes.lock().push(line);
+                let answer = match last {
+                    false => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+                    true => heard,
+                };
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    (url.await, seen)
+}
+
+#[tokio::test]
+async fn a_lost_connection_repeats_only_what_may_be_done_twice() {
+    let lost = "";
+    let begun = "HTTP/1.1 200 OK\r\ncontent-le";
+    for (heard, method, content, times, status) in [
+        (lost, "GET", "", 2, StatusCode::OK),
+        (lost, "HEAD", "", 2, StatusCode::OK),
+        (lost, "OPTIONS", "", 2, StatusCode::OK),
+        (lost, "DELETE", "", 2, StatusCode::OK),
+        (lost, "PUT", "", 2, StatusCode::OK),
+        (lost, "PUT", "x", 1, StatusCode::BAD_GATEWAY),
+        (lost, "GET", "x", 1, StatusCode::BAD_GATEWAY),
+        (lost, "POST", "", 1, StatusCode::BAD_GATEWAY),
+        (lost, "POST", "x", 1, StatusCode::BAD_GATEWAY),
+        (lost, "PATCH", "", 1, StatusCode::BAD_GATEWAY),
+        (begun, "GET", "", 1, StatusCode::BAD_GATEWAY),
+    ] {
+        let (url, seen) = forgetful(heard).await;
+        let edge = before(&[url], "");
+        assert_eq!(text(&edge).await, "ok");
+        let request = Request::builder().method(method).uri("/x");
+        let request = request.header("host", "localhost").body(body(content));
+        let answer = fetch(&edge, request.unwrap()).await;
+        assert_eq!(answer.status, status, "{method} {content:?}");
+        let seen = seen.lock().clone();
+        let wanted = format!("{method} /x HTTP/1.1");
+        let came = seen.iter().filter(|line| **line == wanted).count();
+        assert_eq!(came, times, "{method} {content:?} {heard:?}: {seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_lost_twice_is_not_sent_a_third_time() {
+    let seen = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&seen);
+    let url = scripted(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            head(&mut stream).await;
+            *count.lock() += 1;
+        }
+    });
+    let edge = before(&[url.await], "");
+    let answer = fetch(&edge, get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(*seen.lock(), 2);
+}
+
+#[tokio::test]
+async fn what_is_not_answered_in_time_is_not_sent_again() {
+    let (one, two) = (App::started("one").await, App::started("two").await);
+    one.gate(false);
+    two.gate(false);
+    let edge = before(&[one.url(), two.url()], "response_timeout = \"50ms\"\n");
+    let answer = fetch(&edge, get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(one.received().len() + two.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed_in_time() {
+    let (closed, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let url = scripted(move |_, mut stream| {
+        let closed = closed.clone();
+        async move {
+            head(&mut stream).await;
+            let raw = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(raw.as_bytes()).await.unwrap();
+            closed.send(head(&mut stream).await).unwrap();
+        }
+    });
+    let edge = before(&[url.await], "idle_timeout = \"20ms\"\n");
+    for _ in 0..2 {
+        assert_eq!(text(&edge).await, "ok");
+        assert_eq!(ends.recv().await.unwrap(), "", "it was used again");
+    }
+}
