@@ -15,6 +15,7 @@ mod cli;
 mod crowd;
 mod layers;
 mod limits;
+mod malformed;
 mod plain;
 mod proxy;
 mod reload;
