@@ -1,5 +1,6 @@
 //! HTTP clients: over TLS to the edge, and over its Unix socket.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use hyper::header::HOST;
 use hyper::http::request::Builder;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
@@ -67,7 +68,11 @@ impl Client {
     }
 
     pub(crate) async fn http2(edge: &Edge) -> Self {
-        let stream = TokioIo::new(connect(edge, "h2").await.unwrap());
+        Self::over_http2(connect(edge, "h2").await.unwrap()).await
+    }
+
+    pub(crate) async fn over_http2(stream: TlsStream<TcpStream>) -> Self {
+        let stream = TokioIo::new(stream);
         let handshake = http2::handshake(TokioExecutor::new(), stream).await;
         let (sender, connection) = handshake.unwrap();
         tokio::spawn(connection);
@@ -138,8 +143,18 @@ pub(crate) async fn connect_with(
     alpn: &str,
     versions: &[&'static SupportedProtocolVersion],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_to(edge.address, &edge.certificate, alpn, versions).await
+}
+
+/// A TLS connection to an edge that shows `certificate`.
+pub(crate) async fn connect_to(
+    address: SocketAddr,
+    certificate: &CertificateDer<'static>,
+    alpn: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(edge.certificate.clone()).unwrap();
+    roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
@@ -147,7 +162,7 @@ pub(crate) async fn connect_with(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let stream = TcpStream::connect(edge.address).await?;
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)

@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
+pub(crate) mod program;
 pub(crate) mod socket;
 pub(crate) mod tls;
 

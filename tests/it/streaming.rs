@@ -1,0 +1,311 @@
+//! Bodies in motion: nothing is held back, nothing is gathered, nothing that
+//! broke looks whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use hyper::{Method, Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::Edge;
+use crate::support::app::{head, scripted};
+use crate::support::http::{Client, body, connect, get, post};
+use crate::support::program::Program;
+
+#[tokio::test]
+async fn events_arrive_one_by_one() {
+    let next = Arc::new(Notify::new());
+    let told = Arc::clone(&next);
+    let app = scripted(move |_, mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            head(&mut stream).await;
+            let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+            stream.write_all(kind.as_bytes()).await.unwrap();
+            for number in 0..3 {
+                let event = format!("data: {number}\n\n");
+                stream.write_all(event.as_bytes()).await.unwrap();
+                told.notified().await;
+            }
+        }
+    })
+    .await;
+    let edge = Edge::configured(&app, "");
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let request = get("/events").header("accept-encoding", "gzip, br, zstd");
+        let answer = client.send(request.body(body("")).unwrap()).await.unwrap();
+        assert!(!answer.headers().contains_key("content-encoding"));
+        let mut answer = answer.into_body();
+        for number in 0..3 {
+            let event = answer.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(event, format!("data: {number}\n\n"));
+            next.notify_one();
+        }
+        // Over HTTP/2 the end may be an empty frame of its own.
+        assert!(answer.collect().await.unwrap().to_bytes().is_empty());
+    }
+}
+
+/// What comes back to a head that says `Expect: 100-continue` and no body yet.
+async fn expecting(edge: &Edge, lines: &str) -> String {
+    let mut stream = connect(edge, "http/1.1").await.unwrap();
+    let request =
+        format!("POST /row HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n{lines}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut line = vec![0; 12];
+    stream.read_exact(&mut line).await.unwrap();
+    String::from_utf8(line).unwrap()
+}
+
+/// 100 is said when the body is wanted, and not where it is not.
+#[tokio::test]
+async fn a_client_that_waits_is_told_to_go_on_only_if_the_body_is_wanted() {
+    let gone = Edge::configured(
+        "http://127.0.0.1:9",
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\nwait = \"10ms\"\n",
+    );
+    assert_eq!(
+        expecting(&gone, "Content-Length: 2\r\n").await,
+        "HTTP/1.1 503"
+    );
+
+    // As PHP's own server: it never says 100, and waits for the body.
+    let app = scripted(|_, mut stream| async move {
+        let mut request = head(&mut stream).await;
+        while !request.ends_with("ab") {
+            let mut more = vec![0; 8];
+            let read = stream.read(&mut more).await.unwrap();
+            request.push_str(&String::from_utf8_lossy(&more[..read]));
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let refused = "[[routes]]\npath = \"/row\"\nstatus = 404\n";
+    let hidden = Edge::configured(&app, refused);
+    assert_eq!(
+        expecting(&hidden, "Content-Length: 2\r\n").await,
+        "HTTP/1.1 404"
+    );
+    let edge = Edge::configured(&app, "");
+    assert_eq!(
+        expecting(&edge, "Content-Length: 99999999\r\n").await,
+        "HTTP/1.1 413"
+    );
+    assert_eq!(
+        expecting(&edge, "Content-Length: 2\r\n").await,
+        "HTTP/1.1 100"
+    );
+
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    let request = "POST /row HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                   Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; 25]).await.unwrap();
+    stream.write_all(b"ab").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn answers_without_a_body_keep_their_headers_and_the_connection() {
+    let app = scripted(|_, mut stream| async move {
+        loop {
+            let request = head(&mut stream).await;
+            let (status, lines) = match request.split(' ').nth(1) {
+                Some("/head") => ("200 OK", "content-length: 5\r\netag: \"a\"\r\n"),
+                Some("/304") => ("304 Not Modified", "etag: \"a\"\r\n"),
+                Some("/204") => ("204 No Content", "x-row: v\r\n"),
+                _ => return,
+            };
+            let answer = format!("HTTP/1.1 {status}\r\n{lines}\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let edge = Edge::configured(&app, "");
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let ask = |method: Method, path: &str| {
+            let request = Request::builder().method(method).uri(path);
+            request.header("host", "localhost").body(body("")).unwrap()
+        };
+        let answer = client.fetch(ask(Method::HEAD, "/head")).await;
+        assert_eq!(answer.headers["content-length"], "5");
+        assert_eq!(answer.headers["etag"], "\"a\"");
+        let answer = client.fetch(ask(Method::GET, "/304")).await;
+        assert_eq!(answer.status, StatusCode::NOT_MODIFIED);
+        assert_eq!(answer.headers["etag"], "\"a\"");
+        let answer = client.fetch(ask(Method::GET, "/204")).await;
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert_eq!(answer.headers["x-row"], "v");
+        assert!(answer.body.is_empty() && !answer.headers.contains_key("content-length"));
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_stands_still_is_ended() {
+    let app = scripted(|_, mut stream| async move {
+        head(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let more = format!(
+        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"100ms\"\n[http]\nstall_timeout = \"200ms\"\n"
+    );
+    let edge = Edge::configured("", &more);
+    let (pieces, stream) = crate::support::http::streamed();
+    pieces.send("some".into()).await.unwrap();
+    let mut client = Client::http1(&edge).await;
+    let answer = client.send(post("/row").body(stream).unwrap()).await;
+    // Told, or cut off: in no case waited for.
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+    drop(pieces);
+}
+
+const UNLIMITED: &str = "[limits]\nconnections_per_client = 1000\nrequests_per_second = 100000\n\
+                         request_burst = 100000\nrequests_in_flight_per_client = 1000\n\
+                         [http]\nmax_body = \"3 GiB\"\n";
+
+/// An app that sends `bytes` of no meaning, or counts what it is sent.
+async fn heavy(bytes: u64) -> (String, Arc<AtomicU64>) {
+    let moved = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&moved);
+    let url = scripted(move |_, mut stream| {
+        let count = Arc::clone(&count);
+        async move {
+            let request = head(&mut stream).await;
+            if request.starts_with("POST") {
+                return swallow(stream, bytes, &count).await;
+            }
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let piece = vec![7; PIECE];
+            for _ in 0..bytes / PIECE as u64 {
+                if stream.write_all(&piece).await.is_err() {
+                    return;
+                }
+                count.fetch_add(PIECE as u64, Relaxed);
+            }
+        }
+    })
+    .await;
+    (url, moved)
+}
+
+async fn swallow(mut stream: TcpStream, bytes: u64, count: &AtomicU64) {
+    let mut buffer = vec![0; PIECE];
+    while count.load(Relaxed) < bytes {
+        match stream.read(&mut buffer).await {
+            Ok(read) if read > 0 => count.fetch_add(read as u64, Relaxed),
+            _ => return,
+        };
+    }
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+async fn up_and_down(bytes: u64) {
+    let (app, taken) = heavy(bytes).await;
+    let program = Program::before(&app, UNLIMITED);
+    for http2 in [false, true] {
+        let client = || async {
+            match http2 {
+                true => program.http2().await,
+                false => program.http1().await,
+            }
+        };
+        // What a first request allocates for good is not counted.
+        client()
+            .await
+            .send(
+                Request::head("/")
+                    .header("host", "localhost")
+                    .body(body(""))
+                    .unwrap(),
+            )
+            .await
+            .unwrap();
+        let (before, _) = program.memory();
+        let answer = client()
+            .await
+            .send(get("/").body(body("")).unwrap())
+            .await
+            .unwrap();
+        let (mut answer, mut read) = (answer.into_body(), 0);
+        while let Some(frame) = answer.frame().await {
+            read += frame.unwrap().data_ref().map_or(0, bytes::Bytes::len) as u64;
+        }
+        assert_eq!(read, bytes);
+        taken.store(0, Relaxed);
+        let piece = bytes::Bytes::from(vec![7; PIECE]);
+        let pieces = (0..bytes / PIECE as u64).map(move |_| Ok(Frame::data(piece.clone())));
+        let stream = StreamBody::new(futures_util::stream::iter(pieces));
+        let request = post("/").body(BodyExt::boxed_unsync(stream)).unwrap();
+        let answer = client().await.send(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(taken.load(Relaxed) >= bytes);
+        let (_, most) = program.memory();
+        let grown = most.saturating_sub(before) / MIB;
+        assert!(grown < 16, "{grown} MiB more than before, http2: {http2}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_body_costs_no_memory_either_way() {
+    up_and_down(64 * MIB).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: moves 4 GiB"]
+async fn a_gibibyte_costs_no_memory_either_way() {
+    up_and_down(1024 * MIB).await;
+}
+
+/// Clients that ask for much and read nothing: the app is made to wait, and
+/// nothing is gathered for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_slow_readers_cost_less_than_a_hundred_mebibytes() {
+    let (app, sent) = heavy(50 * MIB).await;
+    let program = Program::before(&app, UNLIMITED);
+    drop(program.http2().await);
+    let (before, _) = program.memory();
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut client = program.http1().await;
+        let answer = client.send(get("/").body(body("")).unwrap()).await.unwrap();
+        held.push((client, answer));
+    }
+    for _ in 0..2 {
+        let Client::Http2(sender) = program.http2().await else {
+            unreachable!()
+        };
+        for _ in 0..50 {
+            let mut client = Client::Http2(sender.clone());
+            let answer = client.send(get("/").body(body("")).unwrap()).await.unwrap();
+            held.push((client, answer));
+        }
+    }
+    // Until the app cannot send any more.
+    let mut last = u64::MAX;
+    while sent.load(Relaxed) != last {
+        last = sent.load(Relaxed);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let (_, most) = program.memory();
+    let grown = most.saturating_sub(before) / MIB;
+    println!("200 slow readers: {grown} MiB");
+    assert!(grown < 100, "{grown} MiB for 200 slow readers");
+    drop(held);
+}
+
+const PIECE: usize = 64 * 1024;
+const MIB: u64 = 1024 * 1024;
