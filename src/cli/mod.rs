@@ -1,15 +1,21 @@
 //! The command line.
 
+mod ask;
 mod check;
 mod demo;
 mod logging;
 mod run;
+mod socket;
+mod status;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::ids::{RowId, UserId};
 
 /// One binary in front of a Laravel site: TLS, reverse proxy, WebSocket rooms,
 /// broadcasts over a Unix socket.
@@ -32,6 +38,64 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Tell on one screen whether the edge that runs is well; if not, exit with 1.
+    Status {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Again every other second, until interrupted.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// List the rooms with somebody in them.
+    Rooms {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Tell who is in a room, such as `ticket 123`.
+    Room {
+        /// The kind of room.
+        kind: Kind,
+        /// Its number.
+        id: RowId,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Tell why a user is, or is not, in a ticket's room.
+    Why {
+        /// The user's id in Laravel.
+        #[arg(long, value_parser = user_id)]
+        user: UserId,
+        /// The ticket's number.
+        #[arg(long)]
+        ticket: RowId,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Close all WebSocket sessions of a user.
+    Disconnect {
+        /// The user's id in Laravel.
+        #[arg(long, value_parser = user_id)]
+        user: UserId,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Send an event to everybody in a ticket's room.
+    Publish {
+        /// The ticket's number.
+        #[arg(long)]
+        ticket: RowId,
+        /// The event's type, such as `new_message`.
+        #[arg(long = "type")]
+        kind: String,
+        /// What it carries besides the ticket's number, a JSON object.
+        #[arg(long, default_value = "{}")]
+        payload: String,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Show the product at work on this machine, with a stand-in for Laravel.
     Demo {
         /// The port for https and wss.
@@ -42,24 +106,72 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct ConfigFile {
-    /// The configuration file.
-    #[arg(long = "config", short = 'c', default_value = "config.toml")]
-    path: PathBuf,
+    /// The configuration file; without it ./config.toml, or else
+    /// /etc/pwd-edge/config.toml.
+    #[arg(long = "config", short = 'c', value_name = "FILE")]
+    path: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(self) -> PathBuf {
+        let here = PathBuf::from("config.toml");
+        self.path.unwrap_or_else(|| match here.exists() {
+            true => here,
+            false => "/etc/pwd-edge/config.toml".into(),
+        })
+    }
+}
+
+/// The kinds of rooms.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// The room of a support ticket.
+    Ticket,
+}
+
+fn user_id(text: &str) -> Result<UserId, String> {
+    UserId::from_text(text).ok_or_else(|| "expected a user's id".to_owned())
 }
 
 impl Cli {
     /// Does what was asked. What goes wrong is told on standard error.
     pub fn execute(self) -> ExitCode {
         let done = match self.command {
-            Command::Run { config } => run::run(&config.path),
-            Command::Check { config } => check::check(&config.path),
+            Command::Run { config } => run::run(&config.path()),
+            Command::Check { config } => check::check(&config.path()),
+            Command::Status {
+                config,
+                json,
+                watch,
+            } => status::status(&config.path(), json, watch),
+            Command::Rooms { config } => ask::rooms(&config.path()),
+            Command::Room {
+                kind: Kind::Ticket,
+                id,
+                config,
+            } => ask::room(&config.path(), id),
+            Command::Why {
+                user,
+                ticket,
+                config,
+            } => ask::why(&config.path(), &user, ticket),
+            Command::Disconnect { user, config } => ask::disconnect(&config.path(), &user),
+            Command::Publish {
+                ticket,
+                kind,
+                payload,
+                config,
+            } => ask::publish(&config.path(), ticket, &kind, &payload),
             Command::Demo { port } => demo::demo(port),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 // Nobody left to read it is no reason to panic.
-                let _ = writeln!(io::stderr(), "{}", failure.told());
+                let told = failure.told();
+                if !told.is_empty() {
+                    let _ = writeln!(io::stderr(), "{told}");
+                }
                 ExitCode::from(failure.code)
             }
         }
@@ -74,6 +186,21 @@ fn say(text: &str) -> io::Result<()> {
 /// Writes a warning to standard error. Nobody left to read it is no reason to panic.
 fn warn(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
+/// A value of the edge's answer, fit for a terminal: what would move the cursor
+/// or turn the text around is shown as a question mark.
+fn plain(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = text
+        .chars()
+        .map(|c| if c.is_control() || turns(c) { '?' } else { c });
+    shown.collect()
 }
 
 /// Why a command ended without success.
@@ -97,6 +224,14 @@ impl Failure {
         Self {
             code: 1,
             error: error.into(),
+        }
+    }
+
+    /// The edge runs, but somebody should look after it; that has been said.
+    fn unwell() -> Self {
+        Self {
+            code: 1,
+            error: anyhow::anyhow!(""),
         }
     }
 

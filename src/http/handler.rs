@@ -106,6 +106,7 @@ impl Handler {
         let mut response = answer.unwrap_or_else(|refusal| {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
             line.refused(refusal);
+            self.metrics.refusals.add(refusal.name());
             refusal.response(&self.pages, &exchange.sender.request_id, as_json)
         });
         if close {

@@ -72,6 +72,27 @@ impl Refusal {
         }
     }
 
+    /// In a word, as metrics count it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::Method => "method",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TargetTooLong => "target_too_long",
+            Self::Route(_) => "route",
+            Self::NoCertificate => "no_client_certificate",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::WebSocket(Rejected::Malformed(_) | Rejected::Version) => "websocket_handshake",
+            Self::WebSocket(Rejected::Origin) => "websocket_origin",
+            Self::WebSocket(Rejected::Stopping) => "stopping",
+            Self::Busy => "busy",
+            Self::Unreachable => "upstream_unreachable",
+            Self::BadGateway => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+        }
+    }
+
     /// What to tell a person.
     pub(super) fn message(self) -> String {
         match self {

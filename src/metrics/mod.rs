@@ -23,6 +23,8 @@ pub struct Metrics {
     pub handshakes: Counts,
     /// Requests, by route and class of status.
     pub requests: Routes,
+    /// Connections and requests that the edge refused, by reason.
+    pub refusals: Counts,
     /// Requests that the upstream did not answer, by what went wrong.
     pub upstream_failures: Counts,
     /// From sending a request on to the head of the answer.
@@ -142,6 +144,12 @@ impl Metrics {
                 "TLS handshakes by how they ended",
                 "result",
                 &self.handshakes,
+            ),
+            counts(
+                "refusals",
+                "Connections and requests that the edge refused, by reason",
+                "reason",
+                &self.refusals,
             ),
             counts(
                 "upstream_failures",

@@ -105,6 +105,11 @@ impl Arrival {
         };
         let permit = self.running.process.connections.admit(slot, client.key());
         if permit.is_none() {
+            self.running
+                .process
+                .metrics
+                .refusals
+                .add("connections_per_client");
             tracing::debug!(client.ip = %client, "too many connections of one client, closed");
         }
         permit.map(|permit| (stream, client, permit))

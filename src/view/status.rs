@@ -33,6 +33,10 @@ pub struct Status {
     /// All of them, by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
     certificates: Vec<Outlook>,
+    /// Times that the configuration was read again, by result.
+    reloads: BTreeMap<&'static str, u64>,
+    /// Connections and requests that were refused, by reason.
+    refusals: BTreeMap<&'static str, u64>,
     /// Ended sessions by reason.
     closes: BTreeMap<&'static str, u64>,
     memory_bytes: Option<u64>,
@@ -139,6 +143,8 @@ impl View {
             upstream: laravel,
             upstreams,
             certificates: self.certificates.outlook(),
+            reloads: self.metrics.reloads.read(),
+            refusals: self.metrics.refusals.read(),
             closes: self.metrics.closes.read(),
             memory_bytes: process::memory(),
             open_files: process::open_files(),

@@ -12,6 +12,7 @@ mod admin;
 mod broadcast;
 mod certificates;
 mod cli;
+mod commands;
 mod crowd;
 mod layers;
 mod limits;

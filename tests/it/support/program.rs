@@ -14,7 +14,7 @@ pub(crate) struct Program {
     pub(crate) address: SocketAddr,
     certificate: CertificateDer<'static>,
     child: Child,
-    pub(crate) directory: TempDir,
+    directory: TempDir,
 }
 
 impl Program {
@@ -71,7 +71,31 @@ impl Program {
         Client::over_http2(self.connect("h2").await).await
     }
 
-    async fn connect(&self, alpn: &str) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
+    /// A command about this process.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwd-edge"));
+        command.args(arguments).current_dir(self.directory.path());
+        command
+    }
+
+    /// Adds to the configuration's file.
+    pub(crate) fn change_config(&self, more: &str) {
+        let path = self.directory.path().join("config.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text + more).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    pub(crate) async fn connect(
+        &self,
+        alpn: &str,
+    ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
         let all = rustls::ALL_VERSIONS;
         connect_to(self.address, &self.certificate, alpn, all)
             .await
@@ -92,9 +116,16 @@ impl Program {
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
+impl Program {
+    /// Ends it at once; its directory stays.
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.kill();
     }
 }

@@ -24,6 +24,23 @@ impl Socket {
             .unwrap()
     }
 
+    /// A session over a connection that is there, greeted.
+    pub(crate) async fn over(stream: TlsStream<TcpStream>, token: &str) -> Self {
+        let token = token.replace('|', "%7C");
+        let request = format!("wss://localhost/ws?token={token}");
+        let (socket, _) = client_async(request, stream).await.unwrap();
+        let mut socket = Self(socket);
+        assert_eq!(socket.next().await["type"], "connection");
+        socket
+    }
+
+    /// Asks to join a ticket that it may not see.
+    pub(crate) async fn refused(&mut self, ticket: u64) {
+        self.send(json!({ "type": "join_ticket", "payload": { "ticket_id": ticket } }))
+            .await;
+        while self.next().await["type"] != "error" {}
+    }
+
     /// Connects, and waits until the edge greets.
     pub(crate) async fn greeted(edge: &Edge, token: &str) -> Self {
         let mut socket = Self::open(edge, token).await;

@@ -1,0 +1,111 @@
+//! Questions to the edge that runs, over its Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::runtime::{Builder, Runtime};
+
+use super::Failure;
+use crate::config::Config;
+
+/// The socket of the edge that the configuration describes.
+pub(super) struct Socket {
+    path: PathBuf,
+    runtime: Runtime,
+}
+
+impl Socket {
+    /// Of the configuration at `path`.
+    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+        let config = Config::load(path).map_err(Failure::config)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        Ok(Self {
+            path: config.broadcast.socket,
+            runtime: runtime.map_err(Failure::other)?,
+        })
+    }
+
+    /// Asks `GET path`.
+    pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.ask(Method::GET, path, String::new())
+    }
+
+    /// Asks `POST path` with JSON.
+    pub(super) fn post(&self, path: &str, json: String) -> Result<Value, Failure> {
+        self.ask(Method::POST, path, json)
+    }
+
+    fn ask(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
+        let asking =
+            async { tokio::time::timeout(PATIENCE, self.exchange(method, path, json)).await };
+        let answer = self.runtime.block_on(asking);
+        let answer = answer.unwrap_or_else(|_| {
+            let seconds = PATIENCE.as_secs();
+            Err(anyhow!(
+                "the edge does not answer within {seconds} s; is it stuck?"
+            ))
+        });
+        answer.map_err(Failure::other)
+    }
+
+    async fn exchange(&self, method: Method, path: &str, json: String) -> anyhow::Result<Value> {
+        let stream = UnixStream::connect(&self.path).await;
+        let stream = stream.map_err(|error| {
+            anyhow!(
+                "cannot reach {}: {error}; {}",
+                self.path.display(),
+                advice(&error)
+            )
+        })?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "edge")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(json)))?;
+        let asking = async {
+            let answer = sender.send_request(request).await?;
+            let status = answer.status();
+            let body = answer.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>((status, body))
+        };
+        tokio::pin!(asking);
+        let (status, body) = tokio::select! {
+            answer = &mut asking => answer?,
+            ended = connection => {
+                ended?;
+                asking.await?
+            }
+        };
+        let answer: Value =
+            serde_json::from_slice(&body).context("the edge's answer is no JSON")?;
+        if !status.is_success() {
+            let message = answer["message"].as_str().unwrap_or_default();
+            bail!("the edge refuses: {message}");
+        }
+        Ok(answer)
+    }
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "does it run? `systemctl status pwd-edge` tells; is this its configuration?"
+        }
+        io::ErrorKind::PermissionDenied => "ask as root, or as a user that broadcast.mode lets in",
+        _ => "is it the edge's socket?",
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
