@@ -197,3 +197,23 @@ async fn only_the_listeners_named_ask_and_a_ticket_is_no_way_in() {
     let ana = subject(&edge, &laravel, Known::config(&known.client)).await;
     assert_eq!(ana, Some(Some("CN=Ana".to_owned())));
 }
+
+/// A part of the site for those alone who show a certificate, on the listener
+/// that everybody uses.
+#[tokio::test]
+async fn a_route_can_be_for_those_with_a_certificate() {
+    let (laravel, known) = (Laravel::start().await, Known::new());
+    let route = "[[routes]]\npath = \"/admin\"\nclient_certificate = true\n";
+    let edge = Edge::configured(&laravel.url(), &(known.asked("optional") + route));
+    let status = async |config: ClientConfig, path: &str| {
+        let stream = greet(&edge, "localhost", config).await.unwrap();
+        let mut client = Client::over_http1(stream).await;
+        client.fetch(get(path).body(body("")).unwrap()).await.status
+    };
+    let (ana, nobody) = (|| Known::config(&known.client), || curious(&[&TLS13]));
+    assert_eq!(status(ana(), "/admin").await, 200);
+    assert_eq!(status(nobody(), "/").await, 200);
+    for path in ["/admin", "/admin/x", "/%61dmin", "/index.php/admin"] {
+        assert_eq!(status(nobody(), path).await, 403, "{path}");
+    }
+}

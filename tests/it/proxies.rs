@@ -1,0 +1,167 @@
+//! Proxies before the edge: who is believed, and who is counted.
+
+use hyper::{Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::http::{Client, body, get};
+use crate::support::tls::curious;
+use crate::support::{Edge, Laravel, Socket};
+
+const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
+
+fn server(more: &str) -> String {
+    format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{more}")
+}
+
+fn told(headers: &[(&str, &str)]) -> Request<crate::support::http::Body> {
+    let mut request = get("/");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(body("")).unwrap()
+}
+
+const SAID: [(&str, &str); 5] = [
+    ("x-forwarded-for", "6.6.6.6, 192.0.2.9, 127.0.0.1"),
+    ("x-forwarded-host", "desk.example:8443"),
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-port", "8443"),
+    ("x-request-id", "from-the-proxy"),
+];
+
+#[tokio::test]
+async fn laravel_learns_from_a_trusted_proxy_who_asks() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), &server(TRUSTED));
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        client.fetch(told(&SAID)).await;
+        let seen = laravel.last();
+        assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.9"));
+        assert_eq!(seen.header("host"), Some("desk.example:8443"));
+        assert_eq!(seen.header("x-forwarded-host"), Some("desk.example:8443"));
+        assert_eq!(seen.header("x-forwarded-port"), Some("8443"));
+        assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(seen.header("x-request-id"), Some("from-the-proxy"));
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_believed_nothing() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    Client::http1(&edge).await.fetch(told(&SAID)).await;
+    let seen = laravel.last();
+    assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(seen.header("host"), Some("localhost"));
+    assert_eq!(seen.header("x-forwarded-host"), Some("localhost"));
+    assert_eq!(seen.header("x-forwarded-port"), Some("443"));
+    assert_ne!(seen.header("x-request-id"), Some("from-the-proxy"));
+}
+
+/// Ten thousand citizens behind one proxy are not one client, and one of them
+/// is not all.
+#[tokio::test]
+async fn limits_count_the_client_that_the_proxy_names() {
+    let laravel = Laravel::start().await;
+    let limits =
+        "[limits]\nrequests_per_second = 1\nrequest_burst = 1\nconnections_per_client = 1\n";
+    let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + limits));
+    let mut proxy = [Client::http1(&edge).await, Client::http1(&edge).await];
+    for (number, status) in [(1, 200), (2, 200), (2, 429), (3, 200)] {
+        let client = format!("192.0.2.{number}");
+        let request = told(&[("x-forwarded-for", &client)]);
+        let answer = proxy[number % 2].fetch(request).await;
+        assert_eq!(answer.status.as_u16(), status, "{client}");
+    }
+}
+
+#[tokio::test]
+async fn laravel_is_asked_about_a_session_for_the_client_that_the_proxy_names() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), &server(TRUSTED));
+    let said = [
+        ("x-forwarded-for", "192.0.2.9"),
+        ("x-forwarded-host", "desk.example"),
+    ];
+    let mut session = Socket::try_open(&edge, "/ws?token=3%7Cana", &said)
+        .await
+        .unwrap();
+    assert_eq!(session.next().await["type"], "connection");
+    let seen = laravel.last();
+    assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.9"));
+    assert_eq!(seen.header("host"), Some("desk.example"));
+}
+
+/// A connection that begins with `header`; none if it is closed for that.
+async fn after(edge: &Edge, header: &[u8]) -> Option<TlsStream<TcpStream>> {
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    let _ = stream.write_all(header).await;
+    let config = curious(rustls::ALL_VERSIONS);
+    let name = "localhost".try_into().unwrap();
+    TlsConnector::from(std::sync::Arc::new(config))
+        .connect(name, stream)
+        .await
+        .ok()
+}
+
+#[tokio::test]
+async fn the_proxy_protocol_names_the_client_before_tls() {
+    let laravel = Laravel::start().await;
+    let more = format!(
+        "{TRUSTED}proxy_protocol = [\"127.0.0.1:0\"]\n[limits]\nconnections_per_client = 1\n"
+    );
+    let edge = Edge::configured(&laravel.url(), &server(&more));
+    let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    v2.extend([192, 0, 2, 10, 127, 0, 0, 1, 1, 2, 1, 187]);
+    let mut held = Vec::new();
+    for (header, client) in [
+        (
+            &b"PROXY TCP4 192.0.2.9 127.0.0.1 4711 443\r\n"[..],
+            "192.0.2.9",
+        ),
+        (&v2, "192.0.2.10"),
+        (b"PROXY TCP6 2001:db8::9 ::1 4711 443\r\n", "2001:db8::9"),
+        // The balancer for itself, as it looks whether we are there.
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    ] {
+        let stream = after(&edge, header).await.unwrap();
+        let mut client_of = Client::over_http1(stream).await;
+        let answer = client_of.fetch(get("/").body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(laravel.last().header("x-forwarded-for"), Some(client));
+        held.push(client_of);
+    }
+    // Connections are counted for whom they are.
+    let again = after(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4712 443\r\n").await;
+    assert!(again.is_none());
+    for garbage in [
+        &b""[..],
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PROXY TCP4 a b c d\r\n",
+    ] {
+        assert!(after(&edge, garbage).await.is_none(), "{garbage:?}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_may_speak_the_proxy_protocol_and_nobody_is_waited_for() {
+    let laravel = Laravel::start().await;
+    let foreign = "trusted_proxies = [\"192.0.2.1\"]\nproxy_protocol = [\"127.0.0.1:0\"]\n";
+    let edge = Edge::configured(&laravel.url(), &server(foreign));
+    assert!(
+        after(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4711 443\r\n")
+            .await
+            .is_none()
+    );
+
+    let silent = format!(
+        "{TRUSTED}proxy_protocol = [\"127.0.0.1:0\"]\n[tls]\nhandshake_timeout = \"50ms\"\n"
+    );
+    let edge = Edge::configured(&laravel.url(), &server(&silent));
+    let mut stream = TcpStream::connect(edge.address).await.unwrap();
+    stream.write_all(b"PROXY TCP4 ").await.unwrap();
+    assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
+}

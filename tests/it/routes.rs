@@ -1,0 +1,142 @@
+//! Which request goes where, however it is spelled.
+
+use hyper::{Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::app::App;
+use crate::support::http::{Answer, Client, body, connect, get, post};
+use crate::support::{Edge, Laravel, Socket};
+
+async fn fetch(edge: &Edge, path: &str, host: &str) -> Answer {
+    let request = Request::get(path).header("host", host).body(body(""));
+    Client::http1(edge).await.fetch(request.unwrap()).await
+}
+
+/// The status of a target that no client library would send as it is.
+async fn raw(edge: &Edge, target: &str, host: &str) -> u16 {
+    let mut stream = connect(edge, "http/1.1").await.unwrap();
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer)[9..12].parse().unwrap()
+}
+
+#[tokio::test]
+async fn hosts_and_paths_lead_to_their_targets() {
+    let laravel = Laravel::start().await;
+    let vite = App::started("vite").await;
+    let routes = format!(
+        "[upstreams.vite]\nurl = \"{}\"\n\
+         [[routes]]\nhosts = [\"dev.example\", \"*.dev.example\"]\nupstream = \"vite\"\n\
+         [[routes]]\nhosts = [\"old.example\"]\nredirect = \"https://new.example\"\n\
+         [[routes]]\npath = \"/telescope\"\nstatus = 403\n\
+         [[routes]]\npath = \"/.env\"\nstatus = 404\n",
+        vite.url()
+    );
+    let edge = Edge::configured(&laravel.url(), &routes);
+    for host in [
+        "dev.example",
+        "a.b.dev.example",
+        "DEV.example:8443",
+        "dev.example.",
+    ] {
+        assert_eq!(fetch(&edge, "/", host).await.text(), "vite: ", "{host}");
+    }
+    let before = laravel.requests().len();
+    let moved = fetch(&edge, "/a%2Fb?c=d&e", "old.example").await;
+    assert_eq!(moved.status, StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(moved.headers["location"], "https://new.example/a%2Fb?c=d&e");
+    let refused = fetch(&edge, "/telescope/requests", "localhost").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let id = refused.headers["x-request-id"].to_str().unwrap();
+    assert!(refused.text().contains(id), "{}", refused.text());
+    assert_eq!(
+        fetch(&edge, "/.env", "localhost").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(laravel.requests().len(), before, "Laravel was asked");
+    for open in ["/", "/telescopes", "/.environment"] {
+        assert_eq!(
+            fetch(&edge, open, "baddev.example").await.status,
+            StatusCode::OK,
+            "{open}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_gets_around_a_route() {
+    let laravel = Laravel::start().await;
+    let routes = "[[routes]]\npath = \"/admin\"\nstatus = 404\n\
+                  [[routes]]\nhosts = [\"inner.example\"]\nstatus = 404\n";
+    let edge = Edge::configured(&laravel.url(), routes);
+    for target in [
+        "/admin",
+        "/admin/",
+        "/admin?x",
+        "//admin",
+        "/%61dmin",
+        "/%61%64min/x",
+        "/admin%2fx",
+        "/./admin",
+        "/x/../admin",
+        "/x/%2e%2e/admin",
+        "/x/..%2fadmin",
+        "/x\\..\\admin",
+        "/index.php/admin",
+        "//index.php//admin",
+        "/index.php/x/../admin",
+        "https://localhost/admin",
+        "/admin/../x",
+    ] {
+        let status = raw(&edge, target, "localhost").await;
+        assert!([400, 404].contains(&status), "{target}: {status}");
+    }
+    for host in [
+        "inner.example",
+        "INNER.example",
+        "inner.example.",
+        "inner.example:443",
+    ] {
+        assert_eq!(raw(&edge, "/", host).await, 404, "{host}");
+    }
+    assert!(laravel.requests().is_empty(), "Laravel was asked");
+    // What is odd but means one thing passes, as it came.
+    for target in ["/caf%C3%A9/a%2Fb", "//x", "/a/./b", "/a\\b"] {
+        assert_eq!(raw(&edge, target, "localhost").await, 200, "{target}");
+        assert_eq!(laravel.last().target, target);
+    }
+    // Over HTTP/2 as well.
+    let mut client = Client::http2(&edge).await;
+    let answer = client
+        .fetch(get("/x/..%2fadmin").body(body("")).unwrap())
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_route_has_limits_of_its_own_and_no_sessions_where_it_refuses() {
+    let laravel = Laravel::start().await;
+    let routes = "[http]\nmax_body = \"1 KiB\"\n\
+                  [[routes]]\npath = \"/upload\"\nmax_body = \"4 KiB\"\n\
+                  [[routes]]\npath = \"/ws\"\nstatus = 403\n";
+    let edge = Edge::configured(&laravel.url(), routes);
+    let mut client = Client::http2(&edge).await;
+    for (path, bytes, status) in [
+        ("/echo", 1024, StatusCode::OK),
+        ("/echo", 1025, StatusCode::PAYLOAD_TOO_LARGE),
+        ("/upload", 4096, StatusCode::OK),
+        ("/upload", 4097, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        let request = post(path).body(body(vec![0; bytes])).unwrap();
+        assert_eq!(client.fetch(request).await.status, status, "{path} {bytes}");
+    }
+    let refused = Socket::try_open(&edge, "/ws?token=3%7Cana", &[]).await;
+    assert_eq!(refused.err(), Some(StatusCode::FORBIDDEN));
+    assert!(
+        Socket::try_open(&edge, "/?token=3%7Cana", &[])
+            .await
+            .is_ok()
+    );
+}
