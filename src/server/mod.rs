@@ -27,6 +27,7 @@ use crate::limit::{Connections, RequestRate};
 use crate::rooms::{Rooms, Sessions};
 use crate::tls::{self, Certificates, Renewal};
 use crate::upstream::Upstream;
+use crate::ws::upload::Uploads;
 use crate::ws::{Gateway, Services};
 
 /// Why the edge cannot start.
@@ -205,6 +206,7 @@ fn services(config: &Config, upstream: &Upstream, drain: &Drain) -> Services {
         rooms: Arc::new(Rooms::new(config.rooms.clone())),
         sessions: Sessions::default(),
         ids: Arc::new(SessionIds::new()),
+        uploads: Uploads::new(upstream.clone(), config.websocket.uploads.clone()),
         drain: drain.clone(),
         metrics: Arc::default(),
         close_spread: config.server.close_spread.get(),

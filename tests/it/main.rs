@@ -19,4 +19,5 @@ mod proxy;
 mod shutdown;
 mod support;
 mod tls;
+mod uploads;
 mod websocket;
