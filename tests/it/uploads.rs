@@ -7,9 +7,9 @@ use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::sending::{CHUNK, Sending, ended, frame};
 use crate::support::{Edge, Laravel, Socket};
 
-const CHUNK: usize = 32 * 1024;
 const MIB: usize = 1024 * 1024;
 
 /// A file in which each place is another.
@@ -24,76 +24,6 @@ fn start(id: &str, size: usize) -> Value {
     json!({ "type": "upload_start", "payload": {
         "upload_id": id, "ticket_id": 1, "name": "dot.png", "size": size, "mime": "image/png",
     }})
-}
-
-fn frame(upload: u64, offset: usize, data: &[u8]) -> Message {
-    let mut frame = vec![1];
-    frame.extend_from_slice(&u32::try_from(upload).unwrap().to_be_bytes());
-    frame.extend_from_slice(&(offset as u64).to_be_bytes());
-    frame.extend_from_slice(data);
-    Message::binary(frame)
-}
-
-/// A client's side of an upload.
-struct Sending {
-    upload: u64,
-    offset: usize,
-    limit: usize,
-    window: usize,
-}
-
-impl Sending {
-    fn ready(event: &Value) -> Self {
-        assert_eq!(event["type"], "upload_ready", "{event}");
-        let number = |key: &str| event["payload"][key].as_u64().unwrap();
-        let size = |key: &str| usize::try_from(number(key)).unwrap();
-        assert_eq!(size("chunk_size"), CHUNK);
-        Self {
-            upload: number("upload"),
-            offset: size("offset"),
-            limit: size("received") + size("window"),
-            window: size("window"),
-        }
-    }
-
-    async fn begin(socket: &mut Socket, start: Value) -> Self {
-        socket.send(start).await;
-        Self::ready(&ended(socket).await)
-    }
-
-    /// Sends the next chunk.
-    async fn chunk(&mut self, socket: &mut Socket, file: &[u8]) {
-        let end = file.len().min(self.offset + CHUNK);
-        let frame = frame(self.upload, self.offset, &file[self.offset..end]);
-        socket.0.send(frame).await.unwrap();
-        self.offset = end;
-    }
-
-    /// Sends until `end`, as fast as it may; events but progress are passed over.
-    async fn until(&mut self, socket: &mut Socket, file: &[u8], end: usize) {
-        while self.offset < end {
-            if file.len().min(self.offset + CHUNK) <= self.limit {
-                self.chunk(socket, file).await;
-                continue;
-            }
-            let event = socket.next().await;
-            assert_ne!(event["type"], "upload_failed", "{event}");
-            if event["type"] == "upload_progress" {
-                let received = event["payload"]["received"].as_u64().unwrap();
-                self.limit = usize::try_from(received).unwrap() + self.window;
-            }
-        }
-    }
-}
-
-/// The end of an upload; progress is passed over.
-async fn ended(socket: &mut Socket) -> Value {
-    loop {
-        let event = socket.next().await;
-        if event["type"] != "upload_progress" && event["type"] != "new_message" {
-            return event;
-        }
-    }
 }
 
 async fn failed(socket: &mut Socket, code: &str) -> Value {
@@ -411,7 +341,7 @@ async fn a_broken_connection_is_gone_on_from_where_it_was() {
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     socket.send(resume("a")).await;
     let mut sending = Sending::ready(&socket.next().await);
-    assert!(sending.offset <= 10 * CHUNK && sending.offset % CHUNK == 0);
+    assert!(sending.offset <= 10 * CHUNK && sending.offset.is_multiple_of(CHUNK));
     sending.until(&mut socket, &file, file.len()).await;
     assert_eq!(ended(&mut socket).await["type"], "upload_done");
     assert!(laravel.posts().next().await.file() == file);

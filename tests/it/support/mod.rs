@@ -4,6 +4,7 @@ pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
 pub(crate) mod posts;
+pub(crate) mod sending;
 pub(crate) mod socket;
 pub(crate) mod tls;
 
