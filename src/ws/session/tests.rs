@@ -14,6 +14,7 @@ mod opening;
 mod pressure;
 mod recheck;
 mod rooms;
+mod uploads;
 
 use tokio::io::DuplexStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;

@@ -102,7 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn begin(&self, start: Start) -> Result<Arc<Upload>, Refusal> {
         let (uploads, id) = (&self.services.uploads, start.upload_id.as_str());
         let room = RoomName::ticket(start.ticket_id);
-        if uploads.find(&self.token, id).is_some() {
+        if uploads.find(&self.user, &self.token, id).is_some() {
             return Err(Refusal::Duplicate);
         }
         if !self.rooms.contains_key(&room) {
@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// know yet that its connection is gone.
     async fn resume_upload(&mut self, id: &UploadId) -> Going {
         let uploads = &self.services.uploads;
-        let found = uploads.find(&self.token, id.as_str());
+        let found = uploads.find(&self.user, &self.token, id.as_str());
         let Some(upload) = found else {
             return self
                 .upload_failed(id.as_str(), &Reason::UnknownUpload.into())
@@ -171,7 +171,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn cancel_upload(&mut self, id: &UploadId) -> Going {
-        match self.services.uploads.find(&self.token, id.as_str()) {
+        match self
+            .services
+            .uploads
+            .find(&self.user, &self.token, id.as_str())
+        {
             // What comes of it is told to whoever has it.
             Some(upload) => {
                 upload.give_up(Reason::Cancelled);
@@ -235,7 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Look::Ended(outcome) => {
                     self.tell_outcome(&upload.id, &outcome).await?;
                     self.uploads.held.remove(&number);
-                    self.services.uploads.forget(&self.token, &upload);
+                    self.services
+                        .uploads
+                        .forget(&self.user, &self.token, &upload);
                 }
             }
         }

@@ -13,7 +13,7 @@ use super::multipart::Part;
 use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
-use crate::auth::{Token, TokenHash};
+use crate::auth::{Token, TokenHash, User};
 use crate::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
@@ -27,18 +27,12 @@ pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) settings: Settings,
     pub(super) rate: Arc<ByteRate>,
-    all: Mutex<HashMap<Key, Known>>,
+    all: Mutex<HashMap<Key, Arc<Upload>>>,
 }
 
-/// An id means something only together with the token that it came with: what
-/// others upload cannot be seen, guessed or taken.
-type Key = (TokenHash, Box<str>);
-
-#[derive(Debug)]
-struct Known {
-    user: UserId,
-    upload: Arc<Upload>,
-}
+/// An id means something only together with the user and the token that it came
+/// with: what others upload cannot be seen, guessed or taken.
+type Key = (UserId, TokenHash, Box<str>);
 
 /// Why an upload does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,11 +71,11 @@ impl Uploads {
         errand: Begin,
     ) -> Result<Arc<Upload>, Refusal> {
         self.0.rate.forget_idle();
-        let (settings, user) = (&self.0.settings, errand.user.id().clone());
-        let key = (errand.token.secret(), Box::from(id));
+        let settings = &self.0.settings;
+        let key = key(&errand.user, &errand.token, id);
         let mut all = self.0.all.lock();
         let total = all.len();
-        let of_user = all.values().filter(|known| known.user == user).count();
+        let of_user = all.keys().filter(|known| known.0 == key.0).count();
         let Entry::Vacant(place) = all.entry(key.clone()) else {
             return Err(Refusal::Duplicate);
         };
@@ -90,10 +84,7 @@ impl Uploads {
         }
         let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);
         let upload = Arc::new(upload);
-        place.insert(Known {
-            user,
-            upload: Arc::clone(&upload),
-        });
+        place.insert(Arc::clone(&upload));
         drop(all);
         let (this, driven, drain) = (self.clone(), Arc::clone(&upload), errand.drain.clone());
         drain.spawn(async move {
@@ -103,28 +94,28 @@ impl Uploads {
         Ok(upload)
     }
 
-    /// The upload of this id that began with this token.
-    pub(in crate::ws) fn find(&self, token: &Token, id: &str) -> Option<Arc<Upload>> {
+    /// The upload of this id that this user began with this token.
+    pub(in crate::ws) fn find(&self, user: &User, token: &Token, id: &str) -> Option<Arc<Upload>> {
         let all = self.0.all.lock();
-        let known = all.get(&(token.secret(), Box::from(id)));
-        let known = known.filter(|known| !known.upload.told.is_cancelled());
-        known.map(|known| Arc::clone(&known.upload))
+        let upload = all.get(&key(user, token, id));
+        upload.filter(|upload| !upload.told.is_cancelled()).cloned()
     }
 
     /// The client knows how the upload ended: its id is free again.
-    pub(in crate::ws) fn forget(&self, token: &Token, upload: &Arc<Upload>) {
+    pub(in crate::ws) fn forget(&self, user: &User, token: &Token, upload: &Arc<Upload>) {
         upload.forget();
-        self.0.remove(&(token.secret(), upload.id.clone()), upload);
+        self.0.remove(&key(user, token, &upload.id), upload);
     }
+}
+
+fn key(user: &User, token: &Token, id: &str) -> Key {
+    (user.id().clone(), token.secret(), id.into())
 }
 
 impl Shared {
     fn remove(&self, key: &Key, upload: &Arc<Upload>) {
         let mut all = self.all.lock();
-        if all
-            .get(key)
-            .is_some_and(|known| Arc::ptr_eq(&known.upload, upload))
-        {
+        if all.get(key).is_some_and(|known| Arc::ptr_eq(known, upload)) {
             all.remove(key);
         }
     }
