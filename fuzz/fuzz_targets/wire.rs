@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::ws::wire::{Command, decode};
+use pwd_edge::ws::wire::{Command, UploadCommand, decode};
 use serde::de::IgnoredAny;
 
 fuzz_target!(|text: &str| {
@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
         Ok(command) => {
             serde_json::from_str::<IgnoredAny>(text).expect("a command is JSON");
             assert!(
-                ids(command).into_iter().flatten().all(is_row_id),
+                ids(&command).into_iter().flatten().all(is_row_id),
                 "{command:?}"
             );
         }
@@ -22,14 +22,27 @@ fuzz_target!(|text: &str| {
     }
 });
 
-fn ids(command: Command) -> [Option<u64>; 2] {
+fn ids(command: &Command) -> [Option<u64>; 2] {
     match command {
         Command::Join(ticket) | Command::Leave(ticket) | Command::Typing { ticket, .. } => {
             [Some(ticket.get()), None]
         }
         Command::Seen { message, ticket } => [Some(message.get()), ticket.map(|id| id.get())],
+        Command::Upload(UploadCommand::Start(start)) => {
+            assert!(is_upload_id(start.upload_id.as_str()));
+            [Some(start.ticket_id.get()), None]
+        }
+        Command::Upload(UploadCommand::Resume(id) | UploadCommand::Cancel(id)) => {
+            assert!(is_upload_id(id.as_str()));
+            [None, None]
+        }
         Command::Ping => [None, None],
     }
+}
+
+/// Nothing that could stand for something else in a log.
+fn is_upload_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && !id.contains(|c: char| c.is_whitespace() || !c.is_ascii())
 }
 
 /// At most 19 digits, so that it fits where the app's database keeps it.

@@ -15,7 +15,7 @@ pub use self::access::{Access, Grant, Known};
 pub use self::doubts::{Doubts, Moment};
 pub use self::identity::{Identified, Identity, User};
 pub use self::patience::patiently;
-pub use self::question::{Asker, Caller};
+pub use self::question::{Asker, Caller, headers};
 pub use self::settings::Settings;
 pub use self::token::{Token, TokenHash};
 

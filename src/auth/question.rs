@@ -166,11 +166,13 @@ pub(super) fn unavailable(reason: String) -> Error {
     }
 }
 
+/// The headers of a request on a user's behalf, `Authorization` the last of them.
+///
 /// `Accept` goes before `Authorization`, and nothing after it: the app's
 /// security log takes `|` followed by certain letters for an attack, and logs
 /// the request with the token in it. The agent's name has more than ten
 /// characters and no parentheses for the same reason.
-fn headers(token: &Token, caller: &Caller) -> HeaderMap {
+pub fn headers(token: &Token, caller: &Caller) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(HOST, caller.host.clone());
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));

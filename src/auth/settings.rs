@@ -53,10 +53,7 @@ impl Default for Settings {
             user_name: pointers(["/username", "/name"]),
             refuse: None,
             logout_paths: vec![UrlPath::new("/api/logout")],
-            ticket_path: TicketPath {
-                before: "/api/support-tickets/".to_owned(),
-                after: String::new(),
-            },
+            ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
             timeout: Span::seconds(15),
             patience: Span::seconds(5),
@@ -161,8 +158,16 @@ pub struct TicketPath {
 }
 
 impl TicketPath {
+    /// For defaults: what comes before the ticket's number, and after it.
+    pub(crate) fn new(before: &'static str, after: &'static str) -> Self {
+        Self {
+            before: before.to_owned(),
+            after: after.to_owned(),
+        }
+    }
+
     /// The path for one ticket.
-    pub(super) fn path(&self, id: RowId) -> PathAndQuery {
+    pub fn path(&self, id: RowId) -> PathAndQuery {
         PathAndQuery::try_from(format!("{}{id}{}", self.before, self.after))
             .expect("was checked with another number when it was read")
     }

@@ -21,6 +21,7 @@ use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
 use crate::units::Span;
+use crate::ws::upload::frame::HEADER;
 use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
 
 /// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
@@ -124,6 +125,23 @@ impl Config {
             &["websocket.silence_timeout", "websocket.ping_interval"],
             "websocket.silence_timeout must be longer than websocket.ping_interval, or quiet \
              clients are closed before they were pinged",
+        );
+        let uploads = &self.websocket.uploads;
+        rule(
+            uploads.chunk_size.get() + HEADER <= self.websocket.max_message.get(),
+            &["websocket.uploads.chunk_size", "websocket.max_message"],
+            "websocket.uploads.chunk_size must be less than websocket.max_message by the 13 \
+             bytes of a frame's header, or sessions are closed for what they are told to send",
+        );
+        rule(
+            uploads.chunk_size <= uploads.window && uploads.chunk_size <= uploads.bytes_per_second,
+            &[
+                "websocket.uploads.chunk_size",
+                "websocket.uploads.window",
+                "websocket.uploads.bytes_per_second",
+            ],
+            "websocket.uploads.chunk_size must not be more than websocket.uploads.window or \
+             websocket.uploads.bytes_per_second, or no chunk may ever be sent",
         );
         rule(
             self.limits.connections_per_client <= self.limits.connections,

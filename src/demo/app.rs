@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -15,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::desk::{Account, Desk, No};
+use super::form::Form;
 use super::page;
 use crate::body::{self, Body};
 use crate::drain::Drain;
@@ -103,7 +107,12 @@ impl App {
                     .await
             }
             (&Method::POST, ["api", "support-tickets", id, "messages"]) => {
-                self.post(user()?, number(id), &read(body).await?).await
+                let user = user()?;
+                let form = read_form(&parts.headers, body).await?;
+                self.post(user, number(id), form).await
+            }
+            (&Method::GET, ["api", "support-tickets", "messages", id, "image"]) => {
+                self.image(number(id))
             }
             (&Method::GET, ["demo.json"]) => {
                 let told = json!({ "socket": self.socket, "url": self.url });
@@ -141,9 +150,8 @@ impl App {
         account.ok_or(No::Unauthenticated)
     }
 
-    async fn post(&self, user: Account, id: u64, body: &Value) -> Answer {
-        let text = body["message"].as_str().unwrap_or_default();
-        let message = self.desk.lock().post(user, id, text)?;
+    async fn post(&self, user: Account, id: u64, form: Form) -> Answer {
+        let message = self.desk.lock().post(user, id, form)?;
         let payload = json!({ "ticket_id": id, "message": message });
         self.publish("new_message", &payload).await;
         let answer = json!({
@@ -151,6 +159,17 @@ impl App {
             "ticket_message": message,
         });
         Ok(json(StatusCode::CREATED, &answer))
+    }
+
+    fn image(&self, message: u64) -> Answer {
+        let file = self.desk.lock().file(message).ok_or(No::NotFound)?;
+        let kind = file.kind().filter(|kind| kind.starts_with("image/"));
+        let kind = kind.ok_or(No::NotFound)?;
+        let mut response = Response::new(body::full(file.bytes));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Ok(response)
     }
 
     async fn set_status(&self, user: Account, id: u64, body: &Value) -> Answer {
@@ -192,9 +211,30 @@ fn number(text: &str) -> u64 {
 }
 
 async fn read(body: Incoming) -> Result<Value, No> {
-    let bytes = Limited::new(body, MAX_BODY).collect().await;
-    let bytes = bytes.map_err(|_| No::NotJson)?.to_bytes();
+    let bytes = read_bytes(body, MAX_BODY).await?;
     serde_json::from_slice(&bytes).map_err(|_| No::NotJson)
+}
+
+/// A message, as JSON or as a form with a file.
+async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Form, No> {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind.filter(|kind| kind.starts_with("multipart/"));
+    if let Some(kind) = kind {
+        let bytes = read_bytes(body, MAX_FORM).await?;
+        return Form::read(kind, &bytes).ok_or(No::NotJson);
+    }
+    let body = read(body).await?;
+    Ok(Form {
+        message: body["message"].as_str().unwrap_or_default().to_owned(),
+        file: None,
+    })
+}
+
+async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, No> {
+    let bytes = Limited::new(body, most).collect().await;
+    Ok(bytes.map_err(|_| No::NotJson)?.to_bytes())
 }
 
 fn refuse(no: No) -> Response<Body> {
@@ -214,6 +254,10 @@ fn refuse(no: No) -> Response<Body> {
             &json!({ "error": "Ticket not found" }),
         ),
         No::EmptyMessage => invalid("message", "Either message or attachment is required"),
+        No::WrongType => invalid(
+            "attachment",
+            "The attachment must be a file of type: pdf, txt, jpg, jpeg, png, gif.",
+        ),
         No::WrongStatus => invalid("status", "The selected status is invalid."),
     }
 }
@@ -232,3 +276,4 @@ fn json(status: StatusCode, value: &Value) -> Response<Body> {
 }
 
 const MAX_BODY: usize = 64 * 1024;
+const MAX_FORM: usize = 11 * 1024 * 1024;

@@ -1,9 +1,11 @@
 //! The stand-in's data: a few users, their tokens, one desk of tickets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
+
+use super::form::{Form, Upload};
 
 /// Who may log in, with the password `demo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub(super) struct Desk {
     next_token: u64,
     tickets: Vec<Ticket>,
     next_message: u64,
+    /// The last attachments, by message.
+    files: VecDeque<(u64, Upload)>,
 }
 
 #[derive(Debug)]
@@ -81,6 +85,7 @@ pub(super) enum No {
     NotFound,
     EmptyMessage,
     WrongStatus,
+    WrongType,
 }
 
 impl Desk {
@@ -101,8 +106,13 @@ impl Desk {
                 ticket(2, 4, "Change of address"),
             ],
             next_message: 1,
+            files: VecDeque::new(),
         };
         let hello = "Good morning. I applied three weeks ago, and my card has not arrived yet.";
+        let hello = Form {
+            message: hello.to_owned(),
+            file: None,
+        };
         desk.post(ACCOUNTS[0], 1, hello)
             .expect("Ana may write to her ticket");
         desk
@@ -147,17 +157,22 @@ impl Desk {
     }
 
     /// Adds a message; returns it as the real app answers it and broadcasts it.
-    pub(super) fn post(&mut self, user: Account, id: u64, text: &str) -> Result<Value, No> {
-        if text.trim().is_empty() {
+    pub(super) fn post(&mut self, user: Account, id: u64, form: Form) -> Result<Value, No> {
+        let text = form.message.trim();
+        if text.is_empty() && form.file.is_none() {
             return Err(No::EmptyMessage);
+        }
+        let kind = form.file.as_ref().map(Upload::kind);
+        if kind == Some(None) {
+            return Err(No::WrongType);
         }
         let ticket = find(&mut self.tickets, user, id)?;
         let number = self.next_message;
         self.next_message += 1;
         let now = now();
-        let message = json!({
+        let mut message = json!({
             "support_ticket_id": id,
-            "message": text,
+            "message": Some(text).filter(|text| !text.is_empty()),
             "sender_type": if user.is_staff() { "admin" } else { "pwd_member" },
             "sender_id": if user.is_staff() { user.id } else { user.id - 2 },
             "updated_at": now,
@@ -166,8 +181,24 @@ impl Desk {
             "sender_name": user.name,
             "is_admin": user.is_staff(),
         });
+        if let Some(file) = form.file {
+            message["attachment_name"] = json!(file.name);
+            message["attachment_type"] = json!(kind.flatten());
+            message["attachment_size"] = json!(file.bytes.len());
+            self.files.push_back((number, file));
+            if self.files.len() > KEPT_FILES {
+                self.files.pop_front();
+            }
+        }
         ticket.messages.push(message.clone());
         Ok(message)
+    }
+
+    /// A message's attachment: open to all who know the number, as in the real app.
+    pub(super) fn file(&self, message: u64) -> Option<Upload> {
+        let mut files = self.files.iter();
+        let found = files.find(|(number, _)| *number == message);
+        found.map(|(_, file)| file.clone())
     }
 
     pub(super) fn set_status(&mut self, user: Account, id: u64, status: &str) -> Result<Value, No> {
@@ -212,6 +243,8 @@ fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
+/// More are forgotten, the oldest first: they are in memory.
+const KEPT_FILES: usize = 10;
 const STATUSES: [&str; 5] = [
     "open",
     "in_progress",

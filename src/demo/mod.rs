@@ -6,6 +6,7 @@
 
 mod app;
 mod desk;
+mod form;
 mod page;
 
 pub use self::app::App;

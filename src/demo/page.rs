@@ -25,4 +25,5 @@ pub(super) fn part(path: &str) -> Option<Response<Body>> {
     Some(response)
 }
 
-const POLICY: &str = "default-src 'self'; connect-src 'self' wss:; frame-ancestors 'none'";
+const POLICY: &str =
+    "default-src 'self'; img-src 'self' blob:; connect-src 'self' wss:; frame-ancestors 'none'";

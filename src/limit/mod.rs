@@ -1,12 +1,14 @@
 //! What one client may take of the edge: connections at once, requests and
 //! messages per second.
 
+mod bytes;
 mod connections;
 mod rate;
 mod shares;
 
 use serde::Deserialize;
 
+pub use self::bytes::ByteRate;
 pub use self::connections::{Connections, Permit, Slot};
 pub use self::rate::{RequestRate, SessionRate};
 use self::shares::{Share, Shares};

@@ -15,12 +15,12 @@ use crate::units::Count;
 
 /// tokio's clock in the form that governor asks for.
 #[derive(Clone, Copy, Debug)]
-struct TokioClock {
+pub(super) struct TokioClock {
     start: Instant,
 }
 
 impl TokioClock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
         }
@@ -35,7 +35,7 @@ impl Clock for TokioClock {
     }
 }
 
-type Middleware = NoOpMiddleware<Duration>;
+pub(super) type Middleware = NoOpMiddleware<Duration>;
 
 /// Requests per second of each client.
 #[derive(Debug)]

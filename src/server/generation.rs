@@ -19,6 +19,7 @@ use crate::limit::{Connections, RequestRate};
 use crate::tls::{self, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
+use crate::ws::upload::Uploads;
 use crate::ws::{Gateway, Services};
 
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Generation {
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
     auth: Kept<(Identity, Access)>,
+    /// Those that wait for their client to come back wait here.
+    uploads: Kept<Uploads>,
     /// Cancelled when the next one is there: its HTTP connections end what they
     /// are doing.
     pub(super) drain: Drain,
@@ -104,11 +107,24 @@ impl Generation {
         let auth = auth.unwrap_or_else(|| {
             Kept::new(auth_of(&config, process, &upstreams.part.laravel), process)
         });
+        let sends = |a: &Config, b: &Config| {
+            a.upstream == b.upstream
+                && a.upstreams == b.upstreams
+                && a.websocket.uploads == b.websocket.uploads
+        };
+        let uploads = same(sends).map(|old| old.uploads.clone());
+        let uploads = uploads.unwrap_or_else(|| {
+            let laravel = upstreams.part.laravel.clone();
+            Kept::new(
+                Uploads::new(laravel, config.websocket.uploads.clone()),
+                process,
+            )
+        });
         let rate = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.rate));
         let rate = rate.unwrap_or_else(|| Arc::new(RequestRate::new(&config.limits)));
 
         let gateway = Gateway::new(
-            services(&config, process, &auth.part),
+            services(&config, process, &auth.part, &uploads.part),
             config.websocket.clone(),
         );
         let view = view(process, &certificates.part, &upstreams.part, &auth.part.1);
@@ -143,6 +159,7 @@ impl Generation {
             certificates,
             upstreams,
             auth,
+            uploads,
             drain: process.drain.part(),
         };
         Ok(Built { generation, tasks })
@@ -165,6 +182,7 @@ impl Generation {
         self.certificates.retire_unless_in(&next.certificates);
         self.upstreams.retire_unless_in(&next.upstreams);
         self.auth.retire_unless_in(&next.auth);
+        self.uploads.retire_unless_in(&next.uploads);
         self.drain.retire();
     }
 }
@@ -232,7 +250,12 @@ fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity,
     (identity, access)
 }
 
-fn services(config: &Config, process: &Process, auth: &(Identity, Access)) -> Services {
+fn services(
+    config: &Config,
+    process: &Process,
+    auth: &(Identity, Access),
+    uploads: &Uploads,
+) -> Services {
     let (identity, access) = auth.clone();
     Services {
         identity,
@@ -243,6 +266,7 @@ fn services(config: &Config, process: &Process, auth: &(Identity, Access)) -> Se
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         ids: Arc::clone(&process.ids),
+        uploads: uploads.clone(),
         drain: process.drain.clone(),
         metrics: Arc::clone(&process.metrics),
         close_spread: config.server.close_spread.get(),

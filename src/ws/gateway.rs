@@ -18,6 +18,7 @@ use super::LogOut;
 use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
+use super::upload::Uploads;
 use crate::auth::{Access, Caller, Doubts, Identity};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
@@ -47,6 +48,8 @@ pub struct Services {
     pub sessions: Sessions,
     /// Their ids.
     pub ids: Arc<SessionIds>,
+    /// What they upload.
+    pub uploads: Uploads,
     /// Their tasks.
     pub drain: Drain,
     /// What is counted of them.

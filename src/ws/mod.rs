@@ -6,6 +6,7 @@ mod handshake;
 mod log_out;
 mod session;
 mod settings;
+pub mod upload;
 pub mod wire;
 
 pub use self::close::CloseReason;

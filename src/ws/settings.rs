@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::upload;
 use crate::authority::HostPort;
 use crate::units::{ByteSize, Count, Span, UrlPath};
 
@@ -36,6 +37,8 @@ pub struct Settings {
     pub silence_timeout: Span,
     /// How often Laravel is asked again about a session's token and rooms.
     pub recheck_interval: Span,
+    /// `[websocket.uploads]`
+    pub uploads: upload::Settings,
 }
 
 impl Default for Settings {
@@ -55,6 +58,7 @@ impl Default for Settings {
             ping_interval: Span::seconds(25),
             silence_timeout: Span::seconds(60),
             recheck_interval: Span::seconds(300),
+            uploads: upload::Settings::default(),
         }
     }
 }

@@ -89,7 +89,7 @@ pub(crate) async fn both_are_in(browser: &Browser) {
 async fn says(browser: &Browser, user: &str, text: &str) {
     browser.type_into(&side(user, "textarea"), text).await;
     browser
-        .click(&side(user, "[data-role=compose] button"))
+        .click(&side(user, "[data-role=compose] button[type=submit]"))
         .await;
 }
 

@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::Browser;
-use super::support::Edge;
+use super::support::sending::{Sending, ended};
+use super::support::{Edge, Socket};
 
 /// The app in `tests/laravel` behind an edge. `php -S` and its workers end with it.
 struct App {
@@ -152,3 +154,86 @@ async fn logging_out_in_one_tab_ends_the_other() {
     ana.console_is_clean().await;
     desk.console_is_clean().await;
 }
+
+impl App {
+    /// A session of a user in his ticket.
+    async fn joined(&self, user: &str, ticket: u64) -> Socket {
+        let tokens = std::fs::read(self.data.path().join("tokens.json")).unwrap();
+        let tokens: Value = serde_json::from_slice(&tokens).unwrap();
+        Socket::joined(&self.edge, tokens[user].as_str().unwrap(), ticket).await
+    }
+
+    /// The attachments that are stored, by name.
+    fn stored(&self) -> Vec<(String, Vec<u8>)> {
+        let mut stored = Vec::new();
+        let mut todo = vec![self.data.path().to_owned()];
+        while let Some(directory) = todo.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    todo.push(path);
+                } else if path.parent().unwrap().ends_with("support_attachments") {
+                    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                    stored.push((name, std::fs::read(path).unwrap()));
+                }
+            }
+        }
+        stored
+    }
+}
+
+/// Sends `file` as ana to ticket 1; returns how that ended.
+async fn upload(socket: &mut Socket, name: &str, file: &[u8]) -> Value {
+    let payload = json!({
+        "upload_id": "a", "ticket_id": 1, "name": name, "size": file.len(), "message": "Narito po",
+    });
+    let start = json!({ "type": "upload_start", "payload": payload });
+    let mut sending = Sending::begin(socket, start).await;
+    sending.until(socket, file, file.len()).await;
+    loop {
+        let event = ended(socket).await;
+        if event["type"].as_str().unwrap().starts_with("upload_") {
+            return event;
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn what_is_uploaded_is_what_laravel_stores() {
+    let app = App::start().await;
+    let mut ana = app.joined("ana", 1).await;
+    let mut png = PNG.to_vec();
+    for size in [PNG.len(), 32 * 1024, 32 * 1024 + 1, 10 * 1024 * 1024] {
+        png.resize(size, 7);
+        let name = "Liham \"Ñoño\"; ni 'ana' 📎🎉.png";
+        let event = upload(&mut ana, name, &png).await;
+        assert_eq!(event["type"], "upload_done", "{event}");
+        let message = &event["payload"]["response"]["ticket_message"];
+        assert_eq!(message["attachment_name"], name);
+        assert_eq!(message["attachment_size"], size);
+        assert_eq!(message["message"], "Narito po");
+        let stored = app.stored();
+        assert!(stored.iter().any(|(_, bytes)| *bytes == png), "{size}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn what_laravel_refuses_is_told_in_its_words_and_not_stored() {
+    let app = App::start().await;
+    let mut ana = app.joined("ana", 1).await;
+    for file in [&b"MZ\x90\0\x03\0\0\0"[..], b""] {
+        let event = upload(&mut ana, "picture.png", file).await;
+        assert_eq!(event["type"], "upload_failed", "{event}");
+        assert_eq!(event["payload"]["code"], "invalid");
+        assert_eq!(event["payload"]["status"], 422);
+        let errors = &event["payload"]["errors"]["attachment"];
+        assert!(errors[0].is_string(), "{event}");
+    }
+    assert!(app.stored().is_empty());
+    ana.settle().await;
+}
+
+/// One grey pixel.
+pub(crate) const PNG: &[u8] = b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00\x3a\x7e\x9b\x55\x00\x00\x00\x0a\x49\x44\x41\x54\x78\x9c\x63\x68\x00\x00\x00\x82\x00\x81\x77\xcd\x72\xb6\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";

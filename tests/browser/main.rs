@@ -24,5 +24,6 @@ mod site;
 )]
 #[path = "../it/support/mod.rs"]
 mod support;
+mod uploads;
 
 use self::chromium::Browser;

@@ -80,7 +80,9 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
 #[tokio::test]
 async fn a_message_over_the_limit_closes_the_session() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_message = \"1 KiB\"\n");
+    let more =
+        "[websocket]\nmax_message = \"1 KiB\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
+    let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     socket.say(&"x".repeat(1025)).await;
     assert_eq!(socket.closed().await.0, 1009);

@@ -28,5 +28,6 @@ mod streaming;
 mod support;
 mod tls;
 mod tunnel;
+mod uploads;
 mod upstream;
 mod websocket;

@@ -214,7 +214,7 @@ async fn mistakes_are_answered_and_the_session_lives() {
         );
     }
     ana.0.send(Message::binary("{}")).await.unwrap();
-    assert_eq!(ana.next().await["payload"]["code"], "binary_not_supported");
+    assert_eq!(ana.next().await["payload"]["code"], "invalid_chunk");
     assert_eq!(
         desk.settle().await,
         [] as [Value; 0],

@@ -19,6 +19,9 @@ const CLOSE_WORDS = {
   1012: 'the server is restarting', 1013: 'the server is busy',
 };
 
+const HEADER = 13;             // bytes before a chunk: kind, upload, offset
+const LOOK_FIRST = ['app_failed', 'bad_answer', 'no_answer'];
+
 const SESSION_OVER = 'Your session has ended. Log in again.';
 
 /* HTTP */
@@ -78,6 +81,10 @@ class Link {
 
   send(type, payload) {
     if (this.ready) this.#socket.send(JSON.stringify({ type, payload }));
+  }
+
+  sendBytes(bytes) {
+    if (this.ready) this.#socket.send(bytes);
   }
 
   end() {
@@ -145,10 +152,84 @@ function backoff(attempt) {
   return BACKOFF.least + Math.random() * (ceiling - BACKOFF.least);
 }
 
+/* Uploads */
+
+/** One file on its way. `done` settles to the site's answer. */
+class Upload {
+  id = crypto.randomUUID();
+  #link; #file; #onProgress; #finish; #started = false; #pumping = false; #over = false;
+  #number; #chunk; #window; #offset = 0; #received = 0;
+
+  constructor(link, file, message, onProgress) {
+    this.#link = link;
+    this.#file = file;
+    this.#onProgress = onProgress;
+    this.done = new Promise((resolve, reject) => { this.#finish = { resolve, reject }; });
+    this.start = { upload_id: this.id, ticket_id: TICKET, name: file.name, size: file.size, mime: file.type, message };
+    this.begin();
+  }
+
+  /** Starts, or goes on over a new connection. */
+  begin() {
+    if (!this.#started) this.#link.send('upload_start', this.start);
+    else this.#link.send('upload_resume', { upload_id: this.id });
+    this.#started ||= this.#link.ready;
+  }
+
+  cancel() { this.#link.send('upload_cancel', { upload_id: this.id }); }
+
+  hear(type, payload) {
+    if (payload.upload_id !== this.id) return;
+    if (type === 'upload_done') this.#finish.resolve(payload.response);
+    if (type === 'upload_failed') this.fail(payload);
+    if (type === 'upload_ready') {
+      this.#number = payload.upload;
+      this.#chunk = payload.chunk_size;
+      this.#window = payload.window;
+      this.#offset = payload.offset;
+    }
+    if (type === 'upload_ready' || type === 'upload_progress') {
+      this.#received = payload.received;
+      this.#onProgress(this.#file.size ? this.#received / this.#file.size : 1);
+      this.#pump();
+    }
+  }
+
+  fail({ code, message, errors }) {
+    this.#over = true;
+    const words = Object.values(errors ?? {}).flat().find((word) => typeof word === 'string') ?? message;
+    this.#finish.reject(new Refused(0, LOOK_FIRST.includes(code) ? message : words));
+  }
+
+  /** Sends what the window allows, one chunk after the other. */
+  async #pump() {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (!this.#over && this.#offset < this.#file.size) {
+      const [number, offset] = [this.#number, this.#offset];
+      const end = Math.min(this.#file.size, offset + this.#chunk);
+      if (end > this.#received + this.#window) break;
+      const data = await this.#file.slice(offset, end).arrayBuffer().catch(() => null);
+      if (data === null) this.cancel(); // the file has changed or is gone
+      if (data === null || this.#over) break;
+      if (number !== this.#number) continue; // resumed meanwhile, perhaps from elsewhere
+      const frame = new Uint8Array(HEADER + data.byteLength);
+      const header = new DataView(frame.buffer);
+      header.setUint8(0, 1);
+      header.setUint32(1, number);
+      header.setBigUint64(5, BigInt(offset));
+      frame.set(new Uint8Array(data), HEADER);
+      this.#link.sendBytes(frame);
+      this.#offset = end;
+    }
+    this.#pumping = false;
+  }
+}
+
 /* One person's side */
 
 class Panel {
-  #section; #text; #status; #session = null; #link = null; #busy = new Set();
+  #section; #text; #status; #file; #upload = null; #session = null; #link = null; #busy = new Set();
   #people = new Map(); #present = new Set(); #typing = new Map(); // all by user id
   #typingSentAt = 0; #typingSaid = false;
   #seenByOthers = 0; #seenSent = 0; // message ids: everything up to it was seen
@@ -159,6 +240,7 @@ class Panel {
     this.#build();
     this.#text = section.querySelector('textarea');
     this.#status = this.#part('set-status');
+    this.#file = section.querySelector('input[type=file]');
     this.#listen();
   }
 
@@ -193,6 +275,7 @@ class Panel {
     on(this.#part('logout'), 'click', () => this.#logout());
     on(this.#part('connect-now'), 'click', () => { this.#part('subject').focus(); this.#connect(); });
     on(this.#status, 'change', () => this.#later('status', STATUS_PAUSE, () => this.#sendStatus()));
+    on(this.#part('upload-cancel'), 'click', () => this.#upload?.cancel());
     on(this.#text, 'input', () => this.#typed());
     on(this.#text, 'blur', () => this.#stopTyping());
     on(this.#text, 'keydown', (event) => {
@@ -266,6 +349,7 @@ class Panel {
 
   #end(state, words) {
     const hadFocus = this.#section.contains(document.activeElement);
+    this.#upload?.fail({ message: words });
     this.#link.end();
     this.#session = this.#link = null;
     this.#seenByOthers = this.#seenSent = this.#typingSentAt = 0;
@@ -290,6 +374,7 @@ class Panel {
     const line = this.#part('connection');
     line.dataset.state = state;
     line.textContent = words;
+    if (state === 'refused') this.#upload?.fail({ message: words });
     this.#part('connect-now').hidden = !this.loggedIn || ['connecting', 'connected'].includes(state);
     if (state === 'connected') this.#tell('problem', '');
     else [...this.#present, ...this.#typing.keys()].forEach((id) => this.#leave(id));
@@ -303,6 +388,7 @@ class Panel {
   #join() {
     this.#link.send('join_ticket', { ticket_id: TICKET });
     this.#later('join', JOIN_PATIENCE, () => this.#reload());
+    this.#upload?.begin();
   }
 
   /** Reads the ticket again, which fills any gap. False: the session is over. */
@@ -321,6 +407,7 @@ class Panel {
   }
 
   #frame(type, payload) {
+    if (type.startsWith('upload_')) return this.#upload?.hear(type, payload);
     if (Number(payload.ticket_id ?? TICKET) !== TICKET) return;
     const act = {
       ticket_joined: () => this.#joined(payload.users ?? []),
@@ -372,12 +459,43 @@ class Panel {
     const field = this.#text;
     return this.#attempt('send', async () => {
       const message = field.value.trim();
-      if (!message) throw new Refused(0, 'Write a message first.');
+      const file = this.#file.files[0];
+      if (!message && !file) throw new Refused(0, 'Write a message or attach a file first.');
       this.#stopTyping();
+      if (file) return this.#attach(file, message);
       await api('POST', `${TICKET_PATH}/messages`, this.#session.token, { message });
       if (field.value.trim() === message) field.value = '';
       if (!this.#link?.ready) this.#tell('problem', 'Sent. It appears here once the connection is back.');
     });
+  }
+
+  /** Sends a file with its message over the WebSocket. */
+  async #attach(file, message) {
+    if (!this.#link.ready) throw new Refused(0, 'Wait until the connection is back, then send the file.');
+    const box = this.#part('upload');
+    this.#part('upload-name').textContent = `Sending ${file.name}`;
+    this.#showProgress(0);
+    box.hidden = false;
+    this.#upload = new Upload(this.#link, file, message, (share) => this.#showProgress(share));
+    try {
+      const { ticket_message: added } = await this.#upload.done;
+      if (this.loggedIn) this.#add(added);
+      this.#file.value = '';
+      if (this.#text.value.trim() === message) this.#text.value = '';
+    } finally {
+      const hadFocus = box.contains(document.activeElement);
+      this.#upload = null;
+      box.hidden = true;
+      if (hadFocus) this.#file.focus();
+    }
+  }
+
+  #showProgress(share) {
+    this.#part('upload-bar').value = share;
+    const quarter = Math.floor(share * 4) * 25; // announced four times, not at each chunk
+    const words = share < 1 ? `${quarter} % sent` : 'Waiting for the site…';
+    const line = this.#part('upload-state');
+    if (line.textContent !== words) line.textContent = words;
   }
 
   /** Staff are told apart by user id; the only member in a ticket is its owner. */
@@ -405,6 +523,12 @@ class Panel {
     item.toggleAttribute('data-own', own);
     item.querySelector('.sender').textContent = displayName(message.sender_name) || 'Unknown';
     item.querySelector('.text').textContent = message.message ?? `Attachment: ${message.attachment_name ?? 'a file'}`;
+    if (['image/png', 'image/jpeg', 'image/gif'].includes(message.attachment_type)) {
+      const preview = item.querySelector('.preview');
+      preview.src = `/api/support-tickets/messages/${id}/image`;
+      preview.alt = message.attachment_name ?? 'Attached picture';
+      preview.hidden = false;
+    }
     item.querySelector('.seen').hidden = !own || id > this.#seenByOthers;
     const at = new Date(message.created_at ?? NaN);
     if (!Number.isNaN(at.getTime())) {

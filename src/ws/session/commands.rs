@@ -15,8 +15,8 @@ use crate::ids::{RoomName, RowId};
 use crate::rooms::{Audience, Membership, What};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Takes one frame. Any frame is a sign of life; all but pongs count
-    /// against the rate.
+    /// Takes one frame. Any frame is a sign of life; all but pongs and the
+    /// chunks of uploads count against the rate.
     pub(super) async fn hear(
         &mut self,
         frame: Option<Result<Message, tungstenite::Error>>,
@@ -27,7 +27,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Ok(frame)) => frame,
         };
         self.schedule.heard();
-        if !frame.is_pong() {
+        // An upload has a rate of its own; what is no part of one is counted there.
+        if !frame.is_pong() && !frame.is_binary() {
             self.pace().await?;
         }
         match frame {
@@ -42,10 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         .await
                 }
             },
-            Message::Binary(_) => {
-                let message = "expected a text frame";
-                self.refuse("binary_not_supported", message, None).await
-            }
+            Message::Binary(frame) => self.chunk(&frame).await,
             Message::Close(_) => Err(CloseReason::Client),
             // tungstenite answers a ping by itself, at the next flush.
             Message::Ping(_) => self.write([]).await,
@@ -55,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Slows a client down to its rate. Only who presses on for long is closed:
     /// a desk that joins all its tickets at once is no flood.
-    async fn pace(&mut self) -> Going {
+    pub(super) async fn pace(&mut self) -> Going {
         let mut waited = false;
         while let Err(wait) = self.rate.check() {
             waited = true;
@@ -96,6 +94,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 None => self.refuse_stranger(ticket).await,
             },
             Command::Seen { message, ticket } => self.seen(message, ticket).await,
+            Command::Upload(command) => self.upload(command).await,
             Command::Ping => {
                 let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
                 let timestamp = timestamp.unwrap_or_default().as_secs();
@@ -230,6 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             message,
             code,
             ticket_id,
+            upload_id: None,
         };
         self.tell(&event).await
     }

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::super::wire::Command;
+use super::super::wire::{Command, UploadCommand};
 use crate::auth::{Error, Grant};
 use crate::ids::RoomName;
 
@@ -50,7 +50,8 @@ impl Joins {
             Command::Join(ticket) => about(ticket) || self.rooms.len() >= AT_ONCE,
             Command::Leave(ticket) | Command::Typing { ticket, .. } => about(ticket),
             Command::Seen { ticket, .. } => ticket.map_or(!self.rooms.is_empty(), about),
-            Command::Ping => false,
+            Command::Upload(UploadCommand::Start(ref start)) => about(start.ticket_id),
+            Command::Upload(_) | Command::Ping => false,
         }
     }
 

@@ -5,6 +5,7 @@ mod joins;
 mod opening;
 mod recheck;
 mod schedule;
+mod uploads;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,6 +26,7 @@ use self::joins::{Decision, Joins};
 pub(super) use self::opening::{Opening, run};
 use self::recheck::Finding;
 use self::schedule::Schedule;
+use self::uploads::Held;
 use super::gateway::Services;
 use super::wire::{self, Event};
 use super::{CloseReason, Settings};
@@ -53,6 +55,7 @@ struct Session<S> {
     /// Since when the client has sent more than it may, without a pause.
     pressing: Option<Instant>,
     joins: Joins,
+    uploads: Held,
     checking: Option<BoxStream<'static, Finding>>,
     /// Whether another round was asked for during this one, which may have had
     /// its answers before things changed.
@@ -65,6 +68,7 @@ enum Wake {
     Frame(Option<Result<Message, tungstenite::Error>>),
     Joined(Decision),
     Found(Option<Finding>),
+    Uploads,
     Tick,
     Stopping,
 }
@@ -98,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             settings,
             pressing: None,
             joins: Joins::default(),
+            uploads: Held::default(),
             checking: None,
             check_again: false,
         }
@@ -136,6 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let stopping = self.services.drain.token().clone();
         let mut stopping = pin!(stopping.cancelled());
         let mut stopped = false;
+        let bell = self.uploads.bell();
         let mut tick = pin!(tokio::time::sleep_until(self.schedule.next()));
         loop {
             let wake = tokio::select! {
@@ -145,6 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
                     Wake::Found(finding)
                 }
+                () = bell.notified() => Wake::Uploads,
                 () = &mut tick => Wake::Tick,
                 () = &mut stopping, if !stopped => Wake::Stopping,
             };
@@ -153,6 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Wake::Frame(frame) => self.hear(frame).await?,
                 Wake::Joined(decision) => self.joined(decision).await?,
                 Wake::Found(finding) => self.found(finding).await?,
+                Wake::Uploads => self.tell_of_uploads().await?,
                 Wake::Tick => {
                     self.tick().await?;
                     tick.as_mut().reset(self.schedule.next());
@@ -210,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // Nothing was read meanwhile: that silence is ours.
             self.schedule.heard();
         }
-        if self.schedule.must_stop(now) {
+        if self.schedule.must_stop(now) && !self.waits_for_uploads() {
             return Err(CloseReason::Restart);
         }
         if self.schedule.is_silent(now) {
@@ -249,6 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Leaves the rooms and says good-bye.
     async fn end(mut self, reason: CloseReason) {
+        self.leave_uploads(reason).await;
         for (_, membership) in self.rooms.drain() {
             match reason {
                 // They are gone for good; for all others the grace begins.

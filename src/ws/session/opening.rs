@@ -90,6 +90,7 @@ where
         message,
         code: reason.name(),
         ticket_id: None,
+        upload_id: None,
     };
     let telling = socket.send(Message::Text(event.text()));
     if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, telling).await {

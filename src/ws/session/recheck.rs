@@ -64,6 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn lose(&mut self, room: RoomName) -> Going {
+        self.uploads.lose(room);
         if !self.leave(room) {
             return Ok(());
         }

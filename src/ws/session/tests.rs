@@ -14,6 +14,7 @@ mod opening;
 mod pressure;
 mod recheck;
 mod rooms;
+mod uploads;
 
 use tokio::io::DuplexStream;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -30,6 +31,7 @@ use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
 use crate::units::{Count, Span};
 use crate::upstream::Upstream;
 use crate::ws::gateway::protocol;
+use crate::ws::upload::Uploads;
 
 /// The edge, as far as sessions need it, and its Laravel.
 struct Edge {
@@ -49,11 +51,9 @@ impl Edge {
         let laravel = Laravel::start();
         let auth = Arc::new(crate::auth::settings::Settings::default());
         let drain = Drain::new();
-        let asker = Asker::new(
-            Upstream::new(&laravel.upstream()),
-            auth.timeout.get(),
-            Arc::default(),
-        );
+        let upstream = Upstream::new(&laravel.upstream());
+        let uploads = Uploads::new(upstream.clone(), settings.uploads.clone());
+        let asker = Asker::new(upstream, auth.timeout.get(), Arc::default());
         let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
         let doubts = Doubts::new();
         let services = Services {
@@ -70,6 +70,7 @@ impl Edge {
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
+            uploads,
             drain: drain.clone(),
             metrics: Arc::default(),
             close_spread: CLOSE_SPREAD,

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::upload::{self, UploadCommand};
 use crate::ids::RowId;
 
 /// What a client can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// To be let into a ticket's room.
     Join(RowId),
@@ -28,6 +29,8 @@ pub enum Command {
         /// Where; without it the one room that the session is in is meant.
         ticket: Option<RowId>,
     },
+    /// About an attachment.
+    Upload(UploadCommand),
     /// A sign of life.
     Ping,
 }
@@ -41,6 +44,7 @@ impl Command {
             Self::Typing { .. } => "typing_indicator",
             Self::Seen { .. } => "message_seen",
             Self::Ping => "ping",
+            Self::Upload(_) => "upload",
         }
     }
 }
@@ -56,7 +60,8 @@ pub enum Mistake {
     NoType,
     /// A `type` that no client sends.
     #[error(
-        "unknown type; expected one of join_ticket, leave_ticket, typing_indicator, message_seen, ping"
+        "unknown type; expected one of join_ticket, leave_ticket, typing_indicator, message_seen, \
+         upload_start, upload_resume, upload_cancel, ping"
     )]
     UnknownType,
     /// The `payload` does not fit the type.
@@ -131,11 +136,14 @@ pub fn decode(text: &str) -> Result<Command, Mistake> {
             ticket: seen.ticket_id,
         }),
         "ping" => Ok(Command::Ping),
-        _ => Err(Mistake::UnknownType),
+        kind => match upload::decode(kind, payload) {
+            Some(command) => command.map(Command::Upload),
+            None => Err(Mistake::UnknownType),
+        },
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(
+pub(super) fn read<'a, T: Deserialize<'a>>(
     kind: &'static str,
     payload: &'a str,
     wanted: &'static str,

@@ -1,6 +1,7 @@
 //! From an event to the text that a client gets.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::auth::User;
@@ -44,6 +45,55 @@ pub enum Event<'a> {
         /// About which ticket, if about one.
         #[serde(skip_serializing_if = "Option::is_none")]
         ticket_id: Option<RowId>,
+        /// About which upload, if about one. That goes on as before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upload_id: Option<&'a str>,
+    },
+    /// The client may send a file, or go on with it.
+    UploadReady {
+        /// Which.
+        upload_id: &'a str,
+        /// What stands for it in binary frames.
+        upload: u32,
+        /// The bytes in each of them but the last.
+        chunk_size: usize,
+        /// How far the client may be ahead of `received`.
+        window: usize,
+        /// Where to go on.
+        offset: u64,
+        /// Bytes that have left for Laravel.
+        received: u64,
+    },
+    /// More has left for Laravel.
+    UploadProgress {
+        /// Of which upload.
+        upload_id: &'a str,
+        /// Bytes that have left for Laravel.
+        received: u64,
+    },
+    /// Laravel has taken the file.
+    UploadDone {
+        /// Which.
+        upload_id: &'a str,
+        /// Laravel's status.
+        status: u16,
+        /// Laravel's answer.
+        response: Option<&'a RawValue>,
+    },
+    /// An upload is over without that.
+    UploadFailed {
+        /// Which.
+        upload_id: &'a str,
+        /// For programs.
+        code: &'a str,
+        /// For people.
+        message: &'a str,
+        /// Laravel's status, if it answered.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Laravel's errors by field, if it told some.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        errors: Option<&'a RawValue>,
     },
 }
 
@@ -158,6 +208,7 @@ mod tests {
             message: "no",
             code: "denied",
             ticket_id: None,
+            upload_id: None,
         };
         assert_eq!(
             error.text().as_str(),

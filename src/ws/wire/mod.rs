@@ -3,6 +3,8 @@
 
 mod command;
 mod event;
+mod upload;
 
 pub use self::command::{Command, Mistake, decode};
 pub use self::event::{Event, Present, encode};
+pub use self::upload::{Start, UploadCommand, UploadId};

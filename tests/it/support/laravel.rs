@@ -22,6 +22,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::posts::Posts;
+
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
 
@@ -45,6 +47,7 @@ struct State {
     cancelled: Notify,
     release: Notify,
     stop: Mutex<CancellationToken>,
+    posts: Posts,
 }
 
 /// How many are under way, and how many were at the most.
@@ -101,6 +104,7 @@ impl Laravel {
             cancelled: Notify::new(),
             release: Notify::new(),
             stop: Mutex::default(),
+            posts: Posts::default(),
         }))
     }
 
@@ -190,6 +194,11 @@ impl Laravel {
         (self.0.who.most.load(SeqCst), self.0.may.most.load(SeqCst))
     }
 
+    /// The messages with attachments that came.
+    pub(crate) fn posts(&self) -> &Posts {
+        &self.0.posts
+    }
+
     pub(crate) fn revoke(&self, token: &str) {
         self.0.users.lock().remove(token);
     }
@@ -272,6 +281,10 @@ impl Laravel {
             ["api", "support-tickets", id] => {
                 self.0.may.pass().await;
                 self.ticket(request.headers(), id)
+            }
+            ["api", "support-tickets", _, "messages"] => {
+                let known = self.bearer(request.headers()).is_some();
+                self.0.posts.take(request, known).await
             }
             _ => text("hello from laravel"),
         }

@@ -4,7 +4,9 @@ pub(crate) mod app;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
+pub(crate) mod posts;
 pub(crate) mod program;
+pub(crate) mod sending;
 pub(crate) mod socket;
 pub(crate) mod tls;
 

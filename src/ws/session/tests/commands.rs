@@ -21,7 +21,7 @@ async fn what_cannot_be_read_is_an_error_and_the_session_lives() {
     ana.send(Message::text("hello")).await;
     assert_eq!(ana.error().await, "invalid_json");
     ana.send(Message::binary(vec![1, 2, 3])).await;
-    assert_eq!(ana.error().await, "binary_not_supported");
+    assert_eq!(ana.error().await, "invalid_chunk");
     ana.assert_alive().await;
 }
 

@@ -22,6 +22,12 @@ class SupportTicketController extends Controller
 
     private const ANSWERS = ['Admin', 'FrontDesk'];
 
+    /** By what is in the file, not by its name; and 10,240 KiB. */
+    private const TYPES = [
+        'application/pdf', 'application/msword', 'text/plain', 'image/jpeg', 'image/png', 'image/gif',
+        'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
+    ];
+
     private const STATUSES = ['open', 'in_progress', 'waiting_for_reply', 'resolved', 'closed'];
 
     public function index(Request $request)
@@ -86,6 +92,14 @@ class SupportTicketController extends Controller
 
         if ($file !== null && ! $file->isValid()) {
             return response()->json(['errors' => ['attachment' => ['The attachment failed to upload.']]], 422);
+        }
+
+        if ($file !== null && $file->getSize() > 10240 * 1024) {
+            return response()->json(['errors' => ['attachment' => ['The attachment must not be greater than 10240 kilobytes.']]], 422);
+        }
+
+        if ($file !== null && ! in_array($file->getMimeType(), self::TYPES, true)) {
+            return response()->json(['errors' => ['attachment' => ['The attachment must be a file of type: pdf, doc, docx, txt, jpg, jpeg, png, gif.']]], 422);
         }
 
         $ticket = SupportTicket::find((int) $id);

@@ -1,0 +1,98 @@
+//! The one kind of form that the edge sends, read in the plainest way: the
+//! stand-in keeps its files in memory.
+
+use bytes::Bytes;
+
+/// A message with its attachment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Form {
+    pub(super) message: String,
+    pub(super) file: Option<Upload>,
+}
+
+/// A file as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Upload {
+    pub(super) name: String,
+    pub(super) bytes: Bytes,
+}
+
+impl Form {
+    /// Takes a multipart body apart (RFC 7578), if it is one.
+    pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Self> {
+        let boundary = content_type.strip_prefix("multipart/form-data; boundary=")?;
+        let end = format!("\r\n--{boundary}--\r\n");
+        let body = body.slice_ref(body.strip_suffix(end.as_bytes())?);
+        let mut rest = body.slice_ref(body.strip_prefix(format!("--{boundary}\r\n").as_bytes())?);
+        let between = format!("\r\n--{boundary}\r\n");
+        let mut form = Self::default();
+        loop {
+            let next = find(&rest, between.as_bytes());
+            form.take(&rest.slice(..next.unwrap_or(rest.len())))?;
+            match next {
+                Some(at) => rest = rest.slice(at + between.len()..),
+                None => return Some(form),
+            }
+        }
+    }
+
+    fn take(&mut self, part: &Bytes) -> Option<()> {
+        let blank = find(part, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&part[..blank]).ok()?;
+        let data = part.slice(blank + 4..);
+        let line = head.lines().next()?;
+        match line.split_once("; filename=\"") {
+            Some((_, name)) => {
+                let name = name.strip_suffix('"')?.replace("\\\"", "\"");
+                self.file = Some(Upload { name, bytes: data });
+            }
+            None => self.message = String::from_utf8(data.to_vec()).ok()?,
+        }
+        Some(())
+    }
+}
+
+impl Upload {
+    /// What it is by its first bytes, if it is something that the desk takes.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        let begins = |magic: &[u8]| self.bytes.starts_with(magic);
+        if begins(b"\x89PNG\r\n\x1a\n") {
+            Some("image/png")
+        } else if begins(b"\xff\xd8\xff") {
+            Some("image/jpeg")
+        } else if begins(b"GIF87a") || begins(b"GIF89a") {
+            Some("image/gif")
+        } else if begins(b"%PDF-") {
+            Some("application/pdf")
+        } else {
+            let text = std::str::from_utf8(&self.bytes).ok()?;
+            (!text.is_empty() && !text.contains('\0')).then_some("text/plain")
+        }
+    }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    text.windows(what.len()).position(|window| window == what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edges_form_is_understood() {
+        let body = "--b\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nhello\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"a \\\"b\\\".gif\"\r\n\
+            Content-Type: image/gif\r\n\r\nGIF89a\r\n\r\n--b--\r\n";
+        let body = Bytes::from_static(body.as_bytes());
+        let form = Form::read("multipart/form-data; boundary=b", &body).unwrap();
+        assert_eq!(form.message, "hello");
+        let file = form.file.unwrap();
+        assert_eq!(
+            (&*file.name, &*file.bytes),
+            ("a \"b\".gif", &b"GIF89a\r\n"[..])
+        );
+        assert_eq!(file.kind(), Some("image/gif"));
+        assert_eq!(Form::read("multipart/form-data; boundary=c", &body), None);
+    }
+}

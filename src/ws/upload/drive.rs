@@ -1,0 +1,189 @@
+//! The task of one upload: its request to Laravel, its deadlines, its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::answer;
+use super::body::{self, Source};
+use super::multipart::{Form, Part};
+use super::outcome::{Outcome, Reason};
+use super::registry::Shared;
+use super::state::Upload;
+use crate::auth::{self, Access, Caller, Token, User, patiently};
+use crate::body::Body;
+use crate::drain::Drain;
+use crate::upstream::Upstream;
+
+/// What an upload needs of the process and of its user.
+#[derive(Clone, Debug)]
+pub(in crate::ws) struct Errand {
+    pub(in crate::ws) user: User,
+    pub(in crate::ws) token: Token,
+    pub(in crate::ws) caller: Caller,
+    pub(in crate::ws) access: Access,
+    pub(in crate::ws) doubts: auth::Doubts,
+    pub(in crate::ws) patience: Duration,
+    pub(in crate::ws) drain: Drain,
+}
+
+/// Drives `upload` to its end, and keeps that until it was told or nobody asks
+/// for it any more.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    upload: Arc<Upload>,
+    part: Part,
+    chunks: mpsc::Receiver<Bytes>,
+    errand: Errand,
+) {
+    let start = Instant::now();
+    let (idle, resume) = (
+        shared.settings.idle_timeout.get(),
+        shared.settings.resume_timeout.get(),
+    );
+    let request = request(&shared, &upload, &part, chunks, &errand);
+    let outcome = tokio::select! {
+        outcome = post(&shared.upstream, request, &upload, idle) => outcome,
+        reason = given_up(&upload, idle, resume, &errand.drain) => match upload.is_sealed() {
+            true => Reason::NoAnswer.into(),
+            false => reason.into(),
+        },
+        () = upload.ended.cancelled() => Outcome::from(Reason::Cancelled),
+    };
+    // Counts only where there is none yet.
+    upload.end(outcome);
+    log(&upload, &errand, start);
+    tokio::select! {
+        () = upload.told.cancelled() => {}
+        () = tokio::time::sleep(resume) => {}
+        () = unheld_at_stop(&upload, &errand.drain) => {}
+    }
+}
+
+fn request(
+    shared: &Arc<Shared>,
+    upload: &Arc<Upload>,
+    part: &Part,
+    chunks: mpsc::Receiver<Bytes>,
+    errand: &Errand,
+) -> Request<Body> {
+    let form = Form::new(part, &shared.settings);
+    let mut headers = auth::headers(&errand.token, &errand.caller);
+    // Nothing goes after it.
+    let authorization = headers.remove(AUTHORIZATION);
+    let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(form.length));
+    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
+    let mut request = Request::new(body::new(Source {
+        upload: Arc::clone(upload),
+        form,
+        chunks,
+        rate: Arc::clone(&shared.rate),
+        client: errand.caller.client.key(),
+        may_end: may_end(Arc::clone(upload), errand.clone()),
+    }));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = shared.settings.path.path(upload.room.ticket_id()).into();
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Sends the request once, and never again.
+async fn post(
+    upstream: &Upstream,
+    request: Request<Body>,
+    upload: &Upload,
+    patience: Duration,
+) -> Outcome {
+    match upstream.send(request).await {
+        Ok(answer) => answer::read(answer, upload.is_sealed(), patience).await,
+        Err(error) => {
+            let sealed = upload.is_sealed();
+            if upload.outcome().is_none() {
+                let cause = error.chain();
+                tracing::warn!(room = %upload.room, sealed, cause, "upload not answered");
+            }
+            answer::lost(&error, sealed).into()
+        }
+    }
+}
+
+/// Before the form is ended, without which it counts for nothing, Laravel is
+/// asked once more whether the user may still see the ticket.
+fn may_end(upload: Arc<Upload>, errand: Errand) -> BoxFuture<'static, bool> {
+    async move {
+        let since = errand.doubts.now();
+        let ask = || {
+            let (user, token, caller) = (&errand.user, &errand.token, &errand.caller);
+            errand
+                .access
+                .authorize(user, upload.room, token, caller, Some(since))
+        };
+        let reason = match patiently(errand.patience, ask).await {
+            Ok(_) => return true,
+            Err(auth::Error::Denied | auth::Error::TokenRefused) => Reason::AccessWithdrawn,
+            Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,
+        };
+        upload.give_up(reason);
+        false
+    }
+    .boxed()
+}
+
+/// When nothing has moved for too long, or nobody can come back for it.
+async fn given_up(upload: &Upload, idle: Duration, resume: Duration, drain: &Drain) -> Reason {
+    let standing_still = async {
+        loop {
+            let due = upload.due(idle, resume);
+            match due {
+                Some((at, reason)) if at <= Instant::now() => return reason,
+                _ => {}
+            }
+            let at = due.map_or_else(|| Instant::now() + idle, |(at, _)| at);
+            let _ = tokio::time::timeout_at(at, upload.changed.notified()).await;
+        }
+    };
+    tokio::select! {
+        reason = standing_still => reason,
+        () = unfinished_at_stop(upload, drain) => Reason::Restart,
+    }
+}
+
+async fn unfinished_at_stop(upload: &Upload, drain: &Drain) {
+    unheld_at_stop(upload, drain).await;
+    if upload.is_all_there() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// When the process stops, and no session has the upload: its session ends with
+/// the process, so nobody can ask for it again.
+async fn unheld_at_stop(upload: &Upload, drain: &Drain) {
+    drain.token().cancelled().await;
+    while upload.is_held() {
+        tokio::time::sleep(SOON).await;
+    }
+}
+
+fn log(upload: &Upload, errand: &Errand, start: Instant) {
+    let (result, status) = match upload.outcome().as_deref() {
+        Some(Outcome::Done { status, .. }) => ("done", Some(*status)),
+        Some(Outcome::Failed(failure)) => (failure.reason.code(), failure.status),
+        None => ("none", None),
+    };
+    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        room = %upload.room, user = %errand.user.id(), client.ip = %errand.caller.client,
+        bytes = upload.size, result, status, ms, "upload"
+    );
+}
+
+const SOON: Duration = Duration::from_millis(100);

@@ -1,0 +1,209 @@
+//! The form around the file (RFC 7578), of which the length is known before
+//! the first byte of the file is there.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+use super::outcome::Reason;
+use super::settings::Settings;
+
+/// What the client says about its file, in words that fit into a form. One
+/// that exists can be written there without harm.
+#[derive(Debug)]
+pub(in crate::ws) struct Part {
+    name: String,
+    mime: String,
+    message: Option<String>,
+    /// In bytes.
+    pub(super) size: u64,
+}
+
+impl Part {
+    /// Takes what the client says, if it can be said to Laravel.
+    ///
+    /// # Errors
+    /// [`Reason::BadName`] or [`Reason::BadType`].
+    pub(in crate::ws) fn new(
+        name: String,
+        mime: Option<String>,
+        message: Option<String>,
+        size: u64,
+    ) -> Result<Self, Reason> {
+        if !is_name(&name) {
+            return Err(Reason::BadName);
+        }
+        // Browsers say "" of a type that they do not know.
+        let mime = mime.filter(|mime| !mime.is_empty());
+        let mime = mime.unwrap_or_else(|| "application/octet-stream".to_owned());
+        if !is_media_type(&mime) {
+            return Err(Reason::BadType);
+        }
+        Ok(Self {
+            name,
+            mime,
+            message: message.filter(|message| !message.is_empty()),
+            size,
+        })
+    }
+}
+
+/// What is before the file, and what is behind it.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub(super) content_type: String,
+    pub(super) head: Bytes,
+    pub(super) tail: Bytes,
+    /// Of all: head, file and tail.
+    pub(super) length: u64,
+}
+
+impl Form {
+    pub(super) fn new(part: &Part, settings: &Settings) -> Self {
+        Self::with_boundary(part, settings, &boundary())
+    }
+
+    fn with_boundary(part: &Part, settings: &Settings, boundary: &str) -> Self {
+        let mut head = String::new();
+        if let Some(message) = &part.message {
+            let field = settings.message_field.as_str();
+            let _ = write!(
+                head,
+                "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"\r\n\r\n{message}\r\n"
+            );
+        }
+        let field = settings.file_field.as_str();
+        let (name, mime) = (quoted(&part.name), &part.mime);
+        let _ = write!(
+            head,
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+             Content-Type: {mime}\r\n\r\n"
+        );
+        let tail = format!("\r\n--{boundary}--\r\n");
+        Self {
+            content_type: format!("multipart/form-data; boundary={boundary}"),
+            length: head.len() as u64 + part.size + tail.len() as u64,
+            head: head.into(),
+            tail: tail.into(),
+        }
+    }
+}
+
+/// In UTF-8 as it is, as browsers write it (RFC 7578 §5.1); of what a quoted
+/// string escapes only the quote can be in a name. PHP takes `\"` for `"`, but
+/// leaves the `%22` of browsers as it is.
+fn quoted(name: &str) -> String {
+    name.replace('"', "\\\"")
+}
+
+/// Not empty, no path, nothing that is not shown or turns the direction of
+/// text, and short enough for a file system.
+fn is_name(name: &str) -> bool {
+    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let odd = |c: char| c.is_control() || turns(c) || matches!(c, '/' | '\\');
+    let path = matches!(name.trim(), "" | "." | "..");
+    !path && name.len() <= LONGEST_NAME && !name.contains(odd)
+}
+
+/// `type/subtype`, each a restricted name (RFC 6838 §4.2), without parameters.
+fn is_media_type(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+    let name = |name: &str| !name.is_empty() && name.len() <= 127 && name.bytes().all(plain);
+    text.split_once('/')
+        .is_some_and(|(kind, subtype)| name(kind) && name(subtype))
+}
+
+/// Not to be guessed by who makes a file for somebody else to upload: with the
+/// boundary in it the file could end early and bring fields of its own.
+fn boundary() -> String {
+    let mut random = [0; 24];
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider
+        .secure_random
+        .fill(&mut random)
+        .expect("the system has randomness: TLS has used it already");
+    random.iter().fold("edge-".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// In bytes; file systems have no longer ones.
+const LONGEST_NAME: usize = 255;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &str, mime: &str) -> Result<Part, Reason> {
+        Part::new(name.to_owned(), Some(mime.to_owned()), None, 3)
+    }
+
+    #[test]
+    fn a_form_reads_as_the_rfc_says_and_knows_its_length() {
+        let mut part = part("si \"Ñoño\" 🎉.png", "image/png").unwrap();
+        part.message = Some("kumusta".to_owned());
+        let form = Form::with_boundary(&part, &Settings::default(), "b");
+        let expected = "--b\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nkumusta\r\n\
+            --b\r\nContent-Disposition: form-data; name=\"attachment\"; \
+            filename=\"si \\\"Ñoño\\\" 🎉.png\"\r\nContent-Type: image/png\r\n\r\n";
+        assert_eq!(form.head, expected);
+        assert_eq!(form.tail, "\r\n--b--\r\n");
+        assert_eq!(form.length, (expected.len() + 3 + 9) as u64);
+        assert_eq!(form.content_type, "multipart/form-data; boundary=b");
+    }
+
+    #[test]
+    fn names_are_names_and_nothing_else() {
+        for right in [
+            "a",
+            "liham ng pagtatapat 📄.pdf",
+            "a;b='c'.txt",
+            "…",
+            &"x".repeat(255),
+        ] {
+            assert!(part(right, "").is_ok(), "{right}");
+        }
+        for wrong in [
+            "",
+            " ",
+            ".",
+            "..",
+            "a/b",
+            "..\\b",
+            "a\r\nContent-Type: text/html",
+            "a\0b",
+            "a\u{7f}",
+            "a\u{85}",
+            "gnp\u{202e}exe.png",
+            &"x".repeat(300),
+            &"ñ".repeat(128),
+        ] {
+            assert_eq!(part(wrong, "").unwrap_err(), Reason::BadName, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn types_are_types_and_nothing_else() {
+        for right in ["", "image/svg+xml", "application/vnd.ms-excel"] {
+            assert!(part("a", right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "image",
+            "/",
+            "a/",
+            "a/b/c",
+            "a/b; c=d",
+            "a/b\r\nX: y",
+            "á/b",
+        ] {
+            assert_eq!(part("a", wrong).unwrap_err(), Reason::BadType, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn no_boundary_comes_twice() {
+        assert_ne!(boundary(), boundary());
+        assert_eq!(boundary().len(), 5 + 48);
+    }
+}

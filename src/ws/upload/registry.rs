@@ -1,0 +1,131 @@
+//! All uploads of the process, so that one can be taken up again by another
+//! session of the same token, and none by anybody else.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::drive;
+pub(in crate::ws) use super::drive::Errand as Begin;
+use super::multipart::Part;
+use super::outcome::Reason;
+use super::settings::Settings;
+use super::state::Upload;
+use crate::auth::{Token, TokenHash, User};
+use crate::ids::{RoomName, UserId};
+use crate::limit::ByteRate;
+use crate::upstream::Upstream;
+
+/// The uploads. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub struct Uploads(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) upstream: Upstream,
+    pub(super) settings: Settings,
+    pub(super) rate: Arc<ByteRate>,
+    all: Mutex<HashMap<Key, Arc<Upload>>>,
+}
+
+/// An id means something only together with the user and the token that it came
+/// with: what others upload cannot be seen, guessed or taken.
+type Key = (UserId, TokenHash, Box<str>);
+
+/// Why an upload does not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::ws) enum Refusal {
+    /// This token has one of that id.
+    Duplicate,
+    /// Anything else.
+    Failed(Reason),
+}
+
+impl Uploads {
+    /// No upload yet; they will go to `upstream`.
+    pub fn new(upstream: Upstream, settings: Settings) -> Self {
+        Self(Arc::new(Shared {
+            rate: Arc::new(ByteRate::new(settings.bytes_per_second)),
+            upstream,
+            settings,
+            all: Mutex::default(),
+        }))
+    }
+
+    pub(in crate::ws) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Begins an upload and its request to Laravel; it is nobody's until it is
+    /// attached.
+    ///
+    /// # Errors
+    /// The id is in use, or there are too many.
+    pub(in crate::ws) fn begin(
+        &self,
+        id: &str,
+        room: RoomName,
+        part: Part,
+        errand: Begin,
+    ) -> Result<Arc<Upload>, Refusal> {
+        self.0.rate.forget_idle();
+        let settings = &self.0.settings;
+        let key = key(&errand.user, &errand.token, id);
+        let mut all = self.0.all.lock();
+        let total = all.len();
+        let of_user = all.keys().filter(|known| known.0 == key.0).count();
+        let Entry::Vacant(place) = all.entry(key.clone()) else {
+            return Err(Refusal::Duplicate);
+        };
+        if total >= settings.at_once.size() || of_user >= settings.per_user.size() {
+            return Err(Refusal::Failed(Reason::TooManyUploads));
+        }
+        let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);
+        let upload = Arc::new(upload);
+        place.insert(Arc::clone(&upload));
+        drop(all);
+        let (this, driven, drain) = (self.clone(), Arc::clone(&upload), errand.drain.clone());
+        drain.spawn(async move {
+            let _leave = Leave(this.clone(), key, Arc::clone(&driven));
+            drive::run(this.0, driven, part, chunks, errand).await;
+        });
+        Ok(upload)
+    }
+
+    /// The upload of this id that this user began with this token.
+    pub(in crate::ws) fn find(&self, user: &User, token: &Token, id: &str) -> Option<Arc<Upload>> {
+        let all = self.0.all.lock();
+        let upload = all.get(&key(user, token, id));
+        upload.filter(|upload| !upload.told.is_cancelled()).cloned()
+    }
+
+    /// The client knows how the upload ended: its id is free again.
+    pub(in crate::ws) fn forget(&self, user: &User, token: &Token, upload: &Arc<Upload>) {
+        upload.forget();
+        self.0.remove(&key(user, token, &upload.id), upload);
+    }
+}
+
+fn key(user: &User, token: &Token, id: &str) -> Key {
+    (user.id().clone(), token.secret(), id.into())
+}
+
+impl Shared {
+    fn remove(&self, key: &Key, upload: &Arc<Upload>) {
+        let mut all = self.all.lock();
+        if all.get(key).is_some_and(|known| Arc::ptr_eq(known, upload)) {
+            all.remove(key);
+        }
+    }
+}
+
+/// Takes an upload off the list when its task ends, however that is.
+struct Leave(Uploads, Key, Arc<Upload>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.0.remove(&self.1, &self.2);
+    }
+}
