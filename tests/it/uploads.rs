@@ -10,6 +10,8 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::sending::{CHUNK, Sending, ended, frame};
 use crate::support::{Edge, Laravel, Socket};
 
+mod memory;
+
 const MIB: usize = 1024 * 1024;
 
 /// A file in which each place is another.

@@ -1,0 +1,64 @@
+//! What many uploads at once cost.
+
+use std::sync::Arc;
+
+use super::{MIB, file, start};
+use crate::support::program::Program;
+use crate::support::sending::{Sending, ended};
+use crate::support::{Laravel, Socket};
+
+const MORE: &str = "[limits]\nconnections_per_client = 1000\nrequests_per_second = 100000\n\
+                    request_burst = 100000\nrequests_in_flight_per_client = 1000\n\
+                    [websocket.uploads]\nper_user = 200\nbytes_per_second = \"2 GiB\"\n";
+
+/// A hundred files of `size` bytes at once: how many bytes more than a hundred
+/// idle sessions they needed at the most.
+async fn cost(size: usize) -> u64 {
+    let laravel = Laravel::start().await;
+    let program = Arc::new(Program::before(&laravel.url(), MORE));
+    let mut sockets = Vec::new();
+    for _ in 0..100 {
+        let stream = program.connect("http/1.1").await;
+        let mut socket = Socket::over(stream, "3|ana").await;
+        socket.join(1).await;
+        sockets.push(socket);
+    }
+    let (before, _) = program.memory();
+    let file = Arc::new(file(size));
+    let sending = sockets.into_iter().enumerate().map(|(number, mut socket)| {
+        let file = Arc::clone(&file);
+        tokio::spawn(async move {
+            let start = start(&format!("file-{number}"), file.len());
+            let mut sending = Sending::begin(&mut socket, start).await;
+            sending.until(&mut socket, &file, file.len()).await;
+            assert_eq!(ended(&mut socket).await["type"], "upload_done");
+        })
+    });
+    let sending: Vec<_> = sending.collect();
+    for _ in 0..100 {
+        let post = laravel.posts().next().await;
+        assert!(post.whole && post.file() == *file);
+    }
+    for sent in sending {
+        sent.await.unwrap();
+    }
+    let (_, most) = program.memory();
+    most.saturating_sub(before)
+}
+
+/// Less than a quarter of a mebibyte each, however long the file is.
+fn assert_small(cost: u64) {
+    println!("a hundred uploads: {} KiB each", cost / 1024 / 100);
+    assert!(cost < 40 * MIB as u64, "{} MiB", cost / MIB as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_uploads_cost_what_their_windows_hold() {
+    assert_small(cost(MIB).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: moves a gigabyte twice"]
+async fn a_hundred_large_uploads_cost_no_more() {
+    assert_small(cost(10 * MIB).await);
+}
