@@ -23,8 +23,12 @@ struct Shared {
     born: Instant,
     /// Milliseconds from `born` to the last movement.
     moved: AtomicU64,
+    /// How often something moved.
+    movements: AtomicU64,
     /// Exchanges under way.
     active: AtomicUsize,
+    /// Exchanges given up in a row, none of which came to its end.
+    abandoned: AtomicUsize,
 }
 
 impl Progress {
@@ -33,16 +37,37 @@ impl Progress {
         Self(Arc::new(Shared {
             born: Instant::now(),
             moved: AtomicU64::new(0),
+            movements: AtomicU64::new(0),
             active: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
         }))
     }
 
     /// Something moved.
     pub fn tick(&self) {
+        self.0.movements.fetch_add(1, Relaxed);
         let elapsed = self.0.born.elapsed().as_millis();
         self.0
             .moved
             .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// How often something has moved.
+    pub fn movements(&self) -> u64 {
+        self.0.movements.load(Relaxed)
+    }
+
+    /// An exchange came to its end, or was given up by the client.
+    pub fn ended(&self, whole: bool) {
+        match whole {
+            true => self.0.abandoned.store(0, Relaxed),
+            false => drop(self.0.abandoned.fetch_add(1, Relaxed)),
+        }
+    }
+
+    /// How many the client has given up since one last came to its end.
+    pub fn abandoned(&self) -> usize {
+        self.0.abandoned.load(Relaxed)
     }
 
     /// An exchange begins; it ends when the guard is dropped.

@@ -32,6 +32,8 @@ pub(super) struct AccessLine {
     end: End,
     /// Where it is counted.
     metrics: Arc<metrics::Route>,
+    /// Of its connection.
+    progress: Progress,
     /// Why the edge answered itself.
     refusal: Option<Refusal>,
 }
@@ -55,6 +57,7 @@ impl AccessLine {
         sender: &Sender,
         request: &Request<B>,
         metrics: &Arc<metrics::Route>,
+        progress: &Progress,
     ) -> Self {
         Self {
             client: sender.client,
@@ -67,6 +70,7 @@ impl AccessLine {
             bytes: 0,
             end: End::Client,
             metrics: Arc::clone(metrics),
+            progress: progress.clone(),
             refusal: None,
         }
     }
@@ -82,13 +86,7 @@ impl AccessLine {
     }
 
     /// Goes on with the answer: the line is written when `body` ends.
-    pub(super) fn answered(
-        mut self,
-        status: StatusCode,
-        body: Body,
-        progress: Progress,
-        in_flight: InFlight,
-    ) -> Body {
+    pub(super) fn answered(mut self, status: StatusCode, body: Body, in_flight: InFlight) -> Body {
         self.status = status;
         if body.is_end_stream() {
             self.end = End::Complete;
@@ -96,7 +94,6 @@ impl AccessLine {
         Body::new(Answer {
             body,
             line: self,
-            progress,
             _in_flight: in_flight,
         })
     }
@@ -104,6 +101,7 @@ impl AccessLine {
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
+        self.progress.ended(self.end != End::Client);
         let took = self.start.elapsed();
         self.metrics.answered(self.status.as_u16(), took);
         let end = match self.end {
@@ -133,7 +131,6 @@ impl Drop for AccessLine {
 struct Answer {
     body: Body,
     line: AccessLine,
-    progress: Progress,
     _in_flight: InFlight,
 }
 
@@ -147,7 +144,7 @@ impl hyper::body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
-            self.progress.tick();
+            self.line.progress.tick();
             match next {
                 Some(Ok(frame)) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);

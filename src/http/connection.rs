@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::noise::Counted;
 use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
 use crate::body::Body;
@@ -61,7 +62,6 @@ pub async fn serve<S>(
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
         async move { Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await) }
     });
-    let io = TokioIo::new(io);
     let watch = Watch {
         settings: &settings,
         progress: &progress,
@@ -70,13 +70,14 @@ pub async fn serve<S>(
     };
     match alpn {
         Alpn::Http1 => {
-            let connection = http1(&settings).serve_connection(io, service);
+            let connection = http1(&settings).serve_connection(TokioIo::new(io), service);
             let connection = pin!(connection.with_upgrades());
             watch
                 .drive(connection, |connection| connection.graceful_shutdown())
                 .await;
         }
         Alpn::Http2 => {
+            let io = TokioIo::new(Counted::new(io, progress.clone()));
             let connection = pin!(http2(&settings, drain).serve_connection(io, service));
             watch
                 .drive(connection, |connection| connection.graceful_shutdown())

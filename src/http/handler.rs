@@ -97,7 +97,7 @@ impl Handler {
     ) -> Response<Body> {
         let in_flight = downstream.progress.begin();
         let sender = Sender::read(downstream.peer, request.headers(), &self.proxies);
-        let mut line = AccessLine::new(&sender, &request, &self.unrouted);
+        let mut line = AccessLine::new(&sender, &request, &self.unrouted, &downstream.progress);
         let as_json = prefers_json(request.headers());
         let version = request.version();
         let exchange = Exchange { downstream, sender };
@@ -119,8 +119,7 @@ impl Handler {
             header.or_insert_with(|| lasting(hsts));
         }
         let status = response.status();
-        let progress = downstream.progress.clone();
-        response.map(|body| line.answered(status, body, progress, in_flight))
+        response.map(|body| line.answered(status, body, in_flight))
     }
 
     async fn answer(

@@ -6,6 +6,7 @@ mod connection;
 mod forward;
 mod handler;
 mod hop;
+mod noise;
 mod pages;
 mod plain;
 mod refusal;

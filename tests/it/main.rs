@@ -15,6 +15,7 @@ mod cli;
 mod commands;
 mod compression;
 mod crowd;
+mod floods;
 mod layers;
 mod limits;
 mod malformed;

@@ -1,0 +1,98 @@
+//! Frames that carry nothing: pings, settings, priorities, headers that go on
+//! and on. Each is cheap and none is forbidden, so a client that sends nothing
+//! else is cut off by what it has sent since anything last moved; and one that
+//! only begins requests to reset them (CVE-2023-44487), by how many it has.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::progress::Progress;
+
+/// A connection whose bytes are counted while nothing moves.
+#[derive(Debug)]
+pub(super) struct Counted<S> {
+    inner: S,
+    progress: Progress,
+    noise: usize,
+    /// When it last moved, by the count of movements.
+    moved: u64,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(inner: S, progress: Progress) -> Self {
+        Self {
+            inner,
+            moved: progress.movements(),
+            progress,
+            noise: 0,
+        }
+    }
+
+    /// Counts `read` bytes.
+    fn count(&mut self, read: usize) -> io::Result<()> {
+        let moved = self.progress.movements();
+        if moved != self.moved {
+            (self.moved, self.noise) = (moved, 0);
+        }
+        self.noise += read;
+        if self.noise > MOST_NOISE {
+            return Err(io::Error::other("the client sent nothing but noise"));
+        }
+        match self.progress.abandoned() > MOST_ABANDONED {
+            true => Err(io::Error::other("the client gave up all that it asked for")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        Poll::Ready(self.count(read))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// More than heads and window updates take that belong to something, and than
+/// is in flight of a body that nobody takes: the connection's window.
+const MOST_NOISE: usize = 2 * 1024 * 1024;
+/// Requests in a row: more than a page has that somebody leaves before it is there.
+const MOST_ABANDONED: usize = 200;
