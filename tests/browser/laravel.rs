@@ -5,13 +5,15 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use hyper::Request;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::Browser;
+use super::support::http::{Client, body};
 use super::support::sending::{Sending, ended};
-use super::support::{Edge, Socket};
+use super::support::{Answer, Edge, Socket};
 
 /// The app in `tests/laravel` behind an edge. `php -S` and its workers end with it.
 struct App {
@@ -22,10 +24,15 @@ struct App {
 
 impl App {
     async fn start() -> Self {
+        Self::configured("").await
+    }
+
+    /// Behind an edge with more configuration.
+    async fn configured(more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let address = free_address();
         // The edge first: the app has to know its socket.
-        let edge = Edge::configured(&format!("http://{address}"), "");
+        let edge = Edge::configured(&format!("http://{address}"), more);
         let log = std::fs::File::create(data.path().join("php.log")).unwrap();
         let process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel/run"))
             .env("APP_DATA", data.path())
@@ -237,3 +244,62 @@ async fn what_laravel_refuses_is_told_in_its_words_and_not_stored() {
 
 /// One grey pixel.
 pub(crate) const PNG: &[u8] = b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00\x3a\x7e\x9b\x55\x00\x00\x00\x0a\x49\x44\x41\x54\x78\x9c\x63\x68\x00\x00\x00\x82\x00\x81\x77\xcd\x72\xb6\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";
+
+/// What the real app makes of a request: `lines` are more headers.
+async fn echoed(app: &App, path: &str, lines: &[(&str, &str)]) -> Answer {
+    let mut request = Request::get(path).header("host", "localhost:8443");
+    for (name, value) in lines {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(body("")).unwrap();
+    Client::http1(&app.edge).await.fetch(request).await
+}
+
+const SAID: [(&str, &str); 3] = [
+    ("x-forwarded-for", "192.0.2.9"),
+    ("x-forwarded-host", "desk.example"),
+    ("x-forwarded-proto", "https"),
+];
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn laravel_knows_its_own_address_and_its_clients() {
+    let app = App::start().await;
+    for lines in [&[][..], &SAID] {
+        let told = echoed(&app, "/echo/url?a=b", lines).await.json();
+        assert_eq!(told["url"], "https://localhost:8443/somewhere");
+        assert_eq!(told["full"], "https://localhost:8443/echo/url?a=b");
+        assert_eq!(
+            (&told["secure"], &told["ip"]),
+            (&true.into(), &"127.0.0.1".into())
+        );
+    }
+    let moved = echoed(&app, "/echo/redirect", &SAID).await;
+    assert_eq!(moved.headers["location"], "https://localhost:8443/echo/url");
+    let cookie = echoed(&app, "/echo/cookie", &[]).await;
+    let cookies = cookie.headers.get_all("set-cookie").iter();
+    let mut cookies = cookies.map(|value| value.to_str().unwrap().to_ascii_lowercase());
+    let probe = cookies.find(|cookie| cookie.starts_with("probe=")).unwrap();
+    assert!(
+        probe.contains("secure") && probe.contains("httponly"),
+        "{probe}"
+    );
+
+    let told = echoed(&app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
+    assert!(!told.text().contains("6.6.6.6"), "{}", told.text());
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
+    let trusted = "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let app = App::configured(trusted).await;
+    let told = echoed(&app, "/echo/url", &SAID).await.json();
+    assert_eq!(told["url"], "https://desk.example/somewhere");
+    assert_eq!(
+        (&told["secure"], &told["ip"]),
+        (&true.into(), &"192.0.2.9".into())
+    );
+    let moved = echoed(&app, "/echo/redirect", &SAID).await;
+    assert_eq!(moved.headers["location"], "https://desk.example/echo/url");
+}
