@@ -19,6 +19,7 @@ mod floods;
 mod layers;
 mod limits;
 mod malformed;
+mod nginx;
 mod plain;
 mod proxies;
 mod proxy;
