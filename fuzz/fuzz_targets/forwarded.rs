@@ -76,9 +76,16 @@ fn is_innocent(name: &HeaderName) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     plain
-        && !["x-", "forwarded", "proxy"]
-            .iter()
-            .any(|start| name.starts_with(start))
+        && ![
+            "x-",
+            "forwarded",
+            "proxy",
+            "client-ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 /// What Laravel, Symfony and PHP believe of a proxy.

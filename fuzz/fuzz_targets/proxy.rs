@@ -1,0 +1,27 @@
+//! The first bytes of a connection on which a proxy says for whom it connects.
+
+#![no_main]
+
+use futures_util::FutureExt;
+use libfuzzer_sys::fuzz_target;
+use pwd_edge::forwarded::read_proxy_header;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut stream = bytes;
+    // All bytes are there: it never waits.
+    let read = read_proxy_header(&mut stream)
+        .now_or_never()
+        .expect("is ready");
+    if read.is_ok() {
+        let header = &bytes[..bytes.len() - stream.len()];
+        assert!(header.len() <= 2064, "{header:?}");
+        // What was read is all that was needed: the same bytes read the same.
+        let mut again = header;
+        assert!(
+            read_proxy_header(&mut again)
+                .now_or_never()
+                .is_some_and(|read| read.is_ok())
+        );
+        assert!(again.is_empty());
+    }
+});
