@@ -83,7 +83,7 @@ impl View {
         }
     }
 
-    /// The rooms with most sessions, [`MOST_ROOMS`] of them.
+    /// The rooms with most sessions, 200 of them.
     pub fn rooms(&self) -> Listing {
         let mut rooms = self.rooms.list();
         let all = rooms.len();

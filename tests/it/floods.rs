@@ -75,11 +75,14 @@ async fn ends(edge: &Edge, most: u32, flood: impl Fn(u32) -> Vec<u8>) -> bool {
 const BATCH: u32 = 100;
 const MANY: u32 = 400_000;
 
+/// Makes the frames of one number.
+type Flood = &'static dyn Fn(u32) -> Vec<u8>;
+
 #[tokio::test]
 async fn frames_that_carry_nothing_end_their_connection() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 6] = [
+    let floods: [(&str, Flood); 6] = [
         ("PING", &|n| frame(PING, 0, 0, &u64::from(n).to_be_bytes())),
         ("SETTINGS", &|_| frame(SETTINGS, 0, 0, &[])),
         ("PRIORITY", &|n| {
