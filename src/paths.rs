@@ -14,6 +14,10 @@ pub struct Readings<'a> {
     /// As file servers and other proxies read it: `.` and `..` resolved as well,
     /// and `\` taken for `/`.
     pub resolved: Cow<'a, str>,
+    /// Whether `index.php` stands somewhere inside. Symfony takes what is before
+    /// it for the place where the app lives (`Request::prepareBaseUrl`), so
+    /// `/x/index.php/admin` is the route `/admin` too.
+    pub is_doubtful: bool,
 }
 
 /// A NUL, encoded: nobody means it, and C programs end there.
@@ -31,6 +35,7 @@ impl<'a> Readings<'a> {
             return Ok(Self {
                 literal: Cow::Borrowed(path),
                 resolved: Cow::Borrowed(path),
+                is_doubtful: false,
             });
         }
         let decoded = percent_decode_str(path).decode_utf8_lossy();
@@ -50,9 +55,11 @@ impl<'a> Readings<'a> {
                 _ => resolved.push(part),
             }
         }
+        let (literal, resolved) = (joined(&literal), joined(&resolved));
         Ok(Self {
-            literal: Cow::Owned(joined(&literal)),
-            resolved: Cow::Owned(joined(&resolved)),
+            is_doubtful: literal.contains(INDEX) || resolved.contains(INDEX),
+            literal: Cow::Owned(literal),
+            resolved: Cow::Owned(resolved),
         })
     }
 
@@ -68,20 +75,22 @@ impl<'a> Readings<'a> {
 /// Whether there is only one way to read it.
 fn is_plain(path: &str) -> bool {
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
-    let mut inner = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
-    let first_is_index = inner.peek() == Some(&"index.php");
+    let inner = path.strip_prefix('/').unwrap_or(path).split('/');
     let ends_in_slash = path.ends_with('/');
     let parts = path.matches('/').count();
     let odd_parts = inner.enumerate().any(|(number, part)| {
         // The empty part after a slash at the end is no doubled slash.
         odd(part) && !(part.is_empty() && ends_in_slash && number + 1 == parts)
     });
-    !first_is_index && !odd_parts && !path.contains(['%', '\\'])
+    !odd_parts && !path.contains(['%', '\\']) && !path.contains(INDEX)
 }
+
+/// The one file of PHP that Laravel has.
+const INDEX: &str = "index.php";
 
 fn joined(parts: &[String]) -> String {
     let parts = match parts.first().map(String::as_str) {
-        Some("index.php") => &parts[1..],
+        Some(INDEX) => &parts[1..],
         _ => parts,
     };
     format!("/{}", parts.join("/"))
@@ -131,6 +140,21 @@ mod tests {
         assert_eq!(both("/./admin"), two("/./admin", "/admin"));
         assert_eq!(both("/a\\..\\admin"), two("/a\\..\\admin", "/admin"));
         assert_eq!(both("/../../admin"), two("/../../admin", "/admin"));
+    }
+
+    #[test]
+    fn a_path_with_another_index_in_it_is_doubtful() {
+        for path in [
+            "/x/index.php/admin",
+            "/index.php/index.php/admin",
+            "/123456789/admin/%69ndex.php",
+            "/aindex.php",
+        ] {
+            assert!(Readings::of(path).unwrap().is_doubtful, "{path}");
+        }
+        for path in ["/index.php/admin", "/index.html", "/php/index"] {
+            assert!(!Readings::of(path).unwrap().is_doubtful, "{path}");
+        }
     }
 
     #[test]

@@ -97,7 +97,9 @@ impl Compression {
         let Ok(path) = Readings::of(request.uri().path()) else {
             return Wish::Never;
         };
-        let secret = |root: &UrlPath| root.is_above(&path.literal) || root.is_above(&path.resolved);
+        let secret = |root: &UrlPath| {
+            path.is_doubtful || root.is_above(&path.literal) || root.is_above(&path.resolved)
+        };
         match self.settings.except.iter().any(secret) {
             true => Wish::Never,
             false => Coding::accepted(headers).map_or(Wish::Identity, Wish::Coded),
@@ -139,6 +141,8 @@ impl Compression {
         !bare.contains(&response.status())
             && !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
+            // RFC 9530: sums over the bytes as they are.
+            && !["content-digest", "digest", "content-md5"].iter().any(|sum| headers.contains_key(*sum))
             // RFC 9110 §7.7: then nobody may.
             && !says(CACHE_CONTROL, "no-transform")
             && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)

@@ -87,6 +87,8 @@ async fn no_spelling_gets_around_a_route() {
         "/index.php/admin",
         "//index.php//admin",
         "/index.php/x/../admin",
+        "/x/index.php/admin",
+        "/123456789/admin/%69ndex.php",
         "https://localhost/admin",
         "/admin/../x",
     ] {

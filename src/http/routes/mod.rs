@@ -109,7 +109,8 @@ impl Routes {
         let host = host.and_then(|host| HostPort::parse(host.to_str().ok()?));
         let host = host.map(|host| host.host).unwrap_or_default();
         let literal = self.route(&host, &path.literal);
-        match std::ptr::eq(literal, self.route(&host, &path.resolved)) {
+        let agree = std::ptr::eq(literal, self.route(&host, &path.resolved));
+        match agree && !path.is_doubtful {
             true => Ok(literal),
             false => Err(Refusal::BadRequest("its path can be read in two ways")),
         }
