@@ -8,6 +8,7 @@ mod client;
 mod server;
 mod sessions;
 mod table;
+mod uploads;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -31,6 +32,8 @@ enum Command {
     },
     /// Opens wss sessions that join rooms and rest; prints the server's memory for each
     Sessions(sessions::Plan),
+    /// How long room events take to a session, at rest and while it uploads
+    Uploads(uploads::Plan),
     /// Prints medians and ratios of `work<TAB>metric<TAB>server<TAB>value` files as markdown
     Table { files: Vec<PathBuf> },
 }
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Upstream { listen } => runtime.block_on(upstream::serve(listen)),
         Command::Sessions(plan) => runtime.block_on(sessions::measure(plan)),
+        Command::Uploads(plan) => runtime.block_on(uploads::measure(plan)),
         Command::Table { files } => table::print(&files),
     }
 }

@@ -23,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use crate::client::Dialer;
 use crate::server::{Server, TICKS_PER_SECOND};
 
-type Socket = WebSocketStream<TlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 /// How many sessions, in how many rooms, of which server.
 #[derive(Clone, Debug, Args)]
@@ -155,7 +155,7 @@ impl Opener {
 }
 
 /// Reads to the event of this type; others may come before it, but no error.
-async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<()> {
+pub(crate) async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<()> {
     loop {
         let text = next_text(socket).await?;
         let event: Value = serde_json::from_str(&text).context("the server sent no JSON")?;
@@ -167,7 +167,7 @@ async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<()> {
     }
 }
 
-async fn next_text(socket: &mut Socket) -> anyhow::Result<Utf8Bytes> {
+pub(crate) async fn next_text(socket: &mut Socket) -> anyhow::Result<Utf8Bytes> {
     loop {
         match socket.next().await.transpose()? {
             Some(Message::Text(text)) => return Ok(text),

@@ -212,7 +212,7 @@ class Upload {
       const data = await this.#file.slice(offset, end).arrayBuffer().catch(() => null);
       if (data === null) this.cancel(); // the file has changed or is gone
       if (data === null || this.#over) break;
-      if (number !== this.#number) continue; // resumed meanwhile, perhaps from elsewhere
+      if (number !== this.#number || offset !== this.#offset) continue; // resumed meanwhile, from elsewhere
       const frame = new Uint8Array(HEADER + data.byteLength);
       const header = new DataView(frame.buffer);
       header.setUint8(0, 1);
