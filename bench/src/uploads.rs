@@ -131,7 +131,7 @@ async fn upload_for_ever(
     let piece = vec![7; CHUNK];
     for file in 0.. {
         let start = json!({"type": "upload_start", "payload": {
-            "upload_id": format!("file-{file}"), "ticket_id": 1, "name": "scan.png",
+            "upload_id": format!("file-{}-{file}", std::process::id()), "ticket_id": 1, "name": "scan.png",
             "size": FILE, "mime": "image/png",
         }});
         sink.send(Message::text(start.to_string())).await?;
