@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
-use crate::support::http::connect_to;
+use crate::support::http::{Client, body, connect_to};
 use crate::support::tls::Issued;
 
 struct Nginx {
@@ -162,6 +162,28 @@ async fn answer(
     (status, lines)
 }
 
+/// The same over HTTP/2.
+async fn over_http2(
+    address: SocketAddr,
+    certificate: &CertificateDer<'static>,
+    line: &str,
+) -> (String, Vec<String>) {
+    let all = rustls::ALL_VERSIONS;
+    let stream = connect_to(address, certificate, "h2", all).await.unwrap();
+    let (method, path) = line.split_once(' ').unwrap();
+    let request = hyper::Request::builder().method(method).uri(path);
+    let mut client = Client::over_http2(stream).await;
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
+    let own = ["server", "date", "content-length"];
+    let lines = answer.headers.iter();
+    let lines = lines.filter(|(name, _)| !own.contains(&name.as_str()));
+    let mut lines: Vec<_> = lines
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    (answer.status.as_str().to_owned(), lines)
+}
+
 fn request(line: &str, lines: &str) -> String {
     format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}\r\n")
 }
@@ -193,6 +215,9 @@ async fn what_comes_back_is_what_nginx_sends() {
         let theirs = answer(nginx.address, &nginx.certificate, &request).await;
         let ours = answer(edge.address, &edge.certificate, &request).await;
         assert_eq!(ours, theirs, "{line}");
+        let theirs = over_http2(nginx.address, &nginx.certificate, line).await;
+        let ours = over_http2(edge.address, &edge.certificate, line).await;
+        assert_eq!(ours, theirs, "{line} over HTTP/2");
     }
     let long = "a".repeat(9000);
     let head = format!("X-Long: {}\r\n", "a".repeat(40_000));

@@ -170,6 +170,82 @@ async fn an_upload_that_stands_still_is_ended() {
     drop(pieces);
 }
 
+/// A phone on a poor line: slower in all than any deadline, but never silent.
+#[tokio::test]
+async fn an_upload_that_moves_slowly_is_not_ended() {
+    let app = scripted(|_, mut stream| async move {
+        let mut read = head(&mut stream).await;
+        while !read.ends_with("0\r\n\r\n") {
+            let mut more = vec![0; 64];
+            let bytes = stream.read(&mut more).await.unwrap();
+            read.push_str(&String::from_utf8_lossy(&more[..bytes]));
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    })
+    .await;
+    let more = format!(
+        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"800ms\"\n[http]\nstall_timeout = \"1s\"\n"
+    );
+    let edge = Edge::configured("", &more);
+    let (pieces, stream) = crate::support::http::streamed();
+    let dripping = tokio::spawn(async move {
+        for _ in 0..15 {
+            pieces.send("drop".into()).await.unwrap();
+            // What the line is like, not a wait for anything.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let mut client = Client::http1(&edge).await;
+    let answer = client
+        .send(post("/row").body(stream).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    dripping.await.unwrap();
+}
+
+/// As nginx has it: 499, and no blame on the app.
+#[tokio::test]
+async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
+    let came = Arc::new(Notify::new());
+    let arrived = Arc::clone(&came);
+    let app = scripted(move |_, mut stream| {
+        let came = Arc::clone(&came);
+        async move {
+            head(&mut stream).await;
+            came.notify_one();
+            // Until the edge hangs up.
+            let _ = stream.read(&mut [0]).await;
+        }
+    })
+    .await;
+    let program = Program::before(&app, "");
+    for http2 in [false, true] {
+        let mut client = match http2 {
+            true => program.http2().await,
+            false => program.http1().await,
+        };
+        let path = if http2 { "/second" } else { "/first" };
+        let secret = format!("{path}?token=secret");
+        let request = get(&secret).body(body("")).unwrap();
+        tokio::select! {
+            answer = client.send(request) => panic!("{answer:?}"),
+            () = arrived.notified() => {}
+        }
+        drop(client);
+        let line = program.logged(|line| line["path"] == path).await;
+        assert_eq!(line["status"], 499, "{line}");
+        assert_eq!(line["end"], "client_left", "{line}");
+        assert!(!line.to_string().contains("secret"), "{line}");
+    }
+    let output = tokio::task::spawn_blocking({
+        let mut command = program.command(&["status"]);
+        move || command.output().unwrap()
+    });
+    assert!(output.await.unwrap().status.success(), "blamed on the app");
+}
+
 const UNLIMITED: &str = "[limits]\nconnections_per_client = 1000\nrequests_per_second = 100000\n\
                          request_burst = 100000\nrequests_in_flight_per_client = 1000\n\
                          [http]\nmax_body = \"3 GiB\"\n";

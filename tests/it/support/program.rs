@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +16,8 @@ pub(crate) struct Program {
     pub(crate) address: SocketAddr,
     certificate: CertificateDer<'static>,
     child: Child,
+    /// Its lines since it was ready.
+    log: Arc<Mutex<Vec<Value>>>,
     directory: TempDir,
 }
 
@@ -53,12 +57,18 @@ impl Program {
                 _ => {}
             }
         }
-        // Nobody reads further; a log that is full must not stop anything.
-        std::thread::spawn(move || lines.for_each(drop));
+        let log = Arc::<Mutex<Vec<Value>>>::default();
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                written.lock().push(serde_json::from_str(&line).unwrap());
+            }
+        });
         Self {
             address: address.unwrap(),
             certificate: made.cert.der().clone(),
             child,
+            log,
             directory,
         }
     }
@@ -69,6 +79,17 @@ impl Program {
 
     pub(crate) async fn http2(&self) -> Client {
         Client::over_http2(self.connect("h2").await).await
+    }
+
+    /// Waits for a line of its log.
+    pub(crate) async fn logged(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let found = self.log.lock().iter().find(|line| wanted(line)).cloned();
+            if let Some(line) = found {
+                return line;
+            }
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A command about this process.
