@@ -14,9 +14,9 @@ pub struct Readings<'a> {
     /// As file servers and other proxies read it: `.` and `..` resolved as well,
     /// and `\` taken for `/`.
     pub resolved: Cow<'a, str>,
-    /// Whether `index.php` stands somewhere inside. Symfony takes what is before
-    /// it for the place where the app lives (`Request::prepareBaseUrl`), so
-    /// `/x/index.php/admin` is the route `/admin` too.
+    /// Whether `index.php` stands somewhere inside. An app in a directory of its
+    /// own, `/app`, reads `/app/index.php/admin` and even `/x/app/index.php/admin`
+    /// as its `/admin` (Symfony's `Request::prepareBaseUrl`).
     pub is_doubtful: bool,
 }
 
