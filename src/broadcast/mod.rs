@@ -32,8 +32,9 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain) {
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
-            accepted = async { (slot.await, listener.accept().await) } => accepted,
+            biased;
             () = drain.token().cancelled() => return,
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
         };
         let (slot, stream) = match accepted {
             (Ok(slot), Ok((stream, _))) => (slot, stream),

@@ -23,8 +23,10 @@ pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number:
     let process = &running.process;
     loop {
         let accepted = tokio::select! {
-            accepted = async { (process.connections.slot().await, listener.accept().await) } => accepted,
+            // What comes after a stop is left for whoever listens next.
+            biased;
             () = process.drain.token().cancelled() => return,
+            accepted = async { (process.connections.slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),

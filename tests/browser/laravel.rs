@@ -285,6 +285,22 @@ async fn laravel_knows_its_own_address_and_its_clients() {
         "{probe}"
     );
 
+    // A form with a file, over either protocol.
+    let form = "--x\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n\
+                --x\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"a.txt\"\r\n\
+                Content-Type: text/plain\r\n\r\nsome text\r\n--x--\r\n";
+    for mut client in [
+        Client::http1(&app.edge).await,
+        Client::http2(&app.edge).await,
+    ] {
+        let request = Request::post("/echo/body")
+            .header("host", "localhost")
+            .header("content-type", "multipart/form-data; boundary=x");
+        let told = client.fetch(request.body(body(form)).unwrap()).await.json();
+        assert_eq!(told["fields"]["note"], "hello", "{told}");
+        assert_eq!(told["files"]["attachment"]["name"], "a.txt", "{told}");
+        assert_eq!(told["files"]["attachment"]["size"], 9, "{told}");
+    }
     let told = echoed(&app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
     assert!(!told.text().contains("6.6.6.6"), "{}", told.text());
 }
