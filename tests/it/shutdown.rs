@@ -40,7 +40,10 @@ async fn requests_in_flight_end_and_nothing_new_begins() {
 #[tokio::test]
 async fn sessions_are_told_to_come_back() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[server]\nclose_spread = \"50ms\"\n");
+    let edge = Edge::configured(
+        &laravel.url(),
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nclose_spread = \"50ms\"\n",
+    );
     let mut sockets = Vec::new();
     for _ in 0..5 {
         sockets.push(Socket::joined(&edge, "3|ana", 1).await);
@@ -56,7 +59,10 @@ async fn sessions_are_told_to_come_back() {
 #[tokio::test]
 async fn what_does_not_end_is_cut_off_after_the_grace() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[server]\nshutdown_grace = \"100ms\"\n");
+    let edge = Edge::configured(
+        &laravel.url(),
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nshutdown_grace = \"100ms\"\n",
+    );
     let mut client = Client::http1(&edge).await;
     let request = client.send(get("/hang").body(body("")).unwrap());
     let stopping = async {
