@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
+use serde::Deserialize;
+
 /// A client's address. An IPv4-mapped IPv6 address is the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientIp(IpAddr);
@@ -18,12 +21,13 @@ impl ClientIp {
         self.0
     }
 
-    /// The key that limits count by.
-    pub fn key(self) -> ClientKey {
+    /// The key that limits count by; of an IPv6 address the first `ipv6_prefix`
+    /// bits, from 1 to 128.
+    pub fn key(self, ipv6_prefix: u32) -> ClientKey {
         match self.0 {
             IpAddr::V4(_) => ClientKey(self.0),
             IpAddr::V6(ip) => {
-                let network = ip.to_bits() & (u128::MAX << (128 - V6_PREFIX));
+                let network = ip.to_bits() & (u128::MAX << (128 - ipv6_prefix));
                 ClientKey(IpAddr::V6(Ipv6Addr::from_bits(network)))
             }
         }
@@ -37,18 +41,55 @@ impl fmt::Display for ClientIp {
 }
 
 /// The network that one client is taken to own: a single IPv4 address, or an
-/// IPv6 /64, because one subscriber can use every address of its /64.
+/// IPv6 network, because one subscriber can use every address of its /64 at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(IpAddr);
 
-const V6_PREFIX: u32 = 64;
+/// A network of clients, written `192.0.2.0/24`, `2001:db8::/56`, or an address
+/// alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Whether `client` is in it.
+    pub fn contains(self, client: ClientIp) -> bool {
+        self.0.contains(&client.ip())
+    }
+
+    /// Whether everybody is in it.
+    pub fn is_everybody(self) -> bool {
+        self.0.prefix_len() == 0
+    }
+}
+
+/// `10.0.0.1/8` is refused: it says two things.
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let network = match text.parse::<IpAddr>() {
+            Ok(address) => IpNet::from(address),
+            Err(_) => text.parse::<IpNet>().map_err(|_| {
+                format!("{text:?} is not a network; expected one such as \"10.0.0.0/8\"")
+            })?,
+        };
+        match network.trunc() == network {
+            true => Ok(Self(network)),
+            false => Err(format!(
+                "{text:?} has bits set after its prefix; did you mean \"{}\"?",
+                network.trunc()
+            )),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn key(ip: &str) -> ClientKey {
-        ClientIp::new(ip.parse().unwrap()).key()
+        ClientIp::new(ip.parse().unwrap()).key(64)
     }
 
     #[test]

@@ -61,6 +61,11 @@ const SPAN_WANTED: &str = r#"a time such as "500ms", "10s" or "5m""#;
 pub struct ByteSize(u32);
 
 impl ByteSize {
+    /// For defaults, which are above zero.
+    pub const fn bytes(bytes: u32) -> Self {
+        Self(bytes)
+    }
+
     /// For defaults.
     pub const fn kib(kib: u32) -> Self {
         Self(kib * 1024)

@@ -117,6 +117,7 @@ fn screen(before: &Value, now: &Value, between: Duration) -> String {
         format!("{memory} MiB of memory, {} open files", now["open_files"]),
     );
     line("refused", counts(&now["refusals"]));
+    line("over limits", counts(&now["over_limits"]));
     line("ended", counts(&now["closes"]));
     for complaint in list(&now["complaints"]).iter().rev().take(SHOWN) {
         let (at, level) = (plain(&complaint["at"]), plain(&complaint["level"]));

@@ -157,17 +157,21 @@ fn the_example_names_the_keys_of_a_route() {
     let keys = keys.map_while(|line| line.strip_prefix("# "));
     let mut tried = 0;
     for key in keys {
+        let beside = match key.starts_with("request_burst") {
+            true => "requests_per_minute = 30",
+            false => "",
+        };
         let needs = match key.starts_with("client_certificate") {
             true => "[tls.clients]\ncertificate = \"optional\"\n",
             false => "",
         };
         let text = format!(
-            "{needs}[upstreams.vite]\nurl = \"http://127.0.0.1:5173\"\n[[routes]]\n{key}\n"
+            "{needs}[upstreams.vite]\nurl = \"http://127.0.0.1:5173\"\n[[routes]]\n{key}\n{beside}\n"
         );
         Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         tried += 1;
     }
-    assert_eq!(tried, 8);
+    assert_eq!(tried, 10);
 }
 
 #[test]

@@ -3,19 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::client::ClientIp;
+use crate::client::{ClientIp, Network};
 
 /// The proxies that may say for whom they ask: networks, and the presets
 /// `cloudflare` and `private`. By default nobody.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct TrustedProxies {
-    networks: Vec<IpNet>,
+    networks: Vec<Network>,
     /// Those of them in front of which `CF-Connecting-IP` is true.
-    cloudflare: Vec<IpNet>,
+    cloudflare: Vec<Network>,
 }
 
 impl TrustedProxies {
@@ -27,7 +26,7 @@ impl TrustedProxies {
     /// Whether `peer` may say for whom it asks.
     pub fn trusts(&self, peer: ClientIp) -> bool {
         let both = self.networks.iter().chain(&self.cloudflare);
-        both.into_iter().any(|network| network.contains(&peer.ip()))
+        both.into_iter().any(|network| network.contains(peer))
     }
 
     /// Who asks through `peer`: for a stranger, `peer` itself. From the right of
@@ -38,7 +37,7 @@ impl TrustedProxies {
         if !self.trusts(peer) {
             return peer;
         }
-        let by_cloudflare = self.cloudflare.iter().any(|one| one.contains(&peer.ip()));
+        let by_cloudflare = self.cloudflare.iter().any(|one| one.contains(peer));
         if by_cloudflare && let Some(client) = single(headers, &CF_CONNECTING_IP).and_then(address)
         {
             return client;
@@ -69,37 +68,26 @@ impl TryFrom<Vec<String>> for TrustedProxies {
             match text.as_str() {
                 "cloudflare" => trusted.cloudflare = CLOUDFLARE.iter().map(known).collect(),
                 "private" => trusted.networks.extend(PRIVATE.iter().map(known)),
-                network => trusted.networks.push(read(network)?),
+                _ => trusted.networks.push(read(text)?),
             }
         }
         Ok(trusted)
     }
 }
 
-/// A network, or one address. `10.0.0.1/8` is refused: it says two things.
-fn read(text: &str) -> Result<IpNet, String> {
-    let network = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse::<IpNet>().map_err(|_| {
-            format!(
-                "{text:?} is not a network; expected \"10.0.0.0/8\", \"cloudflare\" or \"private\""
-            )
-        })?,
-    };
-    match (network.trunc() == network, network.prefix_len()) {
-        (false, _) => Err(format!(
-            "{text:?} has bits set after its prefix; did you mean \"{}\"?",
-            network.trunc()
-        )),
-        (true, 0) => Err(format!(
+fn read(text: String) -> Result<Network, String> {
+    let named = |wrong| format!("{wrong}, or \"cloudflare\" or \"private\"");
+    let network = Network::try_from(text.clone()).map_err(named)?;
+    match network.is_everybody() {
+        true => Err(format!(
             "{text:?} is everybody: then anybody could give himself any address"
         )),
-        (true, _) => Ok(network),
+        false => Ok(network),
     }
 }
 
-fn known(text: &&str) -> IpNet {
-    text.parse().expect("the presets are networks")
+fn known(text: &&str) -> Network {
+    Network::try_from((*text).to_owned()).expect("the presets are networks")
 }
 
 /// An address, with or without a port.

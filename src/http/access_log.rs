@@ -82,6 +82,7 @@ impl AccessLine {
 
     /// The edge answers itself.
     pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.metrics.refusals.add(refusal.name());
         self.refusal = Some(refusal);
     }
 
@@ -104,6 +105,10 @@ impl Drop for AccessLine {
         self.progress.ended(self.end != End::Client);
         let took = self.start.elapsed();
         self.metrics.answered(self.status.as_u16(), took);
+        if matches!(self.refusal, Some(Refusal::Over(_))) {
+            // The limit has said it; a flood must not fill the disk.
+            return;
+        }
         let end = match self.end {
             End::Complete => "complete",
             End::Stalled => "upstream_stalled",

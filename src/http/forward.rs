@@ -15,11 +15,11 @@ use super::handler::{Exchange, Handler};
 use super::routes::Route;
 use super::tunnel::Asked;
 use super::watched::Watched;
-use super::{Refusal, hop};
+use super::{Refusal, Settings, hop};
 use crate::body::{self, Body};
 use crate::forwarded;
-use crate::limit::Permit;
-use crate::progress::{Progress, Ticking};
+use crate::limit::{Limit, Over, Permit};
+use crate::progress::{Pace, Paced, Progress, Ticking};
 use crate::upstream::{self, Upstream};
 
 impl Handler {
@@ -54,7 +54,12 @@ impl Handler {
         let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
             true => body::empty(),
-            false => limited(body, route.max_body, &exchange.downstream.progress),
+            false => limited(
+                body,
+                route.max_body,
+                &self.settings,
+                &exchange.downstream.progress,
+            ),
         };
         let mut request = Request::from_parts(parts, body);
         if let Some(asked) = &asked {
@@ -83,11 +88,17 @@ impl Handler {
     async fn place(&self, exchange: &Exchange<'_>) -> Result<Permit, Refusal> {
         let slot = tokio::time::timeout(PATIENCE, self.in_flight.slot()).await;
         let slot = slot.map_err(|_| Refusal::Busy)?;
-        self.in_flight
-            .admit(slot, exchange.sender.client.key())
-            .ok_or(Refusal::TooManyRequests {
-                retry_after: Duration::from_secs(1),
-            })
+        let client = exchange.sender.client;
+        let Some(key) = self.limits.key(client) else {
+            return Ok(self.in_flight.adopt(slot));
+        };
+        let most = self.limits.settings().requests_in_flight_per_client;
+        self.in_flight.admit(slot, key, most).or_else(|slot| {
+            let over = Over::new(Limit::RequestsInFlightPerClient, COME_BACK);
+            let tried_out = self.limits.over(client, over);
+            tried_out.map_err(Refusal::Over)?;
+            Ok(self.in_flight.adopt(slot))
+        })
     }
 
     /// The app leaves HTTP: right if that was asked for, and then bytes pass.
@@ -123,10 +134,15 @@ impl Handler {
     }
 }
 
-fn limited(body: Incoming, limit: usize, progress: &Progress) -> Body {
+fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progress) -> Body {
+    let pace = Pace {
+        grace: settings.body_grace.get(),
+        bytes_per_second: settings.min_body_rate.get() as u64,
+    };
+    let body = Paced::new(body::boxed(body), pace);
     // A body whose length is known was checked; only one without is counted.
     let body = match body.size_hint().exact() {
-        Some(_) => body::boxed(body),
+        Some(_) => Body::new(body),
         None => Limited::new(body, limit).boxed_unsync(),
     };
     // Trailers could say what headers may not.
@@ -159,12 +175,14 @@ fn relay(answer: Response<Incoming>, stall: Duration, place: Permit) -> Response
 fn report(error: &upstream::Error, path: &str) {
     let cause = error.chain();
     match error {
-        upstream::Error::TooLarge | upstream::Error::Client(_) => {
+        upstream::Error::TooLarge | upstream::Error::TooSlow | upstream::Error::Client(_) => {
             tracing::info!(path, cause, "request not sent whole");
         }
         _ => tracing::warn!(path, cause, "no answer from upstream"),
     }
 }
 
+/// When one of a client's own requests may have ended.
+const COME_BACK: Duration = Duration::from_secs(1);
 /// How long a request waits for others to end.
 const PATIENCE: Duration = Duration::from_secs(3);

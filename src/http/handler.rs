@@ -1,10 +1,11 @@
 //! What becomes of one request: counted, checked, routed, answered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY};
-use hyper::{Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access_log::AccessLine;
 use super::compress::{self, Compression};
@@ -12,10 +13,12 @@ use super::refusal::prefers_json;
 use super::routes::{self, Route, Routes, Target};
 use super::{Downstream, Pages, Refusal, Settings, sound};
 use crate::body::{self, Body};
+use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded::{Sender, TrustedProxies};
-use crate::limit::{Connections, RequestRate};
+use crate::limit::{Connections, Limit, Limits, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
+use crate::paths::Readings;
 use crate::units::Span;
 use crate::ws::Gateway;
 
@@ -28,7 +31,8 @@ pub struct Handler {
     pub(super) gateway: Gateway,
     pub(super) drain: Drain,
     proxies: TrustedProxies,
-    rate: Arc<RequestRate>,
+    pub(super) limits: Arc<Limits>,
+    sessions: Shares,
     routes: Routes,
     pages: Pages,
     pub(super) metrics: Arc<Metrics>,
@@ -45,8 +49,10 @@ pub struct Parts {
     pub compression: compress::Settings,
     /// Who may say for whom he asks.
     pub proxies: TrustedProxies,
-    /// Requests per second of each client.
-    pub rate: Arc<RequestRate>,
+    /// What each client may do.
+    pub limits: Arc<Limits>,
+    /// WebSocket sessions of each client.
+    pub sessions: Shares,
     /// Requests on their way to an upstream.
     pub in_flight: Connections,
     /// Answers WebSocket upgrades.
@@ -77,12 +83,19 @@ impl Handler {
             gateway: parts.gateway,
             drain: parts.drain,
             proxies: parts.proxies,
-            rate: parts.rate,
+            limits: parts.limits,
+            sessions: parts.sessions,
             routes: parts.routes,
             pages: parts.pages,
             unrouted: parts.metrics.requests.route(&"none".into()),
             metrics: parts.metrics,
         }
+    }
+
+    /// Frees what is kept of clients that have been quiet for a while.
+    pub fn forget_idle(&self) {
+        self.limits.forget_idle();
+        self.routes.forget_idle();
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -106,7 +119,6 @@ impl Handler {
         let mut response = answer.unwrap_or_else(|refusal| {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
             line.refused(refusal);
-            self.metrics.refusals.add(refusal.name());
             refusal.response(&self.pages, &exchange.sender.request_id, as_json)
         });
         if close {
@@ -129,25 +141,64 @@ impl Handler {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
         let client = exchange.sender.client;
-        self.rate
-            .check(client.key())
-            .map_err(|retry_after| Refusal::TooManyRequests { retry_after })?;
-        sound::settle(&mut request, &exchange.sender)?;
-        let route = self.routes.find(&request)?;
-        line.routed(&route.metrics);
+        let within = self.limits.request(client);
+        let settled = sound::settle(&mut request, &exchange.sender);
+        let found = settled.and_then(|()| self.routes.find(&request));
+        if let Ok(route) = &found {
+            line.routed(&route.metrics);
+        }
+        within.map_err(Refusal::Over)?;
+        let route = found?;
+        if let Some(rate) = &route.rate {
+            self.limits.route(rate, client).map_err(Refusal::Over)?;
+        }
         if route.client_certificate && exchange.downstream.subject.is_none() {
             return Err(Refusal::NoCertificate);
         }
         if self.is_for_gateway(route, &request) {
-            let permit = Arc::clone(&exchange.downstream.permit);
-            let accepted = self.gateway.accept(request, client, permit);
+            let share = self.admit_session(client).map_err(Refusal::Over)?;
+            let held = (Arc::clone(&exchange.downstream.permit), share);
+            let accepted = self.gateway.accept(request, client, held);
             return accepted.map_err(Refusal::WebSocket);
         }
         match &route.target {
-            Target::Upstream(upstream) => self.forward(exchange, route, upstream, request).await,
+            Target::Upstream(upstream) => {
+                let logs_in = self.logs_in(&request);
+                if logs_in {
+                    self.limits.login(client).map_err(Refusal::Over)?;
+                }
+                let answer = self.forward(exchange, route, upstream, request).await?;
+                if logs_in && REFUSED.contains(&answer.status().as_u16()) {
+                    self.limits.failed(client);
+                }
+                Ok(answer)
+            }
             Target::Redirect(origin) => redirect(routes::elsewhere(origin, request.uri())),
             Target::Refusal(status) => Err(Refusal::Route(*status)),
         }
+    }
+
+    /// A share in the sessions that `client` may have; none if it has no limits.
+    fn admit_session(&self, client: ClientIp) -> Result<Option<Share>, Over> {
+        self.limits.upgrade(client)?;
+        let Some(key) = self.limits.key(client) else {
+            return Ok(None);
+        };
+        let most = self.limits.settings().sessions_per_client;
+        let share = self.sessions.share(key, most);
+        if share.is_none() {
+            let over = Over::new(Limit::SessionsPerClient, COME_BACK);
+            self.limits.over(client, over)?;
+        }
+        Ok(share)
+    }
+
+    /// Whether somebody says who he is, with a password.
+    fn logs_in<B>(&self, request: &Request<B>) -> bool {
+        let paths = &self.limits.settings().login_paths;
+        let read = || Readings::of(request.uri().path()).ok();
+        let spells = |path: &Readings<'_>| paths.iter().any(|ours| path.spell(ours.as_str()));
+        request.method() == Method::POST && read().is_some_and(|path| spells(&path))
     }
 
     /// Whether `request` is a WebSocket of ours: not where a route refuses,
@@ -157,6 +208,12 @@ impl Handler {
         leads_on && !route.tunnel && self.gateway.wants(request)
     }
 }
+
+/// When a place that others hold may be free.
+const COME_BACK: Duration = Duration::from_secs(30);
+/// What Laravel apps say to a wrong password; 422 is Laravel's own, 423 a locked
+/// account.
+const REFUSED: [u16; 4] = [401, 403, 422, 423];
 
 /// 308: the method and the body go along (RFC 9110 §15.4.9).
 fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Refusal> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
     SEC_WEBSOCKET_VERSION,
 };
 use hyper::{Response, StatusCode};
@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use super::pages::{Page, Pages};
 use crate::body::{self, Body};
 use crate::forwarded::RequestId;
+use crate::limit::{Over, Policy};
 use crate::upstream;
 use crate::ws::Rejected;
 
@@ -31,11 +32,10 @@ pub enum Refusal {
     NoCertificate,
     /// The body is over the limit.
     BodyTooLarge,
-    /// The client asks too often.
-    TooManyRequests {
-        /// When the next request passes.
-        retry_after: Duration,
-    },
+    /// The client is over a limit.
+    Over(Over),
+    /// The client sends its request too slowly.
+    TooSlow,
     /// A WebSocket upgrade that is not answered with 101.
     WebSocket(Rejected),
     /// Laravel has as many requests as it may have.
@@ -66,7 +66,8 @@ impl Refusal {
             Self::NoCertificate => StatusCode::FORBIDDEN,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Over(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -82,7 +83,8 @@ impl Refusal {
             Self::Route(_) => "route",
             Self::NoCertificate => "no_client_certificate",
             Self::BodyTooLarge => "body_too_large",
-            Self::TooManyRequests { .. } => "too_many_requests",
+            Self::Over(over) => over.limit.name(),
+            Self::TooSlow => "too_slow",
             Self::WebSocket(Rejected::Malformed(_) | Rejected::Version) => "websocket_handshake",
             Self::WebSocket(Rejected::Origin) => "websocket_origin",
             Self::WebSocket(Rejected::Stopping) => "stopping",
@@ -107,7 +109,8 @@ impl Refusal {
             }
             Self::HeadTooLarge => "The request has too many headers.".to_owned(),
             Self::BodyTooLarge => "What you sent is too large.".to_owned(),
-            Self::TooManyRequests { .. } => {
+            Self::TooSlow => "What you sent came too slowly.".to_owned(),
+            Self::Over(_) => {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
             }
@@ -127,6 +130,7 @@ impl Refusal {
                 | Self::HeadTooLarge
                 | Self::TargetTooLong
                 | Self::BodyTooLarge
+                | Self::TooSlow
         )
     }
 
@@ -153,9 +157,7 @@ impl Refusal {
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
             }
-            Self::TooManyRequests { retry_after } => {
-                headers.insert(RETRY_AFTER, whole_seconds(retry_after));
-            }
+            Self::Over(over) => tell(headers, over),
             Self::WebSocket(Rejected::Stopping) | Self::Busy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
@@ -181,6 +183,7 @@ impl From<&upstream::Error> for Refusal {
             Error::Protocol { .. } => Self::BadGateway,
             Error::ResponseTimeout { .. } => Self::GatewayTimeout,
             Error::TooLarge => Self::BodyTooLarge,
+            Error::TooSlow => Self::TooSlow,
             Error::Client(_) => Self::BadRequest("its body broke off"),
         }
     }
@@ -193,23 +196,42 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     first.is_some_and(|first| first.contains("/json") || first.contains("+json"))
 }
 
-/// Rounded up: a client that comes back after this is not turned away again.
-fn whole_seconds(wait: Duration) -> HeaderValue {
-    HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+/// When to come back, and what is allowed
+/// (draft-ietf-httpapi-ratelimit-headers-10 §3, §4).
+fn tell(headers: &mut HeaderMap, over: Over) {
+    let wait = whole_seconds(over.retry_after);
+    let name = over.limit.name();
+    if let Some(policy) = over.policy {
+        let Policy { count, seconds } = policy;
+        let policy = HeaderValue::try_from(format!("\"{name}\";q={count};w={seconds}"));
+        let left = HeaderValue::try_from(format!("\"{name}\";r=0;t={wait}"));
+        headers.extend([
+            (RATE_LIMIT_POLICY, policy.expect("visible ASCII")),
+            (RATE_LIMIT, left.expect("visible ASCII")),
+        ]);
+    }
+    headers.insert(RETRY_AFTER, HeaderValue::from(wait));
 }
 
+/// Rounded up: a client that comes back after this is not turned away again.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::Limit;
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let response = Refusal::TooManyRequests {
-            retry_after: Duration::from_millis(1100),
-        }
-        .response(&Pages::default(), &RequestId::new(), true);
+        let over = Over::new(Limit::SessionsPerClient, Duration::from_millis(1100));
+        let refusal = Refusal::Over(over);
+        let response = refusal.response(&Pages::default(), &RequestId::new(), true);
         assert_eq!(response.headers()[RETRY_AFTER], "2");
     }
 

@@ -17,6 +17,11 @@ pub struct Settings {
     pub idle_timeout: Span,
     /// How long a connection with a request may stand still in both directions.
     pub stall_timeout: Span,
+    /// What a request's body must bring each second, on average, once `body_grace`
+    /// is over.
+    pub min_body_rate: ByteSize,
+    /// How long a request's body may be slower.
+    pub body_grace: Span,
     /// The longest request head.
     pub max_head: ByteSize,
     /// The longest request body.
@@ -37,6 +42,8 @@ impl Default for Settings {
             header_timeout: Span::seconds(15),
             idle_timeout: Span::seconds(60),
             stall_timeout: Span::seconds(75),
+            min_body_rate: ByteSize::bytes(500),
+            body_grace: Span::seconds(10),
             max_head: ByteSize::kib(32),
             max_body: ByteSize::kib(32 * 1024),
             max_streams: Count::new(100),

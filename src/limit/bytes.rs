@@ -4,17 +4,17 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::Clock;
-use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-use super::rate::{Middleware, TokioClock};
+use super::clock::TokioClock;
+use super::rate::{Keyed, Table};
 use crate::client::ClientKey;
 use crate::units::ByteSize;
 
 /// Bytes per second of each client. Who is over it waits; nothing is refused.
 #[derive(Debug)]
 pub struct ByteRate {
-    limiter: RateLimiter<ClientKey, HashMapStateStore<ClientKey>, TokioClock, Middleware>,
+    limiter: Keyed,
     clock: TokioClock,
 }
 
@@ -25,15 +25,16 @@ impl ByteRate {
         let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let clock = TokioClock::new();
         Self {
-            limiter: RateLimiter::hashmap_with_clock(Quota::per_second(per_second), clock),
+            limiter: RateLimiter::new(Quota::per_second(per_second), Table::new(clock), clock),
             clock,
         }
     }
 
     /// Counts `bytes` of `client`, once there is room for them. Dropped before
-    /// that, it counts nothing.
-    pub async fn pass(&self, client: ClientKey, bytes: usize) {
-        let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) else {
+    /// that, it counts nothing; nor does it if the client has no limits.
+    pub async fn pass(&self, client: Option<ClientKey>, bytes: usize) {
+        let bytes = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
+        let (Some(client), Some(bytes)) = (client, bytes) else {
             return;
         };
         // More than a second's worth never fits at once; the settings have no such chunk.
@@ -42,18 +43,9 @@ impl ByteRate {
             tokio::time::sleep(wait.max(SHORTEST)).await;
         }
     }
-
-    /// Frees what is kept of clients that have been quiet for a while, once
-    /// there are many.
-    pub fn forget_idle(&self) {
-        if self.limiter.len() > MANY {
-            self.limiter.retain_recent();
-        }
-    }
 }
 
 const SHORTEST: Duration = Duration::from_millis(1);
-const MANY: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -65,14 +57,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_second_passes_at_once_then_the_rate_holds_for_this_client_only() {
         let rate = ByteRate::new(ByteSize::kib(64));
-        let client = |last| ClientIp::new([192, 0, 2, last].into()).key();
+        let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64);
         let start = Instant::now();
         for _ in 0..6 {
-            rate.pass(client(1), 32 * 1024).await;
+            rate.pass(Some(client(1)), 32 * 1024).await;
         }
         let took = start.elapsed();
         assert!((1990..2100).contains(&took.as_millis()), "{took:?}");
-        rate.pass(client(2), 64 * 1024).await;
+        rate.pass(Some(client(2)), 64 * 1024).await;
         assert_eq!(start.elapsed(), took);
     }
 }

@@ -40,12 +40,12 @@ impl Drop for Permit {
 }
 
 impl Connections {
-    /// None yet; at most `all`, and of one client at most `per_client`.
-    pub fn new(all: Count, per_client: Count) -> Self {
+    /// None yet; at most `all`.
+    pub fn new(all: Count) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(all.size())),
             held: Arc::default(),
-            clients: Shares::new(per_client.get()),
+            clients: Shares::default(),
         }
     }
 
@@ -63,13 +63,19 @@ impl Connections {
         }
     }
 
-    /// Gives `slot` to `client`, or to nobody if the client has its share.
-    pub fn admit(&self, slot: Slot, client: ClientKey) -> Option<Permit> {
-        let share = self.clients.share(client)?;
-        Some(self.permit(Some(share), slot))
+    /// Gives `slot` to `client`.
+    ///
+    /// # Errors
+    /// The client has `most` already: the slot is still to be given.
+    pub fn admit(&self, slot: Slot, client: ClientKey, most: Count) -> Result<Permit, Slot> {
+        match self.clients.share(client, most) {
+            Some(share) => Ok(self.permit(Some(share), slot)),
+            None => Err(slot),
+        }
     }
 
-    /// Gives `slot` to a proxy of ours, which asks for many clients.
+    /// Gives `slot` to somebody who may have as many as there are: a proxy of
+    /// ours, which asks for many clients, or a client without limits.
     pub fn adopt(&self, slot: Slot) -> Permit {
         self.permit(None, slot)
     }
@@ -91,42 +97,40 @@ mod tests {
     use super::*;
     use crate::client::ClientIp;
 
-    fn connections(all: u32, per_client: u32) -> Connections {
-        Connections::new(Count::new(all), Count::new(per_client))
-    }
+    const ONE: Count = Count::new(1);
 
     fn client(last: u8) -> ClientKey {
-        ClientIp::new([192, 0, 2, last].into()).key()
+        ClientIp::new([192, 0, 2, last].into()).key(64)
     }
 
     #[tokio::test]
     async fn one_client_cannot_take_more_than_its_share() {
-        let connections = connections(10, 1);
-        let first = connections.admit(connections.slot().await, client(1));
-        assert!(first.is_some());
+        let connections = Connections::new(Count::new(10));
+        let first = connections.admit(connections.slot().await, client(1), ONE);
+        assert!(first.is_ok());
         assert!(
             connections
-                .admit(connections.slot().await, client(1))
-                .is_none()
+                .admit(connections.slot().await, client(1), ONE)
+                .is_err()
         );
         assert!(
             connections
-                .admit(connections.slot().await, client(2))
-                .is_some()
+                .admit(connections.slot().await, client(2), ONE)
+                .is_ok()
         );
         drop(first);
         assert!(
             connections
-                .admit(connections.slot().await, client(1))
-                .is_some()
+                .admit(connections.slot().await, client(1), ONE)
+                .is_ok()
         );
         assert!(connections.clients.is_unused());
     }
 
     #[tokio::test]
     async fn beyond_the_total_the_next_one_waits() {
-        let connections = connections(1, 1);
-        let permit = connections.admit(connections.slot().await, client(1));
+        let connections = Connections::new(Count::new(1));
+        let permit = connections.admit(connections.slot().await, client(1), ONE);
         assert!(connections.slot().now_or_never().is_none());
         drop(permit);
         assert!(connections.slot().now_or_never().is_some());

@@ -1,127 +1,197 @@
-//! Rates, by GCRA (governor) over tokio's clock, so that tests can pause it.
+//! Rates, by GCRA (governor) over tokio's clock.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
-use governor::state::keyed::HashMapStateStore;
-use governor::state::{InMemoryState, NotKeyed};
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
-use tokio::time::Instant;
 
-use super::Settings;
+use super::bounded::{Bounded, Remembered, Worth};
+use super::clock::TokioClock;
 use crate::client::ClientKey;
 use crate::units::Count;
 
-/// tokio's clock in the form that governor asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TokioClock {
-    start: Instant,
-}
+type Middleware = NoOpMiddleware<Duration>;
+pub(super) type Keyed = RateLimiter<ClientKey, Table, TokioClock, Middleware>;
 
-impl TokioClock {
-    pub(super) fn new() -> Self {
-        Self {
-            start: Instant::now(),
-        }
-    }
-}
-
-impl Clock for TokioClock {
-    type Instant = Duration;
-
-    fn now(&self) -> Duration {
-        self.start.elapsed()
-    }
-}
-
-pub(super) type Middleware = NoOpMiddleware<Duration>;
-
-/// Requests per second of each client.
+/// So many of something in so long, for each client.
 #[derive(Debug)]
-pub struct RequestRate {
-    limiter: RateLimiter<ClientKey, HashMapStateStore<ClientKey>, TokioClock, Middleware>,
+pub struct Rate {
+    limiter: Keyed,
+    table: Table,
     clock: TokioClock,
+    policy: Policy,
 }
 
-impl RequestRate {
-    /// Nobody has asked for anything yet.
-    pub fn new(settings: &Settings) -> Self {
+/// What a rate allows on average, as clients are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How many.
+    pub count: u32,
+    /// In how many seconds.
+    pub seconds: u64,
+}
+
+impl Rate {
+    /// So many a second on average, `burst` at once.
+    pub fn per_second(count: Count, burst: Count) -> Self {
+        Self::new(count, 1, burst)
+    }
+
+    /// So many a minute on average, `burst` at once.
+    pub fn per_minute(count: Count, burst: Count) -> Self {
+        Self::new(count, 60, burst)
+    }
+
+    fn new(count: Count, seconds: u64, burst: Count) -> Self {
         let clock = TokioClock::new();
-        let quota = quota(settings.requests_per_second, settings.request_burst);
+        let quota = quota(count, Duration::from_secs(seconds), burst);
+        let table = Table::new(clock);
         Self {
-            limiter: RateLimiter::hashmap_with_clock(quota, clock),
+            limiter: RateLimiter::new(quota, table.clone(), clock),
+            table,
             clock,
+            policy: Policy {
+                count: count.get(),
+                seconds,
+            },
         }
     }
 
-    /// Counts one request of `client`.
+    /// Counts one of `client`.
     ///
     /// # Errors
-    /// The client is over its rate: how long until the next request passes.
+    /// The client is over its rate: how long until the next one passes.
     pub fn check(&self, client: ClientKey) -> Result<(), Duration> {
         self.limiter
             .check_key(&client)
             .map_err(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
+    /// What it allows.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
     /// Frees what is kept of clients that have been quiet long enough to have
     /// their whole burst again.
     pub fn forget_idle(&self) {
-        self.limiter.retain_recent();
-        self.limiter.shrink_to_fit();
+        self.table.0.forget_idle();
     }
 }
 
-/// Messages per second of one WebSocket session.
+/// GCRA's memory of one client: its theoretical arrival time.
+#[derive(Debug, Default)]
+pub(super) struct Arrival {
+    at: Option<Nanos>,
+    /// Whether the last one was refused.
+    refused: bool,
+}
+
+impl Remembered for Arrival {
+    fn worth(&self, now: Duration) -> Worth {
+        match self.at.map(Duration::from) {
+            Some(at) if at > now && self.refused => Worth::Kept,
+            Some(at) if at > now => Worth::Some(at),
+            _ => Worth::Nothing,
+        }
+    }
+}
+
+/// The clients of one rate. Clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Table(Arc<Bounded<Arrival>>);
+
+impl Table {
+    pub(super) fn new(clock: TokioClock) -> Self {
+        Self(Arc::new(Bounded::new(clock)))
+    }
+}
+
+impl StateStore for Table {
+    type Key = ClientKey;
+
+    fn measure_and_replace<T, F, E>(&self, client: &ClientKey, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        self.0.with(*client, |arrival| {
+            let measured = measure(arrival.at);
+            arrival.refused = measured.is_err();
+            let (passed, at) = measured?;
+            arrival.at = Some(at);
+            Ok(passed)
+        })
+    }
+}
+
+/// So many of something in so long, of one WebSocket session.
 #[derive(Debug)]
 pub struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middleware>);
 
 impl SessionRate {
-    /// No message yet.
-    pub fn new(per_second: Count, burst: Count) -> Self {
-        Self(RateLimiter::direct_with_clock(
-            quota(per_second, burst),
-            TokioClock::new(),
-        ))
+    /// So many a second on average, `burst` at once.
+    pub fn per_second(count: Count, burst: Count) -> Self {
+        Self::new(count, 1, burst)
     }
 
-    /// Counts one message.
+    /// So many a minute on average, `burst` at once.
+    pub fn per_minute(count: Count, burst: Count) -> Self {
+        Self::new(count, 60, burst)
+    }
+
+    fn new(count: Count, seconds: u64, burst: Count) -> Self {
+        let quota = quota(count, Duration::from_secs(seconds), burst);
+        Self(RateLimiter::direct_with_clock(quota, TokioClock::new()))
+    }
+
+    /// Counts `n` at once; more than the burst count as the burst.
     ///
     /// # Errors
-    /// The session is over its rate: how long until the next message passes.
-    pub fn check(&self) -> Result<(), Duration> {
+    /// The session is over its rate: how long until they pass.
+    pub fn check(&self, n: usize, burst: Count) -> Result<(), Duration> {
+        let n = u32::try_from(n).unwrap_or(u32::MAX).min(burst.get());
+        let Some(n) = NonZeroU32::new(n) else {
+            return Ok(());
+        };
         let now = self.0.clock().now();
-        self.0
-            .check()
-            .map_err(|not_until| not_until.wait_time_from(now))
+        match self.0.check_n(n) {
+            Ok(Err(not_until)) => Err(not_until.wait_time_from(now)),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
     }
 }
 
-fn quota(per_second: Count, burst: Count) -> Quota {
-    Quota::per_second(per_second.non_zero()).allow_burst(burst.non_zero())
+/// At most one each nanosecond, which is no limit any more.
+fn quota(count: Count, period: Duration, burst: Count) -> Quota {
+    let each = (period / count.get()).max(Duration::from_nanos(1));
+    let quota = Quota::with_period(each).expect("longer than nothing");
+    quota.allow_burst(burst.non_zero())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use tokio::time::{Instant, advance};
+
     use super::*;
     use crate::client::ClientIp;
 
-    fn rate(per_second: u32, burst: u32) -> RequestRate {
-        RequestRate::new(&Settings {
-            requests_per_second: Count::new(per_second),
-            request_burst: Count::new(burst),
-            ..Settings::default()
-        })
+    fn client(last: u8) -> ClientKey {
+        ClientIp::new([192, 0, 2, last].into()).key(64)
     }
 
-    fn client(last: u8) -> ClientKey {
-        ClientIp::new([192, 0, 2, last].into()).key()
+    fn count(n: u32) -> Count {
+        Count::new(n)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_then_the_rate_holds_for_this_client_only() {
-        let rate = rate(2, 3);
+        let rate = Rate::per_second(count(2), count(3));
         for _ in 0..3 {
             assert_eq!(rate.check(client(1)), Ok(()));
         }
@@ -131,19 +201,76 @@ mod tests {
             "{wait:?}"
         );
         assert_eq!(rate.check(client(2)), Ok(()));
-        tokio::time::advance(wait).await;
+        advance(wait).await;
         assert_eq!(rate.check(client(1)), Ok(()));
         assert!(rate.check(client(1)).is_err());
     }
 
     #[tokio::test(start_paused = true)]
+    async fn five_a_minute_are_one_in_twelve_seconds() {
+        let rate = Rate::per_minute(count(5), count(1));
+        assert_eq!(rate.check(client(1)), Ok(()));
+        let wait = rate.check(client(1)).unwrap_err();
+        assert!((11..=12).contains(&wait.as_secs()), "{wait:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn quiet_clients_are_forgotten() {
-        let rate = rate(1, 1);
+        let rate = Rate::per_second(count(1), count(1));
         assert_eq!(rate.check(client(1)), Ok(()));
         rate.forget_idle();
-        assert_eq!(rate.limiter.len(), 1);
-        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(rate.table.0.len(), 1);
+        advance(Duration::from_secs(5)).await;
         rate.forget_idle();
-        assert_eq!(rate.limiter.len(), 0);
+        assert_eq!(rate.table.0.len(), 0);
+    }
+
+    /// A million addresses, and one that is over its rate before, during and after.
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_addresses_gives_no_offender_a_new_start() {
+        let rate = Rate::per_minute(count(1), count(5));
+        let offender = client(1);
+        while rate.check(offender).is_ok() {}
+        for n in 0..1_000_000_u32 {
+            let address = std::net::Ipv4Addr::from_bits(0x0a00_0000 + n);
+            let _ = rate.check(ClientIp::new(address.into()).key(64));
+        }
+        assert!(rate.table.0.len() <= 57_344);
+        assert!(rate.check(offender).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_burst_and_what_time_brings(
+            per_second in 1..200_u32,
+            burst in 1..50_u32,
+            gaps in prop::collection::vec(0..2_000_u64, 1..200),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let rate = Rate::per_second(count(per_second), count(burst));
+                let start = Instant::now();
+                let mut passed = Vec::new();
+                for gap in gaps {
+                    advance(Duration::from_millis(gap)).await;
+                    for _ in 0..3 {
+                        if rate.check(client(1)).is_ok() {
+                            passed.push(start.elapsed());
+                        }
+                    }
+                }
+                // In every window, not only from the start.
+                for (first, from) in passed.iter().enumerate() {
+                    for (last, to) in passed.iter().enumerate().skip(first) {
+                        let most = f64::from(burst) + f64::from(per_second) * (*to - *from).as_secs_f64();
+                        assert!((last - first + 1) as f64 <= most + 0.01);
+                    }
+                }
+            });
+        }
     }
 }

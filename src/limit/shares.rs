@@ -6,36 +6,28 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::client::ClientKey;
+use crate::units::Count;
 
 /// Counts how much of something each client holds. Cheap to clone; clones count
 /// together. A client that holds nothing costs nothing.
-#[derive(Clone, Debug)]
-pub(super) struct Shares {
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
     held: Arc<Mutex<HashMap<ClientKey, u32>>>,
-    most: u32,
 }
 
 /// One of a client's shares; given back on drop.
 #[derive(Debug)]
-pub(super) struct Share {
+pub struct Share {
     client: ClientKey,
     held: Arc<Mutex<HashMap<ClientKey, u32>>>,
 }
 
 impl Shares {
-    /// At most `most` for each client.
-    pub(super) fn new(most: u32) -> Self {
-        Self {
-            held: Arc::default(),
-            most,
-        }
-    }
-
-    /// One more for `client`, unless it has all that it may have.
-    pub(super) fn share(&self, client: ClientKey) -> Option<Share> {
+    /// One more for `client`, unless it has `most` already.
+    pub fn share(&self, client: ClientKey, most: Count) -> Option<Share> {
         let mut held = self.held.lock();
         let count = held.entry(client).or_insert(0);
-        if *count >= self.most {
+        if *count >= most.get() {
             return None;
         }
         *count += 1;

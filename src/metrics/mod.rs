@@ -23,8 +23,10 @@ pub struct Metrics {
     pub handshakes: Counts,
     /// Requests, by route and class of status.
     pub requests: Routes,
-    /// Connections and requests that the edge refused, by reason.
+    /// Connections that the edge refused, by reason.
     pub refusals: Counts,
+    /// Times that a client was over a limit, by its key; refused or not.
+    pub over_limits: Counts,
     /// Requests that the upstream did not answer, by what went wrong.
     pub upstream_failures: Counts,
     /// From sending a request on to the head of the answer.
@@ -89,6 +91,8 @@ pub struct Routes(Mutex<BTreeMap<Arc<str>, Arc<Route>>>);
 pub struct Route {
     /// By the status' first digit, from 1.
     classes: [Counter; 5],
+    /// Requests that the edge refused, by reason.
+    pub refusals: Counts,
     /// From the head of the request to the end of the answer.
     seconds: Histogram,
 }
@@ -145,11 +149,12 @@ impl Metrics {
                 "result",
                 &self.handshakes,
             ),
+            self.refusal_family(),
             counts(
-                "refusals",
-                "Connections and requests that the edge refused, by reason",
-                "reason",
-                &self.refusals,
+                "over_limits",
+                "Times that a client was over a limit, refused or not",
+                "limit",
+                &self.over_limits,
             ),
             counts(
                 "upstream_failures",
@@ -214,7 +219,39 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    /// Connections and requests that the edge refused, by reason.
+    pub fn all_refusals(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = self.refusals.read();
+        for (_, reason, n) in self.requests.refusals() {
+            *all.entry(reason).or_insert(0) += n;
+        }
+        all
+    }
+
+    fn refusal_family(&self) -> Family {
+        let of_none = self.refusals.read().into_iter();
+        let of_none = of_none.map(|(reason, n)| ("none".into(), reason, n));
+        let rows = of_none.chain(self.requests.refusals());
+        let rows = rows.map(|(route, reason, n): (Arc<str>, _, _)| {
+            let labels = vec![("reason", reason.to_owned()), ("route", route.to_string())];
+            (labels, Sample::Number(n as f64))
+        });
+        let help = "Connections and requests that the edge refused, by reason and route";
+        Family::new("refusals", help, Kind::Counter, rows.collect())
+    }
+}
+
 impl Routes {
+    fn refusals(&self) -> Vec<(Arc<str>, &'static str, u64)> {
+        let routes = self.0.lock();
+        let each = routes.iter().flat_map(|(name, route)| {
+            let reasons = route.refusals.read().into_iter();
+            reasons.map(|(reason, n)| (Arc::clone(name), reason, n))
+        });
+        each.collect()
+    }
+
     fn families(&self) -> [Family; 2] {
         let (mut answers, mut seconds) = (Vec::new(), Vec::new());
         for (name, route) in self.0.lock().iter() {

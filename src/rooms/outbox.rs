@@ -49,6 +49,8 @@ pub enum Departure {
     Revoked,
     /// Laravel asked for it.
     Disconnected,
+    /// Its user has too many, and it is the oldest.
+    Superseded,
 }
 
 /// What waits for a session.

@@ -1,6 +1,7 @@
 //! Every session of the process, found by its user or its token.
 
-use std::collections::HashMap;
+use std::collections::hash_map;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::{Departure, Outbox};
 use crate::auth::TokenHash;
 use crate::client::ClientIp;
 use crate::ids::{SessionId, UserId};
+use crate::units::Count;
 
 /// The registry of sessions. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +23,8 @@ pub struct Sessions(Arc<Mutex<Register>>);
 #[derive(Debug)]
 struct Register {
     entries: HashMap<SessionId, Entry>,
+    /// Those of each user that may go on, oldest first.
+    users: HashMap<UserId, VecDeque<SessionId>>,
     /// Tokens that were revoked lately. A session whose token Laravel still
     /// knew when it was asked, but no longer when it enters, is found here.
     revoked: LruCache<TokenHash, Instant>,
@@ -30,6 +34,7 @@ impl Default for Register {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
+            users: HashMap::new(),
             revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
         }
     }
@@ -65,7 +70,8 @@ pub struct Registration {
 }
 
 impl Sessions {
-    /// Enters a session.
+    /// Enters a session. If its user has more than `most` then, the oldest is
+    /// ended.
     #[must_use = "dropping it takes the session out again"]
     pub fn register(
         &self,
@@ -74,6 +80,7 @@ impl Sessions {
         user: UserId,
         token: TokenHash,
         outbox: Outbox,
+        most: Count,
     ) -> Registration {
         let entry = Entry {
             client,
@@ -87,7 +94,16 @@ impl Sessions {
         if revoked.is_some_and(|when| when.elapsed() < REVOKED_FOR) {
             entry.outbox.depart(Departure::Revoked);
         }
+        let user = entry.user.clone();
         register.entries.insert(session, entry);
+        let of_user = register.users.entry(user).or_default();
+        of_user.push_back(session);
+        let oldest = (of_user.len() > most.size()).then(|| of_user.pop_front());
+        if let Some(oldest) = oldest.flatten()
+            && let Some(entry) = register.entries.get(&oldest)
+        {
+            entry.outbox.depart(Departure::Superseded);
+        }
         drop(register);
         Registration {
             session,
@@ -162,9 +178,23 @@ impl Sessions {
     }
 }
 
+impl Register {
+    fn remove(&mut self, session: SessionId) {
+        let Some(entry) = self.entries.remove(&session) else {
+            return;
+        };
+        if let hash_map::Entry::Occupied(mut of_user) = self.users.entry(entry.user) {
+            of_user.get_mut().retain(|one| *one != session);
+            if of_user.get().is_empty() {
+                of_user.remove();
+            }
+        }
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.0.lock().entries.remove(&self.session);
+        self.sessions.0.lock().remove(self.session);
     }
 }
 
@@ -187,7 +217,14 @@ mod tests {
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1);
             (
-                sessions.register(ids.issue(), here, UserId::Number(3), token, outbox),
+                sessions.register(
+                    ids.issue(),
+                    here,
+                    UserId::Number(3),
+                    token,
+                    outbox,
+                    Count::new(10),
+                ),
                 inbox,
             )
         };
@@ -199,5 +236,32 @@ mod tests {
         }
         drop((before, after));
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_session_of_a_user_makes_way_and_only_that() {
+        let (sessions, ids) = (Sessions::default(), SessionIds::new());
+        let here = ClientIp::new([127, 0, 0, 1].into());
+        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
+        let enter = |user| {
+            let (outbox, inbox) = super::super::channel(1, 1);
+            let user = UserId::Number(user);
+            let most = Count::new(2);
+            let id = ids.issue();
+            (
+                sessions.register(id, here, user, token, outbox, most),
+                inbox,
+            )
+        };
+        let (first, second, other) = (enter(3), enter(3), enter(4));
+        let third = enter(3);
+        let ended = |one: &(Registration, crate::rooms::Inbox)| one.1.departure().now_or_never();
+        assert_eq!(ended(&first), Some(Departure::Superseded));
+        assert_eq!([ended(&second), ended(&third), ended(&other)], [None; 3]);
+        drop(second);
+        let fourth = enter(3);
+        assert_eq!([ended(&third), ended(&fourth)], [None; 2]);
+        drop((first, third, fourth, other));
+        assert!(sessions.0.lock().users.is_empty());
     }
 }

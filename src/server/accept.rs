@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use super::Running;
 use super::entrances::Inside;
@@ -12,15 +13,17 @@ use super::generation::Generation;
 use crate::client::ClientIp;
 use crate::forwarded;
 use crate::http::{self, Downstream};
-use crate::limit::{Permit, Slot};
+use crate::limit::{Connections, Limit, Over, Permit, Slot};
 use crate::progress::Progress;
 use crate::tls;
+use crate::units::Count;
 
 /// Accepts from `listener`, the number of which is `number`, until the process
 /// stops. While there is no room for one more, nothing is accepted: the rest
 /// waits in the kernel.
 pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number: usize) {
     let process = &running.process;
+    let mut told = None;
     loop {
         let accepted = tokio::select! {
             // What comes after a stop is left for whoever listens next.
@@ -31,7 +34,7 @@ pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number:
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),
             (_, Err(error)) => {
-                pause(&error).await;
+                pause(&error, &mut told).await;
                 continue;
             }
         };
@@ -105,16 +108,62 @@ impl Arrival {
                 }
             },
         };
-        let permit = self.running.process.connections.admit(slot, client.key());
-        if permit.is_none() {
-            self.running
-                .process
-                .metrics
-                .refusals
-                .add("connections_per_client");
-            tracing::debug!(client.ip = %client, "too many connections of one client, closed");
+        let limits = &self.generation.limits;
+        let places = &self.running.process.connections;
+        let most = limits.settings().connections_per_client;
+        let admitted = limits
+            .connection(client)
+            .and_then(|()| self.place(places, slot, client, Limit::ConnectionsPerClient, most));
+        match admitted {
+            Ok(permit) => Some((stream, client, permit)),
+            Err(over) => {
+                self.refused(over);
+                None
+            }
         }
-        permit.map(|permit| (stream, client, permit))
+    }
+
+    /// Gives `slot` to `client` if it has not `most` of them already.
+    fn place(
+        &self,
+        places: &Connections,
+        slot: Slot,
+        client: ClientIp,
+        limit: Limit,
+        most: Count,
+    ) -> Result<Permit, Over> {
+        let limits = &self.generation.limits;
+        let Some(key) = limits.key(client) else {
+            return Ok(places.adopt(slot));
+        };
+        places.admit(slot, key, most).or_else(|slot| {
+            limits.over(client, Over::new(limit, Duration::from_secs(1)))?;
+            Ok(places.adopt(slot))
+        })
+    }
+
+    fn refused(&self, over: Over) {
+        let refusals = &self.running.process.metrics.refusals;
+        refusals.add(over.limit.name());
+    }
+
+    /// The right to a handshake; while too many are under way, in its turn.
+    async fn turn(&self, client: ClientIp) -> Option<Permit> {
+        let places = &self.running.process.handshakes;
+        let patience = self.generation.config.tls.handshake_timeout.get();
+        let slot = tokio::time::timeout(patience, places.slot()).await;
+        let Ok(slot) = slot else {
+            self.running.process.metrics.refusals.add("handshakes");
+            return None;
+        };
+        if self.generation.config.server.trusted_proxies.trusts(client) {
+            return Some(places.adopt(slot));
+        }
+        let most = self.generation.limits.settings().handshakes_per_client;
+        let limit = Limit::HandshakesPerClient;
+        self.place(places, slot, client, limit, most)
+            .inspect_err(|over| self.refused(*over))
+            .ok()
     }
 
     async fn named(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
@@ -130,9 +179,16 @@ impl Arrival {
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
+        let handshake = async {
+            let _turn = self.turn(peer).await?;
+            Some(tls.handshake(stream).await)
+        };
         let handshake = tokio::select! {
-            handshake = tls.handshake(stream) => handshake,
+            handshake = handshake => handshake,
             () = process.drain.token().cancelled() => return,
+        };
+        let Some(handshake) = handshake else {
+            return;
         };
         let secured = match handshake {
             Ok(secured) => {
@@ -165,7 +221,7 @@ impl Arrival {
 
 /// A client that left before it was accepted is nothing; running out of files
 /// or memory passes, but not by trying at once.
-async fn pause(error: &io::Error) {
+async fn pause(error: &io::Error, told: &mut Option<Instant>) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(
         error.kind(),
@@ -173,8 +229,13 @@ async fn pause(error: &io::Error) {
     ) {
         return;
     }
-    tracing::error!(%error, "cannot accept a connection");
+    if told.is_none_or(|told| told.elapsed() >= QUIET) {
+        *told = Some(Instant::now());
+        tracing::error!(%error, "cannot accept a connection");
+    }
     tokio::time::sleep(PAUSE).await;
 }
 
+/// For how long the log says nothing more about it.
+const QUIET: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);

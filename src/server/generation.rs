@@ -15,7 +15,7 @@ use crate::auth::{Access, Asker, Identity};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, Handler, Pages, Routes, Upstreams};
-use crate::limit::{Connections, RequestRate};
+use crate::limit::{Connections, Limits};
 use crate::tls::{self, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
@@ -28,7 +28,7 @@ pub(super) struct Generation {
     pub(super) entrances: Vec<Entrance>,
     pub(super) handler: Arc<Handler>,
     pub(super) view: Arc<View>,
-    pub(super) rate: Arc<RequestRate>,
+    pub(super) limits: Arc<Limits>,
     pages: Pages,
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
@@ -120,11 +120,14 @@ impl Generation {
                 process,
             )
         });
-        let rate = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.rate));
-        let rate = rate.unwrap_or_else(|| Arc::new(RequestRate::new(&config.limits)));
+        let limits = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.limits));
+        let limits = limits.unwrap_or_else(|| {
+            let metrics = Arc::clone(&process.metrics);
+            Arc::new(Limits::new(config.limits.clone(), metrics))
+        });
 
         let gateway = Gateway::new(
-            services(&config, process, &auth.part, &uploads.part),
+            services(&config, process, &auth.part, &uploads.part, &limits),
             config.websocket.clone(),
         );
         let view = view(process, &certificates.part, &upstreams.part, &auth.part.1);
@@ -138,11 +141,9 @@ impl Generation {
             settings: config.http.clone(),
             compression: config.compression.clone(),
             proxies: config.server.trusted_proxies.clone(),
-            rate: Arc::clone(&rate),
-            in_flight: Connections::new(
-                config.limits.requests_in_flight,
-                config.limits.requests_in_flight_per_client,
-            ),
+            limits: Arc::clone(&limits),
+            sessions: process.shares.clone(),
+            in_flight: Connections::new(config.limits.requests_in_flight),
             gateway,
             routes,
             pages: pages.clone(),
@@ -154,7 +155,7 @@ impl Generation {
             entrances,
             handler: Arc::new(handler),
             view: Arc::new(view),
-            rate,
+            limits,
             pages,
             certificates,
             upstreams,
@@ -255,6 +256,7 @@ fn services(
     process: &Process,
     auth: &(Identity, Access),
     uploads: &Uploads,
+    limits: &Arc<Limits>,
 ) -> Services {
     let (identity, access) = auth.clone();
     Services {
@@ -263,6 +265,7 @@ fn services(
         doubts: process.doubts.clone(),
         logout_paths: config.auth.logout_paths.clone().into(),
         patience: config.auth.patience.get(),
+        limits: Arc::clone(limits),
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         ids: Arc::clone(&process.ids),

@@ -162,7 +162,7 @@ async fn forget_idle(running: Arc<Running>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(60)) => {
-                running.current.load().rate.forget_idle();
+                running.current.load().handler.forget_idle();
             }
             () = running.process.drain.token().cancelled() => return,
         }

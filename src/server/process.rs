@@ -11,7 +11,7 @@ use crate::auth::Doubts;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
-use crate::limit::Connections;
+use crate::limit::{Connections, Shares};
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
@@ -33,6 +33,10 @@ pub(super) struct Process {
     pub(super) doubts: Doubts,
     pub(super) metrics: Arc<Metrics>,
     pub(super) connections: Connections,
+    /// TLS handshakes.
+    pub(super) handshakes: Connections,
+    /// WebSocket sessions of each client.
+    pub(super) shares: Shares,
     /// So that a reload costs nobody a resumption.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
@@ -57,7 +61,9 @@ impl Process {
             ids: Arc::new(SessionIds::new()),
             doubts: Doubts::new(),
             metrics: Arc::default(),
-            connections: Connections::new(limits.connections, limits.connections_per_client),
+            connections: Connections::new(limits.connections),
+            handshakes: Connections::new(limits.handshakes),
+            shares: Shares::default(),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),
             origin,

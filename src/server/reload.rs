@@ -113,14 +113,11 @@ fn keep_boot(new: &mut Config, old: &Config) -> Vec<&'static str> {
         &were.connections,
         &mut waiting,
     );
-    let clients = (
-        &mut limits.connections_per_client,
-        &were.connections_per_client,
-    );
+    let handshakes = (&mut limits.handshakes, &were.handshakes);
     keep(
-        "limits.connections_per_client",
-        clients.0,
-        clients.1,
+        "limits.handshakes",
+        handshakes.0,
+        handshakes.1,
         &mut waiting,
     );
     keep("rooms", &mut new.rooms, &old.rooms, &mut waiting);

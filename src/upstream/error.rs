@@ -8,6 +8,7 @@ use std::time::Duration;
 use http_body_util::LengthLimitError;
 
 use super::Target;
+use crate::progress::TooSlow;
 
 /// Why no answer came from Laravel. `Display` names the server but never the
 /// request: it may hold a token.
@@ -45,6 +46,9 @@ pub enum Error {
     /// The client sent more than it may.
     #[error("the request body is over the limit")]
     TooLarge,
+    /// The client sent too slowly.
+    #[error("the request body came too slowly")]
+    TooSlow,
     /// The client's body broke off.
     #[error("the client stopped sending its request")]
     Client(#[source] hyper::Error),
@@ -68,6 +72,7 @@ impl Error {
             Self::Closed { .. } => "closed",
             Self::ResponseTimeout { .. } => "response_timeout",
             Self::TooLarge => "body_too_large",
+            Self::TooSlow => "body_too_slow",
             Self::Client(_) => "client_broke_off",
             Self::Protocol { .. } => "broke_off",
         }
@@ -95,8 +100,11 @@ impl Error {
 
     /// What went wrong on a connection once the request was on its way.
     pub(super) fn on_the_way(target: &Arc<Target>, source: hyper::Error) -> Self {
-        if too_large(&source) {
+        if is_caused_by::<LengthLimitError>(&source) {
             return Self::TooLarge;
+        }
+        if is_caused_by::<TooSlow>(&source) {
+            return Self::TooSlow;
         }
         match source.is_user() {
             true => Self::Client(source),
@@ -109,14 +117,14 @@ impl Error {
 
     /// Whether it says nothing about the server.
     pub(super) fn is_the_clients(&self) -> bool {
-        matches!(self, Self::TooLarge | Self::Client(_))
+        matches!(self, Self::TooLarge | Self::TooSlow | Self::Client(_))
     }
 }
 
-fn too_large(error: &hyper::Error) -> bool {
+fn is_caused_by<E: StdError + 'static>(error: &hyper::Error) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {
-        if cause.is::<LengthLimitError>() {
+        if cause.is::<E>() {
             return true;
         }
         next = cause.source();

@@ -37,6 +37,8 @@ pub struct Status {
     reloads: BTreeMap<&'static str, u64>,
     /// Connections and requests that were refused, by reason.
     refusals: BTreeMap<&'static str, u64>,
+    /// Times that clients were over a limit, by its key; refused or not.
+    over_limits: BTreeMap<&'static str, u64>,
     /// Ended sessions by reason.
     closes: BTreeMap<&'static str, u64>,
     memory_bytes: Option<u64>,
@@ -144,7 +146,8 @@ impl View {
             upstreams,
             certificates: self.certificates.outlook(),
             reloads: self.metrics.reloads.read(),
-            refusals: self.metrics.refusals.read(),
+            refusals: self.metrics.all_refusals(),
+            over_limits: self.metrics.over_limits.read(),
             closes: self.metrics.closes.read(),
             memory_bytes: process::memory(),
             open_files: process::open_files(),

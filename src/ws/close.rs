@@ -23,6 +23,8 @@ pub enum CloseReason {
     Revoked,
     /// Laravel asked for the end.
     Disconnected,
+    /// The user opened too many; this was the oldest.
+    Superseded,
     /// The client sends too much.
     TooManyMessages,
     /// A message is longer than allowed.
@@ -58,6 +60,7 @@ impl CloseReason {
             Self::AuthenticationFailed => (4502, "authentication failed"),
             Self::Revoked => (4503, "token revoked"),
             Self::Disconnected => (4504, "disconnected by the application"),
+            Self::Superseded => (4505, "too many sessions, the oldest is closed"),
         })
     }
 
@@ -71,6 +74,7 @@ impl CloseReason {
             Self::Unavailable => "unavailable",
             Self::Revoked => "revoked",
             Self::Disconnected => "disconnected",
+            Self::Superseded => "superseded",
             Self::TooManyMessages => "too_many_messages",
             Self::TooLarge => "too_large",
             Self::Protocol => "protocol",
@@ -88,6 +92,7 @@ impl From<Departure> for CloseReason {
             Departure::Slow => Self::Slow,
             Departure::Revoked => Self::Revoked,
             Departure::Disconnected => Self::Disconnected,
+            Departure::Superseded => Self::Superseded,
         }
     }
 }

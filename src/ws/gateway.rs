@@ -24,7 +24,7 @@ use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
-use crate::limit::Permit;
+use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
 use crate::units::UrlPath;
@@ -42,6 +42,8 @@ pub struct Services {
     pub logout_paths: Arc<[UrlPath]>,
     /// How long a client waits while Laravel cannot be asked.
     pub patience: Duration,
+    /// What each client may do.
+    pub limits: Arc<Limits>,
     /// The rooms.
     pub rooms: Arc<Rooms>,
     /// All sessions.
@@ -86,7 +88,7 @@ impl Gateway {
         LogOut::read(request, &self.services)
     }
 
-    /// Answers 101 and starts the session, which keeps `permit` until its end.
+    /// Answers 101 and starts the session, which keeps `held` until its end.
     ///
     /// # Errors
     /// The handshake is malformed or from a foreign page, or the edge stops.
@@ -94,7 +96,7 @@ impl Gateway {
         &self,
         request: Request<Incoming>,
         client: ClientIp,
-        permit: Arc<Permit>,
+        held: impl Send + 'static,
     ) -> Result<Response<Body>, Rejected> {
         if self.services.drain.is_stopping() {
             return Err(Rejected::Stopping);
@@ -114,7 +116,7 @@ impl Gateway {
         };
         let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
         self.services.drain.spawn(async move {
-            let _permit = permit;
+            let _held = held;
             open(upgrade, opening).await;
         });
         Ok(response)

@@ -20,7 +20,15 @@ pub struct Settings {
     pub messages_per_second: Count,
     /// Messages that a session may send at once before the average counts.
     pub message_burst: Count,
-    /// How long a session may press on over that rate, slowed down, before it
+    /// Bytes per second and session, on average; files do not count.
+    pub bytes_per_second: ByteSize,
+    /// Tickets per minute that a session may join, on average.
+    pub joins_per_minute: Count,
+    /// Tickets that a session may join at once before the average counts.
+    pub join_burst: Count,
+    /// Sessions of one user at once; the oldest makes way.
+    pub sessions_per_user: Count,
+    /// How long a session may press on over such a rate, slowed down, before it
     /// is closed.
     pub flood_timeout: Span,
     /// Rooms that a session may be in.
@@ -50,6 +58,10 @@ impl Default for Settings {
             max_message: ByteSize::kib(64),
             messages_per_second: count(20),
             message_burst: count(40),
+            bytes_per_second: ByteSize::kib(64),
+            joins_per_minute: count(120),
+            join_burst: count(100),
+            sessions_per_user: count(10),
             flood_timeout: Span::seconds(10),
             max_rooms: count(100),
             queue_events: count(1024),

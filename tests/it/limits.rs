@@ -5,7 +5,8 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-use crate::support::http::{Client, body, get};
+use crate::support::http::{Client, body, connect, get, post, streamed};
+use crate::support::program::Program;
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
@@ -21,6 +22,12 @@ async fn requests_over_the_rate_are_told_when_to_come_back() {
     let answer = client.fetch(get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers["retry-after"], "1");
+    let policy = &answer.headers["ratelimit-policy"];
+    assert_eq!(policy, r#""requests_per_second";q=1;w=1"#);
+    assert_eq!(
+        answer.headers["ratelimit"],
+        r#""requests_per_second";r=0;t=1"#
+    );
     assert_eq!(laravel.requests().len(), 3);
 }
 
@@ -33,10 +40,7 @@ async fn connections_beyond_a_clients_share_are_closed_unheard() {
     assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
     drop(held);
     // The edge needs a moment to see that they are gone.
-    while crate::support::http::connect(&edge, "http/1.1")
-        .await
-        .is_err()
-    {}
+    while connect(&edge, "http/1.1").await.is_err() {}
 }
 
 /// The share is the session's for as long as it lives.
@@ -45,16 +49,9 @@ async fn a_session_holds_its_connections_place() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 1\n");
     let mut socket = Socket::greeted(&edge, "3|ana").await;
-    assert!(
-        crate::support::http::connect(&edge, "http/1.1")
-            .await
-            .is_err()
-    );
+    assert!(connect(&edge, "http/1.1").await.is_err());
     socket.0.close(None).await.unwrap();
-    while crate::support::http::connect(&edge, "http/1.1")
-        .await
-        .is_err()
-    {}
+    while connect(&edge, "http/1.1").await.is_err() {}
 }
 
 #[tokio::test]
@@ -123,4 +120,236 @@ async fn one_client_cannot_hold_all_of_laravel() {
     drop(holding);
     laravel.cancelled().await;
     while client.fetch(get("/").body(body("")).unwrap()).await.status != StatusCode::OK {}
+}
+
+#[tokio::test]
+async fn log_ins_have_a_limit_of_their_own_however_their_path_is_spelled() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nlogin_burst = 2\nlogins_per_minute = 1\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut client = Client::http2(&edge).await;
+    let mut statuses = Vec::new();
+    for path in ["/api/login", "/api/%6Cogin", "/api/login", "/api//login"] {
+        let answer = client.fetch(post(path).body(body("")).unwrap()).await;
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses[2..], [429, 429], "{statuses:?}");
+    assert!(!statuses[..2].contains(&429), "{statuses:?}");
+    for request in [get("/api/login"), post("/api/other")] {
+        let answer = client.fetch(request.body(body("")).unwrap()).await;
+        assert_ne!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    }
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_has_to_wait() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nfailed_logins_per_minute = 2\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut here = Socket::joined(&edge, "3|ana", 1).await;
+    for guess in ["9|one", "9|two"] {
+        assert_eq!(Socket::open(&edge, guess).await.closed().await.0, 4502);
+    }
+    let path = "/ws?token=3%7Cana";
+    let refused = Socket::try_open(&edge, path, &[]).await.err();
+    assert_eq!(refused, Some(StatusCode::TOO_MANY_REQUESTS));
+    let mut client = Client::http1(&edge).await;
+    let login = post("/api/login").body(body("")).unwrap();
+    let answer = client.fetch(login).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer.headers["retry-after"], "60");
+    // What is open goes on, and so does everything else.
+    assert!(here.settle().await.is_empty());
+    let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_has_so_many_sessions_and_no_more() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[limits]\nsessions_per_client = 1\n");
+    let first = Socket::greeted(&edge, "3|ana").await;
+    let path = "/ws?token=3%7Cana";
+    let refused = Socket::try_open(&edge, path, &[]).await.err();
+    assert_eq!(refused, Some(StatusCode::TOO_MANY_REQUESTS));
+    drop(first);
+    while Socket::try_open(&edge, path, &[]).await.is_err() {}
+}
+
+#[tokio::test]
+async fn a_user_with_too_many_sessions_loses_the_oldest() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[websocket]\nsessions_per_user = 2\n");
+    let mut oldest = Socket::joined(&edge, "3|ana", 1).await;
+    let mut second = Socket::joined(&edge, "3|ana", 1).await;
+    let mut desk = Socket::joined(&edge, "5|desk", 1).await;
+    let mut third = Socket::joined(&edge, "3|ana", 1).await;
+    let told = loop {
+        let event = oldest.next().await;
+        if event["type"] == "error" {
+            break event;
+        }
+    };
+    assert_eq!(told["payload"]["code"], "superseded");
+    assert_eq!(oldest.closed().await.0, 4505);
+    for socket in [&mut second, &mut desk, &mut third] {
+        socket.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_connects_so_often_and_no_more() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nconnections_per_second = 1\nconnection_burst = 2\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    for _ in 0..2 {
+        drop(connect(&edge, "h2").await.unwrap());
+    }
+    assert!(connect(&edge, "h2").await.is_err());
+}
+
+#[tokio::test]
+async fn handshakes_that_do_not_come_on_hold_nobody_but_their_client() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nhandshakes_per_client = 2\nhandshakes = 3\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let idle = [
+        TcpStream::connect(edge.address).await.unwrap(),
+        TcpStream::connect(edge.address).await.unwrap(),
+    ];
+    // Until both are counted.
+    while connect(&edge, "h2").await.is_ok() {}
+    drop(idle);
+    while connect(&edge, "h2").await.is_err() {}
+}
+
+#[tokio::test]
+async fn a_route_has_a_rate_of_its_own() {
+    let laravel = Laravel::start().await;
+    let more = "[[routes]]\npath = \"/export\"\nrequests_per_minute = 1\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut client = Client::http2(&edge).await;
+    let mut statuses = Vec::new();
+    for path in ["/export", "/export/all", "/"] {
+        let answer = client.fetch(get(path).body(body("")).unwrap()).await;
+        statuses.push(answer.status.as_u16());
+    }
+    assert_eq!(statuses, [200, 429, 200]);
+}
+
+#[tokio::test]
+async fn whom_the_sysadmin_knows_is_not_limited() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nallow = [\"127.0.0.1\"]\nconnections_per_client = 1\n\
+                request_burst = 1\nupgrade_burst = 1\nsessions_per_client = 1\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut client = Client::http2(&edge).await;
+    for _ in 0..5 {
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let _both = (
+        Socket::greeted(&edge, "3|ana").await,
+        Socket::greeted(&edge, "3|ana").await,
+    );
+}
+
+#[tokio::test]
+async fn a_limit_that_is_tried_out_is_counted_and_told_once() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n\
+                dry_run = [\"requests_per_second\"]\n";
+    let program = Program::before(&laravel.url(), more);
+    let mut client = program.http2().await;
+    for _ in 0..20 {
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let over = program
+        .logged(|line| line["message"] == "over a limit")
+        .await;
+    assert_eq!(over["limit"], "requests_per_second");
+    assert_eq!(over["refused"], false);
+    let status = program.command(&["status", "--json"]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert!(status["over_limits"]["requests_per_second"].as_u64() > Some(10));
+    assert_eq!(program.count(|line| line["message"] == "over a limit"), 1);
+}
+
+#[tokio::test]
+async fn a_flood_that_is_refused_does_not_fill_the_log() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
+    let program = Program::before(&laravel.url(), more);
+    let mut client = program.http2().await;
+    let mut refused = 0;
+    for _ in 0..50 {
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        refused += usize::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(refused > 10, "{refused}");
+    program.hang_up();
+    let reloaded =
+        |line: &serde_json::Value| line["message"].as_str().unwrap().contains("configuration");
+    program.logged(reloaded).await;
+    assert_eq!(program.count(|line| line["message"] == "over a limit"), 1);
+    assert_eq!(program.count(|line| line["status"] == 429), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[http]\nbody_grace = \"100ms\"\n");
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let (pieces, body) = streamed();
+        pieces.send("x".into()).await.unwrap();
+        let response = client
+            .send(post("/").body(body).unwrap())
+            .await
+            .unwrap();
+        assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_joins_and_leaves_in_a_loop_is_told_and_closed() {
+    let laravel = Laravel::start().await;
+    let more = "[websocket]\njoins_per_minute = 600\njoin_burst = 3\nflood_timeout = \"1ms\"\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut desk = Socket::greeted(&edge, "5|desk").await;
+    for _ in 0..6 {
+        for kind in ["join_ticket", "leave_ticket"] {
+            desk.send(json!({ "type": kind, "payload": { "ticket_id": 1 } }))
+                .await;
+        }
+    }
+    let told = loop {
+        let event = desk.next().await;
+        if event["type"] == "error" {
+            break event;
+        }
+    };
+    assert_eq!(told["payload"]["code"], "too_many_messages");
+    assert_eq!(desk.closed().await.0, 1008);
+}
+
+#[tokio::test]
+async fn a_session_that_sends_too_many_bytes_is_told_and_closed() {
+    let laravel = Laravel::start().await;
+    let more = "[websocket]\nbytes_per_second = \"1 KiB\"\nmax_message = \"1 KiB\"\n\
+                flood_timeout = \"1ms\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut socket = Socket::greeted(&edge, "3|ana").await;
+    for _ in 0..4 {
+        let padded = json!({ "type": "ping", "payload": { "x": "x".repeat(900) } });
+        socket.send(padded).await;
+    }
+    let told = loop {
+        let event = socket.next().await;
+        if event["payload"]["code"] == "too_many_messages" {
+            break event;
+        }
+    };
+    assert_eq!(told["type"], "error");
+    assert_eq!(socket.closed().await.0, 1008);
 }

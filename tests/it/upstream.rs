@@ -18,7 +18,7 @@ use crate::support::http::{Answer, Client, body, get, post};
 
 /// An edge that lets one client ask as much as it likes.
 fn before(urls: &[String], more: &str) -> Edge {
-    let limits = "[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\nrequests_in_flight_per_client = 4096\n";
+    let limits = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
     Edge::configured("", &format!("{limits}[upstream]\nurl = {urls:?}\n{more}"))
 }
 

@@ -11,6 +11,7 @@ use hyper::{Request, StatusCode, Uri};
 pub use self::settings::{Destination, HostPattern, Origin, Settings};
 use super::Refusal;
 use crate::authority::HostPort;
+use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
 use crate::units::UrlPath;
@@ -33,6 +34,7 @@ pub(super) struct Route {
     pub(super) max_body: usize,
     pub(super) client_certificate: bool,
     pub(super) tunnel: bool,
+    pub(super) rate: Option<Rate>,
 }
 
 /// Where a request goes.
@@ -79,6 +81,9 @@ impl Routes {
             max_body: route.max_body.map_or(max_body, |most| most.get()),
             client_certificate: route.client_certificate,
             tunnel: route.tunnel,
+            rate: route
+                .rate
+                .map(|(count, burst)| Rate::per_minute(count, burst)),
         });
         Self {
             routes: routes.collect(),
@@ -90,6 +95,7 @@ impl Routes {
                 max_body,
                 client_certificate: false,
                 tunnel: false,
+                rate: None,
             },
         }
     }
@@ -119,6 +125,14 @@ impl Routes {
     fn route(&self, host: &str, path: &str) -> &Route {
         let fits = |route: &&Route| route.fits(host, path);
         self.routes.iter().find(fits).unwrap_or(&self.rest)
+    }
+}
+
+impl Routes {
+    /// Frees what the routes' rates keep of clients that have been quiet.
+    pub fn forget_idle(&self) {
+        let rates = self.routes.iter().filter_map(|route| route.rate.as_ref());
+        rates.for_each(Rate::forget_idle);
     }
 }
 

@@ -7,7 +7,7 @@ use hyper::http::uri::Authority;
 use serde::Deserialize;
 
 use crate::authority::HostPort;
-use crate::units::{ByteSize, UrlPath};
+use crate::units::{ByteSize, Count, UrlPath};
 
 /// What becomes of the requests to some hosts and below some path. The first
 /// route that fits a request counts.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub client_certificate: bool,
     /// Whether upgrades, such as WebSockets, go there as well.
     pub tunnel: bool,
+    /// Requests per minute of each client, and how many of them at once.
+    pub rate: Option<(Count, Count)>,
 }
 
 /// Where a route leads.
@@ -55,6 +57,8 @@ struct Written {
     client_certificate: bool,
     #[serde(default)]
     tunnel: bool,
+    requests_per_minute: Option<Count>,
+    request_burst: Option<Count>,
 }
 
 impl TryFrom<Written> for Settings {
@@ -74,6 +78,11 @@ impl TryFrom<Written> for Settings {
         if !leads_on && (written.tunnel || written.max_body.is_some()) {
             return Err("tunnel and max_body need a route to an upstream".to_owned());
         }
+        let rate = match (written.requests_per_minute, written.request_burst) {
+            (None, None) => None,
+            (None, Some(_)) => return Err("request_burst needs requests_per_minute".to_owned()),
+            (Some(count), burst) => Some((count, burst.unwrap_or(count))),
+        };
         Ok(Self {
             hosts: written.hosts,
             path: written.path.unwrap_or_else(|| UrlPath::new("/")),
@@ -81,6 +90,7 @@ impl TryFrom<Written> for Settings {
             max_body: written.max_body,
             client_certificate: written.client_certificate,
             tunnel: written.tunnel,
+            rate,
         })
     }
 }

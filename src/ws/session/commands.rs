@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::super::wire::{self, Command, Event, Present};
 use super::joins::Decision;
+use super::pace::Spent;
 use super::{CloseReason, Going, Session, reason};
 use crate::auth::{self, Grant, User, patiently};
 use crate::ids::{RoomName, RowId};
@@ -29,7 +29,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.schedule.heard();
         // An upload has a rate of its own; what is no part of one is counted there.
         if !frame.is_pong() && !frame.is_binary() {
-            self.pace().await?;
+            self.pace(Spent::Message).await?;
+            self.pace(Spent::Bytes(frame.len())).await?;
         }
         match frame {
             Message::Text(text) => match wire::decode(&text) {
@@ -49,29 +50,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Message::Ping(_) => self.write([]).await,
             Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
-    }
-
-    /// Slows a client down to its rate. Only who presses on for long is closed:
-    /// a desk that joins all its tickets at once is no flood.
-    pub(super) async fn pace(&mut self) -> Going {
-        let mut waited = false;
-        while let Err(wait) = self.rate.check() {
-            waited = true;
-            let pressing = *self.pressing.get_or_insert_with(Instant::now);
-            if pressing.elapsed() >= self.settings.flood_timeout.get() {
-                self.refuse("too_many_messages", "You send too many messages", None)
-                    .await?;
-                return Err(CloseReason::TooManyMessages);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                why = self.inbox.departure() => return Err(why.into()),
-            }
-        }
-        if !waited {
-            self.pressing = None;
-        }
-        Ok(())
     }
 
     async fn obey(&mut self, command: Command) -> Going {
@@ -114,6 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let message = "This session is in too many rooms; leave one first";
             return self.refuse("too_many_rooms", message, Some(ticket)).await;
         }
+        self.pace(Spent::Join).await?;
         self.ask_to_join(room);
         Ok(())
     }

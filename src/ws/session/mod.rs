@@ -3,6 +3,7 @@
 mod commands;
 mod joins;
 mod opening;
+mod pace;
 mod recheck;
 mod schedule;
 mod uploads;
@@ -24,6 +25,7 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use self::joins::{Decision, Joins};
 pub(super) use self::opening::{Opening, run};
+use self::pace::Paces;
 use self::recheck::Finding;
 use self::schedule::Schedule;
 use self::uploads::Held;
@@ -32,7 +34,6 @@ use super::wire::{self, Event};
 use super::{CloseReason, Settings};
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
-use crate::limit::SessionRate;
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
@@ -48,12 +49,10 @@ struct Session<S> {
     services: Services,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
-    rate: SessionRate,
+    paces: Paces,
     schedule: Schedule,
     /// When Laravel was asked who the user is.
     identified: Moment,
-    /// Since when the client has sent more than it may, without a pause.
-    pressing: Option<Instant>,
     joins: Joins,
     uploads: Held,
     checking: Option<BoxStream<'static, Finding>>,
@@ -97,10 +96,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             caller: opening.caller,
             services: opening.services,
             rooms: HashMap::new(),
-            rate: SessionRate::new(settings.messages_per_second, settings.message_burst),
+            paces: Paces::new(&settings),
             schedule: Schedule::new(&settings),
             settings,
-            pressing: None,
             joins: Joins::default(),
             uploads: Held::default(),
             checking: None,
@@ -116,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.user.id().clone(),
             self.token.secret(),
             self.outbox.clone(),
+            self.settings.sessions_per_user,
         );
         let doubts = &self.services.doubts;
         if doubts.after(self.user.id(), self.identified).is_some() {
@@ -258,6 +257,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Leaves the rooms and says good-bye.
     async fn end(mut self, reason: CloseReason) {
         self.leave_uploads(reason).await;
+        if reason == CloseReason::Superseded {
+            let event = Event::Error {
+                message: "Too many sessions of yours are open; this was the oldest",
+                code: reason.name(),
+                ticket_id: None,
+                upload_id: None,
+            };
+            // If it cannot be told any more, the close frame says it too.
+            let telling = self.socket.send(Message::Text(event.text()));
+            let _ = in_time(FAREWELL, telling).await;
+        }
         for (_, membership) in self.rooms.drain() {
             match reason {
                 // They are gone for good; for all others the grace begins.

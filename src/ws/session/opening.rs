@@ -36,6 +36,9 @@ where
     let (token, identified) = match identify(&opening).await {
         Ok(known) => known,
         Err((reason, cause)) => {
+            if reason == CloseReason::AuthenticationFailed {
+                opening.services.limits.failed(client);
+            }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
             metrics.closes.add(reason.name());

@@ -27,6 +27,7 @@ use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
+use crate::limit::Limits;
 use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
 use crate::units::{Count, Span};
 use crate::upstream::Upstream;
@@ -67,6 +68,10 @@ impl Edge {
             doubts,
             logout_paths: Arc::from([]),
             patience: auth.patience.get(),
+            limits: Arc::new(Limits::new(
+                crate::limit::Settings::default(),
+                Arc::default(),
+            )),
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),

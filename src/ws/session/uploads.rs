@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::super::upload::{Begin, Failure, Look, Outcome, Part, Reason, Refusal, Upload, frame};
 use super::super::wire::{Event, Start, UploadCommand, UploadId};
+use super::pace::Spent;
 use super::{CloseReason, Going, Session};
 use crate::ids::{RoomName, SessionId};
 
@@ -123,6 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             user: self.user.clone(),
             token: self.token.clone(),
             caller: self.caller.clone(),
+            client: self.services.limits.key(self.caller.client),
             access: self.services.access.clone(),
             doubts: self.services.doubts.clone(),
             patience: self.services.patience,
@@ -198,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let chunk = match frame::decode(frame) {
             Ok(chunk) => chunk,
             Err(mistake) => {
-                self.pace().await?;
+                self.pace(Spent::Message).await?;
                 return self
                     .refuse("invalid_chunk", &mistake.to_string(), None)
                     .await;
@@ -208,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             attached.upload.take(self.id, chunk.offset, chunk.data);
             return Ok(());
         }
-        self.pace().await?;
+        self.pace(Spent::Message).await?;
         if (1..=self.uploads.last).contains(&chunk.upload) {
             return Ok(());
         }

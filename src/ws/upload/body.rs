@@ -25,7 +25,7 @@ pub(super) struct Source {
     pub(super) form: Form,
     pub(super) chunks: mpsc::Receiver<Bytes>,
     pub(super) rate: Arc<ByteRate>,
-    pub(super) client: ClientKey,
+    pub(super) client: Option<ClientKey>,
     /// Decides at the very end whether the form may be ended; if not it has
     /// ended the upload.
     pub(super) may_end: BoxFuture<'static, bool>,
@@ -71,7 +71,12 @@ fn frames(source: Source) -> impl Stream<Item = Result<Frame<Bytes>, BrokenOff>>
 }
 
 /// The chunk, once the client may send so much.
-async fn paced(rate: &ByteRate, client: ClientKey, chunk: Bytes, upload: Arc<Upload>) -> Bytes {
+async fn paced(
+    rate: &ByteRate,
+    client: Option<ClientKey>,
+    chunk: Bytes,
+    upload: Arc<Upload>,
+) -> Bytes {
     rate.pass(client, chunk.len()).await;
     Bytes::from_owner(Piece { chunk, upload })
 }

@@ -19,6 +19,7 @@ use super::registry::Shared;
 use super::state::Upload;
 use crate::auth::{self, Access, Caller, Token, User, patiently};
 use crate::body::Body;
+use crate::client::ClientKey;
 use crate::drain::Drain;
 use crate::upstream::Upstream;
 
@@ -28,6 +29,8 @@ pub(in crate::ws) struct Errand {
     pub(in crate::ws) user: User,
     pub(in crate::ws) token: Token,
     pub(in crate::ws) caller: Caller,
+    /// Whose bytes they are; nobody's if the client has no limits.
+    pub(in crate::ws) client: Option<ClientKey>,
     pub(in crate::ws) access: Access,
     pub(in crate::ws) doubts: auth::Doubts,
     pub(in crate::ws) patience: Duration,
@@ -87,7 +90,7 @@ fn request(
         form,
         chunks,
         rate: Arc::clone(&shared.rate),
-        client: errand.caller.client.key(),
+        client: errand.client,
         may_end: may_end(Arc::clone(upload), errand.clone()),
     }));
     *request.method_mut() = Method::POST;

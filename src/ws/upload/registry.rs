@@ -70,7 +70,6 @@ impl Uploads {
         part: Part,
         errand: Begin,
     ) -> Result<Arc<Upload>, Refusal> {
-        self.0.rate.forget_idle();
         let settings = &self.0.settings;
         let key = key(&errand.user, &errand.token, id);
         let mut all = self.0.all.lock();

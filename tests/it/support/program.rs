@@ -92,6 +92,11 @@ impl Program {
         }
     }
 
+    /// How many such lines its log has.
+    pub(crate) fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.log.lock().iter().filter(|line| wanted(line)).count()
+    }
+
     /// A command about this process.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pwd-edge"));

@@ -7,8 +7,7 @@ use crate::support::program::Program;
 use crate::support::sending::{Sending, ended};
 use crate::support::{Laravel, Socket};
 
-const MORE: &str = "[limits]\nconnections_per_client = 1000\nrequests_per_second = 100000\n\
-                    request_burst = 100000\nrequests_in_flight_per_client = 1000\n\
+const MORE: &str = "[limits]\nallow = [\"127.0.0.0/8\"]\n[websocket]\nsessions_per_user = 1000\n\
                     [websocket.uploads]\nper_user = 200\nbytes_per_second = \"2 GiB\"\n";
 
 /// A hundred files of `size` bytes at once: how many bytes more than a hundred

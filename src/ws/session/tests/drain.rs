@@ -4,7 +4,10 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_then() {
-    let edge = Edge::new();
+    let edge = Edge::with(Settings {
+        sessions_per_user: Count::new(100),
+        ..Settings::default()
+    });
     let mut clients = Vec::new();
     for _ in 0..20 {
         clients.push(edge.open_in(7, 3).await);
@@ -26,7 +29,10 @@ async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_waits_for_its_end_still_answers() {
-    let edge = Edge::new();
+    let edge = Edge::with(Settings {
+        sessions_per_user: Count::new(100),
+        ..Settings::default()
+    });
     let mut ana = edge.open_in(7, 3).await;
     edge.services.drain.token().cancel();
     settled().await;
@@ -38,7 +44,10 @@ async fn a_session_that_waits_for_its_end_still_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
-    let edge = Edge::new();
+    let edge = Edge::with(Settings {
+        sessions_per_user: Count::new(100),
+        ..Settings::default()
+    });
     let mut ana = edge.open_with_pipe(3, 1000).await;
     ana.join(7).await;
     edge.publish(7, &"x".repeat(5000));

@@ -2,6 +2,8 @@
 //! idle deadline, so that a slow peer who moves is never cut and one who does
 //! not is never kept.
 
+mod paced;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -12,6 +14,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+pub use self::paced::{Pace, Paced, TooSlow};
 use crate::body::{self, Body};
 
 /// Notes movement; clones share one clock.

@@ -1,0 +1,293 @@
+//! The limits of each client, in one place: who is counted, what is refused,
+//! and who is told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bounded::{Bounded, Remembered, Worth};
+use super::clock::TokioClock;
+use super::failures::Failures;
+use super::rate::{Policy, Rate, SessionRate};
+use super::{Limit, Settings};
+use crate::client::{ClientIp, ClientKey};
+use crate::metrics::Metrics;
+use crate::units::Count;
+
+/// Counts what clients do, as one `[limits]` says.
+#[derive(Debug)]
+pub struct Limits {
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    connections: Rate,
+    requests: Rate,
+    upgrades: Rate,
+    logins: Rate,
+    failures: Failures,
+    told: Bounded<Told>,
+    /// Of log lines about all clients together.
+    lines: SessionRate,
+    clock: TokioClock,
+}
+
+/// A client is over a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Which.
+    pub limit: Limit,
+    /// When it is worth trying again.
+    pub retry_after: Duration,
+    /// What is allowed, where that is a rate.
+    pub policy: Option<Policy>,
+}
+
+impl Limits {
+    /// Nobody has done anything yet.
+    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
+        let clock = TokioClock::new();
+        Self {
+            connections: Rate::per_second(
+                settings.connections_per_second,
+                settings.connection_burst,
+            ),
+            requests: Rate::per_second(settings.requests_per_second, settings.request_burst),
+            upgrades: Rate::per_second(settings.upgrades_per_second, settings.upgrade_burst),
+            logins: Rate::per_minute(settings.logins_per_minute, settings.login_burst),
+            failures: Failures::new(settings.failed_logins_per_minute),
+            told: Bounded::new(clock),
+            lines: SessionRate::per_second(LINES_PER_SECOND, LINES),
+            clock,
+            settings,
+            metrics,
+        }
+    }
+
+    /// `[limits]`.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The key that `client` is counted by; none if it has no limits.
+    pub fn key(&self, client: ClientIp) -> Option<ClientKey> {
+        let mut allowed = self.settings.allow.iter();
+        match allowed.any(|network| network.contains(client)) {
+            true => None,
+            false => Some(client.key(self.settings.ipv6_prefix.get())),
+        }
+    }
+
+    /// A connection of `client` was accepted.
+    ///
+    /// # Errors
+    /// It is one too many; so for all below.
+    pub fn connection(&self, client: ClientIp) -> Result<(), Over> {
+        self.check(Limit::ConnectionsPerSecond, &self.connections, client)
+    }
+
+    /// A request of `client` came.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn request(&self, client: ClientIp) -> Result<(), Over> {
+        self.check(Limit::RequestsPerSecond, &self.requests, client)
+    }
+
+    /// A request of `client` goes a route that has a rate of its own.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn route(&self, rate: &Rate, client: ClientIp) -> Result<(), Over> {
+        self.check(Limit::Route, rate, client)
+    }
+
+    /// `client` asks for a WebSocket session.
+    ///
+    /// # Errors
+    /// It asks too often, or failed too often.
+    pub fn upgrade(&self, client: ClientIp) -> Result<(), Over> {
+        self.guess(client)?;
+        self.check(Limit::UpgradesPerSecond, &self.upgrades, client)
+    }
+
+    /// `client` tries to log in.
+    ///
+    /// # Errors
+    /// It tries too often, or failed too often.
+    pub fn login(&self, client: ClientIp) -> Result<(), Over> {
+        self.guess(client)?;
+        self.check(Limit::LoginsPerMinute, &self.logins, client)
+    }
+
+    /// A log-in or a token of `client` was refused.
+    pub fn failed(&self, client: ClientIp) {
+        if let Some(key) = self.key(client) {
+            self.failures.add(key);
+        }
+    }
+
+    fn guess(&self, client: ClientIp) -> Result<(), Over> {
+        let checked = self.key(client).map(|key| self.failures.check(key));
+        let Some(Err(retry_after)) = checked else {
+            return Ok(());
+        };
+        self.over(client, Over::new(Limit::FailedLoginsPerMinute, retry_after))
+    }
+
+    fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), Over> {
+        let Some(Err(retry_after)) = self.key(client).map(|key| rate.check(key)) else {
+            return Ok(());
+        };
+        let policy = Some(rate.policy());
+        self.over(
+            client,
+            Over {
+                policy,
+                ..Over::new(limit, retry_after)
+            },
+        )
+    }
+
+    /// Notes that `client` is over a limit.
+    ///
+    /// # Errors
+    /// `over` itself, unless that limit is only tried out.
+    pub fn over(&self, client: ClientIp, over: Over) -> Result<(), Over> {
+        let limit = over.limit.name();
+        let refused = !self.settings.dry_run.contains(&over.limit);
+        self.metrics.over_limits.add(limit);
+        if self.may_tell(client, over.limit) {
+            tracing::info!(client.ip = %client, limit, refused, "over a limit");
+        }
+        match refused {
+            true => Err(over),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether the log has said nothing of this client and limit for a while.
+    fn may_tell(&self, client: ClientIp, limit: Limit) -> bool {
+        let Some(key) = self.key(client) else {
+            return true;
+        };
+        let now = self.clock.elapsed();
+        let due = self.told.with(key, |told| {
+            let told = &mut told.0[limit as usize];
+            let due = told.is_none_or(|told| now >= told + QUIET);
+            if due {
+                *told = Some(now);
+            }
+            due
+        });
+        due && self.lines.check(1, LINES).is_ok()
+    }
+
+    /// Frees what is kept of clients that have been quiet for a while.
+    pub fn forget_idle(&self) {
+        for rate in [
+            &self.connections,
+            &self.requests,
+            &self.upgrades,
+            &self.logins,
+        ] {
+            rate.forget_idle();
+        }
+        self.failures.forget_idle();
+        self.told.forget_idle();
+    }
+}
+
+impl Over {
+    /// Over a limit that is no rate.
+    pub fn new(limit: Limit, retry_after: Duration) -> Self {
+        Self {
+            limit,
+            retry_after,
+            policy: None,
+        }
+    }
+}
+
+/// When the log last told of each limit.
+#[derive(Debug, Default)]
+struct Told([Option<Duration>; Limit::ALL]);
+
+impl Remembered for Told {
+    fn worth(&self, now: Duration) -> Worth {
+        match self.0.iter().flatten().max() {
+            Some(last) if *last + QUIET > now => Worth::Some(*last),
+            _ => Worth::Nothing,
+        }
+    }
+}
+
+/// For how long the log is quiet about the same client and limit.
+const QUIET: Duration = Duration::from_secs(10);
+/// Log lines about limits, at once and per second, however many clients there are.
+const LINES: Count = Count::new(100);
+const LINES_PER_SECOND: Count = Count::new(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(text: &str) -> ClientIp {
+        ClientIp::new(text.parse().unwrap())
+    }
+
+    fn limits(text: &str) -> Limits {
+        Limits::new(toml::from_str(text).unwrap(), Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
+        let text =
+            "requests_per_second = 1\nrequest_burst = 1\ndry_run = [\"requests_per_second\"]";
+        let limits = limits(text);
+        for _ in 0..5 {
+            assert_eq!(limits.request(client("192.0.2.1")), Ok(()));
+        }
+        assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_the_sysadmin_knows_has_no_limits() {
+        let text = "requests_per_second = 1\nrequest_burst = 1\nallow = [\"192.0.2.0/24\"]";
+        let limits = limits(text);
+        for _ in 0..5 {
+            assert_eq!(limits.request(client("::ffff:192.0.2.1")), Ok(()));
+        }
+        assert_eq!(limits.request(client("198.51.100.1")), Ok(()));
+        assert!(limits.request(client("198.51.100.1")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_network_of_the_chosen_size_is_one_client() {
+        let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_prefix = 56";
+        let limits = limits(text);
+        assert_eq!(limits.request(client("2001:db8:0:1::1")), Ok(()));
+        assert!(limits.request(client("2001:db8:0:ff::1")).is_err());
+        assert_eq!(limits.request(client("2001:db8:0:100::1")), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
+        let limits = limits("failed_logins_per_minute = 2");
+        let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
+        limits.failed(one);
+        limits.failed(one);
+        for refused in [limits.upgrade(one), limits.login(one)] {
+            assert_eq!(refused.unwrap_err().limit, Limit::FailedLoginsPerMinute);
+        }
+        assert_eq!(limits.request(one), Ok(()));
+        assert_eq!(limits.login(other), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_tells_once_in_ten_seconds() {
+        let limits = limits("");
+        let told = || limits.may_tell(client("192.0.2.1"), Limit::Route);
+        assert!(told() && !told());
+        assert!(limits.may_tell(client("192.0.2.1"), Limit::LoginsPerMinute));
+        tokio::time::advance(QUIET).await;
+        assert!(told() && !told());
+    }
+}

@@ -1,0 +1,152 @@
+//! `[limits]` of `config.toml`.
+
+use serde::Deserialize;
+
+use crate::client::Network;
+use crate::units::{Count, UrlPath};
+
+/// What one client may take, and all together.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Networks whose clients have no limits of their own.
+    pub allow: Vec<Network>,
+    /// The size of the IPv6 network that counts as one client.
+    pub ipv6_prefix: Ipv6Prefix,
+    /// Limits that are counted and logged, but refuse nobody.
+    pub dry_run: Vec<Limit>,
+    /// Connections at once, in all; more wait in the kernel's backlog.
+    pub connections: Count,
+    /// Connections at once per client; more are closed unheard.
+    pub connections_per_client: Count,
+    /// New connections per second and client, on average.
+    pub connections_per_second: Count,
+    /// New connections of a client at once before the average counts.
+    pub connection_burst: Count,
+    /// TLS handshakes at once, in all; more wait.
+    pub handshakes: Count,
+    /// TLS handshakes of one client at once; more are closed unheard.
+    pub handshakes_per_client: Count,
+    /// Requests on their way to Laravel at once, in all; more wait a moment.
+    pub requests_in_flight: Count,
+    /// Requests of one client on their way to Laravel at once.
+    pub requests_in_flight_per_client: Count,
+    /// Requests per second and client, on average.
+    pub requests_per_second: Count,
+    /// Requests that a client may send at once before the average counts.
+    pub request_burst: Count,
+    /// WebSocket handshakes per second and client, on average.
+    pub upgrades_per_second: Count,
+    /// WebSocket handshakes of a client at once before the average counts.
+    pub upgrade_burst: Count,
+    /// WebSocket sessions at once per client.
+    pub sessions_per_client: Count,
+    /// Where clients log in, by `POST`.
+    pub login_paths: Vec<UrlPath>,
+    /// Log-ins per minute and client, on average.
+    pub logins_per_minute: Count,
+    /// Log-ins of a client at once before the average counts.
+    pub login_burst: Count,
+    /// Refused log-ins and tokens of one client in a minute; then it waits for one.
+    pub failed_logins_per_minute: Count,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let count = Count::new;
+        Self {
+            allow: Vec::new(),
+            ipv6_prefix: Ipv6Prefix(64),
+            dry_run: Vec::new(),
+            connections: count(20_000),
+            connections_per_client: count(100),
+            connections_per_second: count(20),
+            connection_burst: count(200),
+            handshakes: count(2_000),
+            handshakes_per_client: count(64),
+            requests_in_flight: count(4096),
+            requests_in_flight_per_client: count(256),
+            requests_per_second: count(50),
+            request_burst: count(100),
+            upgrades_per_second: count(5),
+            upgrade_burst: count(60),
+            sessions_per_client: count(50),
+            login_paths: vec![UrlPath::new("/api/login")],
+            logins_per_minute: count(5),
+            login_burst: count(5),
+            failed_logins_per_minute: count(10),
+        }
+    }
+}
+
+/// A limit of each client, by its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Connections at once.
+    ConnectionsPerClient,
+    /// New connections.
+    ConnectionsPerSecond,
+    /// TLS handshakes at once.
+    HandshakesPerClient,
+    /// Requests.
+    RequestsPerSecond,
+    /// Requests on their way to Laravel.
+    RequestsInFlightPerClient,
+    /// Requests on a route with a rate of its own.
+    Route,
+    /// Log-ins.
+    LoginsPerMinute,
+    /// Refused log-ins and tokens.
+    FailedLoginsPerMinute,
+    /// WebSocket handshakes.
+    UpgradesPerSecond,
+    /// WebSocket sessions at once.
+    SessionsPerClient,
+}
+
+impl Limit {
+    /// How many there are.
+    pub(super) const ALL: usize = 10;
+
+    /// As configuration, log and metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionsPerClient => "connections_per_client",
+            Self::ConnectionsPerSecond => "connections_per_second",
+            Self::HandshakesPerClient => "handshakes_per_client",
+            Self::RequestsPerSecond => "requests_per_second",
+            Self::RequestsInFlightPerClient => "requests_in_flight_per_client",
+            Self::Route => "route",
+            Self::LoginsPerMinute => "logins_per_minute",
+            Self::FailedLoginsPerMinute => "failed_logins_per_minute",
+            Self::UpgradesPerSecond => "upgrades_per_second",
+            Self::SessionsPerClient => "sessions_per_client",
+        }
+    }
+}
+
+/// The length of an IPv6 prefix that one client is taken to own, 32 to 128 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Ipv6Prefix(u32);
+
+impl Ipv6Prefix {
+    /// In bits.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Ipv6Prefix {
+    type Error = String;
+
+    fn try_from(bits: u32) -> Result<Self, String> {
+        match bits {
+            32..=128 => Ok(Self(bits)),
+            _ => Err(format!(
+                "{bits} is no prefix of a client; expected 32 to 128, usually 64 or 56"
+            )),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A body that may not come drop by drop: who sends a byte now and then holds a
+//! place for ever, and never stands still.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use crate::body::{self, Body};
+
+/// How slow a body may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long it may bring nothing at all.
+    pub grace: Duration,
+    /// Bytes per second above that, for each of which it may take its time.
+    pub bytes_per_second: u64,
+}
+
+/// A body that fails once it was waited for longer than its [`Pace`] allows.
+/// Only waiting for the sender counts: a slow receiver is not its fault.
+#[derive(Debug)]
+pub struct Paced {
+    body: Body,
+    pace: Pace,
+    bytes: u64,
+    /// How long it was waited for before the wait that goes on.
+    waited: Duration,
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+/// The body came too slowly.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the request body came too slowly")]
+pub struct TooSlow;
+
+impl Paced {
+    /// Wraps `body`.
+    pub fn new(body: Body, pace: Pace) -> Self {
+        Self {
+            body,
+            pace,
+            bytes: 0,
+            waited: Duration::ZERO,
+            waiting: None,
+        }
+    }
+
+    /// How long it may have been waited for, in all.
+    fn allowed(&self) -> Duration {
+        let earned = self.bytes.saturating_mul(1000) / self.pace.bytes_per_second.max(1);
+        self.pace
+            .grace
+            .saturating_add(Duration::from_millis(earned))
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let left = self.allowed().saturating_sub(self.waited);
+        let (_, alarm) = self.waiting.get_or_insert_with(|| {
+            let now = Instant::now();
+            (now, Box::pin(tokio::time::sleep(left)))
+        });
+        alarm.as_mut().poll(cx)
+    }
+}
+
+impl hyper::body::Body for Paced {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending() {
+            return self.poll_alarm(cx).map(|()| Some(Err(TooSlow.into())));
+        }
+        if let Some((since, _)) = self.waiting.take() {
+            self.waited += since.elapsed();
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use http_body_util::{BodyExt, StreamBody};
+
+    use super::*;
+
+    const PACE: Pace = Pace {
+        grace: Duration::from_secs(10),
+        bytes_per_second: 500,
+    };
+
+    /// `size` bytes every `gap`, `times` times; how it ended, and after how long.
+    async fn sent(size: usize, gap: Duration, times: usize) -> (bool, Duration) {
+        let pieces = futures_util::stream::iter(0..times).then(move |_| async move {
+            tokio::time::sleep(gap).await;
+            Ok(Frame::data(Bytes::from(vec![0; size])))
+        });
+        let start = Instant::now();
+        let read = Paced::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE).collect();
+        (read.await.is_ok(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drop_now_and_then_is_too_slow() {
+        let (whole, took) = sent(1, Duration::from_secs(1), 100).await;
+        assert!(!whole);
+        assert_eq!(took.as_secs(), 10);
+        assert!(!sent(499, Duration::from_secs(1), 10_000).await.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poor_network_is_fast_enough() {
+        assert!(sent(500, Duration::from_secs(1), 1000).await.0);
+        assert!(sent(16_000, Duration::from_secs(9), 100).await.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_receiver_is_not_the_senders_fault() {
+        let pieces = futures_util::stream::iter((0..3).map(|_| Ok(Frame::data(Bytes::from("x")))));
+        let mut body = Paced::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE);
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+    }
+}
