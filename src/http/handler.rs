@@ -16,7 +16,7 @@ use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded::{Sender, TrustedProxies};
-use crate::limit::{Connections, Limit, Limits, Over, Share, Shares};
+use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
 use crate::units::Span;
@@ -33,6 +33,7 @@ pub struct Handler {
     proxies: TrustedProxies,
     pub(super) limits: Arc<Limits>,
     sessions: Shares,
+    load: Load,
     routes: Routes,
     pages: Pages,
     pub(super) metrics: Arc<Metrics>,
@@ -53,6 +54,8 @@ pub struct Parts {
     pub limits: Arc<Limits>,
     /// WebSocket sessions of each client.
     pub sessions: Shares,
+    /// Whether there are too many already.
+    pub load: Load,
     /// Requests on their way to an upstream.
     pub in_flight: Connections,
     /// Answers WebSocket upgrades.
@@ -85,6 +88,7 @@ impl Handler {
             proxies: parts.proxies,
             limits: parts.limits,
             sessions: parts.sessions,
+            load: parts.load,
             routes: parts.routes,
             pages: parts.pages,
             unrouted: parts.metrics.requests.route(&"none".into()),
@@ -157,6 +161,9 @@ impl Handler {
         }
         if self.is_for_gateway(route, &request) {
             let share = self.admit_session(client).map_err(Refusal::Over)?;
+            if self.load.is_full() {
+                return Err(Refusal::Full);
+            }
             let held = (Arc::clone(&exchange.downstream.permit), share);
             let accepted = self.gateway.accept(request, client, held);
             return accepted.map_err(Refusal::WebSocket);

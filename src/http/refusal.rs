@@ -38,6 +38,8 @@ pub enum Refusal {
     TooSlow,
     /// A WebSocket upgrade that is not answered with 101.
     WebSocket(Rejected),
+    /// There are as many sessions as the edge can carry.
+    Full,
     /// Laravel has as many requests as it may have.
     Busy,
     /// No server of Laravel's accepts a connection: nothing was sent.
@@ -57,7 +59,7 @@ impl Refusal {
             }
             Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
             Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
-            Self::WebSocket(Rejected::Stopping) | Self::Busy | Self::Unreachable => {
+            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreachable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -88,6 +90,7 @@ impl Refusal {
             Self::WebSocket(Rejected::Malformed(_) | Rejected::Version) => "websocket_handshake",
             Self::WebSocket(Rejected::Origin) => "websocket_origin",
             Self::WebSocket(Rejected::Stopping) => "stopping",
+            Self::Full => "full",
             Self::Busy => "busy",
             Self::Unreachable => "upstream_unreachable",
             Self::BadGateway => "bad_gateway",
@@ -114,7 +117,11 @@ impl Refusal {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
             }
-            Self::Busy | Self::Unreachable | Self::BadGateway | Self::GatewayTimeout => {
+            Self::Full
+            | Self::Busy
+            | Self::Unreachable
+            | Self::BadGateway
+            | Self::GatewayTimeout => {
                 "The service does not answer just now. Try again in a moment.".to_owned()
             }
         }
@@ -158,7 +165,7 @@ impl Refusal {
                 headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
             }
             Self::Over(over) => tell(headers, over),
-            Self::WebSocket(Rejected::Stopping) | Self::Busy => {
+            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Self::Unreachable => {

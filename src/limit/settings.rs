@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::client::Network;
-use crate::units::{Count, UrlPath};
+use crate::units::{ByteSize, Count, UrlPath};
 
 /// What one client may take, and all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub connections_per_second: Count,
     /// New connections of a client at once before the average counts.
     pub connection_burst: Count,
+    /// Memory in use, in bytes, above which new connections wait.
+    pub max_memory: Option<ByteSize>,
     /// TLS handshakes at once, in all; more wait.
     pub handshakes: Count,
     /// TLS handshakes of one client at once; more are closed unheard.
@@ -62,6 +64,7 @@ impl Default for Settings {
             connections_per_client: count(100),
             connections_per_second: count(20),
             connection_burst: count(200),
+            max_memory: None,
             handshakes: count(2_000),
             handshakes_per_client: count(64),
             requests_in_flight: count(4096),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Running;
 use super::entrances::Inside;
 use super::generation::Generation;
+use super::process::Process;
 use crate::client::ClientIp;
 use crate::forwarded;
 use crate::http::{self, Downstream};
@@ -29,7 +30,7 @@ pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number:
             // What comes after a stop is left for whoever listens next.
             biased;
             () = process.drain.token().cancelled() => return,
-            accepted = async { (process.connections.slot().await, listener.accept().await) } => accepted,
+            accepted = async { heaviness(process).await; (process.connections.slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),
@@ -216,6 +217,14 @@ impl Arrival {
             process.drain.clone(),
         )
         .await;
+    }
+}
+
+/// While there is too much memory in use, few come in: enough to see how it is,
+/// and for the way back not to be shut for ever.
+async fn heaviness(process: &Process) {
+    if process.load.is_heavy() {
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

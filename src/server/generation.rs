@@ -143,6 +143,7 @@ impl Generation {
             proxies: config.server.trusted_proxies.clone(),
             limits: Arc::clone(&limits),
             sessions: process.shares.clone(),
+            load: process.load.clone(),
             in_flight: Connections::new(config.limits.requests_in_flight),
             gateway,
             routes,
@@ -292,6 +293,7 @@ fn view(
         metrics: Arc::clone(&process.metrics),
         certificates: Arc::clone(certificates),
         connections: process.connections.clone(),
+        load: process.load.clone(),
         drain: process.drain.clone(),
         recent: process.origin.recent.clone(),
         about: About {

@@ -29,6 +29,7 @@ use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::http::PagesError;
 use crate::tls;
+use crate::view;
 
 /// Why the edge cannot start, or not go on with another configuration.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,7 @@ impl Server {
             drain.spawn(task);
         }
         drain.spawn(forget_idle(Arc::clone(&running)));
+        drain.spawn(weigh(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
         drain.spawn(broadcast::serve(self.broadcast, api, drain.clone()));
         let admin = self.admin.into_iter();
@@ -155,6 +157,28 @@ impl Server {
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     let addresses = listeners.iter().map(TcpListener::local_addr);
     addresses.filter_map(Result::ok).collect()
+}
+
+/// Every second, looks how much memory is in use.
+async fn weigh(running: Arc<Running>) {
+    let (load, drain) = (&running.process.load, &running.process.drain);
+    while !drain.is_stopping() {
+        let most = running.current.load().config.limits.max_memory;
+        let most = most.map(|most| most.get() as u64);
+        let bytes = most.and_then(|_| view::memory()).unwrap_or(0);
+        match load.weigh(bytes, most) {
+            Some(true) => tracing::warn!(
+                bytes,
+                "more memory than limits.max_memory; new connections wait"
+            ),
+            Some(false) => tracing::info!(bytes, "memory is below limits.max_memory again"),
+            None => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = drain.token().cancelled() => return,
+        }
+    }
 }
 
 /// Once a minute, forgets clients whose rate has recovered.

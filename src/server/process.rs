@@ -11,7 +11,7 @@ use crate::auth::Doubts;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
-use crate::limit::{Connections, Shares};
+use crate::limit::{Connections, Load, Shares};
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
@@ -33,6 +33,7 @@ pub(super) struct Process {
     pub(super) doubts: Doubts,
     pub(super) metrics: Arc<Metrics>,
     pub(super) connections: Connections,
+    pub(super) load: Load,
     /// TLS handshakes.
     pub(super) handshakes: Connections,
     /// WebSocket sessions of each client.
@@ -55,13 +56,15 @@ impl Process {
         https: Vec<SocketAddr>,
     ) -> Result<Self, rustls::Error> {
         let limits = &config.limits;
+        let connections = Connections::new(limits.connections);
         Ok(Self {
             rooms: Arc::new(Rooms::new(config.rooms.clone())),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             doubts: Doubts::new(),
             metrics: Arc::default(),
-            connections: Connections::new(limits.connections),
+            load: Load::new(connections.clone(), limits.connections),
+            connections,
             handshakes: Connections::new(limits.handshakes),
             shares: Shares::default(),
             ticketer: crate::tls::ticketer()?,

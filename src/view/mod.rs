@@ -15,12 +15,13 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::process::memory;
 pub use self::status::Status;
 pub use self::why::Why;
 use crate::auth::{Access, Doubts, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
-use crate::limit::Connections;
+use crate::limit::{Connections, Load};
 use crate::metrics::Metrics;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
@@ -54,6 +55,8 @@ pub struct View {
     pub about: About,
     /// Held by each configuration that is still in use, and by the process.
     pub used: Arc<()>,
+    /// Whether it carries too much.
+    pub load: Load,
 }
 
 /// How the process was started, and with what.

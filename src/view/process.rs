@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Resident memory, in bytes (proc(5), `statm`).
-pub(super) fn memory() -> Option<u64> {
+pub fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * PAGE)

@@ -159,6 +159,10 @@ impl View {
     /// that ends.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = self.reasons_not_ready();
+        if self.load.is_heavy() {
+            let trouble = "more memory than limits.max_memory: new connections wait";
+            troubles.push(trouble.to_owned());
+        }
         for certificate in self.certificates.outlook() {
             if certificate.urgency() != Urgency::None {
                 let names = certificate.names.join(", ");

@@ -304,7 +304,7 @@ async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
         let (pieces, body) = streamed();
         pieces.send("x".into()).await.unwrap();
         let response = client
-            .send(post("/").body(body).unwrap())
+            .send(post("/trailers").body(body).unwrap())
             .await
             .unwrap();
         assert_eq!(response.status(), StatusCode::REQUEST_TIMEOUT);
@@ -352,4 +352,62 @@ async fn a_session_that_sends_too_many_bytes_is_told_and_closed() {
     };
     assert_eq!(told["type"], "error");
     assert_eq!(socket.closed().await.0, 1008);
+}
+
+#[tokio::test]
+async fn when_nearly_all_places_are_taken_sessions_come_back_later_and_requests_go_on() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(
+        &laravel.url(),
+        "[limits]\nconnections = 10\nconnections_per_client = 10\n",
+    );
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(Client::http1(&edge).await);
+    }
+    let _here = Socket::greeted(&edge, "3|ana").await;
+    let path = "/ws?token=3%7Cana";
+    let refused = Socket::try_open(&edge, path, &[]).await.err();
+    assert_eq!(refused, Some(StatusCode::SERVICE_UNAVAILABLE));
+    let answer = clients[0].fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    drop(clients);
+    while Socket::try_open(&edge, path, &[]).await.is_err() {}
+}
+
+#[tokio::test]
+async fn above_the_memory_that_it_may_have_it_takes_on_nothing_new() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let mut client = program.http1().await;
+    let mut here = Socket::over(program.connect("http/1.1").await, "3|ana").await;
+    program.change_config("[limits]\nmax_memory = \"1 MiB\"\n");
+    program.hang_up();
+    let heavy = |line: &serde_json::Value| {
+        line["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("more memory than")
+    };
+    program.logged(heavy).await;
+    let mut late = program.http1().await;
+    let upgrade = get("/ws?token=3%7Cana")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let answer = late.fetch(upgrade.body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert!(here.settle().await.is_empty());
+    let answer = late.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    drop(client.fetch(get("/").body(body("")).unwrap()).await);
+    let status = program.command(&["status"]).output().unwrap();
+    assert!(!status.status.success());
+    assert!(
+        String::from_utf8(status.stdout)
+            .unwrap()
+            .contains("max_memory")
+    );
 }
