@@ -16,6 +16,7 @@ mod commands;
 mod compression;
 mod crowd;
 mod floods;
+mod hostile;
 mod layers;
 mod limits;
 mod malformed;

@@ -111,6 +111,17 @@ impl Program {
         std::fs::write(path, text + more).unwrap();
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `pwd-edge status` tells.
+    pub(crate) async fn status(&self) -> Value {
+        let mut command = tokio::process::Command::from(self.command(&["status", "--json"]));
+        serde_json::from_slice(&command.output().await.unwrap().stdout).unwrap()
+    }
+
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
         let pid = self.child.id().to_string();
