@@ -17,7 +17,7 @@ use super::{Failure, logging, run};
 use crate::config::{Config, Level};
 use crate::demo::App;
 use crate::drain::Drain;
-use crate::server::{Listeners, Origin, Server};
+use crate::server::{Listeners, Origin, Passed, Server};
 use crate::units::Span;
 use crate::upstream::Target;
 
@@ -30,7 +30,7 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .map_err(Failure::other)?;
     let config = configure(&directory, port).map_err(Failure::other)?;
     logging::start(&config.log);
-    let listeners = Listeners::open(&config)
+    let listeners = Listeners::open(&config, Passed::default())
         .context("the demo needs a port; choose another with --port")
         .map_err(Failure::other)?;
     let runtime = run::runtime(&config).map_err(Failure::other)?;

@@ -12,14 +12,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logging::{self, Logging};
 use crate::config::Config;
-use crate::server::{Listeners, Origin, Reloader, Server};
+use crate::server::{Listeners, Origin, Passed, Reloader, Server};
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    let passed = Passed::take();
     let config = Config::load(path).map_err(Failure::config)?;
     let logging = logging::start(&config.log);
     warn_of_few_files(&config);
-    let listeners = Listeners::open(&config).map_err(Failure::other)?;
+    let listeners = Listeners::open(&config, passed).map_err(Failure::other)?;
     let runtime = runtime(&config).map_err(Failure::other)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
     // What is left was counted and warned of; it ends here.

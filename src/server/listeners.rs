@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::Passed;
 use crate::broadcast;
 use crate::config::Config;
 
@@ -50,26 +51,32 @@ fn advice(error: &io::Error) -> &'static str {
 }
 
 impl Listeners {
-    /// Opens every socket that `config` names.
+    /// Opens every socket that `config` names and that was not `passed`.
     ///
     /// # Errors
     /// One of them cannot be opened.
-    pub fn open(config: &Config) -> Result<Self, ListenError> {
-        let open = |addresses: &[SocketAddr], key| {
-            let sockets = addresses.iter().map(|address| {
-                tcp(*address).map_err(|source| ListenError::Tcp {
+    pub fn open(config: &Config, mut passed: Passed) -> Result<Self, ListenError> {
+        let mut open = |addresses: &[SocketAddr], key| {
+            let sockets = addresses.iter().map(|address| match passed.tcp(*address) {
+                Some(listener) => Ok(listener),
+                None => tcp(*address).map_err(|cause| ListenError::Tcp {
                     address: *address,
                     key,
-                    cause: source,
-                })
+                    cause,
+                }),
             });
             sockets.collect::<Result<_, _>>()
         };
+        let https = open(&config.server.listen, "server.listen");
+        let plain = open(&config.server.redirect_listen, "server.redirect_listen");
+        let admin = open(&config.admin.listen, "admin.listen");
+        let broadcast = passed.unix(&config.broadcast.socket);
+        passed.warn_of_rest();
         Ok(Self {
-            https: open(&config.server.listen, "server.listen")?,
-            plain: open(&config.server.redirect_listen, "server.redirect_listen")?,
-            admin: open(&config.admin.listen, "admin.listen")?,
-            broadcast: broadcast::listen(&config.broadcast)?,
+            https: https?,
+            plain: plain?,
+            admin: admin?,
+            broadcast: broadcast::listen(&config.broadcast, broadcast)?,
         })
     }
 

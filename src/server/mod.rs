@@ -7,6 +7,7 @@ mod admin;
 mod entrances;
 mod generation;
 mod listeners;
+mod passed;
 mod process;
 mod reload;
 
@@ -22,6 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use self::accept::accept;
 use self::generation::Generation;
 pub use self::listeners::{ListenError, Listeners};
+pub use self::passed::Passed;
 pub use self::process::Origin;
 use self::process::Process;
 pub use self::reload::Reloader;

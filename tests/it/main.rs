@@ -28,6 +28,7 @@ mod routes;
 mod shutdown;
 mod streaming;
 mod support;
+mod systemd;
 mod tls;
 mod tunnel;
 mod uploads;

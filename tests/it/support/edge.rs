@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pwd_edge::config::Config;
-use pwd_edge::server::{Listeners, Origin, Reloader, Server};
+use pwd_edge::server::{Listeners, Origin, Passed, Reloader, Server};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -55,7 +55,7 @@ impl Edge {
         config.tls.certificate = file("cert.pem");
         config.tls.key = file("key.pem");
         config.broadcast.socket = file("broadcast.sock");
-        let listeners = Listeners::open(&config).unwrap();
+        let listeners = Listeners::open(&config, Passed::default()).unwrap();
         let server = Server::bind(&config, listeners, Origin::default()).unwrap();
         let addresses = server.addresses();
         let redirects = server.redirect_addresses();

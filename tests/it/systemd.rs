@@ -1,0 +1,129 @@
+//! What systemd does with the binary, done by hand: sockets that are open before
+//! it begins.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use hyper::StatusCode;
+use tokio::net::UnixStream;
+
+use crate::support::http::{Client, body, get};
+use crate::support::program::{Home, Program};
+use crate::support::{Answer, Laravel};
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn sockets_that_systemd_passed_are_used() {
+    let laravel = Laravel::start().await;
+    let (site, address) = listener();
+    let home = Home::new(&laravel.url(), address, "");
+    let broadcasts = UnixListener::bind(home.path("broadcast.sock")).unwrap();
+    let command = home.command_with(site.into(), Some(broadcasts.into()));
+    let program = Program::start(&home, command);
+    assert_eq!(program.address, address);
+    let mut client = program.http1().await;
+    let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let socket = UnixStream::connect(home.path("broadcast.sock")).await;
+    let mut client = Client::over_http1(socket.unwrap()).await;
+    let answer = client.fetch(get("/status").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(program.lines("passed a socket").is_empty());
+}
+
+#[tokio::test]
+async fn a_passed_socket_that_nobody_wants_is_named() {
+    let laravel = Laravel::start().await;
+    let (stray, address) = listener();
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let program = Program::start(&home, home.command_with(stray.into(), None));
+    assert_ne!(program.address, address);
+    let told = program.lines("systemd passed a socket that config.toml does not name");
+    assert_eq!(told[0]["socket"], address.to_string());
+}
+
+#[tokio::test]
+async fn a_passed_file_that_is_no_socket_is_named() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let file = std::fs::File::open(home.path("config.toml")).unwrap();
+    let program = Program::start(&home, home.command_with(file.into(), None));
+    let told = program.lines("systemd passed a socket");
+    let told = told[0]["socket"].as_str().unwrap();
+    assert!(
+        told.starts_with("no. 1: ") && told.contains("not a socket"),
+        "{told}"
+    );
+}
+
+/// Clients that come, ask once and leave, again and again.
+struct Load {
+    answered: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    async fn client(&self, home: &Home, address: SocketAddr) -> Result<(), String> {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let stream = home.connect(address, "http/1.1").await;
+            let stream = stream.map_err(|error| format!("not let in: {error}"))?;
+            let mut client = Client::over_http1(stream).await;
+            let answer = client.send(get("/x").body(body("")).unwrap()).await;
+            let answer = answer.map_err(|error| format!("not answered: {error}"))?;
+            let answer = Answer::read(answer).await;
+            if answer.status != StatusCode::OK {
+                return Err(format!("answered {}", answer.status));
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until `more` have been answered.
+    async fn goes_on(&self, more: usize) {
+        let wanted = self.answered.load(Ordering::Relaxed) + more;
+        while self.answered.load(Ordering::Relaxed) < wanted {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_restart_refuses_nobody_and_loses_no_request() {
+    let laravel = Laravel::start().await;
+    // The test stands for systemd, which keeps the socket.
+    let (kept, address) = listener();
+    let home = Home::new(&laravel.url(), address, "");
+    let start = || {
+        let socket = kept.try_clone().unwrap();
+        Program::start(&home, home.command_with(socket.into(), None))
+    };
+    let load = Arc::new(Load {
+        answered: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let mut program = start();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (load, home) = (Arc::clone(&load), Arc::clone(&home));
+            tokio::spawn(async move { load.client(&home, address).await })
+        })
+        .collect();
+    for _ in 0..3 {
+        load.goes_on(50).await;
+        assert!(tokio::task::block_in_place(|| program.stop()).success());
+        program = tokio::task::block_in_place(start);
+    }
+    load.goes_on(50).await;
+    load.is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Ok(()));
+    }
+}
