@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logging::{self, Logging};
 use crate::config::Config;
+use crate::pulse::Pulse;
 use crate::server::{Listeners, Origin, Passed, Reloader, Server};
 
 /// Serves until told to stop.
@@ -60,7 +61,7 @@ async fn serve(
         "ready"
     );
     notify(NotifyState::Ready);
-    let reloader = server.reloader();
+    let (reloader, pulse) = (server.reloader(), server.pulse());
     let served = server.run(async {
         stop.await;
         tracing::info!("stopping");
@@ -68,6 +69,7 @@ async fn serve(
     });
     let cut_off = tokio::select! {
         cut_off = served => cut_off,
+        never = watchdog(&pulse) => match never {},
         never = reload_on_hangup(hangup, path, &reloader, logging) => match never {},
     };
     match cut_off {
@@ -75,6 +77,27 @@ async fn serve(
         tasks => tracing::warn!(tasks, "stopped; the grace was over for some connections"),
     }
     Ok(())
+}
+
+/// Tells systemd that all is well, often enough for its patience, while
+/// every loop that accepts goes round.
+async fn watchdog(pulse: &Pulse) -> Infallible {
+    let Some(patience) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else {
+        return std::future::pending().await;
+    };
+    // Once more than that: an answer may take as long as the pause.
+    let pause = patience / 4;
+    loop {
+        let answered = tokio::time::timeout(pause, pulse.ask());
+        match answered.await {
+            Ok(()) => notify(NotifyState::Watchdog),
+            Err(_) => {
+                let silent = pulse.silent().join(", ");
+                tracing::error!(silent, "accepts nothing; systemd will start the edge again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Completes at the first SIGTERM or SIGINT.

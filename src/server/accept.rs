@@ -15,18 +15,25 @@ use crate::forwarded;
 use crate::http::{self, Downstream};
 use crate::limit::{Permit, Slot};
 use crate::progress::Progress;
+use crate::pulse::Beat;
 use crate::tls::{self, Secured};
 
 /// Accepts from `listener`, the number of which is `number`, until the process
 /// stops. While there is no room for one more, nothing is accepted: the rest
 /// waits in the kernel.
-pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number: usize) {
+pub(super) async fn accept(
+    running: Arc<Running>,
+    listener: TcpListener,
+    number: usize,
+    mut beat: Beat,
+) {
     let process = &running.process;
     loop {
         let accepted = tokio::select! {
             // What comes after a stop is left for whoever listens next.
             biased;
-            () = process.drain.token().cancelled() => return,
+            () = process.drain.token().cancelled() => return beat.end(),
+            () = beat.asked() => continue,
             accepted = async { (process.connections.slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {

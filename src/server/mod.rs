@@ -30,6 +30,7 @@ pub use self::reload::Reloader;
 use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::http::PagesError;
+use crate::pulse::Pulse;
 use crate::tls;
 
 /// Why the edge cannot start, or not go on with another configuration.
@@ -118,6 +119,11 @@ impl Server {
         addresses(&self.admin)
     }
 
+    /// Asks the server whether it still accepts.
+    pub fn pulse(&self) -> Pulse {
+        self.running.process.pulse.clone()
+    }
+
     /// Gives the server another configuration while it runs.
     pub fn reloader(&self) -> Reloader {
         Reloader::new(Arc::clone(&self.running))
@@ -129,16 +135,21 @@ impl Server {
         let running = self.running;
         let drain = &running.process.drain;
         for (number, listener) in self.sites.into_iter().enumerate() {
-            drain.spawn(accept(Arc::clone(&running), listener, number));
+            let beat = running.process.pulse.beat(name_of(&listener));
+            drain.spawn(accept(Arc::clone(&running), listener, number, beat));
         }
         for task in self.tasks {
             drain.spawn(task);
         }
         drain.spawn(forget_idle(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
-        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone()));
+        let beat = running.process.pulse.beat("broadcast.socket");
+        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone(), beat));
         let admin = self.admin.into_iter();
-        let admin = admin.map(|listener| admin::serve(listener, Arc::clone(&running)));
+        let admin = admin.map(|listener| {
+            let beat = running.process.pulse.beat("admin.listen");
+            admin::serve(listener, Arc::clone(&running), beat)
+        });
         let served = async {
             stop.await;
             let grace = running.current.load().config.server.shutdown_grace.get();
@@ -152,6 +163,11 @@ impl Server {
             () = async { join_all(admin).await; std::future::pending().await } => 0,
         }
     }
+}
+
+fn name_of(listener: &TcpListener) -> String {
+    let address = listener.local_addr();
+    address.map_or_else(|_| "a listener".to_owned(), |address| address.to_string())
 }
 
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {

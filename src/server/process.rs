@@ -13,6 +13,7 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Connections;
 use crate::metrics::Metrics;
+use crate::pulse::Pulse;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
 
@@ -36,6 +37,7 @@ pub(super) struct Process {
     /// So that a reload costs nobody a resumption.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
+    pub(super) pulse: Pulse,
     pub(super) origin: Origin,
     pub(super) start: Instant,
     /// Held by each configuration that is still in use.
@@ -60,6 +62,7 @@ impl Process {
             connections: Connections::new(limits.connections, limits.connections_per_client),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),
+            pulse: Pulse::default(),
             origin,
             start: Instant::now(),
             used: Arc::default(),

@@ -1,17 +1,19 @@
 //! What systemd does with the binary, done by hand: sockets that are open before
-//! it begins.
+//! it begins, and the watchdog.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use tokio::net::UnixStream;
 
 use crate::support::http::{Client, body, get};
 use crate::support::program::{Home, Program};
-use crate::support::{Answer, Laravel};
+use crate::support::{Answer, Edge, Laravel};
 
 fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -126,4 +128,96 @@ async fn a_restart_refuses_nobody_and_loses_no_request() {
     for client in clients {
         assert_eq!(client.await.unwrap(), Ok(()));
     }
+}
+
+/// Where systemd is told things.
+struct Notified(UnixDatagram);
+
+impl Notified {
+    fn at(home: &Home) -> Self {
+        let socket = UnixDatagram::bind(home.path("notify.sock")).unwrap();
+        Self(socket)
+    }
+
+    fn next(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.0.recv(&mut text).expect("it tells systemd something");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    }
+
+    fn until(&self, wanted: &str) {
+        while self.next().trim() != wanted {}
+    }
+
+    /// Whether nothing at all comes for ten times the watchdog's patience.
+    fn is_silent(&self) -> bool {
+        let patience = Duration::from_micros(10 * WATCHDOG_USEC);
+        self.0.set_read_timeout(Some(patience)).unwrap();
+        let is_silent = self.0.recv(&mut [0; 256]).is_err();
+        self.0.set_read_timeout(None).unwrap();
+        is_silent
+    }
+}
+
+const WATCHDOG_USEC: u64 = 100_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let systemd = Notified::at(&home);
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    command.env("NOTIFY_SOCKET", home.path("notify.sock"));
+    command.env("WATCHDOG_USEC", WATCHDOG_USEC.to_string());
+    let program = Program::start(&home, command);
+    systemd.until("READY=1");
+    for _ in 0..5 {
+        systemd.until("WATCHDOG=1");
+    }
+    // Reading a configuration that nobody writes keeps the loop from going on.
+    let config = home.path("config.toml");
+    let text = std::fs::read(&config).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    program.hang_up();
+    systemd.until("RELOADING=1");
+    assert!(systemd.is_silent());
+    std::fs::write(&config, text).unwrap();
+    systemd.until("READY=1");
+    systemd.until("WATCHDOG=1");
+}
+
+#[test]
+fn loops_that_get_no_worker_do_not_answer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let edge = runtime.block_on(async {
+        let laravel = Laravel::start().await;
+        let edge = Edge::before(&laravel);
+        edge.pulse().ask().await;
+        edge
+    });
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (tell, stuck) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        tell.send(()).unwrap();
+        released.recv().unwrap_err();
+    });
+    stuck.recv().unwrap();
+    // With its only worker the edge's runtime has lost its clock as well.
+    let mut outside = tokio::runtime::Builder::new_current_thread();
+    outside.enable_all().build().unwrap().block_on(async {
+        let pulse = edge.pulse();
+        let mut asking = std::pin::pin!(pulse.ask());
+        let soon = Duration::from_millis(300);
+        assert!(tokio::time::timeout(soon, asking.as_mut()).await.is_err());
+        assert!(pulse.silent().contains(&edge.address.to_string()));
+        drop(release);
+        asking.await;
+    });
 }
