@@ -6,6 +6,7 @@ mod accept;
 mod admin;
 mod entrances;
 mod generation;
+mod holder;
 mod listeners;
 mod passed;
 mod process;
@@ -22,7 +23,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use self::accept::accept;
 use self::generation::Generation;
-pub use self::listeners::{ListenError, Listeners};
+pub use self::holder::Holder;
+pub use self::listeners::{ListenError, ListenErrors, Listeners};
 pub use self::passed::Passed;
 pub use self::process::Origin;
 use self::process::Process;
