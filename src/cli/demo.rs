@@ -29,7 +29,7 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .context("the demo needs a directory to write to; set TMPDIR to one")
         .map_err(Failure::other)?;
     let config = configure(&directory, port).map_err(Failure::other)?;
-    logging::start(&config.log);
+    let _logging = logging::start(&config.log).map_err(Failure::other)?;
     let listeners = Listeners::open(&config, Passed::default())
         .context("the demo needs a port; choose another with --port")
         .map_err(Failure::other)?;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -19,7 +20,7 @@ use crate::server::{Listeners, Origin, Passed, Reloader, Server};
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let passed = Passed::take();
     let config = Config::load(path).map_err(Failure::config)?;
-    let logging = logging::start(&config.log);
+    let logging = logging::start(&config.log).map_err(Failure::other)?;
     warn_of_few_files(&config);
     let listeners = Listeners::open(&config, passed).map_err(Failure::other)?;
     let runtime = runtime(&config).map_err(Failure::other)?;
@@ -47,6 +48,7 @@ async fn serve(
     let origin = Origin {
         config: Some(path.to_owned()),
         recent: logging.recent.clone(),
+        lost_lines: Arc::clone(&logging.lost),
     };
     let server = Server::bind(config, listeners, origin).map_err(Failure::config)?;
     let stop = stop_signal().map_err(Failure::other)?;

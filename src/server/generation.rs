@@ -291,6 +291,7 @@ fn view(
         connections: process.connections.clone(),
         drain: process.drain.clone(),
         recent: process.origin.recent.clone(),
+        lost_lines: Arc::clone(&process.origin.lost_lines),
         about: About {
             config: process.origin.config.clone(),
             loaded: SystemTime::now(),

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Connections;
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use crate::pulse::Pulse;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
@@ -24,6 +24,8 @@ pub struct Origin {
     pub config: Option<PathBuf>,
     /// What the log last complained of.
     pub recent: Recent,
+    /// Lines of the log that were lost because nobody read them.
+    pub lost_lines: Arc<Counter>,
 }
 
 #[derive(Debug)]
