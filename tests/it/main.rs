@@ -25,6 +25,7 @@ mod proxies;
 mod proxy;
 mod reload;
 mod routes;
+mod sandbox;
 mod shutdown;
 mod streaming;
 mod support;

@@ -187,6 +187,14 @@ impl Program {
         assert!(sent.success());
     }
 
+    /// The process that the one we started has started.
+    pub(crate) fn child_of(&self) -> u32 {
+        let pid = self.child.id();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        children.trim().parse().unwrap()
+    }
+
     /// Sends SIGTERM, and waits for the end.
     pub(crate) fn stop(mut self) -> ExitStatus {
         self.signal("-TERM");
