@@ -25,7 +25,7 @@
 //! | 4 | [`auth`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
 
 pub mod auth;
 pub mod authority;
@@ -43,6 +43,7 @@ pub mod limit;
 pub mod metrics;
 pub mod paths;
 pub mod progress;
+pub mod pulse;
 pub mod recent;
 pub mod rooms;
 pub mod server;

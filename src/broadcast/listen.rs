@@ -41,11 +41,24 @@ pub enum ListenError {
 }
 
 /// Opens the socket of `settings`, with its mode and a backlog that a burst of
-/// PHP workers does not overflow.
+/// PHP workers does not overflow. If it was `passed`, its mode is a matter of
+/// those who opened it.
 ///
 /// # Errors
 /// See [`ListenError`].
-pub fn listen(settings: &Settings) -> Result<UnixListener, ListenError> {
+pub fn listen(
+    settings: &Settings,
+    passed: Option<UnixListener>,
+) -> Result<UnixListener, ListenError> {
+    let listener = match passed {
+        Some(listener) => listener,
+        None => own(settings)?,
+    };
+    warn_of_strangers(settings);
+    Ok(listener)
+}
+
+fn own(settings: &Settings) -> Result<UnixListener, ListenError> {
     let path = &settings.socket;
     if !path
         .parent()
@@ -53,7 +66,6 @@ pub fn listen(settings: &Settings) -> Result<UnixListener, ListenError> {
     {
         return Err(ListenError::NoDirectory(path.clone()));
     }
-    warn_of_strangers(settings);
     clear_stale(path)?;
     open(path, settings.mode.bits()).map_err(|cause| ListenError::System {
         path: path.clone(),
@@ -74,11 +86,14 @@ fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
 /// directory can put another in its place.
 fn warn_of_strangers(settings: &Settings) {
     let path = settings.socket.display();
-    if settings.mode.bits() & OTHERS != 0 && settings.allowed_uids.is_empty() {
-        tracing::warn!(socket = %path, "broadcast.mode lets every local user broadcast");
+    let mode_of = |path: &Path| {
+        path.metadata()
+            .map_or(0, |found| found.permissions().mode())
+    };
+    if mode_of(&settings.socket) & OTHERS != 0 && settings.allowed_uids.is_empty() {
+        tracing::warn!(socket = %path, "every local user can broadcast; see broadcast.mode");
     }
-    let directory = settings.socket.parent().and_then(|dir| dir.metadata().ok());
-    let mode = directory.map_or(0, |directory| directory.permissions().mode());
+    let mode = settings.socket.parent().map_or(0, mode_of);
     if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
         tracing::warn!(socket = %path, "every local user can replace the broadcast socket");
     }
@@ -132,15 +147,18 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir);
-        let live = listen(&settings).unwrap();
+        let live = listen(&settings, None).unwrap();
         let mode = std::fs::metadata(&settings.socket)
             .unwrap()
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o660);
-        assert!(matches!(listen(&settings), Err(ListenError::InUse(_))));
+        assert!(matches!(
+            listen(&settings, None),
+            Err(ListenError::InUse(_))
+        ));
         drop(live);
-        assert!(listen(&settings).is_ok());
+        assert!(listen(&settings, None).is_ok());
     }
 
     #[test]
@@ -148,7 +166,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir);
         std::fs::write(&settings.socket, "precious").unwrap();
-        assert!(matches!(listen(&settings), Err(ListenError::NotASocket(_))));
+        assert!(matches!(
+            listen(&settings, None),
+            Err(ListenError::NotASocket(_))
+        ));
         assert_eq!(std::fs::read(&settings.socket).unwrap(), b"precious");
     }
 
@@ -158,7 +179,7 @@ mod tests {
         let mut settings = settings(&dir);
         settings.socket = dir.path().join("none/b.sock");
         assert!(matches!(
-            listen(&settings),
+            listen(&settings, None),
             Err(ListenError::NoDirectory(_))
         ));
     }

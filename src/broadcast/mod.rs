@@ -24,16 +24,18 @@ pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
 use crate::drain::Drain;
 use crate::progress::Progress;
+use crate::pulse::Beat;
 
 /// Serves the socket until the drain stops it. What has been read by then is
 /// answered.
-pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain) {
+pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut beat: Beat) {
     let slots = Arc::new(Semaphore::new(api.connections()));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
             biased;
-            () = drain.token().cancelled() => return,
+            () = drain.token().cancelled() => return beat.end(),
+            () = beat.asked() => continue,
             accepted = async { (slot.await, listener.accept().await) } => accepted,
         };
         let (slot, stream) = match accepted {

@@ -17,7 +17,7 @@ use super::{Failure, logging, run};
 use crate::config::{Config, Level};
 use crate::demo::App;
 use crate::drain::Drain;
-use crate::server::{Listeners, Origin, Server};
+use crate::server::{Listeners, Origin, Passed, Server};
 use crate::units::Span;
 use crate::upstream::Target;
 
@@ -29,8 +29,8 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .context("the demo needs a directory to write to; set TMPDIR to one")
         .map_err(Failure::other)?;
     let config = configure(&directory, port).map_err(Failure::other)?;
-    logging::start(&config.log);
-    let listeners = Listeners::open(&config)
+    let _logging = logging::start(&config.log).map_err(Failure::other)?;
+    let listeners = Listeners::open(&config, Passed::default())
         .context("the demo needs a port; choose another with --port")
         .map_err(Failure::other)?;
     let runtime = run::runtime(&config).map_err(Failure::other)?;

@@ -1,7 +1,10 @@
 //! Where log lines go: standard error, for journald or a terminal.
 
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
@@ -10,7 +13,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+use super::lines::{Flush, Lines};
 use crate::config::{Format, Level, Log};
+use crate::metrics::Counter;
 use crate::recent::{Note, Recent};
 
 /// What the log can be told while it goes on.
@@ -18,7 +23,10 @@ use crate::recent::{Note, Recent};
 pub(super) struct Logging {
     /// The last warnings and errors.
     pub(super) recent: Recent,
+    /// Lines that were lost because nobody read them.
+    pub(super) lost: Arc<Counter>,
     filter: reload::Handle<EnvFilter, Registry>,
+    _flush: Flush,
 }
 
 impl Logging {
@@ -33,17 +41,22 @@ impl Logging {
 /// Starts to log. The configured level is ours; what the libraries say below a
 /// warning is of no use to an operator and may quote what a client sent.
 /// `RUST_LOG` wins over the configuration.
-pub(super) fn start(log: &Log) -> Logging {
+///
+/// # Errors
+/// There is no thread to write with.
+pub(super) fn start(log: &Log) -> io::Result<Logging> {
     let (filter, handle) = reload::Layer::new(filter(log.level));
     let recent = Recent::default();
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let human = match log.format {
         Format::Auto => terminal,
         Format::Human => true,
         Format::Json => false,
     };
+    let out = Lines::to(io::stderr(), is_journal())?;
+    let (lost, flush) = (out.lost(), out.flush_at_end());
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(out)
         .with_target(false);
     let keep = Keep(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
@@ -52,10 +65,22 @@ pub(super) fn start(log: &Log) -> Logging {
         true => registry.with(lines.with_ansi(terminal)).try_init(),
         false => registry.with(lines.json().flatten_event(true)).try_init(),
     };
-    Logging {
+    Ok(Logging {
         recent,
+        lost,
         filter: handle,
-    }
+        _flush: flush,
+    })
+}
+
+/// Whether standard error is the journal's own socket (systemd.exec(5),
+/// `JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    let here = fs::metadata("/proc/self/fd/2");
+    here.is_ok_and(|here| stream == format!("{}:{}", here.dev(), here.ino()))
 }
 
 fn filter(level: Level) -> EnvFilter {

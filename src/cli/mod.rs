@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod demo;
+mod lines;
 mod logging;
 mod run;
 mod socket;

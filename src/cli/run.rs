@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -12,14 +13,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logging::{self, Logging};
 use crate::config::Config;
-use crate::server::{Listeners, Origin, Reloader, Server};
+use crate::pulse::Pulse;
+use crate::server::{Listeners, Origin, Passed, Reloader, Server};
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
+    let passed = Passed::take();
     let config = Config::load(path).map_err(Failure::config)?;
-    let logging = logging::start(&config.log);
+    let logging = logging::start(&config.log).map_err(Failure::other)?;
     warn_of_few_files(&config);
-    let listeners = Listeners::open(&config).map_err(Failure::other)?;
+    let listeners = Listeners::open(&config, passed).map_err(Failure::other)?;
     let runtime = runtime(&config).map_err(Failure::other)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
     // What is left was counted and warned of; it ends here.
@@ -45,6 +48,7 @@ async fn serve(
     let origin = Origin {
         config: Some(path.to_owned()),
         recent: logging.recent.clone(),
+        lost_lines: Arc::clone(&logging.lost),
     };
     let server = Server::bind(config, listeners, origin).map_err(Failure::config)?;
     let stop = stop_signal().map_err(Failure::other)?;
@@ -59,7 +63,7 @@ async fn serve(
         "ready"
     );
     notify(NotifyState::Ready);
-    let reloader = server.reloader();
+    let (reloader, pulse) = (server.reloader(), server.pulse());
     let served = server.run(async {
         stop.await;
         tracing::info!("stopping");
@@ -67,6 +71,7 @@ async fn serve(
     });
     let cut_off = tokio::select! {
         cut_off = served => cut_off,
+        never = watchdog(&pulse) => match never {},
         never = reload_on_hangup(hangup, path, &reloader, logging) => match never {},
     };
     match cut_off {
@@ -74,6 +79,27 @@ async fn serve(
         tasks => tracing::warn!(tasks, "stopped; the grace was over for some connections"),
     }
     Ok(())
+}
+
+/// Tells systemd that all is well, often enough for its patience, while
+/// every loop that accepts goes round.
+async fn watchdog(pulse: &Pulse) -> Infallible {
+    let Some(patience) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else {
+        return std::future::pending().await;
+    };
+    // Once more than that: an answer may take as long as the pause.
+    let pause = patience / 4;
+    loop {
+        let answered = tokio::time::timeout(pause, pulse.ask());
+        match answered.await {
+            Ok(()) => notify(NotifyState::Watchdog),
+            Err(_) => {
+                let silent = pulse.silent().join(", ");
+                tracing::error!(silent, "accepts nothing; systemd will start the edge again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
 }
 
 /// Completes at the first SIGTERM or SIGINT.

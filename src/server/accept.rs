@@ -8,28 +8,36 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::Running;
-use super::entrances::Inside;
+use super::entrances::{Entrance, Inside};
 use super::generation::Generation;
 use super::process::Process;
 use crate::client::ClientIp;
+use crate::drain::Drain;
 use crate::forwarded;
 use crate::http::{self, Downstream};
 use crate::limit::{Connections, Limit, Over, Permit, Slot};
 use crate::progress::Progress;
-use crate::tls;
+use crate::pulse::Beat;
+use crate::tls::{self, Secured};
 use crate::units::Count;
 
 /// Accepts from `listener`, the number of which is `number`, until the process
 /// stops. While there is no room for one more, nothing is accepted: the rest
 /// waits in the kernel.
-pub(super) async fn accept(running: Arc<Running>, listener: TcpListener, number: usize) {
+pub(super) async fn accept(
+    running: Arc<Running>,
+    listener: TcpListener,
+    number: usize,
+    mut beat: Beat,
+) {
     let process = &running.process;
     let mut told = None;
     loop {
         let accepted = tokio::select! {
             // What comes after a stop is left for whoever listens next.
             biased;
-            () = process.drain.token().cancelled() => return,
+            () = process.drain.token().cancelled() => return beat.end(),
+            () = beat.asked() => continue,
             accepted = async { heaviness(process).await; (process.connections.slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
@@ -62,20 +70,41 @@ impl Arrival {
         let Some(entrance) = self.generation.entrances.get(number).cloned() else {
             return;
         };
-        let stop = self.running.process.drain.token().clone();
-        let admitted = tokio::select! {
-            admitted = self.admit(stream, entrance.proxied, peer, slot) => admitted,
-            () = stop.cancelled() => return,
+        let drain = self.running.process.drain.clone();
+        let arrived = tokio::select! {
+            arrived = self.arrive(stream, entrance, peer, slot) => arrived,
+            () = too_late(&drain) => return,
         };
-        let Some((stream, client, permit)) = admitted else {
+        let Some((secured, downstream)) = arrived else {
             return;
         };
+        http::serve(
+            secured.io,
+            secured.alpn,
+            Arc::clone(&self.generation.handler),
+            Arc::new(downstream),
+            self.generation.drain.token().clone(),
+            drain,
+        )
+        .await;
+    }
+
+    /// All that comes before the site: `None` if it ended there.
+    async fn arrive(
+        &self,
+        stream: TcpStream,
+        entrance: Entrance,
+        peer: ClientIp,
+        slot: Slot,
+    ) -> Option<(Secured<TcpStream>, Downstream)> {
+        let admitted = self.admit(stream, entrance.proxied, peer, slot).await;
+        let (stream, client, permit) = admitted?;
         match entrance.inside {
-            Inside::Tls(tls) => self.serve(stream, tls, client, permit).await,
-            Inside::Plain(plain) => tokio::select! {
-                () = plain.serve(stream) => drop(permit),
-                () = stop.cancelled() => {}
-            },
+            Inside::Tls(tls) => self.secure(stream, tls, client, permit).await,
+            Inside::Plain(plain) => {
+                plain.serve(stream).await;
+                None
+            }
         }
     }
 
@@ -175,48 +204,35 @@ impl Arrival {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn serve(self, stream: TcpStream, tls: tls::Acceptor, peer: ClientIp, permit: Permit) {
-        let process = &self.running.process;
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        tls: tls::Acceptor,
+        peer: ClientIp,
+        permit: Permit,
+    ) -> Option<(Secured<TcpStream>, Downstream)> {
+        let handshakes = &self.running.process.metrics.handshakes;
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
-        let handshake = async {
-            let _turn = self.turn(peer).await?;
-            Some(tls.handshake(stream).await)
-        };
-        let handshake = tokio::select! {
-            handshake = handshake => handshake,
-            () = process.drain.token().cancelled() => return,
-        };
-        let Some(handshake) = handshake else {
-            return;
-        };
-        let secured = match handshake {
-            Ok(secured) => {
-                process.metrics.handshakes.add("done");
-                secured
-            }
+        let turn = self.turn(peer).await?;
+        let mut secured = match tls.handshake(stream).await {
+            Ok(secured) => secured,
             Err(error) => {
-                process.metrics.handshakes.add(error.name());
+                handshakes.add(error.name());
                 tracing::debug!(client.ip = %peer, %error, "no TLS");
-                return;
+                return None;
             }
         };
+        drop(turn);
+        handshakes.add("done");
         let downstream = Downstream {
             peer,
-            subject: secured.client,
+            subject: secured.client.take(),
             permit: Arc::new(permit),
             progress: Progress::new(),
         };
-        http::serve(
-            secured.io,
-            secured.alpn,
-            Arc::clone(&self.generation.handler),
-            Arc::new(downstream),
-            self.generation.drain.token().clone(),
-            process.drain.clone(),
-        )
-        .await;
+        Some((secured, downstream))
     }
 }
 
@@ -226,6 +242,13 @@ async fn heaviness(process: &Process) {
     if process.load.is_heavy() {
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Completes a while after a stop was asked for: who was accepted just before
+/// that is about to ask, and would not ask twice.
+async fn too_late(drain: &Drain) {
+    drain.token().cancelled().await;
+    tokio::time::sleep(ARRIVAL_AT_STOP).await;
 }
 
 /// A client that left before it was accepted is nothing; running out of files
@@ -248,3 +271,5 @@ async fn pause(error: &io::Error, told: &mut Option<Instant>) {
 /// For how long the log says nothing more about it.
 const QUIET: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a TLS handshake may still take at a stop.
+const ARRIVAL_AT_STOP: Duration = Duration::from_secs(2);

@@ -18,16 +18,26 @@ use tokio::sync::Semaphore;
 
 use super::Running;
 use crate::metrics;
+use crate::pulse::Beat;
 use crate::view::View;
 
 /// Serves `listener` for ever.
-pub(super) async fn serve(listener: TcpListener, running: Arc<Running>) -> Infallible {
+pub(super) async fn serve(
+    listener: TcpListener,
+    running: Arc<Running>,
+    mut beat: Beat,
+) -> Infallible {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let slot = Arc::clone(&slots).acquire_owned().await;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
+        let slot = Arc::clone(&slots).acquire_owned();
+        let accepted = tokio::select! {
+            biased;
+            () = beat.asked() => continue,
+            accepted = async { (slot.await, listener.accept().await) } => accepted,
+        };
+        let (slot, stream) = match accepted {
+            (slot, Ok((stream, _))) => (slot, stream),
+            (_, Err(error)) => {
                 tracing::warn!(%error, "cannot accept on admin.listen");
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -296,6 +296,7 @@ fn view(
         load: process.load.clone(),
         drain: process.drain.clone(),
         recent: process.origin.recent.clone(),
+        lost_lines: Arc::clone(&process.origin.lost_lines),
         about: About {
             config: process.origin.config.clone(),
             loaded: SystemTime::now(),

@@ -1,11 +1,13 @@
 //! The sockets that the edge listens on.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::{Holder, Passed};
 use crate::broadcast;
 use crate::config::Config;
 
@@ -22,7 +24,7 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause))]
+    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause, .holder.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,
@@ -30,47 +32,92 @@ pub enum ListenError {
         key: &'static str,
         /// What the system said.
         cause: io::Error,
+        /// Who has it, if that is why and can be seen.
+        holder: Option<Holder>,
     },
     /// The broadcast socket.
     #[error(transparent)]
     Broadcast(#[from] broadcast::ListenError),
 }
 
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program has this port: stop it (`ss -ltnp` tells which) or choose another"
+impl ListenError {
+    fn tcp(address: SocketAddr, key: &'static str, cause: io::Error) -> Self {
+        let is_taken = cause.kind() == io::ErrorKind::AddrInUse;
+        Self::Tcp {
+            address,
+            key,
+            cause,
+            holder: is_taken.then(|| Holder::of(address)).flatten(),
         }
+    }
+}
+
+/// Why sockets cannot be opened: all that is in the way, a line each.
+#[derive(Debug)]
+pub struct ListenErrors(Vec<ListenError>);
+
+impl std::error::Error for ListenErrors {}
+
+impl fmt::Display for ListenErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = self.0.iter().map(ToString::to_string);
+        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+fn advice(error: &io::Error, holder: Option<&Holder>) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => match holder {
+            Some(holder) => {
+                return format!(
+                    "another program has this port, {holder}: stop it or choose another"
+                );
+            }
+            None => {
+                "another program has this port: stop it (`ss -ltnp`, asked as root, tells which) or choose another"
+            }
+        },
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives"
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address",
         _ => "choose another address",
-    }
+    };
+    advice.to_owned()
 }
 
 impl Listeners {
-    /// Opens every socket that `config` names.
+    /// Opens every socket that `config` names and that was not `passed`.
     ///
     /// # Errors
-    /// One of them cannot be opened.
-    pub fn open(config: &Config) -> Result<Self, ListenError> {
-        let open = |addresses: &[SocketAddr], key| {
-            let sockets = addresses.iter().map(|address| {
-                tcp(*address).map_err(|source| ListenError::Tcp {
-                    address: *address,
-                    key,
-                    cause: source,
-                })
+    /// Some of them cannot be opened; all of these are told.
+    pub fn open(config: &Config, mut passed: Passed) -> Result<Self, ListenErrors> {
+        let mut errors = Vec::new();
+        let mut open = |addresses: &[SocketAddr], key| {
+            let sockets = addresses.iter().map(|address| match passed.tcp(*address) {
+                Some(listener) => Ok(listener),
+                None => tcp(*address).map_err(|cause| ListenError::tcp(*address, key, cause)),
             });
-            sockets.collect::<Result<_, _>>()
+            opened(sockets, &mut errors)
         };
-        Ok(Self {
-            https: open(&config.server.listen, "server.listen")?,
-            plain: open(&config.server.redirect_listen, "server.redirect_listen")?,
-            admin: open(&config.admin.listen, "admin.listen")?,
-            broadcast: broadcast::listen(&config.broadcast)?,
-        })
+        let https = open(&config.server.listen, "server.listen");
+        let plain = open(&config.server.redirect_listen, "server.redirect_listen");
+        let admin = open(&config.admin.listen, "admin.listen");
+        let broadcast = passed.unix(&config.broadcast.socket);
+        passed.warn_of_rest();
+        match broadcast::listen(&config.broadcast, broadcast) {
+            Ok(broadcast) if errors.is_empty() => Ok(Self {
+                https,
+                plain,
+                admin,
+                broadcast,
+            }),
+            Ok(_) => Err(ListenErrors(errors)),
+            Err(error) => {
+                errors.push(error.into());
+                Err(ListenErrors(errors))
+            }
+        }
     }
 
     pub(super) fn https(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
@@ -88,6 +135,15 @@ impl Listeners {
     pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.broadcast.try_clone()?)
     }
+}
+
+/// Those that could be opened; the others are told to `errors`.
+fn opened(
+    sockets: impl Iterator<Item = Result<TcpListener, ListenError>>,
+    errors: &mut Vec<ListenError>,
+) -> Vec<TcpListener> {
+    let sockets = sockets.filter_map(|socket| socket.map_err(|error| errors.push(error)).ok());
+    sockets.collect()
 }
 
 fn clones(listeners: &[TcpListener]) -> io::Result<Vec<tokio::net::TcpListener>> {

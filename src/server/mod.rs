@@ -6,7 +6,9 @@ mod accept;
 mod admin;
 mod entrances;
 mod generation;
+mod holder;
 mod listeners;
+mod passed;
 mod process;
 mod reload;
 
@@ -21,13 +23,16 @@ use tokio::net::{TcpListener, UnixListener};
 
 use self::accept::accept;
 use self::generation::Generation;
-pub use self::listeners::{ListenError, Listeners};
+pub use self::holder::Holder;
+pub use self::listeners::{ListenError, ListenErrors, Listeners};
+pub use self::passed::Passed;
 pub use self::process::Origin;
 use self::process::Process;
 pub use self::reload::Reloader;
 use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::http::PagesError;
+use crate::pulse::Pulse;
 use crate::tls;
 use crate::view;
 
@@ -117,6 +122,11 @@ impl Server {
         addresses(&self.admin)
     }
 
+    /// Asks the server whether it still accepts.
+    pub fn pulse(&self) -> Pulse {
+        self.running.process.pulse.clone()
+    }
+
     /// Gives the server another configuration while it runs.
     pub fn reloader(&self) -> Reloader {
         Reloader::new(Arc::clone(&self.running))
@@ -128,7 +138,8 @@ impl Server {
         let running = self.running;
         let drain = &running.process.drain;
         for (number, listener) in self.sites.into_iter().enumerate() {
-            drain.spawn(accept(Arc::clone(&running), listener, number));
+            let beat = running.process.pulse.beat(name_of(&listener));
+            drain.spawn(accept(Arc::clone(&running), listener, number, beat));
         }
         for task in self.tasks {
             drain.spawn(task);
@@ -136,9 +147,13 @@ impl Server {
         drain.spawn(forget_idle(Arc::clone(&running)));
         drain.spawn(weigh(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
-        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone()));
+        let beat = running.process.pulse.beat("broadcast.socket");
+        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone(), beat));
         let admin = self.admin.into_iter();
-        let admin = admin.map(|listener| admin::serve(listener, Arc::clone(&running)));
+        let admin = admin.map(|listener| {
+            let beat = running.process.pulse.beat("admin.listen");
+            admin::serve(listener, Arc::clone(&running), beat)
+        });
         let served = async {
             stop.await;
             let grace = running.current.load().config.server.shutdown_grace.get();
@@ -152,6 +167,11 @@ impl Server {
             () = async { join_all(admin).await; std::future::pending().await } => 0,
         }
     }
+}
+
+fn name_of(listener: &TcpListener) -> String {
+    let address = listener.local_addr();
+    address.map_or_else(|_| "a listener".to_owned(), |address| address.to_string())
 }
 
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {

@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::{Connections, Load, Shares};
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
+use crate::pulse::Pulse;
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
 
@@ -23,6 +24,8 @@ pub struct Origin {
     pub config: Option<PathBuf>,
     /// What the log last complained of.
     pub recent: Recent,
+    /// Lines of the log that were lost because nobody read them.
+    pub lost_lines: Arc<Counter>,
 }
 
 #[derive(Debug)]
@@ -41,6 +44,7 @@ pub(super) struct Process {
     /// So that a reload costs nobody a resumption.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
+    pub(super) pulse: Pulse,
     pub(super) origin: Origin,
     pub(super) start: Instant,
     /// Held by each configuration that is still in use.
@@ -69,6 +73,7 @@ impl Process {
             shares: Shares::default(),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),
+            pulse: Pulse::default(),
             origin,
             start: Instant::now(),
             used: Arc::default(),

@@ -36,6 +36,12 @@ impl View {
                 "Whether the edge is stopping",
                 self.drain.is_stopping().into(),
             ),
+            Family::new(
+                "log_lines_lost",
+                "Lines of the log that were lost because nobody read them",
+                Kind::Counter,
+                vec![(Vec::new(), Sample::Number(self.lost_lines.read() as f64))],
+            ),
             self.upstream_health(),
             self.certificate_ends(),
             Family::new(

@@ -22,7 +22,7 @@ use crate::auth::{Access, Doubts, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 use crate::limit::{Connections, Load};
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 use crate::recent::Recent;
 use crate::rooms::{Rooms, Sessions};
 use crate::tls::Certificates;
@@ -51,6 +51,8 @@ pub struct View {
     pub drain: Drain,
     /// What the log last complained of.
     pub recent: Recent,
+    /// Lines of the log that nobody will read.
+    pub lost_lines: Arc<Counter>,
     /// How it was started.
     pub about: About,
     /// Held by each configuration that is still in use, and by the process.

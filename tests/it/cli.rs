@@ -94,6 +94,29 @@ fn a_missing_certificate_is_named_with_its_key_and_a_cure() {
 }
 
 #[test]
+fn all_sockets_that_cannot_be_opened_are_told_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = (taken.local_addr().unwrap(), taken);
+    let more = format!(
+        "[server]\nlisten = [\"{}\", \"192.0.2.1:1\"]\n[broadcast]\nsocket = \"none/b.sock\"\n",
+        taken.0
+    );
+    let (_directory, output) = with_config("run", &more);
+    assert_eq!(output.status.code(), Some(1));
+    let told = told(&output);
+    let pid = format!("(process {})", std::process::id());
+    for part in [
+        &*taken.0.to_string(),
+        &*pid,
+        "192.0.2.1:1",
+        "this machine has no such address",
+        "RuntimeDirectory=pwd-edge",
+    ] {
+        assert!(told.contains(part), "{part} is missing: {told}");
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pwd_edge::config::Config;
-use pwd_edge::server::{Listeners, Origin, Reloader, Server};
+use pwd_edge::pulse::Pulse;
+use pwd_edge::server::{Listeners, Origin, Passed, Reloader, Server};
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -25,6 +26,7 @@ pub(crate) struct Edge {
     /// Where monitoring asks.
     pub(crate) admin: Vec<SocketAddr>,
     reloader: Reloader,
+    pulse: Pulse,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<usize>,
     _directory: TempDir,
@@ -55,11 +57,12 @@ impl Edge {
         config.tls.certificate = file("cert.pem");
         config.tls.key = file("key.pem");
         config.broadcast.socket = file("broadcast.sock");
-        let listeners = Listeners::open(&config).unwrap();
+        let listeners = Listeners::open(&config, Passed::default()).unwrap();
         let server = Server::bind(&config, listeners, Origin::default()).unwrap();
         let addresses = server.addresses();
         let redirects = server.redirect_addresses();
         let (reloader, admin) = (server.reloader(), server.admin_addresses());
+        let pulse = server.pulse();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async move {
             let _ = stopped.await;
@@ -70,6 +73,7 @@ impl Edge {
             redirects,
             admin,
             reloader,
+            pulse,
             broadcasts: config.broadcast.socket.clone(),
             config,
             certificate: made.cert.der().clone(),
@@ -83,6 +87,11 @@ impl Edge {
     pub(crate) async fn reload(&self) {
         let reloaded = self.reload_with(|_| {}).await;
         assert_eq!(reloaded.unwrap(), [""; 0]);
+    }
+
+    /// Asks whether it still accepts.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Configurations that are still in use by somebody.

@@ -2,29 +2,30 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use super::http::{Client, connect_to};
 
-pub(crate) struct Program {
-    pub(crate) address: SocketAddr,
+/// A directory with a certificate and a configuration, where programs run.
+pub(crate) struct Home {
     certificate: CertificateDer<'static>,
-    child: Child,
-    /// Its lines since it was ready.
-    log: Arc<Mutex<Vec<Value>>>,
     directory: TempDir,
 }
 
-impl Program {
-    /// Runs `pwd-edge run` before `upstream`, configured by more TOML, and waits
-    /// until it is ready.
-    pub(crate) fn before(upstream: &str, more: &str) -> Self {
+impl Home {
+    /// For an edge before `upstream` that listens on `address`, configured by more
+    /// TOML.
+    pub(crate) fn new(upstream: &str, address: SocketAddr, more: &str) -> Arc<Self> {
         let directory = tempfile::tempdir().unwrap();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let write = |name: &str, text: &str| {
@@ -35,20 +36,83 @@ impl Program {
         write(
             "config.toml",
             &format!(
-                "[server]\nlisten = [\"127.0.0.1:0\"]\n\
+                "[server]\nlisten = [\"{address}\"]\n\
                  [tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
                  [broadcast]\nsocket = \"broadcast.sock\"\n\
                  [upstream]\nurl = \"{upstream}\"\n{more}"
             ),
         );
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pwd-edge"))
-            .args(["run", "--config", "config.toml"])
-            .current_dir(directory.path())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Arc::new(Self {
+            certificate: made.cert.der().clone(),
+            directory,
+        })
+    }
+
+    /// A file here.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The binary, in this directory.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pwd-edge"));
+        command.current_dir(self.directory.path());
+        command
+    }
+
+    /// `pwd-edge run` with sockets that were open before, as systemd passes them.
+    /// The place of standard input, output and so on is the way in.
+    pub(crate) fn command_with(&self, first: OwnedFd, second: Option<OwnedFd>) -> Command {
+        let (count, moved) = match second {
+            None => (1, "exec 3<&0 </dev/null"),
+            Some(_) => (2, "exec 3<&0 4>&1 </dev/null >/dev/null"),
+        };
+        let mut command = Command::new("sh");
+        command.current_dir(self.directory.path()).stdin(first);
+        if let Some(second) = second {
+            command.stdout(second);
+        }
+        let run = env!("CARGO_BIN_EXE_pwd-edge");
+        command.args(["-c", &format!(
+            "{moved}; export LISTEN_PID=$$ LISTEN_FDS={count}; exec {run} run --config config.toml"
+        )]);
+        command
+    }
+
+    /// Connects to an edge that has this certificate.
+    pub(crate) async fn connect(
+        &self,
+        address: SocketAddr,
+        alpn: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        connect_to(address, &self.certificate, alpn, rustls::ALL_VERSIONS).await
+    }
+}
+
+pub(crate) struct Program {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    /// Its lines.
+    log: Arc<Mutex<Vec<Value>>>,
+    home: Arc<Home>,
+}
+
+impl Program {
+    /// Runs `pwd-edge run` before `upstream`, configured by more TOML, and waits
+    /// until it is ready.
+    pub(crate) fn before(upstream: &str, more: &str) -> Self {
+        let home = Home::new(upstream, SocketAddr::from(([127, 0, 0, 1], 0)), more);
+        let mut command = home.command();
+        command.args(["run", "--config", "config.toml"]);
+        Self::start(&home, command)
+    }
+
+    /// Runs `command`, which is a `pwd-edge run`, and waits until it is ready.
+    pub(crate) fn start(home: &Arc<Home>, mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = None;
+        let mut before = Vec::new();
         for line in lines.by_ref() {
             let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
             match line["message"].as_str().unwrap() {
@@ -56,8 +120,9 @@ impl Program {
                 "ready" => break,
                 _ => {}
             }
+            before.push(line);
         }
-        let log = Arc::<Mutex<Vec<Value>>>::default();
+        let log = Arc::new(Mutex::new(before));
         let written = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -66,10 +131,9 @@ impl Program {
         });
         Self {
             address: address.unwrap(),
-            certificate: made.cert.der().clone(),
             child,
             log,
-            directory,
+            home: Arc::clone(home),
         }
     }
 
@@ -97,16 +161,22 @@ impl Program {
         self.log.lock().iter().filter(|line| wanted(line)).count()
     }
 
+    /// Its lines so far that say so.
+    pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
+        let says_so = |line: &&Value| line["message"].as_str().unwrap().contains(message);
+        self.log.lock().iter().filter(says_so).cloned().collect()
+    }
+
     /// A command about this process.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pwd-edge"));
-        command.args(arguments).current_dir(self.directory.path());
+        let mut command = self.home.command();
+        command.args(arguments);
         command
     }
 
     /// Adds to the configuration's file.
     pub(crate) fn change_config(&self, more: &str) {
-        let path = self.directory.path().join("config.toml");
+        let path = self.home.path("config.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text + more).unwrap();
     }
@@ -124,19 +194,31 @@ impl Program {
 
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, which: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        let sent = Command::new("kill").args([which, &pid]).status().unwrap();
         assert!(sent.success());
     }
 
-    pub(crate) async fn connect(
-        &self,
-        alpn: &str,
-    ) -> tokio_rustls::client::TlsStream<tokio::net::TcpStream> {
-        let all = rustls::ALL_VERSIONS;
-        connect_to(self.address, &self.certificate, alpn, all)
-            .await
-            .unwrap()
+    /// The process that the one we started has started.
+    pub(crate) fn child_of(&self) -> u32 {
+        let pid = self.child.id();
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        children.trim().parse().unwrap()
+    }
+
+    /// Sends SIGTERM, and waits for the end.
+    pub(crate) fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) async fn connect(&self, alpn: &str) -> TlsStream<TcpStream> {
+        self.home.connect(self.address, alpn).await.unwrap()
     }
 
     /// Resident memory now, and the most that it ever was, in bytes.

@@ -1,0 +1,132 @@
+//! Where the log's lines leave the process: by a thread of their own. A reader
+//! that stands still costs lines, which are counted, and holds up nobody.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::metrics::Counter;
+
+/// Takes lines. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct Lines {
+    queue: SyncSender<Message>,
+    lost: Arc<Counter>,
+    prefixed: bool,
+}
+
+#[derive(Debug)]
+enum Message {
+    Line(Vec<u8>),
+    /// All that came before is written: say so.
+    Flush(SyncSender<()>),
+}
+
+/// Sees to it, when it is dropped, that what was said is written.
+#[derive(Debug)]
+pub(super) struct Flush(Lines);
+
+impl Lines {
+    /// Writes to `out`. With `prefixed`, each line begins with its priority, as
+    /// journald reads it (sd-daemon(3)).
+    pub(super) fn to(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
+        let (queue, messages) = sync_channel(QUEUE);
+        let thread = std::thread::Builder::new().name("log".to_owned());
+        thread.spawn(move || write(out, &messages))?;
+        Ok(Self {
+            queue,
+            lost: Arc::default(),
+            prefixed,
+        })
+    }
+
+    /// How many lines nobody will read.
+    pub(super) fn lost(&self) -> Arc<Counter> {
+        Arc::clone(&self.lost)
+    }
+
+    /// What the end of the process waits for.
+    pub(super) fn flush_at_end(&self) -> Flush {
+        Flush(self.clone())
+    }
+}
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let (tell, written) = sync_channel(1);
+        // A full queue is one that nobody reads: what waits there is lost.
+        if self.0.queue.try_send(Message::Flush(tell)).is_ok() {
+            let _ = written.recv_timeout(LAST_WORDS);
+        }
+    }
+}
+
+fn write(mut out: impl Write, messages: &Receiver<Message>) {
+    while let Ok(message) = messages.recv() {
+        match message {
+            // A reader that is gone is no reason to stop.
+            Message::Line(line) => drop(out.write_all(&line)),
+            Message::Flush(tell) => {
+                let _ = out.flush();
+                let _ = tell.send(());
+            }
+        }
+    }
+}
+
+/// One line on its way.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    lines: &'a Lines,
+    prefix: &'static str,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        let prefix = "";
+        Line {
+            lines: self,
+            prefix,
+        }
+    }
+
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
+        let prefix = match (self.prefixed, *meta.level()) {
+            (false, _) => "",
+            (true, Level::ERROR) => "<3>",
+            (true, Level::WARN) => "<4>",
+            (true, Level::INFO) => "<6>",
+            (true, _) => "<7>",
+        };
+        Line {
+            lines: self,
+            prefix,
+        }
+    }
+}
+
+/// The subscriber writes each line in one piece.
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let whole = [self.prefix.as_bytes(), line].concat();
+        if self.lines.queue.try_send(Message::Line(whole)).is_err() {
+            self.lines.lost.add(1);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines that wait while the reader is busy: about 2 MiB.
+const QUEUE: usize = 4096;
+/// How long the end of the process waits for a reader.
+const LAST_WORDS: Duration = Duration::from_secs(1);

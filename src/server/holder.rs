@@ -1,0 +1,114 @@
+//! Who has a port already, as far as Linux tells this user (proc(5)).
+
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// A process that listens on a port.
+#[derive(Debug)]
+pub struct Holder {
+    name: String,
+    pid: u32,
+}
+
+impl Holder {
+    /// The process that keeps `wanted` from being bound, if it can be seen: those
+    /// of other users only root sees.
+    pub(super) fn of(wanted: SocketAddr) -> Option<Self> {
+        let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+        let sockets = tables
+            .iter()
+            .filter_map(|table| fs::read_to_string(table).ok());
+        let links: Vec<_> = sockets.flat_map(|table| links(&table, wanted)).collect();
+        if links.is_empty() {
+            return None;
+        }
+        let pids = fs::read_dir("/proc").ok()?.filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.parse::<u32>().ok()
+        });
+        let mut holders = pids.filter(|pid| has_one_of(*pid, &links));
+        let pid = holders.next()?;
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        Some(Self {
+            name: name.trim_end().escape_debug().to_string(),
+            pid,
+        })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (process {})", self.name, self.pid)
+    }
+}
+
+/// What the sockets of a table that listen in the way of `wanted` are called in
+/// `/proc/*/fd`.
+fn links(table: &str, wanted: SocketAddr) -> Vec<String> {
+    let links = table.lines().filter_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let local = address(local)?;
+        let same = |a: IpAddr, b: IpAddr| a.is_unspecified() || b.is_unspecified() || a == b;
+        let in_the_way = local.port() == wanted.port() && same(local.ip(), wanted.ip());
+        (*state == LISTEN && in_the_way).then(|| format!("socket:[{inode}]"))
+    });
+    links.collect()
+}
+
+/// An address as `/proc/net/tcp` writes it: words as they lie in memory.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok();
+    let ip = match ip.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?.to_ne_bytes())),
+        _ => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let mut bytes = [0; 16];
+            for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+                to.copy_from_slice(&word.to_ne_bytes());
+            }
+            IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+        }
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+fn has_one_of(pid: u32, links: &[String]) -> bool {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let mut targets = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+    targets.any(|target| links.iter().any(|link| target == Path::new(link)))
+}
+
+/// `TCP_LISTEN` in hexadecimal.
+const LISTEN: &str = "0A";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_this_process_is_found() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else {
+                continue;
+            };
+            let holder = Holder::of(listener.local_addr().unwrap()).unwrap();
+            assert_eq!(holder.pid, std::process::id());
+        }
+    }
+
+    #[test]
+    fn only_what_is_in_the_way_counts() {
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1";
+        let blocks = |wanted: &str| !links(line, wanted.parse().unwrap()).is_empty();
+        if cfg!(target_endian = "little") {
+            assert!(blocks("127.0.0.1:8080") && blocks("[::]:8080"));
+            assert!(!blocks("127.0.0.2:8080") && !blocks("127.0.0.1:8081"));
+        }
+    }
+}

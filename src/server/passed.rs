@@ -1,0 +1,121 @@
+//! Sockets that were open before the process began: systemd's socket units keep
+//! them while the service restarts, so that nobody is refused meanwhile
+//! (sd_listen_fds(3)).
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use socket2::SockRef;
+
+/// What was passed and nobody has taken yet.
+#[derive(Debug, Default)]
+pub struct Passed(Vec<Socket>);
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(SocketAddr, TcpListener),
+    Unix(PathBuf, UnixListener),
+    /// Nothing that anybody can listen on, and why.
+    Useless(String),
+}
+
+impl Passed {
+    /// Takes the sockets that `LISTEN_FDS` counts, and removes the variable: call
+    /// it once, before there are threads.
+    pub fn take() -> Self {
+        let mut sockets = ListenFd::from_env();
+        let each = 0..sockets.len();
+        Self(each.map(|at| Socket::take(&mut sockets, at)).collect())
+    }
+
+    /// The socket that is bound to just this address.
+    pub(super) fn tcp(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
+        let is_it = |socket: &Socket| matches!(socket, Socket::Tcp(at, _) if *at == wanted);
+        match self.remove(is_it)? {
+            Socket::Tcp(_, listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// The socket whose file this is.
+    pub(super) fn unix(&mut self, wanted: &Path) -> Option<UnixListener> {
+        let is_it =
+            |socket: &Socket| matches!(socket, Socket::Unix(at, _) if same_file(at, wanted));
+        match self.remove(is_it)? {
+            Socket::Unix(_, listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// Says which ones nobody wanted: what connects there waits in vain.
+    pub(super) fn warn_of_rest(&self) {
+        for socket in &self.0 {
+            tracing::warn!(
+                %socket,
+                "systemd passed a socket that config.toml does not name; correct one of them"
+            );
+        }
+    }
+
+    fn remove(&mut self, is_it: impl Fn(&Socket) -> bool) -> Option<Socket> {
+        let at = self.0.iter().position(is_it)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+impl Socket {
+    fn take(sockets: &mut ListenFd, at: usize) -> Self {
+        let taken = match sockets.take_tcp_listener(at) {
+            Ok(Some(listener)) => Self::tcp(listener),
+            _ => match sockets.take_unix_listener(at) {
+                Ok(Some(listener)) => Self::unix(listener),
+                Ok(None) => Ok(Self::Useless(format!("no. {}", at + 1))),
+                Err(error) => Err(error),
+            },
+        };
+        taken.unwrap_or_else(|error| Self::Useless(format!("no. {}: {error}", at + 1)))
+    }
+
+    fn tcp(listener: TcpListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        check(SockRef::from(&listener))?;
+        Ok(Self::Tcp(address, listener))
+    }
+
+    fn unix(listener: UnixListener) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        check(SockRef::from(&listener))?;
+        match address.as_pathname() {
+            Some(path) => Ok(Self::Unix(path.to_owned(), listener)),
+            None => Ok(Self::Useless("a Unix socket without a path".to_owned())),
+        }
+    }
+}
+
+/// A connection is no listener, and the runtime wants sockets that never wait.
+fn check(socket: SockRef<'_>) -> io::Result<()> {
+    if !socket.is_listener()? {
+        let text = "a connection, not a listening socket; the socket unit needs Accept=no";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    socket.set_nonblocking(true)
+}
+
+/// `/var/run` is often `/run`.
+fn same_file(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address, _) => address.fmt(f),
+            Self::Unix(path, _) => path.display().fmt(f),
+            Self::Useless(why) => f.write_str(why),
+        }
+    }
+}

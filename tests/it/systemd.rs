@@ -1,0 +1,291 @@
+//! What systemd does with the binary, done by hand: sockets that are open before
+//! it begins, the watchdog, and the log.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::net::UnixStream;
+
+use crate::support::http::{Client, body, get};
+use crate::support::program::{Home, Program};
+use crate::support::{Answer, Edge, Laravel};
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn sockets_that_systemd_passed_are_used() {
+    let laravel = Laravel::start().await;
+    let (site, address) = listener();
+    let home = Home::new(&laravel.url(), address, "");
+    let broadcasts = UnixListener::bind(home.path("broadcast.sock")).unwrap();
+    let command = home.command_with(site.into(), Some(broadcasts.into()));
+    let program = Program::start(&home, command);
+    assert_eq!(program.address, address);
+    let mut client = program.http1().await;
+    let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let socket = UnixStream::connect(home.path("broadcast.sock")).await;
+    let mut client = Client::over_http1(socket.unwrap()).await;
+    let answer = client.fetch(get("/status").body(body("")).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(program.lines("passed a socket").is_empty());
+}
+
+#[tokio::test]
+async fn a_passed_socket_that_nobody_wants_is_named() {
+    let laravel = Laravel::start().await;
+    let (stray, address) = listener();
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let program = Program::start(&home, home.command_with(stray.into(), None));
+    assert_ne!(program.address, address);
+    let told = program.lines("systemd passed a socket that config.toml does not name");
+    assert_eq!(told[0]["socket"], address.to_string());
+}
+
+#[tokio::test]
+async fn a_passed_file_that_is_no_socket_is_named() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let file = std::fs::File::open(home.path("config.toml")).unwrap();
+    let program = Program::start(&home, home.command_with(file.into(), None));
+    let told = program.lines("systemd passed a socket");
+    let told = told[0]["socket"].as_str().unwrap();
+    assert!(
+        told.starts_with("no. 1: ") && told.contains("not a socket"),
+        "{told}"
+    );
+}
+
+/// Clients that come, ask once and leave, again and again.
+struct Load {
+    answered: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    async fn client(&self, home: &Home, address: SocketAddr) -> Result<(), String> {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let stream = home.connect(address, "http/1.1").await;
+            let stream = stream.map_err(|error| format!("not let in: {error}"))?;
+            let mut client = Client::over_http1(stream).await;
+            let answer = client.send(get("/x").body(body("")).unwrap()).await;
+            let answer = answer.map_err(|error| format!("not answered: {error}"))?;
+            let answer = Answer::read(answer).await;
+            if answer.status != StatusCode::OK {
+                return Err(format!("answered {}", answer.status));
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Waits until `more` have been answered.
+    async fn goes_on(&self, more: usize) {
+        let wanted = self.answered.load(Ordering::Relaxed) + more;
+        while self.answered.load(Ordering::Relaxed) < wanted {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_restart_refuses_nobody_and_loses_no_request() {
+    let laravel = Laravel::start().await;
+    // The test stands for systemd, which keeps the socket.
+    let (kept, address) = listener();
+    let home = Home::new(&laravel.url(), address, "");
+    let start = || {
+        let socket = kept.try_clone().unwrap();
+        Program::start(&home, home.command_with(socket.into(), None))
+    };
+    let load = Arc::new(Load {
+        answered: AtomicUsize::new(0),
+        is_over: AtomicBool::new(false),
+    });
+    let mut program = start();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let (load, home) = (Arc::clone(&load), Arc::clone(&home));
+            tokio::spawn(async move { load.client(&home, address).await })
+        })
+        .collect();
+    for _ in 0..3 {
+        load.goes_on(50).await;
+        assert!(tokio::task::block_in_place(|| program.stop()).success());
+        program = tokio::task::block_in_place(start);
+    }
+    load.goes_on(50).await;
+    load.is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert_eq!(client.await.unwrap(), Ok(()));
+    }
+}
+
+/// Where systemd is told things.
+struct Notified(UnixDatagram);
+
+impl Notified {
+    fn at(home: &Home) -> Self {
+        let socket = UnixDatagram::bind(home.path("notify.sock")).unwrap();
+        Self(socket)
+    }
+
+    fn next(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.0.recv(&mut text).expect("it tells systemd something");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    }
+
+    fn until(&self, wanted: &str) {
+        while self.next().trim() != wanted {}
+    }
+
+    /// Whether nothing at all comes for ten times the watchdog's patience.
+    fn is_silent(&self) -> bool {
+        let patience = Duration::from_micros(10 * WATCHDOG_USEC);
+        self.0.set_read_timeout(Some(patience)).unwrap();
+        let is_silent = self.0.recv(&mut [0; 256]).is_err();
+        self.0.set_read_timeout(None).unwrap();
+        is_silent
+    }
+}
+
+const WATCHDOG_USEC: u64 = 100_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let systemd = Notified::at(&home);
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    command.env("NOTIFY_SOCKET", home.path("notify.sock"));
+    command.env("WATCHDOG_USEC", WATCHDOG_USEC.to_string());
+    let program = Program::start(&home, command);
+    systemd.until("READY=1");
+    for _ in 0..5 {
+        systemd.until("WATCHDOG=1");
+    }
+    // Reading a configuration that nobody writes keeps the loop from going on.
+    let config = home.path("config.toml");
+    let text = std::fs::read(&config).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    let made = Command::new("mkfifo").arg(&config).status().unwrap();
+    assert!(made.success());
+    program.hang_up();
+    systemd.until("RELOADING=1");
+    assert!(systemd.is_silent());
+    std::fs::write(&config, text).unwrap();
+    systemd.until("READY=1");
+    systemd.until("WATCHDOG=1");
+}
+
+#[test]
+fn loops_that_get_no_worker_do_not_answer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let edge = runtime.block_on(async {
+        let laravel = Laravel::start().await;
+        let edge = Edge::before(&laravel);
+        edge.pulse().ask().await;
+        edge
+    });
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (tell, stuck) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        tell.send(()).unwrap();
+        released.recv().unwrap_err();
+    });
+    stuck.recv().unwrap();
+    // With its only worker the edge's runtime has lost its clock as well.
+    let mut outside = tokio::runtime::Builder::new_current_thread();
+    outside.enable_all().build().unwrap().block_on(async {
+        let pulse = edge.pulse();
+        let mut asking = std::pin::pin!(pulse.ask());
+        let soon = Duration::from_millis(300);
+        assert!(tokio::time::timeout(soon, asking.as_mut()).await.is_err());
+        assert!(pulse.silent().contains(&edge.address.to_string()));
+        drop(release);
+        asking.await;
+    });
+}
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nobody() {
+    let laravel = Laravel::start().await;
+    let (site, address) = listener();
+    let unlimited = "[limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n";
+    let home = Home::new(&laravel.url(), address, unlimited);
+    let mut command = home.command_with(site.into(), None);
+    let _child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
+    // More than the pipe holds, and what waits before it.
+    let mut lost = 0;
+    while lost == 0 {
+        for _ in 0..500 {
+            let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+        let socket = UnixStream::connect(home.path("broadcast.sock")).await;
+        let mut monitoring = Client::over_http1(socket.unwrap()).await;
+        let numbers = monitoring.fetch(get("/metrics").body(body("")).unwrap());
+        let numbers = numbers.await;
+        let name = "pwd_edge_log_lines_lost_total ";
+        let found = numbers
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix(name));
+        lost = found.unwrap().parse::<f64>().unwrap() as u64;
+    }
+}
+
+#[tokio::test]
+async fn the_journal_is_told_how_urgent_a_line_is() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    // A key that others can read is warned of.
+    let log = std::fs::File::create(home.path("log")).unwrap();
+    let journal = log.metadata().unwrap();
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]).stderr(log);
+    command.env(
+        "JOURNAL_STREAM",
+        format!("{}:{}", journal.dev(), journal.ino()),
+    );
+    let _child = Ended(command.spawn().unwrap());
+    let written = loop {
+        let written = std::fs::read_to_string(home.path("log")).unwrap();
+        if written.contains("\"ready\"") {
+            break written;
+        }
+        tokio::task::yield_now().await;
+    };
+    for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
+        let mut lines = written.lines().filter(|line| line.contains(level));
+        assert!(lines.all(|line| line.starts_with(priority)), "{written}");
+    }
+    assert!(written.contains("<6>{") && written.contains("<4>{"));
+}
