@@ -211,14 +211,22 @@ async fn a_client_connects_so_often_and_no_more() {
 #[tokio::test]
 async fn handshakes_that_do_not_come_on_hold_nobody_but_their_client() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nhandshakes_per_client = 2\nhandshakes = 3\n";
+    let more = "[limits]\nhandshakes_per_client = 2\nhandshakes = 3\n\
+                connections_per_second = 1000000\nconnection_burst = 1000000\n";
     let edge = Edge::configured(&laravel.url(), more);
     let idle = [
         TcpStream::connect(edge.address).await.unwrap(),
         TcpStream::connect(edge.address).await.unwrap(),
     ];
     // Until both are counted.
-    while connect(&edge, "h2").await.is_ok() {}
+    let mut refused = false;
+    for _ in 0..1000 {
+        refused |= connect(&edge, "h2").await.is_err();
+        if refused {
+            break;
+        }
+    }
+    assert!(refused);
     drop(idle);
     while connect(&edge, "h2").await.is_err() {}
 }
@@ -410,4 +418,23 @@ async fn above_the_memory_that_it_may_have_it_takes_on_nothing_new() {
             .unwrap()
             .contains("max_memory")
     );
+}
+
+#[tokio::test]
+async fn who_guesses_passwords_has_to_wait() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nfailed_logins_per_minute = 2\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    let mut client = Client::http1(&edge).await;
+    let login = || post("/api/login").body(body("")).unwrap();
+    laravel.fail_with(Some(StatusCode::UNAUTHORIZED));
+    for _ in 0..2 {
+        let answer = client.fetch(login()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+    }
+    laravel.fail_with(None);
+    let asked = laravel.requests().len();
+    let answer = client.fetch(login()).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(laravel.requests().len(), asked);
 }
