@@ -27,6 +27,7 @@ mod proxy;
 mod reload;
 mod routes;
 mod sandbox;
+mod secrets;
 mod shutdown;
 mod streaming;
 mod support;

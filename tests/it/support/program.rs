@@ -181,6 +181,11 @@ impl Program {
         std::fs::write(path, text + more).unwrap();
     }
 
+    /// A file in its directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path(name)
+    }
+
     /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
