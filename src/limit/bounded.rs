@@ -89,6 +89,13 @@ impl<V: Remembered> Bounded<V> {
         }
     }
 
+    /// The bytes that it takes when it is full: hash tables of so many places,
+    /// with a byte each beside the entry.
+    #[cfg(test)]
+    pub(super) fn most_bytes() -> usize {
+        SHARDS * MOST.next_power_of_two() * (size_of::<(ClientKey, V)>() + 1)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let entries = self.shards.iter().map(|shard| shard.lock().entries.len());
@@ -128,8 +135,7 @@ impl<V: Remembered> Shard<V> {
 }
 
 const SHARDS: usize = 16;
-/// What 4096 places of a hash table hold before it grows: 57 344 clients in all,
-/// in about 3 MiB.
+/// What 4096 places of a hash table hold before it grows: 57 344 clients in all.
 const MOST: usize = 3584;
 
 #[cfg(test)]

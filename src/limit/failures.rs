@@ -46,6 +46,12 @@ impl Failures {
         }
     }
 
+    /// The bytes that its table takes when it is full.
+    #[cfg(test)]
+    pub(super) fn most_bytes() -> usize {
+        Bounded::<Failed>::most_bytes()
+    }
+
     /// `client` was refused once more.
     pub(super) fn add(&self, client: ClientKey) {
         let now = self.clock.elapsed();

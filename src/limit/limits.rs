@@ -165,18 +165,10 @@ impl Limits {
 
     /// Whether the log has said nothing of this client and limit for a while.
     fn may_tell(&self, client: ClientIp, limit: Limit) -> bool {
-        let Some(key) = self.key(client) else {
-            return true;
-        };
+        // Whoever is in `allow` has sessions, and they have limits.
+        let key = client.key(self.settings.ipv6_prefix.get());
         let now = self.clock.elapsed();
-        let due = self.told.with(key, |told| {
-            let told = &mut told.0[limit as usize];
-            let due = told.is_none_or(|told| now >= told + QUIET);
-            if due {
-                *told = Some(now);
-            }
-            due
-        });
+        let due = self.told.with(key, |told| told.is_due(limit, now));
         due && self.lines.check(1, LINES).is_ok()
     }
 
@@ -206,15 +198,27 @@ impl Over {
     }
 }
 
-/// When the log last told of each limit.
+/// Until which second the log is quiet about each limit.
 #[derive(Debug, Default)]
-struct Told([Option<Duration>; Limit::ALL]);
+struct Told([u32; Limit::ALL]);
+
+impl Told {
+    fn is_due(&mut self, limit: Limit, now: Duration) -> bool {
+        let until = &mut self.0[limit as usize];
+        let due = u64::from(*until) <= now.as_secs();
+        if due {
+            *until = u32::try_from((now + QUIET).as_secs()).unwrap_or(u32::MAX);
+        }
+        due
+    }
+}
 
 impl Remembered for Told {
     fn worth(&self, now: Duration) -> Worth {
-        match self.0.iter().flatten().max() {
-            Some(last) if *last + QUIET > now => Worth::Some(*last),
-            _ => Worth::Nothing,
+        let until = self.0.into_iter().max().unwrap_or_default().into();
+        match until > now.as_secs() {
+            true => Worth::Some(Duration::from_secs(until)),
+            false => Worth::Nothing,
         }
     }
 }
@@ -246,6 +250,17 @@ mod tests {
             assert_eq!(limits.request(client("192.0.2.1")), Ok(()));
         }
         assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
+    }
+
+    /// What `docs/OPERATIONS.md` says of their memory.
+    #[test]
+    fn all_tables_together_stay_within_the_memory_that_is_promised() {
+        let rates = 4 * Rate::most_bytes();
+        let all = rates + Failures::most_bytes() + Bounded::<Told>::most_bytes();
+        let mib = all as f64 / f64::from(1 << 20);
+        println!("{mib:.1} MiB, each rate {} bytes", Rate::most_bytes());
+        assert!(mib <= 24.0, "{mib}");
+        assert!(Rate::most_bytes() <= 4 << 20);
     }
 
     #[tokio::test(start_paused = true)]

@@ -77,6 +77,12 @@ impl Rate {
         self.policy
     }
 
+    /// The bytes that its table takes when it is full.
+    #[cfg(test)]
+    pub(super) fn most_bytes() -> usize {
+        Bounded::<Arrival>::most_bytes()
+    }
+
     /// Frees what is kept of clients that have been quiet long enough to have
     /// their whole burst again.
     pub fn forget_idle(&self) {

@@ -82,7 +82,7 @@ impl Default for Settings {
     }
 }
 
-/// A limit of each client, by its key.
+/// A limit of each client, user or session, by its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -106,11 +106,21 @@ pub enum Limit {
     UpgradesPerSecond,
     /// WebSocket sessions at once.
     SessionsPerClient,
+    /// WebSocket sessions of one user at once.
+    SessionsPerUser,
+    /// Messages of one session.
+    MessagesPerSecond,
+    /// Bytes of one session.
+    BytesPerSecond,
+    /// Tickets that one session joins.
+    JoinsPerMinute,
+    /// Tickets that one session has open.
+    MaxRooms,
 }
 
 impl Limit {
     /// How many there are.
-    pub(super) const ALL: usize = 10;
+    pub(super) const ALL: usize = 15;
 
     /// As configuration, log and metrics have it.
     pub fn name(self) -> &'static str {
@@ -125,6 +135,11 @@ impl Limit {
             Self::FailedLoginsPerMinute => "failed_logins_per_minute",
             Self::UpgradesPerSecond => "upgrades_per_second",
             Self::SessionsPerClient => "sessions_per_client",
+            Self::SessionsPerUser => "sessions_per_user",
+            Self::MessagesPerSecond => "messages_per_second",
+            Self::BytesPerSecond => "bytes_per_second",
+            Self::JoinsPerMinute => "joins_per_minute",
+            Self::MaxRooms => "max_rooms",
         }
     }
 }

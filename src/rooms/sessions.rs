@@ -70,8 +70,7 @@ pub struct Registration {
 }
 
 impl Sessions {
-    /// Enters a session. If its user has more than `most` then, the oldest is
-    /// ended.
+    /// Enters a session.
     #[must_use = "dropping it takes the session out again"]
     pub fn register(
         &self,
@@ -80,7 +79,6 @@ impl Sessions {
         user: UserId,
         token: TokenHash,
         outbox: Outbox,
-        most: Count,
     ) -> Registration {
         let entry = Entry {
             client,
@@ -96,14 +94,7 @@ impl Sessions {
         }
         let user = entry.user.clone();
         register.entries.insert(session, entry);
-        let of_user = register.users.entry(user).or_default();
-        of_user.push_back(session);
-        let oldest = (of_user.len() > most.size()).then(|| of_user.pop_front());
-        if let Some(oldest) = oldest.flatten()
-            && let Some(entry) = register.entries.get(&oldest)
-        {
-            entry.outbox.depart(Departure::Superseded);
-        }
+        register.users.entry(user).or_default().push_back(session);
         drop(register);
         Registration {
             session,
@@ -192,6 +183,35 @@ impl Register {
     }
 }
 
+impl Registration {
+    /// Whether the user has more than `most` sessions with this one.
+    pub fn is_beyond(&self, most: Count) -> bool {
+        let register = self.sessions.0.lock();
+        let of_user = register.of_same_user(self.session);
+        of_user.is_some_and(|all| all.len() > most.size())
+    }
+
+    /// Ends the oldest session of the user.
+    pub fn end_oldest(&self) {
+        let mut register = self.sessions.0.lock();
+        let Some(entry) = register.entries.get(&self.session) else {
+            return;
+        };
+        let user = entry.user.clone();
+        let of_user = register.users.get_mut(&user);
+        let oldest = of_user.and_then(VecDeque::pop_front);
+        if let Some(entry) = oldest.and_then(|oldest| register.entries.get(&oldest)) {
+            entry.outbox.depart(Departure::Superseded);
+        }
+    }
+}
+
+impl Register {
+    fn of_same_user(&self, session: SessionId) -> Option<&VecDeque<SessionId>> {
+        self.users.get(&self.entries.get(&session)?.user)
+    }
+}
+
 impl Drop for Registration {
     fn drop(&mut self) {
         self.sessions.0.lock().remove(self.session);
@@ -217,14 +237,7 @@ mod tests {
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1);
             (
-                sessions.register(
-                    ids.issue(),
-                    here,
-                    UserId::Number(3),
-                    token,
-                    outbox,
-                    Count::new(10),
-                ),
+                sessions.register(ids.issue(), here, UserId::Number(3), token, outbox),
                 inbox,
             )
         };
@@ -246,12 +259,11 @@ mod tests {
         let enter = |user| {
             let (outbox, inbox) = super::super::channel(1, 1);
             let user = UserId::Number(user);
-            let most = Count::new(2);
-            let id = ids.issue();
-            (
-                sessions.register(id, here, user, token, outbox, most),
-                inbox,
-            )
+            let entered = sessions.register(ids.issue(), here, user, token, outbox);
+            if entered.is_beyond(Count::new(2)) {
+                entered.end_oldest();
+            }
+            (entered, inbox)
         };
         let (first, second, other) = (enter(3), enter(3), enter(4));
         let third = enter(3);

@@ -74,6 +74,51 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
     assert_eq!(socket.closed().await.0, 1008);
 }
 
+/// Every limit of a session can be tried out: it is counted, told once, and
+/// nothing else comes of it.
+#[tokio::test]
+async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nallow = [\"127.0.0.0/8\"]\n\
+        dry_run = [\"messages_per_second\", \"bytes_per_second\", \"joins_per_minute\", \
+        \"max_rooms\", \"sessions_per_user\"]\n\
+        [websocket]\nmessages_per_second = 1\nmessage_burst = 1\nmax_rooms = 1\n\
+        joins_per_minute = 1\njoin_burst = 1\nsessions_per_user = 1\n\
+        max_message = \"1 KiB\"\nbytes_per_second = \"1 B\"\nflood_timeout = \"1ms\"\n\
+        [websocket.uploads]\nchunk_size = \"1000 B\"\n";
+    let program = Program::before(&laravel.url(), more);
+    let mut desk = Socket::over(program.connect("http/1.1").await, "5|desk").await;
+    let mut second = Socket::over(program.connect("http/1.1").await, "5|desk").await;
+    for ticket in [1, 2] {
+        desk.join(ticket).await;
+    }
+    for _ in 0..20 {
+        desk.say(&json!({ "type": "ping", "more": "x".repeat(500) }).to_string())
+            .await;
+    }
+    second.settle().await;
+    desk.settle().await;
+    let status = program.status().await;
+    assert_eq!(status["sessions"], 2);
+    for limit in [
+        "messages_per_second",
+        "bytes_per_second",
+        "joins_per_minute",
+        "max_rooms",
+        "sessions_per_user",
+    ] {
+        assert!(
+            status["over_limits"][limit].as_u64() > Some(0),
+            "{limit}: {status}"
+        );
+        let told = |line: &serde_json::Value| {
+            line["message"] == "over a limit" && line["limit"] == limit && line["refused"] == false
+        };
+        program.logged(told).await;
+        assert_eq!(program.count(told), 1, "{limit}");
+    }
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_closes_the_session() {
     let laravel = Laravel::start().await;

@@ -6,7 +6,6 @@ use super::*;
 use crate::auth::Token;
 use crate::client::ClientIp;
 use crate::ids::UserId;
-use crate::units::Count;
 
 #[tokio::test(start_paused = true)]
 async fn every_tab_receives() {
@@ -159,7 +158,6 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
             user,
             token,
             tab.outbox.clone(),
-            Count::new(10),
         );
         (tab, registration)
     });

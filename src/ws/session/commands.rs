@@ -12,6 +12,7 @@ use super::pace::Spent;
 use super::{CloseReason, Going, Session, reason};
 use crate::auth::{self, Grant, User, patiently};
 use crate::ids::{RoomName, RowId};
+use crate::limit::Limit;
 use crate::rooms::{Audience, Membership, What};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -88,7 +89,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let users = membership.users();
             return self.welcome(room, &users).await;
         }
-        if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size() {
+        if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
+            && self.over(Limit::MaxRooms)
+        {
             let message = "This session is in too many rooms; leave one first";
             return self.refuse("too_many_rooms", message, Some(ticket)).await;
         }

@@ -34,6 +34,7 @@ use super::wire::{self, Event};
 use super::{CloseReason, Settings};
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
+use crate::limit::{Limit, Over};
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
@@ -108,14 +109,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Greets and serves until something ends it.
     async fn serve(&mut self) -> CloseReason {
-        let _registered = self.services.sessions.register(
+        let registration = self.services.sessions.register(
             self.id,
             self.caller.client,
             self.user.id().clone(),
             self.token.secret(),
             self.outbox.clone(),
-            self.settings.sessions_per_user,
         );
+        if registration.is_beyond(self.settings.sessions_per_user)
+            && self.over(Limit::SessionsPerUser)
+        {
+            registration.end_oldest();
+        }
         let doubts = &self.services.doubts;
         if doubts.after(self.user.id(), self.identified).is_some() {
             self.recheck(None);
@@ -208,6 +213,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         membership.leave();
         self.inbox.forget(room);
         true
+    }
+
+    /// Notes that the session is over a limit; whether that has consequences, or
+    /// is only tried out.
+    fn over(&self, limit: Limit) -> bool {
+        let over = Over::new(limit, Duration::ZERO);
+        let limits = &self.services.limits;
+        limits.over(self.caller.client, over).is_err()
     }
 
     /// Does what is due.

@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{CloseReason, Going, Session};
-use crate::limit::SessionRate;
+use crate::limit::{Limit, SessionRate};
 use crate::units::Count;
 use crate::ws::Settings;
 
@@ -30,6 +30,16 @@ pub(super) enum Spent {
     Message,
     Bytes(usize),
     Join,
+}
+
+impl Spent {
+    fn limit(self) -> Limit {
+        match self {
+            Self::Message => Limit::MessagesPerSecond,
+            Self::Bytes(_) => Limit::BytesPerSecond,
+            Self::Join => Limit::JoinsPerMinute,
+        }
+    }
 }
 
 impl Paces {
@@ -82,8 +92,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let Err(wait) = pace.rate.check(n, pace.burst) else {
                 break;
             };
-            waited = true;
             let pressing = *pace.pressing.get_or_insert_with(Instant::now);
+            // Counted once, however long it waits.
+            if !waited && !self.over(spent.limit()) {
+                break;
+            }
+            waited = true;
             if pressing.elapsed() >= flood {
                 self.refuse("too_many_messages", "You send too many messages", None)
                     .await?;
