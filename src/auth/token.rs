@@ -1,6 +1,7 @@
 //! A client's Sanctum token, kept out of every log.
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use hyper::header::HeaderValue;
 use sha2::{Digest, Sha256};
@@ -51,6 +52,14 @@ impl fmt::Debug for Token {
 /// SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// So much of it as tells the tokens of one client apart.
+    pub fn short(&self) -> NonZeroU32 {
+        let [a, b, c, d, ..] = self.0;
+        NonZeroU32::new(u32::from_le_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX)
+    }
+}
 
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -176,7 +176,7 @@ impl Handler {
                 }
                 let answer = self.forward(exchange, route, upstream, request).await?;
                 if logs_in && REFUSED.contains(&answer.status().as_u16()) {
-                    self.limits.failed(client);
+                    self.limits.failed(client, None);
                 }
                 Ok(answer)
             }

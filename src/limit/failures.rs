@@ -1,5 +1,6 @@
 //! Log-ins and tokens that were refused: who guesses has to wait.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::bounded::{Bounded, Remembered, Worth};
@@ -8,7 +9,8 @@ use crate::client::ClientKey;
 use crate::units::Count;
 
 /// Counts what was refused of each client. After so many within a minute the
-/// client waits for a minute.
+/// client waits for a minute. The same token again is no other guess: one phone
+/// that goes on with an old one must not bar all who share its address.
 #[derive(Debug)]
 pub(super) struct Failures {
     table: Bounded<Failed>,
@@ -23,6 +25,22 @@ struct Failed {
     ends: Duration,
     /// Until when the client waits.
     barred: Duration,
+    /// The tokens of this minute, the last ones in turn.
+    tokens: [Option<NonZeroU32>; TOKENS],
+    next: u8,
+}
+
+impl Failed {
+    /// Whether `token` was among the last ones; from now on it is.
+    fn knows(&mut self, token: NonZeroU32) -> bool {
+        let known = self.tokens.contains(&Some(token));
+        if !known {
+            let place = usize::from(self.next) % TOKENS;
+            self.tokens[place] = Some(token);
+            self.next = self.next.wrapping_add(1);
+        }
+        known
+    }
 }
 
 impl Remembered for Failed {
@@ -52,13 +70,20 @@ impl Failures {
         Bounded::<Failed>::most_bytes()
     }
 
-    /// `client` was refused once more.
-    pub(super) fn add(&self, client: ClientKey) {
+    /// `client` was refused once more; by `token`, or by what cannot be told apart.
+    pub(super) fn add(&self, client: ClientKey, token: Option<NonZeroU32>) {
         let now = self.clock.elapsed();
         self.table.with(client, |failed| {
             if failed.ends <= now {
-                failed.count = 0;
-                failed.ends = now + MINUTE;
+                let barred = failed.barred;
+                *failed = Failed {
+                    ends: now + MINUTE,
+                    barred,
+                    ..Failed::default()
+                };
+            }
+            if token.is_some_and(|token| failed.knows(token)) {
+                return;
             }
             failed.count = failed.count.saturating_add(1);
             if failed.count >= self.most {
@@ -86,6 +111,8 @@ impl Failures {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// As many phones with an old token as share one address, and some.
+const TOKENS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -97,18 +124,39 @@ mod tests {
         let failures = Failures::new(Count::new(3));
         let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64);
         for _ in 0..2 {
-            failures.add(client(1));
+            failures.add(client(1), None);
             assert_eq!(failures.check(client(1)), Ok(()));
         }
-        failures.add(client(1));
+        failures.add(client(1), None);
         assert_eq!(failures.check(client(1)), Err(MINUTE));
         assert_eq!(failures.check(client(2)), Ok(()));
         tokio::time::advance(MINUTE).await;
         assert_eq!(failures.check(client(1)), Ok(()));
-        failures.add(client(1));
+        failures.add(client(1), None);
         assert_eq!(failures.check(client(1)), Ok(()), "a new minute");
         tokio::time::advance(MINUTE).await;
         failures.forget_idle();
         assert_eq!(failures.table.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_token_again_is_no_other_guess() {
+        let failures = Failures::new(Count::new(3));
+        let client = ClientIp::new([192, 0, 2, 1].into()).key(64);
+        for _ in 0..100 {
+            failures.add(client, NonZeroU32::new(1));
+            failures.add(client, NonZeroU32::new(2));
+        }
+        assert_eq!(failures.check(client), Ok(()));
+        failures.add(client, NonZeroU32::new(3));
+        assert_eq!(failures.check(client), Err(MINUTE));
+        // Guesses push each other out, and each counts.
+        tokio::time::advance(MINUTE).await;
+        let failures = Failures::new(Count::new(100));
+        for guess in 1..=100 {
+            assert_eq!(failures.check(client), Ok(()));
+            failures.add(client, NonZeroU32::new(guess));
+        }
+        assert_eq!(failures.check(client), Err(MINUTE));
     }
 }

@@ -1,6 +1,7 @@
 //! The limits of each client, in one place: who is counted, what is refused,
 //! and who is told.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,10 +118,11 @@ impl Limits {
         self.check(Limit::LoginsPerMinute, &self.logins, client)
     }
 
-    /// A log-in or a token of `client` was refused.
-    pub fn failed(&self, client: ClientIp) {
+    /// A log-in of `client` was refused, or a token: then `token` tells it from
+    /// others.
+    pub fn failed(&self, client: ClientIp, token: Option<NonZeroU32>) {
         if let Some(key) = self.key(client) {
-            self.failures.add(key);
+            self.failures.add(key, token);
         }
     }
 
@@ -287,8 +289,8 @@ mod tests {
     async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
         let limits = limits("failed_logins_per_minute = 2");
         let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
-        limits.failed(one);
-        limits.failed(one);
+        limits.failed(one, None);
+        limits.failed(one, None);
         for refused in [limits.upgrade(one), limits.login(one)] {
             assert_eq!(refused.unwrap_err().limit, Limit::FailedLoginsPerMinute);
         }

@@ -273,3 +273,23 @@ const QUIET: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a TLS handshake may still take at a stop.
 const ARRIVAL_AT_STOP: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// EMFILE and the like do not pass by trying at once (accept(2)).
+    #[tokio::test(start_paused = true)]
+    async fn without_files_it_rests_between_tries_and_tells_now_and_then() {
+        let none_left = io::Error::from_raw_os_error(24);
+        let (mut told, start) = (None, Instant::now());
+        for _ in 0..200 {
+            pause(&none_left, &mut told).await;
+        }
+        assert_eq!(start.elapsed(), 200 * PAUSE);
+        assert_eq!(told.unwrap() - start, QUIET);
+        let gone = io::ErrorKind::ConnectionAborted.into();
+        pause(&gone, &mut told).await;
+        assert_eq!(start.elapsed(), 200 * PAUSE);
+    }
+}

@@ -37,7 +37,8 @@ where
         Ok(known) => known,
         Err((reason, cause)) => {
             if reason == CloseReason::AuthenticationFailed {
-                opening.services.limits.failed(client);
+                let token = opening.token.as_ref().map(|token| token.secret().short());
+                opening.services.limits.failed(client, token);
             }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
