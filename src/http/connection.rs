@@ -18,14 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::noise::Counted;
 use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
 use crate::body::Body;
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::limit::Permit;
-use crate::progress::Progress;
+use crate::progress::{Counted, Progress};
 use crate::tls::{Alpn, ClientSubject};
 
 /// What one connection knows about its peer.

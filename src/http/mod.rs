@@ -6,7 +6,6 @@ mod connection;
 mod forward;
 mod handler;
 mod hop;
-mod noise;
 mod pages;
 mod plain;
 mod refusal;

@@ -2,6 +2,7 @@
 //! idle deadline, so that a slow peer who moves is never cut and one who does
 //! not is never kept.
 
+mod noise;
 mod paced;
 
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
+pub use self::noise::{Counted, Noise};
 pub use self::paced::{Pace, Paced, TooSlow};
 use crate::body::{self, Body};
 

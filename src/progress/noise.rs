@@ -1,5 +1,5 @@
-//! Frames that carry nothing: pings, settings, priorities, headers that go on
-//! and on. Each is cheap and none is forbidden, so a client that sends nothing
+//! Frames that carry nothing: pings, settings, priorities, headers or messages
+//! that go on and on. Each is cheap and none is forbidden, so a client that sends nothing
 //! else is cut off by what it has sent since anything last moved; and one that
 //! only begins requests to reset them (CVE-2023-44487), by how many it has.
 
@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::progress::Progress;
+use super::Progress;
 
 /// A connection whose bytes are counted while nothing moves.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub struct Counted<S> {
     inner: S,
     progress: Progress,
     noise: usize,
@@ -21,8 +21,14 @@ pub(super) struct Counted<S> {
     moved: u64,
 }
 
+/// The client sent too much while nothing moved.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the client sent nothing but noise")]
+pub struct Noise;
+
 impl<S> Counted<S> {
-    pub(super) fn new(inner: S, progress: Progress) -> Self {
+    /// Counts from now on.
+    pub fn new(inner: S, progress: Progress) -> Self {
         Self {
             inner,
             moved: progress.movements(),
@@ -39,7 +45,7 @@ impl<S> Counted<S> {
         }
         self.noise += read;
         if self.noise > MOST_NOISE {
-            return Err(io::Error::other("the client sent nothing but noise"));
+            return Err(io::Error::other(Noise));
         }
         match self.progress.abandoned() > MOST_ABANDONED {
             true => Err(io::Error::other("the client gave up all that it asked for")),
