@@ -26,6 +26,7 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::progress::{Counted, Progress};
 use crate::rooms::{Rooms, Sessions};
 use crate::units::UrlPath;
 
@@ -113,6 +114,7 @@ impl Gateway {
             },
             services: self.services.clone(),
             settings: Arc::clone(&self.settings),
+            progress: Progress::new(),
         };
         let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
         self.services.drain.spawn(async move {
@@ -126,7 +128,7 @@ impl Gateway {
 async fn open(upgrade: OnUpgrade, opening: Opening) {
     match upgrade.await {
         Ok(upgraded) => {
-            let io = TokioIo::new(upgraded);
+            let io = Counted::new(TokioIo::new(upgraded), opening.progress.clone());
             let config = Some(protocol(&opening.settings));
             let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
             session::run(socket, opening).await;

@@ -15,7 +15,6 @@ mod cli;
 mod commands;
 mod compression;
 mod crowd;
-mod floods;
 mod hostile;
 mod layers;
 mod limits;

@@ -17,7 +17,8 @@ use crate::rooms::{Audience, Membership, What};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes one frame. Any frame is a sign of life; all but pongs and the
-    /// chunks of uploads count against the rate.
+    /// chunks of uploads count against the rate. Pongs, of which one is wanted for
+    /// each ping, are noise.
     pub(super) async fn hear(
         &mut self,
         frame: Option<Result<Message, tungstenite::Error>>,
@@ -28,6 +29,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Ok(frame)) => frame,
         };
         self.schedule.heard();
+        if !frame.is_pong() {
+            self.progress.tick();
+        }
         // An upload has a rate of its own; what is no part of one is counted there.
         if !frame.is_pong() && !frame.is_binary() {
             self.pace(Spent::Message).await?;

@@ -35,6 +35,7 @@ use super::{CloseReason, Settings};
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::{Limit, Over};
+use crate::progress::{Noise, Progress};
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
@@ -52,6 +53,8 @@ struct Session<S> {
     rooms: HashMap<RoomName, Membership>,
     paces: Paces,
     schedule: Schedule,
+    /// Moves with each message, and each ping of ours.
+    progress: Progress,
     /// When Laravel was asked who the user is.
     identified: Moment,
     joins: Joins,
@@ -96,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             token,
             caller: opening.caller,
             services: opening.services,
+            progress: opening.progress,
             rooms: HashMap::new(),
             paces: Paces::new(&settings),
             schedule: Schedule::new(&settings),
@@ -241,6 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.recheck(Some(since));
         }
         if self.schedule.take_ping(now) {
+            self.progress.tick();
             self.write([Message::Ping(Bytes::new())]).await?;
         }
         Ok(())
@@ -344,6 +349,9 @@ fn reason(error: &tungstenite::Error) -> CloseReason {
         Error::Capacity(_) => CloseReason::TooLarge,
         Error::Utf8(_) => CloseReason::InvalidText,
         Error::Protocol(_) => CloseReason::Protocol,
+        Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Noise>()) => {
+            CloseReason::TooManyMessages
+        }
         _ => CloseReason::Lost,
     }
 }

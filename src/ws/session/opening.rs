@@ -14,6 +14,7 @@ use super::super::{CloseReason, Settings};
 use super::{FAREWELL, Session, close};
 use crate::auth::{self, Caller, Identified, Token, patiently};
 use crate::ids::SessionId;
+use crate::progress::Progress;
 
 /// What is known of a session before it has said a word.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(in crate::ws) struct Opening {
     pub(in crate::ws) caller: Caller,
     pub(in crate::ws) services: Services,
     pub(in crate::ws) settings: Arc<Settings>,
+    /// Moves with each message; what comes besides is noise.
+    pub(in crate::ws) progress: Progress,
 }
 
 /// Serves a session from its first moment to its last. One log line says that

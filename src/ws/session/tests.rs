@@ -28,6 +28,7 @@ use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
 use crate::limit::Limits;
+use crate::progress::Progress;
 use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
 use crate::units::{Count, Span};
 use crate::upstream::Upstream;
@@ -103,6 +104,7 @@ impl Edge {
             },
             services: self.services.clone(),
             settings: Arc::new(self.settings.clone()),
+            progress: Progress::new(),
         };
         let session = self.services.drain.spawn(run(socket, opening));
         Client::new(far, session).await

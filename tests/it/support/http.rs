@@ -157,6 +157,17 @@ pub(crate) async fn connect_to(
     alpn: &str,
     versions: &[&'static SupportedProtocolVersion],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    secure(stream, certificate, alpn, versions).await
+}
+
+/// TLS over a connection to such an edge.
+pub(crate) async fn secure(
+    stream: TcpStream,
+    certificate: &CertificateDer<'static>,
+    alpn: &str,
+    versions: &[&'static SupportedProtocolVersion],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -166,7 +177,6 @@ pub(crate) async fn connect_to(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)

@@ -257,6 +257,7 @@ impl Laravel {
                 text("waited")
             }
             ["headers"] => odd_headers(),
+            ["large"] => large(),
             ["cut"] => self.cut_short(),
             ["trailers"] => {
                 let body = request.into_body().collect().await.unwrap();
@@ -397,6 +398,14 @@ fn unauthenticated(headers: &HeaderMap) -> Response<Body> {
             .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
             .unwrap(),
     }
+}
+
+/// More than the kernel keeps for a client that does not read.
+fn large() -> Response<Body> {
+    let piece = Bytes::from(vec![7; 64 * 1024]);
+    let frames = (0..1024).map(move |_| Ok(Frame::data(piece.clone())));
+    let frames = StreamBody::new(futures_util::stream::iter(frames));
+    Response::new(BodyExt::boxed_unsync(frames))
 }
 
 fn odd_headers() -> Response<Body> {

@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use parking_lot::Mutex;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
-use super::http::{Client, connect_to};
+use super::http::{Client, body, connect_to, post, secure};
 
 /// A directory with a certificate and a configuration, where programs run.
 pub(crate) struct Home {
@@ -46,6 +47,14 @@ impl Home {
             certificate: made.cert.der().clone(),
             directory,
         })
+    }
+
+    /// Puts `with` in place of `text` in the configuration.
+    pub(crate) fn configure(&self, text: &str, with: &str) {
+        let path = self.path("config.toml");
+        let config = std::fs::read_to_string(&path).unwrap();
+        assert!(config.contains(text));
+        std::fs::write(path, config.replacen(text, with, 1)).unwrap();
     }
 
     /// A file here.
@@ -114,7 +123,8 @@ impl Program {
         let mut address = None;
         let mut before = Vec::new();
         for line in lines.by_ref() {
-            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let line = line.unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             match line["message"].as_str().unwrap() {
                 "listening" => address = line["address"].as_str().unwrap().parse().ok(),
                 "ready" => break,
@@ -224,6 +234,27 @@ impl Program {
 
     pub(crate) async fn connect(&self, alpn: &str) -> TlsStream<TcpStream> {
         self.home.connect(self.address, alpn).await.unwrap()
+    }
+
+    /// TLS over a connection to it.
+    pub(crate) async fn secure(
+        &self,
+        stream: TcpStream,
+        alpn: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        secure(stream, &self.home.certificate, alpn, rustls::ALL_VERSIONS).await
+    }
+
+    /// Tells a ticket's room something, over the Unix socket.
+    pub(crate) async fn publish(&self, ticket: u64, mut payload: Value) {
+        payload["ticket_id"] = ticket.into();
+        let event = serde_json::json!({ "type": "new_message", "payload": payload });
+        let stream = UnixStream::connect(self.path("broadcast.sock"))
+            .await
+            .unwrap();
+        let mut laravel = Client::over_http1(stream).await;
+        let request = post("/broadcast").body(body(event.to_string())).unwrap();
+        assert_eq!(laravel.fetch(request).await.status, StatusCode::OK);
     }
 
     /// Resident memory now, and the most that it ever was, in bytes.

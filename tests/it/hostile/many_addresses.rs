@@ -1,0 +1,53 @@
+//! A flood from more addresses than are remembered.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use hyper::StatusCode;
+
+use super::{MIB, Siege};
+use crate::support::http::{Client, body, post};
+
+/// More than each table has places for.
+const ADDRESSES: u32 = 80_000;
+
+/// Each of them logs in, and so is remembered in three tables. Whoever guessed
+/// passwords before still has to wait after it.
+#[tokio::test]
+#[ignore = "slow: eighty thousand requests"]
+async fn a_flood_of_addresses_costs_so_much_memory_and_forgives_nobody() {
+    let proxy = "trusted_proxies = [\"127.0.0.1\"]\n";
+    let limits = "logins_per_minute = 100\nlogin_burst = 100\nfailed_logins_per_minute = 3\n";
+    let mut siege = Siege::lay_on(Ipv4Addr::LOCALHOST, proxy, limits).await;
+    let (program, laravel) = (Arc::clone(&siege.program), siege.laravel.clone());
+    let (before, _) = program.memory();
+    let attack = async {
+        let Client::Http2(proxy) = program.http2().await else {
+            unreachable!()
+        };
+        let log_in = |client: String| {
+            let mut proxy = Client::Http2(proxy.clone());
+            async move {
+                let request = post("/api/login").header("x-forwarded-for", client);
+                proxy.fetch(request.body(body("")).unwrap()).await.status
+            }
+        };
+        let guesser = || log_in("192.0.2.1".to_owned());
+        laravel.fail_with(Some(StatusCode::UNAUTHORIZED));
+        while guesser().await != StatusCode::TOO_MANY_REQUESTS {}
+        laravel.fail_with(None);
+        let clients = (0..ADDRESSES).map(|n| Ipv4Addr::from_bits(0x0b00_0000 + n));
+        let asked = clients.map(|client| log_in(client.to_string()));
+        let answers = stream::iter(asked).buffer_unordered(50);
+        answers
+            .for_each(async |status| assert_eq!(status, StatusCode::OK))
+            .await;
+        assert_eq!(guesser().await, StatusCode::TOO_MANY_REQUESTS);
+    };
+    let name = "eighty thousand addresses";
+    siege.withstand(name, attack).await;
+    let grown = program.memory().0.saturating_sub(before) / MIB;
+    println!("{name}: {grown} MiB more");
+    assert!(grown <= 32, "{grown} MiB");
+}

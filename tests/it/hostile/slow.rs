@@ -1,0 +1,151 @@
+//! Clients that take their time on purpose: a byte now and then, or nothing read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
+use super::{ATTACKER, MIB, Siege, connect, secured};
+
+/// Deadlines that a test can wait for.
+const SHORT: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
+                     stall_timeout = \"2s\"\nbody_grace = \"1s\"\n";
+/// Of each kind.
+const CLIENTS: usize = 50;
+
+/// Sends `start`, then one of `drops` after the other as slowly as that is; what
+/// was answered until the connection ended.
+async fn drip<S>(stream: S, start: &[u8], drops: &[u8]) -> Vec<u8>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut from, mut to) = tokio::io::split(stream);
+    let dripping = async {
+        to.write_all(start).await?;
+        for drop in drops.iter().cycle() {
+            // The attack itself, not a wait for anything.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            to.write_all(&[*drop]).await?;
+            to.flush().await?;
+        }
+        std::io::Result::Ok(())
+    };
+    let mut answer = Vec::new();
+    let reading = async {
+        let _ = from.read_to_end(&mut answer).await;
+    };
+    tokio::pin!(dripping, reading);
+    tokio::select! {
+        () = &mut reading => {}
+        // It may have been told why all the same.
+        _ = &mut dripping => reading.await,
+    }
+    answer
+}
+
+/// Slowloris, in each place where a client can be waited for.
+#[tokio::test]
+async fn who_sends_a_byte_now_and_then_is_closed() {
+    let mut siege = Siege::lay(SHORT).await;
+    let program = Arc::clone(&siege.program);
+    let (before, _) = program.memory();
+    let hello = [
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..],
+        &[7; 32],
+        &[0, 0, 2, 0x13, 1],
+    ];
+    let hello = hello.concat();
+    let settled = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let half_a_head = frame(HEADERS, 0, 1, &request("/"));
+    let head_of_h2 = [&settled[..], &half_a_head].concat();
+    for (name, alpn, start, drops, told) in [
+        ("a TLS handshake", None, &hello[..1], &hello[1..], ""),
+        (
+            "a head of HTTP/1.1",
+            Some("http/1.1"),
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+            b"X: y\r\n",
+            "",
+        ),
+        (
+            "a body",
+            Some("http/1.1"),
+            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+            b"x",
+            "HTTP/1.1 408 ",
+        ),
+        (
+            "a chunked body",
+            Some("http/1.1"),
+            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\nx\r\n",
+            "HTTP/1.1 408 ",
+        ),
+        ("no request", Some("http/1.1"), b"", b"\r\n", ""),
+        (
+            "the preface of HTTP/2",
+            Some("h2"),
+            &PREFACE[..4],
+            &PREFACE[4..],
+            "",
+        ),
+        (
+            "settings of HTTP/2",
+            Some("h2"),
+            PREFACE,
+            &settled[PREFACE.len()..],
+            "",
+        ),
+        ("a head of HTTP/2", Some("h2"), &head_of_h2, &[0, 0, 0], ""),
+    ] {
+        let clients = (0..CLIENTS).map(|_| async {
+            let answer = match alpn {
+                None => drip(connect(ATTACKER, &program).await.unwrap(), start, drops).await,
+                Some(alpn) => {
+                    let stream = secured(ATTACKER, &program, alpn).await.unwrap();
+                    drip(stream, start, drops).await
+                }
+            };
+            let answer = String::from_utf8_lossy(&answer);
+            assert!(answer.starts_with(told), "{name}: {answer:?}");
+        });
+        siege.withstand(name, join_all(clients)).await;
+    }
+    let grown = program.memory().1.saturating_sub(before) / MIB;
+    assert!(grown < 64, "{grown} MiB");
+}
+
+/// They ask for much and read nothing; over HTTP/2 they open no window.
+#[tokio::test]
+async fn who_reads_nothing_is_closed() {
+    let mut siege = Siege::lay(SHORT).await;
+    let program = Arc::clone(&siege.program);
+    let (before, _) = program.memory();
+    let http1 = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+    let no_window = [&[0, 4][..], &0_u32.to_be_bytes()].concat();
+    let mut http2 = [PREFACE, &frame(SETTINGS, 0, 0, &no_window)].concat();
+    for stream in 0..20 {
+        http2.extend(frame(HEADERS, 0x5, 2 * stream + 1, &request("/large")));
+    }
+    for (alpn, clients, asked) in [("http/1.1", 50, http1), ("h2", 10, http2)] {
+        let clients = (0..clients).map(|_| async {
+            let mut stream = secured(ATTACKER, &program, alpn).await.unwrap();
+            stream.write_all(&asked).await.unwrap();
+            stream
+        });
+        let ended = async {
+            let held = join_all(clients).await;
+            // Until the edge has ended them all.
+            while program.status().await["connections"] != 2 {}
+            drop(held);
+        };
+        siege
+            .withstand(&format!("{alpn}, nothing read"), ended)
+            .await;
+        let grown = program.memory().1.saturating_sub(before) / MIB;
+        println!("{alpn}, nothing read: {grown} MiB more");
+        assert!(grown < 96, "{grown} MiB");
+    }
+}
