@@ -99,9 +99,6 @@ impl Family {
             Kind::Time => (MetricType::Gauge, Some(Unit::Seconds)),
             Kind::Seconds => (MetricType::Histogram, Some(Unit::Seconds)),
         };
-        if self.rows.is_empty() {
-            return Ok(());
-        }
         let mut metric = encoder.encode_descriptor(self.name, self.help, unit.as_ref(), kind)?;
         for (labels, sample) in &self.rows {
             match labels.is_empty() {

@@ -82,6 +82,57 @@ async fn numbers_follow_what_happens() {
     );
 }
 
+/// `docs/grafana.json` asks for nothing that there is not: each name it has is
+/// announced from the first moment on.
+#[tokio::test]
+async fn the_dashboard_shows_numbers_that_exist() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let text = ask(edge.admin[0], "/metrics").await;
+    let announced: Vec<_> = text
+        .text()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .flat_map(|(name, kind)| match kind {
+            "counter" => vec![format!("{name}_total")],
+            "histogram" => vec![format!("{name}_bucket"), format!("{name}_count")],
+            _ => vec![name.to_owned()],
+        })
+        .collect();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../docs/grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let asked: Vec<_> = targets
+        .flatten()
+        .flat_map(|target| target["expr"].as_str().unwrap().split("pwd_edge_").skip(1))
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            format!("pwd_edge_{}", &rest[..end.unwrap()])
+        })
+        .collect();
+    assert!(asked.len() > 30, "{asked:?}");
+    for name in &asked {
+        assert!(announced.contains(name), "{name}: {announced:?}");
+    }
+    // What there is and nobody sees is seldom meant.
+    let shown = |name: &String| asked.iter().any(|asked| asked == name);
+    let hidden: Vec<_> = announced
+        .iter()
+        .filter(|name| !name.ends_with("_count") && !shown(name))
+        .collect();
+    assert_eq!(
+        hidden,
+        [
+            "pwd_edge_stopping",
+            "pwd_edge_config_loaded_timestamp_seconds",
+            "pwd_edge_build_info"
+        ]
+    );
+}
+
 #[tokio::test]
 async fn readiness_says_why_not() {
     let gone = "http://127.0.0.1:9";
