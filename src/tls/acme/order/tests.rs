@@ -3,19 +3,20 @@
 use super::*;
 
 fn applicant(directory: &tempfile::TempDir, url: &str) -> Applicant {
+    let settings = Acme {
+        directory: url.to_owned(),
+        ..Acme::default()
+    };
     Applicant {
-        settings: Acme {
-            directory: url.to_owned(),
-            directory_ca: None,
-            ..Acme::default()
-        },
+        http: Http::new(&settings).unwrap(),
+        settings,
         state: State::open(directory.path()).unwrap(),
         challenges: Arc::default(),
     }
 }
 
 async fn told(applicant: &Applicant) -> String {
-    applicant.obtain().await.unwrap_err().to_string()
+    applicant.obtain(None).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
