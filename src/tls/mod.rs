@@ -132,15 +132,17 @@ impl Acceptors {
             WebPkiClientVerifier::no_client_auth(),
         );
         open.ticketer = ticketer;
-        let guarded = authorities.verifier(settings.clients.certificate)?.map(|verifier| {
-            let mut config = config(settings, certificates, verifier);
-            // A ticket would carry an identity past a change of authorities, and
-            // one from a listener that asks nobody would carry none: whoever
-            // must show a certificate shows it each time.
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
-            acceptor(config)
-        });
+        let guarded = authorities
+            .verifier(settings.clients.certificate)?
+            .map(|verifier| {
+                let mut config = config(settings, certificates, verifier);
+                // A ticket would carry an identity past a change of authorities, and
+                // one from a listener that asks nobody would carry none: whoever
+                // must show a certificate shows it each time.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                acceptor(config)
+            });
         Ok(Self {
             open: acceptor(open),
             guarded,

@@ -80,9 +80,8 @@ impl HttpClient for Http {
         let sent = self.inner.request(request);
         let pause = Arc::clone(&self.pause);
         Box::pin(async move {
-            let answered = tokio::time::timeout(PATIENCE, async {
-                whole(sent.await?, &pause).await
-            });
+            let answered =
+                tokio::time::timeout(PATIENCE, async { whole(sent.await?, &pause).await });
             let answered = answered.await.unwrap_or_else(|_| {
                 let seconds = PATIENCE.as_secs();
                 Err(format!("no answer within {seconds} s").into())

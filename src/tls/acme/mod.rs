@@ -192,7 +192,10 @@ impl Renewal {
     /// Until the certificate is to be renewed; nothing if there is none that has
     /// all the names.
     async fn time_left(&self, stored: Option<&Loaded>, advice: &mut Advice) -> Duration {
-        let Some(Loaded { certified, facts, .. }) = stored else {
+        let Some(Loaded {
+            certified, facts, ..
+        }) = stored
+        else {
             return Duration::ZERO;
         };
         let domains = &self.applicant.settings.domains;

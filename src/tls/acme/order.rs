@@ -73,7 +73,10 @@ impl Applicant {
             .collect();
         let old = old.and_then(|old| CertificateIdentifier::try_from(old).ok());
         if let Some(old) = old {
-            match account.new_order(&NewOrder::new(&domains).replaces(old)).await {
+            match account
+                .new_order(&NewOrder::new(&domains).replaces(old))
+                .await
+            {
                 Err(error) if !is_final(&error) => {
                     tracing::debug!(%error, "the CA takes no renewal; asking for a new certificate");
                 }

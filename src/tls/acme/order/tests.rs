@@ -51,3 +51,13 @@ async fn a_key_for_an_external_account_must_be_one() {
     let told = told(&applicant).await;
     assert!(told.contains("holds no key in base64url"), "{told}");
 }
+
+/// The time that passes is not real: nobody waits for half a minute here.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let told = told(&applicant(&directory, &url)).await;
+    assert!(told.contains("no answer within 30 s"), "{told}");
+}
