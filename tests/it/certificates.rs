@@ -176,6 +176,7 @@ async fn pairs_come_and_go_by_reload() {
     let changing = Changing::start().await;
     let (edge, path) = (&changing.edge, changing.directory.path());
     let mut open = Client::http2(edge).await;
+    open.fetch(get("/").body(body("")).unwrap()).await;
     let mut session = Socket::joined(edge, "3|ana", 1).await;
     let shop = Issued::to(&["shop.example"]);
     shop.write(path, "shop");

@@ -106,7 +106,10 @@ async fn what_is_over_or_has_not_begun_fails_the_check_and_is_served_loudly() {
         let loud = "certificate cannot be used today, and is shown all the same";
         let logged = program.logged(|line| line["message"] == loud).await;
         assert_eq!(logged["level"], "ERROR");
-        assert!(logged["cause"].as_str().unwrap().contains(reason), "{logged}");
+        assert!(
+            logged["cause"].as_str().unwrap().contains(reason),
+            "{logged}"
+        );
         let troubles = program.command(&["status"]).output().unwrap().stdout;
         let troubles = String::from_utf8(troubles).unwrap();
         assert!(troubles.contains(reason), "{troubles}");
