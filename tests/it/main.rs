@@ -29,6 +29,7 @@ mod reload;
 mod renewal;
 mod routes;
 mod sandbox;
+mod scanners;
 mod secrets;
 mod shutdown;
 mod streaming;
