@@ -134,9 +134,11 @@ mod tests {
         let mut params = rcgen::CertificateParams::new(["desk.example".to_owned()]).unwrap();
         params.not_after = (SystemTime::now() + DAY * 20).into();
         let key = rcgen::KeyPair::generate().unwrap();
-        let mut settings = Settings::default();
-        settings.certificate = directory.path().join("c.pem");
-        settings.key = directory.path().join("k.pem");
+        let settings = Settings {
+            certificate: directory.path().join("c.pem"),
+            key: directory.path().join("k.pem"),
+            ..Settings::default()
+        };
         let certificate = params.self_signed(&key).unwrap().pem();
         std::fs::write(&settings.certificate, certificate).unwrap();
         std::fs::write(&settings.key, key.serialize_pem()).unwrap();
