@@ -24,17 +24,27 @@ use crate::tls::provider;
 type Answer = Result<BytesResponse, instant_acme::Error>;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks the CA. Cheap to clone.
-#[derive(Clone, Debug)]
+/// How long the CA wanted to be left alone when it last refused something.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pause(Arc<Mutex<Option<Duration>>>);
+
+impl Pause {
+    /// None if the CA has said nothing since the last time that this was asked.
+    pub(super) fn take(&self) -> Option<Duration> {
+        self.0.lock().take()
+    }
+}
+
+/// Asks the CA.
+#[derive(Debug)]
 pub(super) struct Http {
     inner: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
-    /// How long the CA wanted to be left alone when it last refused something.
-    pause: Arc<Mutex<Option<Duration>>>,
+    pause: Pause,
 }
 
 impl Http {
     /// Trusts whom the system trusts, or the CA that `settings` name.
-    pub(super) fn new(settings: &Acme) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Acme, pause: Pause) -> Result<Self, Error> {
         let builder = HttpsConnectorBuilder::new();
         let connector = match &settings.directory_ca {
             Some(path) => {
@@ -56,19 +66,13 @@ impl Http {
             }
             None => builder
                 .with_provider_and_platform_verifier(provider())
-                .map_err(|error| instant_acme::Error::Other(error.into()))?,
+                .map_err(Error::NoRoots)?,
         };
         let connector = connector.https_only().enable_http1().enable_http2().build();
         Ok(Self {
             inner: Client::builder(TokioExecutor::new()).build(connector),
-            pause: Arc::default(),
+            pause,
         })
-    }
-
-    /// How long the CA wants to be left alone, if it said so since the last time
-    /// that this was asked.
-    pub(super) fn take_pause(&self) -> Option<Duration> {
-        self.pause.lock().take()
     }
 }
 
@@ -78,7 +82,7 @@ impl HttpClient for Http {
         request: Request<BodyWrapper<Bytes>>,
     ) -> std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> {
         let sent = self.inner.request(request);
-        let pause = Arc::clone(&self.pause);
+        let pause = self.pause.clone();
         Box::pin(async move {
             let answered =
                 tokio::time::timeout(PATIENCE, async { whole(sent.await?, &pause).await });
@@ -92,10 +96,7 @@ impl HttpClient for Http {
 }
 
 /// Reads the whole answer.
-async fn whole(
-    answer: Response<Incoming>,
-    pause: &Mutex<Option<Duration>>,
-) -> Result<BytesResponse, Failure> {
+async fn whole(answer: Response<Incoming>, pause: &Pause) -> Result<BytesResponse, Failure> {
     let (mut parts, body) = answer.into_parts();
     let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
     let wait = retry_after(&parts.headers);
@@ -107,7 +108,7 @@ async fn whole(
     }
     if parts.status.is_client_error() || parts.status.is_server_error() {
         if wait.is_some() {
-            *pause.lock() = wait;
+            *pause.0.lock() = wait;
         }
         if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
             return Err(format!("it answered {} and does not say why", parts.status).into());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use self::advice::Advice;
-use self::client::Http;
+use self::client::Pause;
 use self::order::Applicant;
 pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
 use self::state::{Draft, State};
@@ -49,6 +49,12 @@ pub enum Error {
     /// The file of the external account's key, or of the directory's own CA.
     #[error(transparent)]
     Authority(super::Error),
+    /// The system trusts nobody.
+    #[error(
+        "this machine knows no CA to recognise the ACME server by: {0}; \
+         install ca-certificates, or set tls.acme.directory_ca"
+    )]
+    NoRoots(std::io::Error),
     /// The server answers, but not in ACME's words.
     #[error(
         "the ACME server's answer makes no sense: {0}; \
@@ -121,8 +127,7 @@ impl Renewal {
     /// None if `settings` do not want it.
     ///
     /// # Errors
-    /// The state directory cannot be written to, or the directory's own CA not
-    /// be read.
+    /// The state directory cannot be written to.
     pub fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
@@ -135,7 +140,7 @@ impl Renewal {
                 state: State::open(&settings.acme.state)?,
                 settings: settings.acme.clone(),
                 challenges: certificates.challenges(),
-                http: Http::new(&settings.acme)?,
+                pause: Pause::default(),
             },
             certificates: Arc::clone(certificates),
             chance: fastrand::f64(),
@@ -169,7 +174,7 @@ impl Renewal {
             attempts += 1;
             let first = self.applicant.settings.retry_after.get();
             let pause = schedule::pause(first, attempts, fastrand::f64());
-            let wanted = self.applicant.http.take_pause().unwrap_or_default();
+            let wanted = self.applicant.pause.take().unwrap_or_default();
             let pause = pause.max(wanted);
             if let Err(error) = renewed {
                 let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));

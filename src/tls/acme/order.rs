@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::client::Http;
+use super::client::{Http, Pause};
 use super::state::State;
 use super::{Acme, Challenge, Error};
 use crate::tls::error::Place;
@@ -28,7 +28,7 @@ pub(super) struct Applicant {
     pub(super) settings: Acme,
     pub(super) state: State,
     pub(super) challenges: Arc<Challenges>,
-    pub(super) http: Http,
+    pub(super) pause: Pause,
 }
 
 /// `account.json`.
@@ -95,7 +95,7 @@ impl Applicant {
         if stored.directory != self.settings.directory {
             return Ok(None);
         }
-        let account = self.client().from_credentials(stored.credentials);
+        let account = self.client()?.from_credentials(stored.credentials);
         Ok(Some(account.await?))
     }
 
@@ -113,7 +113,7 @@ impl Applicant {
         };
         let external = self.external()?;
         let (account, credentials) = self
-            .client()
+            .client()?
             .create(&wanted, directory.clone(), external.as_ref())
             .await?;
         let stored = Stored {
@@ -134,8 +134,9 @@ impl Applicant {
         }
     }
 
-    fn client(&self) -> AccountBuilder {
-        Account::builder_with_http(Box::new(self.http.clone()))
+    fn client(&self) -> Result<AccountBuilder, Error> {
+        let http = Http::new(&self.settings, self.pause.clone())?;
+        Ok(Account::builder_with_http(Box::new(http)))
     }
 
     fn external(&self) -> Result<Option<ExternalAccountKey>, Error> {

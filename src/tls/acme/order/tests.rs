@@ -8,7 +8,7 @@ fn applicant(directory: &tempfile::TempDir, url: &str) -> Applicant {
         ..Acme::default()
     };
     Applicant {
-        http: Http::new(&settings).unwrap(),
+        pause: Pause::default(),
         settings,
         state: State::open(directory.path()).unwrap(),
         challenges: Arc::default(),
@@ -60,4 +60,13 @@ async fn a_server_that_says_nothing_is_told() {
     let url = format!("https://{}/", silent.local_addr().unwrap());
     let told = told(&applicant(&directory, &url)).await;
     assert!(told.contains("no answer within 30 s"), "{told}");
+}
+
+#[tokio::test]
+async fn a_ca_of_the_directory_that_cannot_be_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut applicant = applicant(&directory, "https://127.0.0.1:1/");
+    applicant.settings.directory_ca = Some(directory.path().join("none.pem"));
+    let told = told(&applicant).await;
+    assert!(told.contains("none.pem (tls.acme.directory_ca"), "{told}");
 }
