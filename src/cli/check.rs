@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::config::Config;
-use crate::tls::{self, Acceptors, Certificates, Urgency};
+use crate::tls::{self, Acceptors, Authorities, Certificates, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
@@ -13,7 +13,8 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let certificates = Certificates::load(&config.tls).map_err(Failure::config)?;
     let certificates = Arc::new(certificates);
     let ticketer = tls::ticketer().map_err(Failure::other)?;
-    Acceptors::new(&config.tls, &certificates, ticketer).map_err(Failure::config)?;
+    let authorities = Authorities::load(&config.tls.clients).map_err(Failure::config)?;
+    Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::config)?;
     certificates.check_dates().map_err(Failure::config)?;
     for doubt in certificates.doubts() {
         super::warn(&doubt);

@@ -7,7 +7,7 @@ use super::Error;
 use super::process::Process;
 use crate::config::Config;
 use crate::http::Plain;
-use crate::tls::{self, Acceptors, Certificates};
+use crate::tls::{self, Acceptors, Authorities, Certificates};
 
 /// What is spoken at a listener.
 #[derive(Clone, Debug)]
@@ -31,8 +31,10 @@ pub(super) fn entrances(
     config: &Config,
     process: &Process,
     certificates: &Arc<Certificates>,
+    authorities: &Authorities,
 ) -> Result<Vec<Entrance>, Error> {
-    let acceptors = Acceptors::new(&config.tls, certificates, Arc::clone(&process.ticketer))?;
+    let ticketer = Arc::clone(&process.ticketer);
+    let acceptors = Acceptors::new(&config.tls, certificates, authorities, ticketer)?;
     let plain = Arc::new(Plain::new(
         certificates.challenges(),
         https_port(&process.https),

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, Handler, Pages, Routes, Upstreams};
 use crate::limit::{Connections, Limits};
-use crate::tls::{self, Certificates, Renewal};
+use crate::tls::{self, Authorities, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
 use crate::ws::upload::Uploads;
@@ -30,6 +30,7 @@ pub(super) struct Generation {
     pub(super) view: Arc<View>,
     pub(super) limits: Arc<Limits>,
     pages: Pages,
+    authorities: Authorities,
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
     auth: Kept<(Identity, Access)>,
@@ -88,7 +89,8 @@ impl Generation {
     ) -> Result<Built, Error> {
         let mut tasks = Vec::new();
         let certificates = certificates(&config, process, old, &mut tasks)?;
-        let entrances = entrances(&config, process, &certificates.part)?;
+        let authorities = Authorities::load(&config.tls.clients)?;
+        let entrances = entrances(&config, process, &certificates.part, &authorities)?;
         let pages = Pages::load(config.http.error_pages.as_deref())?;
 
         let same =
@@ -158,6 +160,7 @@ impl Generation {
             view: Arc::new(view),
             limits,
             pages,
+            authorities,
             certificates,
             upstreams,
             auth,
@@ -170,7 +173,8 @@ impl Generation {
     /// Whether `config` would make just the same.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
         let pages = Pages::load(config.http.error_pages.as_deref())?;
-        Ok(*config == self.config && pages == self.pages)
+        let authorities = Authorities::load(&config.tls.clients)?;
+        Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
     }
 
     /// The certificates in use.

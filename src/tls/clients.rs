@@ -88,33 +88,62 @@ pub(super) fn subject(certificates: Option<&[CertificateDer<'_>]>) -> Option<Cli
     Some(ClientSubject::new(&facts.subject))
 }
 
-/// What verifies clients, if they are asked.
-pub(super) fn verifier(settings: &Clients) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
-    if settings.certificate == Asked::Off {
-        return Ok(None);
+/// The CAs of `tls.clients.authorities`; none where nobody is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    place: Place,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Authorities {
+    /// Reads the file, if it is needed.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no certificates in PEM form.
+    pub fn load(settings: &Clients) -> Result<Self, Error> {
+        let place = Place {
+            path: settings.authorities.clone(),
+            key: "tls.clients.authorities".to_owned(),
+        };
+        let certificates = match settings.certificate {
+            Asked::Off => Vec::new(),
+            Asked::Optional | Asked::Required => read_chain(&place)?,
+        };
+        Ok(Self {
+            place,
+            certificates,
+        })
     }
-    let place = Place {
-        path: settings.authorities.clone(),
-        key: "tls.clients.authorities".to_owned(),
-    };
-    let mut roots = RootCertStore::empty();
-    let useless = |reason: String| Error::Authorities {
-        place: place.clone(),
-        reason,
-    };
-    for authority in read_chain(&place)? {
-        roots
-            .add(authority)
-            .map_err(|error| useless(error.to_string()))?;
+
+    /// What verifies clients, if they are asked.
+    pub(super) fn verifier(
+        &self,
+        asked: Asked,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
+        if asked == Asked::Off {
+            return Ok(None);
+        }
+        let mut roots = RootCertStore::empty();
+        for authority in &self.certificates {
+            let added = roots.add(authority.clone());
+            added.map_err(|error| self.useless(error.to_string()))?;
+        }
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        if asked == Asked::Optional {
+            builder = builder.allow_unauthenticated();
+        }
+        let verifier = builder.build();
+        verifier
+            .map(|verifier| Some(verifier as _))
+            .map_err(|error| self.useless(error.to_string()))
     }
-    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-    if settings.certificate == Asked::Optional {
-        builder = builder.allow_unauthenticated();
+
+    fn useless(&self, reason: String) -> Error {
+        Error::Authorities {
+            place: self.place.clone(),
+            reason,
+        }
     }
-    let verifier = builder
-        .build()
-        .map_err(|error| useless(error.to_string()))?;
-    Ok(Some(verifier))
 }
 
 #[cfg(test)]

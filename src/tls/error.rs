@@ -152,6 +152,6 @@ fn advice(error: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => "put it there, or correct the path",
         io::ErrorKind::PermissionDenied => "let the user that runs pwd-edge read it",
         io::ErrorKind::IsADirectory => "name the file in that directory",
-        _ => "expected a readable file",
+        _ => "expected a readable file in PEM form",
     }
 }

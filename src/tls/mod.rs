@@ -29,7 +29,7 @@ use tokio_rustls::server::TlsStream;
 pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
 pub use self::certificates::Certificates;
 pub use self::challenges::Challenges;
-pub use self::clients::{Asked, ClientSubject, Clients};
+pub use self::clients::{Asked, Authorities, ClientSubject, Clients};
 pub use self::error::{Error, Flaw, Place};
 pub use self::outlook::{Outlook, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
@@ -111,13 +111,15 @@ pub struct Acceptors {
 }
 
 impl Acceptors {
-    /// Acceptors that show `certificates`, as `settings` say.
+    /// Acceptors that show `certificates`, as `settings` say, and know clients by
+    /// `authorities`.
     ///
     /// # Errors
-    /// The authorities of client certificates cannot be read.
+    /// One of the authorities is none.
     pub fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
+        authorities: &Authorities,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Self, Error> {
         let acceptor = |config: ServerConfig| Acceptor {
@@ -130,15 +132,17 @@ impl Acceptors {
             WebPkiClientVerifier::no_client_auth(),
         );
         open.ticketer = ticketer;
-        let guarded = clients::verifier(&settings.clients)?.map(|verifier| {
-            let mut config = config(settings, certificates, verifier);
-            // A ticket would carry an identity past a change of authorities, and
-            // one from a listener that asks nobody would carry none: whoever
-            // must show a certificate shows it each time.
-            config.session_storage = Arc::new(NoServerSessionStorage {});
-            config.send_tls13_tickets = 0;
-            acceptor(config)
-        });
+        let guarded = authorities
+            .verifier(settings.clients.certificate)?
+            .map(|verifier| {
+                let mut config = config(settings, certificates, verifier);
+                // A ticket would carry an identity past a change of authorities, and
+                // one from a listener that asks nobody would carry none: whoever
+                // must show a certificate shows it each time.
+                config.session_storage = Arc::new(NoServerSessionStorage {});
+                config.send_tls13_tickets = 0;
+                acceptor(config)
+            });
         Ok(Self {
             open: acceptor(open),
             guarded,

@@ -22,6 +22,9 @@ pub struct Outlook {
     pub not_after: String,
     /// Whole days until then; below zero when it is over.
     pub days_left: i64,
+    /// Why it cannot be used today: it is over, or has not begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
     #[serde(skip)]
     lifetime_days: i64,
 }
@@ -35,7 +38,7 @@ pub enum Urgency {
     Soon,
     /// A week.
     Week,
-    /// A day, or less than none.
+    /// A day, or it cannot be used at all.
     Day,
 }
 
@@ -48,6 +51,7 @@ impl Outlook {
             issuer: facts.issuer.clone(),
             not_after: date(facts.not_after),
             days_left: days(now, facts.not_after),
+            flaw: facts.check_dates(now).err().map(|flaw| flaw.to_string()),
             lifetime_days: days(facts.not_before, facts.not_after),
         }
     }
@@ -56,6 +60,7 @@ impl Outlook {
     /// that lasts only days is not late.
     pub fn urgency(&self) -> Urgency {
         match self.days_left {
+            _ if self.flaw.is_some() => Urgency::Day,
             ..=1 if self.days_left <= self.lifetime_days / 3 => Urgency::Day,
             ..=7 if self.days_left <= self.lifetime_days / 3 => Urgency::Week,
             ..=21 if self.days_left <= self.lifetime_days / 3 => Urgency::Soon,
@@ -66,10 +71,11 @@ impl Outlook {
     /// The daily line.
     pub(super) fn log(&self) {
         let days_left = self.days_left;
+        if let Some(cause) = &self.flaw {
+            tracing::error!(certificate = %self, days_left, cause, "certificate cannot be used today, and is shown all the same");
+            return;
+        }
         match self.urgency() {
-            Urgency::Day if days_left < 0 => {
-                tracing::error!(certificate = %self, days_left, "certificate is expired: renew it");
-            }
             Urgency::Day => {
                 tracing::error!(certificate = %self, days_left, "certificate ends within a day or so: renew it now");
             }
@@ -94,6 +100,7 @@ impl fmt::Display for Outlook {
         write!(f, "{names}; by {issuer}; until {until}; ")?;
         match self.days_left {
             ..=-1 => f.write_str("expired"),
+            _ if self.flaw.is_some() => f.write_str("not valid yet"),
             1 => f.write_str("1 day left"),
             days => write!(f, "{days} days left"),
         }
@@ -122,6 +129,7 @@ mod tests {
             issuer: "CN=R".to_owned(),
             not_after: "2030-01-01T00:00:00Z".to_owned(),
             days_left,
+            flaw: (days_left < 0).then(|| "expired".to_owned()),
             lifetime_days,
         }
     }

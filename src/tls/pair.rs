@@ -1,6 +1,8 @@
 //! A certificate with its key, read from PEM files and checked so that a wrong
 //! one is found when it is put there and not by the first visitor.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,8 +184,24 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn read(place: &Place) -> Result<Vec<u8>, Error> {
-    std::fs::read(&place.path).map_err(|source| Error::Read {
+/// Reads a file whole, if it is one and no larger than such files are: a pipe
+/// would never end, and nobody waits for it.
+pub(super) fn read(place: &Place) -> Result<Vec<u8>, Error> {
+    let read = || {
+        let kind = std::fs::metadata(&place.path)?.file_type();
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(io::Error::other("it is no file, but a pipe or a device"));
+        }
+        let mut text = Vec::new();
+        File::open(&place.path)?
+            .take(LARGEST + 1)
+            .read_to_end(&mut text)?;
+        match text.len() as u64 > LARGEST {
+            true => Err(io::Error::other("it is larger than 1 MiB")),
+            false => Ok(text),
+        }
+    };
+    read().map_err(|source| Error::Read {
         place: place.clone(),
         source,
     })
@@ -206,6 +224,8 @@ fn broken(error: &pem::Error) -> Flaw {
         _ => "it cannot be parsed",
     })
 }
+
+const LARGEST: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -104,3 +104,53 @@ impl Reading {
 const LOOK: Duration = Duration::from_secs(1);
 const IN_ANY_CASE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::SystemTime;
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::tls::Settings;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(text)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ends_soon_is_told_each_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut params = rcgen::CertificateParams::new(["desk.example".to_owned()]).unwrap();
+        params.not_after = (SystemTime::now() + DAY * 20).into();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let settings = Settings {
+            certificate: directory.path().join("c.pem"),
+            key: directory.path().join("k.pem"),
+            ..Settings::default()
+        };
+        let certificate = params.self_signed(&key).unwrap().pem();
+        std::fs::write(&settings.certificate, certificate).unwrap();
+        std::fs::write(&settings.key, key.serialize_pem()).unwrap();
+        let certificates = Certificates::load(&settings).unwrap();
+
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
+        let _log = tracing::subscriber::set_default(log.finish());
+        let _ = tokio::time::timeout(DAY * 3 + LOOK, tell_daily(&certificates)).await;
+        let lines = String::from_utf8(lines.0.lock().clone()).unwrap();
+        assert_eq!(lines.matches("WARN").count(), 4, "{lines}");
+        assert_eq!(lines.matches("desk.example").count(), 4, "{lines}");
+    }
+}

@@ -167,7 +167,10 @@ impl View {
             if certificate.urgency() != Urgency::None {
                 let names = certificate.names.join(", ");
                 let days = certificate.days_left;
-                troubles.push(format!("the certificate for {names} has {days} days left"));
+                troubles.push(match &certificate.flaw {
+                    Some(flaw) => format!("the certificate for {names} {flaw}"),
+                    None => format!("the certificate for {names} has {days} days left"),
+                });
             }
         }
         troubles

@@ -9,10 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::support::tls::{Issued, shown};
+use crate::support::program::{Home, Program};
+use crate::support::tls::{Issued, shown, shown_at};
 use crate::support::{Edge, Laravel};
 
 /// A CA that is not running yet, and a state directory for the edge.
@@ -55,11 +57,17 @@ impl Ca {
 
     /// `config.toml` of an edge that asks this CA; `more` keys of `[tls.acme]`.
     fn config(&self, challenge: &str, more: &str) -> String {
+        let acme = self.acme(challenge, more);
+        let any = "\"127.0.0.1:0\"";
+        format!("[server]\nlisten = [{any}]\nredirect_listen = [{any}]\n{acme}")
+    }
+
+    /// `[tls.acme]` alone.
+    fn acme(&self, challenge: &str, more: &str) -> String {
         let mut text = String::new();
         write!(
             text,
-            "[server]\nlisten = [\"127.0.0.1:0\"]\nredirect_listen = [\"127.0.0.1:0\"]\n\
-             [tls.acme]\ndomains = [\"desk.example\", \"www.desk.example\"]\n\
+            "[tls.acme]\ndomains = [\"desk.example\", \"www.desk.example\"]\n\
              terms_accepted = true\nretry_after = \"1s\"\nchallenge = \"{challenge}\"\n\
              directory = \"https://localhost:{}/dir\"\ndirectory_ca = \"{}\"\n\
              state = \"{}\"\n{more}",
@@ -73,7 +81,17 @@ impl Ca {
 
     /// Starts it; it looks for proofs at `edge`.
     async fn start(&self, edge: &Edge, validity: Duration, more: &str) -> Running {
-        let (http, tls) = (edge.redirects[0].port(), edge.address.port());
+        let ports = (edge.redirects[0].port(), edge.address.port());
+        self.start_before(ports, validity, more).await
+    }
+
+    /// The same before ports for HTTP and for TLS.
+    async fn start_before(
+        &self,
+        (http, tls): (u16, u16),
+        validity: Duration,
+        more: &str,
+    ) -> Running {
         let config = format!(
             "{{\"pebble\": {{\"listenAddress\": \"127.0.0.1:{}\",\n\
              \"managementListenAddress\": \"127.0.0.1:{}\",\n\
@@ -215,4 +233,89 @@ async fn an_external_account_is_bound() {
     );
     let _running = ca.start(&edge, YEAR, &bound).await;
     other(&edge, &edge.certificate).await;
+}
+
+/// A certificate that is in use is to be renewed, and the CA is down, then fails
+/// to see the proof, then has lost the account: the old one is shown until the
+/// new one is there, and the log tells each reason.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble"]
+async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let more = ca.acme("tls-alpn-01", "").replace("\"1s\"", "\"100ms\"");
+    let program = Program::before(&laravel.url(), &more);
+    let show = async || shown_at(program.address, Some("desk.example")).await;
+    let own = show().await;
+    let changes = async |before: &CertificateDer<'static>| {
+        while show().await == *before {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        show().await
+    };
+    let fails = async |part: &str| {
+        let says_so = |line: &Value| {
+            line["message"] == "no new certificate"
+                && line["error"].as_str().unwrap().contains(part)
+        };
+        let before = program.count(says_so);
+        while program.count(says_so) == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    let port = program.address.port();
+    let running = ca
+        .start_before((port, port), Duration::from_secs(8), "")
+        .await;
+    let first = changes(&own).await;
+    drop(running);
+    fails("refused").await;
+    assert!(show().await == first);
+    let running = ca.start_before((1, 1), YEAR, "").await;
+    fails("could not prove").await;
+    assert!(show().await == first);
+    drop(running);
+    let _running = ca.start_before((port, port), YEAR, "").await;
+    changes(&first).await;
+    assert!(program.count(|line| line["message"] == "new certificate") >= 2);
+}
+
+/// The clock is two days late: what the CA issues is not valid yet. It is kept
+/// and told, and the CA is not asked for one after the other.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs pebble and faketime"]
+async fn a_wrong_clock_costs_one_certificate_and_not_many() {
+    let (laravel, ca) = (Laravel::start().await, Ca::new());
+    let more = ca.acme("tls-alpn-01", "").replace("\"1s\"", "\"10ms\"");
+    let home = Home::new(&laravel.url(), "127.0.0.1:0".parse().unwrap(), &more);
+    let run = |late: &str| {
+        let mut command = home.command();
+        command.args(["run", "--config", "config.toml"]);
+        command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
+        command.env("FAKETIME", late);
+        Program::start(&home, command)
+    };
+    let program = run("-2d");
+    let own = shown_at(program.address, None).await;
+    let port = program.address.port();
+    let _running = ca.start_before((port, port), YEAR, "").await;
+    let untimely = |line: &Value| {
+        let error = line["error"].as_str().unwrap_or_default();
+        error.contains("waits for the right time") && error.contains("the clock is wrong")
+    };
+    program.logged(untimely).await;
+    let kept = std::fs::read(ca.path("state/certificate.pem")).unwrap();
+    assert!(shown_at(program.address, Some("desk.example")).await == own);
+    // The pause is some milliseconds; whole handshakes later nothing was asked.
+    for _ in 0..50 {
+        shown_at(program.address, None).await;
+    }
+    assert_eq!(program.count(untimely), 1);
+    assert_eq!(
+        std::fs::read(ca.path("state/certificate.pem")).unwrap(),
+        kept
+    );
+    assert!(program.stop().success());
+    // The clock is right again.
+    let program = run("+0d");
+    assert!(shown_at(program.address, Some("desk.example")).await != own);
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pwd_edge::config::Config;
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
@@ -162,6 +163,73 @@ async fn the_socket_tells_how_long_each_certificate_lasts() {
     assert_eq!(told["names"][0], "desk.example", "{status}");
     assert!(told["days_left"].as_i64().unwrap() > 21, "{status}");
     assert!(told["file"].as_str().unwrap().ends_with("desk.crt"));
+}
+
+/// What `[[tls.certificates]]` of a text of TOML say.
+fn certificates(text: &str) -> impl FnOnce(&mut Config) + use<> {
+    let certificates = Config::from_toml(text).unwrap().tls.certificates;
+    |config| config.tls.certificates = certificates
+}
+
+#[tokio::test]
+async fn pairs_come_and_go_by_reload() {
+    let changing = Changing::start().await;
+    let (edge, path) = (&changing.edge, changing.directory.path());
+    let mut open = Client::http2(edge).await;
+    open.fetch(get("/").body(body("")).unwrap()).await;
+    let mut session = Socket::joined(edge, "3|ana", 1).await;
+    let shop = Issued::to(&["shop.example"]);
+    shop.write(path, "shop");
+    let both = listed(path, &["desk", "shop"]);
+    edge.reload_with(certificates(&both)).await.unwrap();
+    assert!(shown(edge, Some("shop.example")).await == shop.der);
+    assert!(changing.shown().await == changing.first.der);
+    // The new pair is watched like those from before.
+    let renewed = Issued::to(&["shop.example"]);
+    renewed.write(path, "shop");
+    while shown(edge, Some("shop.example")).await != renewed.der {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // A pair that is of no use changes nothing, and is named.
+    let bad = listed(path, &["shop", "none"]);
+    let refused = edge.reload_with(certificates(&bad)).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("[[tls.certificates]] no. 2"),
+        "{refused}"
+    );
+    assert!(changing.shown().await == changing.first.der);
+    let one = listed(path, &["shop"]);
+    edge.reload_with(certificates(&one)).await.unwrap();
+    assert!(changing.shown().await == edge.certificate);
+    session.send(serde_json::json!({ "type": "ping" })).await;
+    assert_eq!(session.until("pong").await["type"], "pong");
+    // Only the old HTTP connection, which rested, was asked to come again.
+    assert!(open.send(get("/").body(body("")).unwrap()).await.is_err());
+}
+
+/// Whoever reads one of these waits for ever; so nobody does.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipes_and_loops_in_the_place_of_files_hold_up_nobody() {
+    let changing = Changing::start().await;
+    let path = changing.directory.path();
+    for name in ["desk.crt", "desk.key"] {
+        let file = path.join(name);
+        std::fs::remove_file(&file).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&file).status();
+        assert!(made.unwrap().success());
+        changing.edge.reload().await;
+        assert!(changing.shown().await == changing.first.der);
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink(name, &file).unwrap();
+        changing.edge.reload().await;
+        assert!(changing.shown().await == changing.first.der);
+        std::fs::remove_file(&file).unwrap();
+        changing.first.write(path, "desk");
+    }
+    let second = Issued::to(&["desk.example"]);
+    second.write(path, "desk");
+    changing.edge.reload().await;
+    assert!(changing.shown().await == second.der);
 }
 
 /// A hundred swaps, while requests and WebSocket sessions go on.

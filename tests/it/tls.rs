@@ -97,6 +97,93 @@ async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
     }
 }
 
+/// One ticketer for the process: whatever a reload changes about TLS, tickets
+/// from before are good.
+#[tokio::test]
+async fn tickets_outlive_the_configuration_that_they_are_from() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    for version in [&TLS12, &TLS13] {
+        let config = curious(&[version]);
+        let mut kinds = Vec::new();
+        for hosts in [vec![], vec!["localhost".to_owned()]] {
+            edge.reload_with(|config| config.tls.hosts = hosts)
+                .await
+                .unwrap();
+            let stream = greet(&edge, "localhost", config.clone()).await.unwrap();
+            kinds.push(stream.get_ref().1.handshake_kind());
+            let mut client = Client::over_http1(stream).await;
+            client.fetch(get("/").body(body("")).unwrap()).await;
+        }
+        assert_eq!(kinds[1], Some(HandshakeKind::Resumed), "{version:?}");
+        assert_ne!(kinds[0], kinds[1], "{version:?}");
+    }
+}
+
+/// What OpenSSL's client says to an edge, and hears.
+async fn openssl(edge: &Edge, arguments: &[&str]) -> String {
+    let address = edge.address.to_string();
+    let mut command = tokio::process::Command::new("openssl");
+    command
+        .args(["s_client", "-connect", &address])
+        .args(arguments);
+    let output = command
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+}
+
+/// Names that no honest client asks for: an answer or an alert, and on it goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_names_are_no_way_in_and_no_way_down() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let long = "a".repeat(250);
+    for name in [
+        "LOCALHOST",
+        "localhost.",
+        "*.localhost",
+        "..",
+        "a_b",
+        "10.0.0.1",
+        "\u{fe}x",
+        &long,
+    ] {
+        let told = openssl(&edge, &["-servername", name]).await;
+        let is_answered = told.contains("BEGIN CERTIFICATE") || told.contains("alert");
+        assert!(is_answered, "{name}: {told}");
+        let stream = greet(&edge, "localhost", curious(&[&TLS13])).await.unwrap();
+        let mut client = Client::over_http1(stream).await;
+        let answer = client.fetch(get("/").body(body("")).unwrap());
+        assert_eq!(answer.await.status, 200, "{name}");
+    }
+}
+
+/// Who asks for a proof when nothing is to be proved gets no certificate: else
+/// the edge could be made to prove something for somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_proved_that_nobody_asked_the_ca_for() {
+    let laravel = Laravel::start().await;
+    let state = tempfile::tempdir().unwrap();
+    let acme = format!(
+        "[tls.acme]\ndomains = [\"localhost\"]\nterms_accepted = true\n\
+         directory = \"https://127.0.0.1:1/\"\nchallenge = \"tls-alpn-01\"\nstate = {:?}\n",
+        state.path()
+    );
+    for more in [String::new(), acme] {
+        let edge = Edge::configured(&laravel.url(), &more);
+        for names in ["acme-tls/1", "acme-tls/1,h2"] {
+            let told = openssl(&edge, &["-servername", "localhost", "-alpn", names]).await;
+            assert!(
+                !told.contains("BEGIN CERTIFICATE") && told.contains("alert"),
+                "{told}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn old_versions_can_be_refused() {
     let laravel = Laravel::start().await;
@@ -158,6 +245,81 @@ async fn subject(edge: &Edge, laravel: &Laravel, config: ClientConfig) -> Option
     let seen = laravel.requests();
     let seen = seen.last().unwrap();
     Some(seen.header("x-forwarded-client-subject").map(str::to_owned))
+}
+
+/// PHP writes `-`, `_` and `.` in a header's name alike.
+#[tokio::test]
+async fn no_spelling_of_the_subjects_header_gets_through() {
+    let (laravel, known) = (Laravel::start().await, Known::new());
+    let edge = Edge::configured(&laravel.url(), &known.asked("optional"));
+    let forged = || {
+        get("/")
+            .header("X-Forwarded-Client-Subject", "CN=Root")
+            .header("x-forwarded-client_subject", "CN=Root")
+            .header("X_FORWARDED_CLIENT_SUBJECT", "CN=Root")
+            .header("x.forwarded.client.subject", "CN=Root")
+            .body(body(""))
+            .unwrap()
+    };
+    for http2 in [false, true] {
+        for (config, told) in [
+            (curious(&[&TLS13]), vec![]),
+            (Known::config(&known.client), vec!["CN=Ana"]),
+        ] {
+            let mut config = config;
+            config.alpn_protocols = vec![if http2 {
+                b"h2".to_vec()
+            } else {
+                b"http/1.1".to_vec()
+            }];
+            let stream = greet(&edge, "localhost", config).await.unwrap();
+            let mut client = match http2 {
+                true => Client::over_http2(stream).await,
+                false => Client::over_http1(stream).await,
+            };
+            client.fetch(forged()).await;
+            let seen = laravel.requests().pop().unwrap();
+            let subjects = seen.headers.iter().filter(|(name, _)| {
+                let name = name.as_str().replace(['_', '.'], "-");
+                name == "x-forwarded-client-subject"
+            });
+            let subjects: Vec<_> = subjects.map(|(_, value)| value.to_str().unwrap()).collect();
+            assert_eq!(subjects, told, "{http2}");
+        }
+    }
+}
+
+/// A CA that is added to the file or taken out of it counts from the next
+/// reload on, also for connections that are open.
+#[tokio::test]
+async fn another_authority_counts_after_a_reload() {
+    let (laravel, known, other) = (Laravel::start().await, Known::new(), Known::new());
+    let edge = Edge::configured(&laravel.url(), &known.asked("required"));
+    let authorities = known.directory.path().join("ca.pem");
+    let mut client = {
+        let stream = greet(&edge, "localhost", Known::config(&known.client)).await;
+        Client::over_http1(stream.unwrap()).await
+    };
+    client.fetch(get("/").body(body("")).unwrap()).await;
+    std::fs::copy(other.directory.path().join("ca.pem"), &authorities).unwrap();
+    edge.reload().await;
+    let ana = Some(Some("CN=Ana".to_owned()));
+    assert_eq!(
+        subject(&edge, &laravel, Known::config(&known.client)).await,
+        None
+    );
+    assert_eq!(
+        subject(&edge, &laravel, Known::config(&other.client)).await,
+        ana
+    );
+    assert!(client.send(get("/").body(body("")).unwrap()).await.is_err());
+    std::fs::write(&authorities, "").unwrap();
+    let refused = edge.reload_with(|_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("tls.clients.authorities"), "{refused}");
+    assert_eq!(
+        subject(&edge, &laravel, Known::config(&other.client)).await,
+        ana
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! A task of its own that writes one file and has it read like any other: TLS
 //! knows nothing of it but the proofs in [`Challenges`](super::Challenges).
 
+mod advice;
+mod client;
 mod order;
 mod schedule;
 mod settings;
@@ -12,23 +14,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use self::advice::Advice;
+use self::client::Pause;
 use self::order::Applicant;
 pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
-use self::state::State;
-use super::facts::Facts;
-use super::pair::Pair;
+use self::state::{Draft, State};
+use super::pair::{Loaded, Pair};
 use super::{Certificates, Settings};
 use crate::drain::Drain;
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The state directory, or the file of the external key.
+    /// The state directory, or what is in it.
     #[error(
-        "cannot use a file of ACME's: {0}; let the user that runs pwd-edge write to \
-         tls.acme.state, and read external_account.key_file"
+        "cannot use {} (tls.acme.state in config.toml): {source}; \
+         let the user that runs pwd-edge write to that directory", .path.display()
     )]
-    File(#[from] std::io::Error),
+    State {
+        /// The directory or the file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The stored account.
     #[error(
         "account.json in tls.acme.state cannot be read: {0}; \
@@ -38,9 +46,24 @@ pub enum Error {
     /// The external account's key.
     #[error("{} holds no key in base64url (tls.acme.external_account.key_file)", .0.display())]
     ExternalKey(PathBuf),
-    /// The server is down, refuses, or makes no sense.
+    /// The file of the external account's key, or of the directory's own CA.
+    #[error(transparent)]
+    Authority(super::Error),
+    /// The system trusts nobody.
+    #[error(
+        "this machine knows no CA to recognise the ACME server by: {0}; \
+         install ca-certificates, or set tls.acme.directory_ca"
+    )]
+    NoRoots(std::io::Error),
+    /// The server answers, but not in ACME's words.
+    #[error(
+        "the ACME server's answer makes no sense: {0}; \
+         is tls.acme.directory the address of an ACME directory?"
+    )]
+    Nonsense(serde_json::Error),
+    /// The server is down, or refuses.
     #[error("the ACME server did not do it: {}", chain(.0))]
-    Server(#[from] instant_acme::Error),
+    Server(instant_acme::Error),
     /// The server tried and failed to reach us.
     #[error(
         "the ACME server could not prove {name}: {reason}; \
@@ -67,6 +90,18 @@ pub enum Error {
     /// What was issued is of no use.
     #[error("the ACME server issued something useless: {0}")]
     Useless(super::Error),
+    /// What was issued is of no use today.
+    #[error("the ACME server issued a certificate that waits for the right time: {0}")]
+    Untimely(super::Error),
+}
+
+impl From<instant_acme::Error> for Error {
+    fn from(error: instant_acme::Error) -> Self {
+        match error {
+            instant_acme::Error::Json(error) => Self::Nonsense(error),
+            error => Self::Server(error),
+        }
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -105,6 +140,7 @@ impl Renewal {
                 state: State::open(&settings.acme.state)?,
                 settings: settings.acme.clone(),
                 challenges: certificates.challenges(),
+                pause: Pause::default(),
             },
             certificates: Arc::clone(certificates),
             chance: fastrand::f64(),
@@ -120,86 +156,96 @@ impl Renewal {
     }
 
     async fn renew_forever(self) {
-        let mut failures = 0;
+        let mut advice = Advice::default();
+        let mut attempts = 0;
         loop {
+            let stored = self.stored().await;
             // The clock may be set meanwhile, so it is looked at often.
-            let left = self.time_left().await;
+            let left = self.time_left(stored.as_ref(), &mut advice).await;
             if !left.is_zero() {
+                attempts = 0;
                 tokio::time::sleep(left.min(LOOK)).await;
                 continue;
             }
-            let renewed = self.renew().await;
+            let renewed = self.renew(stored.as_ref()).await;
             self.applicant.challenges.forget();
-            match renewed {
-                Ok(()) => {
-                    failures = 0;
-                    // Whatever the new one says, the CA is not asked at once again.
-                    tokio::time::sleep(self.applicant.settings.retry_after.get()).await;
-                }
-                Err(error) => {
-                    failures += 1;
-                    let first = self.applicant.settings.retry_after.get();
-                    let pause = schedule::pause(first, failures, fastrand::f64());
-                    let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
-                    tracing::error!(%error, %again_in, "no new certificate");
-                    tokio::time::sleep(pause).await;
-                }
+            // Also after a success: whatever the new certificate or the CA say, the
+            // CA is not asked in a circle.
+            attempts += 1;
+            let first = self.applicant.settings.retry_after.get();
+            let pause = schedule::pause(first, attempts, fastrand::f64());
+            let wanted = self.applicant.pause.take().unwrap_or_default();
+            let pause = pause.max(wanted);
+            if let Err(error) = renewed {
+                let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
+                tracing::error!(%error, %again_in, "no new certificate");
             }
+            tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The certificate from before, if it can be used.
+    async fn stored(&self) -> Option<Loaded> {
+        let path = self.applicant.settings.certificate();
+        let load = move || {
+            let pair = Pair::new(&path, &path, "tls.acme.");
+            pair.load(&super::provider()).ok()
+        };
+        tokio::task::spawn_blocking(load).await.ok().flatten()
     }
 
     /// Until the certificate is to be renewed; nothing if there is none that has
     /// all the names.
-    async fn time_left(&self) -> Duration {
-        let path = self.applicant.settings.certificate();
-        let facts = tokio::task::spawn_blocking(move || stored(&path)).await;
-        let Some(facts) = facts.ok().flatten() else {
+    async fn time_left(&self, stored: Option<&Loaded>, advice: &mut Advice) -> Duration {
+        let Some(Loaded {
+            certified, facts, ..
+        }) = stored
+        else {
             return Duration::ZERO;
         };
         let domains = &self.applicant.settings.domains;
         if !domains.iter().all(|domain| facts.is_for(domain.as_str())) {
             return Duration::ZERO;
         }
-        let renewal = schedule::renew_at(&facts, self.chance);
+        let window = advice.about(&certified.cert[0], &self.applicant).await;
+        let renewal = schedule::renew_at(facts, window, self.chance);
         let left = renewal.duration_since(SystemTime::now());
         left.unwrap_or_default()
     }
 
-    async fn renew(&self) -> Result<(), Error> {
-        tracing::info!(
-            directory = self.applicant.settings.directory,
-            "asking for a certificate"
-        );
-        let obtained = tokio::time::timeout(TIMEOUT, self.applicant.obtain());
+    async fn renew(&self, old: Option<&Loaded>) -> Result<(), Error> {
+        let applicant = &self.applicant;
+        let directory = &applicant.settings.directory;
+        tracing::info!(directory, "asking for a certificate");
+        // Nothing is asked for that could not be kept.
+        State::open(&applicant.settings.state)?;
+        let old = old.map(|old| &old.certified.cert[0]);
+        let obtained = tokio::time::timeout(TIMEOUT, applicant.obtain(old));
         let pem = obtained.await.map_err(|_| Error::Timeout)??;
-        let draft = self.applicant.state.draft(&pem)?;
-        check(&draft, &self.applicant.settings).map_err(Error::Useless)?;
+        let draft = applicant.state.draft(&pem)?;
+        let timely = check(&draft, &applicant.settings).map_err(Error::Useless)?;
         draft.keep(CERTIFICATE)?;
         super::reload(&self.certificates).await;
-        Ok(())
+        timely.map_err(Error::Untimely)
     }
 }
 
-/// What the certificate from before says, if it can be used.
-fn stored(path: &std::path::Path) -> Option<Facts> {
-    let loaded = Pair::new(path, path, "tls.acme.").load(&super::provider());
-    loaded.ok().map(|loaded| loaded.facts)
-}
-
-/// Looks at what was issued before it takes the place of what works.
-fn check(draft: &state::Draft, settings: &Acme) -> Result<(), super::Error> {
+/// Looks at what was issued before it takes the place of what works. A wrong
+/// date alone is told apart: most likely it is the clock that is wrong, and once
+/// that is set the certificate is good; throwing it away would have the CA issue
+/// one after the other.
+fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, super::Error> {
     let pair = Pair::new(draft.path(), draft.path(), "tls.acme.");
     let loaded = pair.load(&super::provider())?;
-    let dates = loaded.facts.check_dates(SystemTime::now());
-    dates.map_err(|flaw| pair.flawed(flaw))?;
     let mut domains = settings.domains.iter();
-    match domains.find(|domain| !loaded.facts.is_for(domain.as_str())) {
-        None => Ok(()),
-        Some(domain) => Err(super::Error::Uncovered {
+    if let Some(domain) = domains.find(|domain| !loaded.facts.is_for(domain.as_str())) {
+        return Err(super::Error::Uncovered {
             host: domain.as_str().to_owned(),
             names: loaded.facts.names.join(", "),
-        }),
+        });
     }
+    let dates = loaded.facts.check_dates(SystemTime::now());
+    Ok(dates.map_err(|flaw| pair.flawed(flaw)))
 }
 
 const CERTIFICATE: &str = "certificate.pem";

@@ -6,18 +6,21 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{
-    Account, AccountBuilder, AuthorizationStatus, ChallengeType, ExternalAccountKey, Identifier,
-    KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
+    Account, AccountBuilder, AuthorizationStatus, CertificateIdentifier, ChallengeType,
+    ExternalAccountKey, Identifier, KeyAuthorization, NewAccount, NewOrder, Order, OrderStatus,
+    RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
+use super::client::{Http, Pause};
 use super::state::State;
 use super::{Acme, Challenge, Error};
-use crate::tls::Challenges;
-use crate::tls::provider;
+use crate::tls::error::Place;
+use crate::tls::pair::read;
+use crate::tls::{Challenges, provider};
 
 /// Who asks whom, and where the proofs go.
 #[derive(Debug)]
@@ -25,6 +28,7 @@ pub(super) struct Applicant {
     pub(super) settings: Acme,
     pub(super) state: State,
     pub(super) challenges: Arc<Challenges>,
+    pub(super) pause: Pause,
 }
 
 /// `account.json`.
@@ -36,14 +40,10 @@ struct Stored<C> {
 }
 
 impl Applicant {
-    /// Obtains a certificate: the key and the chain, in PEM.
-    pub(super) async fn obtain(&self) -> Result<String, Error> {
+    /// Obtains a certificate in the place of `old`: the key and the chain, in PEM.
+    pub(super) async fn obtain(&self, old: Option<&CertificateDer<'_>>) -> Result<String, Error> {
         let account = self.account().await?;
-        let domains = self.settings.domains.iter();
-        let domains: Vec<_> = domains
-            .map(|domain| Identifier::Dns(domain.as_str().to_owned()))
-            .collect();
-        let order = account.new_order(&NewOrder::new(&domains)).await;
+        let order = self.order(&account, old).await;
         let mut order = order.map_err(|error| self.forget_lost_account(error))?;
         self.prove(&mut order).await?;
         let retries = RetryPolicy::default().timeout(PATIENCE);
@@ -60,16 +60,51 @@ impl Applicant {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// The account from before, or a new one.
-    async fn account(&self) -> Result<Account, Error> {
-        let directory = &self.settings.directory;
-        if let Some(text) = self.state.read(ACCOUNT)? {
-            let stored: Stored<_> = serde_json::from_str(&text).map_err(Error::Account)?;
-            if stored.directory == *directory {
-                let account = self.client()?.from_credentials(stored.credentials);
-                return Ok(account.await?);
+    /// An order that says which certificate it replaces, so that the CA counts it
+    /// as a renewal (RFC 9773 §5). A CA that does not like that is asked without.
+    async fn order(
+        &self,
+        account: &Account,
+        old: Option<&CertificateDer<'_>>,
+    ) -> Result<Order, instant_acme::Error> {
+        let domains = self.settings.domains.iter();
+        let domains: Vec<_> = domains
+            .map(|domain| Identifier::Dns(domain.as_str().to_owned()))
+            .collect();
+        let old = old.and_then(|old| CertificateIdentifier::try_from(old).ok());
+        if let Some(old) = old {
+            match account
+                .new_order(&NewOrder::new(&domains).replaces(old))
+                .await
+            {
+                Err(error) if !is_final(&error) => {
+                    tracing::debug!(%error, "the CA takes no renewal; asking for a new certificate");
+                }
+                order => return order,
             }
         }
+        account.new_order(&NewOrder::new(&domains)).await
+    }
+
+    /// The account from before, if there is one at this CA.
+    pub(super) async fn known_account(&self) -> Result<Option<Account>, Error> {
+        let Some(text) = self.state.read(ACCOUNT)? else {
+            return Ok(None);
+        };
+        let stored: Stored<_> = serde_json::from_str(&text).map_err(Error::Account)?;
+        if stored.directory != self.settings.directory {
+            return Ok(None);
+        }
+        let account = self.client()?.from_credentials(stored.credentials);
+        Ok(Some(account.await?))
+    }
+
+    /// The account from before, or a new one.
+    async fn account(&self) -> Result<Account, Error> {
+        if let Some(account) = self.known_account().await? {
+            return Ok(account);
+        }
+        let directory = &self.settings.directory;
         let contact: Vec<_> = self.settings.contact.iter().map(String::as_str).collect();
         let wanted = NewAccount {
             contact: &contact,
@@ -93,30 +128,29 @@ impl Applicant {
 
     /// A CA may forget accounts: then the next try makes a new one.
     fn forget_lost_account(&self, error: instant_acme::Error) -> Error {
-        let is_lost = match &error {
-            instant_acme::Error::Api(problem) => problem.r#type.as_deref() == Some(NO_ACCOUNT),
-            _ => false,
-        };
-        match is_lost.then(|| self.state.remove(ACCOUNT)) {
-            Some(Err(error)) => Error::File(error),
+        match is_of(&error, NO_ACCOUNT).then(|| self.state.remove(ACCOUNT)) {
+            Some(Err(error)) => error,
             _ => error.into(),
         }
     }
 
     fn client(&self) -> Result<AccountBuilder, Error> {
-        Ok(match &self.settings.directory_ca {
-            Some(authority) => Account::builder_with_root(authority)?,
-            None => Account::builder()?,
-        })
+        let http = Http::new(&self.settings, self.pause.clone())?;
+        Ok(Account::builder_with_http(Box::new(http)))
     }
 
     fn external(&self) -> Result<Option<ExternalAccountKey>, Error> {
         let Some(external) = &self.settings.external_account else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(&external.key_file)?;
+        let place = Place {
+            path: external.key_file.clone(),
+            key: "tls.acme.external_account.key_file".to_owned(),
+        };
+        let mut text = read(&place).map_err(Error::Authority)?;
+        text.retain(|byte| *byte != b'=');
         let key = URL_SAFE_NO_PAD
-            .decode(text.trim().trim_end_matches('='))
+            .decode(text.trim_ascii())
             .map_err(|_| Error::ExternalKey(external.key_file.clone()))?;
         Ok(Some(ExternalAccountKey::new(external.id.clone(), &key)))
     }
@@ -198,6 +232,19 @@ async fn refusal(order: &mut Order) -> Option<Error> {
     None
 }
 
+fn is_of(error: &instant_acme::Error, kind: &str) -> bool {
+    match error {
+        instant_acme::Error::Api(problem) => problem.r#type.as_deref() == Some(kind),
+        _ => false,
+    }
+}
+
+/// Whether an order that asks for less would fail in the same way.
+fn is_final(error: &instant_acme::Error) -> bool {
+    is_of(error, NO_ACCOUNT) || is_of(error, RATE_LIMITED)
+}
+
+const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 const ACCOUNT: &str = "account.json";
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,13 +4,40 @@ use std::time::{Duration, SystemTime};
 
 use crate::tls::facts::Facts;
 
-/// From when on a certificate is to be renewed: with a third of its life left,
-/// and up to a thirtieth earlier, so that not all of a CA's customers come at
-/// once. `chance` is between 0 and 1.
-pub(super) fn renew_at(facts: &Facts, chance: f64) -> SystemTime {
+/// When the CA would like a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) start: SystemTime,
+    pub(super) end: SystemTime,
+}
+
+impl Window {
+    /// None if it is empty (RFC 9773 §4.2). Times that no calendar of ours can
+    /// show become ones that it can.
+    pub(super) fn new(start: SystemTime, end: SystemTime) -> Option<Self> {
+        let last = SystemTime::UNIX_EPOCH + CENTURIES;
+        let [start, end] = [start, end].map(|time| time.clamp(SystemTime::UNIX_EPOCH, last));
+        (start < end).then_some(Self { start, end })
+    }
+}
+
+/// From when on a certificate is to be renewed: in the CA's window if it has
+/// one, but with a sixth of its life left at the latest; else with a third left,
+/// and up to a thirtieth earlier. `chance`, between 0 and 1, keeps all of a CA's
+/// customers from coming at once.
+pub(super) fn renew_at(facts: &Facts, window: Option<Window>, chance: f64) -> SystemTime {
     let life = facts.not_after.duration_since(facts.not_before);
     let life = life.unwrap_or_default();
-    facts.not_after - life / 3 - (life / 30).mul_f64(chance)
+    let Some(Window { start, end }) = window else {
+        return facts.not_after - life / 3 - (life / 30).mul_f64(chance);
+    };
+    let length = end.duration_since(start).unwrap_or_default();
+    let latest = facts.not_after - life / 6;
+    // In this order, so that no window is too long for the clock.
+    match start >= latest {
+        true => latest,
+        false => latest.min(start + length.min(life).mul_f64(chance)),
+    }
 }
 
 /// How long to wait after the `failures`th failure in a row: `first`, then twice
@@ -22,6 +49,7 @@ pub(super) fn pause(first: Duration, failures: u32, chance: f64) -> Duration {
     doubled.min(LONGEST).mul_f64(0.75 + chance / 2.0)
 }
 
+const CENTURIES: Duration = Duration::from_secs(1 << 33);
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
@@ -38,8 +66,15 @@ mod tests {
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
         let facts = Facts::read(made.der()).unwrap();
         let day = |text| humantime::parse_rfc3339_weak(text).unwrap();
-        assert_eq!(renew_at(&facts, 0.0), day("2030-03-02 00:00:00"));
-        assert_eq!(renew_at(&facts, 1.0), day("2030-02-27 00:00:00"));
+        assert_eq!(renew_at(&facts, None, 0.0), day("2030-03-02 00:00:00"));
+        assert_eq!(renew_at(&facts, None, 1.0), day("2030-02-27 00:00:00"));
+        let in_window = |start, end| renew_at(&facts, Window::new(day(start), day(end)), 0.5);
+        let middle = in_window("2030-02-01 00:00:00", "2030-02-03 00:00:00");
+        assert_eq!(middle, day("2030-02-02 00:00:00"));
+        let late = in_window("2030-05-01 00:00:00", "2099-01-01 00:00:00");
+        assert_eq!(late, day("2030-03-17 00:00:00"));
+        let empty = in_window("2030-02-03 00:00:00", "2030-02-01 00:00:00");
+        assert_eq!(empty, day("2030-02-28 12:00:00"));
     }
 
     #[test]

@@ -222,3 +222,31 @@ fn keys_of_every_form_load() {
         assert!(error.contains("locked with a password"), "{error}");
     }
 }
+
+/// Reading one would never end, and with it no start and no reload.
+#[test]
+fn pipes_devices_and_endless_files_are_refused_at_once() {
+    let (certificate, key) = issue();
+    let files = Files::write(&certificate, &key);
+    let made = Command::new("mkfifo").arg(files.path("pipe")).status();
+    assert!(made.unwrap().success());
+    std::os::unix::fs::symlink("loop", files.path("loop")).unwrap();
+    std::fs::write(files.path("huge"), certificate.repeat(3000)).unwrap();
+    let told = |certificate: &Path| {
+        let pair = Pair::new(certificate, &files.path("k.pem"), "tls.");
+        let loaded = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
+        loaded.map(|_| ()).unwrap_err().to_string()
+    };
+    for (path, reason) in [
+        (files.path("pipe"), "a pipe or a device"),
+        ("/dev/zero".into(), "a pipe or a device"),
+        (files.path("loop"), "symbolic links"),
+        (files.path("huge"), "larger than 1 MiB"),
+    ] {
+        let told = told(&path);
+        assert!(
+            told.contains(reason) && told.contains("tls.certificate"),
+            "{told}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod app;
+pub(crate) mod ca;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;

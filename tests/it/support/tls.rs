@@ -1,5 +1,6 @@
 //! TLS clients that look at what the edge shows, and certificates to show.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,7 +69,15 @@ pub(crate) async fn greet(
     name: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(edge.address).await?;
+    greet_at(edge.address, name, config).await
+}
+
+async fn greet_at(
+    address: SocketAddr,
+    name: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config))
         .connect(name, stream)
@@ -77,9 +86,15 @@ pub(crate) async fn greet(
 
 /// The certificate that `edge` shows to who asks for `name`, or for none.
 pub(crate) async fn shown(edge: &Edge, name: Option<&str>) -> CertificateDer<'static> {
+    shown_at(edge.address, name).await
+}
+
+/// The same of whoever is at `address`.
+pub(crate) async fn shown_at(address: SocketAddr, name: Option<&str>) -> CertificateDer<'static> {
     let mut config = curious(rustls::ALL_VERSIONS);
     config.enable_sni = name.is_some();
-    let stream = greet(edge, name.unwrap_or("nobody"), config).await.unwrap();
+    let stream = greet_at(address, name.unwrap_or("nobody"), config);
+    let stream = stream.await.unwrap();
     let certificates = stream.get_ref().1.peer_certificates().unwrap();
     certificates[0].clone().into_owned()
 }

@@ -3,19 +3,20 @@
 use super::*;
 
 fn applicant(directory: &tempfile::TempDir, url: &str) -> Applicant {
+    let settings = Acme {
+        directory: url.to_owned(),
+        ..Acme::default()
+    };
     Applicant {
-        settings: Acme {
-            directory: url.to_owned(),
-            directory_ca: None,
-            ..Acme::default()
-        },
+        pause: Pause::default(),
+        settings,
         state: State::open(directory.path()).unwrap(),
         challenges: Arc::default(),
     }
 }
 
 async fn told(applicant: &Applicant) -> String {
-    applicant.obtain().await.unwrap_err().to_string()
+    applicant.obtain(None).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -49,4 +50,23 @@ async fn a_key_for_an_external_account_must_be_one() {
     });
     let told = told(&applicant).await;
     assert!(told.contains("holds no key in base64url"), "{told}");
+}
+
+/// The time that passes is not real: nobody waits for half a minute here.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", silent.local_addr().unwrap());
+    let told = told(&applicant(&directory, &url)).await;
+    assert!(told.contains("no answer within 30 s"), "{told}");
+}
+
+#[tokio::test]
+async fn a_ca_of_the_directory_that_cannot_be_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut applicant = applicant(&directory, "https://127.0.0.1:1/");
+    applicant.settings.directory_ca = Some(directory.path().join("none.pem"));
+    let told = told(&applicant).await;
+    assert!(told.contains("none.pem (tls.acme.directory_ca"), "{told}");
 }

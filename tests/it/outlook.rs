@@ -1,0 +1,136 @@
+//! Dates: what is said of certificates that end soon, are over, or have not
+//! begun, by the binary itself.
+
+use std::net::SocketAddr;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::support::program::{Home, Program};
+use crate::support::tls::{Issued, shown_at};
+use crate::support::{Edge, Laravel};
+
+/// A directory with a certificate that begins and ends so many days from now.
+fn home(laravel: &Laravel, begins: i64, ends: i64) -> (Arc<Home>, Issued) {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let home = Home::new(&laravel.url(), anywhere, "");
+    let at = |days: i64| {
+        // An hour more, for the time that the test takes.
+        let way = Duration::from_secs(days.unsigned_abs() * 24 * 3600);
+        let now = SystemTime::now() + Duration::from_secs(3600);
+        if days < 0 { now - way } else { now + way }
+    };
+    let issued = Issued::with(&["desk.example"], |params| {
+        params.not_before = at(begins).into();
+        params.not_after = at(ends).into();
+    });
+    std::fs::write(home.path("cert.pem"), &issued.certificate).unwrap();
+    std::fs::write(home.path("key.pem"), &issued.key).unwrap();
+    (home, issued)
+}
+
+fn run(home: &Arc<Home>) -> Program {
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    Program::start(home, command)
+}
+
+fn check(home: &Home) -> (Output, String) {
+    let mut command = home.command();
+    command.args(["check", "--config", "config.toml"]);
+    let output = command.output().unwrap();
+    let all = [&*output.stdout, &*output.stderr].concat();
+    (output, String::from_utf8(all).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_log_and_status_tell_what_ends_soon() {
+    let laravel = Laravel::start().await;
+    for (days, level, line) in [
+        (22, "INFO", "certificate"),
+        (21, "WARN", "certificate ends soon and is not renewed yet"),
+        (7, "WARN", "certificate ends within a week: renew it"),
+        (
+            1,
+            "ERROR",
+            "certificate ends within a day or so: renew it now",
+        ),
+    ] {
+        let (home, _) = home(&laravel, -60, days);
+        let (output, told) = check(&home);
+        assert!(output.status.success(), "{told}");
+        let left = if days == 1 {
+            "1 day left".to_owned()
+        } else {
+            format!("{days} days left")
+        };
+        assert!(
+            told.contains("desk.example; by CN=rcgen self signed cert"),
+            "{told}"
+        );
+        assert!(told.contains(&left), "{told}");
+        assert_eq!(told.contains("ends soon"), days < 22, "{told}");
+
+        let program = run(&home);
+        let logged = program.logged(|told| told["message"] == line).await;
+        assert_eq!(logged["level"], level, "{logged}");
+        assert_eq!(logged["days_left"], days, "{logged}");
+        let status = program.command(&["status"]).output().unwrap().stdout;
+        let status = String::from_utf8(status).unwrap();
+        let trouble = format!("the certificate for desk.example has {days} days left");
+        assert!(
+            status.contains(&format!("desk.example: {days} days left")),
+            "{status}"
+        );
+        assert_eq!(status.contains(&trouble), days < 22, "{status}");
+    }
+}
+
+/// With a wrong clock, or a renewal that is late, an old certificate is better
+/// than none; but it is not put into use quietly.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_or_has_not_begun_fails_the_check_and_is_served_loudly() {
+    let laravel = Laravel::start().await;
+    for (begins, ends, reason) in [
+        (-90, -1, "renew it, or set the clock"),
+        (2, 90, "most likely the clock is wrong: set it"),
+    ] {
+        let (home, issued) = home(&laravel, begins, ends);
+        let (output, told) = check(&home);
+        assert_eq!(output.status.code(), Some(64), "{told}");
+        assert!(
+            told.contains(reason) && told.contains("tls.certificate"),
+            "{told}"
+        );
+        let program = run(&home);
+        let loud = "certificate cannot be used today, and is shown all the same";
+        let logged = program.logged(|line| line["message"] == loud).await;
+        assert_eq!(logged["level"], "ERROR");
+        assert!(
+            logged["cause"].as_str().unwrap().contains(reason),
+            "{logged}"
+        );
+        let troubles = program.command(&["status"]).output().unwrap().stdout;
+        let troubles = String::from_utf8(troubles).unwrap();
+        assert!(troubles.contains(reason), "{troubles}");
+        assert!(shown_at(program.address, None).await == issued.der);
+    }
+}
+
+#[tokio::test]
+async fn a_metric_tells_the_days_of_each_certificate() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let metrics = edge.get("/metrics").await;
+    let rows: Vec<_> = metrics.text().lines().collect();
+    let row = rows
+        .iter()
+        .find(|row| row.starts_with("pwd_edge_certificate_days_left{"));
+    let row = row.expect("there is one certificate");
+    assert!(
+        row.contains("names=\"localhost\"") && row.contains("issuer=\"CN="),
+        "{row}"
+    );
+    let days: f64 = row.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!(days > 1000.0, "{row}");
+}
