@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 /// A client's address. An IPv4-mapped IPv6 address is the IPv4 address.
@@ -74,6 +74,14 @@ impl TryFrom<String> for Network {
                 format!("{text:?} is not a network; expected one such as \"10.0.0.0/8\"")
             })?,
         };
+        // Clients are counted as IPv4 where they are, however they are written.
+        let network = match network {
+            IpNet::V6(six) if six.prefix_len() >= 96 => match six.addr().to_ipv4_mapped() {
+                Some(four) => Ipv4Net::new(four, six.prefix_len() - 96).map_or(network, IpNet::V4),
+                None => network,
+            },
+            _ => network,
+        };
         match network.trunc() == network {
             true => Ok(Self(network)),
             false => Err(format!(
@@ -90,6 +98,19 @@ mod tests {
 
     fn key(ip: &str) -> ClientKey {
         ClientIp::new(ip.parse().unwrap()).key(64)
+    }
+
+    #[test]
+    fn a_network_is_ipv4_however_it_is_written() {
+        let client = ClientIp::new("203.0.113.7".parse().unwrap());
+        for text in [
+            "203.0.113.7",
+            "::ffff:203.0.113.7",
+            "::ffff:203.0.113.0/120",
+        ] {
+            let network = Network::try_from(text.to_owned()).unwrap();
+            assert!(network.contains(client), "{text}");
+        }
     }
 
     #[test]

@@ -205,7 +205,9 @@ impl Handler {
         let paths = &self.limits.settings().login_paths;
         let read = || Readings::of(request.uri().path()).ok();
         let spells = |path: &Readings<'_>| paths.iter().any(|ours| path.spell(ours.as_str()));
-        request.method() == Method::POST && read().is_some_and(|path| spells(&path))
+        // Who writes `/x/index.php/api/login` means something by it.
+        let may_be = |path: Readings<'_>| path.is_doubtful || spells(&path);
+        request.method() == Method::POST && read().is_some_and(may_be)
     }
 
     /// Whether `request` is a WebSocket of ours: not where a route refuses,

@@ -30,6 +30,12 @@ pub(super) fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(),
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Refusal::Method);
     }
+    // Methods are case-sensitive (RFC 9110 §9.1), but PHP frameworks take `post`
+    // for `POST`: a log-in that we would not take for one. nginx refuses it, too.
+    let is_lower = |byte: u8| byte.is_ascii_lowercase();
+    if request.method().as_str().bytes().any(is_lower) {
+        return Err(Refusal::BadRequest("its method is not in upper case"));
+    }
     check_target(request)?;
     check_coding(request.headers())?;
     settle_host(request)?;

@@ -19,15 +19,12 @@ use crate::units::Count;
 pub struct Limits {
     settings: Settings,
     metrics: Arc<Metrics>,
-    connections: Rate,
-    requests: Rate,
-    upgrades: Rate,
-    logins: Rate,
-    failures: Failures,
-    told: Bounded<Told>,
-    /// Of log lines about all clients together.
-    lines: SessionRate,
-    clock: TokioClock,
+    connections: Arc<Rate>,
+    requests: Arc<Rate>,
+    upgrades: Arc<Rate>,
+    logins: Arc<Rate>,
+    failures: Arc<Failures>,
+    told: Arc<Told>,
 }
 
 /// A client is over a limit.
@@ -42,21 +39,44 @@ pub struct Over {
 }
 
 impl Limits {
-    /// Nobody has done anything yet.
-    pub fn new(settings: Settings, metrics: Arc<Metrics>) -> Self {
-        let clock = TokioClock::new();
+    /// What `old` remembers is still known where the numbers are the same: to
+    /// tighten one limit forgives nobody what he did to another.
+    pub fn new(settings: Settings, metrics: Arc<Metrics>, old: Option<&Self>) -> Self {
+        let rate = |of: fn(&Self) -> &Arc<Rate>,
+                    numbers: fn(&Settings) -> (Count, Count),
+                    new: fn(Count, Count) -> Rate| {
+            let kept = old.filter(|old| numbers(&old.settings) == numbers(&settings));
+            let (count, burst) = numbers(&settings);
+            kept.map_or_else(|| Arc::new(new(count, burst)), |old| Arc::clone(of(old)))
+        };
+        let most = settings.failed_logins_per_minute;
+        let guesses = old.filter(|old| old.settings.failed_logins_per_minute == most);
         Self {
-            connections: Rate::per_second(
-                settings.connections_per_second,
-                settings.connection_burst,
+            connections: rate(
+                |limits| &limits.connections,
+                |to| (to.connections_per_second, to.connection_burst),
+                Rate::per_second,
             ),
-            requests: Rate::per_second(settings.requests_per_second, settings.request_burst),
-            upgrades: Rate::per_second(settings.upgrades_per_second, settings.upgrade_burst),
-            logins: Rate::per_minute(settings.logins_per_minute, settings.login_burst),
-            failures: Failures::new(settings.failed_logins_per_minute),
-            told: Bounded::new(clock),
-            lines: SessionRate::per_second(LINES_PER_SECOND, LINES),
-            clock,
+            requests: rate(
+                |limits| &limits.requests,
+                |to| (to.requests_per_second, to.request_burst),
+                Rate::per_second,
+            ),
+            upgrades: rate(
+                |limits| &limits.upgrades,
+                |to| (to.upgrades_per_second, to.upgrade_burst),
+                Rate::per_second,
+            ),
+            logins: rate(
+                |limits| &limits.logins,
+                |to| (to.logins_per_minute, to.login_burst),
+                Rate::per_minute,
+            ),
+            failures: guesses.map_or_else(
+                || Arc::new(Failures::new(most)),
+                |old| Arc::clone(&old.failures),
+            ),
+            told: old.map_or_else(Arc::default, |old| Arc::clone(&old.told)),
             settings,
             metrics,
         }
@@ -168,10 +188,8 @@ impl Limits {
     /// Whether the log has said nothing of this client and limit for a while.
     fn may_tell(&self, client: ClientIp, limit: Limit) -> bool {
         // Whoever is in `allow` has sessions, and they have limits.
-        let key = client.key(self.settings.ipv6_prefix.get());
-        let now = self.clock.elapsed();
-        let due = self.told.with(key, |told| told.is_due(limit, now));
-        due && self.lines.check(1, LINES).is_ok()
+        self.told
+            .is_due(client.key(self.settings.ipv6_prefix.get()), limit)
     }
 
     /// Frees what is kept of clients that have been quiet for a while.
@@ -185,7 +203,7 @@ impl Limits {
             rate.forget_idle();
         }
         self.failures.forget_idle();
-        self.told.forget_idle();
+        self.told.clients.forget_idle();
     }
 }
 
@@ -200,22 +218,50 @@ impl Over {
     }
 }
 
-/// Until which second the log is quiet about each limit.
-#[derive(Debug, Default)]
-struct Told([u32; Limit::ALL]);
+/// What the log has told.
+#[derive(Debug)]
+struct Told {
+    clients: Bounded<Quiet>,
+    /// Lines about all clients together.
+    lines: SessionRate,
+    clock: TokioClock,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        let clock = TokioClock::new();
+        Self {
+            clients: Bounded::new(clock),
+            lines: SessionRate::per_second(LINES_PER_SECOND, LINES),
+            clock,
+        }
+    }
+}
 
 impl Told {
-    fn is_due(&mut self, limit: Limit, now: Duration) -> bool {
+    fn is_due(&self, client: ClientKey, limit: Limit) -> bool {
+        let now = self.clock.elapsed();
+        let due = self.clients.with(client, |quiet| quiet.is_over(limit, now));
+        due && self.lines.check(1, LINES).is_ok()
+    }
+}
+
+/// Until which second the log is quiet about each limit.
+#[derive(Debug, Default)]
+struct Quiet([u32; Limit::ALL]);
+
+impl Quiet {
+    fn is_over(&mut self, limit: Limit, now: Duration) -> bool {
         let until = &mut self.0[limit as usize];
         let due = u64::from(*until) <= now.as_secs();
         if due {
-            *until = u32::try_from((now + QUIET).as_secs()).unwrap_or(u32::MAX);
+            *until = u32::try_from((now + QUIET_FOR).as_secs()).unwrap_or(u32::MAX);
         }
         due
     }
 }
 
-impl Remembered for Told {
+impl Remembered for Quiet {
     fn worth(&self, now: Duration) -> Worth {
         let until = self.0.into_iter().max().unwrap_or_default().into();
         match until > now.as_secs() {
@@ -226,7 +272,7 @@ impl Remembered for Told {
 }
 
 /// For how long the log is quiet about the same client and limit.
-const QUIET: Duration = Duration::from_secs(10);
+const QUIET_FOR: Duration = Duration::from_secs(10);
 /// Log lines about limits, at once and per second, however many clients there are.
 const LINES: Count = Count::new(100);
 const LINES_PER_SECOND: Count = Count::new(10);
@@ -240,7 +286,7 @@ mod tests {
     }
 
     fn limits(text: &str) -> Limits {
-        Limits::new(toml::from_str(text).unwrap(), Arc::default())
+        Limits::new(toml::from_str(text).unwrap(), Arc::default(), None)
     }
 
     #[tokio::test(start_paused = true)]
@@ -254,11 +300,41 @@ mod tests {
         assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn every_limit_can_be_tried_out_by_its_name() {
+        use Limit::*;
+        let all = [
+            ConnectionsPerClient,
+            ConnectionsPerSecond,
+            HandshakesPerClient,
+            RequestsPerSecond,
+            RequestsInFlightPerClient,
+            Route,
+            LoginsPerMinute,
+            FailedLoginsPerMinute,
+            UpgradesPerSecond,
+            SessionsPerClient,
+            SessionsPerUser,
+            MessagesPerSecond,
+            BytesPerSecond,
+            JoinsPerMinute,
+            MaxRooms,
+        ];
+        assert_eq!(all.len(), Limit::ALL);
+        for tried in all {
+            let limits = limits(&format!("dry_run = [{:?}]", tried.name()));
+            for limit in all {
+                let over = limits.over(client("192.0.2.1"), Over::new(limit, QUIET_FOR));
+                assert_eq!(over.is_ok(), limit == tried, "{tried:?}, {limit:?}");
+            }
+        }
+    }
+
     /// What `docs/OPERATIONS.md` says of their memory.
     #[test]
     fn all_tables_together_stay_within_the_memory_that_is_promised() {
         let rates = 4 * Rate::most_bytes();
-        let all = rates + Failures::most_bytes() + Bounded::<Told>::most_bytes();
+        let all = rates + Failures::most_bytes() + Bounded::<Quiet>::most_bytes();
         let mib = all as f64 / f64::from(1 << 20);
         println!("{mib:.1} MiB, each rate {} bytes", Rate::most_bytes());
         assert!(mib <= 24.0, "{mib}");
@@ -299,12 +375,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn other_limits_forgive_nobody_what_he_did_to_this_one() {
+        let old = limits("failed_logins_per_minute = 1\nrequest_burst = 1");
+        let client = client("192.0.2.1");
+        old.failed(client, None);
+        assert_eq!(old.request(client), Ok(()));
+        let after = |text| Limits::new(toml::from_str(text).unwrap(), Arc::default(), Some(&old));
+        let other = after("failed_logins_per_minute = 1\nrequest_burst = 1\nlogin_burst = 9");
+        assert!(other.login(client).is_err() && other.request(client).is_err());
+        let this = after("failed_logins_per_minute = 2\nrequest_burst = 2");
+        assert!(this.login(client).is_ok() && this.request(client).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_log_tells_once_in_ten_seconds() {
         let limits = limits("");
         let told = || limits.may_tell(client("192.0.2.1"), Limit::Route);
         assert!(told() && !told());
         assert!(limits.may_tell(client("192.0.2.1"), Limit::LoginsPerMinute));
-        tokio::time::advance(QUIET).await;
+        tokio::time::advance(QUIET_FOR).await;
         assert!(told() && !told());
     }
 }

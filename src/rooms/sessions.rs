@@ -191,17 +191,21 @@ impl Registration {
         of_user.is_some_and(|all| all.len() > most.size())
     }
 
-    /// Ends the oldest session of the user.
-    pub fn end_oldest(&self) {
-        let mut register = self.sessions.0.lock();
-        let Some(entry) = register.entries.get(&self.session) else {
+    /// Ends the oldest sessions of the user but for `most`.
+    pub fn end_oldest(&self, most: Count) {
+        let mut guard = self.sessions.0.lock();
+        let register = &mut *guard;
+        let entry = register.entries.get(&self.session);
+        let of_user = entry.and_then(|entry| register.users.get_mut(&entry.user));
+        let Some(of_user) = of_user else {
             return;
         };
-        let user = entry.user.clone();
-        let of_user = register.users.get_mut(&user);
-        let oldest = of_user.and_then(VecDeque::pop_front);
-        if let Some(entry) = oldest.and_then(|oldest| register.entries.get(&oldest)) {
-            entry.outbox.depart(Departure::Superseded);
+        while of_user.len() > most.size()
+            && let Some(oldest) = of_user.pop_front()
+        {
+            if let Some(entry) = register.entries.get(&oldest) {
+                entry.outbox.depart(Departure::Superseded);
+            }
         }
     }
 }
@@ -261,7 +265,7 @@ mod tests {
             let user = UserId::Number(user);
             let entered = sessions.register(ids.issue(), here, user, token, outbox);
             if entered.is_beyond(Count::new(2)) {
-                entered.end_oldest();
+                entered.end_oldest(Count::new(2));
             }
             (entered, inbox)
         };
@@ -273,6 +277,10 @@ mod tests {
         drop(second);
         let fourth = enter(3);
         assert_eq!([ended(&third), ended(&fourth)], [None; 2]);
+        // A reload may allow fewer.
+        fourth.0.end_oldest(Count::new(1));
+        assert_eq!(ended(&third), Some(Departure::Superseded));
+        assert_eq!([ended(&fourth), ended(&other)], [None; 2]);
         drop((first, third, fourth, other));
         assert!(sessions.0.lock().users.is_empty());
     }

@@ -29,6 +29,7 @@ pub(super) struct Generation {
     pub(super) handler: Arc<Handler>,
     pub(super) view: Arc<View>,
     pub(super) limits: Arc<Limits>,
+    in_flight: Connections,
     pages: Pages,
     authorities: Authorities,
     certificates: Kept<Certificates>,
@@ -125,8 +126,14 @@ impl Generation {
         let limits = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.limits));
         let limits = limits.unwrap_or_else(|| {
             let metrics = Arc::clone(&process.metrics);
-            Arc::new(Limits::new(config.limits.clone(), metrics))
+            let old = old.map(|old| &*old.limits);
+            Arc::new(Limits::new(config.limits.clone(), metrics, old))
         });
+        let places =
+            |a: &Config, b: &Config| a.limits.requests_in_flight == b.limits.requests_in_flight;
+        let in_flight = same(places).map(|old| old.in_flight.clone());
+        let in_flight =
+            in_flight.unwrap_or_else(|| Connections::new(config.limits.requests_in_flight));
 
         let gateway = Gateway::new(
             services(&config, process, &auth.part, &uploads.part, &limits),
@@ -146,7 +153,7 @@ impl Generation {
             limits: Arc::clone(&limits),
             sessions: process.shares.clone(),
             load: process.load.clone(),
-            in_flight: Connections::new(config.limits.requests_in_flight),
+            in_flight: in_flight.clone(),
             gateway,
             routes,
             pages: pages.clone(),
@@ -159,6 +166,7 @@ impl Generation {
             handler: Arc::new(handler),
             view: Arc::new(view),
             limits,
+            in_flight,
             pages,
             authorities,
             certificates,

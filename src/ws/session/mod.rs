@@ -120,10 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.token.secret(),
             self.outbox.clone(),
         );
-        if registration.is_beyond(self.settings.sessions_per_user)
-            && self.over(Limit::SessionsPerUser)
-        {
-            registration.end_oldest();
+        let most = self.settings.sessions_per_user;
+        if registration.is_beyond(most) && self.over(Limit::SessionsPerUser) {
+            registration.end_oldest(most);
         }
         let doubts = &self.services.doubts;
         if doubts.after(self.user.id(), self.identified).is_some() {

@@ -72,6 +72,7 @@ impl Edge {
             limits: Arc::new(Limits::new(
                 crate::limit::Settings::default(),
                 Arc::default(),
+                None,
             )),
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),
