@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use self::joins::{Decision, Joins};
-pub(super) use self::opening::{Opening, run};
+pub(super) use self::opening::{Open, Opening, open};
 use self::pace::Paces;
 use self::recheck::Finding;
 use self::schedule::Schedule;
@@ -47,7 +47,7 @@ struct Session<S> {
     user: User,
     token: Token,
     caller: Caller,
-    services: Services,
+    services: Arc<Services>,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
     paces: Paces,
@@ -159,12 +159,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 () = &mut tick => Wake::Tick,
                 () = &mut stopping, if !stopped => Wake::Stopping,
             };
+            // In boxes: a session that rests holds no room for what it may do.
             match wake {
                 Wake::Mail(mail) => self.take(mail).await?,
-                Wake::Frame(frame) => self.hear(frame).await?,
-                Wake::Joined(decision) => self.joined(decision).await?,
-                Wake::Found(finding) => self.found(finding).await?,
-                Wake::Uploads => self.tell_of_uploads().await?,
+                Wake::Frame(frame) => Box::pin(self.hear(frame)).await?,
+                Wake::Joined(decision) => Box::pin(self.joined(decision)).await?,
+                Wake::Found(finding) => Box::pin(self.found(finding)).await?,
+                Wake::Uploads => Box::pin(self.tell_of_uploads()).await?,
                 Wake::Tick => {
                     self.tick().await?;
                     tick.as_mut().reset(self.schedule.next());
@@ -268,7 +269,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Leaves the rooms and says good-bye.
-    async fn end(mut self, reason: CloseReason) {
+    async fn end(&mut self, reason: CloseReason) {
         self.leave_uploads(reason).await;
         if reason == CloseReason::Superseded {
             let event = Event::Error {

@@ -101,10 +101,14 @@ impl Edge {
                 client: ClientIp::new([192, 0, 2, 1].into()),
                 host: hyper::header::HeaderValue::from_static("desk.example"),
             },
-            services: self.services.clone(),
+            services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),
         };
-        let session = self.services.drain.spawn(run(socket, opening));
+        let session = self.services.drain.spawn(async move {
+            if let Some(session) = open(socket, opening).await {
+                session.run().await;
+            }
+        });
         Client::new(far, session).await
     }
 
