@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::gathered::Gathered;
+use super::gathered::{Gathered, Turns};
 use super::noise::Counted;
 use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
@@ -71,13 +71,15 @@ pub async fn serve<S>(
     match alpn {
         Alpn::Http1 => watch.converse(io, service).await,
         Alpn::Http2 => {
-            let io = Gathered::new(Counted::new(io, watch.progress.clone()));
             let http2 = http2(watch.settings, drain);
-            let mut connection = Box::pin(http2.serve_connection(TokioIo::new(io), service));
-            let retire =
-                |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+            let io = Gathered::new(Counted::new(io, watch.progress.clone()));
+            let connection = io.turns(|io| http2.serve_connection(TokioIo::new(io), service));
+            let mut connection = Box::new(connection);
+            let retire = |mut turns: Pin<&mut Turns<http2::Connection<_, _, _>>>| {
+                Pin::new(turns.connection()).graceful_shutdown();
+            };
             let never = std::future::pending();
-            watch.drive(connection.as_mut(), retire, never).await;
+            watch.drive(Pin::new(&mut *connection), retire, never).await;
         }
     }
 }

@@ -1,19 +1,42 @@
-//! What is written to an HTTP/2 connection, gathered: h2 writes each frame by
-//! itself, and over TLS each write is a record and a system call. Here they
-//! wait for the flush that h2 ends its turn with, or for a record's worth.
+//! What is written to an HTTP/2 connection, gathered: h2 writes and flushes each
+//! frame by itself, and over TLS each write is a record and a system call. Here
+//! they wait for the end of a turn, or until they fill a record; and a turn lets
+//! what else is ready add its answers first.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream whose writes wait for a flush. It holds nothing once flushed.
+/// A stream that what is written to it leaves when its [`Turns`] come to an end.
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
     inner: S,
     waiting: BytesMut,
+    gate: Arc<Gate>,
+}
+
+/// What the stream and the turns tell each other.
+#[derive(Debug, Default)]
+struct Gate {
+    /// A flush sends.
+    open: AtomicBool,
+    /// Something is to be sent.
+    waits: AtomicBool,
+}
+
+/// The turns of a connection over a [`Gathered`] stream.
+#[derive(Debug)]
+pub(super) struct Turns<C> {
+    connection: C,
+    gate: Arc<Gate>,
+    /// The others have been let go first.
+    waited: bool,
 }
 
 impl<S> Gathered<S> {
@@ -21,12 +44,55 @@ impl<S> Gathered<S> {
         Self {
             inner,
             waiting: BytesMut::new(),
+            gate: Arc::default(),
+        }
+    }
+
+    /// The turns of the connection that `serve` makes over this stream. Without
+    /// them nothing would be sent.
+    pub(super) fn turns<C>(self, serve: impl FnOnce(Self) -> C) -> Turns<C> {
+        let gate = Arc::clone(&self.gate);
+        Turns {
+            connection: serve(self),
+            gate,
+            waited: false,
         }
     }
 }
 
+impl<C> Turns<C> {
+    pub(super) fn connection(&mut self) -> &mut C {
+        &mut self.connection
+    }
+}
+
+impl<C: Future + Unpin> Future for Turns<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let this = &mut *self;
+        if let Poll::Ready(ended) = Pin::new(&mut this.connection).poll(cx) {
+            return Poll::Ready(ended);
+        }
+        if !this.gate.waits.load(Relaxed) {
+            return Poll::Pending;
+        }
+        if !std::mem::replace(&mut this.waited, true) {
+            // To the end of the runtime's queue.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        this.waited = false;
+        // The connection has nothing to write, so this is its flush.
+        this.gate.open.store(true, Relaxed);
+        let polled = Pin::new(&mut this.connection).poll(cx);
+        this.gate.open.store(false, Relaxed);
+        polled
+    }
+}
+
 impl<S: AsyncWrite + Unpin> Gathered<S> {
-    /// Writes what waits.
+    /// Writes what waits; nothing is held once it has left.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.waiting))?;
@@ -36,6 +102,8 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
             self.waiting.advance(written);
         }
         self.waiting = BytesMut::new();
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.gate.waits.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -60,8 +128,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        match self.gate.open.load(Relaxed) {
+            true => self.poll_send(cx),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -81,6 +151,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         if self.waiting.len() >= RECORD {
             ready!(self.poll_send(cx))?;
         }
+        self.gate.waits.store(true, Relaxed);
         let room = RECORD - self.waiting.len();
         let mut taken = 0;
         for buf in bufs {
@@ -97,29 +168,59 @@ const RECORD: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
+    use std::sync::atomic::AtomicUsize;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     use super::*;
 
+    /// Counts writes.
+    struct Counting(DuplexStream, Arc<AtomicUsize>);
+
+    impl AsyncWrite for Counting {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.1.fetch_add(1, Relaxed);
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
     #[tokio::test]
-    async fn writes_wait_for_the_flush_and_leave_as_one() {
-        let (near, mut far) = tokio::io::duplex(64);
-        let mut near = Gathered::new(near);
-        near.write_all(b"head, ").await.unwrap();
-        let parts = [IoSlice::new(b"body"), IoSlice::new(b", end")];
-        assert_eq!(near.write_vectored(&parts).await.unwrap(), 9);
+    async fn frames_of_one_turn_leave_as_one_write() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let writes = Arc::default();
+        let stream = Gathered::new(Counting(near, Arc::clone(&writes)));
+        let mut turns = stream.turns(|mut stream| {
+            Box::pin(async move {
+                for frame in ["head, ", "body, ", "end"] {
+                    stream.write_all(frame.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+                // As h2 does: while it has nothing to write it flushes.
+                std::future::poll_fn(|cx| -> Poll<()> {
+                    assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
+                    Poll::Pending
+                })
+                .await;
+            })
+        });
         let mut got = [0; 64];
         tokio::select! {
-            biased;
-            _ = far.read(&mut got) => panic!("nothing was flushed"),
-            () = std::future::ready(()) => {}
+            () = &mut turns => panic!("it does not end"),
+            read = far.read(&mut got) => assert_eq!(&got[..read.unwrap()], b"head, body, end"),
         }
-        near.flush().await.unwrap();
-        let read = far.read(&mut got).await.unwrap();
-        assert_eq!(&got[..read], b"head, body, end");
-        assert_eq!(near.waiting.capacity(), 0);
+        assert_eq!(writes.load(Relaxed), 1);
     }
 
     #[tokio::test]
@@ -130,9 +231,10 @@ mod tests {
         let writing = async {
             near.write_all(&sent).await.unwrap();
             near.shutdown().await.unwrap();
+            assert_eq!(near.waiting.capacity(), 0);
         };
         let mut got = Vec::new();
-        let (_, read) = tokio::join!(writing, far.read_to_end(&mut got));
+        let ((), read) = tokio::join!(writing, far.read_to_end(&mut got));
         read.unwrap();
         assert_eq!(got, sent);
     }
