@@ -14,6 +14,7 @@ mod opening;
 mod pressure;
 mod recheck;
 mod rooms;
+mod size;
 mod uploads;
 
 use tokio::io::DuplexStream;
@@ -94,7 +95,17 @@ impl Edge {
         let (near, far) = tokio::io::duplex(pipe);
         let config = Some(protocol(&self.settings));
         let socket = WebSocketStream::from_raw_socket(near, Role::Server, config).await;
-        let opening = Opening {
+        let opening = self.opening(token);
+        let session = self.services.drain.spawn(async move {
+            if let Some(session) = open(socket, opening).await {
+                session.run().await;
+            }
+        });
+        Client::new(far, session).await
+    }
+
+    fn opening(&self, token: Option<&str>) -> Opening {
+        Opening {
             id: self.services.ids.issue(),
             token: token.and_then(Token::new),
             caller: Caller {
@@ -103,13 +114,7 @@ impl Edge {
             },
             services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),
-        };
-        let session = self.services.drain.spawn(async move {
-            if let Some(session) = open(socket, opening).await {
-                session.run().await;
-            }
-        });
-        Client::new(far, session).await
+        }
     }
 
     async fn knock(&self, token: Option<&str>) -> Client {
