@@ -12,13 +12,23 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Dials one server, each time with a full handshake.
+/// Whether a connection may resume an earlier one's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tickets {
+    /// Each handshake is a full one.
+    Never,
+    /// From the second on, if the server gave a ticket.
+    Kept,
+}
+
+/// Dials one server.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     server: SocketAddr,
@@ -26,14 +36,19 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    pub(crate) fn new(server: SocketAddr) -> anyhow::Result<Self> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+    pub(crate) fn new(server: SocketAddr, tickets: Tickets) -> anyhow::Result<Self> {
+        let mut provider = aws_lc_rs::default_provider();
+        // As browsers offer it.
+        provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256];
+        let provider = Arc::new(provider);
         let mut config = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
             .with_no_client_auth();
-        config.resumption = Resumption::disabled();
+        if tickets == Tickets::Never {
+            config.resumption = Resumption::disabled();
+        }
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = TlsConnector::from(Arc::new(config));
         Ok(Self { server, tls })

@@ -5,9 +5,13 @@
 //! collect them and `table` can turn them into medians and ratios.
 
 mod client;
+mod connections;
+mod fanout;
+mod publisher;
 mod server;
 mod sessions;
 mod table;
+mod target;
 mod uploads;
 mod upstream;
 
@@ -30,8 +34,18 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Opens wss sessions that join rooms and rest; prints the server's memory for each
+    /// TLS handshakes, full and resumed
+    Handshakes(connections::Plan),
+    /// The server's memory for HTTPS connections that rest after one request
+    Connections(connections::Plan),
+    /// The server's memory for wss sessions that joined a room and rest
     Sessions(sessions::Plan),
+    /// Sessions that connect, join and leave
+    Churn(sessions::Plan),
+    /// Sessions that all lose their connection, and come back
+    Storm(sessions::Plan),
+    /// Events to rooms: CPU and latency of deliveries
+    Fanout(fanout::Plan),
     /// How long room events take to a session, at rest and while it uploads
     Uploads(uploads::Plan),
     /// Prints medians and ratios of `work<TAB>metric<TAB>server<TAB>value` files as markdown
@@ -44,7 +58,12 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Arguments::parse().command {
         Command::Upstream { listen } => runtime.block_on(upstream::serve(listen)),
-        Command::Sessions(plan) => runtime.block_on(sessions::measure(plan)),
+        Command::Handshakes(plan) => runtime.block_on(connections::handshakes(plan)),
+        Command::Connections(plan) => runtime.block_on(connections::idle(plan)),
+        Command::Sessions(plan) => runtime.block_on(sessions::idle(plan)),
+        Command::Churn(plan) => runtime.block_on(sessions::churn(plan)),
+        Command::Storm(plan) => runtime.block_on(sessions::storm(plan)),
+        Command::Fanout(plan) => runtime.block_on(fanout::measure(plan)),
         Command::Uploads(plan) => runtime.block_on(uploads::measure(plan)),
         Command::Table { files } => table::print(&files),
     }

@@ -2,28 +2,22 @@
 //! socket to a session, at rest and while that session uploads without a pause.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
 use clap::Args;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt, StreamExt};
-use http_body_util::Full;
-use hyper::client::conn::http1;
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::Uri;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::Dialer;
-use crate::sessions::{Socket, expect};
+use crate::client::{Dialer, Tickets};
+use crate::publisher::{Entrance, Publisher};
+use crate::target::{Socket, expect};
 
 /// Which server, and how many events.
 #[derive(Clone, Debug, Args)]
@@ -33,7 +27,7 @@ pub(crate) struct Plan {
     url: Uri,
     /// The server's broadcast socket
     #[arg(long)]
-    socket: PathBuf,
+    socket: Entrance,
     #[arg(long, default_value_t = 1_000)]
     events: u32,
 }
@@ -64,7 +58,9 @@ enum News {
 async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
     let authority = plan.url.authority().context("the url names no server")?;
     let server: SocketAddr = authority.as_str().parse()?;
-    let stream = Dialer::new(server)?.dial(Ipv4Addr::LOCALHOST).await?;
+    let stream = Dialer::new(server, Tickets::Never)?
+        .dial(Ipv4Addr::LOCALHOST)
+        .await?;
     let (mut socket, _) = client_async(format!("{}?token=1%7Cx", plan.url), stream).await?;
     expect(&mut socket, "connection").await?;
     let join = json!({"type": "join_ticket", "payload": {"ticket_id": 1}});
@@ -109,7 +105,9 @@ async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
         let mut took = Vec::new();
         for number in 1..=u64::from(plan.events) {
             let start = Instant::now();
-            publisher.publish(number).await?;
+            publisher
+                .publish(1, &format!(r#""number":{number}"#))
+                .await?;
             let (_, came) = *arrivals.wait_for(|(last, _)| *last >= number).await?;
             took.push(came.duration_since(start));
             time::sleep(PAUSE).await;
@@ -162,41 +160,6 @@ fn frame(upload: u64, offset: usize, data: &[u8]) -> Message {
     frame.extend_from_slice(&(offset as u64).to_be_bytes());
     frame.extend_from_slice(data);
     Message::binary(frame)
-}
-
-/// Laravel's side of the Unix socket, on one kept connection.
-struct Publisher {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// Ends with it.
-    _connection: JoinSet<hyper::Result<()>>,
-}
-
-impl Publisher {
-    async fn open(socket: &PathBuf) -> anyhow::Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .context("the broadcast socket")?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let mut connections = JoinSet::new();
-        connections.spawn(connection);
-        Ok(Self {
-            sender,
-            _connection: connections,
-        })
-    }
-
-    async fn publish(&mut self, number: u64) -> anyhow::Result<()> {
-        let event = json!({"type": "new_message", "payload": {"ticket_id": 1, "number": number}});
-        let request = Request::post("/broadcast")
-            .header("host", "edge")
-            .body(Full::from(event.to_string()))?;
-        self.sender.ready().await?;
-        let answer = self.sender.send_request(request).await?;
-        match answer.status().is_success() {
-            true => Ok(()),
-            false => bail!("the server answered {}", answer.status()),
-        }
-    }
 }
 
 const FILE: usize = 10 * 1024 * 1024;

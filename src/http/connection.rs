@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::gathered::{Gathered, Turns};
+use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
 use crate::body::Body;
@@ -52,51 +54,101 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = handler.settings().clone();
-    let progress = downstream.progress.clone();
-    let asked = Arc::new(Notify::new());
-    let first = Arc::clone(&asked);
+    let kept = Arc::clone(&handler);
+    let watch = Watch {
+        settings: kept.settings(),
+        progress: downstream.progress.clone(),
+        asked: Arc::new(Notify::new()),
+        retired,
+    };
+    let first = Arc::clone(&watch.asked);
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
         async move { Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await) }
     });
-    let watch = Watch {
-        settings: &settings,
-        progress: &progress,
-        asked: &asked,
-        retired,
-    };
     match alpn {
-        Alpn::Http1 => {
-            let connection = http1(&settings).serve_connection(TokioIo::new(io), service);
-            let connection = pin!(connection.with_upgrades());
-            watch
-                .drive(connection, |connection| connection.graceful_shutdown())
-                .await;
-        }
+        Alpn::Http1 => watch.converse(io, service).await,
         Alpn::Http2 => {
-            let io = TokioIo::new(Counted::new(io, progress.clone()));
-            let connection = pin!(http2(&settings, drain).serve_connection(io, service));
-            watch
-                .drive(connection, |connection| connection.graceful_shutdown())
-                .await;
+            let http2 = http2(watch.settings, drain);
+            let io = Gathered::new(Counted::new(io, watch.progress.clone()));
+            let connection = io.turns(|io| http2.serve_connection(TokioIo::new(io), service));
+            let mut connection = Box::new(connection);
+            let retire = |mut turns: Pin<&mut Turns<http2::Connection<_, _, _>>>| {
+                Pin::new(turns.connection()).graceful_shutdown();
+            };
+            let never = std::future::pending();
+            watch.drive(Pin::new(&mut *connection), retire, never).await;
         }
     }
 }
 
 struct Watch<'a> {
     settings: &'a Settings,
-    progress: &'a Progress,
+    progress: Progress,
     /// Notified once a request has come.
-    asked: &'a Notify,
+    asked: Arc<Notify>,
     retired: CancellationToken,
 }
 
+/// Why a connection is not driven any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    Ended,
+    Rests,
+}
+
 impl Watch<'_> {
-    /// Drives `connection` until it ends or stands still for too long; asks it
-    /// to end, once, when it is retired.
-    async fn drive<C, E>(self, mut connection: Pin<&mut C>, retire: impl Fn(Pin<&mut C>))
+    /// HTTP/1.1: requests, and between them rests without hyper.
+    async fn converse<S, H>(&self, io: S, mut service: H)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    {
+        let (mut line, traffic) = Line::new(io, self.progress.clone());
+        loop {
+            let http1 = http1(self.settings);
+            // In a box, of which nothing is left while the connection rests.
+            let connection = http1.serve_connection(TokioIo::new(line), service);
+            let mut connection = Box::new(connection.with_upgrades());
+            let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+                connection.graceful_shutdown()
+            };
+            let driven = self.drive(Pin::new(&mut *connection), retire, traffic.rested());
+            if driven.await == Pause::Ended {
+                return;
+            }
+            let Some(parts) = connection.into_parts() else {
+                return;
+            };
+            (line, service) = (parts.io.into_inner(), parts.service);
+            line.put_back(parts.read_buf);
+            if !self.rest(&mut line).await {
+                // It has nothing to wait for: whoever is there is told the end.
+                let _ = tokio::time::timeout(FAREWELL, line.shutdown()).await;
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next request; false if there will be none.
+    async fn rest<S: AsyncRead + Unpin>(&self, line: &mut Line<S>) -> bool {
+        let limit = self.settings.header_timeout.get();
+        tokio::select! {
+            woken = line.woken() => woken,
+            () = self.retired.cancelled() => false,
+            () = tokio::time::sleep(limit.saturating_sub(rest::PAUSE)) => false,
+        }
+    }
+
+    /// Drives `connection` until it ends, stands still for too long, or `rested`
+    /// completes; asks it to end, once, when it is retired.
+    async fn drive<C, E>(
+        &self,
+        mut connection: Pin<&mut C>,
+        retire: impl Fn(Pin<&mut C>),
+        rested: impl Future<Output = ()>,
+    ) -> Pause
     where
         C: Future<Output = Result<(), E>>,
         E: std::fmt::Display,
@@ -113,6 +165,7 @@ impl Watch<'_> {
             let first = self.asked.notified();
             let _ = tokio::time::timeout(FIRST_REQUEST, first).await;
         });
+        let mut rested = pin!(rested);
         let mut retired = false;
         loop {
             tokio::select! {
@@ -120,7 +173,7 @@ impl Watch<'_> {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "connection broke");
                     }
-                    return;
+                    return Pause::Ended;
                 }
                 () = &mut leave, if !retired => {
                     retired = true;
@@ -128,8 +181,9 @@ impl Watch<'_> {
                 }
                 () = &mut stalled => {
                     tracing::debug!("connection stood still, closed");
-                    return;
+                    return Pause::Ended;
                 }
+                () = &mut rested, if !retired => return Pause::Rests,
             }
         }
     }
@@ -159,6 +213,8 @@ fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
     builder
 }
 
+/// How long a client has to read that a connection at rest ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a connection that is retired before it asked anything may still ask.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// What hyper gathers of a body before it waits for the client.
@@ -167,3 +223,6 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Per stream, while its client does not read.
 const SEND_BUFFER: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

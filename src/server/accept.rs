@@ -72,7 +72,8 @@ impl Arrival {
         };
         let drain = self.running.process.drain.clone();
         let arrived = tokio::select! {
-            arrived = self.arrive(stream, entrance, peer, slot) => arrived,
+            // In a box, of which nothing is left while the connection lives.
+            arrived = Box::pin(self.arrive(stream, entrance, peer, slot)) => arrived,
             () = too_late(&drain) => return,
         };
         let Some((secured, downstream)) = arrived else {

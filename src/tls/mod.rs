@@ -13,6 +13,7 @@ mod pair;
 mod settings;
 mod table;
 mod watch;
+mod wide;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use self::error::{Error, Flaw, Place};
 pub use self::outlook::{Outlook, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
 pub use self::watch::{reload, watch};
+pub use self::wide::Wide;
 
 /// The application protocol that ALPN settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub enum Alpn {
 #[derive(Debug)]
 pub struct Secured<S> {
     /// The decrypted stream.
-    pub io: TlsStream<S>,
+    pub io: Box<TlsStream<Wide<S>>>,
     /// What will be spoken over it.
     pub alpn: Alpn,
     /// Who the client is by its certificate, if it was asked and has one.
@@ -186,7 +188,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let io = tokio::time::timeout(self.timeout, self.inner.accept(stream))
+        let io = tokio::time::timeout(self.timeout, self.inner.accept(Wide::new(stream)))
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(HandshakeError::Failed)?;
@@ -196,6 +198,8 @@ impl Acceptor {
             _ => Alpn::Http1,
         };
         let client = clients::subject(io.get_ref().1.peer_certificates());
+        // In a box, which is handed on at less cost than the stream.
+        let io = Box::new(io);
         Ok(Secured { io, alpn, client })
     }
 }

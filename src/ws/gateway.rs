@@ -8,7 +8,7 @@ use hyper::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
@@ -64,7 +64,7 @@ pub struct Services {
 /// Answers WebSocket upgrades on the configured paths.
 #[derive(Debug)]
 pub struct Gateway {
-    services: Services,
+    services: Arc<Services>,
     settings: Arc<Settings>,
 }
 
@@ -72,7 +72,7 @@ impl Gateway {
     /// A gateway for one configuration; its sessions keep that configuration.
     pub fn new(services: Services, settings: Settings) -> Self {
         Self {
-            services,
+            services: Arc::new(services),
             settings: Arc::new(settings),
         }
     }
@@ -112,30 +112,38 @@ impl Gateway {
                 client,
                 host: handshake.host,
             },
-            services: self.services.clone(),
+            services: Arc::clone(&self.services),
             settings: Arc::clone(&self.settings),
             progress: Progress::new(),
         };
         let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
+        let opening = Box::pin(open(upgrade, opening));
         self.services.drain.spawn(async move {
             let _held = held;
-            open(upgrade, opening).await;
+            if let Some(session) = opening.await {
+                session.run().await;
+            }
         });
         Ok(response)
     }
 }
 
-async fn open(upgrade: OnUpgrade, opening: Opening) {
+/// What a session is spoken over.
+type Io = Counted<TokioIo<Upgraded>>;
+
+async fn open(upgrade: OnUpgrade, opening: Opening) -> Option<session::Open<Io>> {
     match upgrade.await {
         Ok(upgraded) => {
             let io = Counted::new(TokioIo::new(upgraded), opening.progress.clone());
             let config = Some(protocol(&opening.settings));
             let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
-            session::run(socket, opening).await;
+            session::open(socket, opening).await
         }
-        Err(error) => tracing::debug!(
-            client.ip = %opening.caller.client, %error, "client left before its session began"
-        ),
+        Err(error) => {
+            let client = opening.caller.client;
+            tracing::debug!(client.ip = %client, %error, "client left before its session began");
+            None
+        }
     }
 }
 
@@ -165,6 +173,6 @@ pub(super) fn protocol(settings: &Settings) -> WebSocketConfig {
         .max_frame_size(longest)
 }
 
-const READ_BUFFER: usize = 4 * 1024;
+const READ_BUFFER: usize = 1024;
 /// One TLS record: what is gathered up to here leaves in one write.
 const WRITE_BUFFER: usize = 16 * 1024;

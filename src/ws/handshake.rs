@@ -66,7 +66,8 @@ pub(super) fn read(request: &Parts, settings: &Settings) -> Result<Handshake, Re
         accept_key: derive_accept_key(key.as_bytes()),
         token,
         subprotocol,
-        host: host.clone(),
+        // A copy: its own bytes are part of all that was read of the request.
+        host: HeaderValue::from_bytes(host.as_bytes()).expect("it was one before"),
     })
 }
 

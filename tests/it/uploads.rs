@@ -585,7 +585,7 @@ async fn rooms_go_on_during_an_upload() {
             json!({ "type": "new_message", "payload": { "ticket_id": 1, "message": number } });
         edge.broadcast(&event.to_string()).await;
         if number < 15 {
-            let told = socket.until("new_message").await;
+            let told = sending.hear(&mut socket, "new_message").await;
             assert_eq!(told["payload"]["message"], number);
         }
     }

@@ -1,5 +1,6 @@
 //! What a session does with what its client says.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -105,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn ask_to_join(&mut self, room: RoomName) {
-        let (services, user) = (self.services.clone(), self.user.clone());
+        let (services, user) = (Arc::clone(&self.services), self.user.clone());
         let (token, caller) = (self.token.clone(), self.caller.clone());
         let asking = async move {
             let ask = || {

@@ -9,9 +9,10 @@ mod schedule;
 mod uploads;
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
@@ -24,7 +25,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use self::joins::{Decision, Joins};
-pub(super) use self::opening::{Opening, run};
+pub(super) use self::opening::{Open, Opening, open};
 use self::pace::Paces;
 use self::recheck::Finding;
 use self::schedule::Schedule;
@@ -48,7 +49,7 @@ struct Session<S> {
     user: User,
     token: Token,
     caller: Caller,
-    services: Services,
+    services: Arc<Services>,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
     paces: Paces,
@@ -162,12 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 () = &mut tick => Wake::Tick,
                 () = &mut stopping, if !stopped => Wake::Stopping,
             };
+            // In boxes: a session that rests holds no room for what it may do.
             match wake {
                 Wake::Mail(mail) => self.take(mail).await?,
-                Wake::Frame(frame) => self.hear(frame).await?,
-                Wake::Joined(decision) => self.joined(decision).await?,
-                Wake::Found(finding) => self.found(finding).await?,
-                Wake::Uploads => self.tell_of_uploads().await?,
+                Wake::Frame(frame) => Box::pin(self.hear(frame)).await?,
+                Wake::Joined(decision) => Box::pin(self.joined(decision)).await?,
+                Wake::Found(finding) => Box::pin(self.found(finding)).await?,
+                Wake::Uploads => Box::pin(self.tell_of_uploads()).await?,
                 Wake::Tick => {
                     self.tick().await?;
                     tick.as_mut().reset(self.schedule.next());
@@ -272,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Leaves the rooms and says good-bye.
-    async fn end(mut self, reason: CloseReason) {
+    async fn end(&mut self, reason: CloseReason) {
         self.leave_uploads(reason).await;
         if reason == CloseReason::Superseded {
             let event = Event::Error {
@@ -331,7 +333,13 @@ async fn in_time(
     limit: Duration,
     step: impl Future<Output = Result<(), tungstenite::Error>>,
 ) -> Going {
-    match tokio::time::timeout(limit, step).await {
+    let mut step = pin!(step);
+    // Most need no time at all: the clock is asked for those alone that do.
+    let done = match poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => tokio::time::timeout(limit, step).await,
+    };
+    match done {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(reason(&error)),
         Err(_) => Err(CloseReason::Slow),

@@ -22,20 +22,22 @@ pub(in crate::ws) struct Opening {
     pub(in crate::ws) id: SessionId,
     pub(in crate::ws) token: Option<Token>,
     pub(in crate::ws) caller: Caller,
-    pub(in crate::ws) services: Services,
+    pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
     /// Moves with each message; what comes besides is noise.
     pub(in crate::ws) progress: Progress,
 }
 
-/// Serves a session from its first moment to its last. One log line says that
-/// it is open, one how it ended.
-pub(in crate::ws) async fn run<S>(mut socket: WebSocketStream<S>, opening: Opening)
+/// Finds out who is there: a session for somebody whom Laravel knows; nobody
+/// else hears more than why. A log line says that it is open, or why it is not.
+pub(in crate::ws) async fn open<S>(
+    mut socket: WebSocketStream<S>,
+    opening: Opening,
+) -> Option<Open<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (id, client, start) = (opening.id, opening.caller.client, Instant::now());
-    let metrics = Arc::clone(&opening.services.metrics);
     let (token, identified) = match identify(&opening).await {
         Ok(known) => known,
         Err((reason, cause)) => {
@@ -45,20 +47,36 @@ where
             }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
-            metrics.closes.add(reason.name());
+            opening.services.metrics.closes.add(reason.name());
             refuse(&mut socket, reason).await;
-            return;
+            return None;
         }
     };
-    let name = identified.user.id().clone();
+    let name = identified.user.id();
     tracing::info!(session = %id, client.ip = %client, user = %name, "session open");
-    // In a box: most of a session's life needs far less than its beginning.
-    let mut session = Box::new(Session::new(socket, opening, token, identified));
-    let reason = session.serve().await;
-    metrics.closes.add(reason.name());
-    session.end(reason).await;
-    let (reason, seconds) = (reason.name(), start.elapsed().as_secs());
-    tracing::info!(session = %id, client.ip = %client, user = %name, reason, seconds, "session closed");
+    let session = Box::new(Session::new(socket, opening, token, identified));
+    Some(Open { session, start })
+}
+
+/// A session that has been opened. What its opening took is given back by now:
+/// most of a session's life needs far less than its beginning and its end.
+pub(in crate::ws) struct Open<S> {
+    session: Box<Session<S>>,
+    start: Instant,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
+    /// Serves it to its end, and says in a log line how it ended.
+    pub(in crate::ws) async fn run(mut self) {
+        let reason = self.session.serve().await;
+        let session = &self.session;
+        session.services.metrics.closes.add(reason.name());
+        let (id, client) = (session.id, session.caller.client);
+        let name = session.user.id().clone();
+        Box::pin(self.session.end(reason)).await;
+        let (reason, seconds) = (reason.name(), self.start.elapsed().as_secs());
+        tracing::info!(session = %id, client.ip = %client, user = %name, reason, seconds, "session closed");
+    }
 }
 
 /// Asks Laravel who the client is; an error says why not, and more for the log.

@@ -34,7 +34,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let rooms: Vec<_> = self.rooms.keys().copied().collect();
         let asker = Again {
-            services: self.services.clone(),
+            services: Arc::clone(&self.services),
             user: self.user.clone(),
             token: self.token.clone(),
             caller: self.caller.clone(),
@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
 /// What a round of questions needs.
 struct Again {
-    services: Services,
+    services: Arc<Services>,
     user: User,
     token: Token,
     caller: Caller,

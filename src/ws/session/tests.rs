@@ -14,6 +14,7 @@ mod opening;
 mod pressure;
 mod recheck;
 mod rooms;
+mod size;
 mod uploads;
 
 use tokio::io::DuplexStream;
@@ -96,19 +97,27 @@ impl Edge {
         let (near, far) = tokio::io::duplex(pipe);
         let config = Some(protocol(&self.settings));
         let socket = WebSocketStream::from_raw_socket(near, Role::Server, config).await;
-        let opening = Opening {
+        let opening = self.opening(token);
+        let session = self.services.drain.spawn(async move {
+            if let Some(session) = open(socket, opening).await {
+                session.run().await;
+            }
+        });
+        Client::new(far, session).await
+    }
+
+    fn opening(&self, token: Option<&str>) -> Opening {
+        Opening {
             id: self.services.ids.issue(),
             token: token.and_then(Token::new),
             caller: Caller {
                 client: ClientIp::new([192, 0, 2, 1].into()),
                 host: hyper::header::HeaderValue::from_static("desk.example"),
             },
-            services: self.services.clone(),
+            services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),
             progress: Progress::new(),
-        };
-        let session = self.services.drain.spawn(run(socket, opening));
-        Client::new(far, session).await
+        }
     }
 
     async fn knock(&self, token: Option<&str>) -> Client {

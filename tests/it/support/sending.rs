@@ -59,11 +59,21 @@ impl Sending {
                 self.chunk(socket, file).await;
                 continue;
             }
+            self.hear(socket, "upload_progress").await;
+        }
+    }
+
+    /// Reads to the next event of this type, and heeds the progress on the way.
+    pub(crate) async fn hear(&mut self, socket: &mut Socket, wanted: &str) -> Value {
+        loop {
             let event = socket.next().await;
             assert_ne!(event["type"], "upload_failed", "{event}");
             if event["type"] == "upload_progress" {
                 let received = event["payload"]["received"].as_u64().unwrap();
                 self.limit = usize::try_from(received).unwrap() + self.window;
+            }
+            if event["type"] == wanted {
+                return event;
             }
         }
     }

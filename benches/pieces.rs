@@ -1,0 +1,72 @@
+//! What is done for each message, event and request: `cargo bench --bench pieces`.
+//! CI runs each once, by `cargo test --bench pieces -- --test`. Whole costs are measured by `bench/run`.
+
+use divan::{Bencher, black_box};
+use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use pwd_edge::client::ClientIp;
+use pwd_edge::ids::{RoomName, RowId};
+use pwd_edge::paths::Readings;
+use pwd_edge::rooms::{Audience, Publication, What};
+use pwd_edge::ws::wire;
+use pwd_edge::{broadcast, forwarded};
+
+fn main() {
+    divan::main();
+}
+
+/// A client's command.
+#[divan::bench]
+fn decode_a_command() {
+    let text = r#"{"type":"join_ticket","payload":{"ticket_id":4711}}"#;
+    let _ = black_box(wire::decode(black_box(text)));
+}
+
+/// Laravel's event.
+#[divan::bench]
+fn decode_a_broadcast() {
+    let _ = black_box(broadcast::decode(black_box(EVENT.as_bytes()), 100));
+}
+
+/// What a room's first receiver makes of a publication, and all others share.
+#[divan::bench]
+fn encode_a_publication(bencher: Bencher<'_, '_>) {
+    let room = RoomName::ticket(RowId::new(4711).expect("a number of a row"));
+    bencher
+        .with_inputs(|| {
+            let what = What::Broadcast(EVENT.into());
+            Publication::new(room, what, Audience::All)
+        })
+        .bench_refs(|publication| publication.frame(wire::encode));
+}
+
+/// A path as Laravel and as file servers read it.
+#[divan::bench(args = ["/support-tickets/4711/messages", "/a/../b%2Fc/./d"])]
+fn read_a_path(path: &str) {
+    let _ = black_box(Readings::of(black_box(path)));
+}
+
+/// What Laravel is told of the client, instead of what he says himself.
+#[divan::bench]
+fn rewrite_headers(bencher: Bencher<'_, '_>) {
+    let client = ClientIp::new([192, 0, 2, 7].into());
+    bencher.with_inputs(headers).bench_refs(|headers| {
+        forwarded::strip(headers);
+        forwarded::write(headers, client);
+    });
+}
+
+/// Of a browser.
+fn headers() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        (HOST, "desk.example"),
+        (USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)"),
+        (ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8"),
+        (COOKIE, "XSRF-TOKEN=0123456789; laravel_session=0123456789"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+}
+
+const EVENT: &str = r#"{"type":"new_message","payload":{"ticket_id":4711,"message":{"id":15,"message":"The ramp is there now.","user":{"id":3,"name":"Desk"},"created_at":"2026-01-01T00:00:00Z"}}}"#;

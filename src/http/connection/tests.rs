@@ -1,0 +1,181 @@
+//! HTTP/1.1 connections at rest, over a pipe in memory and in paused time.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::body;
+
+/// A client's end of a connection that is served.
+struct Client {
+    pipe: DuplexStream,
+    retired: CancellationToken,
+    /// How much the server's last read asked for.
+    wanted: Arc<AtomicUsize>,
+    served: JoinHandle<()>,
+}
+
+/// Notes how much is asked for.
+struct Noting(DuplexStream, Arc<AtomicUsize>);
+
+impl Client {
+    /// Of a server whose answers are `size` bytes.
+    #[expect(clippy::disallowed_methods, reason = "there is no drain here")]
+    fn connect(pipe: usize, size: usize) -> Self {
+        let (near, far) = tokio::io::duplex(pipe);
+        let (wanted, retired) = (Arc::default(), CancellationToken::new());
+        let (io, token) = (Noting(far, Arc::clone(&wanted)), retired.clone());
+        let served = tokio::spawn(async move {
+            let (progress, settings) = (Progress::new(), Settings::default());
+            let watch = Watch {
+                settings: &settings,
+                progress: progress.clone(),
+                asked: Arc::default(),
+                retired: token,
+            };
+            let service = service_fn(move |_: Request<Incoming>| {
+                drop(progress.begin());
+                async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
+            });
+            watch.converse(io, service).await;
+        });
+        Self {
+            pipe: near,
+            retired,
+            wanted,
+            served,
+        }
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.pipe.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Reads one answer with a body of `size` bytes.
+    async fn hear(&mut self, size: usize) {
+        let mut got = Vec::new();
+        while !got.ends_with(&vec![b'x'; size]) {
+            assert!(self.pipe.read_buf(&mut got).await.unwrap() > 0);
+        }
+        assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
+
+    async fn ended(mut self) -> Duration {
+        let start = tokio::time::Instant::now();
+        let mut rest = Vec::new();
+        // A connection that breaks off is over, too.
+        let _ = self.pipe.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"");
+        self.served.await.unwrap();
+        start.elapsed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_keeps_no_buffers_and_is_answered_again() {
+    let mut client = Client::connect(1024, 3);
+    for _ in 0..3 {
+        client.say(REQUEST).await;
+        client.hear(3).await;
+        tokio::time::sleep(MS).await;
+        assert!(client.wanted.load(Relaxed) > 4096, "hyper does not read");
+        tokio::time::sleep(rest::PAUSE * 3).await;
+        assert_eq!(client.wanted.load(Relaxed), 1024, "hyper still reads");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_ends_at_the_header_timeout() {
+    let mut client = Client::connect(1024, 3);
+    client.say(REQUEST).await;
+    client.hear(3).await;
+    let rested = client.ended().await;
+    assert!(LIMIT <= rested && rested < LIMIT * 5 / 4, "{rested:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_is_no_rest() {
+    // Before the first request, after a rest, and together with a request.
+    for (before, rest) in [("", 0), (REQUEST, 5), (REQUEST, 0)] {
+        let mut client = Client::connect(1024, 3);
+        client.say(before).await;
+        if rest > 0 {
+            client.hear(3).await;
+            tokio::time::sleep(Duration::from_secs(rest)).await;
+        }
+        client.say("GET / HTTP/1.1\r\nHo").await;
+        if rest == 0 && !before.is_empty() {
+            client.hear(3).await;
+        }
+        let lasted = client.ended().await;
+        assert!(LIMIT <= lasted && lasted < LIMIT * 5 / 4, "{lasted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_too_early_is_not_lost() {
+    let mut client = Client::connect(1024, 3);
+    let (head, tail) = REQUEST.split_at(9);
+    client.say(&format!("{REQUEST}{head}")).await;
+    client.hear(3).await;
+    tokio::time::sleep(rest::PAUSE * 4).await;
+    client.say(tail).await;
+    client.hear(3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_slowly_is_no_rest() {
+    let size = 100_000;
+    let mut client = Client::connect(1000, size);
+    client.say(REQUEST).await;
+    tokio::time::sleep(rest::PAUSE * 10).await;
+    client.hear(size).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rest_ends_at_once_when_the_configuration_is_retired() {
+    let mut client = Client::connect(1024, 3);
+    client.say(REQUEST).await;
+    client.hear(3).await;
+    tokio::time::sleep(rest::PAUSE * 3).await;
+    client.retired.cancel();
+    assert_eq!(client.ended().await, Duration::ZERO);
+}
+
+impl AsyncRead for Noting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.1.store(buf.remaining(), Relaxed);
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nHost: desk.example\r\n\r\n";
+/// The default `header_timeout`.
+const LIMIT: Duration = Duration::from_secs(15);
+const MS: Duration = Duration::from_millis(1);

@@ -1,0 +1,163 @@
+//! An HTTP/1.1 connection that rests. hyper keeps two buffers of 8 KiB and all
+//! that a request needs for one on which nothing happens, and browsers keep
+//! several such connections each. So while one rests there is no hyper, only the
+//! stream; what comes next is handed to a new one.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::progress::Progress;
+
+/// The stream under hyper; it knows whether hyper holds anything of it.
+#[derive(Debug)]
+pub(super) struct Line<S> {
+    inner: S,
+    /// What was read already.
+    ahead: Bytes,
+    traffic: Arc<Traffic>,
+}
+
+/// What hyper has in its buffers, as far as the stream can tell.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    progress: Progress,
+    /// What was written is not flushed yet.
+    unsent: AtomicBool,
+    /// How often something had moved when last something was read.
+    heard: AtomicU64,
+}
+
+impl Traffic {
+    /// Returns once a request has been answered and nothing followed for a while.
+    /// Cancel-safe.
+    pub(super) async fn rested(&self) {
+        loop {
+            self.progress.stalled(|_| PAUSE).await;
+            if self.is_still() {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Something was read: only what moves after it makes it old.
+    fn hear(&self) {
+        self.heard.store(self.progress.movements(), Relaxed);
+    }
+
+    /// Whether hyper can be let go: the last answer has left, and nothing was
+    /// read since. Hyper flushes whenever it has written all that it holds.
+    fn is_still(&self) -> bool {
+        let answered = self.progress.movements() > self.heard.load(Relaxed);
+        answered && !self.progress.is_active() && !self.unsent.load(Relaxed)
+    }
+}
+
+impl<S> Line<S> {
+    pub(super) fn new(inner: S, progress: Progress) -> (Self, Arc<Traffic>) {
+        let traffic = Arc::new(Traffic {
+            progress,
+            unsent: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+        });
+        let line = Self {
+            inner,
+            ahead: Bytes::new(),
+            traffic: Arc::clone(&traffic),
+        };
+        (line, traffic)
+    }
+
+    /// Takes back what hyper had read and not used.
+    pub(super) fn put_back(&mut self, ahead: Bytes) {
+        if !ahead.is_empty() {
+            self.ahead = [ahead, std::mem::take(&mut self.ahead)].concat().into();
+            self.traffic.hear();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> Line<S> {
+    /// Waits until the client says something; false if it has left. Cancel-safe.
+    pub(super) async fn woken(&mut self) -> bool {
+        if !self.ahead.is_empty() {
+            return true;
+        }
+        let read = poll_fn(|cx| {
+            let mut space = [0; 1024];
+            let mut buf = ReadBuf::new(&mut space);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+            Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buf.filled())))
+        });
+        self.ahead = read.await.unwrap_or_default();
+        self.traffic.hear();
+        !self.ahead.is_empty()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        } else {
+            let some = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..some]);
+            self.ahead.advance(some);
+        }
+        if buf.filled().len() > before {
+            self.traffic.hear();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.traffic.unsent.store(true, Relaxed);
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.traffic.unsent.store(false, Relaxed);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.traffic.unsent.store(true, Relaxed);
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
+
+/// How long nothing must have happened. Shorter would build hyper anew for each
+/// request of a page, longer would keep what a client that has its page needs not.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);

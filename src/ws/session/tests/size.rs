@@ -1,0 +1,18 @@
+//! What a session at rest takes of our own, without the buffers of TLS and of
+//! the kernel: there are thousands of them.
+
+use super::*;
+
+#[tokio::test]
+async fn a_session_that_rests_is_small() {
+    let edge = Edge::new();
+    let (near, _far) = tokio::io::duplex(PIPE);
+    let config = Some(protocol(&edge.settings));
+    let socket = WebSocketStream::from_raw_socket(near, Role::Server, config).await;
+    let opening = edge.opening(Some(&Laravel::token(1)));
+    let open = open(socket, opening).await.expect("Laravel knows him");
+    let (state, task) = (size_of::<Session<DuplexStream>>(), size_of_val(&open.run()));
+    println!("a session: {state} bytes, its task: {task} bytes");
+    assert!(state <= 1152, "{state} bytes of state");
+    assert!(task <= 1280, "{task} bytes of task");
+}
