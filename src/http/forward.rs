@@ -145,14 +145,20 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progres
         Some(_) => Body::new(body),
         None => Limited::new(body, limit).boxed_unsync(),
     };
+    // Answered early, a request is still under way until its body is read or
+    // given up: what comes meanwhile belongs to it.
+    let under_way = progress.begin();
     // Trailers could say what headers may not.
-    let body = body.map_frame(|frame| match frame.into_trailers() {
-        Ok(mut trailers) => {
-            hop::strip(&mut trailers);
-            forwarded::strip(&mut trailers);
-            Frame::trailers(trailers)
+    let body = body.map_frame(move |frame| {
+        let _held = &under_way;
+        match frame.into_trailers() {
+            Ok(mut trailers) => {
+                hop::strip(&mut trailers);
+                forwarded::strip(&mut trailers);
+                Frame::trailers(trailers)
+            }
+            Err(frame) => frame,
         }
-        Err(frame) => frame,
     });
     Body::new(Ticking::new(Body::new(body), progress.clone()))
 }

@@ -205,6 +205,55 @@ async fn an_upload_that_moves_slowly_is_not_ended() {
     dripping.await.unwrap();
 }
 
+const REST: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+/// The app answers before it has the body, and the client is slow with the rest: what
+/// comes then is still that body, and never a request (RFC 9112 §11.2).
+#[tokio::test]
+async fn a_body_that_goes_on_after_the_answer_is_never_taken_for_a_request() {
+    let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let app = scripted(move |_, mut stream| {
+        let heads = heads.clone();
+        async move {
+            let read = head(&mut stream).await;
+            heads.send(read.lines().next().unwrap().to_owned()).unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+            stream.write_all(answer).await.unwrap();
+            if read.starts_with("POST") {
+                let _ = stream.read_exact(&mut [0; REST.len()]).await;
+            }
+        }
+    })
+    .await;
+    let edge = Edge::configured(&app, "");
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    let length = 10 + REST.len();
+    let begin = format!(
+        "POST /row HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n0123456789"
+    );
+    stream.write_all(begin.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"ok") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    // How slow the client is, not a wait for anything.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let _ = stream.write_all(REST.as_bytes()).await;
+    let end = "GET /end HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let _ = stream.write_all(end.as_bytes()).await;
+    let _ = stream.read_to_end(&mut answer).await;
+    drop(edge);
+    let mut seen = Vec::new();
+    while let Ok(line) = asked.try_recv() {
+        seen.push(line);
+    }
+    assert_eq!(seen[0], "POST /row HTTP/1.1");
+    assert!(
+        !seen.iter().any(|line| line.contains("smuggled")),
+        "{seen:?}"
+    );
+}
+
 /// As nginx has it: 499, and no blame on the app.
 #[tokio::test]
 async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
