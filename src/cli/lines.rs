@@ -1,6 +1,7 @@
 //! Where the log's lines leave the process: by a thread of their own. A reader
 //! that stands still costs lines, which are counted, and holds up nobody.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -114,7 +115,7 @@ impl<'a> MakeWriter<'a> for Lines {
 /// The subscriber writes each line in one piece.
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let whole = [self.prefix.as_bytes(), line].concat();
+        let whole = [self.prefix.as_bytes(), &escaped(line)].concat();
         if self.lines.queue.try_send(Message::Line(whole)).is_err() {
             self.lines.lost.add(1);
         }
@@ -126,7 +127,44 @@ impl Write for Line<'_> {
     }
 }
 
+/// A line without what moves a terminal's cursor or turns text around, in the
+/// escapes of JSON: the subscriber lets some of it pass, and strangers choose paths.
+fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
+    let moves = |c: char| c.is_control() && c != '\n' && c != '\t' && c != '\u{1b}';
+    match std::str::from_utf8(line) {
+        Ok(text) if text.contains(|c| moves(c) || super::turns(c)) => {
+            let mut safe = String::with_capacity(line.len() + 16);
+            for c in text.chars() {
+                match moves(c) || super::turns(c) {
+                    true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+                    false => safe.push(c),
+                }
+            }
+            Cow::Owned(safe.into_bytes())
+        }
+        _ => Cow::Borrowed(line),
+    }
+}
+
 /// Lines that wait while the reader is busy: about 2 MiB.
 const QUEUE: usize = 4096;
 /// How long the end of the process waits for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_line_turns_text_around() {
+        let line = "{\"path\":\"/\u{202e}gpj\u{7f}\u{9b}2J\u{2066}\",\"name\":\"\u{e9}\"}\n";
+        let told = String::from_utf8(escaped(line.as_bytes()).into_owned()).unwrap();
+        assert_eq!(
+            told,
+            "{\"path\":\"/\\u202egpj\\u007f\\u009b2J\\u2066\",\"name\":\"\u{e9}\"}\n"
+        );
+        let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(value["path"], "/\u{202e}gpj\u{7f}\u{9b}2J\u{2066}");
+        assert!(matches!(escaped(b"plain\n"), Cow::Borrowed(_)));
+    }
+}

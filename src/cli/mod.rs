@@ -197,11 +197,15 @@ fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let shown = text
         .chars()
         .map(|c| if c.is_control() || turns(c) { '?' } else { c });
     shown.collect()
+}
+
+/// Whether `c` turns the direction of what follows it.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Why a command ended without success.

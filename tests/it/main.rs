@@ -19,6 +19,7 @@ mod hostile;
 mod layers;
 mod limits;
 mod malformed;
+mod mishaps;
 mod nginx;
 mod outlook;
 mod plain;

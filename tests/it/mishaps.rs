@@ -1,0 +1,162 @@
+//! What goes wrong at night and must not end the service: a disk that is full, a
+//! log that nobody reads any more, a clock that jumps, a file with ten mistakes.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+
+use hyper::StatusCode;
+
+use crate::support::http::{Client, body, get};
+use crate::support::program::{Home, Program};
+use crate::support::{Laravel, Socket};
+
+/// The binary with standard error of our own, on a port that was free just now.
+struct Silent {
+    home: Arc<Home>,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Silent {
+    fn before(laravel: &Laravel, stderr: Stdio) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let home = Home::new(
+            &laravel.url(),
+            address,
+            "[limits]\nallow = [\"127.0.0.1\"]\n",
+        );
+        let mut command = home.command();
+        command.args(["run", "--config", "config.toml"]);
+        let child = command.stderr(stderr).spawn().unwrap();
+        Self {
+            home,
+            address,
+            child,
+        }
+    }
+
+    /// Waits until it serves, then asks a thousand times.
+    async fn serves(&mut self) {
+        let stream = loop {
+            assert_eq!(self.child.try_wait().unwrap(), None, "it has ended");
+            if let Ok(stream) = self.home.connect(self.address, "h2").await {
+                break stream;
+            }
+        };
+        let mut client = Client::over_http2(stream).await;
+        for _ in 0..1000 {
+            let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Every write of the log fails with ENOSPC.
+#[tokio::test]
+async fn a_full_disk_under_the_log_ends_nothing() {
+    let laravel = Laravel::start().await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    Silent::before(&laravel, full.into()).serves().await;
+}
+
+/// The journal is gone: nobody has the other end of the pipe.
+#[tokio::test]
+async fn a_log_without_a_reader_ends_nothing() {
+    let laravel = Laravel::start().await;
+    let mut silent = Silent::before(&laravel, Stdio::piped());
+    drop(silent.child.stderr.take());
+    silent.serves().await;
+}
+
+/// A year ahead, then two back: sessions and connections live by another clock.
+#[tokio::test]
+#[ignore = "needs faketime"]
+async fn a_clock_that_jumps_closes_nothing() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), ([127, 0, 0, 1], 0).into(), "");
+    let clock = home.path("clock");
+    std::fs::write(&clock, "+0d").unwrap();
+    let mut command = home.command();
+    command
+        .args(["run", "--config", "config.toml"])
+        .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_TIMESTAMP_FILE", &clock);
+    let program = Program::start(&home, command);
+    let mut session = Socket::over(program.connect("http/1.1").await, "3|ana").await;
+    session.join(1).await;
+    let mut client = program.http2().await;
+    let mut years = Vec::new();
+    for jump in ["+0d", "+365d", "-365d", "+0d"] {
+        std::fs::write(&clock, jump).unwrap();
+        assert!(session.settle().await.is_empty(), "{jump}");
+        let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{jump}");
+        let path = format!("/{jump}");
+        client.fetch(get(&path).body(body("")).unwrap()).await;
+        let line = program.logged(|line| line["path"] == path).await;
+        years.push(
+            line["timestamp"].as_str().unwrap()[..4]
+                .parse::<i32>()
+                .unwrap(),
+        );
+    }
+    assert_eq!(years[1] - years[0], 1, "the clock did jump: {years:?}");
+    assert_eq!(years[2] - years[0], -1, "the clock did jump: {years:?}");
+}
+
+#[tokio::test]
+async fn ten_mistakes_are_told_at_once() {
+    let home = Home::new("ftp://nowhere", ([127, 0, 0, 1], 0).into(), "");
+    let mistakes = "idle_timout = \"1s\"\nconnect_timeout = \"soon\"\nmax_idle = 0\n\
+        [http]\nmax_body = \"big\"\nheader_timeout = 5\n\
+        [limits]\nallow = [\"10.0.0.1/8\"]\ndry_run = [\"everything\"]\n\
+        [websocket]\npaths = \"/ws\"\n[rooms]\ntyping_timeout = \"-1s\"\n";
+    let path = home.path("config.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text + mistakes).unwrap();
+    let output = home.command().arg("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let told = String::from_utf8(output.stderr).unwrap();
+    for word in [
+        "ftp://nowhere",
+        "idle_timout",
+        "connect_timeout",
+        "max_idle",
+        "max_body",
+        "header_timeout",
+        "10.0.0.0/8",
+        "everything",
+        "paths",
+        "typing_timeout",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+}
+
+/// `traceparent` passes as it came; the request's id reaches Laravel and the log.
+#[tokio::test]
+async fn a_request_can_be_followed_through() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = get("/followed").header("traceparent", parent);
+    let mut client = program.http2().await;
+    client.fetch(request.body(body("")).unwrap()).await;
+    let seen = laravel.last();
+    assert_eq!(seen.header("traceparent"), Some(parent));
+    let line = program.logged(|line| line["path"] == "/followed").await;
+    assert_eq!(line["request.id"].as_str(), seen.header("x-request-id"));
+}
