@@ -15,6 +15,7 @@ mod cli;
 mod commands;
 mod compression;
 mod crowd;
+mod herd;
 mod hostile;
 mod layers;
 mod limits;
