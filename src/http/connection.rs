@@ -65,7 +65,10 @@ pub async fn serve<S>(
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
-        async move { Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await) }
+        // In a box: HTTP/2 makes a task of it, and would move it several times.
+        Box::pin(async move {
+            Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await)
+        })
     });
     match alpn {
         Alpn::Http1 => watch.converse(io, service).await,

@@ -67,7 +67,7 @@ impl Handler {
         }
         let start = Instant::now();
         let answer = match log_out {
-            Some(log_out) => log_out.send(upstream.clone(), request).await,
+            Some(log_out) => Box::pin(log_out.send(upstream.clone(), request)).await,
             None => upstream.send(request).await,
         };
         let answer = answer.map_err(|error| {

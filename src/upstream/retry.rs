@@ -76,7 +76,7 @@ impl<'a> Errand<'a> {
         let upstream = self.upstream;
         loop {
             let Some(choice) = upstream.servers.choose(self.tried) else {
-                self.rest().await?;
+                Box::pin(self.rest()).await?;
                 continue;
             };
             let pool = &choice.server.pool;
@@ -87,7 +87,8 @@ impl<'a> Errand<'a> {
                     rested,
                 });
             }
-            match pool.connect().await {
+            // In a box: most requests find a connection, and need no room for this.
+            match Box::pin(pool.connect()).await {
                 Ok(line) => {
                     return Ok(Reached {
                         choice,
