@@ -73,15 +73,10 @@ async fn ten_thousand_connections_that_say_nothing() {
         let held: Vec<_> = connections.buffer_unordered(200).collect().await;
         let under = bystander.served(20).await;
         let (_, most) = program.memory();
-        println!(
-            "{addresses} addresses: {} MiB more; bystander {calm:?}, then {under:?}",
-            most.saturating_sub(before) / MIB
-        );
-        assert!(
-            most - before < 256 * MIB,
-            "{} MiB more",
-            (most - before) / MIB
-        );
+        // The kernel's high-water mark can lag behind what was in use before.
+        let more = most.saturating_sub(before) / MIB;
+        println!("{addresses} addresses: {more} MiB more; bystander {calm:?}, then {under:?}");
+        assert!(more < 256, "{more} MiB more");
         drop(held);
         settles_at(&program, 2).await;
     }
