@@ -15,7 +15,7 @@ pub enum ListenError {
     /// The directory is not there.
     #[error(
         "the directory of {} (broadcast.socket in config.toml) does not exist; make it \
-         (pwd-edge.service does, by RuntimeDirectory=) or correct the path", .0.display()
+         (pwd-edge.service does: RuntimeDirectory=pwd-edge) or correct the path", .0.display()
     )]
     NoDirectory(PathBuf),
     /// Another process listens there.
