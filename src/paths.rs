@@ -65,10 +65,18 @@ impl<'a> Readings<'a> {
 
     /// Whether either reading is `path`, but for a slash at the end.
     pub fn spell(&self, path: &str) -> bool {
+        self.either(path, str::eq)
+    }
+
+    /// Whether it spells `path`, or an app behind some `index.php` may read it so.
+    pub fn may_end_in(&self, path: &str) -> bool {
+        self.spell(path) || self.is_doubtful && self.either(path, |it, path| it.ends_with(path))
+    }
+
+    fn either(&self, path: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
         let bare = path.trim_end_matches('/');
-        [&self.literal, &self.resolved]
-            .into_iter()
-            .any(|reading| reading.trim_end_matches('/') == bare)
+        let mut readings = [&self.literal, &self.resolved].into_iter();
+        readings.any(|reading| fits(reading.trim_end_matches('/'), bare))
     }
 }
 

@@ -204,9 +204,7 @@ impl Handler {
     fn logs_in<B>(&self, request: &Request<B>) -> bool {
         let paths = &self.limits.settings().login_paths;
         let read = || Readings::of(request.uri().path()).ok();
-        let spells = |path: &Readings<'_>| paths.iter().any(|ours| path.spell(ours.as_str()));
-        // Who writes `/x/index.php/api/login` means something by it.
-        let may_be = |path: Readings<'_>| path.is_doubtful || spells(&path);
+        let may_be = |path: Readings<'_>| paths.iter().any(|ours| path.may_end_in(ours.as_str()));
         request.method() == Method::POST && read().is_some_and(may_be)
     }
 

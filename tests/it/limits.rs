@@ -190,7 +190,11 @@ async fn log_ins_have_a_limit_of_their_own_however_their_path_is_spelled() {
     let method = hyper::Method::from_bytes(b"post").unwrap();
     let lower = post("/api/login").method(method).body(body("")).unwrap();
     assert_eq!(client.fetch(lower).await.status, StatusCode::BAD_REQUEST);
-    for request in [get("/api/login"), post("/api/other")] {
+    for request in [
+        get("/api/login"),
+        post("/api/other"),
+        post("/app/index.php/api/other"),
+    ] {
         let answer = client.fetch(request.body(body("")).unwrap()).await;
         assert_ne!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     }
