@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::support::http::{Answer, Client, body, get};
@@ -43,6 +44,12 @@ async fn numbers_follow_what_happens() {
     edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
         .await;
     assert_eq!(session.until("new_message").await["type"], "new_message");
+    for kind in ["dance", "sing"] {
+        session.send(json!({ "type": kind })).await;
+    }
+    session
+        .send(json!({ "type": "upload_cancel", "payload": { "upload_id": "none" } }))
+        .await;
     session.settle().await;
     for (line, expected) in [
         (
@@ -56,6 +63,14 @@ async fn numbers_follow_what_happens() {
         ("pwd_edge_rooms", 1.0),
         ("pwd_edge_joins_total{result=\"joined\"}", 1.0),
         ("pwd_edge_commands_total{type=\"join_ticket\"}", 1.0),
+        ("pwd_edge_commands_total{type=\"upload_cancel\"}", 1.0),
+        ("pwd_edge_commands_total{type=\"unknown_type\"}", 2.0),
+        ("pwd_edge_events_total{type=\"connection\"}", 1.0),
+        ("pwd_edge_events_total{type=\"ticket_joined\"}", 1.0),
+        ("pwd_edge_events_total{type=\"broadcast\"}", 1.0),
+        ("pwd_edge_events_total{type=\"error\"}", 2.0),
+        ("pwd_edge_events_total{type=\"upload_failed\"}", 1.0),
+        ("pwd_edge_events_total{type=\"pong\"}", 1.0),
         ("pwd_edge_publications_total{type=\"broadcast\"}", 1.0),
         ("pwd_edge_deliveries_total", 1.0),
         ("pwd_edge_delivery_seconds_count", 1.0),
