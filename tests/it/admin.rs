@@ -87,7 +87,9 @@ async fn numbers_follow_what_happens() {
     ] {
         assert_eq!(number(&edge, line).await, expected, "{line}");
     }
-    assert!(number(&edge, "pwd_edge_process_resident_memory_bytes").await > 1e6);
+    assert!(number(&edge, "process_resident_memory_bytes").await > 1e6);
+    let files = number(&edge, "process_open_fds").await;
+    assert!((3.0..number(&edge, "process_max_fds").await).contains(&files));
     // The same numbers are on the Unix socket.
     let text = edge.get("/metrics").await;
     assert!(
@@ -122,10 +124,12 @@ async fn the_dashboard_shows_numbers_that_exist() {
         .filter_map(|panel| panel["targets"].as_array());
     let asked: Vec<_> = targets
         .flatten()
-        .flat_map(|target| target["expr"].as_str().unwrap().split("pwd_edge_").skip(1))
-        .map(|rest| {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            format!("pwd_edge_{}", &rest[..end.unwrap()])
+        // Each name has its labels behind it.
+        .flat_map(|target| target["expr"].as_str().unwrap().split_inclusive('{'))
+        .filter_map(|part| part.strip_suffix('{'))
+        .map(|part| {
+            let start = part.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            part[start.map_or(0, |before| before + 1)..].to_owned()
         })
         .collect();
     assert!(asked.len() > 30, "{asked:?}");
@@ -141,6 +145,7 @@ async fn the_dashboard_shows_numbers_that_exist() {
     assert_eq!(
         hidden,
         [
+            "process_start_time_seconds",
             "pwd_edge_stopping",
             "pwd_edge_config_loaded_timestamp_seconds",
             "pwd_edge_build_info"
