@@ -27,6 +27,7 @@ mod plain;
 mod proxies;
 mod proxy;
 mod reload;
+mod reloads;
 mod renewal;
 mod routes;
 mod sandbox;

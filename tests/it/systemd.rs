@@ -150,21 +150,21 @@ impl Notified {
         while self.next().trim() != wanted {}
     }
 
-    /// Whether nothing at all comes for ten times the watchdog's patience.
-    fn is_silent(&self) -> bool {
+    /// Waits until nothing at all comes for ten times the watchdog's patience.
+    fn falls_silent(&self) {
         let patience = Duration::from_micros(10 * WATCHDOG_USEC);
         self.0.set_read_timeout(Some(patience)).unwrap();
-        let is_silent = self.0.recv(&mut [0; 256]).is_err();
+        // What was told before waits in the socket.
+        let told = (0..20).find(|_| self.0.recv(&mut [0; 256]).is_err());
+        assert!(told.is_some(), "it goes on telling");
         self.0.set_read_timeout(None).unwrap();
-        is_silent
     }
 }
 
 const WATCHDOG_USEC: u64 = 100_000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
-    let laravel = Laravel::start().await;
+/// The binary under a watchdog.
+fn watched(laravel: &Laravel) -> (Arc<Home>, Notified, Program) {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let systemd = Notified::at(&home);
     let mut command = home.command();
@@ -173,21 +173,46 @@ async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
     command.env("WATCHDOG_USEC", WATCHDOG_USEC.to_string());
     let program = Program::start(&home, command);
     systemd.until("READY=1");
+    (home, systemd, program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_answered_until_the_process_is_stuck() {
+    let laravel = Laravel::start().await;
+    let (_home, systemd, program) = watched(&laravel);
     for _ in 0..5 {
         systemd.until("WATCHDOG=1");
     }
-    // Reading a configuration that nobody writes keeps the loop from going on.
+    program.signal("-STOP");
+    systemd.falls_silent();
+    program.signal("-CONT");
+    systemd.until("WATCHDOG=1");
+}
+
+/// A pipe that nobody writes stands for a disk that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_from_a_disk_that_hangs_holds_up_nothing_else() {
+    let laravel = Laravel::start().await;
+    let (home, systemd, program) = watched(&laravel);
     let config = home.path("config.toml");
-    let text = std::fs::read(&config).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
     std::fs::remove_file(&config).unwrap();
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
     program.hang_up();
     systemd.until("RELOADING=1");
-    assert!(systemd.is_silent());
-    std::fs::write(&config, text).unwrap();
+    for _ in 0..5 {
+        systemd.until("WATCHDOG=1");
+    }
+    let status = async |path: &str| {
+        let request = get(path).body(body("")).unwrap();
+        program.http1().await.fetch(request).await.status
+    };
+    assert_eq!(status("/hidden").await, StatusCode::OK);
+    let hidden = "[[routes]]\npath = \"/hidden\"\nstatus = 404\n";
+    std::fs::write(&config, text + hidden).unwrap();
     systemd.until("READY=1");
-    systemd.until("WATCHDOG=1");
+    assert_eq!(status("/hidden").await, StatusCode::NOT_FOUND);
 }
 
 #[test]
