@@ -17,6 +17,7 @@ mod compression;
 mod crowd;
 mod herd;
 mod hostile;
+mod journal;
 mod layers;
 mod limits;
 mod malformed;

@@ -1,10 +1,9 @@
 //! What systemd does with the binary, done by hand: sockets that are open before
-//! it begins, the watchdog, and the log.
+//! it begins, and the watchdog.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -246,71 +245,4 @@ fn loops_that_get_no_worker_do_not_answer() {
         drop(release);
         asking.await;
     });
-}
-
-/// A process that does not outlive its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_nobody() {
-    let laravel = Laravel::start().await;
-    let (site, address) = listener();
-    let unlimited = "[limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n";
-    let home = Home::new(&laravel.url(), address, unlimited);
-    let mut command = home.command_with(site.into(), None);
-    let _child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
-    let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
-    // More than the pipe holds, and what waits before it.
-    let mut lost = 0;
-    while lost == 0 {
-        for _ in 0..500 {
-            let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
-            assert_eq!(answer.status, StatusCode::OK);
-        }
-        let socket = UnixStream::connect(home.path("broadcast.sock")).await;
-        let mut monitoring = Client::over_http1(socket.unwrap()).await;
-        let numbers = monitoring.fetch(get("/metrics").body(body("")).unwrap());
-        let numbers = numbers.await;
-        let name = "pwd_edge_log_lines_lost_total ";
-        let found = numbers
-            .text()
-            .lines()
-            .find_map(|line| line.strip_prefix(name));
-        lost = found.unwrap().parse::<f64>().unwrap() as u64;
-    }
-}
-
-#[tokio::test]
-async fn the_journal_is_told_how_urgent_a_line_is() {
-    let laravel = Laravel::start().await;
-    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
-    // A key that others can read is warned of.
-    let log = std::fs::File::create(home.path("log")).unwrap();
-    let journal = log.metadata().unwrap();
-    let mut command = home.command();
-    command.args(["run", "--config", "config.toml"]).stderr(log);
-    command.env(
-        "JOURNAL_STREAM",
-        format!("{}:{}", journal.dev(), journal.ino()),
-    );
-    let _child = Ended(command.spawn().unwrap());
-    let written = loop {
-        let written = std::fs::read_to_string(home.path("log")).unwrap();
-        if written.contains("\"ready\"") {
-            break written;
-        }
-        tokio::task::yield_now().await;
-    };
-    for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
-        let mut lines = written.lines().filter(|line| line.contains(level));
-        assert!(lines.all(|line| line.starts_with(priority)), "{written}");
-    }
-    assert!(written.contains("<6>{") && written.contains("<4>{"));
 }
