@@ -92,6 +92,9 @@ async fn the_journal_is_told_how_urgent_a_line_is() {
     assert!(written.contains("<6>{") && written.contains("<4>{"));
 }
 
+/// What no entry may hold.
+const SECRET: &str = "hunter2";
+
 /// Reads entries up to one with this line, and returns the value of another of
 /// its lines.
 fn entry(journald: &UnixDatagram, wanted: &str, key: &str) -> String {
@@ -102,6 +105,7 @@ fn entry(journald: &UnixDatagram, wanted: &str, key: &str) -> String {
             panic!("{wanted} not in {seen:#?}");
         };
         let entry = std::str::from_utf8(&entry[..length]).unwrap();
+        assert!(!entry.contains(SECRET), "{entry}");
         seen.push(entry.to_owned());
         if entry.lines().any(|line| line == wanted) {
             let value = entry.lines().find_map(|line| line.strip_prefix(key));
@@ -154,9 +158,10 @@ async fn the_journal_has_fields_and_holds_up_nobody() {
         "VERSION=",
     );
     let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
-    let answer = client
-        .fetch(get("/found?secret=1").body(body("")).unwrap())
-        .await;
+    let request = get(&format!("/found?token={SECRET}"))
+        .header("cookie", SECRET)
+        .header("authorization", format!("Bearer {SECRET}"));
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
     let id = entry(&journald, "PATH=/found", "REQUEST_ID=");
     assert_eq!(answer.headers["x-request-id"], id);
 
