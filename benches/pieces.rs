@@ -1,10 +1,13 @@
 //! What is done for each message, event and request: `cargo bench --bench pieces`.
 //! CI runs each once, by `cargo test --bench pieces -- --test`. Whole costs are measured by `bench/run`.
 
+use std::time::Duration;
+
 use divan::{Bencher, black_box};
 use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use pwd_edge::client::ClientIp;
 use pwd_edge::ids::{RoomName, RowId};
+use pwd_edge::metrics::Metrics;
 use pwd_edge::paths::Readings;
 use pwd_edge::rooms::{Audience, Publication, What};
 use pwd_edge::ws::wire;
@@ -55,6 +58,28 @@ fn rewrite_headers(bencher: Bencher<'_, '_>) {
     });
 }
 
+/// All that is counted of one request: its connection's part aside.
+#[divan::bench]
+fn count_a_request(bencher: Bencher<'_, '_>) {
+    let metrics = Metrics::default();
+    let route = metrics.requests.route(&"/".into());
+    bencher.bench(|| {
+        metrics.upstream_seconds.observe(black_box(TOOK));
+        route.answered(black_box(200), black_box(TOOK));
+    });
+}
+
+/// All that is counted of one event to one session.
+#[divan::bench]
+fn count_an_event(bencher: Bencher<'_, '_>) {
+    let metrics = Metrics::default();
+    bencher.bench(|| {
+        metrics.events.add(black_box("broadcast"));
+        metrics.deliveries.add(1);
+        metrics.delivery_seconds.observe(black_box(TOOK));
+    });
+}
+
 /// Of a browser.
 fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -70,3 +95,5 @@ fn headers() -> HeaderMap {
 }
 
 const EVENT: &str = r#"{"type":"new_message","payload":{"ticket_id":4711,"message":{"id":15,"message":"The ramp is there now.","user":{"id":3,"name":"Desk"},"created_at":"2026-01-01T00:00:00Z"}}}"#;
+
+const TOOK: Duration = Duration::from_millis(3);

@@ -37,12 +37,21 @@ impl Lines {
     pub(super) fn to(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || write(out, &messages))?;
+        let lost: Arc<Counter> = Arc::default();
+        let unwritten = Arc::clone(&lost);
+        thread.spawn(move || write(out, &messages, &unwritten))?;
         Ok(Self {
             queue,
-            lost: Arc::default(),
+            lost,
             prefixed,
         })
+    }
+
+    /// Sends one line, whole; or it is lost.
+    pub(super) fn send(&self, line: Vec<u8>) {
+        if self.queue.try_send(Message::Line(line)).is_err() {
+            self.lost.add(1);
+        }
     }
 
     /// How many lines nobody will read.
@@ -66,11 +75,15 @@ impl Drop for Flush {
     }
 }
 
-fn write(mut out: impl Write, messages: &Receiver<Message>) {
+fn write(mut out: impl Write, messages: &Receiver<Message>, lost: &Counter) {
     while let Ok(message) = messages.recv() {
         match message {
-            // A reader that is gone is no reason to stop.
-            Message::Line(line) => drop(out.write_all(&line)),
+            Message::Line(line) => {
+                // A reader that is gone is no reason to stop.
+                if out.write_all(&line).is_err() {
+                    lost.add(1);
+                }
+            }
             Message::Flush(tell) => {
                 let _ = out.flush();
                 let _ = tell.send(());
@@ -116,9 +129,7 @@ impl<'a> MakeWriter<'a> for Lines {
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let whole = [self.prefix.as_bytes(), &escaped(line)].concat();
-        if self.lines.queue.try_send(Message::Line(whole)).is_err() {
-            self.lines.lost.add(1);
-        }
+        self.lines.send(whole);
         Ok(line.len())
     }
 
@@ -127,23 +138,31 @@ impl Write for Line<'_> {
     }
 }
 
-/// A line without what moves a terminal's cursor or turns text around, in the
-/// escapes of JSON: the subscriber lets some of it pass, and strangers choose paths.
+/// A line without what moves a terminal's cursor or turns text around: the
+/// subscriber lets some of it pass, and strangers choose paths.
 fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
-    let moves = |c: char| c.is_control() && c != '\n' && c != '\t' && c != '\u{1b}';
-    match std::str::from_utf8(line) {
-        Ok(text) if text.contains(|c| moves(c) || super::turns(c)) => {
-            let mut safe = String::with_capacity(line.len() + 16);
-            for c in text.chars() {
-                match moves(c) || super::turns(c) {
-                    true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
-                    false => safe.push(c),
-                }
-            }
-            Cow::Owned(safe.into_bytes())
-        }
-        _ => Cow::Borrowed(line),
+    let ours = |c| matches!(c, '\n' | '\t' | '\u{1b}');
+    match std::str::from_utf8(line).map(|text| escape(text, ours)) {
+        Ok(Cow::Owned(safe)) => Cow::Owned(safe.into_bytes()),
+        Ok(Cow::Borrowed(_)) | Err(_) => Cow::Borrowed(line),
     }
+}
+
+/// `text` with what moves a cursor or turns text around in the escapes of JSON,
+/// but for those characters that are `ours`.
+pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let moves = |c: char| (c.is_control() || super::turns(c)) && !ours(c);
+    if !text.contains(moves) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match moves(c) {
+            true => safe.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => safe.push(c),
+        }
+    }
+    safe.into()
 }
 
 /// Lines that wait while the reader is busy: about 2 MiB.

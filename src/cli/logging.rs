@@ -1,9 +1,10 @@
-//! Where log lines go: standard error, for journald or a terminal.
+//! Where log lines go: to journald as fields, or else to standard error.
 
-use std::fmt::{self, Write};
+use std::fmt::{Debug, Write};
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,8 +12,9 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, reload};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
+use super::journal::{Entries, JOURNAL, Journal};
 use super::lines::{Flush, Lines};
 use crate::config::{Format, Level, Log};
 use crate::metrics::Counter;
@@ -53,17 +55,27 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         Format::Human => true,
         Format::Json => false,
     };
-    let out = Lines::to(io::stderr(), is_journal())?;
+    let is_journal = is_journal();
+    let journal = match log.format {
+        Format::Auto if is_journal => Journal::at(Path::new(JOURNAL)).ok(),
+        _ => None,
+    };
+    let as_fields = journal.is_some();
+    let out = match journal {
+        Some(journal) => Lines::to(journal, false)?,
+        None => Lines::to(io::stderr(), is_journal)?,
+    };
     let (lost, flush) = (out.lost(), out.flush_at_end());
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(out)
-        .with_target(false);
     let keep = Keep(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
+    let lines = |out| fmt::layer().with_writer(out).with_target(false);
     // A second start, in one process, changes nothing.
-    let _ = match human {
-        true => registry.with(lines.with_ansi(terminal)).try_init(),
-        false => registry.with(lines.json().flatten_event(true)).try_init(),
+    let _ = match (as_fields, human) {
+        (true, _) => registry.with(Entries(out)).try_init(),
+        (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
+        (_, false) => registry
+            .with(lines(out).json().flatten_event(true))
+            .try_init(),
     };
     Ok(Logging {
         recent,
@@ -116,7 +128,7 @@ struct Text {
 }
 
 impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         // Writing to a text cannot fail.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),

@@ -3,6 +3,7 @@
 mod ask;
 mod check;
 mod demo;
+mod journal;
 mod lines;
 mod logging;
 mod run;

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,7 +115,8 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// At every SIGHUP, reads the configuration and the certificates again.
+/// At every SIGHUP, reads the configuration and the certificates again, one after
+/// the other; those that come meanwhile are one.
 async fn reload_on_hangup(
     mut hangup: Signal,
     path: &Path,
@@ -123,7 +125,14 @@ async fn reload_on_hangup(
 ) -> Infallible {
     while hangup.recv().await.is_some() {
         notify(NotifyState::Reloading);
-        reload(path, reloader, logging).await;
+        let mut reload = pin!(reload(path, reloader, logging));
+        while tokio::time::timeout(LONG, reload.as_mut()).await.is_err() {
+            tracing::error!(
+                config = %path.display(),
+                "still reads the configuration or a file that it names; does the disk answer? \
+                 the old one stays in use"
+            );
+        }
         notify(NotifyState::Ready);
     }
     std::future::pending().await
@@ -131,8 +140,11 @@ async fn reload_on_hangup(
 
 /// All of the new configuration, or nothing of it.
 async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let file = path.to_owned();
+    // Aside from this task, which answers the watchdog as well.
+    let config = match tokio::task::spawn_blocking(move || Config::load(&file)).await {
+        Ok(Ok(config)) => config,
+        Ok(Err(error)) => return refused(reloader, &error.to_string()),
         Err(error) => return refused(reloader, &error.to_string()),
     };
     let level = config.log.level;
@@ -182,3 +194,6 @@ fn warn_of_few_files(config: &Config) {
         Err(error) => tracing::warn!(%error, "cannot tell how many files may be open"),
     }
 }
+
+/// When a reload takes so long that somebody should know.
+const LONG: Duration = Duration::from_secs(10);

@@ -47,7 +47,7 @@ impl Level {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people on a terminal, JSON elsewhere.
+    /// For people on a terminal, fields for journald, JSON elsewhere.
     #[default]
     Auto,
     /// For people.

@@ -7,6 +7,7 @@
 
 mod proxy_protocol;
 mod request_id;
+mod trace;
 mod trusted;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -91,8 +92,10 @@ impl Sender {
     }
 }
 
-/// Removes every header by which a client could speak for a proxy.
+/// Removes every header by which a client could speak for a proxy, and a
+/// `traceparent` that nobody could read.
 pub fn strip(headers: &mut HeaderMap) {
+    trace::settle(headers);
     let forged: Vec<HeaderName> = headers
         .keys()
         .filter(|name| forges(name))

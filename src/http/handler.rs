@@ -125,6 +125,8 @@ impl Handler {
             line.refused(refusal);
             refusal.response(&self.pages, &exchange.sender.request_id, as_json)
         });
+        let id = exchange.sender.request_id.header();
+        response.headers_mut().insert("x-request-id", id);
         if close {
             // An HTTP/1.0 client is given one answer and the end of the connection.
             let close = HeaderValue::from_static("close");

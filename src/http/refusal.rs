@@ -159,7 +159,6 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert("x-request-id", request_id.header());
         match self {
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));

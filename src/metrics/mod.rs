@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::histogram::{Histogram, Reading};
 pub use self::text::{CONTENT_TYPE, Family, Kind, Sample, text};
@@ -33,8 +33,10 @@ pub struct Metrics {
     pub upstream_seconds: Histogram,
     /// Ended WebSocket sessions, by the reason's name.
     pub closes: Counts,
-    /// What clients sent, by the command's name.
+    /// What clients sent, by the command's name or what was wrong with it.
     pub commands: Counts,
+    /// What was written to clients, by the event's name.
+    pub events: Counts,
     /// Answers to requests to join a room, by what they were.
     pub joins: Counts,
     /// Events that were published, by kind.
@@ -66,19 +68,24 @@ impl Counter {
     }
 }
 
-/// Counters by a fixed name. One lock for all.
+/// Counters by a fixed name. Who counts what was counted before waits for nobody.
 #[derive(Debug, Default)]
-pub struct Counts(Mutex<BTreeMap<&'static str, u64>>);
+pub struct Counts(RwLock<BTreeMap<&'static str, Counter>>);
 
 impl Counts {
     /// One more of `name`.
     pub fn add(&self, name: &'static str) {
-        *self.0.lock().entry(name).or_insert(0) += 1;
+        if let Some(counter) = self.0.read().get(name) {
+            return counter.add(1);
+        }
+        self.0.write().entry(name).or_default().add(1);
     }
 
     /// All that have been counted.
     pub fn read(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().clone()
+        let counts = self.0.read();
+        let counts = counts.iter().map(|(name, counter)| (*name, counter.read()));
+        counts.collect()
     }
 }
 
@@ -178,6 +185,12 @@ impl Metrics {
                 "What WebSocket clients sent",
                 "type",
                 &self.commands,
+            ),
+            counts(
+                "events",
+                "Events written to WebSocket clients",
+                "type",
+                &self.events,
             ),
             counts(
                 "joins",

@@ -46,8 +46,8 @@ pub enum Sample {
 }
 
 impl Family {
-    /// The numbers `rows`, each with its labels. The name is without the
-    /// `pwd_edge_` before it and without unit and `_total` after it.
+    /// The numbers `rows`, each with its labels. The name is without a prefix
+    /// before it and without unit and `_total` after it.
     pub fn new(
         name: &'static str,
         help: &'static str,
@@ -69,10 +69,13 @@ impl Family {
     }
 }
 
-/// `families` as Prometheus reads them.
-pub fn text(families: Vec<Family>) -> String {
-    let mut registry = Registry::with_prefix("pwd_edge");
-    registry.register_collector(Box::new(Snapshot(families)));
+/// What is ours, and what all processes tell under the same names, as Prometheus
+/// reads it.
+pub fn text(ours: Vec<Family>, common: Vec<Family>) -> String {
+    let mut registry = Registry::default();
+    let prefixed = registry.sub_registry_with_prefix("pwd_edge");
+    prefixed.register_collector(Box::new(Snapshot(ours)));
+    registry.register_collector(Box::new(Snapshot(common)));
     let mut text = String::new();
     // Writing to a text cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -138,7 +141,8 @@ mod tests {
         route.answered(200, Duration::from_millis(3));
         let mut families = metrics.families();
         families.push(Family::gauge("sessions", "Open sessions", 2.0));
-        let text = text(families);
+        let files = Family::gauge("process_open_fds", "Open files", 9.0);
+        let text = text(families, vec![files]);
         for line in [
             "# HELP pwd_edge_session_ends Ended WebSocket sessions by reason",
             "# TYPE pwd_edge_session_ends counter",
@@ -150,6 +154,7 @@ mod tests {
             "pwd_edge_http_request_seconds_bucket{le=\"+Inf\",route=\"/\"} 1",
             "pwd_edge_http_request_seconds_count{route=\"/\"} 1",
             "pwd_edge_sessions 2.0",
+            "process_open_fds 9.0",
             "# EOF",
         ] {
             assert!(text.lines().any(|one| one == line), "{line}\n{text}");

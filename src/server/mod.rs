@@ -51,6 +51,9 @@ pub enum Error {
     /// The sysadmin's error pages cannot be used.
     #[error(transparent)]
     Pages(#[from] PagesError),
+    /// Building it was broken off.
+    #[error("the configuration was not built: {0}")]
+    Broken(#[from] tokio::task::JoinError),
     /// A socket cannot be handed to the runtime.
     #[error("cannot use a listening socket: {0}")]
     Socket(#[from] std::io::Error),

@@ -28,16 +28,20 @@ impl Reloader {
     /// Goes on with `config`, and reads the certificates again. New connections
     /// are served as it says; old HTTP connections end what they are doing;
     /// WebSocket sessions and tunnels are not touched, and keep the settings
-    /// they began with; if nothing differs, nothing is touched at all. Returns the keys that differ but wait for a restart.
+    /// they began with; if nothing differs, nothing is touched at all. Returns the
+    /// keys that differ but wait for a restart. Files are read aside from the
+    /// threads that serve: a disk that hangs holds up the reload alone.
     ///
     /// # Errors
     /// The configuration names something that cannot be used. Everything stays
     /// as it was.
     pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, Error> {
-        let waiting = {
-            let _turn = self.turn.lock();
-            self.swap(config)?
+        let this = self.clone();
+        let swap = move || {
+            let _turn = this.turn.lock();
+            this.swap(config)
         };
+        let waiting = tokio::task::spawn_blocking(swap).await??;
         self.running.process.metrics.reloads.add("done");
         let current = self.running.current.load_full();
         tls::reload(&current.certificates()).await;

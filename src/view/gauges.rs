@@ -60,8 +60,7 @@ impl View {
                 )],
             ),
         ]);
-        all.extend(process_families());
-        metrics::text(all)
+        metrics::text(all, process::families())
     }
 
     fn upstream_health(&self) -> Family {
@@ -86,36 +85,6 @@ impl View {
         let help = "Whole days until the certificate ends";
         Family::new("certificate_days_left", help, Kind::Gauge, rows.collect())
     }
-}
-
-fn process_families() -> impl Iterator<Item = Family> {
-    let one = |name, help, kind, number: Option<f64>| {
-        number
-            .map(|number| Family::new(name, help, kind, vec![(Vec::new(), Sample::Number(number))]))
-    };
-    let whole = |number: Option<u64>| number.map(|number| number as f64);
-    [
-        one(
-            "process_resident_memory",
-            "Memory in use",
-            Kind::Bytes,
-            whole(process::memory()),
-        ),
-        one(
-            "process_open_fds",
-            "Open files",
-            Kind::Gauge,
-            whole(process::open_files()),
-        ),
-        one(
-            "process_cpu_seconds",
-            "Processor time, user and system",
-            Kind::Counter,
-            process::cpu_seconds(),
-        ),
-    ]
-    .into_iter()
-    .flatten()
 }
 
 fn unix(at: SystemTime) -> f64 {

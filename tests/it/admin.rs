@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::support::http::{Answer, Client, body, get};
@@ -43,6 +44,12 @@ async fn numbers_follow_what_happens() {
     edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1}}"#)
         .await;
     assert_eq!(session.until("new_message").await["type"], "new_message");
+    for kind in ["dance", "sing"] {
+        session.send(json!({ "type": kind })).await;
+    }
+    session
+        .send(json!({ "type": "upload_cancel", "payload": { "upload_id": "none" } }))
+        .await;
     session.settle().await;
     for (line, expected) in [
         (
@@ -56,6 +63,14 @@ async fn numbers_follow_what_happens() {
         ("pwd_edge_rooms", 1.0),
         ("pwd_edge_joins_total{result=\"joined\"}", 1.0),
         ("pwd_edge_commands_total{type=\"join_ticket\"}", 1.0),
+        ("pwd_edge_commands_total{type=\"upload_cancel\"}", 1.0),
+        ("pwd_edge_commands_total{type=\"unknown_type\"}", 2.0),
+        ("pwd_edge_events_total{type=\"connection\"}", 1.0),
+        ("pwd_edge_events_total{type=\"ticket_joined\"}", 1.0),
+        ("pwd_edge_events_total{type=\"broadcast\"}", 1.0),
+        ("pwd_edge_events_total{type=\"error\"}", 2.0),
+        ("pwd_edge_events_total{type=\"upload_failed\"}", 1.0),
+        ("pwd_edge_events_total{type=\"pong\"}", 1.0),
         ("pwd_edge_publications_total{type=\"broadcast\"}", 1.0),
         ("pwd_edge_deliveries_total", 1.0),
         ("pwd_edge_delivery_seconds_count", 1.0),
@@ -72,7 +87,9 @@ async fn numbers_follow_what_happens() {
     ] {
         assert_eq!(number(&edge, line).await, expected, "{line}");
     }
-    assert!(number(&edge, "pwd_edge_process_resident_memory_bytes").await > 1e6);
+    assert!(number(&edge, "process_resident_memory_bytes").await > 1e6);
+    let files = number(&edge, "process_open_fds").await;
+    assert!((3.0..number(&edge, "process_max_fds").await).contains(&files));
     // The same numbers are on the Unix socket.
     let text = edge.get("/metrics").await;
     assert!(
@@ -107,10 +124,12 @@ async fn the_dashboard_shows_numbers_that_exist() {
         .filter_map(|panel| panel["targets"].as_array());
     let asked: Vec<_> = targets
         .flatten()
-        .flat_map(|target| target["expr"].as_str().unwrap().split("pwd_edge_").skip(1))
-        .map(|rest| {
-            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            format!("pwd_edge_{}", &rest[..end.unwrap()])
+        // Each name has its labels behind it.
+        .flat_map(|target| target["expr"].as_str().unwrap().split_inclusive('{'))
+        .filter_map(|part| part.strip_suffix('{'))
+        .map(|part| {
+            let start = part.rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            part[start.map_or(0, |before| before + 1)..].to_owned()
         })
         .collect();
     assert!(asked.len() > 30, "{asked:?}");
@@ -126,6 +145,7 @@ async fn the_dashboard_shows_numbers_that_exist() {
     assert_eq!(
         hidden,
         [
+            "process_start_time_seconds",
             "pwd_edge_stopping",
             "pwd_edge_config_loaded_timestamp_seconds",
             "pwd_edge_build_info"

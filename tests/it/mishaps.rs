@@ -10,7 +10,7 @@ use hyper::StatusCode;
 
 use crate::support::http::{Client, body, get};
 use crate::support::program::{Home, Program};
-use crate::support::{Laravel, Socket};
+use crate::support::{Edge, Laravel, Socket};
 
 /// The binary with standard error of our own, on a port that was free just now.
 struct Silent {
@@ -146,17 +146,51 @@ async fn ten_mistakes_are_told_at_once() {
     }
 }
 
-/// `traceparent` passes as it came; the request's id reaches Laravel and the log.
+/// One id: in the log, for Laravel, and for the client, whatever Laravel calls it.
 #[tokio::test]
 async fn a_request_can_be_followed_through() {
     let laravel = Laravel::start().await;
-    let program = Program::before(&laravel.url(), "");
+    let program = Program::before(&laravel.url(), "[[routes]]\npath = \"/no\"\nstatus = 404\n");
+    for (version, mut client) in [
+        ("HTTP/1.1", program.http1().await),
+        ("HTTP/2.0", program.http2().await),
+    ] {
+        for path in ["/followed", "/headers", "/no"] {
+            let answer = client.fetch(get(path).body(body("")).unwrap()).await;
+            let ids: Vec<_> = answer.headers.get_all("x-request-id").iter().collect();
+            assert_eq!(ids.len(), 1, "{path}: {ids:?}");
+            let id = ids[0].to_str().unwrap();
+            let line = program.logged(|line| line["request.id"] == id).await;
+            assert_eq!(
+                (&line["path"], &line["version"]),
+                (&path.into(), &version.into())
+            );
+            if path != "/no" {
+                assert_eq!(laravel.last().header("x-request-id"), Some(id));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trace_passes_as_it_came_or_not_at_all() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut client = Client::http2(&edge).await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let request = get("/followed").header("traceparent", parent);
-    let mut client = program.http2().await;
-    client.fetch(request.body(body("")).unwrap()).await;
-    let seen = laravel.last();
-    assert_eq!(seen.header("traceparent"), Some(parent));
-    let line = program.logged(|line| line["path"] == "/followed").await;
-    assert_eq!(line["request.id"].as_str(), seen.header("x-request-id"));
+    let seen = async |client: &mut Client, parents: &[&str]| {
+        let mut request = get("/").header("tracestate", "a=b");
+        for parent in parents {
+            request = request.header("traceparent", *parent);
+        }
+        client.fetch(request.body(body("")).unwrap()).await;
+        let seen = laravel.last();
+        let header = |name| seen.header(name).map(ToOwned::to_owned);
+        (header("traceparent"), header("tracestate"))
+    };
+    let passed = (Some(parent.to_owned()), Some("a=b".to_owned()));
+    assert_eq!(seen(&mut client, &[parent]).await, passed);
+    for wrong in [&["00-mine"][..], &[parent, parent]] {
+        assert_eq!(seen(&mut client, wrong).await, (None, None), "{wrong:?}");
+    }
 }

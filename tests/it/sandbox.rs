@@ -90,3 +90,17 @@ async fn it_does_its_work_in_the_units_sandbox() {
     let read_again = "configuration and certificates read again";
     program.logged(|line| line["message"] == read_again).await;
 }
+
+/// As systemd judges the unit: 0 is nothing exposed, 10 everything.
+#[test]
+#[ignore = "needs systemd"]
+fn the_unit_exposes_little() {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/pwd-edge.service");
+    let judged = Command::new("systemd-analyze")
+        .args(["security", "--offline=yes", "--no-pager", "--threshold=20"])
+        .arg(unit)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "more than 2.0: {told}");
+}

@@ -1,10 +1,9 @@
 //! What systemd does with the binary, done by hand: sockets that are open before
-//! it begins, the watchdog, and the log.
+//! it begins, and the watchdog.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -150,21 +149,21 @@ impl Notified {
         while self.next().trim() != wanted {}
     }
 
-    /// Whether nothing at all comes for ten times the watchdog's patience.
-    fn is_silent(&self) -> bool {
+    /// Waits until nothing at all comes for ten times the watchdog's patience.
+    fn falls_silent(&self) {
         let patience = Duration::from_micros(10 * WATCHDOG_USEC);
         self.0.set_read_timeout(Some(patience)).unwrap();
-        let is_silent = self.0.recv(&mut [0; 256]).is_err();
+        // What was told before waits in the socket.
+        let told = (0..20).find(|_| self.0.recv(&mut [0; 256]).is_err());
+        assert!(told.is_some(), "it goes on telling");
         self.0.set_read_timeout(None).unwrap();
-        is_silent
     }
 }
 
 const WATCHDOG_USEC: u64 = 100_000;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
-    let laravel = Laravel::start().await;
+/// The binary under a watchdog.
+fn watched(laravel: &Laravel) -> (Arc<Home>, Notified, Program) {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let systemd = Notified::at(&home);
     let mut command = home.command();
@@ -173,21 +172,46 @@ async fn the_watchdog_is_answered_until_the_main_loop_is_stuck() {
     command.env("WATCHDOG_USEC", WATCHDOG_USEC.to_string());
     let program = Program::start(&home, command);
     systemd.until("READY=1");
+    (home, systemd, program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchdog_is_answered_until_the_process_is_stuck() {
+    let laravel = Laravel::start().await;
+    let (_home, systemd, program) = watched(&laravel);
     for _ in 0..5 {
         systemd.until("WATCHDOG=1");
     }
-    // Reading a configuration that nobody writes keeps the loop from going on.
+    program.signal("-STOP");
+    systemd.falls_silent();
+    program.signal("-CONT");
+    systemd.until("WATCHDOG=1");
+}
+
+/// A pipe that nobody writes stands for a disk that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_from_a_disk_that_hangs_holds_up_nothing_else() {
+    let laravel = Laravel::start().await;
+    let (home, systemd, program) = watched(&laravel);
     let config = home.path("config.toml");
-    let text = std::fs::read(&config).unwrap();
+    let text = std::fs::read_to_string(&config).unwrap();
     std::fs::remove_file(&config).unwrap();
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
     program.hang_up();
     systemd.until("RELOADING=1");
-    assert!(systemd.is_silent());
-    std::fs::write(&config, text).unwrap();
+    for _ in 0..5 {
+        systemd.until("WATCHDOG=1");
+    }
+    let status = async |path: &str| {
+        let request = get(path).body(body("")).unwrap();
+        program.http1().await.fetch(request).await.status
+    };
+    assert_eq!(status("/hidden").await, StatusCode::OK);
+    let hidden = "[[routes]]\npath = \"/hidden\"\nstatus = 404\n";
+    std::fs::write(&config, text + hidden).unwrap();
     systemd.until("READY=1");
-    systemd.until("WATCHDOG=1");
+    assert_eq!(status("/hidden").await, StatusCode::NOT_FOUND);
 }
 
 #[test]
@@ -221,71 +245,4 @@ fn loops_that_get_no_worker_do_not_answer() {
         drop(release);
         asking.await;
     });
-}
-
-/// A process that does not outlive its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_nobody() {
-    let laravel = Laravel::start().await;
-    let (site, address) = listener();
-    let unlimited = "[limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n";
-    let home = Home::new(&laravel.url(), address, unlimited);
-    let mut command = home.command_with(site.into(), None);
-    let _child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
-    let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
-    // More than the pipe holds, and what waits before it.
-    let mut lost = 0;
-    while lost == 0 {
-        for _ in 0..500 {
-            let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
-            assert_eq!(answer.status, StatusCode::OK);
-        }
-        let socket = UnixStream::connect(home.path("broadcast.sock")).await;
-        let mut monitoring = Client::over_http1(socket.unwrap()).await;
-        let numbers = monitoring.fetch(get("/metrics").body(body("")).unwrap());
-        let numbers = numbers.await;
-        let name = "pwd_edge_log_lines_lost_total ";
-        let found = numbers
-            .text()
-            .lines()
-            .find_map(|line| line.strip_prefix(name));
-        lost = found.unwrap().parse::<f64>().unwrap() as u64;
-    }
-}
-
-#[tokio::test]
-async fn the_journal_is_told_how_urgent_a_line_is() {
-    let laravel = Laravel::start().await;
-    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
-    // A key that others can read is warned of.
-    let log = std::fs::File::create(home.path("log")).unwrap();
-    let journal = log.metadata().unwrap();
-    let mut command = home.command();
-    command.args(["run", "--config", "config.toml"]).stderr(log);
-    command.env(
-        "JOURNAL_STREAM",
-        format!("{}:{}", journal.dev(), journal.ino()),
-    );
-    let _child = Ended(command.spawn().unwrap());
-    let written = loop {
-        let written = std::fs::read_to_string(home.path("log")).unwrap();
-        if written.contains("\"ready\"") {
-            break written;
-        }
-        tokio::task::yield_now().await;
-    };
-    for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
-        let mut lines = written.lines().filter(|line| line.contains(level));
-        assert!(lines.all(|line| line.starts_with(priority)), "{written}");
-    }
-    assert!(written.contains("<6>{") && written.contains("<4>{"));
 }

@@ -64,6 +64,7 @@ async fn the_token_can_come_in_a_header() {
     let offered = [("sec-websocket-protocol", "bearer, 4|ben")];
     let (mut socket, headers) = Socket::shake_hands(&edge, "/ws", &offered).await.unwrap();
     assert_eq!(headers["sec-websocket-protocol"], "bearer");
+    assert!(headers.contains_key("x-request-id"));
     assert_eq!(socket.next().await["payload"]["user_id"], 4);
 }
 

@@ -45,12 +45,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.obey(command).await
                 }
                 Err(mistake) => {
-                    self.services.metrics.commands.add("mistake");
+                    self.services.metrics.commands.add(mistake.code());
                     self.refuse(mistake.code(), &mistake.to_string(), None)
                         .await
                 }
             },
-            Message::Binary(frame) => self.chunk(&frame).await,
+            Message::Binary(frame) => {
+                self.services.metrics.commands.add("upload_chunk");
+                self.chunk(&frame).await
+            }
             Message::Close(_) => Err(CloseReason::Client),
             // tungstenite answers a ping by itself, at the next flush.
             Message::Ping(_) => self.write([]).await,

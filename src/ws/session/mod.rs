@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             session_id: self.id,
             message: "WebSocket connection established",
         };
-        let greeting = Message::Text(greeting.text());
+        let greeting = self.frame(&greeting);
         let served = match self.write([greeting]).await {
             Ok(()) => self.attend().await,
             ended => ended,
@@ -195,6 +195,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Mail::Batch(batch) => {
                 let (events, oldest) = (batch.len(), batch.front().map(|first| first.born()));
+                for publication in &batch {
+                    self.services.metrics.events.add(wire::name(publication));
+                }
                 let frames = batch
                     .into_iter()
                     .map(|publication| Message::Text(publication.frame(wire::encode)));
@@ -253,7 +256,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn tell(&mut self, event: &Event<'_>) -> Going {
-        self.write([Message::Text(event.text())]).await
+        let frame = self.frame(event);
+        self.write([frame]).await
+    }
+
+    /// The frame that carries `event`, which counts as sent: if it cannot be, that
+    /// is the end of the session.
+    fn frame(&self, event: &Event<'_>) -> Message {
+        self.services.metrics.events.add(event.name());
+        Message::Text(event.text())
     }
 
     /// Sends `frames` in one flush. Gives up when nothing has moved for the write
@@ -284,7 +295,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 upload_id: None,
             };
             // If it cannot be told any more, the close frame says it too.
-            let telling = self.socket.send(Message::Text(event.text()));
+            let frame = self.frame(&event);
+            let telling = self.socket.send(frame);
             let _ = in_time(FAREWELL, telling).await;
         }
         for (_, membership) in self.rooms.drain() {

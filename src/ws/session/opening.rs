@@ -48,6 +48,7 @@ where
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
             opening.services.metrics.closes.add(reason.name());
+            opening.services.metrics.events.add("error");
             refuse(&mut socket, reason).await;
             return None;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::Bytes;
 
 use super::super::upload::{Begin, Failure, Look, Outcome, Part, Reason, Refusal, Upload, frame};
 use super::super::wire::{Event, Start, UploadCommand, UploadId};
@@ -272,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             status: failure.status,
             errors: failure.errors.as_deref(),
         };
-        self.write([Message::Text(event.text())]).await
+        self.tell(&event).await
     }
 
     /// Whether the end of the session, which is due, is put off: Laravel has all

@@ -44,7 +44,9 @@ impl Command {
             Self::Typing { .. } => "typing_indicator",
             Self::Seen { .. } => "message_seen",
             Self::Ping => "ping",
-            Self::Upload(_) => "upload",
+            Self::Upload(UploadCommand::Start(_)) => "upload_start",
+            Self::Upload(UploadCommand::Resume(_)) => "upload_resume",
+            Self::Upload(UploadCommand::Cancel(_)) => "upload_cancel",
         }
     }
 }

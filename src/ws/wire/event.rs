@@ -114,6 +114,20 @@ impl<'a> From<&'a User> for Present<'a> {
 }
 
 impl Event<'_> {
+    /// The `type` that clients see.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connection { .. } => "connection",
+            Self::TicketJoined { .. } => "ticket_joined",
+            Self::Pong { .. } => "pong",
+            Self::Error { .. } => "error",
+            Self::UploadReady { .. } => "upload_ready",
+            Self::UploadProgress { .. } => "upload_progress",
+            Self::UploadDone { .. } => "upload_done",
+            Self::UploadFailed { .. } => "upload_failed",
+        }
+    }
+
     /// The text of this event.
     pub fn text(&self) -> Utf8Bytes {
         to_text(self)
@@ -173,6 +187,18 @@ pub fn encode(publication: &Publication) -> Utf8Bytes {
             user_id: user,
             ticket_id,
         }),
+    }
+}
+
+/// The `type` of a publication. Laravel chooses its own, as many as it likes: they
+/// are one here.
+pub fn name(publication: &Publication) -> &'static str {
+    match publication.what() {
+        What::Broadcast(_) => "broadcast",
+        What::Seen { .. } => "message_status_update",
+        What::Typing { .. } => "typing_indicator",
+        What::UserJoined(_) => "user_joined",
+        What::UserLeft(_) => "user_left",
     }
 }
 

@@ -416,6 +416,7 @@ fn odd_headers() -> Response<Body> {
         ("proxy-connection", "keep-alive"),
         ("host", "127.0.0.1:8000"),
         ("x-kept", "yes"),
+        ("x-request-id", "of-the-app"),
     ] {
         headers.insert(name, value.parse().unwrap());
     }

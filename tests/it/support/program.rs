@@ -212,7 +212,8 @@ impl Program {
         self.signal("-HUP");
     }
 
-    fn signal(&self, which: &str) {
+    /// Sends a signal, named as `kill` has it.
+    pub(crate) fn signal(&self, which: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([which, &pid]).status().unwrap();
         assert!(sent.success());
@@ -272,6 +273,12 @@ impl Program {
 }
 
 impl Program {
+    /// Its open files.
+    pub(crate) fn open_files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        files.unwrap().count()
+    }
+
     /// Ends it at once; its directory stays.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

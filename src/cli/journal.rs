@@ -1,0 +1,174 @@
+//! Events for journald as fields, each of which can be searched for, in its native
+//! protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
+//!
+//! tracing-journald speaks it too, but sends from the thread that logs and waits
+//! there: a journal that stands still would hold up requests.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::lines::{Lines, escape};
+
+/// Where journald listens.
+pub(super) const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// The way to journald: each write is one entry.
+#[derive(Debug)]
+pub(super) struct Journal {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Whoever listens at `path`.
+    ///
+    /// # Errors
+    /// Nobody does.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        UnixDatagram::unbound()?.connect(path)?;
+        Ok(Self {
+            // Not connected: journald may come again with another socket.
+            socket: UnixDatagram::unbound()?,
+            path: path.to_owned(),
+        })
+    }
+}
+
+impl Write for Journal {
+    fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
+        self.socket.send_to(entry, &self.path)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes an entry of each event.
+#[derive(Debug)]
+pub(super) struct Entries(pub(super) Lines);
+
+impl<S: Subscriber> Layer<S> for Entries {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut entry = Entry::default();
+        event.record(&mut entry);
+        self.0.send(entry.finish(*event.metadata().level()));
+    }
+}
+
+/// One event.
+#[derive(Default)]
+struct Entry {
+    /// What happened.
+    message: String,
+    /// The fields, as people read them behind it.
+    told: String,
+    /// The fields, as journald reads them.
+    fields: String,
+}
+
+impl Entry {
+    fn finish(self, level: Level) -> Vec<u8> {
+        let Self {
+            message,
+            told,
+            fields,
+        } = self;
+        let (priority, name) = (priority(level), env!("CARGO_PKG_NAME"));
+        let event = one_line(&message);
+        let told = one_line(&told);
+        format!(
+            "PRIORITY={priority}\nSYSLOG_IDENTIFIER={name}\nMESSAGE={event}{told}\n\
+             EVENT={event}\n{fields}"
+        )
+        .into()
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        let letters = name.chars().map(|c| match c.is_ascii_alphanumeric() {
+            true => c.to_ascii_uppercase(),
+            false => '_',
+        });
+        self.fields.extend(letters);
+        self.fields.extend(["=", &one_line(value), "\n"]);
+    }
+}
+
+impl Visit for Entry {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message.push_str(value),
+            name => {
+                // Writing to a text cannot fail.
+                let _ = write!(self.told, " {name}={value:?}");
+                self.add(name, value);
+            }
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.message.push_str(&value),
+            name => {
+                self.told.extend([" ", name, "=", &value]);
+                self.add(name, &value);
+            }
+        }
+    }
+}
+
+/// The number that syslog gives it (syslog(3)).
+pub(super) fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+/// A value that ends nowhere but at its end, and turns no line around.
+fn one_line(text: &str) -> Cow<'_, str> {
+    escape(text, |_| false)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[test]
+    fn an_event_arrives_as_fields_that_nobody_can_add_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let journald = UnixDatagram::bind(&path).unwrap();
+        let lines = Lines::to(Journal::at(&path).unwrap(), false).unwrap();
+        let subscriber = tracing_subscriber::registry().with(Entries(lines));
+        tracing::subscriber::with_default(subscriber, || {
+            let path = "/a\nPRIORITY=0\u{202e}";
+            tracing::warn!(path, status = 404, client.ip = %"192.0.2.7", "request");
+        });
+        let mut entry = [0; 512];
+        let length = journald.recv(&mut entry).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&entry[..length]).unwrap(),
+            "PRIORITY=4\nSYSLOG_IDENTIFIER=pwd-edge\n\
+             MESSAGE=request path=\"/a\\nPRIORITY=0\\u{202e}\" status=404 client.ip=192.0.2.7\n\
+             EVENT=request\nPATH=/a\\u000aPRIORITY=0\\u202e\nSTATUS=404\nCLIENT_IP=192.0.2.7\n"
+        );
+    }
+
+    #[test]
+    fn without_a_journal_it_is_said_at_once() {
+        assert!(Journal::at(Path::new("/nowhere/socket")).is_err());
+    }
+}

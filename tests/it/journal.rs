@@ -1,0 +1,177 @@
+//! The log under systemd: as fields in the journal, or as lines with a priority, and
+//! never in the way.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use hyper::StatusCode;
+use tokio::net::UnixStream;
+
+use crate::support::Laravel;
+use crate::support::http::{Client, body, get};
+use crate::support::program::Home;
+
+/// A process that does not outlive its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_nobody() {
+    let laravel = Laravel::start().await;
+    let site = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = site.local_addr().unwrap();
+    let unlimited = "[limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n";
+    let home = Home::new(&laravel.url(), address, unlimited);
+    let mut command = home.command_with(site.into(), None);
+    let _child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
+    // More than the pipe holds, and what waits before it.
+    let mut lost = 0.0;
+    while lost == 0.0 {
+        for _ in 0..500 {
+            let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+        lost = lost_lines(&home).await;
+    }
+}
+
+/// Lines of the log that nobody will read.
+async fn lost_lines(home: &Home) -> f64 {
+    let socket = UnixStream::connect(home.path("broadcast.sock")).await;
+    let mut monitoring = Client::over_http1(socket.unwrap()).await;
+    let numbers = monitoring.fetch(get("/metrics").body(body("")).unwrap());
+    let numbers = numbers.await;
+    let name = "pwd_edge_log_lines_lost_total ";
+    let found = numbers
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix(name));
+    found.unwrap().parse().unwrap()
+}
+
+/// Standard error as the journal would be, and the journal's name for it.
+fn journal_stream(home: &Home) -> (std::fs::File, String) {
+    let log = std::fs::File::create(home.path("log")).unwrap();
+    let journal = log.metadata().unwrap();
+    let name = format!("{}:{}", journal.dev(), journal.ino());
+    (log, name)
+}
+
+#[tokio::test]
+async fn the_journal_is_told_how_urgent_a_line_is() {
+    let laravel = Laravel::start().await;
+    let json = "[log]\nformat = \"json\"\n";
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), json);
+    // A key that others can read is warned of.
+    let (log, name) = journal_stream(&home);
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]).stderr(log);
+    command.env("JOURNAL_STREAM", name);
+    let _child = Ended(command.spawn().unwrap());
+    let written = loop {
+        let written = std::fs::read_to_string(home.path("log")).unwrap();
+        if written.contains("\"ready\"") {
+            break written;
+        }
+        tokio::task::yield_now().await;
+    };
+    for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
+        let mut lines = written.lines().filter(|line| line.contains(level));
+        assert!(lines.all(|line| line.starts_with(priority)), "{written}");
+    }
+    assert!(written.contains("<6>{") && written.contains("<4>{"));
+}
+
+/// What no entry may hold.
+const SECRET: &str = "hunter2";
+
+/// Reads entries up to one with this line, and returns the value of another of
+/// its lines.
+fn entry(journald: &UnixDatagram, wanted: &str, key: &str) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let mut entry = [0; 4096];
+        let Ok(length) = journald.recv(&mut entry) else {
+            panic!("{wanted} not in {seen:#?}");
+        };
+        let entry = std::str::from_utf8(&entry[..length]).unwrap();
+        assert!(!entry.contains(SECRET), "{entry}");
+        seen.push(entry.to_owned());
+        if entry.lines().any(|line| line == wanted) {
+            let value = entry.lines().find_map(|line| line.strip_prefix(key));
+            return value.unwrap_or_else(|| panic!("{entry}")).to_owned();
+        }
+    }
+}
+
+/// A socket of the test's stands in the place of journald's; then nobody reads it.
+#[tokio::test]
+#[ignore = "needs bubblewrap"]
+async fn the_journal_has_fields_and_holds_up_nobody() {
+    let laravel = Laravel::start().await;
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let address = address.unwrap();
+    let unlimited = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+    let home = Home::new(&laravel.url(), address, unlimited);
+    let journald = UnixDatagram::bind(home.path("socket")).unwrap();
+    let patience = Some(Duration::from_secs(10));
+    journald.set_read_timeout(patience).unwrap();
+    let (log, name) = journal_stream(&home);
+    let mut command = Command::new("bwrap");
+    command.args([
+        "--dev-bind",
+        "/",
+        "/",
+        "--tmpfs",
+        "/run",
+        "--die-with-parent",
+    ]);
+    command.arg("--bind").arg(home.path(""));
+    command.args(["/run/systemd/journal", "--chdir"]);
+    command
+        .arg(home.path(""))
+        .arg(env!("CARGO_BIN_EXE_pwd-edge"));
+    command.args(["run", "--config", "config.toml"]).stderr(log);
+    command.env("JOURNAL_STREAM", name);
+    let _child = Ended(command.spawn().unwrap());
+
+    let upstream = entry(&journald, "SYSLOG_IDENTIFIER=pwd-edge", "PRIORITY=");
+    assert!(["4", "6"].contains(&upstream.as_str()));
+    entry(
+        &journald,
+        &format!("MESSAGE=listening address={address}"),
+        "PRIORITY=6",
+    );
+    entry(
+        &journald,
+        &format!("UPSTREAM={}", laravel.url()),
+        "VERSION=",
+    );
+    let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
+    let request = get(&format!("/found?token={SECRET}"))
+        .header("cookie", SECRET)
+        .header("authorization", format!("Bearer {SECRET}"));
+    let answer = client.fetch(request.body(body("")).unwrap()).await;
+    let id = entry(&journald, "PATH=/found", "REQUEST_ID=");
+    assert_eq!(answer.headers["x-request-id"], id);
+
+    let mut lost = 0.0;
+    while lost == 0.0 {
+        for _ in 0..500 {
+            let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+        lost = lost_lines(&home).await;
+    }
+    assert_eq!(std::fs::read_to_string(home.path("log")).unwrap(), "");
+}

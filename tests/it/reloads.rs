@@ -1,0 +1,160 @@
+//! A hundred reloads of the binary under load, and what they cost.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::support::http::{Client, body, get};
+use crate::support::laravel::CROWDED;
+use crate::support::program::{Home, Program};
+use crate::support::{Laravel, Socket};
+
+const RELOADS: u64 = 100;
+const SESSIONS: u64 = 100;
+/// Before anything is measured, so that memory and pools have their size.
+const WARM_UP: u64 = 20;
+
+/// Clients that come, ask once and leave: who stays may find his resting
+/// connection closed at any moment, by a reload as by its own deadline.
+#[derive(Default)]
+struct Load {
+    answered: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Load {
+    async fn client(&self, program: &Program) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            let mut client = program.http1().await;
+            let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::OK);
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn goes_on(&self) {
+        let before = self.answered.load(Ordering::Relaxed);
+        while self.answered.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A session that must hear of every event, in order.
+async fn listen(program: &Program, number: u64) -> JoinHandle<Socket> {
+    let token = format!("{}|crowd", CROWDED + number);
+    let mut socket = Socket::over(program.connect("http/1.1").await, &token).await;
+    socket.join(CROWDED).await;
+    tokio::spawn(async move {
+        for number in 0..WARM_UP + RELOADS {
+            let event = socket.until("new_message").await;
+            assert_eq!(event["payload"]["number"], number);
+        }
+        socket
+    })
+}
+
+/// Waits until no connection uses an old configuration any more; then memory and
+/// open files.
+async fn settled(program: &Program) -> (u64, usize) {
+    loop {
+        let stream = UnixStream::connect(program.path("broadcast.sock")).await;
+        let mut client = Client::over_http1(stream.unwrap()).await;
+        let answer = client.fetch(get("/metrics").body(body("")).unwrap()).await;
+        if answer.text().contains("\npwd_edge_configurations 1.0\n") {
+            return (program.memory().0, program.open_files());
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Turns one route into the next, and waits until the edge says that it goes by
+/// it: how long that takes, with the start of the command that sends the signal.
+async fn reload(program: &Program, home: &Home, number: u64) -> Duration {
+    home.configure(&format!("\"/{number}\""), &format!("\"/{}\"", number + 1));
+    let before = Instant::now();
+    program.hang_up();
+    let says_so = |line: &Value| line["message"] == "configuration and certificates read again";
+    while program.count(says_so) as u64 <= number {
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    }
+    before.elapsed()
+}
+
+/// Some reloads one after the other, each with an event and a request behind it.
+async fn reloads(
+    program: &Program,
+    home: &Home,
+    load: &Load,
+    numbers: Range<u64>,
+) -> Vec<Duration> {
+    let mut took = Vec::new();
+    for number in numbers {
+        took.push(reload(program, home, number).await);
+        program.publish(CROWDED, json!({ "number": number })).await;
+        load.goes_on().await;
+    }
+    took.sort();
+    took
+}
+
+/// The numbers in `bench/README.md` are what this prints in a release build.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "slow: a hundred reloads"]
+async fn a_hundred_reloads_of_the_binary_lose_nothing_and_leak_nothing() {
+    let laravel = Laravel::start().await;
+    let more = "[limits]\nallow = [\"127.0.0.0/8\"]\n[[routes]]\npath = \"/0\"\nstatus = 404\n";
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), more);
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    let program = Arc::new(Program::start(&home, command));
+    let opening = (0..SESSIONS).map(|number| listen(&program, number));
+    let sessions: Vec<_> = stream::iter(opening).buffered(4).collect().await;
+    let load = Arc::new(Load::default());
+    let clients = [(); 4].map(|()| {
+        let (program, load) = (Arc::clone(&program), Arc::clone(&load));
+        tokio::spawn(async move { load.client(&program).await })
+    });
+
+    reloads(&program, &home, &load, 0..WARM_UP).await;
+    let (memory, files) = settled(&program).await;
+    let answered = load.answered.load(Ordering::Relaxed);
+    let took = reloads(&program, &home, &load, WARM_UP..WARM_UP + RELOADS).await;
+    let answered = load.answered.load(Ordering::Relaxed) - answered;
+    let (memory_after, files_after) = settled(&program).await;
+
+    load.is_over.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    for session in sessions {
+        session.await.unwrap().settle().await;
+    }
+    println!(
+        "{RELOADS} reloads under {answered} requests and {SESSIONS} sessions: half within {:.1?}, \
+         all within {:.1?}; {} KiB of memory before, {} after; {files} files before, {files_after} after",
+        took[took.len() / 2],
+        took[took.len() - 1],
+        memory / 1024,
+        memory_after / 1024,
+    );
+    // One file for each would be a hundred; clients come and go meanwhile.
+    assert!(
+        files_after < files + 20,
+        "{files}, then {files_after} files"
+    );
+    // As would be 80 KiB.
+    assert!(
+        memory_after < memory + (8 << 20),
+        "{memory}, then {memory_after} bytes"
+    );
+}
