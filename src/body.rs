@@ -1,6 +1,6 @@
 //! One type for every message body, both directions, all protocols.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 
@@ -21,6 +21,24 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// Reads all of `body`, which may have `most` bytes.
+///
+/// # Errors
+/// It breaks off or is longer.
+pub async fn read(mut body: Body, most: usize) -> Result<Bytes, Error> {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
+        if all.len() + data.len() > most {
+            return Err("it is too long".into());
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(all.freeze())
 }
 
 /// Boxes a body of another type.

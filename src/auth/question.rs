@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,7 +15,7 @@ use tokio::time::Instant;
 
 use super::cache::Verdict;
 use super::{Error, Token};
-use crate::body;
+use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::forwarded;
 use crate::metrics::Metrics;
@@ -87,13 +85,10 @@ impl Asker {
         let reading = async {
             let answer = self.send(Method::GET, path, token, caller).await?;
             let status = answer.status();
-            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            let body = body::read(answer.into_body(), MAX_ANSWER).await;
             let body = body
                 .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
-            Ok(Answer {
-                status,
-                body: body.to_bytes(),
-            })
+            Ok(Answer { status, body })
         };
         self.in_time(reading).await
     }
@@ -123,7 +118,7 @@ impl Asker {
         path: PathAndQuery,
         token: &Token,
         caller: &Caller,
-    ) -> Result<Response<Incoming>, Error> {
+    ) -> Result<Response<Body>, Error> {
         self.check_open(caller.client)?;
         let mut request = Request::new(body::empty());
         *request.method_mut() = method;

@@ -19,6 +19,13 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     for doubt in certificates.doubts() {
         super::warn(&doubt);
     }
+    let apps = [&config.upstream].into_iter();
+    for doubt in apps
+        .chain(config.upstreams.values())
+        .filter_map(|app| app.doubt())
+    {
+        super::warn(&doubt);
+    }
     let mut told = format!(
         "{} is well\n  listens on      {}\n  Laravel         {}\n  broadcasts      {}",
         path.display(),

@@ -90,6 +90,9 @@ impl Config {
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config.tls.paths_mut();
         let files = files.chain([&mut config.broadcast.socket]);
+        let apps = [&mut config.upstream].into_iter();
+        let apps = apps.chain(config.upstreams.values_mut());
+        let files = files.chain(apps.filter_map(|app| app.root.as_mut()));
         for file in files.chain(&mut config.http.error_pages) {
             *file = directory.join(&*file);
         }

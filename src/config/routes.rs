@@ -4,6 +4,7 @@ use super::Config;
 use super::mistakes::Broken;
 use crate::http::Destination;
 use crate::tls::Asked;
+use crate::upstream::{self, Protocol};
 
 pub(super) fn rules(config: &Config) -> Vec<Broken> {
     let mut broken = Vec::new();
@@ -26,6 +27,10 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
                            \"optional\" or \"required\"";
             tell(place(number, &["client_certificate"]), message.to_owned());
         }
+        if route.tunnel && upstream(config, &route.to).is_some_and(|it| it.root.is_some()) {
+            let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
+            tell(place(number, &["tunnel"]), message.to_owned());
+        }
         let earlier = &config.routes[..number];
         if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
             let message = format!(
@@ -37,7 +42,13 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             tell([place(number, &fit), place(above, &fit)].concat(), message);
         }
     }
+    broken.extend(upstream_rules(config, "upstream", &config.upstream));
     for (name, upstream) in &config.upstreams {
+        broken.extend(upstream_rules(
+            config,
+            &format!("upstreams.{name}"),
+            upstream,
+        ));
         if upstream.response_timeout >= config.http.stall_timeout {
             broken.push(Broken {
                 keys: vec![
@@ -52,4 +63,36 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
         }
     }
     broken
+}
+
+/// Where a route leads, if that is an app.
+fn upstream<'a>(config: &'a Config, to: &Destination) -> Option<&'a upstream::Settings> {
+    match to {
+        Destination::Laravel => Some(&config.upstream),
+        Destination::Upstream(name) => config.upstreams.get(name),
+        Destination::Redirect(_) | Destination::Refusal(_) => None,
+    }
+}
+
+/// Rules about the app at `section`.
+fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings) -> Vec<Broken> {
+    let is_fastcgi = upstream.url.protocol() == Protocol::FastCgi;
+    let message = match (is_fastcgi, &upstream.root) {
+        (true, None) => {
+            "php-fpm must be told where the app is: root = \"/var/www/app/public\", as php-fpm \
+             sees it"
+        }
+        (false, Some(_)) => {
+            "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"
+        }
+        _ if is_fastcgi && upstream.spool < config.http.max_body => {
+            "spool must not be less than http.max_body, or the longest bodies never get through"
+        }
+        _ => return Vec::new(),
+    };
+    let keys = ["root", "spool", "url"].map(|key| format!("{section}.{key}"));
+    vec![Broken {
+        keys: keys.to_vec(),
+        message: format!("{section}: {message}"),
+    }]
 }

@@ -39,7 +39,7 @@ impl App {
     /// An app that publishes on the edge's `socket`, for visitors of `url`.
     pub fn new(socket: PathBuf, url: String) -> Self {
         let edge = Upstream::new(&Settings {
-            url: Target::Unix(socket.clone()).into(),
+            url: Target::unix(socket.clone()).into(),
             ..Settings::default()
         });
         Self {

@@ -34,6 +34,8 @@ use crate::tls::{Alpn, ClientSubject};
 pub struct Downstream {
     /// Its address, or that of the proxy that stands before it.
     pub peer: ClientIp,
+    /// The port it connects from; none if a proxy connects for it.
+    pub port: Option<u16>,
     /// Who it is by its certificate, if it was asked for one.
     pub subject: Option<ClientSubject>,
     /// Its right to this connection; a WebSocket session takes a share of it.

@@ -20,7 +20,7 @@ use crate::body::{self, Body};
 use crate::forwarded;
 use crate::limit::{Limit, Over, Permit};
 use crate::progress::{Pace, Paced, Progress, Ticking};
-use crate::upstream::{self, Upstream};
+use crate::upstream::{self, ClientPort, Upstream};
 
 impl Handler {
     /// Sends `request` on to `upstream`, as `route` says, and its answer back.
@@ -50,6 +50,9 @@ impl Handler {
         exchange.sender.write(&mut parts.headers);
         if let Some(subject) = &exchange.downstream.subject {
             forwarded::write_subject(&mut parts.headers, subject.as_str());
+        }
+        if let Some(port) = exchange.port() {
+            parts.extensions.insert(ClientPort(port));
         }
         let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
@@ -106,7 +109,7 @@ impl Handler {
         &self,
         exchange: &Exchange<'_>,
         asked: Option<Asked>,
-        mut answer: Response<Incoming>,
+        mut answer: Response<Body>,
         place: Permit,
     ) -> Result<Response<Body>, Refusal> {
         let Some(asked) = asked.filter(|asked| asked.is_granted(&answer)) else {
@@ -165,7 +168,7 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progres
 
 /// Laravel's answer without what concerned only the connection to it. PHP's own
 /// server echoes `Host`.
-fn relay(answer: Response<Incoming>, stall: Duration, place: Permit) -> Response<Body> {
+fn relay(answer: Response<Body>, stall: Duration, place: Permit) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
     if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
@@ -173,7 +176,7 @@ fn relay(answer: Response<Incoming>, stall: Duration, place: Permit) -> Response
     }
     hop::strip(&mut parts.headers);
     parts.headers.remove(HOST);
-    let body = Watched::new(body::boxed(body), stall, place);
+    let body = Watched::new(body, stall, place);
     Response::from_parts(parts, Body::new(body))
 }
 
@@ -181,7 +184,10 @@ fn relay(answer: Response<Incoming>, stall: Duration, place: Permit) -> Response
 fn report(error: &upstream::Error, path: &str) {
     let cause = error.chain();
     match error {
-        upstream::Error::TooLarge | upstream::Error::TooSlow | upstream::Error::Client(_) => {
+        upstream::Error::TooLarge
+        | upstream::Error::TooSlow
+        | upstream::Error::EncodedSlash
+        | upstream::Error::Client(_) => {
             tracing::info!(path, cause, "request not sent whole");
         }
         _ => tracing::warn!(path, cause, "no answer from upstream"),

@@ -76,6 +76,14 @@ pub(super) struct Exchange<'a> {
     pub(super) sender: Sender,
 }
 
+impl Exchange<'_> {
+    /// The client's own port, if it is its connection.
+    pub(super) fn port(&self) -> Option<u16> {
+        let is_its = self.sender.client == self.downstream.peer;
+        self.downstream.port.filter(|_| is_its)
+    }
+}
+
 impl Handler {
     /// A handler made of `parts`.
     pub fn new(parts: Parts) -> Self {

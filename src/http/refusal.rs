@@ -191,6 +191,9 @@ impl From<&upstream::Error> for Refusal {
             Error::TooLarge => Self::BodyTooLarge,
             Error::TooSlow => Self::TooSlow,
             Error::Client(_) => Self::BadRequest("its body broke off"),
+            Error::EncodedSlash => Self::BadRequest("its path holds an encoded slash"),
+            Error::Overloaded(_) => Self::Unreachable,
+            Error::Spool(_) => Self::Busy,
         }
     }
 }

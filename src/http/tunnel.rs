@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, Version};
@@ -11,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::sound;
+use crate::body::Body;
 use crate::drain::Drain;
 use crate::progress::Progress;
 
@@ -46,7 +46,7 @@ impl Asked {
     }
 
     /// Whether `answer` switches to what was asked for (RFC 9110 §7.8).
-    pub(super) fn is_granted(&self, answer: &Response<Incoming>) -> bool {
+    pub(super) fn is_granted(&self, answer: &Response<Body>) -> bool {
         let granted = answer.headers().get(UPGRADE);
         granted.is_some_and(|granted| {
             granted
@@ -59,7 +59,7 @@ impl Asked {
     /// moves for `idle`, or the process stops. `held` is kept until then.
     pub(super) fn connect<T>(
         self,
-        answer: &mut Response<Incoming>,
+        answer: &mut Response<Body>,
         drain: &Drain,
         idle: Duration,
         held: T,

@@ -1,6 +1,7 @@
 //! From a listening socket to connection tasks.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +53,6 @@ pub(super) async fn accept(
             running: Arc::clone(&running),
             generation: running.current.load_full(),
         };
-        let peer = ClientIp::new(peer.ip());
         process
             .drain
             .spawn(arrival.enter(stream, number, peer, slot));
@@ -66,7 +66,7 @@ struct Arrival {
 }
 
 impl Arrival {
-    async fn enter(self, stream: TcpStream, number: usize, peer: ClientIp, slot: Slot) {
+    async fn enter(self, stream: TcpStream, number: usize, peer: SocketAddr, slot: Slot) {
         let Some(entrance) = self.generation.entrances.get(number).cloned() else {
             return;
         };
@@ -95,13 +95,15 @@ impl Arrival {
         &self,
         stream: TcpStream,
         entrance: Entrance,
-        peer: ClientIp,
+        peer: SocketAddr,
         slot: Slot,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
-        let admitted = self.admit(stream, entrance.proxied, peer, slot).await;
+        let ip = ClientIp::new(peer.ip());
+        let port = (!entrance.proxied).then_some(peer.port());
+        let admitted = self.admit(stream, entrance.proxied, ip, slot).await;
         let (stream, client, permit) = admitted?;
         match entrance.inside {
-            Inside::Tls(tls) => self.secure(stream, tls, client, permit).await,
+            Inside::Tls(tls) => self.secure(stream, tls, (client, port), permit).await,
             Inside::Plain(plain) => {
                 plain.serve(stream).await;
                 None
@@ -209,7 +211,7 @@ impl Arrival {
         &self,
         stream: TcpStream,
         tls: tls::Acceptor,
-        peer: ClientIp,
+        (peer, port): (ClientIp, Option<u16>),
         permit: Permit,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
         let handshakes = &self.running.process.metrics.handshakes;
@@ -229,6 +231,7 @@ impl Arrival {
         handshakes.add("done");
         let downstream = Downstream {
             peer,
+            port,
             subject: secured.client.take(),
             permit: Arc::new(permit),
             progress: Progress::new(),

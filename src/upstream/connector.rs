@@ -10,22 +10,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Target;
+use super::Address;
 
 /// Connects within `timeout`; `heard` is set with every byte that comes.
 pub(super) async fn connect(
-    target: &Target,
+    address: &Address,
     timeout: Duration,
     heard: Arc<AtomicBool>,
 ) -> io::Result<Stream> {
     let opening = async {
-        match target {
-            Target::Tcp(authority) => {
+        match address {
+            Address::Tcp(authority) => {
                 let stream = TcpStream::connect(authority.as_str()).await?;
                 stream.set_nodelay(true)?;
                 Ok(Socket::Tcp(stream))
             }
-            Target::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
         }
     };
     let socket = match tokio::time::timeout(timeout, opening).await {

@@ -2,12 +2,16 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::LengthLimitError;
 
-use super::Target;
+use super::fastcgi::Broken;
+use super::{Address, Protocol, Target};
+use crate::body;
 use crate::progress::TooSlow;
 
 /// Why no answer came from Laravel. `Display` names the server but never the
@@ -33,8 +37,11 @@ pub enum Error {
         target: Arc<Target>,
         /// What hyper said.
         #[source]
-        source: hyper::Error,
+        source: body::Error,
     },
+    /// The server takes no more requests.
+    #[error("{0} takes no more requests")]
+    Overloaded(Arc<Target>),
     /// Connected and sent, but no answer began in time.
     #[error("{target} did not answer within {} s", .waited.as_secs())]
     ResponseTimeout {
@@ -51,15 +58,22 @@ pub enum Error {
     TooSlow,
     /// The client's body broke off.
     #[error("the client stopped sending its request")]
-    Client(#[source] hyper::Error),
-    /// The connection broke, or the answer was not HTTP.
-    #[error("{target} broke off or answered with something that is not HTTP")]
+    Client(#[source] body::Error),
+    /// The request's body could not be kept until it was whole.
+    #[error("cannot keep request bodies on disk; see upstream.spool")]
+    Spool(#[source] io::Error),
+    /// The path holds an encoded slash, of which PHP's apps and the servers before
+    /// them make different things.
+    #[error("the path holds an encoded slash")]
+    EncodedSlash,
+    /// The connection broke, or what came is no answer.
+    #[error("{target} broke off or gave no sound answer")]
     Protocol {
         /// The server, as configured.
         target: Arc<Target>,
-        /// What hyper said.
+        /// What went wrong.
         #[source]
-        source: hyper::Error,
+        source: body::Error,
     },
 }
 
@@ -74,6 +88,9 @@ impl Error {
             Self::TooLarge => "body_too_large",
             Self::TooSlow => "body_too_slow",
             Self::Client(_) => "client_broke_off",
+            Self::Overloaded(_) => "overloaded",
+            Self::Spool(_) => "spool",
+            Self::EncodedSlash => "encoded_slash",
             Self::Protocol { .. } => "broke_off",
         }
     }
@@ -91,6 +108,7 @@ impl Error {
     }
 
     pub(super) fn connecting(target: &Arc<Target>, source: io::Error) -> Self {
+        let source = with_advice(target, source);
         let target = Arc::clone(target);
         match source.kind() {
             io::ErrorKind::TimedOut => Self::ConnectTimeout(target),
@@ -99,30 +117,42 @@ impl Error {
     }
 
     /// What went wrong on a connection once the request was on its way.
-    pub(super) fn on_the_way(target: &Arc<Target>, source: hyper::Error) -> Self {
-        if is_caused_by::<LengthLimitError>(&source) {
+    pub(super) fn on_the_way(target: &Arc<Target>, source: body::Error) -> Self {
+        let is_the_clients = source
+            .downcast_ref()
+            .is_some_and(|error: &hyper::Error| error.is_user());
+        if is_the_clients {
+            return Self::in_the_body(source);
+        }
+        let target = Arc::clone(target);
+        match source.downcast_ref() {
+            Some(Broken::Overloaded) => Self::Overloaded(target),
+            _ => Self::Protocol { target, source },
+        }
+    }
+
+    /// What went wrong while a client's body was read.
+    pub(super) fn in_the_body(source: body::Error) -> Self {
+        if is_caused_by::<LengthLimitError>(&*source) {
             return Self::TooLarge;
         }
-        if is_caused_by::<TooSlow>(&source) {
-            return Self::TooSlow;
-        }
-        match source.is_user() {
-            true => Self::Client(source),
-            false => Self::Protocol {
-                target: Arc::clone(target),
-                source,
-            },
+        match is_caused_by::<TooSlow>(&*source) {
+            true => Self::TooSlow,
+            false => Self::Client(source),
         }
     }
 
     /// Whether it says nothing about the server.
     pub(super) fn is_the_clients(&self) -> bool {
-        matches!(self, Self::TooLarge | Self::TooSlow | Self::Client(_))
+        matches!(
+            self,
+            Self::TooLarge | Self::TooSlow | Self::Client(_) | Self::Spool(_) | Self::EncodedSlash
+        )
     }
 }
 
-fn is_caused_by<E: StdError + 'static>(error: &hyper::Error) -> bool {
-    let mut next = error.source();
+fn is_caused_by<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
     while let Some(cause) = next {
         if cause.is::<E>() {
             return true;
@@ -130,4 +160,61 @@ fn is_caused_by<E: StdError + 'static>(error: &hyper::Error) -> bool {
         next = cause.source();
     }
     false
+}
+
+/// What the system says of a Unix socket, and what to do about it.
+fn with_advice(target: &Target, error: io::Error) -> io::Error {
+    let Address::Unix(path) = &target.address else {
+        return error;
+    };
+    let advice = match error.kind() {
+        io::ErrorKind::PermissionDenied => forbidden(path),
+        io::ErrorKind::NotFound if target.protocol == Protocol::FastCgi => {
+            "php-fpm does not run, or its pool has another `listen`".to_owned()
+        }
+        io::ErrorKind::WouldBlock => {
+            "its queue is full: see pm.max_children and listen.backlog".to_owned()
+        }
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("{error} ({advice})"))
+}
+
+/// Whose the socket is: the edge's user belongs into that group.
+fn forbidden(path: &Path) -> String {
+    match std::fs::metadata(path) {
+        Ok(socket) => format!(
+            "its group is number {}, its mode {:o}: put the edge's user into that group, \
+             or set listen.group in php-fpm's pool",
+            socket.gid(),
+            socket.mode() & 0o777
+        ),
+        Err(_) => "the edge's user may not enter its directory".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_is_forbidden_or_absent_comes_with_advice() {
+        let told = |path: &Path, kind: io::ErrorKind| {
+            let target = Target::try_from(format!("fastcgi+unix:{}", path.display()));
+            Error::connecting(&Arc::new(target.unwrap()), kind.into()).chain()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("fpm.sock");
+        let inside = told(&socket, io::ErrorKind::PermissionDenied);
+        assert!(inside.contains("may not enter its directory"), "{inside}");
+        std::fs::write(&socket, "").unwrap();
+        let group = std::fs::metadata(&socket).unwrap().gid();
+        let forbidden = told(&socket, io::ErrorKind::PermissionDenied);
+        assert!(
+            forbidden.contains(&format!("its group is number {group}, its mode 6")),
+            "{forbidden}"
+        );
+        assert!(told(&socket, io::ErrorKind::NotFound).contains("php-fpm does not run"));
+        assert!(told(&socket, io::ErrorKind::WouldBlock).contains("pm.max_children"));
+    }
 }

@@ -5,27 +5,31 @@
 mod balance;
 mod connector;
 mod error;
+mod fastcgi;
 mod health;
 mod pool;
 mod probe;
 mod retry;
 mod server;
 mod settings;
+mod spool;
 mod target;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::http::uri::PathAndQuery;
-use hyper::{Request, Response, Uri, Version, body::Incoming};
+use hyper::{Request, Response, Uri, Version};
 
 use self::balance::Servers;
 pub use self::error::Error;
+pub use self::fastcgi::ClientPort;
 pub use self::health::{Health, ServerHealth};
 pub use self::probe::Probes;
 use self::retry::Errand;
 pub use self::settings::{Balance, ProbePath, Settings};
-pub use self::target::{Target, Targets};
+use self::spool::Spool;
+pub use self::target::{Address, Protocol, Target, Targets};
 use crate::body::Body;
 
 /// Sends requests to the servers of one app. Cheap to clone; clones are one.
@@ -37,6 +41,8 @@ struct Shared {
     servers: Servers,
     response_timeout: Duration,
     wait: Duration,
+    /// For PHP.
+    spool: Option<Spool>,
 }
 
 impl Upstream {
@@ -46,6 +52,10 @@ impl Upstream {
             servers: Servers::new(settings),
             response_timeout: settings.response_timeout.get(),
             wait: settings.wait.get(),
+            spool: settings
+                .root
+                .is_some()
+                .then(|| Spool::new(settings.spool.get() as u64)),
         }))
     }
 
@@ -71,10 +81,17 @@ impl Upstream {
     /// (RFC 9110 §9.2.2) and it has no body.
     ///
     /// # Errors
-    /// No connection, no answer in time, or a broken one; see [`Error`].
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, Error> {
+    /// No connection, no answer in time, or a broken one; see [`Error`]. A body for
+    /// PHP is gathered before anything is sent.
+    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
+        if let Some(spool) = &self.0.spool {
+            if has_encoded_slash(request.uri().path()) {
+                return Err(Error::EncodedSlash);
+            }
+            request = Box::pin(spool.gather(request)).await?;
+        }
         let mut answer = Errand::new(&self.0, &request).run(request).await?;
         // The version is the connection's, not the message's (RFC 9110 §2.5): an
         // answer in HTTP/1.0 does not end the client's connection.
@@ -91,4 +108,9 @@ fn to_origin_form(uri: &mut Uri) {
             .unwrap_or_else(|| PathAndQuery::from_static("/"))
             .into();
     }
+}
+
+fn has_encoded_slash(path: &str) -> bool {
+    let mut escapes = path.as_bytes().windows(3);
+    escapes.any(|escape| escape.eq_ignore_ascii_case(b"%2f"))
 }

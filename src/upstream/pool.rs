@@ -5,28 +5,42 @@
 //! a byte of the answer had come (`docs/decisions/0006-own-pool.md`).
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::rt::Executor;
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Target;
-use super::connector;
-use crate::body::Body;
+use super::connector::{self, Stream};
+use super::fastcgi::{self, Script, Waiting};
+use super::{Settings, Target};
+use crate::body::{self, Body};
 
 /// The connections to one server. Its tasks are not counted by `Drain`: resting
 /// connections must not hold up a stop.
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
+    speaks: Speaks,
     connect_timeout: Duration,
     resting: Arc<Resting>,
+}
+
+/// What is spoken on the connections.
+#[derive(Debug)]
+enum Speaks {
+    Http,
+    FastCgi {
+        script: Script,
+        server: Arc<str>,
+        /// Connections that php-fpm may not have taken out of its queue.
+        waiting: Arc<AtomicUsize>,
+    },
 }
 
 /// Connections without a request, the one that was used last at the end.
@@ -35,6 +49,8 @@ struct Resting {
     lines: Mutex<Lines>,
     most: usize,
     limit: Duration,
+    /// While there are such, php-fpm needs the processes that resting ones occupy.
+    waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +62,14 @@ struct Lines {
 
 /// One connection that nobody else uses.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) enum Line {
+    Http(HttpLine),
+    FastCgi(fastcgi::Line),
+}
+
+/// A connection to an HTTP server.
+#[derive(Debug)]
+pub(super) struct HttpLine {
     sender: SendRequest<Body>,
     /// Whether a byte came since the request was handed over.
     heard: Arc<AtomicBool>,
@@ -57,34 +80,56 @@ pub(super) struct Line {
 pub(super) enum Failed {
     /// The connection had ended before: not a byte was sent, and here is the
     /// request again.
-    Unsent(Box<Request<Body>>, hyper::Error),
+    Unsent(Box<Request<Body>>, body::Error),
     /// The request, or some of it, may have been read.
     Sent {
-        error: hyper::Error,
+        error: body::Error,
         /// Whether a byte of the answer had come.
         heard: bool,
     },
 }
 
 impl Pool {
-    pub(super) fn new(target: Arc<Target>, connect: Duration, idle: Duration, most: usize) -> Self {
+    pub(super) fn new(target: Arc<Target>, settings: &Settings) -> Self {
+        let idle = settings.idle_timeout.get();
+        let (speaks, limit) = match &settings.root {
+            None => (Speaks::Http, idle),
+            Some(root) => {
+                let speaks = Speaks::FastCgi {
+                    script: Script::in_root(root),
+                    server: target.to_string().into(),
+                    waiting: Arc::default(),
+                };
+                (speaks, idle.min(LONGEST_REST))
+            }
+        };
         Self {
             target,
-            connect_timeout: connect,
+            connect_timeout: settings.connect_timeout.get(),
             resting: Arc::new(Resting {
                 lines: Mutex::default(),
-                most,
-                limit: idle,
+                most: settings.max_idle.size(),
+                limit,
+                waiting: speaks.waiting(),
             }),
+            speaks,
         }
     }
 
-    /// A connection that rests, if there is one that is still open.
-    pub(super) fn rested(&self) -> Option<Line> {
+    /// A connection that rests, if there is one that is still open, for a request
+    /// that could be sent again if it turns out to be closed.
+    ///
+    /// php-fpm ends a process, and so its connection, after `pm.max_requests`: what
+    /// must not be sent twice gets a new connection there, and the process that one
+    /// of the resting ones occupies.
+    pub(super) fn rested(&self, repeatable: bool) -> Option<Line> {
         let mut lines = self.resting.lines.lock();
-        while let Some((since, line)) = lines.all.pop() {
-            if line.sender.is_ready() && since.elapsed() < self.resting.limit {
-                return Some(line);
+        while let Some((since, mut line)) = lines.all.pop() {
+            if line.is_ready() && since.elapsed() < self.resting.limit {
+                return match (&self.speaks, repeatable) {
+                    (Speaks::FastCgi { .. }, false) => None,
+                    _ => Some(line),
+                };
             }
         }
         None
@@ -96,31 +141,34 @@ impl Pool {
     /// What the system said, or `TimedOut`.
     pub(super) async fn connect(&self) -> io::Result<Line> {
         let (heard, timeout) = (Arc::new(AtomicBool::new(false)), self.connect_timeout);
-        let stream = connector::connect(&self.target, timeout, Arc::clone(&heard)).await?;
-        let handshake = http1::Builder::new()
-            .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(stream));
-        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
-        TokioExecutor::new().execute(async move {
-            // Whoever waits for an answer on it is told; nobody else needs to be.
-            let _ = connection.with_upgrades().await;
-        });
-        Ok(Line { sender, heard })
+        let stream = connector::connect(&self.target.address, timeout, Arc::clone(&heard)).await?;
+        match &self.speaks {
+            Speaks::Http => HttpLine::begin(stream, heard).await.map(Line::Http),
+            Speaks::FastCgi {
+                script,
+                server,
+                waiting,
+            } => Ok(Line::FastCgi(fastcgi::Line::new(
+                stream,
+                heard,
+                script.clone(),
+                Arc::clone(server),
+                Waiting::new(waiting),
+            ))),
+        }
     }
 
     /// Takes a connection back, once its answer is read to the end; `busy` is
     /// dropped then, or when the connection ends.
-    pub(super) fn give_back<T: Send + 'static>(&self, line: Line, busy: T) {
-        if line.sender.is_ready() {
+    pub(super) fn give_back<T: Send + 'static>(&self, mut line: Line, busy: T) {
+        if line.is_ready() {
             return self.resting.put(line);
         }
         let resting = Arc::clone(&self.resting);
         TokioExecutor::new().execute(async move {
-            let mut line = line;
-            let ready = line.sender.ready().await;
+            let ready = line.ready().await;
             drop(busy);
-            if ready.is_ok() {
+            if ready {
                 resting.put(line);
             }
         });
@@ -129,6 +177,9 @@ impl Pool {
 
 impl Resting {
     fn put(self: &Arc<Self>, line: Line) {
+        if self.waiting.load(Relaxed) > 0 {
+            return;
+        }
         let mut lines = self.lines.lock();
         if lines.all.len() >= self.most {
             // The one that has rested longest is the likeliest to be closed soon.
@@ -147,7 +198,7 @@ impl Resting {
         let limit = self.limit;
         lines
             .all
-            .retain(|(since, line)| line.sender.is_ready() && since.elapsed() < limit);
+            .retain_mut(|(since, line)| line.is_ready() && since.elapsed() < limit);
         let next = lines.all.first().map(|(since, _)| *since + limit);
         lines.watched = next.is_some();
         next
@@ -166,25 +217,74 @@ async fn watch(resting: Weak<Resting>, limit: Duration) {
     }
 }
 
+impl Speaks {
+    fn waiting(&self) -> Arc<AtomicUsize> {
+        match self {
+            Self::Http => Arc::default(),
+            Self::FastCgi { waiting, .. } => Arc::clone(waiting),
+        }
+    }
+}
+
 impl Line {
     /// Sends a request and waits for the head of its answer. Dropping this
     /// future ends the connection.
-    ///
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Failed> {
+        match self {
+            Self::Http(line) => line.exchange(request).await,
+            Self::FastCgi(line) => line.exchange(request).await.map_err(|error| Failed::Sent {
+                error: error.into(),
+                heard: line.heard.load(Relaxed),
+            }),
+        }
+    }
+
+    /// Whether another request can be sent now.
+    fn is_ready(&mut self) -> bool {
+        match self {
+            Self::Http(line) => line.sender.is_ready(),
+            Self::FastCgi(line) => line.is_ready(),
+        }
+    }
+
+    /// Waits until another request can be sent. False if none ever can.
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http(line) => line.sender.ready().await.is_ok(),
+            Self::FastCgi(line) => line.ready().await,
+        }
+    }
+}
+
+impl HttpLine {
+    async fn begin(stream: Stream, heard: Arc<AtomicBool>) -> io::Result<Self> {
+        let handshake = http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        TokioExecutor::new().execute(async move {
+            // Whoever waits for an answer on it is told; nobody else needs to be.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self { sender, heard })
+    }
+
     /// hyper hands a request back only if its connection's task never took it
     /// out of its queue: nothing was encoded and its body was not asked for a
     /// frame. (hyper-util's `retry_canceled_requests` goes by the same sign.) So
     /// what comes back may be sent again whatever its method.
-    pub(super) async fn exchange(
-        &mut self,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, Failed> {
+    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Body>, Failed> {
         self.heard.store(false, Relaxed);
         match self.sender.try_send_request(request).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(answer.map(body::boxed)),
             Err(mut failed) => Err(match failed.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request), failed.into_error()),
+                Some(request) => Failed::Unsent(Box::new(request), failed.into_error().into()),
                 None => Failed::Sent {
-                    error: failed.into_error(),
+                    error: failed.into_error().into(),
                     heard: self.heard.load(Relaxed),
                 },
             }),
@@ -192,6 +292,9 @@ impl Line {
     }
 }
 
+/// How long a connection to php-fpm may rest: it occupies a process, of which there
+/// are few, and which others may wait for.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Headers of one answer; hyper's own limit of 100 is too few for an app that
 /// sets a cookie for each of its preferences.
 const MAX_HEADERS: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hyper::{Request, Response, body::Body as _, body::Incoming};
+use hyper::{Request, Response, body::Body as _};
 use tokio::time::Instant;
 
 use super::balance::{Choice, Places};
@@ -52,7 +52,7 @@ impl<'a> Errand<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, request: Request<Body>) -> Result<Response<Incoming>, Error> {
+    pub(super) async fn run(mut self, request: Request<Body>) -> Result<Response<Body>, Error> {
         let mut request = match request.body().is_end_stream() {
             true => request,
             false => request.map(|body| Body::new(Ticking::new(body, self.progress.clone()))),
@@ -80,7 +80,8 @@ impl<'a> Errand<'a> {
                 continue;
             };
             let pool = &choice.server.pool;
-            if let Some(line) = rested.then(|| pool.rested()).flatten() {
+            let repeatable = self.spare.is_some();
+            if let Some(line) = rested.then(|| pool.rested(repeatable)).flatten() {
                 return Ok(Reached {
                     choice,
                     line,
@@ -144,7 +145,7 @@ impl<'a> Errand<'a> {
         &mut self,
         reached: Reached<'a>,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, Next> {
+    ) -> Result<Response<Body>, Next> {
         let Reached {
             choice,
             mut line,
@@ -225,6 +226,7 @@ fn spare(request: &Request<Body>) -> Option<Request<()>> {
     *spare.method_mut() = request.method().clone();
     *spare.uri_mut() = request.uri().clone();
     *spare.headers_mut() = request.headers().clone();
+    *spare.extensions_mut() = request.extensions().clone();
     Some(spare)
 }
 

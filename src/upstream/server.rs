@@ -30,12 +30,7 @@ impl Server {
     pub(super) fn new(target: &Target, settings: &Settings) -> Self {
         let target = Arc::new(target.clone());
         Self {
-            pool: Pool::new(
-                Arc::clone(&target),
-                settings.connect_timeout.get(),
-                settings.idle_timeout.get(),
-                settings.max_idle.size(),
-            ),
+            pool: Pool::new(Arc::clone(&target), settings),
             record: Record::new(settings.max_failures.get(), settings.fail_timeout.get()),
             under_way: Arc::default(),
             target,

@@ -1,11 +1,13 @@
 //! `[upstream]` of `config.toml`.
 
+use std::path::PathBuf;
+
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::Targets;
-use crate::units::{Count, Span};
+use crate::units::{ByteSize, Count, Span};
 
 /// Where an app listens and how it is spoken to. Nothing in here is about one
 /// app only: each upstream has settings of its own.
@@ -14,6 +16,12 @@ use crate::units::{Count, Span};
 pub struct Settings {
     /// Where Laravel listens: one server, or several of the same app.
     pub url: Targets,
+    /// For php-fpm: the app's `public` directory, as php-fpm sees it; its
+    /// `index.php` is run for every request. There if and only if `url` is FastCGI.
+    pub root: Option<PathBuf>,
+    /// For php-fpm: how many bytes of request bodies may wait on disk until they are
+    /// whole, and a process may be asked.
+    pub spool: ByteSize,
     /// Which of several servers a request goes to.
     pub balance: Balance,
     /// How long a connection may take to be accepted.
@@ -44,6 +52,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             url: Targets::default(),
+            root: None,
+            spool: ByteSize::kib(1024 * 1024),
             balance: Balance::RoundRobin,
             connect_timeout: Span::seconds(3),
             response_timeout: Span::seconds(60),
@@ -56,6 +66,20 @@ impl Default for Settings {
             probe_interval: Span::seconds(10),
             probe_timeout: Span::seconds(5),
         }
+    }
+}
+
+impl Settings {
+    /// What may be wrong about the app's files. It need not be: php-fpm may run where
+    /// it sees others than the edge does.
+    pub fn doubt(&self) -> Option<String> {
+        let index = self.root.as_ref()?.join("index.php");
+        let error = std::fs::metadata(&index).err()?;
+        Some(format!(
+            "upstream.root: {}: {error}; right only if php-fpm runs elsewhere, or the edge's \
+             user may not look there",
+            index.display()
+        ))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where the app listens, as `config.toml` writes it.
+//! Where the app listens and what it speaks, as `config.toml` writes it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,10 +6,29 @@ use std::path::PathBuf;
 use hyper::http::uri::Authority;
 use serde::{Deserialize, Deserializer, de};
 
-/// `http://host:port` or `unix:/path/to.sock`.
+/// A server: `http://host:port`, `unix:/path/to.sock`, or the same two with
+/// `fastcgi:` before them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Target {
+pub struct Target {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Where it listens.
+    pub address: Address,
+}
+
+/// What a server of the app speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http,
+    /// FastCGI, as php-fpm does.
+    FastCgi,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
     /// A TCP peer by name or address; the port is always there.
     Tcp(Authority),
     /// A Unix socket by absolute path.
@@ -17,26 +36,41 @@ pub enum Target {
 }
 
 impl Target {
+    /// An HTTP server on the Unix socket at `path`.
+    pub fn unix(path: PathBuf) -> Self {
+        Self {
+            protocol: Protocol::Http,
+            address: Address::Unix(path),
+        }
+    }
+
     /// The `Host` of what the edge asks for itself.
     pub(super) fn host(&self) -> &str {
-        match self {
-            Self::Tcp(authority) => authority.as_str(),
-            Self::Unix(_) => "localhost",
+        match &self.address {
+            Address::Tcp(authority) => authority.as_str(),
+            Address::Unix(_) => "localhost",
         }
     }
 }
 
 impl Default for Target {
     fn default() -> Self {
-        Self::Tcp(Authority::from_static("127.0.0.1:8000"))
+        Self {
+            protocol: Protocol::Http,
+            address: Address::Tcp(Authority::from_static("127.0.0.1:8000")),
+        }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(authority) => write!(f, "http://{authority}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        match (self.protocol, &self.address) {
+            (Protocol::Http, Address::Tcp(authority)) => write!(f, "http://{authority}"),
+            (Protocol::Http, Address::Unix(path)) => write!(f, "unix:{}", path.display()),
+            (Protocol::FastCgi, Address::Tcp(authority)) => write!(f, "fastcgi://{authority}"),
+            (Protocol::FastCgi, Address::Unix(path)) => {
+                write!(f, "fastcgi+unix:{}", path.display())
+            }
         }
     }
 }
@@ -45,40 +79,70 @@ impl TryFrom<String> for Target {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return match path.starts_with('/') {
-                true => Ok(Self::Unix(path.into())),
-                false => Err(format!("{text:?} has no absolute path; {WANTED}")),
-            };
-        }
-        let Some(rest) = text.strip_prefix("http://") else {
+        let scheme = SCHEMES.into_iter().find_map(|(scheme, protocol, is_unix)| {
+            let rest = text.strip_prefix(scheme)?;
+            Some((rest, protocol, is_unix))
+        });
+        let Some((rest, protocol, is_unix)) = scheme else {
             let hint = match text.starts_with("https://") {
                 true => "the edge speaks plain HTTP to an app on this machine",
                 false => "no scheme that is known here",
             };
-            return Err(format!("{text:?}: {hint}; {WANTED}"));
+            return Err(format!("{text:?}: {hint}; {}", wanted(Protocol::Http)));
         };
-        match rest.trim_end_matches('/').parse::<Authority>() {
-            Ok(authority) if authority.as_str().contains('@') => {
-                Err(format!("user name and password are not sent; {WANTED}"))
-            }
-            Ok(authority) if authority.port_u16().is_none() => {
-                Err(format!("{text:?} names no port; {WANTED}"))
-            }
-            Ok(authority) => Ok(Self::Tcp(authority)),
-            Err(_) => Err(format!("{text:?} is more than a host and a port; {WANTED}")),
+        let wanted = wanted(protocol);
+        let address = match is_unix {
+            true if rest.starts_with('/') => Address::Unix(rest.into()),
+            true => return Err(format!("{text:?} has no absolute path; {wanted}")),
+            false => Address::Tcp(authority(&text, rest, wanted)?),
+        };
+        Ok(Self { protocol, address })
+    }
+}
+
+fn authority(text: &str, rest: &str, wanted: &str) -> Result<Authority, String> {
+    match rest.trim_end_matches('/').parse::<Authority>() {
+        Ok(authority) if authority.as_str().contains('@') => {
+            Err(format!("user name and password are not sent; {wanted}"))
+        }
+        Ok(authority) if authority.port_u16().is_none() => {
+            Err(format!("{text:?} names no port; {wanted}"))
+        }
+        Ok(authority) => Ok(authority),
+        Err(_) => Err(format!("{text:?} is more than a host and a port; {wanted}")),
+    }
+}
+
+/// What a target begins with, what is spoken there, and whether it is a Unix socket.
+const SCHEMES: [(&str, Protocol, bool); 4] = [
+    ("http://", Protocol::Http, false),
+    ("unix:", Protocol::Http, true),
+    ("fastcgi://", Protocol::FastCgi, false),
+    ("fastcgi+unix:", Protocol::FastCgi, true),
+];
+
+fn wanted(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => r#"expected "http://127.0.0.1:8000" or "unix:/run/app.sock""#,
+        Protocol::FastCgi => {
+            r#"expected "fastcgi+unix:/run/php/php8.2-fpm.sock" or "fastcgi://127.0.0.1:9000""#
         }
     }
 }
 
-/// The servers of one app: 1 to [`Targets::MOST`], each once. Written as one text
-/// or as a list of them.
+/// The servers of one app: 1 to [`Targets::MOST`], each once, all of one protocol.
+/// Written as one text or as a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets(Vec<Target>);
 
 impl Targets {
     /// The most servers that one app may have.
     pub const MOST: usize = 64;
+
+    /// What all of them speak.
+    pub fn protocol(&self) -> Protocol {
+        self.0.first().map_or(Protocol::Http, |one| one.protocol)
+    }
 
     /// The servers, in the order of the file.
     pub fn iter(&self) -> std::slice::Iter<'_, Target> {
@@ -106,9 +170,16 @@ impl TryFrom<Vec<Target>> for Targets {
         if let Some((_, twice)) = earlier.find(|(at, one)| targets[..*at].contains(one)) {
             return Err(format!("{twice} is named twice"));
         }
+        let mut protocols = targets.iter().map(|target| target.protocol);
+        let first = protocols.next();
+        if protocols.any(|protocol| Some(protocol) != first) {
+            return Err("some of these servers speak HTTP and some FastCGI; \
+                        the servers of one app speak the same"
+                .to_owned());
+        }
         match targets.len() {
             1..=Self::MOST => Ok(Self(targets)),
-            0 => Err(format!("no server is named; {WANTED}")),
+            0 => Err(format!("no server is named; {}", wanted(Protocol::Http))),
             _ => Err(format!("more than {} servers are named", Self::MOST)),
         }
     }
@@ -153,8 +224,6 @@ impl<'de> de::Visitor<'de> for OneOrMore {
     }
 }
 
-const WANTED: &str = r#"expected "http://127.0.0.1:8000" or "unix:/run/app.sock""#;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +234,8 @@ mod tests {
             "http://127.0.0.1:8000",
             "http://[::1]:80",
             "unix:/run/app.sock",
+            "fastcgi://127.0.0.1:9000",
+            "fastcgi+unix:/run/php/php8.2-fpm.sock",
         ] {
             assert_eq!(Target::try_from(text.to_owned()).unwrap().to_string(), text);
         }
@@ -180,6 +251,9 @@ mod tests {
             "http://host:80/path",
             "http://u:p@host:80",
             "unix:app.sock",
+            "fastcgi:/run/php/php8.2-fpm.sock",
+            "fastcgi+unix:php8.2-fpm.sock",
+            "fastcgi://127.0.0.1",
             "http://host:99999",
         ] {
             assert!(Target::try_from(wrong.to_owned()).is_err(), "{wrong}");
@@ -192,7 +266,8 @@ mod tests {
         assert_eq!(read(r#""unix:/a""#).unwrap(), "unix:/a");
         let two = read(r#"["unix:/a", "http://b:1"]"#).unwrap();
         assert_eq!(two, "unix:/a, http://b:1");
-        for wrong in ["[]", "7", r#"["unix:/a", "unix:/a"]"#, r#"["b:1"]"#] {
+        let mixed = r#"["unix:/a", "fastcgi+unix:/b"]"#;
+        for wrong in ["[]", "7", r#"["unix:/a", "unix:/a"]"#, r#"["b:1"]"#, mixed] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let many: Vec<_> = (0..65).map(|n| format!("unix:/{n}")).collect();

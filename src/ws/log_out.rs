@@ -1,6 +1,5 @@
 //! Logging out: when Laravel has forgotten a token, so must its sessions.
 
-use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -48,7 +47,7 @@ impl LogOut {
         self,
         upstream: Upstream,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, upstream::Error> {
+    ) -> Result<Response<Body>, upstream::Error> {
         let drain = self.services.drain.clone();
         let sending = drain.spawn(async move {
             let answer = upstream.send(request).await;

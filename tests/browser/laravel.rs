@@ -1,6 +1,7 @@
 //! The edge before a real Laravel, which broadcasts by itself.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,28 +16,51 @@ use super::support::http::{Client, body};
 use super::support::sending::{Sending, ended};
 use super::support::{Answer, Edge, Socket};
 
-/// The app in `tests/laravel` behind an edge. `php -S` and its workers end with it.
+/// The app in `tests/laravel` behind an edge. PHP and its workers end with it.
 struct App {
     edge: Edge,
     process: Child,
     data: TempDir,
 }
 
+/// How PHP is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Php {
+    /// By `php -S`, over HTTP.
+    BuiltIn,
+    /// By php-fpm, over FastCGI.
+    Fpm,
+}
+
 impl App {
     async fn start() -> Self {
-        Self::configured("").await
+        Self::configured(Php::BuiltIn, "").await
     }
 
     /// Behind an edge with more configuration.
-    async fn configured(more: &str) -> Self {
+    async fn configured(php: Php, more: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let (address, socket) = (free_address(), data.path().join("fpm.sock"));
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel");
+        let upstream = match php {
+            Php::BuiltIn => format!("[upstream]\nurl = \"http://{address}\"\n"),
+            Php::Fpm => format!(
+                "[upstream]\nurl = \"fastcgi+unix:{}\"\nroot = {:?}\n",
+                socket.display(),
+                app.join("public")
+            ),
+        };
         // The edge first: the app has to know its socket.
-        let edge = Edge::configured(&format!("http://{address}"), more);
+        let edge = Edge::configured("", &(upstream + more));
         let log = std::fs::File::create(data.path().join("php.log")).unwrap();
-        let process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel/run"))
+        let mut command = Command::new(app.join("run"));
+        match php {
+            Php::BuiltIn => command.env("APP_PORT", address.port().to_string()),
+            // As the app is shipped: it trusts nobody, and need not.
+            Php::Fpm => command.env("APP_FPM", &socket).env("APP_TRUSTED_PROXY", ""),
+        };
+        let process = command
             .env("APP_DATA", data.path())
-            .env("APP_PORT", address.port().to_string())
             .env("EDGE_SOCKET", &edge.broadcasts)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -48,13 +72,17 @@ impl App {
             process,
             data,
         };
-        app.wait_for(address).await;
+        let listens = || match php {
+            Php::BuiltIn => TcpStream::connect(address).is_ok(),
+            Php::Fpm => UnixStream::connect(&socket).is_ok(),
+        };
+        app.wait_until(listens).await;
         app
     }
 
-    async fn wait_for(&mut self, address: SocketAddr) {
+    async fn wait_until(&mut self, listens: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(address).is_err() {
+        while !listens() {
             let ended = self.process.try_wait().unwrap();
             if ended.is_some() || Instant::now() > deadline {
                 let log = std::fs::read_to_string(self.data.path().join("php.log"));
@@ -208,7 +236,12 @@ async fn upload(socket: &mut Socket, name: &str, file: &[u8]) -> Value {
 #[tokio::test]
 #[ignore = "needs php"]
 async fn what_is_uploaded_is_what_laravel_stores() {
-    let app = App::start().await;
+    for php in [Php::BuiltIn, Php::Fpm] {
+        stores_what_is_uploaded(&App::configured(php, "").await).await;
+    }
+}
+
+async fn stores_what_is_uploaded(app: &App) {
     let mut ana = app.joined("ana", 1).await;
     let mut png = PNG.to_vec();
     for size in [PNG.len(), 32 * 1024, 32 * 1024 + 1, 10 * 1024 * 1024] {
@@ -228,7 +261,12 @@ async fn what_is_uploaded_is_what_laravel_stores() {
 #[tokio::test]
 #[ignore = "needs php"]
 async fn what_laravel_refuses_is_told_in_its_words_and_not_stored() {
-    let app = App::start().await;
+    for php in [Php::BuiltIn, Php::Fpm] {
+        tells_what_laravel_refuses(&App::configured(php, "").await).await;
+    }
+}
+
+async fn tells_what_laravel_refuses(app: &App) {
     let mut ana = app.joined("ana", 1).await;
     for file in [&b"MZ\x90\0\x03\0\0\0"[..], b""] {
         let event = upload(&mut ana, "picture.png", file).await;
@@ -264,9 +302,14 @@ const SAID: [(&str, &str); 3] = [
 #[tokio::test]
 #[ignore = "needs php"]
 async fn laravel_knows_its_own_address_and_its_clients() {
-    let app = App::start().await;
+    for php in [Php::BuiltIn, Php::Fpm] {
+        knows_itself_and_its_clients(&App::configured(php, "").await).await;
+    }
+}
+
+async fn knows_itself_and_its_clients(app: &App) {
     for lines in [&[][..], &SAID] {
-        let told = echoed(&app, "/echo/url?a=b", lines).await.json();
+        let told = echoed(app, "/echo/url?a=b", lines).await.json();
         assert_eq!(told["url"], "https://localhost:8443/somewhere");
         assert_eq!(told["full"], "https://localhost:8443/echo/url?a=b");
         assert_eq!(
@@ -274,9 +317,9 @@ async fn laravel_knows_its_own_address_and_its_clients() {
             (&true.into(), &"127.0.0.1".into())
         );
     }
-    let moved = echoed(&app, "/echo/redirect", &SAID).await;
+    let moved = echoed(app, "/echo/redirect", &SAID).await;
     assert_eq!(moved.headers["location"], "https://localhost:8443/echo/url");
-    let cookie = echoed(&app, "/echo/cookie", &[]).await;
+    let cookie = echoed(app, "/echo/cookie", &[]).await;
     let cookies = cookie.headers.get_all("set-cookie").iter();
     let mut cookies = cookies.map(|value| value.to_str().unwrap().to_ascii_lowercase());
     let probe = cookies.find(|cookie| cookie.starts_with("probe=")).unwrap();
@@ -301,7 +344,7 @@ async fn laravel_knows_its_own_address_and_its_clients() {
         assert_eq!(told["files"]["attachment"]["name"], "a.txt", "{told}");
         assert_eq!(told["files"]["attachment"]["size"], 9, "{told}");
     }
-    let told = echoed(&app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
+    let told = echoed(app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
     assert!(!told.text().contains("6.6.6.6"), "{}", told.text());
 }
 
@@ -309,13 +352,58 @@ async fn laravel_knows_its_own_address_and_its_clients() {
 #[ignore = "needs php"]
 async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
     let trusted = "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n";
-    let app = App::configured(trusted).await;
-    let told = echoed(&app, "/echo/url", &SAID).await.json();
-    assert_eq!(told["url"], "https://desk.example/somewhere");
-    assert_eq!(
-        (&told["secure"], &told["ip"]),
-        (&true.into(), &"192.0.2.9".into())
-    );
-    let moved = echoed(&app, "/echo/redirect", &SAID).await;
-    assert_eq!(moved.headers["location"], "https://desk.example/echo/url");
+    for php in [Php::BuiltIn, Php::Fpm] {
+        let app = App::configured(php, trusted).await;
+        let told = echoed(&app, "/echo/url", &SAID).await.json();
+        assert_eq!(told["url"], "https://desk.example/somewhere");
+        assert_eq!(
+            (&told["secure"], &told["ip"]),
+            (&true.into(), &"192.0.2.9".into())
+        );
+        let moved = echoed(&app, "/echo/redirect", &SAID).await;
+        assert_eq!(moved.headers["location"], "https://desk.example/echo/url");
+    }
+}
+
+/// Asks php-fpm's app for `request`.
+async fn asked(client: &mut Client, request: hyper::http::request::Builder, sent: &str) -> Answer {
+    let request = request.header("host", "localhost");
+    client
+        .fetch(request.body(body(sent.to_owned())).unwrap())
+        .await
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn php_runs_index_php_alone_and_every_body_comes_whole() {
+    let app = App::configured(Php::Fpm, "").await;
+    for mut client in [
+        Client::http1(&app.edge).await,
+        Client::http2(&app.edge).await,
+    ] {
+        for path in [
+            "/server.php",
+            "/desk.js",
+            "/artisan.php/echo/url",
+            "/x/index.php",
+        ] {
+            let answer = asked(&mut client, Request::get(path), "").await;
+            assert_eq!(answer.status, 404, "{path}: {}", answer.text());
+        }
+        let told = asked(&mut client, Request::get("/index.php/echo/url"), "").await;
+        assert_eq!(told.json()["remote"], "127.0.0.1");
+        let head = asked(&mut client, Request::head("/echo/url"), "").await;
+        assert_eq!((head.status.as_u16(), head.text()), (200, ""));
+        // More than a record, a spool in memory and a pipe hold.
+        for length in [0, 1, 65_535, 65_536, 1_000_000] {
+            let sent = "x".repeat(length);
+            let told = asked(&mut client, Request::put("/echo/body"), &sent).await;
+            assert_eq!(told.json()["length"], length);
+            let path = format!("/echo/bytes?n={length}");
+            let came = asked(&mut client, Request::get(path), "").await;
+            assert_eq!(came.body.len(), length);
+        }
+        let refused = asked(&mut client, Request::get("/echo%2Furl"), "").await;
+        assert_eq!(refused.status, 400);
+    }
 }

@@ -15,6 +15,8 @@ mod cli;
 mod commands;
 mod compression;
 mod crowd;
+mod fastcgi;
+mod fpm;
 mod herd;
 mod hostile;
 mod journal;

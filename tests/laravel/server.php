@@ -12,11 +12,4 @@ if ($path !== '/' && $file !== false && is_file($file) && strncmp($file, __DIR__
     return false;
 }
 
-require_once __DIR__.'/bootstrap/autoload.php';
-
-$app = require __DIR__.'/bootstrap/app.php';
-$kernel = $app->make(Illuminate\Contracts\Http\Kernel::class);
-$request = Illuminate\Http\Request::capture();
-$response = $kernel->handle($request);
-$response->send();
-$kernel->terminate($request, $response);
+require __DIR__.'/public/index.php';

@@ -3,22 +3,21 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Limited};
 use hyper::Response;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outcome::{Failure, Outcome, Reason};
+use crate::body::{self, Body};
 use crate::upstream;
 
 /// Reads the answer, `patience` at most. `sealed` says whether Laravel had the
 /// whole form before it answered.
-pub(super) async fn read(answer: Response<Incoming>, sealed: bool, patience: Duration) -> Outcome {
+pub(super) async fn read(answer: Response<Body>, sealed: bool, patience: Duration) -> Outcome {
     let status = answer.status().as_u16();
-    let body = Limited::new(answer.into_body(), MAX_ANSWER).collect();
+    let body = body::read(answer.into_body(), MAX_ANSWER);
     let body = match tokio::time::timeout(patience, body).await {
-        Ok(Ok(body)) => Some(body.to_bytes()),
+        Ok(Ok(body)) => Some(body),
         Ok(Err(_)) | Err(_) => None,
     };
     judge(status, body.as_ref(), sealed)

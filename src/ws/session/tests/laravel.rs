@@ -69,7 +69,7 @@ impl Laravel {
     pub(super) fn upstream(&self) -> upstream::Settings {
         let path = self.socket.path().join(SOCKET);
         upstream::Settings {
-            url: upstream::Target::Unix(path).into(),
+            url: upstream::Target::unix(path).into(),
             ..upstream::Settings::default()
         }
     }

@@ -1,0 +1,193 @@
+//! A script's answer: its head, and a body that comes as PHP writes it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use hyper::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
+
+use super::Broken;
+use super::conversation::Conversation;
+use super::head::{self, Head};
+use super::record::{Outcome, Record};
+use crate::body::{self, Body};
+use crate::upstream::connector::Stream;
+
+/// Where the connection goes once the answer was read to its end.
+pub(super) type Return = oneshot::Sender<Stream>;
+
+/// Reads the head and what has come with it. `returned` is dropped with the
+/// answer's body if the connection is of no more use.
+///
+/// # Errors
+/// There is no answer, or it breaks off before a byte of its body was wanted.
+pub(super) async fn read(
+    conversation: Conversation,
+    method: &Method,
+    returned: Option<Return>,
+) -> Result<Response<Body>, Broken> {
+    let mut rest = Rest {
+        conversation: Some(conversation),
+        first: BytesMut::new(),
+        left: None,
+        returned,
+    };
+    let Head { mut parts, length } = std::future::poll_fn(|cx| rest.poll_head(cx)).await?;
+    parts.extensions.clear();
+    let status = parts.status;
+    let is_bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if is_bare || *method == Method::HEAD {
+        std::future::poll_fn(|cx| rest.poll_drain(cx)).await?;
+        return Ok(Response::from_parts(parts, body::empty()));
+    }
+    rest.left = length;
+    rest.shorten()?;
+    let body = match std::future::poll_fn(|cx| Poll::Ready(rest.gather(cx))).await? {
+        true => body::full(rest.first.freeze()),
+        false => rest.boxed_unsync(),
+    };
+    Ok(Response::from_parts(parts, body))
+}
+
+/// What has not been read of an answer.
+struct Rest {
+    /// None after the end.
+    conversation: Option<Conversation>,
+    /// What came of the body and has not been taken.
+    first: BytesMut,
+    /// What is still missing of the length that the script announced.
+    left: Option<u64>,
+    returned: Option<Return>,
+}
+
+impl Rest {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
+        while let Some(data) = ready!(self.poll_data(cx)?) {
+            self.first.extend_from_slice(&data);
+            if let Some(head) = head::take(&mut self.first)? {
+                // Before, php-fpm says why it answers for a script that is not there.
+                self.complaints()?;
+                return Poll::Ready(Ok(head));
+            }
+        }
+        self.complaints()?;
+        Poll::Ready(Err(Broken::Ended))
+    }
+
+    fn complaints(&self) -> Result<(), Broken> {
+        match &self.conversation {
+            Some(conversation) => conversation.complaints.check_script(),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads to the end what nobody wants.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while ready!(self.poll_data(cx)?).is_some() {}
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes what has come already. True if that is all: most answers are short,
+    /// and come at once.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
+        while self.first.len() < AT_ONCE {
+            match self.poll_data(cx)? {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(None) => return Ok(true),
+                Poll::Ready(Some(data)) => {
+                    self.first.extend_from_slice(&data);
+                    self.count(data.len())?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// What came with the head counts.
+    fn shorten(&mut self) -> Result<(), Broken> {
+        self.count(self.first.len())
+    }
+
+    fn count(&mut self, came: usize) -> Result<(), Broken> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(came as u64).ok_or(Broken::Length)?;
+        }
+        Ok(())
+    }
+
+    /// The next piece of the script's output; none at its end.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        loop {
+            let Some(conversation) = &mut self.conversation else {
+                return Poll::Ready(Ok(None));
+            };
+            match ready!(conversation.poll_record(cx))? {
+                Record::Stdout(data) if data.is_empty() => {}
+                Record::Stdout(data) => return Poll::Ready(Ok(Some(data))),
+                Record::End(outcome) => {
+                    self.end(outcome)?;
+                    return Poll::Ready(Ok(None));
+                }
+                Record::Stderr(_) | Record::Other => {}
+            }
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Result<(), Broken> {
+        match outcome {
+            Outcome::Complete => {}
+            Outcome::Overloaded => return Err(Broken::Overloaded),
+            Outcome::Refused => return Err(Broken::Refused),
+        }
+        self.complaints()?;
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(Broken::Length);
+        }
+        if let (Some(conversation), Some(returned)) =
+            (self.conversation.take(), self.returned.take())
+            && conversation.is_over()
+        {
+            // Nobody may be there any more to take it; then it is closed.
+            let _ = returned.send(conversation.stream);
+        }
+        Ok(())
+    }
+}
+
+impl hyper::body::Body for Rest {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        if !self.first.is_empty() {
+            let first = self.first.split().freeze();
+            return Poll::Ready(Some(Ok(Frame::data(first))));
+        }
+        let data = match ready!(self.poll_data(cx)) {
+            Ok(Some(data)) => self.count(data.len()).map(|()| data),
+            Ok(None) => return Poll::Ready(None),
+            Err(error) => Err(error),
+        };
+        Poll::Ready(Some(data.map(Frame::data).map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.conversation.is_none() && self.first.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Some(left) => SizeHint::with_exact(left + self.first.len() as u64),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+/// What is gathered of an answer before its client gets the first of it.
+const AT_ONCE: usize = 64 * 1024;

@@ -1,0 +1,68 @@
+//! What PHP writes to its standard error, for the log.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Broken;
+
+/// The complaints of one request. A few lines of each are told, since an app that
+/// complains does so all the time.
+#[derive(Debug)]
+pub(super) struct Complaints {
+    server: Arc<str>,
+    left: usize,
+    /// Whether there was no script to run.
+    no_script: Option<&'static str>,
+}
+
+impl Complaints {
+    pub(super) fn about(server: Arc<str>) -> Self {
+        Self {
+            server,
+            left: MOST,
+            no_script: None,
+        }
+    }
+
+    /// Tells the log. What php-fpm says of a script that it does not run is not
+    /// told here but becomes the request's failure.
+    pub(super) fn take(&mut self, text: &Bytes) {
+        let text = String::from_utf8_lossy(text);
+        for (sign, why) in SIGNS {
+            if text.contains(sign) {
+                self.no_script = Some(why);
+                return;
+            }
+        }
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            if self.left == 0 {
+                return;
+            }
+            let said: String = line.chars().take(self.left).collect();
+            self.left -= said.chars().count();
+            tracing::warn!(server = %self.server, said, "PHP complains");
+        }
+    }
+
+    /// Whether php-fpm has said that there is nothing to run.
+    pub(super) fn check_script(&self) -> Result<(), Broken> {
+        match self.no_script {
+            Some(why) => Err(Broken::Script(why)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// In characters.
+const MOST: usize = 2048;
+
+/// What php-fpm says, and what it means (`sapi/fpm/fpm/fpm_main.c`).
+const SIGNS: [(&str, &str); 3] = [
+    ("Primary script unknown", "it finds no such file"),
+    ("Unable to open primary script", "it may not read the file"),
+    (
+        "has been denied (see security.limit_extensions)",
+        "its security.limit_extensions lacks .php",
+    ),
+];

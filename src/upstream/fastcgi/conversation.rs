@@ -1,0 +1,105 @@
+//! One request on one connection: its body goes while its answer comes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use hyper::body::Body as _;
+use tokio::io::AsyncWrite;
+use tokio_util::io::poll_read_buf;
+
+use super::Broken;
+use super::complaints::Complaints;
+use super::record::{self, Record};
+use crate::body::Body;
+use crate::upstream::connector::Stream;
+
+/// Whoever polls for records drives the sending as well, so that neither side
+/// waits for the other for ever.
+#[derive(Debug)]
+pub(super) struct Conversation {
+    pub(super) stream: Stream,
+    input: BytesMut,
+    output: BytesMut,
+    /// What is still to be sent; none once its end is in `output`.
+    body: Option<Body>,
+    pub(super) complaints: Complaints,
+}
+
+impl Conversation {
+    /// `output` begins the request.
+    pub(super) fn new(
+        stream: Stream,
+        output: BytesMut,
+        body: Body,
+        complaints: Complaints,
+    ) -> Self {
+        Self {
+            stream,
+            input: BytesMut::new(),
+            output,
+            body: Some(body),
+            complaints,
+        }
+    }
+
+    /// Whether there is nothing more to be sent or read, so that another request
+    /// may follow.
+    pub(super) fn is_over(&self) -> bool {
+        self.body.is_none() && self.output.is_empty() && self.input.is_empty()
+    }
+
+    /// The next piece of the answer, or how it ended; complaints are told to the
+    /// log. Cancel-safe.
+    pub(super) fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<Record, Broken>> {
+        // Once it answers, that it takes no more of the request says nothing.
+        if let Poll::Ready(Err(error)) = self.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        loop {
+            match record::take(&mut self.input)? {
+                Some(Record::Stderr(text)) => self.complaints.take(&text),
+                Some(Record::Other) => {}
+                Some(record) => return Poll::Ready(Ok(record)),
+                None if ready!(self.poll_read(cx))? == 0 => {
+                    return Poll::Ready(Err(Broken::Ended));
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.reserve(AT_ONCE);
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
+    }
+
+    /// Sends what there is to send, to its end.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            while !self.output.is_empty() {
+                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+                self.output.advance(written);
+            }
+            let Some(body) = &mut self.body else {
+                return Poll::Ready(Ok(()));
+            };
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        record::stdin(&mut self.output, &data);
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(Err(Broken::Body(error))),
+                None => {
+                    record::end_of_stdin(&mut self.output);
+                    self.body = None;
+                }
+            }
+        }
+    }
+}
+
+/// What is read at once, in bytes.
+const AT_ONCE: usize = 32 * 1024;

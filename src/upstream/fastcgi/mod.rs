@@ -1,0 +1,67 @@
+//! FastCGI, as php-fpm speaks it: the edge asks PHP itself, without a web server
+//! between them (`docs/decisions/0011-fastcgi.md`).
+
+mod answer;
+mod complaints;
+mod conversation;
+mod head;
+mod line;
+mod params;
+mod record;
+
+pub(super) use self::line::{Line, Waiting};
+use self::params::Script as Params;
+
+use std::path::Path;
+use std::sync::Arc;
+
+/// The port from which a client asks, as an extension of a request: PHP is told it
+/// in `REMOTE_PORT`. Not there if somebody else asks for him.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientPort(pub u16);
+
+/// The script that is run for every request. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Script(Arc<Params>);
+
+impl Script {
+    /// `index.php` in `root`, as php-fpm sees it.
+    pub(super) fn in_root(root: &Path) -> Self {
+        Self(Arc::new(Params::of(root)))
+    }
+}
+
+/// Why there is no answer, or only a part of one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// The connection broke.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It ended: the process that ran the script is gone.
+    #[error("php-fpm ended the connection before its answer was whole; its own log may say why")]
+    Ended,
+    /// It does not speak FastCGI.
+    #[error(transparent)]
+    Record(#[from] record::Malformed),
+    /// The script's answer begins with something else than headers.
+    #[error(transparent)]
+    Head(#[from] head::Malformed),
+    /// The script announced another length than it sent.
+    #[error("the answer is not as long as its Content-Length says")]
+    Length,
+    /// There is no script, or php-fpm may not run it.
+    #[error(
+        "php-fpm does not run index.php: upstream.root must be the app's public directory as \
+         php-fpm sees it, and readable for php-fpm's user ({0})"
+    )]
+    Script(&'static str),
+    /// It has too much to do.
+    #[error("php-fpm takes no more requests")]
+    Overloaded,
+    /// It does not do what web servers ask for.
+    #[error("php-fpm refused the request")]
+    Refused,
+    /// The request's own body could not be read again.
+    #[error("the request's body was lost: {0}")]
+    Body(crate::body::Error),
+}

@@ -1,0 +1,213 @@
+//! The records of FastCGI 1.0, of which a web server needs few
+//! (<https://fastcgi-archives.github.io/FastCGI_Specification.html> §3.3, §5).
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// What a server of scripts sends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// A piece of the answer; empty at its end, which counts for nothing before `End`.
+    Stdout(Bytes),
+    /// What it has to complain about.
+    Stderr(Bytes),
+    /// The request is done with.
+    End(Outcome),
+    /// Something that asks for nothing.
+    Other,
+}
+
+/// How a request ended (§5.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Complete,
+    /// It was refused, because there are too many.
+    Overloaded,
+    /// It was refused for good.
+    Refused,
+}
+
+/// What is no FastCGI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("what came is not FastCGI: {0}")]
+pub(in crate::upstream) struct Malformed(&'static str);
+
+/// Takes the first record out of `buffer`, if it is there as a whole.
+///
+/// # Errors
+/// It is none that could answer our one request.
+pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
+    let Some(header) = buffer.first_chunk::<HEADER>() else {
+        return Ok(None);
+    };
+    let [version, kind, id @ .., _, _, padding, _] = *header;
+    let id = u16::from_be_bytes([id[0], id[1]]);
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if version != VERSION {
+        return Err(Malformed("a record of another version"));
+    }
+    if buffer.len() < HEADER + length + usize::from(padding) {
+        return Ok(None);
+    }
+    buffer.advance(HEADER);
+    let content = buffer.split_to(length).freeze();
+    buffer.advance(usize::from(padding));
+    match (kind, id) {
+        // About the connection and not about a request (§4).
+        (_, 0) => Ok(Some(Record::Other)),
+        (STDOUT, ID) => Ok(Some(Record::Stdout(content))),
+        (STDERR, ID) => Ok(Some(Record::Stderr(content))),
+        (END_REQUEST, ID) => match content.get(4) {
+            Some(0) => Ok(Some(Record::End(Outcome::Complete))),
+            Some(2) => Ok(Some(Record::End(Outcome::Overloaded))),
+            Some(_) => Ok(Some(Record::End(Outcome::Refused))),
+            None => Err(Malformed("an end without a status")),
+        },
+        (_, ID) => Err(Malformed("a record that only a web server sends")),
+        _ => Err(Malformed("an answer to what was not asked")),
+    }
+}
+
+/// Writes the beginning of a request: its parameters are `params`, and the
+/// connection is kept after it if `keep`.
+pub(super) fn begin(out: &mut BytesMut, keep: bool, params: &[u8]) {
+    header(out, BEGIN_REQUEST, 8);
+    out.put_u16(RESPONDER);
+    out.put_u8(u8::from(keep));
+    out.put_bytes(0, 5);
+    for piece in params.chunks(MOST) {
+        header(out, PARAMS, piece.len());
+        out.put_slice(piece);
+    }
+    header(out, PARAMS, 0);
+}
+
+/// Writes a piece of the request's body.
+pub(super) fn stdin(out: &mut BytesMut, content: &[u8]) {
+    for piece in content.chunks(MOST) {
+        header(out, STDIN, piece.len());
+        out.put_slice(piece);
+    }
+}
+
+/// Writes the end of the request's body.
+pub(super) fn end_of_stdin(out: &mut BytesMut) {
+    header(out, STDIN, 0);
+}
+
+/// Writes a parameter (§3.4).
+pub(super) fn param(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    for length in [name.len(), value.len()] {
+        match u8::try_from(length) {
+            Ok(short) if short < 0x80 => out.put_u8(short),
+            // A head is far shorter than 2 GiB.
+            _ => out.put_u32(u32::try_from(length).unwrap_or(u32::MAX) | 1 << 31),
+        }
+    }
+    out.put_slice(name);
+    out.put_slice(value);
+}
+
+fn header(out: &mut BytesMut, kind: u8, length: usize) {
+    out.put_slice(&[VERSION, kind]);
+    out.put_u16(ID);
+    out.put_u16(u16::try_from(length).unwrap_or(u16::MAX));
+    // No padding: nobody reads these in place.
+    out.put_u16(0);
+}
+
+const HEADER: usize = 8;
+const VERSION: u8 = 1;
+/// One request at a time on a connection: php-fpm does no more.
+const ID: u16 = 1;
+/// The longest content of a record.
+const MOST: usize = u16::MAX as usize;
+const RESPONDER: u16 = 1;
+const BEGIN_REQUEST: u8 = 1;
+const END_REQUEST: u8 = 3;
+const PARAMS: u8 = 4;
+const STDIN: u8 = 5;
+const STDOUT: u8 = 6;
+const STDERR: u8 = 7;
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(kind: u8, id: u16, content: &[u8], padding: u8) -> BytesMut {
+        let mut out = BytesMut::new();
+        out.put_slice(&[VERSION, kind]);
+        out.put_u16(id);
+        out.put_u16(content.len() as u16);
+        out.put_slice(&[padding, 0]);
+        out.put_slice(content);
+        out.put_bytes(0xff, usize::from(padding));
+        out
+    }
+
+    #[test]
+    fn what_does_not_answer_our_request_is_malformed() {
+        let end = |status: u8| record(END_REQUEST, ID, &[0, 0, 0, 0, status, 0, 0, 0], 0);
+        let taken = |mut record: BytesMut| take(&mut record);
+        assert_eq!(taken(end(0)), Ok(Some(Record::End(Outcome::Complete))));
+        assert_eq!(taken(end(2)), Ok(Some(Record::End(Outcome::Overloaded))));
+        assert_eq!(taken(end(1)), Ok(Some(Record::End(Outcome::Refused))));
+        assert_eq!(taken(record(11, 0, b"x", 3)), Ok(Some(Record::Other)));
+        assert!(taken(record(END_REQUEST, ID, b"", 0)).is_err());
+        assert!(taken(record(STDOUT, 2, b"x", 0)).is_err());
+        assert!(taken(record(STDIN, ID, b"x", 0)).is_err());
+        assert!(taken(BytesMut::from(&b"HTTP/1.1 200 OK\r\n"[..])).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn records_come_out_as_they_went_in_however_they_are_cut(
+            pieces in vec((vec(any::<u8>(), 0..300), any::<u8>(), any::<bool>()), 0..8),
+            cut in 1_usize..50,
+        ) {
+            let mut wire = BytesMut::new();
+            for (content, padding, complains) in &pieces {
+                let kind = if *complains { STDERR } else { STDOUT };
+                wire.extend_from_slice(&record(kind, ID, content, *padding));
+            }
+            let (mut buffer, mut taken) = (BytesMut::new(), Vec::new());
+            for bytes in wire.chunks(cut) {
+                buffer.extend_from_slice(bytes);
+                while let Some(record) = take(&mut buffer).unwrap() {
+                    taken.push(record);
+                }
+            }
+            let expected: Vec<_> = pieces.into_iter().map(|(content, _, complains)| {
+                let content = Bytes::from(content);
+                if complains { Record::Stderr(content) } else { Record::Stdout(content) }
+            }).collect();
+            prop_assert_eq!(taken, expected);
+            prop_assert!(buffer.is_empty());
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = take(&mut buffer) {}
+        }
+
+        #[test]
+        fn a_long_stream_is_cut_into_records(length in 0_usize..200_000) {
+            let mut out = BytesMut::new();
+            stdin(&mut out, &vec![b'a'; length]);
+            end_of_stdin(&mut out);
+            let mut total = 0;
+            loop {
+                let size = usize::from(u16::from_be_bytes([out[4], out[5]]));
+                prop_assert_eq!(out[1], STDIN);
+                out.advance(HEADER + size);
+                total += size;
+                if size == 0 { break; }
+            }
+            prop_assert!(out.is_empty());
+            prop_assert_eq!(total, length);
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! FastCGI servers that answer soundly, oddly or not at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use http_body_util::BodyExt;
+use hyper::http::request::Builder;
+use hyper::{Request, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+use crate::support::Edge;
+use crate::support::app::scripted;
+use crate::support::http::{Answer, Client, body, connect, get, post, streamed};
+
+/// A request as a FastCGI server reads it.
+#[derive(Debug, Default)]
+struct Asked {
+    keep: bool,
+    params: HashMap<String, String>,
+    stdin: Vec<u8>,
+}
+
+impl Asked {
+    /// Reads to the end of the request; none if the connection ended.
+    async fn read(stream: &mut TcpStream) -> Option<Self> {
+        let (mut asked, mut params) = (Self::default(), Vec::new());
+        loop {
+            let mut header = [0; 8];
+            stream.read_exact(&mut header).await.ok()?;
+            let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            let mut content = vec![0; length];
+            stream.read_exact(&mut content).await.ok()?;
+            match (header[1], length) {
+                (1, _) => asked.keep = content[2] == 1,
+                (4, 0) => asked.params = read_params(&params),
+                (4, _) => params.extend(content),
+                (5, 0) => return Some(asked),
+                (5, _) => asked.stdin.extend(content),
+                (kind, _) => panic!("a record of type {kind}"),
+            }
+        }
+    }
+}
+
+fn read_params(mut bytes: &[u8]) -> HashMap<String, String> {
+    fn length(bytes: &mut &[u8]) -> usize {
+        let (first, rest) = bytes.split_first().unwrap();
+        if *first < 0x80 {
+            *bytes = rest;
+            return usize::from(*first);
+        }
+        let (four, rest) = bytes.split_first_chunk::<4>().unwrap();
+        *bytes = rest;
+        (u32::from_be_bytes(*four) & 0x7fff_ffff) as usize
+    }
+    let mut params = HashMap::new();
+    while !bytes.is_empty() {
+        let (name, value) = (length(&mut bytes), length(&mut bytes));
+        let (text, rest) = bytes.split_at(name + value);
+        let text = std::str::from_utf8(text).unwrap();
+        params.insert(text[..name].to_owned(), text[name..].to_owned());
+        bytes = rest;
+    }
+    params
+}
+
+fn record(kind: u8, content: &[u8], padding: u8) -> Vec<u8> {
+    let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let mut bytes = vec![1, kind, 0, 1, high, low, padding, 0];
+    bytes.extend(content);
+    bytes.extend(vec![0xee; usize::from(padding)]);
+    bytes
+}
+
+fn stdout(text: &str) -> Vec<u8> {
+    record(6, text.as_bytes(), 0)
+}
+
+fn end(status: u8) -> Vec<u8> {
+    record(3, &[0, 0, 0, 0, status, 0, 0, 0], 0)
+}
+
+/// An edge before a server that answers each request with these bytes, and then
+/// closes if it may.
+async fn answering(wire: Vec<u8>) -> Edge {
+    let url = scripted(move |_, mut stream| {
+        let wire = wire.clone();
+        async move {
+            while let Some(asked) = Asked::read(&mut stream).await {
+                stream.write_all(&wire).await.unwrap();
+                if !asked.keep {
+                    return;
+                }
+            }
+        }
+    });
+    before(&url.await, "")
+}
+
+fn before(url: &str, more: &str) -> Edge {
+    let url = url.replace("http:", "fastcgi:");
+    let upstream = format!("[upstream]\nurl = \"{url}\"\nroot = \"/srv/app/public\"\n{more}");
+    Edge::configured("", &upstream)
+}
+
+async fn fetch(edge: &Edge, request: Builder) -> Answer {
+    let mut client = Client::http1(edge).await;
+    client.fetch(request.body(body("")).unwrap()).await
+}
+
+#[tokio::test]
+async fn answers_of_all_forms_come_through() {
+    let cut: Vec<u8> = "Status: 201 Created\r\nX-A: b\r\n\r\nwhole"
+        .bytes()
+        .flat_map(|byte| record(6, &[byte], 7))
+        .collect();
+    let complaining = [
+        record(7, b"PHP Warning: something", 0),
+        stdout("X-A: b\r\n\r\n"),
+        record(7, b"PHP Notice: and more", 2),
+        stdout("whole"),
+        stdout(""),
+        end(0),
+    ];
+    let about_the_connection = [1, 11, 0, 0, 0, 8, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0];
+    for (wire, status) in [
+        ([cut, end(0)].concat(), 201),
+        (complaining.concat(), 200),
+        (
+            [
+                &about_the_connection[..],
+                &stdout("X-A: b\n\nwhole"),
+                &end(0),
+            ]
+            .concat(),
+            200,
+        ),
+        (
+            [
+                stdout("Status: 404\r\nX-A: b\r\nContent-Length: 5\r\n\r\nwhole"),
+                end(0),
+            ]
+            .concat(),
+            404,
+        ),
+    ] {
+        let edge = answering(wire).await;
+        for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+            for _ in 0..2 {
+                let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+                assert_eq!((answer.status.as_u16(), answer.text()), (status, "whole"));
+                assert_eq!(answer.headers["x-a"], "b");
+                assert!(!answer.headers.contains_key("status"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_body_needs_none() {
+    for (request, head, status) in [
+        (Request::head("/"), "Content-Length: 7\r\n\r\n", 200),
+        (Request::get("/"), "Status: 204\r\n\r\n", 204),
+        (Request::get("/"), "Status: 304\r\nETag: \"a\"\r\n\r\n", 304),
+    ] {
+        let edge = answering([stdout(head), stdout("ignored"), end(0)].concat()).await;
+        let answer = fetch(&edge, request.header("host", "localhost")).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (status, ""));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_becomes_a_502_and_too_much_a_503() {
+    for (wire, status) in [
+        (vec![], 502),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            502,
+        ),
+        ([stdout("<html>no head"), end(0)].concat(), 502),
+        ([stdout("Status: 101\r\n\r\n"), end(0)].concat(), 502),
+        (
+            [stdout("Status: 200\r\nStatus: 404\r\n\r\n"), end(0)].concat(),
+            502,
+        ),
+        (end(0), 502),
+        (end(1), 502),
+        (end(2), 503),
+        // It is known before a byte has left that these are not whole.
+        (
+            [stdout("Content-Length: 6\r\n\r\nwhole"), end(0)].concat(),
+            502,
+        ),
+        (
+            [stdout("Content-Length: 4\r\n\r\nwhole"), end(0)].concat(),
+            502,
+        ),
+        (record(6, b"X-A: b", 0)[..10].to_vec(), 502),
+        (record(5, b"x", 0), 502),
+        (
+            [
+                record(7, b"Primary script unknown", 0),
+                stdout("Status: 404\r\n\r\nFile not found.\n"),
+                end(0),
+            ]
+            .concat(),
+            502,
+        ),
+    ] {
+        let text = String::from_utf8_lossy(&wire).into_owned();
+        let url = scripted(move |_, mut stream| {
+            let wire = wire.clone();
+            async move {
+                Asked::read(&mut stream).await;
+                let _ = stream.write_all(&wire).await;
+            }
+        });
+        let edge = before(&url.await, "");
+        let answer = fetch(&edge, post("/")).await;
+        assert_eq!(answer.status, status, "{text:?}");
+    }
+}
+
+/// What a client has got of `/` when the connection ends.
+async fn got(edge: &Edge) -> String {
+    let mut stream = connect(edge, "http/1.1").await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got).await;
+    String::from_utf8_lossy(&got).into_owned()
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_never_looks_whole() {
+    let large = "x".repeat(60_000);
+    let page = format!("X-A: b\r\n\r\n{large}");
+    for rest in [
+        // The process is killed.
+        vec![],
+        stdout(&large),
+        record(6, large.as_bytes(), 0)[..1000].to_vec(),
+        b"something that is no record".to_vec(),
+    ] {
+        let wire = [stdout(&page), stdout(&large), rest].concat();
+        let url = scripted(move |_, mut stream| {
+            let wire = wire.clone();
+            async move {
+                Asked::read(&mut stream).await;
+                stream.write_all(&wire).await.unwrap();
+            }
+        });
+        let edge = before(&url.await, "");
+        let got = got(&edge).await;
+        assert!(got.starts_with("HTTP/1.1 200 OK"), "{}", &got[..50]);
+        assert!(!got.ends_with("0\r\n\r\n"), "it looks whole");
+    }
+}
+
+#[tokio::test]
+async fn a_script_that_says_nothing_is_waited_for_and_no_longer() {
+    let url = scripted(|_, mut stream| async move {
+        Asked::read(&mut stream).await;
+        std::future::pending::<()>().await;
+    });
+    let edge = before(&url.await, "response_timeout = \"100ms\"\n");
+    let answer = fetch(&edge, get("/")).await;
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    let nowhere = before("http://127.0.0.1:1", "wait = \"1ms\"\n");
+    let answer = fetch(&nowhere, get("/")).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn php_is_asked_only_once_a_body_is_whole_and_told_how_long_it_is() {
+    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let url = scripted(move |_, mut stream| {
+        let seen = Arc::clone(&seen);
+        async move {
+            if let Some(asked) = Asked::read(&mut stream).await {
+                seen.lock().push(asked);
+                let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
+                stream.write_all(&wire).await.unwrap();
+            }
+        }
+    });
+    let edge = before(&url.await, "");
+    // Of no known length: chunked, and in frames of HTTP/2.
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        for length in [1, 65_536, 65_537, 300_000] {
+            let (pieces, sent) = streamed();
+            let sending = async move {
+                for _ in 0..length / 1000 {
+                    pieces.send(vec![b'x'; 1000].into()).await.unwrap();
+                }
+                pieces.send(vec![b'x'; length % 1000].into()).await.unwrap();
+            };
+            let request = post("/upload").body(sent).unwrap();
+            let (answer, ()) = tokio::join!(client.fetch(request), sending);
+            assert_eq!(answer.text(), "ok");
+            let asked = asked.lock().pop().unwrap();
+            assert_eq!(asked.stdin.len(), length);
+            assert_eq!(asked.params["CONTENT_LENGTH"], length.to_string());
+            assert!(!asked.keep);
+        }
+    }
+    // A client that goes away in the middle, and one that sends too much.
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    let half = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\n\r\nhalf";
+    stream.write_all(half).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got).await;
+    let (pieces, sent) = streamed();
+    let mut client = Client::http2(&edge).await;
+    let sending = async move { while pieces.send(vec![b'x'; 1 << 20].into()).await.is_ok() {} };
+    let request = post("/").body(sent).unwrap();
+    let (answer, ()) = tokio::join!(client.fetch(request), sending);
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(asked.lock().is_empty(), "PHP was asked");
+}
+
+#[tokio::test]
+async fn bodies_share_what_there_is_on_disk() {
+    let url = scripted(|_, mut stream| async move {
+        Asked::read(&mut stream).await;
+        let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
+        let _ = stream.write_all(&wire).await;
+    });
+    let edge = before(
+        &url.await,
+        "spool = \"300 KiB\"\n[http]\nmax_body = \"300 KiB\"\n",
+    );
+    let (pieces, sent) = streamed();
+    let mut first = Client::http2(&edge).await;
+    let mut second = Client::http2(&edge).await;
+    let request = post("/").body(sent).unwrap();
+    let waiting = tokio::spawn(async move { first.fetch(request).await });
+    for _ in 0..20 {
+        pieces.send(vec![b'x'; 10_000].into()).await.unwrap();
+    }
+    let large = || post("/").body(body(vec![b'x'; 200_000])).unwrap();
+    // It takes a moment until what was sent is on disk.
+    while second.fetch(large()).await.status != StatusCode::SERVICE_UNAVAILABLE {}
+    drop(pieces);
+    assert_eq!(waiting.await.unwrap().text(), "ok");
+    // What the first one had is free again.
+    while second.fetch(large()).await.status != StatusCode::OK {}
+}
+
+#[tokio::test]
+async fn connections_are_kept_for_what_may_be_asked_twice() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    let url = scripted(move |_, mut stream| {
+        count.fetch_add(1, SeqCst);
+        async move {
+            while let Some(asked) = Asked::read(&mut stream).await {
+                let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
+                stream.write_all(&wire).await.unwrap();
+                if !asked.keep || asked.params["REQUEST_URI"] == "/last" {
+                    return;
+                }
+            }
+        }
+    });
+    let edge = before(&url.await, "");
+    let mut client = Client::http1(&edge).await;
+    let mut ask = async |request: Builder, sent: &'static str| {
+        let answer = client.fetch(request.body(body(sent)).unwrap()).await;
+        assert_eq!(answer.text(), "ok");
+        connections.load(SeqCst)
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(get("/"), "").await, 1);
+    }
+    // Neither is what must not be done twice put on a connection that may be closed,
+    // nor does one rest beside the new one.
+    assert_eq!(ask(post("/"), "").await, 2);
+    assert_eq!(ask(post("/"), "x").await, 3);
+    assert_eq!(ask(get("/"), "").await, 4);
+    // php-fpm ends its process after pm.max_requests: nobody notices.
+    assert_eq!(ask(get("/last"), "").await, 4);
+    assert_eq!(ask(get("/"), "").await, 5);
+}
+
+/// What php-fpm answers when a body breaks off, before it has all of it.
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_body_comes_through() {
+    let url = scripted(|_, mut stream| async move {
+        let _ = stream.read(&mut [0; 1000]).await;
+        let wire = [stdout("Status: 413\r\n\r\nno"), end(0)].concat();
+        stream.write_all(&wire).await.unwrap();
+        // What is sent then is not read.
+        std::future::pending::<()>().await;
+    });
+    let edge = before(&url.await, "");
+    let mut client = Client::http1(&edge).await;
+    let request = post("/").body(body(vec![b'x'; 20 << 20])).unwrap();
+    let answer = client.fetch(request).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (413, "no"));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_connection_to_php() {
+    let (left, mut noticed) = tokio::sync::mpsc::channel(1);
+    let url = scripted(move |_, mut stream| {
+        let left = left.clone();
+        async move {
+            Asked::read(&mut stream).await;
+            let page = format!("X-A: b\r\n\r\n{}", "x".repeat(60_000));
+            stream.write_all(&stdout(&page)).await.unwrap();
+            while stream.write_all(&stdout(&page)).await.is_ok() {}
+            left.send(()).await.unwrap();
+        }
+    });
+    let edge = before(&url.await, "");
+    let mut client = Client::http2(&edge).await;
+    let answer = client.send(get("/").body(body("")).unwrap()).await;
+    let mut answer = answer.unwrap().into_body();
+    answer.frame().await.unwrap().unwrap();
+    drop((answer, client));
+    noticed.recv().await.unwrap();
+}
+
+/// A connection that rests occupies a process of php-fpm, for which the new one may
+/// be waiting.
+#[tokio::test]
+async fn no_connection_rests_while_another_waits_in_the_queue() {
+    let (connections, waits, done) = (
+        Arc::new(AtomicUsize::new(0)),
+        Arc::new(Notify::new()),
+        Arc::new(Notify::new()),
+    );
+    let (count, sent, finished) = (
+        Arc::clone(&connections),
+        Arc::clone(&waits),
+        Arc::clone(&done),
+    );
+    let url = scripted(move |number, mut stream| {
+        count.fetch_add(1, SeqCst);
+        let (sent, finished) = (Arc::clone(&sent), Arc::clone(&finished));
+        async move {
+            let mut requests = 0..;
+            while Asked::read(&mut stream).await.is_some() {
+                match (number, requests.next().unwrap()) {
+                    (0, 0) => sent.notified().await,
+                    (1, _) => {
+                        sent.notify_one();
+                        finished.notified().await;
+                    }
+                    _ => {}
+                }
+                let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
+                if stream.write_all(&wire).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    let edge = before(&url.await, "");
+    let (mut first, mut second) = (Client::http1(&edge).await, Client::http1(&edge).await);
+    let ask = || get("/").body(body("")).unwrap();
+    let one = tokio::spawn(async move {
+        assert_eq!(first.fetch(ask()).await.text(), "ok");
+        first
+    });
+    while connections.load(SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let two = tokio::spawn(async move { second.fetch(ask()).await });
+    let mut first = one.await.unwrap();
+    // Were the first connection kept, this would go on it.
+    assert_eq!(first.fetch(ask()).await.text(), "ok");
+    assert_eq!(connections.load(SeqCst), 3);
+    done.notify_one();
+    assert_eq!(two.await.unwrap().text(), "ok");
+}

@@ -1,0 +1,230 @@
+//! php-fpm itself behind the edge, with scripts that do what scripts should not.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use hyper::StatusCode;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::support::http::{Client, body, get, post};
+use crate::support::program::Program;
+
+/// php-fpm with one pool, whose app is `index.php`.
+struct Fpm {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Fpm {
+    /// `pool` is more of the pool's configuration.
+    async fn start(pool: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("public")).unwrap();
+        std::fs::write(at("public/index.php"), APP).unwrap();
+        std::fs::write(at("public/other.php"), "<?php echo 'other';").unwrap();
+        let socket = at("fpm.sock");
+        std::fs::write(
+            at("fpm.conf"),
+            format!(
+                "[global]\ndaemonize = no\nerror_log = {}\n[app]\nuser = root\nlisten = {}\n\
+                 pm = static\n{pool}\n",
+                at("fpm.log").display(),
+                socket.display(),
+            ),
+        )
+        .unwrap();
+        let child = Command::new(program())
+            .args(["--allow-to-run-as-root", "--fpm-config"])
+            .arg(at("fpm.conf"))
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while UnixStream::connect(&socket).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        Self { child, directory }
+    }
+
+    fn url(&self) -> String {
+        let socket = self.directory.path().join("fpm.sock");
+        format!("fastcgi+unix:{}", socket.display())
+    }
+
+    /// The edge before it.
+    fn fronted(&self) -> Program {
+        let root = self.directory.path().join("public");
+        let limits = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+        Program::before(&self.url(), &format!("root = {root:?}\n{limits}"))
+    }
+}
+
+impl Drop for Fpm {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let _ = self.child.wait();
+    }
+}
+
+/// Debian puts the version into its name.
+fn program() -> std::path::PathBuf {
+    let mut all: Vec<_> = std::fs::read_dir(Path::new("/usr/sbin"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().contains("/php-fpm"))
+        .collect();
+    all.sort();
+    all.pop().expect("php-fpm is installed")
+}
+
+const APP: &str = r#"<?php
+switch (parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH)) {
+    case '/complain': error_log("this\nis wrong \x1b[31m"); echo 'complained'; break;
+    case '/fatal': nothing_of_this_name(); break;
+    case '/kill': posix_kill(getmypid(), 9); break;
+    case '/half':
+        header('Content-Type: application/octet-stream');
+        echo str_repeat('x', 200000);
+        flush();
+        posix_kill(getmypid(), 9);
+        break;
+    case '/early': echo 'early'; fastcgi_finish_request(); usleep(1000); break;
+    case '/port': echo $_SERVER['REMOTE_PORT']; break;
+    case '/sum':
+        $sum = hash_init('sha256'); $length = 0;
+        $input = fopen('php://input', 'r');
+        while (!feof($input)) { $read = fread($input, 1 << 20); $length += strlen($read); hash_update($sum, $read); }
+        echo json_encode(['length' => $length, 'declared' => (int) $_SERVER['CONTENT_LENGTH'], 'sum' => hash_final($sum)]);
+        break;
+    case '/large': for ($i = 0; $i < 1024; $i++) { echo str_repeat('x', 1 << 20); } break;
+    default: echo $_SERVER['REQUEST_METHOD'];
+}
+"#;
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
+    let fpm = Fpm::start("pm.max_children = 1").await;
+    let edge = Program::before(&fpm.url(), "root = \"/nowhere\"\n");
+    let doubt = |line: &Value| {
+        line["message"]
+            .as_str()
+            .unwrap()
+            .contains("/nowhere/index.php")
+    };
+    edge.logged(doubt).await;
+    let answer = edge
+        .http1()
+        .await
+        .fetch(get("/").body(body("")).unwrap())
+        .await;
+    assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+    assert!(
+        !answer.text().contains("File not found"),
+        "{}",
+        answer.text()
+    );
+    let cause = |line: &Value| line["cause"].as_str().unwrap_or_default().to_owned();
+    let line = edge
+        .logged(|line| cause(line).contains("php-fpm does not run index.php"))
+        .await;
+    assert!(cause(&line).contains("it finds no such file"), "{line}");
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn one_process_serves_everybody_in_turn() {
+    // It is a new one after each third request.
+    let fpm = Fpm::start("pm.max_children = 1\npm.max_requests = 3").await;
+    let edge = fpm.fronted();
+    let all = (0..60).map(|number| {
+        let edge = &edge;
+        async move {
+            let mut client = edge.http1().await;
+            for _ in 0..3 {
+                let (request, wanted) = match number % 3 {
+                    0 => (post("/"), "POST"),
+                    _ => (get("/"), "GET"),
+                };
+                let answer = client.fetch(request.body(body("")).unwrap()).await;
+                assert_eq!((answer.status.as_u16(), answer.text()), (200, wanted));
+            }
+        }
+    });
+    futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn what_php_does_wrong_is_seen_for_what_it_is() {
+    let fpm = Fpm::start("pm.max_children = 2").await;
+    let edge = fpm.fronted();
+    let ask = async |path: &str| {
+        let mut client: Client = edge.http1().await;
+        client.fetch(get(path).body(body("")).unwrap()).await
+    };
+    assert_eq!(ask("/complain").await.text(), "complained");
+    edge.logged(|line| {
+        line["said"]
+            .as_str()
+            .is_some_and(|said| said.contains("is wrong"))
+    })
+    .await;
+    assert_eq!(
+        ask("/fatal").await.status,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(ask("/kill").await.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(ask("/early").await.text(), "early");
+    assert_eq!(ask("/other.php").await.text(), "GET");
+    assert!(ask("/port").await.text().parse::<u16>().unwrap() > 1023);
+    let mut stream = edge.connect("http/1.1").await;
+    let request = b"GET /half HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut got = Vec::new();
+    let _ = stream.read_to_end(&mut got).await;
+    let got = String::from_utf8(got).unwrap();
+    assert!(got.starts_with("HTTP/1.1 200 OK"), "{got}");
+    assert!(!got.ends_with("0\r\n\r\n"), "it looks whole");
+}
+
+/// As much as the edge must never hold in memory, both ways.
+#[tokio::test]
+#[ignore = "needs php"]
+async fn a_gigabyte_goes_through_in_little_memory() {
+    let fpm = Fpm::start("pm.max_children = 1").await;
+    let root = fpm.directory.path().join("public");
+    let more = format!("root = {root:?}\nspool = \"2 GiB\"\n[http]\nmax_body = \"2 GiB\"\n");
+    let edge = Program::before(&fpm.url(), &more);
+    let (pieces, sent) = crate::support::http::streamed();
+    let mut client = edge.http2().await;
+    let sending = async move {
+        let piece = bytes::Bytes::from(vec![b'x'; 1 << 20]);
+        for _ in 0..1024 {
+            pieces.send(piece.clone()).await.unwrap();
+        }
+    };
+    let request = post("/sum").body(sent).unwrap();
+    let (answer, ()) = tokio::join!(client.fetch(request), sending);
+    let told = answer.json();
+    assert_eq!(told["length"], 1_u64 << 30, "{told}");
+    assert_eq!(told["declared"], told["length"]);
+    let mut stream = edge.connect("http/1.1").await;
+    let request = b"GET /large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let (mut length, mut buffer) = (0_u64, vec![0; 1 << 20]);
+    loop {
+        match stream.read(&mut buffer).await.unwrap() {
+            0 => break,
+            read => length += read as u64,
+        }
+    }
+    assert!(length >= 1 << 30, "{length}");
+    let (_, most) = edge.memory();
+    assert!(most < 100 << 20, "{most} bytes at the most");
+}
