@@ -25,7 +25,7 @@
 //! | 4 | [`auth`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
 
 pub mod auth;
 pub mod authority;
@@ -33,6 +33,7 @@ pub mod body;
 pub mod broadcast;
 pub mod cli;
 pub mod client;
+pub mod coding;
 pub mod config;
 pub mod demo;
 pub mod drain;
