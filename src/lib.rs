@@ -22,7 +22,7 @@
 //! | 7 | [`ws`] · [`broadcast`] |
 //! | 6 | [`view`] |
 //! | 5 | [`rooms`] |
-//! | 4 | [`auth`] |
+//! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
 //! | 1 | [`drain`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
@@ -37,6 +37,7 @@ pub mod coding;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod files;
 pub mod forwarded;
 pub mod http;
 pub mod ids;

@@ -47,6 +47,8 @@ pub struct Config {
     pub compression: http::CompressionSettings,
     /// `[http]`
     pub http: http::Settings,
+    /// `[maintenance]`
+    pub maintenance: http::MaintenanceSettings,
     /// `[limits]`
     pub limits: limit::Settings,
     /// `[websocket]`
@@ -90,7 +92,10 @@ impl Config {
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config.tls.paths_mut();
         let files = files.chain([&mut config.broadcast.socket]);
-        for file in files.chain(&mut config.http.error_pages) {
+        let files = files.chain(&mut config.http.error_pages);
+        let files = files.chain(&mut config.maintenance.page);
+        let routes = config.routes.iter_mut();
+        for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
             *file = directory.join(&*file);
         }
         Ok(config)

@@ -2,8 +2,9 @@
 
 use super::Config;
 use super::mistakes::Broken;
-use crate::http::Destination;
+use crate::http::{App, Destination};
 use crate::tls::Asked;
+use crate::view::LARAVEL;
 
 pub(super) fn rules(config: &Config) -> Vec<Broken> {
     let mut broken = Vec::new();
@@ -13,7 +14,8 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             keys.chain([format!("routes.{number}")]).collect()
         };
         let mut tell = |keys: Vec<String>, message: String| broken.push(Broken { keys, message });
-        if let Destination::Upstream(name) = &route.to
+        if let Destination::App(App::Named(name)) | Destination::Files(_, Some(App::Named(name))) =
+            &route.to
             && !config.upstreams.contains_key(name)
         {
             tell(
@@ -36,6 +38,12 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             let fit = ["path", "hosts"];
             tell([place(number, &fit), place(above, &fit)].concat(), message);
         }
+    }
+    if config.upstreams.contains_key(LARAVEL) {
+        broken.push(Broken {
+            keys: vec![format!("upstreams.{LARAVEL}")],
+            message: format!("{LARAVEL:?} is the name of [upstream]; give this one another"),
+        });
     }
     for (name, upstream) in &config.upstreams {
         if upstream.response_timeout >= config.http.stall_timeout {
