@@ -15,6 +15,7 @@ mod cli;
 mod commands;
 mod compression;
 mod crowd;
+mod files;
 mod herd;
 mod hostile;
 mod layers;
