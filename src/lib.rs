@@ -22,10 +22,10 @@
 //! | 7 | [`ws`] · [`broadcast`] |
 //! | 6 | [`view`] |
 //! | 5 | [`rooms`] |
-//! | 4 | [`auth`] |
+//! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`drain`] · [`body`] · [`client`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
+//! | 1 | [`drain`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
 
 pub mod auth;
 pub mod authority;
@@ -33,9 +33,11 @@ pub mod body;
 pub mod broadcast;
 pub mod cli;
 pub mod client;
+pub mod coding;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod files;
 pub mod forwarded;
 pub mod http;
 pub mod ids;

@@ -177,11 +177,13 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// Raises the limit of open files as far as it goes, and warns if that is not
-/// enough: a connection is one file, and so is a request on its way to Laravel.
+/// enough: a connection is one file, and so are a request on its way to Laravel and a
+/// file on its way to a client.
 fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
     let wanted = u64::from(limits.connections.get())
         + u64::from(limits.requests_in_flight.get())
+        + u64::from(limits.open_files.get())
         + u64::from(config.broadcast.connections.get())
         + 64;
     match rlimit::increase_nofile_limit(wanted) {

@@ -47,6 +47,8 @@ pub struct Config {
     pub compression: http::CompressionSettings,
     /// `[http]`
     pub http: http::Settings,
+    /// `[maintenance]`
+    pub maintenance: http::MaintenanceSettings,
     /// `[limits]`
     pub limits: limit::Settings,
     /// `[websocket]`
@@ -93,7 +95,10 @@ impl Config {
         let apps = [&mut config.upstream].into_iter();
         let apps = apps.chain(config.upstreams.values_mut());
         let files = files.chain(apps.filter_map(|app| app.root.as_mut()));
-        for file in files.chain(&mut config.http.error_pages) {
+        let files = files.chain(&mut config.http.error_pages);
+        let files = files.chain(&mut config.maintenance.page);
+        let routes = config.routes.iter_mut();
+        for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
             *file = directory.join(&*file);
         }
         Ok(config)

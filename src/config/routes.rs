@@ -2,9 +2,10 @@
 
 use super::Config;
 use super::mistakes::Broken;
-use crate::http::Destination;
+use crate::http::{App, Destination};
 use crate::tls::Asked;
 use crate::upstream::{self, Protocol};
+use crate::view::LARAVEL;
 
 pub(super) fn rules(config: &Config) -> Vec<Broken> {
     let mut broken = Vec::new();
@@ -14,7 +15,8 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             keys.chain([format!("routes.{number}")]).collect()
         };
         let mut tell = |keys: Vec<String>, message: String| broken.push(Broken { keys, message });
-        if let Destination::Upstream(name) = &route.to
+        if let Destination::App(App::Named(name)) | Destination::Files(_, Some(App::Named(name))) =
+            &route.to
             && !config.upstreams.contains_key(name)
         {
             tell(
@@ -27,9 +29,17 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
                            \"optional\" or \"required\"";
             tell(place(number, &["client_certificate"]), message.to_owned());
         }
-        if route.tunnel && upstream(config, &route.to).is_some_and(|it| it.root.is_some()) {
-            let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
-            tell(place(number, &["tunnel"]), message.to_owned());
+        if let Some(fpm) = upstream(config, &route.to).filter(|app| app.root.is_some()) {
+            if route.tunnel {
+                let message =
+                    "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
+                tell(place(number, &["tunnel"]), message.to_owned());
+            }
+            if route.max_body.is_some_and(|most| most > fpm.spool) {
+                let message = "max_body must not be more than spool of the route's upstream, \
+                               where bodies for php-fpm wait until they are whole";
+                tell(place(number, &["max_body"]), message.to_owned());
+            }
         }
         let earlier = &config.routes[..number];
         if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
@@ -43,6 +53,12 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
         }
     }
     broken.extend(upstream_rules(config, "upstream", &config.upstream));
+    if config.upstreams.contains_key(LARAVEL) {
+        broken.push(Broken {
+            keys: vec![format!("upstreams.{LARAVEL}")],
+            message: format!("{LARAVEL:?} is the name of [upstream]; give this one another"),
+        });
+    }
     for (name, upstream) in &config.upstreams {
         broken.extend(upstream_rules(
             config,
@@ -68,9 +84,11 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
 /// Where a route leads, if that is an app.
 fn upstream<'a>(config: &'a Config, to: &Destination) -> Option<&'a upstream::Settings> {
     match to {
-        Destination::Laravel => Some(&config.upstream),
-        Destination::Upstream(name) => config.upstreams.get(name),
-        Destination::Redirect(_) | Destination::Refusal(_) => None,
+        Destination::App(app) | Destination::Files(_, Some(app)) => match app {
+            App::Laravel => Some(&config.upstream),
+            App::Named(name) => config.upstreams.get(name),
+        },
+        Destination::Files(_, None) | Destination::Redirect(_) | Destination::Refusal(_) => None,
     }
 }
 

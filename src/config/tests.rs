@@ -139,8 +139,16 @@ fn rules_are_told_along_with_other_mistakes() {
 fn paths_count_from_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");
-    std::fs::write(&path, "[tls]\ncertificate = \"a.pem\"\nkey = \"/b.pem\"\n").unwrap();
-    let config = Config::load(&path).unwrap();
+    std::fs::write(&path, "[tls]\ncertificate = \"a.pem\"\nkey = \"/b.pem\"\n[maintenance]\npage = \"m.html\"\n[[routes]]\nfiles = \"public\"\nlinks = [\"/c\", \"d\"]\n").unwrap();
+    let mut config = Config::load(&path).unwrap();
+    let page = config.maintenance.page.take();
+    assert_eq!(page, Some(dir.path().join("m.html")));
+    let paths: Vec<_> = config.routes[0]
+        .paths_mut()
+        .map(|path| path.clone())
+        .collect();
+    let (public, d) = (dir.path().join("public"), dir.path().join("d"));
+    assert_eq!(paths, [public, "/c".into(), d]);
     assert_eq!(config.tls.certificate, dir.path().join("a.pem"));
     assert_eq!(config.tls.key, Path::new("/b.pem"));
 }
@@ -154,12 +162,17 @@ fn the_example_names_the_keys_of_a_route() {
         .lines()
         .skip_while(|line| *line != "# [[routes]]")
         .skip(1);
-    let keys = keys.map_while(|line| line.strip_prefix("# "));
+    // Comments that go on in the next line are none.
+    let keys = keys.map_while(|line| line.strip_prefix('#'));
+    let keys = keys
+        .filter_map(|line| line.strip_prefix(' '))
+        .filter(|line| !line.starts_with(' '));
     let mut tried = 0;
     for key in keys {
-        let beside = match key.starts_with("request_burst") {
-            true => "requests_per_minute = 30",
-            false => "",
+        let beside = match key.split(' ').next().unwrap() {
+            "request_burst" => "requests_per_minute = 30",
+            "fallback" | "links" => "files = \"public\"",
+            _ => "",
         };
         let needs = match key.starts_with("client_certificate") {
             true => "[tls.clients]\ncertificate = \"optional\"\n",
@@ -171,7 +184,7 @@ fn the_example_names_the_keys_of_a_route() {
         Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         tried += 1;
     }
-    assert_eq!(tried, 10);
+    assert_eq!(tried, 13);
 }
 
 #[test]
@@ -206,5 +219,33 @@ response_timeout = "10m"
     assert!(found[3].1.contains("never reached"), "{found:#?}");
     assert!(found[4].1.contains("tls.clients.certificate"), "{found:#?}");
     let two = mistakes("[[routes]]\nstatus = 404\nredirect = \"https://a\"\n");
-    assert!(two[0].1.contains("one of upstream, redirect"), "{two:#?}");
+    assert!(two[0].1.contains("one of upstream, files"), "{two:#?}");
+}
+
+#[test]
+fn mistakes_about_files_are_told() {
+    let route = |keys: &str| mistakes(&format!("[[routes]]\n{keys}\n")).remove(0).1;
+    for (keys, told) in [
+        ("fallback = \"index.html\"", "need files"),
+        ("links = [\"/a\"]", "need files"),
+        ("files = \"a\"\nfallback = \"../b\"", "not a file's name"),
+        (
+            "files = \"a\"\nfallback = \"b\"\nupstream = \"laravel\"",
+            "fallback or an upstream",
+        ),
+        (
+            "files = \"a\"\nredirect = \"https://a\"",
+            "one of upstream, files",
+        ),
+        (
+            "files = \"a\"\ntunnel = true",
+            "need a route to an upstream",
+        ),
+        ("files = \"a\"\nupstream = \"php\"", "[upstreams.php]"),
+    ] {
+        let message = route(keys);
+        assert!(message.contains(told), "{keys}: {message}");
+    }
+    let taken = mistakes("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
+    assert!(taken[0].1.contains("the name of [upstream]"), "{taken:#?}");
 }

@@ -14,6 +14,7 @@ use super::Refusal;
 use super::watched::Stalled;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
+use crate::files::BrokenOff;
 use crate::forwarded::{RequestId, Sender};
 use crate::metrics;
 use crate::progress::{InFlight, Progress};
@@ -46,8 +47,30 @@ enum End {
     Stalled,
     /// Laravel broke off in the middle of its answer.
     Upstream,
+    /// A file could not be read to its end.
+    File,
     /// The client went away.
     Client,
+}
+
+impl End {
+    fn of(error: &body::Error) -> Self {
+        if error.is::<Stalled>() {
+            Self::Stalled
+        } else if is_of_file(&**error) {
+            Self::File
+        } else {
+            Self::Upstream
+        }
+    }
+}
+
+/// Whether a file is behind it, however often it was wrapped on its way through an
+/// encoder.
+fn is_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
+    let wrapped = error.downcast_ref::<std::io::Error>();
+    let inner = wrapped.and_then(std::io::Error::get_ref);
+    error.is::<BrokenOff>() || inner.is_some_and(|inner| is_of_file(inner))
 }
 
 impl AccessLine {
@@ -113,6 +136,7 @@ impl Drop for AccessLine {
             End::Complete => "complete",
             End::Stalled => "upstream_stalled",
             End::Upstream => "upstream_broke_off",
+            End::File => "file_broke_off",
             End::Client => "client_left",
         };
         tracing::info!(
@@ -159,11 +183,8 @@ impl hyper::body::Body for Answer {
                     }
                 }
                 Some(Err(error)) => {
-                    self.line.end = match error.is::<Stalled>() {
-                        true => End::Stalled,
-                        false => End::Upstream,
-                    };
-                    tracing::warn!(%error, path = self.line.path, "upstream broke off its answer");
+                    self.line.end = End::of(error);
+                    tracing::warn!(%error, path = self.line.path, "an answer broke off");
                 }
                 None => self.line.end = End::Complete,
             }

@@ -14,8 +14,8 @@ use futures_util::TryStreamExt;
 use http_body_util::{BodyDataStream, StreamBody};
 use hyper::body::{Body as _, Frame};
 use hyper::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, VARY,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, HeaderMap, HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::body::{self, Body};
+use crate::coding::{self, Coding};
 use crate::paths::Readings;
 use crate::units::{ByteSize, UrlPath};
 
@@ -69,14 +70,6 @@ pub(super) enum Wish {
     Coded(Coding),
 }
 
-/// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
-    Zstd,
-    Brotli,
-    Gzip,
-}
-
 impl Compression {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
@@ -102,7 +95,7 @@ impl Compression {
         };
         match self.settings.except.iter().any(secret) {
             true => Wish::Never,
-            false => Coding::accepted(headers).map_or(Wish::Identity, Wish::Coded),
+            false => accepted(headers).map_or(Wish::Identity, Wish::Coded),
         }
     }
 
@@ -113,7 +106,7 @@ impl Compression {
             return response;
         }
         let (mut parts, body) = response.into_parts();
-        vary(&mut parts.headers);
+        coding::vary(&mut parts.headers);
         let permit = Arc::clone(&self.encoders).try_acquire_owned();
         let (Wish::Coded(coding), Ok(permit)) = (wish, permit) else {
             return Response::from_parts(parts, body);
@@ -123,7 +116,7 @@ impl Compression {
         headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         weaken(headers);
-        Response::from_parts(parts, coding.encode(body, permit))
+        Response::from_parts(parts, encode(coding, body, permit))
     }
 
     fn is_worth_it(&self, response: &Response<Body>) -> bool {
@@ -146,45 +139,7 @@ impl Compression {
             // RFC 9110 §7.7: then nobody may.
             && !says(CACHE_CONTROL, "no-transform")
             && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
-            && is_text(headers)
-    }
-}
-
-/// What shrinks. Event streams do not bear waiting; all else is packed already.
-fn is_text(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-    else {
-        return false;
-    };
-    let kind = kind.split(';').next().unwrap_or_default();
-    let kind = kind.trim().to_ascii_lowercase();
-    let text = kind.starts_with("text/") && kind != "text/event-stream";
-    text || kind.ends_with("+json") || kind.ends_with("+xml") || TEXTS.contains(&kind.as_str())
-}
-
-const TEXTS: [&str; 8] = [
-    "application/json",
-    "application/javascript",
-    "application/xml",
-    "application/wasm",
-    "application/x-ndjson",
-    "application/vnd.ms-fontobject",
-    "font/ttf",
-    "font/otf",
-];
-
-/// The answer depends on what the client accepts (RFC 9110 §12.5.5).
-fn vary(headers: &mut HeaderMap) {
-    let said = headers.get_all(VARY).iter();
-    let mut said = said.filter_map(|value| value.to_str().ok());
-    let known = said.any(|value| {
-        let mut names = value.split(',').map(str::trim);
-        names.any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"))
-    });
-    if !known {
-        headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+            && says_what_shrinks(headers)
     }
 }
 
@@ -201,69 +156,37 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-impl Coding {
-    /// The best that a client accepts: its weights first (RFC 9110 §12.5.3),
-    /// then ours.
-    fn accepted(headers: &HeaderMap) -> Option<Self> {
-        let lines = headers.get_all(ACCEPT_ENCODING).iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let mut best: Option<(u32, Self)> = None;
-        for offer in lines.flat_map(|line| line.split(',')) {
-            let mut parts = offer.split(';').map(str::trim);
-            let name = parts.next().unwrap_or_default();
-            let Some(coding) = Self::named(name) else {
-                continue;
-            };
-            let weight = parts.find_map(|part| part.strip_prefix("q="));
-            let weight = match weight.map(str::parse::<f32>) {
-                None => 1000,
-                Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
-                Some(_) => 0,
-            };
-            if weight > 0
-                && best.is_none_or(|(most, one)| (weight, coding.rank()) > (most, one.rank()))
-            {
-                best = Some((weight, coding));
-            }
-        }
-        best.map(|(_, coding)| coding)
-    }
+/// Whether the answer's type is one that shrinks.
+fn says_what_shrinks(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(coding::shrinks)
+}
 
-    fn named(name: &str) -> Option<Self> {
-        let all = [Self::Zstd, Self::Brotli, Self::Gzip];
-        all.into_iter()
-            .find(|one| name.eq_ignore_ascii_case(one.name()))
-    }
+/// The best that a client accepts: its weights first (RFC 9110 §12.5.3), then ours:
+/// among equals, the cheapest for its size.
+fn accepted(headers: &HeaderMap) -> Option<Coding> {
+    let rank = |coding| match coding {
+        Coding::Zstd => 2,
+        Coding::Brotli => 1,
+        Coding::Gzip => 0,
+    };
+    let offers = Coding::offers(headers).into_iter();
+    let best = offers.max_by_key(|(weight, coding)| (*weight, rank(*coding)));
+    best.map(|(_, coding)| coding)
+}
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Zstd => "zstd",
-            Self::Brotli => "br",
-            Self::Gzip => "gzip",
-        }
-    }
-
-    /// Among equals, the cheapest for its size.
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Zstd => 2,
-            Self::Brotli => 1,
-            Self::Gzip => 0,
-        }
-    }
-
-    /// What has come is passed on when more is waited for.
-    fn encode(self, body: Body, permit: OwnedSemaphorePermit) -> Body {
-        let data = BodyDataStream::new(body).map_err(std::io::Error::other);
-        let plain = BufReader::new(StreamReader::new(data));
-        match self {
-            Self::Zstd => streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit),
-            Self::Brotli => streamed(
-                BrotliEncoder::with_quality(plain, Level::Precise(4)),
-                permit,
-            ),
-            Self::Gzip => streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit),
-        }
+/// What has come is passed on when more is waited for.
+fn encode(coding: Coding, body: Body, permit: OwnedSemaphorePermit) -> Body {
+    let data = BodyDataStream::new(body).map_err(std::io::Error::other);
+    let plain = BufReader::new(StreamReader::new(data));
+    match coding {
+        Coding::Zstd => streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit),
+        Coding::Brotli => streamed(
+            BrotliEncoder::with_quality(plain, Level::Precise(4)),
+            permit,
+        ),
+        Coding::Gzip => streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit),
     }
 }
 
@@ -283,11 +206,13 @@ const PIECE: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::ACCEPT_ENCODING;
+
     use super::*;
 
     fn accepted(text: &'static str) -> Option<Coding> {
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]);
-        Coding::accepted(&headers)
+        super::accepted(&headers)
     }
 
     #[test]

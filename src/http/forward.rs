@@ -18,7 +18,7 @@ use super::watched::Watched;
 use super::{Refusal, Settings, hop};
 use crate::body::{self, Body};
 use crate::forwarded;
-use crate::limit::{Limit, Over, Permit};
+use crate::limit::{Connections, Limit, Over, Permit};
 use crate::progress::{Pace, Paced, Progress, Ticking};
 use crate::upstream::{self, ClientPort, Upstream};
 
@@ -31,7 +31,7 @@ impl Handler {
         upstream: &Upstream,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
-        let place = self.place(exchange).await?;
+        let place = self.place(&self.in_flight, exchange).await?;
         if request.body().size_hint().lower() > route.max_body as u64 {
             return Err(Refusal::BodyTooLarge);
         }
@@ -86,21 +86,26 @@ impl Handler {
         Ok(self.compression.apply(wish, answer))
     }
 
-    /// A place among the requests on their way to Laravel: each may hold a
-    /// connection, and so an open file, for as long as its client likes.
-    async fn place(&self, exchange: &Exchange<'_>) -> Result<Permit, Refusal> {
-        let slot = tokio::time::timeout(PATIENCE, self.in_flight.slot()).await;
+    /// A place among `places`, the requests on their way to Laravel or the files on
+    /// their way to clients: each may hold an open file for as long as its client
+    /// likes.
+    pub(super) async fn place(
+        &self,
+        places: &Connections,
+        exchange: &Exchange<'_>,
+    ) -> Result<Permit, Refusal> {
+        let slot = tokio::time::timeout(PATIENCE, places.slot()).await;
         let slot = slot.map_err(|_| Refusal::Busy)?;
         let client = exchange.sender.client;
         let Some(key) = self.limits.key(client) else {
-            return Ok(self.in_flight.adopt(slot));
+            return Ok(places.adopt(slot));
         };
         let most = self.limits.settings().requests_in_flight_per_client;
-        self.in_flight.admit(slot, key, most).or_else(|slot| {
+        places.admit(slot, key, most).or_else(|slot| {
             let over = Over::new(Limit::RequestsInFlightPerClient, COME_BACK);
             let tried_out = self.limits.over(client, over);
             tried_out.map_err(Refusal::Over)?;
-            Ok(self.in_flight.adopt(slot))
+            Ok(places.adopt(slot))
         })
     }
 

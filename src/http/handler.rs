@@ -9,9 +9,10 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access_log::AccessLine;
 use super::compress::{self, Compression};
+use super::filed;
 use super::refusal::prefers_json;
 use super::routes::{self, Route, Routes, Target};
-use super::{Downstream, Pages, Refusal, Settings, sound};
+use super::{Downstream, Maintenance, Pages, Refusal, Settings, sound};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
@@ -20,6 +21,7 @@ use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
 use crate::units::Span;
+use crate::upstream::Upstream;
 use crate::ws::Gateway;
 
 /// Answers requests as one configuration says.
@@ -28,6 +30,7 @@ pub struct Handler {
     pub(super) settings: Settings,
     pub(super) compression: Compression,
     pub(super) in_flight: Connections,
+    pub(super) open_files: Connections,
     pub(super) gateway: Gateway,
     pub(super) drain: Drain,
     proxies: TrustedProxies,
@@ -36,6 +39,7 @@ pub struct Handler {
     load: Load,
     routes: Routes,
     pages: Pages,
+    maintenance: Maintenance,
     pub(super) metrics: Arc<Metrics>,
     /// Of requests that no route was found for.
     unrouted: Arc<metrics::Route>,
@@ -58,12 +62,16 @@ pub struct Parts {
     pub load: Load,
     /// Requests on their way to an upstream.
     pub in_flight: Connections,
+    /// Files on their way to clients.
+    pub open_files: Connections,
     /// Answers WebSocket upgrades.
     pub gateway: Gateway,
     /// Which request goes where.
     pub routes: Routes,
     /// What refusals look like.
     pub pages: Pages,
+    /// Whether the site is closed.
+    pub maintenance: Maintenance,
     /// Where tunnels run.
     pub drain: Drain,
     /// Where requests are counted.
@@ -91,6 +99,7 @@ impl Handler {
             settings: parts.settings,
             compression: Compression::new(parts.compression),
             in_flight: parts.in_flight,
+            open_files: parts.open_files,
             gateway: parts.gateway,
             drain: parts.drain,
             proxies: parts.proxies,
@@ -99,6 +108,7 @@ impl Handler {
             load: parts.load,
             routes: parts.routes,
             pages: parts.pages,
+            maintenance: parts.maintenance,
             unrouted: parts.metrics.requests.route(&"none".into()),
             metrics: parts.metrics,
         }
@@ -131,7 +141,11 @@ impl Handler {
         let mut response = answer.unwrap_or_else(|refusal| {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
             line.refused(refusal);
-            refusal.response(&self.pages, &exchange.sender.request_id, as_json)
+            let response = refusal.response(&self.pages, &exchange.sender.request_id, as_json);
+            match refusal == Refusal::Maintenance && !as_json {
+                true => self.maintenance.write(response),
+                false => response,
+            }
         });
         let id = exchange.sender.request_id.header();
         response.headers_mut().insert("x-request-id", id);
@@ -178,21 +192,50 @@ impl Handler {
             let accepted = self.gateway.accept(request, client, held);
             return accepted.map_err(Refusal::WebSocket);
         }
+        if self.maintenance.is_on() {
+            return Err(Refusal::Maintenance);
+        }
         match &route.target {
-            Target::Upstream(upstream) => {
-                let logs_in = self.logs_in(&request);
-                if logs_in {
-                    self.limits.login(client).map_err(Refusal::Over)?;
+            Target::Upstream(upstream) => self.pass_on(exchange, route, upstream, request).await,
+            Target::Files(files, upstream) => {
+                let file = self.file(exchange, files, &request).await?;
+                match (file, upstream) {
+                    (Some(file), _) => Ok(file),
+                    (None, Some(upstream)) => {
+                        self.pass_on(exchange, route, upstream, request).await
+                    }
+                    (None, None) => Err(filed::missing(&request)),
                 }
-                let answer = self.forward(exchange, route, upstream, request).await?;
-                if logs_in && REFUSED.contains(&answer.status().as_u16()) {
-                    self.limits.failed(client, None);
-                }
-                Ok(answer)
             }
             Target::Redirect(origin) => redirect(routes::elsewhere(origin, request.uri())),
             Target::Refusal(status) => Err(Refusal::Route(*status)),
         }
+    }
+
+    /// Sends `request` on to an app, and counts whose log-in it refuses.
+    async fn pass_on(
+        &self,
+        exchange: &Exchange<'_>,
+        route: &Route,
+        upstream: &Upstream,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let client = exchange.sender.client;
+        let logs_in = self.logs_in(&request);
+        if logs_in {
+            self.limits.login(client).map_err(Refusal::Over)?;
+        }
+        let answer = self.forward(exchange, route, upstream, request).await?;
+        if logs_in && REFUSED.contains(&answer.status().as_u16()) {
+            self.limits.failed(client, None);
+        }
+        Ok(answer)
+    }
+
+    /// Looks whether the site is closed. Reads from disk, so not on a thread that
+    /// serves others.
+    pub fn look_for_maintenance(&self) {
+        self.maintenance.look();
     }
 
     /// A share in the sessions that `client` may have; none if it has no limits.
@@ -221,7 +264,7 @@ impl Handler {
     /// Whether `request` is a WebSocket of ours: not where a route refuses,
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
-        let leads_on = matches!(route.target, Target::Upstream(_));
+        let leads_on = matches!(route.target, Target::Upstream(_) | Target::Files(..));
         leads_on && !route.tunnel && self.gateway.wants(request)
     }
 }

@@ -3,10 +3,12 @@
 mod access_log;
 mod compress;
 mod connection;
+mod filed;
 mod forward;
 mod gathered;
 mod handler;
 mod hop;
+mod maintenance;
 mod pages;
 mod plain;
 mod refusal;
@@ -20,10 +22,11 @@ mod watched;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
 pub use self::handler::{Handler, Parts};
+pub use self::maintenance::{Maintenance, Settings as MaintenanceSettings};
 pub use self::pages::{Error as PagesError, Pages};
 pub use self::plain::Plain;
 pub use self::refusal::Refusal;
 pub use self::routes::{
-    Destination, HostPattern, Origin, Routes, Settings as RouteSettings, Upstreams,
+    App, Destination, HostPattern, Origin, Routes, Settings as RouteSettings, Upstreams,
 };
 pub use self::settings::Settings;

@@ -22,6 +22,12 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// `CONNECT` or `TRACE`, which make no sense here.
     Method,
+    /// Files are only read.
+    ReadOnly,
+    /// A file is there, but cannot be read just now.
+    Unreadable,
+    /// The site is closed for a while.
+    Maintenance,
     /// There are too many headers.
     HeadTooLarge,
     /// The path and query are too long.
@@ -62,7 +68,8 @@ impl Refusal {
             Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreachable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unreadable | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Method | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Route(status) => status,
             Self::NoCertificate => StatusCode::FORBIDDEN,
@@ -79,7 +86,9 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
-            Self::Method => "method",
+            Self::Method | Self::ReadOnly => "method",
+            Self::Unreadable => "file_unreadable",
+            Self::Maintenance => "maintenance",
             Self::HeadTooLarge => "head_too_large",
             Self::TargetTooLong => "target_too_long",
             Self::Route(_) => "route",
@@ -103,7 +112,10 @@ impl Refusal {
         match self {
             Self::BadRequest(what) => format!("The request was not understood: {what}."),
             Self::WebSocket(rejected) => format!("{rejected}."),
-            Self::Method => "This method is not allowed here.".to_owned(),
+            Self::Maintenance => {
+                "The service is closed for maintenance. Try again in a while.".to_owned()
+            }
+            Self::Method | Self::ReadOnly => "This method is not allowed here.".to_owned(),
             Self::TargetTooLong => "The address is too long.".to_owned(),
             Self::Route(StatusCode::FORBIDDEN) => "You may not see this.".to_owned(),
             Self::Route(_) => "There is nothing here.".to_owned(),
@@ -120,6 +132,7 @@ impl Refusal {
             Self::Full
             | Self::Busy
             | Self::Unreachable
+            | Self::Unreadable
             | Self::BadGateway
             | Self::GatewayTimeout => {
                 "The service does not answer just now. Try again in a moment.".to_owned()
@@ -163,8 +176,14 @@ impl Refusal {
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
             }
+            Self::ReadOnly => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::Maintenance => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+            }
             Self::Over(over) => tell(headers, over),
-            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy => {
+            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreadable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Self::Unreachable => {

@@ -33,6 +33,9 @@ pub struct Settings {
     pub requests_in_flight: Count,
     /// Requests of one client on their way to Laravel at once.
     pub requests_in_flight_per_client: Count,
+    /// Files on their way to clients at once, in all; more wait a moment. One client
+    /// may have as many as requests on their way to Laravel.
+    pub open_files: Count,
     /// Requests per second and client, on average.
     pub requests_per_second: Count,
     /// Requests that a client may send at once before the average counts.
@@ -69,6 +72,7 @@ impl Default for Settings {
             handshakes_per_client: count(64),
             requests_in_flight: count(4096),
             requests_in_flight_per_client: count(256),
+            open_files: count(4096),
             requests_per_second: count(50),
             request_burst: count(100),
             upgrades_per_second: count(5),

@@ -14,7 +14,7 @@ use super::process::Process;
 use crate::auth::{Access, Asker, Identity};
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::http::{self, Handler, Pages, Routes, Upstreams};
+use crate::http::{self, Handler, Maintenance, Pages, Routes, Upstreams};
 use crate::limit::{Connections, Limits};
 use crate::tls::{self, Authorities, Certificates, Renewal};
 use crate::upstream::Upstream;
@@ -30,6 +30,7 @@ pub(super) struct Generation {
     pub(super) view: Arc<View>,
     pub(super) limits: Arc<Limits>,
     in_flight: Connections,
+    open_files: Connections,
     pages: Pages,
     authorities: Authorities,
     certificates: Kept<Certificates>,
@@ -134,6 +135,9 @@ impl Generation {
         let in_flight = same(places).map(|old| old.in_flight.clone());
         let in_flight =
             in_flight.unwrap_or_else(|| Connections::new(config.limits.requests_in_flight));
+        let files = |a: &Config, b: &Config| a.limits.open_files == b.limits.open_files;
+        let open_files = same(files).map(|old| old.open_files.clone());
+        let open_files = open_files.unwrap_or_else(|| Connections::new(config.limits.open_files));
 
         let gateway = Gateway::new(
             services(&config, process, &auth.part, &uploads.part, &limits),
@@ -145,7 +149,7 @@ impl Generation {
             &upstreams.part,
             config.http.max_body.get(),
             &process.metrics,
-        );
+        )?;
         let handler = Handler::new(http::Parts {
             settings: config.http.clone(),
             compression: config.compression.clone(),
@@ -154,9 +158,11 @@ impl Generation {
             sessions: process.shares.clone(),
             load: process.load.clone(),
             in_flight: in_flight.clone(),
+            open_files: open_files.clone(),
             gateway,
             routes,
             pages: pages.clone(),
+            maintenance: Maintenance::new(&config.maintenance),
             drain: process.drain.clone(),
             metrics: Arc::clone(&process.metrics),
         });
@@ -167,6 +173,7 @@ impl Generation {
             view: Arc::new(view),
             limits,
             in_flight,
+            open_files,
             pages,
             authorities,
             certificates,

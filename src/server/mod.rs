@@ -31,6 +31,7 @@ use self::process::Process;
 pub use self::reload::Reloader;
 use crate::broadcast::{self, Api};
 use crate::config::Config;
+use crate::files;
 use crate::http::PagesError;
 use crate::pulse::Pulse;
 use crate::tls;
@@ -54,6 +55,9 @@ pub enum Error {
     /// Building it was broken off.
     #[error("the configuration was not built: {0}")]
     Broken(#[from] tokio::task::JoinError),
+    /// A directory whose files a route sends cannot be used.
+    #[error(transparent)]
+    Files(#[from] files::Unusable),
     /// A socket cannot be handed to the runtime.
     #[error("cannot use a listening socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -149,6 +153,7 @@ impl Server {
         }
         drain.spawn(forget_idle(Arc::clone(&running)));
         drain.spawn(weigh(Arc::clone(&running)));
+        drain.spawn(watch_maintenance(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
         let beat = running.process.pulse.beat("broadcast.socket");
         drain.spawn(broadcast::serve(self.broadcast, api, drain.clone(), beat));
@@ -196,6 +201,24 @@ async fn weigh(running: Arc<Running>) {
             ),
             Some(false) => tracing::info!(bytes, "memory is below limits.max_memory again"),
             None => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = drain.token().cancelled() => return,
+        }
+    }
+}
+
+/// Every second, looks whether the site is closed.
+async fn watch_maintenance(running: Arc<Running>) {
+    let drain = &running.process.drain;
+    while !drain.is_stopping() {
+        let current = running.current.load_full();
+        if current.config.maintenance.page.is_some() {
+            let handler = Arc::clone(&current.handler);
+            drop(current);
+            let looked = tokio::task::spawn_blocking(move || handler.look_for_maintenance());
+            let _ = looked.await;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}

@@ -16,6 +16,7 @@ mod commands;
 mod compression;
 mod crowd;
 mod fastcgi;
+mod files;
 mod fpm;
 mod herd;
 mod hostile;

@@ -13,9 +13,9 @@ use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect_to};
 use crate::support::tls::Issued;
 
-struct Nginx {
-    address: SocketAddr,
-    certificate: CertificateDer<'static>,
+pub(crate) struct Nginx {
+    pub(crate) address: SocketAddr,
+    pub(crate) certificate: CertificateDer<'static>,
     child: Child,
     _directory: tempfile::TempDir,
 }
@@ -23,6 +23,16 @@ struct Nginx {
 impl Nginx {
     /// As a careful sysadmin sets it up before Laravel.
     async fn before(upstream: &str) -> Self {
+        Self::with(&format!(
+            "location / {{ proxy_pass {upstream}; proxy_http_version 1.1;\n\
+             proxy_set_header Host $http_host; proxy_set_header Connection \"\";\n\
+             proxy_set_header X-Forwarded-For $remote_addr; }}"
+        ))
+        .await
+    }
+
+    /// One whose server does what `lines` say.
+    pub(crate) async fn with(lines: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let issued = Issued::to(&["localhost"]);
         issued.write(directory.path(), "pair");
@@ -38,9 +48,7 @@ impl Nginx {
              events {{}}\nhttp {{\n access_log off; {temporary}\n\
              server {{ listen {address} ssl http2; client_max_body_size 32m;\n\
              ssl_certificate {root}/pair.crt; ssl_certificate_key {root}/pair.key;\n\
-             location / {{ proxy_pass {upstream}; proxy_http_version 1.1;\n\
-             proxy_set_header Host $http_host; proxy_set_header Connection \"\";\n\
-             proxy_set_header X-Forwarded-For $remote_addr; }} }} }}\n"
+             {lines} }} }}\n"
         );
         std::fs::write(directory.path().join("nginx.conf"), config).unwrap();
         let child = Command::new("nginx")

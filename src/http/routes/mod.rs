@@ -8,9 +8,10 @@ use std::sync::Arc;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 
-pub use self::settings::{Destination, HostPattern, Origin, Settings};
+pub use self::settings::{App, Destination, HostPattern, Origin, Settings};
 use super::Refusal;
 use crate::authority::HostPort;
+use crate::files::{Files, Unusable};
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
@@ -41,6 +42,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) enum Target {
     Upstream(Upstream),
+    /// What is no file goes to the upstream, if there is one.
+    Files(Files, Option<Upstream>),
     Redirect(Origin),
     Refusal(StatusCode),
 }
@@ -54,50 +57,67 @@ pub struct Upstreams {
     pub named: BTreeMap<String, Upstream>,
 }
 
+impl Upstreams {
+    fn app(&self, app: &App) -> Upstream {
+        let named = match app {
+            App::Laravel => None,
+            App::Named(name) => self.named.get(name),
+        };
+        named.unwrap_or(&self.laravel).clone()
+    }
+
+    fn target(&self, to: &Destination) -> Result<Target, Unusable> {
+        Ok(match to {
+            Destination::App(app) => Target::Upstream(self.app(app)),
+            Destination::Files(files, app) => {
+                Target::Files(Files::open(files)?, app.as_ref().map(|app| self.app(app)))
+            }
+            Destination::Redirect(origin) => Target::Redirect(origin.clone()),
+            Destination::Refusal(status) => Target::Refusal(*status),
+        })
+    }
+}
+
 impl Routes {
     /// The table for `settings`; bodies of up to `max_body` bytes where a route
     /// says nothing else. A name that is not among `upstreams` means Laravel;
     /// the configuration has none such.
+    ///
+    /// # Errors
+    /// A directory of files cannot be used.
     pub fn new(
         settings: &[Settings],
         upstreams: &Upstreams,
         max_body: usize,
         metrics: &Metrics,
-    ) -> Self {
-        let laravel = || Target::Upstream(upstreams.laravel.clone());
-        let routes = settings.iter().map(|route| Route {
-            metrics: metrics.requests.route(&route.name().into()),
-            hosts: route.hosts.clone(),
-            path: route.path.clone(),
-            target: match &route.to {
-                Destination::Laravel => laravel(),
-                Destination::Upstream(name) => {
-                    let named = upstreams.named.get(name).cloned();
-                    named.map_or_else(laravel, Target::Upstream)
-                }
-                Destination::Redirect(origin) => Target::Redirect(origin.clone()),
-                Destination::Refusal(status) => Target::Refusal(*status),
-            },
-            max_body: route.max_body.map_or(max_body, |most| most.get()),
-            client_certificate: route.client_certificate,
-            tunnel: route.tunnel,
-            rate: route
-                .rate
-                .map(|(count, burst)| Rate::per_minute(count, burst)),
-        });
-        Self {
-            routes: routes.collect(),
+    ) -> Result<Self, Unusable> {
+        let route = |route: &Settings| -> Result<Route, Unusable> {
+            Ok(Route {
+                metrics: metrics.requests.route(&route.name().into()),
+                hosts: route.hosts.clone(),
+                path: route.path.clone(),
+                target: upstreams.target(&route.to)?,
+                max_body: route.max_body.map_or(max_body, |most| most.get()),
+                client_certificate: route.client_certificate,
+                tunnel: route.tunnel,
+                rate: route
+                    .rate
+                    .map(|(count, burst)| Rate::per_minute(count, burst)),
+            })
+        };
+        Ok(Self {
+            routes: settings.iter().map(route).collect::<Result<_, _>>()?,
             rest: Route {
                 metrics: metrics.requests.route(&"/".into()),
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
-                target: laravel(),
+                target: Target::Upstream(upstreams.laravel.clone()),
                 max_body,
                 client_certificate: false,
                 tunnel: false,
                 rate: None,
             },
-        }
+        })
     }
 
     /// The route of `request`, whose `Host` is settled.

@@ -1,13 +1,16 @@
 //! `[[routes]]` of `config.toml`.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use hyper::StatusCode;
 use hyper::http::uri::Authority;
 use serde::Deserialize;
 
 use crate::authority::HostPort;
+use crate::files;
 use crate::units::{ByteSize, Count, UrlPath};
+use crate::view::LARAVEL;
 
 /// What becomes of the requests to some hosts and below some path. The first
 /// route that fits a request counts.
@@ -33,14 +36,32 @@ pub struct Settings {
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// To `[upstream]`.
-    Laravel,
-    /// To `[upstreams.NAME]`.
-    Upstream(String),
+    /// To an app.
+    App(App),
+    /// To the files of a directory; what is none of them to an app, if there is one.
+    Files(files::Settings, Option<App>),
     /// Elsewhere: an origin, below which path and query stay.
     Redirect(Origin),
     /// Nowhere: 403 or 404.
     Refusal(StatusCode),
+}
+
+/// An app behind the edge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum App {
+    /// That of `[upstream]`, called `laravel`.
+    Laravel,
+    /// That of `[upstreams.NAME]`.
+    Named(String),
+}
+
+impl From<String> for App {
+    fn from(name: String) -> Self {
+        match name == LARAVEL {
+            true => Self::Laravel,
+            false => Self::Named(name),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,6 +71,9 @@ struct Written {
     hosts: Vec<HostPattern>,
     path: Option<UrlPath>,
     upstream: Option<String>,
+    files: Option<PathBuf>,
+    fallback: Option<files::Name>,
+    links: Option<Vec<PathBuf>>,
     redirect: Option<Origin>,
     status: Option<u16>,
     max_body: Option<ByteSize>,
@@ -64,17 +88,9 @@ struct Written {
 impl TryFrom<Written> for Settings {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, String> {
-        let to = match (written.upstream, written.redirect, written.status) {
-            (None, None, None) => Destination::Laravel,
-            (Some(name), None, None) => Destination::Upstream(name),
-            (None, Some(origin), None) => Destination::Redirect(origin),
-            (None, None, Some(403)) => Destination::Refusal(StatusCode::FORBIDDEN),
-            (None, None, Some(404)) => Destination::Refusal(StatusCode::NOT_FOUND),
-            (None, None, Some(_)) => return Err("status can be 403 or 404".to_owned()),
-            _ => return Err("a route has one of upstream, redirect and status".to_owned()),
-        };
-        let leads_on = matches!(to, Destination::Laravel | Destination::Upstream(_));
+    fn try_from(mut written: Written) -> Result<Self, String> {
+        let to = written.destination()?;
+        let leads_on = matches!(to, Destination::App(_) | Destination::Files(_, Some(_)));
         if !leads_on && (written.tunnel || written.max_body.is_some()) {
             return Err("tunnel and max_body need a route to an upstream".to_owned());
         }
@@ -92,6 +108,50 @@ impl TryFrom<Written> for Settings {
             tunnel: written.tunnel,
             rate,
         })
+    }
+}
+
+impl Settings {
+    /// All paths of the file system in it, to be made absolute.
+    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let files = match &mut self.to {
+            Destination::Files(files, _) => Some(files),
+            _ => None,
+        };
+        files.into_iter().flat_map(files::Settings::paths_mut)
+    }
+}
+
+impl Written {
+    fn destination(&mut self) -> Result<Destination, String> {
+        let app = self.upstream.take().map(App::from);
+        let files = self.files.take();
+        let (fallback, links) = (self.fallback.take(), self.links.take());
+        if files.is_none() && (fallback.is_some() || links.is_some()) {
+            return Err("fallback and links need files, the directory they belong to".to_owned());
+        }
+        if fallback.is_some() && app.is_some() {
+            return Err(
+                "a route has a fallback or an upstream: either answers what is no file".to_owned(),
+            );
+        }
+        match (files, app, self.redirect.take(), self.status) {
+            (Some(root), app, None, None) => {
+                let links = links.unwrap_or_default();
+                let files = files::Settings {
+                    root,
+                    fallback,
+                    links,
+                };
+                Ok(Destination::Files(files, app))
+            }
+            (None, app, None, None) => Ok(Destination::App(app.unwrap_or(App::Laravel))),
+            (None, None, Some(origin), None) => Ok(Destination::Redirect(origin)),
+            (None, None, None, Some(403)) => Ok(Destination::Refusal(StatusCode::FORBIDDEN)),
+            (None, None, None, Some(404)) => Ok(Destination::Refusal(StatusCode::NOT_FOUND)),
+            (None, None, None, Some(_)) => Err("status can be 403 or 404".to_owned()),
+            _ => Err("a route has one of upstream, files, redirect and status".to_owned()),
+        }
     }
 }
 

@@ -1,0 +1,31 @@
+//! Which file a path names: never one that is hidden or further up, and always one
+//! on the route that was found for the path.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pwd_edge::files::Name;
+use pwd_edge::paths::Readings;
+
+fuzz_target!(|path: &str| {
+    let path = format!("/{path}");
+    let Some(name) = Name::of(&path) else {
+        return;
+    };
+    for (number, part) in name.path().split('/').enumerate() {
+        let well_known = number == 0 && part == ".well-known";
+        assert!(!part.starts_with('.') || well_known, "{part:?} is hidden");
+        assert!(!part.is_empty() || name.path().is_empty(), "{name:?}");
+        assert!(!part.contains(['\\', '\0', '\n', '\r']), "{part:?}");
+        let part = part.to_lowercase();
+        assert!(
+            !part.ends_with(".php") && !part.contains(".php."),
+            "{part:?}"
+        );
+    }
+    let read = Readings::of(&path).expect("what names a file holds no NUL");
+    assert!(!read.is_doubtful, "{read:?}");
+    for reading in [&read.literal, &read.resolved] {
+        assert_eq!(reading.trim_matches('/'), name.path());
+    }
+});

@@ -1,0 +1,216 @@
+//! Whether the client has it already, and whether it still wants it (RFC 9110 §13).
+
+use std::time::{Duration, SystemTime};
+
+use hyper::header::{
+    HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+    IF_UNMODIFIED_SINCE,
+};
+
+/// What tells one state of a file from another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Validators {
+    /// A strong tag, in its quotes.
+    pub(super) tag: String,
+    /// In seconds since 1970.
+    pub(super) modified: u64,
+}
+
+/// What the request's conditions come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Send,
+    /// The client has it. If it knows it by a weak tag, by that.
+    NotModified {
+        weak: bool,
+    },
+    /// It is not what the client wanted to go on with.
+    Failed,
+}
+
+impl Validators {
+    /// Weighs the conditions in the order of RFC 9110 §13.2.2.
+    pub(super) fn judge(&self, headers: &HeaderMap) -> Verdict {
+        let wanted = tags(headers, &IF_MATCH);
+        let goes_on = match wanted {
+            Some(tags) => tags.iter().any(|tag| tag.is(&self.tag, false)),
+            None => date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| self.modified <= date),
+        };
+        if !goes_on {
+            return Verdict::Failed;
+        }
+        match tags(headers, &IF_NONE_MATCH) {
+            Some(known) => {
+                let same = known.iter().find(|tag| tag.is(&self.tag, true));
+                same.map_or(Verdict::Send, |tag| Verdict::NotModified {
+                    weak: matches!(tag, Tag::Weak(_)),
+                })
+            }
+            None => match date(headers, &IF_MODIFIED_SINCE) {
+                Some(date) if self.modified <= date => Verdict::NotModified { weak: false },
+                _ => Verdict::Send,
+            },
+        }
+    }
+
+    /// Whether a part is of any use: what the client has the rest of is this
+    /// (RFC 9110 §13.1.5).
+    pub(super) fn fits_the_rest(&self, headers: &HeaderMap) -> bool {
+        match headers.get(IF_RANGE) {
+            None => true,
+            Some(value) if value.as_bytes().ends_with(b"\"") => value == self.tag.as_str(),
+            Some(_) => date(headers, &IF_RANGE) == Some(self.modified),
+        }
+    }
+
+    /// `Last-Modified`.
+    pub(super) fn last_modified(&self) -> Option<HeaderValue> {
+        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.modified))?;
+        // Later than the year 9999 there is no such date.
+        let fits = self.modified < 253_402_300_800;
+        HeaderValue::try_from(fits.then(|| httpdate::fmt_http_date(time))?).ok()
+    }
+}
+
+/// One of a list of tags (RFC 9110 §8.8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tag<'a> {
+    Any,
+    Strong(&'a str),
+    Weak(&'a str),
+}
+
+impl Tag<'_> {
+    /// Whether it stands for `tag`, which is strong; a weak one does if that is enough.
+    fn is(self, tag: &str, weakly: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Strong(one) => one == tag,
+            Self::Weak(one) => weakly && one == tag,
+        }
+    }
+}
+
+/// The tags that a header lists; none if there is no such header. What is no tag ends
+/// the list.
+fn tags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<Tag<'a>>> {
+    if !headers.contains_key(name) {
+        return None;
+    }
+    let lines = headers.get_all(name).iter();
+    let mut tags = Vec::new();
+    for mut rest in lines.filter_map(|line| line.to_str().ok()) {
+        if rest.trim() == "*" {
+            tags.push(Tag::Any);
+            continue;
+        }
+        while let Some((tag, after)) = first(rest.trim_start_matches([' ', '\t', ','])) {
+            tags.push(tag);
+            rest = after;
+        }
+    }
+    Some(tags)
+}
+
+/// The tag at the beginning, which may hold commas, and what follows.
+fn first(text: &str) -> Option<(Tag<'_>, &str)> {
+    let (weak, quoted) = match text.strip_prefix("W/") {
+        Some(quoted) => (true, quoted),
+        None => (false, text),
+    };
+    let end = quoted.strip_prefix('"')?.find('"')? + 2;
+    let (tag, rest) = quoted.split_at(end);
+    let tag = if weak {
+        Tag::Weak(tag)
+    } else {
+        Tag::Strong(tag)
+    };
+    Some((tag, rest))
+}
+
+/// A date, in seconds since 1970; what is none counts as not sent.
+fn date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+    const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+
+    fn file() -> Validators {
+        Validators {
+            tag: "\"a\"".to_owned(),
+            modified: 784_111_777,
+        }
+    }
+
+    fn judged(lines: &[(&HeaderName, &'static str)]) -> Verdict {
+        file().judge(&headers(lines))
+    }
+
+    fn headers(lines: &[(&HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    const KNOWN: Verdict = Verdict::NotModified { weak: false };
+
+    #[test]
+    fn what_the_client_has_is_not_sent_again() {
+        for (value, verdict) in [
+            ("\"a\"", KNOWN),
+            ("*", KNOWN),
+            ("\"b\", \"a\"", KNOWN),
+            ("\"b,\\\",\"a\"", KNOWN),
+            ("W/\"a\"", Verdict::NotModified { weak: true }),
+            ("\"b\"", Verdict::Send),
+            ("a", Verdict::Send),
+            ("\"a", Verdict::Send),
+            ("", Verdict::Send),
+        ] {
+            assert_eq!(judged(&[(&IF_NONE_MATCH, value)]), verdict, "{value}");
+        }
+        let two = [(&IF_NONE_MATCH, "\"b\""), (&IF_NONE_MATCH, "\"a\"")];
+        assert_eq!(judged(&two), KNOWN);
+        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, THEN)]), KNOWN);
+        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, AFTER)]), KNOWN);
+        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, BEFORE)]), Verdict::Send);
+        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, "yesterday")]), Verdict::Send);
+        // The tag counts.
+        let both = [(&IF_NONE_MATCH, "\"b\""), (&IF_MODIFIED_SINCE, THEN)];
+        assert_eq!(judged(&both), Verdict::Send);
+    }
+
+    #[test]
+    fn what_the_client_does_not_want_any_more_is_not_sent() {
+        assert_eq!(judged(&[(&IF_MATCH, "\"a\"")]), Verdict::Send);
+        assert_eq!(judged(&[(&IF_MATCH, "*")]), Verdict::Send);
+        for value in ["\"b\"", "W/\"a\"", "a", ""] {
+            assert_eq!(judged(&[(&IF_MATCH, value)]), Verdict::Failed, "{value}");
+        }
+        assert_eq!(judged(&[(&IF_UNMODIFIED_SINCE, THEN)]), Verdict::Send);
+        assert_eq!(judged(&[(&IF_UNMODIFIED_SINCE, BEFORE)]), Verdict::Failed);
+        let both = [(&IF_MATCH, "\"a\""), (&IF_UNMODIFIED_SINCE, BEFORE)];
+        assert_eq!(judged(&both), Verdict::Send);
+        let both = [(&IF_MATCH, "\"b\""), (&IF_NONE_MATCH, "\"a\"")];
+        assert_eq!(judged(&both), Verdict::Failed);
+    }
+
+    #[test]
+    fn a_part_goes_only_with_the_rest_of_the_same() {
+        let fits = |value| file().fits_the_rest(&headers(&[(&IF_RANGE, value)]));
+        assert!(fits("\"a\"") && fits(THEN) && file().fits_the_rest(&HeaderMap::new()));
+        for value in ["\"b\"", "W/\"a\"", AFTER, BEFORE, "a", ""] {
+            assert!(!fits(value), "{value}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which part of a file is wanted (RFC 9110 §14).
+
+/// What a `Range` comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it: the header is none that we answer, which is allowed to be ignored.
+    /// So are several ranges at once, which only old PDF readers ask for.
+    Whole,
+    /// From the first byte to the last, both included.
+    Of(u64, u64),
+    /// Nothing of what there is.
+    OutOfReach,
+}
+
+impl Part {
+    /// Reads `range` for a file of `size` bytes.
+    pub(super) fn of(range: &str, size: u64) -> Self {
+        match bounds(range) {
+            None => Self::Whole,
+            Some((None, Some(0))) => Self::OutOfReach,
+            Some((None, Some(last))) if size > 0 => Self::Of(size.saturating_sub(last), size - 1),
+            Some((Some(first), last)) if first < size => {
+                Self::Of(first, last.unwrap_or(u64::MAX).min(size - 1))
+            }
+            Some(_) => Self::OutOfReach,
+        }
+    }
+}
+
+/// `bytes=first-last`, of which either may be missing, but not both.
+fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (unit, set) = range.split_once('=')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let (first, last) = set.trim().split_once('-')?;
+    match (number(first)?, number(last)?) {
+        (None, None) => None,
+        (Some(first), Some(last)) if first > last => None,
+        bounds => Some(bounds),
+    }
+}
+
+/// Digits; more than 64 bits hold is more than any file has.
+fn number(text: &str) -> Option<Option<u64>> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match (text.is_empty(), digits) {
+        (true, _) => Some(None),
+        (false, true) => Some(Some(text.parse().unwrap_or(u64::MAX))),
+        (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_range_is_answered() {
+        for (range, part) in [
+            ("bytes=0-0", Part::Of(0, 0)),
+            ("bytes=2-4", Part::Of(2, 4)),
+            ("bytes=2-", Part::Of(2, 9)),
+            ("bytes=2-99", Part::Of(2, 9)),
+            ("bytes=-3", Part::Of(7, 9)),
+            ("bytes=-99", Part::Of(0, 9)),
+            ("Bytes = 1-2", Part::Of(1, 2)),
+            ("bytes=9-99999999999999999999999", Part::Of(9, 9)),
+            ("bytes=10-", Part::OutOfReach),
+            ("bytes=99999999999999999999999-", Part::OutOfReach),
+            ("bytes=-0", Part::OutOfReach),
+        ] {
+            assert_eq!(Part::of(range, 10), part, "{range}");
+        }
+        assert_eq!(Part::of("bytes=0-", 0), Part::OutOfReach);
+        assert_eq!(Part::of("bytes=-1", 0), Part::OutOfReach);
+    }
+
+    #[test]
+    fn whatever_else_is_ignored() {
+        for range in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=a-b",
+            "bytes=4-2",
+            "bytes=1",
+            "bytes=+1-2",
+            "bytes=--1",
+            "items=0-1",
+            "bytes=0-1,3-4",
+            "bytes=0-1,",
+        ] {
+            assert_eq!(Part::of(range, 10), Part::Whole, "{range}");
+        }
+    }
+}

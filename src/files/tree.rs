@@ -1,0 +1,170 @@
+//! A directory that nobody gets out of, and what is in it.
+//!
+//! The kernel looks up whole paths and refuses those that leave the directory, by
+//! `..` or by symbolic link, however fast somebody renames meanwhile (openat2(2),
+//! `RESOLVE_BENEATH`).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+
+use super::Settings;
+
+/// Whether the disk may be waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// No: what the kernel has not in memory is an error, [`io::ErrorKind::WouldBlock`].
+    None,
+    /// Yes: not on a thread that serves others.
+    Disk,
+}
+
+/// A directory, open for a moment: who swaps it for a new one, as deployments do,
+/// needs to tell nobody.
+#[derive(Debug)]
+pub(super) struct Tree<'a> {
+    directory: OwnedFd,
+    settings: &'a Settings,
+    patience: Patience,
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Entry {
+    File(File),
+    Directory,
+}
+
+/// A regular file, open for reading.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) descriptor: OwnedFd,
+    pub(super) size: u64,
+    /// When it was last written to, in seconds since 1970.
+    pub(super) modified: u64,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) fn open(settings: &'a Settings, patience: Patience) -> io::Result<Self> {
+        Ok(Self {
+            directory: directory(&settings.root, patience)?,
+            settings,
+            patience,
+        })
+    }
+
+    /// What is at `path`; none if there is nothing that may be seen.
+    ///
+    /// # Errors
+    /// It may be there, but cannot be read.
+    pub(super) fn entry(&self, path: &str) -> io::Result<Option<Entry>> {
+        let path = if path.is_empty() { "." } else { path };
+        let found = beneath(&self.directory, path, ResolveFlags::empty(), self.patience);
+        let found = match found {
+            Err(Errno::XDEV) => self.elsewhere(path),
+            other => other,
+        };
+        match found {
+            Ok(descriptor) => Ok(entry(descriptor)?),
+            Err(
+                Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::XDEV
+                // Sockets, and names that a file system cannot have.
+                | Errno::NXIO | Errno::INVAL | Errno::ILSEQ,
+            ) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A link leads out of the directory, or is absolute: where it ends must be in
+    /// the directory after all, or in one that links may lead to. That is only where
+    /// to look: what is opened is opened below that, without another link.
+    fn elsewhere(&self, path: &str) -> rustix::io::Result<OwnedFd> {
+        if self.patience == Patience::None {
+            return Err(Errno::AGAIN);
+        }
+        let real = |path: &Path| fs::canonicalize(path).map_err(|_| Errno::NOENT);
+        let end = real(&self.settings.root.join(path))?;
+        for base in [&self.settings.root]
+            .into_iter()
+            .chain(&self.settings.links)
+        {
+            let Ok(base) = real(base) else { continue };
+            let Ok(rest) = end.strip_prefix(&base) else {
+                continue;
+            };
+            let rest = match rest.as_os_str().is_empty() {
+                true => Path::new("."),
+                false => rest,
+            };
+            let base = directory(&base, self.patience)?;
+            return beneath(&base, rest, ResolveFlags::NO_SYMLINKS, self.patience);
+        }
+        Err(Errno::XDEV)
+    }
+}
+
+/// A directory by its path, which the sysadmin wrote.
+pub(super) fn directory(path: &Path, patience: Patience) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(CWD, path, flags, ResolveFlags::empty(), patience)
+}
+
+/// What is at `path` below `directory`. Nothing is waited for that is not a file:
+/// pipes and devices open at once, and are closed again.
+fn beneath(
+    directory: &OwnedFd,
+    path: impl rustix::path::Arg + Copy,
+    more: ResolveFlags,
+    patience: Patience,
+) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
+    let mut found = open(directory, path, flags, resolve, patience);
+    // Somebody renames, so the kernel cannot be sure.
+    for _ in 0..TRIES {
+        if patience == Patience::Disk && found.as_ref().err() == Some(&Errno::AGAIN) {
+            found = open(directory, path, flags, resolve, patience);
+        }
+    }
+    found
+}
+
+fn open(
+    directory: impl AsFd,
+    path: impl rustix::path::Arg,
+    flags: OFlags,
+    resolve: ResolveFlags,
+    patience: Patience,
+) -> rustix::io::Result<OwnedFd> {
+    match patience {
+        Patience::Disk => openat2(directory, path, flags, Mode::empty(), resolve),
+        Patience::None => {
+            let resolve = resolve | ResolveFlags::CACHED;
+            let found = openat2(directory, path, flags, Mode::empty(), resolve);
+            // Before Linux 5.12 it cannot be asked for.
+            found.map_err(|error| match error {
+                Errno::INVAL => Errno::AGAIN,
+                other => other,
+            })
+        }
+    }
+}
+
+fn entry(descriptor: OwnedFd) -> rustix::io::Result<Option<Entry>> {
+    let stat = fstat(&descriptor)?;
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Some(Entry::File(File {
+            descriptor,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: u64::try_from(stat.st_mtime).unwrap_or(0),
+        })),
+        FileType::Directory => Some(Entry::Directory),
+        _ => None,
+    })
+}
+
+const TRIES: usize = 16;

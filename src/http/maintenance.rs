@@ -1,0 +1,134 @@
+//! A site that is closed for a while: as long as a file exists, it is all that
+//! anybody is shown. Who only asks whether it exists asks no disk: that is looked at
+//! every second.
+
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use rustix::fs::OFlags;
+use serde::Deserialize;
+
+use crate::body::{self, Body};
+
+/// `[maintenance]` of `config.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The page whose existence closes the site; none for never.
+    pub page: Option<PathBuf>,
+}
+
+/// Whether the site is closed, as of a second ago.
+#[derive(Debug, Default)]
+pub struct Maintenance {
+    page: Option<PathBuf>,
+    closed: ArcSwapOption<Closed>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    /// Which state of the file was read.
+    version: Version,
+    /// None if it cannot be used: then there is the edge's own.
+    page: Option<Bytes>,
+}
+
+/// Size, inode, and when it was written to, to the nanosecond.
+type Version = (u64, u64, i64, i64);
+
+impl Maintenance {
+    /// Looks for the page for the first time.
+    pub fn new(settings: &Settings) -> Self {
+        let maintenance = Self {
+            page: settings.page.clone(),
+            closed: ArcSwapOption::empty(),
+        };
+        maintenance.look();
+        maintenance
+    }
+
+    /// Whether the site is closed.
+    pub(super) fn is_on(&self) -> bool {
+        self.page.is_some() && self.closed.load().is_some()
+    }
+
+    /// The page in place of the edge's own.
+    pub(super) fn write(&self, response: Response<Body>) -> Response<Body> {
+        let closed = self.closed.load();
+        let Some(page) = closed.as_ref().and_then(|closed| closed.page.clone()) else {
+            return response;
+        };
+        let mut response = response.map(|_| body::full(page));
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, html);
+        response
+    }
+
+    /// Looks whether the page is there, and reads it if it is another.
+    pub(super) fn look(&self) {
+        let Some(path) = &self.page else { return };
+        let was = self.closed.load_full();
+        let version = match fs::metadata(path) {
+            Ok(found) => version(&found),
+            Err(error) if is_absence(&error) => {
+                if was.is_some() {
+                    tracing::info!("maintenance has ended");
+                }
+                return self.closed.store(None);
+            }
+            // It cannot be told: nothing changes.
+            Err(error) => {
+                tracing::debug!(%error, path = %path.display(), "maintenance.page is out of reach");
+                return;
+            }
+        };
+        if was.as_ref().is_some_and(|was| was.version == version) {
+            return;
+        }
+        if was.is_none() {
+            tracing::info!(page = %path.display(), "maintenance: everybody is shown this page");
+        }
+        let page = read(path).map_err(|error| {
+            let page = path.display();
+            tracing::warn!(%error, %page, "maintenance.page cannot be used; there is another");
+        });
+        let page = page.ok();
+        self.closed.store(Some(Arc::new(Closed { version, page })));
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
+}
+
+fn version(found: &Metadata) -> Version {
+    (found.size(), found.ino(), found.mtime(), found.mtime_nsec())
+}
+
+fn read(path: &Path) -> io::Result<Bytes> {
+    // A pipe would be waited for.
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut page = Vec::new();
+    file.take(LONGEST + 1).read_to_end(&mut page)?;
+    match page.len() as u64 {
+        0 => Err(io::Error::other("it is empty")),
+        long if long > LONGEST => Err(io::Error::other("it is longer than 1 MiB")),
+        _ => Ok(page.into()),
+    }
+}
+
+const LONGEST: u64 = 1024 * 1024;
