@@ -2,7 +2,7 @@
 
 use std::fmt::{Debug, Write};
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -63,7 +63,8 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
     let as_fields = journal.is_some();
     let out = match journal {
         Some(journal) => Lines::to(journal, false)?,
-        None => Lines::to(io::stderr(), is_journal)?,
+        // Many lines, one write: standard error itself gathers nothing.
+        None => Lines::to(BufWriter::with_capacity(GATHERED, io::stderr()), is_journal)?,
     };
     let (lost, flush) = (out.lost(), out.flush_at_end());
     let keep = Keep(recent.clone());
@@ -84,6 +85,9 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         _flush: flush,
     })
 }
+
+/// Bytes of lines that leave in one write.
+const GATHERED: usize = 32 * 1024;
 
 /// Whether standard error is the journal's own socket (systemd.exec(5),
 /// `JOURNAL_STREAM`).
