@@ -27,6 +27,13 @@ fn the_example_is_the_defaults() {
 }
 
 #[test]
+fn the_whole_site_has_no_mistake_and_forty_lines() {
+    let site = include_str!("../../docs/pwd-site.toml");
+    Config::from_toml(site).unwrap_or_else(|wrong| panic!("{wrong}"));
+    assert!(site.lines().count() <= 45);
+}
+
+#[test]
 fn the_example_shows_every_key() {
     let example = include_str!("../../config.toml");
     let shown = |key: &str| {
@@ -48,7 +55,16 @@ fn the_example_shows_every_key() {
             continue;
         };
         // Fields of the values themselves, not keys of the file.
-        if !["before", "after", "networks", "cloudflare"].contains(&key) {
+        if ![
+            "before",
+            "after",
+            "networks",
+            "cloudflare",
+            "protocol",
+            "address",
+        ]
+        .contains(&key)
+        {
             assert!(shown(key), "{key} is not in config.toml");
         }
     }

@@ -365,6 +365,75 @@ async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
     }
 }
 
+/// `docs/pwd-site.toml` as it is, but for places and ports.
+#[tokio::test]
+#[ignore = "needs php"]
+async fn the_whole_site_needs_no_other_server() {
+    let front = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(front.path().join(name), text).unwrap();
+    std::fs::create_dir(front.path().join("assets")).unwrap();
+    write("index.html", "<title>PWD</title>");
+    write("assets/index-BxK3q9Za.js", "start()");
+    let site = include_str!("../../docs/pwd-site.toml");
+    let (before, rest) = site.split_once("[upstream]").unwrap();
+    assert!(before.contains("[server]") && before.contains("[tls]"));
+    let (_, rest) = rest.split_once("[limits]").unwrap();
+    let public = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel/public");
+    let shown = front.path().join("shown");
+    std::fs::create_dir(&shown).unwrap();
+    let more = format!("[limits]{rest}")
+        .replace(
+            "/var/www/pwd-frontend/build",
+            front.path().to_str().unwrap(),
+        )
+        .replace("/var/www/pwd/public", public.to_str().unwrap())
+        .replace("/var/www/pwd/storage/app/public", shown.to_str().unwrap())
+        .replace(
+            "/var/www/pwd/maintenance.html",
+            front.path().join("closed").to_str().unwrap(),
+        );
+    let app = App::configured(Php::Fpm, &more).await;
+    let mut client = Client::http2(&app.edge).await;
+    for path in ["/", "/tickets/5", "/index.html"] {
+        let page = asked(&mut client, Request::get(path), "").await;
+        assert_eq!(
+            (page.status.as_u16(), page.text()),
+            (200, "<title>PWD</title>")
+        );
+        assert_eq!(page.headers["cache-control"], "no-cache");
+    }
+    let script = asked(&mut client, Request::get("/assets/index-BxK3q9Za.js"), "").await;
+    assert_eq!(script.text(), "start()");
+    let json =
+        |request: hyper::http::request::Builder| request.header("accept", "application/json");
+    let who = asked(&mut client, json(Request::get("/api/user")), "").await;
+    assert_eq!(who.status, 401, "{}", who.text());
+    let nothing = asked(&mut client, json(Request::get("/storage/nothing.png")), "").await;
+    assert_eq!(nothing.status, 404);
+    let said = nothing.json();
+    assert!(
+        said["exception"].is_string(),
+        "Laravel was not asked: {said}"
+    );
+    let log_in = || json(Request::post("/api/login")).header("content-type", "application/json");
+    let sent = r#"{"username":"ana","password":"wrong"}"#;
+    for number in 0..6 {
+        let refused = asked(&mut client, log_in(), sent).await;
+        let is_limited = refused.status == 429;
+        assert_eq!(is_limited, number == 5, "{number}: {}", refused.text());
+    }
+    let mut ana = app.joined("ana", 1).await;
+    std::fs::write(front.path().join("closed"), "back at nine").unwrap();
+    loop {
+        let closed = asked(&mut client, Request::get("/"), "").await;
+        if closed.status == 503 {
+            assert_eq!(closed.text(), "back at nine");
+            break;
+        }
+    }
+    ana.settle().await;
+}
+
 /// Asks php-fpm's app for `request`.
 async fn asked(client: &mut Client, request: hyper::http::request::Builder, sent: &str) -> Answer {
     let request = request.header("host", "localhost");

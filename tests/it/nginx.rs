@@ -159,6 +159,7 @@ async fn answer(
     let own = [
         "server:",
         "date:",
+        "x-request-id:",
         "connection:",
         "content-length:",
         "transfer-encoding:",
@@ -182,7 +183,7 @@ async fn over_http2(
     let request = hyper::Request::builder().method(method).uri(path);
     let mut client = Client::over_http2(stream).await;
     let answer = client.fetch(request.body(body("")).unwrap()).await;
-    let own = ["server", "date", "content-length"];
+    let own = ["server", "date", "content-length", "x-request-id"];
     let lines = answer.headers.iter();
     let lines = lines.filter(|(name, _)| !own.contains(&name.as_str()));
     let mut lines: Vec<_> = lines
