@@ -4,6 +4,7 @@
 //! ([`Drain::token`]) and one wait with a limit ([`Drain::stop`]).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -12,7 +13,12 @@ use tokio_util::task::TaskTracker;
 
 /// Spawns tasks and waits for them at the end. Cheap to clone; all clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Drain {
+pub struct Drain(Arc<Inner>);
+
+/// Behind one count: hyper clones its executor for each HTTP/2 stream, and to
+/// clone a token takes a lock.
+#[derive(Debug, Default)]
+struct Inner {
     token: CancellationToken,
     tracker: TaskTracker,
 }
@@ -26,15 +32,15 @@ impl Drain {
     /// A part of this one that can be told to end before the whole: its token is
     /// cancelled with this one's, its tasks are counted here.
     pub fn part(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
-            tracker: self.tracker.clone(),
-        }
+        Self(Arc::new(Inner {
+            token: self.0.token.child_token(),
+            tracker: self.0.tracker.clone(),
+        }))
     }
 
     /// Asks the tasks of this part to end, and does not wait.
     pub fn retire(&self) {
-        self.token.cancel();
+        self.0.token.cancel();
     }
 
     /// Runs `task` to its end, counted. The only door to the runtime's spawn.
@@ -47,32 +53,32 @@ impl Drain {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(self.tracker.track_future(task))
+        tokio::spawn(self.0.tracker.track_future(task))
     }
 
     /// Cancelled when the process begins to stop.
     pub fn token(&self) -> &CancellationToken {
-        &self.token
+        &self.0.token
     }
 
     /// Whether a stop was asked for.
     pub fn is_stopping(&self) -> bool {
-        self.token.is_cancelled()
+        self.0.token.is_cancelled()
     }
 
     /// Tasks that have not ended yet.
     pub fn tasks(&self) -> usize {
-        self.tracker.len()
+        self.0.tracker.len()
     }
 
     /// Asks every task to end and waits, `grace` at most. Returns how many
     /// tasks were still running then; they end with the runtime.
     pub async fn stop(&self, grace: Duration) -> usize {
-        self.token.cancel();
-        self.tracker.close();
-        match tokio::time::timeout(grace, self.tracker.wait()).await {
+        self.0.token.cancel();
+        self.0.tracker.close();
+        match tokio::time::timeout(grace, self.0.tracker.wait()).await {
             Ok(()) => 0,
-            Err(_) => self.tracker.len(),
+            Err(_) => self.0.tracker.len(),
         }
     }
 }
