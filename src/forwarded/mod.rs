@@ -79,16 +79,16 @@ impl Sender {
     pub fn write(&self, headers: &mut HeaderMap) {
         write(headers, self.client);
         if self.told.is_http {
-            headers.insert("x-forwarded-proto", HeaderValue::from_static("http"));
+            headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
         if self.told.is_http || self.told.port.is_some() {
             let port = self.told.port.or_else(|| named_port(headers.get(HOST)));
-            headers.insert("x-forwarded-port", HeaderValue::from(port.unwrap_or(80)));
+            headers.insert(X_FORWARDED_PORT, HeaderValue::from(port.unwrap_or(80)));
         }
         if let Some(prefix) = &self.told.prefix {
-            headers.insert("x-forwarded-prefix", prefix.clone());
+            headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
-        headers.insert("x-request-id", self.request_id.header());
+        headers.insert(X_REQUEST_ID, self.request_id.header());
     }
 }
 
@@ -135,12 +135,12 @@ const FORGED: [&str; 13] = [
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
 pub fn write(headers: &mut HeaderMap, client: ClientIp) {
     let ip = HeaderValue::try_from(client.to_string());
-    headers.insert("x-forwarded-for", ip.expect("an address is visible ASCII"));
-    headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
+    headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
         let port = named_port(Some(&host)).unwrap_or(443);
-        headers.insert("x-forwarded-port", HeaderValue::from(port));
-        headers.insert("x-forwarded-host", host);
+        headers.insert(X_FORWARDED_PORT, HeaderValue::from(port));
+        headers.insert(X_FORWARDED_HOST, host);
     }
 }
 
@@ -156,6 +156,14 @@ fn named_port(host: Option<&HeaderValue>) -> Option<u16> {
     let named = host?.to_str().ok().and_then(HostPort::parse);
     named?.port
 }
+
+// Names known beforehand: those given as text would be parsed for each request.
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {
