@@ -159,6 +159,24 @@ async fn answers_of_all_forms_come_through() {
     }
 }
 
+/// What clients send gets into PHP's log.
+#[tokio::test]
+async fn what_a_script_complains_of_is_not_php_fpms_own_word() {
+    for (complaint, head) in [
+        ("PHP Warning: Primary script unknown", "Status: 404\r\n\r\n"),
+        ("Primary script unknown", "X-A: b\r\n\r\n"),
+    ] {
+        let wire = [
+            record(7, complaint.as_bytes(), 0),
+            stdout(head),
+            stdout("whole"),
+            end(0),
+        ];
+        let edge = answering(wire.concat()).await;
+        assert_eq!(fetch(&edge, get("/")).await.text(), "whole");
+    }
+}
+
 #[tokio::test]
 async fn what_has_no_body_needs_none() {
     for (request, head, status) in [

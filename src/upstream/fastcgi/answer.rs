@@ -69,7 +69,10 @@ impl Rest {
             self.first.extend_from_slice(&data);
             if let Some(head) = head::take(&mut self.first)? {
                 // Before, php-fpm says why it answers for a script that is not there.
-                self.complaints()?;
+                // A script, too, may have said such a thing, but not answered so.
+                if NO_SCRIPT.contains(&head.parts.status) {
+                    self.complaints()?;
+                }
                 return Poll::Ready(Ok(head));
             }
         }
@@ -142,7 +145,6 @@ impl Rest {
             Outcome::Overloaded => return Err(Broken::Overloaded),
             Outcome::Refused => return Err(Broken::Refused),
         }
-        self.complaints()?;
         if self.left.is_some_and(|left| left > 0) {
             return Err(Broken::Length);
         }
@@ -189,5 +191,7 @@ impl hyper::body::Body for Rest {
     }
 }
 
+/// php-fpm's own answers for a script that it does not run.
+const NO_SCRIPT: [StatusCode; 2] = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
 /// What is gathered of an answer before its client gets the first of it.
 const AT_ONCE: usize = 64 * 1024;

@@ -29,11 +29,9 @@ impl Complaints {
     /// told here but becomes the request's failure.
     pub(super) fn take(&mut self, text: &Bytes) {
         let text = String::from_utf8_lossy(text);
-        for (sign, why) in SIGNS {
-            if text.contains(sign) {
-                self.no_script = Some(why);
-                return;
-            }
+        if let Some((_, why)) = SIGNS.iter().find(|(is_one, _)| is_one(text.trim_end())) {
+            self.no_script = Some(why);
+            return;
         }
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             if self.left == 0 {
@@ -57,12 +55,24 @@ impl Complaints {
 /// In characters.
 const MOST: usize = 2048;
 
-/// What php-fpm says, and what it means (`sapi/fpm/fpm/fpm_main.c`).
-const SIGNS: [(&str, &str); 3] = [
-    ("Primary script unknown", "it finds no such file"),
-    ("Unable to open primary script", "it may not read the file"),
+/// Whether this is what php-fpm says, as a whole: scripts write there too, and what
+/// their clients sent; and what it means (`sapi/fpm/fpm/fpm_main.c`).
+type Sign = (fn(&str) -> bool, &'static str);
+
+const SIGNS: [Sign; 3] = [
     (
-        "has been denied (see security.limit_extensions)",
+        |text| text == "Primary script unknown",
+        "it finds no such file",
+    ),
+    (
+        |text| text.starts_with("Unable to open primary script: "),
+        "it may not read the file",
+    ),
+    (
+        |text| {
+            text.starts_with("Access to the script '")
+                && text.ends_with("' has been denied (see security.limit_extensions)")
+        },
         "its security.limit_extensions lacks .php",
     ),
 ];
