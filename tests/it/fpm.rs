@@ -193,6 +193,22 @@ async fn what_php_does_wrong_is_seen_for_what_it_is() {
     assert!(!got.ends_with("0\r\n\r\n"), "it looks whole");
 }
 
+/// php-fpm takes no parameter that is in two records.
+#[tokio::test]
+#[ignore = "needs php"]
+async fn a_head_that_is_longer_than_a_record_comes_through() {
+    let fpm = Fpm::start("pm.max_children = 1").await;
+    let root = fpm.directory.path().join("public");
+    let more = format!("root = {root:?}\n[http]\nmax_head = \"128 KiB\"\n");
+    let edge = Program::before(&fpm.url(), &more);
+    let long = (0..8).fold(get("/"), |request, number| {
+        request.header(format!("x-{number}"), "a".repeat(12_000))
+    });
+    let mut client = edge.http1().await;
+    let answer = client.fetch(long.body(body("")).unwrap()).await;
+    assert_eq!(answer.text(), "GET");
+}
+
 /// As much as the edge must never hold in memory, both ways.
 #[tokio::test]
 #[ignore = "needs php"]

@@ -74,11 +74,44 @@ pub(super) fn begin(out: &mut BytesMut, keep: bool, params: &[u8]) {
     out.put_u16(RESPONDER);
     out.put_u8(u8::from(keep));
     out.put_bytes(0, 5);
-    for piece in params.chunks(MOST) {
+    let mut rest = params;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(whole_params(rest));
         header(out, PARAMS, piece.len());
         out.put_slice(piece);
+        rest = after;
     }
     header(out, PARAMS, 0);
+}
+
+/// How much of `params` goes into one record: php-fpm closes the connection if two
+/// records share a parameter (`fcgi_get_params` of `main/fastcgi.c`).
+fn whole_params(params: &[u8]) -> usize {
+    let mut end = 0;
+    while let Some(next) = first_param(&params[end..]).filter(|next| end + next <= MOST) {
+        end += next;
+    }
+    match end {
+        // One alone is longer than a record: there is no way to send it.
+        0 => params.len().min(MOST),
+        _ => end,
+    }
+}
+
+fn first_param(params: &[u8]) -> Option<usize> {
+    let (name, rest) = param_length(params)?;
+    let (value, rest) = param_length(rest)?;
+    Some(params.len() - rest.len() + name + value)
+}
+
+fn param_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    match bytes.split_first()? {
+        (short, rest) if *short < 0x80 => Some((usize::from(*short), rest)),
+        _ => {
+            let (four, rest) = bytes.split_first_chunk()?;
+            Some(((u32::from_be_bytes(*four) & !(1 << 31)) as usize, rest))
+        }
+    }
 }
 
 /// Writes a piece of the request's body.
