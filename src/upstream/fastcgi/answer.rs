@@ -67,6 +67,10 @@ impl Rest {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
         while let Some(data) = ready!(self.poll_data(cx)?) {
             self.first.extend_from_slice(&data);
+            // Of a head in small pieces, each line is looked at once.
+            if !data.contains(&b'\n') && self.first.len() < AT_ONCE {
+                continue;
+            }
             if let Some(head) = head::take(&mut self.first)? {
                 // Before, php-fpm says why it answers for a script that is not there.
                 // A script, too, may have said such a thing, but not answered so.
