@@ -4,6 +4,7 @@ use super::Config;
 use super::mistakes::Broken;
 use crate::http::{App, Destination};
 use crate::tls::Asked;
+use crate::units::ByteSize;
 use crate::upstream::{self, Protocol};
 use crate::view::LARAVEL;
 
@@ -92,6 +93,15 @@ fn upstream<'a>(config: &'a Config, to: &Destination) -> Option<&'a upstream::Se
     }
 }
 
+/// The longest body that is ever sent to `app`.
+fn longest_body(config: &Config, app: &upstream::Settings) -> ByteSize {
+    let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
+    let routes = config.routes.iter().filter(|route| leads_there(&route.to));
+    let uploads = leads_there(&Destination::Laravel).then_some(config.websocket.uploads.max_size);
+    let bodies = routes.filter_map(|route| route.max_body).chain(uploads);
+    bodies.fold(config.http.max_body, ByteSize::max)
+}
+
 /// Rules about the app at `section`.
 fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings) -> Vec<Broken> {
     let is_fastcgi = upstream.url.protocol() == Protocol::FastCgi;
@@ -103,8 +113,9 @@ fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings)
         (false, Some(_)) => {
             "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"
         }
-        _ if is_fastcgi && upstream.spool < config.http.max_body => {
-            "spool must not be less than http.max_body, or the longest bodies never get through"
+        _ if is_fastcgi && upstream.spool < longest_body(config, upstream) => {
+            "spool must not be less than the longest body that may come (http.max_body, max_body \
+             of a route, websocket.uploads.max_size), or that never gets through"
         }
         _ => return Vec::new(),
     };

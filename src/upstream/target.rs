@@ -88,7 +88,8 @@ impl TryFrom<String> for Target {
                 true => "the edge speaks plain HTTP to an app on this machine",
                 false => "no scheme that is known here",
             };
-            return Err(format!("{text:?}: {hint}; {}", wanted(Protocol::Http)));
+            let (http, fastcgi) = (wanted(Protocol::Http), wanted(Protocol::FastCgi));
+            return Err(format!("{text:?}: {hint}; {http}; for php-fpm, {fastcgi}"));
         };
         let wanted = wanted(protocol);
         let address = match is_unix {
