@@ -181,8 +181,10 @@ fn notify(state: NotifyState<'_>) {
 /// file on its way to a client.
 fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
+    // A request to php-fpm may have a long body on disk as well: to write and to read.
+    let for_each = if config.asks_fpm() { 3 } else { 1 };
     let wanted = u64::from(limits.connections.get())
-        + u64::from(limits.requests_in_flight.get())
+        + u64::from(limits.requests_in_flight.get()) * for_each
         + u64::from(limits.open_files.get())
         + u64::from(config.broadcast.connections.get())
         + 64;

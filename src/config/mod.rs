@@ -101,6 +101,16 @@ impl Config {
         for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
             *file = directory.join(&*file);
         }
+        // php-fpm has another directory of its own.
+        let apps = [&mut config.upstream].into_iter();
+        let roots = apps.chain(config.upstreams.values_mut());
+        for root in roots.filter_map(|app| app.root.as_mut()) {
+            let full = std::path::absolute(&*root);
+            *root = full.map_err(|cause| Error::Read {
+                path: path.to_owned(),
+                cause,
+            })?;
+        }
         Ok(config)
     }
 
@@ -110,6 +120,12 @@ impl Config {
     /// All mistakes in it.
     pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
         mistakes::read(text, Self::rules)
+    }
+
+    /// Whether requests go to php-fpm.
+    pub fn asks_fpm(&self) -> bool {
+        let mut apps = self.upstreams.values().chain([&self.upstream]);
+        apps.any(|app| app.root.is_some())
     }
 
     /// Rules that span several keys.

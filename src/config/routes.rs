@@ -30,17 +30,9 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
                            \"optional\" or \"required\"";
             tell(place(number, &["client_certificate"]), message.to_owned());
         }
-        if let Some(fpm) = upstream(config, &route.to).filter(|app| app.root.is_some()) {
-            if route.tunnel {
-                let message =
-                    "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
-                tell(place(number, &["tunnel"]), message.to_owned());
-            }
-            if route.max_body.is_some_and(|most| most > fpm.spool) {
-                let message = "max_body must not be more than spool of the route's upstream, \
-                               where bodies for php-fpm wait until they are whole";
-                tell(place(number, &["max_body"]), message.to_owned());
-            }
+        if route.tunnel && upstream(config, &route.to).is_some_and(|it| it.root.is_some()) {
+            let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
+            tell(place(number, &["tunnel"]), message.to_owned());
         }
         let earlier = &config.routes[..number];
         if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
@@ -97,7 +89,8 @@ fn upstream<'a>(config: &'a Config, to: &Destination) -> Option<&'a upstream::Se
 fn longest_body(config: &Config, app: &upstream::Settings) -> ByteSize {
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
-    let uploads = leads_there(&Destination::Laravel).then_some(config.websocket.uploads.max_size);
+    let uploads =
+        leads_there(&Destination::App(App::Laravel)).then_some(config.websocket.uploads.max_size);
     let bodies = routes.filter_map(|route| route.max_body).chain(uploads);
     bodies.fold(config.http.max_body, ByteSize::max)
 }
@@ -113,9 +106,13 @@ fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings)
         (false, Some(_)) => {
             "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"
         }
-        _ if is_fastcgi && upstream.spool < longest_body(config, upstream) => {
-            "spool must not be less than the longest body that may come (http.max_body, max_body \
-             of a route, websocket.uploads.max_size), or that never gets through"
+        _ if is_fastcgi && upstream.spool.get() / 4 < longest_body(config, upstream).get() => {
+            "spool must be four times the longest body that may come (http.max_body, max_body of \
+             a route, websocket.uploads.max_size) or more: a quarter is the most that one client \
+             may fill"
+        }
+        _ if is_fastcgi && config.http.max_head > LONGEST_HEAD => {
+            "http.max_head must not be more than 60 KiB: php-fpm takes no longer header"
         }
         _ => return Vec::new(),
     };
@@ -125,3 +122,6 @@ fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings)
         message: format!("{section}: {message}"),
     }]
 }
+
+/// A parameter of FastCGI must fit into one record.
+const LONGEST_HEAD: ByteSize = ByteSize::kib(60);

@@ -20,7 +20,7 @@ use crate::body::{self, Body};
 use crate::forwarded;
 use crate::limit::{Connections, Limit, Over, Permit};
 use crate::progress::{Pace, Paced, Progress, Ticking};
-use crate::upstream::{self, ClientPort, Upstream};
+use crate::upstream::{self, Asker, Upstream};
 
 impl Handler {
     /// Sends `request` on to `upstream`, as `route` says, and its answer back.
@@ -51,9 +51,10 @@ impl Handler {
         if let Some(subject) = &exchange.downstream.subject {
             forwarded::write_subject(&mut parts.headers, subject.as_str());
         }
-        if let Some(port) = exchange.port() {
-            parts.extensions.insert(ClientPort(port));
-        }
+        parts.extensions.insert(Asker {
+            port: exchange.port(),
+            key: self.limits.key(exchange.sender.client),
+        });
         let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
             true => body::empty(),

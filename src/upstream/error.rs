@@ -125,9 +125,16 @@ impl Error {
             return Self::in_the_body(source);
         }
         let target = Arc::clone(target);
-        match source.downcast_ref() {
-            Some(Broken::Overloaded) => Self::Overloaded(target),
-            _ => Self::Protocol { target, source },
+        match source.downcast() {
+            Ok(broken) => match *broken {
+                Broken::Overloaded => Self::Overloaded(target),
+                Broken::Body(source) => Self::Spool(io::Error::other(source)),
+                other => Self::Protocol {
+                    target,
+                    source: other.into(),
+                },
+            },
+            Err(source) => Self::Protocol { target, source },
         }
     }
 

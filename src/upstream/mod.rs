@@ -2,6 +2,7 @@
 //! on TCP or on Unix sockets. Which of them is asked, what is asked again and
 //! what never, and when there is no answer.
 
+mod asker;
 mod balance;
 mod connector;
 mod error;
@@ -21,9 +22,9 @@ use std::time::Duration;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri, Version};
 
+pub use self::asker::Asker;
 use self::balance::Servers;
 pub use self::error::Error;
-pub use self::fastcgi::ClientPort;
 pub use self::health::{Health, ServerHealth};
 pub use self::probe::Probes;
 use self::retry::Errand;

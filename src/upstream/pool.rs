@@ -5,7 +5,7 @@
 //! a byte of the answer had come (`docs/decisions/0006-own-pool.md`).
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::connector::{self, Stream};
-use super::fastcgi::{self, Script, Waiting};
+use super::fastcgi::{self, Script};
 use super::{Settings, Target};
 use crate::body::{self, Body};
 
@@ -35,11 +35,10 @@ pub(super) struct Pool {
 #[derive(Debug)]
 enum Speaks {
     Http,
+    /// On a new connection for each request, so none ever rests.
     FastCgi {
         script: Script,
         server: Arc<str>,
-        /// Connections that php-fpm may not have taken out of its queue.
-        waiting: Arc<AtomicUsize>,
     },
 }
 
@@ -49,13 +48,11 @@ struct Resting {
     lines: Mutex<Lines>,
     most: usize,
     limit: Duration,
-    /// While there are such, php-fpm needs the processes that resting ones occupy.
-    waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
 struct Lines {
-    all: Vec<(Instant, Line)>,
+    all: Vec<(Instant, HttpLine)>,
     /// Whether a task closes those that have rested for too long.
     watched: bool,
 }
@@ -91,45 +88,31 @@ pub(super) enum Failed {
 
 impl Pool {
     pub(super) fn new(target: Arc<Target>, settings: &Settings) -> Self {
-        let idle = settings.idle_timeout.get();
-        let (speaks, limit) = match &settings.root {
-            None => (Speaks::Http, idle),
-            Some(root) => {
-                let speaks = Speaks::FastCgi {
-                    script: Script::in_root(root),
-                    server: target.to_string().into(),
-                    waiting: Arc::default(),
-                };
-                (speaks, idle.min(LONGEST_REST))
-            }
+        let speaks = match &settings.root {
+            None => Speaks::Http,
+            Some(root) => Speaks::FastCgi {
+                script: Script::in_root(root),
+                server: target.to_string().into(),
+            },
         };
         Self {
             target,
+            speaks,
             connect_timeout: settings.connect_timeout.get(),
             resting: Arc::new(Resting {
                 lines: Mutex::default(),
                 most: settings.max_idle.size(),
-                limit,
-                waiting: speaks.waiting(),
+                limit: settings.idle_timeout.get(),
             }),
-            speaks,
         }
     }
 
-    /// A connection that rests, if there is one that is still open, for a request
-    /// that could be sent again if it turns out to be closed.
-    ///
-    /// php-fpm ends a process, and so its connection, after `pm.max_requests`: what
-    /// must not be sent twice gets a new connection there, and the process that one
-    /// of the resting ones occupies.
-    pub(super) fn rested(&self, repeatable: bool) -> Option<Line> {
+    /// A connection that rests, if there is one that is still open.
+    pub(super) fn rested(&self) -> Option<Line> {
         let mut lines = self.resting.lines.lock();
-        while let Some((since, mut line)) = lines.all.pop() {
-            if line.is_ready() && since.elapsed() < self.resting.limit {
-                return match (&self.speaks, repeatable) {
-                    (Speaks::FastCgi { .. }, false) => None,
-                    _ => Some(line),
-                };
+        while let Some((since, line)) = lines.all.pop() {
+            if line.sender.is_ready() && since.elapsed() < self.resting.limit {
+                return Some(Line::Http(line));
             }
         }
         None
@@ -144,42 +127,43 @@ impl Pool {
         let stream = connector::connect(&self.target.address, timeout, Arc::clone(&heard)).await?;
         match &self.speaks {
             Speaks::Http => HttpLine::begin(stream, heard).await.map(Line::Http),
-            Speaks::FastCgi {
-                script,
-                server,
-                waiting,
-            } => Ok(Line::FastCgi(fastcgi::Line::new(
-                stream,
-                heard,
-                script.clone(),
-                Arc::clone(server),
-                Waiting::new(waiting),
-            ))),
+            Speaks::FastCgi { script, server } => {
+                let (script, server) = (script.clone(), Arc::clone(server));
+                let line = fastcgi::Line::new(stream, heard, script, server);
+                Ok(Line::FastCgi(line))
+            }
         }
     }
 
     /// Takes a connection back, once its answer is read to the end; `busy` is
     /// dropped then, or when the connection ends.
-    pub(super) fn give_back<T: Send + 'static>(&self, mut line: Line, busy: T) {
-        if line.is_ready() {
-            return self.resting.put(line);
-        }
-        let resting = Arc::clone(&self.resting);
-        TokioExecutor::new().execute(async move {
-            let ready = line.ready().await;
-            drop(busy);
-            if ready {
-                resting.put(line);
+    pub(super) fn give_back<T: Send + 'static>(&self, line: Line, busy: T) {
+        match line {
+            Line::Http(line) if line.sender.is_ready() => self.resting.put(line),
+            Line::Http(mut line) => {
+                let resting = Arc::clone(&self.resting);
+                TokioExecutor::new().execute(async move {
+                    let ready = line.sender.ready().await;
+                    drop(busy);
+                    if ready.is_ok() {
+                        resting.put(line);
+                    }
+                });
             }
-        });
+            Line::FastCgi(line) => {
+                if let Some(end) = line.end() {
+                    TokioExecutor::new().execute(async move {
+                        let _ = end.await;
+                        drop(busy);
+                    });
+                }
+            }
+        }
     }
 }
 
 impl Resting {
-    fn put(self: &Arc<Self>, line: Line) {
-        if self.waiting.load(Relaxed) > 0 {
-            return;
-        }
+    fn put(self: &Arc<Self>, line: HttpLine) {
         let mut lines = self.lines.lock();
         if lines.all.len() >= self.most {
             // The one that has rested longest is the likeliest to be closed soon.
@@ -198,7 +182,7 @@ impl Resting {
         let limit = self.limit;
         lines
             .all
-            .retain_mut(|(since, line)| line.is_ready() && since.elapsed() < limit);
+            .retain(|(since, line)| line.sender.is_ready() && since.elapsed() < limit);
         let next = lines.all.first().map(|(since, _)| *since + limit);
         lines.watched = next.is_some();
         next
@@ -217,15 +201,6 @@ async fn watch(resting: Weak<Resting>, limit: Duration) {
     }
 }
 
-impl Speaks {
-    fn waiting(&self) -> Arc<AtomicUsize> {
-        match self {
-            Self::Http => Arc::default(),
-            Self::FastCgi { waiting, .. } => Arc::clone(waiting),
-        }
-    }
-}
-
 impl Line {
     /// Sends a request and waits for the head of its answer. Dropping this
     /// future ends the connection.
@@ -239,22 +214,6 @@ impl Line {
                 error: error.into(),
                 heard: line.heard.load(Relaxed),
             }),
-        }
-    }
-
-    /// Whether another request can be sent now.
-    fn is_ready(&mut self) -> bool {
-        match self {
-            Self::Http(line) => line.sender.is_ready(),
-            Self::FastCgi(line) => line.is_ready(),
-        }
-    }
-
-    /// Waits until another request can be sent. False if none ever can.
-    async fn ready(&mut self) -> bool {
-        match self {
-            Self::Http(line) => line.sender.ready().await.is_ok(),
-            Self::FastCgi(line) => line.ready().await,
         }
     }
 }
@@ -292,9 +251,6 @@ impl HttpLine {
     }
 }
 
-/// How long a connection to php-fpm may rest: it occupies a process, of which there
-/// are few, and which others may wait for.
-const LONGEST_REST: Duration = Duration::from_secs(1);
 /// Headers of one answer; hyper's own limit of 100 is too few for an app that
 /// sets a cookie for each of its preferences.
 const MAX_HEADERS: usize = 256;

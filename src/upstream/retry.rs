@@ -80,8 +80,7 @@ impl<'a> Errand<'a> {
                 continue;
             };
             let pool = &choice.server.pool;
-            let repeatable = self.spare.is_some();
-            if let Some(line) = rested.then(|| pool.rested(repeatable)).flatten() {
+            if let Some(line) = rested.then(|| pool.rested()).flatten() {
                 return Ok(Reached {
                     choice,
                     line,

@@ -74,11 +74,24 @@ impl Settings {
     /// it sees others than the edge does.
     pub fn doubt(&self) -> Option<String> {
         let index = self.root.as_ref()?.join("index.php");
-        let error = std::fs::metadata(&index).err()?;
+        let why = match std::fs::metadata(&index) {
+            Ok(file) if file.is_file() => return Self::doubt_of_spool(),
+            Ok(_) => "is no file".to_owned(),
+            Err(error) => error.to_string(),
+        };
         Some(format!(
-            "upstream.root: {}: {error}; right only if php-fpm runs elsewhere, or the edge's \
-             user may not look there",
+            "upstream.root: {}: {why}; right only if php-fpm runs elsewhere, or the edge's user \
+             may not look there",
             index.display()
+        ))
+    }
+
+    fn doubt_of_spool() -> Option<String> {
+        let error = tempfile::tempfile().err()?;
+        Some(format!(
+            "upstream.spool: {}: {error}; request bodies of more than 64 KiB will be refused: \
+             set TMPDIR to a directory that the edge's user may write to",
+            std::env::temp_dir().display()
         ))
     }
 }

@@ -4,9 +4,9 @@
 //! PHP hands a script what came of a body that broke off, as if that were all. And
 //! a client that sends slowly would occupy one of php-fpm's few processes.
 
+use std::collections::HashMap;
 use std::io::{self, SeekFrom};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -18,14 +18,24 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::Error;
+use super::{Asker, Error};
 use crate::body::{self, Body};
+use crate::client::ClientKey;
+use parking_lot::Mutex;
 
 /// The bodies of one app's requests.
 #[derive(Debug)]
 pub(super) struct Spool {
     most: u64,
-    used: Arc<AtomicU64>,
+    used: Arc<Mutex<Used>>,
+}
+
+/// Bytes on disk.
+#[derive(Debug, Default)]
+struct Used {
+    all: u64,
+    /// Of clients that have limits.
+    of: HashMap<ClientKey, u64>,
 }
 
 impl Spool {
@@ -33,6 +43,15 @@ impl Spool {
         Self {
             most,
             used: Arc::default(),
+        }
+    }
+
+    fn room(&self, asker: Option<&Asker>) -> Room {
+        Room {
+            used: Arc::clone(&self.used),
+            most: self.most,
+            key: asker.and_then(|asker| asker.key),
+            taken: 0,
         }
     }
 
@@ -56,32 +75,33 @@ impl Spool {
                 }
             }
         }
-        let file = self.write(first.freeze(), body).await?;
+        let room = self.room(parts.extensions.get());
+        let file = write(first.freeze(), body, room).await?;
         parts
             .headers
             .insert(CONTENT_LENGTH, HeaderValue::from(file.length));
         Ok(Request::from_parts(parts, file.into_body()))
     }
+}
 
-    async fn write(&self, first: Bytes, mut body: Body) -> Result<Kept, Error> {
-        let file = tokio::task::spawn_blocking(tempfile::tempfile).await;
-        let file = file.map_err(io::Error::other).and_then(|file| file);
-        let mut kept = Kept {
-            file: File::from_std(file.map_err(Error::Spool)?),
-            length: 0,
-            room: Room(Arc::clone(&self.used), 0),
-        };
-        let mut data = first;
-        loop {
-            kept.put(&data, self.most).await.map_err(Error::Spool)?;
-            match next(&mut body).await? {
-                Some(more) => data = more,
-                None => break,
-            }
+async fn write(first: Bytes, mut body: Body, room: Room) -> Result<Kept, Error> {
+    let file = tokio::task::spawn_blocking(tempfile::tempfile).await;
+    let file = file.map_err(io::Error::other).and_then(|file| file);
+    let mut kept = Kept {
+        file: File::from_std(file.map_err(Error::Spool)?),
+        length: 0,
+        room,
+    };
+    let mut data = first;
+    loop {
+        kept.put(&data).await.map_err(Error::Spool)?;
+        match next(&mut body).await? {
+            Some(more) => data = more,
+            None => break,
         }
-        kept.rewind().await.map_err(Error::Spool)?;
-        Ok(kept)
     }
+    kept.rewind().await.map_err(Error::Spool)?;
+    Ok(kept)
 }
 
 /// The next bytes; trailers mean nothing to PHP.
@@ -104,23 +124,59 @@ struct Kept {
 
 /// A share of what may be on disk; given back when dropped.
 #[derive(Debug)]
-struct Room(Arc<AtomicU64>, u64);
+struct Room {
+    used: Arc<Mutex<Used>>,
+    most: u64,
+    key: Option<ClientKey>,
+    taken: u64,
+}
+
+impl Room {
+    /// `more` bytes, unless there would be too many of all or of this client.
+    fn take(&mut self, more: u64) -> io::Result<()> {
+        let mut used = self.used.lock();
+        let all = used.all + more;
+        let own = self.key.map_or(0, |key| {
+            let own = used.of.get(&key).copied();
+            own.unwrap_or(0) + more
+        });
+        let whose = match (all > self.most, own > self.most / CLIENTS) {
+            (true, _) => "all",
+            (_, true) => "one client's",
+            (false, false) => {
+                used.all = all;
+                if let Some(key) = self.key {
+                    used.of.insert(key, own);
+                }
+                self.taken += more;
+                return Ok(());
+            }
+        };
+        Err(io::Error::other(format!(
+            "{whose} bodies that wait are more than it allows"
+        )))
+    }
+}
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.0.fetch_sub(self.1, Relaxed);
+        let mut used = self.used.lock();
+        used.all -= self.taken;
+        if let Some(key) = self.key
+            && let Some(own) = used.of.get_mut(&key)
+        {
+            *own -= self.taken;
+            if *own == 0 {
+                used.of.remove(&key);
+            }
+        }
     }
 }
 
 impl Kept {
-    async fn put(&mut self, data: &[u8], most: u64) -> io::Result<()> {
+    async fn put(&mut self, data: &[u8]) -> io::Result<()> {
         let more = data.len() as u64;
-        self.room.1 += more;
-        if self.room.0.fetch_add(more, Relaxed) + more > most {
-            return Err(io::Error::other(
-                "the bodies that wait are more than it allows",
-            ));
-        }
+        self.room.take(more)?;
         self.length += more;
         self.file.write_all(data).await
     }
@@ -140,6 +196,9 @@ impl Kept {
     }
 }
 
+/// How many clients could fill the disk together: nobody alone keeps the others from
+/// sending.
+const CLIENTS: u64 = 4;
 /// Longer bodies go to disk: of many requests at once, none is held in memory.
 const IN_MEMORY: usize = 64 * 1024;
 /// What is read from disk at once.

@@ -14,26 +14,22 @@ use super::conversation::Conversation;
 use super::head::{self, Head};
 use super::record::{Outcome, Record};
 use crate::body::{self, Body};
-use crate::upstream::connector::Stream;
 
-/// Where the connection goes once the answer was read to its end.
-pub(super) type Return = oneshot::Sender<Stream>;
-
-/// Reads the head and what has come with it. `returned` is dropped with the
-/// answer's body if the connection is of no more use.
+/// Reads the head and what has come with it. `under_way` is dropped when the answer
+/// has ended, or is given up.
 ///
 /// # Errors
 /// There is no answer, or it breaks off before a byte of its body was wanted.
 pub(super) async fn read(
     conversation: Conversation,
     method: &Method,
-    returned: Option<Return>,
+    under_way: oneshot::Sender<()>,
 ) -> Result<Response<Body>, Broken> {
     let mut rest = Rest {
         conversation: Some(conversation),
         first: BytesMut::new(),
         left: None,
-        returned,
+        under_way: Some(under_way),
     };
     let Head { mut parts, length } = std::future::poll_fn(|cx| rest.poll_head(cx)).await?;
     parts.extensions.clear();
@@ -60,7 +56,7 @@ struct Rest {
     first: BytesMut,
     /// What is still missing of the length that the script announced.
     left: Option<u64>,
-    returned: Option<Return>,
+    under_way: Option<oneshot::Sender<()>>,
 }
 
 impl Rest {
@@ -152,13 +148,7 @@ impl Rest {
         if self.left.is_some_and(|left| left > 0) {
             return Err(Broken::Length);
         }
-        if let (Some(conversation), Some(returned)) =
-            (self.conversation.take(), self.returned.take())
-            && conversation.is_over()
-        {
-            // Nobody may be there any more to take it; then it is closed.
-            let _ = returned.send(conversation.stream);
-        }
+        (self.conversation, self.under_way) = (None, None);
         Ok(())
     }
 }

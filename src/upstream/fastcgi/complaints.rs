@@ -38,7 +38,8 @@ impl Complaints {
                 return;
             }
             let said: String = line.chars().take(self.left).collect();
-            self.left -= said.chars().count();
+            // A line costs more than its characters.
+            self.left = self.left.saturating_sub(said.chars().count().max(SHORT));
             tracing::warn!(server = %self.server, said, "PHP complains");
         }
     }
@@ -54,6 +55,7 @@ impl Complaints {
 
 /// In characters.
 const MOST: usize = 2048;
+const SHORT: usize = 100;
 
 /// Whether this is what php-fpm says, as a whole: scripts write there too, and what
 /// their clients sent; and what it means (`sapi/fpm/fpm/fpm_main.c`).

@@ -19,7 +19,7 @@ use crate::upstream::connector::Stream;
 /// waits for the other for ever.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) stream: Stream,
+    stream: Stream,
     input: BytesMut,
     output: BytesMut,
     /// What is still to be sent; none once its end is in `output`.
@@ -42,12 +42,6 @@ impl Conversation {
             body: Some(body),
             complaints,
         }
-    }
-
-    /// Whether there is nothing more to be sent or read, so that another request
-    /// may follow.
-    pub(super) fn is_over(&self) -> bool {
-        self.body.is_none() && self.output.is_empty() && self.input.is_empty()
     }
 
     /// The next piece of the answer, or how it ended; complaints are told to the

@@ -9,16 +9,11 @@ mod line;
 mod params;
 mod record;
 
-pub(super) use self::line::{Line, Waiting};
+pub(super) use self::line::Line;
 use self::params::Script as Params;
 
 use std::path::Path;
 use std::sync::Arc;
-
-/// The port from which a client asks, as an extension of a request: PHP is told it
-/// in `REMOTE_PORT`. Not there if somebody else asks for him.
-#[derive(Clone, Copy, Debug)]
-pub struct ClientPort(pub u16);
 
 /// The script that is run for every request. Cheap to clone.
 #[derive(Clone, Debug)]

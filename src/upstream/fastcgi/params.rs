@@ -10,9 +10,9 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::ClientPort;
 use super::record::param;
 use crate::authority::HostPort;
+use crate::upstream::Asker;
 
 /// The one script that is ever run: `index.php` of the app. What is asked for is
 /// its business; no other file is PHP to the edge.
@@ -42,8 +42,8 @@ impl Script {
         let is_http = told("x-forwarded-proto") == Some(b"http");
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.and_then(HostPort::parse).map(|host| host.host);
-        let port = request.extensions.get::<ClientPort>();
-        let port = port.map_or(0, |port| port.0).to_string();
+        let asker = request.extensions.get::<Asker>();
+        let port = asker.and_then(|asker| asker.port).unwrap_or(0).to_string();
         put("GATEWAY_INTERFACE", b"CGI/1.1");
         put("SERVER_SOFTWARE", SOFTWARE);
         // What php-cgi wants to see before it runs anything.
@@ -171,7 +171,10 @@ mod tests {
                 .header("cookie", "b=2")
                 .header("accept", "text/html")
                 .header("accept", "*/*")
-                .extension(ClientPort(50_001)),
+                .extension(Asker {
+                    port: Some(50_001),
+                    key: None,
+                }),
         );
         for (name, value) in [
             ("SCRIPT_FILENAME", "/var/www/pwd/public/index.php"),

@@ -67,13 +67,12 @@ pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     }
 }
 
-/// Writes the beginning of a request: its parameters are `params`, and the
-/// connection is kept after it if `keep`.
-pub(super) fn begin(out: &mut BytesMut, keep: bool, params: &[u8]) {
+/// Writes the beginning of a request, whose parameters are `params`. The connection
+/// ends with it.
+pub(super) fn begin(out: &mut BytesMut, params: &[u8]) {
     header(out, BEGIN_REQUEST, 8);
     out.put_u16(RESPONDER);
-    out.put_u8(u8::from(keep));
-    out.put_bytes(0, 5);
+    out.put_bytes(0, 6);
     let mut rest = params;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(whole_params(rest));

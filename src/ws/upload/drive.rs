@@ -21,7 +21,7 @@ use crate::auth::{self, Access, Caller, Token, User, patiently};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
-use crate::upstream::Upstream;
+use crate::upstream::{Asker, Upstream};
 
 /// What an upload needs of the process and of its user.
 #[derive(Clone, Debug)]
@@ -96,6 +96,10 @@ fn request(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = shared.settings.path.path(upload.room.ticket_id()).into();
     *request.headers_mut() = headers;
+    request.extensions_mut().insert(Asker {
+        port: None,
+        key: errand.client,
+    });
     request
 }
 
