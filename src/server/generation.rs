@@ -328,6 +328,7 @@ fn view(
             loaded: SystemTime::now(),
             listeners: process.https.clone(),
             start: process.start,
+            began: process.began,
         },
         used: Arc::clone(&process.used),
     }

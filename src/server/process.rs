@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::server::ProducesTickets;
 use tokio::time::Instant;
@@ -47,6 +48,8 @@ pub(super) struct Process {
     pub(super) pulse: Pulse,
     pub(super) origin: Origin,
     pub(super) start: Instant,
+    /// The same by the clock of that moment.
+    pub(super) began: SystemTime,
     /// Held by each configuration that is still in use.
     pub(super) used: Arc<()>,
     /// Where TLS is spoken.
@@ -76,6 +79,7 @@ impl Process {
             pulse: Pulse::default(),
             origin,
             start: Instant::now(),
+            began: SystemTime::now(),
             used: Arc::default(),
             https,
         })

@@ -60,7 +60,7 @@ impl View {
                 )],
             ),
         ]);
-        metrics::text(all, process::families())
+        metrics::text(all, process::families(self.about.began))
     }
 
     fn upstream_health(&self) -> Family {
@@ -87,7 +87,7 @@ impl View {
     }
 }
 
-fn unix(at: SystemTime) -> f64 {
+pub(super) fn unix(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs_f64()

@@ -72,6 +72,8 @@ pub struct About {
     pub listeners: Vec<SocketAddr>,
     /// When the process began.
     pub start: Instant,
+    /// The same by the clock of that moment.
+    pub began: SystemTime,
 }
 
 /// The name of Laravel among the upstreams.

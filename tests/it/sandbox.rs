@@ -14,7 +14,7 @@ use crate::support::{Laravel, Socket};
 
 /// `pwd-edge run` as the unit runs it: `ProtectSystem=strict`, `ProtectHome=`,
 /// `PrivateTmp=`, `PrivateDevices=`, `NoNewPrivileges=` (bubblewrap always sets
-/// it), and a user without capabilities.
+/// it), `ProcSubset=pid` as far as it hides files, and a user without capabilities.
 fn sandboxed(home: &Home) -> Command {
     let directory = home.path("");
     let directory = directory.to_str().unwrap();
@@ -36,8 +36,11 @@ fn sandboxed(home: &Home) -> Command {
         .args(["--bind", directory, directory, "--chdir", directory])
         .args(["--unshare-user", "--uid", "65534", "--gid", "65534"])
         .args(["--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"])
-        .args(["--cap-drop", "ALL", "--die-with-parent"])
-        .args([program, "run", "--config", "config.toml"]);
+        .args(["--cap-drop", "ALL", "--die-with-parent"]);
+    for hidden in ["stat", "uptime", "meminfo", "cpuinfo", "loadavg"] {
+        command.args(["--ro-bind", "/dev/null", &format!("/proc/{hidden}")]);
+    }
+    command.args([program, "run", "--config", "config.toml"]);
     command
 }
 
@@ -81,6 +84,19 @@ async fn it_does_its_work_in_the_units_sandbox() {
         ana.until("ticket_status_update").await["payload"]["status"],
         "x"
     );
+
+    let metrics = get("/metrics").body(body("")).unwrap();
+    let metrics = laravel_side.fetch(metrics).await;
+    for number in [
+        "resident_memory_bytes",
+        "open_fds",
+        "max_fds",
+        "cpu_seconds_total",
+        "start_time_seconds",
+    ] {
+        let name = format!("\nprocess_{number} ");
+        assert!(metrics.text().contains(&name), "{number}");
+    }
 
     program.change_config("[http]\nhsts = \"1h\"\n");
     let sent = Command::new("kill")
