@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::metrics::Counter;
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     queue: SyncSender<Message>,
+    /// Bytes of lines in the queue.
+    waiting: Arc<AtomicUsize>,
     lost: Arc<Counter>,
     prefixed: bool,
 }
@@ -38,10 +41,12 @@ impl Lines {
         let (queue, messages) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new().name("log".to_owned());
         let lost: Arc<Counter> = Arc::default();
-        let unwritten = Arc::clone(&lost);
-        thread.spawn(move || write(out, &messages, &unwritten))?;
+        let waiting: Arc<AtomicUsize> = Arc::default();
+        let (unwritten, fewer) = (Arc::clone(&lost), Arc::clone(&waiting));
+        thread.spawn(move || write(out, &messages, &fewer, &unwritten))?;
         Ok(Self {
             queue,
+            waiting,
             lost,
             prefixed,
         })
@@ -49,7 +54,10 @@ impl Lines {
 
     /// Sends one line, whole; or it is lost.
     pub(super) fn send(&self, line: Vec<u8>) {
-        if self.queue.try_send(Message::Line(line)).is_err() {
+        let length = line.len();
+        let fits = self.waiting.fetch_add(length, Relaxed) <= MOST - length.min(MOST);
+        if !fits || self.queue.try_send(Message::Line(line)).is_err() {
+            self.waiting.fetch_sub(length, Relaxed);
             self.lost.add(1);
         }
     }
@@ -77,7 +85,7 @@ impl Drop for Flush {
 
 /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
 /// nobody, which costs more than the line does.
-fn write(mut out: impl Write, messages: &Receiver<Message>, lost: &Counter) {
+fn write(mut out: impl Write, messages: &Receiver<Message>, waiting: &AtomicUsize, lost: &Counter) {
     while let Ok(first) = messages.recv() {
         std::thread::sleep(GATHER);
         for message in std::iter::once(first).chain(messages.try_iter()) {
@@ -87,6 +95,7 @@ fn write(mut out: impl Write, messages: &Receiver<Message>, lost: &Counter) {
                     if out.write_all(&line).is_err() {
                         lost.add(1);
                     }
+                    waiting.fetch_sub(line.len(), Relaxed);
                 }
                 Message::Flush(tell) => {
                     let _ = out.flush();
@@ -173,6 +182,8 @@ pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// Lines that wait while the reader is busy: about 2 MiB.
 const QUEUE: usize = 4096;
+/// Their bytes, if they are long: strangers choose paths.
+const MOST: usize = 8 << 20;
 /// How long lines wait for others. The queue holds what comes meanwhile, at
 /// hundreds of thousands of lines a second.
 const GATHER: Duration = Duration::from_millis(10);
@@ -182,6 +193,30 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A reader that stands still.
+    struct Still(Receiver<()>);
+
+    impl Write for Still {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn long_lines_that_nobody_reads_take_little_memory() {
+        let (_go_on, still) = sync_channel(1);
+        let lines = Lines::to(Still(still), false).unwrap();
+        for _ in 0..100 {
+            lines.send(vec![0; 128 * 1024]);
+        }
+        assert_eq!(lines.lost().read(), 100 - (MOST / (128 * 1024)) as u64);
+    }
 
     #[test]
     fn nothing_in_a_line_turns_text_around() {
