@@ -106,9 +106,10 @@ impl Visit for Entry {
         match field.name() {
             "message" => self.message.push_str(value),
             name => {
+                let value = cut(value);
                 // Writing to a text cannot fail.
                 let _ = write!(self.told, " {name}={value:?}");
-                self.add(name, value);
+                self.add(name, &value);
             }
         }
     }
@@ -118,6 +119,7 @@ impl Visit for Entry {
         match field.name() {
             "message" => self.message.push_str(&value),
             name => {
+                let value = cut(&value);
                 self.told.extend([" ", name, "=", &value]);
                 self.add(name, &value);
             }
@@ -139,6 +141,19 @@ pub(super) fn priority(level: Level) -> u8 {
 fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
+
+/// The beginning of a value that is too long: an entry that does not fit into one
+/// datagram, 208 KiB, is lost, and strangers choose paths. Escapes make a value six
+/// times as long, and it is there twice.
+fn cut(value: &str) -> Cow<'_, str> {
+    match value.split_at(value.floor_char_boundary(LONGEST)) {
+        (_, "") => value.into(),
+        (beginning, _) => format!("{beginning}\u{2026}").into(),
+    }
+}
+
+/// The longest value, in bytes.
+const LONGEST: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +180,27 @@ mod tests {
              MESSAGE=request path=\"/a\\nPRIORITY=0\\u{202e}\" status=404 client.ip=192.0.2.7\n\
              EVENT=request\nPATH=/a\\u000aPRIORITY=0\\u202e\nSTATUS=404\nCLIENT_IP=192.0.2.7\n"
         );
+    }
+
+    #[test]
+    fn a_long_path_hides_no_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let journald = UnixDatagram::bind(&path).unwrap();
+        let lines = Lines::to(Journal::at(&path).unwrap(), false).unwrap();
+        let lost = lines.lost();
+        let subscriber = tracing_subscriber::registry().with(Entries(lines));
+        tracing::subscriber::with_default(subscriber, || {
+            let path = "/".to_owned() + &"\u{85}".repeat(30_000);
+            tracing::info!(path, status = 404, "request");
+            tracing::info!("next");
+        });
+        let mut entry = vec![0; 1 << 20];
+        let length = journald.recv(&mut entry).unwrap();
+        let entry = std::str::from_utf8(&entry[..length]).unwrap();
+        assert!(entry.contains("\nEVENT=request\nPATH=/\\u0085"), "{entry}");
+        assert!(entry.ends_with("\u{2026}\nSTATUS=404\n"), "{entry}");
+        assert_eq!(lost.read(), 0);
     }
 
     #[test]
