@@ -86,24 +86,34 @@ impl Drop for Flush {
 /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
 /// nobody, which costs more than the line does.
 fn write(mut out: impl Write, messages: &Receiver<Message>, waiting: &AtomicUsize, lost: &Counter) {
+    let mut gathered = 0;
+    // What `out` cannot pass on may come later, or never: who looks at the number
+    // must see it now.
+    let pass_on = |out: &mut _, gathered: &mut u64| {
+        let lines = std::mem::take(gathered);
+        if Write::flush(out).is_err() {
+            lost.add(lines);
+        }
+    };
     while let Ok(first) = messages.recv() {
         std::thread::sleep(GATHER);
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
                 Message::Line(line) => {
                     // A reader that is gone is no reason to stop.
-                    if out.write_all(&line).is_err() {
-                        lost.add(1);
+                    match out.write_all(&line) {
+                        Ok(()) => gathered += 1,
+                        Err(_) => lost.add(1),
                     }
                     waiting.fetch_sub(line.len(), Relaxed);
                 }
                 Message::Flush(tell) => {
-                    let _ = out.flush();
+                    pass_on(&mut out, &mut gathered);
                     let _ = tell.send(());
                 }
             }
         }
-        let _ = out.flush();
+        pass_on(&mut out, &mut gathered);
     }
 }
 
@@ -216,6 +226,16 @@ mod tests {
             lines.send(vec![0; 128 * 1024]);
         }
         assert_eq!(lines.lost().read(), 100 - (MOST / (128 * 1024)) as u64);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_is_lost_at_once() {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let lines = Lines::to(io::BufWriter::new(full.unwrap()), false).unwrap();
+        lines.send(b"one\n".to_vec());
+        lines.send(b"two\n".to_vec());
+        drop(lines.flush_at_end());
+        assert_eq!(lines.lost().read(), 2);
     }
 
     #[test]
