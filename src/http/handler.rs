@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access_log::AccessLine;
@@ -135,6 +135,7 @@ impl Handler {
         let mut line = AccessLine::new(&sender, &request, &self.unrouted, &downstream.progress);
         let as_json = prefers_json(request.headers());
         let version = request.version();
+        let is_head = request.method() == Method::HEAD;
         let exchange = Exchange { downstream, sender };
         let answer = self.answer(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
@@ -142,8 +143,12 @@ impl Handler {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
             line.refused(refusal);
             let response = refusal.response(&self.pages, &exchange.sender.request_id, as_json);
-            match refusal == Refusal::Maintenance && !as_json {
+            let response = match refusal == Refusal::Maintenance && !as_json {
                 true => self.maintenance.write(response),
+                false => response,
+            };
+            match is_head {
+                true => headed(response),
                 false => response,
             }
         });
@@ -282,6 +287,16 @@ fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Refusal> {
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(LOCATION, location);
     Ok(response)
+}
+
+/// Only the head of `response`: over HTTP/2 hyper would send its body, too, which no
+/// client bears (RFC 9110 §9.3.2).
+fn headed(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        let length = HeaderValue::from(length);
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    response.map(|_| body::empty())
 }
 
 /// For how long a browser is to come over TLS alone (RFC 6797 §6.1).

@@ -388,3 +388,39 @@ async fn a_file_that_may_not_be_read_is_forbidden() {
         assert_eq!(answer.status.as_u16(), status, "{path}");
     }
 }
+
+/// curl and browsers take a body after `HEAD` for a broken connection.
+#[tokio::test]
+async fn a_head_has_no_body_whatever_is_said() {
+    let site = Site::new();
+    let more = format!(
+        "[maintenance]\npage = \"{}\"\n",
+        site.path("m.html").display()
+    );
+    let edge = Edge::configured("http://127.0.0.1:9", &(site.route("") + &more + ALLOW));
+    for closed in [false, true] {
+        if closed {
+            site.write("m.html", "closed");
+        }
+        for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+            let asked = async {
+                loop {
+                    let head = get("/missing").method("HEAD").body(body("")).unwrap();
+                    let head = client.fetch(head).await;
+                    let status = head.status == StatusCode::SERVICE_UNAVAILABLE;
+                    if status == closed {
+                        return head;
+                    }
+                }
+            };
+            // Not a measure of anything: a test that hangs should say where.
+            let head = tokio::time::timeout(Duration::from_secs(30), asked)
+                .await
+                .unwrap();
+            let whole = client.fetch(get("/missing").body(body("")).unwrap()).await;
+            assert_eq!(head.status, whole.status);
+            assert!(head.body.is_empty() && !whole.body.is_empty());
+            assert_eq!(head.headers["content-length"], whole.body.len().to_string());
+        }
+    }
+}
