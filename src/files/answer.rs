@@ -92,9 +92,8 @@ impl Hit {
         if let Ok(tag) = HeaderValue::try_from(&validators.tag) {
             headers.insert(ETAG, tag);
         }
-        if let Some(kept) = kind::cache_control(&self.path, &self.media_type) {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
-        }
+        let kept = kind::cache_control(&self.path, &self.media_type);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
         // Others may get it compressed.
         if coding::shrinks(&self.media_type) {
             coding::vary(&mut headers);

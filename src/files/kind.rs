@@ -25,12 +25,13 @@ pub(super) fn media_type(path: &str) -> String {
 
 /// `Cache-Control` of the file at `path`, which is of `media_type`: a page is asked
 /// for again each time, since it names the files of the present build; what has the
-/// hash of its content in its name never changes.
-pub(super) fn cache_control(path: &str, media_type: &str) -> Option<&'static str> {
-    if media_type.starts_with("text/html") {
-        return Some("no-cache");
+/// hash of its content in its name never changes. All else is asked for again, too:
+/// told nothing, browsers keep it for a tenth of its age (RFC 9111 §4.2.2).
+pub(super) fn cache_control(path: &str, media_type: &str) -> &'static str {
+    match is_hashed(path) && !media_type.starts_with("text/html") {
+        true => "public, max-age=31536000, immutable",
+        false => "no-cache",
     }
-    is_hashed(path).then_some("public, max-age=31536000, immutable")
 }
 
 /// Whether a build tool gave the file its name: below a directory `assets` or

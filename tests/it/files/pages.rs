@@ -33,13 +33,13 @@ async fn files_are_what_they_are() {
         (
             "/robots.txt",
             "text/plain; charset=utf-8",
-            None,
+            Some("no-cache"),
             "all may come",
         ),
         (
             "/robots.txt?v=2",
             "text/plain; charset=utf-8",
-            None,
+            Some("no-cache"),
             "all may come",
         ),
         (
@@ -51,16 +51,21 @@ async fn files_are_what_they_are() {
         (
             "/caf%c3%a9%201.txt",
             "text/plain; charset=utf-8",
-            None,
+            Some("no-cache"),
             "a coffee",
         ),
         (
             "/.well-known/security.txt",
             "text/plain; charset=utf-8",
-            None,
+            Some("no-cache"),
             "a contact",
         ),
-        ("/empty/nothing.bin", "application/octet-stream", None, ""),
+        (
+            "/empty/nothing.bin",
+            "application/octet-stream",
+            Some("no-cache"),
+            "",
+        ),
         (
             "/assets/app-BfS2k_9a.js",
             "text/javascript; charset=utf-8",
