@@ -25,7 +25,8 @@ impl Coding {
         let offers = lines.flat_map(|line| line.split(',')).filter_map(|offer| {
             let mut parts = offer.split(';').map(str::trim);
             let coding = Self::named(parts.next().unwrap_or_default())?;
-            let weight = parts.find_map(|part| part.strip_prefix("q="));
+            let weight =
+                parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
             let weight = match weight.map(str::parse::<f32>) {
                 None => 1000,
                 Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
@@ -98,6 +99,6 @@ mod tests {
             offers("br;q=0.25, GZIP, zstd;q=0, deflate"),
             [(250, Coding::Brotli), (1000, Coding::Gzip)]
         );
-        assert_eq!(offers("br;q=2, gzip;q=x"), []);
+        assert_eq!(offers("br;q=2, gzip;q=x, br;Q=0"), []);
     }
 }
