@@ -75,6 +75,20 @@ pub enum Error {
     /// The file has mistakes.
     #[error("{0}")]
     Mistakes(Mistakes),
+    /// Anybody could fetch a private key.
+    #[error(
+        "{} (files or links of a route in config.toml) holds {}, a private key that everybody \
+         could fetch then; name a directory of the site alone, such as \
+         \"/var/www/app/public\"",
+        .root.display(),
+        .secret.display()
+    )]
+    Exposed {
+        /// The key, or the directory of keys.
+        secret: PathBuf,
+        /// The directory whose files are sent.
+        root: PathBuf,
+    },
 }
 
 impl Config {
@@ -111,7 +125,26 @@ impl Config {
                 cause,
             })?;
         }
-        Ok(config)
+        match config.exposed() {
+            Some((secret, root)) => Err(Error::Exposed { secret, root }),
+            None => Ok(config),
+        }
+    }
+
+    /// A private key that a route would send as a file, and the route's directory.
+    fn exposed(&mut self) -> Option<(PathBuf, PathBuf)> {
+        // What is not there yet is compared as it is written.
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let roots = self
+            .routes
+            .iter_mut()
+            .flat_map(http::RouteSettings::paths_mut);
+        let roots: Vec<_> = roots.map(|root| real(root)).collect();
+        let mut secrets = self.tls.secrets().map(|secret| (secret, real(secret)));
+        secrets.find_map(|(secret, end)| {
+            let root = roots.iter().find(|root| end.starts_with(root))?;
+            Some((secret.clone(), root.clone()))
+        })
     }
 
     /// Reads a configuration from its text.
@@ -197,6 +230,13 @@ impl Config {
             !self.server.listen.is_empty(),
             &["server.listen"],
             "server.listen needs at least one address, such as \"[::]:443\"",
+        );
+        let page = self.maintenance.page.as_ref();
+        rule(
+            page.is_none_or(|page| !page.as_os_str().is_empty()),
+            &["maintenance.page"],
+            "maintenance.page must name a file, or be left out: \"\" is a directory, and would \
+             close the site for ever",
         );
         rule(
             !self.auth.user_id.is_empty(),

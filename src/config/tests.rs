@@ -169,6 +169,34 @@ fn paths_count_from_the_file() {
     assert_eq!(config.tls.key, Path::new("/b.pem"));
 }
 
+#[test]
+fn a_route_never_sends_a_private_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.toml");
+    for (files, is_well) in [
+        (".", false),
+        ("..", false),
+        ("/", false),
+        ("certs", false),
+        ("public/../certs", false),
+        ("link", false),
+        ("public", true),
+        ("cert", true),
+    ] {
+        for name in ["certs", "public"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let _ = std::os::unix::fs::symlink(".", dir.path().join("link"));
+        std::fs::write(dir.path().join("certs/privkey.pem"), "").unwrap();
+        std::fs::write(&path, format!("[[routes]]\nfiles = \"{files}\"\n")).unwrap();
+        let config = Config::load(&path);
+        assert_eq!(config.is_ok(), is_well, "{files}");
+        if let Err(error) = config {
+            assert!(error.to_string().contains("privkey.pem"), "{error}");
+        }
+    }
+}
+
 /// The lines about routes in the example are comments, so that nothing leads
 /// astray; their keys exist all the same.
 #[test]
@@ -258,10 +286,14 @@ fn mistakes_about_files_are_told() {
             "need a route to an upstream",
         ),
         ("files = \"a\"\nupstream = \"php\"", "[upstreams.php]"),
+        ("files = \"\"", "must name directories"),
+        ("files = \"a\"\nlinks = [\"\"]", "must name directories"),
     ] {
         let message = route(keys);
         assert!(message.contains(told), "{keys}: {message}");
     }
+    let closed = mistakes("[maintenance]\npage = \"\"\n");
+    assert!(closed[0].1.contains("must name a file"), "{closed:#?}");
     let taken = mistakes("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
     assert!(taken[0].1.contains("the name of [upstream]"), "{taken:#?}");
 }

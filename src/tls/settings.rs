@@ -63,6 +63,12 @@ pub struct KeyPair {
 }
 
 impl Settings {
+    /// Private keys, and the directory of those that the CA's certificates have.
+    pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
+        let more = self.certificates.iter().map(|pair| &pair.key);
+        [&self.key, &self.acme.state].into_iter().chain(more)
+    }
+
     /// Every path in here, for those who know what relative ones count from.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let more = self.certificates.iter_mut();

@@ -135,6 +135,13 @@ impl Written {
                 "a route has a fallback or an upstream: either answers what is no file".to_owned(),
             );
         }
+        let nameless = |path: &PathBuf| path.as_os_str().is_empty();
+        if files.iter().chain(links.iter().flatten()).any(nameless) {
+            return Err(
+                "files and links must name directories: \"\" would be that of config.toml"
+                    .to_owned(),
+            );
+        }
         match (files, app, self.redirect.take(), self.status) {
             (Some(root), app, None, None) => {
                 let links = links.unwrap_or_default();
