@@ -7,6 +7,7 @@ use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -30,6 +31,20 @@ pub struct Settings {
 pub struct Maintenance {
     page: Option<PathBuf>,
     closed: ArcSwapOption<Closed>,
+    /// It has been said that nobody can tell.
+    is_out_of_reach: AtomicBool,
+}
+
+/// Nobody could close the site: whether the page exists cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot look for {} (maintenance.page in config.toml): {cause}; the user of pwd-edge must \
+     be able to enter its directory",
+    .page.display()
+)]
+pub struct OutOfReach {
+    page: PathBuf,
+    cause: io::Error,
 }
 
 #[derive(Debug)]
@@ -45,13 +60,23 @@ type Version = (u64, u64, i64, i64);
 
 impl Maintenance {
     /// Looks for the page for the first time.
-    pub fn new(settings: &Settings) -> Self {
+    ///
+    /// # Errors
+    /// It cannot be told whether it exists.
+    pub fn new(settings: &Settings) -> Result<Self, OutOfReach> {
+        if let Some(page) = &settings.page
+            && let Err(cause) = fs::metadata(page)
+            && !is_absence(&cause)
+        {
+            let page = page.clone();
+            return Err(OutOfReach { page, cause });
+        }
         let maintenance = Self {
             page: settings.page.clone(),
-            closed: ArcSwapOption::empty(),
+            ..Self::default()
         };
         maintenance.look();
-        maintenance
+        Ok(maintenance)
     }
 
     /// Whether the site is closed.
@@ -75,7 +100,10 @@ impl Maintenance {
     pub(super) fn look(&self) {
         let Some(path) = &self.page else { return };
         let was = self.closed.load_full();
-        let version = match fs::metadata(path) {
+        let found = fs::metadata(path);
+        let told = found.as_ref().map_or_else(is_absence, |_| true);
+        let was_told = !self.is_out_of_reach.swap(!told, Relaxed);
+        let version = match found {
             Ok(found) => version(&found),
             Err(error) if is_absence(&error) => {
                 if was.is_some() {
@@ -85,7 +113,10 @@ impl Maintenance {
             }
             // It cannot be told: nothing changes.
             Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "maintenance.page is out of reach");
+                if was_told {
+                    let page = path.display();
+                    tracing::warn!(%error, %page, "maintenance.page is out of reach");
+                }
                 return;
             }
         };
@@ -132,3 +163,22 @@ fn read(path: &Path) -> io::Result<Bytes> {
 }
 
 const LONGEST: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_out_of_reach_is_told_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        // As a directory that may not be entered, but for root as well.
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        let look = |page: &str| {
+            let page = Some(dir.path().join(page));
+            Maintenance::new(&Settings { page })
+        };
+        assert!(!look("later/page.html").unwrap().is_on());
+        let error = look("loop/page.html").unwrap_err().to_string();
+        assert!(error.contains("maintenance.page"), "{error}");
+    }
+}

@@ -22,7 +22,7 @@ mod watched;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
 pub use self::handler::{Handler, Parts};
-pub use self::maintenance::{Maintenance, Settings as MaintenanceSettings};
+pub use self::maintenance::{Maintenance, OutOfReach, Settings as MaintenanceSettings};
 pub use self::pages::{Error as PagesError, Pages};
 pub use self::plain::Plain;
 pub use self::refusal::Refusal;

@@ -162,7 +162,7 @@ impl Generation {
             gateway,
             routes,
             pages: pages.clone(),
-            maintenance: Maintenance::new(&config.maintenance),
+            maintenance: Maintenance::new(&config.maintenance)?,
             drain: process.drain.clone(),
             metrics: Arc::clone(&process.metrics),
         });

@@ -32,7 +32,7 @@ pub use self::reload::Reloader;
 use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::files;
-use crate::http::PagesError;
+use crate::http::{self, PagesError};
 use crate::pulse::Pulse;
 use crate::tls;
 use crate::view;
@@ -58,6 +58,9 @@ pub enum Error {
     /// A directory whose files a route sends cannot be used.
     #[error(transparent)]
     Files(#[from] files::Unusable),
+    /// The page that closes the site is out of reach.
+    #[error(transparent)]
+    Maintenance(#[from] http::OutOfReach),
     /// A socket cannot be handed to the runtime.
     #[error("cannot use a listening socket: {0}")]
     Socket(#[from] std::io::Error),
