@@ -33,7 +33,11 @@ use crate::limit::Permit;
 
 /// The files of one directory. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Files(Arc<Settings>);
+pub struct Files {
+    settings: Arc<Settings>,
+    /// What a thread that serves others may do.
+    patience: Patience,
+}
 
 /// Why a directory cannot be used at all.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +74,10 @@ impl Files {
     /// A directory is missing, is none, or may not be entered; or the fallback is no
     /// file.
     pub fn open(settings: &Settings) -> Result<Self, Unusable> {
-        enter(&settings.root, "files")?;
+        let patience = match enter(&settings.root, "files")? {
+            true => Patience::None,
+            false => Patience::Disk,
+        };
         for link in &settings.links {
             enter(link, "links")?;
         }
@@ -93,7 +100,10 @@ impl Files {
                 });
             }
         }
-        Ok(Self(Arc::new(settings.clone())))
+        Ok(Self {
+            settings: Arc::new(settings.clone()),
+            patience,
+        })
     }
 
     /// The answer to `request`, a `GET` or `HEAD`, if there is a file for it. As long
@@ -110,7 +120,11 @@ impl Files {
             return Ok(None);
         };
         let codings = codings(request);
-        let (found, place) = match find(&self.0, &name, &codings, Patience::None) {
+        let at_once = match self.patience {
+            Patience::None => find(&self.settings, &name, &codings, Patience::None),
+            Patience::Disk => Err(ErrorKind::WouldBlock.into()),
+        };
+        let (found, place) = match at_once {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.wait_for(name, codings, place).await?
             }
@@ -132,7 +146,7 @@ impl Files {
         codings: Vec<Coding>,
         place: Permit,
     ) -> Result<(io::Result<Found>, Permit), Error> {
-        let settings = Arc::clone(&self.0);
+        let settings = Arc::clone(&self.settings);
         // The place goes along: who waits for a dead disk keeps it.
         let found = tokio::task::spawn_blocking(move || {
             (find(&settings, &name, &codings, Patience::Disk), place)
@@ -157,12 +171,14 @@ fn codings<B>(request: &Request<B>) -> Vec<Coding> {
     offers.into_iter().map(|(_, coding)| coding).collect()
 }
 
-/// Whether a directory is there and what is in it can be reached.
-fn enter(path: &Path, key: &'static str) -> Result<(), Unusable> {
+/// Whether a directory is there and what is in it can be reached; and if so, whether
+/// it is on a disk of this machine.
+fn enter(path: &Path, key: &'static str) -> Result<bool, Unusable> {
     let directory = tree::directory(path, Patience::Disk);
     let entered = directory.and_then(|directory| {
         let may = Access::EXEC_OK;
-        accessat(&directory, ".", may, AtFlags::EACCESS)
+        accessat(&directory, ".", may, AtFlags::EACCESS)?;
+        tree::is_local(&directory)
     });
     entered.map_err(|cause| Unusable {
         path: path.to_owned(),

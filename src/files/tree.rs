@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat2};
 use rustix::io::Errno;
 
 use super::Settings;
@@ -113,6 +113,13 @@ pub(super) fn directory(path: &Path, patience: Patience) -> rustix::io::Result<O
     open(CWD, path, flags, ResolveFlags::empty(), patience)
 }
 
+/// Whether files there open without anybody being asked. That cannot be left out
+/// elsewhere: over a network, or in a program (FUSE), even an open of what the kernel
+/// knows waits for an answer.
+pub(super) fn is_local(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(LOCAL.contains(&fstatfs(directory)?.f_type))
+}
+
 /// What is at `path` below `directory`. Nothing is waited for that is not a file:
 /// pipes and devices open at once, and are closed again.
 fn beneath(
@@ -122,7 +129,11 @@ fn beneath(
     patience: Patience,
 ) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
+    let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
+    if patience == Patience::None {
+        // What is mounted below may be elsewhere.
+        resolve |= ResolveFlags::NO_XDEV;
+    }
     let mut found = open(directory, path, flags, resolve, patience);
     // Somebody renames, so the kernel cannot be sure.
     for _ in 0..TRIES {
@@ -168,3 +179,18 @@ fn entry(descriptor: OwnedFd) -> rustix::io::Result<Option<Entry>> {
 }
 
 const TRIES: usize = 16;
+
+/// By their numbers in statfs(2): ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS, F2FS,
+/// SquashFS, EROFS, bcachefs.
+const LOCAL: [i64; 10] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x794c_7630,
+    0x2fc1_2fc1,
+    0xf2f5_2010,
+    0x7371_7368,
+    0xe0f5_e1e2,
+    0xca45_1a4e,
+];
