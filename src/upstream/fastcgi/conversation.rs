@@ -69,16 +69,27 @@ impl Conversation {
         poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
     }
 
-    /// Sends what there is to send, to its end.
+    /// Sends what there is to send, to its end; what is there goes in one write.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
-            while !self.output.is_empty() {
-                let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
-                self.output.advance(written);
+            let gathered = self.poll_gather(cx);
+            if self.output.is_empty() {
+                return gathered;
             }
-            let Some(body) = &mut self.body else {
-                return Poll::Ready(Ok(()));
-            };
+            if let Poll::Ready(Err(error)) = gathered {
+                return Poll::Ready(Err(error));
+            }
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
+            self.output.advance(written);
+        }
+    }
+
+    /// Takes of the body what is there already. Ready once all of it is taken, or
+    /// there is enough for a write.
+    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while let Some(body) = &mut self.body
+            && self.output.len() < AT_ONCE
+        {
             match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -92,8 +103,9 @@ impl Conversation {
                 }
             }
         }
+        Poll::Ready(Ok(()))
     }
 }
 
-/// What is read at once, in bytes.
+/// What is read, or gathered for a write, at once, in bytes.
 const AT_ONCE: usize = 32 * 1024;
