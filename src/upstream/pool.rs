@@ -37,7 +37,7 @@ enum Speaks {
     Http,
     /// On a new connection for each request, so none ever rests.
     FastCgi {
-        script: Script,
+        script: Arc<Script>,
         server: Arc<str>,
     },
 }
@@ -91,7 +91,7 @@ impl Pool {
         let speaks = match &settings.root {
             None => Speaks::Http,
             Some(root) => Speaks::FastCgi {
-                script: Script::in_root(root),
+                script: Arc::new(Script::of(root)),
                 server: target.to_string().into(),
             },
         };
@@ -128,7 +128,7 @@ impl Pool {
         match &self.speaks {
             Speaks::Http => HttpLine::begin(stream, heard).await.map(Line::Http),
             Speaks::FastCgi { script, server } => {
-                let (script, server) = (script.clone(), Arc::clone(server));
+                let (script, server) = (Arc::clone(script), Arc::clone(server));
                 let line = fastcgi::Line::new(stream, heard, script, server);
                 Ok(Line::FastCgi(line))
             }

@@ -21,7 +21,7 @@ use crate::upstream::connector::Stream;
 /// One connection that nobody else uses.
 #[derive(Debug)]
 pub(in crate::upstream) struct Line {
-    script: Script,
+    script: Arc<Script>,
     server: Arc<str>,
     /// None once the request is on it.
     stream: Option<Stream>,
@@ -34,7 +34,7 @@ impl Line {
     pub(in crate::upstream) fn new(
         stream: Stream,
         heard: Arc<AtomicBool>,
-        script: Script,
+        script: Arc<Script>,
         server: Arc<str>,
     ) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl Line {
         let stream = self.stream.take().ok_or(Broken::Ended)?;
         let (parts, body) = request.into_parts();
         let mut output = BytesMut::with_capacity(4096);
-        record::begin(&mut output, &self.script.0.params(&parts));
+        record::begin(&mut output, &self.script.params(&parts));
         let complaints = Complaints::about(Arc::clone(&self.server));
         let conversation = Conversation::new(stream, output, body, complaints);
         let (under_way, end) = oneshot::channel();

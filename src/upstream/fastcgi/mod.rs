@@ -10,21 +10,7 @@ mod params;
 mod record;
 
 pub(super) use self::line::Line;
-use self::params::Script as Params;
-
-use std::path::Path;
-use std::sync::Arc;
-
-/// The script that is run for every request. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(super) struct Script(Arc<Params>);
-
-impl Script {
-    /// `index.php` in `root`, as php-fpm sees it.
-    pub(super) fn in_root(root: &Path) -> Self {
-        Self(Arc::new(Params::of(root)))
-    }
-}
+pub(super) use self::params::Script;
 
 /// Why there is no answer, or only a part of one.
 #[derive(Debug, thiserror::Error)]

@@ -16,14 +16,15 @@ use crate::upstream::Asker;
 
 /// The one script that is ever run: `index.php` of the app. What is asked for is
 /// its business; no other file is PHP to the edge.
-#[derive(Clone, Debug)]
-pub(super) struct Script {
+#[derive(Debug)]
+pub(in crate::upstream) struct Script {
     root: Vec<u8>,
     file: Vec<u8>,
 }
 
 impl Script {
-    pub(super) fn of(root: &Path) -> Self {
+    /// That of the app whose `public` directory php-fpm sees at `root`.
+    pub(in crate::upstream) fn of(root: &Path) -> Self {
         let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_owned();
         Self {
             root: bytes(root),
