@@ -26,11 +26,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     for doubt in certificates.doubts() {
         super::warn(&doubt);
     }
-    let apps = [&config.upstream].into_iter();
-    for doubt in apps
-        .chain(config.upstreams.values())
-        .filter_map(|app| app.doubt())
-    {
+    for doubt in config.apps().filter_map(|app| app.doubt()) {
         super::warn(&doubt);
     }
     let mut told = format!(

@@ -2,7 +2,7 @@
 //!
 //! Each module owns the settings that it reads; here they are only put
 //! together, and rules that span several of them are checked. Reading does no
-//! I/O but for the file itself.
+//! I/O but for the file itself, and to see that no route sends a private key.
 
 mod admin;
 mod log;
@@ -106,9 +106,6 @@ impl Config {
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config.tls.paths_mut();
         let files = files.chain([&mut config.broadcast.socket]);
-        let apps = [&mut config.upstream].into_iter();
-        let apps = apps.chain(config.upstreams.values_mut());
-        let files = files.chain(apps.filter_map(|app| app.root.as_mut()));
         let files = files.chain(&mut config.http.error_pages);
         let files = files.chain(&mut config.maintenance.page);
         let routes = config.routes.iter_mut();
@@ -119,7 +116,7 @@ impl Config {
         let apps = [&mut config.upstream].into_iter();
         let roots = apps.chain(config.upstreams.values_mut());
         for root in roots.filter_map(|app| app.root.as_mut()) {
-            let full = std::path::absolute(&*root);
+            let full = std::path::absolute(directory.join(&*root));
             *root = full.map_err(|cause| Error::Read {
                 path: path.to_owned(),
                 cause,
@@ -157,8 +154,12 @@ impl Config {
 
     /// Whether requests go to php-fpm.
     pub fn asks_fpm(&self) -> bool {
-        let mut apps = self.upstreams.values().chain([&self.upstream]);
-        apps.any(|app| app.root.is_some())
+        self.apps().any(|app| app.root.is_some())
+    }
+
+    /// All apps: that of `[upstream]`, then those of `[upstreams.NAME]`.
+    pub fn apps(&self) -> impl Iterator<Item = &upstream::Settings> {
+        [&self.upstream].into_iter().chain(self.upstreams.values())
     }
 
     /// Rules that span several keys.

@@ -232,11 +232,7 @@ fn certificates(
 
 /// All apps: Laravel, and those that only routes name.
 fn upstreams_of(config: &Config) -> Upstreams {
-    let apps = [&config.upstream].into_iter();
-    for doubt in apps
-        .chain(config.upstreams.values())
-        .filter_map(|app| app.doubt())
-    {
+    for doubt in config.apps().filter_map(|app| app.doubt()) {
         tracing::warn!("{doubt}");
     }
     let named = config.upstreams.iter();
