@@ -27,6 +27,58 @@ fn the_example_is_the_defaults() {
 }
 
 #[test]
+fn php_fpm_needs_a_root_and_room_and_takes_no_tunnels() {
+    let fpm = "[upstream]\nurl = \"fastcgi://127.0.0.1:9000\"\n";
+    let well = format!("{fpm}root = \"/srv/app/public\"\n");
+    Config::from_toml(&well).unwrap();
+    for (text, wanted) in [
+        (fpm.to_owned(), "must be told where the app is"),
+        (
+            "[upstream]\nroot = \"/srv\"\n".to_owned(),
+            "root is for php-fpm",
+        ),
+        (
+            format!("{well}spool = \"127 MiB\"\n"),
+            "spool must be four times",
+        ),
+        (
+            format!("{well}[[routes]]\npath = \"/a\"\nmax_body = \"257 MiB\"\n"),
+            "spool must be four times",
+        ),
+        (
+            format!("{well}[websocket.uploads]\nmax_size = \"257 MiB\"\n"),
+            "spool must be four times",
+        ),
+        (format!("{well}[http]\nmax_head = \"61 KiB\"\n"), "max_head"),
+        (
+            format!("{well}[[routes]]\npath = \"/a\"\ntunnel = true\n"),
+            "php-fpm takes no upgrades",
+        ),
+    ] {
+        let told = mistakes(&text);
+        assert!(
+            told.len() == 1 && told[0].1.contains(wanted),
+            "{text}: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn php_fpm_is_told_the_whole_path_of_a_root() {
+    let directory = tempfile::tempdir_in(".").unwrap();
+    let file = directory.path().join("config.toml");
+    let text = "[upstream]\nurl = \"fastcgi://127.0.0.1:9000\"\nroot = \"public\"\n";
+    std::fs::write(&file, text).unwrap();
+    // As `--config config.toml` names it.
+    let file = Path::new(directory.path().file_name().unwrap()).join("config.toml");
+    let root = Config::load(&file).unwrap().upstream.root.unwrap();
+    assert!(
+        root.is_absolute() && root.ends_with(file.with_file_name("public")),
+        "{root:?}"
+    );
+}
+
+#[test]
 fn the_whole_site_has_no_mistake_and_forty_lines() {
     let site = include_str!("../../docs/pwd-site.toml");
     Config::from_toml(site).unwrap_or_else(|wrong| panic!("{wrong}"));

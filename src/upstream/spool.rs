@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::{Body as _, Frame};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
+use parking_lot::Mutex;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
@@ -21,7 +22,6 @@ use tokio_util::io::ReaderStream;
 use super::{Asker, Error};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
-use parking_lot::Mutex;
 
 /// The bodies of one app's requests.
 #[derive(Debug)]
@@ -203,3 +203,36 @@ const CLIENTS: u64 = 4;
 const IN_MEMORY: usize = 64 * 1024;
 /// What is read from disk at once.
 const AT_ONCE: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ClientIp;
+
+    #[test]
+    fn one_client_has_a_quarter_and_those_without_limits_no_more_than_there_is() {
+        let spool = Spool::new(400);
+        let of = |last: u8| {
+            let key = ClientIp::new([192, 0, 2, last].into()).key(64);
+            spool.room(Some(&Asker {
+                port: None,
+                key: Some(key),
+            }))
+        };
+        let (mut first, mut again, mut other) = (of(1), of(1), of(2));
+        first.take(60).unwrap();
+        again.take(40).unwrap();
+        let told = again.take(1).unwrap_err().to_string();
+        assert!(told.contains("one client's"), "{told}");
+        other.take(100).unwrap();
+        drop(first);
+        again.take(60).unwrap();
+        let mut unlimited = spool.room(None);
+        unlimited.take(200).unwrap();
+        let told = unlimited.take(1).unwrap_err().to_string();
+        assert!(told.contains("all bodies"), "{told}");
+        drop((again, other, unlimited));
+        let used = spool.used.lock();
+        assert_eq!((used.all, used.of.len()), (0, 0));
+    }
+}

@@ -56,9 +56,14 @@ impl Fpm {
 
     /// The edge before it.
     fn fronted(&self) -> Program {
+        self.fronted_with("[limits]\nallow = [\"127.0.0.0/8\"]\n")
+    }
+
+    /// The edge before it, configured by more TOML; first comes what belongs to
+    /// `[upstream]`.
+    fn fronted_with(&self, more: &str) -> Program {
         let root = self.directory.path().join("public");
-        let limits = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
-        Program::before(&self.url(), &format!("root = {root:?}\n{limits}"))
+        Program::before(&self.url(), &format!("root = {root:?}\n{more}"))
     }
 }
 
@@ -199,9 +204,7 @@ async fn what_php_does_wrong_is_seen_for_what_it_is() {
 #[ignore = "needs php"]
 async fn a_head_that_is_longer_than_a_record_comes_through() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let root = fpm.directory.path().join("public");
-    let more = format!("root = {root:?}\n[http]\nmax_head = \"60 KiB\"\n");
-    let edge = Program::before(&fpm.url(), &more);
+    let edge = fpm.fronted_with("[http]\nmax_head = \"60 KiB\"\n");
     // The query is told twice.
     let long = (0..4).fold(
         get(&format!("/?{}", "q".repeat(7000))),
@@ -231,9 +234,7 @@ async fn nobody_waits_for_what_a_script_does_after_its_answer() {
 #[ignore = "needs php"]
 async fn a_gigabyte_goes_through_in_little_memory() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let root = fpm.directory.path().join("public");
-    let more = format!("root = {root:?}\nspool = \"4095 MiB\"\n[http]\nmax_body = \"1023 MiB\"\n");
-    let edge = Program::before(&fpm.url(), &more);
+    let edge = fpm.fronted_with("spool = \"4095 MiB\"\n[http]\nmax_body = \"1023 MiB\"\n");
     let (pieces, sent) = crate::support::http::streamed();
     let mut client = edge.http2().await;
     let sending = async move {
