@@ -10,10 +10,12 @@ mod error;
 mod facts;
 mod outlook;
 mod pair;
+mod scratch;
+mod session;
 mod settings;
+mod stream;
 mod table;
 mod watch;
-mod wide;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,8 +26,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
 pub use self::certificates::Certificates;
@@ -34,8 +34,8 @@ pub use self::clients::{Asked, Authorities, ClientSubject, Clients};
 pub use self::error::{Error, Flaw, Place};
 pub use self::outlook::{Outlook, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
+pub use self::stream::TlsStream;
 pub use self::watch::{reload, watch};
-pub use self::wide::Wide;
 
 /// The application protocol that ALPN settled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Alpn {
 #[derive(Debug)]
 pub struct Secured<S> {
     /// The decrypted stream.
-    pub io: Box<TlsStream<Wide<S>>>,
+    pub io: Box<TlsStream<S>>,
     /// What will be spoken over it.
     pub alpn: Alpn,
     /// Who the client is by its certificate, if it was asked and has one.
@@ -85,7 +85,7 @@ impl HandshakeError {
 /// Makes secured connections out of plain ones.
 #[derive(Clone)]
 pub struct Acceptor {
-    inner: TlsAcceptor,
+    config: Arc<ServerConfig>,
     timeout: Duration,
 }
 
@@ -125,7 +125,7 @@ impl Acceptors {
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Self, Error> {
         let acceptor = |config: ServerConfig| Acceptor {
-            inner: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
             timeout: settings.handshake_timeout.get(),
         };
         let mut open = config(
@@ -188,16 +188,17 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let io = tokio::time::timeout(self.timeout, self.inner.accept(Wide::new(stream)))
+        let accepting = TlsStream::accept(Arc::clone(&self.config), stream);
+        let io = tokio::time::timeout(self.timeout, accepting)
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(HandshakeError::Failed)?;
-        let alpn = match io.get_ref().1.alpn_protocol() {
+        let alpn = match io.alpn() {
             Some(H2) => Alpn::Http2,
             Some(ACME_TLS) => return Err(HandshakeError::Proof),
             _ => Alpn::Http1,
         };
-        let client = clients::subject(io.get_ref().1.peer_certificates());
+        let client = clients::subject(io.peer_certificates());
         // In a box, which is handed on at less cost than the stream.
         let io = Box::new(io);
         Ok(Secured { io, alpn, client })

@@ -1,0 +1,37 @@
+//! The memory in which a thread's TLS connections work, one after the other.
+
+use std::cell::Cell;
+
+/// What is lent while one connection reads or writes. What it left there is
+/// somebody's secret: only what has been written since may be read.
+#[derive(Debug)]
+pub(super) struct Scratch(Box<[u8]>);
+
+impl Scratch {
+    /// Takes the thread's, or makes another if that is lent already.
+    pub(super) fn take() -> Self {
+        let kept = KEPT.try_with(Cell::take).ok().flatten();
+        Self(kept.unwrap_or_else(|| vec![0; ROOM].into_boxed_slice()))
+    }
+
+    /// All of it, [`ROOM`] bytes.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let room = std::mem::take(&mut self.0);
+        // A thread that ends keeps nothing.
+        let _ = KEPT.try_with(|kept| kept.set(Some(room)));
+    }
+}
+
+thread_local! {
+    static KEPT: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+}
+
+/// The largest handshake message that rustls takes, and a record of TLS 1.2
+/// (RFC 5246 §6.2.3) that goes on after it.
+pub(super) const ROOM: usize = 64 * 1024 + 18 * 1024 + 512;

@@ -1,0 +1,194 @@
+use rustls::ClientConfig;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client;
+
+use super::*;
+
+type Client = client::TlsStream<DuplexStream>;
+type Server = TlsStream<DuplexStream>;
+
+/// A server's settings, and those of a client that trusts it.
+fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = crate::tls::provider();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let trusting = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (Arc::new(config), Arc::new(trusting))
+}
+
+/// Both ends of a pipe that holds `bytes` at a time.
+async fn pair(bytes: usize) -> (Client, Server) {
+    let (config, trusting) = configs();
+    let (near, far) = tokio::io::duplex(bytes);
+    let name = ServerName::try_from("localhost").unwrap();
+    let connecting = TlsConnector::from(trusting).connect(name, near);
+    let accepting = TlsStream::accept(config, far);
+    tokio::try_join!(connecting, accepting).unwrap()
+}
+
+fn noise(bytes: u32) -> Vec<u8> {
+    (0..bytes).map(|n| (n * 7 + n / 251) as u8).collect()
+}
+
+/// Reads `bytes` in pieces of `piece`.
+async fn read(from: &mut (impl AsyncRead + Unpin), bytes: usize, piece: usize) -> Vec<u8> {
+    let (mut got, mut space) = (Vec::new(), vec![0; piece]);
+    while got.len() < bytes {
+        let read = from.read(&mut space).await.unwrap();
+        assert_ne!(read, 0, "the end after {} of {bytes}", got.len());
+        got.extend_from_slice(&space[..read]);
+    }
+    got
+}
+
+fn assert_holds_nothing(server: &Server) {
+    assert_eq!(server.incoming.capacity(), 0);
+    assert!(server.session.holds_nothing());
+}
+
+#[tokio::test]
+async fn all_comes_in_order_both_ways_whatever_the_sizes() {
+    for (pipe, piece) in [
+        (1_000, 1_000),
+        (5_000, 7),
+        (20_000, 1_024),
+        (1 << 20, 100_000),
+    ] {
+        let (client, server) = pair(pipe).await;
+        let (mut heard, mut said) = tokio::io::split(client);
+        let (up, down) = (noise(200_000), noise(300_000));
+        let asking = async {
+            said.write_all(&up).await.unwrap();
+            said.flush().await.unwrap();
+        };
+        let answering = async {
+            let mut server = server;
+            assert_eq!(read(&mut server, up.len(), piece).await, up);
+            assert_holds_nothing(&server);
+            server.write_all(&down).await.unwrap();
+            server.flush().await.unwrap();
+            assert_holds_nothing(&server);
+            server
+        };
+        let hearing = read(&mut heard, down.len(), piece);
+        let ((), _server, got) = tokio::join!(asking, answering, hearing);
+        assert_eq!(got, down);
+    }
+}
+
+#[tokio::test]
+async fn pieces_are_written_together_and_in_order() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    let (head, body) = (noise(300), noise(100_000));
+    for size in [0, 1, 1_000, 16_000, 60_000, body.len()] {
+        let mut bufs = [&head[..], &[], &body[..size]].map(IoSlice::new);
+        let (mut bufs, all) = (&mut bufs[..], head.len() + size);
+        let mut written = 0;
+        while written < all {
+            let some = server.write_vectored(bufs).await.unwrap();
+            written += some;
+            IoSlice::advance_slices(&mut bufs, some);
+        }
+        let got = read(&mut client, all, 4096).await;
+        assert!(got == [&head[..], &body[..size]].concat(), "{size}");
+    }
+}
+
+#[tokio::test]
+async fn new_keys_of_the_client_are_taken_and_answered() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    for round in 0..3 {
+        client.get_mut().1.refresh_traffic_keys().unwrap();
+        client.write_all(b"ask").await.unwrap();
+        assert_eq!(read(&mut server, 3, 10).await, b"ask", "{round}");
+        server.write_all(b"answer").await.unwrap();
+        assert_eq!(read(&mut client, 6, 10).await, b"answer", "{round}");
+    }
+    assert_holds_nothing(&server);
+}
+
+#[tokio::test]
+async fn the_end_is_told_from_a_break() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    client.write_all(b"last").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut got = Vec::new();
+    server.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"last");
+    // It may still be answered.
+    server.write_all(b"answer").await.unwrap();
+    server.shutdown().await.unwrap();
+    let error = server.write_all(b"more").await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    got.clear();
+    client.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, b"answer");
+
+    let (client, mut server) = pair(1 << 20).await;
+    drop(client);
+    let error = server.read(&mut [0; 10]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// After a record that was meddled with nothing counts, not even a good one.
+#[tokio::test]
+async fn what_follows_a_false_record_is_not_heard() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    let false_record = [23, 3, 3, 0, 20].iter().chain(&[7; 20]).copied();
+    let raw = client.get_mut().0;
+    raw.write_all(&false_record.collect::<Vec<u8>>())
+        .await
+        .unwrap();
+    client.write_all(b"good").await.unwrap();
+    for _ in 0..2 {
+        let error = server.read(&mut [0; 10]).await.unwrap_err();
+        let expected = [io::ErrorKind::InvalidData, io::ErrorKind::ConnectionAborted];
+        assert!(expected.contains(&error.kind()), "{error}");
+        assert!(server.write_all(b"answer").await.is_err());
+    }
+    // The client is told why.
+    let error = client.read(&mut [0; 10]).await.unwrap_err();
+    assert!(error.to_string().contains("BadRecordMac"), "{error}");
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_gets_an_alert() {
+    let (mut near, far) = tokio::io::duplex(1 << 16);
+    near.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    let error = TlsStream::accept(configs().0, far).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let mut told = Vec::new();
+    near.read_to_end(&mut told).await.unwrap();
+    assert_eq!(told[0], 21, "{told:?}");
+}
+
+#[tokio::test]
+async fn a_handshake_that_breaks_off_fails() {
+    let (mut near, far) = tokio::io::duplex(1 << 16);
+    near.write_all(&[22, 3, 1, 0, 100, 1]).await.unwrap();
+    drop(near);
+    let error = TlsStream::accept(configs().0, far).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+/// One of five thousand that rest: what it is made of, without its keys.
+#[test]
+fn a_connection_is_small() {
+    assert!(size_of::<TlsStream<tokio::net::TcpStream>>() <= 1_600);
+}
