@@ -2,10 +2,11 @@
 //! "full": who cannot keep up is told to come back, and nobody waits for him.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::Publication;
 use crate::ids::RoomName;
@@ -21,8 +22,6 @@ pub struct Inbox(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// Wakes the session, which waits in one place at a time.
-    wake: Notify,
     bounds: Bounds,
 }
 
@@ -32,6 +31,8 @@ struct Queue {
     bytes: usize,
     recheck: bool,
     departure: Option<Departure>,
+    /// The session, if it waits; it does so in one place at a time.
+    waker: Option<Waker>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,6 @@ pub enum Mail {
 pub fn channel(events: usize, bytes: usize) -> (Outbox, Inbox) {
     let shared = Arc::new(Shared {
         queue: Mutex::default(),
-        wake: Notify::new(),
         bounds: Bounds { events, bytes },
     });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
@@ -92,13 +92,16 @@ impl Outbox {
         }
         // One event alone always fits: its size was checked where it came in.
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
-            self.depart_locked(&mut queue, Departure::Slow);
+            let waker = queue.depart(Departure::Slow);
+            drop(queue);
+            wake(waker);
             return false;
         }
         queue.waiting.push_back(Arc::clone(publication));
         queue.bytes = bytes;
+        let waker = queue.waker.take();
         drop(queue);
-        self.0.wake.notify_one();
+        wake(waker);
         true
     }
 
@@ -109,22 +112,24 @@ impl Outbox {
 
     /// Asks the session to end; what waits is not sent. The first reason counts.
     pub fn depart(&self, why: Departure) {
-        self.depart_locked(&mut self.0.queue.lock(), why);
+        let waker = self.0.queue.lock().depart(why);
+        wake(waker);
     }
 
     /// Asks the session to ask Laravel again what it may see.
     pub fn recheck(&self) {
-        self.0.queue.lock().recheck = true;
-        self.0.wake.notify_one();
+        let mut queue = self.0.queue.lock();
+        queue.recheck = true;
+        let waker = queue.waker.take();
+        drop(queue);
+        wake(waker);
     }
+}
 
-    fn depart_locked(&self, queue: &mut Queue, why: Departure) {
-        if queue.departure.is_none() {
-            queue.departure = Some(why);
-            queue.waiting = VecDeque::new();
-            queue.bytes = 0;
-            self.0.wake.notify_one();
-        }
+/// Wakes a session, without the lock: it will want that itself.
+fn wake(session: Option<Waker>) {
+    if let Some(session) = session {
+        session.wake();
     }
 }
 
@@ -132,22 +137,28 @@ impl Inbox {
     /// Waits for something and takes it; of publications all that wait, leaving
     /// nothing allocated. Cancel-safe.
     pub async fn next(&self) -> Mail {
-        loop {
-            if let Some(mail) = self.take() {
-                return mail;
-            }
-            self.0.wake.notified().await;
-        }
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`Inbox::next`] as a single step.
+    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Mail> {
+        self.poll_for(cx, Queue::take)
     }
 
     /// Waits until the session is asked to end, leaving the rest for
     /// [`Inbox::next`]. Cancel-safe.
     pub async fn departure(&self) -> Departure {
-        loop {
-            if let Some(why) = self.0.queue.lock().departure {
-                return why;
+        poll_fn(|cx| self.poll_for(cx, |queue| queue.departure)).await
+    }
+
+    fn poll_for<T>(&self, cx: &Context<'_>, take: impl FnOnce(&mut Queue) -> Option<T>) -> Poll<T> {
+        let mut queue = self.0.queue.lock();
+        match take(&mut queue) {
+            Some(taken) => Poll::Ready(taken),
+            None => {
+                queue.waker = Some(cx.waker().clone());
+                Poll::Pending
             }
-            self.0.wake.notified().await;
         }
     }
 
@@ -157,18 +168,31 @@ impl Inbox {
         queue.waiting.retain(|waiting| waiting.room() != room);
         queue.bytes = queue.waiting.iter().map(|waiting| waiting.size()).sum();
     }
+}
 
-    fn take(&self) -> Option<Mail> {
-        let mut queue = self.0.queue.lock();
-        if let Some(why) = queue.departure {
+impl Queue {
+    fn take(&mut self) -> Option<Mail> {
+        if let Some(why) = self.departure {
             return Some(Mail::Depart(why));
         }
-        if std::mem::take(&mut queue.recheck) {
+        if std::mem::take(&mut self.recheck) {
             return Some(Mail::Recheck);
         }
-        queue.bytes = 0;
-        let waiting = std::mem::take(&mut queue.waiting);
+        self.bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting);
         (!waiting.is_empty()).then_some(Mail::Batch(waiting))
+    }
+
+    /// Notes why the session is to end, if that is the first reason; returns who
+    /// is to be woken for it.
+    fn depart(&mut self, why: Departure) -> Option<Waker> {
+        if self.departure.is_some() {
+            return None;
+        }
+        self.departure = Some(why);
+        self.waiting = VecDeque::new();
+        self.bytes = 0;
+        self.waker.take()
     }
 }
 
