@@ -151,18 +151,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut stopped = false;
         let bell = self.uploads.bell();
         let mut tick = pin!(tokio::time::sleep_until(self.schedule.next()));
+        // Mail is what wakes a session most, so it is looked for first; but once
+        // there was some, the rest has its turn before there is more. Of the rest
+        // the socket is last: it alone can go on and on.
+        let mut fed = false;
         loop {
+            let mut passes = fed;
+            let mail = poll_fn(|cx| match std::mem::take(&mut passes) {
+                true => Poll::Pending,
+                false => self.inbox.poll_next(cx),
+            });
             let wake = tokio::select! {
-                mail = self.inbox.next() => Wake::Mail(mail),
-                frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
-                decision = self.joins.next() => Wake::Joined(decision),
+                biased;
+                mail = mail => Wake::Mail(mail),
+                () = &mut stopping, if !stopped => Wake::Stopping,
+                () = &mut tick => Wake::Tick,
+                () = bell.notified(), if self.uploads.is_any() => Wake::Uploads,
+                decision = self.joins.next(), if self.joins.len() > 0 => Wake::Joined(decision),
                 Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
                     Wake::Found(finding)
                 }
-                () = bell.notified() => Wake::Uploads,
-                () = &mut tick => Wake::Tick,
-                () = &mut stopping, if !stopped => Wake::Stopping,
+                frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
+                mail = self.inbox.next(), if fed => Wake::Mail(mail),
             };
+            fed = matches!(wake, Wake::Mail(_));
             // In boxes: a session that rests holds no room for what it may do.
             match wake {
                 Wake::Mail(mail) => self.take(mail).await?,
@@ -279,6 +291,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             in_time(limit, socket.flush()).await
         };
         tokio::select! {
+            // Most is written at once: the inbox is asked only if it is not.
+            biased;
             written = writing => written,
             why = self.inbox.departure() => Err(why.into()),
         }

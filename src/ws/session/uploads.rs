@@ -47,6 +47,11 @@ impl Held {
         Arc::clone(&self.bell)
     }
 
+    /// Whether there is any.
+    pub(super) fn is_any(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The room is no longer open to the user.
     pub(super) fn lose(&self, room: RoomName) {
         for attached in self.held.values() {
