@@ -7,6 +7,7 @@
 mod client;
 mod connections;
 mod fanout;
+mod floor;
 mod publisher;
 mod server;
 mod sessions;
@@ -19,6 +20,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+// As the edge has it, for the servers that it is measured against here.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Debug, Parser)]
 #[command(name = "pwd-edge-bench", about = "Measures pwd-edge and its peers")]
@@ -34,6 +39,10 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
+    /// Answers and rooms, and nothing but the work
+    Floor(floor::Plan),
+    /// The simplest proxy that hyper makes
+    Hyper(floor::ProxyPlan),
     /// TLS handshakes, full and resumed
     Handshakes(connections::Plan),
     /// The server's memory for HTTPS connections that rest after one request
@@ -58,6 +67,8 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Arguments::parse().command {
         Command::Upstream { listen } => runtime.block_on(upstream::serve(listen)),
+        Command::Floor(plan) => runtime.block_on(floor::serve(plan)),
+        Command::Hyper(plan) => runtime.block_on(floor::serve_hyper(plan)),
         Command::Handshakes(plan) => runtime.block_on(connections::handshakes(plan)),
         Command::Connections(plan) => runtime.block_on(connections::idle(plan)),
         Command::Sessions(plan) => runtime.block_on(sessions::idle(plan)),

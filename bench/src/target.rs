@@ -56,7 +56,8 @@ pub(crate) struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Edge,
-    Nchan,
+    /// Nothing: the room is in the path.
+    Path,
 }
 
 impl Target {
@@ -105,7 +106,7 @@ impl Opener {
         let user = 1 + id % target.users.unwrap_or(u32::MAX);
         let request = match target.kind {
             Kind::Edge => format!("{}?token={user}%7Cx", target.url),
-            Kind::Nchan => format!("{}/{room}", target.url),
+            Kind::Path => format!("{}/{room}", target.url),
         };
         // The default read buffer is 128 KiB for each session.
         let config = WebSocketConfig::default().read_buffer_size(4096);

@@ -135,7 +135,7 @@ fn reply(status: StatusCode, body: &Value) -> Answer {
 }
 
 /// What `/bytes/N` is cut from: shared, so that an answer costs no copy here.
-static FILLER: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; FILLER_SIZE]));
+pub(crate) static FILLER: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; FILLER_SIZE]));
 
 const FILLER_SIZE: usize = 16 << 20;
 

@@ -1,0 +1,281 @@
+//! Rooms of sessions: an event's frame is made once, and encrypted and written
+//! to each member by the loop that read it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpStream, UnixListener, UnixStream};
+use tokio::sync::Notify;
+use tokio::task::{self, JoinSet};
+use tokio_rustls::rustls::ServerConnection;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::Stream;
+use super::request::Requests;
+
+/// Who is in which room.
+#[derive(Default)]
+pub(super) struct Rooms {
+    members: Mutex<HashMap<usize, Vec<Arc<Member>>>>,
+    /// Those for whom something waits; without it every event is written at once.
+    waiting: Option<Mutex<VecDeque<Arc<Member>>>>,
+    wake: Notify,
+}
+
+struct Member {
+    tcp: TcpStream,
+    tls: Mutex<ServerConnection>,
+    /// Frames to be written at once.
+    frames: Mutex<Vec<u8>>,
+    /// The socket takes no more.
+    full: Notify,
+}
+
+/// Who has asked to be in a room, and what is to be said first.
+pub(super) struct Guest {
+    pub(super) room: usize,
+    pub(super) welcome: Vec<u8>,
+    pub(super) stream: Stream,
+}
+
+/// The answer to a client that wants to speak WebSocket.
+pub(super) fn welcome(key: &str) -> Vec<u8> {
+    let accept = derive_accept_key(key.as_bytes());
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: {accept}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+impl Rooms {
+    pub(super) fn new(gather: bool) -> Self {
+        Self {
+            waiting: gather.then(Mutex::default),
+            ..Self::default()
+        }
+    }
+
+    /// A session, until its client hangs up. Only what waits is kept in the future.
+    pub(super) fn live(&self, guest: Guest) -> impl Future<Output = io::Result<()>> {
+        let room = guest.room;
+        let entered = self.enter(guest);
+        async move {
+            let member = entered?;
+            let ended = member.listen().await;
+            if let Some(members) = lock(&self.members).get_mut(&room) {
+                members.retain(|other| !Arc::ptr_eq(other, &member));
+            }
+            ended
+        }
+    }
+
+    fn enter(&self, guest: Guest) -> io::Result<Arc<Member>> {
+        let (tcp, tls) = guest.stream.into_inner();
+        let member = Arc::new(Member {
+            tcp,
+            tls: Mutex::new(tls),
+            frames: Mutex::default(),
+            full: Notify::new(),
+        });
+        member.send(&guest.welcome)?;
+        let entry = Arc::clone(&member);
+        let mut members = lock(&self.members);
+        members.entry(guest.room).or_default().push(entry);
+        Ok(member)
+    }
+
+    /// Takes events at `socket`, in the edge's form.
+    pub(super) async fn take_publications(self: Arc<Self>, socket: &Path) -> anyhow::Result<()> {
+        let listener = UnixListener::bind(socket)
+            .with_context(|| format!("cannot listen on {}", socket.display()))?;
+        let mut tasks = JoinSet::new();
+        let rooms = Arc::clone(&self);
+        tasks.spawn(async move { rooms.write_what_waits().await });
+        loop {
+            let (stream, _) = listener.accept().await?;
+            let rooms = Arc::clone(&self);
+            // It ends when the publisher hangs up.
+            tasks.spawn(async move {
+                let _ = rooms.publish_all(stream).await;
+            });
+        }
+    }
+
+    async fn publish_all(&self, stream: UnixStream) -> io::Result<()> {
+        let mut requests = Requests::of(stream);
+        while let Some(request) = requests.next().await? {
+            let event = requests.body(request.length).await?;
+            let room = room(&event).ok_or(ErrorKind::InvalidData)?;
+            self.publish(room, &frame(&event));
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            requests.stream.write_all(answer).await?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, room: usize, frame: &[u8]) {
+        let members = lock(&self.members);
+        for member in members.get(&room).into_iter().flatten() {
+            let Some(waiting) = &self.waiting else {
+                // Its own task sees that it is gone.
+                let _ = member.send(frame);
+                continue;
+            };
+            let mut frames = lock(&member.frames);
+            if frames.is_empty() {
+                lock(waiting).push_back(Arc::clone(member));
+            }
+            frames.extend_from_slice(frame);
+        }
+        self.wake.notify_one();
+    }
+
+    /// A few members at a time, so that more comes for the others meanwhile.
+    async fn write_what_waits(&self) {
+        loop {
+            self.wake.notified().await;
+            while let Some(waiting) = self.waiting.as_ref().filter(|all| !lock(all).is_empty()) {
+                let some: Vec<_> = {
+                    let mut waiting = lock(waiting);
+                    let count = waiting.len().min(AT_A_TIME);
+                    waiting.drain(..count).collect()
+                };
+                for member in some {
+                    let frames = std::mem::take(&mut *lock(&member.frames));
+                    let _ = member.send(&frames);
+                }
+                task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl Member {
+    fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut tls = lock(&self.tls);
+        tls.writer().write_all(bytes)?;
+        self.flush(&mut tls)
+    }
+
+    fn flush(&self, tls: &mut ServerConnection) -> io::Result<()> {
+        while tls.wants_write() {
+            match tls.write_tls(&mut Wire(&self.tcp)) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.full.notify_one();
+                    return Ok(());
+                }
+                written => written?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets, until the client hangs up.
+    async fn listen(&self) -> io::Result<()> {
+        loop {
+            // Both branches are cancel-safe.
+            tokio::select! {
+                ready = self.tcp.readable() => {
+                    ready?;
+                    if !self.read()? {
+                        return Ok(());
+                    }
+                }
+                () = self.full.notified() => {
+                    self.tcp.writable().await?;
+                    self.flush(&mut lock(&self.tls))?;
+                }
+            }
+        }
+    }
+
+    /// Whether the client is still there.
+    fn read(&self) -> io::Result<bool> {
+        let mut tls = lock(&self.tls);
+        loop {
+            match tls.read_tls(&mut Wire(&self.tcp)) {
+                Ok(0) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                read => read?,
+            };
+            tls.process_new_packets().map_err(io::Error::other)?;
+            while tls.reader().read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+        }
+    }
+}
+
+/// A socket that is read and written as far as it goes without waiting.
+struct Wire<'a>(&'a TcpStream);
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_write(bytes)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The room that an event of ours is for.
+fn room(event: &[u8]) -> Option<usize> {
+    let (_, rest) = std::str::from_utf8(event)
+        .ok()?
+        .split_once(r#""ticket_id":"#)?;
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
+
+/// An unmasked text frame (RFC 6455 §5.2) of less than 64 KiB.
+fn frame(text: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match text.len() {
+        length @ 0..126 => frame.push(length as u8),
+        length => {
+            frame.push(126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(text);
+    frame
+}
+
+/// There is one thread, so nobody else can have panicked with it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const AT_A_TIME: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_tells_its_length() {
+        assert_eq!(frame(b"hi"), b"\x81\x02hi");
+        assert_eq!(frame(&[b'x'; 200])[..4], [0x81, 126, 0, 200]);
+    }
+
+    #[test]
+    fn the_room_is_in_the_event() {
+        let event = br#"{"type":"new_message","payload":{"ticket_id":17,"due":1}}"#;
+        assert_eq!(room(event), Some(17));
+        assert_eq!(room(b"{}"), None);
+    }
+}
