@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod fanout;
 mod floor;
+mod plot;
 mod publisher;
 mod server;
 mod sessions;
@@ -59,6 +60,8 @@ enum Command {
     Uploads(uploads::Plan),
     /// Prints medians and ratios of `work<TAB>metric<TAB>server<TAB>value` files as markdown
     Table { files: Vec<PathBuf> },
+    /// Prints curves as an SVG, from `x<TAB>metric<TAB>server<TAB>value` lines
+    Plot(plot::Plan),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -77,5 +80,6 @@ fn main() -> anyhow::Result<()> {
         Command::Fanout(plan) => runtime.block_on(fanout::measure(plan)),
         Command::Uploads(plan) => runtime.block_on(uploads::measure(plan)),
         Command::Table { files } => table::print(&files),
+        Command::Plot(plan) => plot::print(&plan),
     }
 }

@@ -130,7 +130,7 @@ fn line(cells: &[String]) -> String {
     line
 }
 
-fn median(runs: &[f64]) -> Option<f64> {
+pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     let mut sorted = runs.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

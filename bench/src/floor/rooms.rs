@@ -4,9 +4,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
+use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::sync::Notify;
@@ -67,7 +68,7 @@ impl Rooms {
         async move {
             let member = entered?;
             let ended = member.listen().await;
-            if let Some(members) = lock(&self.members).get_mut(&room) {
+            if let Some(members) = self.members.lock().get_mut(&room) {
                 members.retain(|other| !Arc::ptr_eq(other, &member));
             }
             ended
@@ -84,7 +85,7 @@ impl Rooms {
         });
         member.send(&guest.welcome)?;
         let entry = Arc::clone(&member);
-        let mut members = lock(&self.members);
+        let mut members = self.members.lock();
         members.entry(guest.room).or_default().push(entry);
         Ok(member)
     }
@@ -119,16 +120,16 @@ impl Rooms {
     }
 
     fn publish(&self, room: usize, frame: &[u8]) {
-        let members = lock(&self.members);
+        let members = self.members.lock();
         for member in members.get(&room).into_iter().flatten() {
             let Some(waiting) = &self.waiting else {
                 // Its own task sees that it is gone.
                 let _ = member.send(frame);
                 continue;
             };
-            let mut frames = lock(&member.frames);
+            let mut frames = member.frames.lock();
             if frames.is_empty() {
-                lock(waiting).push_back(Arc::clone(member));
+                waiting.lock().push_back(Arc::clone(member));
             }
             frames.extend_from_slice(frame);
         }
@@ -139,14 +140,14 @@ impl Rooms {
     async fn write_what_waits(&self) {
         loop {
             self.wake.notified().await;
-            while let Some(waiting) = self.waiting.as_ref().filter(|all| !lock(all).is_empty()) {
+            while let Some(waiting) = self.waiting.as_ref().filter(|all| !all.lock().is_empty()) {
                 let some: Vec<_> = {
-                    let mut waiting = lock(waiting);
+                    let mut waiting = waiting.lock();
                     let count = waiting.len().min(AT_A_TIME);
                     waiting.drain(..count).collect()
                 };
                 for member in some {
-                    let frames = std::mem::take(&mut *lock(&member.frames));
+                    let frames = std::mem::take(&mut *member.frames.lock());
                     let _ = member.send(&frames);
                 }
                 task::yield_now().await;
@@ -157,7 +158,7 @@ impl Rooms {
 
 impl Member {
     fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        let mut tls = lock(&self.tls);
+        let mut tls = self.tls.lock();
         tls.writer().write_all(bytes)?;
         self.flush(&mut tls)
     }
@@ -188,7 +189,7 @@ impl Member {
                 }
                 () = self.full.notified() => {
                     self.tcp.writable().await?;
-                    self.flush(&mut lock(&self.tls))?;
+                    self.flush(&mut self.tls.lock())?;
                 }
             }
         }
@@ -196,7 +197,7 @@ impl Member {
 
     /// Whether the client is still there.
     fn read(&self) -> io::Result<bool> {
-        let mut tls = lock(&self.tls);
+        let mut tls = self.tls.lock();
         loop {
             match tls.read_tls(&mut Wire(&self.tcp)) {
                 Ok(0) => return Ok(false),
@@ -253,11 +254,6 @@ fn frame(text: &[u8]) -> Vec<u8> {
     }
     frame.extend_from_slice(text);
     frame
-}
-
-/// There is one thread, so nobody else can have panicked with it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const AT_A_TIME: usize = 32;
