@@ -166,6 +166,11 @@ impl Write for Line<'_> {
 /// A line without what moves a terminal's cursor or turns text around: the
 /// subscriber lets some of it pass, and strangers choose paths.
 fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
+    // Nearly all lines, and without a branch for each byte.
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\x1b');
+    if line.iter().fold(true, |all, byte| all & plain(byte)) {
+        return Cow::Borrowed(line);
+    }
     let ours = |c| matches!(c, '\n' | '\t' | '\u{1b}');
     match std::str::from_utf8(line).map(|text| escape(text, ours)) {
         Ok(Cow::Owned(safe)) => Cow::Owned(safe.into_bytes()),

@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use super::journal::{Entries, JOURNAL, Journal};
+use super::json::Json;
 use super::lines::{Flush, Lines};
 use crate::config::{Format, Level, Log};
 use crate::metrics::Counter;
@@ -75,7 +76,7 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         (true, _) => registry.with(Entries(out)).try_init(),
         (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
         (_, false) => registry
-            .with(lines(out).json().flatten_event(true))
+            .with(lines(out).json().event_format(Json::flat()))
             .try_init(),
     };
     Ok(Logging {

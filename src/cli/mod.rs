@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod demo;
 mod journal;
+mod json;
 mod lines;
 mod logging;
 mod run;

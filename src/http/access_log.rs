@@ -19,6 +19,9 @@ use crate::forwarded::{RequestId, Sender};
 use crate::metrics;
 use crate::progress::{InFlight, Progress};
 
+/// As what the log knows these lines.
+pub(crate) const ACCESS: &str = "pwd_edge::access";
+
 /// The line, written on drop.
 #[derive(Debug)]
 pub(super) struct AccessLine {
@@ -140,7 +143,7 @@ impl Drop for AccessLine {
             End::Client => "client_left",
         };
         tracing::info!(
-            target: "pwd_edge::access",
+            target: ACCESS,
             method = %self.method,
             path = self.path,
             version = ?self.version,
