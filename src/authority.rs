@@ -21,22 +21,24 @@ impl HostPort {
             Some(rest) => {
                 let (address, port) = rest.split_once(']')?;
                 address.parse::<Ipv6Addr>().ok()?;
+                let end = text.len() - port.len();
                 let port = match port.is_empty() {
                     true => None,
                     false => Some(port.strip_prefix(':')?),
                 };
-                (format!("[{address}]"), port)
+                (&text[..end], port)
             }
             None => match text.split_once(':') {
-                Some((host, port)) => (host.to_owned(), Some(port)),
-                None => (text.to_owned(), None),
+                Some((host, port)) => (host, Some(port)),
+                None => (text, None),
             },
         };
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let is_address = host.starts_with('[');
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        let is_name = |host: &str| host.split('.').all(|label| !label.is_empty());
-        if !(is_address || is_name(host) && host.bytes().all(is_plain)) {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let mut labels = host.as_bytes().split(|b| *b == b'.');
+        let is_label = |label: &[u8]| !label.is_empty() && label.iter().all(is_plain);
+        if !(is_address || labels.all(is_label)) {
             return None;
         }
         let port = match port {

@@ -82,6 +82,11 @@ impl<'a> Readings<'a> {
 
 /// Whether there is only one way to read it.
 fn is_plain(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    if !bytes.iter().any(|b| matches!(b, b'%' | b'\\' | b'.')) {
+        // As most are: neither `..` nor `index.php` can be in it.
+        return !bytes.is_empty() && !bytes.windows(2).any(|pair| pair == b"//");
+    }
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
     let inner = path.strip_prefix('/').unwrap_or(path).split('/');
     let ends_in_slash = path.ends_with('/');

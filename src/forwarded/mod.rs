@@ -51,7 +51,7 @@ impl Sender {
         let prefix = text("x-forwarded-prefix").filter(|prefix| prefix.starts_with('/'));
         Self {
             client: proxies.client(peer, headers),
-            request_id: text("x-request-id")
+            request_id: single(headers, &X_REQUEST_ID)
                 .and_then(RequestId::read)
                 .unwrap_or_default(),
             host: host.and_then(|host| HeaderValue::from_str(host).ok()),
@@ -108,7 +108,7 @@ pub fn strip(headers: &mut HeaderMap) {
 
 fn forges(name: &HeaderName) -> bool {
     let name = name.as_str();
-    name.contains(['_', '.'])
+    name.bytes().any(|b| matches!(b, b'_' | b'.'))
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-original-")
         || FORGED.contains(&name)
@@ -163,7 +163,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 #[cfg(test)]
 mod tests {

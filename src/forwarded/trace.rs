@@ -1,12 +1,12 @@
 //! Where a request belongs in somebody's trace (W3C Trace Context): passed on as
 //! it came, or not at all.
 
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderName};
 
 /// Takes away a `traceparent` that is not exactly one well-formed value, and the
 /// `tracestate` that means nothing without it (Trace Context §3.2.2, §3.3).
 pub(super) fn settle(headers: &mut HeaderMap) {
-    let mut values = headers.get_all(PARENT).iter();
+    let mut values = headers.get_all(&PARENT).iter();
     let sound = match (values.next(), values.next()) {
         (Some(value), None) => is_well_formed(value.as_bytes()),
         _ => false,
@@ -34,8 +34,8 @@ fn is_well_formed(value: &[u8]) -> bool {
     version != b"ff" && is_some(trace) && is_some(parent) && ends_well
 }
 
-const PARENT: &str = "traceparent";
-const STATE: &str = "tracestate";
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use http_body_util::{BodyDataStream, StreamBody};
 use hyper::body::{Body as _, Frame};
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, HeaderMap, HeaderValue,
+    ETAG, HeaderMap, HeaderName, HeaderValue,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
@@ -82,7 +82,7 @@ impl Compression {
     pub(super) fn wish<B>(&self, request: &Request<B>) -> Wish {
         let headers = request.headers();
         let foreign = headers
-            .get("sec-fetch-site")
+            .get(SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site");
         if !self.settings.enabled || request.method() == Method::HEAD || foreign {
             return Wish::Never;
@@ -132,14 +132,13 @@ impl Compression {
             StatusCode::PARTIAL_CONTENT,
         ];
         !bare.contains(&response.status())
-            && !headers.contains_key(CONTENT_ENCODING)
-            && !headers.contains_key(CONTENT_RANGE)
-            // RFC 9530: sums over the bytes as they are.
-            && !["content-digest", "digest", "content-md5"].iter().any(|sum| headers.contains_key(*sum))
-            // RFC 9110 §7.7: then nobody may.
-            && !says(CACHE_CONTROL, "no-transform")
             && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
             && says_what_shrinks(headers)
+            && !headers.contains_key(CONTENT_ENCODING)
+            && !headers.contains_key(CONTENT_RANGE)
+            && !SUMS.iter().any(|sum| headers.contains_key(sum))
+            // RFC 9110 §7.7: then nobody may.
+            && !says(CACHE_CONTROL, "no-transform")
     }
 }
 
@@ -202,6 +201,13 @@ where
 }
 
 const ENCODERS: usize = 64;
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Over the bytes as they are (RFC 9530).
+const SUMS: [HeaderName; 3] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
 const PIECE: usize = 16 * 1024;
 
 #[cfg(test)]

@@ -51,10 +51,12 @@ impl Handler {
         if let Some(subject) = &exchange.downstream.subject {
             forwarded::write_subject(&mut parts.headers, subject.as_str());
         }
-        parts.extensions.insert(Asker {
-            port: exchange.port(),
-            key: self.limits.key(exchange.sender.client),
-        });
+        if upstream.is_php() {
+            parts.extensions.insert(Asker {
+                port: exchange.port(),
+                key: self.limits.key(exchange.sender.client),
+            });
+        }
         let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
             true => body::empty(),

@@ -16,7 +16,7 @@ use super::{Downstream, Maintenance, Pages, Refusal, Settings, sound};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
-use crate::forwarded::{Sender, TrustedProxies};
+use crate::forwarded::{Sender, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
@@ -153,7 +153,7 @@ impl Handler {
             }
         });
         let id = exchange.sender.request_id.header();
-        response.headers_mut().insert("x-request-id", id);
+        response.headers_mut().insert(X_REQUEST_ID, id);
         if close {
             // An HTTP/1.0 client is given one answer and the end of the connection.
             let close = HeaderValue::from_static("close");

@@ -6,6 +6,10 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UP
 /// `Connection` names can take away no header that says who the client is: those
 /// are written after this.
 pub(super) fn strip(headers: &mut HeaderMap) {
+    // Mostly there is none; to compare the few names is cheaper than to look for each.
+    if !headers.keys().any(|name| ALWAYS.contains(name)) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()

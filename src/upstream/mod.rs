@@ -60,6 +60,11 @@ impl Upstream {
         }))
     }
 
+    /// Whether PHP answers, which is told of the [`Asker`].
+    pub fn is_php(&self) -> bool {
+        self.0.spool.is_some()
+    }
+
     /// How each server is, as its last request or probe showed.
     pub fn health(&self) -> Health {
         let servers = self.0.servers.iter();

@@ -21,9 +21,12 @@ pub struct LogOut {
 impl LogOut {
     /// The log-out that `request` asks for, if it is one.
     pub(super) fn read(request: &Parts, services: &Services) -> Option<Self> {
+        if request.method != Method::POST {
+            return None;
+        }
         let path = Readings::of(request.uri.path()).ok()?;
         let is_path = |ours: &UrlPath| path.spell(ours.as_str());
-        if request.method != Method::POST || !services.logout_paths.iter().any(is_path) {
+        if !services.logout_paths.iter().any(is_path) {
             return None;
         }
         let bearer = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
