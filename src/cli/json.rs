@@ -42,7 +42,9 @@ where
         if metadata.target() != ACCESS || context.lookup_current().is_some() {
             return self.0.format_event(context, out, event);
         }
-        let now = humantime::format_rfc3339_micros(SystemTime::now());
+        // A clock may be set to before all time that can be told.
+        let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
+        let now = humantime::format_rfc3339_micros(now);
         let level = metadata.level();
         // Not into `out` piece by piece: each would pass several writers.
         let mut line = String::with_capacity(USUAL);
