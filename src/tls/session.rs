@@ -20,7 +20,7 @@ pub(super) struct Session {
     /// We have said that we send no more.
     closed: bool,
     /// Nothing that follows an error can be trusted.
-    failed: bool,
+    failed: Option<rustls::Error>,
 }
 
 /// What the peer said.
@@ -45,7 +45,7 @@ impl Session {
             heard: Heard::default(),
             outgoing: BytesMut::new(),
             closed: false,
-            failed: false,
+            failed: None,
         })
     }
 
@@ -63,15 +63,15 @@ impl Session {
     /// # Errors
     /// Something went wrong before.
     pub(super) fn check(&self) -> io::Result<()> {
-        match self.failed {
-            true => Err(io::ErrorKind::ConnectionAborted.into()),
-            false => Ok(()),
+        match &self.failed {
+            Some(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.clone())),
+            None => Ok(()),
         }
     }
 
     #[cfg(test)]
-    pub(super) fn holds_nothing(&self) -> bool {
-        self.heard.plaintext.capacity() + self.outgoing.capacity() == 0
+    pub(super) fn buffers(&mut self) -> [&mut BytesMut; 2] {
+        [&mut self.heard.plaintext, &mut self.outgoing]
     }
 
     /// Gives what was decrypted before to `space`.
@@ -80,9 +80,7 @@ impl Session {
         let some = plaintext.len().min(space.remaining());
         space.put_slice(&plaintext[..some]);
         plaintext.advance(some);
-        if plaintext.is_empty() {
-            *plaintext = BytesMut::new();
-        }
+        release(plaintext);
     }
 
     /// Takes records off the front of `came`, until there is no whole one more or
@@ -111,9 +109,8 @@ impl Session {
             match noted {
                 Ok(more) => used += discard + more,
                 Err(error) => {
-                    self.fail(&mut came[used..]);
-                    let error = io::Error::new(io::ErrorKind::InvalidData, error);
-                    return (came.len(), Err(error));
+                    self.fail(error, &mut came[used..]);
+                    return (came.len(), self.check());
                 }
             }
         }
@@ -121,8 +118,8 @@ impl Session {
     }
 
     /// Takes the alert, if there is one, that tells the peer what it did.
-    fn fail(&mut self, came: &mut [u8]) {
-        self.failed = true;
+    fn fail(&mut self, error: rustls::Error, came: &mut [u8]) {
+        self.failed = Some(error);
         while self.tls.wants_write()
             && let state = self.tls.process_tls_records(came).state
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = state
@@ -148,7 +145,7 @@ impl Session {
 
     /// Says once that we send no more (close_notify, RFC 8446 §6.1).
     pub(super) fn close(&mut self, incoming: &mut BytesMut) -> io::Result<()> {
-        if self.closed || self.failed {
+        if self.closed || self.failed.is_some() {
             return Ok(());
         }
         self.closed = true;
@@ -166,7 +163,7 @@ impl Session {
         &mut self,
         incoming: &mut BytesMut,
         room: &mut [u8],
-        what: impl FnOnce(
+        mut what: impl FnMut(
             &mut WriteTraffic<'_, ServerConnectionData>,
             &mut [u8],
         ) -> Result<usize, EncryptError>,
@@ -175,26 +172,35 @@ impl Session {
         let mut end = 0;
         loop {
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(incoming);
+            let mut done = false;
             let noted = match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let said = what(&mut traffic, &mut room[end..]).map_err(io::Error::other)?;
-                    incoming.advance(discard);
-                    return Ok(end + said);
+                    done = true;
+                    let said = what(&mut traffic, &mut room[end..]);
+                    said.map(|said| (said, 0)).map_err(general)
                 }
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    end += data.encode(&mut room[end..]).map_err(io::Error::other)?;
-                    Ok(0)
+                    let said = data.encode(&mut room[end..]);
+                    said.map(|said| (said, 0)).map_err(general)
                 }
-                Ok(state) => self.heard.note(state, None),
+                Ok(state) => self.heard.note(state, None).map(|more| (0, more)),
                 Err(error) => Err(error),
             };
             match noted {
-                Ok(more) => incoming.advance(discard + more),
-                Err(error) => {
-                    self.fail(incoming);
-                    incoming.clear();
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                Ok((said, more)) => {
+                    end += said;
+                    incoming.advance(discard + more);
                 }
+                Err(error) => {
+                    self.outgoing.extend_from_slice(&room[..end]);
+                    self.fail(error, incoming);
+                    *incoming = BytesMut::new();
+                    return self.check().map(|()| 0);
+                }
+            }
+            if done {
+                release(incoming);
+                return Ok(end);
             }
         }
     }
@@ -248,6 +254,16 @@ fn append(
         outgoing.resize(end + size.required_size, 0);
     }
     let encoded = data.encode(&mut outgoing[end..]);
-    encoded.map_err(|error| rustls::Error::General(error.to_string()))?;
-    Ok(())
+    encoded.map(drop).map_err(general)
+}
+
+fn general(error: impl std::error::Error) -> rustls::Error {
+    rustls::Error::General(error.to_string())
+}
+
+/// Gives the memory of an empty buffer back.
+pub(super) fn release(buffer: &mut BytesMut) {
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+    }
 }

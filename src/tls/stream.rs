@@ -14,7 +14,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::scratch::{ROOM, Scratch};
-use super::session::Session;
+use super::session::{Session, release};
 
 /// The server's side of a TLS connection over `S`.
 #[derive(Debug)]
@@ -96,23 +96,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     ) -> io::Result<()> {
         let (used, received) = self.session.receive(&mut self.incoming, space);
         self.incoming.advance(used);
-        if self.incoming.is_empty() {
-            self.incoming = BytesMut::new();
-        }
+        release(&mut self.incoming);
         self.answer(cx, received)
     }
 
-    /// Sends what `received` makes rustls say, if it can be sent now: an alert for
-    /// an error, new keys, or that old ones stay.
+    /// Sends the alert that goes with an error, if it can be sent now. Everything else
+    /// that rustls says waits for the next write: whoever reads may be another than
+    /// who writes, and must neither wait for him nor take his place.
     fn answer(&mut self, cx: &mut Context<'_>, received: io::Result<()>) -> io::Result<()> {
-        let sent = self.poll_send(cx);
+        if received.is_err() {
+            let _ = self.poll_send(cx);
+        }
         received?;
-        match sent {
-            Poll::Pending if self.session.outgoing.len() > ROOM => {
-                Err(invalid("it asks and does not read"))
-            }
-            Poll::Pending => Ok(()),
-            Poll::Ready(sent) => sent,
+        match self.session.outgoing.len() {
+            ..=ROOM => Ok(()),
+            _ => Err(invalid("it asks and does not read")),
         }
     }
 
@@ -126,9 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             }
             outgoing.advance(sent);
         }
-        if outgoing.capacity() > 0 {
-            *outgoing = BytesMut::new();
-        }
+        release(outgoing);
         Poll::Ready(Ok(()))
     }
 
@@ -140,7 +136,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             let sealed = self
                 .session
                 .seal(piece, &mut self.incoming, &mut room[end..]);
-            end += sealed?;
+            end += match sealed {
+                Ok(sealed) => sealed,
+                Err(error) => return self.answer(cx, Err(error)),
+            };
         }
         let mut sealed = &room[..end];
         while !sealed.is_empty() {
@@ -167,10 +166,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
         let before = buf.filled().len();
         this.session.hand_over(buf);
         if buf.filled().len() == before && !this.incoming.is_empty() {
-            this.receive_left(cx, Some(buf))?;
+            let received = this.receive_left(cx, Some(buf));
+            // What came before an error is handed over first: the error stays.
+            if buf.filled().len() == before {
+                received?;
+            }
         }
         while buf.filled().len() == before && buf.remaining() > 0 && !this.session.has_ended() {
-            ready!(this.poll_receive(cx, Some(buf)))?;
+            let received = ready!(this.poll_receive(cx, Some(buf)));
+            if buf.filled().len() == before {
+                received?;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -202,13 +208,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
             left -= some.len();
             some
         });
-        let pieces: Vec<_> = pieces.filter(|piece| !piece.is_empty()).collect();
-        match TURN - left {
+        let pieces = pieces.filter(|piece| !piece.is_empty());
+        let pieces: Vec<_> = pieces.take(PIECES).collect();
+        let taken = pieces.iter().map(|piece| piece.len()).sum();
+        match taken {
             // A head and its body in one record.
             ..=RECORD if pieces.len() > 1 => this.send(cx, &[&pieces.concat()])?,
             _ => this.send(cx, &pieces)?,
         }
-        Poll::Ready(Ok(TURN - left))
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -224,7 +232,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        this.session.close(&mut this.incoming)?;
+        // Where it cannot be said, the end of the connection must do.
+        let _ = this.session.close(&mut this.incoming);
         ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
@@ -234,6 +243,8 @@ fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
+/// Each of them has a head and a seal of its own, for which there is room.
+const PIECES: usize = 64;
 /// What is read at once: two records of an upload.
 const PIECE: usize = 32 * 1024;
 /// What is encrypted at once, in bytes of plaintext. It fits [`ROOM`] as records.
