@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use hyper::StatusCode;
+use tokio::time::Instant;
 
 use super::{MIB, Siege};
 use crate::support::http::{Client, body, post};
