@@ -147,6 +147,30 @@ async fn the_end_is_told_from_a_break() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
+/// Reading does not write: what cannot be sent any more costs nothing that came.
+#[tokio::test]
+async fn last_words_are_heard_while_an_answer_is_stuck() {
+    let (mut client, mut server) = pair(5_000).await;
+    let _ = server.write(&noise(60_000)).await.unwrap();
+    client.write_all(b"last words").await.unwrap();
+    drop(client);
+    assert_eq!(read(&mut server, 10, 100).await, b"last words");
+    assert!(server.flush().await.is_err());
+}
+
+/// Each change asks for an answer; rustls counts them.
+#[tokio::test]
+async fn new_keys_without_end_end_the_connection() {
+    let (mut client, mut server) = pair(1 << 20).await;
+    for _ in 0..100 {
+        client.get_mut().1.refresh_traffic_keys().unwrap();
+        client.flush().await.unwrap();
+    }
+    let error = server.read(&mut [0; 10]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    assert!(server.session.outgoing.len() < 1_000);
+}
+
 /// After a record that was meddled with nothing counts, not even a good one.
 #[tokio::test]
 async fn what_follows_a_false_record_is_not_heard() {
