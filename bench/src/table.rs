@@ -35,16 +35,22 @@ struct Row {
     runs: Vec<Vec<f64>>,
 }
 
+/// What a run was of, and what came out.
+pub(crate) fn parse(line: &str) -> anyhow::Result<([&str; 3], f64)> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [what, metric, server, value] = fields[..] else {
+        anyhow::bail!("not four fields: {line:?}");
+    };
+    let value = value
+        .parse()
+        .with_context(|| format!("no number: {line:?}"))?;
+    Ok(([what, metric, server], value))
+}
+
 impl Results {
     fn read(&mut self, text: &str) -> anyhow::Result<()> {
         for line in text.lines() {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let [work, metric, server, value] = fields[..] else {
-                anyhow::bail!("not four fields: {line:?}");
-            };
-            let value = value
-                .parse()
-                .with_context(|| format!("no number: {line:?}"))?;
+            let ([work, metric, server], value) = parse(line)?;
             let server = self.server(server);
             let runs = &mut self.row(work, metric).runs;
             runs.resize(runs.len().max(server + 1), Vec::new());

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::table::median;
+use crate::table::{median, parse};
 
 /// Everything in the order in which it was first met.
 #[derive(Debug, Default)]
@@ -21,15 +21,9 @@ impl Curves {
     pub(super) fn read(text: &str) -> anyhow::Result<Self> {
         let mut all = Self::default();
         for line in text.lines() {
-            let fields: Vec<&str> = line.split('\t').collect();
-            let [x, metric, server, value] = fields[..] else {
-                anyhow::bail!("not four fields: {line:?}");
-            };
-            let number = |text: &str| {
-                let number = text.parse::<f64>();
-                number.with_context(|| format!("no number: {line:?}"))
-            };
-            all.curve(server, metric).add(number(x)?, number(value)?);
+            let ([x, metric, server], value) = parse(line)?;
+            let x = x.parse().with_context(|| format!("no number: {line:?}"))?;
+            all.curve(server, metric).add(x, value);
         }
         anyhow::ensure!(!all.curves.is_empty(), "there is nothing to draw");
         Ok(all)
