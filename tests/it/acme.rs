@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::program::{Home, Program};
 use crate::support::tls::{Issued, shown, shown_at};
@@ -21,6 +21,8 @@ use crate::support::{Edge, Laravel};
 struct Ca {
     directory: TempDir,
     port: u16,
+    /// Nobody else gets the port while the CA is down, and nobody listens on it.
+    _kept: TcpSocket,
 }
 
 /// A CA that runs.
@@ -45,9 +47,14 @@ impl Ca {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Issued::to(&["localhost"]).write(directory.path(), "ca");
+        let kept = TcpSocket::new_v4().unwrap();
+        // As pebble sets it, too, so that both may have the port.
+        kept.set_reuseaddr(true).unwrap();
+        kept.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         Self {
             directory,
-            port: free_port(),
+            port: kept.local_addr().unwrap().port(),
+            _kept: kept,
         }
     }
 
@@ -276,7 +283,10 @@ async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
     drop(running);
     let _running = ca.start_before((port, port), YEAR, "").await;
     changes(&first).await;
-    assert!(program.count(|line| line["message"] == "new certificate") >= 2);
+    // It is shown before it is told.
+    while program.count(|line| line["message"] == "new certificate") < 2 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The clock is two days late: what the CA issues is not valid yet. It is kept
