@@ -124,7 +124,7 @@ impl Asker {
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
         *request.headers_mut() = headers(token, caller);
-        let answer = self.upstream.send(request).await;
+        let answer = self.upstream.send(Box::new(request)).await;
         let answer = answer.map_err(|error| unavailable(error.chain()))?;
         let status = answer.status();
         if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {

@@ -190,7 +190,7 @@ impl App {
             .header(CONTENT_TYPE, "application/json")
             .body(body::full(event.to_string()))
             .expect("a fixed request");
-        if let Err(error) = self.edge.send(request).await {
+        if let Err(error) = self.edge.send(Box::new(request)).await {
             tracing::warn!(cause = error.chain(), "the stand-in cannot publish");
         }
     }

@@ -11,11 +11,12 @@ use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::Refusal;
+use super::handler::Exchange;
 use super::watched::Stalled;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::files::BrokenOff;
-use crate::forwarded::{RequestId, Sender};
+use crate::forwarded::RequestId;
 use crate::metrics;
 use crate::progress::{InFlight, Progress};
 
@@ -80,14 +81,13 @@ impl AccessLine {
     /// Begins with a request. Until an answer begins, the end is that the client
     /// went away: 499, as nginx has it.
     pub(super) fn new<B>(
-        sender: &Sender,
+        exchange: &Exchange<'_>,
         request: &Request<B>,
         metrics: &Arc<metrics::Route>,
-        progress: &Progress,
     ) -> Self {
         Self {
-            client: sender.client,
-            request_id: sender.request_id.clone(),
+            client: exchange.sender.client,
+            request_id: exchange.sender.request_id.clone(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             version: request.version(),
@@ -96,7 +96,7 @@ impl AccessLine {
             bytes: 0,
             end: End::Client,
             metrics: Arc::clone(metrics),
-            progress: progress.clone(),
+            progress: exchange.downstream.progress.clone(),
             refusal: None,
         }
     }

@@ -67,7 +67,9 @@ pub async fn serve<S>(
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
-        // In a box: HTTP/2 makes a task of it, and would move it several times.
+        // In boxes: each function on the request's way would keep room for it, and HTTP/2
+        // makes a task of this, and would move it several times.
+        let request = Box::new(request);
         Box::pin(async move {
             Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await)
         })

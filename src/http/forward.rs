@@ -7,6 +7,7 @@ use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
+use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode};
 
 use tokio::time::Instant;
@@ -29,7 +30,7 @@ impl Handler {
         exchange: &Exchange<'_>,
         route: &Route,
         upstream: &Upstream,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Refusal> {
         let place = self.place(&self.in_flight, exchange).await?;
         if request.body().size_hint().lower() > route.max_body as u64 {
@@ -40,9 +41,41 @@ impl Handler {
             false => None,
         };
         let wish = self.compression.wish(&request);
+        hop::strip(request.headers_mut());
+        let log_out = self.gateway.log_out(&request);
+        let mut request = self.outgoing(exchange, route, upstream, request);
+        if let Some(asked) = &asked {
+            asked.write(&mut request);
+        }
+        let target = request.uri().path_and_query().cloned();
+        let start = Instant::now();
+        let answer = match log_out {
+            Some(log_out) => Box::pin(log_out.send(upstream.clone(), request)).await,
+            None => upstream.send(request).await,
+        };
+        let answer = answer.map_err(|error| {
+            self.metrics.upstream_failures.add(error.name());
+            report(&error, target.as_ref().map_or("", PathAndQuery::path));
+            Refusal::from(&error)
+        })?;
+        self.metrics.upstream_seconds.observe(start.elapsed());
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(exchange, asked, answer, place);
+        }
+        let answer = relay(answer, self.settings.stall_timeout.get(), place);
+        Ok(self.compression.apply(wish, answer))
+    }
+
+    /// What the app is sent for `request`, which is rid of what concerned its
+    /// connection: who asks is written, and not more of the body comes than may.
+    fn outgoing(
+        &self,
+        exchange: &Exchange<'_>,
+        route: &Route,
+        upstream: &Upstream,
+        request: Box<Request<Incoming>>,
+    ) -> Box<Request<Body>> {
         let (mut parts, body) = request.into_parts();
-        hop::strip(&mut parts.headers);
-        let log_out = self.gateway.log_out(&parts);
         // hyper has answered it, or will when the body is wanted; PHP's own
         // server never does.
         parts.headers.remove(EXPECT);
@@ -57,7 +90,6 @@ impl Handler {
                 key: self.limits.key(exchange.sender.client),
             });
         }
-        let path = parts.uri.path().to_owned();
         let body = match body.is_end_stream() {
             true => body::empty(),
             false => limited(
@@ -67,26 +99,7 @@ impl Handler {
                 &exchange.downstream.progress,
             ),
         };
-        let mut request = Request::from_parts(parts, body);
-        if let Some(asked) = &asked {
-            asked.write(&mut request);
-        }
-        let start = Instant::now();
-        let answer = match log_out {
-            Some(log_out) => Box::pin(log_out.send(upstream.clone(), request)).await,
-            None => upstream.send(request).await,
-        };
-        let answer = answer.map_err(|error| {
-            self.metrics.upstream_failures.add(error.name());
-            report(&error, &path);
-            Refusal::from(&error)
-        })?;
-        self.metrics.upstream_seconds.observe(start.elapsed());
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(exchange, asked, answer, place);
-        }
-        let answer = relay(answer, self.settings.stall_timeout.get(), place);
-        Ok(self.compression.apply(wish, answer))
+        Box::new(Request::from_parts(parts, body))
     }
 
     /// A place among `places`, the requests on their way to Laravel or the files on

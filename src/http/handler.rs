@@ -128,15 +128,17 @@ impl Handler {
     pub async fn handle(
         &self,
         downstream: &Downstream,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
     ) -> Response<Body> {
         let in_flight = downstream.progress.begin();
-        let sender = Sender::read(downstream.peer, request.headers(), &self.proxies);
-        let mut line = AccessLine::new(&sender, &request, &self.unrouted, &downstream.progress);
+        let exchange = Exchange {
+            downstream,
+            sender: Sender::read(downstream.peer, request.headers(), &self.proxies),
+        };
+        let mut line = AccessLine::new(&exchange, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
         let version = request.version();
         let is_head = request.method() == Method::HEAD;
-        let exchange = Exchange { downstream, sender };
         let answer = self.answer(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
         let mut response = answer.unwrap_or_else(|refusal| {
@@ -171,7 +173,7 @@ impl Handler {
         &self,
         exchange: &Exchange<'_>,
         line: &mut AccessLine,
-        mut request: Request<Incoming>,
+        mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Refusal> {
         let client = exchange.sender.client;
         let within = self.limits.request(client);
@@ -194,27 +196,25 @@ impl Handler {
                 return Err(Refusal::Full);
             }
             let held = (Arc::clone(&exchange.downstream.permit), share);
-            let accepted = self.gateway.accept(request, client, held);
+            let accepted = self.gateway.accept(*request, client, held);
             return accepted.map_err(Refusal::WebSocket);
         }
         if self.maintenance.is_on() {
             return Err(Refusal::Maintenance);
         }
-        match &route.target {
-            Target::Upstream(upstream) => self.pass_on(exchange, route, upstream, request).await,
+        let upstream = match &route.target {
+            Target::Upstream(upstream) => upstream,
             Target::Files(files, upstream) => {
-                let file = self.file(exchange, files, &request).await?;
-                match (file, upstream) {
-                    (Some(file), _) => Ok(file),
-                    (None, Some(upstream)) => {
-                        self.pass_on(exchange, route, upstream, request).await
-                    }
-                    (None, None) => Err(filed::missing(&request)),
+                if let Some(file) = Box::pin(self.file(exchange, files, &request)).await? {
+                    return Ok(file);
                 }
+                let missing = || filed::missing(&request);
+                upstream.as_ref().ok_or_else(missing)?
             }
-            Target::Redirect(origin) => redirect(routes::elsewhere(origin, request.uri())),
-            Target::Refusal(status) => Err(Refusal::Route(*status)),
-        }
+            Target::Redirect(origin) => return redirect(routes::elsewhere(origin, request.uri())),
+            Target::Refusal(status) => return Err(Refusal::Route(*status)),
+        };
+        self.pass_on(exchange, route, upstream, request).await
     }
 
     /// Sends `request` on to an app, and counts whose log-in it refuses.
@@ -223,7 +223,7 @@ impl Handler {
         exchange: &Exchange<'_>,
         route: &Route,
         upstream: &Upstream,
-        request: Request<Incoming>,
+        request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Refusal> {
         let client = exchange.sender.client;
         let logs_in = self.logs_in(&request);

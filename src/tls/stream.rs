@@ -131,7 +131,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Encrypts and sends; what cannot be sent now is kept.
     fn send(&mut self, cx: &mut Context<'_>, pieces: &[&[u8]]) -> io::Result<()> {
         let (mut scratch, mut end) = (Scratch::take(), 0);
-        let room = scratch.room();
+        let mut room = scratch.room();
+        let joined;
+        let mut pieces = pieces;
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        if pieces.len() > 1 && length <= RECORD {
+            // A head and its body in one record.
+            let place;
+            (room, place) = room.split_at_mut(ROOM - RECORD);
+            joined = [join(pieces, &mut place[..length])];
+            pieces = &joined;
+        }
         for piece in pieces {
             let sealed = self
                 .session
@@ -210,13 +220,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         });
         let pieces = pieces.filter(|piece| !piece.is_empty());
         let pieces: Vec<_> = pieces.take(PIECES).collect();
-        let taken = pieces.iter().map(|piece| piece.len()).sum();
-        match taken {
-            // A head and its body in one record.
-            ..=RECORD if pieces.len() > 1 => this.send(cx, &[&pieces.concat()])?,
-            _ => this.send(cx, &pieces)?,
-        }
-        Poll::Ready(Ok(taken))
+        this.send(cx, &pieces)?;
+        Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -237,6 +242,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
+}
+
+/// One after the other in `place`, which is as long as all of them.
+fn join<'a>(pieces: &[&[u8]], place: &'a mut [u8]) -> &'a [u8] {
+    let mut end = 0;
+    for piece in pieces {
+        place[end..end + piece.len()].copy_from_slice(piece);
+        end += piece.len();
+    }
+    place
 }
 
 fn invalid(what: &'static str) -> io::Error {

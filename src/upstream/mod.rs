@@ -89,14 +89,14 @@ impl Upstream {
     /// # Errors
     /// No connection, no answer in time, or a broken one; see [`Error`]. A body for
     /// PHP is gathered before anything is sent.
-    pub async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Error> {
+    pub async fn send(&self, mut request: Box<Request<Body>>) -> Result<Response<Body>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
         if let Some(spool) = &self.0.spool {
             if has_encoded_slash(request.uri().path()) {
                 return Err(Error::EncodedSlash);
             }
-            request = Box::pin(spool.gather(request)).await?;
+            request = Box::new(Box::pin(spool.gather(*request)).await?);
         }
         let mut answer = Errand::new(&self.0, &request).run(request).await?;
         // The version is the connection's, not the message's (RFC 9110 §2.5): an

@@ -206,14 +206,18 @@ impl Line {
     /// future ends the connection.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> Result<Response<Body>, Failed> {
         match self {
-            Self::Http(line) => line.exchange(request).await,
-            Self::FastCgi(line) => line.exchange(request).await.map_err(|error| Failed::Sent {
-                error: error.into(),
-                heard: line.heard.load(Relaxed),
-            }),
+            Self::Http(line) => line.exchange(*request).await,
+            // In a box, for which the other has no room.
+            Self::FastCgi(line) => {
+                let answer = Box::pin(line.exchange(*request)).await;
+                answer.map_err(|error| Failed::Sent {
+                    error: error.into(),
+                    heard: line.heard.load(Relaxed),
+                })
+            }
         }
     }
 }
@@ -236,17 +240,24 @@ impl HttpLine {
     /// out of its queue: nothing was encoded and its body was not asked for a
     /// frame. (hyper-util's `retry_canceled_requests` goes by the same sign.) So
     /// what comes back may be sent again whatever its method.
-    async fn exchange(&mut self, request: Request<Body>) -> Result<Response<Body>, Failed> {
+    fn exchange(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = Result<Response<Body>, Failed>> {
         self.heard.store(false, Relaxed);
-        match self.sender.try_send_request(request).await {
-            Ok(answer) => Ok(answer.map(body::boxed)),
-            Err(mut failed) => Err(match failed.take_message() {
-                Some(request) => Failed::Unsent(Box::new(request), failed.into_error().into()),
-                None => Failed::Sent {
-                    error: failed.into_error().into(),
-                    heard: self.heard.load(Relaxed),
-                },
-            }),
+        // The connection's task has it from here: the future has no room for it.
+        let answer = self.sender.try_send_request(request);
+        async move {
+            match answer.await {
+                Ok(answer) => Ok(answer.map(body::boxed)),
+                Err(mut failed) => Err(match failed.take_message() {
+                    Some(request) => Failed::Unsent(Box::new(request), failed.into_error().into()),
+                    None => Failed::Sent {
+                        error: failed.into_error().into(),
+                        heard: self.heard.load(Relaxed),
+                    },
+                }),
+            }
         }
     }
 }

@@ -57,7 +57,7 @@ impl Probes {
     async fn ask(&self, server: &Server) -> Result<(), String> {
         let line = server.pool.connect().await;
         let mut line = line.map_err(|error| Error::connecting(&server.target, error).chain())?;
-        let answer = line.exchange(self.request(server)).await;
+        let answer = line.exchange(Box::new(self.request(server))).await;
         match answer.map(|answer| answer.status()) {
             Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
             Ok(status) => Err(refusal(status)),

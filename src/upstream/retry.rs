@@ -15,7 +15,7 @@ pub(super) struct Errand<'a> {
     upstream: &'a Shared,
     progress: Progress,
     /// What to send again if the first is lost; taken when it is.
-    spare: Option<Request<()>>,
+    spare: Option<Box<Request<()>>>,
     /// Servers that failed since the last pause.
     tried: Places,
     /// Why the last of them did; there if `tried` is not empty.
@@ -52,18 +52,21 @@ impl<'a> Errand<'a> {
         }
     }
 
-    pub(super) async fn run(mut self, request: Request<Body>) -> Result<Response<Body>, Error> {
-        let mut request = match request.body().is_end_stream() {
-            true => request,
-            false => request.map(|body| Body::new(Ticking::new(body, self.progress.clone()))),
-        };
+    pub(super) async fn run(
+        &mut self,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, Error> {
+        if !request.body().is_end_stream() {
+            let body = std::mem::take(request.body_mut());
+            *request.body_mut() = Body::new(Ticking::new(body, self.progress.clone()));
+        }
         let mut rested = true;
         loop {
             let reached = self.reach(rested).await?;
             match self.exchange(reached, request).await {
                 Ok(answer) => return Ok(answer),
                 Err(Next::Fail(error)) => return Err(error),
-                Err(Next::Again(again)) => request = *again,
+                Err(Next::Again(again)) => request = again,
             }
             // Once one connection turned out to be lost, others may be, too.
             rested = false;
@@ -143,7 +146,7 @@ impl<'a> Errand<'a> {
     async fn exchange(
         &mut self,
         reached: Reached<'a>,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> Result<Response<Body>, Next> {
         let Reached {
             choice,
@@ -217,11 +220,11 @@ impl<'a> Errand<'a> {
 
 /// The head again, if the whole request can be repeated by it: of an idempotent
 /// method (RFC 9110 §9.2.2) and without a body.
-fn spare(request: &Request<Body>) -> Option<Request<()>> {
+fn spare(request: &Request<Body>) -> Option<Box<Request<()>>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
-    let mut spare = Request::new(());
+    let mut spare = Box::new(Request::new(()));
     *spare.method_mut() = request.method().clone();
     *spare.uri_mut() = request.uri().clone();
     *spare.headers_mut() = request.headers().clone();

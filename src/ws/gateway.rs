@@ -7,7 +7,6 @@ use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
-use hyper::http::request::Parts;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -85,8 +84,8 @@ impl Gateway {
     }
 
     /// The log-out that `request` asks Laravel for, if it is one.
-    pub fn log_out(&self, request: &Parts) -> Option<LogOut> {
-        LogOut::read(request, &self.services)
+    pub fn log_out<B>(&self, request: &Request<B>) -> Option<Box<LogOut>> {
+        LogOut::read(request, &self.services).map(Box::new)
     }
 
     /// Answers 101 and starts the session, which keeps `held` until its end.

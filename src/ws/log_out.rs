@@ -1,7 +1,6 @@
 //! Logging out: when Laravel has forgotten a token, so must its sessions.
 
 use hyper::header::AUTHORIZATION;
-use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::gateway::Services;
@@ -20,16 +19,16 @@ pub struct LogOut {
 
 impl LogOut {
     /// The log-out that `request` asks for, if it is one.
-    pub(super) fn read(request: &Parts, services: &Services) -> Option<Self> {
-        if request.method != Method::POST {
+    pub(super) fn read<B>(request: &Request<B>, services: &Services) -> Option<Self> {
+        if request.method() != Method::POST {
             return None;
         }
-        let path = Readings::of(request.uri.path()).ok()?;
+        let path = Readings::of(request.uri().path()).ok()?;
         let is_path = |ours: &UrlPath| path.spell(ours.as_str());
         if !services.logout_paths.iter().any(is_path) {
             return None;
         }
-        let bearer = request.headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let bearer = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = bearer.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
@@ -49,7 +48,7 @@ impl LogOut {
     pub async fn send(
         self,
         upstream: Upstream,
-        request: Request<Body>,
+        request: Box<Request<Body>>,
     ) -> Result<Response<Body>, upstream::Error> {
         let drain = self.services.drain.clone();
         let sending = drain.spawn(async move {

@@ -110,7 +110,7 @@ async fn post(
     upload: &Upload,
     patience: Duration,
 ) -> Outcome {
-    match upstream.send(request).await {
+    match upstream.send(Box::new(request)).await {
         Ok(answer) => answer::read(answer, upload.is_sealed(), patience).await,
         Err(error) => {
             let sealed = upload.is_sealed();
