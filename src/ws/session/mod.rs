@@ -1,5 +1,6 @@
 //! One session: a socket, its inbox, the rooms it is in, and one loop.
 
+mod aside;
 mod commands;
 mod joins;
 mod opening;
@@ -24,6 +25,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
+use self::aside::Aside;
 use self::joins::{Decision, Joins};
 pub(super) use self::opening::{Open, Opening, open};
 use self::pace::Paces;
@@ -154,27 +156,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // Mail is what wakes a session most, so it is looked for first; but once
         // there was some, the rest has its turn before there is more. Of the rest
         // the socket is last: it alone can go on and on.
+        let aside = Aside::new();
         let mut fed = false;
         loop {
-            let mut passes = fed;
-            let mail = poll_fn(|cx| match std::mem::take(&mut passes) {
-                true => Poll::Pending,
-                false => self.inbox.poll_next(cx),
-            });
-            let wake = tokio::select! {
-                biased;
-                mail = mail => Wake::Mail(mail),
-                () = &mut stopping, if !stopped => Wake::Stopping,
-                () = &mut tick => Wake::Tick,
-                () = bell.notified(), if self.uploads.is_any() => Wake::Uploads,
-                decision = self.joins.next(), if self.joins.len() > 0 => Wake::Joined(decision),
-                Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
-                    Wake::Found(finding)
+            if self.uploads.is_any() {
+                // Their bell rings for who listens, and the next round listens anew.
+                aside.look();
+            }
+            let rest = async {
+                tokio::select! {
+                    biased;
+                    () = &mut stopping, if !stopped => Wake::Stopping,
+                    () = &mut tick => Wake::Tick,
+                    () = bell.notified(), if self.uploads.is_any() => Wake::Uploads,
+                    decision = self.joins.next(), if self.joins.len() > 0 => Wake::Joined(decision),
+                    Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
+                        Wake::Found(finding)
+                    }
+                    frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
                 }
-                frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
-                mail = self.inbox.next(), if fed => Wake::Mail(mail),
             };
+            let wake = aside.or(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
+            let wake = wake.await;
             fed = matches!(wake, Wake::Mail(_));
+            if matches!(wake, Wake::Mail(Mail::Recheck)) {
+                // It is answered beside the mail.
+                aside.look();
+            }
             // In boxes: a session that rests holds no room for what it may do.
             match wake {
                 Wake::Mail(mail) => self.take(mail).await?,
