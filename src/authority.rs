@@ -33,12 +33,9 @@ impl HostPort {
                 None => (text, None),
             },
         };
-        let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let is_address = host.starts_with('[');
         let host = host.strip_suffix('.').unwrap_or(host);
-        let mut labels = host.as_bytes().split(|b| *b == b'.');
-        let is_label = |label: &[u8]| !label.is_empty() && label.iter().all(is_plain);
-        if !(is_address || labels.all(is_label)) {
+        if !(is_address || is_name(host)) {
             return None;
         }
         let port = match port {
@@ -50,6 +47,28 @@ impl HostPort {
             port,
         })
     }
+
+    /// The port in what [`parse`](Self::parse) can read, and mostly in less time.
+    pub fn port_of(text: &str) -> Option<u16> {
+        // In an address without a port this is no number: its bracket is still there.
+        let (_, port) = text.rsplit_once(':')?;
+        parse_port(port)
+    }
+}
+
+/// Whether `host` is labels with a dot between each two.
+fn is_name(host: &str) -> bool {
+    let mut before = b'.';
+    let fits = |byte: u8| {
+        let fits = match byte {
+            b'.' => before != b'.',
+            b'-' | b'_' => true,
+            _ => byte.is_ascii_alphanumeric(),
+        };
+        before = byte;
+        fits
+    };
+    host.bytes().all(fits) && before != b'.'
 }
 
 fn parse_port(text: &str) -> Option<u16> {
@@ -85,6 +104,21 @@ mod tests {
             "a%20b", "a,b", "é", "a\0",
         ] {
             assert_eq!(HostPort::parse(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_port_is_found_in_what_can_be_read() {
+        for text in [
+            "desk",
+            "desk:8443",
+            "a.b.:80",
+            "[::1]",
+            "[::1]:80",
+            "[1::80]",
+        ] {
+            let read = HostPort::parse(text).unwrap();
+            assert_eq!(HostPort::port_of(text), read.port, "{text:?}");
         }
     }
 }

@@ -110,8 +110,13 @@ impl Handler {
         places: &Connections,
         exchange: &Exchange<'_>,
     ) -> Result<Permit, Refusal> {
-        let slot = tokio::time::timeout(PATIENCE, places.slot()).await;
-        let slot = slot.map_err(|_| Refusal::Busy)?;
+        let slot = match places.free_slot() {
+            Some(slot) => slot,
+            None => {
+                let slot = Box::pin(tokio::time::timeout(PATIENCE, places.slot())).await;
+                slot.map_err(|_| Refusal::Busy)?
+            }
+        };
         let client = exchange.sender.client;
         let Some(key) = self.limits.key(client) else {
             return Ok(places.adopt(slot));

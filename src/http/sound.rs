@@ -110,13 +110,13 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
             host
         }
     };
-    match host.to_str().ok().and_then(HostPort::parse) {
-        Some(_) => {
-            request.headers_mut().insert(HOST, host);
-            Ok(())
-        }
-        None => Err(BAD_HOST),
+    if host.to_str().ok().and_then(HostPort::parse).is_none() {
+        return Err(BAD_HOST);
     }
+    if !request.headers().contains_key(HOST) {
+        request.headers_mut().insert(HOST, host);
+    }
+    Ok(())
 }
 
 /// Whether `request` asks to leave HTTP on this connection.

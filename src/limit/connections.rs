@@ -63,6 +63,12 @@ impl Connections {
         }
     }
 
+    /// A slot, if one is free that nobody waits for.
+    pub fn free_slot(&self) -> Option<Slot> {
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
+        Some(Slot { _permit: permit })
+    }
+
     /// Gives `slot` to `client`.
     ///
     /// # Errors

@@ -138,8 +138,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         if pieces.len() > 1 && length <= RECORD {
             // A head and its body in one record.
             let place;
-            (room, place) = room.split_at_mut(ROOM - RECORD);
-            joined = [join(pieces, &mut place[..length])];
+            (place, room) = room.split_at_mut(length);
+            joined = [join(pieces, place)];
             pieces = &joined;
         }
         for piece in pieces {

@@ -61,7 +61,7 @@ struct Lines {
 #[derive(Debug)]
 pub(super) enum Line {
     Http(HttpLine),
-    FastCgi(fastcgi::Line),
+    FastCgi(Box<fastcgi::Line>),
 }
 
 /// A connection to an HTTP server.
@@ -130,7 +130,7 @@ impl Pool {
             Speaks::FastCgi { script, server } => {
                 let (script, server) = (Arc::clone(script), Arc::clone(server));
                 let line = fastcgi::Line::new(stream, heard, script, server);
-                Ok(Line::FastCgi(line))
+                Ok(Line::FastCgi(Box::new(line)))
             }
         }
     }
