@@ -22,6 +22,7 @@ use super::gathered::{Gathered, Turns};
 use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
+use crate::aside::Aside;
 use crate::body::Body;
 use crate::client::ClientIp;
 use crate::drain::Drain;
@@ -96,6 +97,14 @@ struct Watch<'a> {
     /// Notified once a request has come.
     asked: Arc<Notify>,
     retired: CancellationToken,
+}
+
+/// What happens to a connection that is driven.
+enum Wake<E> {
+    Ended(Result<(), E>),
+    Retired,
+    Stalled,
+    Rested,
 }
 
 /// Why a connection is not driven any more.
@@ -173,24 +182,38 @@ impl Watch<'_> {
             let _ = tokio::time::timeout(FIRST_REQUEST, first).await;
         });
         let mut rested = pin!(rested);
+        let aside = Aside::new();
         let mut retired = false;
         loop {
-            tokio::select! {
-                ended = connection.as_mut() => {
+            let rest = async {
+                tokio::select! {
+                    biased;
+                    () = &mut leave, if !retired => Wake::Retired,
+                    () = &mut stalled => Wake::Stalled,
+                    () = &mut rested, if !retired => Wake::Rested,
+                }
+            };
+            let wake = aside.or(
+                rest,
+                |cx| connection.as_mut().poll(cx).map(Wake::Ended),
+                false,
+            );
+            match wake.await {
+                Wake::Ended(ended) => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "connection broke");
                     }
                     return Pause::Ended;
                 }
-                () = &mut leave, if !retired => {
+                Wake::Retired => {
                     retired = true;
                     retire(connection.as_mut());
                 }
-                () = &mut stalled => {
+                Wake::Stalled => {
                     tracing::debug!("connection stood still, closed");
                     return Pause::Ended;
                 }
-                () = &mut rested, if !retired => return Pause::Rests,
+                Wake::Rested => return Pause::Rests,
             }
         }
     }

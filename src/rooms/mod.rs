@@ -25,7 +25,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use self::deadlines::Deadlines;
-pub use self::outbox::{Departure, Inbox, Mail, Outbox, channel};
+pub use self::outbox::{Batch, Departure, Inbox, Mail, Outbox, channel};
 pub use self::publication::{Audience, Publication, What};
 pub use self::room::Delivered;
 use self::room::{Room, Timer};

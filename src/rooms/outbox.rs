@@ -1,12 +1,12 @@
 //! The queue between rooms and one session, with a bound and a policy for
 //! "full": who cannot keep up is told to come back, and nobody waits for him.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use super::Publication;
 use crate::ids::RoomName;
@@ -27,7 +27,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Arc<Publication>>,
+    waiting: Batch,
     bytes: usize,
     recheck: bool,
     departure: Option<Departure>,
@@ -62,8 +62,11 @@ pub enum Mail {
     /// To ask Laravel again what it may see.
     Recheck,
     /// To be sent, in the order in which it was delivered.
-    Batch(VecDeque<Arc<Publication>>),
+    Batch(Batch),
 }
+
+/// Publications in their order. Mostly it is one, for which nothing is allocated.
+pub type Batch = SmallVec<[Arc<Publication>; 1]>;
 
 /// Makes a queue for at most `events` events and `bytes` bytes. It allocates
 /// nothing while it is empty.
@@ -97,7 +100,7 @@ impl Outbox {
             wake(waker);
             return false;
         }
-        queue.waiting.push_back(Arc::clone(publication));
+        queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
         let waker = queue.waker.take();
         drop(queue);
@@ -190,7 +193,7 @@ impl Queue {
             return None;
         }
         self.departure = Some(why);
-        self.waiting = VecDeque::new();
+        self.waiting = Batch::new();
         self.bytes = 0;
         self.waker.take()
     }

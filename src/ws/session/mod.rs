@@ -1,6 +1,5 @@
 //! One session: a socket, its inbox, the rooms it is in, and one loop.
 
-mod aside;
 mod commands;
 mod joins;
 mod opening;
@@ -25,7 +24,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use self::aside::Aside;
 use self::joins::{Decision, Joins};
 pub(super) use self::opening::{Open, Opening, open};
 use self::pace::Paces;
@@ -35,6 +33,7 @@ use self::uploads::Held;
 use super::gateway::Services;
 use super::wire::{self, Event};
 use super::{CloseReason, Settings};
+use crate::aside::Aside;
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::{Limit, Over};
@@ -214,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Ok(())
             }
             Mail::Batch(batch) => {
-                let (events, oldest) = (batch.len(), batch.front().map(|first| first.born()));
+                let (events, oldest) = (batch.len(), batch.first().map(|first| first.born()));
                 for publication in &batch {
                     self.services.metrics.events.add(wire::name(publication));
                 }
