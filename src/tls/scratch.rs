@@ -32,6 +32,7 @@ thread_local! {
     static KEPT: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// The largest handshake message that rustls takes, and a record of TLS 1.2
-/// (RFC 5246 §6.2.3) that goes on after it.
-pub(super) const ROOM: usize = 64 * 1024 + 18 * 1024 + 512;
+/// What is encrypted at once, with what is around it; and the largest handshake message
+/// that rustls takes (64 KiB), with a record of TLS 1.2 that goes on after it (18 KiB,
+/// RFC 5246 §6.2.3).
+pub(super) const ROOM: usize = 84 * 1024;

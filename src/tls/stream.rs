@@ -260,10 +260,11 @@ fn invalid(what: &'static str) -> io::Error {
 
 /// Each of them has a head and a seal of its own, for which there is room.
 const PIECES: usize = 64;
-/// What is read at once: two records of an upload.
-const PIECE: usize = 32 * 1024;
-/// What is encrypted at once, in bytes of plaintext. It fits [`ROOM`] as records.
-const TURN: usize = 64 * 1024;
+/// What is read at once: four records of an upload, with 22 bytes around each.
+const PIECE: usize = 4 * (RECORD + 22);
+/// What is encrypted at once, in bytes of plaintext: all that is read of an answer at
+/// once, and its head. It fits [`ROOM`] as records.
+const TURN: usize = 80 * 1024;
 /// What goes into one record (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;
 

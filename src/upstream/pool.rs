@@ -265,5 +265,6 @@ impl HttpLine {
 /// Headers of one answer; hyper's own limit of 100 is too few for an app that
 /// sets a cookie for each of its preferences.
 const MAX_HEADERS: usize = 256;
-/// The longest head of an answer, in bytes.
-const MAX_HEAD: usize = 64 * 1024;
+/// The longest head of an answer, in bytes, and what is read of its body at once: 64 KiB
+/// come with their head.
+const MAX_HEAD: usize = 80 * 1024;
