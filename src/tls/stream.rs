@@ -71,7 +71,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.session.check()?;
         let mut scratch = Scratch::take();
         let (room, left) = (scratch.room(), self.incoming.len());
-        let piece = left..ROOM.min(left + PIECE);
+        // Not more than the reader takes: the rest would have to be kept.
+        let wanted = space.as_ref().map_or(0, |space| space.remaining());
+        let piece = left..ROOM.min(left + as_records(wanted.max(RECORD)));
         if piece.is_empty() {
             return Poll::Ready(Err(invalid("a handshake without end")));
         }
@@ -244,6 +246,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     }
 }
 
+/// How long `plaintext` bytes are as records of TLS 1.3.
+fn as_records(plaintext: usize) -> usize {
+    plaintext + plaintext.div_ceil(RECORD) * 22
+}
+
 /// One after the other in `place`, which is as long as all of them.
 fn join<'a>(pieces: &[&[u8]], place: &'a mut [u8]) -> &'a [u8] {
     let mut end = 0;
@@ -260,8 +267,6 @@ fn invalid(what: &'static str) -> io::Error {
 
 /// Each of them has a head and a seal of its own, for which there is room.
 const PIECES: usize = 64;
-/// What is read at once: four records of an upload, with 22 bytes around each.
-const PIECE: usize = 4 * (RECORD + 22);
 /// What is encrypted at once, in bytes of plaintext: all that is read of an answer at
 /// once, and its head. It fits [`ROOM`] as records.
 const TURN: usize = 80 * 1024;
