@@ -34,9 +34,31 @@ impl ClientIp {
     }
 }
 
+/// Each request needs its client's address as text, for Laravel and for the log: the
+/// standard library takes 1 300 instructions for one of IPv4, a fortieth of a request.
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let IpAddr::V4(address) = self.0 else {
+            return self.0.fmt(f);
+        };
+        let (mut text, mut end) = ([0; "255.255.255.255".len()], 0);
+        let mut push = |byte: u8| {
+            text[end] = byte;
+            end += 1;
+        };
+        for (place, octet) in address.octets().into_iter().enumerate() {
+            if place > 0 {
+                push(b'.');
+            }
+            if octet >= 100 {
+                push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                push(b'0' + octet / 10 % 10);
+            }
+            push(b'0' + octet % 10);
+        }
+        f.pad(std::str::from_utf8(&text[..end]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -98,6 +120,16 @@ mod tests {
 
     fn key(ip: &str) -> ClientKey {
         ClientIp::new(ip.parse().unwrap()).key(64)
+    }
+
+    #[test]
+    fn addresses_are_written_as_everybody_does() {
+        for text in ["0.0.0.0", "9.10.99.100", "255.255.255.255", "2001:db8::1"] {
+            let address: IpAddr = text.parse().unwrap();
+            let client = ClientIp::new(address);
+            assert_eq!(client.to_string(), text);
+            assert_eq!(format!("{client:>20}"), format!("{address:>20}"));
+        }
     }
 
     #[test]

@@ -10,8 +10,6 @@ mod request_id;
 mod trace;
 mod trusted;
 
-use std::net::IpAddr;
-
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 pub use self::proxy_protocol::read as read_proxy_header;
@@ -136,7 +134,8 @@ const FORGED: [&str; 13] = [
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
 pub fn write(headers: &mut HeaderMap, client: ClientIp) {
-    headers.insert(X_FORWARDED_FOR, address(client));
+    let ip = HeaderValue::try_from(client.to_string());
+    headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
         let port = named_port(Some(&host)).unwrap_or(443);
@@ -150,31 +149,6 @@ pub fn write(headers: &mut HeaderMap, client: ClientIp) {
 pub fn write_subject(headers: &mut HeaderMap, subject: &str) {
     let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and blanks");
     headers.insert("x-forwarded-client-subject", subject);
-}
-
-/// The address of `client` as text, which each request needs: the standard library
-/// takes 1 300 instructions for an IPv4 address, a fortieth of a whole request.
-fn address(client: ClientIp) -> HeaderValue {
-    let text = match client.ip() {
-        IpAddr::V6(address) => address.to_string().into_bytes(),
-        IpAddr::V4(address) => {
-            let mut text = Vec::with_capacity("255.255.255.255".len());
-            for octet in address.octets() {
-                if !text.is_empty() {
-                    text.push(b'.');
-                }
-                if octet >= 100 {
-                    text.push(b'0' + octet / 100);
-                }
-                if octet >= 10 {
-                    text.push(b'0' + octet / 10 % 10);
-                }
-                text.push(b'0' + octet % 10);
-            }
-            text
-        }
-    };
-    HeaderValue::try_from(text).expect("an address is visible ASCII")
 }
 
 /// The port in a `Host` value that is settled, if it names one.
@@ -234,14 +208,6 @@ mod tests {
         assert_eq!(value("x-forwarded-proto"), "https");
         assert_eq!(value("x-forwarded-host"), "edge.example:8443");
         assert_eq!(value("x-forwarded-port"), "8443");
-    }
-
-    #[test]
-    fn addresses_are_written_as_everybody_does() {
-        for text in ["0.0.0.0", "9.10.99.100", "255.255.255.255", "2001:db8::1"] {
-            let client = ClientIp::new(text.parse().unwrap());
-            assert_eq!(address(client), text);
-        }
     }
 
     fn forwarded(peer: &str, said: &[(&'static str, &'static str)]) -> HeaderMap {
