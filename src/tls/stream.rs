@@ -71,9 +71,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         self.session.check()?;
         let mut scratch = Scratch::take();
         let (room, left) = (scratch.room(), self.incoming.len());
-        // Not more than the reader takes: the rest would have to be kept.
+        // Not more records than the reader has room for: they would have to be kept.
         let wanted = space.as_ref().map_or(0, |space| space.remaining());
-        let piece = left..ROOM.min(left + as_records(wanted.max(RECORD)));
+        let records = wanted.div_ceil(RECORD).max(1);
+        let piece = left..ROOM.min(left + records * SEALED);
         if piece.is_empty() {
             return Poll::Ready(Err(invalid("a handshake without end")));
         }
@@ -246,11 +247,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     }
 }
 
-/// How long `plaintext` bytes are as records of TLS 1.3.
-fn as_records(plaintext: usize) -> usize {
-    plaintext + plaintext.div_ceil(RECORD) * 22
-}
-
 /// One after the other in `place`, which is as long as all of them.
 fn join<'a>(pieces: &[&[u8]], place: &'a mut [u8]) -> &'a [u8] {
     let mut end = 0;
@@ -272,6 +268,8 @@ const PIECES: usize = 64;
 const TURN: usize = 80 * 1024;
 /// What goes into one record (RFC 8446 §5.1).
 const RECORD: usize = 16 * 1024;
+/// That with head and seal of TLS 1.3.
+const SEALED: usize = RECORD + 22;
 
 #[cfg(test)]
 mod tests;
