@@ -110,13 +110,7 @@ impl Handler {
         places: &Connections,
         exchange: &Exchange<'_>,
     ) -> Result<Permit, Refusal> {
-        let slot = match places.free_slot() {
-            Some(slot) => slot,
-            None => {
-                let slot = Box::pin(tokio::time::timeout(PATIENCE, places.slot())).await;
-                slot.map_err(|_| Refusal::Busy)?
-            }
-        };
+        let slot = places.slot_within(PATIENCE).await.ok_or(Refusal::Busy)?;
         let client = exchange.sender.client;
         let Some(key) = self.limits.key(client) else {
             return Ok(places.adopt(slot));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -63,10 +64,15 @@ impl Connections {
         }
     }
 
-    /// A slot, if one is free that nobody waits for.
-    pub fn free_slot(&self) -> Option<Slot> {
-        let permit = Arc::clone(&self.slots).try_acquire_owned().ok()?;
-        Some(Slot { _permit: permit })
+    /// [`Connections::slot`], if its turn comes within `patience`.
+    pub async fn slot_within(&self, patience: Duration) -> Option<Slot> {
+        // Mostly one is free that nobody waits for: no clock, and no room for one.
+        match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(permit) => Some(Slot { _permit: permit }),
+            Err(_) => Box::pin(tokio::time::timeout(patience, self.slot()))
+                .await
+                .ok(),
+        }
     }
 
     /// Gives `slot` to `client`.

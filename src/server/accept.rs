@@ -184,8 +184,7 @@ impl Arrival {
     async fn turn(&self, client: ClientIp) -> Option<Permit> {
         let places = &self.running.process.handshakes;
         let patience = self.generation.config.tls.handshake_timeout.get();
-        let slot = tokio::time::timeout(patience, places.slot()).await;
-        let Ok(slot) = slot else {
+        let Some(slot) = places.slot_within(patience).await else {
             self.running.process.metrics.refusals.add("handshakes");
             return None;
         };
