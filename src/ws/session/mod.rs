@@ -177,8 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let wake = aside.or(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
             let wake = wake.await;
             fed = matches!(wake, Wake::Mail(_));
-            if matches!(wake, Wake::Mail(Mail::Recheck)) {
-                // It is answered beside the mail.
+            if !matches!(wake, Wake::Mail(Mail::Batch(_))) {
+                // All but an event may change what there is to look after.
                 aside.look();
             }
             // In boxes: a session that rests holds no room for what it may do.
