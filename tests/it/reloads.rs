@@ -130,7 +130,6 @@ async fn reloads(
             held = held.map(|held| now.least(held)).or(Some(now));
         }
     }
-    took.sort();
     (took, held.unwrap())
 }
 
