@@ -1,118 +1,125 @@
-//! Log lines in JSON. The subscriber's own writer makes them; but of the lines that
-//! there is one of for each request it makes five times the work.
+//! Events as lines of JSON, in one pass: there is a line for each request.
 
 use std::fmt::{self, Debug, Display, Write};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::fmt::format::{Format, FormatEvent, JsonFields, Writer};
-use tracing_subscriber::fmt::{self as lines, FmtContext};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::layer::{Context, Layer};
 
-use crate::http::ACCESS;
+use super::lines::{Lines, escape};
 
-/// One line for each event.
-pub(super) struct Json(Format<lines::format::Json>);
+/// Makes a line of each event, all fields side by side.
+#[derive(Debug)]
+pub(super) struct Json(pub(super) Lines);
 
-impl Json {
-    /// All fields side by side.
-    pub(super) fn flat() -> Self {
-        Self(
-            lines::format()
-                .json()
-                .flatten_event(true)
-                .with_target(false),
-        )
-    }
-}
-
-impl<S> FormatEvent<S, JsonFields> for Json
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, JsonFields>,
-        mut out: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let metadata = event.metadata();
-        // What libraries say may be within something, which is written, too.
-        if metadata.target() != ACCESS || context.lookup_current().is_some() {
-            return self.0.format_event(context, out, event);
-        }
+impl<S: Subscriber> Layer<S> for Json {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = event.metadata().level();
         // A clock may be set to before all time that can be told.
         let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
-        let now = humantime::format_rfc3339_micros(now);
-        let level = metadata.level();
-        // Not into `out` piece by piece: each would pass several writers.
         let mut line = String::with_capacity(USUAL);
-        write!(line, "{{\"timestamp\":\"{now}\",\"level\":\"{level}\"")?;
+        line.push_str(self.0.prefix(*level));
+        line.push_str("{\"timestamp\":\"");
+        // Writing to a text cannot fail.
+        let _ = write!(line, "{}", humantime::format_rfc3339_micros(now));
+        line.push_str("\",\"level\":\"");
+        line.push_str(level.as_str());
+        line.push('"');
         event.record(&mut Fields(&mut line));
         line.push_str("}\n");
-        out.write_str(&line)
+        self.0.send(line.into_bytes());
     }
 }
 
-/// Writes fields behind others. Writing to a text cannot fail.
+/// Writes fields behind others.
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
-    /// A field's name comes from our source and needs no escapes.
-    fn begin(&mut self, field: &Field) {
+    /// A field's name comes from our source, or a library's, and needs no escapes.
+    fn add(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
+        let name = field.name();
+        // Where in its source a library that speaks through `log` said it.
+        if name.starts_with("log.") {
+            return;
+        }
         self.0.push_str(",\"");
-        self.0.push_str(field.name());
+        self.0.push_str(name);
         self.0.push_str("\":");
+        value(self.0);
     }
 
-    fn add(&mut self, field: &Field, value: impl Display) {
-        self.begin(field);
-        let _ = write!(self.0, "{value}");
+    fn add_number(&mut self, field: &Field, number: impl itoa::Integer) {
+        self.add(field, |line| {
+            line.push_str(itoa::Buffer::new().format(number));
+        });
+    }
+
+    fn add_quoted(&mut self, field: &Field, write: impl FnOnce(&mut Quoted<'_>)) {
+        self.add(field, |line| {
+            line.push('"');
+            write(&mut Quoted(line));
+            line.push('"');
+        });
     }
 }
 
 impl Visit for Fields<'_> {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        match value.is_finite() {
+            true => self.add(field, |line| {
+                let _ = write!(line, "{value}");
+            }),
+            false => self.record_debug(field, &value),
+        }
+    }
+
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.add(field, value);
+        self.add_number(field, value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.add(field, value);
+        self.add_number(field, value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.add(field, value);
+        self.add(field, |line| {
+            line.push_str(if value { "true" } else { "false" })
+        });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.begin(field);
-        self.0.push('"');
-        let _ = Quoted(self.0).write_str(value);
-        self.0.push('"');
+        self.add_quoted(field, |out| out.push(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.begin(field);
-        self.0.push('"');
-        let _ = write!(Quoted(self.0), "{value:?}");
-        self.0.push('"');
+        self.add_quoted(field, |out| {
+            let _ = write!(out, "{value:?}");
+        });
     }
 }
 
 /// Writes what is between the quotes of a string.
 struct Quoted<'a>(&'a mut String);
 
-impl Write for Quoted<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+impl Quoted<'_> {
+    /// Strangers choose paths: nothing in them ends the string, moves a terminal's
+    /// cursor or turns text around.
+    fn push(&mut self, text: &str) {
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
         // Without a branch for each byte.
         if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.0.push_str(text);
-        } else {
-            let quoted = serde_json::to_string(text).map_err(|_| fmt::Error)?;
-            self.0.push_str(&quoted[1..quoted.len() - 1]);
+        } else if let Ok(quoted) = serde_json::to_string(text) {
+            self.0
+                .push_str(&escape(&quoted[1..quoted.len() - 1], |_| false));
         }
+    }
+}
+
+impl Write for Quoted<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text);
         Ok(())
     }
 }
@@ -122,87 +129,62 @@ const USUAL: usize = 512;
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, PipeReader, Read, pipe};
+    use std::io::{self, Read, pipe};
 
     use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::cli::lines::Lines;
 
-    /// Says something, once so and once as the subscriber does it.
-    fn both(say: impl Fn()) -> [String; 2] {
-        let ours = |out| {
-            lines::layer()
-                .json()
-                .event_format(Json::flat())
-                .with_writer(out)
-        };
-        let theirs = |out| {
-            lines::layer()
-                .json()
-                .flatten_event(true)
-                .with_target(false)
-                .with_writer(out)
-        };
-        let (read, out) = sink();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(ours(out)), &say);
-        let first = told(read);
-        let (read, out) = sink();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(theirs(out)), &say);
-        [first, told(read)]
-    }
-
-    fn sink() -> (PipeReader, Lines) {
-        let (read, write) = pipe().unwrap();
-        (read, Lines::to(io::LineWriter::new(write), true).unwrap())
-    }
-
-    /// All lines, without the times.
-    fn told(mut read: PipeReader) -> String {
-        let mut lines = String::new();
-        read.read_to_string(&mut lines).unwrap();
+    /// The lines of what `say` says, without their times.
+    fn told(say: impl FnOnce()) -> Vec<String> {
+        let (mut read, write) = pipe().unwrap();
+        let lines = Lines::to(io::LineWriter::new(write), true).unwrap();
+        let subscriber = tracing_subscriber::registry().with(Json(lines));
+        tracing::subscriber::with_default(subscriber, say);
+        let mut all = String::new();
+        read.read_to_string(&mut all).unwrap();
         let without = |line: &str| {
             let value: Value = serde_json::from_str(&line[3..]).unwrap();
             let time = value["timestamp"].as_str().unwrap();
             humantime::parse_rfc3339(time).unwrap();
-            line.replace(time, &"t".repeat(time.len()))
+            line.replace(time, "now")
         };
-        lines.lines().map(without).collect::<Vec<_>>().join("\n")
+        all.lines().map(without).collect()
     }
 
     #[test]
-    fn a_request_is_told_as_the_subscriber_would() {
-        let [ours, theirs] = both(|| {
-            for path in [
-                "/",
-                "/a\"b\\c\n\t\u{1}\u{1b}\u{7f}\u{85}\u{202e}\u{e9}\u{1f600}",
-            ] {
-                tracing::info!(
-                    target: ACCESS,
-                    method = %"GE\"T",
-                    path,
-                    version = ?hyper::Version::HTTP_2,
-                    status = 200_u16,
-                    bytes = u64::MAX,
-                    signed = -1,
-                    yes = true,
-                    refused = None::<&str>,
-                    also = Some("because"),
-                    client.ip = %std::net::Ipv6Addr::LOCALHOST,
-                    "request"
-                );
-                tracing::warn!(%path, "between");
-            }
+    fn an_event_is_one_line_with_all_that_it_says() {
+        let lines = told(|| {
+            tracing::info!(
+                method = %"GE\"T",
+                path = "/a\"b\\c\n\t\u{1}\u{1b}\u{7f}\u{85}\u{202e}\u{e9}\u{1f600}",
+                version = ?hyper::Version::HTTP_2,
+                bytes = u64::MAX,
+                signed = -1,
+                share = 0.5,
+                unknown = f64::NAN,
+                yes = true,
+                refused = None::<&str>,
+                also = Some("because"),
+                client.ip = %std::net::Ipv6Addr::LOCALHOST,
+                log.line = 7,
+                "request"
+            );
             let span = tracing::error_span!("within", of = 1);
-            span.in_scope(|| tracing::info!(target: ACCESS, status = 1, "request"));
+            span.in_scope(|| tracing::warn!("between"));
         });
-        assert_eq!(ours, theirs);
-        assert_eq!(ours.lines().count(), 5);
-        assert!(ours.starts_with("<6>{\"timestamp\":\"ttt"), "{ours}");
-        assert!(
-            ours.contains("\"version\":\"HTTP/2.0\",\"status\":200,"),
-            "{ours}"
+        assert_eq!(
+            lines,
+            [
+                "<6>{\"timestamp\":\"now\",\"level\":\"INFO\",\"message\":\"request\",\
+                 \"method\":\"GE\\\"T\",\
+                 \"path\":\"/a\\\"b\\\\c\\n\\t\\u0001\\u001b\\u007f\\u0085\\u202e\u{e9}\u{1f600}\",\
+                 \"version\":\"HTTP/2.0\",\"bytes\":18446744073709551615,\"signed\":-1,\
+                 \"share\":0.5,\"unknown\":\"NaN\",\"yes\":true,\"also\":\"because\",\
+                 \"client.ip\":\"::1\"}",
+                "<4>{\"timestamp\":\"now\",\"level\":\"WARN\",\"message\":\"between\"}",
+            ]
         );
     }
 }

@@ -62,6 +62,17 @@ impl Lines {
         }
     }
 
+    /// What a line of this level begins with.
+    pub(super) fn prefix(&self, level: Level) -> &'static str {
+        match (self.prefixed, level) {
+            (false, _) => "",
+            (true, Level::ERROR) => "<3>",
+            (true, Level::WARN) => "<4>",
+            (true, Level::INFO) => "<6>",
+            (true, _) => "<7>",
+        }
+    }
+
     /// How many lines nobody will read.
     pub(super) fn lost(&self) -> Arc<Counter> {
         Arc::clone(&self.lost)
@@ -136,16 +147,9 @@ impl<'a> MakeWriter<'a> for Lines {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
-        let prefix = match (self.prefixed, *meta.level()) {
-            (false, _) => "",
-            (true, Level::ERROR) => "<3>",
-            (true, Level::WARN) => "<4>",
-            (true, Level::INFO) => "<6>",
-            (true, _) => "<7>",
-        };
         Line {
             lines: self,
-            prefix,
+            prefix: self.prefix(*meta.level()),
         }
     }
 }

@@ -75,9 +75,7 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
     let _ = match (as_fields, human) {
         (true, _) => registry.with(Entries(out)).try_init(),
         (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
-        (_, false) => registry
-            .with(lines(out).json().event_format(Json::flat()))
-            .try_init(),
+        (_, false) => registry.with(Json(out)).try_init(),
     };
     Ok(Logging {
         recent,

@@ -20,9 +20,6 @@ use crate::forwarded::RequestId;
 use crate::metrics;
 use crate::progress::{InFlight, Progress};
 
-/// As what the log knows these lines.
-pub(crate) const ACCESS: &str = "pwd_edge::access";
-
 /// The line, written on drop.
 #[derive(Debug)]
 pub(super) struct AccessLine {
@@ -143,8 +140,8 @@ impl Drop for AccessLine {
             End::Client => "client_left",
         };
         tracing::info!(
-            target: ACCESS,
-            method = %self.method,
+            target: "pwd_edge::access",
+            method = self.method.as_str(),
             path = self.path,
             version = ?self.version,
             status = self.status.as_u16(),
@@ -153,7 +150,7 @@ impl Drop for AccessLine {
             end,
             refused = self.refusal.map(Refusal::message),
             client.ip = %self.client,
-            request.id = %self.request_id,
+            request.id = self.request_id.as_str(),
             "request"
         );
     }

@@ -19,7 +19,6 @@ mod sound;
 mod tunnel;
 mod watched;
 
-pub(crate) use self::access_log::ACCESS;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
 pub use self::handler::{Handler, Parts};
