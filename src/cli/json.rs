@@ -1,6 +1,6 @@
 //! Events as lines of JSON, in one pass: there is a line for each request.
 
-use std::fmt::{self, Debug, Display, Write};
+use std::fmt::{self, Debug, Write};
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
