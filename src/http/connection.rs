@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::gathered::{Gathered, Turns};
+use super::head_timer::HeadTimer;
 use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
 use super::{Handler, Settings};
@@ -222,7 +223,7 @@ impl Watch<'_> {
 fn http1(settings: &Settings) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(HeadTimer::default())
         .header_read_timeout(settings.header_timeout.get())
         .max_headers(MAX_HEADERS)
         .max_header_size(settings.max_head.get())

@@ -7,6 +7,7 @@ mod filed;
 mod forward;
 mod gathered;
 mod handler;
+mod head_timer;
 mod hop;
 mod maintenance;
 mod pages;

@@ -2,24 +2,24 @@
 //! answer ends broken and does not hold its client's place for ever. The
 //! connection's own watchdog cannot see that while other streams move.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::body::{self, Body};
 use crate::limit::Permit;
 
 pub(super) struct Watched {
     body: Body,
     limit: Duration,
-    /// Runs while Laravel is waited for.
-    alarm: Option<Pin<Box<Sleep>>>,
-    waiting: bool,
+    alarm: Alarm,
+    /// Until when Laravel is waited for.
+    due: Option<Instant>,
     _permit: Permit,
 }
 
@@ -33,23 +33,10 @@ impl Watched {
         Self {
             body,
             limit,
-            alarm: None,
-            waiting: false,
+            alarm: Alarm::default(),
+            due: None,
             _permit: permit,
         }
-    }
-
-    /// Whether it has been waited for too long.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let due = Instant::now() + self.limit;
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-        if !self.waiting {
-            alarm.as_mut().reset(due);
-            self.waiting = true;
-        }
-        alarm.as_mut().poll(cx)
     }
 }
 
@@ -63,10 +50,13 @@ impl hyper::body::Body for Watched {
     ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_ready() {
-            self.waiting = false;
+            self.due = None;
             return polled;
         }
-        self.poll_alarm(cx).map(|()| Some(Err(Stalled.into())))
+        let limit = self.limit;
+        let due = *self.due.get_or_insert_with(|| Instant::now() + limit);
+        let alarm = self.alarm.poll(due, cx);
+        alarm.map(|()| Some(Err(Stalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 pub use self::noise::{Counted, Noise};
 pub use self::paced::{Pace, Paced, TooSlow};
+use crate::alarm::Alarm;
 use crate::body::{self, Body};
 
 /// Notes movement; clones share one clock.
@@ -85,6 +86,20 @@ impl Progress {
     /// Whether an exchange is under way.
     pub fn is_active(&self) -> bool {
         self.0.active.load(Relaxed) > 0
+    }
+
+    /// Returns once nothing has moved for `limit`, by a timer that may have served
+    /// before. Cancel-safe.
+    pub async fn stalled_by(&self, alarm: &mut Alarm, limit: Duration) {
+        let due = || self.0.born + Duration::from_millis(self.0.moved.load(Relaxed)) + limit;
+        let mut next = due();
+        loop {
+            alarm.ring(next).await;
+            match due() {
+                later if later > next => next = later,
+                _ => return,
+            }
+        }
     }
 
     /// Returns once nothing has moved for `limit()`, which is asked again at
@@ -178,5 +193,19 @@ mod tests {
             progress.tick();
         });
         assert_eq!(start.elapsed().as_secs(), 110);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_alarm_serves_many() {
+        let mut alarm = Alarm::default();
+        let start = Instant::now();
+        for _ in 0..3 {
+            let progress = Progress::new();
+            tokio::join!(progress.stalled_by(&mut alarm, LIMIT), async {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                progress.tick();
+            });
+        }
+        assert_eq!(start.elapsed().as_secs(), 330);
     }
 }

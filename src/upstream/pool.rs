@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::connector::{self, Stream};
 use super::fastcgi::{self, Script};
 use super::{Settings, Target};
+use crate::alarm::Alarm;
 use crate::body::{self, Body};
 
 /// The connections to one server. Its tasks are not counted by `Drain`: resting
@@ -70,6 +71,8 @@ pub(super) struct HttpLine {
     sender: SendRequest<Body>,
     /// Whether a byte came since the request was handed over.
     heard: Arc<AtomicBool>,
+    /// For answers that do not come.
+    alarm: Alarm,
 }
 
 /// How an exchange failed.
@@ -202,6 +205,21 @@ async fn watch(resting: Weak<Resting>, limit: Duration) {
 }
 
 impl Line {
+    /// What rings if an answer does not come; it may have served before.
+    pub(super) fn take_alarm(&mut self) -> Alarm {
+        match self {
+            Self::Http(line) => std::mem::take(&mut line.alarm),
+            Self::FastCgi(_) => Alarm::default(),
+        }
+    }
+
+    /// Keeps it for the next.
+    pub(super) fn put_alarm(&mut self, alarm: Alarm) {
+        if let Self::Http(line) = self {
+            line.alarm = alarm;
+        }
+    }
+
     /// Sends a request and waits for the head of its answer. Dropping this
     /// future ends the connection.
     pub(super) async fn exchange(
@@ -233,7 +251,11 @@ impl HttpLine {
             // Whoever waits for an answer on it is told; nobody else needs to be.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, heard })
+        Ok(Self {
+            sender,
+            heard,
+            alarm: Alarm::default(),
+        })
     }
 
     /// hyper hands a request back only if its connection's task never took it

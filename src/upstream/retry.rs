@@ -156,20 +156,25 @@ impl<'a> Errand<'a> {
         let (server, waited) = (choice.server, self.upstream.response_timeout);
         let alone = self.upstream.servers.is_single();
         let busy = server.begin();
-        self.progress.tick();
+        if !rested {
+            // It took time to connect.
+            self.progress.tick();
+        }
+        let mut alarm = line.take_alarm();
         let failed = tokio::select! {
             // The clock is there for answers that do not come.
             biased;
             answer = line.exchange(request) => match answer {
                 Ok(answer) => {
                     server.answered(alone);
+                    line.put_alarm(alarm);
                     server.pool.give_back(line, busy);
                     return Ok(answer);
                 }
                 Err(failed) => failed,
             },
             // It may be at work on it: never sent again.
-            () = self.progress.stalled(|_| waited) => {
+            () = self.progress.stalled_by(&mut alarm, waited) => {
                 let target = server.target.clone();
                 let error = Error::ResponseTimeout { target, waited };
                 server.failed(&error, alone);

@@ -1,0 +1,52 @@
+//! The clock that hyper is given for the heads of requests: one timer for all that
+//! come on a connection, where hyper would set one for each.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::rt::{Sleep, Timer};
+use parking_lot::Mutex;
+
+use crate::alarm::Alarm;
+
+/// For one connection, on which no two heads are waited for at once.
+#[derive(Debug, Default)]
+pub(super) struct HeadTimer(Arc<Mutex<Alarm>>);
+
+#[derive(Debug)]
+struct Due {
+    at: tokio::time::Instant,
+    alarm: Arc<Mutex<Alarm>>,
+}
+
+impl Timer for HeadTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
+        self.sleep_until(self.now() + duration)
+    }
+
+    #[expect(clippy::disallowed_types, reason = "hyper's clock")]
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
+        Box::pin(Due {
+            at: deadline.into(),
+            alarm: Arc::clone(&self.0),
+        })
+    }
+
+    /// The clock that tests may pause.
+    #[expect(clippy::disallowed_types, reason = "hyper's clock")]
+    fn now(&self) -> std::time::Instant {
+        tokio::time::Instant::now().into()
+    }
+}
+
+impl Sleep for Due {}
+
+impl Future for Due {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.alarm.lock().poll(self.at, cx)
+    }
+}
