@@ -154,7 +154,10 @@ impl Handler {
                 false => response,
             }
         });
-        let id = exchange.sender.request_id.header();
+        let mut id = exchange.sender.request_id.header();
+        // HTTP/2 would keep it for the next answers, and compare each of theirs with
+        // all that it kept (RFC 7541 §6.2.3).
+        id.set_sensitive(true);
         response.headers_mut().insert(X_REQUEST_ID, id);
         if close {
             // An HTTP/1.0 client is given one answer and the end of the connection.
