@@ -17,43 +17,54 @@ impl HostPort {
     /// behind us reads it in another way. One dot after the whole name, which
     /// says that it is whole, is left out.
     pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = match text.strip_prefix('[') {
-            Some(rest) => {
-                let (address, port) = rest.split_once(']')?;
-                address.parse::<Ipv6Addr>().ok()?;
-                let end = text.len() - port.len();
-                let port = match port.is_empty() {
-                    true => None,
-                    false => Some(port.strip_prefix(':')?),
-                };
-                (&text[..end], port)
-            }
-            None => match text.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
-            },
-        };
-        let is_address = host.starts_with('[');
-        let host = host.strip_suffix('.').unwrap_or(host);
-        if !(is_address || is_name(host)) {
-            return None;
-        }
-        let port = match port {
-            Some(port) => Some(parse_port(port)?),
-            None => None,
-        };
+        let (host, port) = split(text)?;
         Some(Self {
             host: host.to_ascii_lowercase(),
             port,
         })
     }
 
+    /// Whether [`parse`](Self::parse) can read it.
+    pub fn is_sound(text: &str) -> bool {
+        split(text).is_some()
+    }
+
     /// The port in what [`parse`](Self::parse) can read, and mostly in less time.
     pub fn port_of(text: &str) -> Option<u16> {
         // In an address without a port this is no number: its bracket is still there.
-        let (_, port) = text.rsplit_once(':')?;
-        parse_port(port)
+        let colon = text.bytes().rposition(|byte| byte == b':')?;
+        parse_port(&text[colon + 1..])
     }
+}
+
+/// Host and port, as they are written.
+fn split(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, port) = rest.split_once(']')?;
+            address.parse::<Ipv6Addr>().ok()?;
+            let end = text.len() - port.len();
+            let port = match port.is_empty() {
+                true => None,
+                false => Some(port.strip_prefix(':')?),
+            };
+            (&text[..end], port)
+        }
+        None => match text.bytes().position(|byte| byte == b':') {
+            Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+            None => (text, None),
+        },
+    };
+    let is_address = host.starts_with('[');
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if !(is_address || is_name(host)) {
+        return None;
+    }
+    let port = match port {
+        Some(port) => Some(parse_port(port)?),
+        None => None,
+    };
+    Some((host, port))
 }
 
 /// Whether `host` is labels with a dot between each two.
@@ -72,8 +83,9 @@ fn is_name(host: &str) -> bool {
 }
 
 fn parse_port(text: &str) -> Option<u16> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|port| digits && *port > 0)
+    // A sign would be taken, too.
+    let is_number = text.as_bytes().first()?.is_ascii_digit();
+    text.parse().ok().filter(|port| is_number && *port > 0)
 }
 
 #[cfg(test)]

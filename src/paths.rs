@@ -82,10 +82,15 @@ impl<'a> Readings<'a> {
 
 /// Whether there is only one way to read it.
 fn is_plain(path: &str) -> bool {
-    let bytes = path.as_bytes();
-    if !bytes.iter().any(|b| matches!(b, b'%' | b'\\' | b'.')) {
+    let mut before = 0;
+    let mut is_simple = |byte: u8| {
+        let merges = byte == b'/' && before == b'/';
+        before = byte;
+        !merges && !matches!(byte, b'%' | b'\\' | b'.')
+    };
+    if !path.is_empty() && path.bytes().all(&mut is_simple) {
         // As most are: neither `..` nor `index.php` can be in it.
-        return !bytes.is_empty() && !bytes.windows(2).any(|pair| pair == b"//");
+        return true;
     }
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
     let inner = path.strip_prefix('/').unwrap_or(path).split('/');

@@ -47,7 +47,7 @@ impl Sender {
             return Self::stranger(peer);
         }
         let text = |name| single(headers, &HeaderName::from_static(name));
-        let host = text("x-forwarded-host").filter(|host| HostPort::parse(host).is_some());
+        let host = text("x-forwarded-host").filter(|host| HostPort::is_sound(host));
         let prefix = text("x-forwarded-prefix").filter(|prefix| prefix.starts_with('/'));
         Self {
             client: proxies.client(peer, headers),
@@ -95,7 +95,9 @@ impl Sender {
 /// Removes every header by which a client could speak for a proxy, and a
 /// `traceparent` that nobody could read.
 pub fn strip(headers: &mut HeaderMap) {
-    trace::settle(headers);
+    if headers.keys().any(trace::is_of_it) {
+        trace::settle(headers);
+    }
     let forged: Vec<HeaderName> = headers
         .keys()
         .filter(|name| forges(name))
@@ -134,12 +136,13 @@ const FORGED: [&str; 13] = [
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
 pub fn write(headers: &mut HeaderMap, client: ClientIp) {
-    let ip = HeaderValue::try_from(client.to_string());
+    let ip = client.as_text(HeaderValue::from_str);
     headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
-        let port = named_port(Some(&host)).unwrap_or(443);
-        headers.insert(X_FORWARDED_PORT, HeaderValue::from(port));
+        let port = named_port(Some(&host));
+        let port = port.map_or_else(|| HeaderValue::from_static("443"), HeaderValue::from);
+        headers.insert(X_FORWARDED_PORT, port);
         headers.insert(X_FORWARDED_HOST, host);
     }
 }

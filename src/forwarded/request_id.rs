@@ -12,9 +12,12 @@ pub struct RequestId(HeaderValue);
 impl RequestId {
     /// A new one. Unlikely to be met twice; not a secret.
     pub fn new() -> Self {
-        let bits = fastrand::u128(..);
-        let name: [u8; 32] =
-            std::array::from_fn(|place| DIGITS[(bits >> (4 * place)) as usize & 15]);
+        let mut name = [0; 32];
+        let bits = fastrand::u128(..).to_ne_bytes();
+        for (digits, byte) in name.chunks_exact_mut(2).zip(bits) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 15)];
+        }
         Self(HeaderValue::from_bytes(&name).expect("hexadecimal digits are visible ASCII"))
     }
 
@@ -24,11 +27,6 @@ impl RequestId {
         let sane = (1..=LONGEST).contains(&text.len()) && text.bytes().all(plain);
         let value = sane.then(|| HeaderValue::from_str(text).ok());
         value.flatten().map(Self)
-    }
-
-    /// As it is printed.
-    pub fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or_default()
     }
 
     /// As a header's value.
@@ -45,7 +43,7 @@ impl Default for RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.0.to_str().unwrap_or_default())
     }
 }
 

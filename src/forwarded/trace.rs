@@ -3,6 +3,11 @@
 
 use hyper::header::{HeaderMap, HeaderName};
 
+/// Whether a header of this name says where a request belongs.
+pub(super) fn is_of_it(name: &HeaderName) -> bool {
+    [PARENT, STATE].contains(name)
+}
+
 /// Takes away a `traceparent` that is not exactly one well-formed value, and the
 /// `tracestate` that means nothing without it (Trace Context §3.2.2, §3.3).
 pub(super) fn settle(headers: &mut HeaderMap) {

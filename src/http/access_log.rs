@@ -141,7 +141,7 @@ impl Drop for AccessLine {
         };
         tracing::info!(
             target: "pwd_edge::access",
-            method = self.method.as_str(),
+            method = %self.method,
             path = self.path,
             version = ?self.version,
             status = self.status.as_u16(),
@@ -150,7 +150,7 @@ impl Drop for AccessLine {
             end,
             refused = self.refusal.map(Refusal::message),
             client.ip = %self.client,
-            request.id = self.request_id.as_str(),
+            request.id = %self.request_id,
             "request"
         );
     }

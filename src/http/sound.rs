@@ -99,6 +99,7 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
         (host, None) => host.cloned(),
     };
     let authority = request.uri().authority().map(Authority::as_str);
+    let is_there = host.is_some();
     let host = match (host, authority) {
         (None, None) => return Err(Refusal::BadRequest("it has no Host header")),
         (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| BAD_HOST)?,
@@ -110,10 +111,10 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
             host
         }
     };
-    if host.to_str().ok().and_then(HostPort::parse).is_none() {
+    if !host.to_str().is_ok_and(HostPort::is_sound) {
         return Err(BAD_HOST);
     }
-    if !request.headers().contains_key(HOST) {
+    if !is_there {
         request.headers_mut().insert(HOST, host);
     }
     Ok(())
