@@ -50,7 +50,7 @@ mod tests {
         // What was waited for came before.
         tokio::select! {
             biased;
-            () = tokio::time::sleep_until(at(4)) => {}
+            () = sleep_until(at(4)) => {}
             () = alarm.ring(at(10)) => panic!("too early"),
         }
         alarm.ring(at(60)).await;

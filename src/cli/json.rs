@@ -94,6 +94,7 @@ impl Visit for Fields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.add_quoted(field, |out| {
+            // Writing to a text cannot fail.
             let _ = write!(out, "{value:?}");
         });
     }

@@ -141,9 +141,9 @@ impl Drop for AccessLine {
         };
         tracing::info!(
             target: "pwd_edge::access",
-            method = %self.method,
+            method = self.method.as_str(),
             path = self.path,
-            version = ?self.version,
+            version = name(self.version),
             status = self.status.as_u16(),
             bytes = self.bytes,
             ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -153,6 +153,17 @@ impl Drop for AccessLine {
             request.id = %self.request_id,
             "request"
         );
+    }
+}
+
+/// As requests name it.
+fn name(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/3.0",
     }
 }
 
