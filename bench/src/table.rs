@@ -84,7 +84,9 @@ impl Results {
     }
 
     /// One line for each work and metric: every server's median, the first
-    /// server's ratio to each other one, and how far the runs lay apart.
+    /// server's ratio to each other one, and how far the runs lay apart. A ratio is
+    /// the median of those of single rounds, since a slow minute hits all who take
+    /// turns in it; of four rounds or more the middle half of them is there, too.
     fn markdown(&self) -> String {
         let mut head = vec!["work".to_owned(), "metric".to_owned()];
         head.extend_from_slice(&self.servers);
@@ -111,9 +113,10 @@ impl Results {
                 .iter()
                 .map(|median| median.map_or(NONE.into(), number)),
         );
-        for peer in medians.iter().skip(1) {
-            let ratio = medians[0].zip(*peer).map(|(ours, theirs)| ours / theirs);
-            cells.push(ratio.map_or(NONE.into(), |ratio| format!("{ratio:.2}")));
+        let ours = row.runs.first().map_or(&[][..], Vec::as_slice);
+        for peer in 1..self.servers.len() {
+            let theirs = row.runs.get(peer).map_or(&[][..], Vec::as_slice);
+            cells.push(ratio(ours, theirs));
         }
         let counts = row.runs.iter().map(Vec::len).filter(|count| *count > 0);
         cells.push(counts.min().unwrap_or(0).to_string());
@@ -144,6 +147,23 @@ pub(crate) fn median(runs: &[f64]) -> Option<f64> {
         0 => None,
         count if count % 2 == 1 => Some(sorted[middle]),
         _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
+    }
+}
+
+/// How `ours` compare with `theirs`, round by round.
+fn ratio(ours: &[f64], theirs: &[f64]) -> String {
+    let rounds = ours.iter().zip(theirs);
+    let mut ratios: Vec<f64> = rounds.map(|(ours, theirs)| ours / theirs).collect();
+    ratios.sort_by(f64::total_cmp);
+    let Some(middle) = median(&ratios) else {
+        return NONE.into();
+    };
+    match ratios.len() / 4 {
+        0 => format!("{middle:.2}"),
+        left_out => {
+            let (low, high) = (ratios[left_out], ratios[ratios.len() - 1 - left_out]);
+            format!("{middle:.2} ({low:.2}–{high:.2})")
+        }
     }
 }
 
@@ -183,6 +203,15 @@ mod tests {
              | w | m | 2.00 | 9.00 | 0.22 | 3 | 100 % |\n\
              | w | n | – | 0.500 | – | 1 | 0 % |\n"
         );
+    }
+
+    #[test]
+    fn a_ratio_is_of_rounds_and_not_of_medians() {
+        // The third round was slow for both.
+        assert_eq!(ratio(&[2.0, 2.2, 6.0], &[1.0, 1.0, 3.0]), "2.00");
+        let ours = [1.0, 4.0, 2.0, 3.0];
+        assert_eq!(ratio(&ours, &[1.0; 4]), "2.50 (2.00–3.00)");
+        assert_eq!(ratio(&[], &[1.0]), NONE);
     }
 
     #[test]
