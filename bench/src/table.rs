@@ -86,7 +86,7 @@ impl Results {
     /// One line for each work and metric: every server's median, the first
     /// server's ratio to each other one, and how far the runs lay apart. A ratio is
     /// the median of those of single rounds, since a slow minute hits all who take
-    /// turns in it; of four rounds or more the middle half of them is there, too.
+    /// turns in it; of four rounds or more the middle half of them, or a little more, is there, too.
     fn markdown(&self) -> String {
         let mut head = vec!["work".to_owned(), "metric".to_owned()];
         head.extend_from_slice(&self.servers);

@@ -38,13 +38,8 @@ struct Fields<'a>(&'a mut String);
 impl Fields<'_> {
     /// A field's name comes from our source, or a library's, and needs no escapes.
     fn add(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
-        let name = field.name();
-        // Where in its source a library that speaks through `log` said it.
-        if name.starts_with("log.") {
-            return;
-        }
         self.0.push_str(",\"");
-        self.0.push_str(name);
+        self.0.push_str(field.name());
         self.0.push_str("\":");
         value(self.0);
     }
@@ -68,7 +63,7 @@ impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
         match value.is_finite() {
             true => self.add(field, |line| {
-                let _ = write!(line, "{value}");
+                let _ = write!(line, "{value:?}");
             }),
             false => self.record_debug(field, &value),
         }
@@ -164,12 +159,12 @@ mod tests {
                 bytes = u64::MAX,
                 signed = -1,
                 share = 0.5,
+                whole = 1.0,
                 unknown = f64::NAN,
                 yes = true,
                 refused = None::<&str>,
                 also = Some("because"),
                 client.ip = %std::net::Ipv6Addr::LOCALHOST,
-                log.line = 7,
                 "request"
             );
             let span = tracing::error_span!("within", of = 1);
@@ -182,7 +177,7 @@ mod tests {
                  \"method\":\"GE\\\"T\",\
                  \"path\":\"/a\\\"b\\\\c\\n\\t\\u0001\\u001b\\u007f\\u0085\\u202e\u{e9}\u{1f600}\",\
                  \"version\":\"HTTP/2.0\",\"bytes\":18446744073709551615,\"signed\":-1,\
-                 \"share\":0.5,\"unknown\":\"NaN\",\"yes\":true,\"also\":\"because\",\
+                 \"share\":0.5,\"whole\":1.0,\"unknown\":\"NaN\",\"yes\":true,\"also\":\"because\",\
                  \"client.ip\":\"::1\"}",
                 "<4>{\"timestamp\":\"now\",\"level\":\"WARN\",\"message\":\"between\"}",
             ]

@@ -17,7 +17,7 @@ use crate::metrics::Counter;
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
     queue: SyncSender<Message>,
-    /// Bytes of lines in the queue.
+    /// Bytes that the lines in the queue take.
     waiting: Arc<AtomicUsize>,
     lost: Arc<Counter>,
     prefixed: bool,
@@ -54,10 +54,10 @@ impl Lines {
 
     /// Sends one line, whole; or it is lost.
     pub(super) fn send(&self, line: Vec<u8>) {
-        let length = line.len();
-        let fits = self.waiting.fetch_add(length, Relaxed) <= MOST - length.min(MOST);
+        let size = line.capacity();
+        let fits = self.waiting.fetch_add(size, Relaxed) <= MOST - size.min(MOST);
         if !fits || self.queue.try_send(Message::Line(line)).is_err() {
-            self.waiting.fetch_sub(length, Relaxed);
+            self.waiting.fetch_sub(size, Relaxed);
             self.lost.add(1);
         }
     }
@@ -116,7 +116,7 @@ fn write(mut out: impl Write, messages: &Receiver<Message>, waiting: &AtomicUsiz
                         Ok(()) => gathered += 1,
                         Err(_) => lost.add(1),
                     }
-                    waiting.fetch_sub(line.len(), Relaxed);
+                    waiting.fetch_sub(line.capacity(), Relaxed);
                 }
                 Message::Flush(tell) => {
                     pass_on(&mut out, &mut gathered);

@@ -156,10 +156,7 @@ impl<'a> Errand<'a> {
         let (server, waited) = (choice.server, self.upstream.response_timeout);
         let alone = self.upstream.servers.is_single();
         let busy = server.begin();
-        if !rested {
-            // It took time to connect.
-            self.progress.tick();
-        }
+        self.progress.tick();
         let mut alarm = line.take_alarm();
         let failed = tokio::select! {
             // The clock is there for answers that do not come.
