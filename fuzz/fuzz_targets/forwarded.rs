@@ -69,7 +69,7 @@ fn php_key(name: &HeaderName) -> String {
     name.as_str().replace(['-', '.'], "_").to_ascii_uppercase()
 }
 
-/// Whether the name says nothing about where the request comes from.
+/// Whether the name says nothing about where the request comes from or belongs.
 fn is_innocent(name: &HeaderName) -> bool {
     let name = name.as_str();
     let plain = name
@@ -83,6 +83,9 @@ fn is_innocent(name: &HeaderName) -> bool {
             "client-ip",
             "true-client-ip",
             "cf-connecting-ip",
+            // Only a whole and well-formed trace passes.
+            "traceparent",
+            "tracestate",
         ]
         .iter()
         .any(|start| name.starts_with(start))
