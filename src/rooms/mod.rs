@@ -16,6 +16,7 @@ mod publication;
 mod room;
 mod sessions;
 mod settings;
+mod turns;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -31,6 +32,7 @@ pub use self::room::Delivered;
 use self::room::{Room, Timer};
 pub use self::sessions::{Open, Registration, Sessions};
 pub use self::settings::Settings;
+use self::turns::Turns;
 use crate::auth::{Grant, User};
 use crate::ids::{RoomName, SessionId};
 
@@ -39,6 +41,7 @@ use crate::ids::{RoomName, SessionId};
 pub struct Rooms {
     registry: Mutex<HashMap<RoomName, Arc<Room>>>,
     deadlines: Deadlines<(RoomName, Timer)>,
+    turns: Arc<Turns>,
     settings: Settings,
 }
 
@@ -67,6 +70,7 @@ impl Rooms {
         Self {
             registry: Mutex::default(),
             deadlines: Deadlines::new(),
+            turns: Arc::default(),
             settings,
         }
     }
@@ -77,7 +81,10 @@ impl Rooms {
         let mut registry = self.registry.lock();
         let room = match registry.entry(grant.room()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::new(Room::new(grant.room())))),
+            Entry::Vacant(entry) => {
+                let room = Room::new(grant.room(), Arc::clone(&self.turns));
+                Arc::clone(entry.insert(Arc::new(room)))
+            }
         };
         let users = room.enter(grant.user(), session, outbox);
         drop(registry);
@@ -142,6 +149,12 @@ impl Rooms {
                 self.deadlines.add(due, (name, again));
             }
         }
+    }
+
+    /// Wakes the sessions of large rooms in turns. Runs for ever, among the tasks
+    /// whose turns they are; without it they are woken at once.
+    pub async fn take_turns(&self) -> Infallible {
+        self.turns.serve().await
     }
 
     fn find(&self, name: RoomName) -> Option<Arc<Room>> {

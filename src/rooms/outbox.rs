@@ -79,10 +79,11 @@ pub fn channel(events: usize, bytes: usize) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Queues `publication`; never waits. Above half of the bounds an ephemeral
+    /// Queues `publication` and has the session woken by `wake`, without a lock of
+    /// its own; never waits. Above half of the bounds an ephemeral
     /// one is dropped. Over the bounds the session is asked to depart. False if
     /// it was not queued.
-    pub(super) fn push(&self, publication: &Arc<Publication>) -> bool {
+    pub(super) fn push(&self, publication: &Arc<Publication>, wake: impl FnOnce(Waker)) -> bool {
         let mut queue = self.0.queue.lock();
         if queue.departure.is_some() {
             return false;
@@ -97,14 +98,18 @@ impl Outbox {
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
             let waker = queue.depart(Departure::Slow);
             drop(queue);
-            wake(waker);
+            if let Some(session) = waker {
+                wake(session);
+            }
             return false;
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
         let waker = queue.waker.take();
         drop(queue);
-        wake(waker);
+        if let Some(session) = waker {
+            wake(session);
+        }
         true
     }
 
@@ -225,10 +230,14 @@ mod tests {
         })
     }
 
+    fn push(outbox: &Outbox, publication: &Arc<Publication>) -> bool {
+        outbox.push(publication, Waker::wake)
+    }
+
     #[test]
     fn what_waits_is_taken_at_once_and_in_order() {
         let (outbox, inbox) = channel(4, 1024);
-        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
+        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
         let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
             panic!("nothing came");
         };
@@ -243,26 +252,26 @@ mod tests {
     #[test]
     fn above_half_typing_is_dropped_and_messages_are_not() {
         let (outbox, inbox) = channel(4, 1024);
-        assert!(outbox.push(&typing()) && outbox.push(&typing()));
-        assert!(!outbox.push(&typing()));
-        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
+        assert!(push(&outbox, &typing()) && push(&outbox, &typing()));
+        assert!(!push(&outbox, &typing()));
+        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
         assert!(inbox.departure().now_or_never().is_none());
     }
 
     #[test]
     fn a_full_queue_ends_the_session_not_the_publisher() {
         let (outbox, inbox) = channel(2, 1024);
-        assert!(outbox.push(&message("a")) && outbox.push(&message("b")));
-        assert!(!outbox.push(&message("c")));
+        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
+        assert!(!push(&outbox, &message("c")));
         assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
     }
 
     #[test]
     fn bytes_are_bounded_but_one_event_always_fits() {
         let (outbox, inbox) = channel(100, 10);
-        assert!(outbox.push(&message("longer than ten bytes")));
+        assert!(push(&outbox, &message("longer than ten bytes")));
         assert!(inbox.departure().now_or_never().is_none());
-        assert!(!outbox.push(&message("x")));
+        assert!(!push(&outbox, &message("x")));
         assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
     }
 }

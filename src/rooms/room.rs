@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::turns::{AT_A_TIME, Turns};
 use super::{Audience, Outbox, Publication, Settings, What};
 use crate::auth::User;
 use crate::ids::{RoomName, SessionId, UserId};
@@ -24,6 +26,7 @@ struct State {
     name: RoomName,
     members: HashMap<SessionId, Member>,
     present: HashMap<UserId, Presence>,
+    turns: Arc<Turns>,
 }
 
 #[derive(Debug)]
@@ -84,13 +87,14 @@ impl Delivered {
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName) -> Self {
+    pub(super) fn new(name: RoomName, turns: Arc<Turns>) -> Self {
         Self {
             name,
             state: Mutex::new(State {
                 name,
                 members: HashMap::new(),
                 present: HashMap::new(),
+                turns,
             }),
         }
     }
@@ -278,11 +282,17 @@ impl State {
     fn deliver(&self, publication: Publication) -> Delivered {
         let publication = Arc::new(publication);
         let mut delivered = Delivered::default();
+        let is_large = self.members.len() > AT_A_TIME;
+        let mut in_turn = Vec::new();
+        let mut wake = |session: Waker| match is_large {
+            true => in_turn.push(session),
+            false => session.wake(),
+        };
         for (session, member) in &self.members {
             if !publication.is_for(*session, &member.user) {
                 continue;
             }
-            if !member.outbox.push(&publication) {
+            if !member.outbox.push(&publication, &mut wake) {
                 delivered.missed += 1;
                 continue;
             }
@@ -292,6 +302,9 @@ impl State {
             {
                 delivered.users.push(member.user.clone());
             }
+        }
+        if !in_turn.is_empty() {
+            self.turns.wait(in_turn);
         }
         delivered
     }

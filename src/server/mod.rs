@@ -154,6 +154,7 @@ impl Server {
         for task in self.tasks {
             drain.spawn(task);
         }
+        drain.spawn(take_turns(Arc::clone(&running)));
         drain.spawn(forget_idle(Arc::clone(&running)));
         drain.spawn(weigh(Arc::clone(&running)));
         drain.spawn(watch_maintenance(Arc::clone(&running)));
@@ -188,6 +189,15 @@ fn name_of(listener: &TcpListener) -> String {
 fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     let addresses = listeners.iter().map(TcpListener::local_addr);
     addresses.filter_map(Result::ok).collect()
+}
+
+/// Until the process stops: then nobody's turn matters any more.
+async fn take_turns(running: Arc<Running>) {
+    let process = &running.process;
+    tokio::select! {
+        never = process.rooms.take_turns() => match never {},
+        () = process.drain.token().cancelled() => {}
+    }
 }
 
 /// Every second, looks how much memory is in use.

@@ -1,0 +1,88 @@
+//! Wakes the sessions of a large room a few at a time.
+//!
+//! Were a thousand of them woken at once, all else that has to be done would wait
+//! behind them: an event for another room, a request, and the next event for them
+//! too, which each would have to write by itself. A few at a time, what comes meanwhile
+//! has its turn, and an event that follows is written with the one that waits.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+/// Sessions that are to be woken.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    queue: Mutex<Queue>,
+    more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    sessions: VecDeque<Waker>,
+    /// Whether somebody is there to wake them.
+    is_served: bool,
+}
+
+impl Turns {
+    /// Wakes `sessions` when it is their turn; at once if nobody looks after that.
+    pub(super) fn wait(&self, sessions: Vec<Waker>) {
+        let mut queue = self.queue.lock();
+        if queue.is_served {
+            queue.sessions.extend(sessions);
+            drop(queue);
+            self.more.notify_one();
+        } else {
+            drop(queue);
+            sessions.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes who waits. Runs until it is dropped; those who wait then are woken.
+    pub(super) async fn serve(&self) -> Infallible {
+        let _closing = Served::begin(self);
+        loop {
+            let some = self.next();
+            if some.is_empty() {
+                self.more.notified().await;
+                continue;
+            }
+            some.into_iter().for_each(Waker::wake);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn next(&self) -> SmallVec<[Waker; AT_A_TIME]> {
+        let sessions = &mut self.queue.lock().sessions;
+        let some = sessions.len().min(AT_A_TIME);
+        let next = sessions.drain(..some).collect();
+        if sessions.is_empty() {
+            // A crowd that is served leaves no memory behind.
+            *sessions = VecDeque::new();
+        }
+        next
+    }
+}
+
+/// While it lives, there is somebody to wake sessions.
+struct Served<'a>(&'a Turns);
+
+impl<'a> Served<'a> {
+    fn begin(turns: &'a Turns) -> Self {
+        turns.queue.lock().is_served = true;
+        Self(turns)
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        let left = std::mem::take(&mut *self.0.queue.lock());
+        left.sessions.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Who is woken before all else has its turn; smaller rooms are woken at once.
+pub(super) const AT_A_TIME: usize = 32;
