@@ -1,5 +1,6 @@
 //! Events as lines of JSON, in one pass: there is a line for each request.
 
+use std::cell::Cell;
 use std::fmt::{self, Debug, Write};
 use std::time::SystemTime;
 
@@ -18,7 +19,9 @@ impl<S: Subscriber> Layer<S> for Json {
         let level = event.metadata().level();
         // A clock may be set to before all time that can be told.
         let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
-        let mut line = String::with_capacity(USUAL);
+        // An empty one while a value says something itself, and at the thread's end.
+        let mut line = LINE.try_with(Cell::take).unwrap_or_default();
+        line.clear();
         line.push_str(self.0.prefix(*level));
         line.push_str("{\"timestamp\":\"");
         // Writing to a text cannot fail.
@@ -28,7 +31,9 @@ impl<S: Subscriber> Layer<S> for Json {
         line.push('"');
         event.record(&mut Fields(&mut line));
         line.push_str("}\n");
-        self.0.send(line.into_bytes());
+        self.0.send(line.as_bytes());
+        line.shrink_to(USUAL);
+        let _ = LINE.try_with(|kept| kept.set(line));
     }
 }
 
@@ -120,8 +125,13 @@ impl Write for Quoted<'_> {
     }
 }
 
-/// Bytes of most lines.
-const USUAL: usize = 512;
+thread_local! {
+    /// Where the thread's next line is made.
+    static LINE: Cell<String> = const { Cell::new(String::new()) };
+}
+
+/// Most lines have no more bytes.
+const USUAL: usize = 1024;
 
 #[cfg(test)]
 mod tests {

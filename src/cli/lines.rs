@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -16,18 +15,38 @@ use crate::metrics::Counter;
 /// Takes lines. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
 pub(super) struct Lines {
-    queue: SyncSender<Message>,
-    /// Bytes that the lines in the queue take.
-    waiting: Arc<AtomicUsize>,
-    lost: Arc<Counter>,
+    entrance: Arc<Entrance>,
     prefixed: bool,
 }
 
+/// The thread ends when this has gone and all is written.
 #[derive(Debug)]
-enum Message {
-    Line(Vec<u8>),
-    /// All that came before is written: say so.
-    Flush(SyncSender<()>),
+struct Entrance(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// There is something to do for the thread.
+    some: Condvar,
+    /// The thread has done it.
+    done: Condvar,
+    lost: Arc<Counter>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Gathered,
+    /// Bytes that came in, and those of them that went out, or were lost on their way.
+    came: u64,
+    went: u64,
+    is_closed: bool,
+}
+
+/// Lines one behind the other: to copy a line costs less than to hand it over.
+#[derive(Debug, Default)]
+struct Gathered {
+    text: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 /// Sees to it, when it is dropped, that what was said is written.
@@ -38,27 +57,28 @@ impl Lines {
     /// Writes to `out`. With `prefixed`, each line begins with its priority, as
     /// journald reads it (sd-daemon(3)).
     pub(super) fn to(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
-        let (queue, messages) = sync_channel(QUEUE);
+        let shared = Arc::<Shared>::default();
+        let entrance = Arc::new(Entrance(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("log".to_owned());
-        let lost: Arc<Counter> = Arc::default();
-        let waiting: Arc<AtomicUsize> = Arc::default();
-        let (unwritten, fewer) = (Arc::clone(&lost), Arc::clone(&waiting));
-        thread.spawn(move || write(out, &messages, &fewer, &unwritten))?;
-        Ok(Self {
-            queue,
-            waiting,
-            lost,
-            prefixed,
-        })
+        thread.spawn(move || shared.write_all(out))?;
+        Ok(Self { entrance, prefixed })
     }
 
     /// Sends one line, whole; or it is lost.
-    pub(super) fn send(&self, line: Vec<u8>) {
-        let size = line.capacity();
-        let fits = self.waiting.fetch_add(size, Relaxed) <= MOST - size.min(MOST);
-        if !fits || self.queue.try_send(Message::Line(line)).is_err() {
-            self.waiting.fetch_sub(size, Relaxed);
-            self.lost.add(1);
+    pub(super) fn send(&self, line: &[u8]) {
+        let shared = &self.entrance.0;
+        let mut waiting = shared.waiting.lock();
+        if waiting.came - waiting.went + line.len() as u64 > MOST {
+            drop(waiting);
+            shared.lost.add(1);
+            return;
+        }
+        waiting.came += line.len() as u64;
+        let is_first = waiting.lines.ends.is_empty();
+        waiting.lines.add(line);
+        drop(waiting);
+        if is_first {
+            shared.some.notify_one();
         }
     }
 
@@ -75,7 +95,7 @@ impl Lines {
 
     /// How many lines nobody will read.
     pub(super) fn lost(&self) -> Arc<Counter> {
-        Arc::clone(&self.lost)
+        Arc::clone(&self.entrance.0.lost)
     }
 
     /// What the end of the process waits for.
@@ -84,47 +104,76 @@ impl Lines {
     }
 }
 
-impl Drop for Flush {
+impl Drop for Entrance {
     fn drop(&mut self) {
-        let (tell, written) = sync_channel(1);
-        // A full queue is one that nobody reads: what waits there is lost.
-        if self.0.queue.try_send(Message::Flush(tell)).is_ok() {
-            let _ = written.recv_timeout(LAST_WORDS);
-        }
+        self.0.waiting.lock().is_closed = true;
+        self.0.some.notify_one();
     }
 }
 
-/// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
-/// nobody, which costs more than the line does.
-fn write(mut out: impl Write, messages: &Receiver<Message>, waiting: &AtomicUsize, lost: &Counter) {
-    let mut gathered = 0;
-    // What `out` cannot pass on may come later, or never: who looks at the number
-    // must see it now.
-    let pass_on = |out: &mut _, gathered: &mut u64| {
-        let lines = std::mem::take(gathered);
-        if Write::flush(out).is_err() {
-            lost.add(lines);
+impl Drop for Flush {
+    fn drop(&mut self) {
+        let shared = &self.0.entrance.0;
+        let mut waiting = shared.waiting.lock();
+        let came = waiting.came;
+        let unwritten = |waiting: &mut Waiting| waiting.went < came;
+        // A reader who stands still does not get to read it.
+        let _ = shared
+            .done
+            .wait_while_for(&mut waiting, unwritten, LAST_WORDS);
+    }
+}
+
+impl Shared {
+    /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
+    /// nobody, which costs more than the line does.
+    fn write_all(&self, mut out: impl Write) {
+        let mut lines = Gathered::default();
+        while self.wait() {
+            std::thread::sleep(GATHER);
+            std::mem::swap(&mut lines, &mut self.waiting.lock().lines);
+            let bytes = lines.text.len() as u64;
+            self.lost.add(lines.write(&mut out));
+            self.waiting.lock().went += bytes;
+            self.done.notify_all();
         }
-    };
-    while let Ok(first) = messages.recv() {
-        std::thread::sleep(GATHER);
-        for message in std::iter::once(first).chain(messages.try_iter()) {
-            match message {
-                Message::Line(line) => {
-                    // A reader that is gone is no reason to stop.
-                    match out.write_all(&line) {
-                        Ok(()) => gathered += 1,
-                        Err(_) => lost.add(1),
-                    }
-                    waiting.fetch_sub(line.capacity(), Relaxed);
-                }
-                Message::Flush(tell) => {
-                    pass_on(&mut out, &mut gathered);
-                    let _ = tell.send(());
-                }
+    }
+
+    /// Waits for a line; false if there will be none.
+    fn wait(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let is_idle = |waiting: &mut Waiting| waiting.lines.ends.is_empty() && !waiting.is_closed;
+        self.some.wait_while(&mut waiting, is_idle);
+        !waiting.lines.ends.is_empty()
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.ends.push(self.text.len());
+    }
+
+    /// Writes and forgets the lines; returns how many of them were lost. What `out`
+    /// cannot pass on may come later, or never: who looks at the number must see it now.
+    fn write(&mut self, out: &mut impl Write) -> u64 {
+        let (mut start, mut gathered, mut lost) = (0, 0, 0);
+        for &end in &self.ends {
+            // A reader that is gone is no reason to stop.
+            match out.write_all(&self.text[start..end]) {
+                Ok(()) => gathered += 1,
+                Err(_) => lost += 1,
             }
+            start = end;
         }
-        pass_on(&mut out, &mut gathered);
+        self.text.clear();
+        self.text.shrink_to(KEPT);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT / size_of::<usize>());
+        match out.flush() {
+            Ok(()) => lost,
+            Err(_) => lost + gathered,
+        }
     }
 }
 
@@ -158,7 +207,7 @@ impl<'a> MakeWriter<'a> for Lines {
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let whole = [self.prefix.as_bytes(), &escaped(line)].concat();
-        self.lines.send(whole);
+        self.lines.send(&whole);
         Ok(line.len())
     }
 
@@ -199,18 +248,20 @@ pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
     safe.into()
 }
 
-/// Lines that wait while the reader is busy: about 2 MiB.
-const QUEUE: usize = 4096;
-/// Their bytes, if they are long: strangers choose paths.
-const MOST: usize = 8 << 20;
-/// How long lines wait for others. The queue holds what comes meanwhile, at
-/// hundreds of thousands of lines a second.
+/// Bytes of lines that wait while the reader is busy.
+const MOST: u64 = 8 << 20;
+/// How long lines wait for others. [`MOST`] holds what comes meanwhile, at millions of
+/// lines a second.
 const GATHER: Duration = Duration::from_millis(10);
+/// Bytes of the memory for lines that stay with it.
+const KEPT: usize = 64 * 1024;
 /// How long the end of the process waits for a reader.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
     use super::*;
 
     /// A reader that stands still.
@@ -232,17 +283,17 @@ mod tests {
         let (_go_on, still) = sync_channel(1);
         let lines = Lines::to(Still(still), false).unwrap();
         for _ in 0..100 {
-            lines.send(vec![0; 128 * 1024]);
+            lines.send(&[0; 128 * 1024]);
         }
-        assert_eq!(lines.lost().read(), 100 - (MOST / (128 * 1024)) as u64);
+        assert_eq!(lines.lost().read(), 100 - MOST / (128 * 1024));
     }
 
     #[test]
     fn a_line_that_cannot_be_written_is_lost_at_once() {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let lines = Lines::to(io::BufWriter::new(full.unwrap()), false).unwrap();
-        lines.send(b"one\n".to_vec());
-        lines.send(b"two\n".to_vec());
+        lines.send(b"one\n");
+        lines.send(b"two\n");
         drop(lines.flush_at_end());
         assert_eq!(lines.lost().read(), 2);
     }

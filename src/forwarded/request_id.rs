@@ -29,6 +29,11 @@ impl RequestId {
         value.flatten().map(Self)
     }
 
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+
     /// As a header's value.
     pub fn header(&self) -> HeaderValue {
         self.0.clone()
@@ -43,7 +48,7 @@ impl Default for RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_str().unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 

@@ -139,20 +139,23 @@ impl Drop for AccessLine {
             End::File => "file_broke_off",
             End::Client => "client_left",
         };
-        tracing::info!(
-            target: "pwd_edge::access",
-            method = self.method.as_str(),
-            path = self.path,
-            version = name(self.version),
-            status = self.status.as_u16(),
-            bytes = self.bytes,
-            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            end,
-            refused = self.refusal.map(Refusal::message),
-            client.ip = %self.client,
-            request.id = %self.request_id,
-            "request"
-        );
+        // Texts as such: what is only displayed goes through a formatter.
+        self.client.as_text(|client| {
+            tracing::info!(
+                target: "pwd_edge::access",
+                message = "request",
+                method = self.method.as_str(),
+                path = self.path,
+                version = name(self.version),
+                status = self.status.as_u16(),
+                bytes = self.bytes,
+                ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                end,
+                refused = self.refusal.map(Refusal::message),
+                client.ip = client,
+                request.id = self.request_id.as_str(),
+            );
+        });
     }
 }
 

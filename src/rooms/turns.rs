@@ -86,3 +86,64 @@ impl Drop for Served<'_> {
 
 /// Who is woken before all else has its turn; smaller rooms are woken at once.
 pub(super) const AT_A_TIME: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn crowd(count: &Arc<Count>) -> Vec<Waker> {
+        vec![Waker::from(Arc::clone(count)); 3 * AT_A_TIME]
+    }
+
+    #[tokio::test]
+    async fn a_few_are_woken_and_the_others_have_their_turn_later() {
+        let (turns, count) = (Turns::default(), Arc::<Count>::default());
+        let mut serving = pin!(turns.serve());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(serving.as_mut().poll(&mut cx).is_pending());
+        turns.wait(crowd(&count));
+        for turn in 1..=3 {
+            assert!(serving.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(count.0.load(Relaxed), turn * AT_A_TIME);
+        }
+        turns.wait(crowd(&count));
+        tokio::select! {
+            never = serving => match never {},
+            () = async {
+                while count.0.load(Relaxed) < 6 * AT_A_TIME {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_left_asleep_when_it_ends() {
+        let (turns, count) = (Turns::default(), Arc::<Count>::default());
+        {
+            let mut serving = pin!(turns.serve());
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(serving.as_mut().poll(&mut cx).is_pending());
+            turns.wait(crowd(&count));
+            assert!(serving.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(count.0.load(Relaxed), AT_A_TIME);
+        }
+        assert_eq!(count.0.load(Relaxed), 3 * AT_A_TIME);
+        turns.wait(crowd(&count));
+        assert_eq!(count.0.load(Relaxed), 6 * AT_A_TIME);
+    }
+}

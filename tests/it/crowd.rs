@@ -47,6 +47,31 @@ async fn a_restart_of_laravel_loses_no_session_and_no_event() {
     assert_eq!(edge.get("/status").await.json()["sessions"], SESSIONS);
 }
 
+/// Its sessions are woken in turns: nobody misses his, however fast events come.
+#[tokio::test]
+async fn everyone_in_a_large_room_hears_every_event_in_order() {
+    const MEMBERS: u64 = 100;
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LIMITS);
+    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
+    let mut sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let event = |number: u64| json!({ "type": "new_message", "payload": { "ticket_id": CROWDED, "message": number } });
+    for number in 0..20 {
+        let reached = edge.broadcast(&event(number).to_string()).await;
+        assert_eq!(reached["sessions"], MEMBERS);
+    }
+    for socket in &mut sockets {
+        let mut heard = Vec::new();
+        while heard.len() < 20 {
+            let told: Value = serde_json::from_str(&socket.text().await).unwrap();
+            if told["type"] == "new_message" {
+                heard.push(told);
+            }
+        }
+        assert_eq!(heard, (0..20).map(event).collect::<Vec<_>>());
+    }
+}
+
 async fn open(edge: &Edge, number: u64) -> Socket {
     let token = format!("{}|crowd", CROWDED + number);
     Socket::joined(edge, &token, CROWDED + number % ROOMS).await
