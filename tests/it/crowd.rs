@@ -52,7 +52,9 @@ async fn a_restart_of_laravel_loses_no_session_and_no_event() {
 async fn everyone_in_a_large_room_hears_every_event_in_order() {
     const MEMBERS: u64 = 100;
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), LIMITS);
+    // No ping wakes who was forgotten.
+    let patient = "[websocket]\nping_interval = \"10m\"\nsilence_timeout = \"20m\"\n";
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{patient}"));
     let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
     let mut sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
     let event = |number: u64| json!({ "type": "new_message", "payload": { "ticket_id": CROWDED, "message": number } });
