@@ -21,7 +21,6 @@ impl<S: Subscriber> Layer<S> for Json {
         let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
         // An empty one while a value says something itself, and at the thread's end.
         let mut line = LINE.try_with(Cell::take).unwrap_or_default();
-        line.clear();
         line.push_str(self.0.prefix(*level));
         line.push_str("{\"timestamp\":\"");
         // Writing to a text cannot fail.
@@ -32,6 +31,7 @@ impl<S: Subscriber> Layer<S> for Json {
         event.record(&mut Fields(&mut line));
         line.push_str("}\n");
         self.0.send(line.as_bytes());
+        line.clear();
         line.shrink_to(USUAL);
         let _ = LINE.try_with(|kept| kept.set(line));
     }
