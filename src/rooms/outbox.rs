@@ -83,7 +83,7 @@ impl Outbox {
     /// its own; never waits. Above half of the bounds an ephemeral
     /// one is dropped. Over the bounds the session is asked to depart. False if
     /// it was not queued.
-    pub(super) fn push(&self, publication: &Arc<Publication>, wake: impl FnOnce(Waker)) -> bool {
+    pub(super) fn push(&self, publication: &Arc<Publication>, wake: impl FnMut(Waker)) -> bool {
         let mut queue = self.0.queue.lock();
         if queue.departure.is_some() {
             return false;
@@ -98,18 +98,14 @@ impl Outbox {
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
             let waker = queue.depart(Departure::Slow);
             drop(queue);
-            if let Some(session) = waker {
-                wake(session);
-            }
+            waker.into_iter().for_each(wake);
             return false;
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
         let waker = queue.waker.take();
         drop(queue);
-        if let Some(session) = waker {
-            wake(session);
-        }
+        waker.into_iter().for_each(wake);
         true
     }
 
