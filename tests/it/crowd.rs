@@ -57,7 +57,10 @@ async fn everyone_in_a_large_room_hears_every_event_in_order() {
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{patient}"));
     let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
     let mut sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
-    let event = |number: u64| json!({ "type": "new_message", "payload": { "ticket_id": CROWDED, "message": number } });
+    let event = |number: u64| {
+        let payload = json!({ "ticket_id": CROWDED, "message": number });
+        json!({ "type": "new_message", "payload": payload })
+    };
     for number in 0..20 {
         let reached = edge.broadcast(&event(number).to_string()).await;
         assert_eq!(reached["sessions"], MEMBERS);

@@ -337,7 +337,9 @@ async fn swallow(mut stream: TcpStream, bytes: u64, count: &AtomicU64) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
-async fn up_and_down(bytes: u64) {
+/// The memory may grow by `most_grown` MiB: of what was given back the allocator keeps
+/// some for a moment, up to 8 and 18 MiB of the two bodies below in eight runs.
+async fn up_and_down(bytes: u64, most_grown: u64) {
     let (app, taken) = heavy(bytes).await;
     let program = Program::before(&app, UNLIMITED);
     for http2 in [false, true] {
@@ -379,21 +381,22 @@ async fn up_and_down(bytes: u64) {
         assert!(taken.load(Relaxed) >= bytes);
         let (_, most) = program.memory();
         let grown = most.saturating_sub(before) / MIB;
-        // Of what was given back the allocator keeps some for a moment, the more the
-        // faster it moves: up to 27 MiB were seen, for a body of any length.
-        assert!(grown < 40, "{grown} MiB more than before, http2: {http2}");
+        assert!(
+            grown < most_grown,
+            "{grown} MiB more than before, http2: {http2}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_body_costs_no_memory_either_way() {
-    up_and_down(64 * MIB).await;
+    up_and_down(64 * MIB, 16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: moves 4 GiB"]
 async fn a_gibibyte_costs_no_memory_either_way() {
-    up_and_down(1024 * MIB).await;
+    up_and_down(1024 * MIB, 32).await;
 }
 
 /// Clients that ask for much and read nothing: the app is made to wait, and
