@@ -188,6 +188,7 @@ async fn broadcast(
     let key = idempotency_key(&request)?;
     let body = read(request, settings.max_body.get()).await?;
     let broadcasts = decode(&body, settings.max_events.size())?;
+    view.rooms.keep_pace(broadcasts.rooms()).await;
     let publish = || publish_all(view, broadcasts);
     let answer = match key {
         Some(key) => answers.once(key, &body, publish)?,

@@ -21,6 +21,17 @@ impl Broadcast {
     }
 }
 
+impl Broadcasts {
+    /// The rooms that they are for.
+    pub fn rooms(&self) -> impl Iterator<Item = RoomName> + Clone {
+        let all = match self {
+            Self::One(event) => std::slice::from_ref(event),
+            Self::Many(events) => events,
+        };
+        all.iter().map(|event| event.room)
+    }
+}
+
 /// What a request body holds, in the form in which it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broadcasts {

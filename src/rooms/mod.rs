@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -106,6 +107,20 @@ impl Rooms {
             Some(room) => room.deliver(publication),
             None => Delivered::default(),
         }
+    }
+
+    /// Waits while the sessions in `rooms` have not had their turn though much waits for
+    /// them: else who publishes fast would end those whose clients read. It waits for no
+    /// client, and not for long: who publishes may be a request of somebody.
+    pub async fn keep_pace(&self, rooms: impl Iterator<Item = RoomName> + Clone) {
+        let is_behind = |name| self.find(name).is_some_and(|room| room.is_behind());
+        let catching_up = async {
+            while rooms.clone().any(is_behind) {
+                tokio::task::yield_now().await;
+            }
+        };
+        // Then their queues are filled, as far as they go.
+        let _ = tokio::time::timeout(PATIENCE, catching_up).await;
     }
 
     /// Who is in a room, those included who went away a moment ago, and how many
@@ -205,6 +220,9 @@ impl Drop for Membership {
         }
     }
 }
+
+/// Laravel's client waits a second for its answer.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

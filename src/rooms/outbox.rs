@@ -33,6 +33,10 @@ struct Queue {
     departure: Option<Departure>,
     /// The session, if it waits; it does so in one place at a time.
     waker: Option<Waker>,
+    /// It waits for its socket, and is woken only to end.
+    is_writing: bool,
+    /// Whether it stands in the line of those who are woken in [`Turns`](super::turns::Turns).
+    in_line: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +56,17 @@ pub enum Departure {
     Disconnected,
     /// Its user has too many, and it is the oldest.
     Superseded,
+}
+
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// The session will send it.
+    Queued,
+    /// The same; but the session [is behind](Outbox::is_behind).
+    Behind,
+    /// The session will not get it.
+    Missed,
 }
 
 /// What waits for a session.
@@ -79,34 +94,72 @@ pub fn channel(events: usize, bytes: usize) -> (Outbox, Inbox) {
 }
 
 impl Outbox {
-    /// Queues `publication` and has the session woken by `wake`, without a lock of
-    /// its own; never waits. Above half of the bounds an ephemeral
-    /// one is dropped. Over the bounds the session is asked to depart. False if
-    /// it was not queued.
-    pub(super) fn push(&self, publication: &Arc<Publication>, wake: impl FnMut(Waker)) -> bool {
+    /// Queues `publication`, never waits. The session is woken, or put to the `crowd`
+    /// who are [called](Self::call) later. Above half of the bounds an ephemeral one is
+    /// dropped. Over the bounds the session is asked to depart.
+    pub(super) fn push(
+        &self,
+        publication: &Arc<Publication>,
+        crowd: Option<&mut Vec<Self>>,
+    ) -> Pushed {
         let mut queue = self.0.queue.lock();
         if queue.departure.is_some() {
-            return false;
+            return Pushed::Missed;
         }
         let size = publication.size();
         let (events, bytes) = (queue.waiting.len() + 1, queue.bytes + size);
         let bounds = self.0.bounds;
         if publication.is_ephemeral() && (events > bounds.events / 2 || bytes > bounds.bytes / 2) {
-            return false;
+            return Pushed::Missed;
         }
         // One event alone always fits: its size was checked where it came in.
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
             let waker = queue.depart(Departure::Slow);
             drop(queue);
-            waker.into_iter().for_each(wake);
-            return false;
+            wake(waker);
+            return Pushed::Missed;
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
+        if queue.is_writing {
+            return Pushed::Queued;
+        }
+        let pushed = match queue.is_behind(bounds) {
+            true => Pushed::Behind,
+            false => Pushed::Queued,
+        };
+        match crowd {
+            None => {
+                let waker = queue.waker.take();
+                drop(queue);
+                wake(waker);
+            }
+            Some(crowd) if queue.waker.is_some() && !queue.in_line => {
+                queue.in_line = true;
+                drop(queue);
+                crowd.push(self.clone());
+            }
+            Some(_) => {}
+        }
+        pushed
+    }
+
+    /// Wakes the session for what waits: it is its turn. What cannot wait for that has
+    /// perhaps woken it already.
+    pub(super) fn call(&self) {
+        let mut queue = self.0.queue.lock();
+        queue.in_line = false;
+        if queue.waiting.is_empty() || queue.is_writing {
+            return;
+        }
         let waker = queue.waker.take();
         drop(queue);
-        waker.into_iter().for_each(wake);
-        true
+        wake(waker);
+    }
+
+    /// Whether much waits, and not for the client: the session has not had its turn.
+    pub(super) fn is_behind(&self) -> bool {
+        self.0.queue.lock().is_behind(self.0.bounds)
     }
 
     /// Events that wait.
@@ -146,17 +199,23 @@ impl Inbox {
 
     /// [`Inbox::next`] as a single step.
     pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Mail> {
-        self.poll_for(cx, Queue::take)
+        self.poll_for(cx, false, Queue::take)
     }
 
-    /// Waits until the session is asked to end, leaving the rest for
+    /// Waits until the session is asked to end, while it writes; the rest is left for
     /// [`Inbox::next`]. Cancel-safe.
     pub async fn departure(&self) -> Departure {
-        poll_fn(|cx| self.poll_for(cx, |queue| queue.departure)).await
+        poll_fn(|cx| self.poll_for(cx, true, |queue| queue.departure)).await
     }
 
-    fn poll_for<T>(&self, cx: &Context<'_>, take: impl FnOnce(&mut Queue) -> Option<T>) -> Poll<T> {
+    fn poll_for<T>(
+        &self,
+        cx: &Context<'_>,
+        is_writing: bool,
+        take: impl FnOnce(&mut Queue) -> Option<T>,
+    ) -> Poll<T> {
         let mut queue = self.0.queue.lock();
+        queue.is_writing = is_writing;
         match take(&mut queue) {
             Some(taken) => Poll::Ready(taken),
             None => {
@@ -187,6 +246,11 @@ impl Queue {
         (!waiting.is_empty()).then_some(Mail::Batch(waiting))
     }
 
+    fn is_behind(&self, bounds: Bounds) -> bool {
+        let is_much = self.waiting.len() > bounds.events / 4 || self.bytes > bounds.bytes / 4;
+        is_much && !self.is_writing
+    }
+
     /// Notes why the session is to end, if that is the first reason; returns who
     /// is to be woken for it.
     fn depart(&mut self, why: Departure) -> Option<Waker> {
@@ -201,73 +265,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use tokio_tungstenite::tungstenite::Utf8Bytes;
-
-    use super::super::{Audience, What};
-    use super::*;
-    use crate::auth::User;
-    use crate::ids::RoomName;
-
-    fn publication(what: What) -> Arc<Publication> {
-        let room = RoomName::ticket("1".parse().unwrap());
-        Arc::new(Publication::new(room, what, Audience::All))
-    }
-
-    fn message(text: &'static str) -> Arc<Publication> {
-        publication(What::Broadcast(Utf8Bytes::from_static(text)))
-    }
-
-    fn typing() -> Arc<Publication> {
-        publication(What::Typing {
-            user: User::for_test(1),
-            on: true,
-        })
-    }
-
-    fn push(outbox: &Outbox, publication: &Arc<Publication>) -> bool {
-        outbox.push(publication, Waker::wake)
-    }
-
-    #[test]
-    fn what_waits_is_taken_at_once_and_in_order() {
-        let (outbox, inbox) = channel(4, 1024);
-        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
-        let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
-            panic!("nothing came");
-        };
-        let texts: Vec<_> = batch.iter().map(|p| format!("{:?}", p.what())).collect();
-        assert!(
-            texts[0].contains("\"a\"") && texts[1].contains("\"b\""),
-            "{texts:?}"
-        );
-        assert!(inbox.next().now_or_never().is_none());
-    }
-
-    #[test]
-    fn above_half_typing_is_dropped_and_messages_are_not() {
-        let (outbox, inbox) = channel(4, 1024);
-        assert!(push(&outbox, &typing()) && push(&outbox, &typing()));
-        assert!(!push(&outbox, &typing()));
-        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
-        assert!(inbox.departure().now_or_never().is_none());
-    }
-
-    #[test]
-    fn a_full_queue_ends_the_session_not_the_publisher() {
-        let (outbox, inbox) = channel(2, 1024);
-        assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
-        assert!(!push(&outbox, &message("c")));
-        assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
-    }
-
-    #[test]
-    fn bytes_are_bounded_but_one_event_always_fits() {
-        let (outbox, inbox) = channel(100, 10);
-        assert!(push(&outbox, &message("longer than ten bytes")));
-        assert!(inbox.departure().now_or_never().is_none());
-        assert!(!push(&outbox, &message("x")));
-        assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
-    }
-}
+mod tests;

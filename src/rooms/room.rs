@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::turns::{AT_A_TIME, Turns};
+use super::outbox::Pushed;
+use super::turns::{A_FEW, Turns};
 use super::{Audience, Outbox, Publication, Settings, What};
 use crate::auth::User;
 use crate::ids::{RoomName, SessionId, UserId};
@@ -26,6 +26,8 @@ struct State {
     name: RoomName,
     members: HashMap<SessionId, Member>,
     present: HashMap<UserId, Presence>,
+    /// The last who was behind at the last delivery: who stood before him is further.
+    behind: Option<Outbox>,
     turns: Arc<Turns>,
 }
 
@@ -94,6 +96,7 @@ impl Room {
                 name,
                 members: HashMap::new(),
                 present: HashMap::new(),
+                behind: None,
                 turns,
             }),
         }
@@ -130,6 +133,15 @@ impl Room {
     /// Queues `publication` to everyone whom it is for.
     pub(super) fn deliver(&self, publication: Publication) -> Delivered {
         self.state.lock().deliver(publication)
+    }
+
+    /// Whether sessions have not had their turn, though much waits for them.
+    pub(super) fn is_behind(&self) -> bool {
+        self.state
+            .lock()
+            .behind
+            .as_ref()
+            .is_some_and(Outbox::is_behind)
     }
 
     /// Takes a session out. With a `grace` its user counts as present for that
@@ -201,6 +213,7 @@ impl State {
 
     fn exit(&mut self, session: SessionId, grace: Option<Duration>) -> Option<(Instant, Timer)> {
         let user = self.members.remove(&session)?.user;
+        self.behind = None;
         let presence = self.present.get_mut(&user)?;
         presence.sessions -= 1;
         let last = presence.sessions == 0;
@@ -274,27 +287,27 @@ impl State {
         }
     }
 
-    fn tell_others(&self, user: &UserId, what: What) {
+    fn tell_others(&mut self, user: &UserId, what: What) {
         let audience = Audience::OthersThan(user.clone());
         self.deliver(Publication::new(self.name, what, audience));
     }
 
-    fn deliver(&self, publication: Publication) -> Delivered {
+    fn deliver(&mut self, publication: Publication) -> Delivered {
         let publication = Arc::new(publication);
         let mut delivered = Delivered::default();
-        let is_large = self.members.len() > AT_A_TIME;
-        let mut in_turn = Vec::new();
-        let mut wake = |session: Waker| match is_large {
-            true => in_turn.push(session),
-            false => session.wake(),
-        };
+        let mut crowd = (self.members.len() > A_FEW).then(Vec::new);
+        let mut behind = None;
         for (session, member) in &self.members {
             if !publication.is_for(*session, &member.user) {
                 continue;
             }
-            if !member.outbox.push(&publication, &mut wake) {
-                delivered.missed += 1;
-                continue;
+            match member.outbox.push(&publication, crowd.as_mut()) {
+                Pushed::Queued => {}
+                Pushed::Behind => behind = Some(&member.outbox),
+                Pushed::Missed => {
+                    delivered.missed += 1;
+                    continue;
+                }
             }
             delivered.sessions += 1;
             if delivered.users.len() < Delivered::MAX_USERS
@@ -303,8 +316,9 @@ impl State {
                 delivered.users.push(member.user.clone());
             }
         }
-        if !in_turn.is_empty() {
-            self.turns.wait(in_turn);
+        self.behind = behind.cloned();
+        if let Some(crowd) = crowd.filter(|crowd| !crowd.is_empty()) {
+            self.turns.wait(crowd);
         }
         delivered
     }

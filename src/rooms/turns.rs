@@ -7,13 +7,15 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::task::Waker;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-/// Sessions that are to be woken.
+use super::Outbox;
+
+/// Sessions that are to be woken, each of them once.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     queue: Mutex<Queue>,
@@ -22,47 +24,43 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct Queue {
-    sessions: VecDeque<Waker>,
+    sessions: VecDeque<Outbox>,
     /// Whether somebody is there to wake them.
     is_served: bool,
 }
 
 impl Turns {
-    /// Wakes `sessions` when it is their turn; at once if nobody looks after that.
-    pub(super) fn wait(&self, sessions: Vec<Waker>) {
+    /// Wakes the `crowd` when it is their turn; at once if nobody looks after that.
+    pub(super) fn wait(&self, crowd: Vec<Outbox>) {
         let mut queue = self.queue.lock();
         if queue.is_served {
-            queue.sessions.extend(sessions);
+            queue.sessions.extend(crowd);
             drop(queue);
             self.more.notify_one();
         } else {
             drop(queue);
-            sessions.into_iter().for_each(Waker::wake);
+            crowd.iter().for_each(Outbox::call);
         }
     }
 
     /// Wakes who waits. Runs until it is dropped; those who wait then are woken.
     pub(super) async fn serve(&self) -> Infallible {
         let _closing = Served::begin(self);
+        let at_a_time = A_FEW * Handle::current().metrics().num_workers();
         loop {
-            let some = self.next();
+            let some = self.next(at_a_time);
             if some.is_empty() {
                 self.more.notified().await;
                 continue;
             }
-            some.into_iter().for_each(Waker::wake);
+            some.iter().for_each(Outbox::call);
             tokio::task::yield_now().await;
         }
     }
 
-    fn next(&self) -> SmallVec<[Waker; AT_A_TIME]> {
+    fn next(&self, at_a_time: usize) -> SmallVec<[Outbox; A_FEW]> {
         let sessions = &mut self.queue.lock().sessions;
-        // Of a great crowd more, so that it goes faster than it can come: who woke for
-        // another reason meanwhile may wait here twice.
-        let some = (sessions.len() / AT_A_TIME)
-            .max(AT_A_TIME)
-            .min(sessions.len());
-        let next = sessions.drain(..some).collect();
+        let next = sessions.drain(..at_a_time.min(sessions.len())).collect();
         if sessions.is_empty() {
             // A crowd that is served leaves no memory behind.
             *sessions = VecDeque::new();
@@ -84,13 +82,13 @@ impl<'a> Served<'a> {
 impl Drop for Served<'_> {
     fn drop(&mut self) {
         let left = std::mem::take(&mut *self.0.queue.lock());
-        left.sessions.into_iter().for_each(Waker::wake);
+        left.sessions.iter().for_each(Outbox::call);
     }
 }
 
-/// How many are woken before all else has its turn, or a part of those who wait, if
-/// that is more; smaller rooms are woken at once.
-pub(super) const AT_A_TIME: usize = 32;
+/// How many each worker thread wakes before all else has its turn; smaller rooms are
+/// woken at once.
+pub(super) const A_FEW: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -99,7 +97,11 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::{Context, Wake};
 
+    use tokio_tungstenite::tungstenite::Utf8Bytes;
+
     use super::*;
+    use crate::ids::RoomName;
+    use crate::rooms::{Audience, Inbox, Publication, What, channel};
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -110,31 +112,63 @@ mod tests {
         }
     }
 
-    fn crowd(count: &Arc<Count>) -> Vec<Waker> {
-        vec![Waker::from(Arc::clone(count)); 3 * AT_A_TIME]
+    /// Three times a few who wait for what comes, and count that they were woken.
+    struct Crowd {
+        sessions: Vec<(Outbox, Inbox)>,
+        count: Arc<Count>,
+    }
+
+    impl Crowd {
+        fn gather() -> Self {
+            let sessions = (0..3 * A_FEW).map(|_| channel(8, 1024)).collect();
+            let count = Arc::default();
+            Self { sessions, count }
+        }
+
+        /// Tells all of them something, which they have taken before.
+        fn told(&self) -> Vec<Outbox> {
+            let waker = Arc::clone(&self.count).into();
+            let mut cx = Context::from_waker(&waker);
+            let mut crowd = Vec::new();
+            for (outbox, inbox) in &self.sessions {
+                while inbox.poll_next(&mut cx).is_ready() {}
+                outbox.push(&something(), Some(&mut crowd));
+            }
+            crowd
+        }
+
+        fn woken(&self) -> usize {
+            self.count.0.load(Relaxed)
+        }
+    }
+
+    fn something() -> Arc<Publication> {
+        let room = RoomName::ticket("1".parse().unwrap());
+        let what = What::Broadcast(Utf8Bytes::from_static("a"));
+        Arc::new(Publication::new(room, what, Audience::All))
     }
 
     /// Lets it wake whose turn it is.
     fn step(serving: Pin<&mut impl Future<Output = Infallible>>) {
-        let mut cx = Context::from_waker(Waker::noop());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(serving.poll(&mut cx).is_pending());
     }
 
     #[tokio::test]
     async fn a_few_are_woken_and_the_others_have_their_turn_later() {
-        let (turns, count) = (Turns::default(), Arc::<Count>::default());
+        let (turns, crowd) = (Turns::default(), Crowd::gather());
         let mut serving = pin!(turns.serve());
         step(serving.as_mut());
-        turns.wait(crowd(&count));
+        turns.wait(crowd.told());
         for turn in 1..=3 {
             step(serving.as_mut());
-            assert_eq!(count.0.load(Relaxed), turn * AT_A_TIME);
+            assert_eq!(crowd.woken(), turn * A_FEW);
         }
-        turns.wait(crowd(&count));
+        turns.wait(crowd.told());
         tokio::select! {
             never = serving => match never {},
             () = async {
-                while count.0.load(Relaxed) < 6 * AT_A_TIME {
+                while crowd.woken() < 6 * A_FEW {
                     tokio::task::yield_now().await;
                 }
             } => {}
@@ -143,28 +177,16 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_left_asleep_when_it_ends() {
-        let (turns, count) = (Turns::default(), Arc::<Count>::default());
+        let (turns, crowd) = (Turns::default(), Crowd::gather());
         {
             let mut serving = pin!(turns.serve());
             step(serving.as_mut());
-            turns.wait(crowd(&count));
+            turns.wait(crowd.told());
             step(serving.as_mut());
-            assert_eq!(count.0.load(Relaxed), AT_A_TIME);
+            assert_eq!(crowd.woken(), A_FEW);
         }
-        assert_eq!(count.0.load(Relaxed), 3 * AT_A_TIME);
-        turns.wait(crowd(&count));
-        assert_eq!(count.0.load(Relaxed), 6 * AT_A_TIME);
-    }
-    /// What comes in each turn may be more than a few.
-    #[tokio::test]
-    async fn a_great_crowd_goes_faster() {
-        let (turns, count) = (Turns::default(), Arc::<Count>::default());
-        let mut serving = pin!(turns.serve());
-        step(serving.as_mut());
-        for _ in 0..AT_A_TIME {
-            turns.wait(crowd(&count));
-        }
-        step(serving.as_mut());
-        assert_eq!(count.0.load(Relaxed), 3 * AT_A_TIME);
+        assert_eq!(crowd.woken(), 3 * A_FEW);
+        turns.wait(crowd.told());
+        assert_eq!(crowd.woken(), 6 * A_FEW);
     }
 }

@@ -1,5 +1,8 @@
 //! Many sessions, and a Laravel that restarts under them.
 
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -75,6 +78,43 @@ async fn everyone_in_a_large_room_hears_every_event_in_order() {
         }
         assert_eq!(heard, (0..20).map(event).collect::<Vec<_>>());
     }
+}
+
+/// Their queues hold less than is published at once: it waits, and nobody is sent away.
+#[tokio::test]
+async fn many_who_publish_keep_to_what_the_sessions_are_given() {
+    const MEMBERS: u64 = 50;
+    const EVENTS: u64 = 80;
+    let laravel = Laravel::start().await;
+    let small = "[websocket]\nqueue_events = 40\n";
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{small}"));
+    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
+    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let hearing = sockets.into_iter().map(|mut socket| async move {
+        let mut heard = Vec::new();
+        while heard.len() < EVENTS as usize {
+            let told: Value = serde_json::from_str(&socket.text().await).unwrap();
+            if told["type"] == "new_message" {
+                heard.push(told["payload"]["message"].as_u64().unwrap());
+            }
+        }
+        heard
+    });
+    let publishing = (0..EVENTS).map(|number| {
+        let edge = &edge;
+        async move {
+            let payload = json!({ "ticket_id": CROWDED, "message": number });
+            let event = json!({ "type": "new_message", "payload": payload });
+            let reached = edge.broadcast(&event.to_string()).await;
+            assert_eq!(reached["sessions"], MEMBERS);
+        }
+    });
+    let (all, _) = tokio::join!(join_all(hearing), join_all(publishing));
+    for heard in &all {
+        assert_eq!(heard, &all[0], "in one order");
+    }
+    let numbers: BTreeSet<_> = all[0].iter().copied().collect();
+    assert!(numbers.into_iter().eq(0..EVENTS));
 }
 
 async fn open(edge: &Edge, number: u64) -> Socket {

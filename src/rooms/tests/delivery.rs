@@ -1,6 +1,7 @@
 //! Whom a publication reaches, in which order, and what is known of it then.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 
 use super::*;
 use crate::auth::Token;
@@ -172,4 +173,53 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
     assert_eq!(departure(2), Some(Departure::Disconnected));
     drop(tabs);
     assert_eq!(sessions.count(), 0);
+}
+
+/// A tab in room 7 that is behind: its queue of eight holds three events.
+fn behind(desk: &Desk) -> Tab {
+    let mut tab = desk.tab_with_queue(1, 8);
+    tab.enter(7);
+    tab.heard();
+    for text in ["a", "b", "c"] {
+        desk.publish(7, text);
+    }
+    tab
+}
+
+fn keep_pace(desk: &Desk) -> impl Future<Output = ()> {
+    desk.rooms.keep_pace([room(6), room(7)].into_iter())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_publishes_waits_until_sessions_have_had_their_turn() {
+    let desk = Desk::new();
+    let tab = behind(&desk);
+    let mut pace = pin!(keep_pace(&desk));
+    for _ in 0..100 {
+        assert!(futures_util::poll!(&mut pace).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(tab.heard(), ["7: a", "7: b", "7: c"]);
+    pace.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_publishes_waits_for_nobody_who_left_or_does_not_read() {
+    let desk = Desk::new();
+    let _other = desk.tab_in(7, 2);
+    let tab = behind(&desk);
+    assert!(tab.inbox.departure().now_or_never().is_none());
+    keep_pace(&desk).now_or_never().unwrap();
+    drop(tab);
+    let mut tab = behind(&desk);
+    tab.places.clear();
+    keep_pace(&desk).now_or_never().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_publishes_does_not_wait_for_long() {
+    let desk = Desk::new();
+    let _tab = behind(&desk);
+    let time = tokio::time::advance(PATIENCE);
+    tokio::join!(keep_pace(&desk), time);
 }
