@@ -59,7 +59,8 @@ impl<S: Subscriber> Layer<S> for Entries {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry::default();
         event.record(&mut entry);
-        self.0.send(&entry.finish(*event.metadata().level()));
+        let level = *event.metadata().level();
+        self.0.send(&entry.finish(level), level);
     }
 }
 

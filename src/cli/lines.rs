@@ -39,6 +39,8 @@ struct Waiting {
     /// Bytes that came in, and those of them that went out, or were lost on their way.
     came: u64,
     went: u64,
+    /// The thread is not to wait for more.
+    is_urgent: bool,
     is_closed: bool,
 }
 
@@ -57,27 +59,40 @@ impl Lines {
     /// Writes to `out`. With `prefixed`, each line begins with its priority, as
     /// journald reads it (sd-daemon(3)).
     pub(super) fn to(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
+        Self::gathered(out, prefixed, GATHER)
+    }
+
+    /// The same; lines wait for others as long as `gather`.
+    fn gathered(
+        out: impl Write + Send + 'static,
+        prefixed: bool,
+        gather: Duration,
+    ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let entrance = Arc::new(Entrance(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || shared.write_all(out))?;
+        thread.spawn(move || shared.write_all(out, gather))?;
         Ok(Self { entrance, prefixed })
     }
 
-    /// Sends one line, whole; or it is lost.
-    pub(super) fn send(&self, line: &[u8]) {
+    /// Sends one line, whole; or it is lost. One that warns leaves at once, since the
+    /// process may end by what it warns of, and has room where others have none.
+    pub(super) fn send(&self, line: &[u8], level: Level) {
         let shared = &self.entrance.0;
+        let warns = level <= Level::WARN;
+        let most = if warns { MOST } else { MOST - RESERVED };
         let mut waiting = shared.waiting.lock();
-        if waiting.came - waiting.went + line.len() as u64 > MOST {
+        if waiting.came - waiting.went + line.len() as u64 > most {
             drop(waiting);
             shared.lost.add(1);
             return;
         }
         waiting.came += line.len() as u64;
         let is_first = waiting.lines.ends.is_empty();
+        let is_urgent = warns && !std::mem::replace(&mut waiting.is_urgent, warns);
         waiting.lines.add(line);
         drop(waiting);
-        if is_first {
+        if is_first || is_urgent {
             shared.some.notify_one();
         }
     }
@@ -115,6 +130,8 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let shared = &self.0.entrance.0;
         let mut waiting = shared.waiting.lock();
+        waiting.is_urgent = true;
+        shared.some.notify_one();
         let came = waiting.came;
         let unwritten = |waiting: &mut Waiting| waiting.went < came;
         // A reader who stands still does not get to read it.
@@ -127,11 +144,9 @@ impl Drop for Flush {
 impl Shared {
     /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
     /// nobody, which costs more than the line does.
-    fn write_all(&self, mut out: impl Write) {
+    fn write_all(&self, mut out: impl Write, gather: Duration) {
         let mut lines = Gathered::default();
-        while self.wait() {
-            std::thread::sleep(GATHER);
-            std::mem::swap(&mut lines, &mut self.waiting.lock().lines);
+        while self.take(&mut lines, gather) {
             let bytes = lines.text.len() as u64;
             self.lost.add(lines.write(&mut out));
             self.waiting.lock().went += bytes;
@@ -139,12 +154,16 @@ impl Shared {
         }
     }
 
-    /// Waits for a line; false if there will be none.
-    fn wait(&self) -> bool {
+    /// Waits for lines and takes them; false if there will be none.
+    fn take(&self, lines: &mut Gathered, gather: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         let is_idle = |waiting: &mut Waiting| waiting.lines.ends.is_empty() && !waiting.is_closed;
         self.some.wait_while(&mut waiting, is_idle);
-        !waiting.lines.ends.is_empty()
+        let is_patient = |waiting: &mut Waiting| !waiting.is_urgent && !waiting.is_closed;
+        let _ = self.some.wait_while_for(&mut waiting, is_patient, gather);
+        waiting.is_urgent = false;
+        std::mem::swap(lines, &mut waiting.lines);
+        !lines.ends.is_empty()
     }
 }
 
@@ -181,33 +200,29 @@ impl Gathered {
 #[derive(Debug)]
 pub(super) struct Line<'a> {
     lines: &'a Lines,
-    prefix: &'static str,
+    level: Level,
 }
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        let prefix = "";
-        Line {
-            lines: self,
-            prefix,
-        }
+        let (lines, level) = (self, Level::INFO);
+        Line { lines, level }
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
-        Line {
-            lines: self,
-            prefix: self.prefix(*meta.level()),
-        }
+        let (lines, level) = (self, *meta.level());
+        Line { lines, level }
     }
 }
 
 /// The subscriber writes each line in one piece.
 impl Write for Line<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let whole = [self.prefix.as_bytes(), &escaped(line)].concat();
-        self.lines.send(&whole);
+        let prefix = self.lines.prefix(self.level);
+        let whole = [prefix.as_bytes(), &escaped(line)].concat();
+        self.lines.send(&whole, self.level);
         Ok(line.len())
     }
 
@@ -250,6 +265,8 @@ pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
 
 /// Bytes of lines that wait while the reader is busy.
 const MOST: u64 = 8 << 20;
+/// Those of them that only a line that warns may take.
+const RESERVED: u64 = 1 << 20;
 /// How long lines wait for others. [`MOST`] holds what comes meanwhile, at millions of
 /// lines a second.
 const GATHER: Duration = Duration::from_millis(10);
@@ -260,6 +277,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead;
     use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
@@ -283,17 +301,37 @@ mod tests {
         let (_go_on, still) = sync_channel(1);
         let lines = Lines::to(Still(still), false).unwrap();
         for _ in 0..100 {
-            lines.send(&[0; 128 * 1024]);
+            lines.send(&[0; 128 * 1024], Level::INFO);
         }
-        assert_eq!(lines.lost().read(), 100 - MOST / (128 * 1024));
+        assert_eq!(lines.lost().read(), 100 - (MOST - RESERVED) / (128 * 1024));
+        for _ in 0..100 {
+            lines.send(&[0; 128 * 1024], Level::WARN);
+        }
+        assert_eq!(lines.lost().read(), 200 - MOST / (128 * 1024));
+    }
+
+    #[test]
+    fn a_line_that_warns_waits_for_no_others() {
+        let (read, write) = io::pipe().unwrap();
+        let lines = Lines::gathered(io::LineWriter::new(write), false, Duration::MAX).unwrap();
+        let mut read = io::BufReader::new(read).lines();
+        for level in [Level::WARN, Level::ERROR] {
+            lines.send(b"an answer\n", Level::INFO);
+            lines.send(b"a warning\n", level);
+            assert_eq!(read.next().unwrap().unwrap(), "an answer");
+            assert_eq!(read.next().unwrap().unwrap(), "a warning");
+        }
+        lines.send(b"the last\n", Level::INFO);
+        drop(lines.flush_at_end());
+        assert_eq!(read.next().unwrap().unwrap(), "the last");
     }
 
     #[test]
     fn a_line_that_cannot_be_written_is_lost_at_once() {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let lines = Lines::to(io::BufWriter::new(full.unwrap()), false).unwrap();
-        lines.send(b"one\n");
-        lines.send(b"two\n");
+        lines.send(b"one\n", Level::INFO);
+        lines.send(b"two\n", Level::WARN);
         drop(lines.flush_at_end());
         assert_eq!(lines.lost().read(), 2);
     }
