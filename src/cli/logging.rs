@@ -4,6 +4,7 @@ use std::fmt::{Debug, Write};
 use std::fs;
 use std::io::{self, BufWriter, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -68,6 +69,7 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         None => Lines::to(BufWriter::with_capacity(GATHERED, io::stderr()), is_journal)?,
     };
     let (lost, flush) = (out.lost(), out.flush_at_end());
+    let panics = out.clone();
     let keep = Keep(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
     let lines = |out| fmt::layer().with_writer(out).with_target(false);
@@ -77,12 +79,29 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
         (_, false) => registry.with(Json(out)).try_init(),
     };
+    // The process may end by it: what it says is written before.
+    std::panic::set_hook(Box::new(move |panic| {
+        tell_of(panic);
+        drop(panics.flush_at_end());
+    }));
     Ok(Logging {
         recent,
         lost,
         filter: handle,
         _flush: flush,
     })
+}
+
+/// Says where our code is wrong, and why if it says so in words of its own: what it
+/// formats may quote a client.
+fn tell_of(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(tracing::field::display);
+    let why = panic.payload().downcast_ref::<&str>();
+    tracing::error!(
+        at,
+        why,
+        "pwd-edge is wrong here and broke off one thing that it did; please report this line"
+    );
 }
 
 /// Bytes of lines that leave in one write.
@@ -137,5 +156,47 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, pipe};
+    use std::panic::{catch_unwind, set_hook, take_hook};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_line_that_quotes_nobody() {
+        let (mut read, write) = pipe().unwrap();
+        let lines = Lines::to(io::LineWriter::new(write), false).unwrap();
+        let subscriber = tracing_subscriber::registry().with(Json(lines));
+        let (here, others) = (thread::current().id(), take_hook());
+        set_hook(Box::new(move |panic| {
+            match thread::current().id() == here {
+                true => tell_of(panic),
+                false => others(panic),
+            }
+        }));
+        let secret = std::hint::black_box("se\u{e9}cret");
+        tracing::subscriber::with_default(subscriber, || {
+            catch_unwind(|| panic!("all is lost")).unwrap_err();
+            catch_unwind(|| secret[..3].len()).unwrap_err();
+        });
+        let _ = take_hook();
+        let mut all = String::new();
+        read.read_to_string(&mut all).unwrap();
+        let lines: Vec<_> = all.lines().collect();
+        assert_eq!(lines.len(), 2, "{all}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.contains("src/cli/logging.rs:"))
+        );
+        assert!(
+            lines[0].contains("all is lost") && !all.contains("cret"),
+            "{all}"
+        );
     }
 }
