@@ -105,7 +105,7 @@ fn tell_of(panic: &PanicHookInfo<'_>) {
 }
 
 /// Bytes of lines that leave in one write.
-const GATHERED: usize = 32 * 1024;
+const GATHERED: usize = 256 * 1024;
 
 /// Whether standard error is the journal's own socket (systemd.exec(5),
 /// `JOURNAL_STREAM`).
