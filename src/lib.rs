@@ -25,12 +25,13 @@
 //! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`alarm`] · [`aside`] · [`drain`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
+//! | 1 | [`alarm`] · [`aside`] · [`drain`] · [`bidi`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
 
 pub mod alarm;
 pub mod aside;
 pub mod auth;
 pub mod authority;
+pub mod bidi;
 pub mod body;
 pub mod broadcast;
 pub mod cli;

@@ -6,6 +6,7 @@ use super::cache::{Cache, Verdict};
 use super::question::{Answer, unavailable};
 use super::settings::{Settings, find_id};
 use super::{Asker, Caller, Doubts, Error, Moment, Token, TokenHash};
+use crate::bidi;
 use crate::drain::Drain;
 use crate::ids::UserId;
 
@@ -164,9 +165,7 @@ impl Identity {
 /// Control characters and those that turn the direction of text have no place
 /// in a name that others see beside their own text.
 fn is_shown(c: &char) -> bool {
-    let turns =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns
+    !c.is_control() && !bidi::turns(*c)
 }
 
 const COUNTED: [&str; 3] = ["user_known", "user_refused", "user_not_told"];

@@ -10,6 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::bidi;
 use crate::metrics::Counter;
 
 /// Takes lines. Cheap to clone; clones are one.
@@ -249,7 +250,7 @@ fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
 /// `text` with what moves a cursor or turns text around in the escapes of JSON,
 /// but for those characters that are `ours`.
 pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let moves = |c: char| (c.is_control() || super::turns(c)) && !ours(c);
+    let moves = |c: char| (c.is_control() || bidi::turns(c)) && !ours(c);
     if !text.contains(moves) {
         return text.into();
     }
@@ -338,14 +339,14 @@ mod tests {
 
     #[test]
     fn nothing_in_a_line_turns_text_around() {
-        let line = "{\"path\":\"/\u{202e}gpj\u{7f}\u{9b}2J\u{2066}\",\"name\":\"\u{e9}\"}\n";
+        let line = "{\"path\":\"/\u{61c}\u{202e}gpj\u{7f}\u{9b}2J\u{2066}\",\"name\":\"\u{e9}\"}\n";
         let told = String::from_utf8(escaped(line.as_bytes()).into_owned()).unwrap();
         assert_eq!(
             told,
-            "{\"path\":\"/\\u202egpj\\u007f\\u009b2J\\u2066\",\"name\":\"\u{e9}\"}\n"
+            "{\"path\":\"/\\u061c\\u202egpj\\u007f\\u009b2J\\u2066\",\"name\":\"\u{e9}\"}\n"
         );
         let value: serde_json::Value = serde_json::from_str(&told).unwrap();
-        assert_eq!(value["path"], "/\u{202e}gpj\u{7f}\u{9b}2J\u{2066}");
+        assert_eq!(value["path"], "/\u{61c}\u{202e}gpj\u{7f}\u{9b}2J\u{2066}");
         assert!(matches!(escaped(b"plain\n"), Cow::Borrowed(_)));
     }
 }

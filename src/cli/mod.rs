@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
+use crate::bidi;
 use crate::ids::{RowId, UserId};
 
 /// One binary in front of a Laravel site: TLS, reverse proxy, WebSocket rooms,
@@ -199,15 +200,14 @@ fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    let shown = text
-        .chars()
-        .map(|c| if c.is_control() || turns(c) { '?' } else { c });
+    let shown = text.chars().map(|c| {
+        if c.is_control() || bidi::turns(c) {
+            '?'
+        } else {
+            c
+        }
+    });
     shown.collect()
-}
-
-/// Whether `c` turns the direction of what follows it.
-fn turns(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Why a command ended without success.

@@ -128,10 +128,10 @@ mod tests {
         /// Tells all of them something, which they have taken before.
         fn told(&self) -> Vec<Outbox> {
             let waker = Arc::clone(&self.count).into();
-            let mut cx = Context::from_waker(&waker);
+            let cx = Context::from_waker(&waker);
             let mut crowd = Vec::new();
             for (outbox, inbox) in &self.sessions {
-                while inbox.poll_next(&mut cx).is_ready() {}
+                while inbox.poll_next(&cx).is_ready() {}
                 outbox.push(&something(), Some(&mut crowd));
             }
             crowd
