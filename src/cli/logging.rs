@@ -58,9 +58,12 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         Format::Json => false,
     };
     let is_journal = is_journal();
-    let journal = match log.format {
-        Format::Auto if is_journal => Journal::at(Path::new(JOURNAL)).ok(),
-        _ => None,
+    let (journal, refused) = match log.format {
+        Format::Auto if is_journal => match Journal::at(Path::new(JOURNAL)) {
+            Ok(journal) => (Some(journal), None),
+            Err(error) => (None, Some(error)),
+        },
+        _ => (None, None),
     };
     let as_fields = journal.is_some();
     let out = match journal {
@@ -84,6 +87,13 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
         tell_of(panic);
         drop(panics.flush_at_end());
     }));
+    if let Some(error) = refused {
+        tracing::warn!(
+            %error,
+            path = JOURNAL,
+            "journald does not answer; until the next start it gets lines of JSON without fields"
+        );
+    }
     Ok(Logging {
         recent,
         lost,

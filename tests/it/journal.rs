@@ -114,6 +114,45 @@ fn entry(journald: &UnixDatagram, wanted: &str, key: &str) -> String {
     }
 }
 
+/// The program where `/run` holds nothing but what `there` says, in words of bwrap(1).
+fn without_run(home: &Home, there: &[&str]) -> Command {
+    let mut command = Command::new("bwrap");
+    command.args([
+        "--dev-bind",
+        "/",
+        "/",
+        "--tmpfs",
+        "/run",
+        "--die-with-parent",
+    ]);
+    command.args(there).arg("--chdir").arg(home.path(""));
+    command.arg(env!("CARGO_BIN_EXE_pwd-edge"));
+    command.args(["run", "--config", "config.toml"]);
+    command
+}
+
+#[tokio::test]
+#[ignore = "needs bubblewrap"]
+async fn a_journald_that_is_away_is_told_of() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let (log, name) = journal_stream(&home);
+    let mut command = without_run(&home, &[]);
+    command.stderr(log).env("JOURNAL_STREAM", name);
+    let _child = Ended(command.spawn().unwrap());
+    let written = loop {
+        let written = std::fs::read_to_string(home.path("log")).unwrap();
+        if written.contains("\"ready\"") {
+            break written;
+        }
+        tokio::task::yield_now().await;
+    };
+    let mut lines = written.lines();
+    assert!(
+        lines.any(|line| line.starts_with("<4>{") && line.contains("journald does not answer"))
+    );
+}
+
 /// A socket of the test's stands in the place of journald's; then nobody reads it.
 #[tokio::test]
 #[ignore = "needs bubblewrap"]
@@ -127,22 +166,15 @@ async fn the_journal_has_fields_and_holds_up_nobody() {
     let patience = Some(Duration::from_secs(10));
     journald.set_read_timeout(patience).unwrap();
     let (log, name) = journal_stream(&home);
-    let mut command = Command::new("bwrap");
-    command.args([
-        "--dev-bind",
-        "/",
-        "/",
-        "--tmpfs",
-        "/run",
-        "--die-with-parent",
-    ]);
-    command.arg("--bind").arg(home.path(""));
-    command.args(["/run/systemd/journal", "--chdir"]);
-    command
-        .arg(home.path(""))
-        .arg(env!("CARGO_BIN_EXE_pwd-edge"));
-    command.args(["run", "--config", "config.toml"]).stderr(log);
-    command.env("JOURNAL_STREAM", name);
+    let mut command = without_run(
+        &home,
+        &[
+            "--bind",
+            home.path("").to_str().unwrap(),
+            "/run/systemd/journal",
+        ],
+    );
+    command.stderr(log).env("JOURNAL_STREAM", name);
     let _child = Ended(command.spawn().unwrap());
 
     let upstream = entry(&journald, "SYSLOG_IDENTIFIER=pwd-edge", "PRIORITY=");
