@@ -188,13 +188,42 @@ async fn broadcast(
     let key = idempotency_key(&request)?;
     let body = read(request, settings.max_body.get()).await?;
     let broadcasts = decode(&body, settings.max_events.size())?;
-    view.rooms.keep_pace(broadcasts.rooms()).await;
-    let publish = || publish_all(view, broadcasts);
-    let answer = match key {
-        Some(key) => answers.once(key, &body, publish)?,
-        None => publish(),
-    };
-    Ok(json_bytes(StatusCode::OK, answer))
+    let pace = view.rooms.keep_pace(broadcasts.rooms().collect());
+    let publishing = Surely::new(|| {
+        let publish = || publish_all(view, broadcasts);
+        match key {
+            Some(key) => answers.once(key, &body, publish),
+            None => Ok(publish()),
+        }
+    });
+    pace.await;
+    Ok(json_bytes(StatusCode::OK, publishing.act()?))
+}
+
+/// Acts when it is told to, or else when it is dropped: what came whole is published
+/// even if who sent it does not wait for the answer.
+struct Surely<T, F: FnOnce() -> T>(Option<F>);
+
+impl<T, F: FnOnce() -> T> Surely<T, F> {
+    fn new(act: F) -> Self {
+        Self(Some(act))
+    }
+
+    fn act(mut self) -> T {
+        let act = self
+            .0
+            .take()
+            .expect("it is taken here alone, or at the end");
+        act()
+    }
+}
+
+impl<T, F: FnOnce() -> T> Drop for Surely<T, F> {
+    fn drop(&mut self) {
+        if let Some(act) = self.0.take() {
+            act();
+        }
+    }
 }
 
 fn publish_all(view: &View, broadcasts: Broadcasts) -> Bytes {
@@ -311,3 +340,20 @@ fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {
 
 /// A local writer needs no longer for a megabyte.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn what_is_surely_done_is_done_once() {
+        let done = Cell::new(0);
+        let act = || done.set(done.get() + 1);
+        Surely::new(act).act();
+        assert_eq!(done.get(), 1);
+        drop(Surely::new(act));
+        assert_eq!(done.get(), 2);
+    }
+}

@@ -23,7 +23,7 @@ impl Broadcast {
 
 impl Broadcasts {
     /// The rooms that they are for.
-    pub fn rooms(&self) -> impl Iterator<Item = RoomName> + Clone {
+    pub fn rooms(&self) -> impl Iterator<Item = RoomName> {
         let all = match self {
             Self::One(event) => std::slice::from_ref(event),
             Self::Many(events) => events,

@@ -105,6 +105,11 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
 /// Says where our code is wrong, and why if it says so in words of its own: what it
 /// formats may quote a client.
 fn tell_of(panic: &PanicHookInfo<'_>) {
+    if !tracing::enabled!(tracing::Level::ERROR) {
+        // Somebody wants no log. This he wants.
+        let at = panic.location().map(ToString::to_string);
+        super::warn(&format!("pwd-edge is wrong at {}", at.unwrap_or_default()));
+    }
     let at = panic.location().map(tracing::field::display);
     let why = panic.payload().downcast_ref::<&str>();
     tracing::error!(

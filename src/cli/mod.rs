@@ -200,13 +200,8 @@ fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    let shown = text.chars().map(|c| {
-        if c.is_control() || bidi::turns(c) {
-            '?'
-        } else {
-            c
-        }
-    });
+    let moves = |c: char| c.is_control() || bidi::turns(c);
+    let shown = text.chars().map(|c| if moves(c) { '?' } else { c });
     shown.collect()
 }
 

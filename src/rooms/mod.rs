@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
 pub use self::outbox::{Batch, Departure, Inbox, Mail, Outbox, channel};
@@ -112,10 +113,10 @@ impl Rooms {
     /// Waits while the sessions in `rooms` have not had their turn though much waits for
     /// them: else who publishes fast would end those whose clients read. It waits for no
     /// client, and not for long: who publishes may be a request of somebody.
-    pub async fn keep_pace(&self, rooms: impl Iterator<Item = RoomName> + Clone) {
-        let is_behind = |name| self.find(name).is_some_and(|room| room.is_behind());
+    pub async fn keep_pace(&self, rooms: SmallVec<[RoomName; 1]>) {
+        let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
         let catching_up = async {
-            while rooms.clone().any(is_behind) {
+            while rooms.iter().any(is_behind) {
                 tokio::task::yield_now().await;
             }
         };

@@ -157,6 +157,11 @@ impl Outbox {
         wake(waker);
     }
 
+    /// Whether they are of one session.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether much waits, and not for the client: the session has not had its turn.
     pub(super) fn is_behind(&self) -> bool {
         self.0.queue.lock().is_behind(self.0.bounds)

@@ -26,7 +26,7 @@ struct State {
     name: RoomName,
     members: HashMap<SessionId, Member>,
     present: HashMap<UserId, Presence>,
-    /// The last who was behind at the last delivery: who stood before him is further.
+    /// One who was behind when somebody looked; none if all were not.
     behind: Option<Outbox>,
     turns: Arc<Turns>,
 }
@@ -137,11 +137,7 @@ impl Room {
 
     /// Whether sessions have not had their turn, though much waits for them.
     pub(super) fn is_behind(&self) -> bool {
-        self.state
-            .lock()
-            .behind
-            .as_ref()
-            .is_some_and(Outbox::is_behind)
+        self.state.lock().is_behind()
     }
 
     /// Takes a session out. With a `grace` its user counts as present for that
@@ -212,8 +208,12 @@ impl State {
     }
 
     fn exit(&mut self, session: SessionId, grace: Option<Duration>) -> Option<(Instant, Timer)> {
-        let user = self.members.remove(&session)?.user;
-        self.behind = None;
+        let Member { user, outbox } = self.members.remove(&session)?;
+        if let Some(behind) = &self.behind
+            && behind.is(&outbox)
+        {
+            self.behind = self.find_behind();
+        }
         let presence = self.present.get_mut(&user)?;
         presence.sessions -= 1;
         let last = presence.sessions == 0;
@@ -316,11 +316,28 @@ impl State {
                 delivered.users.push(member.user.clone());
             }
         }
-        self.behind = behind.cloned();
+        if behind.is_some() {
+            self.behind = behind.cloned();
+        }
         if let Some(crowd) = crowd.filter(|crowd| !crowd.is_empty()) {
             self.turns.wait(crowd);
         }
         delivered
+    }
+
+    fn is_behind(&mut self) -> bool {
+        if let Some(behind) = &self.behind
+            && !behind.is_behind()
+        {
+            self.behind = self.find_behind();
+        }
+        self.behind.is_some()
+    }
+
+    /// The last of them, as their turn comes about in this order.
+    fn find_behind(&self) -> Option<Outbox> {
+        let outboxes = self.members.values().map(|member| &member.outbox);
+        outboxes.filter(|outbox| outbox.is_behind()).last().cloned()
     }
 
     fn users(&self) -> Vec<User> {

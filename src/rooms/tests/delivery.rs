@@ -187,7 +187,8 @@ fn behind(desk: &Desk) -> Tab {
 }
 
 fn keep_pace(desk: &Desk) -> impl Future<Output = ()> {
-    desk.rooms.keep_pace([room(6), room(7)].into_iter())
+    desk.rooms
+        .keep_pace([room(6), room(7)].into_iter().collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,6 +214,45 @@ async fn who_publishes_waits_for_nobody_who_left_or_does_not_read() {
     drop(tab);
     let mut tab = behind(&desk);
     tab.places.clear();
+    keep_pace(&desk).now_or_never().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_publishes_waits_for_the_last_who_is_behind() {
+    for first in [0, 1] {
+        for leaves in [false, true] {
+            let desk = Desk::new();
+            let mut tabs = [1, 2].map(|user| {
+                let mut tab = desk.tab_with_queue(user, 8);
+                tab.enter(7);
+                tab
+            });
+            tabs.iter().for_each(|tab| drop(tab.heard()));
+            for text in ["a", "b", "c"] {
+                desk.publish(7, text);
+            }
+            let mut pace = pin!(keep_pace(&desk));
+            match leaves {
+                true => tabs[first].places.clear(),
+                false => drop(tabs[first].heard()),
+            }
+            assert!(futures_util::poll!(&mut pace).is_pending());
+            tabs[1 - first].heard();
+            pace.await;
+        }
+    }
+}
+
+/// Typing is left out when a queue is half full: that says nothing of those who are behind.
+#[tokio::test(start_paused = true)]
+async fn what_is_left_out_lets_nobody_publish() {
+    let desk = Desk::new();
+    let typist = desk.tab_in(7, 2);
+    let tab = behind(&desk);
+    desk.publish(7, "d");
+    typist.place(7).typing(true);
+    assert!(keep_pace(&desk).now_or_never().is_none());
+    tab.heard();
     keep_pace(&desk).now_or_never().unwrap();
 }
 
