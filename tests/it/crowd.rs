@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 
 use crate::support::laravel::CROWDED;
 use crate::support::{Edge, Laravel, Socket};
@@ -86,13 +88,57 @@ async fn many_who_publish_keep_to_what_the_sessions_are_given() {
     const MEMBERS: u64 = 50;
     const EVENTS: u64 = 80;
     let laravel = Laravel::start().await;
-    let small = "[websocket]\nqueue_events = 40\n";
-    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{small}"));
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL}"));
     let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
     let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let publishing = (0..EVENTS).map(|number| {
+        let edge = &edge;
+        async move {
+            let reached = edge.broadcast(&numbered(number)).await;
+            assert_eq!(reached["sessions"], MEMBERS);
+        }
+    });
+    tokio::join!(all_hear(sockets, EVENTS), join_all(publishing));
+}
+
+/// What waits is published even if nobody waits for the answer any more.
+#[tokio::test]
+async fn who_publishes_and_hangs_up_is_heard() {
+    const MEMBERS: u64 = 50;
+    const EVENTS: u64 = 36;
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL}"));
+    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
+    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    // No more than their queues hold, since who goes waits for nobody.
+    let publishing = (0..EVENTS).map(|number| {
+        let edge = &edge;
+        async move {
+            let event = numbered(number);
+            let head = format!(
+                "POST /broadcast HTTP/1.1\r\nHost: edge\r\nContent-Length: {}\r\n\r\n",
+                event.len()
+            );
+            let mut stream = UnixStream::connect(&edge.broadcasts).await.unwrap();
+            stream.write_all((head + &event).as_bytes()).await.unwrap();
+        }
+    });
+    join_all(publishing).await;
+    all_hear(sockets, EVENTS).await;
+}
+
+const SMALL: &str = "[websocket]\nqueue_events = 40\n";
+
+fn numbered(number: u64) -> String {
+    let payload = json!({ "ticket_id": CROWDED, "message": number });
+    json!({ "type": "new_message", "payload": payload }).to_string()
+}
+
+/// Each of the numbered events comes to all, in one order.
+async fn all_hear(sockets: Vec<Socket>, events: u64) {
     let hearing = sockets.into_iter().map(|mut socket| async move {
         let mut heard = Vec::new();
-        while heard.len() < EVENTS as usize {
+        while (heard.len() as u64) < events {
             let told: Value = serde_json::from_str(&socket.text().await).unwrap();
             if told["type"] == "new_message" {
                 heard.push(told["payload"]["message"].as_u64().unwrap());
@@ -100,21 +146,12 @@ async fn many_who_publish_keep_to_what_the_sessions_are_given() {
         }
         heard
     });
-    let publishing = (0..EVENTS).map(|number| {
-        let edge = &edge;
-        async move {
-            let payload = json!({ "ticket_id": CROWDED, "message": number });
-            let event = json!({ "type": "new_message", "payload": payload });
-            let reached = edge.broadcast(&event.to_string()).await;
-            assert_eq!(reached["sessions"], MEMBERS);
-        }
-    });
-    let (all, _) = tokio::join!(join_all(hearing), join_all(publishing));
+    let all = join_all(hearing).await;
     for heard in &all {
         assert_eq!(heard, &all[0], "in one order");
     }
     let numbers: BTreeSet<_> = all[0].iter().copied().collect();
-    assert!(numbers.into_iter().eq(0..EVENTS));
+    assert!(numbers.into_iter().eq(0..events));
 }
 
 async fn open(edge: &Edge, number: u64) -> Socket {
