@@ -21,6 +21,15 @@ impl Broadcast {
     }
 }
 
+/// What a request body holds, in the form in which it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Broadcasts {
+    /// One event, not in an array.
+    One(Broadcast),
+    /// An array of events.
+    Many(Vec<Broadcast>),
+}
+
 impl Broadcasts {
     /// The rooms that they are for.
     pub fn rooms(&self) -> impl Iterator<Item = RoomName> {
@@ -30,15 +39,6 @@ impl Broadcasts {
         };
         all.iter().map(|event| event.room)
     }
-}
-
-/// What a request body holds, in the form in which it is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Broadcasts {
-    /// One event, not in an array.
-    One(Broadcast),
-    /// An array of events.
-    Many(Vec<Broadcast>),
 }
 
 /// What is wrong with a request body, and where.

@@ -67,6 +67,17 @@ fn journal_stream(home: &Home) -> (std::fs::File, String) {
     (log, name)
 }
 
+/// What the log says once the edge is ready.
+async fn written_when_ready(home: &Home) -> String {
+    loop {
+        let written = std::fs::read_to_string(home.path("log")).unwrap();
+        if written.contains("\"ready\"") {
+            return written;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn the_journal_is_told_how_urgent_a_line_is() {
     let laravel = Laravel::start().await;
@@ -78,13 +89,7 @@ async fn the_journal_is_told_how_urgent_a_line_is() {
     command.args(["run", "--config", "config.toml"]).stderr(log);
     command.env("JOURNAL_STREAM", name);
     let _child = Ended(command.spawn().unwrap());
-    let written = loop {
-        let written = std::fs::read_to_string(home.path("log")).unwrap();
-        if written.contains("\"ready\"") {
-            break written;
-        }
-        tokio::task::yield_now().await;
-    };
+    let written = written_when_ready(&home).await;
     for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
         let mut lines = written.lines().filter(|line| line.contains(level));
         assert!(lines.all(|line| line.starts_with(priority)), "{written}");
@@ -140,13 +145,7 @@ async fn a_journald_that_is_away_is_told_of() {
     let mut command = without_run(&home, &[]);
     command.stderr(log).env("JOURNAL_STREAM", name);
     let _child = Ended(command.spawn().unwrap());
-    let written = loop {
-        let written = std::fs::read_to_string(home.path("log")).unwrap();
-        if written.contains("\"ready\"") {
-            break written;
-        }
-        tokio::task::yield_now().await;
-    };
+    let written = written_when_ready(&home).await;
     let mut lines = written.lines();
     assert!(
         lines.any(|line| line.starts_with("<4>{") && line.contains("journald does not answer"))
