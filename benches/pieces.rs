@@ -39,7 +39,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
             let what = What::Broadcast(EVENT.into());
             Publication::new(room, what, Audience::All)
         })
-        .bench_refs(|publication| publication.frame(wire::encode));
+        .bench_refs(|publication| publication.frame(wire::frame));
 }
 
 /// A path as Laravel and as file servers read it.

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
-pub use self::outbox::{Batch, Departure, Inbox, Mail, Outbox, channel};
+pub use self::outbox::{Batch, Departure, Inbox, Mail, Outbox, Sent, Sink, channel};
 pub use self::publication::{Audience, Publication, What};
 pub use self::room::Delivered;
 use self::room::{Room, Timer};
@@ -167,8 +167,8 @@ impl Rooms {
         }
     }
 
-    /// Wakes the sessions of large rooms in turns. Runs for ever, among the tasks
-    /// whose turns they are; without it they are woken at once.
+    /// Sends to the sessions what waits for them, in turns with all else. Runs for ever,
+    /// once on each worker thread; without it the sessions are woken to send it themselves.
     pub async fn take_turns(&self) -> Infallible {
         self.turns.serve().await
     }

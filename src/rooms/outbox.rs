@@ -1,6 +1,10 @@
 //! The queue between rooms and one session, with a bound and a policy for
 //! "full": who cannot keep up is told to come back, and nobody waits for him.
+//!
+//! While a session rests, what waits is sent for it by whoever has its turn to deliver;
+//! the session itself is woken only for what is more than that.
 
+use std::fmt::Debug;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -9,6 +13,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::Publication;
+use super::turns::{Lane, Lanes};
 use crate::ids::RoomName;
 
 /// The sender's side. Cheap to clone.
@@ -23,6 +28,24 @@ pub struct Inbox(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     bounds: Bounds,
+    sink: Option<Arc<dyn Sink>>,
+}
+
+/// Where the publications for a session go.
+pub trait Sink: Debug + Send + Sync {
+    /// Sends what `take` gives, as far as it goes without waiting.
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent;
+}
+
+/// What became of an attempt to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All that was taken has left.
+    All,
+    /// Not all of it has: somebody must wait for that.
+    Part,
+    /// Nothing was taken, as somebody waits for something else to leave.
+    Nothing,
 }
 
 #[derive(Debug, Default)]
@@ -31,12 +54,14 @@ struct Queue {
     bytes: usize,
     recheck: bool,
     departure: Option<Departure>,
+    /// What was sent for the session has not all left.
+    unsent: bool,
     /// The session, if it waits; it does so in one place at a time.
     waker: Option<Waker>,
     /// It waits for its socket, and is woken only to end.
     is_writing: bool,
-    /// Whether it stands in the line of those who are woken in [`Turns`](super::turns::Turns).
-    in_line: bool,
+    /// Where it stands in line for its [turn](super::turns::Turns).
+    in_line: Lanes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -78,29 +103,33 @@ pub enum Mail {
     Recheck,
     /// To be sent, in the order in which it was delivered.
     Batch(Batch),
+    /// To see that what was sent for it leaves in time.
+    Unsent,
 }
 
 /// Publications in their order. Mostly it is one, for which nothing is allocated.
 pub type Batch = SmallVec<[Arc<Publication>; 1]>;
 
-/// Makes a queue for at most `events` events and `bytes` bytes. It allocates
-/// nothing while it is empty.
-pub fn channel(events: usize, bytes: usize) -> (Outbox, Inbox) {
+/// Makes a queue for at most `events` events and `bytes` bytes, which are sent to `sink`
+/// while the session rests. It allocates nothing while it is empty.
+pub fn channel(events: usize, bytes: usize, sink: Option<Arc<dyn Sink>>) -> (Outbox, Inbox) {
     let shared = Arc::new(Shared {
         queue: Mutex::default(),
         bounds: Bounds { events, bytes },
+        sink,
     });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
 impl Outbox {
-    /// Queues `publication`, never waits. The session is woken, or put to the `crowd`
-    /// who are [called](Self::call) later. Above half of the bounds an ephemeral one is
-    /// dropped. Over the bounds the session is asked to depart.
+    /// Queues `publication`, never waits. A session that rests is put to `called`, unless
+    /// it stands in that lane. Above half of the bounds an ephemeral one is dropped. Over
+    /// the bounds the session is asked to depart.
     pub(super) fn push(
         &self,
         publication: &Arc<Publication>,
-        crowd: Option<&mut Vec<Self>>,
+        lane: Lane,
+        called: &mut Vec<Self>,
     ) -> Pushed {
         let mut queue = self.0.queue.lock();
         if queue.departure.is_some() {
@@ -121,35 +150,42 @@ impl Outbox {
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
-        if queue.is_writing {
-            return Pushed::Queued;
-        }
         let pushed = match queue.is_behind(bounds) {
             true => Pushed::Behind,
             false => Pushed::Queued,
         };
-        match crowd {
-            None => {
-                let waker = queue.waker.take();
-                drop(queue);
-                wake(waker);
-            }
-            Some(crowd) if queue.waker.is_some() && !queue.in_line => {
-                queue.in_line = true;
-                drop(queue);
-                crowd.push(self.clone());
-            }
-            Some(_) => {}
+        if queue.rests() && queue.in_line.enter(lane) {
+            drop(queue);
+            called.push(self.clone());
         }
         pushed
     }
 
-    /// Wakes the session for what waits: it is its turn. What cannot wait for that has
-    /// perhaps woken it already.
-    pub(super) fn call(&self) {
+    /// It is the session's turn. While it rests, what waits is sent for it; otherwise it
+    /// will look for that itself.
+    pub(super) fn call(&self, lane: Lane) {
+        let Some(sink) = &self.0.sink else {
+            return self.wake(lane);
+        };
+        let mut take = || self.0.queue.lock().take_for_it(lane);
+        match sink.send(&mut take) {
+            Sent::All => {}
+            Sent::Part => {
+                let mut queue = self.0.queue.lock();
+                (queue.unsent, queue.is_writing) = (true, true);
+                let waker = queue.waker.take();
+                drop(queue);
+                wake(waker);
+            }
+            Sent::Nothing => self.0.queue.lock().in_line.leave(lane),
+        }
+    }
+
+    /// Wakes the session for what waits.
+    pub(super) fn wake(&self, lane: Lane) {
         let mut queue = self.0.queue.lock();
-        queue.in_line = false;
-        if queue.waiting.is_empty() || queue.is_writing {
+        queue.in_line.leave(lane);
+        if queue.waiting.is_empty() || !queue.rests() {
             return;
         }
         let waker = queue.waker.take();
@@ -207,6 +243,12 @@ impl Inbox {
         self.poll_for(cx, false, Queue::take)
     }
 
+    /// The session does something else than to wait for [`Inbox::next`]: nothing is sent
+    /// for it until it waits again.
+    pub fn rise(&self) {
+        self.0.queue.lock().waker = None;
+    }
+
     /// Waits until the session is asked to end, while it writes; the rest is left for
     /// [`Inbox::next`]. Cancel-safe.
     pub async fn departure(&self) -> Departure {
@@ -222,9 +264,15 @@ impl Inbox {
         let mut queue = self.0.queue.lock();
         queue.is_writing = is_writing;
         match take(&mut queue) {
-            Some(taken) => Poll::Ready(taken),
+            Some(taken) => {
+                queue.waker = None;
+                Poll::Ready(taken)
+            }
             None => {
-                queue.waker = Some(cx.waker().clone());
+                match &mut queue.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
                 Poll::Pending
             }
         }
@@ -246,9 +294,30 @@ impl Queue {
         if std::mem::take(&mut self.recheck) {
             return Some(Mail::Recheck);
         }
-        self.bytes = 0;
-        let waiting = std::mem::take(&mut self.waiting);
+        if std::mem::take(&mut self.unsent) {
+            return Some(Mail::Unsent);
+        }
+        let waiting = self.take_waiting();
         (!waiting.is_empty()).then_some(Mail::Batch(waiting))
+    }
+
+    /// What is to be sent for the session, in its turn.
+    fn take_for_it(&mut self, lane: Lane) -> Batch {
+        self.in_line.leave(lane);
+        match self.rests() {
+            true => self.take_waiting(),
+            false => Batch::new(),
+        }
+    }
+
+    fn take_waiting(&mut self) -> Batch {
+        self.bytes = 0;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether the session waits for nothing but mail.
+    fn rests(&self) -> bool {
+        self.waker.is_some() && !self.is_writing
     }
 
     fn is_behind(&self, bounds: Bounds) -> bool {

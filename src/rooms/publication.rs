@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
 use crate::ids::{RoomName, RowId, SessionId, UserId};
@@ -14,7 +14,7 @@ pub struct Publication {
     room: RoomName,
     what: What,
     audience: Audience,
-    frame: OnceLock<Utf8Bytes>,
+    frame: OnceLock<Bytes>,
     born: Instant,
 }
 
@@ -83,7 +83,7 @@ impl Publication {
 
     /// The frame that carries it, made by `encode` at the first call and shared
     /// from then on.
-    pub fn frame(&self, encode: impl FnOnce(&Self) -> Utf8Bytes) -> Utf8Bytes {
+    pub fn frame(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.frame.get_or_init(|| encode(self)).clone()
     }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::outbox::Pushed;
-use super::turns::{A_FEW, Turns};
+use super::turns::{Lane, Turns};
 use super::{Audience, Outbox, Publication, Settings, What};
 use crate::auth::User;
 use crate::ids::{RoomName, SessionId, UserId};
@@ -295,13 +295,13 @@ impl State {
     fn deliver(&mut self, publication: Publication) -> Delivered {
         let publication = Arc::new(publication);
         let mut delivered = Delivered::default();
-        let mut crowd = (self.members.len() > A_FEW).then(Vec::new);
-        let mut behind = None;
+        let lane = Lane::of(self.members.len());
+        let (mut called, mut behind) = (Vec::new(), None);
         for (session, member) in &self.members {
             if !publication.is_for(*session, &member.user) {
                 continue;
             }
-            match member.outbox.push(&publication, crowd.as_mut()) {
+            match member.outbox.push(&publication, lane, &mut called) {
                 Pushed::Queued => {}
                 Pushed::Behind => behind = Some(&member.outbox),
                 Pushed::Missed => {
@@ -319,9 +319,7 @@ impl State {
         if behind.is_some() {
             self.behind = behind.cloned();
         }
-        if let Some(crowd) = crowd.filter(|crowd| !crowd.is_empty()) {
-            self.turns.wait(crowd);
-        }
+        self.turns.wait(lane, called);
         delivered
     }
 

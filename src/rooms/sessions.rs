@@ -239,7 +239,7 @@ mod tests {
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let here = ClientIp::new([127, 0, 0, 1].into());
         let enter = || {
-            let (outbox, inbox) = super::super::channel(1, 1);
+            let (outbox, inbox) = super::super::channel(1, 1, None);
             (
                 sessions.register(ids.issue(), here, UserId::Number(3), token, outbox),
                 inbox,
@@ -261,7 +261,7 @@ mod tests {
         let here = ClientIp::new([127, 0, 0, 1].into());
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let enter = |user| {
-            let (outbox, inbox) = super::super::channel(1, 1);
+            let (outbox, inbox) = super::super::channel(1, 1, None);
             let user = UserId::Number(user);
             let entered = sessions.register(ids.issue(), here, user, token, outbox);
             if entered.is_beyond(Count::new(2)) {

@@ -44,7 +44,7 @@ impl Desk {
     }
 
     fn tab_with_queue(&self, user: u64, events: usize) -> Tab {
-        let (outbox, inbox) = channel(events, 1024 * 1024);
+        let (outbox, inbox) = channel(events, 1024 * 1024, None);
         Tab {
             id: self.ids.issue(),
             user: User::for_test(user),

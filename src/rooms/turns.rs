@@ -1,21 +1,21 @@
-//! Wakes the sessions of a large room a few at a time.
+//! Sends to the sessions what waits for them, a few at a time.
 //!
-//! Were a thousand of them woken at once, all else that has to be done would wait
+//! Were a thousand of them served at once, all else that has to be done would wait
 //! behind them: an event for another room, a request, and the next event for them
-//! too, which each would have to write by itself. A few at a time, what comes meanwhile
-//! has its turn, and an event that follows is written with the one that waits.
+//! too, which each would have to be sent by itself. A few at a time, what comes meanwhile
+//! has its turn, and an event that follows is sent with the one that waits. Small rooms
+//! do not wait behind large ones: they have a lane of their own.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::Outbox;
 
-/// Sessions that are to be woken, each of them once.
+/// Sessions for which something waits, in each lane once.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     queue: Mutex<Queue>,
@@ -24,71 +24,132 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct Queue {
-    sessions: VecDeque<Outbox>,
-    /// Whether somebody is there to wake them.
-    is_served: bool,
+    few: VecDeque<Outbox>,
+    crowd: VecDeque<Outbox>,
+    /// How many are there to serve them.
+    servers: usize,
+}
+
+/// Where sessions wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// For an event of a small room.
+    Few,
+    /// For an event of a large one.
+    Crowd,
+}
+
+/// The lanes that one session stands in.
+#[derive(Debug, Default)]
+pub(super) struct Lanes([bool; 2]);
+
+impl Lane {
+    /// Of a room with so many sessions.
+    pub(super) fn of(sessions: usize) -> Self {
+        match sessions {
+            ..=A_FEW => Self::Few,
+            _ => Self::Crowd,
+        }
+    }
+}
+
+impl Lanes {
+    /// Whether it did not stand there already.
+    pub(super) fn enter(&mut self, lane: Lane) -> bool {
+        !std::mem::replace(&mut self.0[lane as usize], true)
+    }
+
+    pub(super) fn leave(&mut self, lane: Lane) {
+        self.0[lane as usize] = false;
+    }
 }
 
 impl Turns {
-    /// Wakes the `crowd` when it is their turn; at once if nobody looks after that.
-    pub(super) fn wait(&self, crowd: Vec<Outbox>) {
+    /// Serves the `sessions` when it is their turn; if nobody does that, they are woken.
+    pub(super) fn wait(&self, lane: Lane, sessions: Vec<Outbox>) {
+        if sessions.is_empty() {
+            return;
+        }
         let mut queue = self.queue.lock();
-        if queue.is_served {
-            queue.sessions.extend(crowd);
+        if queue.servers > 0 {
+            queue.lane(lane).extend(sessions);
             drop(queue);
             self.more.notify_one();
         } else {
             drop(queue);
-            crowd.iter().for_each(Outbox::call);
+            sessions.iter().for_each(|session| session.wake(lane));
         }
     }
 
-    /// Wakes who waits. Runs until it is dropped; those who wait then are woken.
+    /// Serves who waits. Runs until it is dropped; if it was the last, those who wait then
+    /// are woken.
     pub(super) async fn serve(&self) -> Infallible {
         let _closing = Served::begin(self);
-        let at_a_time = A_FEW * Handle::current().metrics().num_workers();
         loop {
-            let some = self.next(at_a_time);
-            if some.is_empty() {
-                self.more.notified().await;
-                continue;
+            let served = [Lane::Few, Lane::Crowd].map(|lane| {
+                let some = self.next(lane);
+                some.iter().for_each(|session| session.call(lane));
+                !some.is_empty()
+            });
+            match served.contains(&true) {
+                true => tokio::task::yield_now().await,
+                false => self.more.notified().await,
             }
-            some.iter().for_each(Outbox::call);
-            tokio::task::yield_now().await;
         }
     }
 
-    fn next(&self, at_a_time: usize) -> SmallVec<[Outbox; A_FEW]> {
-        let sessions = &mut self.queue.lock().sessions;
-        let next = sessions.drain(..at_a_time.min(sessions.len())).collect();
-        if sessions.is_empty() {
+    fn next(&self, lane: Lane) -> SmallVec<[Outbox; A_FEW]> {
+        let mut queue = self.queue.lock();
+        let sessions = queue.lane(lane);
+        let next = sessions.drain(..A_FEW.min(sessions.len())).collect();
+        match sessions.is_empty() {
             // A crowd that is served leaves no memory behind.
-            *sessions = VecDeque::new();
+            true => *sessions = VecDeque::new(),
+            // Whoever else serves may begin with the next.
+            false => self.more.notify_one(),
         }
         next
     }
 }
 
-/// While it lives, there is somebody to wake sessions.
+impl Queue {
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Outbox> {
+        match lane {
+            Lane::Few => &mut self.few,
+            Lane::Crowd => &mut self.crowd,
+        }
+    }
+}
+
+/// While it lives, there is somebody to serve the sessions.
 struct Served<'a>(&'a Turns);
 
 impl<'a> Served<'a> {
     fn begin(turns: &'a Turns) -> Self {
-        turns.queue.lock().is_served = true;
+        turns.queue.lock().servers += 1;
         Self(turns)
     }
 }
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        let left = std::mem::take(&mut *self.0.queue.lock());
-        left.sessions.iter().for_each(Outbox::call);
+        let mut queue = self.0.queue.lock();
+        queue.servers -= 1;
+        if queue.servers > 0 {
+            return;
+        }
+        let (few, crowd) = (
+            std::mem::take(&mut queue.few),
+            std::mem::take(&mut queue.crowd),
+        );
+        drop(queue);
+        few.iter().for_each(|session| session.wake(Lane::Few));
+        crowd.iter().for_each(|session| session.wake(Lane::Crowd));
     }
 }
 
-/// How many each worker thread wakes before all else has its turn; smaller rooms are
-/// woken at once.
-pub(super) const A_FEW: usize = 32;
+/// How many are served before all else has its turn. A room of no more is a small one.
+const A_FEW: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -120,7 +181,7 @@ mod tests {
 
     impl Crowd {
         fn gather() -> Self {
-            let sessions = (0..3 * A_FEW).map(|_| channel(8, 1024)).collect();
+            let sessions = (0..3 * A_FEW).map(|_| channel(8, 1024, None)).collect();
             let count = Arc::default();
             Self { sessions, count }
         }
@@ -129,12 +190,12 @@ mod tests {
         fn told(&self) -> Vec<Outbox> {
             let waker = Arc::clone(&self.count).into();
             let cx = Context::from_waker(&waker);
-            let mut crowd = Vec::new();
+            let mut called = Vec::new();
             for (outbox, inbox) in &self.sessions {
                 while inbox.poll_next(&cx).is_ready() {}
-                outbox.push(&something(), Some(&mut crowd));
+                outbox.push(&something(), Lane::Crowd, &mut called);
             }
-            crowd
+            called
         }
 
         fn woken(&self) -> usize {
@@ -159,12 +220,12 @@ mod tests {
         let (turns, crowd) = (Turns::default(), Crowd::gather());
         let mut serving = pin!(turns.serve());
         step(serving.as_mut());
-        turns.wait(crowd.told());
+        turns.wait(Lane::Crowd, crowd.told());
         for turn in 1..=3 {
             step(serving.as_mut());
             assert_eq!(crowd.woken(), turn * A_FEW);
         }
-        turns.wait(crowd.told());
+        turns.wait(Lane::Crowd, crowd.told());
         tokio::select! {
             never = serving => match never {},
             () = async {
@@ -181,12 +242,12 @@ mod tests {
         {
             let mut serving = pin!(turns.serve());
             step(serving.as_mut());
-            turns.wait(crowd.told());
+            turns.wait(Lane::Crowd, crowd.told());
             step(serving.as_mut());
             assert_eq!(crowd.woken(), A_FEW);
         }
         assert_eq!(crowd.woken(), 3 * A_FEW);
-        turns.wait(crowd.told());
+        turns.wait(Lane::Crowd, crowd.told());
         assert_eq!(crowd.woken(), 6 * A_FEW);
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 
 use self::accept::accept;
 use self::generation::Generation;
@@ -154,7 +155,9 @@ impl Server {
         for task in self.tasks {
             drain.spawn(task);
         }
-        drain.spawn(take_turns(Arc::clone(&running)));
+        for _ in 0..Handle::current().metrics().num_workers() {
+            drain.spawn(take_turns(Arc::clone(&running)));
+        }
         drain.spawn(forget_idle(Arc::clone(&running)));
         drain.spawn(weigh(Arc::clone(&running)));
         drain.spawn(watch_maintenance(Arc::clone(&running)));

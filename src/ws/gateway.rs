@@ -10,8 +10,6 @@ use hyper::header::{
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::LogOut;
 use super::handshake::{self, Handshake, Rejected};
@@ -134,9 +132,7 @@ async fn open(upgrade: OnUpgrade, opening: Opening) -> Option<session::Open<Io>>
     match upgrade.await {
         Ok(upgraded) => {
             let io = Counted::new(TokioIo::new(upgraded), opening.progress.clone());
-            let config = Some(protocol(&opening.settings));
-            let socket = WebSocketStream::from_raw_socket(io, Role::Server, config).await;
-            session::open(socket, opening).await
+            session::open(io, opening).await
         }
         Err(error) => {
             let client = opening.caller.client;
@@ -161,17 +157,3 @@ fn switching(handshake: &Handshake) -> Response<Body> {
     }
     response
 }
-
-/// tungstenite's read buffer is allocated eagerly, 128 KiB unless told.
-pub(super) fn protocol(settings: &Settings) -> WebSocketConfig {
-    let longest = Some(settings.max_message.get());
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_message_size(longest)
-        .max_frame_size(longest)
-}
-
-const READ_BUFFER: usize = 1024;
-/// One TLS record: what is gathered up to here leaves in one write.
-const WRITE_BUFFER: usize = 16 * 1024;

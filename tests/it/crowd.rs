@@ -73,7 +73,7 @@ async fn everyone_in_a_large_room_hears_every_event_in_order() {
     for socket in &mut sockets {
         let mut heard = Vec::new();
         while heard.len() < 20 {
-            let told: Value = serde_json::from_str(&socket.text().await).unwrap();
+            let told = socket.next().await;
             if told["type"] == "new_message" {
                 heard.push(told);
             }
@@ -127,6 +127,49 @@ async fn who_publishes_and_hangs_up_is_heard() {
     all_hear(sockets, EVENTS).await;
 }
 
+/// Events are sent for sessions while they rest, and they do not rest here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_sessions_do_and_what_is_sent_for_them_keep_their_order() {
+    const MEMBERS: u64 = 50;
+    const ROUNDS: usize = 8;
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LIMITS);
+    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
+    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let coming_and_going = sockets.into_iter().map(|mut socket| async move {
+        for _ in 0..ROUNDS {
+            let ticket = json!({ "ticket_id": CROWDED });
+            let command = |kind| json!({ "type": kind, "payload": ticket });
+            socket.send(command("leave_ticket")).await;
+            socket.settle().await;
+            socket.send(command("join_ticket")).await;
+            assert_eq!(socket.next().await["type"], "ticket_joined");
+            socket.send(json!({ "type": "ping" })).await;
+            let (mut heard, mut answered) = (Vec::new(), false);
+            while heard.len() < 5 || !answered {
+                let told = socket.next().await;
+                match told["type"].as_str() {
+                    Some("new_message") => heard.push(told["payload"]["message"].as_u64()),
+                    Some("pong") => answered = true,
+                    _ => {}
+                }
+            }
+            let first = heard[0].unwrap();
+            let expected = (first..).map(Some).take(heard.len());
+            assert!(expected.eq(heard));
+        }
+    });
+    let publishing = async {
+        for number in 0.. {
+            edge.broadcast(&numbered(number)).await;
+        }
+    };
+    tokio::select! {
+        _ = join_all(coming_and_going) => {}
+        () = publishing => {}
+    }
+}
+
 const SMALL: &str = "[websocket]\nqueue_events = 40\n";
 
 fn numbered(number: u64) -> String {
@@ -139,7 +182,7 @@ async fn all_hear(sockets: Vec<Socket>, events: u64) {
     let hearing = sockets.into_iter().map(|mut socket| async move {
         let mut heard = Vec::new();
         while (heard.len() as u64) < events {
-            let told: Value = serde_json::from_str(&socket.text().await).unwrap();
+            let told = socket.next().await;
             if told["type"] == "new_message" {
                 heard.push(told["payload"]["message"].as_u64().unwrap());
             }

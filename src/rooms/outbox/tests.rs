@@ -26,12 +26,12 @@ fn typing() -> Arc<Publication> {
 }
 
 fn push(outbox: &Outbox, publication: &Arc<Publication>) -> bool {
-    outbox.push(publication, None) != Pushed::Missed
+    outbox.push(publication, Lane::Few, &mut Vec::new()) != Pushed::Missed
 }
 
 #[test]
 fn what_waits_is_taken_at_once_and_in_order() {
-    let (outbox, inbox) = channel(4, 1024);
+    let (outbox, inbox) = channel(4, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
     let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
         panic!("nothing came");
@@ -46,7 +46,7 @@ fn what_waits_is_taken_at_once_and_in_order() {
 
 #[test]
 fn above_half_typing_is_dropped_and_messages_are_not() {
-    let (outbox, inbox) = channel(4, 1024);
+    let (outbox, inbox) = channel(4, 1024, None);
     assert!(push(&outbox, &typing()) && push(&outbox, &typing()));
     assert!(!push(&outbox, &typing()));
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
@@ -55,7 +55,7 @@ fn above_half_typing_is_dropped_and_messages_are_not() {
 
 #[test]
 fn a_full_queue_ends_the_session_not_the_publisher() {
-    let (outbox, inbox) = channel(2, 1024);
+    let (outbox, inbox) = channel(2, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
     assert!(!push(&outbox, &message("c")));
     assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
@@ -63,7 +63,7 @@ fn a_full_queue_ends_the_session_not_the_publisher() {
 
 #[test]
 fn bytes_are_bounded_but_one_event_always_fits() {
-    let (outbox, inbox) = channel(100, 10);
+    let (outbox, inbox) = channel(100, 10, None);
     assert!(push(&outbox, &message("longer than ten bytes")));
     assert!(inbox.departure().now_or_never().is_none());
     assert!(!push(&outbox, &message("x")));
@@ -92,60 +92,179 @@ fn rest(inbox: &Inbox, woken: &Arc<Woken>) {
 }
 
 fn session(events: usize, bytes: usize) -> (Outbox, Inbox, Arc<Woken>) {
-    let ((outbox, inbox), woken) = (channel(events, bytes), Woken(false.into()).into());
+    let ((outbox, inbox), woken) = (channel(events, bytes, None), Woken(false.into()).into());
     rest(&inbox, &woken);
     (outbox, inbox, woken)
 }
 
 #[test]
-fn a_session_stands_in_line_once_until_it_is_called() {
-    let (outbox, inbox, woken) = session(8, 1024);
-    let mut crowd = Vec::new();
-    for text in ["a", "b"] {
-        assert_eq!(
-            outbox.push(&message(text), Some(&mut crowd)),
-            Pushed::Queued
-        );
+fn a_session_stands_in_each_lane_once_until_it_is_called() {
+    let (outbox, inbox, woken) = session(100, 1024);
+    for lane in [Lane::Few, Lane::Crowd] {
+        let mut called = Vec::new();
+        for text in ["a", "b"] {
+            assert_eq!(
+                outbox.push(&message(text), lane, &mut called),
+                Pushed::Queued
+            );
+        }
+        assert_eq!(called.len(), 1);
     }
-    assert_eq!(crowd.len(), 1);
     assert!(!woken.take());
-    crowd.remove(0).call();
+    outbox.call(Lane::Few);
     assert!(woken.take());
     rest(&inbox, &woken);
-    outbox.push(&message("c"), Some(&mut crowd));
-    assert_eq!(crowd.len(), 1);
+    // It has all.
+    outbox.call(Lane::Crowd);
+    assert!(!woken.take());
+    let mut called = Vec::new();
+    outbox.push(&message("c"), Lane::Crowd, &mut called);
+    assert_eq!(called.len(), 1);
 }
 
 #[test]
 fn what_cannot_wait_wakes_who_stands_in_line() {
-    let urgent: [fn(&Outbox); 3] = [
-        Outbox::recheck,
-        |outbox| outbox.depart(Departure::Revoked),
-        |outbox| assert!(push(outbox, &message("of a small room"))),
-    ];
+    let urgent: [fn(&Outbox); 2] = [Outbox::recheck, |outbox| outbox.depart(Departure::Revoked)];
     for happens in urgent {
-        let (outbox, inbox, woken) = session(8, 1024);
-        let mut crowd = Vec::new();
-        outbox.push(&message("a"), Some(&mut crowd));
+        let (outbox, _inbox, woken) = session(8, 1024);
+        push(&outbox, &message("a"));
         happens(&outbox);
         assert!(woken.take());
-        if outbox.waiting() > 0 {
-            rest(&inbox, &woken);
-            // It has all.
-            crowd[0].call();
-            assert!(!woken.take());
+    }
+}
+
+/// Takes what is sent until it is full.
+#[derive(Debug, Default)]
+struct Basin {
+    sent: Mutex<Vec<String>>,
+    full: AtomicBool,
+}
+
+impl Sink for Basin {
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent {
+        let mut sent = self.sent.lock();
+        let full = self.full.load(Relaxed);
+        if full && !sent.is_empty() {
+            return Sent::Nothing;
+        }
+        let taken = take();
+        sent.extend(taken.iter().map(|p| format!("{:?}", p.what())));
+        match full {
+            true => Sent::Part,
+            false => Sent::All,
         }
     }
+}
+
+impl Basin {
+    fn take(&self) -> usize {
+        std::mem::take(&mut *self.sent.lock()).len()
+    }
+}
+
+/// A session that rests, and for which is sent meanwhile.
+fn session_with_sink() -> (Outbox, Inbox, Arc<Woken>, Arc<Basin>) {
+    let (basin, woken) = (Arc::<Basin>::default(), Arc::new(Woken(false.into())));
+    let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&basin) as Arc<dyn Sink>));
+    rest(&inbox, &woken);
+    (outbox, inbox, woken, basin)
+}
+
+#[test]
+fn what_waits_is_sent_for_a_session_that_rests() {
+    let (outbox, inbox, woken, basin) = session_with_sink();
+    push(&outbox, &message("a"));
+    push(&outbox, &message("b"));
+    outbox.call(Lane::Few);
+    assert_eq!((basin.take(), outbox.waiting()), (2, 0));
+    assert!(!woken.take());
+    // It goes on resting.
+    push(&outbox, &message("c"));
+    outbox.call(Lane::Few);
+    assert_eq!(basin.take(), 1);
+    assert!(inbox.next().now_or_never().is_none());
+}
+
+#[test]
+fn nothing_is_sent_for_a_session_that_has_something_to_do() {
+    let rises: [fn(&Inbox, &Outbox); 3] = [
+        |inbox, _| inbox.rise(),
+        |inbox, _| assert!(inbox.departure().now_or_never().is_none()),
+        |_, outbox| outbox.recheck(),
+    ];
+    for rises in rises {
+        let (outbox, inbox, woken, basin) = session_with_sink();
+        push(&outbox, &message("a"));
+        rises(&inbox, &outbox);
+        woken.take();
+        push(&outbox, &message("b"));
+        outbox.call(Lane::Few);
+        assert_eq!((basin.take(), outbox.waiting()), (0, 2));
+        assert!(!woken.take(), "it looks for mail itself when it is done");
+        // What it then takes is not sent once more.
+        let mut mail = std::iter::from_fn(|| inbox.next().now_or_never());
+        let is_batch = |mail: &Mail| matches!(mail, Mail::Batch(batch) if batch.len() == 2);
+        assert!(mail.any(|mail| is_batch(&mail)));
+        push(&outbox, &message("c"));
+        outbox.call(Lane::Few);
+        assert_eq!((basin.take(), outbox.waiting()), (0, 1));
+    }
+}
+
+#[test]
+fn nothing_is_sent_for_a_session_that_is_to_end() {
+    let (outbox, inbox, _, basin) = session_with_sink();
+    push(&outbox, &message("a"));
+    outbox.depart(Departure::Revoked);
+    outbox.call(Lane::Few);
+    assert_eq!(basin.take(), 0);
+    assert_eq!(inbox.departure().now_or_never(), Some(Departure::Revoked));
+}
+
+#[test]
+fn a_session_is_woken_to_see_that_all_leaves() {
+    let (outbox, inbox, woken, basin) = session_with_sink();
+    push(&outbox, &message("a"));
+    basin.full.store(true, Relaxed);
+    outbox.call(Lane::Few);
+    assert!(woken.take());
+    // The client has to read first, so much that waits is no sign of a turn missed.
+    for _ in 0..3 {
+        push(&outbox, &message("b"));
+    }
+    assert!(!outbox.is_behind());
+    assert!(matches!(inbox.next().now_or_never(), Some(Mail::Unsent)));
+    let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
+        panic!("what came meanwhile was sent in between");
+    };
+    assert_eq!((batch.len(), basin.take()), (3, 1));
+}
+
+#[test]
+fn who_could_not_be_served_stands_in_line_again() {
+    let (outbox, inbox, woken, basin) = session_with_sink();
+    let mut called = Vec::new();
+    outbox.push(&message("a"), Lane::Few, &mut called);
+    outbox.push(&message("a"), Lane::Crowd, &mut called);
+    basin.full.store(true, Relaxed);
+    outbox.call(Lane::Few);
+    outbox.call(Lane::Crowd);
+    assert_eq!(called.len(), 2);
+    rest(&inbox, &woken);
+    for lane in [Lane::Few, Lane::Crowd] {
+        outbox.push(&message("b"), lane, &mut called);
+    }
+    assert_eq!((called.len(), basin.take()), (4, 2));
 }
 
 #[test]
 fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
     for (events, bytes) in [(8, 1024), (100, 8)] {
         let (outbox, inbox, woken) = session(events, bytes);
-        let pushed = || outbox.push(&message("a"), None);
+        let pushed = || outbox.push(&message("a"), Lane::Few, &mut Vec::new());
         assert_eq!([pushed(), pushed()], [Pushed::Queued; 2]);
         assert_eq!(pushed(), Pushed::Behind);
-        assert!(outbox.is_behind() && woken.take());
+        assert!(outbox.is_behind());
         // It writes, and the client does not take it.
         rest(&inbox, &woken);
         assert!(inbox.departure().now_or_never().is_none());
@@ -153,6 +272,5 @@ fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
         assert!(!outbox.is_behind() && !woken.take());
         rest(&inbox, &woken);
         assert_eq!(pushed(), Pushed::Queued);
-        assert!(woken.take());
     }
 }

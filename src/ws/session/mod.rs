@@ -2,6 +2,7 @@
 
 mod commands;
 mod joins;
+mod link;
 mod opening;
 mod pace;
 mod recheck;
@@ -10,19 +11,22 @@ mod socket;
 mod uploads;
 
 use std::collections::HashMap;
+use std::fmt::Debug;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
 use futures_util::stream::BoxStream;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use self::joins::{Decision, Joins};
+use self::link::Link;
 pub(super) use self::opening::{Open, Opening, open};
 use self::pace::Paces;
 use self::recheck::Finding;
@@ -30,7 +34,7 @@ use self::schedule::Schedule;
 use self::socket::{FAREWELL, close, in_time};
 use self::uploads::Held;
 use super::gateway::Services;
-use super::wire::{self, Event};
+use super::wire::Event;
 use super::{CloseReason, Settings};
 use crate::aside::Aside;
 use crate::auth::{Caller, Identified, Moment, Token, User};
@@ -39,10 +43,9 @@ use crate::limit::{Limit, Over};
 use crate::progress::Progress;
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 
-/// A session of a user whom Laravel knows. Generic over the stream, so that
-/// tests bring a pipe in memory.
+/// A session of a user whom Laravel knows.
 struct Session<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Link<S>>,
     inbox: Inbox,
     outbox: Outbox,
     id: SessionId,
@@ -77,19 +80,28 @@ enum Wake {
     Stopping,
 }
 
+/// What a session is spoken over; tests bring a pipe in memory.
+pub(super) trait Io: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static> Io for S {}
+
 /// `Err` is the end of the session.
 type Going = Result<(), CloseReason>;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: Io> Session<S> {
     fn new(
-        socket: WebSocketStream<S>,
+        socket: WebSocketStream<Link<S>>,
         opening: Opening,
         token: Token,
         identified: Identified,
     ) -> Self {
         let settings = opening.settings;
-        let (outbox, inbox) =
-            rooms::channel(settings.queue_events.size(), settings.queue_bytes.get());
+        let sink = Some(socket.get_ref().sink());
+        let (outbox, inbox) = rooms::channel(
+            settings.queue_events.size(),
+            settings.queue_bytes.get(),
+            sink,
+        );
         Self {
             socket,
             inbox,
@@ -177,6 +189,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let wake = aside.or(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
             let wake = wake.await;
             fed = matches!(wake, Wake::Mail(_));
+            if !fed {
+                self.inbox.rise();
+            }
             if !matches!(wake, Wake::Mail(Mail::Batch(_))) {
                 // All but an event may change what there is to look after.
                 aside.look();
@@ -212,21 +227,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Ok(())
             }
             Mail::Batch(batch) => {
-                let (events, oldest) = (batch.len(), batch.first().map(|first| first.born()));
-                for publication in &batch {
-                    self.services.metrics.events.add(wire::name(publication));
-                }
-                let frames = batch
-                    .into_iter()
-                    .map(|publication| Message::Text(publication.frame(wire::encode)));
-                self.write(frames).await?;
-                let metrics = &self.services.metrics;
-                metrics.deliveries.add(events as u64);
-                if let Some(oldest) = oldest {
-                    metrics.delivery_seconds.observe(oldest.elapsed());
-                }
-                Ok(())
+                self.socket.get_ref().put(batch);
+                self.write([]).await
             }
+            Mail::Unsent => self.write([]).await,
         }
     }
 
@@ -291,6 +295,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> Going {
         let (socket, limit) = (&mut self.socket, self.settings.write_timeout.get());
         let writing = async {
+            while !in_time(
+                limit,
+                poll_fn(|cx| socket.get_ref().poll_send(cx)).map_err(Into::into),
+            )
+            .await?
+            {}
             for frame in frames {
                 in_time(limit, socket.feed(frame)).await?;
             }

@@ -7,12 +7,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::super::gateway::Services;
 use super::super::wire::Event;
 use super::super::{CloseReason, Settings};
-use super::Session;
+use super::link::Link;
 use super::socket::{FAREWELL, close};
+use super::{Io, Session};
 use crate::auth::{self, Caller, Identified, Token, patiently};
 use crate::ids::SessionId;
 use crate::progress::Progress;
@@ -31,13 +33,13 @@ pub(in crate::ws) struct Opening {
 
 /// Finds out who is there: a session for somebody whom Laravel knows; nobody
 /// else hears more than why. A log line says that it is open, or why it is not.
-pub(in crate::ws) async fn open<S>(
-    mut socket: WebSocketStream<S>,
-    opening: Opening,
-) -> Option<Open<S>>
+pub(in crate::ws) async fn open<S>(stream: S, opening: Opening) -> Option<Open<S>>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Io,
 {
+    let link = Link::new(stream, Arc::clone(&opening.services.metrics));
+    let config = Some(protocol(&opening.settings));
+    let mut socket = WebSocketStream::from_raw_socket(link, Role::Server, config).await;
     let (id, client, start) = (opening.id, opening.caller.client, Instant::now());
     let (token, identified) = match identify(&opening).await {
         Ok(known) => known,
@@ -67,7 +69,7 @@ pub(in crate::ws) struct Open<S> {
     start: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
+impl<S: Io> Open<S> {
     /// Serves it to its end, and says in a log line how it ended.
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
@@ -124,3 +126,17 @@ where
         close(socket, reason).await;
     }
 }
+
+/// tungstenite's read buffer is allocated eagerly, 128 KiB unless told.
+fn protocol(settings: &Settings) -> WebSocketConfig {
+    let longest = Some(settings.max_message.get());
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_message_size(longest)
+        .max_frame_size(longest)
+}
+
+const READ_BUFFER: usize = 1024;
+/// One TLS record: what is gathered up to here leaves in one write.
+const WRITE_BUFFER: usize = 16 * 1024;

@@ -1,9 +1,8 @@
 //! How much a session's client may say, and how fast.
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{CloseReason, Going, Session};
+use super::{CloseReason, Going, Io, Session};
 use crate::limit::{Limit, SessionRate};
 use crate::units::Count;
 use crate::ws::Settings;
@@ -81,7 +80,7 @@ impl Pace {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: Io> Session<S> {
     /// Slows a client down to its rate. Only who presses on for long is closed:
     /// a desk that joins all its tickets at once is no flood.
     pub(super) async fn pace(&mut self, spent: Spent) -> Going {

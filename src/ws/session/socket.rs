@@ -11,7 +11,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::super::CloseReason;
-use super::Going;
 use crate::progress::Noise;
 
 /// Sends the close frame and waits a moment for the answer, and for the end of
@@ -45,10 +44,10 @@ pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// One step of a write.
-pub(super) async fn in_time(
+pub(super) async fn in_time<T>(
     limit: Duration,
-    step: impl Future<Output = Result<(), tungstenite::Error>>,
-) -> Going {
+    step: impl Future<Output = Result<T, tungstenite::Error>>,
+) -> Result<T, CloseReason> {
     let mut step = pin!(step);
     // Most need no time at all: the clock is asked for those alone that do.
     let done = match poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
@@ -56,7 +55,7 @@ pub(super) async fn in_time(
         Poll::Pending => tokio::time::timeout(limit, step).await,
     };
     match done {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(done)) => Ok(done),
         Ok(Err(error)) => Err(reason(&error)),
         Err(_) => Err(CloseReason::Slow),
     }

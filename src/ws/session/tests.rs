@@ -33,7 +33,6 @@ use crate::progress::Progress;
 use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
 use crate::units::{Count, Span};
 use crate::upstream::Upstream;
-use crate::ws::gateway::protocol;
 use crate::ws::upload::Uploads;
 
 /// The edge, as far as sessions need it, and its Laravel.
@@ -83,7 +82,13 @@ impl Edge {
             metrics: Arc::default(),
             close_spread: CLOSE_SPREAD,
         };
-        drop(drain.spawn(async move { rooms.keep_time().await }));
+        drop(drain.spawn({
+            let rooms = Arc::clone(&rooms);
+            async move { rooms.keep_time().await }
+        }));
+        let stopping = drain.token().clone();
+        let turns = async move { rooms.take_turns().await };
+        drop(drain.spawn(async move { stopping.run_until_cancelled(turns).await }));
         Self {
             laravel,
             services,
@@ -95,11 +100,9 @@ impl Edge {
     /// bytes are on their way to it at once.
     async fn knock_with_pipe(&self, token: Option<&str>, pipe: usize) -> Client {
         let (near, far) = tokio::io::duplex(pipe);
-        let config = Some(protocol(&self.settings));
-        let socket = WebSocketStream::from_raw_socket(near, Role::Server, config).await;
         let opening = self.opening(token);
         let session = self.services.drain.spawn(async move {
-            if let Some(session) = open(socket, opening).await {
+            if let Some(session) = open(near, opening).await {
                 session.run().await;
             }
         });

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
 use crate::ids::{RowId, SessionId, UserId};
@@ -161,8 +163,17 @@ enum Said<'a> {
     },
 }
 
-/// The text of a publication, made once and shared by all who get it.
-pub fn encode(publication: &Publication) -> Utf8Bytes {
+/// The frame of a publication, made once and shared by all who get it.
+pub fn frame(publication: &Publication) -> Bytes {
+    let text = text_of(publication);
+    let mut frame = Vec::with_capacity(text.len() + LONGEST_HEAD);
+    Frame::message(text, OpCode::Data(Data::Text), true)
+        .format(&mut frame)
+        .expect("a Vec takes all");
+    frame.into()
+}
+
+fn text_of(publication: &Publication) -> Utf8Bytes {
     let ticket_id = publication.room().ticket_id();
     match publication.what() {
         What::Broadcast(text) => text.clone(),
@@ -212,6 +223,9 @@ fn as_text<S: serde::Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok,
     serializer.collect_str(id)
 }
 
+/// Of a frame that is not masked (RFC 6455 §5.2).
+const LONGEST_HEAD: usize = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,7 +259,7 @@ mod tests {
     #[test]
     fn what_is_said_in_rooms_reads_as_the_protocol_says() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
-        let said = |what| encode(&Publication::new(room, what, Audience::All)).to_string();
+        let said = |what| text_of(&Publication::new(room, what, Audience::All)).to_string();
         let typing = What::Typing {
             user: User::for_test(3),
             on: true,

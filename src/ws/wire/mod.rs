@@ -6,5 +6,5 @@ mod event;
 mod upload;
 
 pub use self::command::{Command, Mistake, decode};
-pub use self::event::{Event, Present, encode, name};
+pub use self::event::{Event, Present, frame, name};
 pub use self::upload::{Start, UploadCommand, UploadId};

@@ -1,0 +1,208 @@
+//! The stream under a session. Its own task reads from it and writes to it; while that
+//! has nothing to do, whoever delivers to its rooms writes there for it.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::super::wire;
+use crate::metrics::Metrics;
+use crate::rooms::{Batch, Sent, Sink};
+
+/// One of those who share the stream. What they write leaves in the order in which they
+/// wrote it, and publications whole.
+#[derive(Debug)]
+pub(super) struct Link<S>(Arc<Shared<S>>);
+
+#[derive(Debug)]
+struct Shared<S> {
+    line: Mutex<Line<S>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Line<S> {
+    stream: S,
+    /// Frames that go before all else that is written.
+    unsent: SmallVec<[Bytes; 1]>,
+    /// Publications that have not all left.
+    leaving: Option<Leaving>,
+}
+
+/// Publications on their way.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    count: u64,
+    /// When the first of them was published.
+    since: Instant,
+}
+
+impl<S> Link<S> {
+    pub(super) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared {
+            line: Mutex::new(Line {
+                stream,
+                unsent: SmallVec::new(),
+                leaving: None,
+            }),
+            metrics,
+        }))
+    }
+
+    /// Puts publications behind what was written, before what will be.
+    pub(super) fn put(&self, batch: Batch) {
+        self.0.put(&mut self.0.line.lock(), batch);
+    }
+
+    /// For those who deliver.
+    pub(super) fn sink(&self) -> Arc<dyn Sink>
+    where
+        S: AsyncWrite + Debug + Send + Unpin + 'static,
+    {
+        Arc::clone(&self.0) as Arc<dyn Sink>
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Link<S> {
+    /// Writes of what was put here as much as the stream takes at once; true once that is
+    /// all.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut line = self.0.line.lock();
+        if !line.unsent.is_empty() {
+            ready!(line.poll_send(cx))?;
+        }
+        Poll::Ready(Ok(line.unsent.is_empty()))
+    }
+}
+
+impl<S> Shared<S> {
+    fn put(&self, line: &mut Line<S>, batch: Batch) {
+        let Some(first) = batch.first() else {
+            return;
+        };
+        let leaving = line.leaving.get_or_insert_with(|| Leaving {
+            count: 0,
+            since: first.born(),
+        });
+        leaving.count += batch.len() as u64;
+        for publication in batch {
+            self.metrics.events.add(wire::name(&publication));
+            line.unsent.push(publication.frame(wire::frame));
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Shared<S> {
+    /// Flushes, and counts what has left.
+    fn poll_flush(&self, line: &mut Line<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !line.unsent.is_empty() {
+            ready!(line.poll_send(cx))?;
+        }
+        ready!(Pin::new(&mut line.stream).poll_flush(cx))?;
+        if let Some(left) = line.leaving.take() {
+            self.metrics.deliveries.add(left.count);
+            self.metrics.delivery_seconds.observe(left.since.elapsed());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent {
+        let mut line = self.line.lock();
+        if line.leaving.is_some() {
+            // The session waits for it, and will look for more then.
+            return Sent::Nothing;
+        }
+        self.put(&mut line, take());
+        if line.leaving.is_none() {
+            return Sent::All;
+        }
+        // Nobody waits here: if more is to be done, the session does it, and if it
+        // failed, finds that out.
+        match self.poll_flush(&mut line, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Sent::All,
+            _ => Sent::Part,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Line<S> {
+    /// One write of frames that wait.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = Pin::new(&mut self.stream);
+        let mut sent = ready!(match &*self.unsent {
+            [frame] => stream.poll_write(cx, frame),
+            frames => {
+                let frames = frames.iter().take(AT_ONCE);
+                let frames: SmallVec<[_; 8]> = frames.map(|frame| IoSlice::new(frame)).collect();
+                stream.poll_write_vectored(cx, &frames)
+            }
+        })?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let whole = self.unsent.iter().take_while(|frame| {
+            let is_whole = frame.len() <= sent;
+            sent -= if is_whole { frame.len() } else { 0 };
+            is_whole
+        });
+        let whole = whole.count();
+        self.unsent.drain(..whole);
+        if sent > 0 {
+            let _ = self.unsent[0].split_to(sent);
+        }
+        if self.unsent.is_empty() {
+            self.unsent = SmallVec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.line.lock().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut line = self.0.line.lock();
+        while !line.unsent.is_empty() {
+            ready!(line.poll_send(cx))?;
+        }
+        Pin::new(&mut line.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_flush(&mut self.0.line.lock(), cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut line = self.0.line.lock();
+        ready!(self.0.poll_flush(&mut line, cx))?;
+        Pin::new(&mut line.stream).poll_shutdown(cx)
+    }
+}
+
+/// Frames in one write.
+const AT_ONCE: usize = 64;
+
+#[cfg(test)]
+mod tests;

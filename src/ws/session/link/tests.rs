@@ -1,0 +1,75 @@
+use futures_util::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::*;
+use crate::ids::RoomName;
+use crate::rooms::{Audience, Publication, What};
+
+/// A link, what delivers to it, and its other end, which takes `room` bytes unread.
+fn link(room: usize) -> (Link<DuplexStream>, Arc<dyn Sink>, DuplexStream) {
+    let (near, far) = tokio::io::duplex(room);
+    let link = Link::new(near, Arc::default());
+    let sink = link.sink();
+    (link, sink, far)
+}
+
+fn batch(texts: &[&'static str]) -> Batch {
+    let room = RoomName::ticket("1".parse().unwrap());
+    let publication = |text: &&'static str| {
+        let what = What::Broadcast(Utf8Bytes::from_static(text));
+        Arc::new(Publication::new(room, what, Audience::All))
+    };
+    texts.iter().map(publication).collect()
+}
+
+fn deliveries(link: &Link<DuplexStream>) -> u64 {
+    link.0.metrics.deliveries.read()
+}
+
+#[tokio::test]
+async fn what_fits_leaves_at_once() {
+    let (link, sink, mut far) = link(100);
+    assert_eq!(sink.send(&mut || batch(&["one", "two"])), Sent::All);
+    assert_eq!(deliveries(&link), 2);
+    let mut came = [0; 10];
+    far.read_exact(&mut came).await.unwrap();
+    assert_eq!(&came, b"\x81\x03one\x81\x03two");
+    assert_eq!(sink.send(&mut Batch::new), Sent::All);
+}
+
+/// Wherever the stream stops taking it.
+#[tokio::test]
+async fn what_does_not_fit_goes_before_what_is_written_later() {
+    for room in 1..14 {
+        let (mut link, sink, mut far) = link(room);
+        assert_eq!(sink.send(&mut || batch(&["one", "two", "six"])), Sent::Part);
+        assert_eq!(deliveries(&link), 0);
+        // Nobody else comes between.
+        let taken = sink.send(&mut || panic!("taken, though not all has left"));
+        assert_eq!(taken, Sent::Nothing);
+        link.put(batch(&["ten"]));
+        let mut came = Vec::new();
+        tokio::join!(
+            async {
+                link.write_all(b"later").await.unwrap();
+                link.flush().await.unwrap();
+                assert_eq!(deliveries(&link), 4);
+                assert_eq!(sink.send(&mut Batch::new), Sent::All);
+                link.shutdown().await.unwrap();
+            },
+            async { far.read_to_end(&mut came).await.unwrap() },
+        );
+        assert_eq!(came, b"\x81\x03one\x81\x03two\x81\x03six\x81\x03tenlater");
+    }
+}
+
+#[tokio::test]
+async fn the_session_finds_out_that_it_cannot_be_sent() {
+    let (link, sink, far) = link(100);
+    drop(far);
+    assert_eq!(sink.send(&mut || batch(&["one"])), Sent::Part);
+    let sent = std::future::poll_fn(|cx| link.poll_send(cx)).now_or_never();
+    assert!(sent.unwrap().is_err());
+    assert_eq!(deliveries(&link), 0);
+}
