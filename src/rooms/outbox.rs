@@ -42,9 +42,9 @@ pub trait Sink: Debug + Send + Sync {
 pub enum Sent {
     /// All that was taken has left.
     All,
-    /// Not all of it has: somebody must wait for that.
+    /// Not all of it has, which is left to the session.
     Part,
-    /// Nothing was taken, as somebody waits for something else to leave.
+    /// Nothing was taken: something else is left to the session.
     Nothing,
 }
 
@@ -172,7 +172,7 @@ impl Outbox {
             Sent::All => {}
             Sent::Part => {
                 let mut queue = self.0.queue.lock();
-                (queue.unsent, queue.is_writing) = (true, true);
+                queue.unsent = true;
                 let waker = queue.waker.take();
                 drop(queue);
                 wake(waker);

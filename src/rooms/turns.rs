@@ -173,29 +173,30 @@ mod tests {
         }
     }
 
-    /// Three times a few who wait for what comes, and count that they were woken.
-    struct Crowd {
+    /// Sessions that wait for what comes, and count that they were woken.
+    struct Members {
         sessions: Vec<(Outbox, Inbox)>,
         count: Arc<Count>,
     }
 
-    impl Crowd {
-        fn gather() -> Self {
-            let sessions = (0..3 * A_FEW).map(|_| channel(8, 1024, None)).collect();
+    impl Members {
+        fn gather(number: usize) -> Self {
+            let sessions = (0..number).map(|_| channel(8, 1024, None)).collect();
             let count = Arc::default();
             Self { sessions, count }
         }
 
-        /// Tells all of them something, which they have taken before.
-        fn told(&self) -> Vec<Outbox> {
+        /// Has all of them wait for their turn, with something that came since they last
+        /// looked.
+        fn wait(&self, turns: &Turns, lane: Lane) {
             let waker = Arc::clone(&self.count).into();
             let cx = Context::from_waker(&waker);
             let mut called = Vec::new();
             for (outbox, inbox) in &self.sessions {
                 while inbox.poll_next(&cx).is_ready() {}
-                outbox.push(&something(), Lane::Crowd, &mut called);
+                outbox.push(&something(), lane, &mut called);
             }
-            called
+            turns.wait(lane, called);
         }
 
         fn woken(&self) -> usize {
@@ -209,23 +210,23 @@ mod tests {
         Arc::new(Publication::new(room, what, Audience::All))
     }
 
-    /// Lets it wake whose turn it is.
+    /// Lets it serve those whose turn it is.
     fn step(serving: Pin<&mut impl Future<Output = Infallible>>) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(serving.poll(&mut cx).is_pending());
     }
 
     #[tokio::test]
-    async fn a_few_are_woken_and_the_others_have_their_turn_later() {
-        let (turns, crowd) = (Turns::default(), Crowd::gather());
+    async fn a_few_are_served_and_the_others_have_their_turn_later() {
+        let (turns, crowd) = (Turns::default(), Members::gather(3 * A_FEW));
         let mut serving = pin!(turns.serve());
         step(serving.as_mut());
-        turns.wait(Lane::Crowd, crowd.told());
+        crowd.wait(&turns, Lane::Crowd);
         for turn in 1..=3 {
             step(serving.as_mut());
             assert_eq!(crowd.woken(), turn * A_FEW);
         }
-        turns.wait(Lane::Crowd, crowd.told());
+        crowd.wait(&turns, Lane::Crowd);
         tokio::select! {
             never = serving => match never {},
             () = async {
@@ -237,17 +238,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_left_asleep_when_it_ends() {
-        let (turns, crowd) = (Turns::default(), Crowd::gather());
-        {
+    async fn neither_small_nor_large_rooms_wait_for_the_other() {
+        for (lane, other) in [(Lane::Few, Lane::Crowd), (Lane::Crowd, Lane::Few)] {
+            let turns = Turns::default();
+            let (many, one) = (Members::gather(3 * A_FEW), Members::gather(1));
             let mut serving = pin!(turns.serve());
             step(serving.as_mut());
-            turns.wait(Lane::Crowd, crowd.told());
+            many.wait(&turns, lane);
+            one.wait(&turns, other);
             step(serving.as_mut());
-            assert_eq!(crowd.woken(), A_FEW);
+            assert_eq!((many.woken(), one.woken()), (A_FEW, 1));
         }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_left_asleep_when_the_last_who_serves_ends() {
+        let (turns, crowd) = (Turns::default(), Members::gather(3 * A_FEW));
+        let mut two = [Box::pin(turns.serve()), Box::pin(turns.serve())];
+        two.iter_mut().for_each(|one| step(one.as_mut()));
+        crowd.wait(&turns, Lane::Crowd);
+        let [mut first, mut last] = two;
+        step(first.as_mut());
+        drop(first);
+        assert_eq!(crowd.woken(), A_FEW);
+        step(last.as_mut());
+        assert_eq!(crowd.woken(), 2 * A_FEW);
+        drop(last);
         assert_eq!(crowd.woken(), 3 * A_FEW);
-        turns.wait(Lane::Crowd, crowd.told());
+        crowd.wait(&turns, Lane::Crowd);
         assert_eq!(crowd.woken(), 6 * A_FEW);
     }
 }

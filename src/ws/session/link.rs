@@ -126,11 +126,17 @@ impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
         if line.leaving.is_none() {
             return Sent::All;
         }
-        // Nobody waits here: if more is to be done, the session does it, and if it
-        // failed, finds that out.
-        match self.poll_flush(&mut line, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => Sent::All,
-            _ => Sent::Part,
+        // One write, for others have their turn too, and nobody waits here: if that is not
+        // all, the session does the rest, and if it failed, finds that out.
+        let mut cx = Context::from_waker(Waker::noop());
+        let written = line.poll_send(&mut cx);
+        if matches!(written, Poll::Ready(Ok(())))
+            && line.unsent.is_empty()
+            && matches!(self.poll_flush(&mut line, &mut cx), Poll::Ready(Ok(())))
+        {
+            Sent::All
+        } else {
+            Sent::Part
         }
     }
 }
