@@ -177,7 +177,8 @@ impl Outbox {
                 drop(queue);
                 wake(waker);
             }
-            Sent::Nothing => self.0.queue.lock().in_line.leave(lane),
+            // It may rest again by now, with something that came meanwhile.
+            Sent::Nothing => self.wake(lane),
         }
     }
 

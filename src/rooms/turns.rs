@@ -10,7 +10,6 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::Outbox;
@@ -86,11 +85,7 @@ impl Turns {
     pub(super) async fn serve(&self) -> Infallible {
         let _closing = Served::begin(self);
         loop {
-            let served = [Lane::Few, Lane::Crowd].map(|lane| {
-                let some = self.next(lane);
-                some.iter().for_each(|session| session.call(lane));
-                !some.is_empty()
-            });
+            let served = [Lane::Few, Lane::Crowd].map(|lane| self.serve_some(lane));
             match served.contains(&true) {
                 true => tokio::task::yield_now().await,
                 false => self.more.notified().await,
@@ -98,14 +93,20 @@ impl Turns {
         }
     }
 
-    fn next(&self, lane: Lane) -> SmallVec<[Outbox; A_FEW]> {
+    /// Whether there was anybody.
+    fn serve_some(&self, lane: Lane) -> bool {
+        let some = std::iter::from_fn(|| self.next(lane)).take(A_FEW);
+        some.map(|session| session.call(lane)).count() > 0
+    }
+
+    fn next(&self, lane: Lane) -> Option<Outbox> {
         let mut queue = self.queue.lock();
         let sessions = queue.lane(lane);
-        let next = sessions.drain(..A_FEW.min(sessions.len())).collect();
+        let next = sessions.pop_front();
         match sessions.is_empty() {
             // A crowd that is served leaves no memory behind.
             true => *sessions = VecDeque::new(),
-            // Whoever else serves may begin with the next.
+            // Whoever else serves may go on with the others.
             false => self.more.notify_one(),
         }
         next
@@ -162,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::ids::RoomName;
-    use crate::rooms::{Audience, Inbox, Publication, What, channel};
+    use crate::rooms::{Audience, Batch, Inbox, Publication, Sent, Sink, What, channel};
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -181,7 +182,12 @@ mod tests {
 
     impl Members {
         fn gather(number: usize) -> Self {
-            let sessions = (0..number).map(|_| channel(8, 1024, None)).collect();
+            Self::gather_with(number, None)
+        }
+
+        fn gather_with(number: usize, sink: Option<Arc<dyn Sink>>) -> Self {
+            let channel = |_| channel(8, 1024, sink.clone());
+            let sessions = (0..number).map(channel).collect();
             let count = Arc::default();
             Self { sessions, count }
         }
@@ -267,5 +273,33 @@ mod tests {
         assert_eq!(crowd.woken(), 3 * A_FEW);
         crowd.wait(&turns, Lane::Crowd);
         assert_eq!(crowd.woken(), 6 * A_FEW);
+    }
+
+    #[derive(Debug)]
+    struct Broken;
+
+    impl Sink for Broken {
+        fn send(&self, _: &mut dyn FnMut() -> Batch) -> Sent {
+            panic!("a stream is broken, as this test wants it")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_takes_none_of_the_others_along() {
+        let (turns, broken) = (
+            Turns::default(),
+            Members::gather_with(1, Some(Arc::new(Broken))),
+        );
+        let others = Members::gather(A_FEW);
+        let mut two = [Box::pin(turns.serve()), Box::pin(turns.serve())];
+        two.iter_mut().for_each(|one| step(one.as_mut()));
+        broken.wait(&turns, Lane::Few);
+        others.wait(&turns, Lane::Few);
+        let [mut first, mut last] = two;
+        let panics = std::panic::AssertUnwindSafe(|| step(first.as_mut()));
+        assert!(std::panic::catch_unwind(panics).is_err());
+        drop(first);
+        step(last.as_mut());
+        assert_eq!(others.woken(), A_FEW);
     }
 }

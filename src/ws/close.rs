@@ -64,6 +64,12 @@ impl CloseReason {
         })
     }
 
+    /// Whether what still waits for the client is not sent.
+    pub fn is_at_once(self) -> bool {
+        use CloseReason::{Disconnected, Revoked, Slow, Superseded};
+        matches!(self, Slow | Revoked | Disconnected | Superseded)
+    }
+
     /// The word for it in the log.
     pub fn name(self) -> &'static str {
         match self {

@@ -255,6 +255,44 @@ fn who_could_not_be_served_stands_in_line_again() {
     assert_eq!((called.len(), basin.take()), (4, 2));
 }
 
+/// Sends nothing, but lets something happen before that is known.
+struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
+}
+
+impl Sink for Meanwhile {
+    fn send(&self, _: &mut dyn FnMut() -> Batch) -> Sent {
+        let happens = self.0.lock().take();
+        happens.expect("called once")();
+        Sent::Nothing
+    }
+}
+
+#[test]
+fn who_rests_again_by_the_time_is_not_forgotten() {
+    let (meanwhile, woken) = (
+        Arc::new(Meanwhile(Mutex::default())),
+        Arc::new(Woken(false.into())),
+    );
+    let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&meanwhile) as Arc<dyn Sink>));
+    rest(&inbox, &woken);
+    push(&outbox, &message("a"));
+    *meanwhile.0.lock() = Some(Box::new({
+        let (outbox, woken) = (outbox.clone(), Arc::clone(&woken));
+        move || {
+            // It took that itself, and rests again.
+            rest(&inbox, &woken);
+            push(&outbox, &message("b"));
+        }
+    }));
+    outbox.call(Lane::Few);
+    assert!(woken.take());
+}
+
 #[test]
 fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
     for (events, bytes) in [(8, 1024), (100, 8)] {

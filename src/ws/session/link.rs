@@ -33,8 +33,12 @@ struct Line<S> {
     stream: S,
     /// Frames that go before all else that is written.
     unsent: SmallVec<[Bytes; 1]>,
+    /// Of the first of them a part has left.
+    is_begun: bool,
     /// Publications that have not all left.
     leaving: Option<Leaving>,
+    /// What went wrong while nobody waited.
+    failed: Option<io::Error>,
 }
 
 /// Publications on their way.
@@ -51,7 +55,9 @@ impl<S> Link<S> {
             line: Mutex::new(Line {
                 stream,
                 unsent: SmallVec::new(),
+                is_begun: false,
                 leaving: None,
+                failed: None,
             }),
             metrics,
         }))
@@ -60,6 +66,14 @@ impl<S> Link<S> {
     /// Puts publications behind what was written, before what will be.
     pub(super) fn put(&self, batch: Batch) {
         self.0.put(&mut self.0.line.lock(), batch);
+    }
+
+    /// Drops publications that were put here, but for one of which a part has left.
+    pub(super) fn forget(&self) {
+        let mut line = self.0.line.lock();
+        let begun = usize::from(line.is_begun);
+        line.unsent.truncate(begun);
+        line.leaving = None;
     }
 
     /// For those who deliver.
@@ -72,14 +86,13 @@ impl<S> Link<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Link<S> {
-    /// Writes of what was put here as much as the stream takes at once; true once that is
-    /// all.
+    /// Writes some of what was put here; true once that is all.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut line = self.0.line.lock();
-        if !line.unsent.is_empty() {
+        if !line.is_clear() {
             ready!(line.poll_send(cx))?;
         }
-        Poll::Ready(Ok(line.unsent.is_empty()))
+        Poll::Ready(Ok(line.is_clear()))
     }
 }
 
@@ -103,7 +116,7 @@ impl<S> Shared<S> {
 impl<S: AsyncWrite + Unpin> Shared<S> {
     /// Flushes, and counts what has left.
     fn poll_flush(&self, line: &mut Line<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !line.unsent.is_empty() {
+        while !line.is_clear() {
             ready!(line.poll_send(cx))?;
         }
         ready!(Pin::new(&mut line.stream).poll_flush(cx))?;
@@ -127,30 +140,44 @@ impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
             return Sent::All;
         }
         // One write, for others have their turn too, and nobody waits here: if that is not
-        // all, the session does the rest, and if it failed, finds that out.
+        // all, or it failed, the session goes on.
         let mut cx = Context::from_waker(Waker::noop());
-        let written = line.poll_send(&mut cx);
-        if matches!(written, Poll::Ready(Ok(())))
-            && line.unsent.is_empty()
-            && matches!(self.poll_flush(&mut line, &mut cx), Poll::Ready(Ok(())))
-        {
-            Sent::All
-        } else {
-            Sent::Part
+        let mut sent = line.poll_send(&mut cx);
+        if matches!(sent, Poll::Ready(Ok(()))) && line.is_clear() {
+            sent = self.poll_flush(&mut line, &mut cx);
         }
+        match sent {
+            Poll::Ready(Ok(())) if line.is_clear() => return Sent::All,
+            Poll::Ready(Err(error)) => line.failed = Some(error),
+            _ => {}
+        }
+        Sent::Part
     }
 }
 
 impl<S: AsyncWrite + Unpin> Line<S> {
+    fn is_clear(&self) -> bool {
+        self.unsent.is_empty() && self.failed.is_none()
+    }
+
     /// One write of frames that wait.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
         let stream = Pin::new(&mut self.stream);
         let mut sent = ready!(match &*self.unsent {
-            [frame] => stream.poll_write(cx, frame),
+            [frame] => stream.poll_write(cx, &frame[..frame.len().min(MOST)]),
             frames => {
-                let frames = frames.iter().take(AT_ONCE);
-                let frames: SmallVec<[_; 8]> = frames.map(|frame| IoSlice::new(frame)).collect();
-                stream.poll_write_vectored(cx, &frames)
+                let mut left = MOST;
+                let pieces = frames.iter().take(AT_ONCE).map(|frame| {
+                    let some = &frame[..frame.len().min(left)];
+                    left -= some.len();
+                    IoSlice::new(some)
+                });
+                let pieces = pieces.take_while(|piece| !piece.is_empty());
+                let pieces: SmallVec<[_; 8]> = pieces.collect();
+                stream.poll_write_vectored(cx, &pieces)
             }
         })?;
         if sent == 0 {
@@ -163,6 +190,7 @@ impl<S: AsyncWrite + Unpin> Line<S> {
         });
         let whole = whole.count();
         self.unsent.drain(..whole);
+        self.is_begun = sent > 0;
         if sent > 0 {
             let _ = self.unsent[0].split_to(sent);
         }
@@ -190,7 +218,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut line = self.0.line.lock();
-        while !line.unsent.is_empty() {
+        while !line.is_clear() {
             ready!(line.poll_send(cx))?;
         }
         Pin::new(&mut line.stream).poll_write(cx, buf)
@@ -209,6 +237,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
 
 /// Frames in one write.
 const AT_ONCE: usize = 64;
+/// Bytes in one write: one TLS record, and so little that even a slow client takes it
+/// within the write timeout.
+const MOST: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -295,12 +295,12 @@ impl<S: Io> Session<S> {
     async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> Going {
         let (socket, limit) = (&mut self.socket, self.settings.write_timeout.get());
         let writing = async {
-            while !in_time(
-                limit,
-                poll_fn(|cx| socket.get_ref().poll_send(cx)).map_err(Into::into),
-            )
-            .await?
-            {}
+            loop {
+                let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
+                if in_time(limit, sending.map_err(Into::into)).await? {
+                    break;
+                }
+            }
             for frame in frames {
                 in_time(limit, socket.feed(frame)).await?;
             }
@@ -316,6 +316,9 @@ impl<S: Io> Session<S> {
 
     /// Leaves the rooms and says good-bye.
     async fn end(&mut self, reason: CloseReason) {
+        if reason.is_at_once() {
+            self.socket.get_ref().forget();
+        }
         self.leave_uploads(reason).await;
         if reason == CloseReason::Superseded {
             let event = Event::Error {

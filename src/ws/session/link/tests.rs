@@ -23,6 +23,12 @@ fn batch(texts: &[&'static str]) -> Batch {
     texts.iter().map(publication).collect()
 }
 
+/// Writes once; true if that was all.
+fn more(link: &Link<DuplexStream>) -> io::Result<bool> {
+    let sent = std::future::poll_fn(|cx| link.poll_send(cx));
+    sent.now_or_never().expect("there is room")
+}
+
 fn deliveries(link: &Link<DuplexStream>) -> u64 {
     link.0.metrics.deliveries.read()
 }
@@ -69,7 +75,23 @@ async fn the_session_finds_out_that_it_cannot_be_sent() {
     let (link, sink, far) = link(100);
     drop(far);
     assert_eq!(sink.send(&mut || batch(&["one"])), Sent::Part);
-    let sent = std::future::poll_fn(|cx| link.poll_send(cx)).now_or_never();
-    assert!(sent.unwrap().is_err());
+    assert!(more(&link).is_err());
+    assert_eq!(deliveries(&link), 0);
+}
+
+#[tokio::test]
+async fn one_turn_is_one_write_of_little() {
+    let (link, sink, mut far) = link(1024 * 1024);
+    let text: &'static str = "x".repeat(1000).leak();
+    assert_eq!(sink.send(&mut || batch(&[text; 40])), Sent::Part);
+    let mut came = vec![0; 2 * MOST];
+    assert_eq!(far.read(&mut came).await.unwrap(), MOST);
+    assert!(!more(&link).unwrap());
+    assert_eq!(far.read(&mut came).await.unwrap(), MOST);
+    // What has begun to leave is not cut off.
+    link.forget();
+    assert!(more(&link).unwrap());
+    let left = far.read(&mut came).await.unwrap();
+    assert_eq!((2 * MOST + left) % (4 + 1000), 0);
     assert_eq!(deliveries(&link), 0);
 }

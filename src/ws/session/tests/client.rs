@@ -104,7 +104,8 @@ impl Client {
         self.session.await.unwrap();
     }
 
-    async fn next(&mut self) -> Result<Value, Closed> {
+    /// The next event, or how the session ended.
+    pub(super) async fn next(&mut self) -> Result<Value, Closed> {
         loop {
             match self.socket.next().await {
                 Some(Ok(Message::Text(text))) => {

@@ -65,6 +65,33 @@ async fn revocation_interrupts_a_write_that_is_blocked() {
     assert_eq!(slow.closed().await, Closed(4503));
 }
 
+/// What was taken to be sent to it is not sent any more.
+#[tokio::test(start_paused = true)]
+async fn who_is_revoked_while_much_waits_hears_little_more_and_why() {
+    let edge = Edge::new();
+    let mut slow = edge.open_with_pipe(4, 1000).await;
+    slow.join(7).await;
+    publish_slowly(&edge, 100).await;
+    // What waits for the first to be written is taken once that is read.
+    for _ in 0..2 {
+        slow.event().await;
+    }
+    settled().await;
+    let token = Token::new(&Laravel::token(4)).unwrap();
+    assert_eq!(edge.services.sessions.revoke(&token.secret()), 1);
+    settled().await;
+    assert_eq!(edge.sessions(), 0);
+    let mut heard = 0;
+    let closed = loop {
+        match slow.next().await {
+            Ok(_) => heard += 1,
+            Err(closed) => break closed,
+        }
+    };
+    assert_eq!(closed, Closed(4503));
+    assert!(heard <= 10, "{heard} of 98 that waited");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_that_nobody_takes_ends_after_ten_seconds() {
     let edge = Edge::new();
