@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! publish ──▶ registry ──▶ room ──▶ outbox ┈┈ inbox ──▶ session
-//!             (short lock)  (locked for the whole fan-out: one order for all)
+//!             (short lock)  │         └─▶ turns ──▶ sink: its stream, while it rests
+//!                           locked for the whole fan-out: one order for all
 //! ```
 //!
 //! *Publish* means to enter the system, *deliver* to reach local members. A
 //! room knows no protocol: a publication carries its encoded frame with it,
-//! made by the first session that needs it.
+//! made for the first session that it is sent to.
 
 mod deadlines;
 mod outbox;
