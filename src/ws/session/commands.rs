@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::super::wire::{self, Command, Event, Present};
 use super::joins::Decision;
 use super::pace::Spent;
 use super::socket::reason;
-use super::{CloseReason, Going, Io, Session};
+use super::{CloseReason, Going, Session};
 use crate::auth::{self, Grant, User, patiently};
 use crate::ids::{RoomName, RowId};
 use crate::limit::Limit;
 use crate::rooms::{Audience, Membership, What};
 
-impl<S: Io> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes one frame. Any frame is a sign of life; all but pongs and the
     /// chunks of uploads count against the rate. Pongs, of which one is wanted for
     /// each ping, are noise.

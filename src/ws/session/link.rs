@@ -116,9 +116,7 @@ impl<S> Shared<S> {
 impl<S: AsyncWrite + Unpin> Shared<S> {
     /// Flushes, and counts what has left.
     fn poll_flush(&self, line: &mut Line<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !line.is_clear() {
-            ready!(line.poll_send(cx))?;
-        }
+        ready!(line.poll_clear(cx))?;
         ready!(Pin::new(&mut line.stream).poll_flush(cx))?;
         if let Some(left) = line.leaving.take() {
             self.metrics.deliveries.add(left.count);
@@ -142,14 +140,15 @@ impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
         // One write, for others have their turn too, and nobody waits here: if that is not
         // all, or it failed, the session goes on.
         let mut cx = Context::from_waker(Waker::noop());
-        let mut sent = line.poll_send(&mut cx);
-        if matches!(sent, Poll::Ready(Ok(()))) && line.is_clear() {
-            sent = self.poll_flush(&mut line, &mut cx);
-        }
+        let sent = match line.poll_send(&mut cx) {
+            Poll::Ready(Ok(())) if line.is_clear() => self.poll_flush(&mut line, &mut cx),
+            Poll::Ready(Ok(())) => Poll::Pending,
+            sent => sent,
+        };
         match sent {
-            Poll::Ready(Ok(())) if line.is_clear() => return Sent::All,
+            Poll::Ready(Ok(())) => return Sent::All,
             Poll::Ready(Err(error)) => line.failed = Some(error),
-            _ => {}
+            Poll::Pending => {}
         }
         Sent::Part
     }
@@ -160,6 +159,14 @@ impl<S: AsyncWrite + Unpin> Line<S> {
         self.unsent.is_empty() && self.failed.is_none()
     }
 
+    /// Writes all frames that wait.
+    fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_clear() {
+            ready!(self.poll_send(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// One write of frames that wait.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.failed.take() {
@@ -167,10 +174,10 @@ impl<S: AsyncWrite + Unpin> Line<S> {
         }
         let stream = Pin::new(&mut self.stream);
         let mut sent = ready!(match &*self.unsent {
-            [frame] => stream.poll_write(cx, &frame[..frame.len().min(MOST)]),
+            [frame] => stream.poll_write(cx, &frame[..frame.len().min(AT_ONCE)]),
             frames => {
-                let mut left = MOST;
-                let pieces = frames.iter().take(AT_ONCE).map(|frame| {
+                let mut left = AT_ONCE;
+                let pieces = frames.iter().take(PIECES).map(|frame| {
                     let some = &frame[..frame.len().min(left)];
                     left -= some.len();
                     IoSlice::new(some)
@@ -218,9 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut line = self.0.line.lock();
-        while !line.is_clear() {
-            ready!(line.poll_send(cx))?;
-        }
+        ready!(line.poll_clear(cx))?;
         Pin::new(&mut line.stream).poll_write(cx, buf)
     }
 
@@ -235,11 +240,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
     }
 }
 
-/// Frames in one write.
-const AT_ONCE: usize = 64;
 /// Bytes in one write: one TLS record, and so little that even a slow client takes it
 /// within the write timeout.
-const MOST: usize = 16 * 1024;
+pub(super) const AT_ONCE: usize = 16 * 1024;
+/// Frames in one write.
+const PIECES: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,8 @@ use crate::limit::{Limit, Over};
 use crate::progress::Progress;
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 
-/// A session of a user whom Laravel knows.
+/// A session of a user whom Laravel knows. Generic over the stream, so that
+/// tests bring a pipe in memory.
 struct Session<S> {
     socket: WebSocketStream<Link<S>>,
     inbox: Inbox,
@@ -80,21 +81,19 @@ enum Wake {
     Stopping,
 }
 
-/// What a session is spoken over; tests bring a pipe in memory.
-pub(super) trait Io: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static> Io for S {}
-
 /// `Err` is the end of the session.
 type Going = Result<(), CloseReason>;
 
-impl<S: Io> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn new(
         socket: WebSocketStream<Link<S>>,
         opening: Opening,
         token: Token,
         identified: Identified,
-    ) -> Self {
+    ) -> Self
+    where
+        S: Debug + Send + 'static,
+    {
         let settings = opening.settings;
         let sink = Some(socket.get_ref().sink());
         let (outbox, inbox) = rooms::channel(

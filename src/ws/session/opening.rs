@@ -1,5 +1,6 @@
 //! The first moments of a session: who is there, and whether it may stay.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::SinkExt;
@@ -12,9 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::super::gateway::Services;
 use super::super::wire::Event;
 use super::super::{CloseReason, Settings};
-use super::link::Link;
+use super::Session;
+use super::link::{AT_ONCE, Link};
 use super::socket::{FAREWELL, close};
-use super::{Io, Session};
 use crate::auth::{self, Caller, Identified, Token, patiently};
 use crate::ids::SessionId;
 use crate::progress::Progress;
@@ -35,7 +36,7 @@ pub(in crate::ws) struct Opening {
 /// else hears more than why. A log line says that it is open, or why it is not.
 pub(in crate::ws) async fn open<S>(stream: S, opening: Opening) -> Option<Open<S>>
 where
-    S: Io,
+    S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
     let link = Link::new(stream, Arc::clone(&opening.services.metrics));
     let config = Some(protocol(&opening.settings));
@@ -69,7 +70,7 @@ pub(in crate::ws) struct Open<S> {
     start: Instant,
 }
 
-impl<S: Io> Open<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
     /// Serves it to its end, and says in a log line how it ended.
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
@@ -132,11 +133,9 @@ fn protocol(settings: &Settings) -> WebSocketConfig {
     let longest = Some(settings.max_message.get());
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
+        .write_buffer_size(AT_ONCE)
         .max_message_size(longest)
         .max_frame_size(longest)
 }
 
 const READ_BUFFER: usize = 1024;
-/// One TLS record: what is gathered up to here leaves in one write.
-const WRITE_BUFFER: usize = 16 * 1024;

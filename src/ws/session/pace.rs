@@ -1,8 +1,9 @@
 //! How much a session's client may say, and how fast.
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::{CloseReason, Going, Io, Session};
+use super::{CloseReason, Going, Session};
 use crate::limit::{Limit, SessionRate};
 use crate::units::Count;
 use crate::ws::Settings;
@@ -80,7 +81,7 @@ impl Pace {
     }
 }
 
-impl<S: Io> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Slows a client down to its rate. Only who presses on for long is closed:
     /// a desk that joins all its tickets at once is no flood.
     pub(super) async fn pace(&mut self, spent: Spent) -> Going {

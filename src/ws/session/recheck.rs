@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::gateway::Services;
-use super::{CloseReason, Going, Io, Session};
+use super::{CloseReason, Going, Session};
 use crate::auth::{Caller, Error, Moment, Token, User};
 use crate::ids::RoomName;
 
@@ -23,7 +24,7 @@ pub(super) enum Finding {
     Undecided(Option<Duration>),
 }
 
-impl<S: Io> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Begins to ask; [`Session::found`] goes on. With `since` what is
     /// remembered from before does not count. One round at a time.
     pub(super) fn recheck(&mut self, since: Option<Moment>) {

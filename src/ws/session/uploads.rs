@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Bytes;
@@ -12,7 +13,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::super::upload::{Begin, Failure, Look, Outcome, Part, Reason, Refusal, Upload, frame};
 use super::super::wire::{Event, Start, UploadCommand, UploadId};
 use super::pace::Spent;
-use super::{CloseReason, Going, Io, Session};
+use super::{CloseReason, Going, Session};
 use crate::ids::{RoomName, SessionId};
 
 /// The uploads that a session has, by the number that stands for each in
@@ -77,7 +78,7 @@ impl Held {
     }
 }
 
-impl<S: Io> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) async fn upload(&mut self, command: UploadCommand) -> Going {
         match command {
             UploadCommand::Start(start) => self.start_upload(*start).await,

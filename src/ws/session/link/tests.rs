@@ -84,14 +84,14 @@ async fn one_turn_is_one_write_of_little() {
     let (link, sink, mut far) = link(1024 * 1024);
     let text: &'static str = "x".repeat(1000).leak();
     assert_eq!(sink.send(&mut || batch(&[text; 40])), Sent::Part);
-    let mut came = vec![0; 2 * MOST];
-    assert_eq!(far.read(&mut came).await.unwrap(), MOST);
+    let mut came = vec![0; 2 * AT_ONCE];
+    assert_eq!(far.read(&mut came).await.unwrap(), AT_ONCE);
     assert!(!more(&link).unwrap());
-    assert_eq!(far.read(&mut came).await.unwrap(), MOST);
+    assert_eq!(far.read(&mut came).await.unwrap(), AT_ONCE);
     // What has begun to leave is not cut off.
     link.forget();
     assert!(more(&link).unwrap());
     let left = far.read(&mut came).await.unwrap();
-    assert_eq!((2 * MOST + left) % (4 + 1000), 0);
+    assert_eq!((2 * AT_ONCE + left) % (4 + 1000), 0);
     assert_eq!(deliveries(&link), 0);
 }

@@ -22,6 +22,14 @@ async fn publish_slowly(edge: &Edge, messages: usize) -> Vec<Delivered> {
     delivered
 }
 
+/// Revokes the token of a user who has one session, and sees it end.
+async fn revoke(edge: &Edge, user: u64) {
+    let token = Token::new(&Laravel::token(user)).unwrap();
+    assert_eq!(edge.services.sessions.revoke(&token.secret()), 1);
+    settled().await;
+    assert_eq!(edge.sessions(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_closed_and_holds_nobody() {
     let edge = Edge::with(small());
@@ -58,10 +66,7 @@ async fn revocation_interrupts_a_write_that_is_blocked() {
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
     publish_slowly(&edge, 1).await;
-    let token = Token::new(&Laravel::token(4)).unwrap();
-    assert_eq!(edge.services.sessions.revoke(&token.secret()), 1);
-    settled().await;
-    assert_eq!(edge.sessions(), 0);
+    revoke(&edge, 4).await;
     assert_eq!(slow.closed().await, Closed(4503));
 }
 
@@ -77,10 +82,7 @@ async fn who_is_revoked_while_much_waits_hears_little_more_and_why() {
         slow.event().await;
     }
     settled().await;
-    let token = Token::new(&Laravel::token(4)).unwrap();
-    assert_eq!(edge.services.sessions.revoke(&token.secret()), 1);
-    settled().await;
-    assert_eq!(edge.sessions(), 0);
+    revoke(&edge, 4).await;
     let mut heard = 0;
     let closed = loop {
         match slow.next().await {
