@@ -23,8 +23,7 @@ pub(super) struct Turns {
 
 #[derive(Debug, Default)]
 struct Queue {
-    few: VecDeque<Outbox>,
-    crowd: VecDeque<Outbox>,
+    lanes: [VecDeque<Outbox>; 2],
     /// How many are there to serve them.
     servers: usize,
 }
@@ -43,6 +42,8 @@ pub(super) enum Lane {
 pub(super) struct Lanes([bool; 2]);
 
 impl Lane {
+    const ALL: [Self; 2] = [Self::Few, Self::Crowd];
+
     /// Of a room with so many sessions.
     pub(super) fn of(sessions: usize) -> Self {
         match sessions {
@@ -71,7 +72,7 @@ impl Turns {
         }
         let mut queue = self.queue.lock();
         if queue.servers > 0 {
-            queue.lane(lane).extend(sessions);
+            queue.lanes[lane as usize].extend(sessions);
             drop(queue);
             self.more.notify_one();
         } else {
@@ -85,7 +86,7 @@ impl Turns {
     pub(super) async fn serve(&self) -> Infallible {
         let _closing = Served::begin(self);
         loop {
-            let served = [Lane::Few, Lane::Crowd].map(|lane| self.serve_some(lane));
+            let served = Lane::ALL.map(|lane| self.serve_some(lane));
             match served.contains(&true) {
                 true => tokio::task::yield_now().await,
                 false => self.more.notified().await,
@@ -101,7 +102,7 @@ impl Turns {
 
     fn next(&self, lane: Lane) -> Option<Outbox> {
         let mut queue = self.queue.lock();
-        let sessions = queue.lane(lane);
+        let sessions = &mut queue.lanes[lane as usize];
         let next = sessions.pop_front();
         match sessions.is_empty() {
             // A crowd that is served leaves no memory behind.
@@ -110,15 +111,6 @@ impl Turns {
             false => self.more.notify_one(),
         }
         next
-    }
-}
-
-impl Queue {
-    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Outbox> {
-        match lane {
-            Lane::Few => &mut self.few,
-            Lane::Crowd => &mut self.crowd,
-        }
     }
 }
 
@@ -139,13 +131,11 @@ impl Drop for Served<'_> {
         if queue.servers > 0 {
             return;
         }
-        let (few, crowd) = (
-            std::mem::take(&mut queue.few),
-            std::mem::take(&mut queue.crowd),
-        );
+        let lanes = std::mem::take(&mut queue.lanes);
         drop(queue);
-        few.iter().for_each(|session| session.wake(Lane::Few));
-        crowd.iter().for_each(|session| session.wake(Lane::Crowd));
+        for (lane, sessions) in Lane::ALL.into_iter().zip(lanes) {
+            sessions.iter().for_each(|session| session.wake(lane));
+        }
     }
 }
 
