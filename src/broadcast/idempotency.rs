@@ -18,6 +18,7 @@ pub(super) struct Answers(Mutex<Shelf>);
 #[derive(Debug)]
 struct Shelf {
     answers: LruCache<Key, Entry>,
+    /// The sum of the entries' `bytes`. Both change under the shelf's lock only.
     bytes: usize,
 }
 
@@ -26,17 +27,14 @@ struct Entry {
     answer: Arc<OnceLock<Bytes>>,
     request: [u8; 32],
     since: Instant,
+    /// What the entry counts for. Not the answer's length: the answer is given
+    /// without the shelf's lock, so the entry may be evicted before it is counted.
+    bytes: usize,
 }
 
 /// The key came before, with another request: somebody reuses keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyReused;
-
-impl Entry {
-    fn weight(&self) -> usize {
-        self.answer.get().map_or(0, Bytes::len)
-    }
-}
 
 /// A key as a client sent it: 1 to 200 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,15 +89,15 @@ impl Shelf {
         let now = Instant::now();
         self.forget_old(now);
         let is_old = |entry: &Entry| now >= entry.since + KEPT;
-        if self.answers.peek(key).is_some_and(is_old)
-            && let Some(entry) = self.answers.pop(key)
-        {
-            self.bytes -= entry.weight();
+        if self.answers.peek(key).is_some_and(is_old) {
+            let old = self.answers.pop(key);
+            self.forget(old);
         }
         let made = || Entry {
             answer: Arc::default(),
             request,
             since: now,
+            bytes: 0,
         };
         self.answers.get_or_insert(key.clone(), made).clone()
     }
@@ -107,27 +105,41 @@ impl Shelf {
     /// Entries are used in about the order in which they came, so the old ones
     /// are at the end.
     fn forget_old(&mut self, now: Instant) {
-        while let Some((_, entry)) = self.answers.peek_lru()
-            && now >= entry.since + KEPT
-        {
-            self.pop();
-        }
+        let is_old = |entry: &Entry| now >= entry.since + KEPT;
+        while self
+            .answers
+            .peek_lru()
+            .is_some_and(|(_, entry)| is_old(entry))
+            && self.evict()
+        {}
     }
 
     fn weigh(&mut self, key: &Key, entry: &Entry, bytes: usize) {
-        let kept = self.answers.peek(key);
-        if kept.is_some_and(|kept| Arc::ptr_eq(&kept.answer, &entry.answer)) {
+        let kept = self.answers.peek_mut(key);
+        if let Some(kept) = kept.filter(|kept| Arc::ptr_eq(&kept.answer, &entry.answer)) {
+            kept.bytes = bytes;
             self.bytes += bytes;
         }
-        while self.bytes > MAX_BYTES || self.answers.len() > MAX_ANSWERS {
-            self.pop();
-        }
+        while self.is_over() && self.evict() {}
     }
 
-    fn pop(&mut self) {
-        if let Some((_, entry)) = self.answers.pop_lru() {
-            self.bytes -= entry.weight();
-        }
+    fn is_over(&self) -> bool {
+        self.bytes > MAX_BYTES || self.answers.len() > MAX_ANSWERS
+    }
+
+    /// Forgets the least recently used entry; false if there is none, which ends
+    /// every loop that evicts.
+    fn evict(&mut self) -> bool {
+        let evicted = self.answers.pop_lru();
+        self.forget(evicted.map(|(_, entry)| entry))
+    }
+
+    fn forget(&mut self, entry: Option<Entry>) -> bool {
+        let Some(entry) = entry else {
+            return false;
+        };
+        self.bytes -= entry.bytes;
+        true
     }
 }
 
@@ -153,6 +165,30 @@ mod tests {
         once(&answers, "a", "first");
         let other = answers.once(key("a"), b"[]", || panic!("not acted on"));
         assert_eq!(other, Err(KeyReused));
+    }
+
+    /// Another request may come between the answer and its being counted, and
+    /// need the room.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_evicted_before_it_is_counted_leaves_the_count_right() {
+        let answers = Answers::new();
+        once(&answers, "kept", "x");
+        let entry = answers.0.lock().entry(&key("a"), [0; 32]);
+        entry.answer.set("answered".into()).unwrap();
+        tokio::time::advance(KEPT).await;
+        once(&answers, "b", "other");
+        answers.0.lock().weigh(&key("a"), &entry, 8);
+        let shelf = answers.0.lock();
+        assert_eq!((shelf.answers.len(), shelf.bytes), (1, 5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn evicting_ends_whatever_the_count_says() {
+        let answers = Answers::new();
+        once(&answers, "a", "x");
+        answers.0.lock().bytes = usize::MAX / 2;
+        once(&answers, "b", "x");
+        assert_eq!(answers.0.lock().answers.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
