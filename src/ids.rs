@@ -4,8 +4,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use rustls::crypto::SecureRandom;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A positive whole number as Laravel numbers its rows: `[1-9][0-9]{0,18}`.
@@ -156,65 +156,56 @@ impl Serialize for UserId {
     }
 }
 
-/// One WebSocket session of this process. Written `17.4`, the form that
-/// Laravel's `X-Socket-ID` header has; no secret.
+/// One WebSocket session of this process. Written `2760498117.39104226`, the form
+/// that Laravel's `X-Socket-ID` header has.
+///
+/// It opens nothing, but whoever knows it can have the session left out of a
+/// broadcast. So it cannot be guessed, and no client gets another session's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId {
-    process: u32,
-    serial: u32,
-}
+pub struct SessionId(u32, u32);
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.process, self.serial)
+        write!(f, "{}.{}", self.0, self.1)
     }
 }
 
 /// The text is not two whole numbers with a dot between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a session id such as \"17.4\"")]
+#[error("expected a session id, two whole numbers as in \"17.4\"")]
 pub struct NotASessionId;
 
 impl FromStr for SessionId {
     type Err = NotASessionId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (process, serial) = text.split_once('.').ok_or(NotASessionId)?;
-        Ok(Self {
-            process: process.parse().map_err(|_| NotASessionId)?,
-            serial: serial.parse().map_err(|_| NotASessionId)?,
-        })
+        let (first, second) = text.split_once('.').ok_or(NotASessionId)?;
+        let number = |text: &str| text.parse().map_err(|_| NotASessionId);
+        Ok(Self(number(first)?, number(second)?))
     }
 }
 
-/// Hands out session ids, each once; ids of an earlier process do not return.
+/// Hands out session ids: 64 bits of the system's randomness. That two of a
+/// million open sessions get the same is less likely than one in ten million; the
+/// ids of an earlier process do not return.
 #[derive(Debug)]
-pub struct SessionIds {
-    process: u32,
-    next: AtomicU32,
-}
+pub struct SessionIds(&'static dyn SecureRandom);
 
 impl SessionIds {
-    /// Starts a series of its own.
+    /// Ids of the randomness that TLS uses.
     pub fn new() -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "any 32 of the random bits do"
-        )]
-        let process = RandomState::new().hash_one("session") as u32;
-        Self {
-            process,
-            next: AtomicU32::new(1),
-        }
+        Self(rustls::crypto::aws_lc_rs::default_provider().secure_random)
     }
 
     /// The next id.
     pub fn issue(&self) -> SessionId {
-        SessionId {
-            process: self.process,
-            serial: self.next.fetch_add(1, Relaxed),
-        }
+        let half = || {
+            let mut random = [0; 4];
+            let filled = self.0.fill(&mut random);
+            filled.expect("the system has randomness: TLS has used it already");
+            u32::from_ne_bytes(random)
+        };
+        SessionId(half(), half())
     }
 }
 
@@ -226,6 +217,8 @@ impl Default for SessionIds {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -273,8 +266,25 @@ mod tests {
     #[test]
     fn session_ids_survive_text() {
         let ids = SessionIds::new();
-        let id = ids.issue();
-        assert_ne!(id, ids.issue());
-        assert_eq!(id.to_string().parse(), Ok(id));
+        for _ in 0..1000 {
+            let id = ids.issue();
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        for wrong in ["", "1", "1.", ".1", "1.2.3", "1.4294967296", "a.b", "1,2"] {
+            assert_eq!(wrong.parse::<SessionId>(), Err(NotASessionId), "{wrong}");
+        }
+    }
+
+    /// Whoever knows some of them knows nothing of the next.
+    #[test]
+    fn session_ids_follow_no_order() {
+        let ids = SessionIds::new();
+        let issued: Vec<_> = (0..200).map(|_| ids.issue()).collect();
+        let halves: [fn(&SessionId) -> u32; 2] = [|id| id.0, |id| id.1];
+        for half in halves {
+            let numbers: Vec<_> = issued.iter().map(half).collect();
+            let distinct: HashSet<_> = numbers.iter().collect();
+            assert!(distinct.len() > 190 && !numbers.is_sorted());
+        }
     }
 }
