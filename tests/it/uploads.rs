@@ -113,6 +113,20 @@ async fn laravel_is_asked_as_the_user_with_message_and_name() {
 }
 
 #[tokio::test]
+async fn a_name_reaches_laravel_without_what_turns_text_and_what_nobody_sees() {
+    let (laravel, _edge, mut socket) = ana().await;
+    let mut say = start("a", 1);
+    say["payload"]["name"] =
+        json!("\u{200e}gnp\u{202e}\u{61c}e\u{200b}xe\u{200f} می\u{200c}خواهم.png");
+    let mut sending = Sending::begin(&mut socket, say).await;
+    sending.until(&mut socket, b"x", 1).await;
+    assert_eq!(ended(&mut socket).await["type"], "upload_done");
+    let head = laravel.posts().next().await.fields().remove(0).head;
+    let name = "filename=\"gnpexe می\u{200c}خواهم.png\"\r\n";
+    assert!(head.contains(name), "{head:?}");
+}
+
+#[tokio::test]
 async fn path_and_fields_are_the_sysadmins() {
     let more = "[websocket.uploads]\npath = \"/api/support-tickets/{id}/messages?v=2\"\n\
                 file_field = \"file\"\nmessage_field = \"text\"\n";

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::outcome::Reason;
 use super::settings::Settings;
+use crate::bidi;
 
 /// What the client says about its file, in words that fit into a form. One
 /// that exists can be written there without harm.
@@ -30,6 +31,7 @@ impl Part {
         message: Option<String>,
         size: u64,
     ) -> Result<Self, Reason> {
+        let name = without_hidden(name);
         if !is_name(&name) {
             return Err(Reason::BadName);
         }
@@ -96,13 +98,21 @@ fn quoted(name: &str) -> String {
     name.replace('"', "\\\"")
 }
 
-/// Not empty, no path, nothing that is not shown or turns the direction of
-/// text, and short enough for a file system.
+/// Leaves out what turns the direction of text and what is never shown: a name is read
+/// as it is written. It is no fault of the user's: phones and messengers write such
+/// characters into the names of files that they save.
+fn without_hidden(mut name: String) -> String {
+    name.retain(|c| !bidi::turns(c) && !bidi::hides(c));
+    name
+}
+
+/// Something that is seen, no path, no control characters, and short enough for a file
+/// system.
 fn is_name(name: &str) -> bool {
-    let turns = |c| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let odd = |c: char| c.is_control() || turns(c) || matches!(c, '/' | '\\');
-    let path = matches!(name.trim(), "" | "." | "..");
-    !path && name.len() <= LONGEST_NAME && !name.contains(odd)
+    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\');
+    let is_blank = |c: char| c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}');
+    let path = matches!(name.trim(), "." | "..");
+    !path && name.len() <= LONGEST_NAME && !name.chars().all(is_blank) && !name.contains(odd)
 }
 
 /// `type/subtype`, each a restricted name (RFC 6838 §4.2), without parameters.
@@ -175,11 +185,28 @@ mod tests {
             "a\0b",
             "a\u{7f}",
             "a\u{85}",
-            "gnp\u{202e}exe.png",
+            "\u{200e}",
+            "\u{202e}..\u{202c}",
+            ".\u{200b}.",
+            " \u{200d}\u{feff}",
             &"x".repeat(300),
             &"ñ".repeat(128),
         ] {
             assert_eq!(part(wrong, "").unwrap_err(), Reason::BadName, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_passed_on_without_what_nobody_sees() {
+        for (given, passed) in [
+            ("gnp\u{202e}exe.png", "gnpexe.png"),
+            ("\u{200e}WhatsApp Chat.txt", "WhatsApp Chat.txt"),
+            ("\u{61c}a\u{200f}b\u{2066}c\u{2069}.pdf", "abc.pdf"),
+            ("re\u{ad}sibo\u{200b}\u{feff}.jpg", "resibo.jpg"),
+            ("نامه\u{200c}ها.pdf", "نامه\u{200c}ها.pdf"),
+            ("क्\u{200d}ष 👩\u{200d}👧.png", "क्\u{200d}ष 👩\u{200d}👧.png"),
+        ] {
+            assert_eq!(part(given, "").unwrap().name, passed, "{given:?}");
         }
     }
 

@@ -110,9 +110,7 @@ impl Reason {
     fn text(self) -> &'static str {
         match self {
             Self::NotInRoom => "Join this ticket first",
-            Self::BadName => {
-                "The name is empty, too long, a path, or has characters that are not shown"
-            }
+            Self::BadName => "The name is empty, too long, a path, or has control characters",
             Self::BadType => "The type is not a media type such as image/png",
             Self::TooLarge => "The file is too large",
             Self::TooManyUploads => "Too many uploads at once; wait until one is done",
