@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ids::{RoomName, RowId, SessionId};
+use crate::ids::{RoomName, RowId, SessionId, UserId};
 use crate::rooms::{Audience, Publication, What};
 
 /// One event from Laravel, bound for a room.
@@ -63,6 +63,8 @@ struct Event<'a> {
     payload: Option<&'a RawValue>,
     #[serde(borrow, default)]
     except: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    except_user: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -117,9 +119,11 @@ fn event(text: &str) -> Result<Broadcast, Mistake> {
         .filter(|payload| payload.get().starts_with('{'))
         .ok_or_else(|| invalid("/payload", "expected an object".to_owned()))?;
     let ticket = ticket_id(payload)?;
-    let audience = match event.except {
-        None => Audience::All,
-        Some(session) => Audience::AllBut(session_id(session)?),
+    let user = event.except_user.map(user_id).transpose()?;
+    let audience = match (event.except.map(session_id).transpose()?, user) {
+        (None, _) => Audience::All,
+        (Some(session), None) => Audience::AllBut(session),
+        (Some(session), Some(user)) => Audience::AllButOwn(session, user),
     };
     Ok(Broadcast {
         room: RoomName::ticket(ticket),
@@ -151,6 +155,12 @@ fn session_id(session: &RawValue) -> Result<SessionId, Mistake> {
             "expected a session id such as \"17.4\"".to_owned(),
         )
     })
+}
+
+fn user_id(user: &RawValue) -> Result<UserId, Mistake> {
+    let value = serde_json::from_str(user.get()).ok();
+    let user = value.and_then(|value| UserId::from_json(&value));
+    user.ok_or_else(|| invalid("/except_user", "expected a user's id".to_owned()))
 }
 
 fn malformed(message: String) -> Mistake {
@@ -267,6 +277,11 @@ mod tests {
                 r#"{"type":"a","payload":{"ticket_id":1},"except":7}"#,
                 "invalid_event",
                 Some("/except"),
+            ),
+            (
+                r#"{"type":"a","payload":{"ticket_id":1},"except":"1.2","except_user":[3]}"#,
+                "invalid_event",
+                Some("/except_user"),
             ),
         ] {
             let mistake = one(body).unwrap_err();

@@ -50,6 +50,8 @@ pub enum Audience {
     All,
     /// Every session but one: the one that caused it.
     AllBut(SessionId),
+    /// The same, but only if the session is the user's: else every session.
+    AllButOwn(SessionId, UserId),
     /// Every session of every other user.
     OthersThan(UserId),
 }
@@ -109,6 +111,7 @@ impl Publication {
         match &self.audience {
             Audience::All => true,
             Audience::AllBut(origin) => *origin != session,
+            Audience::AllButOwn(origin, owner) => *origin != session || owner != user,
             Audience::OthersThan(origin) => origin != user,
         }
     }

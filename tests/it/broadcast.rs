@@ -124,6 +124,24 @@ async fn the_session_that_caused_it_can_be_left_out() {
     assert_eq!(ana.settle().await, [] as [Value; 0]);
 }
 
+/// A client can send the id of another's session as its own.
+#[tokio::test]
+async fn a_session_that_is_not_the_named_users_is_not_left_out() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut ana = Socket::open(&edge, "3|ana").await;
+    let session = ana.next().await["payload"]["session_id"].clone();
+    ana.join(1).await;
+    for (user, sessions) in [(json!(5), 1), (json!("desk"), 1), (json!(3), 0)] {
+        let event = json!({
+            "type": "a", "payload": { "ticket_id": 1 }, "except": session, "except_user": user,
+        });
+        let reached = edge.broadcast(&event.to_string()).await;
+        assert_eq!(reached["sessions"], sessions, "{user}");
+    }
+    assert_eq!(ana.settle().await.len(), 2);
+}
+
 #[tokio::test]
 async fn users_that_are_not_listed_are_refused() {
     let laravel = Laravel::start().await;
