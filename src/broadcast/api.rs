@@ -12,7 +12,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 use super::decode::{Broadcast, Broadcasts, Mistake, decode};
-use super::idempotency::{Answers, Key, KeyReused};
+use super::idempotency::{Answers, Key, KeyReused, Match};
 use super::settings::Settings;
 use crate::body::{self, Body};
 use crate::ids::{NotARowId, RoomName, RowId, UserId};
@@ -192,7 +192,7 @@ async fn broadcast(
     let publishing = Surely::new(|| {
         let publish = || publish_all(view, broadcasts);
         match key {
-            Some(key) => answers.once(key, &body, publish),
+            Some((key, wanted)) => answers.once(key, wanted, &body, publish),
             None => Ok(publish()),
         }
     });
@@ -310,15 +310,21 @@ fn wrong_method(expected: &'static str) -> Failure {
     )
 }
 
-fn idempotency_key(request: &Request<Incoming>) -> Result<Option<Key>, Failure> {
-    let Some(value) = request.headers().get("idempotency-key") else {
+fn idempotency_key(request: &Request<Incoming>) -> Result<Option<(Key, Match)>, Failure> {
+    let invalid = |message| Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message);
+    let headers = request.headers();
+    let wanted = match headers.get("idempotency-match").map(HeaderValue::as_bytes) {
+        None => Match::Body,
+        Some(b"key") => Match::Key,
+        Some(_) => return Err(invalid("expected an Idempotency-Match of \"key\", or none")),
+    };
+    let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    let key = Key::new(value.as_bytes()).ok_or_else(|| {
-        let message = "expected an Idempotency-Key of 1 to 200 visible ASCII characters";
-        Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message)
-    })?;
-    Ok(Some(key))
+    let key = Key::new(value.as_bytes());
+    let expected = "expected an Idempotency-Key of 1 to 200 visible ASCII characters";
+    let key = key.ok_or_else(|| invalid(expected))?;
+    Ok(Some((key, wanted)))
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {

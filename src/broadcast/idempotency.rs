@@ -32,6 +32,15 @@ struct Entry {
     bytes: usize,
 }
 
+/// What two requests with one key must have in common to be the same request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Match {
+    /// The body too. Another body tells that keys are reused by mistake.
+    Body,
+    /// Nothing else: the body may differ between attempts, as a time in it does.
+    Key,
+}
+
 /// The key came before, with another request: somebody reuses keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyReused;
@@ -60,16 +69,18 @@ impl Answers {
     /// the first. Who comes meanwhile waits for it: `act` only fills queues.
     ///
     /// # Errors
-    /// The first request with `key` had another body than `request`.
+    /// The first request with `key` had another body than `request`, and `wanted`
+    /// is [`Match::Body`].
     pub(super) fn once(
         &self,
         key: Key,
+        wanted: Match,
         request: &[u8],
         act: impl FnOnce() -> Bytes,
     ) -> Result<Bytes, KeyReused> {
         let request = Sha256::digest(request).into();
         let entry = self.0.lock().entry(&key, request);
-        if entry.request != request {
+        if wanted == Match::Body && entry.request != request {
             return Err(KeyReused);
         }
         let mut fresh = false;
@@ -156,15 +167,17 @@ mod tests {
     }
 
     fn once(answers: &Answers, text: &str, answer: &'static str) -> Bytes {
-        answers.once(key(text), b"{}", || answer.into()).unwrap()
+        let act = || answer.into();
+        answers.once(key(text), Match::Body, b"{}", act).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_with_another_request_is_refused() {
         let answers = Answers::new();
         once(&answers, "a", "first");
-        let other = answers.once(key("a"), b"[]", || panic!("not acted on"));
-        assert_eq!(other, Err(KeyReused));
+        let other = |wanted| answers.once(key("a"), wanted, b"[]", || panic!("not acted on"));
+        assert_eq!(other(Match::Body), Err(KeyReused));
+        assert_eq!(other(Match::Key), Ok("first".into()));
     }
 
     /// Another request may come between the answer and its being counted, and

@@ -246,6 +246,49 @@ async fn a_request_that_is_sent_again_is_not_delivered_again() {
     );
 }
 
+/// The body of a job's retry may hold another time than that of its first attempt.
+#[tokio::test]
+async fn a_retry_with_another_body_is_answered_as_the_first_if_it_asks_for_that() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let event = |n| format!(r#"{{"type":"a","payload":{{"ticket_id":1,"n":{n}}}}}"#);
+    let key = ("idempotency-key", "job-1");
+    let by_key = [key, ("idempotency-match", "key")];
+    let first = edge.post_with("/broadcast", event(1), &by_key).await;
+    assert_eq!(ana.text().await, event(1));
+    let again = edge.post_with("/broadcast", event(2), &by_key).await;
+    assert_eq!((again.status, &again.body), (StatusCode::OK, &first.body));
+    for (headers, status, code) in [
+        (vec![key], StatusCode::CONFLICT, "key_reused"),
+        (
+            vec![key, ("idempotency-match", "body")],
+            StatusCode::BAD_REQUEST,
+            "invalid_key",
+        ),
+    ] {
+        let refused = edge.post_with("/broadcast", event(3), &headers).await;
+        let told = (refused.status, refused.json()["code"].clone());
+        assert_eq!(told, (status, json!(code)));
+    }
+    assert_eq!(ana.settle().await, [] as [Value; 0]);
+}
+
+/// Two workers may have the same job, if the first takes longer than the queue waits.
+#[tokio::test]
+async fn requests_with_one_key_at_the_same_time_deliver_once() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let headers = [("idempotency-key", "job-1"), ("idempotency-match", "key")];
+    let event = |n| format!(r#"{{"type":"a","payload":{{"ticket_id":1,"n":{n}}}}}"#);
+    let crowd = (0..20).map(|n| edge.post_with("/broadcast", event(n), &headers));
+    for answer in futures_util::future::join_all(crowd).await {
+        assert_eq!(answer.json(), json!({ "sessions": 1, "users": [3] }));
+    }
+    assert_eq!(ana.settle().await.len(), 1);
+}
+
 /// A mistake is not the answer that a corrected request shall get.
 #[tokio::test]
 async fn a_refusal_is_not_remembered_under_its_key() {

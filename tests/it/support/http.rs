@@ -193,7 +193,7 @@ impl Edge {
     pub(crate) async fn post_with(
         &self,
         path: &str,
-        json: &'static str,
+        json: impl Into<Bytes>,
         headers: &[(&str, &str)],
     ) -> Answer {
         let mut request = post(path);
