@@ -86,11 +86,12 @@ final class Connection
     /**
      * False after a fork (parent and child would read each other's answers),
      * when the edge has closed it, and when bytes lie in it that nobody asked
-     * for: the rest of a call that was cut off.
+     * for: the rest of a call that was cut off. And when another transport
+     * closed it: PHP gives one persistent stream to all that open the path.
      */
     public function isIdleAndOurs(): bool
     {
-        if ($this->openedBy !== (int) getmypid()) {
+        if ($this->openedBy !== (int) getmypid() || ! is_resource($this->stream)) {
             return false;
         }
 

@@ -164,6 +164,23 @@ final class TransportTest extends TestCase
         $this->assertSame(2, $webRequest()['sessions'], 'a dead one is replaced, silently');
     }
 
+    public function test_two_transports_on_one_persistent_stream_outlive_its_end(): void
+    {
+        $this->start(100, 'answer', 'answer', 'close', 'answer', 'silence', 'answer');
+        $one = new Transport($this->path(), 0.25, 0.3, true, 'fpm-fcgi');
+        $other = new Transport($this->path(), 0.25, 0.3, true, 'fpm-fcgi');
+
+        $asked = [$this->ask($one), $this->ask($other), $this->ask($one), $this->ask($other)];
+        $this->assertSame([1, 1, 1, 2], array_column($asked, 'sessions'), 'the edge closed it');
+
+        try {
+            $this->ask($one);
+            $this->fail('silence was taken for an answer');
+        } catch (EdgeTimedOut $closed) {
+            $this->assertSame(3, $this->ask($other)['sessions'], 'the other one closed it');
+        }
+    }
+
     public function test_a_web_server_process_keeps_it_from_request_to_request(): void
     {
         $this->start(100);
