@@ -4,10 +4,12 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel;
 
+use BackedEnum;
 use Illuminate\Contracts\Support\Arrayable;
 use Illuminate\Contracts\Support\Jsonable;
 use InvalidArgumentException;
 use JsonSerializable;
+use UnitEnum;
 
 /**
  * One event for one ticket's room, already encoded: what a model says at the
@@ -25,8 +27,9 @@ final class Event
      * @param  mixed  $ticketId  an integer, or its digits as a route parameter gives them
      * @param  mixed  $payload  array, model, resource, collection: anything that encodes to a JSON object
      * @param  string|null  $except  the session that is left out (X-Socket-ID)
+     * @param  int|string|null  $exceptUser  whose it must be to be left out; null: anybody's
      */
-    public function __construct(string $type, $ticketId, $payload = [], ?string $except = null)
+    public function __construct(string $type, $ticketId, $payload = [], ?string $except = null, $exceptUser = null)
     {
         if ($type === '' || strlen($type) > 200) {
             throw new InvalidArgumentException('an event type has 1 to 200 bytes');
@@ -39,6 +42,10 @@ final class Event
 
         if (self::isSession($except)) {
             $event['except'] = $except;
+
+            if ($exceptUser !== null) {
+                $event['except_user'] = $exceptUser;
+            }
         }
 
         $this->json = self::encode($event);
@@ -68,6 +75,11 @@ final class Event
      */
     public static function plain($value)
     {
+        // One without values has no JSON; Laravel's casts store its name.
+        if ($value instanceof UnitEnum && ! $value instanceof BackedEnum) {
+            return $value->name;
+        }
+
         if ($value instanceof JsonSerializable || ! is_object($value)) {
             return $value;
         }
@@ -77,6 +89,17 @@ final class Event
         }
 
         return $value instanceof Arrayable ? $value->toArray() : $value;
+    }
+
+    /**
+     * What a value says now, whatever happens to the objects in it afterwards.
+     *
+     * @param  mixed  $value
+     * @return mixed
+     */
+    public static function frozen($value)
+    {
+        return json_decode(self::encode(self::plain($value)), false, 512, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
     }
 
     /**
@@ -124,7 +147,7 @@ final class Event
     private static function members($payload): array
     {
         if (! is_array($payload)) {
-            $payload = json_decode(self::encode(self::plain($payload)), false, 512, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING);
+            $payload = self::frozen($payload);
             $payload = is_object($payload) ? get_object_vars($payload) : $payload;
         }
 

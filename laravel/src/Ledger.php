@@ -5,6 +5,7 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel;
 
 use Illuminate\Contracts\Support\Arrayable;
+use Illuminate\Http\Resources\Json\JsonResource;
 use PwdEdge\Laravel\Socket\Deadline;
 use Throwable;
 
@@ -112,7 +113,7 @@ class Ledger
     {
         $id = self::idOf($message);
 
-        return $id === null ? null : 'message '.self::word($ticketId).' '.$id;
+        return $id === null || $id === '' ? null : 'message '.self::word($ticketId).' '.self::word($id);
     }
 
     /**
@@ -128,29 +129,43 @@ class Ledger
      * The id of a message, whatever it is given as.
      *
      * @param  mixed  $message
+     * @return mixed
      */
-    private static function idOf($message): ?string
+    private static function idOf($message)
     {
+        if ($message instanceof JsonResource) {
+            return self::idOf($message->resource);
+        }
+
         try {
             if ($message instanceof Arrayable && ! method_exists($message, 'getKey')) {
-                $id = $message->id ?? $message->toArray()['id'] ?? null;
-            } elseif (is_object($message)) {
-                $id = method_exists($message, 'getKey') ? $message->getKey() : $message->id ?? null;
-            } else {
-                $id = is_array($message) ? $message['id'] ?? null : null;
+                return $message->id ?? $message->toArray()['id'] ?? null;
             }
+
+            if (is_object($message)) {
+                return method_exists($message, 'getKey') ? $message->getKey() : $message->id ?? null;
+            }
+
+            return is_array($message) ? $message['id'] ?? null : null;
         } catch (Throwable $unknown) {
             return null;
         }
-
-        return is_int($id) || is_string($id) ? (string) $id : null;
     }
 
     /**
+     * A value as clients will see it: an enum, its value and an object that
+     * prints it are one. What has no JSON is not sent, so it is like nothing else.
+     *
      * @param  mixed  $value
      */
     private static function word($value): string
     {
-        return is_scalar($value) ? (string) $value : (string) json_encode($value);
+        try {
+            $value = is_scalar($value) ? $value : Event::frozen($value);
+
+            return is_scalar($value) ? (string) $value : Event::encode($value);
+        } catch (Throwable $unsayable) {
+            return uniqid('unsayable ', true);
+        }
     }
 }

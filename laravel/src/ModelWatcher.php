@@ -68,7 +68,7 @@ class ModelWatcher
             }
 
             $ticketId = $ticket->getKey();
-            $status = $ticket->getAttribute($attribute);
+            $status = Event::frozen($ticket->getAttribute($attribute));
 
             $this->afterCommit($ticket, static function (string $when) use ($ticketId, $status): void {
                 app(Broadcasts::class)->statusUpdate($ticketId, $status, Ledger::WATCHED, $when);

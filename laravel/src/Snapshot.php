@@ -15,13 +15,13 @@ final class Snapshot implements JsonSerializable
     /** @var mixed */
     private $key;
 
-    /** @var array<string, mixed> */
-    private array $said;
+    /** @var mixed */
+    private $said;
 
     public function __construct(Model $model)
     {
         $this->key = $model->getKey();
-        $this->said = $model->toArray();
+        $this->said = Event::frozen($model);
     }
 
     /**
@@ -33,9 +33,10 @@ final class Snapshot implements JsonSerializable
     }
 
     /**
-     * @return array<string, mixed>
+     * @return mixed
      */
-    public function jsonSerialize(): array
+    #[\ReturnTypeWillChange]
+    public function jsonSerialize()
     {
         return $this->said;
     }

@@ -4,9 +4,12 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel\Tests\Feature;
 
+use App\Enums\TicketStatus;
 use App\Models\SupportTicket;
 use App\Models\SupportTicketMessage;
 use Illuminate\Support\Facades\DB;
+use Illuminate\Support\Str;
+use PwdEdge\Laravel\ModelWatcher;
 use PwdEdge\Laravel\Tests\Support\AppProcess;
 use PwdEdge\Laravel\Tests\Support\Wait;
 use PwdEdge\Laravel\Tests\TestCase;
@@ -88,6 +91,32 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['as created'], $this->texts($this->received($ana)));
     }
 
+    public function test_an_object_in_the_model_that_changes_before_the_commit_changes_nothing(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $message = new class() extends SupportTicketMessage {
+            protected $table = 'support_ticket_messages';
+
+            protected $appends = ['mood'];
+
+            public ?\ArrayObject $mood = null;
+
+            public function getMoodAttribute()
+            {
+                return $this->mood ?? $this->mood = new \ArrayObject(['is' => 'as created']);
+            }
+        };
+        (new ModelWatcher())->watch(app('events'), [get_class($message) => 'support_ticket_id'], []);
+
+        DB::transaction(function () use ($message): void {
+            $message->fill(['support_ticket_id' => 1, 'message' => 'x', 'sender_type' => 'admin', 'sender_id' => 1])->save();
+            $message->mood['is'] = 'changed';
+        });
+
+        $this->assertSame([['is' => 'as created']], array_column(
+            array_column(array_column($this->received($ana), 'payload'), 'message'), 'mood'));
+    }
+
     public function test_watched_and_called_is_sent_once(): void
     {
         $ana = $this->clientIn(1, 'ana');
@@ -98,6 +127,33 @@ final class WatchedModelsTest extends TestCase
         $this->assertTrue(WebSocketBroadcastService::broadcastTicketStatusUpdate(1, 'closed'));
 
         $this->assertSame(['new_message', 'ticket_status_update'], array_column($this->received($ana), 'type'));
+    }
+
+    /**
+     * @requires PHP 8.1
+     * @dataProvider waysToSayClosed
+     */
+    public function test_watched_and_called_is_sent_once_whatever_the_status_is_given_as(string $given): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $ticket = new class() extends SupportTicket {
+            protected $table = 'support_tickets';
+
+            protected $casts = ['status' => TicketStatus::class];
+        };
+        (new ModelWatcher())->watch(app('events'), [], [get_class($ticket) => 'status']);
+
+        $ticket->newQuery()->find(1)->update(['status' => TicketStatus::Closed]);
+        $status = ['enum' => TicketStatus::Closed, 'value' => 'closed', 'stringable' => Str::of('closed')][$given];
+        $this->assertTrue(WebSocketBroadcastService::broadcastTicketStatusUpdate(1, $status));
+
+        $this->assertSame(['closed'], $this->statuses($this->received($ana)));
+    }
+
+    /** @return array<int, array<int, string>> */
+    public function waysToSayClosed(): array
+    {
+        return [['enum'], ['value'], ['stringable']];
     }
 
     public function test_called_before_the_commit_it_is_not_sent_again_after_it(): void

@@ -91,4 +91,19 @@ final class EventTest extends TestCase
         $this->expectException(InvalidArgumentException::class);
         new Event(str_repeat('ü', 101), 1);
     }
+
+    public function test_a_session_is_left_out_with_its_owner_or_not_at_all(): void
+    {
+        $this->assertStringEndsWith('"except":"17.4","except_user":3}', (new Event('x', 1, [], '17.4', 3))->toJson());
+        $this->assertStringEndsWith('"except":"17.4"}', (new Event('x', 1, [], '17.4'))->toJson());
+        $this->assertStringEndsWith('{"ticket_id":1}}', (new Event('x', 1, [], 'undefined', 3))->toJson());
+    }
+
+    /** @requires PHP 8.1 */
+    public function test_an_enum_is_its_value_or_its_name(): void
+    {
+        $event = new Event('x', 1, ['backed' => \App\Enums\TicketStatus::Closed, 'pure' => \App\Enums\Mood::Calm]);
+
+        $this->assertSame('{"type":"x","payload":{"ticket_id":1,"backed":"closed","pure":"Calm"}}', $event->toJson());
+    }
 }

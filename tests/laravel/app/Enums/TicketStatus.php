@@ -1,0 +1,10 @@
+<?php
+
+namespace App\Enums;
+
+/** For PHP 8.1 and newer; nothing else loads it. */
+enum TicketStatus: string
+{
+    case Open = 'open';
+    case Closed = 'closed';
+}
