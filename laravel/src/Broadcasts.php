@@ -42,7 +42,7 @@ class Broadcasts
         $delivery = new Delivery();
 
         $this->deliver($delivery, $type, Outbox::NOW, static function () use ($type, $ticketId, $payload, $except): Event {
-            return new Event($type, $ticketId, $payload, $except);
+            return new Event($type, $ticketId, $payload, $except, CurrentSession::ownerOf($except));
         });
 
         return $delivery;
@@ -173,9 +173,7 @@ class Broadcasts
     /** The session of the tab that made this web request, if it says so: for `except`. */
     public function session(): ?string
     {
-        $session = request()->header('X-Socket-ID');
-
-        return is_string($session) && $session !== '' ? $session : null;
+        return CurrentSession::id();
     }
 
     /**

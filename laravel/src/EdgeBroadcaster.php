@@ -68,10 +68,11 @@ class EdgeBroadcaster extends Broadcaster
     {
         $session = Arr::pull($payload, 'socket');
         $except = is_string($session) ? $session : null;
+        $owner = CurrentSession::ownerOf($except);
 
         try {
-            $events = array_map(function (string $channel) use ($event, $payload, $except): Event {
-                return new Event((string) $event, $this->ticketOf($channel), $payload, $except);
+            $events = array_map(function (string $channel) use ($event, $payload, $except, $owner): Event {
+                return new Event((string) $event, $this->ticketOf($channel), $payload, $except, $owner);
             }, $this->formatChannels($channels));
 
             $this->client->broadcast($events);
