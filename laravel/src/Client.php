@@ -42,7 +42,7 @@ class Client
     {
         foreach ($this->calls(array_values($events)) as $call) {
             $body = count($call) === 1 ? (string) reset($call) : '['.implode(',', $call).']';
-            $answer = $this->post('/broadcast', $body);
+            $answer = $this->post('/broadcast', $body, count($call));
             $answers = count($call) === 1 ? [$answer] : $answer;
 
             if (! is_array($answers) || count($answers) !== count($call)) {
@@ -135,12 +135,11 @@ class Client
     /**
      * @return mixed
      */
-    private function post(string $target, string $body = '')
+    private function post(string $target, string $body = '', int $events = 0)
     {
         $headers = $body === '' ? [] : [
             'Content-Type' => 'application/json',
-            'Idempotency-Key' => $this->keys->next($body),
-        ];
+        ] + $this->keys->headers($body, $events);
 
         return $this->request('POST', $target, $body, $headers);
     }

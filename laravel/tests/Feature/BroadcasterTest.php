@@ -5,7 +5,10 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel\Tests\Feature;
 
 use App\Events\TicketNoted;
+use App\Events\TicketTouched;
+use App\Jobs\BroadcastInsideThenFail;
 use App\Jobs\BroadcastThenFail;
+use App\Models\User;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\Channel;
 use Illuminate\Broadcasting\PresenceChannel;
@@ -14,6 +17,7 @@ use Illuminate\Http\Request;
 use Illuminate\Queue\WorkerOptions;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\Queue;
+use PwdEdge\Laravel\Edge;
 use PwdEdge\Laravel\Tests\TestCase;
 
 /** BROADCAST_DRIVER=edge. */
@@ -68,6 +72,30 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($other));
     }
 
+    public function test_another_users_session_is_not_left_out(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $desk = $this->clientIn(1, 'desk');
+        $this->ask($desk->sessionId(), 'ana');
+
+        broadcast(new TicketNoted(['ticket.1'], ['n' => 1]))->toOthers();
+        Edge::broadcast('note', 1, [], Edge::session());
+
+        $this->assertCount(2, $this->received($desk));
+        $this->assertCount(2, $this->received($ana));
+    }
+
+    public function test_ones_own_session_is_left_out(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $this->ask($ana->sessionId(), 'ana');
+
+        broadcast(new TicketNoted(['ticket.1'], ['n' => 1]))->toOthers();
+        Edge::broadcast('note', 1, [], Edge::session());
+
+        $this->assertSame([], $this->received($ana));
+    }
+
     public function test_a_failure_is_a_broadcast_exception(): void
     {
         $this->boot($this->stack->data.'/nobody.sock');
@@ -113,6 +141,34 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($ana));
     }
 
+    public function test_a_retry_that_says_something_else_is_done_if_the_first_attempt_was(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        config(['queue.default' => 'database']);
+        broadcast(new TicketTouched());
+        $row = (array) DB::table('jobs')->first();
+
+        $this->work();
+        DB::table('jobs')->insert($row); // the worker died before it could delete the job
+        $this->work();
+
+        $this->assertSame(0, DB::table('jobs')->count());
+        $this->assertCount(1, $this->received($ana));
+    }
+
+    public function test_what_a_sync_job_broadcast_is_not_delivered_again_by_the_retry_of_its_job(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        Queue::connection('database')->push(new BroadcastInsideThenFail());
+
+        $this->work();
+        $this->assertSame([1, 2, 3], array_column(array_column($this->received($ana), 'payload'), 'n'));
+
+        $this->work();
+        $this->assertSame(0, DB::table('jobs')->count());
+        $this->assertSame([], $this->received($ana));
+    }
+
     public function test_a_queued_broadcast_waits_for_the_edge(): void
     {
         $away = $this->boot($this->stack->data.'/nobody.sock', ['queue.default' => 'database']);
@@ -125,6 +181,17 @@ final class BroadcasterTest extends TestCase
         $this->work();
 
         $this->assertCount(1, $this->received($ana));
+    }
+
+    /** A request of a user's tab, inside this process. */
+    private function ask(string $session, string $user): void
+    {
+        $request = Request::create('/');
+        $request->headers->set('X-Socket-ID', $session);
+        $this->laravel->instance('request', $request);
+        $request->setUserResolver(static function () use ($user): User {
+            return User::where('username', $user)->firstOrFail();
+        });
     }
 
     private function work(): void
