@@ -73,7 +73,8 @@ abstract class TestCase extends PhpUnit
         $app = require dirname(__DIR__, 2).'/tests/laravel/bootstrap/app.php';
         $app->make(Kernel::class);
         $app->afterBootstrapping(Bootstrap\LoadConfiguration::class, static function () use ($app, $config): void {
-            $app['config']->set($config);
+            // A loaded machine is no edge that hangs.
+            $app['config']->set($config + ['edge.connect_timeout_ms' => 5000, 'edge.timeout_ms' => 10000]);
         });
         // Without HandleExceptions: errors belong to PHPUnit here.
         $app->bootstrapWith([

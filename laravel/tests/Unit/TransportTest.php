@@ -98,13 +98,14 @@ final class TransportTest extends TestCase
 
     public function test_silence_ends_with_the_time_limit_and_the_late_answer_is_nobodys(): void
     {
-        $transport = $this->transportTo('silence', 'answer');
+        $this->transportTo('silence', 'answer');
+        $transport = new Transport($this->path(), 1.0, 1.0);
 
         try {
             $this->ask($transport);
             $this->fail('silence was taken for an answer');
         } catch (EdgeTimedOut $cause) {
-            $this->assertSame('no answer from the edge within 300 ms', $cause->getMessage());
+            $this->assertSame('no answer from the edge within 1000 ms', $cause->getMessage());
         }
 
         $this->assertSame(2, $this->ask($transport)['sessions']);
@@ -166,17 +167,17 @@ final class TransportTest extends TestCase
 
     public function test_two_transports_on_one_persistent_stream_outlive_its_end(): void
     {
-        $this->start(100, 'answer', 'answer', 'close', 'answer', 'silence', 'answer');
-        $one = new Transport($this->path(), 0.25, 0.3, true, 'fpm-fcgi');
-        $other = new Transport($this->path(), 0.25, 0.3, true, 'fpm-fcgi');
+        $this->start(100, 'answer', 'answer', 'close', 'answer', 'half', 'answer');
+        $one = new Transport($this->path(), 1.0, 5.0, true, 'fpm-fcgi');
+        $other = new Transport($this->path(), 1.0, 5.0, true, 'fpm-fcgi');
 
         $asked = [$this->ask($one), $this->ask($other), $this->ask($one), $this->ask($other)];
         $this->assertSame([1, 1, 1, 2], array_column($asked, 'sessions'), 'the edge closed it');
 
         try {
             $this->ask($one);
-            $this->fail('silence was taken for an answer');
-        } catch (EdgeTimedOut $closed) {
+            $this->fail('half an answer was taken');
+        } catch (EdgeUnreachable $closed) {
             $this->assertSame(3, $this->ask($other)['sessions'], 'the other one closed it');
         }
     }
@@ -229,7 +230,7 @@ final class TransportTest extends TestCase
     {
         $this->start(100, ...$actions);
 
-        return new Transport($this->path(), 0.25, 0.3);
+        return new Transport($this->path(), 1.0, 5.0);
     }
 
     private function start(int $backlog, string ...$actions): void
