@@ -1,9 +1,13 @@
 //! Paths as those behind us read them. What is forwarded stays as it came; what
 //! is decided about a path is decided on these readings.
 
+mod url_path;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+
+pub use self::url_path::UrlPath;
 
 /// The ways in which a path can be understood behind the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]

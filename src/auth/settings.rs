@@ -4,7 +4,8 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use crate::ids::{RowId, UserId};
-use crate::units::{Count, Span, UrlPath};
+use crate::paths::UrlPath;
+use crate::units::{Count, Span};
 
 /// How Laravel is asked who somebody is and what he may see.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

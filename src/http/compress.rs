@@ -25,8 +25,8 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::body::{self, Body};
 use crate::coding::{self, Coding};
-use crate::paths::Readings;
-use crate::units::{ByteSize, UrlPath};
+use crate::paths::{Readings, UrlPath};
+use crate::units::ByteSize;
 
 /// `[compression]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use crate::client::Network;
-use crate::units::{ByteSize, Count, UrlPath};
+use crate::paths::UrlPath;
+use crate::units::{ByteSize, Count};
 
 /// What one client may take, and all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -23,9 +23,9 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
+use crate::paths::UrlPath;
 use crate::progress::{Counted, Progress};
 use crate::rooms::{Rooms, Sessions};
-use crate::units::UrlPath;
 
 /// What every session needs of the process. Cheap to clone.
 #[derive(Clone, Debug)]

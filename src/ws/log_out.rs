@@ -6,8 +6,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::gateway::Services;
 use crate::auth::Token;
 use crate::body::Body;
-use crate::paths::Readings;
-use crate::units::UrlPath;
+use crate::paths::{Readings, UrlPath};
 use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.

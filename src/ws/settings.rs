@@ -4,7 +4,8 @@ use serde::Deserialize;
 
 use super::upload;
 use crate::authority::HostPort;
-use crate::units::{ByteSize, Count, Span, UrlPath};
+use crate::paths::UrlPath;
+use crate::units::{ByteSize, Count, Span};
 
 /// How sessions are opened and kept.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

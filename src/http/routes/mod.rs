@@ -14,8 +14,7 @@ use crate::authority::HostPort;
 use crate::files::{Files, Unusable};
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
-use crate::paths::Readings;
-use crate::units::UrlPath;
+use crate::paths::{Readings, UrlPath};
 use crate::upstream::Upstream;
 
 /// All routes, in order; what fits none goes to Laravel.

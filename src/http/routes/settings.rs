@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use crate::authority::HostPort;
 use crate::files;
-use crate::units::{ByteSize, Count, UrlPath};
+use crate::paths::UrlPath;
+use crate::units::{ByteSize, Count};
 use crate::view::LARAVEL;
 
 /// What becomes of the requests to some hosts and below some path. The first
