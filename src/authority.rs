@@ -18,10 +18,14 @@ impl HostPort {
     /// says that it is whole, is left out.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = split(text)?;
-        Some(Self {
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+        // One address has many spellings, which are compared as one.
+        let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+        let address = address.and_then(|it| it.parse::<Ipv6Addr>().ok());
+        let host = match address {
+            Some(address) => format!("[{address}]"),
+            None => host.to_ascii_lowercase(),
+        };
+        Some(Self { host, port })
     }
 
     /// Whether [`parse`](Self::parse) can read it.
@@ -106,6 +110,8 @@ mod tests {
             Some(("desk.example".to_owned(), None))
         );
         assert_eq!(parsed("[::1]"), Some(("[::1]".to_owned(), None)));
+        assert_eq!(parsed("[0:0::0:1]"), Some(("[::1]".to_owned(), None)));
+        assert_eq!(parsed("[2001:DB8::A]"), parsed("[2001:db8:0::a]"));
     }
 
     #[test]

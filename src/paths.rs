@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::url_path::UrlPath;
+pub use self::url_path::{ExactPath, UrlPath, check_sent};
 
 /// The ways in which a path can be understood behind the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]

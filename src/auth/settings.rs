@@ -4,7 +4,7 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use crate::ids::{RowId, UserId};
-use crate::paths::UrlPath;
+use crate::paths::{self, ExactPath};
 use crate::units::{Count, Span};
 
 /// How Laravel is asked who somebody is and what he may see.
@@ -21,7 +21,7 @@ pub struct Settings {
     pub refuse: Option<Refuse>,
     /// Where a client logs out: once Laravel has answered `POST` there with
     /// 2xx, the bearer token's sessions are closed.
-    pub logout_paths: Vec<UrlPath>,
+    pub logout_paths: Vec<ExactPath>,
     /// Where Laravel tells whether a ticket may be seen.
     pub ticket_path: TicketPath,
     /// How that is asked.
@@ -53,7 +53,7 @@ impl Default for Settings {
             user_id: pointers(["/userID", "/id"]),
             user_name: pointers(["/username", "/name"]),
             refuse: None,
-            logout_paths: vec![UrlPath::new("/api/logout")],
+            logout_paths: vec![ExactPath::new("/api/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
             timeout: Span::seconds(15),
@@ -120,11 +120,19 @@ impl TryFrom<String> for Pointer {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.starts_with('/') {
-            true => Ok(Self(text)),
-            false => Err(format!(
+        // A list has numbers, and no object of Laravel's has such a key: what was meant
+        // to refuse users would refuse nobody.
+        if text.split('/').any(|part| part.starts_with('*')) {
+            return Err(format!(
+                r#"{text:?} holds a pattern, and a JSON pointer names one value; expected one such as "/id" or "/roles/0""#
+            ));
+        }
+        if text.starts_with('/') {
+            Ok(Self(text))
+        } else {
+            Err(format!(
                 r#"{text:?} is not a JSON pointer; expected one such as "/id" or "/user/id""#
-            )),
+            ))
         }
     }
 }
@@ -144,6 +152,7 @@ impl TryFrom<String> for UserPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        paths::check_sent(&text, None)?;
         parse_path(&text)
             .map(Self)
             .ok_or_else(|| format!(r#"{text:?} is not a path; expected one such as "/api/user""#))
@@ -187,6 +196,7 @@ impl TryFrom<String> for TicketPath {
         if after.contains("{id}") || parse_path(&format!("{before}1{after}")).is_none() {
             return Err(wrong());
         }
+        paths::check_sent(&text, Some("{id}"))?;
         Ok(Self {
             before: before.to_owned(),
             after: after.to_owned(),
@@ -227,6 +237,14 @@ mod tests {
         assert_eq!(path.path(id).as_str(), "/t/9999999999999999999/see?x=1");
         for wrong in ["", "/t", "t/{id}", "/t/{id}/{id}", "/t{id}\n", "/t/{id}#x"] {
             assert!(TicketPath::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pointer_with_a_pattern_is_rejected() {
+        assert!(Pointer::try_from("/roles/0/name".to_owned()).is_ok());
+        for wrong in ["", "id", "/roles/*/name", "/**"] {
+            assert!(Pointer::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 

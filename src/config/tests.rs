@@ -349,3 +349,34 @@ fn mistakes_about_files_are_told() {
     let taken = mistakes("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
     assert!(taken[0].1.contains("the name of [upstream]"), "{taken:#?}");
 }
+
+/// A pattern fits no request, so what it was meant to guard would stand open.
+#[test]
+fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
+    let below = "means it and all below";
+    let exact = "means exactly it and nothing below";
+    let sent = "sent as it is written";
+    for (section, key, meaning) in [
+        ("[[routes]]\nstatus = 403", "path = \"PATH\"", below),
+        ("[compression]", "except = [\"/login\", \"PATH\"]", below),
+        ("[limits]", "login_paths = [\"/login\", \"PATH\"]", exact),
+        ("[auth]", "logout_paths = [\"/logout\", \"PATH\"]", exact),
+        ("[websocket]", "paths = [\"/ws\", \"PATH\"]", exact),
+        ("[auth]", "user_path = \"PATH\"", sent),
+        ("[auth]", "ticket_path = \"PATH/{id}\"", sent),
+        ("[websocket.uploads]", "path = \"PATH/{id}\"", sent),
+        ("[upstream]", "probe_path = \"PATH\"", sent),
+    ] {
+        for path in ["/x/*", "/x/**", "/x/{any}", "/^x", "/x/.*", "/(x|y)", "/x$"] {
+            let text = format!("{section}\n{}\n", key.replace("PATH", path));
+            let line = text.lines().count();
+            let mistakes = Config::from_toml(&text).unwrap_err();
+            let [told] = mistakes.all() else {
+                panic!("{text}: {mistakes}");
+            };
+            assert_eq!(told.line, Some(line), "{mistakes}");
+            assert!(told.column > key.find('=').unwrap(), "{mistakes}");
+            assert!(told.message.contains(meaning), "{mistakes}");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::client::Network;
-use crate::paths::UrlPath;
+use crate::paths::ExactPath;
 use crate::units::{ByteSize, Count};
 
 /// What one client may take, and all together.
@@ -48,7 +48,7 @@ pub struct Settings {
     /// WebSocket sessions at once per client.
     pub sessions_per_client: Count,
     /// Where clients log in, by `POST`.
-    pub login_paths: Vec<UrlPath>,
+    pub login_paths: Vec<ExactPath>,
     /// Log-ins per minute and client, on average.
     pub logins_per_minute: Count,
     /// Log-ins of a client at once before the average counts.
@@ -79,7 +79,7 @@ impl Default for Settings {
             upgrades_per_second: count(5),
             upgrade_burst: count(60),
             sessions_per_client: count(50),
-            login_paths: vec![UrlPath::new("/api/login")],
+            login_paths: vec![ExactPath::new("/api/login")],
             logins_per_minute: count(5),
             login_burst: count(5),
             failed_logins_per_minute: count(10),

@@ -1,9 +1,11 @@
-//! Paths as `config.toml` writes them.
+//! Paths as `config.toml` writes them. A path that requests are compared with must be
+//! spelled as [`Readings`] reads it: no request fits any other, so it guards nothing.
 
 use serde::Deserialize;
 
-/// The path of a URL as routes name it: `/ws`, without a query, and spelled in
-/// the one way that needs no decoding.
+use super::{INDEX, Readings};
+
+/// The path of a URL and all below it: `/admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UrlPath(String);
@@ -30,34 +32,191 @@ impl TryFrom<String> for UrlPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"?#%\\".contains(c);
-        let bare = text.strip_suffix('/').unwrap_or(&text);
-        let whole = format!("{bare}/");
-        let odd = ["//", "/./", "/../"].iter().any(|odd| whole.contains(odd));
-        match text.starts_with('/') && text.chars().all(plain) && !odd {
-            true => Ok(Self(text)),
-            false => Err(format!("{text:?} is not a path; expected {PATH_WANTED}")),
-        }
+        check(&text, "a path means it and all below")?;
+        Ok(Self(text))
     }
 }
 
-const PATH_WANTED: &str = r#"a path such as "/ws", without % and without // or .."#;
+/// The path of a URL and nothing below it: `/ws`. A slash at its end makes no
+/// difference.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ExactPath(String);
+
+impl ExactPath {
+    /// For defaults.
+    pub(crate) fn new(path: &'static str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// The path itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ExactPath {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        check(
+            &text,
+            "a path here means exactly it and nothing below, so list each one",
+        )?;
+        Ok(Self(text))
+    }
+}
+
+/// Checks that some request's path is read as `text`; `meaning` says what `text`
+/// stands for.
+fn check(text: &str, meaning: &str) -> Result<(), String> {
+    if let Some(sign) = pattern_in(text) {
+        return Err(format!(
+            "{text:?} holds a pattern, which is never matched: {meaning}; leave out the \
+             {sign:?}"
+        ));
+    }
+    if text.contains(INDEX) {
+        return Err(format!(
+            "{text:?} names {INDEX}, which is no part of the paths that requests are compared \
+             by; write \"/admin\" for \"/{INDEX}/admin\""
+        ));
+    }
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"?#".contains(c);
+    let bare = |path: &str| path.trim_end_matches('/').to_owned();
+    let is_itself = |read: Readings<'_>| {
+        bare(&read.literal) == bare(text) && bare(&read.resolved) == bare(text)
+    };
+    let is_spelled_plainly = text.chars().all(is_plain) && !text.ends_with("//");
+    let is_read_as_itself = || Readings::of(text).is_ok_and(is_itself);
+    if text.starts_with('/') && is_spelled_plainly && is_read_as_itself() {
+        Ok(())
+    } else {
+        Err(format!("{text:?} is not a path; expected {WANTED}"))
+    }
+}
+
+/// Checks that no sign of a pattern is in `text`, a path that the edge asks Laravel
+/// for, with a query or without. Only `placeholder` is filled in, if there is one.
+///
+/// # Errors
+/// There is one.
+pub fn check_sent(text: &str, placeholder: Option<&str>) -> Result<(), String> {
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    let path = placeholder.map_or(path.to_owned(), |it| path.replacen(it, "1", 1));
+    let (but, placeholder) = match placeholder {
+        None => ("", ""),
+        Some(placeholder) => (" but for ", placeholder),
+    };
+    match pattern_in(&path) {
+        None => Ok(()),
+        Some(sign) => Err(format!(
+            "{text:?} holds a pattern, which is never matched: this path is sent as it is \
+             written{but}{placeholder}; leave out the {sign:?}"
+        )),
+    }
+}
+
+/// The first sign in `path` by which globs, regular expressions and routers write
+/// patterns. No path of an app needs one of them.
+fn pattern_in(path: &str) -> Option<&str> {
+    let is_sign = |c: char| "*{}[]()<>^$|".contains(c);
+    if let Some((at, sign)) = path.char_indices().find(|(_, c)| is_sign(*c)) {
+        return Some(&path[at..at + sign.len_utf8()]);
+    }
+    // `/x/.+` of regular expressions, `/users/:id` and `/x/...` of routers, and two
+    // paths in one text. Alone, these characters are in paths: `/c++`, `/v1/a:b`.
+    let part = |part: &&str| *part == "..." || part.len() > 1 && part.starts_with(':');
+    let signs = [".+", ",/"];
+    let sign = signs.into_iter().find(|sign| path.contains(sign));
+    sign.or_else(|| path.split('/').find(part))
+}
+
+const WANTED: &str = r#"a path such as "/ws", decoded and without a query, // or .."#;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn path(text: &str) -> Result<UrlPath, String> {
+        let exact = ExactPath::try_from(text.to_owned());
+        let path = UrlPath::try_from(text.to_owned());
+        assert_eq!(exact.is_ok(), path.is_ok(), "{text}");
+        path
+    }
+
     #[test]
-    fn paths_are_spelled_plainly() {
-        let path = |text: &str| UrlPath::try_from(text.to_owned());
-        for right in ["/", "/ws", "/a/", "/café", "/a.b/.c"] {
+    fn a_path_in_plain_spelling_is_accepted() {
+        for right in [
+            "/",
+            "/ws",
+            "/a/",
+            "/café",
+            "/a.b/.c",
+            "/c++",
+            "/~ana",
+            "/@vite/client",
+            "/v1/a:b",
+            "/a,b;c=d",
+            "/index.html",
+        ] {
             assert!(path(right).is_ok(), "{right}");
         }
+    }
+
+    #[test]
+    fn a_path_that_no_request_is_read_as_is_rejected() {
         for wrong in [
-            "", "ws", "/a?b", "/%61", "/a//b", "/a/../b", "/a/..", "/./a", "/a b", "//",
+            "", "ws", "/a?b", "/a#b", "/%61", "/a%2a", "/a//b", "/a/../b", "/a/..", "/./a",
+            "/a/./", "/a b", "//", "/a//", "/a\\b", "/a\u{7f}", "~ ^/a",
         ] {
-            assert!(path(wrong).is_err(), "{wrong}");
+            let told = path(wrong).unwrap_err();
+            assert!(!told.contains("pattern") || wrong == "~ ^/a", "{told}");
         }
+        for wrong in ["/index.php", "/index.php/admin", "/x/index.php"] {
+            assert!(path(wrong).unwrap_err().contains("names index.php"));
+        }
+    }
+
+    #[test]
+    fn a_path_with_a_pattern_is_rejected_with_its_meaning() {
+        for (wrong, sign) in [
+            ("/x/*", "*"),
+            ("/x/**", "*"),
+            ("/x*", "*"),
+            ("/x/{any}", "{"),
+            ("/{x,y}", "{"),
+            ("/^x", "^"),
+            ("^/x", "^"),
+            ("/x$", "$"),
+            ("/x/.*", "*"),
+            ("/x/.+", ".+"),
+            ("/(x|y)", "("),
+            ("/x|/y", "|"),
+            ("/x,/y", ",/"),
+            ("/[xy]", "["),
+            ("/x/<id>", "<"),
+            ("/x/:id", ":id"),
+            ("/x/...", "..."),
+        ] {
+            let told = path(wrong).unwrap_err();
+            let cure = format!("means it and all below; leave out the {sign:?}");
+            assert!(told.contains(&cure), "{told}");
+            let told = ExactPath::try_from(wrong.to_owned()).unwrap_err();
+            assert!(told.contains("exactly it and nothing below"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_is_sent_has_patterns_in_its_query_only() {
+        assert_eq!(check_sent("/a%2Fb?filter[x]=*", None), Ok(()));
+        assert_eq!(check_sent("/a/{id}?x={y}", Some("{id}")), Ok(()));
+        for wrong in ["/a/*", "/a/{b}?c", "/a/:b"] {
+            let told = check_sent(wrong, None).unwrap_err();
+            assert!(told.contains("sent as it is written; leave"), "{told}");
+        }
+        let told = check_sent("/{team}/{id}", Some("{id}")).unwrap_err();
+        assert!(told.contains("written but for {id}; leave"), "{told}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::Targets;
+use crate::paths;
 use crate::units::{ByteSize, Count, Span};
 
 /// Where an app listens and how it is spoken to. Nothing in here is about one
@@ -121,6 +122,7 @@ impl TryFrom<String> for ProbePath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        paths::check_sent(&text, None)?;
         let path = text.parse().ok().filter(|_| text.starts_with('/'));
         path.map(Self)
             .ok_or_else(|| format!("{text:?} is not a path; expected one such as \"/up\""))

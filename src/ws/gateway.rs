@@ -23,7 +23,7 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::Limits;
 use crate::metrics::Metrics;
-use crate::paths::UrlPath;
+use crate::paths::{ExactPath, Readings};
 use crate::progress::{Counted, Progress};
 use crate::rooms::{Rooms, Sessions};
 
@@ -37,7 +37,7 @@ pub struct Services {
     /// Since when what is known about somebody is in doubt.
     pub doubts: Doubts,
     /// Where clients log out.
-    pub logout_paths: Arc<[UrlPath]>,
+    pub logout_paths: Arc<[ExactPath]>,
     /// How long a client waits while Laravel cannot be asked.
     pub patience: Duration,
     /// What each client may do.
@@ -76,9 +76,12 @@ impl Gateway {
 
     /// Whether `request` is an upgrade on one of our paths; anything else is Laravel's.
     pub fn wants<B>(&self, request: &Request<B>) -> bool {
-        let path = request.uri().path();
-        self.settings.paths.iter().any(|ours| ours.as_str() == path)
-            && handshake::wants_upgrade(request.headers())
+        let is_ours = |path: Readings<'_>| {
+            let mut paths = self.settings.paths.iter();
+            paths.any(|ours| path.spell(ours.as_str()))
+        };
+        handshake::wants_upgrade(request.headers())
+            && Readings::of(request.uri().path()).is_ok_and(is_ours)
     }
 
     /// The log-out that `request` asks Laravel for, if it is one.

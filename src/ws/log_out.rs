@@ -6,7 +6,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::gateway::Services;
 use crate::auth::Token;
 use crate::body::Body;
-use crate::paths::{Readings, UrlPath};
+use crate::paths::{ExactPath, Readings};
 use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.
@@ -23,7 +23,7 @@ impl LogOut {
             return None;
         }
         let path = Readings::of(request.uri().path()).ok()?;
-        let is_path = |ours: &UrlPath| path.spell(ours.as_str());
+        let is_path = |ours: &ExactPath| path.spell(ours.as_str());
         if !services.logout_paths.iter().any(is_path) {
             return None;
         }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::upload;
 use crate::authority::HostPort;
-use crate::paths::UrlPath;
+use crate::paths::ExactPath;
 use crate::units::{ByteSize, Count, Span};
 
 /// How sessions are opened and kept.
@@ -12,7 +12,7 @@ use crate::units::{ByteSize, Count, Span};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The paths on which an upgrade is answered here; elsewhere it is Laravel's.
-    pub paths: Vec<UrlPath>,
+    pub paths: Vec<ExactPath>,
     /// Origins that may connect besides the site's own host.
     pub allowed_origins: Vec<Origin>,
     /// The longest message that a client may send.
@@ -54,7 +54,7 @@ impl Default for Settings {
     fn default() -> Self {
         let count = Count::new;
         Self {
-            paths: vec![UrlPath::new("/"), UrlPath::new("/ws")],
+            paths: vec![ExactPath::new("/"), ExactPath::new("/ws")],
             allowed_origins: Vec::new(),
             max_message: ByteSize::kib(64),
             messages_per_second: count(20),

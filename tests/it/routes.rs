@@ -142,3 +142,28 @@ async fn a_route_has_limits_of_its_own_and_no_sessions_where_it_refuses() {
             .is_ok()
     );
 }
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_configured_path_makes_no_difference() {
+    let laravel = Laravel::start().await;
+    let more = "[websocket]\npaths = [\"/ws/\"]\n\
+                [limits]\nlogin_paths = [\"/login/\"]\nlogin_burst = 1\n\
+                [[routes]]\npath = \"/admin/\"\nstatus = 403\n";
+    let edge = Edge::configured(&laravel.url(), more);
+    for path in ["/ws", "/ws/"] {
+        let socket = Socket::try_open(&edge, &format!("{path}?token=3%7Cana"), &[]).await;
+        assert!(socket.is_ok(), "{path}");
+    }
+    let mut client = Client::http2(&edge).await;
+    for (path, status) in [("/login", 200), ("/login/", 429), ("/login", 429)] {
+        let request = post(path).body(body("")).unwrap();
+        assert_eq!(
+            client.fetch(request).await.status.as_u16(),
+            status,
+            "{path}"
+        );
+    }
+    for path in ["/admin", "/admin/", "/admin/x"] {
+        assert_eq!(raw(&edge, path, "localhost").await, 403, "{path}");
+    }
+}
