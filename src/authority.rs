@@ -86,7 +86,8 @@ fn is_name(host: &str) -> bool {
     host.bytes().all(fits) && before != b'.'
 }
 
-fn parse_port(text: &str) -> Option<u16> {
+/// Reads a port: digits alone, and never 0.
+pub fn parse_port(text: &str) -> Option<u16> {
     // A sign would be taken, too.
     let is_number = text.as_bytes().first()?.is_ascii_digit();
     text.parse().ok().filter(|port| is_number && *port > 0)

@@ -81,6 +81,11 @@ fn is_innocent(name: &HeaderName) -> bool {
             "forwarded",
             "proxy",
             "client-ip",
+            "remote-addr",
+            "front-end-https",
+            "cf-visitor",
+            "fastly-",
+            "cloudfront-",
             "true-client-ip",
             "cf-connecting-ip",
             // Only a whole and well-formed trace passes.
@@ -92,9 +97,11 @@ fn is_innocent(name: &HeaderName) -> bool {
 }
 
 /// What Laravel, Symfony and PHP believe of a proxy.
-const FORGED: [&str; 13] = [
+const FORGED: [&str; 16] = [
     "FORWARDED",
+    "FRONT_END_HTTPS",
     "PROXY",
+    "X_ACCEL_MAPPING",
     "X_FORWARDED_BY",
     "X_FORWARDED_FOR",
     "X_FORWARDED_HOST",
@@ -106,6 +113,7 @@ const FORGED: [&str; 13] = [
     "X_ORIGINAL_URL",
     "X_REAL_IP",
     "X_REWRITE_URL",
+    "X_SENDFILE_TYPE",
 ];
 
 const MAX_LINES: usize = 32;

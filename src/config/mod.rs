@@ -282,6 +282,14 @@ impl Config {
             &["server.trusted_proxies", "server.proxy_protocol"],
             "server.proxy_protocol needs server.trusted_proxies: nobody else may speak it",
         );
+        let server = &self.server;
+        rule(
+            server.trusted_proxies.has_others() || !server.trusted_headers.exceeds_default(),
+            &["server.trusted_headers", "server.trusted_proxies"],
+            "server.trusted_headers needs server.trusted_proxies that write these headers \
+             themselves: strangers are never believed, and Cloudflare passes on what its \
+             clients wrote there",
+        );
         broken.extend(routes::rules(self));
         broken
     }

@@ -4,7 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
-use crate::forwarded::TrustedProxies;
+use crate::forwarded::{TrustedHeaders, TrustedProxies};
 use crate::units::Span;
 
 /// Where to listen, and how to stop.
@@ -20,6 +20,8 @@ pub struct Server {
     pub proxy_protocol: Vec<SocketAddr>,
     /// Who may say for whom he asks.
     pub trusted_proxies: TrustedProxies,
+    /// Which headers of theirs are believed.
+    pub trusted_headers: TrustedHeaders,
     /// Threads that do the work; 0 for one per processor.
     pub worker_threads: usize,
     /// How long a stop may take; what is not done then is cut off.
@@ -35,6 +37,7 @@ impl Default for Server {
             redirect_listen: Vec::new(),
             proxy_protocol: Vec::new(),
             trusted_proxies: TrustedProxies::default(),
+            trusted_headers: TrustedHeaders::default(),
             worker_threads: 0,
             shutdown_grace: Span::seconds(30),
             close_spread: Span::seconds(10),

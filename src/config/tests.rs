@@ -380,3 +380,21 @@ fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
         }
     }
 }
+
+#[test]
+fn trusted_headers_need_proxies_that_write_them() {
+    let server = |keys: &str| Config::from_toml(&format!("[server]\n{keys}"));
+    let listed = "trusted_headers = [\"x-forwarded-for\", \"X-Forwarded-Host\"]\n";
+    server(&format!("trusted_proxies = [\"10.0.0.1\"]\n{listed}")).unwrap();
+    server("trusted_headers = [\"x-forwarded-for\"]").unwrap();
+    for proxies in ["", "trusted_proxies = [\"cloudflare\"]\n"] {
+        let told = server(&format!("{listed}{proxies}")).unwrap_err();
+        assert_eq!(told.all()[0].line, Some(2), "{told}");
+        assert!(
+            told.to_string().contains("write these headers themselves"),
+            "{told}"
+        );
+    }
+    let told = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
+    assert!(told.to_string().contains("\"x-forwarded-for\""), "{told}");
+}

@@ -1,23 +1,24 @@
 //! What Laravel is told about the client: removed from what a stranger sent,
 //! then written by us; what a proxy of ours says counts.
-//!
-//! PHP folds `-`, `_` and `.` in header names into one key, so `X_Forwarded_For`
-//! would arrive as `X-Forwarded-For`: names with `_` or `.` are dropped too, and
-//! `Proxy`, which PHP would take for the environment's `HTTP_PROXY`.
 
 mod proxy_protocol;
 mod request_id;
+mod spoofed;
 mod trace;
 mod trusted;
+mod trusted_headers;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 pub use self::proxy_protocol::read as read_proxy_header;
 pub use self::request_id::RequestId;
+pub use self::spoofed::strip;
 pub use self::trusted::TrustedProxies;
 use self::trusted::single;
-use crate::authority::HostPort;
+pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
+use crate::authority::{self, HostPort};
 use crate::client::ClientIp;
+use crate::paths::UrlPath;
 
 /// Who sends one request, as far as it can be believed.
 #[derive(Clone, Debug)]
@@ -40,31 +41,44 @@ struct Told {
 }
 
 impl Sender {
-    /// Reads what `peer` says about itself in `headers`. Only one of `proxies`
-    /// is believed; of anybody else there is the address alone.
-    pub fn read(peer: ClientIp, headers: &HeaderMap, proxies: &TrustedProxies) -> Self {
+    /// Reads what `peer` says about its client in `headers`: those of `trusted`, if it
+    /// is one of `proxies`. Of anybody else there is the address alone. A value that
+    /// is no host, port or path is dropped.
+    pub fn read(
+        peer: ClientIp,
+        headers: &HeaderMap,
+        proxies: &TrustedProxies,
+        trusted: &TrustedHeaders,
+    ) -> Self {
+        use TrustedHeader::{For, Host, Port, Prefix, Proto, RequestId as Id};
         if !proxies.trusts(peer) {
             return Self::stranger(peer);
         }
-        let text = |name| single(headers, &HeaderName::from_static(name));
-        let host = text("x-forwarded-host").filter(|host| HostPort::is_sound(host));
-        let prefix = text("x-forwarded-prefix").filter(|prefix| prefix.starts_with('/'));
+        let by_cloudflare = proxies.is_cloudflare(peer);
+        let text = |header: TrustedHeader| {
+            let is_trusted = trusted.has(header) && (!by_cloudflare || header.is_set_by_all());
+            is_trusted
+                .then(|| single(headers, &header.name()))
+                .flatten()
+        };
+        let value = |text| HeaderValue::from_str(text).ok();
+        let host = text(Host).filter(|host| HostPort::is_sound(host));
+        let proto = text(Proto);
+        let prefix = text(Prefix).filter(|prefix| is_prefix(prefix));
         Self {
-            client: proxies.client(peer, headers),
-            request_id: single(headers, &X_REQUEST_ID)
-                .and_then(RequestId::read)
-                .unwrap_or_default(),
-            host: host.and_then(|host| HeaderValue::from_str(host).ok()),
+            client: proxies.client(peer, headers, trusted.has(For)),
+            request_id: text(Id).and_then(RequestId::read).unwrap_or_default(),
+            host: host.and_then(value),
             told: Told {
-                is_http: text("x-forwarded-proto")
-                    .is_some_and(|it| it.eq_ignore_ascii_case("http")),
-                port: text("x-forwarded-port").and_then(|port| port.parse().ok()),
-                prefix: prefix.and_then(|prefix| HeaderValue::from_str(prefix).ok()),
+                is_http: proto.is_some_and(|it| it.eq_ignore_ascii_case("http")),
+                port: text(Port).and_then(authority::parse_port),
+                prefix: prefix.and_then(value),
             },
         }
     }
 
-    fn stranger(client: ClientIp) -> Self {
+    /// A client that speaks for nobody, whose headers say nothing about it.
+    pub fn stranger(client: ClientIp) -> Self {
         Self {
             client,
             request_id: RequestId::new(),
@@ -92,44 +106,11 @@ impl Sender {
     }
 }
 
-/// Removes every header by which a client could speak for a proxy, and a
-/// `traceparent` that nobody could read.
-pub fn strip(headers: &mut HeaderMap) {
-    trace::settle(headers);
-    let forged: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| forges(name))
-        .cloned()
-        .collect();
-    for name in forged {
-        headers.remove(name);
-    }
+/// Whether Laravel may put `prefix` before the paths of its links: plain parts alone.
+fn is_prefix(prefix: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    prefix.bytes().all(is_plain) && UrlPath::try_from(prefix.to_owned()).is_ok()
 }
-
-fn forges(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.bytes().any(|b| matches!(b, b'_' | b'.'))
-        || name.starts_with("x-forwarded-")
-        || name.starts_with("x-original-")
-        || FORGED.contains(&name)
-}
-
-/// What the proxies of this world call themselves and their clients.
-const FORGED: [&str; 13] = [
-    "forwarded",
-    "proxy",
-    "x-forwarded",
-    "forwarded-for",
-    "x-real-ip",
-    "x-rewrite-url",
-    "x-request-id",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "client-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cf-connecting-ipv6",
-];
 
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
@@ -170,36 +151,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_a_stranger_says_about_himself_survives() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "forwarded",
-            "x-forwarded-for",
-            "x-forwarded-prefix",
-            "x-forwarded-anything",
-            "x-forwarded-client-subject",
-            "x-real-ip",
-            "x-request-id",
-            "client-ip",
-            "cf-connecting-ip",
-            "x-original-url",
-            "x-rewrite-url",
-            "proxy",
-            "x_forwarded_for",
-            "x.forwarded.for",
-        ] {
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static("10.0.0.1"),
-            );
-        }
-        headers.insert("x-http-method-override", HeaderValue::from_static("PUT"));
-        strip(&mut headers);
-        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["x-http-method-override"]);
-    }
-
-    #[test]
     fn laravel_learns_client_host_port_and_scheme() {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example:8443"));
@@ -211,42 +162,124 @@ mod tests {
         assert_eq!(value("x-forwarded-port"), "8443");
     }
 
-    fn forwarded(peer: &str, said: &[(&'static str, &'static str)]) -> HeaderMap {
-        let proxies = TrustedProxies::try_from(vec!["10.0.0.0/8".to_owned()]).unwrap();
+    /// What Laravel is told when `peer` sends `said` and `trusted` are believed of
+    /// proxies in 10.0.0.0/8 and of Cloudflare.
+    fn forwarded(
+        peer: &str,
+        trusted: &TrustedHeaders,
+        said: &[(&'static str, &'static str)],
+    ) -> HeaderMap {
+        let proxies = ["10.0.0.0/8", "cloudflare"].map(str::to_owned).to_vec();
+        let proxies = TrustedProxies::try_from(proxies).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example"));
         for (name, value) in said {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());
-        let sender = Sender::read(peer, &headers, &proxies);
+        let sender = Sender::read(peer, &headers, &proxies, trusted);
+        if let Some(host) = &sender.host {
+            headers.insert(HOST, host.clone());
+        }
         strip(&mut headers);
         sender.write(&mut headers);
         headers
     }
 
+    const SAID: [(&str, &str); 7] = [
+        ("x-forwarded-for", "192.0.2.9"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "evil.example:8080"),
+        ("x-forwarded-port", "8080"),
+        ("x-forwarded-prefix", "/desk"),
+        ("x-request-id", "from-proxy"),
+        ("x-real-ip", "6.6.6.6"),
+    ];
+
+    fn all() -> TrustedHeaders {
+        serde_json::from_str(
+            r#"["x-forwarded-for", "X-Forwarded-Proto", "x-forwarded-host",
+                "x-forwarded-port", "x-forwarded-prefix", "x-request-id"]"#,
+        )
+        .unwrap()
+    }
+
     #[test]
-    fn a_trusted_proxy_is_believed_and_nobody_else() {
-        let said = [
-            ("x-forwarded-for", "192.0.2.9"),
-            ("x-forwarded-proto", "http"),
-            ("x-forwarded-prefix", "/desk"),
-            ("x-request-id", "from-proxy"),
-            ("x-real-ip", "6.6.6.6"),
-        ];
-        let headers = forwarded("10.0.0.1", &said);
-        assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
-        assert_eq!(headers["x-forwarded-proto"], "http");
-        assert_eq!(headers["x-forwarded-port"], "80");
+    fn proxy_is_believed_its_clients_address_and_protocol_alone() {
+        // Cloudflare passes the others on as clients write them, listed or not.
+        for (peer, trusted) in [
+            ("10.0.0.1", TrustedHeaders::default()),
+            ("173.245.48.5", TrustedHeaders::default()),
+            ("173.245.48.5", all()),
+        ] {
+            let headers = forwarded(peer, &trusted, &SAID);
+            assert_eq!(headers["x-forwarded-for"], "192.0.2.9");
+            assert_eq!(headers["x-forwarded-proto"], "http");
+            assert_eq!(headers["host"], "edge.example");
+            assert_eq!(headers["x-forwarded-host"], "edge.example");
+            assert_eq!(headers["x-forwarded-port"], "80");
+            assert!(!headers.contains_key("x-forwarded-prefix"));
+            assert_ne!(headers["x-request-id"], "from-proxy");
+            assert!(!headers.contains_key("x-real-ip"));
+        }
+    }
+
+    #[test]
+    fn listed_headers_of_a_trusted_proxy_are_believed() {
+        let headers = forwarded("10.0.0.1", &all(), &SAID);
+        assert_eq!(headers["host"], "evil.example:8080");
+        assert_eq!(headers["x-forwarded-host"], "evil.example:8080");
+        assert_eq!(headers["x-forwarded-port"], "8080");
         assert_eq!(headers["x-forwarded-prefix"], "/desk");
         assert_eq!(headers["x-request-id"], "from-proxy");
-        assert!(!headers.contains_key("x-real-ip"));
+        let none = serde_json::from_str("[]").unwrap();
+        let headers = forwarded("10.0.0.1", &none, &SAID);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+    }
 
-        let headers = forwarded("192.0.2.1", &said);
+    #[test]
+    fn stranger_is_believed_nothing() {
+        let headers = forwarded("192.0.2.1", &all(), &SAID);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "edge.example");
         assert_eq!(headers["x-forwarded-port"], "443");
         assert!(!headers.contains_key("x-forwarded-prefix"));
         assert_ne!(headers["x-request-id"], "from-proxy");
+    }
+
+    #[test]
+    fn value_that_is_no_host_port_path_or_protocol_is_dropped() {
+        for (name, wrong) in [
+            ("x-forwarded-host", "a/b"),
+            ("x-forwarded-host", "u@evil.example"),
+            ("x-forwarded-host", "edge.example, evil.example"),
+            ("x-forwarded-host", ""),
+            ("x-forwarded-port", "0"),
+            ("x-forwarded-port", "+80"),
+            ("x-forwarded-port", "65536"),
+            ("x-forwarded-port", "80, 81"),
+            ("x-forwarded-prefix", "desk"),
+            ("x-forwarded-prefix", "//evil.example"),
+            ("x-forwarded-prefix", "/a/../b"),
+            ("x-forwarded-prefix", "/a?b"),
+            ("x-forwarded-prefix", "/a%2fb"),
+            ("x-forwarded-prefix", "/\"onload="),
+            ("x-forwarded-proto", "javascript"),
+            ("x-forwarded-proto", "http, https"),
+            ("x-request-id", "a b"),
+        ] {
+            let mut headers = forwarded("10.0.0.1", &all(), &[(name, wrong)]);
+            let id = headers.remove("x-request-id");
+            assert_ne!(id, HeaderValue::from_str(wrong).ok());
+            let mut plain = forwarded("10.0.0.1", &all(), &[]);
+            plain.remove("x-request-id");
+            assert_eq!(headers, plain, "{name}: {wrong}");
+        }
+        // Said twice, neither counts.
+        let twice = [("x-forwarded-host", "a.example"); 2];
+        let headers = forwarded("10.0.0.1", &all(), &twice);
+        assert_eq!(headers["x-forwarded-host"], "edge.example");
     }
 }

@@ -29,18 +29,31 @@ impl TrustedProxies {
         both.into_iter().any(|network| network.contains(peer))
     }
 
+    /// Whether `peer` is trusted as a part of Cloudflare.
+    pub(super) fn is_cloudflare(&self, peer: ClientIp) -> bool {
+        self.cloudflare.iter().any(|one| one.contains(peer))
+    }
+
+    /// Whether proxies other than Cloudflare are trusted.
+    pub fn has_others(&self) -> bool {
+        !self.networks.is_empty()
+    }
+
     /// Who asks through `peer`: for a stranger, `peer` itself. From the right of
-    /// `X-Forwarded-For` the hops that are trusted are passed over; the first
-    /// that is not is the client, and what stands left of it is hearsay. What
+    /// `X-Forwarded-For`, if `by_hops`, the hops that are trusted are passed over; the
+    /// first that is not is the client, and what stands left of it is hearsay. What
     /// cannot be read ends the search at the last hop that could be.
-    pub fn client(&self, peer: ClientIp, headers: &HeaderMap) -> ClientIp {
+    pub fn client(&self, peer: ClientIp, headers: &HeaderMap, by_hops: bool) -> ClientIp {
         if !self.trusts(peer) {
             return peer;
         }
-        let by_cloudflare = self.cloudflare.iter().any(|one| one.contains(peer));
-        if by_cloudflare && let Some(client) = single(headers, &CF_CONNECTING_IP).and_then(address)
+        if self.is_cloudflare(peer)
+            && let Some(client) = single(headers, &CF_CONNECTING_IP).and_then(address)
         {
             return client;
+        }
+        if !by_hops {
+            return peer;
         }
         let mut client = peer;
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
@@ -166,7 +179,7 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());
-        trusted(proxies).client(peer, &map).to_string()
+        trusted(proxies).client(peer, &map, true).to_string()
     }
 
     #[test]

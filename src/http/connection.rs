@@ -36,6 +36,9 @@ use crate::tls::{Alpn, ClientSubject};
 pub struct Downstream {
     /// Its address, or that of the proxy that stands before it.
     pub peer: ClientIp,
+    /// Whether its PROXY header names no client. Then `peer` is the proxy, which passes
+    /// on unread what comes: the headers are not the proxy's.
+    pub is_unnamed: bool,
     /// The port it connects from; none if a proxy connects for it.
     pub port: Option<u16>,
     /// Who it is by its certificate, if it was asked for one.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY};
+use hyper::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION, STRICT_TRANSPORT_SECURITY,
+};
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use super::access_log::AccessLine;
@@ -16,7 +18,7 @@ use super::{Downstream, Maintenance, Pages, Refusal, Settings, sound};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
-use crate::forwarded::{Sender, TrustedProxies, X_REQUEST_ID};
+use crate::forwarded::{Sender, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
@@ -34,6 +36,7 @@ pub struct Handler {
     pub(super) gateway: Gateway,
     pub(super) drain: Drain,
     proxies: TrustedProxies,
+    trusted_headers: TrustedHeaders,
     pub(super) limits: Arc<Limits>,
     sessions: Shares,
     load: Load,
@@ -54,6 +57,8 @@ pub struct Parts {
     pub compression: compress::Settings,
     /// Who may say for whom he asks.
     pub proxies: TrustedProxies,
+    /// Which headers of theirs are believed.
+    pub trusted_headers: TrustedHeaders,
     /// What each client may do.
     pub limits: Arc<Limits>,
     /// WebSocket sessions of each client.
@@ -103,6 +108,7 @@ impl Handler {
             gateway: parts.gateway,
             drain: parts.drain,
             proxies: parts.proxies,
+            trusted_headers: parts.trusted_headers,
             limits: parts.limits,
             sessions: parts.sessions,
             load: parts.load,
@@ -133,7 +139,7 @@ impl Handler {
         let in_flight = downstream.progress.begin();
         let exchange = Exchange {
             downstream,
-            sender: Sender::read(downstream.peer, request.headers(), &self.proxies),
+            sender: self.sender(downstream, request.headers()),
         };
         let mut line = AccessLine::new(&exchange, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
@@ -170,6 +176,16 @@ impl Handler {
         }
         let status = response.status();
         response.map(|body| line.answered(status, body, in_flight))
+    }
+
+    /// Who sends a request with `headers`.
+    fn sender(&self, downstream: &Downstream, headers: &HeaderMap) -> Sender {
+        let peer = downstream.peer;
+        if downstream.is_unnamed {
+            Sender::stranger(peer)
+        } else {
+            Sender::read(peer, headers, &self.proxies, &self.trusted_headers)
+        }
     }
 
     async fn answer(

@@ -101,9 +101,10 @@ impl Arrival {
         let ip = ClientIp::new(peer.ip());
         let port = (!entrance.proxied).then_some(peer.port());
         let admitted = self.admit(stream, entrance.proxied, ip, slot).await;
-        let (stream, client, permit) = admitted?;
+        let (stream, named, permit) = admitted?;
+        let peer = (named.unwrap_or(ip), port, named.is_none());
         match entrance.inside {
-            Inside::Tls(tls) => self.secure(stream, tls, (client, port), permit).await,
+            Inside::Tls(tls) => self.secure(stream, tls, peer, permit).await,
             Inside::Plain(plain) => {
                 plain.serve(stream).await;
                 None
@@ -112,17 +113,19 @@ impl Arrival {
     }
 
     /// Finds out who connects, and gives him `slot` if he has not too many. A
-    /// proxy of ours connects for many clients, who are counted by request.
+    /// proxy of ours connects for many clients, who are counted by request. There is
+    /// no client if the proxy names none.
     async fn admit(
         &self,
         mut stream: TcpStream,
         proxied: bool,
         peer: ClientIp,
         slot: Slot,
-    ) -> Option<(TcpStream, ClientIp, Permit)> {
+    ) -> Option<(TcpStream, Option<ClientIp>, Permit)> {
         let trusted = self.generation.config.server.trusted_proxies.trusts(peer);
         if !proxied && trusted {
-            return Some((stream, peer, self.running.process.connections.adopt(slot)));
+            let permit = self.running.process.connections.adopt(slot);
+            return Some((stream, Some(peer), permit));
         }
         let client = match proxied {
             false => peer,
@@ -133,7 +136,7 @@ impl Arrival {
             true => match self.named(&mut stream).await {
                 Ok(Some(client)) => client,
                 Ok(None) => {
-                    return Some((stream, peer, self.running.process.connections.adopt(slot)));
+                    return Some((stream, None, self.running.process.connections.adopt(slot)));
                 }
                 Err(error) => {
                     tracing::warn!(proxy.ip = %peer, %error, "no PROXY header from a trusted proxy");
@@ -148,7 +151,7 @@ impl Arrival {
             .connection(client)
             .and_then(|()| self.place(places, slot, client, Limit::ConnectionsPerClient, most));
         match admitted {
-            Ok(permit) => Some((stream, client, permit)),
+            Ok(permit) => Some((stream, Some(client), permit)),
             Err(over) => {
                 self.refused(over);
                 None
@@ -210,7 +213,7 @@ impl Arrival {
         &self,
         stream: TcpStream,
         tls: tls::Acceptor,
-        (peer, port): (ClientIp, Option<u16>),
+        (peer, port, is_unnamed): (ClientIp, Option<u16>, bool),
         permit: Permit,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
         let handshakes = &self.running.process.metrics.handshakes;
@@ -230,6 +233,7 @@ impl Arrival {
         handshakes.add("done");
         let downstream = Downstream {
             peer,
+            is_unnamed,
             port,
             subject: secured.client.take(),
             permit: Arc::new(permit),

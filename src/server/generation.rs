@@ -154,6 +154,7 @@ impl Generation {
             settings: config.http.clone(),
             compression: config.compression.clone(),
             proxies: config.server.trusted_proxies.clone(),
+            trusted_headers: config.server.trusted_headers.clone(),
             limits: Arc::clone(&limits),
             sessions: process.shares.clone(),
             load: process.load.clone(),

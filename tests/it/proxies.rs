@@ -11,6 +11,9 @@ use crate::support::tls::curious;
 use crate::support::{Edge, Laravel, Socket};
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
+/// Of a proxy that writes all of them itself.
+const ALL_HEADERS: &str = "trusted_headers = [\"x-forwarded-for\", \"X-Forwarded-Proto\", \
+    \"x-forwarded-host\", \"x-forwarded-port\", \"x-forwarded-prefix\", \"x-request-id\"]\n";
 
 fn server(more: &str) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{more}")
@@ -35,7 +38,7 @@ const SAID: [(&str, &str); 5] = [
 #[tokio::test]
 async fn laravel_learns_from_a_trusted_proxy_who_asks() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &server(TRUSTED));
+    let edge = Edge::configured(&laravel.url(), &server(&(TRUSTED.to_owned() + ALL_HEADERS)));
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         client.fetch(told(&SAID)).await;
         let seen = laravel.last();
@@ -45,6 +48,27 @@ async fn laravel_learns_from_a_trusted_proxy_who_asks() {
         assert_eq!(seen.header("x-forwarded-port"), Some("8443"));
         assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
         assert_eq!(seen.header("x-request-id"), Some("from-the-proxy"));
+    }
+}
+
+/// As nginx, HAProxy and Cloudflare pass them on: written by the client.
+#[tokio::test]
+async fn forged_host_behind_a_proxy_reaches_neither_route_nor_laravel() {
+    let laravel = Laravel::start().await;
+    let routes = "[[routes]]\nhosts = [\"desk.example\"]\nstatus = 403\n";
+    let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + routes));
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let mut said = SAID.to_vec();
+        said.push(("x-forwarded-prefix", "/evil"));
+        assert_eq!(client.fetch(told(&said)).await.status, StatusCode::OK);
+        let seen = laravel.last();
+        assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.9"));
+        assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
+        assert_eq!(seen.header("host"), Some("localhost"));
+        assert_eq!(seen.header("x-forwarded-host"), Some("localhost"));
+        assert_eq!(seen.header("x-forwarded-port"), Some("443"));
+        assert_eq!(seen.header("x-forwarded-prefix"), None);
+        assert_ne!(seen.header("x-request-id"), Some("from-the-proxy"));
     }
 }
 
@@ -81,7 +105,7 @@ async fn limits_count_the_client_that_the_proxy_names() {
 #[tokio::test]
 async fn laravel_is_asked_about_a_session_for_the_client_that_the_proxy_names() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &server(TRUSTED));
+    let edge = Edge::configured(&laravel.url(), &server(&(TRUSTED.to_owned() + ALL_HEADERS)));
     let said = [
         ("x-forwarded-for", "192.0.2.9"),
         ("x-forwarded-host", "desk.example"),
@@ -129,7 +153,9 @@ async fn the_proxy_protocol_names_the_client_before_tls() {
     ] {
         let stream = after(&edge, header).await.unwrap();
         let mut client_of = Client::over_http1(stream).await;
-        let answer = client_of.fetch(get("/").body(body("")).unwrap()).await;
+        // What passes through unread was written by the client, also where the header
+        // does not say by whom.
+        let answer = client_of.fetch(told(&SAID)).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(laravel.last().header("x-forwarded-for"), Some(client));
         held.push(client_of);

@@ -1,0 +1,119 @@
+//! Headers by which a client could speak for a proxy.
+//!
+//! PHP folds `-`, `_` and `.` in header names into one key, so `X_Forwarded_For`
+//! would arrive as `X-Forwarded-For`: names with `_` or `.` are dropped too, and
+//! `Proxy`, which PHP would take for the environment's `HTTP_PROXY`.
+
+use hyper::header::{HeaderMap, HeaderName};
+
+use super::trace;
+
+/// Removes every header by which a client could speak for a proxy, and a
+/// `traceparent` that nobody could read.
+pub fn strip(headers: &mut HeaderMap) {
+    trace::settle(headers);
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| forges(name))
+        .cloned()
+        .collect();
+    for name in forged {
+        headers.remove(name);
+    }
+}
+
+fn forges(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.bytes().any(|b| matches!(b, b'_' | b'.'))
+        || FAMILIES.iter().any(|family| name.starts_with(family))
+        || FORGED.contains(&name)
+}
+
+/// How the names begin by which proxies tell what was asked for, and by whom.
+const FAMILIES: [&str; 4] = ["x-forwarded-", "x-original-", "x-real-", "x-rewrite-"];
+
+/// What the proxies of this world call themselves and their clients, and by which
+/// apps and their packages learn of TLS, host and address. `X-HTTP-Method-Override`
+/// is none of them: it is the app's own feature, for its own clients.
+const FORGED: [&str; 32] = [
+    "forwarded",
+    "proxy",
+    "x-forwarded",
+    "forwarded-for",
+    "x-request-id",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-remote-ip",
+    "x-remote-addr",
+    "x-originating-ip",
+    "x-proxyuser-ip",
+    "client-ip",
+    "remote-addr",
+    "true-client-ip",
+    "x-true-client-ip",
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "cf-visitor",
+    "fastly-client-ip",
+    "fastly-ssl",
+    "cloudfront-forwarded-proto",
+    "cloudfront-viewer-address",
+    "x-azure-clientip",
+    "x-envoy-external-address",
+    "front-end-https",
+    "x-arr-ssl",
+    "x-scheme",
+    "x-url-scheme",
+    "x-host",
+    "x-http-host-override",
+    // Symfony's BinaryFileResponse would name a file in place of its bytes, for a
+    // web server that the edge is not.
+    "x-sendfile-type",
+    "x-accel-mapping",
+];
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn nothing_a_stranger_says_about_himself_survives() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-prefix",
+            "x-forwarded-anything",
+            "x-forwarded-client-subject",
+            "x-real-ip",
+            "x-request-id",
+            "client-ip",
+            "cf-connecting-ip",
+            "x-original-url",
+            "x-rewrite-url",
+            "proxy",
+            "x_forwarded_for",
+            "x.forwarded.for",
+            "x-forwarded-ssl",
+            "x-forwarded-server",
+            "x-real-host",
+            "x-rewrite-path",
+            "front-end-https",
+            "cf-visitor",
+            "x-http-host-override",
+            "x-sendfile-type",
+            "x-accel-mapping",
+        ] {
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static("10.0.0.1"),
+            );
+        }
+        headers.insert("x-http-method-override", HeaderValue::from_static("PUT"));
+        strip(&mut headers);
+        let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-http-method-override"]);
+    }
+}

@@ -1,0 +1,107 @@
+//! Which headers of a trusted proxy are believed.
+
+use hyper::header::HeaderName;
+use serde::Deserialize;
+
+use super::{
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PORT, X_FORWARDED_PREFIX, X_FORWARDED_PROTO,
+    X_REQUEST_ID,
+};
+
+/// A header by which a proxy speaks for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum TrustedHeader {
+    /// `X-Forwarded-For`: the client's address.
+    For,
+    /// `X-Forwarded-Proto`: whether the client came over TLS.
+    Proto,
+    /// `X-Forwarded-Host`: the host that the client asked for.
+    Host,
+    /// `X-Forwarded-Port`: the port that the client asked at.
+    Port,
+    /// `X-Forwarded-Prefix`: the path that the proxy has taken away.
+    Prefix,
+    /// `X-Request-Id`: the request's name.
+    RequestId,
+}
+
+impl TrustedHeader {
+    pub(super) fn name(self) -> HeaderName {
+        match self {
+            Self::For => X_FORWARDED_FOR,
+            Self::Proto => X_FORWARDED_PROTO,
+            Self::Host => X_FORWARDED_HOST,
+            Self::Port => X_FORWARDED_PORT,
+            Self::Prefix => X_FORWARDED_PREFIX,
+            Self::RequestId => X_REQUEST_ID,
+        }
+    }
+
+    /// Whether every proxy that forwards writes it itself, Cloudflare too, whatever
+    /// its client wrote.
+    pub(super) fn is_set_by_all(self) -> bool {
+        matches!(self, Self::For | Self::Proto)
+    }
+}
+
+impl TryFrom<String> for TrustedHeader {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_named = |header: &Self| header.name().as_str().eq_ignore_ascii_case(&text);
+        KNOWN.into_iter().find(is_named).ok_or_else(|| {
+            let names = KNOWN.map(|header| format!("{:?}", header.name().as_str()));
+            let names = names.join(", ");
+            format!("{text:?} is no header that a proxy is believed; expected some of {names}")
+        })
+    }
+}
+
+const KNOWN: [TrustedHeader; 6] = [
+    TrustedHeader::For,
+    TrustedHeader::Proto,
+    TrustedHeader::Host,
+    TrustedHeader::Port,
+    TrustedHeader::Prefix,
+    TrustedHeader::RequestId,
+];
+
+/// `server.trusted_headers`. By default those two that every proxy writes itself once
+/// it is told to forward; the others it passes on as its client wrote them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct TrustedHeaders(Vec<TrustedHeader>);
+
+impl Default for TrustedHeaders {
+    fn default() -> Self {
+        Self(vec![TrustedHeader::For, TrustedHeader::Proto])
+    }
+}
+
+impl TrustedHeaders {
+    /// Whether `header` is believed.
+    pub(super) fn has(&self, header: TrustedHeader) -> bool {
+        self.0.contains(&header)
+    }
+
+    /// Whether one is believed that most proxies pass on as their clients wrote it.
+    pub fn exceeds_default(&self) -> bool {
+        self.0.iter().any(|header| !header.is_set_by_all())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_read_in_any_case() {
+        let header = |text: &str| TrustedHeader::try_from(text.to_owned());
+        assert_eq!(header("X-Forwarded-Host"), Ok(TrustedHeader::Host));
+        assert_eq!(header("x-request-id"), Ok(TrustedHeader::RequestId));
+        for wrong in ["", "forwarded", "x-real-ip", "x-forwarded-*", "host"] {
+            let told = header(wrong).unwrap_err();
+            assert!(told.contains("\"x-forwarded-prefix\""), "{told}");
+        }
+    }
+}
