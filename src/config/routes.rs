@@ -30,7 +30,9 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
                            \"optional\" or \"required\"";
             tell(place(number, &["client_certificate"]), message.to_owned());
         }
-        if route.tunnel && upstream(config, &route.to).is_some_and(|it| it.root.is_some()) {
+        if !route.tunnel.is_empty()
+            && upstream(config, &route.to).is_some_and(|it| it.root.is_some())
+        {
             let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
             tell(place(number, &["tunnel"]), message.to_owned());
         }

@@ -267,6 +267,7 @@ fn the_example_names_the_keys_of_a_route() {
     for key in keys {
         let beside = match key.split(' ').next().unwrap() {
             "request_burst" => "requests_per_minute = 30",
+            "tunnel_protocols" => "tunnel = true",
             "fallback" | "links" => "files = \"public\"",
             _ => "",
         };
@@ -280,7 +281,7 @@ fn the_example_names_the_keys_of_a_route() {
         Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         tried += 1;
     }
-    assert_eq!(tried, 13);
+    assert_eq!(tried, 14);
 }
 
 #[test]
@@ -397,4 +398,29 @@ fn trusted_headers_need_proxies_that_write_them() {
     }
     let told = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
     assert!(told.to_string().contains("\"x-forwarded-for\""), "{told}");
+}
+
+#[test]
+fn tunnel_protocols_are_those_of_a_tunnel_and_never_http() {
+    let route = |keys: &str| Config::from_toml(&format!("[[routes]]\n{keys}\n"));
+    let both = route("tunnel = true\ntunnel_protocols = [\"websocket\", \"example/1\"]");
+    assert_eq!(both.unwrap().routes[0].tunnel.len(), 2);
+    let alone = route("tunnel = true").unwrap().routes.remove(0);
+    assert_eq!(alone.tunnel, [http::UpgradeProtocol::websocket()]);
+    for (keys, told) in [
+        ("tunnel_protocols = [\"websocket\"]", "needs tunnel = true"),
+        ("tunnel = true\ntunnel_protocols = []", "names none"),
+        (
+            "tunnel = true\ntunnel_protocols = [\"websocket\", \"h2c\"]",
+            "never tunnelled",
+        ),
+        (
+            "tunnel = true\ntunnel_protocols = [\"TLS/1.0\"]",
+            "never tunnelled",
+        ),
+    ] {
+        let mistakes = route(keys).unwrap_err();
+        assert!(mistakes.to_string().contains(told), "{mistakes}");
+        assert!(mistakes.all()[0].line.is_some(), "{mistakes}");
+    }
 }

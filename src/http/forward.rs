@@ -36,10 +36,7 @@ impl Handler {
         if request.body().size_hint().lower() > route.max_body as u64 {
             return Err(Refusal::BodyTooLarge);
         }
-        let asked = match route.tunnel {
-            true => Asked::read(&mut request),
-            false => None,
-        };
+        let asked = Asked::read(&mut request, &route.tunnel).map_err(Refusal::WebSocket)?;
         let wish = self.compression.wish(&request);
         hop::strip(request.headers_mut());
         let log_out = self.gateway.log_out(&request);
@@ -132,10 +129,14 @@ impl Handler {
         mut answer: Response<Body>,
         place: Permit,
     ) -> Result<Response<Body>, Refusal> {
-        let Some(asked) = asked.filter(|asked| asked.is_granted(&answer)) else {
+        let Some(asked) = asked else {
             tracing::warn!("upstream switched protocols without being asked");
             return Err(Refusal::BadGateway);
         };
+        if let Err(reason) = asked.check(answer.headers()) {
+            tracing::warn!(reason, "upstream switched protocols wrongly");
+            return Err(Refusal::BadGateway);
+        }
         let upgrade = answer.headers().get(UPGRADE).cloned();
         let held = (place, exchange.downstream.permit.clone());
         asked.connect(

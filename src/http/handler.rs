@@ -289,7 +289,7 @@ impl Handler {
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
         let leads_on = matches!(route.target, Target::Upstream(_) | Target::Files(..));
-        leads_on && !route.tunnel && self.gateway.wants(request)
+        leads_on && route.tunnel.is_empty() && self.gateway.wants(request)
     }
 }
 

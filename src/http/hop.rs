@@ -1,6 +1,9 @@
 //! Headers that mean one connection only (RFC 9110 §7.6.1).
 
-use hyper::header::{CONNECTION, HeaderMap, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
 
 /// Removes hop-by-hop headers, those that `Connection` names included. What
 /// `Connection` names can take away no header that says who the client is: those
@@ -23,9 +26,14 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-const ALWAYS: [HeaderName; 6] = [
+/// `HTTP2-Settings` goes with `Upgrade: h2c`, which nobody is asked for (RFC 9113 §3.1);
+/// `Proxy-Authorization` is for a proxy that asked for it.
+const ALWAYS: [HeaderName; 9] = [
     CONNECTION,
+    HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
     HeaderName::from_static("proxy-connection"),
     TE,
     TRANSFER_ENCODING,
@@ -51,6 +59,8 @@ mod tests {
             "keep-alive",
             "te",
             "upgrade",
+            "http2-settings",
+            "proxy-authorization",
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
         }
@@ -58,5 +68,15 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-three"]);
+    }
+
+    #[test]
+    fn leftovers_go_where_no_connection_names_them() {
+        for name in ["http2-settings", "proxy-authorization", "keep-alive"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
+            strip(&mut headers);
+            assert!(headers.is_empty(), "{name}");
+        }
     }
 }

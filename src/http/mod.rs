@@ -28,6 +28,7 @@ pub use self::pages::{Error as PagesError, Pages};
 pub use self::plain::Plain;
 pub use self::refusal::Refusal;
 pub use self::routes::{
-    App, Destination, HostPattern, Origin, Routes, Settings as RouteSettings, Upstreams,
+    App, Destination, HostPattern, Origin, Routes, Settings as RouteSettings, UpgradeProtocol,
+    Upstreams,
 };
 pub use self::settings::Settings;

@@ -3,56 +3,101 @@
 
 use std::time::Duration;
 
-use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
+use hyper::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::routes::UpgradeProtocol;
 use super::sound;
 use crate::body::Body;
 use crate::drain::Drain;
 use crate::progress::Progress;
+use crate::ws::{Challenge, Rejected};
 
-/// A client that asked to leave HTTP.
+/// A client that asked to leave HTTP for a protocol that its route passes on.
 #[derive(Debug)]
 pub(super) struct Asked {
-    protocol: HeaderValue,
+    protocol: UpgradeProtocol,
+    /// If it asks for a WebSocket.
+    challenge: Option<Challenge>,
     client: OnUpgrade,
 }
 
 impl Asked {
-    /// What `request` asks for, if it asks for one protocol over HTTP/1.1.
-    pub(super) fn read<B>(request: &mut Request<B>) -> Option<Self> {
+    /// What `request` asks for, if that is one of `protocols`. Any other upgrade is
+    /// ignored, as RFC 9110 §7.8 allows: what is no such protocol, not over HTTP/1.1, or
+    /// has a body, which none of the bytes behind it may be taken for.
+    ///
+    /// # Errors
+    /// It asks for a WebSocket by what is no opening handshake.
+    pub(super) fn read<B: hyper::body::Body>(
+        request: &mut Request<B>,
+        protocols: &[UpgradeProtocol],
+    ) -> Result<Option<Self>, Rejected> {
         let headers = request.headers();
-        let mut protocols = headers.get_all(UPGRADE).iter();
-        let (Some(protocol), None) = (protocols.next(), protocols.next()) else {
-            return None;
-        };
-        if request.version() != Version::HTTP_11 || !sound::wants_upgrade(headers) {
-            return None;
+        if protocols.is_empty()
+            || request.version() != Version::HTTP_11
+            || !sound::wants_upgrade(headers)
+        {
+            return Ok(None);
         }
-        Some(Self {
+        let offers = headers.get_all(UPGRADE).iter();
+        let offers = offers.filter_map(|value| value.to_str().ok());
+        let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
+        let known = |offer| protocols.iter().find(|known| known.is_named(offer));
+        let Some(protocol) = offers.find_map(known) else {
+            return Ok(None);
+        };
+        let challenge = if protocol.is_websocket() {
+            Some(Challenge::read(request)?)
+        } else if request.body().is_end_stream() {
+            None
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
             protocol: protocol.clone(),
+            challenge,
             client: hyper::upgrade::on(request),
-        })
+        }))
     }
 
-    /// Asks on, where hop-by-hop headers have been taken away.
+    /// Asks on for that one protocol, where hop-by-hop headers have been taken away,
+    /// and with them whatever the client's `Connection` named.
     pub(super) fn write<B>(&self, request: &mut Request<B>) {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(UPGRADE, self.protocol.clone());
+        headers.insert(UPGRADE, self.protocol.header());
+        if let Some(challenge) = &self.challenge {
+            headers.insert(SEC_WEBSOCKET_KEY, challenge.key.clone());
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
     }
 
-    /// Whether `answer` switches to what was asked for (RFC 9110 §7.8).
-    pub(super) fn is_granted(&self, answer: &Response<Body>) -> bool {
-        let granted = answer.headers().get(UPGRADE);
-        granted.is_some_and(|granted| {
-            granted
-                .as_bytes()
-                .eq_ignore_ascii_case(self.protocol.as_bytes())
-        })
+    /// Checks the headers of a 101: that the app leaves HTTP for what was asked for and,
+    /// if that is a WebSocket, has read the handshake (RFC 9110 §7.8, RFC 6455 §4.1).
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), &'static str> {
+        if !sound::wants_upgrade(headers) {
+            return Err("its Connection does not name Upgrade");
+        }
+        if !single(headers, &UPGRADE).is_some_and(|one| self.protocol.is_named(one)) {
+            return Err("its Upgrade is not what was asked for");
+        }
+        let accept = single(headers, &SEC_WEBSOCKET_ACCEPT);
+        if let Some(challenge) = &self.challenge
+            && accept != Some(challenge.accept.as_str())
+        {
+            return Err("its Sec-WebSocket-Accept is wrong");
+        }
+        Ok(())
     }
 
     /// Connects both ends, once both have switched, until one ends, nothing
@@ -78,6 +123,15 @@ impl Asked {
                 Err(error) => tracing::debug!(%error, "tunnel did not begin"),
             }
         });
+    }
+}
+
+/// The value of a header that is there once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
     }
 }
 

@@ -102,8 +102,7 @@ impl Gateway {
         if self.services.drain.is_stopping() {
             return Err(Rejected::Stopping);
         }
-        let (parts, body) = request.into_parts();
-        let handshake = handshake::read(&parts, &self.settings)?;
+        let handshake = handshake::read(&request, &self.settings)?;
         let response = switching(&handshake);
         let opening = Opening {
             id: self.services.ids.issue(),
@@ -116,7 +115,7 @@ impl Gateway {
             settings: Arc::clone(&self.settings),
             progress: Progress::new(),
         };
-        let upgrade = hyper::upgrade::on(Request::from_parts(parts, body));
+        let upgrade = hyper::upgrade::on(request);
         let opening = Box::pin(open(upgrade, opening));
         self.services.drain.spawn(async move {
             let _held = held;

@@ -1,12 +1,12 @@
 //! The opening handshake (RFC 6455 §4.2): what a client must send, and where
 //! its token may be.
 
+use hyper::body::Body;
 use hyper::header::{
     AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use hyper::http::request::Parts;
-use hyper::{Method, Uri, Version};
+use hyper::{Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -45,25 +45,55 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket") && has_token(headers, &CONNECTION, "upgrade")
 }
 
+/// What a client proves by that the other end speaks WebSocket (RFC 6455 §1.3).
+#[derive(Debug)]
+pub struct Challenge {
+    /// `Sec-WebSocket-Key`.
+    pub key: HeaderValue,
+    /// The one `Sec-WebSocket-Accept` that is right for it.
+    pub accept: String,
+}
+
+impl Challenge {
+    /// Reads that of `request`, which wants to become a WebSocket (RFC 6455 §4.2.1).
+    ///
+    /// # Errors
+    /// `Malformed` or `Version`: it is no opening handshake.
+    pub fn read<B: Body>(request: &Request<B>) -> Result<Self, Rejected> {
+        if request.method() != Method::GET || request.version() != Version::HTTP_11 {
+            return Err(Rejected::Malformed("expected GET over HTTP/1.1"));
+        }
+        // Its bytes could be taken for those of the WebSocket behind it.
+        if !request.body().is_end_stream() {
+            return Err(Rejected::Malformed("it has a body"));
+        }
+        let headers = request.headers();
+        if single(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
+            return Err(Rejected::Version);
+        }
+        let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
+        let key = key.ok_or(Rejected::Malformed("Sec-WebSocket-Key is missing or wrong"))?;
+        Ok(Self {
+            key: HeaderValue::from_str(key).expect("base64 is visible ASCII"),
+            accept: derive_accept_key(key.as_bytes()),
+        })
+    }
+}
+
 /// Reads a handshake.
-pub(super) fn read(request: &Parts, settings: &Settings) -> Result<Handshake, Rejected> {
-    if request.method != Method::GET || request.version != Version::HTTP_11 {
-        return Err(Rejected::Malformed("expected GET over HTTP/1.1"));
-    }
-    let headers = &request.headers;
-    if single(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
-        return Err(Rejected::Version);
-    }
-    let key = single(headers, &SEC_WEBSOCKET_KEY)
-        .filter(|key| is_key(key))
-        .ok_or(Rejected::Malformed("Sec-WebSocket-Key is missing or wrong"))?;
+pub(super) fn read<B: Body>(
+    request: &Request<B>,
+    settings: &Settings,
+) -> Result<Handshake, Rejected> {
+    let challenge = Challenge::read(request)?;
+    let headers = request.headers();
     let host = headers
         .get(HOST)
         .ok_or(Rejected::Malformed("Host is missing"))?;
     check_origin(headers, host, settings)?;
-    let (token, subprotocol) = find_token(&request.uri, headers);
+    let (token, subprotocol) = find_token(request.uri(), headers);
     Ok(Handshake {
-        accept_key: derive_accept_key(key.as_bytes()),
+        accept_key: challenge.accept,
         token,
         subprotocol,
         // A copy: its own bytes are part of all that was read of the request.

@@ -11,6 +11,6 @@ pub mod wire;
 
 pub use self::close::CloseReason;
 pub use self::gateway::{Gateway, Services};
-pub use self::handshake::Rejected;
+pub use self::handshake::{Challenge, Rejected};
 pub use self::log_out::LogOut;
 pub use self::settings::{Origin, Settings};

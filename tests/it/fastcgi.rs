@@ -436,3 +436,34 @@ async fn a_client_that_leaves_ends_the_connection_to_php() {
     drop((answer, client));
     noticed.recv().await.unwrap();
 }
+
+#[tokio::test]
+async fn php_is_told_nothing_of_an_upgrade() {
+    let (seen, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let url = scripted(move |_, mut stream| {
+        let seen = seen.clone();
+        async move {
+            if let Some(asked) = Asked::read(&mut stream).await {
+                let _ = seen.send(asked);
+                let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
+                stream.write_all(&wire).await.unwrap();
+            }
+        }
+    });
+    let edge = before(&url.await, "");
+    let request = get("/")
+        .header("connection", "Upgrade, HTTP2-Settings")
+        .header("upgrade", "h2c")
+        .header("http2-settings", "AAMAAABk")
+        .header("proxy-authorization", "Basic eDp5");
+    assert_eq!(fetch(&edge, request).await.text(), "ok");
+    let params = asked.recv().await.unwrap().params;
+    for word in ["UPGRADE", "SETTINGS", "CONNECTION", "PROXY_"] {
+        let told = params.keys().find(|name| name.contains(word));
+        assert_eq!(told, None);
+    }
+    // PHP cannot leave HTTP.
+    let switch = "Status: 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
+    let edge = answering([stdout(switch), end(0)].concat()).await;
+    assert_eq!(fetch(&edge, get("/")).await.status, StatusCode::BAD_GATEWAY);
+}

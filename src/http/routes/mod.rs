@@ -1,5 +1,6 @@
 //! Which request goes where: the table that `[[routes]]` writes.
 
+mod protocol;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 
+pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, Destination, HostPattern, Origin, Settings};
 use super::Refusal;
 use crate::authority::HostPort;
@@ -33,7 +35,8 @@ pub(super) struct Route {
     pub(super) target: Target,
     pub(super) max_body: usize,
     pub(super) client_certificate: bool,
-    pub(super) tunnel: bool,
+    /// Upgrades to which protocols go there, too.
+    pub(super) tunnel: Vec<UpgradeProtocol>,
     pub(super) rate: Option<Rate>,
 }
 
@@ -98,7 +101,7 @@ impl Routes {
                 target: upstreams.target(&route.to)?,
                 max_body: route.max_body.map_or(max_body, |most| most.get()),
                 client_certificate: route.client_certificate,
-                tunnel: route.tunnel,
+                tunnel: route.tunnel.clone(),
                 rate: route
                     .rate
                     .map(|(count, burst)| Rate::per_minute(count, burst)),
@@ -113,7 +116,7 @@ impl Routes {
                 target: Target::Upstream(upstreams.laravel.clone()),
                 max_body,
                 client_certificate: false,
-                tunnel: false,
+                tunnel: Vec::new(),
                 rate: None,
             },
         })

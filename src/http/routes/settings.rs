@@ -7,6 +7,7 @@ use hyper::StatusCode;
 use hyper::http::uri::Authority;
 use serde::Deserialize;
 
+use super::protocol::UpgradeProtocol;
 use crate::authority::HostPort;
 use crate::files;
 use crate::paths::UrlPath;
@@ -28,8 +29,8 @@ pub struct Settings {
     pub max_body: Option<ByteSize>,
     /// Whether only clients with a certificate get there.
     pub client_certificate: bool,
-    /// Whether upgrades, such as WebSockets, go there as well.
-    pub tunnel: bool,
+    /// Upgrades to which protocols go there as well; none if empty.
+    pub tunnel: Vec<UpgradeProtocol>,
     /// Requests per minute of each client, and how many of them at once.
     pub rate: Option<(Count, Count)>,
 }
@@ -82,6 +83,7 @@ struct Written {
     client_certificate: bool,
     #[serde(default)]
     tunnel: bool,
+    tunnel_protocols: Option<Vec<UpgradeProtocol>>,
     requests_per_minute: Option<Count>,
     request_burst: Option<Count>,
 }
@@ -95,6 +97,15 @@ impl TryFrom<Written> for Settings {
         if !leads_on && (written.tunnel || written.max_body.is_some()) {
             return Err("tunnel and max_body need a route to an upstream".to_owned());
         }
+        let tunnel = match (written.tunnel, written.tunnel_protocols) {
+            (false, None) => Vec::new(),
+            (true, None) => vec![UpgradeProtocol::websocket()],
+            (true, Some(protocols)) if !protocols.is_empty() => protocols,
+            (true, Some(_)) => {
+                return Err("tunnel_protocols names none; leave out tunnel then".to_owned());
+            }
+            (false, Some(_)) => return Err("tunnel_protocols needs tunnel = true".to_owned()),
+        };
         let rate = match (written.requests_per_minute, written.request_burst) {
             (None, None) => None,
             (None, Some(_)) => return Err("request_burst needs requests_per_minute".to_owned()),
@@ -106,7 +117,7 @@ impl TryFrom<Written> for Settings {
             to,
             max_body: written.max_body,
             client_certificate: written.client_certificate,
-            tunnel: written.tunnel,
+            tunnel,
             rate,
         })
     }

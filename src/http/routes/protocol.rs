@@ -1,0 +1,92 @@
+//! Protocols that an upgrade may lead to.
+
+use hyper::header::HeaderValue;
+use serde::Deserialize;
+
+/// What `Upgrade` names (RFC 9110 §7.8): `websocket`, or a name and a version.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UpgradeProtocol(String);
+
+impl UpgradeProtocol {
+    /// The one that is passed on if nothing else is said.
+    pub fn websocket() -> Self {
+        Self(WEBSOCKET.to_owned())
+    }
+
+    /// Whether it is WebSocket, whose handshake can be checked.
+    pub(in crate::http) fn is_websocket(&self) -> bool {
+        self.is_named(WEBSOCKET)
+    }
+
+    /// Whether `text` names it, in any case.
+    pub(in crate::http) fn is_named(&self, text: &str) -> bool {
+        self.0.eq_ignore_ascii_case(text)
+    }
+
+    /// As a header's value.
+    pub(in crate::http) fn header(&self) -> HeaderValue {
+        HeaderValue::from_str(&self.0).expect("a protocol is visible ASCII")
+    }
+}
+
+impl TryFrom<String> for UpgradeProtocol {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_token = |part: &str| !part.is_empty() && part.bytes().all(is_token_byte);
+        let parts: Vec<_> = text.split('/').collect();
+        if parts.len() > 2 || !parts.iter().all(|part| is_token(part)) {
+            return Err(format!(
+                "{text:?} is no protocol of an Upgrade header; expected \"websocket\" or a \
+                 name and a version such as \"example/1.0\""
+            ));
+        }
+        let name = text.to_ascii_lowercase();
+        if NEVER.iter().any(|start| name.starts_with(start)) {
+            return Err(format!(
+                "{text:?} is never tunnelled: clients would send requests through it that no \
+                 route, limit or log sees; leave it out"
+            ));
+        }
+        Ok(Self(text))
+    }
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+const WEBSOCKET: &str = "websocket";
+/// How the names of HTTP itself begin, and of what hides it.
+const NEVER: [&str; 6] = ["http", "h2", "h3", "spdy", "tls", "ssl"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn protocol(text: &str) -> Result<UpgradeProtocol, String> {
+        UpgradeProtocol::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn protocol_is_a_token_with_or_without_a_version() {
+        assert!(protocol("WebSocket").unwrap().is_websocket());
+        assert!(protocol("example/1.0").unwrap().is_named("Example/1.0"));
+        for wrong in ["", "a b", "a,b", "a/", "/1", "a/1/2", "a\r\nb", "é"] {
+            let told = protocol(wrong).unwrap_err();
+            assert!(told.contains("no protocol"), "{told}");
+        }
+    }
+
+    #[test]
+    fn protocol_that_carries_requests_is_rejected() {
+        for wrong in [
+            "h2c", "H2C", "h2", "h3", "HTTP/2.0", "http/3", "HTTP", "TLS/1.0", "tls", "SPDY/3.1",
+        ] {
+            let told = protocol(wrong).unwrap_err();
+            assert!(told.contains("never tunnelled"), "{told}");
+        }
+    }
+}
