@@ -452,7 +452,7 @@ async fn php_is_told_nothing_of_an_upgrade() {
     });
     let edge = before(&url.await, "");
     let request = get("/")
-        .header("connection", "Upgrade, HTTP2-Settings")
+        .header("connection", "Upgrade")
         .header("upgrade", "h2c")
         .header("http2-settings", "AAMAAABk")
         .header("proxy-authorization", "Basic eDp5");
