@@ -103,16 +103,15 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
 /// There is one.
 pub fn check_sent(text: &str, placeholder: Option<&str>) -> Result<(), String> {
     let path = text.split_once('?').map_or(text, |(path, _)| path);
-    let path = placeholder.map_or(path.to_owned(), |it| path.replacen(it, "1", 1));
-    let (but, placeholder) = match placeholder {
-        None => ("", ""),
-        Some(placeholder) => (" but for ", placeholder),
+    let (path, but) = match placeholder {
+        None => (path.to_owned(), String::new()),
+        Some(it) => (path.replacen(it, "1", 1), format!(" but for {it}")),
     };
     match pattern_in(&path) {
         None => Ok(()),
         Some(sign) => Err(format!(
             "{text:?} holds a pattern, which is never matched: this path is sent as it is \
-             written{but}{placeholder}; leave out the {sign:?}"
+             written{but}; leave out the {sign:?}"
         )),
     }
 }
