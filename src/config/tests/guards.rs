@@ -1,0 +1,78 @@
+//! Tests of keys that guard nothing if they are written wrongly.
+
+use crate::config::Config;
+use crate::http;
+
+/// A pattern fits no request, so what it was meant to guard would stand open.
+#[test]
+fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
+    let below = "means it and all below";
+    let exact = "means exactly it and nothing below";
+    let sent = "sent as it is written";
+    for (section, key, meaning) in [
+        ("[[routes]]\nstatus = 403", "path = \"PATH\"", below),
+        ("[compression]", "except = [\"/login\", \"PATH\"]", below),
+        ("[limits]", "login_paths = [\"/login\", \"PATH\"]", exact),
+        ("[auth]", "logout_paths = [\"/logout\", \"PATH\"]", exact),
+        ("[websocket]", "paths = [\"/ws\", \"PATH\"]", exact),
+        ("[auth]", "user_path = \"PATH\"", sent),
+        ("[auth]", "ticket_path = \"PATH/{id}\"", sent),
+        ("[websocket.uploads]", "path = \"PATH/{id}\"", sent),
+        ("[upstream]", "probe_path = \"PATH\"", sent),
+    ] {
+        for path in ["/x/*", "/x/**", "/x/{any}", "/^x", "/x/.*", "/(x|y)", "/x$"] {
+            let text = format!("{section}\n{}\n", key.replace("PATH", path));
+            let line = text.lines().count();
+            let mistakes = Config::from_toml(&text).unwrap_err();
+            let [told] = mistakes.all() else {
+                panic!("{text}: {mistakes}");
+            };
+            assert_eq!(told.line, Some(line), "{mistakes}");
+            assert!(told.column > key.find('=').unwrap(), "{mistakes}");
+            assert!(told.message.contains(meaning), "{mistakes}");
+        }
+    }
+}
+
+#[test]
+fn trusted_headers_need_proxies_that_write_them() {
+    let server = |keys: &str| Config::from_toml(&format!("[server]\n{keys}"));
+    let listed = "trusted_headers = [\"x-forwarded-for\", \"X-Forwarded-Host\"]\n";
+    server(&format!("trusted_proxies = [\"10.0.0.1\"]\n{listed}")).unwrap();
+    server("trusted_headers = [\"x-forwarded-for\"]").unwrap();
+    for proxies in ["", "trusted_proxies = [\"cloudflare\"]\n"] {
+        let told = server(&format!("{listed}{proxies}")).unwrap_err();
+        assert_eq!(told.all()[0].line, Some(2), "{told}");
+        assert!(
+            told.to_string().contains("write these headers themselves"),
+            "{told}"
+        );
+    }
+    let told = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
+    assert!(told.to_string().contains("\"x-forwarded-for\""), "{told}");
+}
+
+#[test]
+fn tunnel_protocols_are_those_of_a_tunnel_and_never_http() {
+    let route = |keys: &str| Config::from_toml(&format!("[[routes]]\n{keys}\n"));
+    let both = route("tunnel = true\ntunnel_protocols = [\"websocket\", \"example/1\"]");
+    assert_eq!(both.unwrap().routes[0].tunnel.len(), 2);
+    let alone = route("tunnel = true").unwrap().routes.remove(0);
+    assert_eq!(alone.tunnel, [http::UpgradeProtocol::websocket()]);
+    for (keys, told) in [
+        ("tunnel_protocols = [\"websocket\"]", "needs tunnel = true"),
+        ("tunnel = true\ntunnel_protocols = []", "names none"),
+        (
+            "tunnel = true\ntunnel_protocols = [\"websocket\", \"h2c\"]",
+            "never tunnelled",
+        ),
+        (
+            "tunnel = true\ntunnel_protocols = [\"TLS/1.0\"]",
+            "never tunnelled",
+        ),
+    ] {
+        let mistakes = route(keys).unwrap_err();
+        assert!(mistakes.to_string().contains(told), "{mistakes}");
+        assert!(mistakes.all()[0].line.is_some(), "{mistakes}");
+    }
+}
