@@ -352,8 +352,14 @@ async fn knows_itself_and_its_clients(app: &App) {
 #[ignore = "needs php"]
 async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
     let trusted = "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    let listed = "trusted_headers = [\"x-forwarded-for\", \"x-forwarded-host\"]\n";
     for php in [Php::BuiltIn, Php::Fpm] {
+        // A host that the client may have written, and one that the proxy writes.
         let app = App::configured(php, trusted).await;
+        let told = echoed(&app, "/echo/url", &SAID).await.json();
+        assert_eq!(told["url"], "https://localhost:8443/somewhere");
+        assert_eq!(told["ip"], "192.0.2.9");
+        let app = App::configured(php, &format!("{trusted}{listed}")).await;
         let told = echoed(&app, "/echo/url", &SAID).await.json();
         assert_eq!(told["url"], "https://desk.example/somewhere");
         assert_eq!(
