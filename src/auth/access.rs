@@ -1,19 +1,18 @@
 //! From a user and a ticket to the right to be in its room.
 
-use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use hyper::Method;
 use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::cache::{Cache, Verdict};
 use super::question::unavailable;
 use super::settings::{Settings, TicketMethod};
-use super::{Asker, Caller, Doubts, Error, Moment, Token, User};
+use super::{Asker, Doubts, Error, Inquiry, Moment, TokenHash, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 
@@ -23,6 +22,7 @@ use crate::ids::{RoomName, UserId};
 pub struct Grant {
     room: RoomName,
     user: User,
+    secret: TokenHash,
     asked: Moment,
 }
 
@@ -43,6 +43,7 @@ impl Grant {
         Self {
             room,
             user,
+            secret: super::Token::new("test").expect("a token").secret(),
             asked: Doubts::new().now(),
         }
     }
@@ -53,7 +54,9 @@ impl Grant {
 pub struct Access {
     asker: Asker,
     settings: Arc<Settings>,
-    cache: Cache<(UserId, RoomName), ()>,
+    /// By the token, not by its user: one token of a user may have an ability that
+    /// another has not, and two guards of the app may number their users alike.
+    cache: Cache<(TokenHash, RoomName), ()>,
     doubts: Doubts,
     denials: Arc<Mutex<Denials>>,
 }
@@ -64,7 +67,8 @@ type Denials = LruCache<(UserId, RoomName), (SystemTime, String)>;
 /// What is known of a user and a room, without asking.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// Whether Laravel said yes, and for how long that is believed.
+    /// Whether Laravel said yes to one of the user's tokens, and for how long that is
+    /// believed.
     pub verdict: Option<(bool, Duration)>,
     /// When there was no yes last, and why.
     pub denial: Option<(SystemTime, String)>,
@@ -83,8 +87,7 @@ impl Access {
         }
     }
 
-    /// The right of `user` to `room`, asked with the user's own `token`; with
-    /// `since`, as Laravel answers then or later.
+    /// The right of `user`, whose token `inquiry` carries, to `room`.
     ///
     /// # Errors
     /// Laravel denies it or does not know the ticket, refuses the token, or
@@ -93,11 +96,9 @@ impl Access {
         &self,
         user: &User,
         room: RoomName,
-        token: &Token,
-        caller: &Caller,
-        since: Option<Moment>,
+        inquiry: Inquiry,
     ) -> Result<Grant, Error> {
-        let granted = self.decide(user, room, token, caller, since).await;
+        let granted = self.decide(user, room, inquiry).await;
         if let Err(error) = &granted {
             let why = (SystemTime::now(), error.to_string());
             self.denials.lock().put((user.id().clone(), room), why);
@@ -109,76 +110,68 @@ impl Access {
         &self,
         user: &User,
         room: RoomName,
-        token: &Token,
-        caller: &Caller,
-        mut since: Option<Moment>,
+        mut inquiry: Inquiry,
     ) -> Result<Grant, Error> {
         loop {
-            let ours = Arc::new(AtomicBool::new(false));
-            let question = self.question(room, token, caller, &ours);
-            let key = (user.id().clone(), room);
-            let told = match self.cache.get(key, since, question).await {
-                // It was another of the user's tokens that Laravel refused.
-                Err(Error::TokenRefused) if !ours.load(Relaxed) => continue,
-                told => told?,
-            };
-            if let Some(doubt) = self.doubts.after(user.id(), told.asked) {
-                since = Some(doubt);
+            let (this, asked) = (self.clone(), inquiry.clone());
+            let question = async move { this.ask(room, &asked).await };
+            let key = (inquiry.secret, room);
+            let told = self.cache.get(key, &inquiry, question).await?;
+            if let Some(doubt) = self.doubts.after(user.id(), inquiry.secret, told.asked) {
+                inquiry.since = Some(doubt);
                 continue;
             }
             told.answer.ok_or(Error::Denied)?;
             return Ok(Grant {
                 room,
                 user: user.clone(),
+                secret: inquiry.secret,
                 asked: told.asked,
             });
         }
     }
 
-    /// What is known of `user` and `room`. Nobody is asked.
-    pub fn known(&self, user: &UserId, room: RoomName) -> Known {
-        let key = (user.clone(), room);
+    /// What is known of `user`, whose sessions have the tokens of `secrets`, and `room`.
+    /// Nobody is asked.
+    pub fn known(
+        &self,
+        user: &UserId,
+        secrets: impl IntoIterator<Item = TokenHash>,
+        room: RoomName,
+    ) -> Known {
+        let verdicts = secrets.into_iter();
+        let verdicts = verdicts.filter_map(|secret| self.cache.peek(&(secret, room)));
         Known {
-            verdict: self.cache.peek(&key),
-            denial: self.denials.lock().peek(&key).cloned(),
+            verdict: verdicts.max(),
+            denial: self.denials.lock().peek(&(user.clone(), room)).cloned(),
         }
+    }
+
+    /// Whether Laravel has given anybody a definite answer after `moment`.
+    pub fn has_answered_since(&self, moment: Instant) -> bool {
+        self.asker.has_answered_since(moment)
     }
 
     /// Whether nothing has cast doubt on `grant` since it was asked for.
     pub fn still_holds(&self, grant: &Grant) -> bool {
-        self.doubts.after(grant.user.id(), grant.asked).is_none()
+        self.doubts
+            .after(grant.user.id(), grant.secret, grant.asked)
+            .is_none()
     }
 
-    /// The question to Laravel; it notes in `ours` that it was asked.
-    fn question(
-        &self,
-        room: RoomName,
-        token: &Token,
-        caller: &Caller,
-        ours: &Arc<AtomicBool>,
-    ) -> impl Future<Output = Result<Verdict<()>, Error>> + Send + 'static {
-        let (this, ours) = (self.clone(), Arc::clone(ours));
-        let (token, caller) = (token.clone(), caller.clone());
-        async move {
-            ours.store(true, Relaxed);
-            let verdict = this.ask(room, &token, &caller).await;
-            this.asker.count(&verdict, COUNTED);
-            verdict
-        }
+    async fn ask(&self, room: RoomName, inquiry: &Inquiry) -> Result<Verdict<()>, Error> {
+        let verdict = self.question(room, inquiry).await;
+        self.asker.settle(inquiry, &verdict, COUNTED);
+        verdict
     }
 
-    async fn ask(
-        &self,
-        room: RoomName,
-        token: &Token,
-        caller: &Caller,
-    ) -> Result<Verdict<()>, Error> {
+    async fn question(&self, room: RoomName, inquiry: &Inquiry) -> Result<Verdict<()>, Error> {
         let method = match self.settings.ticket_method {
             TicketMethod::Head => Method::HEAD,
             TicketMethod::Get => Method::GET,
         };
         let path = self.settings.ticket_path.path(room.ticket_id());
-        let status = self.asker.probe(method, path, token, caller).await?;
+        let status = self.asker.probe(method, path, inquiry).await?;
         let ttl = self.settings.access_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {
@@ -186,7 +179,7 @@ impl Access {
                 ttl,
             }),
             403 | 404 => Ok(Verdict { answer: None, ttl }),
-            // About the token, not about the user: his other tokens may be good.
+            // About the token, not about this ticket.
             401 => Err(Error::TokenRefused),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.ticket_path right?");

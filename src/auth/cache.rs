@@ -1,5 +1,5 @@
 //! Answers that are remembered for a while, one question in flight per key, and
-//! a bound on how many are in flight at all.
+//! a queue before Laravel for all of them.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -12,12 +12,14 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 use lru::LruCache;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::doubts::Moment;
+use super::fair_queue::FairQueue;
 use super::question::unavailable;
-use super::{Doubts, Error};
+use super::{Doubts, Error, Inquiry, Urgency};
 use crate::drain::Drain;
 use crate::units::Count;
 
@@ -42,7 +44,7 @@ pub(super) struct Cache<K: Eq + Hash, V>(Arc<Shelf<K, V>>);
 #[derive(Debug)]
 struct Shelf<K: Eq + Hash, V> {
     state: Mutex<State<K, V>>,
-    asking: Arc<Semaphore>,
+    queue: FairQueue,
     doubts: Doubts,
     drain: Drain,
 }
@@ -63,6 +65,9 @@ struct Remembered<V> {
 #[derive(Debug)]
 struct Flight<V> {
     begun: Moment,
+    urgency: Urgency,
+    /// Cancelled when the question has its place: Laravel has it from then on.
+    placed: CancellationToken,
     landing: WeakShared<BoxFuture<'static, Result<Told<V>, Error>>>,
 }
 
@@ -80,16 +85,17 @@ where
                 told: LruCache::new(entries.non_zero().try_into().expect("32 bits fit")),
                 flights: HashMap::new(),
             }),
-            asking: Arc::new(Semaphore::new(concurrency.size())),
+            queue: FairQueue::new(concurrency.size()),
             doubts,
             drain,
         }))
     }
 
-    /// The remembered verdict on `key`, or the one that `question` gives; with
-    /// `since` only one whose question began then or later. Who asks while such
-    /// a question is in flight gets its answer. A failed question is told to
-    /// all who wait and then forgotten.
+    /// The remembered verdict on `key`, or the one that `question` gives, as `inquiry`
+    /// wants it: with `since` only one whose question began then or later. Who asks
+    /// while such a question is in flight gets its answer; an urgent one waits for no
+    /// routine question that is still in the queue. A failed question is told to all
+    /// who wait and then forgotten.
     ///
     /// A question that was begun runs to its end even if every asker goes away:
     /// its answer will be wanted when they come back. One that still waits for
@@ -97,29 +103,44 @@ where
     pub(super) async fn get<F>(
         &self,
         key: K,
-        since: Option<Moment>,
+        inquiry: &Inquiry,
         question: F,
     ) -> Result<Told<V>, Error>
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
-        let landing = {
+        let (placed, landing) = {
             let mut state = self.0.state.lock();
-            if let Some(told) = state.fresh(&key, since) {
+            if let Some(told) = state.fresh(&key, inquiry.since) {
                 return Ok(told);
             }
-            match state.flying(&key, since) {
-                Some(landing) => landing,
+            match state.flying(&key, inquiry) {
+                Some(flying) => flying,
                 None if state.flights.len() >= MAX_FLIGHTS => {
                     return Err(unavailable("too many questions wait already".to_owned()));
                 }
-                None => self.take_off(&mut state, key, question),
+                None => self.take_off(&mut state, key, inquiry, question),
             }
         };
+        let Some(patience) = &inquiry.patience else {
+            return landing.await;
+        };
+        tokio::select! {
+            biased;
+            told = landing.clone() => return told,
+            () = placed.cancelled() => {}
+        }
+        patience.start();
         landing.await
     }
 
-    fn take_off<F>(&self, state: &mut State<K, V>, key: K, question: F) -> Landing<V>
+    fn take_off<F>(
+        &self,
+        state: &mut State<K, V>,
+        key: K,
+        inquiry: &Inquiry,
+        question: F,
+    ) -> (CancellationToken, Landing<V>)
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
@@ -132,25 +153,32 @@ where
             .shared();
         let begun = self.0.doubts.now();
         let waited_for = landing.downgrade().expect("it has not been polled yet");
+        let placed = CancellationToken::new();
         let flight = Flight {
             begun,
+            urgency: inquiry.urgency,
+            placed: placed.clone(),
             landing: waited_for.clone(),
         };
         state.flights.insert(key.clone(), flight);
         let shelf = Arc::clone(&self.0);
+        let (owner, urgency, started) = (inquiry.owner(), inquiry.urgency, placed.clone());
         self.0.drain.spawn(async move {
-            let asking = shelf.asking.acquire().await;
+            let place = shelf.queue.acquire(owner, urgency).await;
             // From here on it is kept, for those who come back.
             let Some(_kept) = waited_for.upgrade() else {
                 shelf.state.lock().clear_flight(&key, begun);
                 return;
             };
-            let verdict = question.await;
-            drop(asking);
+            started.cancel();
+            let verdict = match place {
+                Ok(_place) => question.await,
+                Err(error) => Err(unavailable(error.to_string())),
+            };
             let told = shelf.state.lock().land(&key, begun, verdict);
             drop(answer.send(told));
         });
-        landing
+        (placed, landing)
     }
 
     /// What is remembered of `key`, and for how long it will be: whether it was
@@ -183,10 +211,15 @@ impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
             .then(|| told.clone())
     }
 
-    fn flying(&self, key: &K, since: Option<Moment>) -> Option<Landing<V>> {
+    fn flying(&self, key: &K, inquiry: &Inquiry) -> Option<(CancellationToken, Landing<V>)> {
         let flight = self.flights.get(key)?;
-        let fits = since.is_none_or(|since| flight.begun >= since);
-        fits.then(|| flight.landing.upgrade()).flatten()
+        let is_soon = flight.urgency >= inquiry.urgency || flight.placed.is_cancelled();
+        let is_late = inquiry.since.is_none_or(|since| flight.begun >= since);
+        if !is_soon || !is_late {
+            return None;
+        }
+        let landing = flight.landing.upgrade()?;
+        Some((flight.placed.clone(), landing))
     }
 
     /// Takes the flight that began at `begun` off the list; false if another
@@ -232,165 +265,7 @@ impl<K: Eq + Hash, V> Clone for Cache<K, V> {
 }
 
 /// Questions that may wait; who comes then is told to come again.
-const MAX_FLIGHTS: usize = 4096;
+const MAX_FLIGHTS: usize = 16_384;
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use super::*;
-
-    fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
-        Cache::new(
-            Count::new(entries),
-            Count::new(concurrency),
-            Doubts::new(),
-            Drain::new(),
-        )
-    }
-
-    async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, Error>
-    where
-        F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
-    {
-        let told = cache.get(key, None, question).await?;
-        told.answer.ok_or(Error::Denied)
-    }
-
-    fn yes(value: u32) -> Result<Verdict<u32>, Error> {
-        Ok(Verdict {
-            answer: Some(value),
-            ttl: Duration::from_secs(60),
-        })
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_is_believed_for_its_time_and_not_longer() {
-        let cache = cache(10, 1);
-        assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
-        tokio::time::advance(Duration::from_secs(59)).await;
-        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_no_is_remembered_and_a_failure_is_not() {
-        let cache = cache(10, 1);
-        let no = Verdict {
-            answer: None,
-            ttl: Duration::from_secs(10),
-        };
-        assert_eq!(get(&cache, 1, async { Ok(no) }).await, Err(Error::Denied));
-        assert_eq!(get(&cache, 1, async { yes(7) }).await, Err(Error::Denied));
-        let down = unavailable("down".into());
-        let failed = get(&cache, 2, std::future::ready(Err(down.clone()))).await;
-        assert_eq!(failed, Err(down));
-        assert_eq!(get(&cache, 2, async { yes(7) }).await, Ok(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_question_serves_all_who_wait() {
-        let cache = cache(10, 1);
-        let asked = Arc::new(AtomicUsize::new(0));
-        let ask = || {
-            let asked = Arc::clone(&asked);
-            get(&cache, 1, async move {
-                asked.fetch_add(1, Relaxed);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                yes(7)
-            })
-        };
-        let answers = futures_util::future::join_all([ask(), ask(), ask()]).await;
-        assert_eq!(answers, [Ok(7), Ok(7), Ok(7)]);
-        assert_eq!(asked.load(Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_asker_who_leaves_does_not_take_the_answer_with_him() {
-        let cache = cache(10, 1);
-        let slow = get(&cache, 1, async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            yes(7)
-        });
-        assert!(
-            tokio::time::timeout(Duration::from_millis(1), slow)
-                .await
-                .is_err()
-        );
-        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn questions_at_once_are_bounded() {
-        let cache = cache(10, 2);
-        let now = Arc::new(AtomicUsize::new(0));
-        let most = Arc::new(AtomicUsize::new(0));
-        let ask = |key| {
-            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            get(&cache, key, async move {
-                most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                now.fetch_sub(1, Relaxed);
-                yes(key)
-            })
-        };
-        futures_util::future::join_all((0..6).map(ask)).await;
-        assert_eq!(most.load(Relaxed), 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_forgotten_in_flight_is_not_remembered() {
-        let cache = cache(10, 1);
-        let first = get(&cache, 1, async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            yes(7)
-        });
-        let forget = async {
-            tokio::task::yield_now().await;
-            cache.forget(&1);
-        };
-        assert_eq!(tokio::join!(first, forget).0, Ok(7));
-        assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_doubt_asks_again_once_for_all_who_share_it() {
-        let cache = cache(10, 1);
-        assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let since = Some(cache.0.doubts.now());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let ask = || {
-            let asked = Arc::clone(&asked);
-            cache.get(1, since, async move {
-                asked.fetch_add(1, Relaxed);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                yes(8)
-            })
-        };
-        let answers = futures_util::future::join_all([ask(), ask()]).await;
-        assert!(
-            answers
-                .iter()
-                .all(|told| told.as_ref().unwrap().answer == Some(8))
-        );
-        assert_eq!(ask().await.unwrap().answer, Some(8));
-        assert_eq!(asked.load(Relaxed), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_nobody_waits_for_any_more_is_not_asked() {
-        let cache = cache(10, 1);
-        let slow = get(&cache, 1, async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            yes(7)
-        });
-        let given_up = get(&cache, 2, async { panic!("was asked") });
-        let given_up = tokio::time::timeout(Duration::from_millis(1), given_up);
-        let (slow, given_up) = tokio::join!(slow, given_up);
-        assert_eq!((slow, given_up.is_err()), (Ok(7), true));
-        assert_eq!(get(&cache, 2, async { yes(9) }).await, Ok(9));
-        assert!(cache.0.state.lock().flights.is_empty());
-    }
-}
+mod tests;

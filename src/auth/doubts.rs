@@ -1,5 +1,5 @@
-//! Since when what is known about a user is in doubt: an answer that was asked
-//! for earlier is not believed, wherever it is on its way.
+//! Since when what is known about a user or a token is in doubt: an answer that was
+//! asked for earlier is not believed, wherever it is on its way.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use lru::LruCache;
 use parking_lot::Mutex;
 
+use super::TokenHash;
 use crate::ids::UserId;
 
 /// A place in the order in which questions began and doubts were raised. Not a
@@ -15,14 +16,21 @@ use crate::ids::UserId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
-/// The latest doubt about each user. Cheap to clone; clones are one.
+/// The latest doubt about each user and token. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
 pub struct Doubts(Arc<Raised>);
 
 #[derive(Debug)]
 struct Raised {
     order: AtomicU64,
-    latest: Mutex<LruCache<UserId, Moment>>,
+    latest: Mutex<LruCache<Subject, Moment>>,
+}
+
+/// What can be in doubt.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    User(UserId),
+    Token(TokenHash),
 }
 
 impl Doubts {
@@ -41,13 +49,26 @@ impl Doubts {
 
     /// From now on, what was asked about `user` before counts for nothing.
     pub fn raise(&self, user: &UserId) {
-        let mut latest = self.0.latest.lock();
-        latest.put(user.clone(), self.now());
+        self.put(Subject::User(user.clone()));
     }
 
-    /// The doubt that an answer asked for at `asked` does not dispel.
-    pub fn after(&self, user: &UserId, asked: Moment) -> Option<Moment> {
-        let doubt = self.0.latest.lock().peek(user).copied();
+    /// From now on, what was asked with the token of that secret before counts for
+    /// nothing.
+    pub fn raise_token(&self, secret: TokenHash) {
+        self.put(Subject::Token(secret));
+    }
+
+    fn put(&self, subject: Subject) {
+        let mut latest = self.0.latest.lock();
+        latest.put(subject, self.now());
+    }
+
+    /// The latest doubt about `user` or the token of that secret, if an answer asked
+    /// for at `asked` does not dispel it.
+    pub fn after(&self, user: &UserId, secret: TokenHash, asked: Moment) -> Option<Moment> {
+        let latest = self.0.latest.lock();
+        let about = |subject| latest.peek(&subject).copied();
+        let doubt = about(Subject::User(user.clone())).max(about(Subject::Token(secret)));
         doubt.filter(|doubt| *doubt > asked)
     }
 }

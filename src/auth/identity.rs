@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::{Cache, Verdict};
 use super::question::{Answer, unavailable};
 use super::settings::{Settings, find_id};
-use super::{Asker, Caller, Doubts, Error, Moment, Token, TokenHash};
+use super::{Asker, Doubts, Error, Inquiry, Moment, TokenHash};
 use crate::bidi;
 use crate::drain::Drain;
 use crate::ids::UserId;
@@ -68,24 +68,18 @@ impl Identity {
         }
     }
 
-    /// Whose token this is; with `since`, as Laravel answers then or later.
+    /// Whose token this is.
     ///
     /// # Errors
     /// Laravel refuses the token, or cannot be asked.
-    pub async fn identify(
-        &self,
-        token: &Token,
-        caller: &Caller,
-        mut since: Option<Moment>,
-    ) -> Result<Identified, Error> {
+    pub async fn identify(&self, mut inquiry: Inquiry) -> Result<Identified, Error> {
         loop {
-            let this = self.clone();
-            let (asked, caller) = (token.clone(), caller.clone());
-            let question = async move { this.ask(&asked, &caller).await };
-            let told = self.cache.get(token.hash(), since, question).await?;
+            let (this, asked) = (self.clone(), inquiry.clone());
+            let question = async move { this.ask(&asked).await };
+            let told = self.cache.get(inquiry.secret, &inquiry, question).await?;
             let user = told.answer.ok_or(Error::Denied)?;
-            match self.doubts.after(user.id(), told.asked) {
-                Some(doubt) => since = Some(doubt),
+            match self.doubts.after(user.id(), inquiry.secret, told.asked) {
+                Some(doubt) => inquiry.since = Some(doubt),
                 None => {
                     let asked = told.asked;
                     return Ok(Identified { user, asked });
@@ -99,11 +93,11 @@ impl Identity {
         self.cache.forget(token);
     }
 
-    async fn ask(&self, token: &Token, caller: &Caller) -> Result<Verdict<User>, Error> {
+    async fn ask(&self, inquiry: &Inquiry) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let answer = self.asker.read(path, token, caller).await;
+        let answer = self.asker.read(path, inquiry).await;
         let verdict = answer.and_then(|answer| self.judge(&answer));
-        self.asker.count(&verdict, COUNTED);
+        self.asker.settle(inquiry, &verdict, COUNTED);
         verdict
     }
 

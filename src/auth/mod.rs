@@ -3,8 +3,10 @@
 //! answer for a short time.
 
 mod access;
+mod backoff;
 mod cache;
 mod doubts;
+mod fair_queue;
 mod identity;
 mod patience;
 mod question;
@@ -13,11 +15,12 @@ mod token;
 
 pub use self::access::{Access, Grant, Known};
 pub use self::doubts::{Doubts, Moment};
+pub use self::fair_queue::Urgency;
 pub use self::identity::{Identified, Identity, User};
-pub use self::patience::patiently;
-pub use self::question::{Asker, Caller, headers};
+pub use self::patience::{Patience, patiently};
+pub use self::question::{Asker, Caller, Inquiry, headers};
 pub use self::settings::Settings;
-pub use self::token::{Token, TokenHash};
+pub use self::token::{Token, TokenForm, TokenHash};
 
 use std::time::Duration;
 
@@ -38,5 +41,7 @@ pub enum Error {
         reason: String,
         /// When Laravel asked to be asked again, if it did.
         retry_after: Option<Duration>,
+        /// Whether Laravel throttles this user (429), which is no outage.
+        is_throttled: bool,
     },
 }

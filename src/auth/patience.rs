@@ -1,30 +1,75 @@
 //! Waiting a little while Laravel restarts.
 
 use std::future::Future;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use super::question::unavailable;
 
-/// Asks again while the answer is "unavailable", for `patience` in all: at once
-/// when Laravel named a time, else twice a second.
+/// How long somebody waits for Laravel. The clock starts when the first request has
+/// its place: the time in the edge's own queue is no fault of Laravel's.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<Clock>);
+
+#[derive(Debug)]
+struct Clock {
+    limit: Duration,
+    end: OnceLock<Instant>,
+    started: CancellationToken,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self(Arc::new(Clock {
+            limit,
+            end: OnceLock::new(),
+            started: CancellationToken::new(),
+        }))
+    }
+
+    /// Starts the clock, unless it runs already; returns when it ends.
+    pub(super) fn start(&self) -> Instant {
+        let end = self.0.end.get_or_init(|| Instant::now() + self.0.limit);
+        self.0.started.cancel();
+        *end
+    }
+
+    /// Returns once the limit has passed. Cancel-safe.
+    async fn expired(&self) {
+        self.0.started.cancelled().await;
+        tokio::time::sleep_until(self.start()).await;
+    }
+}
+
+/// Asks again while the answer is "unavailable", for `limit` in all: when Laravel
+/// said, or twice a second. `ask` starts the clock when its request has its place.
 ///
 /// # Errors
-/// Denied, or still unavailable when the patience is over.
-pub async fn patiently<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T, Error>
+/// Denied, or still unavailable when the limit has passed.
+pub async fn patiently<T, F>(
+    limit: Duration,
+    mut ask: impl FnMut(Patience) -> F,
+) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let end = Instant::now() + patience;
+    let patience = Patience::new(limit);
     let mut last = unavailable("Laravel did not answer in time".to_owned());
-    while let Ok(answer) = tokio::time::timeout_at(end, ask()).await {
+    loop {
+        let answer = tokio::select! {
+            biased;
+            answer = ask(patience.clone()) => answer,
+            () = patience.expired() => return Err(last),
+        };
         let Err(Error::Unavailable { retry_after, .. }) = &answer else {
             return answer;
         };
         let again = Instant::now() + retry_after.unwrap_or(PAUSE).max(PAUSE);
-        if again >= end {
+        if again >= patience.start() {
             return answer;
         }
         if let Err(error) = answer {
@@ -32,7 +77,6 @@ where
         }
         tokio::time::sleep_until(again).await;
     }
-    Err(last)
 }
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -43,12 +87,12 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
     async fn a_short_outage_is_waited_out() {
         let mut asked = 0;
-        let answer = patiently(PATIENCE, || {
+        let answer = patiently(LIMIT, |_| {
             asked += 1;
             ready(match asked {
                 3 => Ok(7),
@@ -61,18 +105,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_no_is_final_and_a_long_outage_too() {
         let start = Instant::now();
-        let denied = patiently(PATIENCE, || ready(Err::<(), _>(Error::Denied))).await;
+        let denied = patiently(LIMIT, |_| ready(Err::<(), _>(Error::Denied))).await;
         assert_eq!(
             (denied, start.elapsed()),
             (Err(Error::Denied), Duration::ZERO)
         );
-        let down = || ready(Err::<(), _>(unavailable("down".to_owned())));
+        let down = |_| ready(Err::<(), _>(unavailable("down".to_owned())));
         assert!(matches!(
-            patiently(PATIENCE, down).await,
+            patiently(LIMIT, down).await,
             Err(Error::Unavailable { .. })
         ));
-        assert!(start.elapsed() <= PATIENCE);
-        let hangs = std::future::pending::<Result<(), _>>;
-        assert!(patiently(PATIENCE, hangs).await.is_err());
+        assert!(start.elapsed() <= LIMIT);
+        let hangs = |patience: Patience| {
+            patience.start();
+            std::future::pending::<Result<(), _>>()
+        };
+        assert!(patiently(LIMIT, hangs).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_our_own_queue_does_not_count() {
+        let queued = |patience: Patience| async move {
+            tokio::time::sleep(4 * LIMIT).await;
+            patience.start();
+            tokio::time::sleep(LIMIT / 2).await;
+            Ok(7)
+        };
+        assert_eq!(patiently(LIMIT, queued).await, Ok(7));
     }
 }

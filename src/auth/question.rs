@@ -1,7 +1,6 @@
 //! One question to Laravel, asked so that its middleware takes it for what it is.
 
 use std::future::Future;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,12 +8,13 @@ use bytes::Bytes;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
-use lru::LruCache;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
-use super::{Error, Token};
+use super::fair_queue::Owner;
+use super::settings::Settings;
+use super::{Error, Moment, Patience, Token, TokenForm, TokenHash, Urgency};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::forwarded;
@@ -31,14 +31,79 @@ pub struct Caller {
     pub host: HeaderValue,
 }
 
+impl Caller {
+    fn owner(&self, token: TokenHash) -> Owner {
+        Owner {
+            client: self.client.key(IPV6_PREFIX),
+            token,
+        }
+    }
+}
+
+/// One request to Laravel: with whose token, on whose behalf, and how soon.
+#[derive(Clone, Debug)]
+pub struct Inquiry {
+    pub(super) token: Token,
+    pub(super) secret: TokenHash,
+    pub(super) caller: Caller,
+    pub(super) since: Option<Moment>,
+    pub(super) urgency: Urgency,
+    pub(super) patience: Option<Patience>,
+}
+
+impl Inquiry {
+    /// A routine request, whose answer may come from the cache.
+    pub fn new(token: &Token, caller: &Caller) -> Self {
+        Self {
+            token: token.clone(),
+            secret: token.secret(),
+            caller: caller.clone(),
+            since: None,
+            urgency: Urgency::Routine,
+            patience: None,
+        }
+    }
+
+    /// Wants the answer of `since` or later.
+    #[must_use]
+    pub fn since(self, since: impl Into<Option<Moment>>) -> Self {
+        Self {
+            since: since.into(),
+            ..self
+        }
+    }
+
+    /// Goes first, and also while Laravel throttles the user.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self {
+            urgency: Urgency::Urgent,
+            ..self
+        }
+    }
+
+    /// Starts that clock when the request has its place.
+    #[must_use]
+    pub fn within(self, patience: Patience) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.caller.owner(self.secret)
+    }
+}
+
 /// Asks Laravel. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Asker {
     upstream: Upstream,
     timeout: Duration,
+    token_form: TokenForm,
     metrics: Arc<Metrics>,
-    /// Clients for whom Laravel asked not to be asked until then.
-    closed: Arc<Mutex<LruCache<ClientIp, Instant>>>,
+    backoff: Arc<Backoff>,
 }
 
 /// What Laravel answered.
@@ -49,41 +114,53 @@ pub(super) struct Answer {
 }
 
 impl Asker {
-    /// Asks `upstream`, each question within `timeout`, and counts the answers.
-    pub fn new(upstream: Upstream, timeout: Duration, metrics: Arc<Metrics>) -> Self {
+    /// Asks `upstream` as `settings` say, and counts the answers.
+    pub fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
             upstream,
-            timeout,
+            timeout: settings.timeout.get(),
+            token_form: settings.token_form,
             metrics,
-            closed: Arc::new(Mutex::new(LruCache::new(MAX_CLOSED))),
+            backoff: Arc::new(Backoff::new()),
         }
     }
 
-    /// Counts a verdict by the name for a yes, a no, or neither.
-    pub(super) fn count<V>(
+    /// Whether Laravel has given anybody a definite answer after `moment`: if so, one
+    /// that it does not give is no outage.
+    pub fn has_answered_since(&self, moment: Instant) -> bool {
+        self.backoff.has_answered_since(moment)
+    }
+
+    /// Counts a verdict by the name for a yes, a no, or neither; a yes or a no ends
+    /// what Laravel's `Retry-After` began.
+    pub(super) fn settle<V>(
         &self,
+        inquiry: &Inquiry,
         verdict: &Result<Verdict<V>, Error>,
         [yes, no, neither]: [&'static str; 3],
     ) {
-        self.metrics.questions.add(match verdict {
+        let (name, is_definite) = match verdict {
             Ok(Verdict {
                 answer: Some(_), ..
-            }) => yes,
-            Ok(_) | Err(Error::Denied | Error::TokenRefused) => no,
-            Err(Error::Unavailable { .. }) => neither,
-        });
+            }) => (yes, true),
+            Ok(_) | Err(Error::Denied | Error::TokenRefused) => (no, true),
+            Err(Error::Unavailable { .. }) => (neither, false),
+        };
+        self.metrics.questions.add(name);
+        if is_definite {
+            self.backoff.answered(&inquiry.secret);
+        }
     }
 
-    /// Asks `GET path` with `token` and reads the answer. Redirects are never
-    /// followed, here and in [`Asker::probe`].
+    /// Asks `GET path` and reads the answer. Redirects are never followed, here and in
+    /// [`Asker::probe`].
     pub(super) async fn read(
         &self,
         path: PathAndQuery,
-        token: &Token,
-        caller: &Caller,
+        inquiry: &Inquiry,
     ) -> Result<Answer, Error> {
         let reading = async {
-            let answer = self.send(Method::GET, path, token, caller).await?;
+            let answer = self.send(Method::GET, path, inquiry).await?;
             let status = answer.status();
             let body = body::read(answer.into_body(), MAX_ANSWER).await;
             let body = body
@@ -93,15 +170,14 @@ impl Asker {
         self.in_time(reading).await
     }
 
-    /// Asks `method path` with `token`, only for the status.
+    /// Asks `method path`, only for the status.
     pub(super) async fn probe(
         &self,
         method: Method,
         path: PathAndQuery,
-        token: &Token,
-        caller: &Caller,
+        inquiry: &Inquiry,
     ) -> Result<StatusCode, Error> {
-        let answer = self.in_time(self.send(method, path, token, caller)).await?;
+        let answer = self.in_time(self.send(method, path, inquiry)).await?;
         Ok(answer.status())
     }
 
@@ -116,41 +192,48 @@ impl Asker {
         &self,
         method: Method,
         path: PathAndQuery,
-        token: &Token,
-        caller: &Caller,
+        inquiry: &Inquiry,
     ) -> Result<Response<Body>, Error> {
-        self.check_open(caller.client)?;
+        if inquiry.urgency == Urgency::Routine {
+            self.check_backoff(inquiry)?;
+        }
         let mut request = Request::new(body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
-        *request.headers_mut() = headers(token, caller);
+        *request.headers_mut() = headers(&inquiry.token, self.token_form, &inquiry.caller);
         let answer = self.upstream.send(Box::new(request)).await;
         let answer = answer.map_err(|error| unavailable(error.chain()))?;
         let status = answer.status();
-        if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+        let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
+        if !is_throttled && !status.is_server_error() {
             return Ok(answer);
         }
         let retry_after = retry_after(answer.headers());
         if let Some(wait) = retry_after {
-            self.closed.lock().put(caller.client, Instant::now() + wait);
+            if is_throttled {
+                self.backoff.throttle(inquiry.secret, wait);
+            } else {
+                self.backoff.outage(inquiry.secret, wait);
+            }
         }
         Err(Error::Unavailable {
             reason: format!("Laravel answered {}", status.as_u16()),
-            retry_after,
+            retry_after: retry_after.map(|wait| match is_throttled {
+                true => wait,
+                false => wait.min(MAX_OUTAGE),
+            }),
+            is_throttled,
         })
     }
 
-    /// While Laravel's `Retry-After` for a client runs, it is not asked for him.
-    fn check_open(&self, client: ClientIp) -> Result<(), Error> {
-        let until = self.closed.lock().peek(&client).copied();
-        let wait = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match wait.filter(|wait| !wait.is_zero()) {
-            None => Ok(()),
-            Some(wait) => Err(Error::Unavailable {
-                reason: "Laravel asked to be asked later".to_owned(),
-                retry_after: Some(wait),
-            }),
-        }
+    /// While Laravel's `Retry-After` for a token runs, it is not asked with it.
+    fn check_backoff(&self, inquiry: &Inquiry) -> Result<(), Error> {
+        let wait = self.backoff.check(&inquiry.secret);
+        wait.map_err(|wait| Error::Unavailable {
+            reason: "Laravel asked to be asked later".to_owned(),
+            retry_after: Some(wait.left),
+            is_throttled: wait.is_throttled,
+        })
     }
 }
 
@@ -158,22 +241,30 @@ pub(super) fn unavailable(reason: String) -> Error {
     Error::Unavailable {
         reason,
         retry_after: None,
+        is_throttled: false,
     }
 }
 
 /// The headers of a request on a user's behalf, `Authorization` the last of them.
 ///
-/// `Accept` goes before `Authorization`, and nothing after it: the app's
-/// security log takes `|` followed by certain letters for an attack, and logs
-/// the request with the token in it. The agent's name has more than ten
+/// Apps that scan requests for attacks, such as the one in front of which the edge was
+/// made, take `|` followed by certain letters for one, and log the request with the
+/// token in it. Behind nginx PHP sees the headers in reverse order, so no order is safe:
+/// with [`TokenForm::Secret`] there is no `|`. The agent's name has more than ten
 /// characters and no parentheses for the same reason.
-pub fn headers(token: &Token, caller: &Caller) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+///
+/// [`forwarded::EDGE_REQUEST`] marks the request as the edge's own.
+pub fn headers(token: &Token, form: TokenForm, caller: &Caller) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(12);
     headers.insert(HOST, caller.host.clone());
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(
+        forwarded::EDGE_REQUEST,
+        HeaderValue::from_static("authorization"),
+    );
     forwarded::write(&mut headers, caller.client);
-    headers.insert(AUTHORIZATION, token.authorization());
+    headers.insert(AUTHORIZATION, token.authorization(form));
     headers
 }
 
@@ -191,7 +282,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-const MAX_CLOSED: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
 const AGENT: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
+/// Who counts as one client in the queue to Laravel.
+const IPV6_PREFIX: u32 = 56;
 /// A user is far shorter.
 const MAX_ANSWER: usize = 1024 * 1024;

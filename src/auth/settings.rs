@@ -3,6 +3,7 @@
 use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
+use super::TokenForm;
 use crate::ids::{RowId, UserId};
 use crate::paths::{self, ExactPath};
 use crate::units::{Count, Span};
@@ -19,6 +20,8 @@ pub struct Settings {
     pub user_name: Vec<Pointer>,
     /// Which users are refused although Laravel knows them.
     pub refuse: Option<Refuse>,
+    /// How much of a token the edge's own requests carry.
+    pub token_form: TokenForm,
     /// Where a client logs out: once Laravel has answered `POST` there with
     /// 2xx, the bearer token's sessions are closed.
     pub logout_paths: Vec<ExactPath>,
@@ -53,6 +56,7 @@ impl Default for Settings {
             user_id: pointers(["/userID", "/id"]),
             user_name: pointers(["/username", "/name"]),
             refuse: None,
+            token_form: TokenForm::Secret,
             logout_paths: vec![ExactPath::new("/api/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,

@@ -129,16 +129,16 @@ impl Desk {
             .collect();
         let token = format!("{}|{secret}", self.next_token);
         self.next_token += 1;
-        self.tokens.insert(token.clone(), account);
+        self.tokens.insert(secret, account);
         Some((account, token))
     }
 
     pub(super) fn log_out(&mut self, token: &str) {
-        self.tokens.remove(token);
+        self.tokens.remove(secret_of(token));
     }
 
     pub(super) fn bearer(&self, token: &str) -> Option<Account> {
-        self.tokens.get(token).copied()
+        self.tokens.get(secret_of(token)).copied()
     }
 
     /// The tickets that a user may see.
@@ -236,6 +236,11 @@ impl Ticket {
             "messages": self.messages,
         })
     }
+}
+
+/// What Sanctum compares of a token: all but the `id|` before it.
+fn secret_of(token: &str) -> &str {
+    token.split_once('|').map_or(token, |(_, secret)| secret)
 }
 
 /// Now, as Laravel writes it (RFC 3339).

@@ -35,7 +35,8 @@ const FAMILIES: [&str; 4] = ["x-forwarded-", "x-original-", "x-real-", "x-rewrit
 /// What the proxies of this world call themselves and their clients, and by which
 /// apps and their packages learn of TLS, host and address. `X-HTTP-Method-Override`
 /// is none of them: it is the app's own feature, for its own clients.
-const FORGED: [&str; 32] = [
+const FORGED: [&str; 33] = [
+    "x-edge-request",
     "forwarded",
     "proxy",
     "x-forwarded",
@@ -94,6 +95,8 @@ mod tests {
             "x-original-url",
             "x-rewrite-url",
             "proxy",
+            "x-edge-request",
+            "x_edge_request",
             "x_forwarded_for",
             "x.forwarded.for",
             "x-forwarded-ssl",

@@ -2,7 +2,9 @@
 //! put into the one form that Laravel sees. hyper has refused before this what
 //! is no HTTP at all (RFC 9112 §2.2, §5): it never reaches us.
 
-use hyper::header::{CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
@@ -38,6 +40,10 @@ pub(super) fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(),
     }
     check_target(request)?;
     check_coding(request.headers())?;
+    // Who is meant by two of them depends on who reads (RFC 9110 §5.3 allows one).
+    if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
+        return Err(Refusal::BadRequest("it has two Authorization headers"));
+    }
     settle_host(request)?;
     if let Some(host) = &sender.host {
         request.headers_mut().insert(HOST, host.clone());

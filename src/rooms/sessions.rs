@@ -14,6 +14,7 @@ use super::{Departure, Outbox};
 use crate::auth::TokenHash;
 use crate::client::ClientIp;
 use crate::ids::{SessionId, UserId};
+use crate::limit::SessionRate;
 use crate::units::Count;
 
 /// The registry of sessions. Cheap to clone; clones are one.
@@ -23,8 +24,7 @@ pub struct Sessions(Arc<Mutex<Register>>);
 #[derive(Debug)]
 struct Register {
     entries: HashMap<SessionId, Entry>,
-    /// Those of each user that may go on, oldest first.
-    users: HashMap<UserId, VecDeque<SessionId>>,
+    users: HashMap<UserId, OfUser>,
     /// Tokens that were revoked lately. A session whose token Laravel still
     /// knew when it was asked, but no longer when it enters, is found here.
     revoked: LruCache<TokenHash, Instant>,
@@ -38,6 +38,15 @@ impl Default for Register {
             revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
         }
     }
+}
+
+/// What the sessions of one user have together.
+#[derive(Debug, Default)]
+struct OfUser {
+    /// Those that may go on, oldest first.
+    sessions: VecDeque<SessionId>,
+    /// How fast they may join rooms.
+    joins: Option<Arc<SessionRate>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +65,8 @@ pub struct Open {
     pub id: SessionId,
     /// Where its client is.
     pub client: ClientIp,
+    /// Its token's key.
+    pub token: TokenHash,
     /// Since when it is open.
     pub since: Instant,
     /// Events that wait for it.
@@ -94,7 +105,8 @@ impl Sessions {
         }
         let user = entry.user.clone();
         register.entries.insert(session, entry);
-        register.users.entry(user).or_default().push_back(session);
+        let of_user = register.users.entry(user).or_default();
+        of_user.sessions.push_back(session);
         drop(register);
         Registration {
             session,
@@ -128,6 +140,7 @@ impl Sessions {
         let open = entries.map(|(id, entry)| Open {
             id: *id,
             client: entry.client,
+            token: entry.token,
             since: entry.since,
             queued: entry.outbox.waiting(),
         });
@@ -175,8 +188,8 @@ impl Register {
             return;
         };
         if let hash_map::Entry::Occupied(mut of_user) = self.users.entry(entry.user) {
-            of_user.get_mut().retain(|one| *one != session);
-            if of_user.get().is_empty() {
+            of_user.get_mut().sessions.retain(|one| *one != session);
+            if of_user.get().sessions.is_empty() {
                 of_user.remove();
             }
         }
@@ -188,7 +201,20 @@ impl Registration {
     pub fn is_beyond(&self, most: Count) -> bool {
         let register = self.sessions.0.lock();
         let of_user = register.of_same_user(self.session);
-        of_user.is_some_and(|all| all.len() > most.size())
+        of_user.is_some_and(|all| all.sessions.len() > most.size())
+    }
+
+    /// The rate at which the user's sessions may join rooms, all together; the first of
+    /// them brings it.
+    pub fn joins(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
+        let mut guard = self.sessions.0.lock();
+        let register = &mut *guard;
+        let entry = register.entries.get(&self.session);
+        let of_user = entry.and_then(|entry| register.users.get_mut(&entry.user));
+        match of_user {
+            Some(of_user) => Arc::clone(of_user.joins.get_or_insert_with(|| Arc::new(new()))),
+            None => Arc::new(new()),
+        }
     }
 
     /// Ends the oldest sessions of the user but for `most`.
@@ -200,8 +226,8 @@ impl Registration {
         let Some(of_user) = of_user else {
             return;
         };
-        while of_user.len() > most.size()
-            && let Some(oldest) = of_user.pop_front()
+        while of_user.sessions.len() > most.size()
+            && let Some(oldest) = of_user.sessions.pop_front()
         {
             if let Some(entry) = register.entries.get(&oldest) {
                 entry.outbox.depart(Departure::Superseded);
@@ -211,7 +237,7 @@ impl Registration {
 }
 
 impl Register {
-    fn of_same_user(&self, session: SessionId) -> Option<&VecDeque<SessionId>> {
+    fn of_same_user(&self, session: SessionId) -> Option<&OfUser> {
         self.users.get(&self.entries.get(&session)?.user)
     }
 }
@@ -236,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_that_enters_with_a_revoked_token_is_ended() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
-        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
+        let token = Token::new("3|ana").map(|token| token.secret()).unwrap();
         let here = ClientIp::new([127, 0, 0, 1].into());
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1, None);
@@ -259,7 +285,7 @@ mod tests {
     async fn the_oldest_session_of_a_user_makes_way_and_only_that() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let here = ClientIp::new([127, 0, 0, 1].into());
-        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
+        let token = Token::new("3|ana").map(|token| token.secret()).unwrap();
         let enter = |user| {
             let (outbox, inbox) = super::super::channel(1, 1, None);
             let user = UserId::Number(user);

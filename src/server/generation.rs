@@ -20,7 +20,7 @@ use crate::tls::{self, Authorities, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
 use crate::ws::upload::Uploads;
-use crate::ws::{Gateway, Services};
+use crate::ws::{Backend, CurrentBackend, Gateway, Services};
 
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -38,6 +38,9 @@ pub(super) struct Generation {
     auth: Kept<(Identity, Access)>,
     /// Those that wait for their client to come back wait here.
     uploads: Kept<Uploads>,
+    /// What sessions ask with while this one is in use.
+    backend: Arc<Backend>,
+    current_backend: CurrentBackend,
     /// Cancelled when the next one is there: its HTTP connections end what they
     /// are doing.
     pub(super) drain: Drain,
@@ -115,14 +118,17 @@ impl Generation {
             a.upstream == b.upstream
                 && a.upstreams == b.upstreams
                 && a.websocket.uploads == b.websocket.uploads
+                && a.auth.token_form == b.auth.token_form
         };
         let uploads = same(sends).map(|old| old.uploads.clone());
         let uploads = uploads.unwrap_or_else(|| {
-            let laravel = upstreams.part.laravel.clone();
-            Kept::new(
-                Uploads::new(laravel, config.websocket.uploads.clone()),
-                process,
-            )
+            let uploads = Uploads::new(
+                upstreams.part.laravel.clone(),
+                config.websocket.uploads.clone(),
+                config.auth.token_form,
+                old.map(|old| &*old.uploads.part),
+            );
+            Kept::new(uploads, process)
         });
         let limits = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.limits));
         let limits = limits.unwrap_or_else(|| {
@@ -139,8 +145,13 @@ impl Generation {
         let open_files = same(files).map(|old| old.open_files.clone());
         let open_files = open_files.unwrap_or_else(|| Connections::new(config.limits.open_files));
 
+        let backend = Arc::new(backend(&config, &auth.part, &uploads.part, &limits));
+        let current_backend = old.map_or_else(
+            || CurrentBackend::new(Arc::clone(&backend)),
+            |old| old.current_backend.clone(),
+        );
         let gateway = Gateway::new(
-            services(&config, process, &auth.part, &uploads.part, &limits),
+            services(&config, process, &current_backend),
             config.websocket.clone(),
         );
         let view = view(process, &certificates.part, &upstreams.part, &auth.part.1);
@@ -181,6 +192,8 @@ impl Generation {
             upstreams,
             auth,
             uploads,
+            backend,
+            current_backend,
             drain: process.drain.part(),
         };
         Ok(Built { generation, tasks })
@@ -198,9 +211,10 @@ impl Generation {
         Arc::clone(&self.certificates.part)
     }
 
-    /// Lets the connections of this one end, and the tasks of what `next` has
-    /// not taken over.
+    /// Lets sessions ask as `next` says, the connections of this one end, and the tasks
+    /// of what `next` has not taken over.
     pub(super) fn retire(&self, next: &Self) {
+        next.current_backend.replace(Arc::clone(&next.backend));
         self.certificates.retire_unless_in(&next.certificates);
         self.upstreams.retire_unless_in(&next.upstreams);
         self.auth.retire_unless_in(&next.auth);
@@ -263,7 +277,7 @@ fn probes(config: &Config, upstreams: &Kept<Upstreams>) -> Vec<BoxFuture<'static
 fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity, Access) {
     let settings = Arc::new(config.auth.clone());
     let metrics = Arc::clone(&process.metrics);
-    let asker = Asker::new(laravel.clone(), settings.timeout.get(), metrics);
+    let asker = Asker::new(laravel.clone(), &settings, metrics);
     let (doubts, drain) = (&process.doubts, &process.drain);
     let identity = Identity::new(
         asker.clone(),
@@ -275,25 +289,30 @@ fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity,
     (identity, access)
 }
 
-fn services(
+fn backend(
     config: &Config,
-    process: &Process,
     auth: &(Identity, Access),
     uploads: &Uploads,
     limits: &Arc<Limits>,
-) -> Services {
+) -> Backend {
     let (identity, access) = auth.clone();
-    Services {
+    Backend {
         identity,
         access,
-        doubts: process.doubts.clone(),
-        logout_paths: config.auth.logout_paths.clone().into(),
+        uploads: uploads.clone(),
         patience: config.auth.patience.get(),
         limits: Arc::clone(limits),
+    }
+}
+
+fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Services {
+    Services {
+        backend: backend.clone(),
+        doubts: process.doubts.clone(),
+        logout_paths: config.auth.logout_paths.clone().into(),
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         ids: Arc::clone(&process.ids),
-        uploads: uploads.clone(),
         drain: process.drain.clone(),
         metrics: Arc::clone(&process.metrics),
         close_spread: config.server.close_spread.get(),

@@ -16,7 +16,8 @@ pub struct Why {
     sessions: Vec<SessionView>,
     /// Whether one of them is in the room.
     inside: bool,
-    /// What Laravel last said about user and ticket, if that is remembered.
+    /// What Laravel last said about the ticket to the tokens of these sessions, if that
+    /// is remembered; a yes to one of them counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     remembered: Option<Remembered>,
     /// Why the edge last said no, if it did.
@@ -49,13 +50,14 @@ struct Denial {
 impl View {
     /// What is known of `user` and `room`. Nobody is asked.
     pub fn why(&self, user: &UserId, room: RoomName) -> Why {
-        let known = self.access.known(user, room);
+        let open = self.sessions.of(user);
+        let secrets = open.iter().map(|session| session.token);
+        let known = self.access.known(user, secrets, room);
         let remembered = known.verdict.map(|(allowed, left)| Remembered {
             allowed,
             seconds_left: left.as_secs(),
         });
-        let sessions = self.sessions.of(user).into_iter();
-        let sessions: Vec<_> = sessions.map(|session| self.session(&session)).collect();
+        let sessions: Vec<_> = open.iter().map(|session| self.session(session)).collect();
         let inside = sessions
             .iter()
             .any(|session| session.rooms.contains(&room.to_string()));

@@ -17,7 +17,7 @@ pub enum CloseReason {
     NoToken,
     /// Laravel refuses the token.
     AuthenticationFailed,
-    /// Laravel could not be asked.
+    /// Laravel could not be asked, or did not confirm a log-in that is in doubt.
     Unavailable,
     /// The token is no longer good.
     Revoked,
@@ -66,8 +66,11 @@ impl CloseReason {
 
     /// Whether what still waits for the client is not sent.
     pub fn is_at_once(self) -> bool {
-        use CloseReason::{Disconnected, Revoked, Slow, Superseded};
-        matches!(self, Slow | Revoked | Disconnected | Superseded)
+        use CloseReason::{Disconnected, Revoked, Slow, Superseded, Unavailable};
+        matches!(
+            self,
+            Slow | Revoked | Disconnected | Superseded | Unavailable
+        )
     }
 
     /// The word for it in the log.

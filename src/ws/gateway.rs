@@ -12,16 +12,15 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use super::LogOut;
+use super::backend::CurrentBackend;
 use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
-use super::upload::Uploads;
-use crate::auth::{Access, Caller, Doubts, Identity};
+use crate::auth::{Caller, Doubts};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
-use crate::limit::Limits;
 use crate::metrics::Metrics;
 use crate::paths::{ExactPath, Readings};
 use crate::progress::{Counted, Progress};
@@ -30,26 +29,18 @@ use crate::rooms::{Rooms, Sessions};
 /// What every session needs of the process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// Who somebody is.
-    pub identity: Identity,
-    /// What he may see.
-    pub access: Access,
+    /// Whom sessions ask, and where uploads go.
+    pub backend: CurrentBackend,
     /// Since when what is known about somebody is in doubt.
     pub doubts: Doubts,
     /// Where clients log out.
     pub logout_paths: Arc<[ExactPath]>,
-    /// How long a client waits while Laravel cannot be asked.
-    pub patience: Duration,
-    /// What each client may do.
-    pub limits: Arc<Limits>,
     /// The rooms.
     pub rooms: Arc<Rooms>,
     /// All sessions.
     pub sessions: Sessions,
     /// Their ids.
     pub ids: Arc<SessionIds>,
-    /// What they upload.
-    pub uploads: Uploads,
     /// Their tasks.
     pub drain: Drain,
     /// What is counted of them.

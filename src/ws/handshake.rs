@@ -3,7 +3,7 @@
 
 use hyper::body::Body;
 use hyper::header::{
-    AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request, Uri, Version};
@@ -130,15 +130,9 @@ fn find_token(uri: &Uri, headers: &HeaderMap) -> (Option<Token>, bool) {
         .next()
         .is_some_and(|first| first.eq_ignore_ascii_case("bearer"));
     let token = token_in_query(uri.query().unwrap_or_default())
-        .or_else(|| token_in_authorization(headers))
+        .or_else(|| Token::from_headers(headers))
         .or_else(|| offers.next().filter(|_| bearer).and_then(Token::new));
     (token, bearer)
-}
-
-fn token_in_authorization(headers: &HeaderMap) -> Option<Token> {
-    let (scheme, token) = single(headers, &AUTHORIZATION)?.split_once(' ')?;
-    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
-    Token::new(token.trim()).filter(|_| is_bearer)
 }
 
 /// The first `token` of a query, percent-decoded; an empty one is none.
@@ -177,6 +171,8 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::AUTHORIZATION;
+
     use super::*;
 
     fn token(query: &str) -> Option<Token> {

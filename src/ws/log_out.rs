@@ -1,6 +1,5 @@
 //! Logging out: when Laravel has forgotten a token, so must its sessions.
 
-use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::gateway::Services;
@@ -27,13 +26,8 @@ impl LogOut {
         if !services.logout_paths.iter().any(is_path) {
             return None;
         }
-        let bearer = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = bearer.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
         Some(Self {
-            token: Token::new(token.trim())?,
+            token: Token::from_headers(request.headers())?,
             services: services.clone(),
         })
     }
@@ -66,18 +60,18 @@ impl LogOut {
     }
 
     fn settle(self, status: Option<StatusCode>) {
-        let (identity, sessions) = (&self.services.identity, &self.services.sessions);
+        let (sessions, secret) = (&self.services.sessions, self.token.secret());
         match status {
             Some(status) if status.is_success() => {
-                identity.forget(&self.token.hash());
-                let closed = sessions.revoke(&self.token.secret());
+                self.services.backend.get().identity.forget(&secret);
+                let closed = sessions.revoke(&secret);
                 tracing::debug!(sessions = closed, "logged out");
             }
             Some(status) if status.is_client_error() => {}
             // It may have been done all the same.
             _ => {
-                identity.forget(&self.token.hash());
-                sessions.recheck_token(&self.token.secret());
+                self.services.doubts.raise_token(secret);
+                sessions.recheck_token(&secret);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! WebSocket: the upgrade, the session behind it, and what is said on the wire.
 
+mod backend;
 mod close;
 mod gateway;
 mod handshake;
@@ -9,6 +10,7 @@ mod settings;
 pub mod upload;
 pub mod wire;
 
+pub use self::backend::{Backend, CurrentBackend};
 pub use self::close::CloseReason;
 pub use self::gateway::{Gateway, Services};
 pub use self::handshake::{Challenge, Rejected};

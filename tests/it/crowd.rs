@@ -198,7 +198,8 @@ async fn all_hear(sockets: Vec<Socket>, events: u64) {
 }
 
 async fn open(edge: &Edge, number: u64) -> Socket {
-    let token = format!("{}|crowd", CROWDED + number);
+    let id = CROWDED + number;
+    let token = format!("{id}|crowd{id}");
     Socket::joined(edge, &token, CROWDED + number % ROOMS).await
 }
 

@@ -54,7 +54,8 @@ impl Load {
 
 /// A session that must hear of every event, in order.
 async fn listen(program: &Program, number: u64) -> JoinHandle<Socket> {
-    let token = format!("{}|crowd", CROWDED + number);
+    let id = CROWDED + number;
+    let token = format!("{id}|crowd{id}");
     let mut socket = Socket::over(program.connect("http/1.1").await, &token).await;
     socket.join(CROWDED).await;
     tokio::spawn(async move {

@@ -87,7 +87,7 @@ async fn laravel_is_asked_as_the_user_with_message_and_name() {
     let post = laravel.posts().next().await;
     assert_eq!(post.target, "/api/support-tickets/1/messages");
     let header = |name: &str| post.headers[name].to_str().unwrap();
-    assert_eq!(header("authorization"), "Bearer 3|ana");
+    assert_eq!(header("authorization"), "Bearer ana");
     assert_eq!(header("accept"), "application/json");
     assert_eq!(header("host"), "localhost");
     assert_eq!(header("x-forwarded-for"), "127.0.0.1");

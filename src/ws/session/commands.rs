@@ -1,6 +1,5 @@
 //! What a session does with what its client says.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
@@ -9,10 +8,11 @@ use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::super::wire::{self, Command, Event, Present};
 use super::joins::Decision;
-use super::pace::Spent;
+use super::pace::Costly;
+use super::recheck::Cause;
 use super::socket::reason;
 use super::{CloseReason, Going, Session};
-use crate::auth::{self, Grant, User, patiently};
+use crate::auth::{self, Grant, Inquiry, User, patiently};
 use crate::ids::{RoomName, RowId};
 use crate::limit::Limit;
 use crate::rooms::{Audience, Membership, What};
@@ -34,11 +34,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !frame.is_pong() {
             self.progress.tick();
         }
-        // An upload has a rate of its own; what is no part of one is counted there.
-        if !frame.is_pong() && !frame.is_binary() {
-            self.pace(Spent::Message).await?;
-            self.pace(Spent::Bytes(frame.len())).await?;
+        match frame {
+            // An upload has a rate of its own; what is no part of one is counted there.
+            Message::Binary(frame) => {
+                self.services.metrics.commands.add("upload_chunk");
+                self.chunk(&frame).await
+            }
+            Message::Pong(_) => Ok(()),
+            frame => self.spend(Costly::Message(frame)).await,
         }
+    }
+
+    /// Does what a frame says that has been counted.
+    pub(super) async fn obey_frame(&mut self, frame: Message) -> Going {
         match frame {
             Message::Text(text) => match wire::decode(&text) {
                 Ok(command) => {
@@ -51,14 +59,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         .await
                 }
             },
-            Message::Binary(frame) => {
-                self.services.metrics.commands.add("upload_chunk");
-                self.chunk(&frame).await
-            }
             Message::Close(_) => Err(CloseReason::Client),
             // tungstenite answers a ping by itself, at the next flush.
             Message::Ping(_) => self.write([]).await,
-            Message::Pong(_) | Message::Frame(_) => Ok(()),
+            Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
@@ -104,21 +108,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let message = "This session is in too many rooms; leave one first";
             return self.refuse("too_many_rooms", message, Some(ticket)).await;
         }
-        self.pace(Spent::Join).await?;
-        self.ask_to_join(room);
-        Ok(())
+        self.spend(Costly::Join(ticket)).await
     }
 
-    fn ask_to_join(&mut self, room: RoomName) {
-        let (services, user) = (Arc::clone(&self.services), self.user.clone());
-        let (token, caller) = (self.token.clone(), self.caller.clone());
+    pub(super) fn ask_to_join(&mut self, room: RoomName) {
+        let (backend, user) = (self.services.backend.clone(), self.user.clone());
+        let inquiry = Inquiry::new(&self.token, &self.caller);
         let asking = async move {
-            let ask = || {
-                services
-                    .access
-                    .authorize(&user, room, &token, &caller, None)
+            let ask = |patience| {
+                let (backend, inquiry) = (backend.get(), inquiry.clone().within(patience));
+                let user = &user;
+                async move { backend.access.authorize(user, room, inquiry).await }
             };
-            (room, patiently(services.patience, ask).await)
+            (room, patiently(backend.get().patience, ask).await)
         };
         self.joins.begin(room, asking.boxed());
     }
@@ -133,7 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         });
         match grant {
             // Somebody said meanwhile that things have changed.
-            Ok(grant) if !self.services.access.still_holds(&grant) => self.ask_to_join(room),
+            Ok(grant) if !self.services.backend.get().access.still_holds(&grant) => {
+                self.ask_to_join(room)
+            }
             Ok(grant) => self.enter(&grant).await?,
             Err(error) => self.tell_why_not(room, error).await?,
         }
@@ -158,7 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.refuse("denied", message, ticket).await
             }
             auth::Error::TokenRefused => {
-                self.recheck(Some(self.services.doubts.now()));
+                let since = self.services.doubts.now();
+                self.recheck(Cause::Doubt, Some(since));
                 let message = "Your log-in is no longer good";
                 self.refuse("denied", message, ticket).await
             }

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use futures_util::stream::BoxStream;
 use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -28,8 +27,8 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use self::joins::{Decision, Joins};
 use self::link::Link;
 pub(super) use self::opening::{Open, Opening, open};
-use self::pace::Paces;
-use self::recheck::Finding;
+use self::pace::{Paces, Paused};
+use self::recheck::{Cause, Confirmation, Finding};
 use self::schedule::Schedule;
 use self::socket::{FAREWELL, close, in_time};
 use self::uploads::Held;
@@ -57,6 +56,8 @@ struct Session<S> {
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
     paces: Paces,
+    /// What the client said and may not have said yet. Nothing is read meanwhile.
+    paused: Option<Box<Paused>>,
     schedule: Schedule,
     /// Moves with each message, and each ping of ours.
     progress: Progress,
@@ -64,10 +65,7 @@ struct Session<S> {
     identified: Moment,
     joins: Joins,
     uploads: Held,
-    checking: Option<BoxStream<'static, Finding>>,
-    /// Whether another round was asked for during this one, which may have had
-    /// its answers before things changed.
-    check_again: bool,
+    confirming: Option<Box<Confirmation>>,
 }
 
 /// What wakes a session.
@@ -113,13 +111,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             services: opening.services,
             progress: opening.progress,
             rooms: HashMap::new(),
-            paces: Paces::new(&settings),
+            paces: Paces::new(&settings, Arc::new(Paces::user_joins(&settings))),
+            paused: None,
             schedule: Schedule::new(&settings),
             settings,
             joins: Joins::default(),
             uploads: Held::default(),
-            checking: None,
-            check_again: false,
+            confirming: None,
         }
     }
 
@@ -136,9 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if registration.is_beyond(most) && self.over(Limit::SessionsPerUser) {
             registration.end_oldest(most);
         }
-        let doubts = &self.services.doubts;
-        if doubts.after(self.user.id(), self.identified).is_some() {
-            self.recheck(None);
+        self.paces = Paces::new(
+            &self.settings,
+            registration.joins(|| Paces::user_joins(&self.settings)),
+        );
+        let (doubts, secret) = (&self.services.doubts, self.token.secret());
+        let doubt = doubts.after(self.user.id(), secret, self.identified);
+        if doubt.is_some() {
+            self.recheck(Cause::Doubt, None);
         }
         let greeting = Event::Connection {
             status: "connected",
@@ -179,10 +182,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     () = &mut tick => Wake::Tick,
                     () = bell.notified(), if self.uploads.is_any() => Wake::Uploads,
                     decision = self.joins.next(), if self.joins.len() > 0 => Wake::Joined(decision),
-                    Some(finding) = OptionFuture::from(self.checking.as_mut().map(StreamExt::next)) => {
+                    Some(finding) = OptionFuture::from(self.confirming.as_mut().map(|round| round.next())) => {
                         Wake::Found(finding)
                     }
-                    frame = self.socket.next(), if !self.joins.is_holding() => Wake::Frame(frame),
+                    frame = self.socket.next(), if !self.joins.is_holding() && self.paused.is_none() => {
+                        Wake::Frame(frame)
+                    }
                 }
             };
             let wake = aside.or(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
@@ -202,17 +207,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Wake::Joined(decision) => Box::pin(self.joined(decision)).await?,
                 Wake::Found(finding) => Box::pin(self.found(finding)).await?,
                 Wake::Uploads => Box::pin(self.tell_of_uploads()).await?,
-                Wake::Tick => {
-                    self.tick().await?;
-                    tick.as_mut().reset(self.schedule.next());
-                }
+                Wake::Tick => self.tick().await?,
                 Wake::Stopping => {
                     stopped = true;
                     self.schedule.stop_within(self.services.close_spread);
-                    tick.as_mut().reset(self.schedule.next());
                 }
             }
+            let due = self.due();
+            if !fed && tick.deadline() != due {
+                tick.as_mut().reset(due);
+            }
         }
+    }
+
+    /// When the session next has something to do by itself.
+    fn due(&self) -> Instant {
+        let next = self.schedule.next();
+        let paused = self.paused.as_ref();
+        paused.map_or(next, |paused| paused.until.min(next))
+    }
+
+    /// Whether something that the client said waits, so that no more is read.
+    fn is_holding(&self) -> bool {
+        self.joins.is_holding() || self.paused.is_some()
     }
 
     /// Does what the inbox brings.
@@ -222,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Mail::Recheck => {
                 // The doubt that caused it says since when; so all who are asked
                 // to ask share one question.
-                self.recheck(None);
+                self.recheck(Cause::Doubt, None);
                 Ok(())
             }
             Mail::Batch(batch) => {
@@ -248,14 +265,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// is only tried out.
     fn over(&self, limit: Limit) -> bool {
         let over = Over::new(limit, Duration::ZERO);
-        let limits = &self.services.limits;
+        let limits = &self.services.backend.get().limits;
         limits.over(self.caller.client, over).is_err()
     }
 
     /// Does what is due.
     async fn tick(&mut self) -> Going {
         let now = Instant::now();
-        if self.joins.is_holding() {
+        if self.is_holding() {
             // Nothing was read meanwhile: that silence is ours.
             self.schedule.heard();
         }
@@ -267,7 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         if self.schedule.take_recheck(now) {
             let since = self.services.doubts.now();
-            self.recheck(Some(since));
+            self.recheck(Cause::Interval, Some(since));
+        }
+        if self
+            .paused
+            .as_ref()
+            .is_some_and(|paused| paused.until <= now)
+        {
+            Box::pin(self.resume()).await?;
         }
         if self.schedule.take_ping(now) {
             self.progress.tick();

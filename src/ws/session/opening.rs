@@ -16,7 +16,7 @@ use super::super::{CloseReason, Settings};
 use super::Session;
 use super::link::{AT_ONCE, Link};
 use super::socket::{FAREWELL, close};
-use crate::auth::{self, Caller, Identified, Token, patiently};
+use crate::auth::{self, Caller, Identified, Inquiry, Token, patiently};
 use crate::ids::SessionId;
 use crate::progress::Progress;
 
@@ -47,7 +47,7 @@ where
         Err((reason, cause)) => {
             if reason == CloseReason::AuthenticationFailed {
                 let token = opening.token.as_ref().map(|token| token.secret().short());
-                opening.services.limits.failed(client, token);
+                opening.services.backend.get().limits.failed(client, token);
             }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
@@ -90,9 +90,13 @@ async fn identify(opening: &Opening) -> Result<(Token, Identified), (CloseReason
     let Some(token) = opening.token.clone() else {
         return Err((CloseReason::NoToken, String::new()));
     };
-    let ask = || services.identity.identify(&token, &opening.caller, None);
+    let inquiry = Inquiry::new(&token, &opening.caller);
+    let ask = |patience| {
+        let (backend, inquiry) = (services.backend.get(), inquiry.clone().within(patience));
+        async move { backend.identity.identify(inquiry).await }
+    };
     let answer = tokio::select! {
-        answer = patiently(services.patience, ask) => answer,
+        answer = patiently(services.backend.get().patience, ask) => answer,
         () = services.drain.token().cancelled() => {
             return Err((CloseReason::Restart, String::new()));
         }

@@ -1,9 +1,15 @@
-//! How much a session's client may say, and how fast.
+//! How much a session's client may say, and how fast. What is too much waits, and with
+//! it all that the client says after it; the session itself goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
 
 use super::{CloseReason, Going, Session};
+use crate::ids::{RoomName, RowId};
 use crate::limit::{Limit, SessionRate};
 use crate::units::Count;
 use crate::ws::Settings;
@@ -14,6 +20,8 @@ pub(super) struct Paces {
     messages: Pace,
     bytes: Pace,
     joins: Pace,
+    /// Joins of all sessions of the user.
+    user_joins: Arc<SessionRate>,
 }
 
 #[derive(Debug)]
@@ -24,26 +32,41 @@ struct Pace {
     pressing: Option<Instant>,
 }
 
-/// What counts against a rate.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Spent {
-    Message,
-    Bytes(usize),
-    Join,
+/// What waits until the client is within its rate again.
+#[derive(Debug)]
+pub(super) struct Paused {
+    pub(super) until: Instant,
+    then: Costly,
 }
 
-impl Spent {
-    fn limit(self) -> Limit {
+/// Something that counts against a rate before it is done.
+#[derive(Debug)]
+pub(super) enum Costly {
+    /// A message, as one.
+    Message(Message),
+    /// A message that has been counted as one, by its length.
+    Bytes(Message),
+    /// A binary frame that is no part of an upload.
+    StrayChunk(Message),
+    /// To join a ticket.
+    Join(RowId),
+    /// The same, counted for its session.
+    UserJoin(RowId),
+}
+
+impl Costly {
+    fn limit(&self) -> Limit {
         match self {
-            Self::Message => Limit::MessagesPerSecond,
+            Self::Message(_) | Self::StrayChunk(_) => Limit::MessagesPerSecond,
             Self::Bytes(_) => Limit::BytesPerSecond,
-            Self::Join => Limit::JoinsPerMinute,
+            Self::Join(_) | Self::UserJoin(_) => Limit::JoinsPerMinute,
         }
     }
 }
 
 impl Paces {
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// The rates that `settings` allow, joins together with the user's other sessions.
+    pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
         let bytes = settings.bytes_per_second.get();
         let burst = |n: usize| Count::new(u32::try_from(n).unwrap_or(u32::MAX));
         let (messages, joins) = (settings.message_burst, settings.join_burst);
@@ -59,16 +82,43 @@ impl Paces {
                 SessionRate::per_minute(settings.joins_per_minute, joins),
                 joins,
             ),
+            user_joins,
         }
     }
 
-    fn of(&mut self, spent: Spent) -> (&mut Pace, usize) {
-        match spent {
-            Spent::Message => (&mut self.messages, 1),
-            Spent::Bytes(bytes) => (&mut self.bytes, bytes),
-            Spent::Join => (&mut self.joins, 1),
+    /// The rate at which all sessions of a user may join: that of a few of them. The
+    /// first of them brings it.
+    pub(super) fn user_joins(settings: &Settings) -> SessionRate {
+        let times = |count: Count| Count::new(count.get().saturating_mul(USER_SESSIONS));
+        SessionRate::per_minute(times(settings.joins_per_minute), times(settings.join_burst))
+    }
+
+    /// Counts `costly`.
+    fn check(&mut self, costly: &Costly) -> Checked<'_> {
+        let (pace, n) = match costly {
+            Costly::Message(_) | Costly::StrayChunk(_) => (&mut self.messages, 1),
+            Costly::Bytes(frame) => (&mut self.bytes, frame.len()),
+            Costly::Join(_) => (&mut self.joins, 1),
+            Costly::UserJoin(_) => {
+                return Checked {
+                    wait: self.user_joins.check(1, Count::new(1)).err(),
+                    pressing: None,
+                };
+            }
+        };
+        Checked {
+            wait: pace.rate.check(n, pace.burst).err(),
+            pressing: Some(&mut pace.pressing),
         }
     }
+}
+
+struct Checked<'a> {
+    /// How long it must wait.
+    wait: Option<Duration>,
+    /// Of a rate that ends a session that presses on. What a user's other sessions do
+    /// only lets this one wait.
+    pressing: Option<&'a mut Option<Instant>>,
 }
 
 impl Pace {
@@ -82,35 +132,61 @@ impl Pace {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Slows a client down to its rate. Only who presses on for long is closed:
-    /// a desk that joins all its tickets at once is no flood.
-    pub(super) async fn pace(&mut self, spent: Spent) -> Going {
+    /// Does `costly` once the client's rate allows it: now, or when [`Session::resume`]
+    /// is due. Only a client that presses on for long is closed: a desk that joins all
+    /// its tickets at once is no flood.
+    pub(super) async fn spend(&mut self, costly: Costly) -> Going {
+        self.spend_or_pause(costly, false).await
+    }
+
+    /// Does what was paused, or pauses it again.
+    pub(super) async fn resume(&mut self) -> Going {
+        match self.paused.take() {
+            Some(paused) => self.spend_or_pause(paused.then, true).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn spend_or_pause(&mut self, costly: Costly, was_paused: bool) -> Going {
         let flood = self.settings.flood_timeout.get();
-        let mut waited = false;
-        loop {
-            let (pace, n) = self.paces.of(spent);
-            let Err(wait) = pace.rate.check(n, pace.burst) else {
-                break;
-            };
-            let pressing = *pace.pressing.get_or_insert_with(Instant::now);
-            // Counted once, however long it waits.
-            if !waited && !self.over(spent.limit()) {
-                break;
+        let Checked { wait, pressing } = self.paces.check(&costly);
+        let Some(wait) = wait else {
+            if let Some(pressing) = pressing.filter(|_| !was_paused) {
+                *pressing = None;
             }
-            waited = true;
-            if pressing.elapsed() >= flood {
-                self.refuse("too_many_messages", "You send too many messages", None)
-                    .await?;
-                return Err(CloseReason::TooManyMessages);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                why = self.inbox.departure() => return Err(why.into()),
-            }
+            return self.afford(costly).await;
+        };
+        let now = Instant::now();
+        let since = pressing.map_or(now, |pressing| *pressing.get_or_insert(now));
+        // Counted once, however long it waits.
+        if !was_paused && !self.over(costly.limit()) {
+            return self.afford(costly).await;
         }
-        if !waited {
-            self.paces.of(spent).0.pressing = None;
+        if now - since >= flood {
+            self.refuse("too_many_messages", "You send too many messages", None)
+                .await?;
+            return Err(CloseReason::TooManyMessages);
         }
+        self.paused = Some(Box::new(Paused {
+            until: now + wait,
+            then: costly,
+        }));
         Ok(())
     }
+
+    async fn afford(&mut self, costly: Costly) -> Going {
+        match costly {
+            Costly::Message(frame) => Box::pin(self.spend(Costly::Bytes(frame))).await,
+            Costly::Bytes(frame) => Box::pin(self.obey_frame(frame)).await,
+            Costly::StrayChunk(frame) => self.refuse_chunk(&frame).await,
+            Costly::Join(ticket) => Box::pin(self.spend(Costly::UserJoin(ticket))).await,
+            Costly::UserJoin(ticket) => {
+                self.ask_to_join(RoomName::ticket(ticket));
+                Ok(())
+            }
+        }
+    }
 }
+
+/// Of how many sessions' joins a user has room for.
+const USER_SESSIONS: u32 = 3;

@@ -44,11 +44,6 @@ impl Schedule {
         self.stop_at = Some(Instant::now() + spread.mul_f64(fastrand::f64()));
     }
 
-    /// Brings the next recheck forward, to about `wait` from now.
-    pub(super) fn recheck_within(&mut self, wait: Duration) {
-        self.recheck_at = self.recheck_at.min(Instant::now() + wait + jitter(wait));
-    }
-
     /// When to look again.
     pub(super) fn next(&self) -> Instant {
         let next = self.ping_at.min(self.silent_at).min(self.recheck_at);

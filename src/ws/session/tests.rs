@@ -34,6 +34,7 @@ use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
 use crate::units::{Count, Span};
 use crate::upstream::Upstream;
 use crate::ws::upload::Uploads;
+use crate::ws::{Backend, CurrentBackend};
 
 /// The edge, as far as sessions need it, and its Laravel.
 struct Edge {
@@ -53,31 +54,16 @@ impl Edge {
         let laravel = Laravel::start();
         let auth = Arc::new(crate::auth::settings::Settings::default());
         let drain = Drain::new();
-        let upstream = Upstream::new(&laravel.upstream());
-        let uploads = Uploads::new(upstream.clone(), settings.uploads.clone());
-        let asker = Asker::new(upstream, auth.timeout.get(), Arc::default());
-        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
         let doubts = Doubts::new();
+        let backend = backend(&laravel, &auth, &settings, &doubts, &drain, None);
+        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
         let services = Services {
-            identity: Identity::new(
-                asker.clone(),
-                Arc::clone(&auth),
-                doubts.clone(),
-                drain.clone(),
-            ),
-            access: Access::new(asker, Arc::clone(&auth), doubts.clone(), drain.clone()),
+            backend: CurrentBackend::new(Arc::new(backend)),
             doubts,
             logout_paths: Arc::from([]),
-            patience: auth.patience.get(),
-            limits: Arc::new(Limits::new(
-                crate::limit::Settings::default(),
-                Arc::default(),
-                None,
-            )),
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
-            uploads,
             drain: drain.clone(),
             metrics: Arc::default(),
             close_spread: CLOSE_SPREAD,
@@ -166,6 +152,38 @@ impl Edge {
 
     fn sessions(&self) -> usize {
         self.services.sessions.count()
+    }
+}
+
+/// What sessions ask `laravel` with, made anew as a reload does.
+fn backend(
+    laravel: &Laravel,
+    auth: &Arc<crate::auth::Settings>,
+    settings: &Settings,
+    doubts: &Doubts,
+    drain: &Drain,
+    old: Option<&Backend>,
+) -> Backend {
+    let upstream = Upstream::new(&laravel.upstream());
+    let asker = Asker::new(upstream.clone(), auth, Arc::default());
+    let (doubts, drain) = (doubts.clone(), drain.clone());
+    let limits = crate::limit::Settings::default();
+    Backend {
+        identity: Identity::new(
+            asker.clone(),
+            Arc::clone(auth),
+            doubts.clone(),
+            drain.clone(),
+        ),
+        access: Access::new(asker, Arc::clone(auth), doubts, drain),
+        uploads: Uploads::new(
+            upstream,
+            settings.uploads.clone(),
+            auth.token_form,
+            old.map(|old| &old.uploads),
+        ),
+        patience: auth.patience.get(),
+        limits: Arc::new(Limits::new(limits, Arc::default(), None)),
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Bytes;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::super::upload::{Begin, Failure, Look, Outcome, Part, Reason, Refusal, Upload, frame};
 use super::super::wire::{Event, Start, UploadCommand, UploadId};
-use super::pace::Spent;
+use super::pace::Costly;
 use super::{CloseReason, Going, Session};
 use crate::ids::{RoomName, SessionId};
 
@@ -106,7 +106,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Begins what there is no reason against.
     fn begin(&self, start: Start) -> Result<Arc<Upload>, Refusal> {
-        let (uploads, id) = (&self.services.uploads, start.upload_id.as_str());
+        let backend = self.services.backend.get();
+        let (uploads, id) = (&backend.uploads, start.upload_id.as_str());
         let room = RoomName::ticket(start.ticket_id);
         if uploads.find(&self.user, &self.token, id).is_some() {
             return Err(Refusal::Duplicate);
@@ -129,10 +130,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             user: self.user.clone(),
             token: self.token.clone(),
             caller: self.caller.clone(),
-            client: self.services.limits.key(self.caller.client),
-            access: self.services.access.clone(),
+            client: backend.limits.key(self.caller.client),
+            backend: self.services.backend.clone(),
             doubts: self.services.doubts.clone(),
-            patience: self.services.patience,
             drain: self.services.drain.clone(),
         };
         uploads.begin(id, room, part, errand)
@@ -141,7 +141,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Goes on with an upload, also with one that a session has which does not
     /// know yet that its connection is gone.
     async fn resume_upload(&mut self, id: &UploadId) -> Going {
-        let uploads = &self.services.uploads;
+        let uploads = &self.services.backend.get().uploads;
         let found = uploads.find(&self.user, &self.token, id.as_str());
         let Some(upload) = found else {
             return self
@@ -163,8 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn ready(&mut self, upload: Arc<Upload>) -> Going {
-        let settings = self.services.uploads.settings();
-        let (chunk_size, window) = (settings.chunk_size.get(), settings.window.get());
+        let (chunk_size, window) = upload.chunk_and_window();
         let (number, offset, received) = self.uploads.attach(Arc::clone(&upload), self.id);
         let event = Event::UploadReady {
             upload_id: &upload.id,
@@ -178,11 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     async fn cancel_upload(&mut self, id: &UploadId) -> Going {
-        match self
-            .services
-            .uploads
-            .find(&self.user, &self.token, id.as_str())
-        {
+        let uploads = &self.services.backend.get().uploads;
+        match uploads.find(&self.user, &self.token, id.as_str()) {
             // What comes of it is told to whoever has it.
             Some(upload) => {
                 upload.give_up(Reason::Cancelled);
@@ -202,20 +198,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes a binary frame. A chunk of an upload that has ended was sent before
     /// the client could know: it is passed over.
     pub(super) async fn chunk(&mut self, frame: &Bytes) -> Going {
+        if let Ok(chunk) = frame::decode(frame)
+            && let Some(attached) = self.uploads.held.get(&chunk.upload)
+        {
+            attached.upload.take(self.id, chunk.offset, chunk.data);
+            return Ok(());
+        }
+        let frame = Message::Binary(frame.clone());
+        self.spend(Costly::StrayChunk(frame)).await
+    }
+
+    /// Says what is wrong with a binary frame that is no chunk of an upload.
+    pub(super) async fn refuse_chunk(&mut self, frame: &Message) -> Going {
+        let Message::Binary(frame) = frame else {
+            return Ok(());
+        };
         let chunk = match frame::decode(frame) {
             Ok(chunk) => chunk,
             Err(mistake) => {
-                self.pace(Spent::Message).await?;
                 return self
                     .refuse("invalid_chunk", &mistake.to_string(), None)
                     .await;
             }
         };
-        if let Some(attached) = self.uploads.held.get(&chunk.upload) {
-            attached.upload.take(self.id, chunk.offset, chunk.data);
-            return Ok(());
-        }
-        self.pace(Spent::Message).await?;
         if (1..=self.uploads.last).contains(&chunk.upload) {
             return Ok(());
         }
@@ -246,9 +251,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Look::Ended(outcome) => {
                     self.tell_outcome(&upload.id, &outcome).await?;
                     self.uploads.held.remove(&number);
-                    self.services
-                        .uploads
-                        .forget(&self.user, &self.token, &upload);
+                    let uploads = &self.services.backend.get().uploads;
+                    uploads.forget(&self.user, &self.token, &upload);
                 }
             }
         }

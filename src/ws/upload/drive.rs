@@ -11,13 +11,14 @@ use hyper::{Method, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::super::backend::CurrentBackend;
 use super::answer;
 use super::body::{self, Source};
 use super::multipart::{Form, Part};
 use super::outcome::{Outcome, Reason};
 use super::registry::Shared;
 use super::state::Upload;
-use crate::auth::{self, Access, Caller, Token, User, patiently};
+use crate::auth::{self, Caller, Inquiry, Token, User, patiently};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
@@ -31,9 +32,9 @@ pub(in crate::ws) struct Errand {
     pub(in crate::ws) caller: Caller,
     /// Whose bytes they are; nobody's if the client has no limits.
     pub(in crate::ws) client: Option<ClientKey>,
-    pub(in crate::ws) access: Access,
+    /// Whom the last request asks, whatever the configuration was at first.
+    pub(in crate::ws) backend: CurrentBackend,
     pub(in crate::ws) doubts: auth::Doubts,
-    pub(in crate::ws) patience: Duration,
     pub(in crate::ws) drain: Drain,
 }
 
@@ -78,7 +79,7 @@ fn request(
     errand: &Errand,
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
-    let mut headers = auth::headers(&errand.token, &errand.caller);
+    let mut headers = auth::headers(&errand.token, shared.token_form, &errand.caller);
     // Nothing goes after it.
     let authorization = headers.remove(AUTHORIZATION);
     let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
@@ -127,14 +128,15 @@ async fn post(
 /// asked once more whether the user may still see the ticket.
 fn may_end(upload: Arc<Upload>, errand: Errand) -> BoxFuture<'static, bool> {
     async move {
-        let since = errand.doubts.now();
-        let ask = || {
-            let (user, token, caller) = (&errand.user, &errand.token, &errand.caller);
-            errand
-                .access
-                .authorize(user, upload.room, token, caller, Some(since))
+        let inquiry = Inquiry::new(&errand.token, &errand.caller);
+        let inquiry = inquiry.since(errand.doubts.now()).urgent();
+        let ask = |patience| {
+            let backend = errand.backend.get();
+            let (user, room) = (&errand.user, upload.room);
+            let inquiry = inquiry.clone().within(patience);
+            async move { backend.access.authorize(user, room, inquiry).await }
         };
-        let reason = match patiently(errand.patience, ask).await {
+        let reason = match patiently(errand.backend.get().patience, ask).await {
             Ok(_) => return true,
             Err(auth::Error::Denied | auth::Error::TokenRefused) => Reason::AccessWithdrawn,
             Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,

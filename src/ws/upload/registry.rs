@@ -13,7 +13,7 @@ use super::multipart::Part;
 use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
-use crate::auth::{Token, TokenHash, User};
+use crate::auth::{Token, TokenForm, TokenHash, User};
 use crate::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
@@ -26,8 +26,11 @@ pub struct Uploads(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) upstream: Upstream,
     pub(super) settings: Settings,
+    pub(super) token_form: TokenForm,
     pub(super) rate: Arc<ByteRate>,
-    all: Mutex<HashMap<Key, Arc<Upload>>>,
+    /// One list for all configurations: an upload goes on where it began, and is found
+    /// and counted after a reload.
+    all: Arc<Mutex<HashMap<Key, Arc<Upload>>>>,
 }
 
 /// An id means something only together with the user and the token that it came
@@ -44,13 +47,24 @@ pub(in crate::ws) enum Refusal {
 }
 
 impl Uploads {
-    /// No upload yet; they will go to `upstream`.
-    pub fn new(upstream: Upstream, settings: Settings) -> Self {
+    /// Uploads that will go to `upstream`, together with those of `old`.
+    pub fn new(
+        upstream: Upstream,
+        settings: Settings,
+        token_form: TokenForm,
+        old: Option<&Self>,
+    ) -> Self {
+        let rate = settings.bytes_per_second;
+        let same_rate = old.filter(|old| old.0.settings.bytes_per_second == rate);
         Self(Arc::new(Shared {
-            rate: Arc::new(ByteRate::new(settings.bytes_per_second)),
+            rate: same_rate.map_or_else(
+                || Arc::new(ByteRate::new(rate)),
+                |old| Arc::clone(&old.0.rate),
+            ),
+            all: old.map_or_else(Arc::default, |old| Arc::clone(&old.0.all)),
             upstream,
             settings,
-            all: Mutex::default(),
+            token_form,
         }))
     }
 

@@ -101,6 +101,11 @@ impl Upload {
         (upload, receiver)
     }
 
+    /// The bytes of each binary frame but the last, and how many may be on their way.
+    pub(in crate::ws) fn chunk_and_window(&self) -> (u64, u64) {
+        (self.chunk_size, self.window)
+    }
+
     /// Gives the upload to a session, which `bell` wakes; whoever had it has it
     /// no longer. Returns where to go on, and how much has left for Laravel.
     pub(in crate::ws) fn attach(&self, session: SessionId, bell: &Arc<Notify>) -> (u64, u64) {

@@ -58,9 +58,9 @@ pub enum Event<'a> {
         /// What stands for it in binary frames.
         upload: u32,
         /// The bytes in each of them but the last.
-        chunk_size: usize,
+        chunk_size: u64,
         /// How far the client may be ahead of `received`.
-        window: usize,
+        window: u64,
         /// Where to go on.
         offset: u64,
         /// Bytes that have left for Laravel.

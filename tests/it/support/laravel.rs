@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{AUTHORIZATION, HeaderMap};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -81,14 +81,32 @@ impl Seen {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Whether the PWD app would log the request, with all its headers, as an attack:
+    /// a `|` and then the name of a shell command, in the order in which `php -S` sees
+    /// the headers or in the reverse one that php-fpm sees behind nginx.
+    pub(crate) fn looks_like_an_attack(&self) -> bool {
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let mut values: Vec<_> = self.headers.values().map(text).collect();
+        let mut found = false;
+        for _ in 0..2 {
+            let all = values.join("\n");
+            let piped = all.split_once('|').map_or("", |(_, rest)| rest);
+            found |= ["cat", "ls", "id", "pwd"]
+                .iter()
+                .any(|it| piped.contains(it));
+            values.reverse();
+        }
+        found
+    }
 }
 
 impl Laravel {
     /// Ana is user 3 with ticket 1, Ben user 4 with ticket 2, Desk 5 sees both.
-    /// Their tokens are `3|ana`, `4|ben`, `5|desk`. Besides, `N|crowd` is user
+    /// Their tokens are `3|ana`, `4|ben`, `5|desk`. Besides, `N|crowdN` is user
     /// N, and everybody may see tickets from [`CROWDED`] on.
     fn new() -> Self {
-        let users = [("3|ana", 3), ("ana", 3), ("4|ben", 4), ("5|desk", 5)];
+        let users = [("ana", 3), ("ben", 4), ("desk", 5)];
         let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
         Self(Arc::new(State {
             address: Mutex::default(),
@@ -199,8 +217,13 @@ impl Laravel {
         &self.0.posts
     }
 
+    /// From now on `secret` is another token of `user`.
+    pub(crate) fn add_token(&self, secret: &str, user: u64) {
+        self.0.users.lock().insert(secret.to_owned(), user);
+    }
+
     pub(crate) fn revoke(&self, token: &str) {
-        self.0.users.lock().remove(token);
+        self.0.users.lock().remove(secret(token));
     }
 
     pub(crate) fn withdraw(&self, user: u64, ticket: u64) {
@@ -322,10 +345,13 @@ impl Laravel {
         let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
         // Laravel 9 matches the scheme case-sensitively.
         let token = value.strip_prefix("Bearer ")?;
-        if let Some(id) = token.strip_suffix("|crowd") {
+        // It ends a token at a comma, and Sanctum finds one by its secret alone.
+        let token = token.split(',').next()?;
+        let secret = secret(token);
+        if let Some(id) = secret.strip_prefix("crowd") {
             return id.parse().ok();
         }
-        self.0.users.lock().get(token).copied()
+        self.0.users.lock().get(secret).copied()
     }
 
     fn user(&self, headers: &HeaderMap) -> Response<Body> {
@@ -348,6 +374,7 @@ impl Laravel {
             return unauthenticated(headers);
         }
         let token = headers[AUTHORIZATION].to_str().unwrap();
+        let token = token.split(',').next().unwrap();
         self.revoke(token.trim_start_matches("Bearer "));
         json_answer(
             StatusCode::OK,
@@ -446,4 +473,9 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> 
         .header("content-type", "application/json")
         .body(body.map_err(|never| match never {}).boxed_unsync())
         .unwrap()
+}
+
+/// What Sanctum compares of a token.
+fn secret(token: &str) -> &str {
+    token.split_once('|').map_or(token, |(_, secret)| secret)
 }

@@ -80,6 +80,12 @@ impl Client {
         arrived
     }
 
+    /// Answers pings for `time`, in which nothing else may come.
+    pub(super) async fn assert_quiet_for(&mut self, time: Duration) {
+        let next = tokio::time::timeout(time, self.next()).await;
+        assert!(next.is_err(), "{next:?}");
+    }
+
     /// Whether the session still answers.
     pub(super) async fn assert_alive(&mut self) {
         self.say("ping", json!({})).await;

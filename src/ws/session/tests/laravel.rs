@@ -1,12 +1,12 @@
 //! A Laravel of a few lines: it knows whose a token is and who may see what.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::num::NonZeroU64;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -18,7 +18,7 @@ use super::*;
 use crate::body::{self, Body};
 use crate::upstream;
 
-/// The app. User 3 has the token `3|secret`, and sees every ticket.
+/// The app. User 3 has the token `3|secret3`, and sees every ticket.
 pub(super) struct Laravel {
     app: Arc<Mutex<App>>,
     /// Ends the app's connections with it.
@@ -31,6 +31,16 @@ pub(super) struct Laravel {
 pub(super) struct App {
     /// It answers everything with 503.
     pub(super) down: bool,
+    /// It answers these users with 429, and names these seconds.
+    pub(super) throttled: HashMap<u64, u64>,
+    /// Users whose requests alone fail, with 500.
+    pub(super) failing: HashSet<u64>,
+    /// Tickets whose requests alone fail.
+    pub(super) failing_tickets: HashSet<u64>,
+    /// Tokens that may see no ticket, by their secret.
+    pub(super) weak: HashSet<String>,
+    /// What it says in `Retry-After` while it is down.
+    pub(super) retry_after: Option<u64>,
     /// How long an answer about a ticket is on its way.
     pub(super) delay: Duration,
     /// Users whose tokens are no longer good.
@@ -63,7 +73,7 @@ impl Laravel {
     }
 
     pub(super) fn token(user: u64) -> String {
-        format!("{user}|secret")
+        format!("{user}|secret{user}")
     }
 
     pub(super) fn upstream(&self) -> upstream::Settings {
@@ -131,7 +141,7 @@ impl App {
     fn answer(&mut self, request: &Request<Incoming>) -> (Response<Body>, Duration) {
         let bearer = request.headers()[AUTHORIZATION].to_str().unwrap();
         let user = bearer.strip_prefix("Bearer ").and_then(|token| {
-            let user = token.strip_suffix("|secret")?;
+            let user = token.trim_start_matches(|c: char| c.is_ascii_alphabetic());
             user.parse::<NonZeroU64>().ok()
         });
         let user = user.map_or(0, NonZeroU64::get);
@@ -140,22 +150,42 @@ impl App {
             .push(format!("{} {path} {user}", request.method()));
         let known = user != 0 && !self.revoked.contains(&user);
         if self.down {
-            return (status(StatusCode::SERVICE_UNAVAILABLE), Duration::ZERO);
+            let away = status(StatusCode::SERVICE_UNAVAILABLE);
+            return (retry_after(away, self.retry_after), Duration::ZERO);
         }
         if !known {
             return (status(StatusCode::UNAUTHORIZED), Duration::ZERO);
+        }
+        if let Some(seconds) = self.throttled.get(&user) {
+            let throttled = status(StatusCode::TOO_MANY_REQUESTS);
+            return (retry_after(throttled, Some(*seconds)), Duration::ZERO);
+        }
+        if self.failing.contains(&user) {
+            return (status(StatusCode::INTERNAL_SERVER_ERROR), Duration::ZERO);
         }
         let Some(ticket) = path.strip_prefix("/api/support-tickets/") else {
             let text = format!(r#"{{"userID":{user},"username":"User {user}"}}"#);
             return (Response::new(body::full(text)), Duration::ZERO);
         };
         let ticket = ticket.parse().unwrap();
-        let answer = match self.withdrawn.contains(&(user, ticket)) {
+        if self.failing_tickets.contains(&ticket) {
+            return (status(StatusCode::INTERNAL_SERVER_ERROR), Duration::ZERO);
+        }
+        let is_weak = self.weak.contains(bearer.trim_start_matches("Bearer "));
+        let answer = match is_weak || self.withdrawn.contains(&(user, ticket)) {
             true => status(StatusCode::FORBIDDEN),
             false => status(StatusCode::OK),
         };
         (answer, self.delay)
     }
+}
+
+fn retry_after(mut response: Response<Body>, seconds: Option<u64>) -> Response<Body> {
+    if let Some(seconds) = seconds {
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 fn status(status: StatusCode) -> Response<Body> {

@@ -5,14 +5,14 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn the_greeting_says_who_one_is() {
     let edge = Edge::new();
-    let mut ana = edge.knock(Some("3|secret")).await;
+    let mut ana = edge.knock(Some("3|secret3")).await;
     let event = ana.event().await;
     assert_eq!(event["type"], "connection");
     let payload = &event["payload"];
     assert_eq!(payload["status"], "connected");
     assert_eq!(payload["user_id"], 3);
     let session: SessionId = payload["session_id"].as_str().unwrap().parse().unwrap();
-    let mut other = edge.knock(Some("3|secret")).await;
+    let mut other = edge.knock(Some("3|secret3")).await;
     let other = other.event().await["payload"]["session_id"].clone();
     assert_ne!(session.to_string(), other);
     assert_eq!(edge.sessions(), 2);
@@ -48,7 +48,7 @@ async fn while_laravel_is_down_new_clients_are_asked_to_come_back() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
     let start = Instant::now();
-    let mut client = edge.knock(Some("3|secret")).await;
+    let mut client = edge.knock(Some("3|secret3")).await;
     assert_eq!(client.error().await, "unavailable");
     assert_eq!(client.closed().await, Closed(1013));
     let waited = start.elapsed();
@@ -59,7 +59,7 @@ async fn while_laravel_is_down_new_clients_are_asked_to_come_back() {
 async fn a_short_outage_delays_the_greeting_and_no_more() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
-    let mut client = edge.knock(Some("3|secret")).await;
+    let mut client = edge.knock(Some("3|secret3")).await;
     tokio::time::sleep(3 * SECOND).await;
     edge.laravel.change(|app| app.down = false);
     assert_eq!(client.event().await["type"], "connection");
@@ -69,7 +69,7 @@ async fn a_short_outage_delays_the_greeting_and_no_more() {
 async fn who_comes_while_the_edge_stops_is_asked_to_come_back() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
-    let mut client = edge.knock(Some("3|secret")).await;
+    let mut client = edge.knock(Some("3|secret3")).await;
     settled().await;
     edge.services.drain.token().cancel();
     assert_eq!(client.error().await, "restart");

@@ -52,20 +52,187 @@ async fn a_token_that_is_refused_later_ends_its_session() {
     assert_eq!(ben.arrived(), ["user_joined", "user_left"]);
 }
 
+/// Nobody is answered, so nobody can hold it against a user.
 #[tokio::test(start_paused = true)]
-async fn an_outage_takes_nothing_away() {
+async fn outage_takes_nothing_from_the_periodic_round() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
-    edge.laravel.take_asked();
     edge.laravel.change(|app| app.down = true);
-    edge.recheck(3);
-    settled().await;
-    let asked = edge.laravel.take_asked();
-    assert_eq!(asked, ["GET /api/user 3", "HEAD /api/support-tickets/7 3"]);
+    ana.assert_quiet_for(3600 * SECOND).await;
+    assert!(!edge.laravel.take_asked().is_empty());
     edge.publish(7, "still here");
     settled().await;
     assert_eq!(ana.arrived(), ["still here"]);
-    ana.assert_alive().await;
+    // What the outage kept open is asked about soon after it.
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.down = false);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() <= 17 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Whether Laravel is away or throttles the user, nobody knows what was taken away.
+#[tokio::test(start_paused = true)]
+async fn right_in_doubt_that_an_outage_leaves_open_ends_within_thirty_seconds() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(edge.publish(7, "secret").sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_user_does_not_keep_a_right_that_is_in_doubt() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Asked when Laravel said, past the wait that its answer began.
+#[tokio::test(start_paused = true)]
+async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 20)]));
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.change(|app| app.throttled.clear());
+    edge.laravel.take_asked();
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    let waited = start.elapsed();
+    assert!((19 * SECOND..=22 * SECOND).contains(&waited), "{waited:?}");
+    // Each of the two once.
+    assert!(edge.laravel.take_asked().len() <= 2);
+}
+
+/// A deleted token is told apart from a throttled one, whatever came before.
+#[tokio::test(start_paused = true)]
+async fn doubt_is_asked_about_although_the_user_is_throttled() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.throttled.extend([(3, 600)]));
+    let ticket = json!({"ticket_id": 8});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "unavailable");
+    edge.laravel.change(|app| app.revoked.extend([3]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(4503));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// A user who keeps Laravel's throttle busy is no outage: one more interval, and the
+/// session ends.
+#[tokio::test(start_paused = true)]
+async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    let waited = start.elapsed();
+    assert!(
+        (480 * SECOND..=602 * SECOND).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+/// Others are answered, so it is about this user.
+#[tokio::test(start_paused = true)]
+async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    let mut ben = edge.open_in(8, 4).await;
+    edge.laravel.change(|app| app.failing.extend([3]));
+    let start = Instant::now();
+    let closed = tokio::select! {
+        closed = ana.closed() => closed,
+        () = ben.assert_quiet_for(3600 * SECOND) => panic!("ana stays"),
+    };
+    assert_eq!(closed, Closed(1013));
+    assert!(start.elapsed() <= 620 * SECOND, "{:?}", start.elapsed());
+    ben.assert_alive().await;
+}
+
+/// The ticket alone cannot be confirmed: the session goes on without it.
+#[tokio::test(start_paused = true)]
+async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel.change(|app| app.failing_tickets.extend([7]));
+    edge.recheck(3);
+    assert_eq!(ana.error().await, "access_unconfirmed");
+    assert_eq!(edge.publish(7, "secret").sessions, 0);
+    assert_eq!(edge.publish(8, "open").sessions, 1);
+    edge.laravel.change(|app| app.failing_tickets.clear());
+    assert_eq!(ana.event().await["type"], "new_message");
+    ana.join(7).await;
+}
+
+/// A long ping interval does not put off what is due before.
+#[tokio::test(start_paused = true)]
+async fn retry_does_not_wait_for_the_next_ping() {
+    let edge = Edge::with(Settings {
+        ping_interval: Span::seconds(600),
+        silence_timeout: Span::seconds(1800),
+        ..Settings::default()
+    });
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.down = false);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
+}
+
+/// A doubt does not wait for the round that an outage holds up.
+#[tokio::test(start_paused = true)]
+async fn doubt_takes_the_place_of_a_periodic_round() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    ana.assert_quiet_for(900 * SECOND).await;
+    edge.laravel.change(|app| app.down = false);
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// What a client says too fast waits; what Laravel says does not.
+#[tokio::test(start_paused = true)]
+async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
+    let edge = Edge::with(Settings {
+        join_burst: Count::new(1),
+        joins_per_minute: Count::new(1),
+        ..Settings::default()
+    });
+    let mut ana = edge.open_in(7, 3).await;
+    ana.say("join_ticket", json!({"ticket_id": 8})).await;
+    settled().await;
+    edge.publish(7, "meanwhile");
+    settled().await;
+    assert_eq!(ana.arrived(), ["meanwhile"]);
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert_eq!(ana.event().await["type"], "ticket_joined");
 }
 
 /// The round that is under way may have had its answer before things changed.
@@ -148,16 +315,62 @@ async fn a_doubt_reaches_a_join_that_is_on_its_way() {
     assert_eq!(edge.laravel.take_asked(), ["HEAD /api/support-tickets/7 3"]);
 }
 
+/// Laravel was told what had not been done: the session is looked at again.
 #[tokio::test(start_paused = true)]
-async fn what_an_outage_left_open_is_asked_about_again_soon() {
+async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
-    edge.laravel.change(|app| app.down = true);
+    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    edge.laravel.change(|app| app.revoked.extend([3]));
+    edge.services.doubts.raise_token(secret);
+    assert_eq!(edge.services.sessions.recheck_token(&secret), 1);
+    assert_eq!(ana.closed().await, Closed(4503));
+    let mut again = edge.knock(Some(&Laravel::token(3))).await;
+    assert_eq!(again.error().await, "authentication_failed");
+}
+
+/// Two tokens of one user may have different abilities.
+#[tokio::test(start_paused = true)]
+async fn right_of_one_token_is_no_right_of_another() {
+    let edge = Edge::new();
+    let _ana = edge.open_in(7, 3).await;
+    edge.laravel
+        .change(|app| app.weak.extend(["phone3".to_owned()]));
+    let mut phone = edge.knock(Some("9|phone3")).await;
+    assert_eq!(phone.event().await["payload"]["user_id"], 3);
+    let ticket = json!({"ticket_id": 7});
+    assert_eq!(phone.refused("join_ticket", ticket).await, "denied");
+}
+
+/// Sessions ask the app of the configuration in use, however old they are.
+#[tokio::test(start_paused = true)]
+async fn session_asks_the_app_that_a_reload_named() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    let next = Laravel::start();
+    next.withdraw(3, 7);
+    let auth = Arc::new(crate::auth::Settings::default());
+    let (services, settings) = (&edge.services, &edge.settings);
+    let old = services.backend.get();
+    let new = backend(
+        &next,
+        &auth,
+        settings,
+        &services.doubts,
+        &services.drain,
+        Some(&old),
+    );
+    services.backend.replace(Arc::new(new));
+    drop(old);
+    edge.laravel.take_asked();
     edge.recheck(3);
-    settled().await;
-    edge.laravel.withdraw(3, 7);
-    edge.laravel.change(|app| app.down = false);
-    let start = Instant::now();
     assert_eq!(ana.error().await, "access_withdrawn");
-    assert!(start.elapsed() <= 30 * SECOND, "{:?}", start.elapsed());
+    ana.join(8).await;
+    let asked = [
+        "GET /api/user 3",
+        "HEAD /api/support-tickets/7 3",
+        "HEAD /api/support-tickets/8 3",
+    ];
+    assert_eq!(next.take_asked(), asked);
+    assert_eq!(edge.laravel.take_asked(), [""; 0]);
 }

@@ -1,0 +1,228 @@
+//! Answers and questions in flight, in paused time.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use hyper::header::HeaderValue;
+
+use super::*;
+use crate::auth::{Caller, Patience, Token};
+use crate::client::ClientIp;
+
+fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
+    Cache::new(
+        Count::new(entries),
+        Count::new(concurrency),
+        Doubts::new(),
+        Drain::new(),
+    )
+}
+
+async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, Error>
+where
+    F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
+{
+    let told = cache.get(key, &inquiry(key), question).await?;
+    told.answer.ok_or(Error::Denied)
+}
+
+/// Each key is another client's.
+fn inquiry(key: u32) -> Inquiry {
+    let token = Token::new(&key.to_string()).unwrap();
+    let caller = Caller {
+        client: ClientIp::new(std::net::Ipv4Addr::from_bits(key).into()),
+        host: HeaderValue::from_static("desk.example"),
+    };
+    Inquiry::new(&token, &caller)
+}
+
+fn yes(value: u32) -> Result<Verdict<u32>, Error> {
+    Ok(Verdict {
+        answer: Some(value),
+        ttl: Duration::from_secs(60),
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_believed_for_its_time_and_not_longer() {
+    let cache = cache(10, 1);
+    assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_no_is_remembered_and_a_failure_is_not() {
+    let cache = cache(10, 1);
+    let no = Verdict {
+        answer: None,
+        ttl: Duration::from_secs(10),
+    };
+    assert_eq!(get(&cache, 1, async { Ok(no) }).await, Err(Error::Denied));
+    assert_eq!(get(&cache, 1, async { yes(7) }).await, Err(Error::Denied));
+    let down = unavailable("down".into());
+    let failed = get(&cache, 2, std::future::ready(Err(down.clone()))).await;
+    assert_eq!(failed, Err(down));
+    assert_eq!(get(&cache, 2, async { yes(7) }).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_question_serves_all_who_wait() {
+    let cache = cache(10, 1);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = || {
+        let asked = Arc::clone(&asked);
+        get(&cache, 1, async move {
+            asked.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            yes(7)
+        })
+    };
+    let answers = futures_util::future::join_all([ask(), ask(), ask()]).await;
+    assert_eq!(answers, [Ok(7), Ok(7), Ok(7)]);
+    assert_eq!(asked.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_asker_who_leaves_does_not_take_the_answer_with_him() {
+    let cache = cache(10, 1);
+    let slow = get(&cache, 1, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        yes(7)
+    });
+    assert!(
+        tokio::time::timeout(Duration::from_millis(1), slow)
+            .await
+            .is_err()
+    );
+    assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_at_once_are_bounded() {
+    let cache = cache(10, 2);
+    let now = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let ask = |key| {
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        get(&cache, key, async move {
+            most.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            now.fetch_sub(1, Relaxed);
+            yes(key)
+        })
+    };
+    futures_util::future::join_all((0..6).map(ask)).await;
+    assert_eq!(most.load(Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_in_flight_is_not_remembered() {
+    let cache = cache(10, 1);
+    let first = get(&cache, 1, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        yes(7)
+    });
+    let forget = async {
+        tokio::task::yield_now().await;
+        cache.forget(&1);
+    };
+    assert_eq!(tokio::join!(first, forget).0, Ok(7));
+    assert_eq!(get(&cache, 1, async { yes(8) }).await, Ok(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_asks_again_once_for_all_who_share_it() {
+    let cache = cache(10, 1);
+    assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let since = inquiry(1).since(cache.0.doubts.now());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = || {
+        let asked = Arc::clone(&asked);
+        cache.get(1, &since, async move {
+            asked.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            yes(8)
+        })
+    };
+    let answers = futures_util::future::join_all([ask(), ask()]).await;
+    assert!(
+        answers
+            .iter()
+            .all(|told| told.as_ref().unwrap().answer == Some(8))
+    );
+    assert_eq!(ask().await.unwrap().answer, Some(8));
+    assert_eq!(asked.load(Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn urgent_question_does_not_wait_for_the_same_routine_one() {
+    let cache = cache(10, 2);
+    let hour = Duration::from_secs(3600);
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let ask = |key, inquiry: Inquiry, took| {
+        let (cache, asked) = (cache.clone(), Arc::clone(&asked));
+        async move {
+            let urgency = inquiry.urgency;
+            let question = async move {
+                asked.lock().push((key, urgency));
+                tokio::time::sleep(took).await;
+                yes(key)
+            };
+            cache.get(key, &inquiry, question).await.map(drop)
+        }
+    };
+    let held = inquiry(1);
+    let other = Inquiry {
+        secret: held.secret,
+        ..inquiry(2)
+    };
+    let mut first = Box::pin(ask(1, held, hour));
+    let mut second = Box::pin(ask(2, other, hour));
+    // The second token is the first's, which has its half: it waits.
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert!(futures_util::poll!(&mut second).is_pending());
+    let urgent = ask(2, inquiry(2).urgent(), Duration::ZERO);
+    assert_eq!(urgent.await, Ok(()));
+    let (routine, urgent) = ((1, Urgency::Routine), (2, Urgency::Urgent));
+    assert_eq!(*asked.lock(), [routine, urgent]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_starts_with_the_place_in_the_queue() {
+    let cache = cache(10, 1);
+    let slow = get(&cache, 1, async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        yes(7)
+    });
+    let wait = |patience: Patience| {
+        let (cache, inquiry) = (cache.clone(), inquiry(2).within(patience));
+        async move { cache.get(2, &inquiry, async { yes(8) }).await }
+    };
+    let waiting = crate::auth::patiently(Duration::from_secs(5), wait);
+    let (_, waited) = tokio::join!(slow, waiting);
+    assert_eq!(waited.unwrap().answer, Some(8));
+    let hangs = |patience: Patience| {
+        let (cache, inquiry) = (cache.clone(), inquiry(3).within(patience));
+        async move { cache.get(3, &inquiry, std::future::pending()).await }
+    };
+    let hung = crate::auth::patiently(Duration::from_secs(5), hangs).await;
+    assert!(matches!(hung, Err(Error::Unavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_any_more_is_not_asked() {
+    let cache = cache(10, 1);
+    let slow = get(&cache, 1, async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        yes(7)
+    });
+    let given_up = get(&cache, 2, async { panic!("was asked") });
+    let given_up = tokio::time::timeout(Duration::from_millis(1), given_up);
+    let (slow, given_up) = tokio::join!(slow, given_up);
+    assert_eq!((slow, given_up.is_err()), (Ok(7), true));
+    assert_eq!(get(&cache, 2, async { yes(9) }).await, Ok(9));
+    assert!(cache.0.state.lock().flights.is_empty());
+}

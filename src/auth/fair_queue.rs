@@ -1,0 +1,311 @@
+//! Who may ask Laravel next: a bound on the requests under way, and a queue before it
+//! in which no client stands before the others.
+//!
+//! Urgent requests come first: those that confirm a right after a doubt, and the last
+//! one of an upload. They leave one place to the rest. Within each class clients take
+//! turns, and so do the tokens of one client; of the routine places no client and no
+//! token holds more than half.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::TokenHash;
+use crate::client::ClientKey;
+
+/// How soon a request to Laravel is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Urgency {
+    /// Somebody waits for it: a log-in, a join, a periodic check.
+    Routine,
+    /// A right may have ended, and holds until this is answered.
+    Urgent,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) client: ClientKey,
+    pub(super) token: TokenHash,
+}
+
+/// The queue. Cheap to clone; clones are one.
+#[derive(Clone, Debug)]
+pub(super) struct FairQueue(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    capacity: usize,
+    running: usize,
+    urgent_running: usize,
+    was_urgent: bool,
+    /// Routine requests under way, by client and by token.
+    by_client: HashMap<ClientKey, usize>,
+    by_token: HashMap<TokenHash, usize>,
+    urgent: Turns<ClientKey, Turns<TokenHash, Waiters>>,
+    routine: Turns<ClientKey, Turns<TokenHash, Waiters>>,
+}
+
+/// Why a request is not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum QueueError {
+    /// Its client, or all together, have too many there.
+    #[error("too many requests to Laravel wait already")]
+    Full,
+    /// It has waited for [`QUEUE_TIMEOUT`].
+    #[error("Laravel does not keep up with the requests that wait for it")]
+    Timeout,
+}
+
+/// The right to one request; dropped, it goes to the next in the queue.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// None once the place has been given back by other means.
+    queue: Option<FairQueue>,
+    owner: Owner,
+    urgency: Urgency,
+}
+
+impl FairQueue {
+    /// A queue before `capacity` places.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            capacity,
+            running: 0,
+            urgent_running: 0,
+            was_urgent: false,
+            by_client: HashMap::new(),
+            by_token: HashMap::new(),
+            urgent: Turns::default(),
+            routine: Turns::default(),
+        })))
+    }
+
+    /// Waits for a place. Cancel-safe: a waiter that has gone is passed over.
+    ///
+    /// # Errors
+    /// `Full` if the queue is, `Timeout` after [`QUEUE_TIMEOUT`].
+    pub(super) async fn acquire(
+        &self,
+        owner: Owner,
+        urgency: Urgency,
+    ) -> Result<Place, QueueError> {
+        let (waiter, place) = oneshot::channel();
+        {
+            let mut state = self.0.lock();
+            let line = state.line(urgency);
+            if line.len >= MAX_WAITING || line.len_of(&owner.client) >= MAX_WAITING_PER_CLIENT {
+                return Err(QueueError::Full);
+            }
+            line.push(owner, waiter);
+            state.dispatch(self);
+        }
+        match tokio::time::timeout(QUEUE_TIMEOUT, place).await {
+            Ok(Ok(place)) => Ok(place),
+            // The queue outlives its waiters: they hold it.
+            Ok(Err(_)) | Err(_) => Err(QueueError::Timeout),
+        }
+    }
+}
+
+impl State {
+    fn line(&mut self, urgency: Urgency) -> &mut Turns<ClientKey, Turns<TokenHash, Waiters>> {
+        match urgency {
+            Urgency::Urgent => &mut self.urgent,
+            Urgency::Routine => &mut self.routine,
+        }
+    }
+
+    /// Gives free places to those whose turn it is.
+    fn dispatch(&mut self, queue: &FairQueue) {
+        while self.running < self.capacity {
+            let Some((owner, urgency, waiter)) = self.next() else {
+                return;
+            };
+            self.begin(owner, urgency);
+            let place = Place {
+                queue: Some(queue.clone()),
+                owner,
+                urgency,
+            };
+            if let Err(mut unwanted) = waiter.send(place) {
+                // Its drop would lock the queue, which is locked.
+                unwanted.queue = None;
+                self.finish(owner, urgency);
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
+        if self.may_be_urgent()
+            && let Some((owner, waiter)) = self.urgent.pop(|_| true, |_| true)
+        {
+            return Some((owner, Urgency::Urgent, waiter));
+        }
+        let most = (self.capacity / 2).max(1);
+        let (by_client, by_token) = (&self.by_client, &self.by_token);
+        let (owner, waiter) = self.routine.pop(
+            |client| by_client.get(client).is_none_or(|n| *n < most),
+            |token| by_token.get(token).is_none_or(|n| *n < most),
+        )?;
+        Some((owner, Urgency::Routine, waiter))
+    }
+
+    /// Urgent requests leave one place to the others, or every second turn of one place.
+    fn may_be_urgent(&self) -> bool {
+        if self.routine.len == 0 {
+            true
+        } else if self.capacity == 1 {
+            !self.was_urgent
+        } else {
+            self.capacity - self.urgent_running > 1
+        }
+    }
+
+    fn begin(&mut self, owner: Owner, urgency: Urgency) {
+        self.running += 1;
+        self.was_urgent = urgency == Urgency::Urgent;
+        match urgency {
+            Urgency::Urgent => self.urgent_running += 1,
+            Urgency::Routine => {
+                *self.by_client.entry(owner.client).or_default() += 1;
+                *self.by_token.entry(owner.token).or_default() += 1;
+            }
+        }
+    }
+
+    fn finish(&mut self, owner: Owner, urgency: Urgency) {
+        self.running -= 1;
+        match urgency {
+            Urgency::Urgent => self.urgent_running -= 1,
+            Urgency::Routine => {
+                decrement(&mut self.by_client, &owner.client);
+                decrement(&mut self.by_token, &owner.token);
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            let mut state = queue.0.lock();
+            state.finish(self.owner, self.urgency);
+            state.dispatch(&queue);
+        }
+    }
+}
+
+fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+type Waiter = oneshot::Sender<Place>;
+
+/// What waits for one token, oldest first.
+type Waiters = VecDeque<Waiter>;
+
+/// Keys that take turns, each with what waits for it.
+#[derive(Debug)]
+struct Turns<K, V> {
+    waiting: HashMap<K, V>,
+    /// Each key of `waiting` once.
+    order: VecDeque<K>,
+    /// All that waits below.
+    len: usize,
+}
+
+impl<K, V> Default for Turns<K, V> {
+    fn default() -> Self {
+        Self {
+            waiting: HashMap::new(),
+            order: VecDeque::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash, V: Default> Turns<K, V> {
+    fn entry(&mut self, key: K) -> &mut V {
+        self.len += 1;
+        self.waiting.entry(key).or_insert_with(|| {
+            self.order.push_back(key);
+            V::default()
+        })
+    }
+
+    /// Lets the first key whose turn it is, and that `may`, give what `take` finds. The
+    /// key then goes to the end, or away if it `is_empty`.
+    fn take<T>(
+        &mut self,
+        may: impl Fn(&K) -> bool,
+        mut take: impl FnMut(&mut V) -> Option<T>,
+        is_empty: impl Fn(&V) -> bool,
+    ) -> Option<(K, T)> {
+        for at in 0..self.order.len() {
+            let key = self.order[at];
+            if !may(&key) {
+                continue;
+            }
+            let Some(value) = self.waiting.get_mut(&key) else {
+                continue;
+            };
+            let Some(taken) = take(value) else {
+                continue;
+            };
+            self.len -= 1;
+            self.order.remove(at);
+            if is_empty(value) {
+                self.waiting.remove(&key);
+            } else {
+                self.order.push_back(key);
+            }
+            return Some((key, taken));
+        }
+        None
+    }
+}
+
+impl Turns<ClientKey, Turns<TokenHash, Waiters>> {
+    fn push(&mut self, owner: Owner, waiter: Waiter) {
+        let of_token = self.entry(owner.client).entry(owner.token);
+        of_token.push_back(waiter);
+    }
+
+    fn len_of(&self, client: &ClientKey) -> usize {
+        self.waiting.get(client).map_or(0, |turns| turns.len)
+    }
+
+    fn pop(
+        &mut self,
+        may_client: impl Fn(&ClientKey) -> bool,
+        may_token: impl Fn(&TokenHash) -> bool,
+    ) -> Option<(Owner, Waiter)> {
+        let (client, (token, waiter)) = self.take(
+            may_client,
+            |of_client| of_client.take(&may_token, VecDeque::pop_front, VecDeque::is_empty),
+            |of_client| of_client.len == 0,
+        )?;
+        Some((Owner { client, token }, waiter))
+    }
+}
+
+/// How long a request waits for its place. Laravel is overloaded or hangs by then, and
+/// whoever asked is better told.
+pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Requests that wait, of each class: a waiter takes about 200 bytes.
+const MAX_WAITING: usize = 16_384;
+/// The share of one client: an office of 200 that comes back with some rooms each.
+const MAX_WAITING_PER_CLIENT: usize = 2048;
+
+#[cfg(test)]
+mod tests;
