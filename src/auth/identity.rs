@@ -156,10 +156,11 @@ impl Identity {
     }
 }
 
-/// Control characters and those that turn the direction of text have no place
-/// in a name that others see beside their own text.
+/// Control characters and those that turn the direction of text or are invisible have
+/// no place in a name that others see beside their own text: "desk" and an invisible sign
+/// look like "desk".
 fn is_shown(c: &char) -> bool {
-    !c.is_control() && !bidi::turns(*c)
+    !c.is_control() && !bidi::turns(*c) && !bidi::hides(*c)
 }
 
 const COUNTED: [&str; 3] = ["user_known", "user_refused", "user_not_told"];

@@ -161,3 +161,26 @@ async fn a_hundred_reloads_under_load_lose_and_leak_nothing() {
         tokio::task::yield_now().await;
     }
 }
+
+/// Who a user is and what they may see is a matter of the configuration in use, not of
+/// the one that their session began with.
+#[tokio::test]
+async fn open_session_asks_the_app_that_a_reload_names() {
+    let (old, new) = (Laravel::start().await, Laravel::start().await);
+    let edge = Edge::before(&old);
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    let url = new.url();
+    let change = move |config: &mut Config| {
+        let text = format!("[upstream]\nurl = {url:?}\n");
+        config.upstream = Config::from_toml(&text).unwrap().upstream;
+    };
+    edge.reload_with(change).await.unwrap();
+    let asked = old.requests().len();
+    new.withdraw(3, 1);
+    edge.post("/users/3/recheck", "").await;
+    assert_eq!(ana.next().await["payload"]["code"], "access_withdrawn");
+    assert_eq!(old.requests().len(), asked);
+    new.revoke("3|ana");
+    edge.post("/users/3/recheck", "").await;
+    assert_eq!(ana.closed().await.0, 4503);
+}

@@ -8,6 +8,7 @@
 mod client;
 mod commands;
 mod drain;
+mod fairness;
 mod laravel;
 mod liveness;
 mod opening;
@@ -86,7 +87,10 @@ impl Edge {
     /// bytes are on their way to it at once.
     async fn knock_with_pipe(&self, token: Option<&str>, pipe: usize) -> Client {
         let (near, far) = tokio::io::duplex(pipe);
-        let opening = self.opening(token);
+        self.enter(far, near, self.opening(token)).await
+    }
+
+    async fn enter(&self, far: DuplexStream, near: DuplexStream, opening: Opening) -> Client {
         let session = self.services.drain.spawn(async move {
             if let Some(session) = open(near, opening).await {
                 session.run().await;
@@ -121,6 +125,16 @@ impl Edge {
     async fn open_with_pipe(&self, user: u64, pipe: usize) -> Client {
         let token = Laravel::token(user);
         let mut client = self.knock_with_pipe(Some(&token), pipe).await;
+        assert_eq!(client.event().await["type"], "connection");
+        client
+    }
+
+    /// A client of a user at an address, greeted.
+    async fn open_from(&self, address: [u8; 4], user: u64) -> Client {
+        let (near, far) = tokio::io::duplex(PIPE);
+        let mut opening = self.opening(Some(&Laravel::token(user)));
+        opening.caller.client = ClientIp::new(address.into());
+        let mut client = self.enter(far, near, opening).await;
         assert_eq!(client.event().await["type"], "connection");
         client
     }

@@ -1,0 +1,93 @@
+//! Many requests to Laravel at once: nobody waits for somebody else's.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn account_with_many_joins_does_not_hold_up_a_bystander() {
+    let edge = Edge::new();
+    let mut flood = Vec::new();
+    for _ in 0..10 {
+        flood.push(edge.open(3).await);
+    }
+    let mut ben = edge.open_from([192, 0, 2, 2], 4).await;
+    edge.laravel.change(|app| app.delay = 200 * MS);
+    for (number, session) in flood.iter_mut().enumerate() {
+        for ticket in 0..16 {
+            let ticket = json!({"ticket_id": 1000 + number * 16 + ticket});
+            session.say("join_ticket", ticket).await;
+        }
+    }
+    settled().await;
+    let start = Instant::now();
+    ben.join(7).await;
+    assert!(start.elapsed() < 300 * MS, "{:?}", start.elapsed());
+}
+
+/// Half of four places for the account, wherever it comes from.
+#[tokio::test(start_paused = true)]
+async fn account_at_many_addresses_does_not_hold_up_a_bystander() {
+    let edge = Edge::new();
+    let mut flood = Vec::new();
+    for host in 10..20 {
+        flood.push(edge.open_from([192, 0, 2, host], 3).await);
+    }
+    let mut ben = edge.open_from([192, 0, 2, 2], 4).await;
+    edge.laravel.change(|app| app.delay = 200 * MS);
+    for (number, session) in flood.iter_mut().enumerate() {
+        let ticket = json!({"ticket_id": 1000 + number});
+        session.say("join_ticket", ticket).await;
+    }
+    settled().await;
+    let start = Instant::now();
+    ben.join(7).await;
+    assert!(start.elapsed() < 300 * MS, "{:?}", start.elapsed());
+}
+
+/// They wait longer for each other than Laravel may take, and that is no outage.
+#[tokio::test(start_paused = true)]
+async fn crowd_that_returns_joins_however_long_its_queue_is() {
+    let edge = Edge::new();
+    edge.laravel.change(|app| app.delay = 200 * MS);
+    let mut crowd = Vec::new();
+    for number in 1..=200 {
+        let [_, _, high, low] = u32::to_be_bytes(number);
+        crowd.push(edge.open_from([10, 0, high, low], u64::from(number)).await);
+    }
+    for client in &mut crowd {
+        client.say("join_ticket", json!({"ticket_id": 7})).await;
+    }
+    let start = Instant::now();
+    for client in &mut crowd {
+        assert_eq!(client.event().await["type"], "ticket_joined");
+    }
+    assert!(start.elapsed() >= 9 * SECOND, "{:?}", start.elapsed());
+}
+
+/// All sessions of a user have one rate; what is more waits, and ends no session.
+#[tokio::test(start_paused = true)]
+async fn joins_of_all_sessions_of_a_user_have_one_rate() {
+    let edge = Edge::with(Settings {
+        joins_per_minute: Count::new(10),
+        join_burst: Count::new(10),
+        ..Settings::default()
+    });
+    let mut tabs = Vec::new();
+    for number in 0..4 {
+        let mut tab = edge.open(3).await;
+        for ticket in 0..10 {
+            let ticket = json!({"ticket_id": 1000 + number * 10 + ticket});
+            tab.say("join_ticket", ticket).await;
+        }
+        tabs.push(tab);
+    }
+    let start = Instant::now();
+    for (number, tab) in tabs.iter_mut().enumerate() {
+        for _ in 0..10 {
+            assert_eq!(tab.event().await["type"], "ticket_joined", "{number}");
+        }
+    }
+    // Thirty at once, and ten at thirty a minute.
+    assert!(start.elapsed() >= 19 * SECOND, "{:?}", start.elapsed());
+}
