@@ -20,17 +20,13 @@ pub struct Moment(u64);
 #[derive(Clone, Debug)]
 pub struct Doubts(Arc<Raised>);
 
+/// Two lists: a client can raise doubts about tokens, and must not push those about users
+/// out, which Laravel raises.
 #[derive(Debug)]
 struct Raised {
     order: AtomicU64,
-    latest: Mutex<LruCache<Subject, Moment>>,
-}
-
-/// What can be in doubt.
-#[derive(Debug, PartialEq, Eq, Hash)]
-enum Subject {
-    User(UserId),
-    Token(TokenHash),
+    users: Mutex<LruCache<UserId, Moment>>,
+    tokens: Mutex<LruCache<TokenHash, Moment>>,
 }
 
 impl Doubts {
@@ -38,7 +34,8 @@ impl Doubts {
     pub fn new() -> Self {
         Self(Arc::new(Raised {
             order: AtomicU64::new(0),
-            latest: Mutex::new(LruCache::new(KEPT)),
+            users: Mutex::new(LruCache::new(KEPT)),
+            tokens: Mutex::new(LruCache::new(KEPT)),
         }))
     }
 
@@ -49,26 +46,22 @@ impl Doubts {
 
     /// From now on, what was asked about `user` before counts for nothing.
     pub fn raise(&self, user: &UserId) {
-        self.put(Subject::User(user.clone()));
+        let mut users = self.0.users.lock();
+        users.put(user.clone(), self.now());
     }
 
     /// From now on, what was asked with the token of that secret before counts for
     /// nothing.
     pub fn raise_token(&self, secret: TokenHash) {
-        self.put(Subject::Token(secret));
-    }
-
-    fn put(&self, subject: Subject) {
-        let mut latest = self.0.latest.lock();
-        latest.put(subject, self.now());
+        let mut tokens = self.0.tokens.lock();
+        tokens.put(secret, self.now());
     }
 
     /// The latest doubt about `user` or the token of that secret, if an answer asked
     /// for at `asked` does not dispel it.
     pub fn after(&self, user: &UserId, secret: TokenHash, asked: Moment) -> Option<Moment> {
-        let latest = self.0.latest.lock();
-        let about = |subject| latest.peek(&subject).copied();
-        let doubt = about(Subject::User(user.clone())).max(about(Subject::Token(secret)));
+        let of_user = self.0.users.lock().peek(user).copied();
+        let doubt = of_user.max(self.0.tokens.lock().peek(&secret).copied());
         doubt.filter(|doubt| *doubt > asked)
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Urgent requests come first: those that confirm a right after a doubt, and the last
 //! one of an upload. They leave one place to the rest. Within each class clients take
-//! turns, and so do the tokens of one client; of the routine places no client and no
-//! token holds more than half.
+//! turns, and so do the tokens of one client. No token holds more than half of the places,
+//! and with routine requests no client does: a recheck of all who sit in one office is
+//! Laravel's wish, but a client can cast doubt on its own token as often as it likes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -43,8 +44,9 @@ struct State {
     running: usize,
     urgent_running: usize,
     was_urgent: bool,
-    /// Routine requests under way, by client and by token.
+    /// Routine requests under way.
     by_client: HashMap<ClientKey, usize>,
+    /// All requests under way.
     by_token: HashMap<TokenHash, usize>,
     urgent: Turns<ClientKey, Turns<TokenHash, Waiters>>,
     routine: Turns<ClientKey, Turns<TokenHash, Waiters>>,
@@ -141,17 +143,15 @@ impl State {
     }
 
     fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
-        if self.may_be_urgent()
-            && let Some((owner, waiter)) = self.urgent.pop(|_| true, |_| true)
-        {
-            return Some((owner, Urgency::Urgent, waiter));
-        }
+        let may_be_urgent = self.may_be_urgent();
         let most = (self.capacity / 2).max(1);
         let (by_client, by_token) = (&self.by_client, &self.by_token);
-        let (owner, waiter) = self.routine.pop(
-            |client| by_client.get(client).is_none_or(|n| *n < most),
-            |token| by_token.get(token).is_none_or(|n| *n < most),
-        )?;
+        let may_token = |token: &TokenHash| by_token.get(token).is_none_or(|n| *n < most);
+        if may_be_urgent && let Some((owner, waiter)) = self.urgent.pop(|_| true, may_token) {
+            return Some((owner, Urgency::Urgent, waiter));
+        }
+        let may_client = |client: &ClientKey| by_client.get(client).is_none_or(|n| *n < most);
+        let (owner, waiter) = self.routine.pop(may_client, may_token)?;
         Some((owner, Urgency::Routine, waiter))
     }
 
@@ -169,23 +169,19 @@ impl State {
     fn begin(&mut self, owner: Owner, urgency: Urgency) {
         self.running += 1;
         self.was_urgent = urgency == Urgency::Urgent;
+        *self.by_token.entry(owner.token).or_default() += 1;
         match urgency {
             Urgency::Urgent => self.urgent_running += 1,
-            Urgency::Routine => {
-                *self.by_client.entry(owner.client).or_default() += 1;
-                *self.by_token.entry(owner.token).or_default() += 1;
-            }
+            Urgency::Routine => *self.by_client.entry(owner.client).or_default() += 1,
         }
     }
 
     fn finish(&mut self, owner: Owner, urgency: Urgency) {
         self.running -= 1;
+        decrement(&mut self.by_token, &owner.token);
         match urgency {
             Urgency::Urgent => self.urgent_running -= 1,
-            Urgency::Routine => {
-                decrement(&mut self.by_client, &owner.client);
-                decrement(&mut self.by_token, &owner.token);
-            }
+            Urgency::Routine => decrement(&mut self.by_client, &owner.client),
         }
     }
 }
@@ -305,7 +301,7 @@ pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests that wait, of each class: a waiter takes about 200 bytes.
 const MAX_WAITING: usize = 16_384;
 /// The share of one client: an office of 200 that comes back with some rooms each.
-const MAX_WAITING_PER_CLIENT: usize = 2048;
+const MAX_WAITING_PER_CLIENT: usize = 4096;
 
 #[cfg(test)]
 mod tests;

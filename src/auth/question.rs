@@ -201,6 +201,8 @@ impl Asker {
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
         *request.headers_mut() = headers(&inquiry.token, self.token_form, &inquiry.caller);
+        let mark = HeaderValue::from_static("authorization");
+        request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let answer = self.upstream.send(Box::new(request)).await;
         let answer = answer.map_err(|error| unavailable(error.chain()))?;
         let status = answer.status();
@@ -245,24 +247,18 @@ pub(super) fn unavailable(reason: String) -> Error {
     }
 }
 
-/// The headers of a request on a user's behalf, `Authorization` the last of them.
+/// The headers of a request on a user's behalf.
 ///
 /// Apps that scan requests for attacks, such as the one in front of which the edge was
 /// made, take `|` followed by certain letters for one, and log the request with the
 /// token in it. Behind nginx PHP sees the headers in reverse order, so no order is safe:
 /// with [`TokenForm::Secret`] there is no `|`. The agent's name has more than ten
 /// characters and no parentheses for the same reason.
-///
-/// [`forwarded::EDGE_REQUEST`] marks the request as the edge's own.
 pub fn headers(token: &Token, form: TokenForm, caller: &Caller) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(HOST, caller.host.clone());
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(
-        forwarded::EDGE_REQUEST,
-        HeaderValue::from_static("authorization"),
-    );
     forwarded::write(&mut headers, caller.client);
     headers.insert(AUTHORIZATION, token.authorization(form));
     headers

@@ -146,8 +146,9 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Marks the requests that the edge makes itself, so that Laravel can leave them out of
-/// its throttle. [`strip`] removes it from what a client sends.
+/// Marks the requests in which the edge asks who a user is and what they may see, so
+/// that Laravel can leave them out of its throttle. An upload is the user's own request
+/// and has no mark. [`strip`] removes it from what a client sends.
 pub const EDGE_REQUEST: HeaderName = HeaderName::from_static("x-edge-request");
 
 #[cfg(test)]

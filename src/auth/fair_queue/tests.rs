@@ -134,6 +134,20 @@ async fn urgent_requests_come_first_and_leave_one_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn token_in_doubt_again_and_again_holds_half_the_places_at_most() {
+    in_local(async {
+        let (queue, running) = (FairQueue::new(4), Running::default());
+        for _ in 0..50 {
+            ask(&queue, &running, "flood", owner(1, "a"), Urgency::Urgent).await;
+        }
+        ask(&queue, &running, "other", owner(1, "b"), Urgency::Urgent).await;
+        ask(&queue, &running, "join", owner(2, "c"), Urgency::Routine).await;
+        assert_eq!(running.names(), ["flood", "flood", "other", "join"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiter_that_has_gone_is_passed_over() {
     in_local(async {
         let (queue, running) = (FairQueue::new(1), Running::default());

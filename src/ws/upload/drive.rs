@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -80,12 +80,9 @@ fn request(
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
     let mut headers = auth::headers(&errand.token, shared.token_form, &errand.caller);
-    // Nothing goes after it.
-    let authorization = headers.remove(AUTHORIZATION);
     let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(form.length));
-    headers.extend(authorization.map(|value| (AUTHORIZATION, value)));
     let mut request = Request::new(body::new(Source {
         upload: Arc::clone(upload),
         form,
