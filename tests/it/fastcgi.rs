@@ -351,7 +351,7 @@ async fn bodies_share_what_there_is_on_disk() {
     let edge = before(
         &url.await,
         "spool = \"1600 KiB\"\n[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n[http]\nmax_body = \"400 KiB\"\n\
-         [websocket.uploads]\nmax_size = \"400 KiB\"\n",
+         stall_timeout = \"1h\"\nbody_grace = \"1h\"\n[websocket.uploads]\nmax_size = \"400 KiB\"\n",
     );
     let (pieces, sent) = streamed();
     let mut first = Client::http2(&edge).await;
