@@ -1,6 +1,7 @@
 //! One log line for every request, written when its answer has been sent or
 //! the client has gone. Paths are logged, query strings never.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +19,7 @@ use crate::client::ClientIp;
 use crate::files::BrokenOff;
 use crate::forwarded::RequestId;
 use crate::metrics;
-use crate::progress::{InFlight, Progress};
+use crate::progress::{Chunk, InFlight, Progress, SendClock};
 
 /// The line, written on drop.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ enum End {
     Upstream,
     /// A file could not be read to its end.
     File,
+    /// The client did not take what was sent to it.
+    Untaken,
     /// The client went away.
     Client,
 }
@@ -110,22 +113,30 @@ impl AccessLine {
     }
 
     /// Goes on with the answer: the line is written when `body` ends.
-    pub(super) fn answered(mut self, status: StatusCode, body: Body, in_flight: InFlight) -> Body {
+    pub(super) fn answered(
+        mut self,
+        status: StatusCode,
+        body: Body,
+        clock: Arc<SendClock>,
+        in_flight: InFlight,
+    ) -> Answer {
         self.status = status;
         if body.is_end_stream() {
             self.end = End::Complete;
         }
-        Body::new(Answer {
+        Answer {
             body,
+            clock,
             line: self,
             _in_flight: in_flight,
-        })
+        }
     }
 }
 
 impl Drop for AccessLine {
     fn drop(&mut self) {
-        self.progress.ended(self.end != End::Client);
+        let is_given_up = matches!(self.end, End::Client | End::Untaken);
+        self.progress.ended(!is_given_up);
         let took = self.start.elapsed();
         self.metrics.answered(self.status.as_u16(), took);
         if matches!(self.refusal, Some(Refusal::Over(_))) {
@@ -137,6 +148,7 @@ impl Drop for AccessLine {
             End::Stalled => "upstream_stalled",
             End::Upstream => "upstream_broke_off",
             End::File => "file_broke_off",
+            End::Untaken => "client_stalled",
             End::Client => "client_left",
         };
         // Texts as such: what is only displayed goes through a formatter.
@@ -171,20 +183,35 @@ fn name(version: Version) -> &'static str {
 }
 
 /// The body of an answer on its way to the client.
-struct Answer {
+pub struct Answer {
     body: Body,
+    clock: Arc<SendClock>,
     line: AccessLine,
     _in_flight: InFlight,
 }
 
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.line.end == End::Client && self.clock.has_expired() {
+            self.line.end = End::Untaken;
+        }
+    }
+}
+
 impl hyper::body::Body for Answer {
-    type Data = Bytes;
+    type Data = Chunk;
     type Error = body::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+    ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
             self.line.progress.tick();
@@ -203,7 +230,7 @@ impl hyper::body::Body for Answer {
                 None => self.line.end = End::Complete,
             }
         }
-        polled
+        polled.map_ok(|frame| frame.map_data(|bytes| self.clock.chunk(bytes)))
     }
 
     fn is_end_stream(&self) -> bool {

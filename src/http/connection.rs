@@ -22,13 +22,13 @@ use super::gathered::{Gathered, Turns};
 use super::head_timer::HeadTimer;
 use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
-use super::{Handler, Settings};
+use super::streams::Streams;
+use super::{Answer, Handler, Refusals, Settings};
 use crate::aside::Aside;
-use crate::body::Body;
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::limit::Permit;
-use crate::progress::{Counted, Progress};
+use crate::progress::{Counted, Progress, SendClock};
 use crate::tls::{Alpn, ClientSubject};
 
 /// What one connection knows about its peer.
@@ -47,6 +47,8 @@ pub struct Downstream {
     pub permit: Arc<Permit>,
     /// When anything last moved on it.
     pub progress: Progress,
+    /// How often limits have refused it something.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Serves a connection to its end. When `retired` is cancelled it finishes what
@@ -65,24 +67,33 @@ pub async fn serve<S>(
     let watch = Watch {
         settings: kept.settings(),
         progress: downstream.progress.clone(),
+        refusals: Arc::clone(&downstream.refusals),
+        alpn,
         asked: Arc::new(Notify::new()),
         retired,
     };
     let first = Arc::clone(&watch.asked);
+    let streams = Streams::new(drain, watch.settings.stall_timeout.get());
+    let begun = (alpn == Alpn::Http2).then(|| streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
+        let progress = &downstream.progress;
+        let clock = match &begun {
+            Some(streams) => streams.begin(progress),
+            None => Arc::new(SendClock::new(progress.clone())),
+        };
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
         // In boxes: each function on the request's way would keep room for it, and HTTP/2
         // makes a task of this, and would move it several times.
         let request = Box::new(request);
         Box::pin(async move {
-            Ok::<Response<Body>, Infallible>(handler.handle(&downstream, request).await)
+            Ok::<Response<Answer>, Infallible>(handler.handle(&downstream, request, clock).await)
         })
     });
     match alpn {
         Alpn::Http1 => watch.converse(io, service).await,
         Alpn::Http2 => {
-            let http2 = http2(watch.settings, drain);
+            let http2 = http2(watch.settings, streams);
             let io = Gathered::new(Counted::new(io, watch.progress.clone()));
             let connection = io.turns(|io| http2.serve_connection(TokioIo::new(io), service));
             let mut connection = Box::new(connection);
@@ -98,6 +109,8 @@ pub async fn serve<S>(
 struct Watch<'a> {
     settings: &'a Settings,
     progress: Progress,
+    refusals: Arc<Refusals>,
+    alpn: Alpn,
     /// Notified once a request has come.
     asked: Arc<Notify>,
     retired: CancellationToken,
@@ -107,8 +120,20 @@ struct Watch<'a> {
 enum Wake<E> {
     Ended(Result<(), E>),
     Retired,
+    /// It is to end soon, whatever it still does.
+    Dismissed(Dismissal),
     Stalled,
     Rested,
+}
+
+/// Why a connection is to end soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dismissal {
+    /// Limits have refused all that it asked for, again and again.
+    Refused,
+    /// The rest of a response waits for a client that does not take it. hyper has
+    /// handed that over, so its stream alone cannot be reset any more.
+    Stuck,
 }
 
 /// Why a connection is not driven any more.
@@ -120,10 +145,12 @@ enum Pause {
 
 impl Watch<'_> {
     /// HTTP/1.1: requests, and between them rests without hyper.
-    async fn converse<S, H>(&self, io: S, mut service: H)
+    async fn converse<S, H, B>(&self, io: S, mut service: H)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        H: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+        H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        B: hyper::body::Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (mut line, traffic) = Line::new(io, self.progress.clone());
         loop {
@@ -173,12 +200,8 @@ impl Watch<'_> {
         C: Future<Output = Result<(), E>>,
         E: std::fmt::Display,
     {
-        let mut stalled = pin!(self.progress.stalled(|progress| {
-            match progress.is_active() {
-                true => self.settings.stall_timeout.get(),
-                false => self.settings.idle_timeout.get(),
-            }
-        }));
+        let mut stalled = pin!(self.stalled());
+        let mut dismissed = pin!(self.dismissed());
         let mut leave = pin!(async {
             self.retired.cancelled().await;
             // Who has just connected is about to ask, and would not ask twice.
@@ -186,6 +209,7 @@ impl Watch<'_> {
             let _ = tokio::time::timeout(FIRST_REQUEST, first).await;
         });
         let mut rested = pin!(rested);
+        let mut end = pin!(None);
         let aside = Aside::new();
         let mut retired = false;
         loop {
@@ -194,6 +218,8 @@ impl Watch<'_> {
                     biased;
                     () = &mut leave, if !retired => Wake::Retired,
                     () = &mut stalled => Wake::Stalled,
+                    why = &mut dismissed, if end.is_none() => Wake::Dismissed(why),
+                    () = ended(end.as_mut()), if end.is_some() => Wake::Stalled,
                     () = &mut rested, if !retired => Wake::Rested,
                 }
             };
@@ -213,6 +239,13 @@ impl Watch<'_> {
                     retired = true;
                     retire(connection.as_mut());
                 }
+                Wake::Dismissed(why) => {
+                    tracing::debug!(?why, "connection is to end");
+                    end.set(Some(tokio::time::sleep(self.grace(why))));
+                    if !std::mem::replace(&mut retired, true) {
+                        retire(connection.as_mut());
+                    }
+                }
                 Wake::Stalled => {
                     tracing::debug!("connection stood still, closed");
                     return Pause::Ended;
@@ -220,6 +253,52 @@ impl Watch<'_> {
                 Wake::Rested => return Pause::Rests,
             }
         }
+    }
+
+    /// Completes when nothing has moved on the connection for too long, or its socket
+    /// has taken nothing.
+    async fn stalled(&self) {
+        let limit = |progress: &Progress| {
+            if progress.is_active() {
+                self.settings.stall_timeout.get()
+            } else {
+                self.settings.idle_timeout.get()
+            }
+        };
+        let stall = self.settings.stall_timeout.get();
+        self.progress.stalled_or_blocked(limit, stall).await;
+    }
+
+    async fn dismissed(&self) -> Dismissal {
+        let limit = self.settings.stall_timeout.get();
+        let stuck = async {
+            if self.alpn == Alpn::Http1 {
+                // Without windows nothing sticks but the socket.
+                std::future::pending::<()>().await;
+            }
+            while !self.progress.has_stuck_chunk(limit) {
+                tokio::time::sleep(limit).await;
+            }
+        };
+        tokio::select! {
+            () = self.refusals.too_many() => Dismissal::Refused,
+            () = stuck => Dismissal::Stuck,
+        }
+    }
+
+    /// How long a connection may finish what it is doing.
+    fn grace(&self, why: Dismissal) -> Duration {
+        match why {
+            Dismissal::Refused => DISMISSED,
+            Dismissal::Stuck => self.settings.stall_timeout.get(),
+        }
+    }
+}
+
+/// Completes when `end` does, if there is one.
+async fn ended(end: Pin<&mut Option<tokio::time::Sleep>>) {
+    if let Some(end) = end.as_pin_mut() {
+        end.await;
     }
 }
 
@@ -234,8 +313,8 @@ fn http1(settings: &Settings) -> http1::Builder {
     builder
 }
 
-fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
-    let mut builder = http2::Builder::new(drain);
+fn http2(settings: &Settings, streams: Streams) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     let head = u32::try_from(settings.max_head.get()).unwrap_or(u32::MAX);
     builder
         .timer(TokioTimer::new())
@@ -249,6 +328,8 @@ fn http2(settings: &Settings, drain: Drain) -> http2::Builder<Drain> {
 
 /// How long a client has to read that a connection at rest ends.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a connection may finish what it is doing once all is refused to it.
+const DISMISSED: Duration = Duration::from_secs(5);
 /// How long a connection that is retired before it asked anything may still ask.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// What hyper gathers of a body before it waits for the client.

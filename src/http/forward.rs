@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::handler::{Exchange, Handler};
 use super::routes::Route;
-use super::tunnel::Asked;
+use super::tunnel::{Asked, Patience};
 use super::watched::Watched;
 use super::{Refusal, Settings, hop};
 use crate::body::{self, Body};
@@ -139,12 +139,11 @@ impl Handler {
         }
         let upgrade = answer.headers().get(UPGRADE).cloned();
         let held = (place, exchange.downstream.permit.clone());
-        asked.connect(
-            &mut answer,
-            &self.drain,
-            self.settings.tunnel_timeout.get(),
-            held,
-        );
+        let patience = Patience {
+            idle: self.settings.tunnel_timeout.get(),
+            stall: self.settings.stall_timeout.get(),
+        };
+        asked.connect(&mut answer, &self.drain, patience, held);
         let (mut parts, _) = answer.into_parts();
         hop::strip(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);

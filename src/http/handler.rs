@@ -9,7 +9,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::access_log::AccessLine;
+use super::access_log::{AccessLine, Answer};
 use super::compress::{self, Compression};
 use super::filed;
 use super::refusal::prefers_json;
@@ -22,6 +22,7 @@ use crate::forwarded::{Sender, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::Readings;
+use crate::progress::SendClock;
 use crate::units::Span;
 use crate::upstream::Upstream;
 use crate::ws::Gateway;
@@ -130,12 +131,14 @@ impl Handler {
         &self.settings
     }
 
-    /// Answers one request. Never fails: what goes wrong becomes an answer.
+    /// Answers one request. Never fails: what goes wrong becomes an answer. `clock`
+    /// sees whether the client takes it.
     pub async fn handle(
         &self,
         downstream: &Downstream,
         request: Box<Request<Incoming>>,
-    ) -> Response<Body> {
+        clock: Arc<SendClock>,
+    ) -> Response<Answer> {
         let in_flight = downstream.progress.begin();
         let exchange = Exchange {
             downstream,
@@ -147,6 +150,12 @@ impl Handler {
         let is_head = request.method() == Method::HEAD;
         let answer = self.answer(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
+        // On the connection of a trusted proxy others are served as well.
+        if exchange.sender.client == downstream.peer {
+            let is_over = matches!(answer, Err(Refusal::Over(_)));
+            downstream.refusals.note(is_over);
+            close |= downstream.refusals.are_too_many() && version <= Version::HTTP_11;
+        }
         let mut response = answer.unwrap_or_else(|refusal| {
             close |= refusal.ends_connection() && version <= Version::HTTP_11;
             line.refused(refusal);
@@ -175,7 +184,7 @@ impl Handler {
             header.or_insert_with(|| lasting(hsts));
         }
         let status = response.status();
-        response.map(|body| line.answered(status, body, in_flight))
+        response.map(|body| line.answered(status, body, clock, in_flight))
     }
 
     /// Who sends a request with `headers`.

@@ -13,13 +13,16 @@ mod maintenance;
 mod pages;
 mod plain;
 mod refusal;
+mod refusals;
 mod rest;
 mod routes;
 mod settings;
 mod sound;
+mod streams;
 mod tunnel;
 mod watched;
 
+pub use self::access_log::Answer;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
 pub use self::handler::{Handler, Parts};
@@ -27,6 +30,7 @@ pub use self::maintenance::{Maintenance, OutOfReach, Settings as MaintenanceSett
 pub use self::pages::{Error as PagesError, Pages};
 pub use self::plain::Plain;
 pub use self::refusal::Refusal;
+pub use self::refusals::Refusals;
 pub use self::routes::{
     App, Destination, HostPattern, Origin, Routes, Settings as RouteSettings, UpgradeProtocol,
     Upstreams,

@@ -131,11 +131,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.traffic.unsent.store(true, Relaxed);
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.traffic.progress.note_send(&polled);
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        let polled = Pin::new(&mut self.inner).poll_flush(cx);
+        self.traffic.progress.note_send(&polled);
+        ready!(polled)?;
         self.traffic.unsent.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
@@ -154,7 +158,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.traffic.unsent.store(true, Relaxed);
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.traffic.progress.note_send(&polled);
+        polled
     }
 }
 

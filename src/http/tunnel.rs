@@ -1,6 +1,7 @@
 //! Upgrades that an app behind the edge answers itself, such as the WebSockets
 //! of Vite or Reverb: once both sides have agreed, bytes are passed on unread.
 
+use std::io;
 use std::time::Duration;
 
 use hyper::header::{
@@ -11,6 +12,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, Version};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::routes::UpgradeProtocol;
 use super::sound;
@@ -18,6 +20,15 @@ use crate::body::Body;
 use crate::drain::Drain;
 use crate::progress::Progress;
 use crate::ws::{Challenge, Rejected};
+
+/// How long a tunnel may stand still.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// In both directions, with nothing to pass on.
+    pub(super) idle: Duration,
+    /// In one direction, while there is something that the other end does not take.
+    pub(super) stall: Duration,
+}
 
 /// A client that asked to leave HTTP for a protocol that its route passes on.
 #[derive(Debug)]
@@ -100,13 +111,13 @@ impl Asked {
         Ok(())
     }
 
-    /// Connects both ends, once both have switched, until one ends, nothing
-    /// moves for `idle`, or the process stops. `held` is kept until then.
+    /// Connects both ends, once both have switched, until one ends or `patience` does,
+    /// or the process stops. `held` is kept until then.
     pub(super) fn connect<T>(
         self,
         answer: &mut Response<Body>,
         drain: &Drain,
-        idle: Duration,
+        patience: Patience,
         held: T,
     ) where
         T: Send + 'static,
@@ -117,7 +128,7 @@ impl Asked {
             let _held = held;
             match tokio::try_join!(self.client, app) {
                 Ok((client, app)) => tokio::select! {
-                    () = pass(client, app, idle) => {}
+                    () = pass(client, app, patience) => {}
                     () = stop.cancelled() => {}
                 },
                 Err(error) => tracing::debug!(%error, "tunnel did not begin"),
@@ -135,27 +146,28 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-async fn pass(client: Upgraded, app: Upgraded, idle: Duration) {
+async fn pass(client: Upgraded, app: Upgraded, patience: Patience) {
     let progress = Progress::new();
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_app, to_app) = tokio::io::split(TokioIo::new(app));
     tokio::select! {
         ended = async {
             tokio::try_join!(
-                pump(from_client, to_app, &progress),
-                pump(from_app, to_client, &progress),
+                pump(from_client, to_app, &progress, patience.stall),
+                pump(from_app, to_client, &progress, patience.stall),
             )
         } => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "tunnel broke");
             }
         }
-        () = progress.stalled(|_| idle) => tracing::debug!("tunnel stood still, closed"),
+        () = progress.stalled(|_| patience.idle) => tracing::debug!("tunnel stood still, closed"),
     }
 }
 
-/// One direction, to its end.
-async fn pump<R, W>(mut from: R, mut to: W, progress: &Progress) -> std::io::Result<()>
+/// One direction, to its end. An end that takes nothing for `stall` breaks it,
+/// whatever moves the other way.
+async fn pump<R, W>(mut from: R, mut to: W, progress: &Progress, stall: Duration) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -167,10 +179,44 @@ where
         if read == 0 {
             return to.shutdown().await;
         }
-        to.write_all(&buffer[..read]).await?;
-        to.flush().await?;
-        progress.tick();
+        let mut left = &buffer[..read];
+        while !left.is_empty() {
+            let written = timeout(stall, to.write(left)).await??;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            left = &left[written..];
+            progress.tick();
+        }
+        timeout(stall, to.flush()).await??;
     }
 }
 
 const BUFFER: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_takes_nothing_breaks_its_direction() {
+        let (mut app, from_app) = tokio::io::duplex(1024);
+        // The client's end: 10 bytes of what it is sent, and no more.
+        let (to_client, mut client) = tokio::io::duplex(10);
+        let (progress, stall) = (Progress::new(), Duration::from_secs(75));
+        app.write_all(&[b'x'; 100]).await.unwrap();
+        let start = Instant::now();
+        let slow = async {
+            // A client that takes some now and then is not cut.
+            for _ in 0..5 {
+                sleep(Duration::from_secs(60)).await;
+                client.read_exact(&mut [0; 10]).await.unwrap();
+            }
+        };
+        let (ended, ()) = tokio::join!(pump(from_app, to_client, &progress, stall), slow);
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed().as_secs(), 5 * 60 + 75);
+    }
+}

@@ -4,6 +4,7 @@
 
 mod noise;
 mod paced;
+mod sending;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use tokio::time::Instant;
 
 pub use self::noise::{Counted, Noise};
 pub use self::paced::{Pace, Paced, TooSlow};
+use self::sending::Sending;
+pub use self::sending::{Chunk, SendClock, SendTimer};
 use crate::alarm::Alarm;
 use crate::body::{self, Body};
 
@@ -35,6 +38,7 @@ struct Shared {
     active: AtomicUsize,
     /// Exchanges given up in a row, none of which came to its end.
     abandoned: AtomicUsize,
+    sending: Sending,
 }
 
 impl Progress {
@@ -46,16 +50,19 @@ impl Progress {
             movements: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
+            sending: Sending::default(),
         }))
     }
 
     /// Something moved.
     pub fn tick(&self) {
         self.0.movements.fetch_add(1, Relaxed);
-        let elapsed = self.0.born.elapsed().as_millis();
-        self.0
-            .moved
-            .store(u64::try_from(elapsed).unwrap_or(u64::MAX), Relaxed);
+        self.0.moved.store(self.elapsed(), Relaxed);
+    }
+
+    /// Milliseconds since the clock was made.
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How often something has moved.
@@ -105,13 +112,21 @@ impl Progress {
     /// Returns once nothing has moved for `limit()`, which is asked again at
     /// each wake-up. Cancel-safe.
     pub async fn stalled(&self, limit: impl Fn(&Self) -> Duration) {
+        self.stalled_or_blocked(limit, Duration::MAX).await;
+    }
+
+    /// The same, and once the socket has taken nothing for `blocked` at a stretch,
+    /// whatever moves the other way. Seen at a wake-up after `limit()` at the latest.
+    pub async fn stalled_or_blocked(&self, limit: impl Fn(&Self) -> Duration, blocked: Duration) {
         loop {
             let moved = Duration::from_millis(self.0.moved.load(Relaxed));
-            let due = self.0.born + moved + limit(self);
-            if due <= Instant::now() {
+            let now = Instant::now();
+            let left = (self.0.born + moved + limit(self)).saturating_duration_since(now);
+            let left = left.min(blocked.saturating_sub(self.blocked()));
+            if left.is_zero() {
                 return;
             }
-            tokio::time::sleep_until(due).await;
+            tokio::time::sleep_until(now + left).await;
         }
     }
 }

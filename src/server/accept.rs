@@ -238,6 +238,7 @@ impl Arrival {
             subject: secured.client.take(),
             permit: Arc::new(permit),
             progress: Progress::new(),
+            refusals: Arc::default(),
         };
         Some((secured, downstream))
     }

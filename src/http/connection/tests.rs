@@ -34,6 +34,8 @@ impl Client {
             let watch = Watch {
                 settings: &settings,
                 progress: progress.clone(),
+                refusals: Arc::default(),
+                alpn: Alpn::Http1,
                 asked: Arc::default(),
                 retired: token,
             };
