@@ -25,7 +25,7 @@
 //! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
 //! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`alarm`] · [`aside`] · [`drain`] · [`bidi`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
+//! | 1 | [`alarm`] · [`aside`] · [`drain`] · [`fair`] · [`bidi`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
 
 pub mod alarm;
 pub mod aside;
@@ -40,6 +40,7 @@ pub mod coding;
 pub mod config;
 pub mod demo;
 pub mod drain;
+pub mod fair;
 pub mod files;
 pub mod forwarded;
 pub mod http;

@@ -127,6 +127,11 @@ impl Count {
         self.0.get() as usize
     }
 
+    /// So many times as many, or as many as there can be.
+    pub const fn times(self, multiple: Self) -> Self {
+        Self(self.0.saturating_mul(multiple.0))
+    }
+
     /// The number, for what must not be zero.
     pub const fn non_zero(self) -> NonZeroU32 {
         self.0

@@ -5,8 +5,6 @@
 //! answers are secrets are left out, and so is whatever the page of another
 //! site asks for: that is how the attack is mounted.
 
-use std::sync::Arc;
-
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
 use bytes::Bytes;
@@ -20,13 +18,14 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, BufReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::body::{self, Body};
+use crate::client::ClientKey;
 use crate::coding::{self, Coding};
+use crate::limit::{Connections, Permit};
 use crate::paths::{Readings, UrlPath};
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Count};
 
 /// `[compression]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -56,7 +55,7 @@ impl Default for Settings {
 pub(super) struct Compression {
     settings: Settings,
     /// Each answer under way holds an encoder of up to some MiB.
-    encoders: Arc<Semaphore>,
+    encoders: Connections,
 }
 
 /// How one answer may be compressed, as its request tells.
@@ -74,7 +73,7 @@ impl Compression {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            encoders: Arc::new(Semaphore::new(ENCODERS)),
+            encoders: Connections::new(ENCODERS),
         }
     }
 
@@ -99,16 +98,23 @@ impl Compression {
         }
     }
 
-    /// `response`, compressed if it is worth it. If too many are under way, it
-    /// goes as it is.
-    pub(super) fn apply(&self, wish: Wish, response: Response<Body>) -> Response<Body> {
+    /// `response`, compressed if it is worth it. If too many are under way, to all or
+    /// to this client, it goes as it is.
+    pub(super) fn apply(
+        &self,
+        wish: Wish,
+        client: ClientKey,
+        response: Response<Body>,
+    ) -> Response<Body> {
         if wish == Wish::Never || !self.is_worth_it(&response) {
             return response;
         }
         let (mut parts, body) = response.into_parts();
         coding::vary(&mut parts.headers);
-        let permit = Arc::clone(&self.encoders).try_acquire_owned();
-        let (Wish::Coded(coding), Ok(permit)) = (wish, permit) else {
+        let Wish::Coded(coding) = wish else {
+            return Response::from_parts(parts, body);
+        };
+        let Some(permit) = self.encoders.try_permit(client.into(), ENCODERS_PER_CLIENT) else {
             return Response::from_parts(parts, body);
         };
         let headers = &mut parts.headers;
@@ -176,7 +182,7 @@ fn accepted(headers: &HeaderMap) -> Option<Coding> {
 }
 
 /// What has come is passed on when more is waited for.
-fn encode(coding: Coding, body: Body, permit: OwnedSemaphorePermit) -> Body {
+fn encode(coding: Coding, body: Body, permit: Permit) -> Body {
     let data = BodyDataStream::new(body).map_err(std::io::Error::other);
     let plain = BufReader::new(StreamReader::new(data));
     match coding {
@@ -189,7 +195,7 @@ fn encode(coding: Coding, body: Body, permit: OwnedSemaphorePermit) -> Body {
     }
 }
 
-fn streamed<R>(encoder: R, permit: OwnedSemaphorePermit) -> Body
+fn streamed<R>(encoder: R, permit: Permit) -> Body
 where
     R: AsyncRead + Send + 'static,
 {
@@ -200,7 +206,10 @@ where
     body::boxed(StreamBody::new(frames))
 }
 
-const ENCODERS: usize = 64;
+const ENCODERS: Count = Count::new(64);
+/// Of one client: an office has many, each for a moment; one whose responses nobody
+/// reads leaves the others theirs.
+const ENCODERS_PER_CLIENT: Count = Count::new(16);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Over the bytes as they are (RFC 9530).
 const SUMS: [HeaderName; 3] = [

@@ -28,7 +28,8 @@ impl Handler {
             }
         })?;
         let wish = self.compression.wish(request);
-        Ok(answer.map(|answer| self.compression.apply(wish, answer)))
+        let client = self.limits.share_key(exchange.sender.client);
+        Ok(answer.map(|answer| self.compression.apply(wish, client, answer)))
     }
 }
 

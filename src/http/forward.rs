@@ -60,7 +60,8 @@ impl Handler {
             return self.switch(exchange, asked, answer, place);
         }
         let answer = relay(answer, self.settings.stall_timeout.get(), place);
-        Ok(self.compression.apply(wish, answer))
+        let client = self.limits.share_key(exchange.sender.client);
+        Ok(self.compression.apply(wish, client, answer))
     }
 
     /// What the app is sent for `request`, which is rid of what concerned its
@@ -81,7 +82,7 @@ impl Handler {
         if let Some(subject) = &exchange.downstream.subject {
             forwarded::write_subject(&mut parts.headers, subject.as_str());
         }
-        if upstream.is_php() {
+        if upstream.wants_asker() {
             parts.extensions.insert(Asker {
                 port: exchange.port(),
                 key: self.limits.key(exchange.sender.client),
@@ -107,18 +108,22 @@ impl Handler {
         places: &Connections,
         exchange: &Exchange<'_>,
     ) -> Result<Permit, Refusal> {
-        let slot = places.slot_within(PATIENCE).await.ok_or(Refusal::Busy)?;
         let client = exchange.sender.client;
-        let Some(key) = self.limits.key(client) else {
-            return Ok(places.adopt(slot));
+        let keys = self.limits.keys(client);
+        let share = match keys {
+            None => None,
+            Some(keys) => {
+                let most = self.limits.settings().requests_in_flight_per_client;
+                let share = places.share(keys, most);
+                if share.is_none() {
+                    let over = Over::new(Limit::RequestsInFlightPerClient, COME_BACK);
+                    self.limits.over(client, over).map_err(Refusal::Over)?;
+                }
+                share
+            }
         };
-        let most = self.limits.settings().requests_in_flight_per_client;
-        places.admit(slot, key, most).or_else(|slot| {
-            let over = Over::new(Limit::RequestsInFlightPerClient, COME_BACK);
-            let tried_out = self.limits.over(client, over);
-            tried_out.map_err(Refusal::Over)?;
-            Ok(places.adopt(slot))
-        })
+        let slot = places.slot_within(PATIENCE, keys).await;
+        Ok(places.permit(share, slot.ok_or(Refusal::Busy)?))
     }
 
     /// The app leaves HTTP: right if that was asked for, and then bytes pass.

@@ -274,11 +274,11 @@ impl Handler {
     /// A share in the sessions that `client` may have; none if it has no limits.
     fn admit_session(&self, client: ClientIp) -> Result<Option<Share>, Over> {
         self.limits.upgrade(client)?;
-        let Some(key) = self.limits.key(client) else {
+        let Some(keys) = self.limits.keys(client) else {
             return Ok(None);
         };
         let most = self.limits.settings().sessions_per_client;
-        let share = self.sessions.share(key, most);
+        let share = self.sessions.share(keys, most);
         if share.is_none() {
             let over = Over::new(Limit::SessionsPerClient, COME_BACK);
             self.limits.over(client, over)?;

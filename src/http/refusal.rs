@@ -212,7 +212,7 @@ impl From<&upstream::Error> for Refusal {
             Error::Client(_) => Self::BadRequest("its body broke off"),
             Error::EncodedSlash => Self::BadRequest("its path holds an encoded slash"),
             Error::Overloaded(_) => Self::Unreachable,
-            Error::Spool(_) => Self::Busy,
+            Error::Spool(_) | Error::Busy => Self::Busy,
         }
     }
 }

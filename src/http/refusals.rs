@@ -1,33 +1,43 @@
-//! Refusals by limits, one after the other on one connection: whoever goes on and on
-//! after so many is not served by it any longer.
+//! Refusals by limits on one connection: whoever goes on and on after so many is not
+//! served by it any longer.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-/// Counts the refusals of one connection since a request was last not refused.
+/// Counts how many more requests of one connection were refused than were not. A client
+/// that asks far more than it may has some that pass all the same.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    in_a_row: AtomicUsize,
+    surplus: AtomicUsize,
     too_many: Notify,
 }
 
 impl Refusals {
     /// A request was refused by a limit, or was not.
     pub(super) fn note(&self, is_refused: bool) {
-        if !is_refused {
-            // Mostly it is zero already, and to write would cost more than to read.
-            if self.in_a_row.load(Relaxed) > 0 {
-                self.in_a_row.store(0, Relaxed);
+        let surplus = self.surplus.load(Relaxed);
+        // Mostly nothing was refused, and to write would cost more than to read.
+        if surplus >= MAX_SURPLUS || surplus == 0 && !is_refused {
+            return;
+        }
+        let change = |surplus: usize| {
+            if is_refused {
+                Some(surplus + 1)
+            } else {
+                // Once there are too many that stays so.
+                (surplus < MAX_SURPLUS).then(|| surplus.saturating_sub(1))
             }
-        } else if self.in_a_row.fetch_add(1, Relaxed) + 1 == MAX_IN_A_ROW {
+        };
+        let changed = self.surplus.fetch_update(Relaxed, Relaxed, change);
+        if is_refused && changed.is_ok_and(|before| before + 1 >= MAX_SURPLUS) {
             self.too_many.notify_one();
         }
     }
 
     /// Whether the connection is to end.
     pub(super) fn are_too_many(&self) -> bool {
-        self.in_a_row.load(Relaxed) >= MAX_IN_A_ROW
+        self.surplus.load(Relaxed) >= MAX_SURPLUS
     }
 
     /// Completes when the connection is to end. Cancel-safe.
@@ -37,7 +47,7 @@ impl Refusals {
 }
 
 /// More than a page asks for at once.
-const MAX_IN_A_ROW: usize = 200;
+const MAX_SURPLUS: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -46,16 +56,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_that_passes_begins_the_count_anew() {
+    async fn client_that_asks_for_much_more_than_it_may_is_let_go() {
         let refusals = Refusals::default();
-        let refuse = |times| (0..times).for_each(|_| refusals.note(true));
-        refuse(MAX_IN_A_ROW - 1);
-        refusals.note(false);
-        refuse(MAX_IN_A_ROW - 1);
-        assert!(!refusals.are_too_many());
-        assert!(refusals.too_many().now_or_never().is_none());
-        refuse(1);
+        for _ in 0..MAX_SURPLUS / 10 {
+            assert!(!refusals.are_too_many());
+            // As a limit lets some pass.
+            refusals.note(false);
+            (0..11).for_each(|_| refusals.note(true));
+        }
         assert!(refusals.are_too_many());
         assert!(refusals.too_many().now_or_never().is_some());
+        refusals.note(false);
+        assert!(refusals.are_too_many(), "it is told already");
+    }
+
+    #[tokio::test]
+    async fn burst_of_a_page_is_forgotten() {
+        let refusals = Refusals::default();
+        for _ in 0..10 {
+            (1..MAX_SURPLUS).for_each(|_| refusals.note(true));
+            (1..MAX_SURPLUS).for_each(|_| refusals.note(false));
+        }
+        assert!(!refusals.are_too_many());
+        assert!(refusals.too_many().now_or_never().is_none());
     }
 }

@@ -20,7 +20,8 @@ pub(super) struct Watched {
     alarm: Alarm,
     /// Until when Laravel is waited for.
     due: Option<Instant>,
-    _permit: Permit,
+    /// Until Laravel has said all: it may be long until the client has it.
+    place: Option<Permit>,
 }
 
 /// Laravel began an answer and did not go on.
@@ -35,7 +36,7 @@ impl Watched {
             limit,
             alarm: Alarm::default(),
             due: None,
-            _permit: permit,
+            place: Some(permit),
         }
     }
 }
@@ -49,8 +50,11 @@ impl hyper::body::Body for Watched {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
+        if let Poll::Ready(next) = &polled {
             self.due = None;
+            if !matches!(next, Some(Ok(_))) || self.body.is_end_stream() {
+                self.place = None;
+            }
             return polled;
         }
         let limit = self.limit;

@@ -50,6 +50,11 @@ impl<V: Remembered> Bounded<V> {
         Self::of_size(clock, SHARDS, MOST)
     }
 
+    /// For networks that hold many clients each, of which there are fewer.
+    pub(super) fn of_sites(clock: TokioClock) -> Self {
+        Self::of_size(clock, SHARDS, MOST / SITES)
+    }
+
     fn of_size(clock: TokioClock, shards: usize, most: usize) -> Self {
         let shard = || Shard {
             entries: HashMap::new(),
@@ -96,6 +101,12 @@ impl<V: Remembered> Bounded<V> {
         SHARDS * MOST.next_power_of_two() * (size_of::<(ClientKey, V)>() + 1)
     }
 
+    /// The same of one for sites.
+    #[cfg(test)]
+    pub(super) fn most_bytes_of_sites() -> usize {
+        Self::most_bytes() / SITES
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let entries = self.shards.iter().map(|shard| shard.lock().entries.len());
@@ -137,6 +148,8 @@ impl<V: Remembered> Shard<V> {
 const SHARDS: usize = 16;
 /// What 4096 places of a hash table hold before it grows: 57 344 clients in all.
 const MOST: usize = 3584;
+/// A table of sites has so many times fewer.
+const SITES: usize = 4;
 
 #[cfg(test)]
 mod tests {

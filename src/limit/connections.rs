@@ -4,25 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use super::{Share, Shares};
+use super::{ClientKeys, Share, Shares};
 use crate::client::ClientKey;
+use crate::fair::{FairSemaphore, Turn};
 use crate::units::Count;
 
 /// Counts connections, or what else is held for a while. Cheap to clone; clones
 /// count together.
 #[derive(Clone, Debug)]
 pub struct Connections {
-    slots: Arc<Semaphore>,
+    slots: FairSemaphore<ClientKey>,
     held: Arc<AtomicUsize>,
     clients: Shares,
 }
 
-/// Room for one connection of whoever comes next.
+/// Room for one connection.
 #[derive(Debug)]
 pub struct Slot {
-    _permit: OwnedSemaphorePermit,
+    _turn: Turn<ClientKey>,
 }
 
 /// The right of one client to one connection; given back on drop. It lives as
@@ -44,7 +43,7 @@ impl Connections {
     /// None yet; at most `all`.
     pub fn new(all: Count) -> Self {
         Self {
-            slots: Arc::new(Semaphore::new(all.size())),
+            slots: FairSemaphore::new(all.size()),
             held: Arc::default(),
             clients: Shares::default(),
         }
@@ -55,31 +54,50 @@ impl Connections {
         self.held.load(Relaxed)
     }
 
-    /// Waits until there is room for one more. Taken before `accept`, so that
-    /// what is too much waits in the kernel's backlog. Cancel-safe.
+    /// Waits until there is room for one more of whoever comes next. Taken before
+    /// `accept`, so that what is too much waits in the kernel's backlog. Cancel-safe.
     pub async fn slot(&self) -> Slot {
-        let slots = Arc::clone(&self.slots);
-        Slot {
-            _permit: slots.acquire_owned().await.expect("never closed"),
-        }
+        let turn = self.slots.acquire(None).await;
+        Slot { _turn: turn }
     }
 
-    /// [`Connections::slot`], if its turn comes within `patience`.
-    pub async fn slot_within(&self, patience: Duration) -> Option<Slot> {
+    /// The right of `client` to one of `most` of its own, those that it waits for
+    /// included. To be asked for before a slot, or one client's queue would be before
+    /// everybody's.
+    pub fn share(&self, client: ClientKeys, most: Count) -> Option<Share> {
+        self.clients.share(client, most)
+    }
+
+    /// A slot for `client`, if its turn comes within `patience`: clients have turns,
+    /// and hold half of all at most. Without a key there is no such bound.
+    pub async fn slot_within(
+        &self,
+        patience: Duration,
+        client: Option<ClientKeys>,
+    ) -> Option<Slot> {
+        let key = client.map(ClientKeys::client);
         // Mostly one is free that nobody waits for: no clock, and no room for one.
-        match Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(permit) => Some(Slot { _permit: permit }),
-            Err(_) => Box::pin(tokio::time::timeout(patience, self.slot()))
+        let turn = match self.slots.try_acquire(key) {
+            Some(turn) => Some(turn),
+            None => Box::pin(tokio::time::timeout(patience, self.slots.acquire(key)))
                 .await
                 .ok(),
-        }
+        };
+        turn.map(|turn| Slot { _turn: turn })
+    }
+
+    /// One of `most` of `client`'s own, if there is a slot for it now.
+    pub fn try_permit(&self, client: ClientKeys, most: Count) -> Option<Permit> {
+        let share = self.share(client, most)?;
+        let turn = self.slots.try_acquire(Some(client.client()))?;
+        Some(self.permit(Some(share), Slot { _turn: turn }))
     }
 
     /// Gives `slot` to `client`.
     ///
     /// # Errors
     /// The client has `most` already: the slot is still to be given.
-    pub fn admit(&self, slot: Slot, client: ClientKey, most: Count) -> Result<Permit, Slot> {
+    pub fn admit(&self, slot: Slot, client: ClientKeys, most: Count) -> Result<Permit, Slot> {
         match self.clients.share(client, most) {
             Some(share) => Ok(self.permit(Some(share), slot)),
             None => Err(slot),
@@ -92,7 +110,8 @@ impl Connections {
         self.permit(None, slot)
     }
 
-    fn permit(&self, share: Option<Share>, slot: Slot) -> Permit {
+    /// Gives `slot` to whoever has `share`, or has no limits.
+    pub fn permit(&self, share: Option<Share>, slot: Slot) -> Permit {
         self.held.fetch_add(1, Relaxed);
         Permit {
             _share: share,
@@ -111,8 +130,8 @@ mod tests {
 
     const ONE: Count = Count::new(1);
 
-    fn client(last: u8) -> ClientKey {
-        ClientIp::new([192, 0, 2, last].into()).key(64)
+    fn client(last: u8) -> ClientKeys {
+        ClientIp::new([192, 0, 2, last].into()).key(64).into()
     }
 
     #[tokio::test]

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::ClientKeys;
 use super::bounded::{Bounded, Remembered, Worth};
 use super::clock::TokioClock;
-use crate::client::ClientKey;
 use crate::units::Count;
 
 /// Counts what was refused of each client. After so many within a minute the
@@ -14,8 +14,9 @@ use crate::units::Count;
 #[derive(Debug)]
 pub(super) struct Failures {
     table: Bounded<Failed>,
+    sites: Bounded<Failed>,
     clock: TokioClock,
-    most: u32,
+    most: Count,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +32,26 @@ struct Failed {
 }
 
 impl Failed {
+    /// One more at `now`, of `most` in a minute; false if `token` is not new.
+    fn add(&mut self, token: Option<NonZeroU32>, most: u32, now: Duration) -> bool {
+        if self.ends <= now {
+            let barred = self.barred;
+            *self = Self {
+                ends: now + MINUTE,
+                barred,
+                ..Self::default()
+            };
+        }
+        if token.is_some_and(|token| self.knows(token)) {
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        if self.count >= most {
+            self.barred = now + MINUTE;
+        }
+        true
+    }
+
     /// Whether `token` was among the last ones; from now on it is.
     fn knows(&mut self, token: NonZeroU32) -> bool {
         let known = self.tokens.contains(&Some(token));
@@ -54,59 +75,55 @@ impl Remembered for Failed {
 }
 
 impl Failures {
-    /// At most `most` in a minute.
+    /// At most `most` in a minute, and of a site the multiple of that.
     pub(super) fn new(most: Count) -> Self {
         let clock = TokioClock::new();
         Self {
             table: Bounded::new(clock),
+            sites: Bounded::of_sites(clock),
             clock,
-            most: most.get(),
+            most,
         }
     }
 
-    /// The bytes that its table takes when it is full.
+    /// The bytes that its tables take when they are full.
     #[cfg(test)]
     pub(super) fn most_bytes() -> usize {
-        Bounded::<Failed>::most_bytes()
+        Bounded::<Failed>::most_bytes() + Bounded::<Failed>::most_bytes_of_sites()
     }
 
     /// `client` was refused once more; by `token`, or by what cannot be told apart.
-    pub(super) fn add(&self, client: ClientKey, token: Option<NonZeroU32>) {
-        let now = self.clock.elapsed();
-        self.table.with(client, |failed| {
-            if failed.ends <= now {
-                let barred = failed.barred;
-                *failed = Failed {
-                    ends: now + MINUTE,
-                    barred,
-                    ..Failed::default()
-                };
-            }
-            if token.is_some_and(|token| failed.knows(token)) {
-                return;
-            }
-            failed.count = failed.count.saturating_add(1);
-            if failed.count >= self.most {
-                failed.barred = now + MINUTE;
-            }
-        });
+    pub(super) fn add(&self, client: ClientKeys, token: Option<NonZeroU32>) {
+        let (now, most) = (self.clock.elapsed(), self.most.get());
+        let add = |failed: &mut Failed| failed.add(token, most, now);
+        let counts = self.table.with(client.client(), add);
+        // An old token is none of its site's guesses either.
+        if let Some(site) = client.site().filter(|_| counts) {
+            let add = |failed: &mut Failed| failed.add(None, site.most(self.most), now);
+            self.sites.with(site.key, add);
+        }
     }
 
     /// Whether `client` may try again.
     ///
     /// # Errors
-    /// It may not: how long it has to wait.
-    pub(super) fn check(&self, client: ClientKey) -> Result<(), Duration> {
+    /// It may not, or its site may not: how long it has to wait.
+    pub(super) fn check(&self, client: ClientKeys) -> Result<(), Duration> {
         let now = self.clock.elapsed();
-        let barred = self.table.with(client, |failed| failed.barred);
-        match barred > now {
-            true => Err(barred - now),
-            false => Ok(()),
+        let own = self.table.with(client.client(), |failed| failed.barred);
+        let site = client.site();
+        let site = site.map(|site| self.sites.with(site.key, |failed| failed.barred));
+        let barred = own.max(site.unwrap_or_default());
+        if barred > now {
+            Err(barred - now)
+        } else {
+            Ok(())
         }
     }
 
     pub(super) fn forget_idle(&self) {
         self.table.forget_idle();
+        self.sites.forget_idle();
     }
 }
 
@@ -122,7 +139,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_fails_too_often_waits_a_minute_and_nobody_else_does() {
         let failures = Failures::new(Count::new(3));
-        let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64);
+        let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64).into();
         for _ in 0..2 {
             failures.add(client(1), None);
             assert_eq!(failures.check(client(1)), Ok(()));
@@ -142,7 +159,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_token_again_is_no_other_guess() {
         let failures = Failures::new(Count::new(3));
-        let client = ClientIp::new([192, 0, 2, 1].into()).key(64);
+        let client = ClientIp::new([192, 0, 2, 1].into()).key(64).into();
         for _ in 0..100 {
             failures.add(client, NonZeroU32::new(1));
             failures.add(client, NonZeroU32::new(2));

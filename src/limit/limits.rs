@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::bounded::{Bounded, Remembered, Worth};
 use super::clock::TokioClock;
 use super::failures::Failures;
+use super::keys::Site;
 use super::rate::{Policy, Rate, SessionRate};
-use super::{Limit, Settings};
+use super::{ClientKeys, Limit, Settings};
 use crate::client::{ClientIp, ClientKey};
 use crate::metrics::Metrics;
 use crate::units::Count;
@@ -45,9 +46,14 @@ impl Limits {
         let rate = |of: fn(&Self) -> &Arc<Rate>,
                     numbers: fn(&Settings) -> (Count, Count),
                     new: fn(Count, Count) -> Rate| {
-            let kept = old.filter(|old| numbers(&old.settings) == numbers(&settings));
+            let multiple = settings.ipv6_site_multiple;
+            let kept = old.filter(|old| {
+                let same_sites = old.settings.ipv6_site_multiple == multiple;
+                same_sites && numbers(&old.settings) == numbers(&settings)
+            });
             let (count, burst) = numbers(&settings);
-            kept.map_or_else(|| Arc::new(new(count, burst)), |old| Arc::clone(of(old)))
+            let new = || Arc::new(new(count, burst).with_sites(count, burst, multiple));
+            kept.map_or_else(new, |old| Arc::clone(of(old)))
         };
         let most = settings.failed_logins_per_minute;
         let guesses = old.filter(|old| old.settings.failed_logins_per_minute == most);
@@ -89,11 +95,27 @@ impl Limits {
 
     /// The key that `client` is counted by; none if it has no limits.
     pub fn key(&self, client: ClientIp) -> Option<ClientKey> {
+        self.keys(client).map(ClientKeys::client)
+    }
+
+    /// The key of `client` for what all have a share of, those without limits too.
+    pub fn share_key(&self, client: ClientIp) -> ClientKey {
+        client.key(self.settings.ipv6_prefix.get())
+    }
+
+    /// The keys that `client` is counted by; none if it has no limits.
+    pub fn keys(&self, client: ClientIp) -> Option<ClientKeys> {
         let mut allowed = self.settings.allow.iter();
-        match allowed.any(|network| network.contains(client)) {
-            true => None,
-            false => Some(client.key(self.settings.ipv6_prefix.get())),
+        if allowed.any(|network| network.contains(client)) {
+            return None;
         }
+        let (own, site) = (self.settings.ipv6_prefix, self.settings.ipv6_site_prefix);
+        let has_site = client.ip().is_ipv6() && site.get() < own.get();
+        let site = has_site.then(|| {
+            let multiple = self.settings.ipv6_site_multiple;
+            Site::new(client.key(site.get()), multiple)
+        });
+        Some(ClientKeys::new(client.key(own.get()), site))
     }
 
     /// A connection of `client` was accepted.
@@ -141,13 +163,13 @@ impl Limits {
     /// A log-in of `client` was refused, or a token: then `token` tells it from
     /// others.
     pub fn failed(&self, client: ClientIp, token: Option<NonZeroU32>) {
-        if let Some(key) = self.key(client) {
-            self.failures.add(key, token);
+        if let Some(keys) = self.keys(client) {
+            self.failures.add(keys, token);
         }
     }
 
     fn guess(&self, client: ClientIp) -> Result<(), Over> {
-        let checked = self.key(client).map(|key| self.failures.check(key));
+        let checked = self.keys(client).map(|keys| self.failures.check(keys));
         let Some(Err(retry_after)) = checked else {
             return Ok(());
         };
@@ -155,7 +177,7 @@ impl Limits {
     }
 
     fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), Over> {
-        let Some(Err(retry_after)) = self.key(client).map(|key| rate.check(key)) else {
+        let Some(Err(retry_after)) = self.keys(client).map(|keys| rate.check(keys)) else {
             return Ok(());
         };
         let policy = Some(rate.policy());
@@ -188,8 +210,7 @@ impl Limits {
     /// Whether the log has said nothing of this client and limit for a while.
     fn may_tell(&self, client: ClientIp, limit: Limit) -> bool {
         // Whoever is in `allow` has sessions, and they have limits.
-        self.told
-            .is_due(client.key(self.settings.ipv6_prefix.get()), limit)
+        self.told.is_due(self.share_key(client), limit)
     }
 
     /// Frees what is kept of clients that have been quiet for a while.
@@ -278,122 +299,4 @@ const LINES: Count = Count::new(100);
 const LINES_PER_SECOND: Count = Count::new(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client(text: &str) -> ClientIp {
-        ClientIp::new(text.parse().unwrap())
-    }
-
-    fn limits(text: &str) -> Limits {
-        Limits::new(toml::from_str(text).unwrap(), Arc::default(), None)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
-        let text =
-            "requests_per_second = 1\nrequest_burst = 1\ndry_run = [\"requests_per_second\"]";
-        let limits = limits(text);
-        for _ in 0..5 {
-            assert_eq!(limits.request(client("192.0.2.1")), Ok(()));
-        }
-        assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn every_limit_can_be_tried_out_by_its_name() {
-        use Limit::*;
-        let all = [
-            ConnectionsPerClient,
-            ConnectionsPerSecond,
-            HandshakesPerClient,
-            RequestsPerSecond,
-            RequestsInFlightPerClient,
-            Route,
-            LoginsPerMinute,
-            FailedLoginsPerMinute,
-            UpgradesPerSecond,
-            SessionsPerClient,
-            SessionsPerUser,
-            MessagesPerSecond,
-            BytesPerSecond,
-            JoinsPerMinute,
-            MaxRooms,
-        ];
-        assert_eq!(all.len(), Limit::ALL);
-        for tried in all {
-            let limits = limits(&format!("dry_run = [{:?}]", tried.name()));
-            for limit in all {
-                let over = limits.over(client("192.0.2.1"), Over::new(limit, QUIET_FOR));
-                assert_eq!(over.is_ok(), limit == tried, "{tried:?}, {limit:?}");
-            }
-        }
-    }
-
-    /// What `docs/OPERATIONS.md` says of their memory.
-    #[test]
-    fn all_tables_together_stay_within_the_memory_that_is_promised() {
-        let rates = 4 * Rate::most_bytes();
-        let all = rates + Failures::most_bytes() + Bounded::<Quiet>::most_bytes();
-        let mib = all as f64 / f64::from(1 << 20);
-        println!("{mib:.1} MiB, each rate {} bytes", Rate::most_bytes());
-        assert!(mib <= 24.0, "{mib}");
-        assert!(Rate::most_bytes() <= 4 << 20);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whom_the_sysadmin_knows_has_no_limits() {
-        let text = "requests_per_second = 1\nrequest_burst = 1\nallow = [\"192.0.2.0/24\"]";
-        let limits = limits(text);
-        for _ in 0..5 {
-            assert_eq!(limits.request(client("::ffff:192.0.2.1")), Ok(()));
-        }
-        assert_eq!(limits.request(client("198.51.100.1")), Ok(()));
-        assert!(limits.request(client("198.51.100.1")).is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_ipv6_network_of_the_chosen_size_is_one_client() {
-        let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_prefix = 56";
-        let limits = limits(text);
-        assert_eq!(limits.request(client("2001:db8:0:1::1")), Ok(()));
-        assert!(limits.request(client("2001:db8:0:ff::1")).is_err());
-        assert_eq!(limits.request(client("2001:db8:0:100::1")), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
-        let limits = limits("failed_logins_per_minute = 2");
-        let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
-        limits.failed(one, None);
-        limits.failed(one, None);
-        for refused in [limits.upgrade(one), limits.login(one)] {
-            assert_eq!(refused.unwrap_err().limit, Limit::FailedLoginsPerMinute);
-        }
-        assert_eq!(limits.request(one), Ok(()));
-        assert_eq!(limits.login(other), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn other_limits_forgive_nobody_what_he_did_to_this_one() {
-        let old = limits("failed_logins_per_minute = 1\nrequest_burst = 1");
-        let client = client("192.0.2.1");
-        old.failed(client, None);
-        assert_eq!(old.request(client), Ok(()));
-        let after = |text| Limits::new(toml::from_str(text).unwrap(), Arc::default(), Some(&old));
-        let other = after("failed_logins_per_minute = 1\nrequest_burst = 1\nlogin_burst = 9");
-        assert!(other.login(client).is_err() && other.request(client).is_err());
-        let this = after("failed_logins_per_minute = 2\nrequest_burst = 2");
-        assert!(this.login(client).is_ok() && this.request(client).is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_log_tells_once_in_ten_seconds() {
-        let limits = limits("");
-        let told = || limits.may_tell(client("192.0.2.1"), Limit::Route);
-        assert!(told() && !told());
-        assert!(limits.may_tell(client("192.0.2.1"), Limit::LoginsPerMinute));
-        tokio::time::advance(QUIET_FOR).await;
-        assert!(told() && !told());
-    }
-}
+mod tests;

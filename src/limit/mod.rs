@@ -8,6 +8,7 @@ mod bytes;
 mod clock;
 mod connections;
 mod failures;
+mod keys;
 mod limits;
 mod load;
 mod rate;
@@ -16,6 +17,7 @@ mod shares;
 
 pub use self::bytes::ByteRate;
 pub use self::connections::{Connections, Permit, Slot};
+pub use self::keys::ClientKeys;
 pub use self::limits::{Limits, Over};
 pub use self::load::Load;
 pub use self::rate::{Policy, Rate, SessionRate};

@@ -10,6 +10,7 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
+use super::ClientKeys;
 use super::bounded::{Bounded, Remembered, Worth};
 use super::clock::TokioClock;
 use crate::client::ClientKey;
@@ -23,6 +24,8 @@ pub(super) type Keyed = RateLimiter<ClientKey, Table, TokioClock, Middleware>;
 pub struct Rate {
     limiter: Keyed,
     table: Table,
+    /// The same for each IPv6 site, if sites are counted.
+    sites: Option<(Keyed, Table)>,
     clock: TokioClock,
     policy: Policy,
 }
@@ -54,6 +57,7 @@ impl Rate {
         Self {
             limiter: RateLimiter::new(quota, table.clone(), clock),
             table,
+            sites: None,
             clock,
             policy: Policy {
                 count: count.get(),
@@ -62,14 +66,32 @@ impl Rate {
         }
     }
 
-    /// Counts one of `client`.
+    /// Each IPv6 site may have `multiple` times `count` and `burst`, which are those of
+    /// one client.
+    pub fn with_sites(mut self, count: Count, burst: Count, multiple: Count) -> Self {
+        let period = Duration::from_secs(self.policy.seconds);
+        let quota = quota(count.times(multiple), period, burst.times(multiple));
+        let table = Table(Arc::new(Bounded::of_sites(self.clock)));
+        let limiter = RateLimiter::new(quota, table.clone(), self.clock);
+        self.sites = Some((limiter, table));
+        self
+    }
+
+    /// Counts one of `client`, and if it passes, of its site.
     ///
     /// # Errors
-    /// The client is over its rate: how long until the next one passes.
-    pub fn check(&self, client: ClientKey) -> Result<(), Duration> {
-        self.limiter
-            .check_key(&client)
-            .map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+    /// The client is over its rate, or its site is: how long until the next one passes.
+    pub fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
+        let keys = client.into();
+        let check = |limiter: &Keyed, key: ClientKey| {
+            let checked = limiter.check_key(&key);
+            checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        };
+        check(&self.limiter, keys.client())?;
+        match (&self.sites, keys.site()) {
+            (Some((limiter, _)), Some(site)) => check(limiter, site.key),
+            _ => Ok(()),
+        }
     }
 
     /// What it allows.
@@ -77,16 +99,19 @@ impl Rate {
         self.policy
     }
 
-    /// The bytes that its table takes when it is full.
+    /// The bytes that its tables take when they are full.
     #[cfg(test)]
     pub(super) fn most_bytes() -> usize {
-        Bounded::<Arrival>::most_bytes()
+        Bounded::<Arrival>::most_bytes() + Bounded::<Arrival>::most_bytes_of_sites()
     }
 
     /// Frees what is kept of clients that have been quiet long enough to have
     /// their whole burst again.
     pub fn forget_idle(&self) {
         self.table.0.forget_idle();
+        if let Some((_, table)) = &self.sites {
+            table.0.forget_idle();
+        }
     }
 }
 

@@ -14,6 +14,11 @@ pub struct Settings {
     pub allow: Vec<Network>,
     /// The size of the IPv6 network that counts as one client.
     pub ipv6_prefix: Ipv6Prefix,
+    /// The size of the IPv6 network that is counted beside its clients; nothing if it
+    /// is no larger than a client's.
+    pub ipv6_site_prefix: Ipv6Prefix,
+    /// How many times what one client may have such a network has.
+    pub ipv6_site_multiple: Count,
     /// Limits that are counted and logged, but refuse nobody.
     pub dry_run: Vec<Limit>,
     /// Connections at once, in all; more wait in the kernel's backlog.
@@ -63,6 +68,8 @@ impl Default for Settings {
         Self {
             allow: Vec::new(),
             ipv6_prefix: Ipv6Prefix(64),
+            ipv6_site_prefix: Ipv6Prefix(48),
+            ipv6_site_multiple: count(16),
             dry_run: Vec::new(),
             connections: count(20_000),
             connections_per_client: count(100),

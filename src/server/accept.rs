@@ -169,10 +169,10 @@ impl Arrival {
         most: Count,
     ) -> Result<Permit, Over> {
         let limits = &self.generation.limits;
-        let Some(key) = limits.key(client) else {
+        let Some(keys) = limits.keys(client) else {
             return Ok(places.adopt(slot));
         };
-        places.admit(slot, key, most).or_else(|slot| {
+        places.admit(slot, keys, most).or_else(|slot| {
             limits.over(client, Over::new(limit, Duration::from_secs(1)))?;
             Ok(places.adopt(slot))
         })
@@ -183,22 +183,30 @@ impl Arrival {
         refusals.add(over.limit.name());
     }
 
-    /// The right to a handshake; while too many are under way, in its turn.
+    /// The right to a handshake; while too many are under way, in the client's turn.
     async fn turn(&self, client: ClientIp) -> Option<Permit> {
-        let places = &self.running.process.handshakes;
+        let (limits, places) = (&self.generation.limits, &self.running.process.handshakes);
+        let trusted = self.generation.config.server.trusted_proxies.trusts(client);
+        let keys = limits.keys(client).filter(|_| !trusted);
+        let share = match keys {
+            None => None,
+            Some(keys) => {
+                let most = limits.settings().handshakes_per_client;
+                let share = places.share(keys, most);
+                if share.is_none() {
+                    let over = Over::new(Limit::HandshakesPerClient, Duration::from_secs(1));
+                    let tried_out = limits.over(client, over);
+                    tried_out.inspect_err(|over| self.refused(*over)).ok()?;
+                }
+                share
+            }
+        };
         let patience = self.generation.config.tls.handshake_timeout.get();
-        let Some(slot) = places.slot_within(patience).await else {
+        let Some(slot) = places.slot_within(patience, keys).await else {
             self.running.process.metrics.refusals.add("handshakes");
             return None;
         };
-        if self.generation.config.server.trusted_proxies.trusts(client) {
-            return Some(places.adopt(slot));
-        }
-        let most = self.generation.limits.settings().handshakes_per_client;
-        let limit = Limit::HandshakesPerClient;
-        self.place(places, slot, client, limit, most)
-            .inspect_err(|over| self.refused(*over))
-            .ok()
+        Some(places.permit(share, slot))
     }
 
     async fn named(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {

@@ -42,6 +42,9 @@ pub enum Error {
     /// The server takes no more requests.
     #[error("{0} takes no more requests")]
     Overloaded(Arc<Target>),
+    /// The app had as many requests as it may have, for too long: nothing was sent.
+    #[error("the app is busy with as many requests as upstream.max_connections allows")]
+    Busy,
     /// Connected and sent, but no answer began in time.
     #[error("{target} did not answer within {} s", .waited.as_secs())]
     ResponseTimeout {
@@ -89,6 +92,7 @@ impl Error {
             Self::TooSlow => "body_too_slow",
             Self::Client(_) => "client_broke_off",
             Self::Overloaded(_) => "overloaded",
+            Self::Busy => "busy",
             Self::Spool(_) => "spool",
             Self::EncodedSlash => "encoded_slash",
             Self::Protocol { .. } => "broke_off",

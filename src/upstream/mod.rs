@@ -32,6 +32,8 @@ pub use self::settings::{Balance, ProbePath, Settings};
 use self::spool::Spool;
 pub use self::target::{Address, Protocol, Target, Targets};
 use crate::body::Body;
+use crate::client::ClientKey;
+use crate::fair::{FairSemaphore, Turn};
 
 /// Sends requests to the servers of one app. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ struct Shared {
     wait: Duration,
     /// For PHP.
     spool: Option<Spool>,
+    /// Places at the app, if there is a bound.
+    places: Option<FairSemaphore<ClientKey>>,
 }
 
 impl Upstream {
@@ -57,12 +61,16 @@ impl Upstream {
                 .root
                 .is_some()
                 .then(|| Spool::new(settings.spool.get() as u64)),
+            places: settings
+                .max_connections
+                .map(|most| FairSemaphore::new(most.size())),
         }))
     }
 
-    /// Whether PHP answers, which is told of the [`Asker`].
-    pub fn is_php(&self) -> bool {
-        self.0.spool.is_some()
+    /// Whether requests are to have an [`Asker`]: PHP is told of it, and its share of
+    /// what there is for all is counted.
+    pub fn wants_asker(&self) -> bool {
+        self.0.spool.is_some() || self.0.places.is_some()
     }
 
     /// How each server is, as its last request or probe showed.
@@ -98,13 +106,31 @@ impl Upstream {
             }
             request = Box::new(Box::pin(spool.gather(*request)).await?);
         }
-        let mut answer = Errand::new(&self.0, &request).run(request).await?;
+        let place = self.place(request.extensions().get()).await?;
+        let mut answer = Errand::new(&self.0, &request, place).run(request).await?;
         // The version is the connection's, not the message's (RFC 9110 §2.5): an
         // answer in HTTP/1.0 does not end the client's connection.
         *answer.version_mut() = Version::HTTP_11;
         Ok(answer)
     }
 }
+
+impl Upstream {
+    /// A place at the app, once the request can be sent: one that is still gathered
+    /// needs none.
+    async fn place(&self, asker: Option<&Asker>) -> Result<Option<Turn<ClientKey>>, Error> {
+        let Some(places) = &self.0.places else {
+            return Ok(None);
+        };
+        let key = asker.and_then(|asker| asker.key);
+        let waiting = tokio::time::timeout(PLACE_TIMEOUT, places.acquire(key));
+        waiting.await.map(Some).map_err(|_| Error::Busy)
+    }
+}
+
+/// How long a request waits for a place: less than its connection may stand still, its
+/// response included.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A server is told path and query alone (RFC 9112 §3.2.1).
 fn to_origin_form(uri: &mut Uri) {

@@ -9,6 +9,8 @@ use super::balance::{Choice, Places};
 use super::pool::{Failed, Line};
 use super::{Error, Shared};
 use crate::body::{self, Body};
+use crate::client::ClientKey;
+use crate::fair::Turn;
 use crate::progress::{Progress, Ticking};
 
 pub(super) struct Errand<'a> {
@@ -23,6 +25,8 @@ pub(super) struct Errand<'a> {
     /// Since when no server takes the request.
     refused: Option<Instant>,
     pause: Duration,
+    /// Held until the answer has ended.
+    place: Option<Turn<ClientKey>>,
 }
 
 /// A connection for the request.
@@ -40,7 +44,11 @@ enum Next {
 }
 
 impl<'a> Errand<'a> {
-    pub(super) fn new(upstream: &'a Shared, request: &Request<Body>) -> Self {
+    pub(super) fn new(
+        upstream: &'a Shared,
+        request: &Request<Body>,
+        place: Option<Turn<ClientKey>>,
+    ) -> Self {
         Self {
             upstream,
             progress: Progress::new(),
@@ -49,6 +57,7 @@ impl<'a> Errand<'a> {
             last: None,
             refused: None,
             pause: FIRST_PAUSE,
+            place,
         }
     }
 
@@ -165,7 +174,7 @@ impl<'a> Errand<'a> {
                 Ok(answer) => {
                     server.answered(alone);
                     line.put_alarm(alarm);
-                    server.pool.give_back(line, busy);
+                    server.pool.give_back(line, (busy, self.place.take()));
                     return Ok(answer);
                 }
                 Err(failed) => failed,

@@ -34,6 +34,9 @@ pub struct Settings {
     pub idle_timeout: Span,
     /// How many unused connections are kept to each server.
     pub max_idle: Count,
+    /// How many requests may be at the app at once; more wait here, each client in its
+    /// turn, and one client has half of them at most. No bound by default.
+    pub max_connections: Option<Count>,
     /// How long a request waits while no server accepts a connection, counted
     /// from the first refusal.
     pub wait: Span,
@@ -60,6 +63,7 @@ impl Default for Settings {
             response_timeout: Span::seconds(60),
             idle_timeout: Span::seconds(15),
             max_idle: Count::new(64),
+            max_connections: None,
             wait: Span::seconds(2),
             max_failures: Count::new(3),
             fail_timeout: Span::seconds(10),

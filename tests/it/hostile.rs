@@ -9,6 +9,7 @@ mod connections;
 mod http2;
 mod many_addresses;
 mod slow;
+mod stalled;
 mod tls;
 mod vanished;
 mod websocket;

@@ -19,7 +19,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     frame
 }
 
-const DATA: u8 = 0;
+pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RESET: u8 = 3;
@@ -35,7 +35,7 @@ pub(super) fn request(path: &str) -> Vec<u8> {
 }
 
 /// The same with `POST`.
-fn post(path: &str) -> Vec<u8> {
+pub(super) fn post(path: &str) -> Vec<u8> {
     [&[0x83][..], &target(path)].concat()
 }
 
