@@ -446,7 +446,8 @@ async fn tunnel_one_end_of_which_reads_nothing_ends() {
     let upstream = scripted(|_, mut stream| async move {
         let _ = head(&mut stream).await;
         let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                      upgrade: websocket\r\n\r\n";
+                      upgrade: websocket\r\n\
+                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
         let _ = stream.write_all(switch.as_bytes()).await;
         let (mut from, mut to) = stream.split();
         let flood = async { while to.write_all(&[b'x'; 65_536]).await.is_ok() {} };
@@ -459,8 +460,12 @@ async fn tunnel_one_end_of_which_reads_nothing_ends() {
     let edge = Edge::configured("", &text);
     let mut client = connect(&edge, "http/1.1").await.unwrap();
     let ask = "GET /app HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-               Upgrade: websocket\r\n\r\n";
+               Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     client.write_all(ask.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 101");
     in_time(async {
         while client.write_all(b"more").await.is_ok() {
             // The attack itself, not a wait for anything.
