@@ -102,6 +102,41 @@ impl<'de> Deserialize<'de> for ByteSize {
 
 const SIZE_WANTED: &str = r#"a size such as "64 KiB" or "32 MiB""#;
 
+/// The size of a buffer, or `"0"`: no buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferSize(Option<ByteSize>);
+
+impl BufferSize {
+    /// For defaults.
+    pub const fn kib(kib: u32) -> Self {
+        Self(Some(ByteSize::kib(kib)))
+    }
+
+    /// The number of bytes; none if there is no buffer.
+    pub fn get(self) -> Option<u64> {
+        self.0.map(|size| size.get() as u64)
+    }
+}
+
+impl TryFrom<String> for BufferSize {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "0" {
+            return Ok(Self(None));
+        }
+        ByteSize::try_from(text).map(|size| Self(Some(size)))
+    }
+}
+
+impl<'de> Deserialize<'de> for BufferSize {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, BUFFER_WANTED)
+    }
+}
+
+const BUFFER_WANTED: &str = r#"a size such as "64 MiB", or "0" for none"#;
+
 /// How many of something: 1 to 1 000 000, of which nobody has more and which
 /// nothing here breaks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -211,5 +246,9 @@ mod tests {
         for wrong in ["", "0", "much", "-1 KiB", "5 GiB"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+        let buffer = |text: &str| BufferSize::try_from(text.to_owned());
+        assert_eq!(buffer("0").unwrap().get(), None);
+        assert_eq!(buffer("64 KiB").unwrap().get(), Some(64 * 1024));
+        assert!(buffer("0 KiB").is_err() && buffer("much").is_err());
     }
 }

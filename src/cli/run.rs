@@ -16,6 +16,7 @@ use super::logging::{self, Logging};
 use crate::config::Config;
 use crate::pulse::Pulse;
 use crate::server::{Listeners, Origin, Passed, Reloader, Server};
+use crate::upstream::MAX_BUFFERED_RESPONSES;
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -177,8 +178,8 @@ fn notify(state: NotifyState<'_>) {
 }
 
 /// Raises the limit of open files as far as it goes, and warns if that is not
-/// enough: a connection is one file, and so are a request on its way to Laravel and a
-/// file on its way to a client.
+/// enough: a connection is one file, and so are a request on its way to Laravel, and a
+/// file or a buffered response on its way to a client.
 fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
     // A request to php-fpm may have a long body on disk as well: to write and to read.
@@ -187,6 +188,7 @@ fn warn_of_few_files(config: &Config) {
         + u64::from(limits.requests_in_flight.get()) * for_each
         + u64::from(limits.open_files.get())
         + u64::from(config.broadcast.connections.get())
+        + config.apps().count() as u64 * MAX_BUFFERED_RESPONSES
         + 64;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(files) if files < wanted => tracing::warn!(

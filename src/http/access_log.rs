@@ -20,6 +20,7 @@ use crate::files::BrokenOff;
 use crate::forwarded::RequestId;
 use crate::metrics;
 use crate::progress::{Chunk, InFlight, Progress, SendClock};
+use crate::upstream::ReadBack;
 
 /// The line, written on drop.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ enum End {
     Stalled,
     /// Laravel broke off in the middle of its answer.
     Upstream,
-    /// A file could not be read to its end.
+    /// A file could not be read to its end, or what was buffered on disk.
     File,
     /// The client did not take what was sent to it.
     Untaken,
@@ -74,7 +75,9 @@ impl End {
 fn is_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>();
     let inner = wrapped.and_then(std::io::Error::get_ref);
-    error.is::<BrokenOff>() || inner.is_some_and(|inner| is_of_file(inner))
+    error.is::<BrokenOff>()
+        || error.is::<ReadBack>()
+        || inner.is_some_and(|inner| is_of_file(inner))
 }
 
 impl AccessLine {

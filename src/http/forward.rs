@@ -5,7 +5,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode};
@@ -59,7 +60,7 @@ impl Handler {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(exchange, asked, answer, place);
         }
-        let answer = relay(answer, self.settings.stall_timeout.get(), place);
+        let answer = self.relay(exchange, upstream, answer, place);
         let client = self.limits.share_key(exchange.sender.client);
         Ok(self.compression.apply(wish, client, answer))
     }
@@ -124,6 +125,31 @@ impl Handler {
         };
         let slot = places.slot_within(PATIENCE, keys).await;
         Ok(places.permit(share, slot.ok_or(Refusal::Busy)?))
+    }
+
+    /// Laravel's answer without what concerned only the connection to it. PHP's own
+    /// server echoes `Host`.
+    fn relay(
+        &self,
+        exchange: &Exchange<'_>,
+        upstream: &Upstream,
+        answer: Response<Body>,
+        place: Permit,
+    ) -> Response<Body> {
+        let (mut parts, body) = answer.into_parts();
+        // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
+        if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        hop::strip(&mut parts.headers);
+        parts.headers.remove(HOST);
+        let body = Watched::new(body, self.settings.stall_timeout.get(), place);
+        let mut body = Body::new(body);
+        if may_buffer(&mut parts.headers) {
+            let client = self.limits.key(exchange.sender.client);
+            body = upstream.buffer(body, client, &self.drain);
+        }
+        Response::from_parts(parts, body)
     }
 
     /// The app leaves HTTP: right if that was asked for, and then bytes pass.
@@ -191,18 +217,11 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progres
     Body::new(Ticking::new(Body::new(body), progress.clone()))
 }
 
-/// Laravel's answer without what concerned only the connection to it. PHP's own
-/// server echoes `Host`.
-fn relay(answer: Response<Body>, stall: Duration, place: Permit) -> Response<Body> {
-    let (mut parts, body) = answer.into_parts();
-    // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
-    if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
-        parts.headers.remove(CONTENT_LENGTH);
-    }
-    hop::strip(&mut parts.headers);
-    parts.headers.remove(HOST);
-    let body = Watched::new(body, stall, place);
-    Response::from_parts(parts, Body::new(body))
+/// Whether the application lets the response be buffered: nginx's convention, by which
+/// frameworks keep streams from being held back.
+fn may_buffer(headers: &mut HeaderMap) -> bool {
+    let wish = headers.remove(X_ACCEL_BUFFERING);
+    !wish.is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"no"))
 }
 
 /// The one log line about a request that Laravel did not answer.
@@ -219,6 +238,7 @@ fn report(error: &upstream::Error, path: &str) {
     }
 }
 
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// When one of a client's own requests may have ended.
 const COME_BACK: Duration = Duration::from_secs(1);
 /// How long a request waits for others to end.

@@ -4,10 +4,12 @@
 
 mod asker;
 mod balance;
+mod buffer;
 mod connector;
 mod error;
 mod fastcgi;
 mod health;
+mod ledger;
 mod pool;
 mod probe;
 mod retry;
@@ -19,13 +21,17 @@ mod target;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Body as _;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri, Version};
 
 pub use self::asker::Asker;
 use self::balance::Servers;
+use self::buffer::ResponseBuffers;
+pub use self::buffer::{MAX_BUFFERED_RESPONSES, ReadBack};
 pub use self::error::Error;
 pub use self::health::{Health, ServerHealth};
+use self::ledger::Ledger;
 pub use self::probe::Probes;
 use self::retry::Errand;
 pub use self::settings::{Balance, ProbePath, Settings};
@@ -33,6 +39,7 @@ use self::spool::Spool;
 pub use self::target::{Address, Protocol, Target, Targets};
 use crate::body::Body;
 use crate::client::ClientKey;
+use crate::drain::Drain;
 use crate::fair::{FairSemaphore, Turn};
 
 /// Sends requests to the servers of one app. Cheap to clone; clones are one.
@@ -44,26 +51,30 @@ struct Shared {
     servers: Servers,
     response_timeout: Duration,
     wait: Duration,
+    /// Bodies on disk.
+    disk: Ledger,
     /// For PHP.
     spool: Option<Spool>,
     /// Places at the app, if there is a bound.
     places: Option<FairSemaphore<ClientKey>>,
+    response_buffers: Option<Arc<ResponseBuffers>>,
 }
 
 impl Upstream {
     /// Servers without a connection yet.
     pub fn new(settings: &Settings) -> Self {
+        let disk = Ledger::new(settings.spool.get() as u64);
+        let buffers = |size| Arc::new(ResponseBuffers::new(size, disk.clone()));
         Self(Arc::new(Shared {
             servers: Servers::new(settings),
             response_timeout: settings.response_timeout.get(),
             wait: settings.wait.get(),
-            spool: settings
-                .root
-                .is_some()
-                .then(|| Spool::new(settings.spool.get() as u64)),
+            spool: settings.root.is_some().then(|| Spool::new(disk.clone())),
             places: settings
                 .max_connections
                 .map(|most| FairSemaphore::new(most.size())),
+            response_buffers: settings.response_buffer_size.get().map(buffers),
+            disk,
         }))
     }
 
@@ -84,6 +95,21 @@ impl Upstream {
     /// What asks the servers at intervals how they are, if `settings` want that.
     pub fn probes(&self, settings: &Settings) -> Option<Probes> {
         Probes::new(self.clone(), settings)
+    }
+
+    /// Bytes of request bodies and responses that are on disk.
+    pub fn spooled(&self) -> u64 {
+        self.0.disk.used()
+    }
+
+    /// Reads the response body `body` ahead if `client` takes it slowly, so that it
+    /// does not occupy the application. Tasks for that are spawned through `drain`.
+    /// A client without limits is none.
+    pub fn buffer(&self, body: Body, client: Option<ClientKey>, drain: &Drain) -> Body {
+        match &self.0.response_buffers {
+            Some(buffers) if !body.is_end_stream() => buffers.wrap(body, client, drain),
+            _ => body,
+        }
     }
 
     /// Sends `request` and returns the answer as soon as its head is there; its

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Targets;
 use crate::paths;
-use crate::units::{ByteSize, Count, Span};
+use crate::units::{BufferSize, ByteSize, Count, Span};
 
 /// Where an app listens and how it is spoken to. Nothing in here is about one
 /// app only: each upstream has settings of its own.
@@ -20,9 +20,11 @@ pub struct Settings {
     /// For php-fpm: the app's `public` directory, as php-fpm sees it; its
     /// `index.php` is run for every request. There if and only if `url` is FastCGI.
     pub root: Option<PathBuf>,
-    /// For php-fpm: how many bytes of request bodies may wait on disk until they are
-    /// whole, and a process may be asked.
+    /// How many bytes may wait on disk: request bodies for php-fpm until they are
+    /// whole and a process may be asked, and responses until their clients read them.
     pub spool: ByteSize,
+    /// How many bytes of one response are read ahead of its client.
+    pub response_buffer_size: BufferSize,
     /// Which of several servers a request goes to.
     pub balance: Balance,
     /// How long a connection may take to be accepted.
@@ -58,6 +60,7 @@ impl Default for Settings {
             url: Targets::default(),
             root: None,
             spool: ByteSize::kib(1024 * 1024),
+            response_buffer_size: BufferSize::kib(64 * 1024),
             balance: Balance::RoundRobin,
             connect_timeout: Span::seconds(3),
             response_timeout: Span::seconds(60),
@@ -78,9 +81,17 @@ impl Settings {
     /// What may be wrong about the app's files. It need not be: php-fpm may run where
     /// it sees others than the edge does.
     pub fn doubt(&self) -> Option<String> {
-        let index = self.root.as_ref()?.join("index.php");
+        let Some(root) = &self.root else {
+            let buffers = self.response_buffer_size.get();
+            return buffers.and_then(|_| Self::doubt_of_spool(""));
+        };
+        let index = root.join("index.php");
         let why = match std::fs::metadata(&index) {
-            Ok(file) if file.is_file() => return Self::doubt_of_spool(),
+            Ok(file) if file.is_file() => {
+                return Self::doubt_of_spool(
+                    " request bodies of more than 64 KiB are refused, and",
+                );
+            }
             Ok(_) => "is no file".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -91,11 +102,12 @@ impl Settings {
         ))
     }
 
-    fn doubt_of_spool() -> Option<String> {
+    /// `bodies` says what becomes of request bodies.
+    fn doubt_of_spool(bodies: &str) -> Option<String> {
         let error = tempfile::tempfile().err()?;
         Some(format!(
-            "upstream.spool: {}: {error}; request bodies of more than 64 KiB will be refused: \
-             set TMPDIR to a directory that the edge's user may write to",
+            "upstream.spool: {}: {error};{bodies} slow clients hold up the application: set \
+             TMPDIR to a directory that the edge's user may write to",
             std::env::temp_dir().display()
         ))
     }

@@ -4,9 +4,7 @@
 //! PHP hands a script what came of a body that broke off, as if that were all. And
 //! a client that sends slowly would occupy one of php-fpm's few processes.
 
-use std::collections::HashMap;
 use std::io::{self, SeekFrom};
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
@@ -14,45 +12,21 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::Request;
 use hyper::body::{Body as _, Frame};
 use hyper::header::{CONTENT_LENGTH, HeaderValue};
-use parking_lot::Mutex;
 use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
+use super::ledger::{Ledger, Purpose, Room};
 use super::{Asker, Error};
 use crate::body::{self, Body};
-use crate::client::ClientKey;
 
 /// The bodies of one app's requests.
 #[derive(Debug)]
-pub(super) struct Spool {
-    most: u64,
-    used: Arc<Mutex<Used>>,
-}
-
-/// Bytes on disk.
-#[derive(Debug, Default)]
-struct Used {
-    all: u64,
-    /// Of clients that have limits.
-    of: HashMap<ClientKey, u64>,
-}
+pub(super) struct Spool(Ledger);
 
 impl Spool {
-    pub(super) fn new(most: u64) -> Self {
-        Self {
-            most,
-            used: Arc::default(),
-        }
-    }
-
-    fn room(&self, asker: Option<&Asker>) -> Room {
-        Room {
-            used: Arc::clone(&self.used),
-            most: self.most,
-            key: asker.and_then(|asker| asker.key),
-            taken: 0,
-        }
+    pub(super) fn new(disk: Ledger) -> Self {
+        Self(disk)
     }
 
     /// The request with a body that is all there, and with its length.
@@ -75,7 +49,9 @@ impl Spool {
                 }
             }
         }
-        let room = self.room(parts.extensions.get());
+        let asker: Option<&Asker> = parts.extensions.get();
+        let key = asker.and_then(|asker| asker.key);
+        let room = self.0.room(Purpose::Requests, key);
         let file = write(first.freeze(), body, room).await?;
         parts
             .headers
@@ -122,57 +98,6 @@ struct Kept {
     room: Room,
 }
 
-/// A share of what may be on disk; given back when dropped.
-#[derive(Debug)]
-struct Room {
-    used: Arc<Mutex<Used>>,
-    most: u64,
-    key: Option<ClientKey>,
-    taken: u64,
-}
-
-impl Room {
-    /// `more` bytes, unless there would be too many of all or of this client.
-    fn take(&mut self, more: u64) -> io::Result<()> {
-        let mut used = self.used.lock();
-        let all = used.all + more;
-        let own = self.key.map_or(0, |key| {
-            let own = used.of.get(&key).copied();
-            own.unwrap_or(0) + more
-        });
-        let whose = match (all > self.most, own > self.most / CLIENTS) {
-            (true, _) => "all",
-            (_, true) => "one client's",
-            (false, false) => {
-                used.all = all;
-                if let Some(key) = self.key {
-                    used.of.insert(key, own);
-                }
-                self.taken += more;
-                return Ok(());
-            }
-        };
-        Err(io::Error::other(format!(
-            "{whose} bodies that wait are more than it allows"
-        )))
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        let mut used = self.used.lock();
-        used.all -= self.taken;
-        if let Some(key) = self.key
-            && let Some(own) = used.of.get_mut(&key)
-        {
-            *own -= self.taken;
-            if *own == 0 {
-                used.of.remove(&key);
-            }
-        }
-    }
-}
-
 impl Kept {
     async fn put(&mut self, data: &[u8]) -> io::Result<()> {
         let more = data.len() as u64;
@@ -196,43 +121,7 @@ impl Kept {
     }
 }
 
-/// How many clients could fill the disk together: nobody alone keeps the others from
-/// sending.
-const CLIENTS: u64 = 4;
 /// Longer bodies go to disk: of many requests at once, none is held in memory.
 const IN_MEMORY: usize = 64 * 1024;
 /// What is read from disk at once.
 const AT_ONCE: usize = 64 * 1024;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::ClientIp;
-
-    #[test]
-    fn one_client_has_a_quarter_and_those_without_limits_no_more_than_there_is() {
-        let spool = Spool::new(400);
-        let of = |last: u8| {
-            let key = ClientIp::new([192, 0, 2, last].into()).key(64);
-            spool.room(Some(&Asker {
-                port: None,
-                key: Some(key),
-            }))
-        };
-        let (mut first, mut again, mut other) = (of(1), of(1), of(2));
-        first.take(60).unwrap();
-        again.take(40).unwrap();
-        let told = again.take(1).unwrap_err().to_string();
-        assert!(told.contains("one client's"), "{told}");
-        other.take(100).unwrap();
-        drop(first);
-        again.take(60).unwrap();
-        let mut unlimited = spool.room(None);
-        unlimited.take(200).unwrap();
-        let told = unlimited.take(1).unwrap_err().to_string();
-        assert!(told.contains("all bodies"), "{told}");
-        drop((again, other, unlimited));
-        let used = spool.used.lock();
-        assert_eq!((used.all, used.of.len()), (0, 0));
-    }
-}

@@ -43,6 +43,7 @@ impl View {
                 vec![(Vec::new(), Sample::Number(self.lost_lines.read() as f64))],
             ),
             self.upstream_health(),
+            self.spooled(),
             self.certificate_ends(),
             Family::new(
                 "config_loaded_timestamp",
@@ -70,6 +71,15 @@ impl View {
         });
         let help = "Whether the last request that could tell was answered";
         Family::new("upstream_healthy", help, Kind::Gauge, rows.collect())
+    }
+
+    fn spooled(&self) -> Family {
+        let rows = self.upstreams.iter().map(|(name, upstream)| {
+            let spooled = upstream.spooled() as f64;
+            (vec![("upstream", name.clone())], Sample::Number(spooled))
+        });
+        let help = "Request bodies and responses on disk";
+        Family::new("spool", help, Kind::Bytes, rows.collect())
     }
 
     fn certificate_ends(&self) -> Family {

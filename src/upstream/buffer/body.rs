@@ -1,0 +1,100 @@
+//! The body that the client's connection polls.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::Response;
+use super::state::{Chunk, Next};
+use crate::body;
+
+/// A response as its client sees it.
+#[derive(Debug)]
+pub(super) struct BufferedBody {
+    response: Arc<Response>,
+    /// What is being read from disk.
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+/// A buffered response could not be read back from disk.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the response buffer: {0}")]
+pub struct ReadBack(#[from] io::Error);
+
+impl BufferedBody {
+    pub(super) fn new(response: Arc<Response>) -> Self {
+        Self {
+            response,
+            reading: None,
+        }
+    }
+}
+
+impl hyper::body::Body for BufferedBody {
+    type Data = Bytes;
+    type Error = body::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(reading) = &mut this.reading {
+                let read = ready!(Pin::new(reading).poll(cx));
+                this.reading = None;
+                let mut state = this.response.state.lock();
+                return Poll::Ready(Some(match read.map_err(io::Error::other).flatten() {
+                    Ok(data) => {
+                        state.taken(data.len());
+                        Ok(Frame::data(data))
+                    }
+                    Err(error) => {
+                        state.close();
+                        Err(ReadBack(error).into())
+                    }
+                }));
+            }
+            let mut state = this.response.state.lock();
+            match state.poll_next(cx) {
+                Next::Disk(chunk) => this.reading = Some(spawn_blocking(|| read(chunk))),
+                Next::Here(polled) => {
+                    let may_wait = polled.is_ready() && state.upstream.is_some();
+                    if may_wait && !state.is_pumped && !state.is_candidate {
+                        state.is_candidate = true;
+                        drop(state);
+                        this.response.buffers.watch(&this.response);
+                    }
+                    return polled;
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.response.state.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.response.state.lock().size_hint()
+    }
+}
+
+fn read(chunk: Chunk) -> io::Result<Bytes> {
+    let mut data = vec![0; chunk.length];
+    chunk.file.read_exact_at(&mut data, chunk.at)?;
+    Ok(data.into())
+}
+
+/// Frees what is held, also what the candidates and the pump share.
+impl Drop for BufferedBody {
+    fn drop(&mut self) {
+        self.response.state.lock().close();
+    }
+}
