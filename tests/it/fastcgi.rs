@@ -16,15 +16,15 @@ use crate::support::http::{Answer, Client, body, connect, get, post, streamed};
 
 /// A request as a FastCGI server reads it.
 #[derive(Debug, Default)]
-struct Asked {
+pub(crate) struct Asked {
     keep: bool,
-    params: HashMap<String, String>,
+    pub(crate) params: HashMap<String, String>,
     stdin: Vec<u8>,
 }
 
 impl Asked {
     /// Reads to the end of the request; none if the connection ended.
-    async fn read(stream: &mut TcpStream) -> Option<Self> {
+    pub(crate) async fn read(stream: &mut TcpStream) -> Option<Self> {
         let (mut asked, mut params) = (Self::default(), Vec::new());
         loop {
             let mut header = [0; 8];
@@ -66,7 +66,7 @@ fn read_params(mut bytes: &[u8]) -> HashMap<String, String> {
     params
 }
 
-fn record(kind: u8, content: &[u8], padding: u8) -> Vec<u8> {
+pub(crate) fn record(kind: u8, content: &[u8], padding: u8) -> Vec<u8> {
     let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
     let mut bytes = vec![1, kind, 0, 1, high, low, padding, 0];
     bytes.extend(content);
@@ -74,11 +74,11 @@ fn record(kind: u8, content: &[u8], padding: u8) -> Vec<u8> {
     bytes
 }
 
-fn stdout(text: &str) -> Vec<u8> {
+pub(crate) fn stdout(text: &str) -> Vec<u8> {
     record(6, text.as_bytes(), 0)
 }
 
-fn end(status: u8) -> Vec<u8> {
+pub(crate) fn end(status: u8) -> Vec<u8> {
     record(3, &[0, 0, 0, 0, status, 0, 0, 0], 0)
 }
 
@@ -99,7 +99,7 @@ async fn answering(wire: Vec<u8>) -> Edge {
     before(&url.await, "")
 }
 
-fn before(url: &str, more: &str) -> Edge {
+pub(crate) fn before(url: &str, more: &str) -> Edge {
     let url = url.replace("http:", "fastcgi:");
     let upstream = format!("[upstream]\nurl = \"{url}\"\nroot = \"/srv/app/public\"\n{more}");
     Edge::configured("", &upstream)
@@ -241,6 +241,17 @@ async fn what_is_no_answer_becomes_a_502_and_too_much_a_503() {
     }
 }
 
+/// Bytes of Laravel's bodies that are on disk.
+pub(crate) async fn spooled(edge: &Edge) -> u64 {
+    let answer = edge.get("/metrics").await;
+    let name = "pwd_edge_spool_bytes{upstream=\"laravel\"} ";
+    let line = answer
+        .text()
+        .lines()
+        .find_map(|line| line.strip_prefix(name));
+    line.unwrap().parse::<f64>().unwrap() as u64
+}
+
 /// What a client has got of `/` when the connection ends.
 async fn got(edge: &Edge) -> String {
     let mut stream = connect(edge, "http/1.1").await.unwrap();
@@ -362,8 +373,10 @@ async fn bodies_share_what_there_is_on_disk() {
         pieces.send(vec![b'x'; 15_000].into()).await.unwrap();
     }
     let large = || post("/").body(body(vec![b'x'; 200_000])).unwrap();
-    // A client has a quarter. It takes a moment until what it sent is on disk.
-    while second.fetch(large()).await.status != StatusCode::SERVICE_UNAVAILABLE {}
+    while spooled(&edge).await < 250_000 {}
+    // A client has a quarter.
+    let refused = second.fetch(large()).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     drop(pieces);
     assert_eq!(waiting.await.unwrap().text(), "ok");
     // What the first one had is free again.

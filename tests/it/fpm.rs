@@ -2,8 +2,12 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::StatusCode;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +110,10 @@ switch (parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH)) {
         $input = fopen('php://input', 'r');
         while (!feof($input)) { $read = fread($input, 1 << 20); $length += strlen($read); hash_update($sum, $read); }
         echo json_encode(['length' => $length, 'declared' => (int) $_SERVER['CONTENT_LENGTH'], 'sum' => hash_final($sum)]);
+        break;
+    case '/export':
+        header('Content-Length: ' . (3 << 20));
+        for ($i = 0; $i < 3; $i++) { echo str_repeat(chr(97 + $i), 1 << 20); }
         break;
     case '/large': for ($i = 0; $i < 1024; $i++) { echo str_repeat('x', 1 << 20); } break;
     default: echo $_SERVER['REQUEST_METHOD'];
@@ -224,8 +232,51 @@ async fn nobody_waits_for_what_a_script_does_after_its_answer() {
     for (path, text) in [("/late", "late"), ("/", "GET")] {
         let mut client = edge.http1().await;
         let answer = client.fetch(get(path).body(body("")).unwrap());
-        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), answer).await;
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
         assert_eq!(answer.expect("it does not wait").text(), text);
+    }
+}
+
+/// Debian's pool has five processes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs php"]
+async fn eight_exports_that_nobody_reads_leave_five_processes_to_others() {
+    let fpm = Fpm::start("pm.max_children = 5").await;
+    let edge = fpm.fronted();
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1000);
+    let stream = TokioIo::new(edge.connect("h2").await);
+    let (sender, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut exports = Vec::new();
+    for _ in 0..8 {
+        let mut client = Client::Http2(sender.clone());
+        let request = get("/export").body(body("")).unwrap();
+        exports.push(tokio::spawn(
+            async move { client.send(request).await.unwrap() },
+        ));
+    }
+    let asked = async {
+        let heads = futures_util::future::join_all(exports).await;
+        let answer = edge
+            .http1()
+            .await
+            .fetch(get("/").body(body("")).unwrap())
+            .await;
+        assert_eq!(answer.text(), "GET");
+        heads
+    };
+    let heads = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    let read = heads.expect("all processes are occupied").into_iter();
+    let read = read.map(|head| head.unwrap().into_body().collect());
+    for whole in futures_util::future::join_all(read).await {
+        let whole = whole.unwrap().to_bytes();
+        let parts: Vec<_> = whole
+            .chunks(1 << 20)
+            .map(|part| (part[0], part[part.len() - 1]))
+            .collect();
+        assert_eq!(parts, [(b'a', b'a'), (b'b', b'b'), (b'c', b'c')]);
+        assert_eq!(whole.len(), 3 << 20);
     }
 }
 

@@ -10,6 +10,7 @@
 mod acme;
 mod admin;
 mod broadcast;
+mod buffering;
 mod certificates;
 mod cli;
 mod commands;

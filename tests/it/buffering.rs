@@ -1,0 +1,383 @@
+//! Clients that read slowly: the application is done with them at its own speed.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper::{Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::fastcgi::{Asked, before, end, record, spooled, stdout};
+use crate::support::Edge;
+use crate::support::app::{head, scripted};
+use crate::support::http::{Client, body, connect, get};
+use crate::support::program::Program;
+
+/// More than kernel, hyper and the edge's memory hold for a client that does not read.
+const LENGTH: usize = 16 << 20;
+const WORKERS: usize = 2;
+const PIECE: usize = 32 * 1024;
+
+/// Fails instead of waiting for ever.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(60), work).await;
+    done.expect("somebody waits for a client that does not read")
+}
+
+/// Bytes of which none can be lost or doubled unseen.
+fn content(from: usize, length: usize) -> Vec<u8> {
+    let byte = |at: usize| (at ^ (at >> 8) ^ (at >> 16)).wrapping_mul(31) as u8;
+    (from..from + length).map(byte).collect()
+}
+
+fn assert_whole(got: &[u8]) {
+    assert_eq!(got.len(), LENGTH);
+    assert!(got == content(0, LENGTH), "other bytes");
+}
+
+/// A php-fpm with few processes, each of which is occupied until the edge closes its
+/// connection. `/export` is long, all else short.
+async fn processes(more: &str) -> Edge {
+    let idle = Arc::new(Semaphore::new(WORKERS));
+    let url = scripted(move |_, mut stream| {
+        let idle = Arc::clone(&idle);
+        async move {
+            let _process = idle.acquire().await.unwrap();
+            let Some(asked) = Asked::read(&mut stream).await else {
+                return;
+            };
+            if asked.params["REQUEST_URI"] == "/export" {
+                let head = format!("X-A: b\r\nContent-Length: {LENGTH}\r\n\r\n");
+                let _ = stream.write_all(&stdout(&head)).await;
+                let _ = export(
+                    &mut stream,
+                    |piece| record(6, &piece, 0),
+                    &AtomicU64::new(0),
+                )
+                .await;
+            } else {
+                let _ = stream.write_all(&stdout("X-A: b\r\n\r\nshort")).await;
+            }
+            let _ = stream.write_all(&end(0)).await;
+            let _ = stream.read(&mut [0]).await;
+        }
+    });
+    before(&url.await, more)
+}
+
+async fn export(
+    stream: &mut TcpStream,
+    wrapped: impl Fn(Vec<u8>) -> Vec<u8>,
+    sent: &AtomicU64,
+) -> std::io::Result<()> {
+    for from in (0..LENGTH).step_by(PIECE) {
+        stream.write_all(&wrapped(content(from, PIECE))).await?;
+        sent.fetch_add(PIECE as u64, SeqCst);
+    }
+    Ok(())
+}
+
+/// An HTTP server that counts the bytes of its only response, whose head ends with
+/// `lines`; `released` once it is sent to its end.
+async fn counting(lines: &'static str) -> (String, Arc<AtomicU64>, Arc<Notify>) {
+    let (sent, released) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+    let (count, done) = (Arc::clone(&sent), Arc::clone(&released));
+    let url = scripted(move |_, mut stream| {
+        let (sent, released) = (Arc::clone(&count), Arc::clone(&done));
+        async move {
+            head(&mut stream).await;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n{lines}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            if export(&mut stream, |piece| piece, &sent).await.is_ok() {
+                released.notify_one();
+                let _ = stream.read(&mut [0]).await;
+            }
+        }
+    });
+    (url.await, sent, released)
+}
+
+/// A client whose window is smaller than any response here.
+async fn narrow(edge: &Edge, window: u32) -> Client {
+    let stream = TokioIo::new(connect(edge, "h2").await.unwrap());
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(window);
+    let (sender, connection) = builder.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    Client::Http2(sender)
+}
+
+async fn fetch_head(client: &mut Client, path: &str) -> Response<Incoming> {
+    let answer = soon(client.send(get(path).body(body("")).unwrap())).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer
+}
+
+async fn rest(answer: Response<Incoming>) -> Bytes {
+    soon(answer.into_body().collect()).await.unwrap().to_bytes()
+}
+
+/// Waits until the application cannot send any more.
+async fn stopped(sent: &AtomicU64) -> u64 {
+    let mut last = u64::MAX;
+    while sent.load(SeqCst) != last {
+        last = sent.load(SeqCst);
+        // That nothing comes any more has no event.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_readers_leave_php_processes_and_places_to_others() {
+    let edge = processes("[limits]\nrequests_in_flight = 2\n").await;
+    let mut held = Vec::new();
+    for _ in 0..WORKERS {
+        for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+            let answer = fetch_head(&mut client, "/export").await;
+            held.push((client, answer));
+        }
+    }
+    // Its window is closed from the first byte on.
+    let mut closed = narrow(&edge, 0).await;
+    for path in ["/export", "/"] {
+        fetch_head(&mut closed, path).await;
+    }
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let answer = soon(client.fetch(get("/").body(body("")).unwrap())).await;
+        assert_eq!(answer.text(), "short");
+    }
+    assert!(spooled(&edge).await > 0);
+    for (_client, answer) in held {
+        assert_whole(&rest(answer).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_http_server_has_its_connection_back_before_the_client_has_read() {
+    let (url, _, released) = counting("").await;
+    let edge = Edge::configured(&url, "");
+    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+        let answer = fetch_head(&mut client, "/").await;
+        soon(released.notified()).await;
+        assert_whole(&rest(answer).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_frees_its_file_and_the_application() {
+    let left = Arc::new(Notify::new());
+    let noticed = Arc::clone(&left);
+    let url = scripted(move |_, mut stream| {
+        let left = Arc::clone(&left);
+        async move {
+            head(&mut stream).await;
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let _ = export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
+            // It is still at work.
+            let _ = stream.read(&mut [0]).await;
+            left.notify_one();
+        }
+    })
+    .await;
+    let edge = Edge::configured(&url, "");
+    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+        let answer = fetch_head(&mut client, "/").await;
+        soon(async { while spooled(&edge).await == 0 {} }).await;
+        drop((client, answer));
+        soon(noticed.notified()).await;
+        soon(async { while spooled(&edge).await > 0 {} }).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_that_breaks_off_while_it_is_buffered_does_not_look_whole() {
+    const PART: usize = LENGTH / 2;
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    let url = scripted(move |_, mut stream| {
+        let gone = Arc::clone(&told);
+        async move {
+            if Asked::read(&mut stream).await.is_some() {
+                // Neither length nor end.
+                stream.write_all(&stdout("X-A: b\r\n\r\n")).await.unwrap();
+                for from in (0..PART).step_by(PIECE) {
+                    let piece = record(6, &content(from, PIECE), 0);
+                    stream.write_all(&piece).await.unwrap();
+                }
+                gone.notify_one();
+            }
+        }
+    });
+    let edge = before(&url.await, "");
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    soon(gone.notified()).await;
+    let mut got = Vec::new();
+    let _ = soon(stream.read_to_end(&mut got)).await;
+    // What hyper holds for a client that does not read goes with the connection.
+    let most_lost = 256 * 1024;
+    assert!(got.len() > PART - most_lost, "{} bytes came", got.len());
+    assert!(!got.ends_with(b"0\r\n\r\n"), "it looks whole");
+
+    let mut client = narrow(&edge, 1000).await;
+    let answer = fetch_head(&mut client, "/").await;
+    soon(gone.notified()).await;
+    let read = soon(answer.into_body().collect()).await;
+    assert!(read.is_err(), "it looks whole");
+}
+
+/// Short ones fit into memory.
+#[tokio::test]
+async fn a_short_response_that_breaks_off_before_it_is_read_does_not_look_whole() {
+    let gone = Arc::new(Notify::new());
+    let told = Arc::clone(&gone);
+    let url = scripted(move |number, mut stream| {
+        let gone = Arc::clone(&told);
+        async move {
+            head(&mut stream).await;
+            let lines = ["content-length: 9", "transfer-encoding: chunked"][number % 2];
+            let half = ["half", "4\r\nhalf\r\n"][number % 2];
+            let answer = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{half}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            gone.notify_one();
+        }
+    })
+    .await;
+    let edge = Edge::configured(&url, "");
+    for _ in 0..2 {
+        let mut client = narrow(&edge, 2).await;
+        let answer = fetch_head(&mut client, "/").await;
+        soon(gone.notified()).await;
+        assert!(soon(answer.into_body().collect()).await.is_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_room_on_disk_the_application_waits_and_nothing_is_lost() {
+    for more in [
+        "spool = \"1 KiB\"\n",
+        "response_buffer_size = \"128 KiB\"\n",
+        "response_buffer_size = \"0\"\n",
+    ] {
+        let (url, sent, _) = counting("").await;
+        let program = Program::before(&url, more);
+        let mut client = program.http1().await;
+        let answer = fetch_head(&mut client, "/").await;
+        assert!(stopped(&sent).await < LENGTH as u64, "{more}");
+        assert_whole(&rest(answer).await);
+        let full = program.lines("response buffer full").len();
+        assert_eq!(full, usize::from(more.starts_with("spool")), "{more}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_directory_the_application_waits_and_nothing_is_lost() {
+    use crate::support::program::Home;
+    let (url, sent, _) = counting("").await;
+    let home = Home::new(&url, ([127, 0, 0, 1], 0).into(), "");
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    command.env("TMPDIR", home.path("missing"));
+    let program = Program::start(&home, command);
+    assert_eq!(program.lines("set TMPDIR to a directory").len(), 1);
+    let mut client = program.http1().await;
+    let answer = fetch_head(&mut client, "/").await;
+    assert!(stopped(&sent).await < LENGTH as u64);
+    assert_eq!(program.lines("response buffer full").len(), 1);
+    assert_whole(&rest(answer).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_application_that_forbids_buffering_waits_and_its_wish_is_not_passed_on() {
+    let (url, sent, _) = counting("x-accel-buffering: NO\r\n").await;
+    let edge = Edge::configured(&url, "");
+    let mut client = Client::http1(&edge).await;
+    let answer = fetch_head(&mut client, "/").await;
+    assert!(!answer.headers().contains_key("x-accel-buffering"));
+    assert!(stopped(&sent).await < LENGTH as u64);
+    assert_eq!(spooled(&edge).await, 0);
+    assert_whole(&rest(answer).await);
+
+    let (url, _, released) = counting("x-accel-buffering: yes\r\n").await;
+    let edge = Edge::configured(&url, "");
+    let answer = fetch_head(&mut Client::http1(&edge).await, "/").await;
+    assert!(!answer.headers().contains_key("x-accel-buffering"));
+    soon(released.notified()).await;
+}
+
+/// Also after its client was slow for once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_passed_on_at_once() {
+    let (next, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (told, tell) = (Arc::clone(&next), Arc::clone(&sent));
+    let url = scripted(move |_, mut stream| {
+        let (next, sent) = (Arc::clone(&told), Arc::clone(&tell));
+        async move {
+            head(&mut stream).await;
+            let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+            stream.write_all(kind.as_bytes()).await.unwrap();
+            let _ = export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
+            sent.notify_one();
+            for number in 0..3 {
+                next.notified().await;
+                let event = format!("data: {number}\n\n");
+                stream.write_all(event.as_bytes()).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let edge = Edge::configured(&url, "");
+    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+        let mut answer = fetch_head(&mut client, "/").await.into_body();
+        soon(sent.notified()).await;
+        let mut got = Vec::new();
+        let mut read = async |wanted: usize| {
+            let mut part = Vec::new();
+            while part.len() < wanted {
+                let frame = soon(answer.frame()).await.unwrap().unwrap();
+                part.extend(frame.into_data().unwrap());
+            }
+            part
+        };
+        got.extend(read(LENGTH).await);
+        assert_whole(&got);
+        for number in 0..3 {
+            next.notify_one();
+            let event = format!("data: {number}\n\n");
+            assert_eq!(read(event.len()).await, event.as_bytes());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_and_a_stop_deliver_what_is_buffered() {
+    let (url, _, released) = counting("").await;
+    let edge = Edge::configured(&url, "");
+    let mut held = Vec::new();
+    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+        let answer = fetch_head(&mut client, "/").await;
+        soon(released.notified()).await;
+        held.push((client, answer));
+    }
+    let reloaded = edge.reload_with(|config| {
+        config.upstream.response_buffer_size = "1 MiB".to_owned().try_into().unwrap();
+    });
+    assert_eq!(reloaded.await.unwrap(), [""; 0]);
+    let stopped = edge.stop();
+    for (_client, answer) in held {
+        assert_whole(&rest(answer).await);
+    }
+    assert_eq!(soon(stopped).await.unwrap(), 0, "something was cut off");
+}
