@@ -147,7 +147,7 @@ impl Access {
         }
     }
 
-    /// Whether Laravel has given anybody a definite answer after `moment`.
+    /// Whether Laravel has granted anybody anything after `moment`.
     pub fn has_answered_since(&self, moment: Instant) -> bool {
         self.asker.has_answered_since(moment)
     }

@@ -1,9 +1,10 @@
 //! When Laravel said that it is to be asked again: `Retry-After`, kept for each token.
 //!
 //! For each token, because what throttles one user is no reason to leave a colleague
-//! behind the same address unanswered. An outage keeps a token waiting for seconds, and
-//! ends with the first answer that Laravel gives to anybody: `artisan down --retry=600`
-//! may be over after four.
+//! behind the same address unanswered. An outage keeps a token waiting for a second, and
+//! ends with the first yes that Laravel gives to anybody: `artisan down --retry=600` may
+//! be over after four. A no is no sign of life: an app may refuse unknown tokens while it
+//! cannot look up the known ones.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -21,8 +22,8 @@ pub(super) struct Backoff(Mutex<State>);
 #[derive(Debug)]
 struct State {
     waiting: LruCache<TokenHash, Wait>,
-    /// When Laravel last gave a definite answer to anybody.
-    answered: Option<Instant>,
+    /// When Laravel last granted anybody anything.
+    granted: Option<Instant>,
 }
 
 /// For how long a token still waits.
@@ -44,7 +45,7 @@ impl Backoff {
     pub(super) fn new() -> Self {
         Self(Mutex::new(State {
             waiting: LruCache::new(MAX_TOKENS),
-            answered: None,
+            granted: None,
         }))
     }
 
@@ -56,11 +57,11 @@ impl Backoff {
     pub(super) fn check(&self, token: &TokenHash) -> Result<(), Waiting> {
         let now = Instant::now();
         let mut state = self.0.lock();
-        let answered = state.answered;
+        let granted = state.granted;
         let Some(wait) = state.waiting.get_mut(token) else {
             return Ok(());
         };
-        if !wait.is_throttled && answered.is_some_and(|at| at > wait.since) {
+        if !wait.is_throttled && granted.is_some_and(|at| at > wait.since) {
             state.waiting.pop(token);
             return Ok(());
         }
@@ -94,16 +95,21 @@ impl Backoff {
         self.0.lock().waiting.put(token, wait);
     }
 
-    /// Laravel gave `token` a definite answer.
-    pub(super) fn answered(&self, token: &TokenHash) {
+    /// Laravel said yes to `token`.
+    pub(super) fn granted(&self, token: &TokenHash) {
         let mut state = self.0.lock();
         state.waiting.pop(token);
-        state.answered = Some(Instant::now());
+        state.granted = Some(Instant::now());
     }
 
-    /// Whether Laravel has given anybody a definite answer after `moment`.
-    pub(super) fn has_answered_since(&self, moment: Instant) -> bool {
-        self.0.lock().answered.is_some_and(|at| at > moment)
+    /// Laravel said no to `token`.
+    pub(super) fn denied(&self, token: &TokenHash) {
+        self.0.lock().waiting.pop(token);
+    }
+
+    /// Whether Laravel has granted anybody anything after `moment`.
+    pub(super) fn has_granted_since(&self, moment: Instant) -> bool {
+        self.0.lock().granted.is_some_and(|at| at > moment)
     }
 }
 
@@ -111,7 +117,7 @@ const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
 /// The longest wait that a 429 asks for. Laravel's throttles count a minute.
 const MAX_THROTTLE: Duration = Duration::from_secs(300);
 /// The longest wait in an outage.
-pub(super) const MAX_OUTAGE: Duration = Duration::from_secs(5);
+pub(super) const MAX_OUTAGE: Duration = Duration::from_secs(1);
 /// How long the others wait for the first request after a wait.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -138,22 +144,24 @@ mod tests {
         assert_eq!(left(backoff.check(&ana)), SECOND);
         assert_eq!(backoff.check(&ben), Ok(()));
         // What Laravel answers others is no reason to ask it again for this one.
-        backoff.answered(&ben);
+        backoff.granted(&ben);
         assert!(backoff.check(&ana).is_err());
         tokio::time::advance(SECOND).await;
         assert_eq!(backoff.check(&ana), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn outage_ends_after_seconds_or_with_any_answer() {
+    async fn outage_ends_after_a_second_or_with_any_yes() {
         let (backoff, ana, ben) = (Backoff::new(), token("ana"), token("ben"));
         backoff.outage(ana, 600 * SECOND);
         assert_eq!(left(backoff.check(&ana)), MAX_OUTAGE);
         tokio::time::advance(MAX_OUTAGE).await;
         assert_eq!(backoff.check(&ana), Ok(()));
         backoff.outage(ana, 600 * SECOND);
-        tokio::time::advance(SECOND).await;
-        backoff.answered(&ben);
+        tokio::time::advance(SECOND / 10).await;
+        backoff.denied(&ben);
+        assert!(backoff.check(&ana).is_err());
+        backoff.granted(&ben);
         assert_eq!(backoff.check(&ana), Ok(()));
     }
 
@@ -164,7 +172,7 @@ mod tests {
         tokio::time::advance(SECOND).await;
         assert_eq!(backoff.check(&ana), Ok(()));
         assert_eq!(left(backoff.check(&ana)), PROBE_TIMEOUT);
-        backoff.answered(&ana);
+        backoff.denied(&ana);
         assert_eq!(backoff.check(&ana), Ok(()));
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! Urgent requests come first: those that confirm a right after a doubt, and the last
 //! one of an upload. They leave one place to the rest. Within each class clients take
-//! turns, and so do the tokens of one client. No token holds more than half of the places,
-//! and with routine requests no client does: a recheck of all who sit in one office is
-//! Laravel's wish, but a client can cast doubt on its own token as often as it likes.
+//! turns, and so do the tokens of one client. While others wait, no client and no token
+//! holds more than half of the places; alone it may hold all but one, so that a newcomer
+//! finds a place. This holds for urgent requests too: a client can cast doubt on its own
+//! token as often as it likes.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::TokenHash;
 use crate::client::ClientKey;
@@ -21,13 +23,13 @@ use crate::client::ClientKey;
 /// How soon a request to Laravel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// Somebody waits for it: a log-in, a join, a periodic check.
+    /// A log-in, a join or a periodic check.
     Routine,
     /// A right may have ended, and holds until this is answered.
     Urgent,
 }
 
-/// Whose request it is.
+/// The client and the token of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) client: ClientKey,
@@ -44,9 +46,10 @@ struct State {
     running: usize,
     urgent_running: usize,
     was_urgent: bool,
-    /// Routine requests under way.
+    /// When a request last got its place.
+    moved: Instant,
+    /// Requests under way, by client and by token.
     by_client: HashMap<ClientKey, usize>,
-    /// All requests under way.
     by_token: HashMap<TokenHash, usize>,
     urgent: Turns<ClientKey, Turns<TokenHash, Waiters>>,
     routine: Turns<ClientKey, Turns<TokenHash, Waiters>>,
@@ -58,7 +61,7 @@ pub(super) enum QueueError {
     /// Its client, or all together, have too many there.
     #[error("too many requests to Laravel wait already")]
     Full,
-    /// It has waited for [`QUEUE_TIMEOUT`].
+    /// No request has got its place for [`QUEUE_TIMEOUT`].
     #[error("Laravel does not keep up with the requests that wait for it")]
     Timeout,
 }
@@ -80,6 +83,7 @@ impl FairQueue {
             running: 0,
             urgent_running: 0,
             was_urgent: false,
+            moved: Instant::now(),
             by_client: HashMap::new(),
             by_token: HashMap::new(),
             urgent: Turns::default(),
@@ -90,13 +94,13 @@ impl FairQueue {
     /// Waits for a place. Cancel-safe: a waiter that has gone is passed over.
     ///
     /// # Errors
-    /// `Full` if the queue is, `Timeout` after [`QUEUE_TIMEOUT`].
+    /// `Full` if the queue is, `Timeout` if it has not moved for [`QUEUE_TIMEOUT`].
     pub(super) async fn acquire(
         &self,
         owner: Owner,
         urgency: Urgency,
     ) -> Result<Place, QueueError> {
-        let (waiter, place) = oneshot::channel();
+        let (waiter, mut place) = oneshot::channel();
         {
             let mut state = self.0.lock();
             let line = state.line(urgency);
@@ -106,10 +110,14 @@ impl FairQueue {
             line.push(owner, waiter);
             state.dispatch(self);
         }
-        match tokio::time::timeout(QUEUE_TIMEOUT, place).await {
-            Ok(Ok(place)) => Ok(place),
-            // The queue outlives its waiters: they hold it.
-            Ok(Err(_)) | Err(_) => Err(QueueError::Timeout),
+        loop {
+            match tokio::time::timeout(QUEUE_TIMEOUT, &mut place).await {
+                Ok(Ok(place)) => return Ok(place),
+                // It moves on, so this one has its turn, however long the queue is.
+                Err(_) if self.0.lock().moved.elapsed() < QUEUE_TIMEOUT => {}
+                // The queue outlives its waiters: they hold it.
+                Ok(Err(_)) | Err(_) => return Err(QueueError::Timeout),
+            }
         }
     }
 }
@@ -144,15 +152,29 @@ impl State {
 
     fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
         let may_be_urgent = self.may_be_urgent();
-        let most = (self.capacity / 2).max(1);
+        let (client_share, token_share) = self.shares();
         let (by_client, by_token) = (&self.by_client, &self.by_token);
-        let may_token = |token: &TokenHash| by_token.get(token).is_none_or(|n| *n < most);
-        if may_be_urgent && let Some((owner, waiter)) = self.urgent.pop(|_| true, may_token) {
+        let may_client = |client: &ClientKey| below(by_client, client, client_share);
+        let may_token = |token: &TokenHash| below(by_token, token, token_share);
+        if may_be_urgent && let Some((owner, waiter)) = self.urgent.pop(may_client, may_token) {
             return Some((owner, Urgency::Urgent, waiter));
         }
-        let may_client = |client: &ClientKey| by_client.get(client).is_none_or(|n| *n < most);
         let (owner, waiter) = self.routine.pop(may_client, may_token)?;
         Some((owner, Urgency::Routine, waiter))
+    }
+
+    /// How many places a client and a token may hold, as long as those wait that wait now.
+    fn shares(&self) -> (usize, usize) {
+        let half = (self.capacity / 2).max(1);
+        let alone = self.capacity.saturating_sub(1).max(1);
+        let mut lines = [&self.urgent, &self.routine].into_iter();
+        let mut clients = lines.clone().flat_map(|line| line.order.iter());
+        let first = clients.next();
+        if !clients.all(|client| Some(client) == first) {
+            return (half, half);
+        }
+        let tokens = lines.all(|line| line.waiting.values().all(|turns| turns.order.len() <= 1));
+        (alone, if tokens { alone } else { half })
     }
 
     /// Urgent requests leave one place to the others, or every second turn of one place.
@@ -169,19 +191,20 @@ impl State {
     fn begin(&mut self, owner: Owner, urgency: Urgency) {
         self.running += 1;
         self.was_urgent = urgency == Urgency::Urgent;
+        self.moved = Instant::now();
+        *self.by_client.entry(owner.client).or_default() += 1;
         *self.by_token.entry(owner.token).or_default() += 1;
-        match urgency {
-            Urgency::Urgent => self.urgent_running += 1,
-            Urgency::Routine => *self.by_client.entry(owner.client).or_default() += 1,
+        if urgency == Urgency::Urgent {
+            self.urgent_running += 1;
         }
     }
 
     fn finish(&mut self, owner: Owner, urgency: Urgency) {
         self.running -= 1;
+        decrement(&mut self.by_client, &owner.client);
         decrement(&mut self.by_token, &owner.token);
-        match urgency {
-            Urgency::Urgent => self.urgent_running -= 1,
-            Urgency::Routine => decrement(&mut self.by_client, &owner.client),
+        if urgency == Urgency::Urgent {
+            self.urgent_running -= 1;
         }
     }
 }
@@ -194,6 +217,10 @@ impl Drop for Place {
             state.dispatch(&queue);
         }
     }
+}
+
+fn below<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K, share: usize) -> bool {
+    counts.get(key).is_none_or(|count| *count < share)
 }
 
 fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
@@ -295,12 +322,11 @@ impl Turns<ClientKey, Turns<TokenHash, Waiters>> {
     }
 }
 
-/// How long a request waits for its place. Laravel is overloaded or hangs by then, and
-/// whoever asked is better told.
+/// How long a request waits for its place while no other gets one. Laravel hangs then.
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Requests that wait, of each class: a waiter takes about 200 bytes.
 const MAX_WAITING: usize = 16_384;
-/// The share of one client: an office of 200 that comes back with some rooms each.
+/// The share of one client: an office of 200 that comes back with up to 20 rooms each.
 const MAX_WAITING_PER_CLIENT: usize = 4096;
 
 #[cfg(test)]

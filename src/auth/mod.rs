@@ -34,6 +34,9 @@ pub enum Error {
     /// Laravel refused the token that the question came with.
     #[error("the token is refused")]
     TokenRefused,
+    /// The token is good, and another user's than it was.
+    #[error("the token is another user's now")]
+    OtherUser,
     /// Laravel could not be asked, or its answer is no answer.
     #[error("unavailable: {reason}")]
     Unavailable {

@@ -125,31 +125,33 @@ impl Asker {
         }
     }
 
-    /// Whether Laravel has given anybody a definite answer after `moment`: if so, one
+    /// Whether Laravel has granted anybody anything after `moment`: if so, an answer
     /// that it does not give is no outage.
     pub fn has_answered_since(&self, moment: Instant) -> bool {
-        self.backoff.has_answered_since(moment)
+        self.backoff.has_granted_since(moment)
     }
 
     /// Counts a verdict by the name for a yes, a no, or neither; a yes or a no ends
-    /// what Laravel's `Retry-After` began.
+    /// the token's wait that Laravel's `Retry-After` began.
     pub(super) fn settle<V>(
         &self,
         inquiry: &Inquiry,
         verdict: &Result<Verdict<V>, Error>,
         [yes, no, neither]: [&'static str; 3],
     ) {
-        let (name, is_definite) = match verdict {
+        self.metrics.questions.add(match verdict {
             Ok(Verdict {
                 answer: Some(_), ..
-            }) => (yes, true),
-            Ok(_) | Err(Error::Denied | Error::TokenRefused) => (no, true),
-            Err(Error::Unavailable { .. }) => (neither, false),
-        };
-        self.metrics.questions.add(name);
-        if is_definite {
-            self.backoff.answered(&inquiry.secret);
-        }
+            }) => {
+                self.backoff.granted(&inquiry.secret);
+                yes
+            }
+            Ok(_) | Err(Error::Denied | Error::TokenRefused | Error::OtherUser) => {
+                self.backoff.denied(&inquiry.secret);
+                no
+            }
+            Err(Error::Unavailable { .. }) => neither,
+        });
     }
 
     /// Asks `GET path` and reads the answer. Redirects are never followed, here and in

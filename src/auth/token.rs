@@ -21,21 +21,9 @@ impl Token {
         (fits && text.bytes().all(is_allowed)).then(|| Self(text.into()))
     }
 
-    /// The token in `Authorization`, as Laravel's `Request::bearerToken()` reads it:
-    /// what follows the last `Bearer `, up to a comma. The scheme is compared without
-    /// case, as RFC 9110 §11.1 has it and Laravel does from version 10 on.
-    ///
-    /// None if there is no such header, or several: those are read in as many ways as
-    /// there are servers.
+    /// The token in `Authorization`, as [`bearer`] reads it, if it can be one.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return None;
-        };
-        let value = value.to_str().ok()?;
-        let start = value.to_ascii_lowercase().rfind(SCHEME)? + SCHEME.len();
-        let token = value[start..].split(',').next().unwrap_or_default();
-        Self::new(token.trim())
+        Self::new(std::str::from_utf8(bearer(headers)?).ok()?)
     }
 
     /// The key under which everything about this token is known: its sessions, its
@@ -70,6 +58,25 @@ impl Token {
     }
 }
 
+/// The bytes in `Authorization` that Laravel's `Request::bearerToken()` takes for the
+/// token: what follows the last `Bearer `, up to a comma, whatever bytes stand around it.
+/// The scheme is compared without case, as RFC 9110 §11.1 has it and Laravel does from
+/// version 10 on.
+///
+/// None if there is no such header, or several: those are read in as many ways as there
+/// are servers.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let value = value.as_bytes();
+    let mut schemes = value.windows(SCHEME.len());
+    let start = schemes.rposition(|bytes| bytes.eq_ignore_ascii_case(SCHEME))? + SCHEME.len();
+    let token = value[start..].split(|byte| *byte == b',').next()?;
+    Some(token.trim_ascii())
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
@@ -92,6 +99,15 @@ pub enum TokenForm {
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
+    /// The key of the token in `Authorization`, whatever stands before its `|`: a
+    /// database may read `13é` as 13.
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let token = bearer(headers)?;
+        let id = token.iter().position(|byte| *byte == b'|');
+        let secret = id.map_or(token, |id| &token[id + 1..]);
+        Some(Self(Sha256::digest(secret).into()))
+    }
+
     /// So much of it as tells the tokens of one client apart.
     pub fn short(&self) -> NonZeroU32 {
         let [a, b, c, d, ..] = self.0;
@@ -105,7 +121,7 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-const SCHEME: &str = "bearer ";
+const SCHEME: &[u8] = b"bearer ";
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +148,17 @@ mod tests {
             "Bearer 14|t Bearer 13|s",
         ] {
             assert_eq!(read(&[value]), token, "{value}");
+        }
+        let secret = token.map(|token| token.secret());
+        for value in [
+            &b"\xe9 Bearer 13|s"[..],
+            b"Bearer 13|s,\xe9",
+            b"Bearer 13\xe9|s",
+            b"Bearer \xff|s",
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            assert_eq!(TokenHash::from_headers(&headers), secret, "{value:?}");
         }
         for values in [
             &[][..],

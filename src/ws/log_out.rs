@@ -3,7 +3,7 @@
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::gateway::Services;
-use crate::auth::Token;
+use crate::auth::TokenHash;
 use crate::body::Body;
 use crate::paths::{ExactPath, Readings};
 use crate::upstream::{self, Upstream};
@@ -11,7 +11,7 @@ use crate::upstream::{self, Upstream};
 /// A log-out on its way to Laravel.
 #[derive(Debug)]
 pub struct LogOut {
-    token: Token,
+    secret: TokenHash,
     services: Services,
 }
 
@@ -27,7 +27,7 @@ impl LogOut {
             return None;
         }
         Some(Self {
-            token: Token::from_headers(request.headers())?,
+            secret: TokenHash::from_headers(request.headers())?,
             services: services.clone(),
         })
     }
@@ -60,7 +60,7 @@ impl LogOut {
     }
 
     fn settle(self, status: Option<StatusCode>) {
-        let (sessions, secret) = (&self.services.sessions, self.token.secret());
+        let (sessions, secret) = (&self.services.sessions, self.secret);
         match status {
             Some(status) if status.is_success() => {
                 self.services.backend.get().identity.forget(&secret);

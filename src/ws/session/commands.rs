@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.joins.add(match &grant {
             Ok(_) => "joined",
             Err(auth::Error::Denied) => "denied",
-            Err(auth::Error::TokenRefused) => "token_refused",
+            Err(auth::Error::TokenRefused | auth::Error::OtherUser) => "token_refused",
             Err(auth::Error::Unavailable { .. }) => "unavailable",
         });
         match grant {
@@ -161,9 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let message = "This ticket does not exist or is not open to you";
                 self.refuse("denied", message, ticket).await
             }
-            auth::Error::TokenRefused => {
+            auth::Error::TokenRefused | auth::Error::OtherUser => {
                 let since = self.services.doubts.now();
-                self.recheck(Cause::Doubt, Some(since));
+                self.recheck(Cause::TokenDoubt, Some(since));
                 let message = "Your log-in is no longer good";
                 self.refuse("denied", message, ticket).await
             }

@@ -222,9 +222,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// When the session next has something to do by itself.
     fn due(&self) -> Instant {
-        let next = self.schedule.next();
-        let paused = self.paused.as_ref();
-        paused.map_or(next, |paused| paused.until.min(next))
+        let paused = self.paused.as_ref().map(|paused| paused.until);
+        let round = self
+            .confirming
+            .as_ref()
+            .and_then(|round| round.next_round());
+        let others = paused.into_iter().chain(round);
+        others.fold(self.schedule.next(), Instant::min)
     }
 
     /// Whether something that the client said waits, so that no more is read.
@@ -285,6 +289,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.schedule.take_recheck(now) {
             let since = self.services.doubts.now();
             self.recheck(Cause::Interval, Some(since));
+        }
+        let next_round = self
+            .confirming
+            .as_ref()
+            .and_then(|round| round.next_round());
+        if next_round.is_some_and(|due| due <= now) {
+            self.recheck_again();
         }
         if self
             .paused

@@ -103,7 +103,7 @@ async fn identify(opening: &Opening) -> Result<(Token, Identified), (CloseReason
     };
     match answer {
         Ok(identified) => Ok((token, identified)),
-        Err(auth::Error::Denied | auth::Error::TokenRefused) => {
+        Err(auth::Error::Denied | auth::Error::TokenRefused | auth::Error::OtherUser) => {
             Err((CloseReason::AuthenticationFailed, String::new()))
         }
         Err(auth::Error::Unavailable { reason, .. }) => Err((CloseReason::Unavailable, reason)),

@@ -7,12 +7,14 @@
 //! out a real outage, in which Laravel gives nobody an answer, and else allows one more
 //! interval.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt, stream};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -24,32 +26,39 @@ use crate::ids::RoomName;
 /// Why a session's rights are confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// They may have ended.
+    /// All of them may have ended.
     Doubt,
+    /// The token may have ended: a request with it was answered 401.
+    TokenDoubt,
     /// It is time to.
     Interval,
 }
 
-/// What Laravel no longer grants, or does not confirm.
+/// A right that Laravel denies or does not confirm.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Finding {
     right: Right,
     is_denied: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Right {
     Token,
     Room(RoomName),
 }
 
+/// The rights that a round has not settled yet, and when each of them ends. The next
+/// round takes them over: a right does not get more time by another doubt.
+type Open = Arc<Mutex<HashMap<Right, Instant>>>;
+
 /// A round of requests that is under way.
 pub(super) struct Confirmation {
     cause: Cause,
+    start: Instant,
     findings: BoxStream<'static, Finding>,
-    /// Whether another round was asked for during this one, which may have had its
-    /// answers before things changed.
-    is_repeated: bool,
+    open: Open,
+    /// When another round begins, because of a doubt that came soon after this one.
+    next_round: Option<Instant>,
 }
 
 impl Confirmation {
@@ -57,23 +66,49 @@ impl Confirmation {
     pub(super) fn next(&mut self) -> stream::Next<'_, BoxStream<'static, Finding>> {
         self.findings.next()
     }
+
+    /// When another round is due, if one is.
+    pub(super) fn next_round(&self) -> Option<Instant> {
+        self.next_round
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Begins a round; [`Session::found`] goes on. With `since` what is remembered from
-    /// before does not count. One round at a time: a doubt takes the place of a round
-    /// for the interval, and is looked at once more after a round for another doubt.
+    /// before does not count.
+    ///
+    /// There is one round at a time. A doubt takes the place of the running round, which
+    /// may have had its answers before things changed; but doubts begin one round a
+    /// second at most, since a client can raise them about its own token.
     pub(super) fn recheck(&mut self, cause: Cause, since: Option<Moment>) {
+        let now = Instant::now();
+        let mut cause = cause;
+        let mut open = HashMap::new();
         if let Some(running) = &mut self.confirming {
-            if cause == Cause::Interval {
-                return;
-            }
-            if running.cause == Cause::Doubt {
-                running.is_repeated = true;
-                return;
+            match (cause, running.cause) {
+                (Cause::Interval, _) => return,
+                (_, Cause::Interval) => {}
+                (_, before) => {
+                    if now < running.start + MIN_ROUND_INTERVAL {
+                        running.next_round = Some(running.start + MIN_ROUND_INTERVAL);
+                        return;
+                    }
+                    if before == Cause::Doubt {
+                        cause = Cause::Doubt;
+                    }
+                    open.clone_from(&running.open.lock());
+                }
             }
         }
-        let rooms: Vec<_> = self.rooms.keys().copied().collect();
+        self.begin_round(cause, since, open);
+    }
+
+    fn begin_round(&mut self, cause: Cause, since: Option<Moment>, open: HashMap<Right, Instant>) {
+        let rooms = match cause {
+            Cause::TokenDoubt => Vec::new(),
+            Cause::Doubt | Cause::Interval => self.rooms.keys().copied().collect(),
+        };
+        let open = Arc::new(Mutex::new(open));
         let round = Round {
             backend: self.services.backend.clone(),
             user: self.user.clone(),
@@ -83,27 +118,43 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             since,
             start: Instant::now(),
             interval: self.settings.recheck_interval.get(),
+            open: Arc::clone(&open),
         };
         self.confirming = Some(Box::new(Confirmation {
             cause,
+            start: round.start,
             findings: round.findings(rooms),
-            is_repeated: false,
+            open,
+            next_round: None,
         }));
+    }
+
+    /// Begins the round that a doubt during the last one asked for.
+    pub(super) fn recheck_again(&mut self) {
+        let last = self.confirming.take_if(|round| round.next_round.is_some());
+        if let Some(last) = last {
+            let since = self.services.doubts.now();
+            let open = last.open.lock().clone();
+            self.begin_round(Cause::Doubt, Some(since), open);
+        }
     }
 
     /// Does what a finding demands; without one the round is over.
     pub(super) async fn found(&mut self, finding: Option<Finding>) -> Going {
         let Some(finding) = finding else {
-            let round = self.confirming.take();
-            if round.is_some_and(|round| round.is_repeated) {
-                let since = self.services.doubts.now();
-                self.recheck(Cause::Doubt, Some(since));
+            // The next round, if one was asked for, begins when it is due.
+            match self.confirming.as_mut() {
+                Some(round) if round.next_round.is_some() => {
+                    round.findings = stream::pending().boxed();
+                }
+                _ => self.confirming = None,
             }
             return Ok(());
         };
         match (finding.right, finding.is_denied) {
             (Right::Token, true) => Err(CloseReason::Revoked),
             (Right::Token, false) => {
+                // Laravel away, a user who is throttled, or a token of another user now.
                 tracing::warn!(session = %self.id, user = %self.user.id(), "log-in not confirmed");
                 Err(CloseReason::Unavailable)
             }
@@ -142,6 +193,7 @@ struct Round {
     since: Option<Moment>,
     start: Instant,
     interval: Duration,
+    open: Open,
 }
 
 impl Round {
@@ -160,7 +212,7 @@ impl Round {
         });
         let found = |found| std::future::ready(found);
         match cause {
-            Cause::Doubt => {
+            Cause::Doubt | Cause::TokenDoubt => {
                 let all: FuturesUnordered<_> = [of_token].into_iter().chain(of_rooms).collect();
                 all.filter_map(found).boxed()
             }
@@ -176,92 +228,115 @@ impl Round {
     }
 
     async fn token(&self) -> Option<Finding> {
-        let ask = || {
-            let backend = self.backend.get();
-            async move { backend.identity.identify(self.inquiry()).await }
-        };
-        self.confirm(Right::Token, ask).await
+        let confirmed = self.confirm(Right::Token, || self.identify()).await;
+        confirmed.err()
     }
 
     async fn room(&self, room: RoomName) -> Option<Finding> {
-        let ask = || {
+        let ask = || async move {
             let backend = self.backend.get();
-            async move {
-                let access = &backend.access;
-                access.authorize(&self.user, room, self.inquiry()).await
+            let granted = backend.access.authorize(&self.user, room, self.inquiry());
+            match granted.await {
+                Ok(_) => Ok(()),
+                // Of a token that is good it is a no to this ticket. Of one that is not,
+                // the request about the token says so.
+                Err(Error::TokenRefused) => match self.identify().await {
+                    Ok(()) => Err(Error::Denied),
+                    Err(Error::Denied | Error::TokenRefused) => Ok(()),
+                    Err(unavailable) => Err(unavailable),
+                },
+                Err(error) => Err(error),
             }
         };
-        self.confirm(Right::Room(room), ask).await
+        self.confirm(Right::Room(room), ask).await.err()
+    }
+
+    /// Asks whether the token is still good, and still this user's: a session under
+    /// another id could not be found by it.
+    async fn identify(&self) -> Result<(), Error> {
+        let backend = self.backend.get();
+        let identified = backend.identity.identify(self.inquiry()).await?;
+        if identified.user.id() == self.user.id() {
+            Ok(())
+        } else {
+            Err(Error::OtherUser)
+        }
     }
 
     fn inquiry(&self) -> Inquiry {
         let inquiry = Inquiry::new(&self.token, &self.caller).since(self.since);
         match self.cause {
-            Cause::Doubt => inquiry.urgent(),
+            Cause::Doubt | Cause::TokenDoubt => inquiry.urgent(),
             Cause::Interval => inquiry,
         }
     }
 
     /// Asks until Laravel decides, or until that has taken too long.
-    async fn confirm<T, F>(&self, right: Right, ask: impl Fn() -> F) -> Option<Finding>
+    async fn confirm<F>(&self, right: Right, ask: impl Fn() -> F) -> Result<(), Finding>
     where
-        F: Future<Output = Result<T, Error>>,
+        F: Future<Output = Result<(), Error>>,
     {
+        let unconfirmed = Finding {
+            right,
+            is_denied: false,
+        };
+        let end_of_doubt = self.end_of_doubt(right);
         loop {
-            let answer = match self.cause {
-                Cause::Doubt => tokio::time::timeout_at(self.start + CONFIRM_TIMEOUT, ask()).await,
-                Cause::Interval => Ok(ask().await),
+            let answer = match end_of_doubt {
+                Some(end) => tokio::time::timeout_at(end, ask()).await,
+                None => Ok(ask().await),
             };
-            let (retry_after, is_throttled) = match (answer, right) {
-                (Ok(Ok(_)), _) => return None,
-                (Ok(Err(Error::Denied)), _) | (Ok(Err(Error::TokenRefused)), Right::Token) => {
-                    return Some(Finding {
+            let (retry_after, is_throttled) = match answer {
+                Ok(Ok(())) => {
+                    self.open.lock().remove(&right);
+                    return Ok(());
+                }
+                Ok(Err(Error::Denied | Error::TokenRefused)) => {
+                    return Err(Finding {
                         right,
                         is_denied: true,
                     });
                 }
-                // The request about the token itself decides.
-                (Ok(Err(Error::TokenRefused)), Right::Room(_)) | (Err(_), _) => (None, false),
-                (
-                    Ok(Err(Error::Unavailable {
-                        retry_after,
-                        is_throttled,
-                        ..
-                    })),
-                    _,
-                ) => (retry_after, is_throttled),
+                Ok(Err(Error::OtherUser)) => return Err(unconfirmed),
+                Ok(Err(Error::Unavailable {
+                    retry_after,
+                    is_throttled,
+                    ..
+                })) => (retry_after, is_throttled),
+                Err(_) => (None, false),
             };
             let again = Instant::now() + self.pause(retry_after);
-            match self.deadline(is_throttled) {
-                Some(deadline) if again >= deadline => {
-                    tokio::time::sleep_until(deadline).await;
-                    return Some(Finding {
-                        right,
-                        is_denied: false,
-                    });
+            match end_of_doubt.or_else(|| self.end_of_interval(is_throttled)) {
+                Some(end) if again >= end => {
+                    tokio::time::sleep_until(end).await;
+                    return Err(unconfirmed);
                 }
                 _ => tokio::time::sleep_until(again).await,
             }
         }
     }
 
-    /// When a right ends that Laravel does not confirm; none in an outage.
-    fn deadline(&self, is_throttled: bool) -> Option<Instant> {
-        match self.cause {
-            Cause::Doubt => Some(self.start + CONFIRM_TIMEOUT),
-            Cause::Interval => {
-                let access: &Access = &self.backend.get().access;
-                let is_outage = !is_throttled && !access.has_answered_since(self.start);
-                (!is_outage).then(|| self.start + self.interval)
-            }
+    /// When `right` ends unless it is confirmed, if it is in doubt.
+    fn end_of_doubt(&self, right: Right) -> Option<Instant> {
+        if self.cause == Cause::Interval {
+            return None;
         }
+        let mut open = self.open.lock();
+        Some(*open.entry(right).or_insert(self.start + CONFIRM_TIMEOUT))
     }
 
-    /// When Laravel said, and a little later: who was throttled together does not come
-    /// back together.
+    /// When a right ends that the periodic round cannot confirm; none in an outage.
+    fn end_of_interval(&self, is_throttled: bool) -> Option<Instant> {
+        let access: &Access = &self.backend.get().access;
+        let is_outage = !is_throttled && !access.has_answered_since(self.start);
+        (!is_outage).then(|| self.start + self.interval)
+    }
+
+    /// Until when Laravel said, and a little longer, so that users who were throttled
+    /// together do not come back together.
     fn pause(&self, retry_after: Option<Duration>) -> Duration {
         let pause = retry_after.unwrap_or(match self.cause {
-            Cause::Doubt => RETRY_AFTER_DOUBT,
+            Cause::Doubt | Cause::TokenDoubt => RETRY_AFTER_DOUBT,
             Cause::Interval => RETRY_IN_OUTAGE,
         });
         pause.max(RETRY_AFTER_DOUBT) + MAX_JITTER.mul_f64(fastrand::f64())
@@ -273,6 +348,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// When to ask again, where Laravel does not say.
 const RETRY_AFTER_DOUBT: Duration = Duration::from_secs(2);
 const RETRY_IN_OUTAGE: Duration = Duration::from_secs(15);
+/// How soon a round takes the place of another for a new doubt.
+const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_JITTER: Duration = Duration::from_secs(1);
 /// Rooms of one session that are asked about at once.
 const AT_ONCE: usize = 8;

@@ -135,8 +135,8 @@ fn may_end(upload: Arc<Upload>, errand: Errand) -> BoxFuture<'static, bool> {
         };
         let reason = match patiently(errand.backend.get().patience, ask).await {
             Ok(_) => return true,
-            Err(auth::Error::Denied | auth::Error::TokenRefused) => Reason::AccessWithdrawn,
             Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,
+            Err(_) => Reason::AccessWithdrawn,
         };
         upload.give_up(reason);
         false

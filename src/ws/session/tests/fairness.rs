@@ -65,6 +65,33 @@ async fn crowd_that_returns_joins_however_long_its_queue_is() {
     assert!(start.elapsed() >= 9 * SECOND, "{:?}", start.elapsed());
 }
 
+/// An office behind one address has all of Laravel but one place while nobody else asks.
+#[tokio::test(start_paused = true)]
+async fn office_at_one_address_joins_at_the_pace_of_laravel() {
+    let edge = Edge::new();
+    let mut office = Vec::new();
+    for user in 1..=200 {
+        office.push(edge.open(user).await);
+    }
+    edge.laravel.change(|app| app.delay = 150 * MS);
+    for client in &mut office {
+        for ticket in 0..5 {
+            client
+                .say("join_ticket", json!({"ticket_id": 7 + ticket}))
+                .await;
+        }
+    }
+    let start = Instant::now();
+    for client in &mut office {
+        for _ in 0..5 {
+            let event = client.event().await;
+            assert_ne!(event["type"], "error", "{event}");
+        }
+    }
+    // A thousand by three.
+    assert!(start.elapsed() < 52 * SECOND, "{:?}", start.elapsed());
+}
+
 /// All sessions of a user have one rate; what is more waits, and ends no session.
 #[tokio::test(start_paused = true)]
 async fn joins_of_all_sessions_of_a_user_have_one_rate() {

@@ -37,6 +37,10 @@ pub(super) struct App {
     pub(super) failing: HashSet<u64>,
     /// Tickets whose requests alone fail.
     pub(super) failing_tickets: HashSet<u64>,
+    /// Tickets that are answered 401.
+    pub(super) unauthorized_tickets: HashSet<u64>,
+    /// Users who have another id now.
+    pub(super) renamed: HashMap<u64, u64>,
     /// Tokens that may see no ticket, by their secret.
     pub(super) weak: HashSet<String>,
     /// What it says in `Retry-After` while it is down.
@@ -164,12 +168,16 @@ impl App {
             return (status(StatusCode::INTERNAL_SERVER_ERROR), Duration::ZERO);
         }
         let Some(ticket) = path.strip_prefix("/api/support-tickets/") else {
-            let text = format!(r#"{{"userID":{user},"username":"User {user}"}}"#);
+            let id = self.renamed.get(&user).unwrap_or(&user);
+            let text = format!(r#"{{"userID":{id},"username":"User {user}"}}"#);
             return (Response::new(body::full(text)), Duration::ZERO);
         };
         let ticket = ticket.parse().unwrap();
         if self.failing_tickets.contains(&ticket) {
             return (status(StatusCode::INTERNAL_SERVER_ERROR), Duration::ZERO);
+        }
+        if self.unauthorized_tickets.contains(&ticket) {
+            return (status(StatusCode::UNAUTHORIZED), Duration::ZERO);
         }
         let is_weak = self.weak.contains(bearer.trim_start_matches("Bearer "));
         let answer = match is_weak || self.withdrawn.contains(&(user, ticket)) {

@@ -331,6 +331,96 @@ async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     assert_eq!(again.error().await, "authentication_failed");
 }
 
+/// A doubt is asked about at once, also while an earlier one waits for Laravel.
+#[tokio::test(start_paused = true)]
+async fn doubt_does_not_wait_for_the_round_of_another() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel.change(|app| app.failing_tickets.extend([8]));
+    edge.recheck(3);
+    let start = Instant::now();
+    ana.assert_quiet_for(2 * SECOND).await;
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    // The other has no more time than it had.
+    assert_eq!(ana.error().await, "access_unconfirmed");
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Nobody gets more time by casting doubt on themselves.
+#[tokio::test(start_paused = true)]
+async fn doubts_without_end_give_no_more_time() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    let closed = loop {
+        edge.services.doubts.raise_token(secret);
+        edge.services.sessions.recheck_token(&secret);
+        match tokio::time::timeout(SECOND / 4, ana.closed()).await {
+            Ok(closed) => break closed,
+            Err(_) => assert!(start.elapsed() < 60 * SECOND),
+        }
+    };
+    assert_eq!(closed, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+    // One round a second at most.
+    let asked = edge.laravel.take_asked().len();
+    assert!(asked <= 2 * 35, "{asked}");
+}
+
+/// 401 for a ticket is a no where the token itself is good.
+#[tokio::test(start_paused = true)]
+async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel
+        .change(|app| app.unauthorized_tickets.extend([7, 8]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    edge.laravel.take_asked();
+    let ticket = json!({"ticket_id": 8});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
+    ana.assert_alive().await;
+}
+
+/// Redis down behind the throttle, which stands behind the check of the token: unknown
+/// tokens are refused, known ones get 500. A stranger who knocks is no sign of life.
+#[tokio::test(start_paused = true)]
+async fn strangers_who_are_refused_make_no_outage_end() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.failing.extend([3]));
+    for _ in 0..120 {
+        let mut stranger = edge.knock(Some("unknown")).await;
+        assert_eq!(stranger.error().await, "authentication_failed");
+        ana.assert_quiet_for(15 * SECOND).await;
+    }
+    edge.publish(7, "still here");
+    settled().await;
+    assert_eq!(ana.arrived(), ["still here"]);
+}
+
+/// A session is found by its user's id, so it cannot go on under another.
+#[tokio::test(start_paused = true)]
+async fn session_whose_token_is_another_users_now_ends() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.renamed.extend([(3, 33)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
 /// Two tokens of one user may have different abilities.
 #[tokio::test(start_paused = true)]
 async fn right_of_one_token_is_no_right_of_another() {
