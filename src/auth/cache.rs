@@ -92,10 +92,10 @@ where
     }
 
     /// The remembered verdict on `key`, or the one that `question` gives, as `inquiry`
-    /// wants it: with `since` only one whose question began then or later. Who asks
-    /// while such a question is in flight gets its answer; an urgent one waits for no
-    /// routine question that is still in the queue. A failed question is told to all
-    /// who wait and then forgotten.
+    /// wants it: with `since` only one whose question began then or later. A question that
+    /// is in flight serves all who ask meanwhile, but an urgent one waits for no routine
+    /// question that is still in the queue. All who wait learn of a failure, which is then
+    /// forgotten.
     ///
     /// A question that was begun runs to its end even if every asker goes away:
     /// its answer will be wanted when they come back. One that still waits for

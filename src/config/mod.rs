@@ -290,6 +290,12 @@ impl Config {
              themselves: strangers are never believed, and Cloudflare passes on what its \
              clients wrote there",
         );
+        rule(
+            !server.trusted_proxies.has_others() || server.trusted_headers.has_client(),
+            &["server.trusted_headers", "server.trusted_proxies"],
+            "server.trusted_headers must have \"x-forwarded-for\": without it all clients of a \
+             proxy are one client to the limits and to Laravel",
+        );
         broken.extend(routes::rules(self));
         broken
     }

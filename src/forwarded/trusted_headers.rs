@@ -84,6 +84,12 @@ impl TrustedHeaders {
         self.0.contains(&header)
     }
 
+    /// Whether the client's address is believed. Without it all clients behind a proxy
+    /// are one.
+    pub fn has_client(&self) -> bool {
+        self.has(TrustedHeader::For)
+    }
+
     /// Whether one is believed that most proxies pass on as their clients wrote it.
     pub fn exceeds_default(&self) -> bool {
         self.0.iter().any(|header| !header.is_set_by_all())

@@ -82,6 +82,21 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
              by; write \"/admin\" for \"/{INDEX}/admin\""
         ));
     }
+    // Beyond ASCII a path is made of letters and digits. The other signs look like
+    // something else, or like nothing: `/admin` and an invisible sign guard nothing.
+    if let Some(sign) = text.chars().find(|c| !c.is_ascii() && !c.is_alphanumeric()) {
+        return Err(format!(
+            "{text:?} holds the sign {}, which is no letter and no digit; write the path anew \
+             without it",
+            sign.escape_unicode()
+        ));
+    }
+    if let Some(at) = text.find('\\') {
+        return Err(format!(
+            "{text:?} holds a {:?}, which is no part of a path; {meaning}",
+            &text[at..=at]
+        ));
+    }
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"?#".contains(c);
     let bare = |path: &str| path.trim_end_matches('/').to_owned();
     let is_itself = |read: Readings<'_>| {
@@ -151,6 +166,7 @@ mod tests {
             "/ws",
             "/a/",
             "/café",
+            "/チケット/१२",
             "/a.b/.c",
             "/c++",
             "/~ana",
@@ -172,6 +188,15 @@ mod tests {
             let told = path(wrong).unwrap_err();
             assert!(!told.contains("pattern") || wrong == "~ ^/a", "{told}");
         }
+        for wrong in [
+            "/admin\u{200b}",
+            "/admin\u{202e}",
+            "/x/\u{ff0a}",
+            "/\u{ad}x",
+        ] {
+            assert!(path(wrong).unwrap_err().contains("no letter"), "{wrong:?}");
+        }
+        assert!(path("/x/\\d+").unwrap_err().contains("holds a"));
         for wrong in ["/index.php", "/index.php/admin", "/x/index.php"] {
             assert!(path(wrong).unwrap_err().contains("names index.php"));
         }

@@ -97,6 +97,20 @@ async fn token_with_a_comma_is_no_second_token() {
     assert_eq!(again.closed().await.0, 4502);
 }
 
+/// Laravel reads the token between bytes that are no ASCII.
+#[tokio::test]
+async fn log_out_with_odd_bytes_around_the_token_ends_its_sessions() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut ana = Socket::greeted(&edge, "3|ana").await;
+    let odd = hyper::header::HeaderValue::from_bytes(b"\xe9 Bearer 3|ana").unwrap();
+    let log_out = hyper::Request::post("/api/logout")
+        .header("host", "localhost")
+        .header("authorization", odd);
+    assert_eq!(fetch(&edge, log_out).await, StatusCode::OK);
+    assert_eq!(ana.closed().await.0, 4503);
+}
+
 /// One client and one app could read different tokens in them.
 #[tokio::test]
 async fn request_with_two_authorization_headers_is_rejected() {

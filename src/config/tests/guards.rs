@@ -48,6 +48,12 @@ fn trusted_headers_need_proxies_that_write_them() {
             "{told}"
         );
     }
+    for without in ["[]", "[\"x-forwarded-host\"]"] {
+        let text = format!("trusted_proxies = [\"10.0.0.1\"]\ntrusted_headers = {without}");
+        let told = server(&text).unwrap_err();
+        let told = told.to_string();
+        assert!(told.contains("must have \"x-forwarded-for\""), "{told}");
+    }
     let told = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
     assert!(told.to_string().contains("\"x-forwarded-for\""), "{told}");
 }

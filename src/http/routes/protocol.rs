@@ -43,6 +43,14 @@ impl TryFrom<String> for UpgradeProtocol {
             ));
         }
         let name = text.to_ascii_lowercase();
+        if text.contains('*') {
+            return Err(format!(
+                "{text:?} is a pattern, which is never matched; list each protocol"
+            ));
+        }
+        if name.starts_with("websocket/") {
+            return Err(format!("{text:?} has no version; expected \"websocket\""));
+        }
         if NEVER.iter().any(|start| name.starts_with(start)) {
             return Err(format!(
                 "{text:?} is never tunnelled: clients would send requests through it that no \
@@ -77,6 +85,18 @@ mod tests {
         for wrong in ["", "a b", "a,b", "a/", "/1", "a/1/2", "a\r\nb", "é"] {
             let told = protocol(wrong).unwrap_err();
             assert!(told.contains("no protocol"), "{told}");
+        }
+    }
+
+    #[test]
+    fn protocol_that_would_never_fit_is_rejected_with_the_cure() {
+        for (wrong, cure) in [
+            ("*", "list each protocol"),
+            ("example/*", "list each protocol"),
+            ("websocket/13", "expected \"websocket\""),
+            ("WebSocket/13", "expected \"websocket\""),
+        ] {
+            assert!(protocol(wrong).unwrap_err().contains(cure), "{wrong}");
         }
     }
 

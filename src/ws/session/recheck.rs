@@ -2,9 +2,9 @@
 //! still see its rooms? A definite no removes, at once.
 //!
 //! After a doubt (Laravel called for a recheck, a log-out was unclear) what Laravel does
-//! not confirm within [`CONFIRM_TIMEOUT`] ends with a code that says come back: a user who
-//! has Laravel throttle them must not keep what was taken away. The periodic round waits
-//! out a real outage, in which Laravel gives nobody an answer, and else allows one more
+//! not confirm within [`CONFIRM_TIMEOUT`] ends with a code that says come back: users who
+//! make Laravel throttle them must not keep what was taken away. The periodic round waits
+//! out a real outage, in which Laravel grants nobody anything, and else allows one more
 //! interval.
 
 use std::collections::HashMap;

@@ -342,12 +342,8 @@ impl Laravel {
     }
 
     fn bearer(&self, headers: &HeaderMap) -> Option<u64> {
-        let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
-        // Laravel 9 matches the scheme case-sensitively.
-        let token = value.strip_prefix("Bearer ")?;
-        // It ends a token at a comma, and Sanctum finds one by its secret alone.
-        let token = token.split(',').next()?;
-        let secret = secret(token);
+        let token = token(headers)?;
+        let secret = secret(&token);
         if let Some(id) = secret.strip_prefix("crowd") {
             return id.parse().ok();
         }
@@ -373,9 +369,7 @@ impl Laravel {
         if self.bearer(headers).is_none() {
             return unauthenticated(headers);
         }
-        let token = headers[AUTHORIZATION].to_str().unwrap();
-        let token = token.split(',').next().unwrap();
-        self.revoke(token.trim_start_matches("Bearer "));
+        self.revoke(&token(headers).unwrap());
         json_answer(
             StatusCode::OK,
             &json!({ "message": "Logged out successfully" }),
@@ -473,6 +467,14 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> 
         .header("content-type", "application/json")
         .body(body.map_err(|never| match never {}).boxed_unsync())
         .unwrap()
+}
+
+/// The bearer token as Laravel 9 reads it: with the scheme in this case, from its last
+/// occurrence to a comma, whatever bytes stand around.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let value = String::from_utf8_lossy(headers.get(AUTHORIZATION)?.as_bytes()).into_owned();
+    let (_, token) = value.rsplit_once("Bearer ")?;
+    token.split(',').next().map(str::to_owned)
 }
 
 /// What Sanctum compares of a token.
