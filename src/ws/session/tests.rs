@@ -7,6 +7,7 @@
 
 mod client;
 mod commands;
+mod doubts;
 mod drain;
 mod fairness;
 mod laravel;

@@ -1,0 +1,272 @@
+//! Rights in doubt, and rights that Laravel does not confirm: which of them end, and when.
+
+use serde_json::json;
+
+use super::*;
+
+/// Nobody is answered, so nobody can hold it against a user.
+#[tokio::test(start_paused = true)]
+async fn outage_takes_nothing_from_the_periodic_round() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    ana.assert_quiet_for(3600 * SECOND).await;
+    assert!(!edge.laravel.take_asked().is_empty());
+    edge.publish(7, "still here");
+    settled().await;
+    assert_eq!(ana.arrived(), ["still here"]);
+    // What the outage kept open is asked about soon after it.
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.down = false);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() <= 17 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Whether Laravel is away or throttles the user, nobody knows what was taken away.
+#[tokio::test(start_paused = true)]
+async fn right_in_doubt_that_an_outage_leaves_open_ends_within_thirty_seconds() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(edge.publish(7, "secret").sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn throttled_user_does_not_keep_a_right_that_is_in_doubt() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Asked when Laravel said, past the wait that its answer began.
+#[tokio::test(start_paused = true)]
+async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 20)]));
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.change(|app| app.throttled.clear());
+    edge.laravel.take_asked();
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    let waited = start.elapsed();
+    assert!((19 * SECOND..=22 * SECOND).contains(&waited), "{waited:?}");
+    // Each of the two once.
+    assert!(edge.laravel.take_asked().len() <= 2);
+}
+
+/// A deleted token is told apart from a throttled one, whatever came before.
+#[tokio::test(start_paused = true)]
+async fn doubt_is_asked_about_although_the_user_is_throttled() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.throttled.extend([(3, 600)]));
+    let ticket = json!({"ticket_id": 8});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "unavailable");
+    edge.laravel.change(|app| app.revoked.extend([3]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(4503));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// A user who keeps Laravel's throttle busy is no outage: one more interval, and the
+/// session ends.
+#[tokio::test(start_paused = true)]
+async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    let waited = start.elapsed();
+    assert!(
+        (480 * SECOND..=602 * SECOND).contains(&waited),
+        "{waited:?}"
+    );
+}
+
+/// Others are answered, so it is about this user.
+#[tokio::test(start_paused = true)]
+async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    let mut ben = edge.open_in(8, 4).await;
+    edge.laravel.change(|app| app.failing.extend([3]));
+    let start = Instant::now();
+    let closed = tokio::select! {
+        closed = ana.closed() => closed,
+        () = ben.assert_quiet_for(3600 * SECOND) => panic!("ana stays"),
+    };
+    assert_eq!(closed, Closed(1013));
+    assert!(start.elapsed() <= 620 * SECOND, "{:?}", start.elapsed());
+    ben.assert_alive().await;
+}
+
+/// The ticket alone cannot be confirmed: the session goes on without it.
+#[tokio::test(start_paused = true)]
+async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel.change(|app| app.failing_tickets.extend([7]));
+    edge.recheck(3);
+    assert_eq!(ana.error().await, "access_unconfirmed");
+    assert_eq!(edge.publish(7, "secret").sessions, 0);
+    assert_eq!(edge.publish(8, "open").sessions, 1);
+    edge.laravel.change(|app| app.failing_tickets.clear());
+    assert_eq!(ana.event().await["type"], "new_message");
+    ana.join(7).await;
+}
+
+/// A long ping interval does not put off what is due before.
+#[tokio::test(start_paused = true)]
+async fn retry_does_not_wait_for_the_next_ping() {
+    let edge = Edge::with(Settings {
+        ping_interval: Span::seconds(600),
+        silence_timeout: Span::seconds(1800),
+        ..Settings::default()
+    });
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    edge.recheck(3);
+    settled().await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.down = false);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
+}
+
+/// A doubt does not wait for the round that an outage holds up.
+#[tokio::test(start_paused = true)]
+async fn doubt_takes_the_place_of_a_periodic_round() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.down = true);
+    ana.assert_quiet_for(900 * SECOND).await;
+    edge.laravel.change(|app| app.down = false);
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
+
+/// Laravel was told what had not been done: the session is looked at again.
+#[tokio::test(start_paused = true)]
+async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    edge.laravel.change(|app| app.revoked.extend([3]));
+    edge.services.doubts.raise_token(secret);
+    assert_eq!(edge.services.sessions.recheck_token(&secret), 1);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(4503));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    let mut again = edge.knock(Some(&Laravel::token(3))).await;
+    assert_eq!(again.error().await, "authentication_failed");
+}
+
+/// A doubt is asked about at once, also while an earlier one waits for Laravel.
+#[tokio::test(start_paused = true)]
+async fn doubt_does_not_wait_for_the_round_of_another() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel.change(|app| app.failing_tickets.extend([8]));
+    edge.recheck(3);
+    let start = Instant::now();
+    ana.assert_quiet_for(2 * SECOND).await;
+    edge.laravel.withdraw(3, 7);
+    edge.recheck(3);
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
+    // The other has no more time than it had.
+    assert_eq!(ana.error().await, "access_unconfirmed");
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+}
+
+/// Nobody gets more time by casting doubt on themselves.
+#[tokio::test(start_paused = true)]
+async fn doubts_without_end_give_no_more_time() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.withdraw(3, 7);
+    edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    let closed = loop {
+        edge.services.doubts.raise_token(secret);
+        edge.services.sessions.recheck_token(&secret);
+        match tokio::time::timeout(SECOND / 4, ana.closed()).await {
+            Ok(closed) => break closed,
+            Err(_) => assert!(start.elapsed() < 60 * SECOND),
+        }
+    };
+    assert_eq!(closed, Closed(1013));
+    assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
+    // One round a second at most.
+    let asked = edge.laravel.take_asked().len();
+    assert!(asked <= 2 * 35, "{asked}");
+}
+
+/// 401 for a ticket is a no where the token itself is good.
+#[tokio::test(start_paused = true)]
+async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel
+        .change(|app| app.unauthorized_tickets.extend([7, 8]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.error().await, "access_withdrawn");
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    edge.laravel.take_asked();
+    let ticket = json!({"ticket_id": 8});
+    assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
+    ana.assert_alive().await;
+}
+
+/// Redis down behind the throttle, which stands behind the check of the token: unknown
+/// tokens are refused, known ones get 500. A stranger who knocks is no sign of life.
+#[tokio::test(start_paused = true)]
+async fn strangers_who_are_refused_make_no_outage_end() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.failing.extend([3]));
+    for _ in 0..120 {
+        let mut stranger = edge.knock(Some("unknown")).await;
+        assert_eq!(stranger.error().await, "authentication_failed");
+        ana.assert_quiet_for(15 * SECOND).await;
+    }
+    edge.publish(7, "still here");
+    settled().await;
+    assert_eq!(ana.arrived(), ["still here"]);
+}
+
+/// A session is found by its user's id, so it cannot go on under another.
+#[tokio::test(start_paused = true)]
+async fn session_whose_token_is_another_users_now_ends() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    edge.laravel.change(|app| app.renamed.extend([(3, 33)]));
+    edge.recheck(3);
+    let start = Instant::now();
+    assert_eq!(ana.closed().await, Closed(1013));
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+}
