@@ -80,10 +80,13 @@ async fn serve(listener: TcpListener) {
 
 fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let bearer = request.headers().get(AUTHORIZATION);
-    let user = match bearer.and_then(|value| value.to_str().ok()) {
-        Some("Bearer 3|ana") => Some(json!({ "userID": 3, "username": "ana" })),
-        Some("Bearer 4|ben") => Some(json!({ "userID": 4, "username": "ben" })),
-        Some("Bearer 5|desk") => Some(json!({ "userID": 5, "username": "desk" })),
+    let bearer = bearer.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    // Sanctum finds a token by its secret, with an id before it or without.
+    let secret = bearer.map(|token| token.split_once('|').map_or(token, |(_, secret)| secret));
+    let user = match secret {
+        Some("ana") => Some(json!({ "userID": 3, "username": "ana" })),
+        Some("ben") => Some(json!({ "userID": 4, "username": "ben" })),
+        Some("desk") => Some(json!({ "userID": 5, "username": "desk" })),
         _ => None,
     };
     let (status, kind, body) = match (request.uri().path(), user) {
