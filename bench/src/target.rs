@@ -105,7 +105,7 @@ impl Opener {
         let room = 1 + id % target.rooms;
         let user = 1 + id % target.users.unwrap_or(u32::MAX);
         let request = match target.kind {
-            Kind::Edge => format!("{}?token={user}%7Cx", target.url),
+            Kind::Edge => format!("{}?token={user}%7Cu{user}", target.url),
             Kind::Path => format!("{}/{room}", target.url),
         };
         // The default read buffer is 128 KiB for each session.

@@ -61,7 +61,7 @@ async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
     let stream = Dialer::new(server, Tickets::Never)?
         .dial(Ipv4Addr::LOCALHOST)
         .await?;
-    let (mut socket, _) = client_async(format!("{}?token=1%7Cx", plan.url), stream).await?;
+    let (mut socket, _) = client_async(format!("{}?token=1%7Cu1", plan.url), stream).await?;
     expect(&mut socket, "connection").await?;
     let join = json!({"type": "join_ticket", "payload": {"ticket_id": 1}});
     socket.send(Message::text(join.to_string())).await?;

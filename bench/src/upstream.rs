@@ -2,7 +2,7 @@
 //! loopback, so quick that the server in front of it is what gets measured.
 //!
 //! Identities and tickets have the JSON shapes of the real application; every
-//! `<id>|secret` token is user `<id>`, and every ticket may be seen by everyone.
+//! `<row>|u<id>` token is user `<id>`, and every ticket may be seen by everyone.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -94,11 +94,16 @@ fn user(headers: &HeaderMap) -> Answer {
     reply(StatusCode::OK, &user)
 }
 
-/// The user's id in `Authorization: Bearer <id>|<secret>`.
+/// The user's id in the secret of `Authorization: Bearer <row>|u<id>`, which may come
+/// without its row.
 fn bearer_id(headers: &HeaderMap) -> Option<u64> {
-    let credentials = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    let (id, _secret) = credentials.strip_prefix("Bearer ")?.split_once('|')?;
-    id.parse().ok()
+    let token = headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")?;
+    let secret = token.split_once('|').map_or(token, |(_, secret)| secret);
+    secret.strip_prefix('u')?.parse().ok()
 }
 
 fn ticket(id: &str) -> Answer {
@@ -153,9 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn the_number_before_the_bar_is_the_user() {
-        assert_eq!(bearer_id(&with_authorization("Bearer 3|x")), Some(3));
-        assert_eq!(bearer_id(&with_authorization("bearer 3|x")), None);
+    fn the_number_in_the_secret_is_the_user() {
+        assert_eq!(bearer_id(&with_authorization("Bearer 9|u3")), Some(3));
+        assert_eq!(bearer_id(&with_authorization("Bearer u3")), Some(3));
+        assert_eq!(bearer_id(&with_authorization("bearer u3")), None);
         assert_eq!(bearer_id(&with_authorization("Bearer x")), None);
         assert_eq!(user(&HeaderMap::new()).status(), StatusCode::UNAUTHORIZED);
     }
