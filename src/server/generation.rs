@@ -236,7 +236,7 @@ fn certificates(
     }
     let certificates = Kept::new(Certificates::load(&config.tls)?, process);
     for doubt in certificates.part.doubts() {
-        tracing::warn!("{doubt}");
+        tracing::warn!(cause = doubt, "certificate needs attention");
     }
     if let Some(renewal) = Renewal::new(&config.tls, &certificates.part)? {
         tasks.push(renewal.run(certificates.drain.clone()).boxed());
@@ -248,7 +248,7 @@ fn certificates(
 /// All apps: Laravel, and those that only routes name.
 fn upstreams_of(config: &Config) -> Upstreams {
     for doubt in config.apps().filter_map(|app| app.doubt()) {
-        tracing::warn!("{doubt}");
+        tracing::warn!(cause = doubt, "upstream needs attention");
     }
     let named = config.upstreams.iter();
     let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));

@@ -100,7 +100,7 @@ impl Certificates {
         let dates = new.facts.check_dates(SystemTime::now());
         dates.map_err(|flaw| pair.flawed(flaw))?;
         for doubt in pair.doubts(&new) {
-            tracing::warn!("{doubt}");
+            tracing::warn!(cause = doubt, "certificate needs attention");
         }
         Ok(Some(Arc::new(new)))
     }

@@ -126,10 +126,8 @@ async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
     let fpm = Fpm::start("pm.max_children = 1").await;
     let edge = Program::before(&fpm.url(), "root = \"/nowhere\"\n");
     let doubt = |line: &Value| {
-        line["message"]
-            .as_str()
-            .unwrap()
-            .contains("/nowhere/index.php")
+        let cause = line["cause"].as_str();
+        cause.is_some_and(|cause| cause.contains("/nowhere/index.php"))
     };
     edge.logged(doubt).await;
     let answer = edge
