@@ -9,6 +9,7 @@ pub(crate) mod posts;
 pub(crate) mod program;
 pub(crate) mod sending;
 pub(crate) mod socket;
+pub(crate) mod source;
 pub(crate) mod tls;
 
 pub(crate) use self::edge::Edge;
