@@ -31,6 +31,7 @@ mod outlook;
 mod plain;
 mod proxies;
 mod proxy;
+mod reference;
 mod reload;
 mod reloads;
 mod renewal;
