@@ -36,3 +36,4 @@ pub use self::routes::{
     Upstreams,
 };
 pub use self::settings::Settings;
+pub use self::sound::settle as normalize_request;

@@ -23,7 +23,7 @@ const MAX_TARGET: usize = 8 * 1024;
 ///
 /// # Errors
 /// It is not sound.
-pub(super) fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Refusal> {
+pub fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Refusal> {
     join_cookies(request.headers_mut());
     // hyper counts them over HTTP/1.1 only.
     if request.headers().len() > MAX_HEADERS {

@@ -7,7 +7,7 @@ mod balance;
 mod buffer;
 mod connector;
 mod error;
-mod fastcgi;
+pub mod fastcgi;
 mod health;
 mod ledger;
 mod pool;

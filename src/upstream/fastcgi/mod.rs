@@ -7,7 +7,7 @@ mod conversation;
 mod head;
 mod line;
 mod params;
-mod record;
+pub mod record;
 
 pub(super) use self::line::Line;
 pub(super) use self::params::Script;

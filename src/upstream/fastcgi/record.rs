@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// What a server of scripts sends.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub enum Record {
     /// A piece of the answer; empty at its end, which counts for nothing before `End`.
     Stdout(Bytes),
     /// What it has to complain about.
@@ -18,7 +18,8 @@ pub(super) enum Record {
 
 /// How a request ended (§5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
+    /// It ended well.
     Complete,
     /// It was refused, because there are too many.
     Overloaded,
@@ -29,13 +30,13 @@ pub(super) enum Outcome {
 /// What is no FastCGI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("what came is not FastCGI: {0}")]
-pub(in crate::upstream) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 /// Takes the first record out of `buffer`, if it is there as a whole.
 ///
 /// # Errors
 /// It is none that could answer our one request.
-pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
+pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     let Some(header) = buffer.first_chunk::<HEADER>() else {
         return Ok(None);
     };

@@ -1,0 +1,117 @@
+//! What a client sends as a request's head: method and target in the first line, then
+//! one `name: value` a line.
+
+#![no_main]
+
+use std::net::Ipv4Addr;
+
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::{Method, Request, Uri};
+use libfuzzer_sys::fuzz_target;
+use pwd_edge::authority::HostPort;
+use pwd_edge::client::ClientIp;
+use pwd_edge::forwarded::{Sender, TrustedHeaders, TrustedProxies};
+use pwd_edge::http::normalize_request;
+
+fuzz_target!(|head: &[u8]| {
+    let Some(original) = read(head) else {
+        return;
+    };
+    let client = ClientIp::new(Ipv4Addr::LOCALHOST.into());
+    let mut request = original.clone();
+    let stranger = Sender::stranger(client);
+    if let Err(refusal) = normalize_request(&mut request, &stranger) {
+        assert!(refusal.status().is_client_error(), "{refusal:?}");
+        return;
+    }
+    check(&original, &request);
+    if let Some(authority) = request.uri().authority() {
+        let host = request.headers()[HOST].as_bytes();
+        assert!(
+            host.eq_ignore_ascii_case(authority.as_str().as_bytes()),
+            "{request:?}"
+        );
+    }
+    // One reading: the next server finds nothing more to change.
+    let mut again = request.clone();
+    normalize_request(&mut again, &stranger).expect("it is sound");
+    assert_eq!(again.headers(), request.headers());
+
+    // The same from a proxy that may name the host.
+    let proxies = TrustedProxies::try_from(vec!["127.0.0.1".to_owned()]).expect("a network");
+    let sender = Sender::read(client, original.headers(), &proxies, &believed());
+    let mut proxied = original.clone();
+    normalize_request(&mut proxied, &sender).expect("a proxy's name for the host is sound");
+    check(&original, &proxied);
+});
+
+/// Nothing in `request` can be read in two ways, and nothing else than in `original`.
+fn check(original: &Request<()>, request: &Request<()>) {
+    assert!(request.headers().len() <= 100);
+    let method = request.method();
+    assert!(
+        *method != Method::CONNECT && *method != Method::TRACE,
+        "{request:?}"
+    );
+    assert_eq!(method.as_str(), method.as_str().to_ascii_uppercase());
+    assert!(request.uri().path().starts_with('/'), "{request:?}");
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("", |target| target.as_str());
+    assert!(target.len() <= 8 * 1024);
+
+    let count = |name| request.headers().get_all(name).iter().count();
+    assert_eq!(count(HOST), 1, "{request:?}");
+    let host = request.headers()[HOST].to_str().expect("is ASCII");
+    assert!(HostPort::is_sound(host), "{request:?}");
+    assert!(
+        count(AUTHORIZATION) <= 1 && count(COOKIE) <= 1,
+        "{request:?}"
+    );
+    assert!(count(TRANSFER_ENCODING) <= 1, "{request:?}");
+    if let Some(coding) = request.headers().get(TRANSFER_ENCODING) {
+        assert!(
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+            "{request:?}"
+        );
+    }
+
+    let values = |request: &Request<()>, name: &HeaderName| {
+        let values = request.headers().get_all(name).iter();
+        let values = values.map(|value| value.as_bytes().to_vec());
+        values.collect::<Vec<_>>()
+    };
+    let crumbs = values(original, &COOKIE).join(&b"; "[..]);
+    assert_eq!(values(request, &COOKIE).concat(), crumbs);
+    let names = original.headers().keys().chain(request.headers().keys());
+    for name in names.filter(|name| ![COOKIE, HOST].contains(name)) {
+        assert_eq!(values(original, name), values(request, name), "{name}");
+    }
+}
+
+fn believed() -> TrustedHeaders {
+    serde_json::from_str(r#"["x-forwarded-host"]"#).expect("it is known")
+}
+
+fn read(head: &[u8]) -> Option<Request<()>> {
+    let mut lines = head.split(|byte| *byte == b'\n').take(MAX_LINES);
+    let mut first = lines.next()?.splitn(2, |byte| *byte == b' ');
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(first.next()?).ok()?;
+    *request.uri_mut() = Uri::try_from(first.next()?).ok()?;
+    for line in lines {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            continue;
+        };
+        let name = HeaderName::from_bytes(&line[..colon]);
+        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            request.headers_mut().append(name, value);
+        }
+    }
+    Some(request)
+}
+
+/// More than a request may have headers.
+const MAX_LINES: usize = 128;
