@@ -241,7 +241,7 @@ impl Watch<'_> {
                 }
                 Wake::Dismissed(why) => {
                     tracing::debug!(?why, "connection is to end");
-                    end.set(Some(tokio::time::sleep(self.grace(why))));
+                    end.set(Some(self.finished(why)));
                     if !std::mem::replace(&mut retired, true) {
                         retire(connection.as_mut());
                     }
@@ -259,7 +259,7 @@ impl Watch<'_> {
     /// has taken nothing.
     async fn stalled(&self) {
         let limit = |progress: &Progress| {
-            if progress.is_active() {
+            if progress.is_active() || progress.has_unsent() {
                 self.settings.stall_timeout.get()
             } else {
                 self.settings.idle_timeout.get()
@@ -286,17 +286,22 @@ impl Watch<'_> {
         }
     }
 
-    /// How long a connection may finish what it is doing.
-    fn grace(&self, why: Dismissal) -> Duration {
-        match why {
+    /// Completes when a connection that is to end has had time to, and nothing is under
+    /// way on it: what was admitted has clocks of its own.
+    async fn finished(&self, why: Dismissal) {
+        let grace = match why {
             Dismissal::Refused => DISMISSED,
             Dismissal::Stuck => self.settings.stall_timeout.get(),
+        };
+        tokio::time::sleep(grace).await;
+        while self.progress.is_active() {
+            tokio::time::sleep(DISMISSED).await;
         }
     }
 }
 
 /// Completes when `end` does, if there is one.
-async fn ended(end: Pin<&mut Option<tokio::time::Sleep>>) {
+async fn ended(end: Pin<&mut Option<impl Future<Output = ()>>>) {
     if let Some(end) = end.as_pin_mut() {
         end.await;
     }

@@ -19,8 +19,9 @@ use super::tunnel::{Asked, Patience};
 use super::watched::Watched;
 use super::{Refusal, Settings, hop};
 use crate::body::{self, Body};
+use crate::client::ClientKey;
 use crate::forwarded;
-use crate::limit::{Connections, Limit, Over, Permit};
+use crate::limit::{ClientKeys, Connections, Limit, Over, Permit};
 use crate::progress::{Pace, Paced, Progress, Ticking};
 use crate::upstream::{self, Asker, Upstream};
 
@@ -86,7 +87,7 @@ impl Handler {
         if upstream.wants_asker() {
             parts.extensions.insert(Asker {
                 port: exchange.port(),
-                key: self.limits.key(exchange.sender.client),
+                key: self.app_key(exchange),
             });
         }
         let body = match body.is_end_stream() {
@@ -99,6 +100,12 @@ impl Handler {
             ),
         };
         Box::new(Request::from_parts(parts, body))
+    }
+
+    /// By what a client's share of an app is counted; none if it has no limits.
+    fn app_key(&self, exchange: &Exchange<'_>) -> Option<ClientKey> {
+        let keys = self.limits.keys(exchange.sender.client);
+        keys.map(ClientKeys::widest)
     }
 
     /// A place among `places`, the requests on their way to Laravel or the files on
@@ -146,7 +153,7 @@ impl Handler {
         let body = Watched::new(body, self.settings.stall_timeout.get(), place);
         let mut body = Body::new(body);
         if may_buffer(&mut parts.headers) {
-            let client = self.limits.key(exchange.sender.client);
+            let client = self.app_key(exchange);
             body = upstream.buffer(body, client, &self.drain);
         }
         Response::from_parts(parts, body)

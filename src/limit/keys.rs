@@ -40,6 +40,12 @@ impl ClientKeys {
         self.client
     }
 
+    /// That of its site, if it is in one, else its own: for what few clients could use
+    /// up, such as processes of an application.
+    pub fn widest(self) -> ClientKey {
+        self.site.map_or(self.client, |site| site.key)
+    }
+
     pub(super) fn site(self) -> Option<Site> {
         self.site
     }

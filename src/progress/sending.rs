@@ -58,6 +58,12 @@ impl Progress {
         }
     }
 
+    /// Whether something has been handed over to be sent, and has not left.
+    pub fn has_unsent(&self) -> bool {
+        let unsent = &self.0.sending.unsent;
+        unsent.iter().any(|chunks| chunks.load(Relaxed) > 0)
+    }
+
     /// How long the socket has taken nothing; zero if nothing waits for it.
     pub fn blocked(&self) -> Duration {
         match self.0.sending.blocked_since.load(Relaxed) {
@@ -222,9 +228,11 @@ impl Drop for Chunk {
     }
 }
 
-/// What a client must take for its clock to begin anew, if there is so much: less
-/// now and then would hold a place for hours. A frame of HTTP/2.
-const STEP: usize = 16 * 1024;
+/// What a client must take for its clock to begin anew, if there is so much. A hundred
+/// streams that share a narrow connection must all come to it in the time that one has,
+/// so it is little: what a stream can hold for so few bytes is bounded by its client's
+/// shares, and an application does not wait for it that long.
+const STEP: usize = 1024;
 /// Between two looks at a clock.
 const SHORTEST: Duration = Duration::from_millis(1);
 

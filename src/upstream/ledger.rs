@@ -1,7 +1,6 @@
 //! The bytes that bodies of one application may hold: in all, and for one client.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -60,6 +59,17 @@ impl Ledger {
     }
 }
 
+/// Whose bodies hold what there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoRoom {
+    /// All together.
+    #[error("all bodies that wait are more than it allows")]
+    All,
+    /// Those of one client.
+    #[error("one client's bodies that wait are more than it allows")]
+    Client,
+}
+
 /// The held bytes of one body; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -74,28 +84,26 @@ impl Room {
     ///
     /// # Errors
     /// There would be too many of all or of this client; nothing is taken.
-    pub(super) fn take(&mut self, more: u64) -> io::Result<()> {
+    pub(super) fn take(&mut self, more: u64) -> Result<(), NoRoom> {
         let mut used = self.used.lock();
         let all = used.all + more;
         let own = self.key.map_or(0, |key| {
             let own = used.of.get(&key).copied();
             own.unwrap_or(0) + more
         });
-        let whose = match (all > self.most, own > self.most / CLIENTS) {
-            (true, _) => "all",
-            (_, true) => "one client's",
-            (false, false) => {
-                used.all = all;
-                if let Some(key) = self.key {
-                    used.of.insert(key, own);
-                }
-                self.taken += more;
-                return Ok(());
-            }
-        };
-        Err(io::Error::other(format!(
-            "{whose} bodies that wait are more than it allows"
-        )))
+        // Its own share first: a client that has used it up is told so, whatever others have.
+        if own > self.most / CLIENTS {
+            return Err(NoRoom::Client);
+        }
+        if all > self.most {
+            return Err(NoRoom::All);
+        }
+        used.all = all;
+        if let Some(key) = self.key {
+            used.of.insert(key, own);
+        }
+        self.taken += more;
+        Ok(())
     }
 
     /// Gives `bytes` back that were taken.

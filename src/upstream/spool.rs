@@ -101,7 +101,7 @@ struct Kept {
 impl Kept {
     async fn put(&mut self, data: &[u8]) -> io::Result<()> {
         let more = data.len() as u64;
-        self.room.take(more)?;
+        self.room.take(more).map_err(io::Error::other)?;
         self.length += more;
         self.file.write_all(data).await
     }

@@ -45,8 +45,8 @@ fn assert_whole(got: &[u8]) {
 
 /// A php-fpm with few processes, each of which is occupied until the edge closes its
 /// connection. `/export` is long, all else short.
-async fn processes(more: &str) -> Edge {
-    let idle = Arc::new(Semaphore::new(WORKERS));
+async fn processes(workers: usize, more: &str) -> Edge {
+    let idle = Arc::new(Semaphore::new(workers));
     let url = scripted(move |_, mut stream| {
         let idle = Arc::clone(&idle);
         async move {
@@ -139,7 +139,7 @@ async fn stopped(sent: &AtomicU64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_leave_php_processes_and_places_to_others() {
-    let edge = processes("[limits]\nrequests_in_flight = 2\n").await;
+    let edge = processes(WORKERS, "[limits]\nrequests_in_flight = 2\n").await;
     let mut held = Vec::new();
     for _ in 0..WORKERS {
         for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
@@ -160,6 +160,27 @@ async fn slow_readers_leave_php_processes_and_places_to_others() {
     for (_client, answer) in held {
         assert_whole(&rest(answer).await);
     }
+}
+
+/// More than the client may have buffered: a few of its responses may occupy processes,
+/// for a while, and the others end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_whose_share_is_used_up_does_not_occupy_the_processes() {
+    let edge = processes(5, "spool = \"64 MiB\"\n[http]\nmax_body = \"12 MiB\"\n").await;
+    let mut slow = narrow(&edge, 1000).await;
+    let mut held = Vec::new();
+    for _ in 0..30 {
+        // As many at once as there are processes, and many more behind them.
+        let request = get("/export").body(body("")).unwrap();
+        held.push(soon(slow.send(request)).await.unwrap());
+    }
+    for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+        let answer = soon(client.fetch(get("/").body(body("")).unwrap())).await;
+        assert_eq!(answer.text(), "short");
+    }
+    // What was given up does not look whole.
+    let last = held.pop().unwrap().into_body();
+    assert!(soon(last.collect()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -291,7 +312,9 @@ async fn without_a_directory_the_application_waits_and_nothing_is_lost() {
     command.args(["run", "--config", "config.toml"]);
     command.env("TMPDIR", home.path("missing"));
     let program = Program::start(&home, command);
-    assert_eq!(program.lines("set TMPDIR to a directory").len(), 1);
+    let told = program.lines("upstream needs attention");
+    let cause = told[0]["cause"].as_str().unwrap();
+    assert!(cause.contains("set TMPDIR to a directory"), "{cause}");
     let mut client = program.http1().await;
     let answer = fetch_head(&mut client, "/").await;
     assert!(stopped(&sent).await < LENGTH as u64);

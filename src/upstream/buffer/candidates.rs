@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::blocked::Cause;
 use super::{Response, ResponseBuffers};
+use crate::upstream::ledger::NoRoom;
 
 /// Responses that are under way between application and client. One whose client waits
 /// for the application is none of them until the client has got something again.
@@ -55,19 +57,24 @@ impl ResponseBuffers {
             return false;
         }
         if state.is_client_waiting {
+            state.unblock();
             state.is_candidate = false;
             return false;
         }
         match self.memory(response.key) {
-            Some(room) => {
+            Ok(room) => {
+                state.unblock();
                 state.begin_pump(room);
                 response.drain.spawn(Arc::clone(response).pump());
                 false
             }
-            None => {
-                let cause = "as many responses as may be are buffered, of all or of one client";
-                self.report(|| cause.to_owned());
-                true
+            Err(whose) => {
+                self.report(|| format!("as many responses as may be are buffered: {whose}"));
+                let cause = match whose {
+                    NoRoom::Client => Cause::Client,
+                    NoRoom::All => Cause::Disk,
+                };
+                state.block(&self.blocked, response.key, cause).is_ok()
             }
         }
     }

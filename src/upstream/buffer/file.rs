@@ -61,7 +61,7 @@ impl TemporaryFile {
     /// There is no room for them.
     pub(super) fn extend(&mut self, length: usize) -> io::Result<Chunk> {
         let (file, room) = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        room.take(length as u64)?;
+        room.take(length as u64).map_err(io::Error::other)?;
         Ok(Chunk {
             file: Arc::clone(file),
             at: self.end,

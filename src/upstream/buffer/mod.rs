@@ -6,6 +6,7 @@
 //! all of an application looks for clients that do not; only such a response gets a
 //! task of its own, which reads ahead.
 
+mod blocked;
 mod body;
 mod candidates;
 mod file;
@@ -19,11 +20,12 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::blocked::BlockedResponses;
 use self::body::BufferedBody;
 pub use self::body::ReadBack;
 use self::candidates::Candidates;
 use self::state::State;
-use super::ledger::{Ledger, Purpose, Room};
+use super::ledger::{Ledger, NoRoom, Purpose, Room};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
@@ -36,6 +38,7 @@ pub(super) struct ResponseBuffers {
     disk: Ledger,
     memory: Ledger,
     candidates: Mutex<Candidates>,
+    blocked: BlockedResponses,
     /// Turns to write: a slow disk does not take all threads for blocking work.
     writers: Semaphore,
     /// When the log last said that there is no room.
@@ -60,6 +63,7 @@ impl ResponseBuffers {
             // Of which responses may have half.
             memory: Ledger::new(2 * MAX_BUFFERED_RESPONSES * IN_MEMORY as u64),
             candidates: Mutex::default(),
+            blocked: BlockedResponses::default(),
             writers: Semaphore::new(WRITERS),
             reported: Mutex::default(),
         }
@@ -85,9 +89,9 @@ impl ResponseBuffers {
 
     /// Room in memory for one response. The number of these bounds the number of open
     /// files, too.
-    fn memory(&self, key: Option<ClientKey>) -> Option<Room> {
+    fn memory(&self, key: Option<ClientKey>) -> Result<Room, NoRoom> {
         let mut room = self.memory.room(Purpose::Responses, key);
-        room.take(IN_MEMORY as u64).ok().map(|()| room)
+        room.take(IN_MEMORY as u64).map(|()| room)
     }
 
     /// Logs why applications wait for slow clients, once in a while.

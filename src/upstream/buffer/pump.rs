@@ -10,13 +10,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Response;
+use super::blocked::Cause;
 use super::file::TemporaryFile;
 use super::state::Fill;
-use crate::upstream::ledger::Purpose;
+use crate::upstream::ledger::{NoRoom, Purpose};
 
 impl Response {
     /// Reads until the application's response has ended or the client has left. While
-    /// there is no room the application waits for the client.
+    /// there is no room the application waits for the client, as long as it may.
     pub(super) async fn pump(self: Arc<Self>) {
         loop {
             let fill = poll_fn(|cx| self.state.lock().poll_fill(cx)).await;
@@ -31,11 +32,18 @@ impl Response {
             if matches!(fill, Fill::Rest) {
                 return;
             }
-            if !matches!(spilled, Ok(true)) {
-                let room = poll_fn(|cx| self.state.lock().poll_room(cx.waker()));
-                // Others may have left room meanwhile.
-                let _ = timeout(RETRY_INTERVAL, room).await;
+            if matches!(spilled, Ok(true)) {
+                self.state.lock().unblock();
+                continue;
             }
+            let (blocked, cause) = (&self.buffers.blocked, cause(&spilled));
+            if self.state.lock().block(blocked, self.key, cause).is_err() {
+                tracing::debug!(?cause, "response given up for a client that does not read");
+                return;
+            }
+            let room = poll_fn(|cx| self.state.lock().poll_room(cx.waker()));
+            // Others may have left room meanwhile.
+            let _ = timeout(RETRY_INTERVAL, room).await;
         }
     }
 
@@ -61,6 +69,17 @@ impl Response {
         let (data, written) = write.await.map_err(io::Error::other)?;
         self.state.lock().end_write(data, written.is_ok());
         written.map(|()| true)
+    }
+}
+
+/// Why `spilled` found no room.
+fn cause(spilled: &io::Result<bool>) -> Cause {
+    let error = spilled.as_ref().err().and_then(io::Error::get_ref);
+    match error.map(|error| error.downcast_ref()) {
+        // Longer than one response may be.
+        None if spilled.is_ok() => Cause::Client,
+        Some(Some(NoRoom::Client)) => Cause::Client,
+        _ => Cause::Disk,
     }
 }
 

@@ -7,8 +7,10 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::IN_MEMORY;
+use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp};
 use super::file::TemporaryFile;
 use crate::body::{self, Body};
+use crate::client::ClientKey;
 use crate::upstream::ledger::Room;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, body::Error>>>;
@@ -33,6 +35,10 @@ pub(super) struct State {
     /// Trailers or an error, which come after all bytes.
     end: Option<Result<Frame<Bytes>, body::Error>>,
     room: Option<Room>,
+    /// Bytes that the client has taken.
+    taken: u64,
+    /// The application waits for the client.
+    blocked: Option<Blocked>,
     client: Option<Waker>,
     pump: Option<Waker>,
     is_pump_waiting_for_room: bool,
@@ -74,6 +80,8 @@ impl State {
             writing: 0,
             end: None,
             room: None,
+            taken: 0,
+            blocked: None,
             client: None,
             pump: None,
             is_pump_waiting_for_room: false,
@@ -84,6 +92,44 @@ impl State {
     pub(super) fn begin_pump(&mut self, room: Room) {
         self.is_pumped = true;
         self.room = Some(room);
+    }
+
+    /// Notes that the application waits for the client, since there is no room.
+    ///
+    /// # Errors
+    /// It must not wait, or no longer: the response has been given up, and lets go of
+    /// the application at once.
+    pub(super) fn block(
+        &mut self,
+        all: &BlockedResponses,
+        key: Option<ClientKey>,
+        cause: Cause,
+    ) -> Result<(), GivenUp> {
+        if self.is_closed {
+            return Ok(());
+        }
+        let checked = match &mut self.blocked {
+            Some(blocked) => blocked.check(self.taken),
+            None => all
+                .enter(key, cause, self.taken)
+                .map(|blocked| self.blocked = Some(blocked)),
+        };
+        checked.inspect_err(|_| self.give_up())
+    }
+
+    /// The application no longer waits for the client.
+    pub(super) fn unblock(&mut self) {
+        self.blocked = None;
+    }
+
+    /// Ends the response after what the client can still be given, and never as if that
+    /// was all.
+    fn give_up(&mut self) {
+        self.is_pumped = true;
+        self.upstream = None;
+        self.blocked = None;
+        self.end = Some(Err(GivenUp.into()));
+        self.wake_client();
     }
 
     /// The next frame for the client.
@@ -97,6 +143,7 @@ impl State {
         if self.writing == 0 {
             if !self.memory.is_empty() {
                 let data = std::mem::take(&mut self.memory).freeze();
+                self.taken += data.len() as u64;
                 self.wake_for_room();
                 return Next::Here(Poll::Ready(Some(Ok(Frame::data(data)))));
             }
@@ -118,7 +165,10 @@ impl State {
         self.is_client_waiting = polled.is_pending();
         let is_ended = match &polled {
             Poll::Pending => false,
-            Poll::Ready(Some(Ok(_))) => upstream.is_end_stream(),
+            Poll::Ready(Some(Ok(frame))) => {
+                self.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
+                upstream.is_end_stream()
+            }
             Poll::Ready(_) => true,
         };
         if is_ended {
@@ -214,6 +264,7 @@ impl State {
     /// The client has `length` bytes more of the file, which is closed if these were
     /// the last.
     pub(super) fn taken(&mut self, length: usize) {
+        self.taken += length as u64;
         if let Some(file) = &mut self.file {
             file.taken(length);
             if file.is_drained() && self.writing == 0 {
@@ -230,6 +281,7 @@ impl State {
         self.file = None;
         self.end = None;
         self.room = None;
+        self.blocked = None;
         if let Some(pump) = self.pump.take() {
             pump.wake();
         }
