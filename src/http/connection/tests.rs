@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::body;
+use crate::progress::SendClock;
 
 /// A client's end of a connection that is served.
 struct Client {
@@ -181,3 +182,48 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: desk.example\r\n\r\n";
 /// The default `header_timeout`.
 const LIMIT: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
+
+/// A watch over a connection of HTTP/2 of which nothing else is there.
+fn watch(settings: &Settings) -> Watch<'_> {
+    Watch {
+        settings,
+        progress: Progress::new(),
+        refusals: Arc::default(),
+        alpn: Alpn::Http2,
+        asked: Arc::default(),
+        retired: CancellationToken::new(),
+    }
+}
+
+/// The rest of a response is under way although its request is done.
+#[tokio::test(start_paused = true)]
+async fn what_has_been_handed_over_is_not_idle() {
+    let settings = Settings::default();
+    let (idle, stall) = (settings.idle_timeout.get(), settings.stall_timeout.get());
+    assert!(idle < stall);
+    for (has_rest, limit) in [(false, idle), (true, stall)] {
+        let watch = watch(&settings);
+        let clock = Arc::new(SendClock::new(watch.progress.clone()));
+        let rest = has_rest.then(|| clock.chunk(vec![0; 10].into()));
+        let start = tokio::time::Instant::now();
+        watch.stalled().await;
+        assert_eq!(start.elapsed(), limit);
+        drop(rest);
+    }
+}
+
+/// What was admitted goes on, under clocks of its own.
+#[tokio::test(start_paused = true)]
+async fn connection_that_is_to_end_finishes_what_is_under_way() {
+    let settings = Settings::default();
+    let watch = watch(&settings);
+    let download = watch.progress.begin();
+    let hour = Duration::from_secs(3600);
+    let end = watch.finished(Dismissal::Refused);
+    let ended = tokio::time::timeout(hour, end).await;
+    assert!(ended.is_err());
+    drop(download);
+    let start = tokio::time::Instant::now();
+    watch.finished(Dismissal::Refused).await;
+    assert_eq!(start.elapsed(), DISMISSED);
+}

@@ -104,9 +104,10 @@ impl Drop for Blocked {
 
 /// PHP has five processes where nobody has set another number: two clients leave one.
 const MAX_BLOCKED_PER_CLIENT: usize = 2;
-/// How long the application waits for a client that takes nothing.
-const BLOCKED_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a client must take meanwhile, in bytes: a modem's pace.
+/// How long the application waits for a client that takes nothing: a phone in a tunnel
+/// comes back before.
+const BLOCKED_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a client must take meanwhile, in bytes.
 const MIN_TAKEN: u64 = 16 * 1024;
 
 #[cfg(test)]
