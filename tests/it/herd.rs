@@ -40,7 +40,8 @@ async fn pause() {
 /// None if it broke off, was refused, or is told to come back.
 async fn try_open(home: &Home, address: SocketAddr, number: u64) -> Option<Socket> {
     let stream = home.connect(address, "http/1.1").await.ok()?;
-    let url = format!("wss://localhost/ws?token={}%7Ccrowd", CROWDED + number);
+    let id = CROWDED + number;
+    let url = format!("wss://localhost/ws?token={id}%7Ccrowd{id}");
     let (mut socket, _) = client_async(url, stream).await.ok()?;
     let ticket = CROWDED + number % ROOMS;
     let join = json!({ "type": "join_ticket", "payload": { "ticket_id": ticket } });

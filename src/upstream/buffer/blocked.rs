@@ -1,36 +1,38 @@
-//! Responses for which the application waits: their clients do not read, and there is
-//! no room to read them ahead. Each occupies a process, so a client may have few of
-//! them, and not for long.
+//! Responses for which the application waits: there is no room to read them ahead of
+//! their clients. Each occupies a process. It may for as long as its client reads, at
+//! whatever pace; but few clients at a time may keep the application waiting and take
+//! nothing, and not for long.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::client::ClientKey;
-
-/// The blocked responses of one application, by client. Clones count together.
+/// The blocked responses of one application. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub(super) struct BlockedResponses(Arc<Mutex<HashMap<ClientKey, usize>>>);
+pub(super) struct BlockedResponses {
+    /// Those whose clients take nothing.
+    idle: Arc<AtomicUsize>,
+}
 
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The response is longer than may be buffered, or its client has its whole share.
-    Client,
-    /// The disk fails, or all responses together have what is theirs.
+    /// The response is longer than may be buffered, or its client or all clients have
+    /// their whole share.
+    Full,
+    /// The disk fails, which is no client's fault.
     Disk,
 }
 
 /// One blocked response; no longer counted when dropped.
 #[derive(Debug)]
 pub(super) struct Blocked {
-    counted: Option<(BlockedResponses, ClientKey)>,
-    since: Instant,
-    /// What its client had taken by then.
-    taken: u64,
+    all: BlockedResponses,
+    cause: Cause,
+    began: Instant,
+    is_counted: bool,
 }
 
 /// The response ends: its client does not read.
@@ -39,114 +41,102 @@ pub(super) struct Blocked {
 pub(super) struct GivenUp;
 
 impl BlockedResponses {
-    /// Counts a response whose client `key` has taken `taken` bytes of it.
-    ///
-    /// # Errors
-    /// The client has [`MAX_BLOCKED_PER_CLIENT`] already, and its own share is what is
-    /// used up. That of others must not cut it off at once.
-    pub(super) fn enter(
-        &self,
-        key: Option<ClientKey>,
-        cause: Cause,
-        taken: u64,
-    ) -> Result<Blocked, GivenUp> {
-        let counted = match key {
-            None => None,
-            Some(key) => {
-                let mut counts = self.0.lock();
-                let count = counts.entry(key).or_default();
-                if cause == Cause::Client && *count >= MAX_BLOCKED_PER_CLIENT {
-                    return Err(GivenUp);
-                }
-                *count += 1;
-                Some((self.clone(), key))
-            }
-        };
-        Ok(Blocked {
-            counted,
-            since: Instant::now(),
-            taken,
-        })
+    /// A response that has become blocked; [`Blocked::check`] says whether it may be.
+    pub(super) fn enter(&self, cause: Cause) -> Blocked {
+        Blocked {
+            all: self.clone(),
+            cause,
+            began: Instant::now(),
+            is_counted: false,
+        }
     }
 }
 
 impl Blocked {
-    /// Notes that the client has taken `taken` bytes of the response by now.
+    /// Notes when the client last took [`MIN_TAKEN`] bytes, if it has. To be asked at
+    /// least once a second.
     ///
     /// # Errors
-    /// It has not taken [`MIN_TAKEN`] for [`BLOCKED_TIMEOUT`].
-    pub(super) fn check(&mut self, taken: u64) -> Result<(), GivenUp> {
-        if taken - self.taken >= MIN_TAKEN {
-            self.taken = taken;
-            self.since = Instant::now();
+    /// It takes nothing, for [`BLOCKED_TIMEOUT`] or as one of too many.
+    pub(super) fn check(&mut self, moved: Option<Instant>) -> Result<(), GivenUp> {
+        if moved.unwrap_or(self.began).max(self.began).elapsed() >= BLOCKED_TIMEOUT {
+            return Err(GivenUp);
         }
-        if self.since.elapsed() < BLOCKED_TIMEOUT {
-            Ok(())
-        } else {
-            Err(GivenUp)
+        let is_reading = moved.is_some_and(|at| at.elapsed() < READING_TIMEOUT);
+        if is_reading || self.cause == Cause::Disk {
+            self.uncount();
+            return Ok(());
+        }
+        if !self.is_counted {
+            let more = |idle| (idle < MAX_IDLE).then_some(idle + 1);
+            let counted = self.all.idle.fetch_update(Relaxed, Relaxed, more);
+            counted.map_err(|_| GivenUp)?;
+            self.is_counted = true;
+        }
+        Ok(())
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            self.all.idle.fetch_sub(1, Relaxed);
         }
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        if let Some((BlockedResponses(counts), key)) = &self.counted {
-            let mut counts = counts.lock();
-            if let Some(count) = counts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(key);
-                }
-            }
-        }
+        self.uncount();
     }
 }
 
-/// PHP has five processes where nobody has set another number: two clients leave one.
-const MAX_BLOCKED_PER_CLIENT: usize = 2;
-/// How long the application waits for a client that takes nothing: a phone in a tunnel
-/// comes back before.
+/// Clients of one application that may keep it waiting and take nothing. PHP has five
+/// processes where nobody has set another number.
+const MAX_IDLE: usize = 2;
+/// How long the application waits for one of them: a phone in a tunnel comes back
+/// before.
 const BLOCKED_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a client must take meanwhile, in bytes.
-const MIN_TAKEN: u64 = 16 * 1024;
+/// A client that takes [`MIN_TAKEN`] bytes in this time reads.
+const READING_TIMEOUT: Duration = Duration::from_secs(4);
+/// In bytes.
+pub(super) const MIN_TAKEN: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientIp;
 
-    fn key(last: u8) -> Option<ClientKey> {
-        Some(ClientIp::new([192, 0, 2, last].into()).key(64))
+    #[tokio::test(start_paused = true)]
+    async fn two_clients_that_take_nothing_are_waited_for_and_no_third() {
+        let all = BlockedResponses::default();
+        let mut idle = [all.enter(Cause::Full), all.enter(Cause::Full)];
+        assert!(idle.iter_mut().all(|one| one.check(None).is_ok()));
+        assert!(all.enter(Cause::Full).check(None).is_err());
+        // Readers are no matter of number, nor is a disk that fails.
+        let now = Some(Instant::now());
+        let mut readers: Vec<_> = (0..5).map(|_| all.enter(Cause::Full)).collect();
+        assert!(readers.iter_mut().all(|one| one.check(now).is_ok()));
+        assert!(all.enter(Cause::Disk).check(None).is_ok());
+        // A reader that stops is idle, and one too many.
+        tokio::time::advance(READING_TIMEOUT).await;
+        assert!(readers[0].check(now).is_err());
+        // One that reads again makes room.
+        assert!(idle[0].check(Some(Instant::now())).is_ok());
+        assert!(readers[0].check(now).is_ok());
+        drop((idle, readers));
+        assert_eq!(all.idle.load(Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_over_its_share_has_two_blocked_responses_at_most() {
-        let blocked = BlockedResponses::default();
-        let enter = |last, cause| blocked.enter(key(last), cause, 0);
-        let first = enter(1, Cause::Client).unwrap();
-        let _second = enter(1, Cause::Client).unwrap();
-        assert!(enter(1, Cause::Client).is_err());
-        assert!(enter(2, Cause::Client).is_ok());
-        drop(first);
-        assert!(enter(1, Cause::Client).is_ok());
-        // A full disk is no fault of the client's.
-        let disk: Vec<_> = (0..5).map(|_| enter(1, Cause::Disk)).collect();
-        assert!(disk.iter().all(Result::is_ok));
-        drop((disk, _second));
-        assert!(blocked.0.lock().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn client_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
-        let blocked = BlockedResponses::default();
-        let mut slow = blocked.enter(key(1), Cause::Client, 100).unwrap();
-        for step in 1..10 {
+    async fn client_that_takes_nothing_is_not_waited_for_long() {
+        let all = BlockedResponses::default();
+        for cause in [Cause::Full, Cause::Disk] {
+            let mut blocked = all.enter(cause);
             tokio::time::advance(BLOCKED_TIMEOUT * 9 / 10).await;
-            assert!(slow.check(100 + step * MIN_TAKEN).is_ok());
+            assert!(blocked.check(None).is_ok());
+            let moved = Some(Instant::now());
+            tokio::time::advance(BLOCKED_TIMEOUT * 9 / 10).await;
+            assert!(blocked.check(moved).is_ok());
+            tokio::time::advance(BLOCKED_TIMEOUT / 10).await;
+            assert!(blocked.check(moved).is_err());
         }
-        let taken = 100 + 9 * MIN_TAKEN;
-        assert!(slow.check(taken + MIN_TAKEN - 1).is_ok());
-        tokio::time::advance(BLOCKED_TIMEOUT).await;
-        assert!(slow.check(taken + MIN_TAKEN - 1).is_err());
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::blocked::Cause;
 use super::{Response, ResponseBuffers};
-use crate::upstream::ledger::NoRoom;
 
 /// Responses that are under way between application and client. One whose client waits
 /// for the application is none of them until the client has got something again.
@@ -70,11 +69,7 @@ impl ResponseBuffers {
             }
             Err(whose) => {
                 self.report(|| format!("as many responses as may be are buffered: {whose}"));
-                let cause = match whose {
-                    NoRoom::Client => Cause::Client,
-                    NoRoom::All => Cause::Disk,
-                };
-                state.block(&self.blocked, response.key, cause).is_ok()
+                state.block(&self.blocked, Cause::Full).is_ok()
             }
         }
     }

@@ -37,7 +37,7 @@ impl Response {
                 continue;
             }
             let (blocked, cause) = (&self.buffers.blocked, cause(&spilled));
-            if self.state.lock().block(blocked, self.key, cause).is_err() {
+            if self.state.lock().block(blocked, cause).is_err() {
                 tracing::debug!(?cause, "response given up for a client that does not read");
                 return;
             }
@@ -72,14 +72,12 @@ impl Response {
     }
 }
 
-/// Why `spilled` found no room.
+/// Why `spilled` found no room: the disk fails, or there is a bound.
 fn cause(spilled: &io::Result<bool>) -> Cause {
-    let error = spilled.as_ref().err().and_then(io::Error::get_ref);
-    match error.map(|error| error.downcast_ref()) {
-        // Longer than one response may be.
-        None if spilled.is_ok() => Cause::Client,
-        Some(Some(NoRoom::Client)) => Cause::Client,
-        _ => Cause::Disk,
+    let is_bound = |error: &io::Error| error.get_ref().is_some_and(|it| it.is::<NoRoom>());
+    match spilled {
+        Err(error) if !is_bound(error) => Cause::Disk,
+        _ => Cause::Full,
     }
 }
 

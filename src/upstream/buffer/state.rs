@@ -5,12 +5,12 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::IN_MEMORY;
-use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp};
+use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp, MIN_TAKEN};
 use super::file::TemporaryFile;
 use crate::body::{self, Body};
-use crate::client::ClientKey;
 use crate::upstream::ledger::Room;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, body::Error>>>;
@@ -35,8 +35,9 @@ pub(super) struct State {
     /// Trailers or an error, which come after all bytes.
     end: Option<Result<Frame<Bytes>, body::Error>>,
     room: Option<Room>,
-    /// Bytes that the client has taken.
-    taken: u64,
+    /// When the client last took a step of [`MIN_TAKEN`] bytes, and its bytes since.
+    moved: Option<Instant>,
+    taken: usize,
     /// The application waits for the client.
     blocked: Option<Blocked>,
     client: Option<Waker>,
@@ -80,6 +81,7 @@ impl State {
             writing: 0,
             end: None,
             room: None,
+            moved: None,
             taken: 0,
             blocked: None,
             client: None,
@@ -92,6 +94,8 @@ impl State {
     pub(super) fn begin_pump(&mut self, room: Room) {
         self.is_pumped = true;
         self.room = Some(room);
+        // What hyper took into its own buffers before is not read by the client.
+        (self.moved, self.taken) = (None, 0);
     }
 
     /// Notes that the application waits for the client, since there is no room.
@@ -99,22 +103,21 @@ impl State {
     /// # Errors
     /// It must not wait, or no longer: the response has been given up, and lets go of
     /// the application at once.
-    pub(super) fn block(
-        &mut self,
-        all: &BlockedResponses,
-        key: Option<ClientKey>,
-        cause: Cause,
-    ) -> Result<(), GivenUp> {
+    pub(super) fn block(&mut self, all: &BlockedResponses, cause: Cause) -> Result<(), GivenUp> {
         if self.is_closed {
             return Ok(());
         }
-        let checked = match &mut self.blocked {
-            Some(blocked) => blocked.check(self.taken),
-            None => all
-                .enter(key, cause, self.taken)
-                .map(|blocked| self.blocked = Some(blocked)),
-        };
-        checked.inspect_err(|_| self.give_up())
+        let blocked = self.blocked.get_or_insert_with(|| all.enter(cause));
+        blocked.check(self.moved).inspect_err(|_| self.give_up())
+    }
+
+    /// The client has taken `length` bytes.
+    fn note_taken(&mut self, length: usize) {
+        self.taken += length;
+        if self.taken >= MIN_TAKEN {
+            self.taken = 0;
+            self.moved = Some(Instant::now());
+        }
     }
 
     /// The application no longer waits for the client.
@@ -143,7 +146,7 @@ impl State {
         if self.writing == 0 {
             if !self.memory.is_empty() {
                 let data = std::mem::take(&mut self.memory).freeze();
-                self.taken += data.len() as u64;
+                self.note_taken(data.len());
                 self.wake_for_room();
                 return Next::Here(Poll::Ready(Some(Ok(Frame::data(data)))));
             }
@@ -165,12 +168,12 @@ impl State {
         self.is_client_waiting = polled.is_pending();
         let is_ended = match &polled {
             Poll::Pending => false,
-            Poll::Ready(Some(Ok(frame))) => {
-                self.taken += frame.data_ref().map_or(0, |data| data.len() as u64);
-                upstream.is_end_stream()
-            }
+            Poll::Ready(Some(Ok(_))) => upstream.is_end_stream(),
             Poll::Ready(_) => true,
         };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.note_taken(frame.data_ref().map_or(0, Bytes::len));
+        }
         if is_ended {
             self.upstream = None;
         }
@@ -264,7 +267,7 @@ impl State {
     /// The client has `length` bytes more of the file, which is closed if these were
     /// the last.
     pub(super) fn taken(&mut self, length: usize) {
-        self.taken += length as u64;
+        self.note_taken(length);
         if let Some(file) = &mut self.file {
             file.taken(length);
             if file.is_drained() && self.writing == 0 {
