@@ -87,7 +87,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(running) = &mut self.confirming {
             match (cause, running.cause) {
                 (Cause::Interval, _) => return,
-                (_, Cause::Interval) => {}
+                // Nobody puts off the round for the rooms by a doubt about the token.
+                (_, Cause::Interval) => cause = Cause::Doubt,
                 (_, before) => {
                     if now < running.start + MIN_ROUND_INTERVAL {
                         running.next_round = Some(running.start + MIN_ROUND_INTERVAL);
@@ -228,8 +229,7 @@ impl Round {
     }
 
     async fn token(&self) -> Option<Finding> {
-        let confirmed = self.confirm(Right::Token, || self.identify()).await;
-        confirmed.err()
+        self.settle(Right::Token, || self.identify()).await
     }
 
     async fn room(&self, room: RoomName) -> Option<Finding> {
@@ -248,7 +248,18 @@ impl Round {
                 Err(error) => Err(error),
             }
         };
-        self.confirm(Right::Room(room), ask).await.err()
+        self.settle(Right::Room(room), ask).await
+    }
+
+    /// Confirms `right`, or finds that it ends; either way it is no longer open. A room
+    /// that is joined anew is a new right.
+    async fn settle<F>(&self, right: Right, ask: impl Fn() -> F) -> Option<Finding>
+    where
+        F: Future<Output = Result<(), Error>>,
+    {
+        let confirmed = self.confirm(right, ask).await;
+        self.open.lock().remove(&right);
+        confirmed.err()
     }
 
     /// Asks whether the token is still good, and still this user's: a session under
@@ -287,10 +298,7 @@ impl Round {
                 None => Ok(ask().await),
             };
             let (retry_after, is_throttled) = match answer {
-                Ok(Ok(())) => {
-                    self.open.lock().remove(&right);
-                    return Ok(());
-                }
+                Ok(Ok(())) => return Ok(()),
                 Ok(Err(Error::Denied | Error::TokenRefused)) => {
                     return Err(Finding {
                         right,

@@ -270,3 +270,28 @@ async fn session_whose_token_is_another_users_now_ends() {
     assert_eq!(ana.closed().await, Closed(1013));
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
+
+/// A room that was lost and joined anew does not end by the old doubt.
+#[tokio::test(start_paused = true)]
+async fn room_that_is_joined_anew_has_its_own_time() {
+    let edge = Edge::new();
+    let mut ana = edge.open_in(7, 3).await;
+    ana.join(8).await;
+    edge.laravel
+        .change(|app| app.failing_tickets.extend([7, 8]));
+    edge.recheck(3);
+    ana.assert_quiet_for(10 * SECOND).await;
+    edge.laravel
+        .change(|app| drop(app.failing_tickets.remove(&8)));
+    ana.assert_quiet_for(10 * SECOND).await;
+    // What is left of the first doubt ends with its time, and no later.
+    assert_eq!(ana.error().await, "access_unconfirmed");
+    edge.laravel.change(|app| app.failing_tickets.clear());
+    ana.join(7).await;
+    edge.laravel.change(|app| app.failing_tickets.extend([7]));
+    edge.recheck(3);
+    ana.assert_quiet_for(20 * SECOND).await;
+    edge.laravel.change(|app| app.failing_tickets.clear());
+    ana.assert_quiet_for(60 * SECOND).await;
+    ana.assert_alive().await;
+}
