@@ -21,7 +21,8 @@ impl Token {
         (fits && text.bytes().all(is_allowed)).then(|| Self(text.into()))
     }
 
-    /// The token in `Authorization`, as [`bearer`] reads it, if it can be one.
+    /// The token in `Authorization` as Laravel's `Request::bearerToken()` reads it, if it
+    /// can be one. None if there are several such headers.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::new(std::str::from_utf8(bearer(headers)?).ok()?)
     }

@@ -148,7 +148,7 @@ impl SendClock {
     }
 
     /// Completes when something has been ready for `limit` and the client, whose
-    /// socket could take it, has not: neither all of it nor [`STEP`] bytes.
+    /// socket could take it, has not: neither all of it nor 1 KiB.
     pub fn poll_expired(
         &self,
         timer: &mut SendTimer,
