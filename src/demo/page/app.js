@@ -417,12 +417,20 @@ class Panel {
       ticket_status_update: () => this.#showStatus(payload.status),
       typing_indicator: () => this.#setTyping(payload.user_id, payload.is_typing === true, payload.user_name),
       message_status_update: () => this.#heardSeen(payload),
-      error: () => { if (payload.code !== 'unknown_type') this.#tell('problem', payload.message); },
+      error: () => {
+        if (payload.code !== 'unknown_type') this.#tell('problem', payload.message);
+        // Laravel was busy or away: the right to the ticket is asked for again.
+        if (payload.ticket_id && ['unavailable', 'access_unconfirmed'].includes(payload.code)) {
+          const again = () => { if (this.#link.ready) this.#join(); };
+          this.#later('rejoin', 2_000 + Math.random() * 3_000, again);
+        }
+      },
     }[type];
     act?.();
   }
 
   #joined(users) {
+    this.#tell('problem', '');
     this.#present.clear();
     this.#enter(this.#session.user.userID);
     for (const user of users) this.#enter(user.user_id, user.user_name);
