@@ -148,8 +148,8 @@ impl Access {
     }
 
     /// Whether Laravel has granted anybody anything after `moment`.
-    pub fn has_answered_since(&self, moment: Instant) -> bool {
-        self.asker.has_answered_since(moment)
+    pub fn has_granted_since(&self, moment: Instant) -> bool {
+        self.asker.has_granted_since(moment)
     }
 
     /// Whether nothing has cast doubt on `grant` since it was asked for.

@@ -127,7 +127,7 @@ impl Asker {
 
     /// Whether Laravel has granted anybody anything after `moment`: if so, an answer
     /// that it does not give is no outage.
-    pub fn has_answered_since(&self, moment: Instant) -> bool {
+    pub fn has_granted_since(&self, moment: Instant) -> bool {
         self.backoff.has_granted_since(moment)
     }
 
@@ -222,9 +222,12 @@ impl Asker {
         }
         Err(Error::Unavailable {
             reason: format!("Laravel answered {}", status.as_u16()),
-            retry_after: retry_after.map(|wait| match is_throttled {
-                true => wait,
-                false => wait.min(MAX_OUTAGE),
+            retry_after: retry_after.map(|wait| {
+                if is_throttled {
+                    wait
+                } else {
+                    wait.min(MAX_OUTAGE)
+                }
             }),
             is_throttled,
         })

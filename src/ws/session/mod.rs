@@ -123,22 +123,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Greets and serves until something ends it.
     async fn serve(&mut self) -> CloseReason {
+        let secret = self.token.secret();
         let registration = self.services.sessions.register(
             self.id,
             self.caller.client,
             self.user.id().clone(),
-            self.token.secret(),
+            secret,
             self.outbox.clone(),
         );
         let most = self.settings.sessions_per_user;
         if registration.is_beyond(most) && self.over(Limit::SessionsPerUser) {
             registration.end_oldest(most);
         }
-        self.paces = Paces::new(
-            &self.settings,
-            registration.joins(|| Paces::user_joins(&self.settings)),
-        );
-        let (doubts, secret) = (&self.services.doubts, self.token.secret());
+        let user_joins = registration.joins(|| Paces::user_joins(&self.settings));
+        self.paces.share_user_joins(user_joins);
+        let doubts = &self.services.doubts;
         let doubt = doubts.after(self.user.id(), secret, self.identified);
         if doubt.is_some() {
             self.recheck(Cause::Doubt, None);

@@ -86,6 +86,11 @@ impl Paces {
         }
     }
 
+    /// From now on joins count against `user_joins` too.
+    pub(super) fn share_user_joins(&mut self, user_joins: Arc<SessionRate>) {
+        self.user_joins = user_joins;
+    }
+
     /// The rate at which all sessions of a user may join: that of a few of them. The
     /// first of them brings it.
     pub(super) fn user_joins(settings: &Settings) -> SessionRate {

@@ -336,7 +336,7 @@ impl Round {
     /// When a right ends that the periodic round cannot confirm; none in an outage.
     fn end_of_interval(&self, is_throttled: bool) -> Option<Instant> {
         let access: &Access = &self.backend.get().access;
-        let is_outage = !is_throttled && !access.has_answered_since(self.start);
+        let is_outage = !is_throttled && !access.has_granted_since(self.start);
         (!is_outage).then(|| self.start + self.interval)
     }
 
