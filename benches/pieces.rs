@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use pwd_edge::client::ClientIp;
 use pwd_edge::ids::{RoomName, RowId};
 use pwd_edge::metrics::Metrics;
-use pwd_edge::paths::Readings;
+use pwd_edge::paths::NormalizedPath;
 use pwd_edge::rooms::{Audience, Publication, What};
 use pwd_edge::ws::wire;
 use pwd_edge::{broadcast, forwarded};
@@ -45,7 +45,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
 /// A path as Laravel and as file servers read it.
 #[divan::bench(args = ["/support-tickets/4711/messages", "/a/../b%2Fc/./d"])]
 fn read_a_path(path: &str) {
-    let _ = black_box(Readings::of(black_box(path)));
+    let _ = black_box(NormalizedPath::parse(black_box(path)));
 }
 
 /// What Laravel is told of the client, instead of what he says himself.

@@ -3,7 +3,7 @@
 
 /// Whether `c` changes the direction of what follows it (Unicode's `Bidi_Control`,
 /// UAX #9 §2).
-pub fn turns(c: char) -> bool {
+pub fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -11,7 +11,7 @@ pub fn turns(c: char) -> bool {
 /// spaces and joiners without width, and the like (of Unicode's `Cf` and `Zl`, `Zp`).
 /// With it two names look the same and are not. Persian, Hindi and emoji need U+200C
 /// and U+200D, and flags are made of tags (U+E0020 and more): those are none of it.
-pub fn hides(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}'
@@ -33,7 +33,10 @@ mod tests {
             "מסמך (1) 2026",
             "at 10.15\u{202f}AM",
         ] {
-            assert!(!honest.contains(|c| turns(c) || hides(c)), "{honest}");
+            assert!(
+                !honest.contains(|c| is_bidi_control(c) || is_invisible(c)),
+                "{honest}"
+            );
         }
     }
 }

@@ -27,13 +27,13 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 ///
 /// # Errors
 /// It breaks off or is longer.
-pub async fn read(mut body: Body, most: usize) -> Result<Bytes, Error> {
+pub async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Error> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
             continue;
         };
-        if all.len() + data.len() > most {
+        if all.len() + data.len() > max_bytes {
             return Err("it is too long".into());
         }
         all.extend_from_slice(&data);

@@ -36,7 +36,7 @@ impl ClientIp {
     /// What `read` makes of the address as text. Each request needs it, for Laravel and
     /// for the log, and the standard library takes 1 300 instructions to write one of
     /// IPv4, a fortieth of a request.
-    pub fn as_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
+    pub fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
         let IpAddr::V4(address) = self.0 else {
             return read(&self.0.to_string());
         };
@@ -63,7 +63,7 @@ impl ClientIp {
 
 impl fmt::Display for ClientIp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_text(|text| f.pad(text))
+        self.with_text(|text| f.pad(text))
     }
 }
 
@@ -85,7 +85,7 @@ impl Network {
     }
 
     /// Whether everybody is in it.
-    pub fn is_everybody(self) -> bool {
+    pub fn is_unrestricted(self) -> bool {
         self.0.prefix_len() == 0
     }
 }

@@ -26,14 +26,14 @@ struct State<K: Key> {
     most_each: usize,
     held: HashMap<K, usize>,
     /// Who waits, by client; nobody's queue is empty.
-    queues: HashMap<Option<K>, VecDeque<oneshot::Sender<Turn<K>>>>,
+    queues: HashMap<Option<K>, VecDeque<oneshot::Sender<FairPermit<K>>>>,
     /// The clients of `queues`, the next one first.
     next: VecDeque<Option<K>>,
 }
 
 /// One place; given back on drop.
 #[derive(Debug)]
-pub struct Turn<K: Key> {
+pub struct FairPermit<K: Key> {
     key: Option<K>,
     /// None once it is given back.
     semaphore: Option<FairSemaphore<K>>,
@@ -58,7 +58,7 @@ impl<K: Key> FairSemaphore<K> {
     }
 
     /// A place, if one is free that this client may have.
-    pub fn try_acquire(&self, key: Option<K>) -> Option<Turn<K>> {
+    pub fn try_acquire(&self, key: Option<K>) -> Option<FairPermit<K>> {
         // What is free while others wait is not for them.
         self.0.lock().take(key).then(|| self.turn(key))
     }
@@ -67,7 +67,7 @@ impl<K: Key> FairSemaphore<K> {
     ///
     /// # Panics
     /// Never: a queue lasts as long as anybody waits in it.
-    pub async fn acquire(&self, key: Option<K>) -> Turn<K> {
+    pub async fn acquire(&self, key: Option<K>) -> FairPermit<K> {
         let waiter = {
             let mut state = self.0.lock();
             if state.take(key) {
@@ -78,8 +78,8 @@ impl<K: Key> FairSemaphore<K> {
         waiter.await.expect("a queue outlives who waits in it")
     }
 
-    fn turn(&self, key: Option<K>) -> Turn<K> {
-        Turn {
+    fn turn(&self, key: Option<K>) -> FairPermit<K> {
+        FairPermit {
             key,
             semaphore: Some(self.clone()),
         }
@@ -113,7 +113,7 @@ impl<K: Key> FairSemaphore<K> {
     }
 
     /// A turn to the first in `queue` who still waits.
-    fn give(&self, queue: &mut VecDeque<oneshot::Sender<Turn<K>>>, key: Option<K>) -> bool {
+    fn give(&self, queue: &mut VecDeque<oneshot::Sender<FairPermit<K>>>, key: Option<K>) -> bool {
         while let Some(waiter) = queue.pop_front() {
             match waiter.send(self.turn(key)) {
                 Ok(()) => return true,
@@ -146,7 +146,7 @@ impl<K: Key> State<K> {
         true
     }
 
-    fn queue(&mut self, key: Option<K>) -> oneshot::Receiver<Turn<K>> {
+    fn queue(&mut self, key: Option<K>) -> oneshot::Receiver<FairPermit<K>> {
         let (waiter, turn) = oneshot::channel();
         let queue = self.queues.entry(key).or_insert_with(|| {
             self.next.push_back(key);
@@ -172,7 +172,7 @@ impl<K: Key> State<K> {
     }
 }
 
-impl<K: Key> Drop for Turn<K> {
+impl<K: Key> Drop for FairPermit<K> {
     fn drop(&mut self) {
         if let Some(semaphore) = self.semaphore.take() {
             let mut state = semaphore.0.lock();
@@ -194,7 +194,10 @@ mod tests {
     }
 
     /// Somebody who waits.
-    fn waiting(semaphore: &FairSemaphore<u8>, key: Option<u8>) -> BoxFuture<'static, Turn<u8>> {
+    fn waiting(
+        semaphore: &FairSemaphore<u8>,
+        key: Option<u8>,
+    ) -> BoxFuture<'static, FairPermit<u8>> {
         let semaphore = semaphore.clone();
         let mut turn = async move { semaphore.acquire(key).await }.boxed();
         assert!((&mut turn).now_or_never().is_none());

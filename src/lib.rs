@@ -24,37 +24,37 @@
 //! | 5 | [`rooms`] |
 //! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
-//! | 2 | [`forwarded`] · [`progress`] |
-//! | 1 | [`alarm`] · [`aside`] · [`drain`] · [`fair`] · [`bidi`] · [`body`] · [`client`] · [`coding`] · [`units`] · [`ids`] · [`authority`] · [`paths`] · [`metrics`] · [`recent`] · [`pulse`] |
+//! | 2 | [`forwarded`] · [`activity`] |
+//! | 1 | [`lazy_timer`] · [`wake_gate`] · [`drain`] · [`fair`] · [`bidi`] · [`body`] · [`client`] · [`content_coding`] · [`units`] · [`ids`] · [`host_port`] · [`paths`] · [`metrics`] · [`recent_events`] · [`watchdog`] |
 
-pub mod alarm;
-pub mod aside;
+pub mod activity;
 pub mod auth;
-pub mod authority;
 pub mod bidi;
 pub mod body;
 pub mod broadcast;
 pub mod cli;
 pub mod client;
-pub mod coding;
 pub mod config;
+pub mod content_coding;
 pub mod demo;
 pub mod drain;
 pub mod fair;
 pub mod files;
 pub mod forwarded;
+pub mod host_port;
 pub mod http;
 pub mod ids;
+pub mod lazy_timer;
 pub mod limit;
 pub mod metrics;
 pub mod paths;
-pub mod progress;
-pub mod pulse;
-pub mod recent;
+pub mod recent_events;
 pub mod rooms;
 pub mod server;
 pub mod tls;
 pub mod units;
 pub mod upstream;
 pub mod view;
+pub mod wake_gate;
+pub mod watchdog;
 pub mod ws;

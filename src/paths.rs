@@ -7,11 +7,11 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::url_path::{ExactPath, UrlPath, check_sent};
+pub use self::url_path::{ExactPath, UrlPath, check_literal};
 
 /// The ways in which a path can be understood behind the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Readings<'a> {
+pub struct NormalizedPath<'a> {
     /// As Laravel reads it: decoded once, slashes merged, `index.php` as the
     /// root that it is (`/index.php/admin` is the route `/admin`).
     pub literal: Cow<'a, str>,
@@ -27,15 +27,15 @@ pub struct Readings<'a> {
 /// A NUL, encoded: nobody means it, and C programs end there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its path holds a NUL")]
-pub struct HoldsNul;
+pub struct NulInPath;
 
-impl<'a> Readings<'a> {
+impl<'a> NormalizedPath<'a> {
     /// Reads `path`, which begins with a slash.
     ///
     /// # Errors
     /// It holds `%00`.
-    pub fn of(path: &'a str) -> Result<Self, HoldsNul> {
-        if is_plain(path) {
+    pub fn parse(path: &'a str) -> Result<Self, NulInPath> {
+        if is_unambiguous(path) {
             return Ok(Self {
                 literal: Cow::Borrowed(path),
                 resolved: Cow::Borrowed(path),
@@ -44,7 +44,7 @@ impl<'a> Readings<'a> {
         }
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         if decoded.contains('\0') {
-            return Err(HoldsNul);
+            return Err(NulInPath);
         }
         let parts = |text: &str| -> Vec<String> {
             let parts = text.split('/').filter(|part| !part.is_empty());
@@ -59,22 +59,22 @@ impl<'a> Readings<'a> {
                 _ => resolved.push(part),
             }
         }
-        let (literal, resolved) = (joined(&literal), joined(&resolved));
+        let (literal, resolved) = (join_segments(&literal), join_segments(&resolved));
         Ok(Self {
-            is_doubtful: literal.contains(INDEX) || resolved.contains(INDEX),
+            is_doubtful: literal.contains(INDEX_SCRIPT) || resolved.contains(INDEX_SCRIPT),
             literal: Cow::Owned(literal),
             resolved: Cow::Owned(resolved),
         })
     }
 
     /// Whether either reading is `path`, but for a slash at the end.
-    pub fn spell(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         self.either(path, str::eq)
     }
 
     /// Whether it spells `path`, or an app behind some `index.php` may read it so.
-    pub fn may_end_in(&self, path: &str) -> bool {
-        self.spell(path) || self.is_doubtful && self.either(path, |it, path| it.ends_with(path))
+    pub fn may_match_suffix(&self, path: &str) -> bool {
+        self.matches(path) || self.is_doubtful && self.either(path, |it, path| it.ends_with(path))
     }
 
     fn either(&self, path: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
@@ -85,7 +85,7 @@ impl<'a> Readings<'a> {
 }
 
 /// Whether there is only one way to read it.
-fn is_plain(path: &str) -> bool {
+fn is_unambiguous(path: &str) -> bool {
     let mut before = 0;
     let mut is_simple = |byte: u8| {
         let merges = byte == b'/' && before == b'/';
@@ -104,15 +104,15 @@ fn is_plain(path: &str) -> bool {
         // The empty part after a slash at the end is no doubled slash.
         odd(part) && !(part.is_empty() && ends_in_slash && number + 1 == parts)
     });
-    !odd_parts && !path.contains(['%', '\\']) && !path.contains(INDEX)
+    !odd_parts && !path.contains(['%', '\\']) && !path.contains(INDEX_SCRIPT)
 }
 
 /// The one file of PHP that Laravel has.
-const INDEX: &str = "index.php";
+const INDEX_SCRIPT: &str = "index.php";
 
-fn joined(parts: &[String]) -> String {
+fn join_segments(parts: &[String]) -> String {
     let parts = match parts.first().map(String::as_str) {
-        Some(INDEX) => &parts[1..],
+        Some(INDEX_SCRIPT) => &parts[1..],
         _ => parts,
     };
     format!("/{}", parts.join("/"))
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn both(path: &str) -> (String, String) {
-        let read = Readings::of(path).unwrap();
+        let read = NormalizedPath::parse(path).unwrap();
         (read.literal.into_owned(), read.resolved.into_owned())
     }
 
@@ -172,21 +172,29 @@ mod tests {
             "/123456789/admin/%69ndex.php",
             "/aindex.php",
         ] {
-            assert!(Readings::of(path).unwrap().is_doubtful, "{path}");
+            assert!(NormalizedPath::parse(path).unwrap().is_doubtful, "{path}");
         }
         for path in ["/index.php/admin", "/index.html", "/php/index"] {
-            assert!(!Readings::of(path).unwrap().is_doubtful, "{path}");
+            assert!(!NormalizedPath::parse(path).unwrap().is_doubtful, "{path}");
         }
     }
 
     #[test]
     fn a_nul_is_refused() {
-        assert_eq!(Readings::of("/a%00.php"), Err(HoldsNul));
+        assert_eq!(NormalizedPath::parse("/a%00.php"), Err(NulInPath));
     }
 
     #[test]
     fn a_slash_at_the_end_spells_the_same() {
-        assert!(Readings::of("/api//logout/").unwrap().spell("/api/logout"));
-        assert!(!Readings::of("/api/logouts").unwrap().spell("/api/logout"));
+        assert!(
+            NormalizedPath::parse("/api//logout/")
+                .unwrap()
+                .matches("/api/logout")
+        );
+        assert!(
+            !NormalizedPath::parse("/api/logouts")
+                .unwrap()
+                .matches("/api/logout")
+        );
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Deserializer, de};
 
 /// A length of time above zero, written `"500ms"`, `"10s"`, `"5m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
+pub struct ConfigDuration(Duration);
 
-impl Span {
+impl ConfigDuration {
     /// For defaults, which are written as whole seconds above zero.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
@@ -23,38 +23,40 @@ impl Span {
     }
 }
 
-impl From<Span> for Duration {
-    fn from(span: Span) -> Self {
+impl From<ConfigDuration> for Duration {
+    fn from(span: ConfigDuration) -> Self {
         span.0
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for ConfigDuration {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match humantime::parse_duration(&text) {
             Ok(span) if span.is_zero() => Err(format!(
-                "{text:?} is no time at all; expected {SPAN_WANTED}"
+                "{text:?} is no time at all; expected {EXPECTED_DURATION}"
             )),
-            Ok(span) if span > LONGEST => Err(format!(
-                "{text:?} is more than a year; expected {SPAN_WANTED}"
+            Ok(span) if span > MAX_DURATION => Err(format!(
+                "{text:?} is more than a year; expected {EXPECTED_DURATION}"
             )),
             Ok(span) => Ok(Self(span)),
-            Err(_) => Err(format!("{text:?} is not a time; expected {SPAN_WANTED}")),
+            Err(_) => Err(format!(
+                "{text:?} is not a time; expected {EXPECTED_DURATION}"
+            )),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for ConfigDuration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, SPAN_WANTED)
+        deserialize_text(deserializer, EXPECTED_DURATION)
     }
 }
 
 /// Longer is a slip of the pen, and far below what clocks can add.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-const SPAN_WANTED: &str = r#"a time such as "500ms", "10s" or "5m""#;
+const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
+const EXPECTED_DURATION: &str = r#"a time such as "500ms", "10s" or "5m""#;
 
 /// A number of bytes above zero, written `"64 KiB"`, `"32 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,25 +84,27 @@ impl TryFrom<String> for ByteSize {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let Ok(size) = text.parse::<bytesize::ByteSize>() else {
-            return Err(format!("{text:?} is not a size; expected {SIZE_WANTED}"));
+            return Err(format!("{text:?} is not a size; expected {EXPECTED_SIZE}"));
         };
         match u32::try_from(size.as_u64()) {
             Ok(0) => Err(format!(
-                "{text:?} is no size at all; expected {SIZE_WANTED}"
+                "{text:?} is no size at all; expected {EXPECTED_SIZE}"
             )),
             Ok(bytes) => Ok(Self(bytes)),
-            Err(_) => Err(format!("{text:?} is 4 GiB or more; expected {SIZE_WANTED}")),
+            Err(_) => Err(format!(
+                "{text:?} is 4 GiB or more; expected {EXPECTED_SIZE}"
+            )),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for ByteSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, SIZE_WANTED)
+        deserialize_text(deserializer, EXPECTED_SIZE)
     }
 }
 
-const SIZE_WANTED: &str = r#"a size such as "64 KiB" or "32 MiB""#;
+const EXPECTED_SIZE: &str = r#"a size such as "64 KiB" or "32 MiB""#;
 
 /// The size of a buffer, or `"0"`: no buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +135,7 @@ impl TryFrom<String> for BufferSize {
 
 impl<'de> Deserialize<'de> for BufferSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_text(deserializer, BUFFER_WANTED)
+        deserialize_text(deserializer, BUFFER_WANTED)
     }
 }
 
@@ -141,9 +145,9 @@ const BUFFER_WANTED: &str = r#"a size such as "64 MiB", or "0" for none"#;
 /// nothing here breaks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "u64")]
-pub struct Count(NonZeroU32);
+pub struct PositiveCount(NonZeroU32);
 
-impl Count {
+impl PositiveCount {
     /// For defaults and tests.
     ///
     /// # Panics
@@ -173,7 +177,7 @@ impl Count {
     }
 }
 
-impl TryFrom<u64> for Count {
+impl TryFrom<u64> for PositiveCount {
     type Error = String;
 
     fn try_from(count: u64) -> Result<Self, Self::Error> {
@@ -188,23 +192,23 @@ impl TryFrom<u64> for Count {
 }
 
 /// Reads a value that is written as a text; `wanted` says which.
-fn from_text<'de, D, T>(deserializer: D, wanted: &'static str) -> Result<T, D::Error>
+fn deserialize_text<'de, D, T>(deserializer: D, wanted: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<String, Error = String>,
 {
-    deserializer.deserialize_any(Text {
+    deserializer.deserialize_any(TextVisitor {
         wanted,
         made: PhantomData,
     })
 }
 
-struct Text<T> {
+struct TextVisitor<T> {
     wanted: &'static str,
     made: PhantomData<T>,
 }
 
-impl<T: TryFrom<String, Error = String>> de::Visitor<'_> for Text<T> {
+impl<T: TryFrom<String, Error = String>> de::Visitor<'_> for TextVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,9 +226,9 @@ mod tests {
 
     #[test]
     fn spans_read_as_people_write_them() {
-        let span = |text: &str| Span::try_from(text.to_owned());
-        assert_eq!(span("10s"), Ok(Span::seconds(10)));
-        assert_eq!(span("5m"), Ok(Span::seconds(300)));
+        let span = |text: &str| ConfigDuration::try_from(text.to_owned());
+        assert_eq!(span("10s"), Ok(ConfigDuration::seconds(10)));
+        assert_eq!(span("5m"), Ok(ConfigDuration::seconds(300)));
         for wrong in ["", "0s", "ten", "-1s", "5", "99999y"] {
             assert!(span(wrong).is_err(), "{wrong}");
         }
@@ -232,9 +236,12 @@ mod tests {
 
     #[test]
     fn counts_have_a_bottom_and_a_top() {
-        assert_eq!(Count::try_from(1_000_000).map(Count::get), Ok(1_000_000));
+        assert_eq!(
+            PositiveCount::try_from(1_000_000).map(PositiveCount::get),
+            Ok(1_000_000)
+        );
         for wrong in [0, 1_000_001, u64::MAX] {
-            assert!(Count::try_from(wrong).is_err(), "{wrong}");
+            assert!(PositiveCount::try_from(wrong).is_err(), "{wrong}");
         }
     }
 

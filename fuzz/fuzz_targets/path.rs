@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pwd_edge::files::Name;
-use pwd_edge::paths::Readings;
+use pwd_edge::paths::NormalizedPath;
 
 fuzz_target!(|path: &str| {
     let path = format!("/{path}");
@@ -23,7 +23,7 @@ fuzz_target!(|path: &str| {
             "{part:?}"
         );
     }
-    let read = Readings::of(&path).expect("what names a file holds no NUL");
+    let read = NormalizedPath::parse(&path).expect("what names a file holds no NUL");
     assert!(!read.is_doubtful, "{read:?}");
     for reading in [&read.literal, &read.resolved] {
         assert_eq!(reading.trim_matches('/'), name.path());

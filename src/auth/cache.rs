@@ -21,7 +21,7 @@ use super::fair_queue::FairQueue;
 use super::question::unavailable;
 use super::{Doubts, Error, Inquiry, Urgency};
 use crate::drain::Drain;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// A definite answer (yes with a value, or no) and how long it holds.
 #[derive(Clone, Debug)]
@@ -79,7 +79,12 @@ where
     V: Clone + Debug + Send + Sync + 'static,
 {
     /// Remembers `entries` verdicts, asks `concurrency` questions at once.
-    pub(super) fn new(entries: Count, concurrency: Count, doubts: Doubts, drain: Drain) -> Self {
+    pub(super) fn new(
+        entries: PositiveCount,
+        concurrency: PositiveCount,
+        doubts: Doubts,
+        drain: Drain,
+    ) -> Self {
         Self(Arc::new(Shelf {
             state: Mutex::new(State {
                 told: LruCache::new(entries.non_zero().try_into().expect("32 bits fit")),

@@ -160,7 +160,7 @@ impl Identity {
 /// no place in a name that others see beside their own text: "desk" and an invisible sign
 /// look like "desk".
 fn is_shown(c: &char) -> bool {
-    !c.is_control() && !bidi::turns(*c) && !bidi::hides(*c)
+    !c.is_control() && !bidi::is_bidi_control(*c) && !bidi::is_invisible(*c)
 }
 
 const COUNTED: [&str; 3] = ["user_known", "user_refused", "user_not_told"];

@@ -164,7 +164,7 @@ impl Asker {
         let reading = async {
             let answer = self.send(Method::GET, path, inquiry).await?;
             let status = answer.status();
-            let body = body::read(answer.into_body(), MAX_ANSWER).await;
+            let body = body::read_limited(answer.into_body(), MAX_ANSWER).await;
             let body = body
                 .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
             Ok(Answer { status, body })

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::TokenForm;
 use crate::ids::{RowId, UserId};
 use crate::paths::{self, ExactPath};
-use crate::units::{Count, Span};
+use crate::units::{ConfigDuration, PositiveCount};
 
 /// How Laravel is asked who somebody is and what he may see.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -31,21 +31,21 @@ pub struct Settings {
     pub ticket_method: TicketMethod,
     /// How long a question to Laravel may take; longer than anybody waits for
     /// it, so that a slow answer is there for those who come back.
-    pub timeout: Span,
+    pub timeout: ConfigDuration,
     /// How long a client waits for an answer while Laravel cannot be asked.
-    pub patience: Span,
+    pub patience: ConfigDuration,
     /// How long an answer about a token is believed.
-    pub identity_ttl: Span,
+    pub identity_ttl: ConfigDuration,
     /// How long a refused token stays refused without a new question.
-    pub refusal_ttl: Span,
+    pub refusal_ttl: ConfigDuration,
     /// How long an answer about a user and a ticket is believed.
-    pub access_ttl: Span,
+    pub access_ttl: ConfigDuration,
     /// How many answers of each kind are remembered.
-    pub cache_entries: Count,
+    pub cache_entries: PositiveCount,
     /// Questions about tokens at once.
-    pub identity_concurrency: Count,
+    pub identity_concurrency: PositiveCount,
     /// Questions about tickets at once: as many as Laravel has workers.
-    pub access_concurrency: Count,
+    pub access_concurrency: PositiveCount,
 }
 
 impl Default for Settings {
@@ -60,14 +60,14 @@ impl Default for Settings {
             logout_paths: vec![ExactPath::new("/api/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
-            timeout: Span::seconds(15),
-            patience: Span::seconds(5),
-            identity_ttl: Span::seconds(60),
-            refusal_ttl: Span::seconds(10),
-            access_ttl: Span::seconds(30),
-            cache_entries: Count::new(20_000),
-            identity_concurrency: Count::new(32),
-            access_concurrency: Count::new(4),
+            timeout: ConfigDuration::seconds(15),
+            patience: ConfigDuration::seconds(5),
+            identity_ttl: ConfigDuration::seconds(60),
+            refusal_ttl: ConfigDuration::seconds(10),
+            access_ttl: ConfigDuration::seconds(30),
+            cache_entries: PositiveCount::new(20_000),
+            identity_concurrency: PositiveCount::new(32),
+            access_concurrency: PositiveCount::new(4),
         }
     }
 }
@@ -156,7 +156,7 @@ impl TryFrom<String> for UserPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        paths::check_sent(&text, None)?;
+        paths::check_literal(&text, None)?;
         parse_path(&text)
             .map(Self)
             .ok_or_else(|| format!(r#"{text:?} is not a path; expected one such as "/api/user""#))
@@ -200,7 +200,7 @@ impl TryFrom<String> for TicketPath {
         if after.contains("{id}") || parse_path(&format!("{before}1{after}")).is_none() {
             return Err(wrong());
         }
-        paths::check_sent(&text, Some("{id}"))?;
+        paths::check_literal(&text, Some("{id}"))?;
         Ok(Self {
             before: before.to_owned(),
             after: after.to_owned(),

@@ -22,20 +22,20 @@ pub use self::api::Api;
 pub use self::decode::{Broadcast, Broadcasts, Mistake, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
+use crate::activity::ActivityTracker;
 use crate::drain::Drain;
-use crate::progress::Progress;
-use crate::pulse::Beat;
+use crate::watchdog::Heartbeat;
 
 /// Serves the socket until the drain stops it. What has been read by then is
 /// answered.
-pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut beat: Beat) {
+pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut heartbeat: Heartbeat) {
     let slots = Arc::new(Semaphore::new(api.connections()));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
             biased;
-            () = drain.token().cancelled() => return beat.end(),
-            () = beat.asked() => continue,
+            () = drain.token().cancelled() => return heartbeat.deregister(),
+            () = heartbeat.respond() => continue,
             accepted = async { (slot.await, listener.accept().await) } => accepted,
         };
         let (slot, stream) = match accepted {
@@ -64,10 +64,10 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
             return;
         }
     };
-    let progress = Progress::new();
-    let moved = progress.clone();
+    let activity = ActivityTracker::new();
+    let moved = activity.clone();
     let service = service_fn(move |request| {
-        let (api, in_flight) = (Arc::clone(&api), moved.begin());
+        let (api, in_flight) = (Arc::clone(&api), moved.begin_exchange());
         async move {
             let answer = api.answer(peer, request).await;
             drop(in_flight);
@@ -83,7 +83,7 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         // A peer that asks but does not read holds nobody's place for ever.
-        () = progress.stalled(|_| IDLE) => return,
+        () = activity.idle_for(|_| IDLE) => return,
         () = drain.token().cancelled() => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(BODY_AT_STOP, connection).await {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::{ByteSize, Count};
+use crate::units::{ByteSize, PositiveCount};
 
 /// Where Laravel speaks to the edge, and how much at once.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -19,14 +19,14 @@ pub struct Settings {
     /// The longest request body.
     pub max_body: ByteSize,
     /// The most events in one request.
-    pub max_events: Count,
+    pub max_events: PositiveCount,
     /// Connections at once; PHP workers keep theirs open.
-    pub connections: Count,
+    pub connections: PositiveCount,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let count = Count::new;
+        let count = PositiveCount::new;
         Self {
             socket: "/run/pwd-edge/broadcast.sock".into(),
             mode: Mode(0o660),

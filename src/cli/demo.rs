@@ -18,7 +18,7 @@ use crate::config::{Config, Level};
 use crate::demo::App;
 use crate::drain::Drain;
 use crate::server::{Listeners, Origin, Passed, Server};
-use crate::units::Span;
+use crate::units::ConfigDuration;
 use crate::upstream::Target;
 
 /// Runs until it is interrupted.
@@ -66,8 +66,8 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     let file = |name: &str| directory.path().join(name);
     config.server.listen = loopback(port);
     // Whoever presses Ctrl+C at a demo does not want to wait.
-    config.server.close_spread = Span::seconds(1);
-    config.server.shutdown_grace = Span::seconds(3);
+    config.server.close_spread = ConfigDuration::seconds(1);
+    config.server.shutdown_grace = ConfigDuration::seconds(3);
     config.log.level = Level::Warn;
     config.tls.certificate = file("certificate.pem");
     config.tls.key = file("key.pem");

@@ -20,13 +20,13 @@ use super::json::Json;
 use super::lines::{Flush, Lines};
 use crate::config::{Format, Level, Log};
 use crate::metrics::Counter;
-use crate::recent::{Note, Recent};
+use crate::recent_events::{LoggedEvent, RecentEvents};
 
 /// What the log can be told while it goes on.
 #[derive(Debug)]
 pub(super) struct Logging {
     /// The last warnings and errors.
-    pub(super) recent: Recent,
+    pub(super) recent: RecentEvents,
     /// Lines that were lost because nobody read them.
     pub(super) lost: Arc<Counter>,
     filter: reload::Handle<EnvFilter, Registry>,
@@ -50,7 +50,7 @@ impl Logging {
 /// There is no thread to write with.
 pub(super) fn start(log: &Log) -> io::Result<Logging> {
     let (filter, handle) = reload::Layer::new(filter(log.level));
-    let recent = Recent::default();
+    let recent = RecentEvents::default();
     let terminal = io::stderr().is_terminal();
     let human = match log.format {
         Format::Auto => terminal,
@@ -138,7 +138,7 @@ fn filter(level: Level) -> EnvFilter {
 }
 
 /// Keeps warnings and errors for those who ask what is wrong.
-struct Keep(Recent);
+struct Keep(RecentEvents);
 
 impl<S: Subscriber> Layer<S> for Keep {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -149,7 +149,7 @@ impl<S: Subscriber> Layer<S> for Keep {
         };
         let mut text = Text::default();
         event.record(&mut text);
-        self.0.push(Note {
+        self.0.push(LoggedEvent {
             at: SystemTime::now(),
             level,
             text: text.message + &text.fields,

@@ -200,7 +200,7 @@ fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    let moves = |c: char| c.is_control() || bidi::turns(c);
+    let moves = |c: char| c.is_control() || bidi::is_bidi_control(c);
     let shown = text.chars().map(|c| if moves(c) { '?' } else { c });
     shown.collect()
 }

@@ -14,9 +14,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logging::{self, Logging};
 use crate::config::Config;
-use crate::pulse::Pulse;
 use crate::server::{Listeners, Origin, Passed, Reloader, Server};
 use crate::upstream::MAX_BUFFERED_RESPONSES;
+use crate::watchdog::Watchdog;
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
@@ -65,7 +65,7 @@ async fn serve(
         "ready"
     );
     notify(NotifyState::Ready);
-    let (reloader, pulse) = (server.reloader(), server.pulse());
+    let (reloader, watchdog) = (server.reloader(), server.watchdog());
     let served = server.run(async {
         stop.await;
         tracing::info!("stopping");
@@ -73,7 +73,7 @@ async fn serve(
     });
     let cut_off = tokio::select! {
         cut_off = served => cut_off,
-        never = watchdog(&pulse) => match never {},
+        never = notify_watchdog(&watchdog) => match never {},
         never = reload_on_hangup(hangup, path, &reloader, logging) => match never {},
     };
     match cut_off {
@@ -85,18 +85,18 @@ async fn serve(
 
 /// Tells systemd that all is well, often enough for its patience, while
 /// every loop that accepts goes round.
-async fn watchdog(pulse: &Pulse) -> Infallible {
+async fn notify_watchdog(watchdog: &Watchdog) -> Infallible {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else {
         return std::future::pending().await;
     };
     // Once more than that: an answer may take as long as the pause.
     let pause = patience / 4;
     loop {
-        let answered = tokio::time::timeout(pause, pulse.ask());
+        let answered = tokio::time::timeout(pause, watchdog.check());
         match answered.await {
             Ok(()) => notify(NotifyState::Watchdog),
             Err(_) => {
-                let silent = pulse.silent().join(", ");
+                let silent = watchdog.unresponsive().join(", ");
                 tracing::error!(silent, "accepts nothing; systemd will start the edge again");
             }
         }

@@ -20,7 +20,7 @@ pub use self::log::{Format, Level, Log};
 use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
-use crate::units::Span;
+use crate::units::ConfigDuration;
 use crate::ws::upload::frame::HEADER;
 use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
 
@@ -216,7 +216,7 @@ impl Config {
             &["server.worker_threads"],
             "server.worker_threads must not be more than 1024",
         );
-        let often = |interval: Span| interval < Span::seconds(1);
+        let often = |interval: ConfigDuration| interval < ConfigDuration::seconds(1);
         rule(
             !often(self.websocket.ping_interval),
             &["websocket.ping_interval"],

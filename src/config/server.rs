@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use serde::Deserialize;
 
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// Where to listen, and how to stop.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -25,9 +25,9 @@ pub struct Server {
     /// Threads that do the work; 0 for one per processor.
     pub worker_threads: usize,
     /// How long a stop may take; what is not done then is cut off.
-    pub shutdown_grace: Span,
+    pub shutdown_grace: ConfigDuration,
     /// Over how long the ends of WebSocket sessions are spread at a stop.
-    pub close_spread: Span,
+    pub close_spread: ConfigDuration,
 }
 
 impl Default for Server {
@@ -39,8 +39,8 @@ impl Default for Server {
             trusted_proxies: TrustedProxies::default(),
             trusted_headers: TrustedHeaders::default(),
             worker_threads: 0,
-            shutdown_grace: Span::seconds(30),
-            close_spread: Span::seconds(10),
+            shutdown_grace: ConfigDuration::seconds(30),
+            close_spread: ConfigDuration::seconds(10),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::find::Hit;
 use super::kind;
 use super::range::Part;
 use crate::body::{self, Body};
-use crate::coding;
+use crate::content_coding;
 use crate::limit::Permit;
 
 /// Answers `request` with `hit`, or with what its conditions come to.
@@ -95,8 +95,8 @@ impl Hit {
         let kept = kind::cache_control(&self.path, &self.media_type);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
         // Others may get it compressed.
-        if coding::shrinks(&self.media_type) {
-            coding::vary(&mut headers);
+        if content_coding::is_compressible(&self.media_type) {
+            content_coding::add_vary(&mut headers);
         }
         headers
     }

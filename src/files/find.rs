@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use super::kind;
 use super::tree::{Entry, File, Patience, Tree};
 use super::{Name, Settings};
-use crate::coding::{self, Coding};
+use crate::content_coding::{self, ContentCoding};
 
 /// What there is for a name.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Hit {
     pub(super) path: String,
     pub(super) media_type: String,
     /// How it is compressed.
-    pub(super) coding: Option<Coding>,
+    pub(super) coding: Option<ContentCoding>,
 }
 
 /// Looks for `name`. Of files that are there compressed as well, one is taken that
@@ -35,7 +35,7 @@ pub(super) struct Hit {
 pub(super) fn find(
     settings: &Settings,
     name: &Name,
-    codings: &[Coding],
+    codings: &[ContentCoding],
     patience: Patience,
 ) -> io::Result<Found> {
     let tree = Tree::open(settings, patience)?;
@@ -75,9 +75,9 @@ fn index(directory: &str) -> String {
 }
 
 /// `file`, or what was compressed of it, if it is not older: then somebody forgot it.
-fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[Coding]) -> io::Result<Hit> {
+fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[ContentCoding]) -> io::Result<Hit> {
     let media_type = kind::media_type(&path);
-    let codings = if coding::shrinks(&media_type) {
+    let codings = if content_coding::is_compressible(&media_type) {
         codings
     } else {
         &[]
@@ -104,11 +104,11 @@ fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[Coding]) -> io::Res
     })
 }
 
-const fn extension(coding: Coding) -> &'static str {
+const fn extension(coding: ContentCoding) -> &'static str {
     match coding {
-        Coding::Zstd => "zst",
-        Coding::Brotli => "br",
-        Coding::Gzip => "gz",
+        ContentCoding::Zstd => "zst",
+        ContentCoding::Brotli => "br",
+        ContentCoding::Gzip => "gz",
     }
 }
 

@@ -28,7 +28,7 @@ pub use self::name::Name;
 pub use self::settings::Settings;
 use self::tree::{Entry, Patience, Tree};
 use crate::body::Body;
-use crate::coding::Coding;
+use crate::content_coding::ContentCoding;
 use crate::limit::Permit;
 
 /// The files of one directory. Cheap to clone.
@@ -143,7 +143,7 @@ impl Files {
     async fn wait_for(
         &self,
         name: Name,
-        codings: Vec<Coding>,
+        codings: Vec<ContentCoding>,
         place: Permit,
     ) -> Result<(io::Result<Found>, Permit), Error> {
         let settings = Arc::clone(&self.settings);
@@ -158,16 +158,16 @@ impl Files {
 }
 
 /// What the client accepts, the best first: its weights, then the smallest.
-fn codings<B>(request: &Request<B>) -> Vec<Coding> {
-    let mut offers = Coding::offers(request.headers());
+fn codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
+    let mut offers = ContentCoding::parse_accept_encoding(request.headers());
     let rank = |coding| match coding {
-        Coding::Brotli => 0,
-        Coding::Zstd => 1,
-        Coding::Gzip => 2,
+        ContentCoding::Brotli => 0,
+        ContentCoding::Zstd => 1,
+        ContentCoding::Gzip => 2,
     };
     offers.sort_by_key(|(weight, coding)| (std::cmp::Reverse(*weight), rank(*coding)));
     // Repeated, it would only be looked for again.
-    offers.truncate(Coding::ALL.len());
+    offers.truncate(ContentCoding::ALL.len());
     offers.into_iter().map(|(_, coding)| coding).collect()
 }
 

@@ -18,7 +18,7 @@ impl Name {
     /// What `path`, as it stands in a URL, names; none if it is spelled in any way
     /// but the plain one, or names what nobody is to see.
     ///
-    /// A name that exists is read as the same path by [`crate::paths::Readings`], so
+    /// A name that exists is read as the same path by [`crate::paths::NormalizedPath`], so
     /// the route that was found is the route of this file.
     pub fn of(path: &str) -> Option<Self> {
         let inner = path.strip_prefix('/')?;
@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::paths::Readings;
+    use crate::paths::NormalizedPath;
 
     #[test]
     fn plain_paths_name_files() {
@@ -199,7 +199,7 @@ mod tests {
         #[test]
         fn the_route_is_found_for_the_file_that_is_named(path in "/([a-c./\\\\%;é]|%2[eEfF5]|%5c|index.php|/){0,12}") {
             if let Some(name) = Name::of(&path) {
-                let read = Readings::of(&path).unwrap();
+                let read = NormalizedPath::parse(&path).unwrap();
                 let bare = |text: &str| text.trim_matches('/').to_owned();
                 prop_assert!(!read.is_doubtful);
                 prop_assert_eq!(&bare(&read.literal), name.path());

@@ -16,8 +16,8 @@ pub use self::spoofed::strip;
 pub use self::trusted::TrustedProxies;
 use self::trusted::single;
 pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
-use crate::authority::{self, HostPort};
 use crate::client::ClientIp;
+use crate::host_port::{self, HostPort};
 use crate::paths::UrlPath;
 
 /// Who sends one request, as far as it can be believed.
@@ -62,7 +62,7 @@ impl Sender {
                 .flatten()
         };
         let value = |text| HeaderValue::from_str(text).ok();
-        let host = text(Host).filter(|host| HostPort::is_sound(host));
+        let host = text(Host).filter(|host| HostPort::is_valid(host));
         let proto = text(Proto);
         let prefix = text(Prefix).filter(|prefix| is_prefix(prefix));
         Self {
@@ -71,7 +71,7 @@ impl Sender {
             host: host.and_then(value),
             told: Told {
                 is_http: proto.is_some_and(|it| it.eq_ignore_ascii_case("http")),
-                port: text(Port).and_then(authority::parse_port),
+                port: text(Port).and_then(host_port::parse_port),
                 prefix: prefix.and_then(value),
             },
         }
@@ -115,7 +115,7 @@ fn is_prefix(prefix: &str) -> bool {
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
 pub fn write(headers: &mut HeaderMap, client: ClientIp) {
-    let ip = client.as_text(HeaderValue::from_str);
+    let ip = client.with_text(HeaderValue::from_str);
     headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {

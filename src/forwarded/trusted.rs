@@ -91,7 +91,7 @@ impl TryFrom<Vec<String>> for TrustedProxies {
 fn read(text: String) -> Result<Network, String> {
     let named = |wrong| format!("{wrong}, or \"cloudflare\" or \"private\"");
     let network = Network::try_from(text.clone()).map_err(named)?;
-    match network.is_everybody() {
+    match network.is_unrestricted() {
         true => Err(format!(
             "{text:?} is everybody: then anybody could give himself any address"
         )),

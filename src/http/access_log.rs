@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use super::Refusal;
 use super::handler::Exchange;
 use super::watched::Stalled;
+use crate::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::files::BrokenOff;
 use crate::forwarded::RequestId;
 use crate::metrics;
-use crate::progress::{Chunk, InFlight, Progress, SendClock};
 use crate::upstream::ReadBack;
 
 /// The line, written on drop.
@@ -37,7 +37,7 @@ pub(super) struct AccessLine {
     /// Where it is counted.
     metrics: Arc<metrics::Route>,
     /// Of its connection.
-    progress: Progress,
+    activity: ActivityTracker,
     /// Why the edge answered itself.
     refusal: Option<Refusal>,
 }
@@ -99,7 +99,7 @@ impl AccessLine {
             bytes: 0,
             end: End::Client,
             metrics: Arc::clone(metrics),
-            progress: exchange.downstream.progress.clone(),
+            activity: exchange.downstream.activity.clone(),
             refusal: None,
         }
     }
@@ -139,7 +139,7 @@ impl AccessLine {
 impl Drop for AccessLine {
     fn drop(&mut self) {
         let is_given_up = matches!(self.end, End::Client | End::Untaken);
-        self.progress.ended(!is_given_up);
+        self.activity.record_exchange_end(!is_given_up);
         let took = self.start.elapsed();
         self.metrics.answered(self.status.as_u16(), took);
         if matches!(self.refusal, Some(Refusal::Over(_))) {
@@ -155,7 +155,7 @@ impl Drop for AccessLine {
             End::Client => "client_left",
         };
         // Texts as such: what is only displayed goes through a formatter.
-        self.client.as_text(|client| {
+        self.client.with_text(|client| {
             tracing::info!(
                 target: "pwd_edge::access",
                 message = "request",
@@ -217,7 +217,7 @@ impl hyper::body::Body for Answer {
     ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
-            self.line.progress.tick();
+            self.line.activity.record();
             match next {
                 Some(Ok(frame)) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);

@@ -22,10 +22,10 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::body::{self, Body};
 use crate::client::ClientKey;
-use crate::coding::{self, Coding};
+use crate::content_coding::{self, ContentCoding};
 use crate::limit::{Connections, Permit};
-use crate::paths::{Readings, UrlPath};
-use crate::units::{ByteSize, Count};
+use crate::paths::{NormalizedPath, UrlPath};
+use crate::units::{ByteSize, PositiveCount};
 
 /// `[compression]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -66,7 +66,7 @@ pub(super) enum Wish {
     /// If the client could have it; this one cannot.
     Identity,
     /// In this coding.
-    Coded(Coding),
+    Coded(ContentCoding),
 }
 
 impl Compression {
@@ -86,7 +86,7 @@ impl Compression {
         if !self.settings.enabled || request.method() == Method::HEAD || foreign {
             return Wish::Never;
         }
-        let Ok(path) = Readings::of(request.uri().path()) else {
+        let Ok(path) = NormalizedPath::parse(request.uri().path()) else {
             return Wish::Never;
         };
         let secret = |root: &UrlPath| {
@@ -110,7 +110,7 @@ impl Compression {
             return response;
         }
         let (mut parts, body) = response.into_parts();
-        coding::vary(&mut parts.headers);
+        content_coding::add_vary(&mut parts.headers);
         let Wish::Coded(coding) = wish else {
             return Response::from_parts(parts, body);
         };
@@ -165,33 +165,37 @@ fn weaken(headers: &mut HeaderMap) {
 fn says_what_shrinks(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(coding::shrinks)
+    kind.is_some_and(content_coding::is_compressible)
 }
 
 /// The best that a client accepts: its weights first (RFC 9110 §12.5.3), then ours:
 /// among equals, the cheapest for its size.
-fn accepted(headers: &HeaderMap) -> Option<Coding> {
+fn accepted(headers: &HeaderMap) -> Option<ContentCoding> {
     let rank = |coding| match coding {
-        Coding::Zstd => 2,
-        Coding::Brotli => 1,
-        Coding::Gzip => 0,
+        ContentCoding::Zstd => 2,
+        ContentCoding::Brotli => 1,
+        ContentCoding::Gzip => 0,
     };
-    let offers = Coding::offers(headers).into_iter();
+    let offers = ContentCoding::parse_accept_encoding(headers).into_iter();
     let best = offers.max_by_key(|(weight, coding)| (*weight, rank(*coding)));
     best.map(|(_, coding)| coding)
 }
 
 /// What has come is passed on when more is waited for.
-fn encode(coding: Coding, body: Body, permit: Permit) -> Body {
+fn encode(coding: ContentCoding, body: Body, permit: Permit) -> Body {
     let data = BodyDataStream::new(body).map_err(std::io::Error::other);
     let plain = BufReader::new(StreamReader::new(data));
     match coding {
-        Coding::Zstd => streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit),
-        Coding::Brotli => streamed(
+        ContentCoding::Zstd => {
+            streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit)
+        }
+        ContentCoding::Brotli => streamed(
             BrotliEncoder::with_quality(plain, Level::Precise(4)),
             permit,
         ),
-        Coding::Gzip => streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit),
+        ContentCoding::Gzip => {
+            streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit)
+        }
     }
 }
 
@@ -206,10 +210,10 @@ where
     body::boxed(StreamBody::new(frames))
 }
 
-const ENCODERS: Count = Count::new(64);
+const ENCODERS: PositiveCount = PositiveCount::new(64);
 /// Of one client: an office has many, each for a moment; one whose responses nobody
 /// reads leaves the others theirs.
-const ENCODERS_PER_CLIENT: Count = Count::new(16);
+const ENCODERS_PER_CLIENT: PositiveCount = PositiveCount::new(16);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Over the bytes as they are (RFC 9530).
 const SUMS: [HeaderName; 3] = [
@@ -225,16 +229,19 @@ mod tests {
 
     use super::*;
 
-    fn accepted(text: &'static str) -> Option<Coding> {
+    fn accepted(text: &'static str) -> Option<ContentCoding> {
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]);
         super::accepted(&headers)
     }
 
     #[test]
     fn the_clients_weights_come_before_our_taste() {
-        assert_eq!(accepted("gzip, deflate, br, zstd"), Some(Coding::Zstd));
-        assert_eq!(accepted("gzip;q=1.0, br;q=0.5"), Some(Coding::Gzip));
-        assert_eq!(accepted("br;q=0, GZIP;q=0.1"), Some(Coding::Gzip));
+        assert_eq!(
+            accepted("gzip, deflate, br, zstd"),
+            Some(ContentCoding::Zstd)
+        );
+        assert_eq!(accepted("gzip;q=1.0, br;q=0.5"), Some(ContentCoding::Gzip));
+        assert_eq!(accepted("br;q=0, GZIP;q=0.1"), Some(ContentCoding::Gzip));
         for none in [
             "",
             "identity",
@@ -257,7 +264,7 @@ mod tests {
                 .header("sec-fetch-site", site);
             compression.wish(&request.body(()).unwrap())
         };
-        assert_eq!(wish("/", "same-origin"), Wish::Coded(Coding::Gzip));
+        assert_eq!(wish("/", "same-origin"), Wish::Coded(ContentCoding::Gzip));
         assert_eq!(wish("/", "cross-site"), Wish::Never);
         for secret in [
             "/api/login",

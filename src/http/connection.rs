@@ -24,12 +24,12 @@ use super::rest::{self, Line};
 use super::sound::MAX_HEADERS;
 use super::streams::Streams;
 use super::{Answer, Handler, Refusals, Settings};
-use crate::aside::Aside;
+use crate::activity::{ActivityTracker, FloodGuard, SendClock};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::limit::Permit;
-use crate::progress::{Counted, Progress, SendClock};
 use crate::tls::{Alpn, ClientSubject};
+use crate::wake_gate::WakeGate;
 
 /// What one connection knows about its peer.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct Downstream {
     /// Its right to this connection; a WebSocket session takes a share of it.
     pub permit: Arc<Permit>,
     /// When anything last moved on it.
-    pub progress: Progress,
+    pub activity: ActivityTracker,
     /// How often limits have refused it something.
     pub refusals: Arc<Refusals>,
 }
@@ -66,7 +66,7 @@ pub async fn serve<S>(
     let kept = Arc::clone(&handler);
     let watch = Watch {
         settings: kept.settings(),
-        progress: downstream.progress.clone(),
+        activity: downstream.activity.clone(),
         refusals: Arc::clone(&downstream.refusals),
         alpn,
         asked: Arc::new(Notify::new()),
@@ -77,10 +77,10 @@ pub async fn serve<S>(
     let begun = (alpn == Alpn::Http2).then(|| streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
-        let progress = &downstream.progress;
+        let activity = &downstream.activity;
         let clock = match &begun {
-            Some(streams) => streams.begin(progress),
-            None => Arc::new(SendClock::new(progress.clone())),
+            Some(streams) => streams.begin(activity),
+            None => Arc::new(SendClock::new(activity.clone())),
         };
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
         // In boxes: each function on the request's way would keep room for it, and HTTP/2
@@ -94,7 +94,7 @@ pub async fn serve<S>(
         Alpn::Http1 => watch.converse(io, service).await,
         Alpn::Http2 => {
             let http2 = http2(watch.settings, streams);
-            let io = Gathered::new(Counted::new(io, watch.progress.clone()));
+            let io = Gathered::new(FloodGuard::new(io, watch.activity.clone()));
             let connection = io.turns(|io| http2.serve_connection(TokioIo::new(io), service));
             let mut connection = Box::new(connection);
             let retire = |mut turns: Pin<&mut Turns<http2::Connection<_, _, _>>>| {
@@ -108,7 +108,7 @@ pub async fn serve<S>(
 
 struct Watch<'a> {
     settings: &'a Settings,
-    progress: Progress,
+    activity: ActivityTracker,
     refusals: Arc<Refusals>,
     alpn: Alpn,
     /// Notified once a request has come.
@@ -152,7 +152,7 @@ impl Watch<'_> {
         B: hyper::body::Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (mut line, traffic) = Line::new(io, self.progress.clone());
+        let (mut line, traffic) = Line::new(io, self.activity.clone());
         loop {
             let http1 = http1(self.settings);
             // In a box, of which nothing is left while the connection rests.
@@ -210,7 +210,7 @@ impl Watch<'_> {
         });
         let mut rested = pin!(rested);
         let mut end = pin!(None);
-        let aside = Aside::new();
+        let aside = WakeGate::new();
         let mut retired = false;
         loop {
             let rest = async {
@@ -223,7 +223,7 @@ impl Watch<'_> {
                     () = &mut rested, if !retired => Wake::Rested,
                 }
             };
-            let wake = aside.or(
+            let wake = aside.select(
                 rest,
                 |cx| connection.as_mut().poll(cx).map(Wake::Ended),
                 false,
@@ -258,15 +258,15 @@ impl Watch<'_> {
     /// Completes when nothing has moved on the connection for too long, or its socket
     /// has taken nothing.
     async fn stalled(&self) {
-        let limit = |progress: &Progress| {
-            if progress.is_active() || progress.has_unsent() {
+        let limit = |activity: &ActivityTracker| {
+            if activity.is_active() || activity.has_unsent() {
                 self.settings.stall_timeout.get()
             } else {
                 self.settings.idle_timeout.get()
             }
         };
         let stall = self.settings.stall_timeout.get();
-        self.progress.stalled_or_blocked(limit, stall).await;
+        self.activity.stalled_or_blocked(limit, stall).await;
     }
 
     async fn dismissed(&self) -> Dismissal {
@@ -276,7 +276,7 @@ impl Watch<'_> {
                 // Without windows nothing sticks but the socket.
                 std::future::pending::<()>().await;
             }
-            while !self.progress.has_stuck_chunk(limit) {
+            while !self.activity.has_stuck_chunk(limit) {
                 tokio::time::sleep(limit).await;
             }
         };
@@ -294,7 +294,7 @@ impl Watch<'_> {
             Dismissal::Stuck => self.settings.stall_timeout.get(),
         };
         tokio::time::sleep(grace).await;
-        while self.progress.is_active() {
+        while self.activity.is_active() {
             tokio::time::sleep(DISMISSED).await;
         }
     }

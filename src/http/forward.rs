@@ -18,11 +18,11 @@ use super::routes::Route;
 use super::tunnel::{Asked, Patience};
 use super::watched::Watched;
 use super::{Refusal, Settings, hop};
+use crate::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
 use crate::forwarded;
 use crate::limit::{ClientKeys, Connections, Limit, Over, Permit};
-use crate::progress::{Pace, Paced, Progress, Ticking};
 use crate::upstream::{self, Asker, Upstream};
 
 impl Handler {
@@ -96,7 +96,7 @@ impl Handler {
                 body,
                 route.max_body,
                 &self.settings,
-                &exchange.downstream.progress,
+                &exchange.downstream.activity,
             ),
         };
         Box::new(Request::from_parts(parts, body))
@@ -195,12 +195,12 @@ impl Handler {
     }
 }
 
-fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progress) -> Body {
-    let pace = Pace {
+fn limited(body: Incoming, limit: usize, settings: &Settings, activity: &ActivityTracker) -> Body {
+    let pace = MinRate {
         grace: settings.body_grace.get(),
         bytes_per_second: settings.min_body_rate.get() as u64,
     };
-    let body = Paced::new(body::boxed(body), pace);
+    let body = MinRateBody::new(body::boxed(body), pace);
     // A body whose length is known was checked; only one without is counted.
     let body = match body.size_hint().exact() {
         Some(_) => Body::new(body),
@@ -208,7 +208,7 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progres
     };
     // Answered early, a request is still under way until its body is read or
     // given up: what comes meanwhile belongs to it.
-    let under_way = progress.begin();
+    let under_way = activity.begin_exchange();
     // Trailers could say what headers may not.
     let body = body.map_frame(move |frame| {
         let _held = &under_way;
@@ -221,7 +221,7 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, progress: &Progres
             Err(frame) => frame,
         }
     });
-    Body::new(Ticking::new(Body::new(body), progress.clone()))
+    Body::new(ActivityBody::new(Body::new(body), activity.clone()))
 }
 
 /// Whether the application lets the response be buffered: nginx's convention, by which

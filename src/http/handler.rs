@@ -15,15 +15,15 @@ use super::filed;
 use super::refusal::prefers_json;
 use super::routes::{self, Route, Routes, Target};
 use super::{Downstream, Maintenance, Pages, Refusal, Settings, sound};
+use crate::activity::SendClock;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded::{Sender, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
-use crate::paths::Readings;
-use crate::progress::SendClock;
-use crate::units::Span;
+use crate::paths::NormalizedPath;
+use crate::units::ConfigDuration;
 use crate::upstream::Upstream;
 use crate::ws::Gateway;
 
@@ -139,7 +139,7 @@ impl Handler {
         request: Box<Request<Incoming>>,
         clock: Arc<SendClock>,
     ) -> Response<Answer> {
-        let in_flight = downstream.progress.begin();
+        let in_flight = downstream.activity.begin_exchange();
         let exchange = Exchange {
             downstream,
             sender: self.sender(downstream, request.headers()),
@@ -289,8 +289,12 @@ impl Handler {
     /// Whether somebody says who he is, with a password.
     fn logs_in<B>(&self, request: &Request<B>) -> bool {
         let paths = &self.limits.settings().login_paths;
-        let read = || Readings::of(request.uri().path()).ok();
-        let may_be = |path: Readings<'_>| paths.iter().any(|ours| path.may_end_in(ours.as_str()));
+        let read = || NormalizedPath::parse(request.uri().path()).ok();
+        let may_be = |path: NormalizedPath<'_>| {
+            paths
+                .iter()
+                .any(|ours| path.may_match_suffix(ours.as_str()))
+        };
         request.method() == Method::POST && read().is_some_and(may_be)
     }
 
@@ -328,7 +332,7 @@ fn headed(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// For how long a browser is to come over TLS alone (RFC 6797 §6.1).
-fn lasting(hsts: Span) -> HeaderValue {
+fn lasting(hsts: ConfigDuration) -> HeaderValue {
     let text = format!("max-age={}", hsts.get().as_secs());
     HeaderValue::try_from(text).expect("digits are visible ASCII")
 }

@@ -9,16 +9,16 @@ use std::time::Duration;
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 
-use crate::alarm::Alarm;
+use crate::lazy_timer::LazyTimer;
 
 /// For one connection, on which no two heads are waited for at once.
 #[derive(Debug, Default)]
-pub(super) struct HeadTimer(Arc<Mutex<Alarm>>);
+pub(super) struct HeadTimer(Arc<Mutex<LazyTimer>>);
 
 #[derive(Debug)]
 struct Due {
     at: tokio::time::Instant,
-    alarm: Arc<Mutex<Alarm>>,
+    timer: Arc<Mutex<LazyTimer>>,
 }
 
 impl Timer for HeadTimer {
@@ -30,7 +30,7 @@ impl Timer for HeadTimer {
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
         Box::pin(Due {
             at: deadline.into(),
-            alarm: Arc::clone(&self.0),
+            timer: Arc::clone(&self.0),
         })
     }
 
@@ -47,6 +47,6 @@ impl Future for Due {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.alarm.lock().poll(self.at, cx)
+        self.timer.lock().poll_until(self.at, cx)
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::progress::Progress;
+use crate::activity::ActivityTracker;
 
 /// The stream under hyper; it knows whether hyper holds anything of it.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Line<S> {
 /// What hyper has in its buffers, as far as the stream can tell.
 #[derive(Debug)]
 pub(super) struct Traffic {
-    progress: Progress,
+    activity: ActivityTracker,
     /// What was written is not flushed yet.
     unsent: AtomicBool,
     /// How often something had moved when last something was read.
@@ -40,7 +40,7 @@ impl Traffic {
     /// Cancel-safe.
     pub(super) async fn rested(&self) {
         loop {
-            self.progress.stalled(|_| PAUSE).await;
+            self.activity.idle_for(|_| PAUSE).await;
             if self.is_still() {
                 return;
             }
@@ -50,21 +50,21 @@ impl Traffic {
 
     /// Something was read: only what moves after it makes it old.
     fn hear(&self) {
-        self.heard.store(self.progress.movements(), Relaxed);
+        self.heard.store(self.activity.records(), Relaxed);
     }
 
     /// Whether hyper can be let go: the last answer has left, and nothing was
     /// read since. Hyper flushes whenever it has written all that it holds.
     fn is_still(&self) -> bool {
-        let answered = self.progress.movements() > self.heard.load(Relaxed);
-        answered && !self.progress.is_active() && !self.unsent.load(Relaxed)
+        let answered = self.activity.records() > self.heard.load(Relaxed);
+        answered && !self.activity.is_active() && !self.unsent.load(Relaxed)
     }
 }
 
 impl<S> Line<S> {
-    pub(super) fn new(inner: S, progress: Progress) -> (Self, Arc<Traffic>) {
+    pub(super) fn new(inner: S, activity: ActivityTracker) -> (Self, Arc<Traffic>) {
         let traffic = Arc::new(Traffic {
-            progress,
+            activity,
             unsent: AtomicBool::new(false),
             heard: AtomicU64::new(0),
         });
@@ -132,13 +132,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
     ) -> Poll<io::Result<usize>> {
         self.traffic.unsent.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.traffic.progress.note_send(&polled);
+        self.traffic.activity.note_send(&polled);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.traffic.progress.note_send(&polled);
+        self.traffic.activity.note_send(&polled);
         ready!(polled)?;
         self.traffic.unsent.store(false, Relaxed);
         Poll::Ready(Ok(()))
@@ -159,7 +159,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
     ) -> Poll<io::Result<usize>> {
         self.traffic.unsent.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.traffic.progress.note_send(&polled);
+        self.traffic.activity.note_send(&polled);
         polled
     }
 }

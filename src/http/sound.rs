@@ -9,8 +9,8 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
 use super::Refusal;
-use crate::authority::HostPort;
 use crate::forwarded::Sender;
+use crate::host_port::HostPort;
 
 /// Headers of one request, over either protocol.
 pub(super) const MAX_HEADERS: usize = 100;
@@ -117,7 +117,7 @@ fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
             host
         }
     };
-    if !host.to_str().is_ok_and(HostPort::is_sound) {
+    if !host.to_str().is_ok_and(HostPort::is_valid) {
         return Err(BAD_HOST);
     }
     if !is_there {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::activity::{ActivityTracker, SendClock, SendTimer};
 use crate::drain::Drain;
-use crate::progress::{Progress, SendClock, SendTimer};
 
 /// Runs the streams of one connection. Clones are one.
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ impl Streams {
     }
 
     /// The clock of a request that has come; its task is the next one.
-    pub(super) fn begin(&self, progress: &Progress) -> Arc<SendClock> {
-        let clock = Arc::new(SendClock::new(progress.clone()));
+    pub(super) fn begin(&self, activity: &ActivityTracker) -> Arc<SendClock> {
+        let clock = Arc::new(SendClock::new(activity.clone()));
         *self.0.next.lock() = Some(Arc::clone(&clock));
         clock
     }

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use super::routes::UpgradeProtocol;
 use super::sound;
+use crate::activity::ActivityTracker;
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::progress::Progress;
 use crate::ws::{Challenge, Rejected};
 
 /// How long a tunnel may stand still.
@@ -147,27 +147,32 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 async fn pass(client: Upgraded, app: Upgraded, patience: Patience) {
-    let progress = Progress::new();
+    let activity = ActivityTracker::new();
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_app, to_app) = tokio::io::split(TokioIo::new(app));
     tokio::select! {
         ended = async {
             tokio::try_join!(
-                pump(from_client, to_app, &progress, patience.stall),
-                pump(from_app, to_client, &progress, patience.stall),
+                pump(from_client, to_app, &activity, patience.stall),
+                pump(from_app, to_client, &activity, patience.stall),
             )
         } => {
             if let Err(error) = ended {
                 tracing::debug!(%error, "tunnel broke");
             }
         }
-        () = progress.stalled(|_| patience.idle) => tracing::debug!("tunnel stood still, closed"),
+        () = activity.idle_for(|_| patience.idle) => tracing::debug!("tunnel stood still, closed"),
     }
 }
 
 /// One direction, to its end. An end that takes nothing for `stall` breaks it,
 /// whatever moves the other way.
-async fn pump<R, W>(mut from: R, mut to: W, progress: &Progress, stall: Duration) -> io::Result<()>
+async fn pump<R, W>(
+    mut from: R,
+    mut to: W,
+    activity: &ActivityTracker,
+    stall: Duration,
+) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -175,7 +180,7 @@ where
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer).await?;
-        progress.tick();
+        activity.record();
         if read == 0 {
             return to.shutdown().await;
         }
@@ -186,7 +191,7 @@ where
                 return Err(io::ErrorKind::WriteZero.into());
             }
             left = &left[written..];
-            progress.tick();
+            activity.record();
         }
         timeout(stall, to.flush()).await??;
     }
@@ -205,7 +210,7 @@ mod tests {
         let (mut app, from_app) = tokio::io::duplex(1024);
         // The client's end: 10 bytes of what it is sent, and no more.
         let (to_client, mut client) = tokio::io::duplex(10);
-        let (progress, stall) = (Progress::new(), Duration::from_secs(75));
+        let (activity, stall) = (ActivityTracker::new(), Duration::from_secs(75));
         app.write_all(&[b'x'; 100]).await.unwrap();
         let start = Instant::now();
         let slow = async {
@@ -215,7 +220,7 @@ mod tests {
                 client.read_exact(&mut [0; 10]).await.unwrap();
             }
         };
-        let (ended, ()) = tokio::join!(pump(from_app, to_client, &progress, stall), slow);
+        let (ended, ()) = tokio::join!(pump(from_app, to_client, &activity, stall), slow);
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed().as_secs(), 5 * 60 + 75);
     }

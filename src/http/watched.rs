@@ -10,14 +10,14 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::body::{self, Body};
+use crate::lazy_timer::LazyTimer;
 use crate::limit::Permit;
 
 pub(super) struct Watched {
     body: Body,
     limit: Duration,
-    alarm: Alarm,
+    timer: LazyTimer,
     /// Until when Laravel is waited for.
     due: Option<Instant>,
     /// Until Laravel has said all: it may be long until the client has it.
@@ -34,7 +34,7 @@ impl Watched {
         Self {
             body,
             limit,
-            alarm: Alarm::default(),
+            timer: LazyTimer::default(),
             due: None,
             place: Some(permit),
         }
@@ -59,8 +59,8 @@ impl hyper::body::Body for Watched {
         }
         let limit = self.limit;
         let due = *self.due.get_or_insert_with(|| Instant::now() + limit);
-        let alarm = self.alarm.poll(due, cx);
-        alarm.map(|()| Some(Err(Stalled.into())))
+        let timer = self.timer.poll_until(due, cx);
+        timer.map(|()| Some(Err(Stalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{ClientKeys, Share, Shares};
 use crate::client::ClientKey;
-use crate::fair::{FairSemaphore, Turn};
-use crate::units::Count;
+use crate::fair::{FairPermit, FairSemaphore};
+use crate::units::PositiveCount;
 
 /// Counts connections, or what else is held for a while. Cheap to clone; clones
 /// count together.
@@ -21,7 +21,7 @@ pub struct Connections {
 /// Room for one connection.
 #[derive(Debug)]
 pub struct Slot {
-    _turn: Turn<ClientKey>,
+    _turn: FairPermit<ClientKey>,
 }
 
 /// The right of one client to one connection; given back on drop. It lives as
@@ -41,7 +41,7 @@ impl Drop for Permit {
 
 impl Connections {
     /// None yet; at most `all`.
-    pub fn new(all: Count) -> Self {
+    pub fn new(all: PositiveCount) -> Self {
         Self {
             slots: FairSemaphore::new(all.size()),
             held: Arc::default(),
@@ -64,7 +64,7 @@ impl Connections {
     /// The right of `client` to one of `most` of its own, those that it waits for
     /// included. To be asked for before a slot, or one client's queue would be before
     /// everybody's.
-    pub fn share(&self, client: ClientKeys, most: Count) -> Option<Share> {
+    pub fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<Share> {
         self.clients.share(client, most)
     }
 
@@ -87,7 +87,7 @@ impl Connections {
     }
 
     /// One of `most` of `client`'s own, if there is a slot for it now.
-    pub fn try_permit(&self, client: ClientKeys, most: Count) -> Option<Permit> {
+    pub fn try_permit(&self, client: ClientKeys, most: PositiveCount) -> Option<Permit> {
         let share = self.share(client, most)?;
         let turn = self.slots.try_acquire(Some(client.client()))?;
         Some(self.permit(Some(share), Slot { _turn: turn }))
@@ -97,7 +97,12 @@ impl Connections {
     ///
     /// # Errors
     /// The client has `most` already: the slot is still to be given.
-    pub fn admit(&self, slot: Slot, client: ClientKeys, most: Count) -> Result<Permit, Slot> {
+    pub fn admit(
+        &self,
+        slot: Slot,
+        client: ClientKeys,
+        most: PositiveCount,
+    ) -> Result<Permit, Slot> {
         match self.clients.share(client, most) {
             Some(share) => Ok(self.permit(Some(share), slot)),
             None => Err(slot),
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
     use crate::client::ClientIp;
 
-    const ONE: Count = Count::new(1);
+    const ONE: PositiveCount = PositiveCount::new(1);
 
     fn client(last: u8) -> ClientKeys {
         ClientIp::new([192, 0, 2, last].into()).key(64).into()
@@ -136,7 +141,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_client_cannot_take_more_than_its_share() {
-        let connections = Connections::new(Count::new(10));
+        let connections = Connections::new(PositiveCount::new(10));
         let first = connections.admit(connections.slot().await, client(1), ONE);
         assert!(first.is_ok());
         assert!(
@@ -160,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_total_the_next_one_waits() {
-        let connections = Connections::new(Count::new(1));
+        let connections = Connections::new(PositiveCount::new(1));
         let permit = connections.admit(connections.slot().await, client(1), ONE);
         assert!(connections.slot().now_or_never().is_none());
         drop(permit);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ClientKeys;
 use super::bounded::{Bounded, Remembered, Worth};
 use super::clock::TokioClock;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// Counts what was refused of each client. After so many within a minute the
 /// client waits for a minute. The same token again is no other guess: one phone
@@ -16,7 +16,7 @@ pub(super) struct Failures {
     table: Bounded<Failed>,
     sites: Bounded<Failed>,
     clock: TokioClock,
-    most: Count,
+    most: PositiveCount,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Remembered for Failed {
 
 impl Failures {
     /// At most `most` in a minute, and of a site the multiple of that.
-    pub(super) fn new(most: Count) -> Self {
+    pub(super) fn new(most: PositiveCount) -> Self {
         let clock = TokioClock::new();
         Self {
             table: Bounded::new(clock),
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_too_often_waits_a_minute_and_nobody_else_does() {
-        let failures = Failures::new(Count::new(3));
+        let failures = Failures::new(PositiveCount::new(3));
         let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64).into();
         for _ in 0..2 {
             failures.add(client(1), None);
@@ -158,7 +158,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_token_again_is_no_other_guess() {
-        let failures = Failures::new(Count::new(3));
+        let failures = Failures::new(PositiveCount::new(3));
         let client = ClientIp::new([192, 0, 2, 1].into()).key(64).into();
         for _ in 0..100 {
             failures.add(client, NonZeroU32::new(1));
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(failures.check(client), Err(MINUTE));
         // Guesses push each other out, and each counts.
         tokio::time::advance(MINUTE).await;
-        let failures = Failures::new(Count::new(100));
+        let failures = Failures::new(PositiveCount::new(100));
         for guess in 1..=100 {
             assert_eq!(failures.check(client), Ok(()));
             failures.add(client, NonZeroU32::new(guess));

@@ -1,7 +1,7 @@
 //! By what a client is counted.
 
 use crate::client::ClientKey;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// The keys that a client is counted by: its own, and over IPv6 that of the site it is
 /// in. One customer may have a whole site, and each of its networks would count as
@@ -16,16 +16,16 @@ pub struct ClientKeys {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Site {
     pub(super) key: ClientKey,
-    multiple: Count,
+    multiple: PositiveCount,
 }
 
 impl Site {
-    pub(super) fn new(key: ClientKey, multiple: Count) -> Self {
+    pub(super) fn new(key: ClientKey, multiple: PositiveCount) -> Self {
         Self { key, multiple }
     }
 
     /// What it may have where one client may have `most`.
-    pub(super) fn most(self, most: Count) -> u32 {
+    pub(super) fn most(self, most: PositiveCount) -> u32 {
         most.times(self.multiple).get()
     }
 }

@@ -13,7 +13,7 @@ use super::rate::{Policy, Rate, SessionRate};
 use super::{ClientKeys, Limit, Settings};
 use crate::client::{ClientIp, ClientKey};
 use crate::metrics::Metrics;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// Counts what clients do, as one `[limits]` says.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl Limits {
     /// tighten one limit forgives nobody what he did to another.
     pub fn new(settings: Settings, metrics: Arc<Metrics>, old: Option<&Self>) -> Self {
         let rate = |of: fn(&Self) -> &Arc<Rate>,
-                    numbers: fn(&Settings) -> (Count, Count),
-                    new: fn(Count, Count) -> Rate| {
+                    numbers: fn(&Settings) -> (PositiveCount, PositiveCount),
+                    new: fn(PositiveCount, PositiveCount) -> Rate| {
             let multiple = settings.ipv6_site_multiple;
             let kept = old.filter(|old| {
                 let same_sites = old.settings.ipv6_site_multiple == multiple;
@@ -295,8 +295,8 @@ impl Remembered for Quiet {
 /// For how long the log is quiet about the same client and limit.
 const QUIET_FOR: Duration = Duration::from_secs(10);
 /// Log lines about limits, at once and per second, however many clients there are.
-const LINES: Count = Count::new(100);
-const LINES_PER_SECOND: Count = Count::new(10);
+const LINES: PositiveCount = PositiveCount::new(100);
+const LINES_PER_SECOND: PositiveCount = PositiveCount::new(10);
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::Connections;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// What there is in all. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Load {
 
 impl Load {
     /// Of `connections`, of which there may be `all`.
-    pub fn new(connections: Connections, all: Count) -> Self {
+    pub fn new(connections: Connections, all: PositiveCount) -> Self {
         Self {
             connections,
             full: all.size() - all.size() / 10,
@@ -53,7 +53,10 @@ mod tests {
 
     #[tokio::test]
     async fn it_stays_heavy_until_there_is_room_to_spare() {
-        let load = Load::new(Connections::new(Count::new(10)), Count::new(10));
+        let load = Load::new(
+            Connections::new(PositiveCount::new(10)),
+            PositiveCount::new(10),
+        );
         assert_eq!(load.weigh(100, Some(100)), None);
         assert_eq!(load.weigh(101, Some(100)), Some(true));
         assert!(load.is_heavy() && load.is_full());

@@ -14,7 +14,7 @@ use super::ClientKeys;
 use super::bounded::{Bounded, Remembered, Worth};
 use super::clock::TokioClock;
 use crate::client::ClientKey;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 type Middleware = NoOpMiddleware<Duration>;
 pub(super) type Keyed = RateLimiter<ClientKey, Table, TokioClock, Middleware>;
@@ -41,16 +41,16 @@ pub struct Policy {
 
 impl Rate {
     /// So many a second on average, `burst` at once.
-    pub fn per_second(count: Count, burst: Count) -> Self {
+    pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
     /// So many a minute on average, `burst` at once.
-    pub fn per_minute(count: Count, burst: Count) -> Self {
+    pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
 
-    fn new(count: Count, seconds: u64, burst: Count) -> Self {
+    fn new(count: PositiveCount, seconds: u64, burst: PositiveCount) -> Self {
         let clock = TokioClock::new();
         let quota = quota(count, Duration::from_secs(seconds), burst);
         let table = Table::new(clock);
@@ -68,7 +68,12 @@ impl Rate {
 
     /// Each IPv6 site may have `multiple` times `count` and `burst`, which are those of
     /// one client.
-    pub fn with_sites(mut self, count: Count, burst: Count, multiple: Count) -> Self {
+    pub fn with_sites(
+        mut self,
+        count: PositiveCount,
+        burst: PositiveCount,
+        multiple: PositiveCount,
+    ) -> Self {
         let period = Duration::from_secs(self.policy.seconds);
         let quota = quota(count.times(multiple), period, burst.times(multiple));
         let table = Table(Arc::new(Bounded::of_sites(self.clock)));
@@ -166,16 +171,16 @@ pub struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middlewa
 
 impl SessionRate {
     /// So many a second on average, `burst` at once.
-    pub fn per_second(count: Count, burst: Count) -> Self {
+    pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
     /// So many a minute on average, `burst` at once.
-    pub fn per_minute(count: Count, burst: Count) -> Self {
+    pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
 
-    fn new(count: Count, seconds: u64, burst: Count) -> Self {
+    fn new(count: PositiveCount, seconds: u64, burst: PositiveCount) -> Self {
         let quota = quota(count, Duration::from_secs(seconds), burst);
         Self(RateLimiter::direct_with_clock(quota, TokioClock::new()))
     }
@@ -184,7 +189,7 @@ impl SessionRate {
     ///
     /// # Errors
     /// The session is over its rate: how long until they pass.
-    pub fn check(&self, n: usize, burst: Count) -> Result<(), Duration> {
+    pub fn check(&self, n: usize, burst: PositiveCount) -> Result<(), Duration> {
         let n = u32::try_from(n).unwrap_or(u32::MAX).min(burst.get());
         let Some(n) = NonZeroU32::new(n) else {
             return Ok(());
@@ -198,7 +203,7 @@ impl SessionRate {
 }
 
 /// At most one each nanosecond, which is no limit any more.
-fn quota(count: Count, period: Duration, burst: Count) -> Quota {
+fn quota(count: PositiveCount, period: Duration, burst: PositiveCount) -> Quota {
     let each = (period / count.get()).max(Duration::from_nanos(1));
     let quota = Quota::with_period(each).expect("longer than nothing");
     quota.allow_burst(burst.non_zero())
@@ -216,8 +221,8 @@ mod tests {
         ClientIp::new([192, 0, 2, last].into()).key(64)
     }
 
-    fn count(n: u32) -> Count {
-        Count::new(n)
+    fn count(n: u32) -> PositiveCount {
+        PositiveCount::new(n)
     }
 
     #[tokio::test(start_paused = true)]

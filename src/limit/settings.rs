@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::client::Network;
 use crate::paths::ExactPath;
-use crate::units::{ByteSize, Count};
+use crate::units::{ByteSize, PositiveCount};
 
 /// What one client may take, and all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -18,53 +18,53 @@ pub struct Settings {
     /// is no larger than a client's.
     pub ipv6_site_prefix: Ipv6Prefix,
     /// How many times what one client may have such a network has.
-    pub ipv6_site_multiple: Count,
+    pub ipv6_site_multiple: PositiveCount,
     /// Limits that are counted and logged, but refuse nobody.
     pub dry_run: Vec<Limit>,
     /// Connections at once, in all; more wait in the kernel's backlog.
-    pub connections: Count,
+    pub connections: PositiveCount,
     /// Connections at once per client; more are closed unheard.
-    pub connections_per_client: Count,
+    pub connections_per_client: PositiveCount,
     /// New connections per second and client, on average.
-    pub connections_per_second: Count,
+    pub connections_per_second: PositiveCount,
     /// New connections of a client at once before the average counts.
-    pub connection_burst: Count,
+    pub connection_burst: PositiveCount,
     /// Memory in use, in bytes, above which new connections wait.
     pub max_memory: Option<ByteSize>,
     /// TLS handshakes at once, in all; more wait.
-    pub handshakes: Count,
+    pub handshakes: PositiveCount,
     /// TLS handshakes of one client at once; more are closed unheard.
-    pub handshakes_per_client: Count,
+    pub handshakes_per_client: PositiveCount,
     /// Requests on their way to Laravel at once, in all; more wait a moment.
-    pub requests_in_flight: Count,
+    pub requests_in_flight: PositiveCount,
     /// Requests of one client on their way to Laravel at once.
-    pub requests_in_flight_per_client: Count,
+    pub requests_in_flight_per_client: PositiveCount,
     /// Files on their way to clients at once, in all; more wait a moment. One client
     /// may have as many as requests on their way to Laravel.
-    pub open_files: Count,
+    pub open_files: PositiveCount,
     /// Requests per second and client, on average.
-    pub requests_per_second: Count,
+    pub requests_per_second: PositiveCount,
     /// Requests that a client may send at once before the average counts.
-    pub request_burst: Count,
+    pub request_burst: PositiveCount,
     /// WebSocket handshakes per second and client, on average.
-    pub upgrades_per_second: Count,
+    pub upgrades_per_second: PositiveCount,
     /// WebSocket handshakes of a client at once before the average counts.
-    pub upgrade_burst: Count,
+    pub upgrade_burst: PositiveCount,
     /// WebSocket sessions at once per client.
-    pub sessions_per_client: Count,
+    pub sessions_per_client: PositiveCount,
     /// Where clients log in, by `POST`.
     pub login_paths: Vec<ExactPath>,
     /// Log-ins per minute and client, on average.
-    pub logins_per_minute: Count,
+    pub logins_per_minute: PositiveCount,
     /// Log-ins of a client at once before the average counts.
-    pub login_burst: Count,
+    pub login_burst: PositiveCount,
     /// Refused log-ins and tokens of one client in a minute; then it waits for one.
-    pub failed_logins_per_minute: Count,
+    pub failed_logins_per_minute: PositiveCount,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let count = Count::new;
+        let count = PositiveCount::new;
         Self {
             allow: Vec::new(),
             ipv6_prefix: Ipv6Prefix(64),

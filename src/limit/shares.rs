@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::ClientKeys;
 use crate::client::ClientKey;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// Counts how much of something each client holds, and each IPv6 site. Cheap to clone;
 /// clones count together. A client that holds nothing costs nothing.
@@ -33,7 +33,7 @@ pub struct Share {
 impl Shares {
     /// One more for `client`, unless it has `most` already, or its site the multiple
     /// of that.
-    pub fn share(&self, client: impl Into<ClientKeys>, most: Count) -> Option<Share> {
+    pub fn share(&self, client: impl Into<ClientKeys>, most: PositiveCount) -> Option<Share> {
         let keys = client.into();
         let mut held = self.held.lock();
         if !add(&mut held.clients, keys.client(), most.get()) {
@@ -94,13 +94,13 @@ mod tests {
     /// A client of the site 2001:db8::/48, which has three clients' worth.
     fn client(network: u16) -> ClientKeys {
         let ip = ClientIp::new([0x2001, 0xdb8, 0, network, 0, 0, 0, 1].into());
-        let site = Site::new(ip.key(48), Count::new(3));
+        let site = Site::new(ip.key(48), PositiveCount::new(3));
         ClientKeys::new(ip.key(64), Some(site))
     }
 
     #[test]
     fn networks_of_one_site_share_what_it_may_have() {
-        let (shares, most) = (Shares::default(), Count::new(2));
+        let (shares, most) = (Shares::default(), PositiveCount::new(2));
         let of = |network| shares.share(client(network), most);
         // 2001:db8:0:0::/64 and the site are the same number, and counted apart.
         let mut held: Vec<_> = [0, 0, 1, 1, 2, 2].map(of).into();

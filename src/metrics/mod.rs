@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-pub use self::histogram::{Histogram, Reading};
+pub use self::histogram::{Histogram, HistogramSnapshot};
 pub use self::text::{CONTENT_TYPE, Family, Kind, Sample, text};
 
 /// The counters of the process.
@@ -20,36 +20,36 @@ pub struct Metrics {
     /// Connections that were accepted.
     pub connections: Counter,
     /// TLS handshakes, by how they ended.
-    pub handshakes: Counts,
+    pub handshakes: LabeledCounters,
     /// Requests, by route and class of status.
     pub requests: Routes,
     /// Connections that the edge refused, by reason.
-    pub refusals: Counts,
+    pub refusals: LabeledCounters,
     /// Times that a client was over a limit, by its key; refused or not.
-    pub over_limits: Counts,
+    pub over_limits: LabeledCounters,
     /// Requests that the upstream did not answer, by what went wrong.
-    pub upstream_failures: Counts,
+    pub upstream_failures: LabeledCounters,
     /// From sending a request on to the head of the answer.
     pub upstream_seconds: Histogram,
     /// Ended WebSocket sessions, by the reason's name.
-    pub closes: Counts,
+    pub closes: LabeledCounters,
     /// What clients sent, by the command's name or what was wrong with it.
-    pub commands: Counts,
+    pub commands: LabeledCounters,
     /// What was written to clients, by the event's name.
-    pub events: Counts,
+    pub events: LabeledCounters,
     /// Answers to requests to join a room, by what they were.
-    pub joins: Counts,
+    pub joins: LabeledCounters,
     /// Events that were published, by kind.
-    pub publications: Counts,
+    pub publications: LabeledCounters,
     /// Events that were written to a session's socket.
     pub deliveries: Counter,
     /// From publishing to the socket of the last that got it, one sample for
     /// each write.
     pub delivery_seconds: Histogram,
     /// Questions to Laravel, by kind and answer.
-    pub questions: Counts,
+    pub questions: LabeledCounters,
     /// Times that the configuration was read again, by result.
-    pub reloads: Counts,
+    pub reloads: LabeledCounters,
 }
 
 /// A number that only grows.
@@ -70,9 +70,9 @@ impl Counter {
 
 /// Counters by a fixed name. Who counts what was counted before waits for nobody.
 #[derive(Debug, Default)]
-pub struct Counts(RwLock<BTreeMap<&'static str, Counter>>);
+pub struct LabeledCounters(RwLock<BTreeMap<&'static str, Counter>>);
 
-impl Counts {
+impl LabeledCounters {
     /// One more of `name`.
     pub fn add(&self, name: &'static str) {
         if let Some(counter) = self.0.read().get(name) {
@@ -99,7 +99,7 @@ pub struct Route {
     /// By the status' first digit, from 1.
     classes: [Counter; 5],
     /// Requests that the edge refused, by reason.
-    pub refusals: Counts,
+    pub refusals: LabeledCounters,
     /// From the head of the request to the end of the answer.
     seconds: Histogram,
 }
@@ -131,7 +131,7 @@ impl Route {
 impl Metrics {
     /// All of them, for [`text`].
     pub fn families(&self) -> Vec<Family> {
-        let counts = |name, help, label, counts: &Counts| {
+        let counts = |name, help, label, counts: &LabeledCounters| {
             let rows = counts.read().into_iter();
             let rows = rows.map(|(of, n)| (vec![(label, of.to_owned())], Sample::Number(n as f64)));
             Family::new(name, help, Kind::Counter, rows.collect())

@@ -7,7 +7,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::histogram::Reading;
+use super::histogram::HistogramSnapshot;
 
 /// The media type of [`text`] (OpenMetrics).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,7 +42,7 @@ pub enum Sample {
     /// A number.
     Number(f64),
     /// A histogram.
-    Histogram(Reading),
+    Histogram(HistogramSnapshot),
 }
 
 impl Family {

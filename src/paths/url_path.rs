@@ -1,9 +1,9 @@
 //! Paths as `config.toml` writes them. A path that requests are compared with must be
-//! spelled as [`Readings`] reads it: no request fits any other, so it guards nothing.
+//! spelled as [`NormalizedPath`] reads it: no request fits any other, so it guards nothing.
 
 use serde::Deserialize;
 
-use super::{INDEX, Readings};
+use super::{INDEX_SCRIPT, NormalizedPath};
 
 /// The path of a URL and all below it: `/admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,16 +70,16 @@ impl TryFrom<String> for ExactPath {
 /// Checks that some request's path is read as `text`; `meaning` says what `text`
 /// stands for.
 fn check(text: &str, meaning: &str) -> Result<(), String> {
-    if let Some(sign) = pattern_in(text) {
+    if let Some(sign) = find_pattern(text) {
         return Err(format!(
             "{text:?} holds a pattern, which is never matched: {meaning}; leave out the \
              {sign:?}"
         ));
     }
-    if text.contains(INDEX) {
+    if text.contains(INDEX_SCRIPT) {
         return Err(format!(
-            "{text:?} names {INDEX}, which is no part of the paths that requests are compared \
-             by; write \"/admin\" for \"/{INDEX}/admin\""
+            "{text:?} names {INDEX_SCRIPT}, which is no part of the paths that requests are compared \
+             by; write \"/admin\" for \"/{INDEX_SCRIPT}/admin\""
         ));
     }
     // Beyond ASCII a path is made of letters and digits. The other signs look like
@@ -99,15 +99,15 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
     }
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"?#".contains(c);
     let bare = |path: &str| path.trim_end_matches('/').to_owned();
-    let is_itself = |read: Readings<'_>| {
+    let is_itself = |read: NormalizedPath<'_>| {
         bare(&read.literal) == bare(text) && bare(&read.resolved) == bare(text)
     };
     let is_spelled_plainly = text.chars().all(is_plain) && !text.ends_with("//");
-    let is_read_as_itself = || Readings::of(text).is_ok_and(is_itself);
+    let is_read_as_itself = || NormalizedPath::parse(text).is_ok_and(is_itself);
     if text.starts_with('/') && is_spelled_plainly && is_read_as_itself() {
         Ok(())
     } else {
-        Err(format!("{text:?} is not a path; expected {WANTED}"))
+        Err(format!("{text:?} is not a path; expected {EXPECTED_PATH}"))
     }
 }
 
@@ -116,13 +116,13 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// There is one.
-pub fn check_sent(text: &str, placeholder: Option<&str>) -> Result<(), String> {
+pub fn check_literal(text: &str, placeholder: Option<&str>) -> Result<(), String> {
     let path = text.split_once('?').map_or(text, |(path, _)| path);
     let (path, but) = match placeholder {
         None => (path.to_owned(), String::new()),
         Some(it) => (path.replacen(it, "1", 1), format!(" but for {it}")),
     };
-    match pattern_in(&path) {
+    match find_pattern(&path) {
         None => Ok(()),
         Some(sign) => Err(format!(
             "{text:?} holds a pattern, which is never matched: this path is sent as it is \
@@ -133,7 +133,7 @@ pub fn check_sent(text: &str, placeholder: Option<&str>) -> Result<(), String> {
 
 /// The first sign in `path` by which globs, regular expressions and routers write
 /// patterns. No path of an app needs one of them.
-fn pattern_in(path: &str) -> Option<&str> {
+fn find_pattern(path: &str) -> Option<&str> {
     let is_sign = |c: char| "*{}[]()<>^$|".contains(c);
     if let Some((at, sign)) = path.char_indices().find(|(_, c)| is_sign(*c)) {
         return Some(&path[at..at + sign.len_utf8()]);
@@ -146,7 +146,7 @@ fn pattern_in(path: &str) -> Option<&str> {
     sign.or_else(|| path.split('/').find(part))
 }
 
-const WANTED: &str = r#"a path such as "/ws", decoded and without a query, // or .."#;
+const EXPECTED_PATH: &str = r#"a path such as "/ws", decoded and without a query, // or .."#;
 
 #[cfg(test)]
 mod tests {
@@ -233,13 +233,13 @@ mod tests {
 
     #[test]
     fn a_path_that_is_sent_has_patterns_in_its_query_only() {
-        assert_eq!(check_sent("/a%2Fb?filter[x]=*", None), Ok(()));
-        assert_eq!(check_sent("/a/{id}?x={y}", Some("{id}")), Ok(()));
+        assert_eq!(check_literal("/a%2Fb?filter[x]=*", None), Ok(()));
+        assert_eq!(check_literal("/a/{id}?x={y}", Some("{id}")), Ok(()));
         for wrong in ["/a/*", "/a/{b}?c", "/a/:b"] {
-            let told = check_sent(wrong, None).unwrap_err();
+            let told = check_literal(wrong, None).unwrap_err();
             assert!(told.contains("sent as it is written; leave"), "{told}");
         }
-        let told = check_sent("/{team}/{id}", Some("{id}")).unwrap_err();
+        let told = check_literal("/{team}/{id}", Some("{id}")).unwrap_err();
         assert!(told.contains("written but for {id}; leave"), "{told}");
     }
 

@@ -15,7 +15,7 @@ use crate::auth::TokenHash;
 use crate::client::ClientIp;
 use crate::ids::{SessionId, UserId};
 use crate::limit::SessionRate;
-use crate::units::Count;
+use crate::units::PositiveCount;
 
 /// The registry of sessions. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
@@ -198,7 +198,7 @@ impl Register {
 
 impl Registration {
     /// Whether the user has more than `most` sessions with this one.
-    pub fn is_beyond(&self, most: Count) -> bool {
+    pub fn is_beyond(&self, most: PositiveCount) -> bool {
         let register = self.sessions.0.lock();
         let of_user = register.of_same_user(self.session);
         of_user.is_some_and(|all| all.sessions.len() > most.size())
@@ -218,7 +218,7 @@ impl Registration {
     }
 
     /// Ends the oldest sessions of the user but for `most`.
-    pub fn end_oldest(&self, most: Count) {
+    pub fn end_oldest(&self, most: PositiveCount) {
         let mut guard = self.sessions.0.lock();
         let register = &mut *guard;
         let entry = register.entries.get(&self.session);
@@ -290,8 +290,8 @@ mod tests {
             let (outbox, inbox) = super::super::channel(1, 1, None);
             let user = UserId::Number(user);
             let entered = sessions.register(ids.issue(), here, user, token, outbox);
-            if entered.is_beyond(Count::new(2)) {
-                entered.end_oldest(Count::new(2));
+            if entered.is_beyond(PositiveCount::new(2)) {
+                entered.end_oldest(PositiveCount::new(2));
             }
             (entered, inbox)
         };
@@ -304,7 +304,7 @@ mod tests {
         let fourth = enter(3);
         assert_eq!([ended(&third), ended(&fourth)], [None; 2]);
         // A reload may allow fewer.
-        fourth.0.end_oldest(Count::new(1));
+        fourth.0.end_oldest(PositiveCount::new(1));
         assert_eq!(ended(&third), Some(Departure::Superseded));
         assert_eq!([ended(&fourth), ended(&other)], [None; 2]);
         drop((first, third, fourth, other));

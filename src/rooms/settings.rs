@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// How presence and typing behave.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -10,19 +10,19 @@ use crate::units::Span;
 pub struct Settings {
     /// How long a user whose connection went away still counts as present, so
     /// that a page reload or a tunnel does not flicker.
-    pub presence_grace: Span,
+    pub presence_grace: ConfigDuration,
     /// How long typing stays on without a new sign of it.
-    pub typing_timeout: Span,
+    pub typing_timeout: ConfigDuration,
     /// How often at most the others are told that somebody types.
-    pub typing_interval: Span,
+    pub typing_interval: ConfigDuration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            presence_grace: Span::seconds(8),
-            typing_timeout: Span::seconds(6),
-            typing_interval: Span::seconds(1),
+            presence_grace: ConfigDuration::seconds(8),
+            typing_timeout: ConfigDuration::seconds(6),
+            typing_interval: ConfigDuration::seconds(1),
         }
     }
 }

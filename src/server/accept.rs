@@ -12,15 +12,15 @@ use super::Running;
 use super::entrances::{Entrance, Inside};
 use super::generation::Generation;
 use super::process::Process;
+use crate::activity::ActivityTracker;
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded;
 use crate::http::{self, Downstream};
 use crate::limit::{Connections, Limit, Over, Permit, Slot};
-use crate::progress::Progress;
-use crate::pulse::Beat;
 use crate::tls::{self, Secured};
-use crate::units::Count;
+use crate::units::PositiveCount;
+use crate::watchdog::Heartbeat;
 
 /// Accepts from `listener`, the number of which is `number`, until the process
 /// stops. While there is no room for one more, nothing is accepted: the rest
@@ -29,7 +29,7 @@ pub(super) async fn accept(
     running: Arc<Running>,
     listener: TcpListener,
     number: usize,
-    mut beat: Beat,
+    mut heartbeat: Heartbeat,
 ) {
     let process = &running.process;
     let mut told = None;
@@ -37,8 +37,8 @@ pub(super) async fn accept(
         let accepted = tokio::select! {
             // What comes after a stop is left for whoever listens next.
             biased;
-            () = process.drain.token().cancelled() => return beat.end(),
-            () = beat.asked() => continue,
+            () = process.drain.token().cancelled() => return heartbeat.deregister(),
+            () = heartbeat.respond() => continue,
             accepted = async { heaviness(process).await; (process.connections.slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
@@ -166,7 +166,7 @@ impl Arrival {
         slot: Slot,
         client: ClientIp,
         limit: Limit,
-        most: Count,
+        most: PositiveCount,
     ) -> Result<Permit, Over> {
         let limits = &self.generation.limits;
         let Some(keys) = limits.keys(client) else {
@@ -245,7 +245,7 @@ impl Arrival {
             port,
             subject: secured.client.take(),
             permit: Arc::new(permit),
-            progress: Progress::new(),
+            activity: ActivityTracker::new(),
             refusals: Arc::default(),
         };
         Some((secured, downstream))

@@ -18,21 +18,21 @@ use tokio::sync::Semaphore;
 
 use super::Running;
 use crate::metrics;
-use crate::pulse::Beat;
 use crate::view::View;
+use crate::watchdog::Heartbeat;
 
 /// Serves `listener` for ever.
 pub(super) async fn serve(
     listener: TcpListener,
     running: Arc<Running>,
-    mut beat: Beat,
+    mut heartbeat: Heartbeat,
 ) -> Infallible {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
             biased;
-            () = beat.asked() => continue,
+            () = heartbeat.respond() => continue,
             accepted = async { (slot.await, listener.accept().await) } => accepted,
         };
         let (slot, stream) = match accepted {

@@ -34,9 +34,9 @@ use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::files;
 use crate::http::{self, PagesError};
-use crate::pulse::Pulse;
 use crate::tls;
 use crate::view;
+use crate::watchdog::Watchdog;
 
 /// Why the edge cannot start, or not go on with another configuration.
 #[derive(Debug, thiserror::Error)]
@@ -134,8 +134,8 @@ impl Server {
     }
 
     /// Asks the server whether it still accepts.
-    pub fn pulse(&self) -> Pulse {
-        self.running.process.pulse.clone()
+    pub fn watchdog(&self) -> Watchdog {
+        self.running.process.watchdog.clone()
     }
 
     /// Gives the server another configuration while it runs.
@@ -149,8 +149,8 @@ impl Server {
         let running = self.running;
         let drain = &running.process.drain;
         for (number, listener) in self.sites.into_iter().enumerate() {
-            let beat = running.process.pulse.beat(name_of(&listener));
-            drain.spawn(accept(Arc::clone(&running), listener, number, beat));
+            let heartbeat = running.process.watchdog.register(name_of(&listener));
+            drain.spawn(accept(Arc::clone(&running), listener, number, heartbeat));
         }
         for task in self.tasks {
             drain.spawn(task);
@@ -162,12 +162,17 @@ impl Server {
         drain.spawn(weigh(Arc::clone(&running)));
         drain.spawn(watch_maintenance(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
-        let beat = running.process.pulse.beat("broadcast.socket");
-        drain.spawn(broadcast::serve(self.broadcast, api, drain.clone(), beat));
+        let heartbeat = running.process.watchdog.register("broadcast.socket");
+        drain.spawn(broadcast::serve(
+            self.broadcast,
+            api,
+            drain.clone(),
+            heartbeat,
+        ));
         let admin = self.admin.into_iter();
         let admin = admin.map(|listener| {
-            let beat = running.process.pulse.beat("admin.listen");
-            admin::serve(listener, Arc::clone(&running), beat)
+            let heartbeat = running.process.watchdog.register("admin.listen");
+            admin::serve(listener, Arc::clone(&running), heartbeat)
         });
         let served = async {
             stop.await;

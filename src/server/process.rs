@@ -14,9 +14,9 @@ use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::limit::{Connections, Load, Shares};
 use crate::metrics::{Counter, Metrics};
-use crate::pulse::Pulse;
-use crate::recent::Recent;
+use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
+use crate::watchdog::Watchdog;
 
 /// Who starts a server, and from what: for those who ask it later.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Origin {
     /// The configuration's file.
     pub config: Option<PathBuf>,
     /// What the log last complained of.
-    pub recent: Recent,
+    pub recent: RecentEvents,
     /// Lines of the log that were lost because nobody read them.
     pub lost_lines: Arc<Counter>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Process {
     /// So that a reload costs nobody a resumption.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
-    pub(super) pulse: Pulse,
+    pub(super) watchdog: Watchdog,
     pub(super) origin: Origin,
     pub(super) start: Instant,
     /// The same by the clock of that moment.
@@ -76,7 +76,7 @@ impl Process {
             shares: Shares::default(),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),
-            pulse: Pulse::default(),
+            watchdog: Watchdog::default(),
             origin,
             start: Instant::now(),
             began: SystemTime::now(),

@@ -6,7 +6,7 @@ use rustls::SupportedProtocolVersion;
 use serde::Deserialize;
 
 use super::{Acme, Clients};
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// Which certificates are shown, and how TLS is spoken.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Settings {
     /// The oldest version that is spoken.
     pub min_version: MinVersion,
     /// How long a handshake may take.
-    pub handshake_timeout: Span,
+    pub handshake_timeout: ConfigDuration,
     /// `[tls.clients]`
     pub clients: Clients,
     /// `[tls.acme]`
@@ -91,7 +91,7 @@ impl Default for Settings {
             certificates: Vec::new(),
             hosts: Vec::new(),
             min_version: MinVersion::default(),
-            handshake_timeout: Span::seconds(10),
+            handshake_timeout: ConfigDuration::seconds(10),
             clients: Clients::default(),
             acme: Acme::default(),
         }

@@ -40,7 +40,7 @@ pub use self::target::{Address, Protocol, Target, Targets};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
-use crate::fair::{FairSemaphore, Turn};
+use crate::fair::{FairPermit, FairSemaphore};
 
 /// Sends requests to the servers of one app. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
@@ -144,7 +144,7 @@ impl Upstream {
 impl Upstream {
     /// A place at the app, once the request can be sent: one that is still gathered
     /// needs none.
-    async fn place(&self, asker: Option<&Asker>) -> Result<Option<Turn<ClientKey>>, Error> {
+    async fn place(&self, asker: Option<&Asker>) -> Result<Option<FairPermit<ClientKey>>, Error> {
         let Some(places) = &self.0.places else {
             return Ok(None);
         };

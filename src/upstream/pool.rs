@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::connector::{self, Stream};
 use super::fastcgi::{self, Script};
 use super::{Settings, Target};
-use crate::alarm::Alarm;
 use crate::body::{self, Body};
+use crate::lazy_timer::LazyTimer;
 
 /// The connections to one server. Its tasks are not counted by `Drain`: resting
 /// connections must not hold up a stop.
@@ -72,7 +72,7 @@ pub(super) struct HttpLine {
     /// Whether a byte came since the request was handed over.
     heard: Arc<AtomicBool>,
     /// For answers that do not come.
-    alarm: Alarm,
+    timer: LazyTimer,
 }
 
 /// How an exchange failed.
@@ -206,17 +206,17 @@ async fn watch(resting: Weak<Resting>, limit: Duration) {
 
 impl Line {
     /// What rings if an answer does not come; it may have served before.
-    pub(super) fn take_alarm(&mut self) -> Alarm {
+    pub(super) fn take_timer(&mut self) -> LazyTimer {
         match self {
-            Self::Http(line) => std::mem::take(&mut line.alarm),
-            Self::FastCgi(_) => Alarm::default(),
+            Self::Http(line) => std::mem::take(&mut line.timer),
+            Self::FastCgi(_) => LazyTimer::default(),
         }
     }
 
     /// Keeps it for the next.
-    pub(super) fn put_alarm(&mut self, alarm: Alarm) {
+    pub(super) fn put_timer(&mut self, timer: LazyTimer) {
         if let Self::Http(line) = self {
-            line.alarm = alarm;
+            line.timer = timer;
         }
     }
 
@@ -254,7 +254,7 @@ impl HttpLine {
         Ok(Self {
             sender,
             heard,
-            alarm: Alarm::default(),
+            timer: LazyTimer::default(),
         })
     }
 

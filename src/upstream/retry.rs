@@ -8,14 +8,14 @@ use tokio::time::Instant;
 use super::balance::{Choice, Places};
 use super::pool::{Failed, Line};
 use super::{Error, Shared};
+use crate::activity::{ActivityBody, ActivityTracker};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
-use crate::fair::Turn;
-use crate::progress::{Progress, Ticking};
+use crate::fair::FairPermit;
 
 pub(super) struct Errand<'a> {
     upstream: &'a Shared,
-    progress: Progress,
+    activity: ActivityTracker,
     /// What to send again if the first is lost; taken when it is.
     spare: Option<Box<Request<()>>>,
     /// Servers that failed since the last pause.
@@ -26,7 +26,7 @@ pub(super) struct Errand<'a> {
     refused: Option<Instant>,
     pause: Duration,
     /// Held until the answer has ended.
-    place: Option<Turn<ClientKey>>,
+    place: Option<FairPermit<ClientKey>>,
 }
 
 /// A connection for the request.
@@ -47,11 +47,11 @@ impl<'a> Errand<'a> {
     pub(super) fn new(
         upstream: &'a Shared,
         request: &Request<Body>,
-        place: Option<Turn<ClientKey>>,
+        place: Option<FairPermit<ClientKey>>,
     ) -> Self {
         Self {
             upstream,
-            progress: Progress::new(),
+            activity: ActivityTracker::new(),
             spare: spare(request),
             tried: Places::default(),
             last: None,
@@ -67,7 +67,7 @@ impl<'a> Errand<'a> {
     ) -> Result<Response<Body>, Error> {
         if !request.body().is_end_stream() {
             let body = std::mem::take(request.body_mut());
-            *request.body_mut() = Body::new(Ticking::new(body, self.progress.clone()));
+            *request.body_mut() = Body::new(ActivityBody::new(body, self.activity.clone()));
         }
         let mut rested = true;
         loop {
@@ -165,22 +165,22 @@ impl<'a> Errand<'a> {
         let (server, waited) = (choice.server, self.upstream.response_timeout);
         let alone = self.upstream.servers.is_single();
         let busy = server.begin();
-        self.progress.tick();
-        let mut alarm = line.take_alarm();
+        self.activity.record();
+        let mut timer = line.take_timer();
         let failed = tokio::select! {
             // The clock is there for answers that do not come.
             biased;
             answer = line.exchange(request) => match answer {
                 Ok(answer) => {
                     server.answered(alone);
-                    line.put_alarm(alarm);
+                    line.put_timer(timer);
                     server.pool.give_back(line, (busy, self.place.take()));
                     return Ok(answer);
                 }
                 Err(failed) => failed,
             },
             // It may be at work on it: never sent again.
-            () = self.progress.stalled_by(&mut alarm, waited) => {
+            () = self.activity.idle_for_with(&mut timer, waited) => {
                 let target = server.target.clone();
                 let error = Error::ResponseTimeout { target, waited };
                 server.failed(&error, alone);

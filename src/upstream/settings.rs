@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Targets;
 use crate::paths;
-use crate::units::{BufferSize, ByteSize, Count, Span};
+use crate::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
 
 /// Where an app listens and how it is spoken to. Nothing in here is about one
 /// app only: each upstream has settings of its own.
@@ -28,30 +28,30 @@ pub struct Settings {
     /// Which of several servers a request goes to.
     pub balance: Balance,
     /// How long a connection may take to be accepted.
-    pub connect_timeout: Span,
+    pub connect_timeout: ConfigDuration,
     /// How long the head of an answer may take, counted from the last moment
     /// that a byte of the request moved.
-    pub response_timeout: Span,
+    pub response_timeout: ConfigDuration,
     /// How long an unused connection is kept: less than the app keeps it.
-    pub idle_timeout: Span,
+    pub idle_timeout: ConfigDuration,
     /// How many unused connections are kept to each server.
-    pub max_idle: Count,
+    pub max_idle: PositiveCount,
     /// How many requests may be at the app at once; more wait here, each client in its
     /// turn, and one client has half of them at most. No bound by default.
-    pub max_connections: Option<Count>,
+    pub max_connections: Option<PositiveCount>,
     /// How long a request waits while no server accepts a connection, counted
     /// from the first refusal.
-    pub wait: Span,
+    pub wait: ConfigDuration,
     /// After how many failures in a row one of several servers is skipped.
-    pub max_failures: Count,
+    pub max_failures: PositiveCount,
     /// For how long it is skipped.
-    pub fail_timeout: Span,
+    pub fail_timeout: ConfigDuration,
     /// What is asked of each server at intervals; nothing without it.
     pub probe_path: Option<ProbePath>,
     /// How often it is asked.
-    pub probe_interval: Span,
+    pub probe_interval: ConfigDuration,
     /// How long such an answer may take.
-    pub probe_timeout: Span,
+    pub probe_timeout: ConfigDuration,
 }
 
 impl Default for Settings {
@@ -62,17 +62,17 @@ impl Default for Settings {
             spool: ByteSize::kib(1024 * 1024),
             response_buffer_size: BufferSize::kib(64 * 1024),
             balance: Balance::RoundRobin,
-            connect_timeout: Span::seconds(3),
-            response_timeout: Span::seconds(60),
-            idle_timeout: Span::seconds(15),
-            max_idle: Count::new(64),
+            connect_timeout: ConfigDuration::seconds(3),
+            response_timeout: ConfigDuration::seconds(60),
+            idle_timeout: ConfigDuration::seconds(15),
+            max_idle: PositiveCount::new(64),
             max_connections: None,
-            wait: Span::seconds(2),
-            max_failures: Count::new(3),
-            fail_timeout: Span::seconds(10),
+            wait: ConfigDuration::seconds(2),
+            max_failures: PositiveCount::new(3),
+            fail_timeout: ConfigDuration::seconds(10),
             probe_path: None,
-            probe_interval: Span::seconds(10),
-            probe_timeout: Span::seconds(5),
+            probe_interval: ConfigDuration::seconds(10),
+            probe_timeout: ConfigDuration::seconds(5),
         }
     }
 }
@@ -138,7 +138,7 @@ impl TryFrom<String> for ProbePath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        paths::check_sent(&text, None)?;
+        paths::check_literal(&text, None)?;
         let path = text.parse().ok().filter(|_| text.starts_with('/'));
         path.map(Self)
             .ok_or_else(|| format!("{text:?} is not a path; expected one such as \"/up\""))

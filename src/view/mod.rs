@@ -23,7 +23,7 @@ use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 use crate::limit::{Connections, Load};
 use crate::metrics::{Counter, Metrics};
-use crate::recent::Recent;
+use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
 use crate::tls::Certificates;
 use crate::upstream::Upstream;
@@ -50,7 +50,7 @@ pub struct View {
     /// Whether the process stops.
     pub drain: Drain,
     /// What the log last complained of.
-    pub recent: Recent,
+    pub recent: RecentEvents,
     /// Lines of the log that nobody will read.
     pub lost_lines: Arc<Counter>,
     /// How it was started.

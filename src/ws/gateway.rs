@@ -16,14 +16,14 @@ use super::backend::CurrentBackend;
 use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
+use crate::activity::{ActivityTracker, FloodGuard};
 use crate::auth::{Caller, Doubts};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
 use crate::metrics::Metrics;
-use crate::paths::{ExactPath, Readings};
-use crate::progress::{Counted, Progress};
+use crate::paths::{ExactPath, NormalizedPath};
 use crate::rooms::{Rooms, Sessions};
 
 /// What every session needs of the process. Cheap to clone.
@@ -67,12 +67,12 @@ impl Gateway {
 
     /// Whether `request` is an upgrade on one of our paths; anything else is Laravel's.
     pub fn wants<B>(&self, request: &Request<B>) -> bool {
-        let is_ours = |path: Readings<'_>| {
+        let is_ours = |path: NormalizedPath<'_>| {
             let mut paths = self.settings.paths.iter();
-            paths.any(|ours| path.spell(ours.as_str()))
+            paths.any(|ours| path.matches(ours.as_str()))
         };
         handshake::wants_upgrade(request.headers())
-            && Readings::of(request.uri().path()).is_ok_and(is_ours)
+            && NormalizedPath::parse(request.uri().path()).is_ok_and(is_ours)
     }
 
     /// The log-out that `request` asks Laravel for, if it is one.
@@ -104,7 +104,7 @@ impl Gateway {
             },
             services: Arc::clone(&self.services),
             settings: Arc::clone(&self.settings),
-            progress: Progress::new(),
+            activity: ActivityTracker::new(),
         };
         let upgrade = hyper::upgrade::on(request);
         let opening = Box::pin(open(upgrade, opening));
@@ -119,12 +119,12 @@ impl Gateway {
 }
 
 /// What a session is spoken over.
-type Io = Counted<TokioIo<Upgraded>>;
+type Io = FloodGuard<TokioIo<Upgraded>>;
 
 async fn open(upgrade: OnUpgrade, opening: Opening) -> Option<session::Open<Io>> {
     match upgrade.await {
         Ok(upgraded) => {
-            let io = Counted::new(TokioIo::new(upgraded), opening.progress.clone());
+            let io = FloodGuard::new(TokioIo::new(upgraded), opening.activity.clone());
             session::open(io, opening).await
         }
         Err(error) => {

@@ -5,7 +5,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::gateway::Services;
 use crate::auth::TokenHash;
 use crate::body::Body;
-use crate::paths::{ExactPath, Readings};
+use crate::paths::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.
@@ -21,8 +21,8 @@ impl LogOut {
         if request.method() != Method::POST {
             return None;
         }
-        let path = Readings::of(request.uri().path()).ok()?;
-        let is_path = |ours: &ExactPath| path.spell(ours.as_str());
+        let path = NormalizedPath::parse(request.uri().path()).ok()?;
+        let is_path = |ours: &ExactPath| path.matches(ours.as_str());
         if !services.logout_paths.iter().any(is_path) {
             return None;
         }

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use super::upload;
-use crate::authority::HostPort;
+use crate::host_port::HostPort;
 use crate::paths::ExactPath;
-use crate::units::{ByteSize, Count, Span};
+use crate::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// How sessions are opened and kept.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -18,41 +18,41 @@ pub struct Settings {
     /// The longest message that a client may send.
     pub max_message: ByteSize,
     /// Messages per second and session, on average.
-    pub messages_per_second: Count,
+    pub messages_per_second: PositiveCount,
     /// Messages that a session may send at once before the average counts.
-    pub message_burst: Count,
+    pub message_burst: PositiveCount,
     /// Bytes per second and session, on average; files do not count.
     pub bytes_per_second: ByteSize,
     /// Tickets per minute that a session may join, on average.
-    pub joins_per_minute: Count,
+    pub joins_per_minute: PositiveCount,
     /// Tickets that a session may join at once before the average counts.
-    pub join_burst: Count,
+    pub join_burst: PositiveCount,
     /// Sessions of one user at once; the oldest makes way.
-    pub sessions_per_user: Count,
+    pub sessions_per_user: PositiveCount,
     /// How long a session may press on over such a rate, slowed down, before it
     /// is closed.
-    pub flood_timeout: Span,
+    pub flood_timeout: ConfigDuration,
     /// Rooms that a session may be in.
-    pub max_rooms: Count,
+    pub max_rooms: PositiveCount,
     /// Events that may wait for a session before it is told to come back.
-    pub queue_events: Count,
+    pub queue_events: PositiveCount,
     /// Bytes that may wait for a session before it is told to come back.
     pub queue_bytes: ByteSize,
     /// How long one write may take.
-    pub write_timeout: Span,
+    pub write_timeout: ConfigDuration,
     /// How often a quiet client is pinged.
-    pub ping_interval: Span,
+    pub ping_interval: ConfigDuration,
     /// How long a client may be silent, pings unanswered, before it is closed.
-    pub silence_timeout: Span,
+    pub silence_timeout: ConfigDuration,
     /// How often Laravel is asked again about a session's token and rooms.
-    pub recheck_interval: Span,
+    pub recheck_interval: ConfigDuration,
     /// `[websocket.uploads]`
     pub uploads: upload::Settings,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        let count = Count::new;
+        let count = PositiveCount::new;
         Self {
             paths: vec![ExactPath::new("/"), ExactPath::new("/ws")],
             allowed_origins: Vec::new(),
@@ -63,14 +63,14 @@ impl Default for Settings {
             joins_per_minute: count(120),
             join_burst: count(100),
             sessions_per_user: count(10),
-            flood_timeout: Span::seconds(10),
+            flood_timeout: ConfigDuration::seconds(10),
             max_rooms: count(100),
             queue_events: count(1024),
             queue_bytes: ByteSize::kib(1024),
-            write_timeout: Span::seconds(10),
-            ping_interval: Span::seconds(25),
-            silence_timeout: Span::seconds(60),
-            recheck_interval: Span::seconds(300),
+            write_timeout: ConfigDuration::seconds(10),
+            ping_interval: ConfigDuration::seconds(25),
+            silence_timeout: ConfigDuration::seconds(60),
+            recheck_interval: ConfigDuration::seconds(300),
             uploads: upload::Settings::default(),
         }
     }

@@ -224,7 +224,7 @@ fn loops_that_get_no_worker_do_not_answer() {
     let edge = runtime.block_on(async {
         let laravel = Laravel::start().await;
         let edge = Edge::before(&laravel);
-        edge.pulse().ask().await;
+        edge.watchdog().check().await;
         edge
     });
     let (release, released) = std::sync::mpsc::channel::<()>();
@@ -237,11 +237,11 @@ fn loops_that_get_no_worker_do_not_answer() {
     // With its only worker the edge's runtime has lost its clock as well.
     let mut outside = tokio::runtime::Builder::new_current_thread();
     outside.enable_all().build().unwrap().block_on(async {
-        let pulse = edge.pulse();
-        let mut asking = std::pin::pin!(pulse.ask());
+        let watchdog = edge.watchdog();
+        let mut asking = std::pin::pin!(watchdog.check());
         let soon = Duration::from_millis(300);
         assert!(tokio::time::timeout(soon, asking.as_mut()).await.is_err());
-        assert!(pulse.silent().contains(&edge.address.to_string()));
+        assert!(watchdog.unresponsive().contains(&edge.address.to_string()));
         drop(release);
         asking.await;
     });

@@ -10,8 +10,8 @@ use crate::client::ClientIp;
 
 fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
     Cache::new(
-        Count::new(entries),
-        Count::new(concurrency),
+        PositiveCount::new(entries),
+        PositiveCount::new(concurrency),
         Doubts::new(),
         Drain::new(),
     )

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::activity::SendClock;
 use crate::body;
-use crate::progress::SendClock;
 
 /// A client's end of a connection that is served.
 struct Client {
@@ -31,17 +31,17 @@ impl Client {
         let (wanted, retired) = (Arc::default(), CancellationToken::new());
         let (io, token) = (Noting(far, Arc::clone(&wanted)), retired.clone());
         let served = tokio::spawn(async move {
-            let (progress, settings) = (Progress::new(), Settings::default());
+            let (activity, settings) = (ActivityTracker::new(), Settings::default());
             let watch = Watch {
                 settings: &settings,
-                progress: progress.clone(),
+                activity: activity.clone(),
                 refusals: Arc::default(),
                 alpn: Alpn::Http1,
                 asked: Arc::default(),
                 retired: token,
             };
             let service = service_fn(move |_: Request<Incoming>| {
-                drop(progress.begin());
+                drop(activity.begin_exchange());
                 async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
             });
             watch.converse(io, service).await;
@@ -187,7 +187,7 @@ const MS: Duration = Duration::from_millis(1);
 fn watch(settings: &Settings) -> Watch<'_> {
     Watch {
         settings,
-        progress: Progress::new(),
+        activity: ActivityTracker::new(),
         refusals: Arc::default(),
         alpn: Alpn::Http2,
         asked: Arc::default(),
@@ -203,7 +203,7 @@ async fn what_has_been_handed_over_is_not_idle() {
     assert!(idle < stall);
     for (has_rest, limit) in [(false, idle), (true, stall)] {
         let watch = watch(&settings);
-        let clock = Arc::new(SendClock::new(watch.progress.clone()));
+        let clock = Arc::new(SendClock::new(watch.activity.clone()));
         let rest = has_rest.then(|| clock.chunk(vec![0; 10].into()));
         let start = tokio::time::Instant::now();
         watch.stalled().await;
@@ -217,7 +217,7 @@ async fn what_has_been_handed_over_is_not_idle() {
 async fn connection_that_is_to_end_finishes_what_is_under_way() {
     let settings = Settings::default();
     let watch = watch(&settings);
-    let download = watch.progress.begin();
+    let download = watch.activity.begin_exchange();
     let hour = Duration::from_secs(3600);
     let end = watch.finished(Dismissal::Refused);
     let ended = tokio::time::timeout(hour, end).await;

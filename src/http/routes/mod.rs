@@ -12,11 +12,11 @@ use hyper::{Request, StatusCode, Uri};
 pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, Destination, HostPattern, Origin, Settings};
 use super::Refusal;
-use crate::authority::HostPort;
 use crate::files::{Files, Unusable};
+use crate::host_port::HostPort;
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
-use crate::paths::{Readings, UrlPath};
+use crate::paths::{NormalizedPath, UrlPath};
 use crate::upstream::Upstream;
 
 /// All routes, in order; what fits none goes to Laravel.
@@ -128,7 +128,7 @@ impl Routes {
     /// The path can be read in two ways that lead to two routes: whoever spells
     /// it so wants to get past one of them.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Refusal> {
-        let path = Readings::of(request.uri().path())
+        let path = NormalizedPath::parse(request.uri().path())
             .map_err(|_| Refusal::BadRequest("its path holds a NUL"))?;
         if self.routes.is_empty() {
             return Ok(&self.rest);

@@ -8,10 +8,10 @@ use hyper::http::uri::Authority;
 use serde::Deserialize;
 
 use super::protocol::UpgradeProtocol;
-use crate::authority::HostPort;
 use crate::files;
+use crate::host_port::HostPort;
 use crate::paths::UrlPath;
-use crate::units::{ByteSize, Count};
+use crate::units::{ByteSize, PositiveCount};
 use crate::view::LARAVEL;
 
 /// What becomes of the requests to some hosts and below some path. The first
@@ -32,7 +32,7 @@ pub struct Settings {
     /// Upgrades to which protocols go there as well; none if empty.
     pub tunnel: Vec<UpgradeProtocol>,
     /// Requests per minute of each client, and how many of them at once.
-    pub rate: Option<(Count, Count)>,
+    pub rate: Option<(PositiveCount, PositiveCount)>,
 }
 
 /// Where a route leads.
@@ -84,8 +84,8 @@ struct Written {
     #[serde(default)]
     tunnel: bool,
     tunnel_protocols: Option<Vec<UpgradeProtocol>>,
-    requests_per_minute: Option<Count>,
-    request_burst: Option<Count>,
+    requests_per_minute: Option<PositiveCount>,
+    request_burst: Option<PositiveCount>,
 }
 
 impl TryFrom<Written> for Settings {

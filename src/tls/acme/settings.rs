@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::units::Span;
+use crate::units::ConfigDuration;
 
 /// Where certificates come from, if the edge gets them by itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Acme {
     /// Where account, key and certificate are kept.
     pub state: PathBuf,
     /// How long after a failure it is tried again; twice as long each time.
-    pub retry_after: Span,
+    pub retry_after: ConfigDuration,
     /// Whether a certificate that nobody trusts is shown until there is one.
     pub temporary_certificate: bool,
     /// The account at the CA's other office, where it wants one.
@@ -85,7 +85,7 @@ impl Default for Acme {
             directory_ca: None,
             challenge: Challenge::default(),
             state: "/var/lib/pwd-edge/acme".into(),
-            retry_after: Span::seconds(300),
+            retry_after: ConfigDuration::seconds(300),
             temporary_certificate: false,
             external_account: None,
         }

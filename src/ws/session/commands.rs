@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.schedule.heard();
         if !frame.is_pong() {
-            self.progress.tick();
+            self.activity.record();
         }
         match frame {
             // An upload has a rate of its own; what is no part of one is counted there.

@@ -35,12 +35,12 @@ use self::uploads::Held;
 use super::gateway::Services;
 use super::wire::Event;
 use super::{CloseReason, Settings};
-use crate::aside::Aside;
+use crate::activity::ActivityTracker;
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::{Limit, Over};
-use crate::progress::Progress;
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
+use crate::wake_gate::WakeGate;
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
 /// tests bring a pipe in memory.
@@ -60,7 +60,7 @@ struct Session<S> {
     paused: Option<Box<Paused>>,
     schedule: Schedule,
     /// Moves with each message, and each ping of ours.
-    progress: Progress,
+    activity: ActivityTracker,
     /// When Laravel was asked who the user is.
     identified: Moment,
     joins: Joins,
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             token,
             caller: opening.caller,
             services: opening.services,
-            progress: opening.progress,
+            activity: opening.activity,
             rooms: HashMap::new(),
             paces: Paces::new(&settings, Arc::new(Paces::user_joins(&settings))),
             paused: None,
@@ -167,12 +167,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         // Mail is what wakes a session most, so it is looked for first; but once
         // there was some, the rest has its turn before there is more. Of the rest
         // the socket is last: it alone can go on and on.
-        let aside = Aside::new();
+        let aside = WakeGate::new();
         let mut fed = false;
         loop {
             if self.uploads.is_any() {
                 // Their bell rings for who listens, and the next round listens anew.
-                aside.look();
+                aside.force_poll();
             }
             let rest = async {
                 tokio::select! {
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                 }
             };
-            let wake = aside.or(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
+            let wake = aside.select(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
             let wake = wake.await;
             fed = matches!(wake, Wake::Mail(_));
             if !fed {
@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             if !matches!(wake, Wake::Mail(Mail::Batch(_))) {
                 // All but an event may change what there is to look after.
-                aside.look();
+                aside.force_poll();
             }
             // In boxes: a session that rests holds no room for what it may do.
             match wake {
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Box::pin(self.resume()).await?;
         }
         if self.schedule.take_ping(now) {
-            self.progress.tick();
+            self.activity.record();
             self.write([Message::Ping(Bytes::new())]).await?;
         }
         Ok(())

@@ -16,9 +16,9 @@ use super::super::{CloseReason, Settings};
 use super::Session;
 use super::link::{AT_ONCE, Link};
 use super::socket::{FAREWELL, close};
+use crate::activity::ActivityTracker;
 use crate::auth::{self, Caller, Identified, Inquiry, Token, patiently};
 use crate::ids::SessionId;
-use crate::progress::Progress;
 
 /// What is known of a session before it has said a word.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(in crate::ws) struct Opening {
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
     /// Moves with each message; what comes besides is noise.
-    pub(in crate::ws) progress: Progress,
+    pub(in crate::ws) activity: ActivityTracker,
 }
 
 /// Finds out who is there: a session for somebody whom Laravel knows; nobody

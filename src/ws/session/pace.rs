@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::{CloseReason, Going, Session};
 use crate::ids::{RoomName, RowId};
 use crate::limit::{Limit, SessionRate};
-use crate::units::Count;
+use crate::units::PositiveCount;
 use crate::ws::Settings;
 
 /// The rates of one session.
@@ -27,7 +27,7 @@ pub(super) struct Paces {
 #[derive(Debug)]
 struct Pace {
     rate: SessionRate,
-    burst: Count,
+    burst: PositiveCount,
     /// Since when the client has sent more than it may, without a pause.
     pressing: Option<Instant>,
 }
@@ -68,7 +68,7 @@ impl Paces {
     /// The rates that `settings` allow, joins together with the user's other sessions.
     pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
         let bytes = settings.bytes_per_second.get();
-        let burst = |n: usize| Count::new(u32::try_from(n).unwrap_or(u32::MAX));
+        let burst = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
         let (messages, joins) = (settings.message_burst, settings.join_burst);
         // The longest message must pass at once.
         let most = burst(bytes.max(settings.max_message.get()));
@@ -94,7 +94,8 @@ impl Paces {
     /// The rate at which all sessions of a user may join: that of a few of them. The
     /// first of them brings it.
     pub(super) fn user_joins(settings: &Settings) -> SessionRate {
-        let times = |count: Count| Count::new(count.get().saturating_mul(USER_SESSIONS));
+        let times =
+            |count: PositiveCount| PositiveCount::new(count.get().saturating_mul(USER_SESSIONS));
         SessionRate::per_minute(times(settings.joins_per_minute), times(settings.join_burst))
     }
 
@@ -106,7 +107,7 @@ impl Paces {
             Costly::Join(_) => (&mut self.joins, 1),
             Costly::UserJoin(_) => {
                 return Checked {
-                    wait: self.user_joins.check(1, Count::new(1)).err(),
+                    wait: self.user_joins.check(1, PositiveCount::new(1)).err(),
                     pressing: None,
                 };
             }
@@ -127,7 +128,7 @@ struct Checked<'a> {
 }
 
 impl Pace {
-    fn new(rate: SessionRate, burst: Count) -> Self {
+    fn new(rate: SessionRate, burst: PositiveCount) -> Self {
         Self {
             rate,
             burst,

@@ -11,7 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::super::CloseReason;
-use crate::progress::Noise;
+use crate::activity::ControlFlood;
 
 /// Sends the close frame and waits a moment for the answer, and for the end of
 /// what is still on its way: a connection that is closed with bytes unread is
@@ -71,7 +71,11 @@ pub(super) fn reason(error: &tungstenite::Error) -> CloseReason {
         Error::Capacity(_) => CloseReason::TooLarge,
         Error::Utf8(_) => CloseReason::InvalidText,
         Error::Protocol(_) => CloseReason::Protocol,
-        Error::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<Noise>()) => {
+        Error::Io(error)
+            if error
+                .get_ref()
+                .is_some_and(|inner| inner.is::<ControlFlood>()) =>
+        {
             CloseReason::TooManyMessages
         }
         _ => CloseReason::Lost,

@@ -26,14 +26,14 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
+use crate::activity::ActivityTracker;
 use crate::auth::{Access, Asker, Doubts, Identity};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
 use crate::limit::Limits;
-use crate::progress::Progress;
 use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
-use crate::units::{Count, Span};
+use crate::units::{ConfigDuration, PositiveCount};
 use crate::upstream::Upstream;
 use crate::ws::upload::Uploads;
 use crate::ws::{Backend, CurrentBackend};
@@ -110,7 +110,7 @@ impl Edge {
             },
             services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),
-            progress: Progress::new(),
+            activity: ActivityTracker::new(),
         }
     }
 

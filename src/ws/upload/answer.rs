@@ -15,7 +15,7 @@ use crate::upstream;
 /// whole form before it answered.
 pub(super) async fn read(answer: Response<Body>, sealed: bool, patience: Duration) -> Outcome {
     let status = answer.status().as_u16();
-    let body = body::read(answer.into_body(), MAX_ANSWER);
+    let body = body::read_limited(answer.into_body(), MAX_ANSWER);
     let body = match tokio::time::timeout(patience, body).await {
         Ok(Ok(body)) => Some(body),
         Ok(Err(_)) | Err(_) => None,

@@ -102,7 +102,7 @@ fn quoted(name: &str) -> String {
 /// as it is written. It is no fault of the user's: phones and messengers write such
 /// characters into the names of files that they save.
 fn without_hidden(mut name: String) -> String {
-    name.retain(|c| !bidi::turns(c) && !bidi::hides(c));
+    name.retain(|c| !bidi::is_bidi_control(c) && !bidi::is_invisible(c));
     name
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::auth::settings::TicketPath;
-use crate::units::{ByteSize, Count, Span};
+use crate::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// How attachments are taken and passed on.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,17 +22,17 @@ pub struct Settings {
     /// What of one upload may be on its way to Laravel, and so in memory.
     pub window: ByteSize,
     /// Uploads of one session at once.
-    pub per_session: Count,
+    pub per_session: PositiveCount,
     /// Uploads of one user at once, interrupted ones included.
-    pub per_user: Count,
+    pub per_user: PositiveCount,
     /// Uploads at once in all: each is a request to Laravel.
-    pub at_once: Count,
+    pub at_once: PositiveCount,
     /// Bytes per second and client that are passed on.
     pub bytes_per_second: ByteSize,
     /// How long nothing may move.
-    pub idle_timeout: Span,
+    pub idle_timeout: ConfigDuration,
     /// How long an upload waits for a client whose connection broke.
-    pub resume_timeout: Span,
+    pub resume_timeout: ConfigDuration,
 }
 
 impl Default for Settings {
@@ -44,12 +44,12 @@ impl Default for Settings {
             max_size: ByteSize::kib(10_240),
             chunk_size: ByteSize::kib(32),
             window: ByteSize::kib(192),
-            per_session: Count::new(4),
-            per_user: Count::new(8),
-            at_once: Count::new(500),
+            per_session: PositiveCount::new(4),
+            per_user: PositiveCount::new(8),
+            at_once: PositiveCount::new(500),
             bytes_per_second: ByteSize::kib(8 * 1024),
-            idle_timeout: Span::seconds(30),
-            resume_timeout: Span::seconds(60),
+            idle_timeout: ConfigDuration::seconds(30),
+            resume_timeout: ConfigDuration::seconds(60),
         }
     }
 }

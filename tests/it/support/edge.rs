@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pwd_edge::config::Config;
-use pwd_edge::pulse::Pulse;
 use pwd_edge::server::{Listeners, Origin, Passed, Reloader, Server};
+use pwd_edge::watchdog::Watchdog;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -26,7 +26,7 @@ pub(crate) struct Edge {
     /// Where monitoring asks.
     pub(crate) admin: Vec<SocketAddr>,
     reloader: Reloader,
-    pulse: Pulse,
+    watchdog: Watchdog,
     stop: oneshot::Sender<()>,
     ended: JoinHandle<usize>,
     _directory: TempDir,
@@ -62,7 +62,7 @@ impl Edge {
         let addresses = server.addresses();
         let redirects = server.redirect_addresses();
         let (reloader, admin) = (server.reloader(), server.admin_addresses());
-        let pulse = server.pulse();
+        let watchdog = server.watchdog();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async move {
             let _ = stopped.await;
@@ -73,7 +73,7 @@ impl Edge {
             redirects,
             admin,
             reloader,
-            pulse,
+            watchdog,
             broadcasts: config.broadcast.socket.clone(),
             config,
             certificate: made.cert.der().clone(),
@@ -90,8 +90,8 @@ impl Edge {
     }
 
     /// Asks whether it still accepts.
-    pub(crate) fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    pub(crate) fn watchdog(&self) -> Watchdog {
+        self.watchdog.clone()
     }
 
     /// Configurations that are still in use by somebody.

@@ -128,7 +128,7 @@ async fn who_may_not_see_a_ticket_hears_nothing_of_it_and_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_in_so_many_rooms_and_no_more() {
-    let max_rooms = Count::new(2);
+    let max_rooms = PositiveCount::new(2);
     let edge = Edge::with(Settings {
         max_rooms,
         ..Settings::default()

@@ -96,8 +96,8 @@ async fn office_at_one_address_joins_at_the_pace_of_laravel() {
 #[tokio::test(start_paused = true)]
 async fn joins_of_all_sessions_of_a_user_have_one_rate() {
     let edge = Edge::with(Settings {
-        joins_per_minute: Count::new(10),
-        join_burst: Count::new(10),
+        joins_per_minute: PositiveCount::new(10),
+        join_burst: PositiveCount::new(10),
         ..Settings::default()
     });
     let mut tabs = Vec::new();

@@ -7,7 +7,7 @@ use super::*;
 /// Room for four events, so that a client that does not read is soon too slow.
 fn small() -> Settings {
     Settings {
-        queue_events: Count::new(4),
+        queue_events: PositiveCount::new(4),
         ..Settings::default()
     }
 }

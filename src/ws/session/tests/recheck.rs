@@ -56,8 +56,8 @@ async fn a_token_that_is_refused_later_ends_its_session() {
 #[tokio::test(start_paused = true)]
 async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
     let edge = Edge::with(Settings {
-        join_burst: Count::new(1),
-        joins_per_minute: Count::new(1),
+        join_burst: PositiveCount::new(1),
+        joins_per_minute: PositiveCount::new(1),
         ..Settings::default()
     });
     let mut ana = edge.open_in(7, 3).await;

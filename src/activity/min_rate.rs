@@ -14,19 +14,19 @@ use crate::body::{self, Body};
 
 /// How slow a body may be.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct MinRate {
     /// How long it may bring nothing at all.
     pub grace: Duration,
     /// Bytes per second above that, for each of which it may take its time.
     pub bytes_per_second: u64,
 }
 
-/// A body that fails once it was waited for longer than its [`Pace`] allows.
+/// A body that fails once it was waited for longer than its [`MinRate`] allows.
 /// Only waiting for the sender counts: a slow receiver is not its fault.
 #[derive(Debug)]
-pub struct Paced {
+pub struct MinRateBody {
     body: Body,
-    pace: Pace,
+    min_rate: MinRate,
     bytes: u64,
     /// How long it was waited for before the wait that goes on.
     waited: Duration,
@@ -38,12 +38,12 @@ pub struct Paced {
 #[error("the request body came too slowly")]
 pub struct TooSlow;
 
-impl Paced {
+impl MinRateBody {
     /// Wraps `body`.
-    pub fn new(body: Body, pace: Pace) -> Self {
+    pub fn new(body: Body, pace: MinRate) -> Self {
         Self {
             body,
-            pace,
+            min_rate: pace,
             bytes: 0,
             waited: Duration::ZERO,
             waiting: None,
@@ -51,24 +51,24 @@ impl Paced {
     }
 
     /// How long it may have been waited for, in all.
-    fn allowed(&self) -> Duration {
-        let earned = self.bytes.saturating_mul(1000) / self.pace.bytes_per_second.max(1);
-        self.pace
+    fn allowed_wait(&self) -> Duration {
+        let earned = self.bytes.saturating_mul(1000) / self.min_rate.bytes_per_second.max(1);
+        self.min_rate
             .grace
             .saturating_add(Duration::from_millis(earned))
     }
 
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let left = self.allowed().saturating_sub(self.waited);
-        let (_, alarm) = self.waiting.get_or_insert_with(|| {
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let left = self.allowed_wait().saturating_sub(self.waited);
+        let (_, timer) = self.waiting.get_or_insert_with(|| {
             let now = Instant::now();
             (now, Box::pin(tokio::time::sleep(left)))
         });
-        alarm.as_mut().poll(cx)
+        timer.as_mut().poll(cx)
     }
 }
 
-impl hyper::body::Body for Paced {
+impl hyper::body::Body for MinRateBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -78,7 +78,7 @@ impl hyper::body::Body for Paced {
     ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_pending() {
-            return self.poll_alarm(cx).map(|()| Some(Err(TooSlow.into())));
+            return self.poll_timer(cx).map(|()| Some(Err(TooSlow.into())));
         }
         if let Some((since, _)) = self.waiting.take() {
             self.waited += since.elapsed();
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace {
+    const PACE: MinRate = MinRate {
         grace: Duration::from_secs(10),
         bytes_per_second: 500,
     };
@@ -117,7 +117,7 @@ mod tests {
             Ok(Frame::data(Bytes::from(vec![0; size])))
         });
         let start = Instant::now();
-        let read = Paced::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE).collect();
+        let read = MinRateBody::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE).collect();
         (read.await.is_ok(), start.elapsed())
     }
 
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_receiver_is_not_the_senders_fault() {
         let pieces = futures_util::stream::iter((0..3).map(|_| Ok(Frame::data(Bytes::from("x")))));
-        let mut body = Paced::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE);
+        let mut body = MinRateBody::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE);
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert!(body.frame().await.unwrap().is_ok());

@@ -17,7 +17,7 @@ impl HostPort {
     /// behind us reads it in another way. One dot after the whole name, which
     /// says that it is whole, is left out.
     pub fn parse(text: &str) -> Option<Self> {
-        let (host, port) = split(text)?;
+        let (host, port) = split_port(text)?;
         // One address has many spellings, which are compared as one.
         let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
         let address = address.and_then(|it| it.parse::<Ipv6Addr>().ok());
@@ -29,8 +29,8 @@ impl HostPort {
     }
 
     /// Whether [`parse`](Self::parse) can read it.
-    pub fn is_sound(text: &str) -> bool {
-        split(text).is_some()
+    pub fn is_valid(text: &str) -> bool {
+        split_port(text).is_some()
     }
 
     /// The port in what [`parse`](Self::parse) can read, and mostly in less time.
@@ -42,7 +42,7 @@ impl HostPort {
 }
 
 /// Host and port, as they are written.
-fn split(text: &str) -> Option<(&str, Option<u16>)> {
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
@@ -61,7 +61,7 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
     };
     let is_address = host.starts_with('[');
     let host = host.strip_suffix('.').unwrap_or(host);
-    if !(is_address || is_name(host)) {
+    if !(is_address || is_host_name(host)) {
         return None;
     }
     let port = match port {
@@ -72,7 +72,7 @@ fn split(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// Whether `host` is labels with a dot between each two.
-fn is_name(host: &str) -> bool {
+fn is_host_name(host: &str) -> bool {
     let mut before = b'.';
     let fits = |byte: u8| {
         let fits = match byte {

@@ -12,22 +12,22 @@ use futures_util::task::AtomicWaker;
 
 /// Wakes the task for all but its main work, and remembers that.
 #[derive(Debug)]
-pub struct Aside {
-    bell: Arc<Bell>,
+pub struct WakeGate {
+    bell: Arc<GateWaker>,
     waker: Waker,
 }
 
 #[derive(Debug)]
-struct Bell {
+struct GateWaker {
     /// The future is to be polled.
     rung: AtomicBool,
     task: AtomicWaker,
 }
 
-impl Aside {
+impl WakeGate {
     /// The first future is polled.
     pub fn new() -> Self {
-        let bell = Arc::new(Bell {
+        let bell = Arc::new(GateWaker {
             rung: AtomicBool::new(true),
             task: AtomicWaker::new(),
         });
@@ -38,13 +38,13 @@ impl Aside {
     }
 
     /// Has the future polled though nothing woke it: there is something new in it.
-    pub fn look(&self) {
+    pub fn force_poll(&self) {
         self.bell.rung.store(true, Ordering::Relaxed);
     }
 
     /// Whichever is first ready: what `main` polls for, which the task is woken for, or
     /// `rest`, which comes first if `main` `had_its_turn`. Cancel-safe as both are.
-    pub async fn or<T>(
+    pub async fn select<T>(
         &self,
         rest: impl Future<Output = T>,
         mut main: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -76,13 +76,13 @@ impl Aside {
         }
         let polled = rest.poll(&mut Context::from_waker(&self.waker));
         if polled.is_ready() {
-            self.look();
+            self.force_poll();
         }
         polled
     }
 }
 
-impl Wake for Bell {
+impl Wake for GateWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -93,7 +93,7 @@ impl Wake for Bell {
     }
 }
 
-impl Default for Aside {
+impl Default for WakeGate {
     fn default() -> Self {
         Self::new()
     }
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_woke_nobody_is_not_polled_again() {
-        let (aside, polled) = (Aside::new(), Cell::new(0));
+        let (aside, polled) = (WakeGate::new(), Cell::new(0));
         let rest = async {
             poll_fn(|_| {
                 polled.set(polled.get() + 1);
@@ -125,20 +125,20 @@ mod tests {
             })
             .await;
         };
-        let mut both = pin!(aside.or(rest, never, false));
+        let mut both = pin!(aside.select(rest, never, false));
         for _ in 0..3 {
             assert!(both.as_mut().now_or_never().is_none());
         }
         assert_eq!(polled.get(), 1);
-        aside.look();
+        aside.force_poll();
         assert!(both.now_or_never().is_none());
         assert_eq!(polled.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_woken_wakes_the_task() {
-        let (aside, bell) = (Aside::new(), Notify::new());
-        let waits = aside.or(bell.notified(), never, false);
+        let (aside, bell) = (WakeGate::new(), Notify::new());
+        let waits = aside.select(bell.notified(), never, false);
         let both = async { tokio::join!(waits, async { bell.notify_one() }) };
         let start = Instant::now();
         tokio::time::timeout(Duration::from_secs(1), both)
@@ -150,19 +150,24 @@ mod tests {
             "it was the clock that woke it"
         );
         // The next is polled though nothing woke it.
-        assert!(aside.or(async {}, never, false).now_or_never().is_some());
+        assert!(
+            aside
+                .select(async {}, never, false)
+                .now_or_never()
+                .is_some()
+        );
     }
 
     #[test]
     fn the_main_work_comes_first_unless_it_had_its_turn() {
-        let aside = Aside::new();
+        let aside = WakeGate::new();
         let first = |had_its_turn| {
-            let both = aside.or(async { "rest" }, |_| Poll::Ready("main"), had_its_turn);
+            let both = aside.select(async { "rest" }, |_| Poll::Ready("main"), had_its_turn);
             both.now_or_never().unwrap()
         };
         assert_eq!((first(false), first(true)), ("main", "rest"));
         // What waits for nothing new does not hold up the main work.
-        let rest = aside.or(pending(), |_| Poll::Ready("main"), true);
+        let rest = aside.select(pending(), |_| Poll::Ready("main"), true);
         assert_eq!(rest.now_or_never(), Some("main"));
     }
 }

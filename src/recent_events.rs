@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 
 /// Keeps the last few. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Recent(Arc<Mutex<VecDeque<Note>>>);
+pub struct RecentEvents(Arc<Mutex<VecDeque<LoggedEvent>>>);
 
 /// One line of the log.
 #[derive(Clone, Debug)]
-pub struct Note {
+pub struct LoggedEvent {
     /// When.
     pub at: SystemTime,
     /// `warn` or `error`.
@@ -21,23 +21,23 @@ pub struct Note {
     pub text: String,
 }
 
-impl Recent {
+impl RecentEvents {
     /// One more; the oldest goes.
-    pub fn push(&self, note: Note) {
+    pub fn push(&self, event: LoggedEvent) {
         let mut notes = self.0.lock();
-        if notes.len() == KEPT {
+        if notes.len() == MAX_EVENTS {
             notes.pop_front();
         }
-        notes.push_back(note);
+        notes.push_back(event);
     }
 
     /// All that are kept, the newest last.
-    pub fn read(&self) -> Vec<Note> {
+    pub fn read(&self) -> Vec<LoggedEvent> {
         self.0.lock().iter().cloned().collect()
     }
 }
 
-const KEPT: usize = 20;
+const MAX_EVENTS: usize = 20;
 
 #[cfg(test)]
 mod tests {
@@ -45,15 +45,15 @@ mod tests {
 
     #[test]
     fn only_the_last_are_kept() {
-        let recent = Recent::default();
-        for number in 0..KEPT + 2 {
-            recent.push(Note {
+        let recent = RecentEvents::default();
+        for number in 0..MAX_EVENTS + 2 {
+            recent.push(LoggedEvent {
                 at: SystemTime::UNIX_EPOCH,
                 level: "warn",
                 text: number.to_string(),
             });
         }
         let kept = recent.read();
-        assert_eq!((kept.len(), kept[0].text.as_str()), (KEPT, "2"));
+        assert_eq!((kept.len(), kept[0].text.as_str()), (MAX_EVENTS, "2"));
     }
 }

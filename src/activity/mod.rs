@@ -2,8 +2,8 @@
 //! idle deadline, so that a slow peer who moves is never cut and one who does
 //! not is never kept.
 
-mod noise;
-mod paced;
+mod flood_guard;
+mod min_rate;
 mod sending;
 
 use std::pin::Pin;
@@ -16,24 +16,24 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-pub use self::noise::{Counted, Noise};
-pub use self::paced::{Pace, Paced, TooSlow};
+pub use self::flood_guard::{ControlFlood, FloodGuard};
+pub use self::min_rate::{MinRate, MinRateBody, TooSlow};
 use self::sending::Sending;
 pub use self::sending::{Chunk, SendClock, SendTimer};
-use crate::alarm::Alarm;
 use crate::body::{self, Body};
+use crate::lazy_timer::LazyTimer;
 
 /// Notes movement; clones share one clock.
 #[derive(Clone, Debug)]
-pub struct Progress(Arc<Shared>);
+pub struct ActivityTracker(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    born: Instant,
-    /// Milliseconds from `born` to the last movement.
-    moved: AtomicU64,
+    created_at: Instant,
+    /// Milliseconds from `created_at` to the last movement.
+    last_activity: AtomicU64,
     /// How often something moved.
-    movements: AtomicU64,
+    records: AtomicU64,
     /// Exchanges under way.
     active: AtomicUsize,
     /// Exchanges given up in a row, none of which came to its end.
@@ -41,13 +41,13 @@ struct Shared {
     sending: Sending,
 }
 
-impl Progress {
+impl ActivityTracker {
     /// A clock that has just moved.
     pub fn new() -> Self {
         Self(Arc::new(Shared {
-            born: Instant::now(),
-            moved: AtomicU64::new(0),
-            movements: AtomicU64::new(0),
+            created_at: Instant::now(),
+            last_activity: AtomicU64::new(0),
+            records: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             sending: Sending::default(),
@@ -55,23 +55,23 @@ impl Progress {
     }
 
     /// Something moved.
-    pub fn tick(&self) {
-        self.0.movements.fetch_add(1, Relaxed);
-        self.0.moved.store(self.elapsed(), Relaxed);
+    pub fn record(&self) {
+        self.0.records.fetch_add(1, Relaxed);
+        self.0.last_activity.store(self.elapsed(), Relaxed);
     }
 
     /// Milliseconds since the clock was made.
     fn elapsed(&self) -> u64 {
-        u64::try_from(self.0.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.0.created_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// How often something has moved.
-    pub fn movements(&self) -> u64 {
-        self.0.movements.load(Relaxed)
+    pub fn records(&self) -> u64 {
+        self.0.records.load(Relaxed)
     }
 
     /// An exchange came to its end, or was given up by the client.
-    pub fn ended(&self, whole: bool) {
+    pub fn record_exchange_end(&self, whole: bool) {
         match whole {
             true => self.0.abandoned.store(0, Relaxed),
             false => drop(self.0.abandoned.fetch_add(1, Relaxed)),
@@ -79,14 +79,14 @@ impl Progress {
     }
 
     /// How many the client has given up since one last came to its end.
-    pub fn abandoned(&self) -> usize {
+    pub fn abandoned_exchanges(&self) -> usize {
         self.0.abandoned.load(Relaxed)
     }
 
     /// An exchange begins; it ends when the guard is dropped.
-    pub fn begin(&self) -> InFlight {
+    pub fn begin_exchange(&self) -> InFlight {
         self.0.active.fetch_add(1, Relaxed);
-        self.tick();
+        self.record();
         InFlight(self.clone())
     }
 
@@ -97,11 +97,13 @@ impl Progress {
 
     /// Returns once nothing has moved for `limit`, by a timer that may have served
     /// before. Cancel-safe.
-    pub async fn stalled_by(&self, alarm: &mut Alarm, limit: Duration) {
-        let due = || self.0.born + Duration::from_millis(self.0.moved.load(Relaxed)) + limit;
+    pub async fn idle_for_with(&self, timer: &mut LazyTimer, limit: Duration) {
+        let due = || {
+            self.0.created_at + Duration::from_millis(self.0.last_activity.load(Relaxed)) + limit
+        };
         let mut next = due();
         loop {
-            alarm.ring(next).await;
+            timer.sleep_until(next).await;
             match due() {
                 later if later > next => next = later,
                 _ => return,
@@ -111,7 +113,7 @@ impl Progress {
 
     /// Returns once nothing has moved for `limit()`, which is asked again at
     /// each wake-up. Cancel-safe.
-    pub async fn stalled(&self, limit: impl Fn(&Self) -> Duration) {
+    pub async fn idle_for(&self, limit: impl Fn(&Self) -> Duration) {
         self.stalled_or_blocked(limit, Duration::MAX).await;
     }
 
@@ -119,9 +121,9 @@ impl Progress {
     /// whatever moves the other way. Seen at a wake-up after `limit()` at the latest.
     pub async fn stalled_or_blocked(&self, limit: impl Fn(&Self) -> Duration, blocked: Duration) {
         loop {
-            let moved = Duration::from_millis(self.0.moved.load(Relaxed));
+            let moved = Duration::from_millis(self.0.last_activity.load(Relaxed));
             let now = Instant::now();
-            let left = (self.0.born + moved + limit(self)).saturating_duration_since(now);
+            let left = (self.0.created_at + moved + limit(self)).saturating_duration_since(now);
             let left = left.min(blocked.saturating_sub(self.blocked()));
             if left.is_zero() {
                 return;
@@ -131,7 +133,7 @@ impl Progress {
     }
 }
 
-impl Default for Progress {
+impl Default for ActivityTracker {
     fn default() -> Self {
         Self::new()
     }
@@ -139,30 +141,30 @@ impl Default for Progress {
 
 /// An exchange under way.
 #[derive(Debug)]
-pub struct InFlight(Progress);
+pub struct InFlight(ActivityTracker);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.tick();
+        self.0.record();
         self.0.0.active.fetch_sub(1, Relaxed);
     }
 }
 
-/// A body that ticks a [`Progress`] with every frame and at its end.
+/// A body that ticks a [`ActivityTracker`] with every frame and at its end.
 #[derive(Debug)]
-pub struct Ticking {
+pub struct ActivityBody {
     inner: Body,
-    progress: Progress,
+    activity: ActivityTracker,
 }
 
-impl Ticking {
+impl ActivityBody {
     /// Wraps `inner`.
-    pub fn new(inner: Body, progress: Progress) -> Self {
-        Self { inner, progress }
+    pub fn new(inner: Body, activity: ActivityTracker) -> Self {
+        Self { inner, activity }
     }
 }
 
-impl hyper::body::Body for Ticking {
+impl hyper::body::Body for ActivityBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -172,7 +174,7 @@ impl hyper::body::Body for Ticking {
     ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
         if polled.is_ready() {
-            self.progress.tick();
+            self.activity.record();
         }
         polled
     }
@@ -195,30 +197,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_at_the_limit() {
         let start = Instant::now();
-        Progress::new().stalled(|_| LIMIT).await;
+        ActivityTracker::new().idle_for(|_| LIMIT).await;
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
     async fn movement_puts_the_end_off() {
-        let progress = Progress::new();
+        let activity = ActivityTracker::new();
         let start = Instant::now();
-        tokio::join!(progress.stalled(|_| LIMIT), async {
+        tokio::join!(activity.idle_for(|_| LIMIT), async {
             tokio::time::sleep(Duration::from_secs(50)).await;
-            progress.tick();
+            activity.record();
         });
         assert_eq!(start.elapsed().as_secs(), 110);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_alarm_serves_many() {
-        let mut alarm = Alarm::default();
+        let mut timer = LazyTimer::default();
         let start = Instant::now();
         for _ in 0..3 {
-            let progress = Progress::new();
-            tokio::join!(progress.stalled_by(&mut alarm, LIMIT), async {
+            let activity = ActivityTracker::new();
+            tokio::join!(activity.idle_for_with(&mut timer, LIMIT), async {
                 tokio::time::sleep(Duration::from_secs(50)).await;
-                progress.tick();
+                activity.record();
             });
         }
         assert_eq!(start.elapsed().as_secs(), 330);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
-use super::Progress;
-use crate::alarm::Alarm;
+use super::ActivityTracker;
+use crate::lazy_timer::LazyTimer;
 
-/// The part of a connection's [`Progress`] that is about sending. Times are in
+/// The part of a connection's [`ActivityTracker`] that is about sending. Times are in
 /// milliseconds since the connection's birth.
 #[derive(Debug, Default)]
 pub(super) struct Sending {
@@ -29,7 +29,7 @@ pub(super) struct Sending {
     period_began: AtomicU64,
 }
 
-impl Progress {
+impl ActivityTracker {
     /// Notes what came of a write or a flush.
     pub fn note_send<T>(&self, polled: &Poll<T>) {
         if polled.is_pending() {
@@ -102,10 +102,10 @@ impl Progress {
 }
 
 /// How long the client of one response has left lying what it is sent. It sees a
-/// stream of HTTP/2 where [`Progress`] sees its connection.
+/// stream of HTTP/2 where [`ActivityTracker`] sees its connection.
 #[derive(Debug)]
 pub struct SendClock {
-    progress: Progress,
+    activity: ActivityTracker,
     /// Chunks that have not left.
     unsent: AtomicUsize,
     /// Bytes that left since the last step.
@@ -116,10 +116,10 @@ pub struct SendClock {
 }
 
 impl SendClock {
-    /// Of a response on the connection of `progress`.
-    pub fn new(progress: Progress) -> Self {
+    /// Of a response on the connection of `activity`.
+    pub fn new(activity: ActivityTracker) -> Self {
         Self {
-            progress,
+            activity,
             unsent: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
             moved: AtomicU64::new(0),
@@ -132,7 +132,7 @@ impl SendClock {
         if self.unsent.fetch_add(1, Relaxed) == 0 {
             self.step();
         }
-        let sending = &self.progress.0.sending;
+        let sending = &self.activity.0.sending;
         let period = sending.period.load(Relaxed);
         sending.unsent[period].fetch_add(1, Relaxed);
         Chunk {
@@ -157,17 +157,17 @@ impl SendClock {
     ) -> Poll<()> {
         while self.unsent.load(Relaxed) > 0 {
             let due = *timer.due.get_or_insert_with(|| Instant::now() + limit);
-            std::task::ready!(timer.alarm.poll(due, cx));
+            std::task::ready!(timer.timer.poll_until(due, cx));
             timer.due = None;
             let moved = self.moved.load(Relaxed);
-            let stood = self.progress.writable_time().saturating_sub(moved);
+            let stood = self.activity.writable_time().saturating_sub(moved);
             let left = limit.saturating_sub(Duration::from_millis(stood));
             if left.is_zero() {
                 self.expired.store(true, Relaxed);
                 return Poll::Ready(());
             }
             // While the socket takes nothing the time that is left stays the same.
-            let next = left.max(limit / 8).max(SHORTEST);
+            let next = left.max(limit / 8).max(MIN_WAIT);
             timer.due = Some(Instant::now() + next);
         }
         Poll::Pending
@@ -175,7 +175,7 @@ impl SendClock {
 
     fn step(&self) {
         self.taken.store(0, Relaxed);
-        let now = self.progress.writable_time();
+        let now = self.activity.writable_time();
         self.moved.store(now, Relaxed);
     }
 }
@@ -184,7 +184,7 @@ impl SendClock {
 /// rings, since mostly what waits has long left.
 #[derive(Debug, Default)]
 pub struct SendTimer {
-    alarm: Alarm,
+    timer: LazyTimer,
     due: Option<Instant>,
 }
 
@@ -209,12 +209,12 @@ impl Buf for Chunk {
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         let taken = self.clock.taken.fetch_add(count, Relaxed) + count;
-        if taken < STEP {
+        if taken < STEP_BYTES {
             return;
         }
         self.clock.step();
-        self.clock.progress.tick();
-        let sending = &self.clock.progress.0.sending;
+        self.clock.activity.record();
+        let sending = &self.clock.activity.0.sending;
         sending.unsent[self.period].fetch_sub(1, Relaxed);
         self.period = sending.period.load(Relaxed);
         sending.unsent[self.period].fetch_add(1, Relaxed);
@@ -224,7 +224,7 @@ impl Buf for Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         self.clock.unsent.fetch_sub(1, Relaxed);
-        self.clock.progress.0.sending.unsent[self.period].fetch_sub(1, Relaxed);
+        self.clock.activity.0.sending.unsent[self.period].fetch_sub(1, Relaxed);
     }
 }
 
@@ -232,9 +232,9 @@ impl Drop for Chunk {
 /// streams that share a narrow connection must all come to it in the time that one has,
 /// so it is little: what a stream can hold for so few bytes is bounded by its client's
 /// shares, and an application does not wait for it that long.
-const STEP: usize = 1024;
+const STEP_BYTES: usize = 1024;
 /// Between two looks at a clock.
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -247,9 +247,9 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn clock() -> (Progress, Arc<SendClock>) {
-        let progress = Progress::new();
-        (progress.clone(), Arc::new(SendClock::new(progress)))
+    fn clock() -> (ActivityTracker, Arc<SendClock>) {
+        let activity = ActivityTracker::new();
+        (activity.clone(), Arc::new(SendClock::new(activity)))
     }
 
     fn chunk(clock: &Arc<SendClock>, bytes: usize) -> Chunk {
@@ -289,11 +289,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn client_that_takes_a_step_now_and_then_does_not_expire() {
         let (_, clock) = clock();
-        let mut taken = chunk(&clock, 10 * STEP);
+        let mut taken = chunk(&clock, 10 * STEP_BYTES);
         let slow = async {
             for _ in 0..9 {
                 sleep(Duration::from_secs(50)).await;
-                taken.advance(STEP);
+                taken.advance(STEP_BYTES);
             }
         };
         let (seconds, ()) = tokio::join!(expired(&clock), slow);
@@ -304,11 +304,11 @@ mod tests {
     async fn small_chunks_count_together() {
         let (_, clock) = clock();
         let slow = async {
-            let mut waiting = chunk(&clock, STEP / 4);
+            let mut waiting = chunk(&clock, STEP_BYTES / 4);
             for _ in 0..40 {
                 sleep(Duration::from_secs(14)).await;
-                let next = chunk(&clock, STEP / 4);
-                waiting.advance(STEP / 4);
+                let next = chunk(&clock, STEP_BYTES / 4);
+                waiting.advance(STEP_BYTES / 4);
                 waiting = next;
             }
             sleep(LIMIT * 2).await;
@@ -320,7 +320,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn drip_expires() {
         let (_, clock) = clock();
-        let mut taken = chunk(&clock, STEP);
+        let mut taken = chunk(&clock, STEP_BYTES);
         let drip = async {
             for _ in 0..20 {
                 sleep(Duration::from_secs(10)).await;
@@ -333,15 +333,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stream_is_not_to_blame_while_the_socket_takes_nothing() {
-        let (progress, clock) = clock();
+        let (activity, clock) = clock();
         let _chunk = chunk(&clock, 10);
         let blocked = async {
             sleep(Duration::from_secs(20)).await;
-            progress.block();
+            activity.block();
             sleep(Duration::from_secs(500)).await;
-            assert_eq!(progress.blocked().as_secs(), 500);
-            progress.unblock();
-            assert_eq!(progress.blocked(), Duration::ZERO);
+            assert_eq!(activity.blocked().as_secs(), 500);
+            activity.unblock();
+            assert_eq!(activity.blocked(), Duration::ZERO);
         };
         let (seconds, ()) = tokio::join!(expired(&clock), blocked);
         assert!((560..=580).contains(&seconds), "{seconds}");
@@ -349,34 +349,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn chunk_is_stuck_after_two_periods_at_most() {
-        let (progress, clock) = clock();
+        let (activity, clock) = clock();
         sleep(LIMIT / 2).await;
-        let mut stuck = chunk(&clock, 2 * STEP);
-        assert!(!progress.has_stuck_chunk(LIMIT));
+        let mut stuck = chunk(&clock, 2 * STEP_BYTES);
+        assert!(!activity.has_stuck_chunk(LIMIT));
         sleep(LIMIT / 2).await;
-        assert!(!progress.has_stuck_chunk(LIMIT));
-        stuck.advance(STEP);
+        assert!(!activity.has_stuck_chunk(LIMIT));
+        stuck.advance(STEP_BYTES);
         sleep(LIMIT).await;
-        assert!(!progress.has_stuck_chunk(LIMIT), "it has moved");
+        assert!(!activity.has_stuck_chunk(LIMIT), "it has moved");
         sleep(LIMIT).await;
-        assert!(progress.has_stuck_chunk(LIMIT));
+        assert!(activity.has_stuck_chunk(LIMIT));
         drop(stuck);
-        assert!(!progress.has_stuck_chunk(LIMIT));
+        assert!(!activity.has_stuck_chunk(LIMIT));
     }
 
     #[tokio::test(start_paused = true)]
     async fn blocked_socket_ends_a_connection_that_hears_of_its_client() {
-        let progress = Progress::new();
-        progress.block();
+        let activity = ActivityTracker::new();
+        activity.block();
         let talk = async {
             loop {
                 sleep(Duration::from_secs(10)).await;
-                progress.tick();
+                activity.record();
             }
         };
         let start = Instant::now();
         tokio::select! {
-            () = progress.stalled_or_blocked(|_| LIMIT, LIMIT) => {}
+            () = activity.stalled_or_blocked(|_| LIMIT, LIMIT) => {}
             () = talk => {}
         }
         assert_eq!(start.elapsed().as_secs(), 60);

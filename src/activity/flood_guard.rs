@@ -9,14 +9,14 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Progress;
+use super::ActivityTracker;
 
 /// A connection whose bytes are counted while nothing moves. What it sends is noted,
 /// too.
 #[derive(Debug)]
-pub struct Counted<S> {
+pub struct FloodGuard<S> {
     inner: S,
-    progress: Progress,
+    activity: ActivityTracker,
     noise: usize,
     /// When it last moved, by the count of movements.
     moved: u64,
@@ -25,37 +25,37 @@ pub struct Counted<S> {
 /// The client sent too much while nothing moved.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client sent nothing but noise")]
-pub struct Noise;
+pub struct ControlFlood;
 
-impl<S> Counted<S> {
+impl<S> FloodGuard<S> {
     /// Counts from now on.
-    pub fn new(inner: S, progress: Progress) -> Self {
+    pub fn new(inner: S, activity: ActivityTracker) -> Self {
         Self {
             inner,
-            moved: progress.movements(),
-            progress,
+            moved: activity.records(),
+            activity,
             noise: 0,
         }
     }
 
     /// Counts `read` bytes.
     fn count(&mut self, read: usize) -> io::Result<()> {
-        let moved = self.progress.movements();
+        let moved = self.activity.records();
         if moved != self.moved {
             (self.moved, self.noise) = (moved, 0);
         }
         self.noise += read;
-        if self.noise > MOST_NOISE {
-            return Err(io::Error::other(Noise));
+        if self.noise > MAX_IDLE_BYTES {
+            return Err(io::Error::other(ControlFlood));
         }
-        match self.progress.abandoned() > MOST_ABANDONED {
+        match self.activity.abandoned_exchanges() > MAX_ABANDONED_EXCHANGES {
             true => Err(io::Error::other("the client gave up all that it asked for")),
             false => Ok(()),
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,20 +68,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.progress.note_send(&polled);
+        self.activity.note_send(&polled);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.progress.note_send(&polled);
+        self.activity.note_send(&polled);
         polled
     }
 
@@ -99,13 +99,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.progress.note_send(&polled);
+        self.activity.note_send(&polled);
         polled
     }
 }
 
 /// More than heads and window updates take that belong to something, and than
 /// is in flight of a body that nobody takes: the connection's window.
-const MOST_NOISE: usize = 2 * 1024 * 1024;
+const MAX_IDLE_BYTES: usize = 2 * 1024 * 1024;
 /// Requests in a row: more than a page has that somebody leaves before it is there.
-const MOST_ABANDONED: usize = 200;
+const MAX_ABANDONED_EXCHANGES: usize = 200;

@@ -4,7 +4,7 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VARY};
 
 /// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
+pub enum ContentCoding {
     /// `zstd`
     Zstd,
     /// `br`
@@ -13,18 +13,18 @@ pub enum Coding {
     Gzip,
 }
 
-impl Coding {
+impl ContentCoding {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
     /// The codings that a client accepts, each with its weight in thousandths,
     /// above zero (RFC 9110 §12.5.3), in the order of the header.
-    pub fn offers(headers: &HeaderMap) -> Vec<(u32, Self)> {
+    pub fn parse_accept_encoding(headers: &HeaderMap) -> Vec<(u32, Self)> {
         let lines = headers.get_all(ACCEPT_ENCODING).iter();
         let lines = lines.filter_map(|line| line.to_str().ok());
         let offers = lines.flat_map(|line| line.split(',')).filter_map(|offer| {
             let mut parts = offer.split(';').map(str::trim);
-            let coding = Self::named(parts.next().unwrap_or_default())?;
+            let coding = Self::from_name(parts.next().unwrap_or_default())?;
             let weight =
                 parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
             let weight = match weight.map(str::parse::<f32>) {
@@ -37,7 +37,7 @@ impl Coding {
         offers.collect()
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|one| name.eq_ignore_ascii_case(one.name()))
     }
@@ -54,14 +54,16 @@ impl Coding {
 
 /// Whether things of this media type shrink: text, and what is like it. All else
 /// is packed already. Event streams do not bear waiting.
-pub fn shrinks(media_type: &str) -> bool {
+pub fn is_compressible(media_type: &str) -> bool {
     let kind = media_type.split(';').next().unwrap_or_default();
     let kind = kind.trim().to_ascii_lowercase();
     let text = kind.starts_with("text/") && kind != "text/event-stream";
-    text || kind.ends_with("+json") || kind.ends_with("+xml") || TEXTS.contains(&kind.as_str())
+    text || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+        || COMPRESSIBLE_TYPES.contains(&kind.as_str())
 }
 
-const TEXTS: [&str; 8] = [
+const COMPRESSIBLE_TYPES: [&str; 8] = [
     "application/json",
     "application/javascript",
     "application/xml",
@@ -73,7 +75,7 @@ const TEXTS: [&str; 8] = [
 ];
 
 /// Says that the answer depends on what the client accepts (RFC 9110 §12.5.5).
-pub fn vary(headers: &mut HeaderMap) {
+pub fn add_vary(headers: &mut HeaderMap) {
     let said = headers.get_all(VARY).iter();
     let mut said = said.filter_map(|value| value.to_str().ok());
     let known = said.any(|value| {
@@ -93,11 +95,11 @@ mod tests {
     fn weights_are_read_in_thousandths() {
         let offers = |text: &'static str| {
             let value = HeaderValue::from_static(text);
-            Coding::offers(&HeaderMap::from_iter([(ACCEPT_ENCODING, value)]))
+            ContentCoding::parse_accept_encoding(&HeaderMap::from_iter([(ACCEPT_ENCODING, value)]))
         };
         assert_eq!(
             offers("br;q=0.25, GZIP, zstd;q=0, deflate"),
-            [(250, Coding::Brotli), (1000, Coding::Gzip)]
+            [(250, ContentCoding::Brotli), (1000, ContentCoding::Gzip)]
         );
         assert_eq!(offers("br;q=2, gzip;q=x, br;Q=0"), []);
     }

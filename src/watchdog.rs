@@ -8,36 +8,36 @@ use tokio::sync::watch;
 
 /// Asks the loops. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Pulse(Arc<Inner>);
+pub struct Watchdog(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
     round: watch::Sender<u64>,
-    loops: Mutex<Vec<Known>>,
+    loops: Mutex<Vec<WatchedLoop>>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct WatchedLoop {
     name: String,
     answered: watch::Receiver<u64>,
 }
 
 /// One loop's end of it.
 #[derive(Debug)]
-pub struct Beat {
+pub struct Heartbeat {
     asked: watch::Receiver<u64>,
     answer: watch::Sender<u64>,
 }
 
-impl Pulse {
+impl Watchdog {
     /// One loop more, which must answer from now on.
-    pub fn beat(&self, name: impl Into<String>) -> Beat {
+    pub fn register(&self, name: impl Into<String>) -> Heartbeat {
         let (answer, answered) = watch::channel(0);
-        self.0.loops.lock().push(Known {
+        self.0.loops.lock().push(WatchedLoop {
             name: name.into(),
             answered,
         });
-        Beat {
+        Heartbeat {
             asked: self.0.round.subscribe(),
             answer,
         }
@@ -45,22 +45,22 @@ impl Pulse {
 
     /// Asks all loops, and completes when each has gone round once more or has
     /// ended as it should. One that broke never answers.
-    pub async fn ask(&self) {
+    pub async fn check(&self) {
         let mut round = 0;
         self.0.round.send_modify(|now| {
             *now += 1;
             round = *now;
         });
         let loops = self.0.loops.lock().clone();
-        for mut known in loops {
-            if known.answered.wait_for(|of| *of >= round).await.is_err() {
+        for mut watched in loops {
+            if watched.answered.wait_for(|of| *of >= round).await.is_err() {
                 std::future::pending().await
             }
         }
     }
 
     /// The names of those that have not answered what was last asked.
-    pub fn silent(&self) -> Vec<String> {
+    pub fn unresponsive(&self) -> Vec<String> {
         let round = *self.0.round.borrow();
         let loops = self.0.loops.lock();
         let silent = loops
@@ -70,9 +70,9 @@ impl Pulse {
     }
 }
 
-impl Beat {
+impl Heartbeat {
     /// Answers when it is asked. Cancel safe.
-    pub async fn asked(&mut self) {
+    pub async fn respond(&mut self) {
         match self.asked.changed().await {
             Ok(()) => {
                 let round = *self.asked.borrow_and_update();
@@ -83,7 +83,7 @@ impl Beat {
     }
 
     /// The loop ends as it should.
-    pub fn end(self) {
+    pub fn deregister(self) {
         self.answer.send_replace(u64::MAX);
     }
 }
@@ -96,24 +96,28 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_loop_that_goes_round_or_ended_well_is_not_missed() {
-        let pulse = Pulse::default();
-        let (mut well, broken, ended) = (pulse.beat("a"), pulse.beat("b"), pulse.beat("c"));
-        ended.end();
-        let mut asking = Box::pin(pulse.ask());
+        let watchdog = Watchdog::default();
+        let (mut well, broken, ended) = (
+            watchdog.register("a"),
+            watchdog.register("b"),
+            watchdog.register("c"),
+        );
+        ended.deregister();
+        let mut asking = Box::pin(watchdog.check());
         assert_eq!(asking.as_mut().now_or_never(), None);
-        well.asked().await;
-        assert_eq!(pulse.silent(), ["b"]);
+        well.respond().await;
+        assert_eq!(watchdog.unresponsive(), ["b"]);
         drop(broken);
         assert_eq!(asking.as_mut().now_or_never(), None);
     }
 
     #[tokio::test]
     async fn all_that_answer_complete_it() {
-        let pulse = Pulse::default();
-        let mut beat = pulse.beat("a");
+        let watchdog = Watchdog::default();
+        let mut heartbeat = watchdog.register("a");
         for _ in 0..2 {
-            tokio::join!(pulse.ask(), beat.asked());
+            tokio::join!(watchdog.check(), heartbeat.respond());
         }
-        assert_eq!(pulse.silent(), [""; 0]);
+        assert_eq!(watchdog.unresponsive(), [""; 0]);
     }
 }

@@ -10,11 +10,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One timer for deadlines one after the other.
 #[derive(Debug, Default)]
-pub struct Alarm(Option<Pin<Box<Sleep>>>);
+pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl LazyTimer {
     /// Whether it is `due`. The task is woken then, and now and then before.
-    pub fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
         if due < timer.deadline() {
             timer.as_mut().reset(due);
@@ -29,8 +29,8 @@ impl Alarm {
     }
 
     /// Completes when it is `due`. Cancel-safe.
-    pub async fn ring(&mut self, due: Instant) {
-        poll_fn(|cx| self.poll(due, cx)).await;
+    pub async fn sleep_until(&mut self, due: Instant) {
+        poll_fn(|cx| self.poll_until(due, cx)).await;
     }
 }
 
@@ -44,25 +44,25 @@ mod tests {
     async fn it_rings_when_it_is_due_whatever_it_was_set_for_before() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let mut alarm = Alarm::default();
-        alarm.ring(at(2)).await;
+        let mut timer = LazyTimer::default();
+        timer.sleep_until(at(2)).await;
         assert_eq!(start.elapsed().as_secs(), 2);
         // What was waited for came before.
         tokio::select! {
             biased;
             () = sleep_until(at(4)) => {}
-            () = alarm.ring(at(10)) => panic!("too early"),
+            () = timer.sleep_until(at(10)) => panic!("too early"),
         }
-        alarm.ring(at(60)).await;
+        timer.sleep_until(at(60)).await;
         assert_eq!(start.elapsed().as_secs(), 60);
         tokio::select! {
             biased;
-            () = alarm.ring(at(3600)) => panic!("too early"),
+            () = timer.sleep_until(at(3600)) => panic!("too early"),
             () = std::future::ready(()) => {}
         }
-        alarm.ring(at(70)).await;
+        timer.sleep_until(at(70)).await;
         assert_eq!(start.elapsed().as_secs(), 70);
-        alarm.ring(at(5)).await;
+        timer.sleep_until(at(5)).await;
         assert_eq!(start.elapsed().as_secs(), 70);
     }
 }
