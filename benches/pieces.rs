@@ -65,7 +65,7 @@ fn count_a_request(bencher: Bencher<'_, '_>) {
     let route = metrics.requests.route(&"/".into());
     bencher.bench(|| {
         metrics.upstream_seconds.observe(black_box(TOOK));
-        route.answered(black_box(200), black_box(TOOK));
+        route.record_response(black_box(200), black_box(TOOK));
     });
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::config::Config;
 use crate::files::Files;
-use crate::http::Destination;
+use crate::http::RouteAction;
 use crate::tls::{self, Acceptors, Authorities, Certificates, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
@@ -19,7 +19,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::config)?;
     certificates.check_dates().map_err(Failure::config)?;
     for route in &config.routes {
-        if let Destination::Files(files, _) = &route.to {
+        if let RouteAction::Files(files, _) = &route.to {
             Files::open(files).map_err(Failure::config)?;
         }
     }

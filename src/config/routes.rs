@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::mistakes::Broken;
-use crate::http::{App, Destination};
+use crate::http::{App, RouteAction};
 use crate::tls::Asked;
 use crate::units::ByteSize;
 use crate::upstream::{self, Protocol};
@@ -16,7 +16,7 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             keys.chain([format!("routes.{number}")]).collect()
         };
         let mut tell = |keys: Vec<String>, message: String| broken.push(Broken { keys, message });
-        if let Destination::App(App::Named(name)) | Destination::Files(_, Some(App::Named(name))) =
+        if let RouteAction::App(App::Named(name)) | RouteAction::Files(_, Some(App::Named(name))) =
             &route.to
             && !config.upstreams.contains_key(name)
         {
@@ -77,13 +77,13 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
 }
 
 /// Where a route leads, if that is an app.
-fn upstream<'a>(config: &'a Config, to: &Destination) -> Option<&'a upstream::Settings> {
+fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Settings> {
     match to {
-        Destination::App(app) | Destination::Files(_, Some(app)) => match app {
+        RouteAction::App(app) | RouteAction::Files(_, Some(app)) => match app {
             App::Laravel => Some(&config.upstream),
             App::Named(name) => config.upstreams.get(name),
         },
-        Destination::Files(_, None) | Destination::Redirect(_) | Destination::Refusal(_) => None,
+        RouteAction::Files(_, None) | RouteAction::Redirect(_) | RouteAction::Refusal(_) => None,
     }
 }
 
@@ -92,7 +92,7 @@ fn longest_body(config: &Config, app: &upstream::Settings) -> ByteSize {
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
     let uploads =
-        leads_there(&Destination::App(App::Laravel)).then_some(config.websocket.uploads.max_size);
+        leads_there(&RouteAction::App(App::Laravel)).then_some(config.websocket.uploads.max_size);
     let bodies = routes.filter_map(|route| route.max_body).chain(uploads);
     bodies.fold(config.http.max_body, ByteSize::max)
 }

@@ -11,9 +11,9 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::Refusal;
-use super::handler::Exchange;
-use super::watched::Stalled;
+use super::Rejection;
+use super::body_timeout::UpstreamStalled;
+use super::handler::RequestContext;
 use crate::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
@@ -24,7 +24,7 @@ use crate::upstream::ReadBack;
 
 /// The line, written on drop.
 #[derive(Debug)]
-pub(super) struct AccessLine {
+pub(super) struct AccessLogEntry {
     client: ClientIp,
     request_id: RequestId,
     method: Method,
@@ -33,17 +33,17 @@ pub(super) struct AccessLine {
     start: Instant,
     status: StatusCode,
     bytes: u64,
-    end: End,
+    end: ResponseEnd,
     /// Where it is counted.
     metrics: Arc<metrics::Route>,
     /// Of its connection.
     activity: ActivityTracker,
     /// Why the edge answered itself.
-    refusal: Option<Refusal>,
+    rejection: Option<Rejection>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+enum ResponseEnd {
     /// The client has it all.
     Complete,
     /// Laravel did not go on with its answer.
@@ -58,11 +58,11 @@ enum End {
     Client,
 }
 
-impl End {
+impl ResponseEnd {
     fn of(error: &body::Error) -> Self {
-        if error.is::<Stalled>() {
+        if error.is::<UpstreamStalled>() {
             Self::Stalled
-        } else if is_of_file(&**error) {
+        } else if is_file_error(&**error) {
             Self::File
         } else {
             Self::Upstream
@@ -72,19 +72,19 @@ impl End {
 
 /// Whether a file is behind it, however often it was wrapped on its way through an
 /// encoder.
-fn is_of_file(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>();
     let inner = wrapped.and_then(std::io::Error::get_ref);
     error.is::<BrokenOff>()
         || error.is::<ReadBack>()
-        || inner.is_some_and(|inner| is_of_file(inner))
+        || inner.is_some_and(|inner| is_file_error(inner))
 }
 
-impl AccessLine {
+impl AccessLogEntry {
     /// Begins with a request. Until an answer begins, the end is that the client
     /// went away: 499, as nginx has it.
     pub(super) fn new<B>(
-        exchange: &Exchange<'_>,
+        exchange: &RequestContext<'_>,
         request: &Request<B>,
         metrics: &Arc<metrics::Route>,
     ) -> Self {
@@ -97,37 +97,37 @@ impl AccessLine {
             start: Instant::now(),
             status: StatusCode::from_u16(499).expect("three digits"),
             bytes: 0,
-            end: End::Client,
+            end: ResponseEnd::Client,
             metrics: Arc::clone(metrics),
             activity: exchange.downstream.activity.clone(),
-            refusal: None,
+            rejection: None,
         }
     }
 
     /// The request goes a route, by which it is counted.
-    pub(super) fn routed(&mut self, metrics: &Arc<metrics::Route>) {
+    pub(super) fn set_route(&mut self, metrics: &Arc<metrics::Route>) {
         self.metrics = Arc::clone(metrics);
     }
 
     /// The edge answers itself.
-    pub(super) fn refused(&mut self, refusal: Refusal) {
-        self.metrics.refusals.add(refusal.name());
-        self.refusal = Some(refusal);
+    pub(super) fn set_rejection(&mut self, rejection: Rejection) {
+        self.metrics.refusals.add(rejection.name());
+        self.rejection = Some(rejection);
     }
 
     /// Goes on with the answer: the line is written when `body` ends.
-    pub(super) fn answered(
+    pub(super) fn begin_response(
         mut self,
         status: StatusCode,
         body: Body,
         clock: Arc<SendClock>,
         in_flight: InFlight,
-    ) -> Answer {
+    ) -> LoggedBody {
         self.status = status;
         if body.is_end_stream() {
-            self.end = End::Complete;
+            self.end = ResponseEnd::Complete;
         }
-        Answer {
+        LoggedBody {
             body,
             clock,
             line: self,
@@ -136,23 +136,23 @@ impl AccessLine {
     }
 }
 
-impl Drop for AccessLine {
+impl Drop for AccessLogEntry {
     fn drop(&mut self) {
-        let is_given_up = matches!(self.end, End::Client | End::Untaken);
+        let is_given_up = matches!(self.end, ResponseEnd::Client | ResponseEnd::Untaken);
         self.activity.record_exchange_end(!is_given_up);
         let took = self.start.elapsed();
-        self.metrics.answered(self.status.as_u16(), took);
-        if matches!(self.refusal, Some(Refusal::Over(_))) {
+        self.metrics.record_response(self.status.as_u16(), took);
+        if matches!(self.rejection, Some(Rejection::Over(_))) {
             // The limit has said it; a flood must not fill the disk.
             return;
         }
         let end = match self.end {
-            End::Complete => "complete",
-            End::Stalled => "upstream_stalled",
-            End::Upstream => "upstream_broke_off",
-            End::File => "file_broke_off",
-            End::Untaken => "client_stalled",
-            End::Client => "client_left",
+            ResponseEnd::Complete => "complete",
+            ResponseEnd::Stalled => "upstream_stalled",
+            ResponseEnd::Upstream => "upstream_broke_off",
+            ResponseEnd::File => "file_broke_off",
+            ResponseEnd::Untaken => "client_stalled",
+            ResponseEnd::Client => "client_left",
         };
         // Texts as such: what is only displayed goes through a formatter.
         self.client.with_text(|client| {
@@ -161,12 +161,12 @@ impl Drop for AccessLine {
                 message = "request",
                 method = self.method.as_str(),
                 path = self.path,
-                version = name(self.version),
+                version = version_name(self.version),
                 status = self.status.as_u16(),
                 bytes = self.bytes,
                 ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 end,
-                refused = self.refusal.map(Refusal::message),
+                refused = self.rejection.map(Rejection::message),
                 client.ip = client,
                 request.id = self.request_id.as_str(),
             );
@@ -175,7 +175,7 @@ impl Drop for AccessLine {
 }
 
 /// As requests name it.
-fn name(version: Version) -> &'static str {
+fn version_name(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "HTTP/0.9",
         Version::HTTP_10 => "HTTP/1.0",
@@ -186,28 +186,28 @@ fn name(version: Version) -> &'static str {
 }
 
 /// The body of an answer on its way to the client.
-pub struct Answer {
+pub struct LoggedBody {
     body: Body,
     clock: Arc<SendClock>,
-    line: AccessLine,
+    line: AccessLogEntry,
     _in_flight: InFlight,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for LoggedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Answer").finish_non_exhaustive()
     }
 }
 
-impl Drop for Answer {
+impl Drop for LoggedBody {
     fn drop(&mut self) {
-        if self.line.end == End::Client && self.clock.has_expired() {
-            self.line.end = End::Untaken;
+        if self.line.end == ResponseEnd::Client && self.clock.has_expired() {
+            self.line.end = ResponseEnd::Untaken;
         }
     }
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for LoggedBody {
     type Data = Chunk;
     type Error = body::Error;
 
@@ -223,14 +223,14 @@ impl hyper::body::Body for Answer {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
                     self.line.bytes += bytes as u64;
                     if self.body.is_end_stream() {
-                        self.line.end = End::Complete;
+                        self.line.end = ResponseEnd::Complete;
                     }
                 }
                 Some(Err(error)) => {
-                    self.line.end = End::of(error);
+                    self.line.end = ResponseEnd::of(error);
                     tracing::warn!(%error, path = self.line.path, "an answer broke off");
                 }
-                None => self.line.end = End::Complete,
+                None => self.line.end = ResponseEnd::Complete,
             }
         }
         polled.map_ok(|frame| frame.map_data(|bytes| self.clock.chunk(bytes)))

@@ -60,7 +60,7 @@ pub(super) struct Compression {
 
 /// How one answer may be compressed, as its request tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum AcceptedEncoding {
     /// Not at all, whoever asks.
     Never,
     /// If the client could have it; this one cannot.
@@ -73,28 +73,30 @@ impl Compression {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            encoders: Connections::new(ENCODERS),
+            encoders: Connections::new(MAX_ENCODERS),
         }
     }
 
     /// What `request` wishes for.
-    pub(super) fn wish<B>(&self, request: &Request<B>) -> Wish {
+    pub(super) fn accepted_encoding<B>(&self, request: &Request<B>) -> AcceptedEncoding {
         let headers = request.headers();
         let foreign = headers
             .get(SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site");
         if !self.settings.enabled || request.method() == Method::HEAD || foreign {
-            return Wish::Never;
+            return AcceptedEncoding::Never;
         }
         let Ok(path) = NormalizedPath::parse(request.uri().path()) else {
-            return Wish::Never;
+            return AcceptedEncoding::Never;
         };
         let secret = |root: &UrlPath| {
             path.is_doubtful || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
         match self.settings.except.iter().any(secret) {
-            true => Wish::Never,
-            false => accepted(headers).map_or(Wish::Identity, Wish::Coded),
+            true => AcceptedEncoding::Never,
+            false => {
+                best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)
+            }
         }
     }
 
@@ -102,16 +104,16 @@ impl Compression {
     /// to this client, it goes as it is.
     pub(super) fn apply(
         &self,
-        wish: Wish,
+        accepted: AcceptedEncoding,
         client: ClientKey,
         response: Response<Body>,
     ) -> Response<Body> {
-        if wish == Wish::Never || !self.is_worth_it(&response) {
+        if accepted == AcceptedEncoding::Never || !self.should_compress(&response) {
             return response;
         }
         let (mut parts, body) = response.into_parts();
         content_coding::add_vary(&mut parts.headers);
-        let Wish::Coded(coding) = wish else {
+        let AcceptedEncoding::Coded(coding) = accepted else {
             return Response::from_parts(parts, body);
         };
         let Some(permit) = self.encoders.try_permit(client.into(), ENCODERS_PER_CLIENT) else {
@@ -121,11 +123,11 @@ impl Compression {
         headers.remove(CONTENT_LENGTH);
         headers.remove(ACCEPT_RANGES);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-        weaken(headers);
+        weaken_etag(headers);
         Response::from_parts(parts, encode(coding, body, permit))
     }
 
-    fn is_worth_it(&self, response: &Response<Body>) -> bool {
+    fn should_compress(&self, response: &Response<Body>) -> bool {
         let headers = response.headers();
         let says = |name, word: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -139,10 +141,10 @@ impl Compression {
         ];
         !bare.contains(&response.status())
             && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
-            && says_what_shrinks(headers)
+            && has_compressible_type(headers)
             && !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
-            && !SUMS.iter().any(|sum| headers.contains_key(sum))
+            && !DIGEST_HEADERS.iter().any(|sum| headers.contains_key(sum))
             // RFC 9110 §7.7: then nobody may.
             && !says(CACHE_CONTROL, "no-transform")
     }
@@ -150,7 +152,7 @@ impl Compression {
 
 /// The bytes are others now: the tag stands for the same thing only (RFC 9110
 /// §8.8.1).
-fn weaken(headers: &mut HeaderMap) {
+fn weaken_etag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).map(HeaderValue::as_bytes) else {
         return;
     };
@@ -162,7 +164,7 @@ fn weaken(headers: &mut HeaderMap) {
 }
 
 /// Whether the answer's type is one that shrinks.
-fn says_what_shrinks(headers: &HeaderMap) -> bool {
+fn has_compressible_type(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok());
     kind.is_some_and(content_coding::is_compressible)
@@ -170,7 +172,7 @@ fn says_what_shrinks(headers: &HeaderMap) -> bool {
 
 /// The best that a client accepts: its weights first (RFC 9110 §12.5.3), then ours:
 /// among equals, the cheapest for its size.
-fn accepted(headers: &HeaderMap) -> Option<ContentCoding> {
+fn best_coding(headers: &HeaderMap) -> Option<ContentCoding> {
     let rank = |coding| match coding {
         ContentCoding::Zstd => 2,
         ContentCoding::Brotli => 1,
@@ -187,41 +189,41 @@ fn encode(coding: ContentCoding, body: Body, permit: Permit) -> Body {
     let plain = BufReader::new(StreamReader::new(data));
     match coding {
         ContentCoding::Zstd => {
-            streamed(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit)
+            stream_body(ZstdEncoder::with_quality(plain, Level::Precise(3)), permit)
         }
-        ContentCoding::Brotli => streamed(
+        ContentCoding::Brotli => stream_body(
             BrotliEncoder::with_quality(plain, Level::Precise(4)),
             permit,
         ),
         ContentCoding::Gzip => {
-            streamed(GzipEncoder::with_quality(plain, Level::Precise(5)), permit)
+            stream_body(GzipEncoder::with_quality(plain, Level::Precise(5)), permit)
         }
     }
 }
 
-fn streamed<R>(encoder: R, permit: Permit) -> Body
+fn stream_body<R>(encoder: R, permit: Permit) -> Body
 where
     R: AsyncRead + Send + 'static,
 {
-    let frames = ReaderStream::with_capacity(encoder, PIECE).map_ok(move |bytes: Bytes| {
+    let frames = ReaderStream::with_capacity(encoder, CHUNK_BYTES).map_ok(move |bytes: Bytes| {
         let _held = &permit;
         Frame::data(bytes)
     });
     body::boxed(StreamBody::new(frames))
 }
 
-const ENCODERS: PositiveCount = PositiveCount::new(64);
+const MAX_ENCODERS: PositiveCount = PositiveCount::new(64);
 /// Of one client: an office has many, each for a moment; one whose responses nobody
 /// reads leaves the others theirs.
 const ENCODERS_PER_CLIENT: PositiveCount = PositiveCount::new(16);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Over the bytes as they are (RFC 9530).
-const SUMS: [HeaderName; 3] = [
+const DIGEST_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("digest"),
     HeaderName::from_static("content-md5"),
 ];
-const PIECE: usize = 16 * 1024;
+const CHUNK_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -231,7 +233,7 @@ mod tests {
 
     fn accepted(text: &'static str) -> Option<ContentCoding> {
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]);
-        super::accepted(&headers)
+        best_coding(&headers)
     }
 
     #[test]
@@ -258,21 +260,31 @@ mod tests {
     #[test]
     fn secrets_and_pages_of_other_sites_are_never_compressed() {
         let compression = Compression::new(Settings::default());
-        let wish = |path: &str, site: &str| {
+        let accepted_encoding = |path: &str, site: &str| {
             let request = Request::get(path)
                 .header(ACCEPT_ENCODING, "gzip")
                 .header("sec-fetch-site", site);
-            compression.wish(&request.body(()).unwrap())
+            compression.accepted_encoding(&request.body(()).unwrap())
         };
-        assert_eq!(wish("/", "same-origin"), Wish::Coded(ContentCoding::Gzip));
-        assert_eq!(wish("/", "cross-site"), Wish::Never);
+        assert_eq!(
+            accepted_encoding("/", "same-origin"),
+            AcceptedEncoding::Coded(ContentCoding::Gzip)
+        );
+        assert_eq!(
+            accepted_encoding("/", "cross-site"),
+            AcceptedEncoding::Never
+        );
         for secret in [
             "/api/login",
             "/api//login",
             "/index.php/api/login",
             "/a/../api/login/2",
         ] {
-            assert_eq!(wish(secret, "same-origin"), Wish::Never, "{secret}");
+            assert_eq!(
+                accepted_encoding(secret, "same-origin"),
+                AcceptedEncoding::Never,
+                "{secret}"
+            );
         }
     }
 
@@ -280,8 +292,8 @@ mod tests {
     fn a_strong_tag_becomes_a_weak_one() {
         let mut headers = HeaderMap::new();
         headers.insert(ETAG, HeaderValue::from_static("\"a\""));
-        weaken(&mut headers);
-        weaken(&mut headers);
+        weaken_etag(&mut headers);
+        weaken_etag(&mut headers);
         assert_eq!(headers[ETAG], "W/\"a\"");
     }
 }

@@ -18,12 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::gathered::{Gathered, Turns};
+use super::coalesce::{CoalescedConn, CoalescingWriter};
 use super::head_timer::HeadTimer;
-use super::rest::{self, Line};
-use super::sound::MAX_HEADERS;
+use super::keep_alive::{self, KeepAliveStream};
+use super::normalize::MAX_HEADERS;
 use super::streams::Streams;
-use super::{Answer, Handler, Refusals, Settings};
+use super::{Handler, LoggedBody, RejectionCounter, Settings};
 use crate::activity::{ActivityTracker, FloodGuard, SendClock};
 use crate::client::ClientIp;
 use crate::drain::Drain;
@@ -48,7 +48,7 @@ pub struct Downstream {
     /// When anything last moved on it.
     pub activity: ActivityTracker,
     /// How often limits have refused it something.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<RejectionCounter>,
 }
 
 /// Serves a connection to its end. When `retired` is cancelled it finishes what
@@ -64,7 +64,7 @@ pub async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let kept = Arc::clone(&handler);
-    let watch = Watch {
+    let watch = ConnDriver {
         settings: kept.settings(),
         activity: downstream.activity.clone(),
         refusals: Arc::clone(&downstream.refusals),
@@ -87,17 +87,19 @@ pub async fn serve<S>(
         // makes a task of this, and would move it several times.
         let request = Box::new(request);
         Box::pin(async move {
-            Ok::<Response<Answer>, Infallible>(handler.handle(&downstream, request, clock).await)
+            Ok::<Response<LoggedBody>, Infallible>(
+                handler.handle(&downstream, request, clock).await,
+            )
         })
     });
     match alpn {
-        Alpn::Http1 => watch.converse(io, service).await,
+        Alpn::Http1 => watch.serve_http1(io, service).await,
         Alpn::Http2 => {
             let http2 = http2(watch.settings, streams);
-            let io = Gathered::new(FloodGuard::new(io, watch.activity.clone()));
-            let connection = io.turns(|io| http2.serve_connection(TokioIo::new(io), service));
+            let io = CoalescingWriter::new(FloodGuard::new(io, watch.activity.clone()));
+            let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
             let mut connection = Box::new(connection);
-            let retire = |mut turns: Pin<&mut Turns<http2::Connection<_, _, _>>>| {
+            let retire = |mut turns: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
                 Pin::new(turns.connection()).graceful_shutdown();
             };
             let never = std::future::pending();
@@ -106,10 +108,10 @@ pub async fn serve<S>(
     }
 }
 
-struct Watch<'a> {
+struct ConnDriver<'a> {
     settings: &'a Settings,
     activity: ActivityTracker,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RejectionCounter>,
     alpn: Alpn,
     /// Notified once a request has come.
     asked: Arc<Notify>,
@@ -117,13 +119,13 @@ struct Watch<'a> {
 }
 
 /// What happens to a connection that is driven.
-enum Wake<E> {
+enum DriverEvent<E> {
     Ended(Result<(), E>),
     Retired,
     /// It is to end soon, whatever it still does.
     Dismissed(Dismissal),
     Stalled,
-    Rested,
+    BecameIdle,
 }
 
 /// Why a connection is to end soon.
@@ -138,21 +140,21 @@ enum Dismissal {
 
 /// Why a connection is not driven any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pause {
+enum DriverExit {
     Ended,
-    Rests,
+    Idle,
 }
 
-impl Watch<'_> {
+impl ConnDriver<'_> {
     /// HTTP/1.1: requests, and between them rests without hyper.
-    async fn converse<S, H, B>(&self, io: S, mut service: H)
+    async fn serve_http1<S, H, B>(&self, io: S, mut service: H)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         B: hyper::body::Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (mut line, traffic) = Line::new(io, self.activity.clone());
+        let (mut line, traffic) = KeepAliveStream::new(io, self.activity.clone());
         loop {
             let http1 = http1(self.settings);
             // In a box, of which nothing is left while the connection rests.
@@ -161,41 +163,41 @@ impl Watch<'_> {
             let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
                 connection.graceful_shutdown()
             };
-            let driven = self.drive(Pin::new(&mut *connection), retire, traffic.rested());
-            if driven.await == Pause::Ended {
+            let driven = self.drive(Pin::new(&mut *connection), retire, traffic.became_idle());
+            if driven.await == DriverExit::Ended {
                 return;
             }
             let Some(parts) = connection.into_parts() else {
                 return;
             };
             (line, service) = (parts.io.into_inner(), parts.service);
-            line.put_back(parts.read_buf);
-            if !self.rest(&mut line).await {
+            line.unread(parts.read_buf);
+            if !self.wait_for_request(&mut line).await {
                 // It has nothing to wait for: whoever is there is told the end.
-                let _ = tokio::time::timeout(FAREWELL, line.shutdown()).await;
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, line.shutdown()).await;
                 return;
             }
         }
     }
 
     /// Waits for the next request; false if there will be none.
-    async fn rest<S: AsyncRead + Unpin>(&self, line: &mut Line<S>) -> bool {
+    async fn wait_for_request<S: AsyncRead + Unpin>(&self, line: &mut KeepAliveStream<S>) -> bool {
         let limit = self.settings.header_timeout.get();
         tokio::select! {
-            woken = line.woken() => woken,
+            woken = line.wait_readable() => woken,
             () = self.retired.cancelled() => false,
-            () = tokio::time::sleep(limit.saturating_sub(rest::PAUSE)) => false,
+            () = tokio::time::sleep(limit.saturating_sub(keep_alive::MIN_IDLE_TIME)) => false,
         }
     }
 
-    /// Drives `connection` until it ends, stands still for too long, or `rested`
+    /// Drives `connection` until it ends, stands still for too long, or `became_idle`
     /// completes; asks it to end, once, when it is retired.
     async fn drive<C, E>(
         &self,
         mut connection: Pin<&mut C>,
         retire: impl Fn(Pin<&mut C>),
         rested: impl Future<Output = ()>,
-    ) -> Pause
+    ) -> DriverExit
     where
         C: Future<Output = Result<(), E>>,
         E: std::fmt::Display,
@@ -206,7 +208,7 @@ impl Watch<'_> {
             self.retired.cancelled().await;
             // Who has just connected is about to ask, and would not ask twice.
             let first = self.asked.notified();
-            let _ = tokio::time::timeout(FIRST_REQUEST, first).await;
+            let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first).await;
         });
         let mut rested = pin!(rested);
         let mut end = pin!(None);
@@ -216,41 +218,41 @@ impl Watch<'_> {
             let rest = async {
                 tokio::select! {
                     biased;
-                    () = &mut leave, if !retired => Wake::Retired,
-                    () = &mut stalled => Wake::Stalled,
-                    why = &mut dismissed, if end.is_none() => Wake::Dismissed(why),
-                    () = ended(end.as_mut()), if end.is_some() => Wake::Stalled,
-                    () = &mut rested, if !retired => Wake::Rested,
+                    () = &mut leave, if !retired => DriverEvent::Retired,
+                    () = &mut stalled => DriverEvent::Stalled,
+                    why = &mut dismissed, if end.is_none() => DriverEvent::Dismissed(why),
+                    () = ended(end.as_mut()), if end.is_some() => DriverEvent::Stalled,
+                    () = &mut rested, if !retired => DriverEvent::BecameIdle,
                 }
             };
             let wake = aside.select(
                 rest,
-                |cx| connection.as_mut().poll(cx).map(Wake::Ended),
+                |cx| connection.as_mut().poll(cx).map(DriverEvent::Ended),
                 false,
             );
             match wake.await {
-                Wake::Ended(ended) => {
+                DriverEvent::Ended(ended) => {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "connection broke");
                     }
-                    return Pause::Ended;
+                    return DriverExit::Ended;
                 }
-                Wake::Retired => {
+                DriverEvent::Retired => {
                     retired = true;
                     retire(connection.as_mut());
                 }
-                Wake::Dismissed(why) => {
+                DriverEvent::Dismissed(why) => {
                     tracing::debug!(?why, "connection is to end");
                     end.set(Some(self.finished(why)));
                     if !std::mem::replace(&mut retired, true) {
                         retire(connection.as_mut());
                     }
                 }
-                Wake::Stalled => {
+                DriverEvent::Stalled => {
                     tracing::debug!("connection stood still, closed");
-                    return Pause::Ended;
+                    return DriverExit::Ended;
                 }
-                Wake::Rested => return Pause::Rests,
+                DriverEvent::BecameIdle => return DriverExit::Idle,
             }
         }
     }
@@ -281,7 +283,7 @@ impl Watch<'_> {
             }
         };
         tokio::select! {
-            () = self.refusals.too_many() => Dismissal::Refused,
+            () = self.refusals.exceeded() => Dismissal::Refused,
             () = stuck => Dismissal::Stuck,
         }
     }
@@ -314,7 +316,7 @@ fn http1(settings: &Settings) -> http1::Builder {
         .header_read_timeout(settings.header_timeout.get())
         .max_headers(MAX_HEADERS)
         .max_header_size(settings.max_head.get())
-        .max_buf_size(settings.max_head.get().max(BUFFER));
+        .max_buf_size(settings.max_head.get().max(MAX_BUFFER_BYTES));
     builder
 }
 
@@ -325,24 +327,24 @@ fn http2(settings: &Settings, streams: Streams) -> http2::Builder<Streams> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(settings.max_streams.get())
         .max_header_list_size(head)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER);
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES);
     builder
 }
 
 /// How long a client has to read that a connection at rest ends.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a connection may finish what it is doing once all is refused to it.
 const DISMISSED: Duration = Duration::from_secs(5);
 /// How long a connection that is retired before it asked anything may still ask.
-const FIRST_REQUEST: Duration = Duration::from_secs(2);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// What hyper gathers of a body before it waits for the client.
-const BUFFER: usize = 64 * 1024;
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Per stream, while its client does not read.
-const SEND_BUFFER: usize = 64 * 1024;
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,11 @@ use hyper::{Request, Response, StatusCode};
 
 use tokio::time::Instant;
 
-use super::handler::{Exchange, Handler};
+use super::body_timeout::IdleTimeoutBody;
+use super::handler::{Handler, RequestContext};
 use super::routes::Route;
-use super::tunnel::{Asked, Patience};
-use super::watched::Watched;
-use super::{Refusal, Settings, hop};
+use super::tunnel::{Patience, UpgradeRequest};
+use super::{Rejection, Settings, hop_by_hop};
 use crate::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
@@ -29,22 +29,23 @@ impl Handler {
     /// Sends `request` on to `upstream`, as `route` says, and its answer back.
     pub(super) async fn forward(
         &self,
-        exchange: &Exchange<'_>,
+        exchange: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
         mut request: Box<Request<Incoming>>,
-    ) -> Result<Response<Body>, Refusal> {
-        let place = self.place(&self.in_flight, exchange).await?;
+    ) -> Result<Response<Body>, Rejection> {
+        let place = self.acquire_permit(&self.in_flight, exchange).await?;
         if request.body().size_hint().lower() > route.max_body as u64 {
-            return Err(Refusal::BodyTooLarge);
+            return Err(Rejection::BodyTooLarge);
         }
-        let asked = Asked::read(&mut request, &route.tunnel).map_err(Refusal::WebSocket)?;
-        let wish = self.compression.wish(&request);
-        hop::strip(request.headers_mut());
+        let asked =
+            UpgradeRequest::parse(&mut request, &route.tunnel).map_err(Rejection::WebSocket)?;
+        let accepted_encoding = self.compression.accepted_encoding(&request);
+        hop_by_hop::remove_headers(request.headers_mut());
         let log_out = self.gateway.log_out(&request);
-        let mut request = self.outgoing(exchange, route, upstream, request);
+        let mut request = self.upstream_request(exchange, route, upstream, request);
         if let Some(asked) = &asked {
-            asked.write(&mut request);
+            asked.add_headers(&mut request);
         }
         let target = request.uri().path_and_query().cloned();
         let start = Instant::now();
@@ -54,23 +55,23 @@ impl Handler {
         };
         let answer = answer.map_err(|error| {
             self.metrics.upstream_failures.add(error.name());
-            report(&error, target.as_ref().map_or("", PathAndQuery::path));
-            Refusal::from(&error)
+            log_upstream_error(&error, target.as_ref().map_or("", PathAndQuery::path));
+            Rejection::from(&error)
         })?;
         self.metrics.upstream_seconds.observe(start.elapsed());
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(exchange, asked, answer, place);
+            return self.switch_protocols(exchange, asked, answer, place);
         }
         let answer = self.relay(exchange, upstream, answer, place);
         let client = self.limits.share_key(exchange.sender.client);
-        Ok(self.compression.apply(wish, client, answer))
+        Ok(self.compression.apply(accepted_encoding, client, answer))
     }
 
     /// What the app is sent for `request`, which is rid of what concerned its
     /// connection: who asks is written, and not more of the body comes than may.
-    fn outgoing(
+    fn upstream_request(
         &self,
-        exchange: &Exchange<'_>,
+        exchange: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
         request: Box<Request<Incoming>>,
@@ -86,13 +87,13 @@ impl Handler {
         }
         if upstream.wants_asker() {
             parts.extensions.insert(Asker {
-                port: exchange.port(),
+                port: exchange.client_port(),
                 key: self.app_key(exchange),
             });
         }
         let body = match body.is_end_stream() {
             true => body::empty(),
-            false => limited(
+            false => limit_body(
                 body,
                 route.max_body,
                 &self.settings,
@@ -103,7 +104,7 @@ impl Handler {
     }
 
     /// By what a client's share of an app is counted; none if it has no limits.
-    fn app_key(&self, exchange: &Exchange<'_>) -> Option<ClientKey> {
+    fn app_key(&self, exchange: &RequestContext<'_>) -> Option<ClientKey> {
         let keys = self.limits.keys(exchange.sender.client);
         keys.map(ClientKeys::widest)
     }
@@ -111,11 +112,11 @@ impl Handler {
     /// A place among `places`, the requests on their way to Laravel or the files on
     /// their way to clients: each may hold an open file for as long as its client
     /// likes.
-    pub(super) async fn place(
+    pub(super) async fn acquire_permit(
         &self,
         places: &Connections,
-        exchange: &Exchange<'_>,
-    ) -> Result<Permit, Refusal> {
+        exchange: &RequestContext<'_>,
+    ) -> Result<Permit, Rejection> {
         let client = exchange.sender.client;
         let keys = self.limits.keys(client);
         let share = match keys {
@@ -124,21 +125,21 @@ impl Handler {
                 let most = self.limits.settings().requests_in_flight_per_client;
                 let share = places.share(keys, most);
                 if share.is_none() {
-                    let over = Over::new(Limit::RequestsInFlightPerClient, COME_BACK);
-                    self.limits.over(client, over).map_err(Refusal::Over)?;
+                    let over = Over::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
+                    self.limits.over(client, over).map_err(Rejection::Over)?;
                 }
                 share
             }
         };
-        let slot = places.slot_within(PATIENCE, keys).await;
-        Ok(places.permit(share, slot.ok_or(Refusal::Busy)?))
+        let slot = places.slot_within(QUEUE_TIMEOUT, keys).await;
+        Ok(places.permit(share, slot.ok_or(Rejection::Busy)?))
     }
 
     /// Laravel's answer without what concerned only the connection to it. PHP's own
     /// server echoes `Host`.
     fn relay(
         &self,
-        exchange: &Exchange<'_>,
+        exchange: &RequestContext<'_>,
         upstream: &Upstream,
         answer: Response<Body>,
         place: Permit,
@@ -148,9 +149,9 @@ impl Handler {
         if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
             parts.headers.remove(CONTENT_LENGTH);
         }
-        hop::strip(&mut parts.headers);
+        hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(HOST);
-        let body = Watched::new(body, self.settings.stall_timeout.get(), place);
+        let body = IdleTimeoutBody::new(body, self.settings.stall_timeout.get(), place);
         let mut body = Body::new(body);
         if may_buffer(&mut parts.headers) {
             let client = self.app_key(exchange);
@@ -160,20 +161,20 @@ impl Handler {
     }
 
     /// The app leaves HTTP: right if that was asked for, and then bytes pass.
-    fn switch(
+    fn switch_protocols(
         &self,
-        exchange: &Exchange<'_>,
-        asked: Option<Asked>,
+        exchange: &RequestContext<'_>,
+        asked: Option<UpgradeRequest>,
         mut answer: Response<Body>,
         place: Permit,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Rejection> {
         let Some(asked) = asked else {
             tracing::warn!("upstream switched protocols without being asked");
-            return Err(Refusal::BadGateway);
+            return Err(Rejection::BadGateway);
         };
-        if let Err(reason) = asked.check(answer.headers()) {
+        if let Err(reason) = asked.check_response(answer.headers()) {
             tracing::warn!(reason, "upstream switched protocols wrongly");
-            return Err(Refusal::BadGateway);
+            return Err(Rejection::BadGateway);
         }
         let upgrade = answer.headers().get(UPGRADE).cloned();
         let held = (place, exchange.downstream.permit.clone());
@@ -183,7 +184,7 @@ impl Handler {
         };
         asked.connect(&mut answer, &self.drain, patience, held);
         let (mut parts, _) = answer.into_parts();
-        hop::strip(&mut parts.headers);
+        hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
         parts
             .headers
@@ -195,7 +196,12 @@ impl Handler {
     }
 }
 
-fn limited(body: Incoming, limit: usize, settings: &Settings, activity: &ActivityTracker) -> Body {
+fn limit_body(
+    body: Incoming,
+    limit: usize,
+    settings: &Settings,
+    activity: &ActivityTracker,
+) -> Body {
     let pace = MinRate {
         grace: settings.body_grace.get(),
         bytes_per_second: settings.min_body_rate.get() as u64,
@@ -214,7 +220,7 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, activity: &Activit
         let _held = &under_way;
         match frame.into_trailers() {
             Ok(mut trailers) => {
-                hop::strip(&mut trailers);
+                hop_by_hop::remove_headers(&mut trailers);
                 forwarded::strip(&mut trailers);
                 Frame::trailers(trailers)
             }
@@ -227,12 +233,13 @@ fn limited(body: Incoming, limit: usize, settings: &Settings, activity: &Activit
 /// Whether the application lets the response be buffered: nginx's convention, by which
 /// frameworks keep streams from being held back.
 fn may_buffer(headers: &mut HeaderMap) -> bool {
-    let wish = headers.remove(X_ACCEL_BUFFERING);
-    !wish.is_some_and(|wish| wish.as_bytes().eq_ignore_ascii_case(b"no"))
+    let accepted_encoding = headers.remove(X_ACCEL_BUFFERING);
+    !accepted_encoding
+        .is_some_and(|accepted_encoding| accepted_encoding.as_bytes().eq_ignore_ascii_case(b"no"))
 }
 
 /// The one log line about a request that Laravel did not answer.
-fn report(error: &upstream::Error, path: &str) {
+fn log_upstream_error(error: &upstream::Error, path: &str) {
     let cause = error.chain();
     match error {
         upstream::Error::TooLarge
@@ -247,6 +254,6 @@ fn report(error: &upstream::Error, path: &str) {
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// When one of a client's own requests may have ended.
-const COME_BACK: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long a request waits for others to end.
-const PATIENCE: Duration = Duration::from_secs(3);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);

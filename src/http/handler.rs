@@ -9,12 +9,12 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::access_log::{AccessLine, Answer};
+use super::access_log::{AccessLogEntry, LoggedBody};
 use super::compress::{self, Compression};
-use super::filed;
-use super::refusal::prefers_json;
-use super::routes::{self, Route, Routes, Target};
-use super::{Downstream, Maintenance, Pages, Refusal, Settings, sound};
+use super::rejection::prefers_json;
+use super::routes::{self, Action, Route, Routes};
+use super::static_files;
+use super::{Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
 use crate::activity::SendClock;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
@@ -42,7 +42,7 @@ pub struct Handler {
     sessions: Shares,
     load: Load,
     routes: Routes,
-    pages: Pages,
+    pages: ErrorPages,
     maintenance: Maintenance,
     pub(super) metrics: Arc<Metrics>,
     /// Of requests that no route was found for.
@@ -51,7 +51,7 @@ pub struct Handler {
 
 /// What a [`Handler`] is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct HandlerDeps {
     /// `[http]`.
     pub settings: Settings,
     /// `[compression]`.
@@ -75,7 +75,7 @@ pub struct Parts {
     /// Which request goes where.
     pub routes: Routes,
     /// What refusals look like.
-    pub pages: Pages,
+    pub pages: ErrorPages,
     /// Whether the site is closed.
     pub maintenance: Maintenance,
     /// Where tunnels run.
@@ -85,14 +85,14 @@ pub struct Parts {
 }
 
 /// One request and whose it is.
-pub(super) struct Exchange<'a> {
+pub(super) struct RequestContext<'a> {
     pub(super) downstream: &'a Downstream,
     pub(super) sender: Sender,
 }
 
-impl Exchange<'_> {
+impl RequestContext<'_> {
     /// The client's own port, if it is its connection.
-    pub(super) fn port(&self) -> Option<u16> {
+    pub(super) fn client_port(&self) -> Option<u16> {
         let is_its = self.sender.client == self.downstream.peer;
         self.downstream.port.filter(|_| is_its)
     }
@@ -100,7 +100,7 @@ impl Exchange<'_> {
 
 impl Handler {
     /// A handler made of `parts`.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: HandlerDeps) -> Self {
         Self {
             settings: parts.settings,
             compression: Compression::new(parts.compression),
@@ -138,34 +138,34 @@ impl Handler {
         downstream: &Downstream,
         request: Box<Request<Incoming>>,
         clock: Arc<SendClock>,
-    ) -> Response<Answer> {
+    ) -> Response<LoggedBody> {
         let in_flight = downstream.activity.begin_exchange();
-        let exchange = Exchange {
+        let exchange = RequestContext {
             downstream,
             sender: self.sender(downstream, request.headers()),
         };
-        let mut line = AccessLine::new(&exchange, &request, &self.unrouted);
+        let mut line = AccessLogEntry::new(&exchange, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
         let version = request.version();
         let is_head = request.method() == Method::HEAD;
-        let answer = self.answer(&exchange, &mut line, request).await;
+        let answer = self.respond(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
         // On the connection of a trusted proxy others are served as well.
         if exchange.sender.client == downstream.peer {
-            let is_over = matches!(answer, Err(Refusal::Over(_)));
-            downstream.refusals.note(is_over);
-            close |= downstream.refusals.are_too_many() && version <= Version::HTTP_11;
+            let is_over = matches!(answer, Err(Rejection::Over(_)));
+            downstream.refusals.record(is_over);
+            close |= downstream.refusals.is_exceeded() && version <= Version::HTTP_11;
         }
-        let mut response = answer.unwrap_or_else(|refusal| {
-            close |= refusal.ends_connection() && version <= Version::HTTP_11;
-            line.refused(refusal);
-            let response = refusal.response(&self.pages, &exchange.sender.request_id, as_json);
-            let response = match refusal == Refusal::Maintenance && !as_json {
+        let mut response = answer.unwrap_or_else(|rejection| {
+            close |= rejection.closes_connection() && version <= Version::HTTP_11;
+            line.set_rejection(rejection);
+            let response = rejection.response(&self.pages, &exchange.sender.request_id, as_json);
+            let response = match rejection == Rejection::Maintenance && !as_json {
                 true => self.maintenance.write(response),
                 false => response,
             };
             match is_head {
-                true => headed(response),
+                true => without_body(response),
                 false => response,
             }
         });
@@ -181,10 +181,10 @@ impl Handler {
         }
         if let Some(hsts) = self.settings.hsts {
             let header = response.headers_mut().entry(STRICT_TRANSPORT_SECURITY);
-            header.or_insert_with(|| lasting(hsts));
+            header.or_insert_with(|| hsts_header(hsts));
         }
         let status = response.status();
-        response.map(|body| line.answered(status, body, clock, in_flight))
+        response.map(|body| line.begin_response(status, body, clock, in_flight))
     }
 
     /// Who sends a request with `headers`.
@@ -197,69 +197,71 @@ impl Handler {
         }
     }
 
-    async fn answer(
+    async fn respond(
         &self,
-        exchange: &Exchange<'_>,
-        line: &mut AccessLine,
+        exchange: &RequestContext<'_>,
+        line: &mut AccessLogEntry,
         mut request: Box<Request<Incoming>>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Rejection> {
         let client = exchange.sender.client;
         let within = self.limits.request(client);
-        let settled = sound::settle(&mut request, &exchange.sender);
+        let settled = normalize::normalize_request(&mut request, &exchange.sender);
         let found = settled.and_then(|()| self.routes.find(&request));
         if let Ok(route) = &found {
-            line.routed(&route.metrics);
+            line.set_route(&route.metrics);
         }
-        within.map_err(Refusal::Over)?;
+        within.map_err(Rejection::Over)?;
         let route = found?;
         if let Some(rate) = &route.rate {
-            self.limits.route(rate, client).map_err(Refusal::Over)?;
+            self.limits.route(rate, client).map_err(Rejection::Over)?;
         }
         if route.client_certificate && exchange.downstream.subject.is_none() {
-            return Err(Refusal::NoCertificate);
+            return Err(Rejection::NoCertificate);
         }
         if self.is_for_gateway(route, &request) {
-            let share = self.admit_session(client).map_err(Refusal::Over)?;
+            let share = self.admit_session(client).map_err(Rejection::Over)?;
             if self.load.is_full() {
-                return Err(Refusal::Full);
+                return Err(Rejection::Full);
             }
             let held = (Arc::clone(&exchange.downstream.permit), share);
             let accepted = self.gateway.accept(*request, client, held);
-            return accepted.map_err(Refusal::WebSocket);
+            return accepted.map_err(Rejection::WebSocket);
         }
         if self.maintenance.is_on() {
-            return Err(Refusal::Maintenance);
+            return Err(Rejection::Maintenance);
         }
-        let upstream = match &route.target {
-            Target::Upstream(upstream) => upstream,
-            Target::Files(files, upstream) => {
-                if let Some(file) = Box::pin(self.file(exchange, files, &request)).await? {
+        let upstream = match &route.action {
+            Action::Upstream(upstream) => upstream,
+            Action::Files(files, upstream) => {
+                if let Some(file) = Box::pin(self.serve_file(exchange, files, &request)).await? {
                     return Ok(file);
                 }
-                let missing = || filed::missing(&request);
+                let missing = || static_files::not_found(&request);
                 upstream.as_ref().ok_or_else(missing)?
             }
-            Target::Redirect(origin) => return redirect(routes::elsewhere(origin, request.uri())),
-            Target::Refusal(status) => return Err(Refusal::Route(*status)),
+            Action::Redirect(origin) => {
+                return redirect(routes::redirect_location(origin, request.uri()));
+            }
+            Action::Refusal(status) => return Err(Rejection::Route(*status)),
         };
-        self.pass_on(exchange, route, upstream, request).await
+        self.proxy(exchange, route, upstream, request).await
     }
 
     /// Sends `request` on to an app, and counts whose log-in it refuses.
-    async fn pass_on(
+    async fn proxy(
         &self,
-        exchange: &Exchange<'_>,
+        exchange: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
         request: Box<Request<Incoming>>,
-    ) -> Result<Response<Body>, Refusal> {
+    ) -> Result<Response<Body>, Rejection> {
         let client = exchange.sender.client;
-        let logs_in = self.logs_in(&request);
+        let logs_in = self.is_login(&request);
         if logs_in {
-            self.limits.login(client).map_err(Refusal::Over)?;
+            self.limits.login(client).map_err(Rejection::Over)?;
         }
         let answer = self.forward(exchange, route, upstream, request).await?;
-        if logs_in && REFUSED.contains(&answer.status().as_u16()) {
+        if logs_in && LOGIN_FAILED_STATUSES.contains(&answer.status().as_u16()) {
             self.limits.failed(client, None);
         }
         Ok(answer)
@@ -267,8 +269,8 @@ impl Handler {
 
     /// Looks whether the site is closed. Reads from disk, so not on a thread that
     /// serves others.
-    pub fn look_for_maintenance(&self) {
-        self.maintenance.look();
+    pub fn refresh_maintenance(&self) {
+        self.maintenance.refresh();
     }
 
     /// A share in the sessions that `client` may have; none if it has no limits.
@@ -280,14 +282,14 @@ impl Handler {
         let most = self.limits.settings().sessions_per_client;
         let share = self.sessions.share(keys, most);
         if share.is_none() {
-            let over = Over::new(Limit::SessionsPerClient, COME_BACK);
+            let over = Over::new(Limit::SessionsPerClient, RETRY_AFTER);
             self.limits.over(client, over)?;
         }
         Ok(share)
     }
 
     /// Whether somebody says who he is, with a password.
-    fn logs_in<B>(&self, request: &Request<B>) -> bool {
+    fn is_login<B>(&self, request: &Request<B>) -> bool {
         let paths = &self.limits.settings().login_paths;
         let read = || NormalizedPath::parse(request.uri().path()).ok();
         let may_be = |path: NormalizedPath<'_>| {
@@ -301,20 +303,20 @@ impl Handler {
     /// Whether `request` is a WebSocket of ours: not where a route refuses,
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
-        let leads_on = matches!(route.target, Target::Upstream(_) | Target::Files(..));
+        let leads_on = matches!(route.action, Action::Upstream(_) | Action::Files(..));
         leads_on && route.tunnel.is_empty() && self.gateway.wants(request)
     }
 }
 
 /// When a place that others hold may be free.
-const COME_BACK: Duration = Duration::from_secs(30);
+const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// What Laravel apps say to a wrong password; 422 is Laravel's own, 423 a locked
 /// account.
-const REFUSED: [u16; 4] = [401, 403, 422, 423];
+const LOGIN_FAILED_STATUSES: [u16; 4] = [401, 403, 422, 423];
 
 /// 308: the method and the body go along (RFC 9110 §15.4.9).
-fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Refusal> {
-    let location = location.ok_or(Refusal::BadRequest("its target is not a path"))?;
+fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Rejection> {
+    let location = location.ok_or(Rejection::BadRequest("its target is not a path"))?;
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(LOCATION, location);
@@ -323,7 +325,7 @@ fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Refusal> {
 
 /// Only the head of `response`: over HTTP/2 hyper would send its body, too, which no
 /// client bears (RFC 9110 §9.3.2).
-fn headed(mut response: Response<Body>) -> Response<Body> {
+fn without_body(mut response: Response<Body>) -> Response<Body> {
     if let Some(length) = response.body().size_hint().exact() {
         let length = HeaderValue::from(length);
         response.headers_mut().insert(CONTENT_LENGTH, length);
@@ -332,7 +334,7 @@ fn headed(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// For how long a browser is to come over TLS alone (RFC 6797 §6.1).
-fn lasting(hsts: ConfigDuration) -> HeaderValue {
+fn hsts_header(hsts: ConfigDuration) -> HeaderValue {
     let text = format!("max-age={}", hsts.get().as_secs());
     HeaderValue::try_from(text).expect("digits are visible ASCII")
 }

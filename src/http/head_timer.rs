@@ -16,7 +16,7 @@ use crate::lazy_timer::LazyTimer;
 pub(super) struct HeadTimer(Arc<Mutex<LazyTimer>>);
 
 #[derive(Debug)]
-struct Due {
+struct HeadDeadline {
     at: tokio::time::Instant,
     timer: Arc<Mutex<LazyTimer>>,
 }
@@ -28,7 +28,7 @@ impl Timer for HeadTimer {
 
     #[expect(clippy::disallowed_types, reason = "hyper's clock")]
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(Due {
+        Box::pin(HeadDeadline {
             at: deadline.into(),
             timer: Arc::clone(&self.0),
         })
@@ -41,9 +41,9 @@ impl Timer for HeadTimer {
     }
 }
 
-impl Sleep for Due {}
+impl Sleep for HeadDeadline {}
 
-impl Future for Due {
+impl Future for HeadDeadline {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

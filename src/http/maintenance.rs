@@ -30,7 +30,7 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub struct Maintenance {
     page: Option<PathBuf>,
-    closed: ArcSwapOption<Closed>,
+    closed: ArcSwapOption<ClosedPage>,
     /// It has been said that nobody can tell.
     is_out_of_reach: AtomicBool,
 }
@@ -42,40 +42,40 @@ pub struct Maintenance {
      be able to enter its directory",
     .page.display()
 )]
-pub struct OutOfReach {
+pub struct PageUnreachable {
     page: PathBuf,
     cause: io::Error,
 }
 
 #[derive(Debug)]
-struct Closed {
+struct ClosedPage {
     /// Which state of the file was read.
-    version: Version,
+    version: FileVersion,
     /// None if it cannot be used: then there is the edge's own.
     page: Option<Bytes>,
 }
 
 /// Size, inode, and when it was written to, to the nanosecond.
-type Version = (u64, u64, i64, i64);
+type FileVersion = (u64, u64, i64, i64);
 
 impl Maintenance {
     /// Looks for the page for the first time.
     ///
     /// # Errors
     /// It cannot be told whether it exists.
-    pub fn new(settings: &Settings) -> Result<Self, OutOfReach> {
+    pub fn new(settings: &Settings) -> Result<Self, PageUnreachable> {
         if let Some(page) = &settings.page
             && let Err(cause) = fs::metadata(page)
-            && !is_absence(&cause)
+            && !is_not_found(&cause)
         {
             let page = page.clone();
-            return Err(OutOfReach { page, cause });
+            return Err(PageUnreachable { page, cause });
         }
         let maintenance = Self {
             page: settings.page.clone(),
             ..Self::default()
         };
-        maintenance.look();
+        maintenance.refresh();
         Ok(maintenance)
     }
 
@@ -97,15 +97,15 @@ impl Maintenance {
     }
 
     /// Looks whether the page is there, and reads it if it is another.
-    pub(super) fn look(&self) {
+    pub(super) fn refresh(&self) {
         let Some(path) = &self.page else { return };
         let was = self.closed.load_full();
         let found = fs::metadata(path);
-        let told = found.as_ref().map_or_else(is_absence, |_| true);
+        let told = found.as_ref().map_or_else(is_not_found, |_| true);
         let was_told = !self.is_out_of_reach.swap(!told, Relaxed);
         let version = match found {
             Ok(found) => version(&found),
-            Err(error) if is_absence(&error) => {
+            Err(error) if is_not_found(&error) => {
                 if was.is_some() {
                     tracing::info!("maintenance has ended");
                 }
@@ -131,15 +131,16 @@ impl Maintenance {
             tracing::warn!(%error, %page, "maintenance.page cannot be used; there is another");
         });
         let page = page.ok();
-        self.closed.store(Some(Arc::new(Closed { version, page })));
+        self.closed
+            .store(Some(Arc::new(ClosedPage { version, page })));
     }
 }
 
-fn is_absence(error: &io::Error) -> bool {
+fn is_not_found(error: &io::Error) -> bool {
     [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
-fn version(found: &Metadata) -> Version {
+fn version(found: &Metadata) -> FileVersion {
     (found.size(), found.ino(), found.mtime(), found.mtime_nsec())
 }
 
@@ -154,15 +155,15 @@ fn read(path: &Path) -> io::Result<Bytes> {
         return Err(io::Error::other("it is no file"));
     }
     let mut page = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut page)?;
+    file.take(MAX_PAGE_BYTES + 1).read_to_end(&mut page)?;
     match page.len() as u64 {
         0 => Err(io::Error::other("it is empty")),
-        long if long > LONGEST => Err(io::Error::other("it is longer than 1 MiB")),
+        long if long > MAX_PAGE_BYTES => Err(io::Error::other("it is longer than 1 MiB")),
         _ => Ok(page.into()),
     }
 }
 
-const LONGEST: u64 = 1024 * 1024;
+const MAX_PAGE_BYTES: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,39 +1,39 @@
 //! HTTP towards the client: connections, and what becomes of each request.
 
 mod access_log;
+mod body_timeout;
+mod coalesce;
 mod compress;
 mod connection;
-mod filed;
+mod error_pages;
 mod forward;
-mod gathered;
 mod handler;
 mod head_timer;
-mod hop;
+mod hop_by_hop;
+mod https_redirect;
+mod keep_alive;
 mod maintenance;
-mod pages;
-mod plain;
-mod refusal;
-mod refusals;
-mod rest;
+mod normalize;
+mod rejection;
+mod rejections;
 mod routes;
 mod settings;
-mod sound;
+mod static_files;
 mod streams;
 mod tunnel;
-mod watched;
 
-pub use self::access_log::Answer;
+pub use self::access_log::LoggedBody;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
-pub use self::handler::{Handler, Parts};
-pub use self::maintenance::{Maintenance, OutOfReach, Settings as MaintenanceSettings};
-pub use self::pages::{Error as PagesError, Pages};
-pub use self::plain::Plain;
-pub use self::refusal::Refusal;
-pub use self::refusals::Refusals;
+pub use self::error_pages::{Error as PagesError, ErrorPages};
+pub use self::handler::{Handler, HandlerDeps};
+pub use self::https_redirect::HttpsRedirect;
+pub use self::maintenance::{Maintenance, PageUnreachable, Settings as MaintenanceSettings};
+pub use self::normalize::normalize_request;
+pub use self::rejection::Rejection;
+pub use self::rejections::RejectionCounter;
 pub use self::routes::{
-    App, Destination, HostPattern, Origin, Routes, Settings as RouteSettings, UpgradeProtocol,
+    App, HostPattern, Origin, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol,
     Upstreams,
 };
 pub use self::settings::Settings;
-pub use self::sound::settle as normalize_request;

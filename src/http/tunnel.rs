@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::normalize;
 use super::routes::UpgradeProtocol;
-use super::sound;
 use crate::activity::ActivityTracker;
 use crate::body::Body;
 use crate::drain::Drain;
@@ -32,35 +32,35 @@ pub(super) struct Patience {
 
 /// A client that asked to leave HTTP for a protocol that its route passes on.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct UpgradeRequest {
     protocol: UpgradeProtocol,
     /// If it asks for a WebSocket.
     challenge: Option<Challenge>,
     client: OnUpgrade,
 }
 
-impl Asked {
+impl UpgradeRequest {
     /// What `request` asks for, if that is one of `protocols`. Any other upgrade is
     /// ignored, as RFC 9110 §7.8 allows: what is no such protocol, not over HTTP/1.1, or
     /// has a body, which none of the bytes behind it may be taken for.
     ///
     /// # Errors
     /// It asks for a WebSocket by what is no opening handshake.
-    pub(super) fn read<B: hyper::body::Body>(
+    pub(super) fn parse<B: hyper::body::Body>(
         request: &mut Request<B>,
         protocols: &[UpgradeProtocol],
     ) -> Result<Option<Self>, Rejected> {
         let headers = request.headers();
         if protocols.is_empty()
             || request.version() != Version::HTTP_11
-            || !sound::wants_upgrade(headers)
+            || !normalize::wants_upgrade(headers)
         {
             return Ok(None);
         }
         let offers = headers.get_all(UPGRADE).iter();
         let offers = offers.filter_map(|value| value.to_str().ok());
         let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-        let known = |offer| protocols.iter().find(|known| known.is_named(offer));
+        let known = |offer| protocols.iter().find(|known| known.matches(offer));
         let Some(protocol) = offers.find_map(known) else {
             return Ok(None);
         };
@@ -80,7 +80,7 @@ impl Asked {
 
     /// Asks on for that one protocol, where hop-by-hop headers have been taken away,
     /// and with them whatever the client's `Connection` named.
-    pub(super) fn write<B>(&self, request: &mut Request<B>) {
+    pub(super) fn add_headers<B>(&self, request: &mut Request<B>) {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, self.protocol.header());
@@ -95,14 +95,14 @@ impl Asked {
     ///
     /// # Errors
     /// Why it does not.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), &'static str> {
-        if !sound::wants_upgrade(headers) {
+    pub(super) fn check_response(&self, headers: &HeaderMap) -> Result<(), &'static str> {
+        if !normalize::wants_upgrade(headers) {
             return Err("its Connection does not name Upgrade");
         }
-        if !single(headers, &UPGRADE).is_some_and(|one| self.protocol.is_named(one)) {
+        if !single_value(headers, &UPGRADE).is_some_and(|one| self.protocol.matches(one)) {
             return Err("its Upgrade is not what was asked for");
         }
-        let accept = single(headers, &SEC_WEBSOCKET_ACCEPT);
+        let accept = single_value(headers, &SEC_WEBSOCKET_ACCEPT);
         if let Some(challenge) = &self.challenge
             && accept != Some(challenge.accept.as_str())
         {
@@ -128,7 +128,7 @@ impl Asked {
             let _held = held;
             match tokio::try_join!(self.client, app) {
                 Ok((client, app)) => tokio::select! {
-                    () = pass(client, app, patience) => {}
+                    () = relay_both_ways(client, app, patience) => {}
                     () = stop.cancelled() => {}
                 },
                 Err(error) => tracing::debug!(%error, "tunnel did not begin"),
@@ -138,7 +138,7 @@ impl Asked {
 }
 
 /// The value of a header that is there once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok(),
@@ -146,15 +146,15 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-async fn pass(client: Upgraded, app: Upgraded, patience: Patience) {
+async fn relay_both_ways(client: Upgraded, app: Upgraded, patience: Patience) {
     let activity = ActivityTracker::new();
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_app, to_app) = tokio::io::split(TokioIo::new(app));
     tokio::select! {
         ended = async {
             tokio::try_join!(
-                pump(from_client, to_app, &activity, patience.stall),
-                pump(from_app, to_client, &activity, patience.stall),
+                copy_one_way(from_client, to_app, &activity, patience.stall),
+                copy_one_way(from_app, to_client, &activity, patience.stall),
             )
         } => {
             if let Err(error) = ended {
@@ -167,7 +167,7 @@ async fn pass(client: Upgraded, app: Upgraded, patience: Patience) {
 
 /// One direction, to its end. An end that takes nothing for `stall` breaks it,
 /// whatever moves the other way.
-async fn pump<R, W>(
+async fn copy_one_way<R, W>(
     mut from: R,
     mut to: W,
     activity: &ActivityTracker,
@@ -177,7 +177,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
         activity.record();
@@ -197,7 +197,7 @@ where
     }
 }
 
-const BUFFER: usize = 16 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +220,7 @@ mod tests {
                 client.read_exact(&mut [0; 10]).await.unwrap();
             }
         };
-        let (ended, ()) = tokio::join!(pump(from_app, to_client, &activity, stall), slow);
+        let (ended, ()) = tokio::join!(copy_one_way(from_app, to_client, &activity, stall), slow);
         assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed().as_secs(), 5 * 60 + 75);
     }

@@ -121,7 +121,7 @@ impl Routes {
 
 impl Route {
     /// A request that was answered with `status`, `took` after it came.
-    pub fn answered(&self, status: u16, took: Duration) {
+    pub fn record_response(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.classes[class].add(1);
         self.seconds.observe(took);
@@ -156,7 +156,7 @@ impl Metrics {
                 "result",
                 &self.handshakes,
             ),
-            self.refusal_family(),
+            self.rejection_family(),
             counts(
                 "over_limits",
                 "Times that a client was over a limit, refused or not",
@@ -234,18 +234,18 @@ impl Metrics {
 
 impl Metrics {
     /// Connections and requests that the edge refused, by reason.
-    pub fn all_refusals(&self) -> BTreeMap<&'static str, u64> {
+    pub fn all_rejections(&self) -> BTreeMap<&'static str, u64> {
         let mut all = self.refusals.read();
-        for (_, reason, n) in self.requests.refusals() {
+        for (_, reason, n) in self.requests.rejections() {
             *all.entry(reason).or_insert(0) += n;
         }
         all
     }
 
-    fn refusal_family(&self) -> Family {
+    fn rejection_family(&self) -> Family {
         let of_none = self.refusals.read().into_iter();
         let of_none = of_none.map(|(reason, n)| ("none".into(), reason, n));
-        let rows = of_none.chain(self.requests.refusals());
+        let rows = of_none.chain(self.requests.rejections());
         let rows = rows.map(|(route, reason, n): (Arc<str>, _, _)| {
             let labels = vec![("reason", reason.to_owned()), ("route", route.to_string())];
             (labels, Sample::Number(n as f64))
@@ -256,7 +256,7 @@ impl Metrics {
 }
 
 impl Routes {
-    fn refusals(&self) -> Vec<(Arc<str>, &'static str, u64)> {
+    fn rejections(&self) -> Vec<(Arc<str>, &'static str, u64)> {
         let routes = self.0.lock();
         let each = routes.iter().flat_map(|(name, route)| {
             let reasons = route.refusals.read().into_iter();

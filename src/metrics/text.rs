@@ -138,7 +138,7 @@ mod tests {
         metrics.closes.add("slow");
         metrics.deliveries.add(3);
         let route = metrics.requests.route(&"/".into());
-        route.answered(200, Duration::from_millis(3));
+        route.record_response(200, Duration::from_millis(3));
         let mut families = metrics.families();
         families.push(Family::gauge("sessions", "Open sessions", 2.0));
         let files = Family::gauge("process_open_fds", "Open files", 9.0);

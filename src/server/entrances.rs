@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Error;
 use super::process::Process;
 use crate::config::Config;
-use crate::http::Plain;
+use crate::http::HttpsRedirect;
 use crate::tls::{self, Acceptors, Authorities, Certificates};
 
 /// What is spoken at a listener.
@@ -23,7 +23,7 @@ pub(super) enum Inside {
     /// TLS, and the site in it.
     Tls(tls::Acceptor),
     /// The way to TLS.
-    Plain(Arc<Plain>),
+    Plain(Arc<HttpsRedirect>),
 }
 
 /// One for each address of `server.listen`, then of `server.redirect_listen`.
@@ -35,7 +35,7 @@ pub(super) fn entrances(
 ) -> Result<Vec<Entrance>, Error> {
     let ticketer = Arc::clone(&process.ticketer);
     let acceptors = Acceptors::new(&config.tls, certificates, authorities, ticketer)?;
-    let plain = Arc::new(Plain::new(
+    let plain = Arc::new(HttpsRedirect::new(
         certificates.challenges(),
         https_port(&process.https),
         config.http.header_timeout.get(),

@@ -14,7 +14,7 @@ use super::process::Process;
 use crate::auth::{Access, Asker, Identity};
 use crate::config::Config;
 use crate::drain::Drain;
-use crate::http::{self, Handler, Maintenance, Pages, Routes, Upstreams};
+use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
 use crate::limit::{Connections, Limits};
 use crate::tls::{self, Authorities, Certificates, Renewal};
 use crate::upstream::Upstream;
@@ -31,7 +31,7 @@ pub(super) struct Generation {
     pub(super) limits: Arc<Limits>,
     in_flight: Connections,
     open_files: Connections,
-    pages: Pages,
+    pages: ErrorPages,
     authorities: Authorities,
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
@@ -96,7 +96,7 @@ impl Generation {
         let certificates = certificates(&config, process, old, &mut tasks)?;
         let authorities = Authorities::load(&config.tls.clients)?;
         let entrances = entrances(&config, process, &certificates.part, &authorities)?;
-        let pages = Pages::load(config.http.error_pages.as_deref())?;
+        let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
 
         let same =
             |same: fn(&Config, &Config) -> bool| old.filter(|old| same(&old.config, &config));
@@ -161,7 +161,7 @@ impl Generation {
             config.http.max_body.get(),
             &process.metrics,
         )?;
-        let handler = Handler::new(http::Parts {
+        let handler = Handler::new(http::HandlerDeps {
             settings: config.http.clone(),
             compression: config.compression.clone(),
             proxies: config.server.trusted_proxies.clone(),
@@ -201,7 +201,7 @@ impl Generation {
 
     /// Whether `config` would make just the same.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
-        let pages = Pages::load(config.http.error_pages.as_deref())?;
+        let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
         let authorities = Authorities::load(&config.tls.clients)?;
         Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
     }

@@ -61,7 +61,7 @@ pub enum Error {
     Files(#[from] files::Unusable),
     /// The page that closes the site is out of reach.
     #[error(transparent)]
-    Maintenance(#[from] http::OutOfReach),
+    Maintenance(#[from] http::PageUnreachable),
     /// A socket cannot be handed to the runtime.
     #[error("cannot use a listening socket: {0}")]
     Socket(#[from] std::io::Error),
@@ -238,7 +238,7 @@ async fn watch_maintenance(running: Arc<Running>) {
         if current.config.maintenance.page.is_some() {
             let handler = Arc::clone(&current.handler);
             drop(current);
-            let looked = tokio::task::spawn_blocking(move || handler.look_for_maintenance());
+            let looked = tokio::task::spawn_blocking(move || handler.refresh_maintenance());
             let _ = looked.await;
         }
         tokio::select! {

@@ -146,7 +146,7 @@ impl View {
             upstreams,
             certificates: self.certificates.outlook(),
             reloads: self.metrics.reloads.read(),
-            refusals: self.metrics.all_refusals(),
+            refusals: self.metrics.all_rejections(),
             over_limits: self.metrics.over_limits.read(),
             closes: self.metrics.closes.read(),
             memory_bytes: process::memory(),

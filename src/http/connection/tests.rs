@@ -32,7 +32,7 @@ impl Client {
         let (io, token) = (Noting(far, Arc::clone(&wanted)), retired.clone());
         let served = tokio::spawn(async move {
             let (activity, settings) = (ActivityTracker::new(), Settings::default());
-            let watch = Watch {
+            let watch = ConnDriver {
                 settings: &settings,
                 activity: activity.clone(),
                 refusals: Arc::default(),
@@ -44,7 +44,7 @@ impl Client {
                 drop(activity.begin_exchange());
                 async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
             });
-            watch.converse(io, service).await;
+            watch.serve_http1(io, service).await;
         });
         Self {
             pipe: near,
@@ -86,7 +86,7 @@ async fn a_connection_that_rests_keeps_no_buffers_and_is_answered_again() {
         client.hear(3).await;
         tokio::time::sleep(MS).await;
         assert!(client.wanted.load(Relaxed) > 4096, "hyper does not read");
-        tokio::time::sleep(rest::PAUSE * 3).await;
+        tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 3).await;
         assert_eq!(client.wanted.load(Relaxed), 1024, "hyper still reads");
     }
 }
@@ -125,7 +125,7 @@ async fn what_came_too_early_is_not_lost() {
     let (head, tail) = REQUEST.split_at(9);
     client.say(&format!("{REQUEST}{head}")).await;
     client.hear(3).await;
-    tokio::time::sleep(rest::PAUSE * 4).await;
+    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 4).await;
     client.say(tail).await;
     client.hear(3).await;
 }
@@ -135,7 +135,7 @@ async fn an_answer_that_is_read_slowly_is_no_rest() {
     let size = 100_000;
     let mut client = Client::connect(1000, size);
     client.say(REQUEST).await;
-    tokio::time::sleep(rest::PAUSE * 10).await;
+    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 10).await;
     client.hear(size).await;
 }
 
@@ -144,7 +144,7 @@ async fn a_rest_ends_at_once_when_the_configuration_is_retired() {
     let mut client = Client::connect(1024, 3);
     client.say(REQUEST).await;
     client.hear(3).await;
-    tokio::time::sleep(rest::PAUSE * 3).await;
+    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 3).await;
     client.retired.cancel();
     assert_eq!(client.ended().await, Duration::ZERO);
 }
@@ -184,8 +184,8 @@ const LIMIT: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
 
 /// A watch over a connection of HTTP/2 of which nothing else is there.
-fn watch(settings: &Settings) -> Watch<'_> {
-    Watch {
+fn watch(settings: &Settings) -> ConnDriver<'_> {
+    ConnDriver {
         settings,
         activity: ActivityTracker::new(),
         refusals: Arc::default(),

@@ -10,8 +10,8 @@ use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 
 pub use self::protocol::UpgradeProtocol;
-pub use self::settings::{App, Destination, HostPattern, Origin, Settings};
-use super::Refusal;
+pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
+use super::Rejection;
 use crate::files::{Files, Unusable};
 use crate::host_port::HostPort;
 use crate::limit::Rate;
@@ -32,7 +32,7 @@ pub(super) struct Route {
     pub(super) metrics: Arc<metrics::Route>,
     hosts: Vec<HostPattern>,
     path: UrlPath,
-    pub(super) target: Target,
+    pub(super) action: Action,
     pub(super) max_body: usize,
     pub(super) client_certificate: bool,
     /// Upgrades to which protocols go there, too.
@@ -42,7 +42,7 @@ pub(super) struct Route {
 
 /// Where a request goes.
 #[derive(Debug)]
-pub(super) enum Target {
+pub(super) enum Action {
     Upstream(Upstream),
     /// What is no file goes to the upstream, if there is one.
     Files(Files, Option<Upstream>),
@@ -68,14 +68,14 @@ impl Upstreams {
         named.unwrap_or(&self.laravel).clone()
     }
 
-    fn target(&self, to: &Destination) -> Result<Target, Unusable> {
+    fn action(&self, to: &RouteAction) -> Result<Action, Unusable> {
         Ok(match to {
-            Destination::App(app) => Target::Upstream(self.app(app)),
-            Destination::Files(files, app) => {
-                Target::Files(Files::open(files)?, app.as_ref().map(|app| self.app(app)))
+            RouteAction::App(app) => Action::Upstream(self.app(app)),
+            RouteAction::Files(files, app) => {
+                Action::Files(Files::open(files)?, app.as_ref().map(|app| self.app(app)))
             }
-            Destination::Redirect(origin) => Target::Redirect(origin.clone()),
-            Destination::Refusal(status) => Target::Refusal(*status),
+            RouteAction::Redirect(origin) => Action::Redirect(origin.clone()),
+            RouteAction::Refusal(status) => Action::Refusal(*status),
         })
     }
 }
@@ -98,7 +98,7 @@ impl Routes {
                 metrics: metrics.requests.route(&route.name().into()),
                 hosts: route.hosts.clone(),
                 path: route.path.clone(),
-                target: upstreams.target(&route.to)?,
+                action: upstreams.action(&route.to)?,
                 max_body: route.max_body.map_or(max_body, |most| most.get()),
                 client_certificate: route.client_certificate,
                 tunnel: route.tunnel.clone(),
@@ -113,7 +113,7 @@ impl Routes {
                 metrics: metrics.requests.route(&"/".into()),
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
-                target: Target::Upstream(upstreams.laravel.clone()),
+                action: Action::Upstream(upstreams.laravel.clone()),
                 max_body,
                 client_certificate: false,
                 tunnel: Vec::new(),
@@ -127,9 +127,9 @@ impl Routes {
     /// # Errors
     /// The path can be read in two ways that lead to two routes: whoever spells
     /// it so wants to get past one of them.
-    pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Refusal> {
+    pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Rejection> {
         let path = NormalizedPath::parse(request.uri().path())
-            .map_err(|_| Refusal::BadRequest("its path holds a NUL"))?;
+            .map_err(|_| Rejection::BadRequest("its path holds a NUL"))?;
         if self.routes.is_empty() {
             return Ok(&self.rest);
         }
@@ -140,12 +140,12 @@ impl Routes {
         let agree = std::ptr::eq(literal, self.route(&host, &path.resolved));
         match agree && !path.is_doubtful {
             true => Ok(literal),
-            false => Err(Refusal::BadRequest("its path can be read in two ways")),
+            false => Err(Rejection::BadRequest("its path can be read in two ways")),
         }
     }
 
     fn route(&self, host: &str, path: &str) -> &Route {
-        let fits = |route: &&Route| route.fits(host, path);
+        let fits = |route: &&Route| route.matches(host, path);
         self.routes.iter().find(fits).unwrap_or(&self.rest)
     }
 }
@@ -159,8 +159,8 @@ impl Routes {
 }
 
 impl Route {
-    fn fits(&self, host: &str, path: &str) -> bool {
-        let host = self.hosts.is_empty() || self.hosts.iter().any(|one| one.fits(host));
+    fn matches(&self, host: &str, path: &str) -> bool {
+        let host = self.hosts.is_empty() || self.hosts.iter().any(|one| one.matches(host));
         host && self.path.is_above(path)
     }
 }
@@ -185,7 +185,7 @@ impl Settings {
 }
 
 /// The same path and query at another site.
-pub(super) fn elsewhere(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
+pub(super) fn redirect_location(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     HeaderValue::try_from(format!("{}{target}", origin.as_str())).ok()
 }

@@ -16,11 +16,11 @@ impl UpgradeProtocol {
 
     /// Whether it is WebSocket, whose handshake can be checked.
     pub(in crate::http) fn is_websocket(&self) -> bool {
-        self.is_named(WEBSOCKET)
+        self.matches(WEBSOCKET)
     }
 
     /// Whether `text` names it, in any case.
-    pub(in crate::http) fn is_named(&self, text: &str) -> bool {
+    pub(in crate::http) fn matches(&self, text: &str) -> bool {
         self.0.eq_ignore_ascii_case(text)
     }
 
@@ -51,7 +51,10 @@ impl TryFrom<String> for UpgradeProtocol {
         if name.starts_with("websocket/") {
             return Err(format!("{text:?} has no version; expected \"websocket\""));
         }
-        if NEVER.iter().any(|start| name.starts_with(start)) {
+        if FORBIDDEN_PREFIXES
+            .iter()
+            .any(|start| name.starts_with(start))
+        {
             return Err(format!(
                 "{text:?} is never tunnelled: clients would send requests through it that no \
                  route, limit or log sees; leave it out"
@@ -68,7 +71,7 @@ fn is_token_byte(byte: u8) -> bool {
 
 const WEBSOCKET: &str = "websocket";
 /// How the names of HTTP itself begin, and of what hides it.
-const NEVER: [&str; 6] = ["http", "h2", "h3", "spdy", "tls", "ssl"];
+const FORBIDDEN_PREFIXES: [&str; 6] = ["http", "h2", "h3", "spdy", "tls", "ssl"];
 
 #[cfg(test)]
 mod tests {
@@ -81,7 +84,7 @@ mod tests {
     #[test]
     fn protocol_is_a_token_with_or_without_a_version() {
         assert!(protocol("WebSocket").unwrap().is_websocket());
-        assert!(protocol("example/1.0").unwrap().is_named("Example/1.0"));
+        assert!(protocol("example/1.0").unwrap().matches("Example/1.0"));
         for wrong in ["", "a b", "a,b", "a/", "/1", "a/1/2", "a\r\nb", "é"] {
             let told = protocol(wrong).unwrap_err();
             assert!(told.contains("no protocol"), "{told}");

@@ -24,7 +24,7 @@ pub struct Settings {
     /// The path, and all below it.
     pub path: UrlPath,
     /// Where the requests go.
-    pub to: Destination,
+    pub to: RouteAction,
     /// The longest request body; `http.max_body` if none.
     pub max_body: Option<ByteSize>,
     /// Whether only clients with a certificate get there.
@@ -37,7 +37,7 @@ pub struct Settings {
 
 /// Where a route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub enum RouteAction {
     /// To an app.
     App(App),
     /// To the files of a directory; what is none of them to an app, if there is one.
@@ -93,7 +93,7 @@ impl TryFrom<Written> for Settings {
 
     fn try_from(mut written: Written) -> Result<Self, String> {
         let to = written.destination()?;
-        let leads_on = matches!(to, Destination::App(_) | Destination::Files(_, Some(_)));
+        let leads_on = matches!(to, RouteAction::App(_) | RouteAction::Files(_, Some(_)));
         if !leads_on && (written.tunnel || written.max_body.is_some()) {
             return Err("tunnel and max_body need a route to an upstream".to_owned());
         }
@@ -127,7 +127,7 @@ impl Settings {
     /// All paths of the file system in it, to be made absolute.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let files = match &mut self.to {
-            Destination::Files(files, _) => Some(files),
+            RouteAction::Files(files, _) => Some(files),
             _ => None,
         };
         files.into_iter().flat_map(files::Settings::paths_mut)
@@ -135,7 +135,7 @@ impl Settings {
 }
 
 impl Written {
-    fn destination(&mut self) -> Result<Destination, String> {
+    fn destination(&mut self) -> Result<RouteAction, String> {
         let app = self.upstream.take().map(App::from);
         let files = self.files.take();
         let (fallback, links) = (self.fallback.take(), self.links.take());
@@ -162,12 +162,12 @@ impl Written {
                     fallback,
                     links,
                 };
-                Ok(Destination::Files(files, app))
+                Ok(RouteAction::Files(files, app))
             }
-            (None, app, None, None) => Ok(Destination::App(app.unwrap_or(App::Laravel))),
-            (None, None, Some(origin), None) => Ok(Destination::Redirect(origin)),
-            (None, None, None, Some(403)) => Ok(Destination::Refusal(StatusCode::FORBIDDEN)),
-            (None, None, None, Some(404)) => Ok(Destination::Refusal(StatusCode::NOT_FOUND)),
+            (None, app, None, None) => Ok(RouteAction::App(app.unwrap_or(App::Laravel))),
+            (None, None, Some(origin), None) => Ok(RouteAction::Redirect(origin)),
+            (None, None, None, Some(403)) => Ok(RouteAction::Refusal(StatusCode::FORBIDDEN)),
+            (None, None, None, Some(404)) => Ok(RouteAction::Refusal(StatusCode::NOT_FOUND)),
             (None, None, None, Some(_)) => Err("status can be 403 or 404".to_owned()),
             _ => Err("a route has one of upstream, files, redirect and status".to_owned()),
         }
@@ -184,7 +184,7 @@ pub struct HostPattern {
 
 impl HostPattern {
     /// Whether `host`, in lower case, is meant.
-    pub(super) fn fits(&self, host: &str) -> bool {
+    pub(super) fn matches(&self, host: &str) -> bool {
         match self.name.starts_with('.') {
             true => host.ends_with(&self.name),
             false => host == self.name,
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn a_star_stands_for_names_below() {
-        assert!(pattern("*.Example.org").fits("a.b.example.org"));
-        assert!(!pattern("*.example.org").fits("example.org"));
-        assert!(!pattern("*.example.org").fits("badexample.org"));
-        assert!(pattern("example.org").fits("example.org"));
+        assert!(pattern("*.Example.org").matches("a.b.example.org"));
+        assert!(!pattern("*.example.org").matches("example.org"));
+        assert!(!pattern("*.example.org").matches("badexample.org"));
+        assert!(pattern("example.org").matches("example.org"));
         assert!(pattern("*.example.org").covers(&pattern("*.a.example.org")));
         assert!(!pattern("*.a.example.org").covers(&pattern("*.example.org")));
         for wrong in ["", "*", "a:80", "https://a", "a.*", "*.*.a", "a b"] {

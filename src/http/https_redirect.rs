@@ -20,13 +20,13 @@ use crate::tls::Challenges;
 
 /// What is answered without TLS.
 #[derive(Debug)]
-pub struct Plain {
+pub struct HttpsRedirect {
     challenges: Arc<Challenges>,
     https_port: u16,
     timeout: Duration,
 }
 
-impl Plain {
+impl HttpsRedirect {
     /// Sends clients to `https_port`; a connection has `timeout` for its request,
     /// and as long again for the answer.
     pub fn new(challenges: Arc<Challenges>, https_port: u16, timeout: Duration) -> Self {
@@ -43,12 +43,12 @@ impl Plain {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service =
-            service_fn(|request| async move { Ok::<_, Infallible>(self.answer(&request)) });
+            service_fn(|request| async move { Ok::<_, Infallible>(self.respond(&request)) });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.timeout)
-            .max_header_size(MAX_HEAD)
-            .max_buf_size(MAX_HEAD)
+            .max_header_size(MAX_HEADER_BYTES)
+            .max_buf_size(MAX_HEADER_BYTES)
             .keep_alive(false)
             .serve_connection(TokioIo::new(io), service);
         match tokio::time::timeout(2 * self.timeout, connection).await {
@@ -58,12 +58,12 @@ impl Plain {
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
             return match self.challenges.over_http(token) {
-                Some(proof) => text(StatusCode::OK, proof),
-                None => text(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
+                Some(proof) => text_response(StatusCode::OK, proof),
+                None => text_response(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
             };
         }
         let authority = request.uri().authority().map(Authority::as_str);
@@ -72,23 +72,23 @@ impl Plain {
             .get(HOST)
             .and_then(|host| host.to_str().ok());
         let Some(host) = authority.or(header).and_then(HostPort::parse) else {
-            return text(StatusCode::BAD_REQUEST, "which host?\n".to_owned());
+            return text_response(StatusCode::BAD_REQUEST, "which host?\n".to_owned());
         };
         let target = request
             .uri()
             .path_and_query()
             .map_or("/", |target| target.as_str());
-        let location = location(&host.host, self.https_port, target);
+        let location = redirect_location(&host.host, self.https_port, target);
         let Ok(location) = HeaderValue::try_from(&location) else {
-            return text(StatusCode::BAD_REQUEST, "what is this?\n".to_owned());
+            return text_response(StatusCode::BAD_REQUEST, "what is this?\n".to_owned());
         };
-        let mut response = text(StatusCode::PERMANENT_REDIRECT, String::new());
+        let mut response = text_response(StatusCode::PERMANENT_REDIRECT, String::new());
         response.headers_mut().insert(LOCATION, location);
         response
     }
 }
 
-fn location(host: &str, port: u16, target: &str) -> String {
+fn redirect_location(host: &str, port: u16, target: &str) -> String {
     // `OPTIONS *` asks about the server, which is at the root.
     let target = match target.starts_with('/') {
         true => target,
@@ -100,7 +100,7 @@ fn location(host: &str, port: u16, target: &str) -> String {
     }
 }
 
-fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+fn text_response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -108,7 +108,7 @@ fn text(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-const MAX_HEAD: usize = 16 * 1024;
+const MAX_HEADER_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_redirect_keeps_path_and_query() {
-        assert_eq!(location("a", 443, "/b?c=d"), "https://a/b?c=d");
-        assert_eq!(location("[::1]", 8443, "/"), "https://[::1]:8443/");
-        assert_eq!(location("a", 443, "*"), "https://a/");
+        assert_eq!(redirect_location("a", 443, "/b?c=d"), "https://a/b?c=d");
+        assert_eq!(redirect_location("[::1]", 8443, "/"), "https://[::1]:8443/");
+        assert_eq!(redirect_location("a", 443, "*"), "https://a/");
     }
 }

@@ -14,7 +14,7 @@ use crate::body::{self, Body};
 use crate::lazy_timer::LazyTimer;
 use crate::limit::Permit;
 
-pub(super) struct Watched {
+pub(super) struct IdleTimeoutBody {
     body: Body,
     limit: Duration,
     timer: LazyTimer,
@@ -27,9 +27,9 @@ pub(super) struct Watched {
 /// Laravel began an answer and did not go on.
 #[derive(Debug, thiserror::Error)]
 #[error("upstream stopped in the middle of its answer")]
-pub(super) struct Stalled;
+pub(super) struct UpstreamStalled;
 
-impl Watched {
+impl IdleTimeoutBody {
     pub(super) fn new(body: Body, limit: Duration, permit: Permit) -> Self {
         Self {
             body,
@@ -41,7 +41,7 @@ impl Watched {
     }
 }
 
-impl hyper::body::Body for Watched {
+impl hyper::body::Body for IdleTimeoutBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -60,7 +60,7 @@ impl hyper::body::Body for Watched {
         let limit = self.limit;
         let due = *self.due.get_or_insert_with(|| Instant::now() + limit);
         let timer = self.timer.poll_until(due, cx);
-        timer.map(|()| Some(Err(Stalled.into())))
+        timer.map(|()| Some(Err(UpstreamStalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::forwarded::RequestId;
 /// The sysadmin's pages: `502.html`, or `5xx.html` for all that have none of
 /// their own; `.json` likewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pages(BTreeMap<String, String>);
+pub struct ErrorPages(BTreeMap<String, String>);
 
 /// Why the pages cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +42,14 @@ pub enum Error {
 
 /// What a page tells.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Page<'a> {
+pub(super) struct ErrorPage<'a> {
     pub(super) status: StatusCode,
     /// Plain text without anything that HTML or JSON would escape.
     pub(super) message: &'a str,
     pub(super) request_id: &'a RequestId,
 }
 
-impl Pages {
+impl ErrorPages {
     /// Reads the pages in `directory`; none if there is no directory.
     ///
     /// # Errors
@@ -75,11 +75,11 @@ impl Pages {
                 path: path.clone(),
                 problem,
             };
-            if !is_page(&name) {
+            if !is_page_name(&name) {
                 return Err(unfit("not named after a status"));
             }
             let size = std::fs::metadata(&path).map_err(|cause| read(&path, cause))?;
-            if size.len() > LONGEST {
+            if size.len() > MAX_PAGE_BYTES {
                 return Err(unfit("too long"));
             }
             let text = std::fs::read_to_string(&path).map_err(|cause| read(&path, cause))?;
@@ -89,7 +89,7 @@ impl Pages {
     }
 
     /// The page in the wanted form, and its media type.
-    pub(super) fn render(&self, page: Page<'_>, as_json: bool) -> (&'static str, String) {
+    pub(super) fn render(&self, page: ErrorPage<'_>, as_json: bool) -> (&'static str, String) {
         let (kind, media_type) = match as_json {
             true => ("json", "application/json"),
             false => ("html", "text/html; charset=utf-8"),
@@ -107,7 +107,7 @@ impl Pages {
 }
 
 /// `404.html`, `5xx.json`: of statuses that are errors.
-fn is_page(name: &str) -> bool {
+fn is_page_name(name: &str) -> bool {
     let (stem, kind) = name.split_once('.').unwrap_or_default();
     let class = stem.starts_with(['4', '5']) && stem.len() == 3;
     let rest = stem.get(1..).unwrap_or_default();
@@ -115,7 +115,7 @@ fn is_page(name: &str) -> bool {
     class && rest && ["html", "json"].contains(&kind)
 }
 
-impl Page<'_> {
+impl ErrorPage<'_> {
     fn title(&self) -> &'static str {
         self.status.canonical_reason().unwrap_or("Error")
     }
@@ -138,7 +138,7 @@ impl Page<'_> {
     }
 }
 
-const LONGEST: u64 = 256 * 1024;
+const MAX_PAGE_BYTES: u64 = 256 * 1024;
 
 const HTML: &str = r#"<!doctype html>
 <html lang="en">
@@ -166,8 +166,8 @@ small { overflow-wrap: anywhere; }
 mod tests {
     use super::*;
 
-    fn rendered(pages: &Pages, status: u16, as_json: bool) -> String {
-        let page = Page {
+    fn rendered(pages: &ErrorPages, status: u16, as_json: bool) -> String {
+        let page = ErrorPage {
             status: StatusCode::from_u16(status).unwrap(),
             message: "Nobody answers.",
             request_id: &RequestId::new(),
@@ -184,21 +184,23 @@ mod tests {
         write("5xx.html", "<p>{{status}} {{message}}");
         write("503.html", "back soon");
         write("502.html~", "old");
-        let pages = Pages::load(Some(directory.path())).unwrap();
+        let pages = ErrorPages::load(Some(directory.path())).unwrap();
         assert_eq!(rendered(&pages, 502, false), "<p>502 Nobody answers.");
         assert_eq!(rendered(&pages, 503, false), "back soon");
         assert!(rendered(&pages, 503, true).starts_with('{'));
         assert!(rendered(&pages, 404, false).contains("Nobody answers."));
 
         write("error.html", "");
-        let error = Pages::load(Some(directory.path())).unwrap_err().to_string();
+        let error = ErrorPages::load(Some(directory.path()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("error.html"), "{error}");
     }
 
     #[test]
     fn names_are_statuses() {
         for right in ["404.html", "5xx.json", "499.html"] {
-            assert!(is_page(right), "{right}");
+            assert!(is_page_name(right), "{right}");
         }
         for wrong in [
             "200.html",
@@ -209,7 +211,7 @@ mod tests {
             "4é.html",
             ".html",
         ] {
-            assert!(!is_page(wrong), "{wrong}");
+            assert!(!is_page_name(wrong), "{wrong}");
         }
     }
 }

@@ -8,14 +8,14 @@ use tokio::sync::Notify;
 /// Counts how many more requests of one connection were refused than were not. A client
 /// that asks far more than it may has some that pass all the same.
 #[derive(Debug, Default)]
-pub struct Refusals {
+pub struct RejectionCounter {
     surplus: AtomicUsize,
     too_many: Notify,
 }
 
-impl Refusals {
+impl RejectionCounter {
     /// A request was refused by a limit, or was not.
-    pub(super) fn note(&self, is_refused: bool) {
+    pub(super) fn record(&self, is_refused: bool) {
         let surplus = self.surplus.load(Relaxed);
         // Mostly nothing was refused, and to write would cost more than to read.
         if surplus >= MAX_SURPLUS || surplus == 0 && !is_refused {
@@ -36,12 +36,12 @@ impl Refusals {
     }
 
     /// Whether the connection is to end.
-    pub(super) fn are_too_many(&self) -> bool {
+    pub(super) fn is_exceeded(&self) -> bool {
         self.surplus.load(Relaxed) >= MAX_SURPLUS
     }
 
     /// Completes when the connection is to end. Cancel-safe.
-    pub(super) async fn too_many(&self) {
+    pub(super) async fn exceeded(&self) {
         self.too_many.notified().await;
     }
 }
@@ -57,27 +57,27 @@ mod tests {
 
     #[tokio::test]
     async fn client_that_asks_for_much_more_than_it_may_is_let_go() {
-        let refusals = Refusals::default();
+        let refusals = RejectionCounter::default();
         for _ in 0..MAX_SURPLUS / 10 {
-            assert!(!refusals.are_too_many());
+            assert!(!refusals.is_exceeded());
             // As a limit lets some pass.
-            refusals.note(false);
-            (0..11).for_each(|_| refusals.note(true));
+            refusals.record(false);
+            (0..11).for_each(|_| refusals.record(true));
         }
-        assert!(refusals.are_too_many());
-        assert!(refusals.too_many().now_or_never().is_some());
-        refusals.note(false);
-        assert!(refusals.are_too_many(), "it is told already");
+        assert!(refusals.is_exceeded());
+        assert!(refusals.exceeded().now_or_never().is_some());
+        refusals.record(false);
+        assert!(refusals.is_exceeded(), "it is told already");
     }
 
     #[tokio::test]
     async fn burst_of_a_page_is_forgotten() {
-        let refusals = Refusals::default();
+        let refusals = RejectionCounter::default();
         for _ in 0..10 {
-            (1..MAX_SURPLUS).for_each(|_| refusals.note(true));
-            (1..MAX_SURPLUS).for_each(|_| refusals.note(false));
+            (1..MAX_SURPLUS).for_each(|_| refusals.record(true));
+            (1..MAX_SURPLUS).for_each(|_| refusals.record(false));
         }
-        assert!(!refusals.are_too_many());
-        assert!(refusals.too_many().now_or_never().is_none());
+        assert!(!refusals.is_exceeded());
+        assert!(refusals.exceeded().now_or_never().is_none());
     }
 }

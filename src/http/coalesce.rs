@@ -13,33 +13,33 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that what is written to it leaves when its [`Turns`] come to an end.
+/// A stream that what is written to it leaves when its [`CoalescedConn`] come to an end.
 #[derive(Debug)]
-pub(super) struct Gathered<S> {
+pub(super) struct CoalescingWriter<S> {
     inner: S,
     waiting: BytesMut,
-    gate: Arc<Gate>,
+    gate: Arc<FlushGate>,
 }
 
 /// What the stream and the turns tell each other.
 #[derive(Debug, Default)]
-struct Gate {
+struct FlushGate {
     /// A flush sends.
     open: AtomicBool,
     /// Something is to be sent.
     waits: AtomicBool,
 }
 
-/// The turns of a connection over a [`Gathered`] stream.
+/// The turns of a connection over a [`CoalescingWriter`] stream.
 #[derive(Debug)]
-pub(super) struct Turns<C> {
+pub(super) struct CoalescedConn<C> {
     connection: C,
-    gate: Arc<Gate>,
+    gate: Arc<FlushGate>,
     /// The others have been let go first.
     waited: bool,
 }
 
-impl<S> Gathered<S> {
+impl<S> CoalescingWriter<S> {
     pub(super) fn new(inner: S) -> Self {
         Self {
             inner,
@@ -50,9 +50,9 @@ impl<S> Gathered<S> {
 
     /// The turns of the connection that `serve` makes over this stream. Without
     /// them nothing would be sent.
-    pub(super) fn turns<C>(self, serve: impl FnOnce(Self) -> C) -> Turns<C> {
+    pub(super) fn into_conn<C>(self, serve: impl FnOnce(Self) -> C) -> CoalescedConn<C> {
         let gate = Arc::clone(&self.gate);
-        Turns {
+        CoalescedConn {
             connection: serve(self),
             gate,
             waited: false,
@@ -60,13 +60,13 @@ impl<S> Gathered<S> {
     }
 }
 
-impl<C> Turns<C> {
+impl<C> CoalescedConn<C> {
     pub(super) fn connection(&mut self) -> &mut C {
         &mut self.connection
     }
 }
 
-impl<C: Future + Unpin> Future for Turns<C> {
+impl<C: Future + Unpin> Future for CoalescedConn<C> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -91,9 +91,9 @@ impl<C: Future + Unpin> Future for Turns<C> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Gathered<S> {
+impl<S: AsyncWrite + Unpin> CoalescingWriter<S> {
     /// Writes what waits; nothing is held once it has left.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write_buffered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.waiting))?;
             if written == 0 {
@@ -108,7 +108,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CoalescingWriter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -118,7 +118,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -129,13 +129,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.gate.open.load(Relaxed) {
-            true => self.poll_send(cx),
+            true => self.poll_write_buffered(cx),
             false => Poll::Ready(Ok(())),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
+        ready!(self.poll_write_buffered(cx))?;
         Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 
@@ -148,11 +148,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() >= RECORD {
-            ready!(self.poll_send(cx))?;
+        if self.waiting.len() >= TLS_RECORD_BYTES {
+            ready!(self.poll_write_buffered(cx))?;
         }
         self.gate.waits.store(true, Relaxed);
-        let room = RECORD - self.waiting.len();
+        let room = TLS_RECORD_BYTES - self.waiting.len();
         let mut taken = 0;
         for buf in bufs {
             let some = buf.len().min(room - taken);
@@ -164,7 +164,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 }
 
 /// What fits into one TLS record (RFC 8446 §5.1).
-const RECORD: usize = 16 * 1024;
+const TLS_RECORD_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -200,8 +200,8 @@ mod tests {
     async fn frames_of_one_turn_leave_as_one_write() {
         let (near, mut far) = tokio::io::duplex(1024);
         let writes = Arc::default();
-        let stream = Gathered::new(Counting(near, Arc::clone(&writes)));
-        let mut turns = stream.turns(|mut stream| {
+        let stream = CoalescingWriter::new(Counting(near, Arc::clone(&writes)));
+        let mut turns = stream.into_conn(|mut stream| {
             Box::pin(async move {
                 for frame in ["head, ", "body, ", "end"] {
                     stream.write_all(frame.as_bytes()).await.unwrap();
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn more_than_a_record_passes_whole_through_a_narrow_pipe() {
         let (near, mut far) = tokio::io::duplex(1000);
-        let mut near = Gathered::new(near);
+        let mut near = CoalescingWriter::new(near);
         let sent: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
         let writing = async {
             near.write_all(&sent).await.unwrap();

@@ -18,16 +18,16 @@ use crate::activity::ActivityTracker;
 
 /// The stream under hyper; it knows whether hyper holds anything of it.
 #[derive(Debug)]
-pub(super) struct Line<S> {
+pub(super) struct KeepAliveStream<S> {
     inner: S,
     /// What was read already.
-    ahead: Bytes,
-    traffic: Arc<Traffic>,
+    read_ahead: Bytes,
+    activity: Arc<ConnActivity>,
 }
 
 /// What hyper has in its buffers, as far as the stream can tell.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(super) struct ConnActivity {
     activity: ActivityTracker,
     /// What was written is not flushed yet.
     unsent: AtomicBool,
@@ -35,60 +35,62 @@ pub(super) struct Traffic {
     heard: AtomicU64,
 }
 
-impl Traffic {
+impl ConnActivity {
     /// Returns once a request has been answered and nothing followed for a while.
     /// Cancel-safe.
-    pub(super) async fn rested(&self) {
+    pub(super) async fn became_idle(&self) {
         loop {
-            self.activity.idle_for(|_| PAUSE).await;
-            if self.is_still() {
+            self.activity.idle_for(|_| MIN_IDLE_TIME).await;
+            if self.is_idle() {
                 return;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(MIN_IDLE_TIME).await;
         }
     }
 
     /// Something was read: only what moves after it makes it old.
-    fn hear(&self) {
+    fn record_read(&self) {
         self.heard.store(self.activity.records(), Relaxed);
     }
 
     /// Whether hyper can be let go: the last answer has left, and nothing was
     /// read since. Hyper flushes whenever it has written all that it holds.
-    fn is_still(&self) -> bool {
+    fn is_idle(&self) -> bool {
         let answered = self.activity.records() > self.heard.load(Relaxed);
         answered && !self.activity.is_active() && !self.unsent.load(Relaxed)
     }
 }
 
-impl<S> Line<S> {
-    pub(super) fn new(inner: S, activity: ActivityTracker) -> (Self, Arc<Traffic>) {
-        let traffic = Arc::new(Traffic {
+impl<S> KeepAliveStream<S> {
+    pub(super) fn new(inner: S, activity: ActivityTracker) -> (Self, Arc<ConnActivity>) {
+        let traffic = Arc::new(ConnActivity {
             activity,
             unsent: AtomicBool::new(false),
             heard: AtomicU64::new(0),
         });
         let line = Self {
             inner,
-            ahead: Bytes::new(),
-            traffic: Arc::clone(&traffic),
+            read_ahead: Bytes::new(),
+            activity: Arc::clone(&traffic),
         };
         (line, traffic)
     }
 
     /// Takes back what hyper had read and not used.
-    pub(super) fn put_back(&mut self, ahead: Bytes) {
+    pub(super) fn unread(&mut self, ahead: Bytes) {
         if !ahead.is_empty() {
-            self.ahead = [ahead, std::mem::take(&mut self.ahead)].concat().into();
-            self.traffic.hear();
+            self.read_ahead = [ahead, std::mem::take(&mut self.read_ahead)]
+                .concat()
+                .into();
+            self.activity.record_read();
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> Line<S> {
+impl<S: AsyncRead + Unpin> KeepAliveStream<S> {
     /// Waits until the client says something; false if it has left. Cancel-safe.
-    pub(super) async fn woken(&mut self) -> bool {
-        if !self.ahead.is_empty() {
+    pub(super) async fn wait_readable(&mut self) -> bool {
+        if !self.read_ahead.is_empty() {
             return true;
         }
         let read = poll_fn(|cx| {
@@ -97,50 +99,50 @@ impl<S: AsyncRead + Unpin> Line<S> {
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
             Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buf.filled())))
         });
-        self.ahead = read.await.unwrap_or_default();
-        self.traffic.hear();
-        !self.ahead.is_empty()
+        self.read_ahead = read.await.unwrap_or_default();
+        self.activity.record_read();
+        !self.read_ahead.is_empty()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Line<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for KeepAliveStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.ahead.is_empty() {
+        if self.read_ahead.is_empty() {
             ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         } else {
-            let some = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead[..some]);
-            self.ahead.advance(some);
+            let some = self.read_ahead.len().min(buf.remaining());
+            buf.put_slice(&self.read_ahead[..some]);
+            self.read_ahead.advance(some);
         }
         if buf.filled().len() > before {
-            self.traffic.hear();
+            self.activity.record_read();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for KeepAliveStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.traffic.unsent.store(true, Relaxed);
+        self.activity.unsent.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.traffic.activity.note_send(&polled);
+        self.activity.activity.note_send(&polled);
         polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.traffic.activity.note_send(&polled);
+        self.activity.activity.note_send(&polled);
         ready!(polled)?;
-        self.traffic.unsent.store(false, Relaxed);
+        self.activity.unsent.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
 
@@ -157,13 +159,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Line<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.traffic.unsent.store(true, Relaxed);
+        self.activity.unsent.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.traffic.activity.note_send(&polled);
+        self.activity.activity.note_send(&polled);
         polled
     }
 }
 
 /// How long nothing must have happened. Shorter would build hyper anew for each
 /// request of a page, longer would keep what a client that has its page needs not.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
+pub(super) const MIN_IDLE_TIME: Duration = Duration::from_secs(1);

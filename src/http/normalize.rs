@@ -8,7 +8,7 @@ use hyper::header::{
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
-use super::Refusal;
+use super::Rejection;
 use crate::forwarded::Sender;
 use crate::host_port::HostPort;
 
@@ -16,35 +16,35 @@ use crate::host_port::HostPort;
 pub(super) const MAX_HEADERS: usize = 100;
 
 /// The longest target: path and query.
-const MAX_TARGET: usize = 8 * 1024;
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// Checks `request` and settles its `Host`, which is then the one that the
 /// client means.
 ///
 /// # Errors
 /// It is not sound.
-pub fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Refusal> {
+pub fn normalize_request<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Rejection> {
     join_cookies(request.headers_mut());
     // hyper counts them over HTTP/1.1 only.
     if request.headers().len() > MAX_HEADERS {
-        return Err(Refusal::HeadTooLarge);
+        return Err(Rejection::HeadTooLarge);
     }
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
-        return Err(Refusal::Method);
+        return Err(Rejection::Method);
     }
     // Methods are case-sensitive (RFC 9110 §9.1), but PHP frameworks take `post`
     // for `POST`: a log-in that we would not take for one. nginx refuses it, too.
     let is_lower = |byte: u8| byte.is_ascii_lowercase();
     if request.method().as_str().bytes().any(is_lower) {
-        return Err(Refusal::BadRequest("its method is not in upper case"));
+        return Err(Rejection::BadRequest("its method is not in upper case"));
     }
     check_target(request)?;
-    check_coding(request.headers())?;
+    check_transfer_encoding(request.headers())?;
     // Who is meant by two of them depends on who reads (RFC 9110 §5.3 allows one).
     if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
-        return Err(Refusal::BadRequest("it has two Authorization headers"));
+        return Err(Rejection::BadRequest("it has two Authorization headers"));
     }
-    settle_host(request)?;
+    normalize_host(request)?;
     if let Some(host) = &sender.host {
         request.headers_mut().insert(HOST, host.clone());
     }
@@ -52,31 +52,33 @@ pub fn settle<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Refusa
 }
 
 /// A path of this site (RFC 9112 §3.2.1, §3.2.2); nothing else is asked of us.
-fn check_target<B>(request: &Request<B>) -> Result<(), Refusal> {
+fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
     let uri = request.uri();
     let web = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
     if !uri.scheme().is_none_or(web) {
-        return Err(Refusal::BadRequest("its target is not of the web"));
+        return Err(Rejection::BadRequest("its target is not of the web"));
     }
     if !uri.path().starts_with('/') {
-        return Err(Refusal::BadRequest("its target is not a path"));
+        return Err(Rejection::BadRequest("its target is not a path"));
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    match target.len() > MAX_TARGET {
-        true => Err(Refusal::TargetTooLong),
+    match target.len() > MAX_TARGET_BYTES {
+        true => Err(Rejection::TargetTooLong),
         false => Ok(()),
     }
 }
 
 /// Any other coding than `chunked`, however spelled, is read in as many ways as
 /// there are servers (RFC 9112 §6.1, §11.2).
-fn check_coding(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if chunked(coding) => Ok(()),
-        _ => Err(Refusal::BadRequest("its Transfer-Encoding is not chunked")),
+        _ => Err(Rejection::BadRequest(
+            "its Transfer-Encoding is not chunked",
+        )),
     }
 }
 
@@ -98,27 +100,27 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Makes sure that there is one `Host`: HTTP/2 and absolute-form targets carry
 /// it in the URI, where it must not differ (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
-fn settle_host<B>(request: &mut Request<B>) -> Result<(), Refusal> {
+fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return Err(Refusal::BadRequest("it has two Host headers")),
+        (_, Some(_)) => return Err(Rejection::BadRequest("it has two Host headers")),
         (host, None) => host.cloned(),
     };
     let authority = request.uri().authority().map(Authority::as_str);
     let is_there = host.is_some();
     let host = match (host, authority) {
-        (None, None) => return Err(Refusal::BadRequest("it has no Host header")),
-        (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| BAD_HOST)?,
+        (None, None) => return Err(Rejection::BadRequest("it has no Host header")),
+        (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| INVALID_HOST)?,
         (Some(host), None) => host,
         (Some(host), Some(authority)) => {
             if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
-                return Err(Refusal::BadRequest("its Host and its target differ"));
+                return Err(Rejection::BadRequest("its Host and its target differ"));
             }
             host
         }
     };
     if !host.to_str().is_ok_and(HostPort::is_valid) {
-        return Err(BAD_HOST);
+        return Err(INVALID_HOST);
     }
     if !is_there {
         request.headers_mut().insert(HOST, host);
@@ -134,19 +136,19 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     names.any(|name| name.eq_ignore_ascii_case("upgrade"))
 }
 
-const BAD_HOST: Refusal = Refusal::BadRequest("its Host is not a name and a port");
+const INVALID_HOST: Rejection = Rejection::BadRequest("its Host is not a name and a port");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settled(uri: &str, hosts: &[&str]) -> Result<String, Refusal> {
+    fn settled(uri: &str, hosts: &[&str]) -> Result<String, Rejection> {
         let mut request = Request::builder().uri(uri);
         for host in hosts {
             request = request.header(HOST, *host);
         }
         let mut request = request.body(()).unwrap();
-        settle_host(&mut request)?;
+        normalize_host(&mut request)?;
         Ok(request.headers()[HOST].to_str().unwrap().to_owned())
     }
 
@@ -188,6 +190,6 @@ mod tests {
         }
         assert_eq!(check(format!("/{}", "a".repeat(8191))), Ok(()));
         let long = check(format!("/{}", "a".repeat(8192)));
-        assert_eq!(long, Err(Refusal::TargetTooLong));
+        assert_eq!(long, Err(Rejection::TargetTooLong));
     }
 }

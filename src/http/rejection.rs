@@ -8,7 +8,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use super::pages::{Page, Pages};
+use super::error_pages::{ErrorPage, ErrorPages};
 use crate::body::{self, Body};
 use crate::forwarded::RequestId;
 use crate::limit::{Over, Policy};
@@ -17,7 +17,7 @@ use crate::ws::Rejected;
 
 /// Why a request gets no answer of Laravel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Rejection {
     /// The request is not sound.
     BadRequest(&'static str),
     /// `CONNECT` or `TRACE`, which make no sense here.
@@ -56,7 +56,7 @@ pub enum Refusal {
     GatewayTimeout,
 }
 
-impl Refusal {
+impl Rejection {
     /// The status (RFC 9110 §15).
     pub fn status(self) -> StatusCode {
         match self {
@@ -142,7 +142,7 @@ impl Refusal {
 
     /// Whether the connection is not to be trusted with another request: what
     /// follows may be meant as part of this one (RFC 9112 §11.2).
-    pub(super) fn ends_connection(self) -> bool {
+    pub(super) fn closes_connection(self) -> bool {
         matches!(
             self,
             Self::BadRequest(_)
@@ -157,11 +157,11 @@ impl Refusal {
     /// The answer, in the form that the client accepts.
     pub(super) fn response(
         self,
-        pages: &Pages,
+        pages: &ErrorPages,
         request_id: &RequestId,
         as_json: bool,
     ) -> Response<Body> {
-        let page = Page {
+        let page = ErrorPage {
             status: self.status(),
             message: &self.message(),
             request_id,
@@ -174,7 +174,7 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
             Self::Method => {
-                headers.insert(ALLOW, HeaderValue::from_static(ALLOWED));
+                headers.insert(ALLOW, HeaderValue::from_static(ALLOWED_METHODS));
             }
             Self::ReadOnly => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -182,7 +182,7 @@ impl Refusal {
             Self::Maintenance => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
             }
-            Self::Over(over) => tell(headers, over),
+            Self::Over(over) => add_rate_limit_headers(headers, over),
             Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreadable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
@@ -198,7 +198,7 @@ impl Refusal {
     }
 }
 
-impl From<&upstream::Error> for Refusal {
+impl From<&upstream::Error> for Rejection {
     fn from(error: &upstream::Error) -> Self {
         use upstream::Error;
         match error {
@@ -226,8 +226,8 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
 
 /// When to come back, and what is allowed
 /// (draft-ietf-httpapi-ratelimit-headers-10 §3, §4).
-fn tell(headers: &mut HeaderMap, over: Over) {
-    let wait = whole_seconds(over.retry_after);
+fn add_rate_limit_headers(headers: &mut HeaderMap, over: Over) {
+    let wait = round_up_to_seconds(over.retry_after);
     let name = over.limit.name();
     if let Some(policy) = over.policy {
         let Policy { count, seconds } = policy;
@@ -242,13 +242,13 @@ fn tell(headers: &mut HeaderMap, over: Over) {
 }
 
 /// Rounded up: a client that comes back after this is not turned away again.
-fn whole_seconds(wait: Duration) -> u64 {
+fn round_up_to_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 #[cfg(test)]
 mod tests {
@@ -258,8 +258,8 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up() {
         let over = Over::new(Limit::SessionsPerClient, Duration::from_millis(1100));
-        let refusal = Refusal::Over(over);
-        let response = refusal.response(&Pages::default(), &RequestId::new(), true);
+        let rejection = Rejection::Over(over);
+        let response = rejection.response(&ErrorPages::default(), &RequestId::new(), true);
         assert_eq!(response.headers()[RETRY_AFTER], "2");
     }
 

@@ -8,9 +8,9 @@ use hyper::header::{
 /// Removes hop-by-hop headers, those that `Connection` names included. What
 /// `Connection` names can take away no header that says who the client is: those
 /// are written after this.
-pub(super) fn strip(headers: &mut HeaderMap) {
+pub(super) fn remove_headers(headers: &mut HeaderMap) {
     // Mostly there is none; to compare the few names is cheaper than to look for each.
-    if !headers.keys().any(|name| ALWAYS.contains(name)) {
+    if !headers.keys().any(|name| HOP_BY_HOP_HEADERS.contains(name)) {
         return;
     }
     let named: Vec<HeaderName> = headers
@@ -21,14 +21,14 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .filter_map(|name| name.trim().parse().ok())
         .filter(|name| *name != hyper::header::HOST)
         .collect();
-    for name in named.into_iter().chain(ALWAYS) {
+    for name in named.into_iter().chain(HOP_BY_HOP_HEADERS) {
         headers.remove(name);
     }
 }
 
 /// `HTTP2-Settings` goes with `Upgrade: h2c`, which nobody is asked for (RFC 9113 §3.1);
 /// `Proxy-Authorization` is for a proxy that asked for it.
-const ALWAYS: [HeaderName; 9] = [
+const HOP_BY_HOP_HEADERS: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
@@ -64,7 +64,7 @@ mod tests {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
         }
-        strip(&mut headers);
+        remove_headers(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-three"]);
@@ -75,7 +75,7 @@ mod tests {
         for name in ["http2-settings", "proxy-authorization", "keep-alive"] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));
-            strip(&mut headers);
+            remove_headers(&mut headers);
             assert!(headers.is_empty(), "{name}");
         }
     }

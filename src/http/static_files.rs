@@ -1,0 +1,46 @@
+//! Requests that a file answers.
+
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::Rejection;
+use super::handler::{Handler, RequestContext};
+use crate::body::Body;
+use crate::files::{Error, Files};
+
+impl Handler {
+    /// The answer of `files`, if one of them is asked for.
+    pub(super) async fn serve_file<B>(
+        &self,
+        exchange: &RequestContext<'_>,
+        files: &Files,
+        request: &Request<B>,
+    ) -> Result<Option<Response<Body>>, Rejection> {
+        if !is_read_request(request) {
+            return Ok(None);
+        }
+        let place = self.acquire_permit(&self.open_files, exchange).await?;
+        let answer = files.answer(request, place).await.map_err(|error| {
+            let path = request.uri().path();
+            tracing::warn!(path, %error, "a file cannot be sent");
+            match error {
+                Error::Forbidden => Rejection::Route(StatusCode::FORBIDDEN),
+                Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,
+            }
+        })?;
+        let accepted_encoding = self.compression.accepted_encoding(request);
+        let client = self.limits.share_key(exchange.sender.client);
+        Ok(answer.map(|answer| self.compression.apply(accepted_encoding, client, answer)))
+    }
+}
+
+/// What is said where there are only files, and no such one.
+pub(super) fn not_found<B>(request: &Request<B>) -> Rejection {
+    match is_read_request(request) {
+        true => Rejection::Route(StatusCode::NOT_FOUND),
+        false => Rejection::ReadOnly,
+    }
+}
+
+fn is_read_request<B>(request: &Request<B>) -> bool {
+    [Method::GET, Method::HEAD].contains(request.method())
+}
