@@ -53,8 +53,8 @@ fn read_a_path(path: &str) {
 fn rewrite_headers(bencher: Bencher<'_, '_>) {
     let client = ClientIp::new([192, 0, 2, 7].into());
     bencher.with_inputs(headers).bench_refs(|headers| {
-        forwarded::strip(headers);
-        forwarded::write(headers, client);
+        forwarded::remove_spoofable(headers);
+        forwarded::write_headers(headers, client);
     });
 }
 

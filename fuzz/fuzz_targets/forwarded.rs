@@ -16,7 +16,7 @@ fuzz_target!(|head: &[u8]| {
         .filter(|name| is_innocent(name))
         .cloned()
         .collect();
-    forwarded::strip(&mut headers);
+    forwarded::remove_spoofable(&mut headers);
     assert!(
         !headers.keys().any(|name| FORGED.contains(&&*php_key(name))),
         "{headers:?}"
@@ -26,7 +26,7 @@ fuzz_target!(|head: &[u8]| {
         "{headers:?}"
     );
 
-    forwarded::write(&mut headers, ClientIp::new([192, 0, 2, 7].into()));
+    forwarded::write_headers(&mut headers, ClientIp::new([192, 0, 2, 7].into()));
     for name in headers.keys() {
         let same = headers
             .keys()

@@ -4,12 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::files::Name;
+use pwd_edge::files::SafePath;
 use pwd_edge::paths::NormalizedPath;
 
 fuzz_target!(|path: &str| {
     let path = format!("/{path}");
-    let Some(name) = Name::of(&path) else {
+    let Some(name) = SafePath::parse(&path) else {
         return;
     };
     for (number, part) in name.path().split('/').enumerate() {

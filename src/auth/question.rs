@@ -264,7 +264,7 @@ pub fn headers(token: &Token, form: TokenForm, caller: &Caller) -> HeaderMap {
     headers.insert(HOST, caller.host.clone());
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    forwarded::write(&mut headers, caller.client);
+    forwarded::write_headers(&mut headers, caller.client);
     headers.insert(AUTHORIZATION, token.authorization(form));
     headers
 }

@@ -284,14 +284,15 @@ impl Config {
         );
         let server = &self.server;
         rule(
-            server.trusted_proxies.has_others() || !server.trusted_headers.exceeds_default(),
+            server.trusted_proxies.has_non_cloudflare()
+                || !server.trusted_headers.exceeds_default(),
             &["server.trusted_headers", "server.trusted_proxies"],
             "server.trusted_headers needs server.trusted_proxies that write these headers \
              themselves: strangers are never believed, and Cloudflare passes on what its \
              clients wrote there",
         );
         rule(
-            !server.trusted_proxies.has_others() || server.trusted_headers.has_client(),
+            !server.trusted_proxies.has_non_cloudflare() || server.trusted_headers.has_client(),
             &["server.trusted_headers", "server.trusted_proxies"],
             "server.trusted_headers must have \"x-forwarded-for\": without it all clients of a \
              proxy are one client to the limits and to Laravel",

@@ -14,14 +14,14 @@ use hyper::body::{Frame, SizeHint};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::tree::Patience;
+use super::root_dir::DiskWait;
 use crate::body;
 use crate::limit::Permit;
 
 /// Some bytes of a file, in order.
 #[derive(Debug)]
 pub(super) struct FileBody {
-    file: Arc<Held>,
+    file: Arc<OpenFile>,
     at: u64,
     left: u64,
     /// What is being waited for.
@@ -31,17 +31,17 @@ pub(super) struct FileBody {
 /// The file, and the place that it takes among those that may be open. A thread that
 /// waits for a dead disk keeps both.
 #[derive(Debug)]
-struct Held {
+struct OpenFile {
     descriptor: OwnedFd,
     _place: Permit,
 }
 
 /// Why a file was not sent to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum BrokenOff {
+pub enum FileBodyError {
     /// Somebody cut it off meanwhile.
     #[error("the file became shorter while it was sent")]
-    Shorter,
+    Truncated,
     /// The disk.
     #[error("cannot read the file: {0}")]
     Unreadable(#[from] io::Error),
@@ -50,7 +50,7 @@ pub enum BrokenOff {
 impl FileBody {
     /// `length` bytes from `first` on.
     pub(super) fn new(descriptor: OwnedFd, place: Permit, first: u64, length: u64) -> Self {
-        let file = Held {
+        let file = OpenFile {
             descriptor,
             _place: place,
         };
@@ -63,16 +63,16 @@ impl FileBody {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let (at, most) = (self.at, CHUNK.min(self.left));
+        let (at, most) = (self.at, CHUNK_BYTES.min(self.left));
         if self.reading.is_none() {
-            match read(&self.file.descriptor, at, most, Patience::None) {
+            match read_chunk(&self.file.descriptor, at, most, DiskWait::Forbidden) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read),
             }
         }
         let reading = self.reading.get_or_insert_with(|| {
             let file = Arc::clone(&self.file);
-            spawn_blocking(move || read(&file.descriptor, at, most, Patience::Disk))
+            spawn_blocking(move || read_chunk(&file.descriptor, at, most, DiskWait::Allowed))
         });
         let read = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
@@ -81,10 +81,10 @@ impl FileBody {
 }
 
 /// Some bytes from `at` on, `most` at most; none at the end.
-fn read(file: &OwnedFd, at: u64, most: u64, patience: Patience) -> io::Result<Bytes> {
+fn read_chunk(file: &OwnedFd, at: u64, most: u64, patience: DiskWait) -> io::Result<Bytes> {
     let flags = match patience {
-        Patience::None => ReadWriteFlags::NOWAIT,
-        Patience::Disk => ReadWriteFlags::empty(),
+        DiskWait::Forbidden => ReadWriteFlags::NOWAIT,
+        DiskWait::Allowed => ReadWriteFlags::empty(),
     };
     let mut buffer = vec![0; usize::try_from(most).unwrap_or(0)];
     loop {
@@ -95,7 +95,9 @@ fn read(file: &OwnedFd, at: u64, most: u64, patience: Patience) -> io::Result<By
             }
             Err(Errno::INTR) => {}
             // A file system that cannot tell what it has in memory.
-            Err(Errno::OPNOTSUPP) if patience == Patience::None => return Err(Errno::AGAIN.into()),
+            Err(Errno::OPNOTSUPP) if patience == DiskWait::Forbidden => {
+                return Err(Errno::AGAIN.into());
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -113,9 +115,9 @@ impl hyper::body::Body for FileBody {
             return Poll::Ready(None);
         }
         let chunk = match ready!(self.poll_chunk(cx)) {
-            Ok(chunk) if chunk.is_empty() => Err(BrokenOff::Shorter),
+            Ok(chunk) if chunk.is_empty() => Err(FileBodyError::Truncated),
             Ok(chunk) => Ok(chunk),
-            Err(error) => Err(BrokenOff::Unreadable(error)),
+            Err(error) => Err(FileBodyError::Unreadable(error)),
         };
         let chunk = match chunk {
             Ok(chunk) => chunk,
@@ -139,4 +141,4 @@ impl hyper::body::Body for FileBody {
 }
 
 /// What one download holds in memory.
-const CHUNK: u64 = 64 * 1024;
+const CHUNK_BYTES: u64 = 64 * 1024;

@@ -4,15 +4,15 @@
 //! Bytes go from the kernel's cache into a buffer of ours, through TLS, to the
 //! socket; the kernel could only spare us that if it did TLS itself.
 
-mod answer;
 mod body;
-mod conditions;
-mod find;
-mod kind;
-mod name;
+mod lookup;
+mod media_type;
+mod preconditions;
 mod range;
+mod response;
+mod root_dir;
+mod safe_path;
 mod settings;
-mod tree;
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ use std::time::Duration;
 use hyper::{Request, Response};
 use rustix::fs::{Access, AtFlags, accessat};
 
-pub use self::body::BrokenOff;
-use self::find::{Found, find};
-pub use self::name::Name;
+pub use self::body::FileBodyError;
+use self::lookup::{LookupResult, find_file};
+use self::root_dir::{DiskWait, Entry, RootDir};
+pub use self::safe_path::SafePath;
 pub use self::settings::Settings;
-use self::tree::{Entry, Patience, Tree};
 use crate::body::Body;
 use crate::content_coding::ContentCoding;
 use crate::limit::Permit;
@@ -36,7 +36,7 @@ use crate::limit::Permit;
 pub struct Files {
     settings: Arc<Settings>,
     /// What a thread that serves others may do.
-    patience: Patience,
+    patience: DiskWait,
 }
 
 /// Why a directory cannot be used at all.
@@ -46,7 +46,7 @@ pub struct Files {
      user of pwd-edge may read",
     .path.display()
 )]
-pub struct Unusable {
+pub struct UnusableDirectory {
     path: PathBuf,
     key: &'static str,
     wanted: &'static str,
@@ -63,7 +63,7 @@ pub enum Error {
     #[error("{0}")]
     Unreadable(#[from] io::Error),
     /// The disk does not answer.
-    #[error("the disk did not answer in {} s", PATIENCE.as_secs())]
+    #[error("the disk did not answer in {} s", LOOKUP_TIMEOUT.as_secs())]
     Slow,
 }
 
@@ -73,16 +73,16 @@ impl Files {
     /// # Errors
     /// A directory is missing, is none, or may not be entered; or the fallback is no
     /// file.
-    pub fn open(settings: &Settings) -> Result<Self, Unusable> {
-        let patience = match enter(&settings.root, "files")? {
-            true => Patience::None,
-            false => Patience::Disk,
+    pub fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
+        let patience = match check_directory(&settings.root, "files")? {
+            true => DiskWait::Forbidden,
+            false => DiskWait::Allowed,
         };
         for link in &settings.links {
-            enter(link, "links")?;
+            check_directory(link, "links")?;
         }
         if let Some(fallback) = &settings.fallback {
-            let tree = Tree::open(settings, Patience::Disk);
+            let tree = RootDir::open(settings, DiskWait::Allowed);
             let entry = tree.and_then(|tree| tree.entry(fallback.path()));
             let missing = || io::Error::from(ErrorKind::NotFound);
             let cause = match entry {
@@ -92,7 +92,7 @@ impl Files {
                 Err(error) => Some(error),
             };
             if let Some(cause) = cause {
-                return Err(Unusable {
+                return Err(UnusableDirectory {
                     path: settings.root.join(fallback.path()),
                     key: "fallback",
                     wanted: "file",
@@ -111,54 +111,57 @@ impl Files {
     ///
     /// # Errors
     /// There may be a file, but it cannot be read.
-    pub async fn answer<B>(
+    pub async fn respond<B>(
         &self,
         request: &Request<B>,
         place: Permit,
     ) -> Result<Option<Response<Body>>, Error> {
-        let Some(name) = Name::of(request.uri().path()) else {
+        let Some(name) = SafePath::parse(request.uri().path()) else {
             return Ok(None);
         };
-        let codings = codings(request);
+        let codings = accepted_codings(request);
         let at_once = match self.patience {
-            Patience::None => find(&self.settings, &name, &codings, Patience::None),
-            Patience::Disk => Err(ErrorKind::WouldBlock.into()),
+            DiskWait::Forbidden => find_file(&self.settings, &name, &codings, DiskWait::Forbidden),
+            DiskWait::Allowed => Err(ErrorKind::WouldBlock.into()),
         };
         let (found, place) = match at_once {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.wait_for(name, codings, place).await?
+                self.find_blocking(name, codings, place).await?
             }
             found => (found, place),
         };
         match found {
-            Ok(Found::File(hit)) => Ok(Some(answer::file(request, hit, place))),
-            Ok(Found::Slash) => Ok(Some(answer::slash(request.uri()))),
-            Ok(Found::Nothing) => Ok(None),
+            Ok(LookupResult::File(hit)) => Ok(Some(response::file_response(request, hit, place))),
+            Ok(LookupResult::Directory) => Ok(Some(response::redirect_to_directory(request.uri()))),
+            Ok(LookupResult::NotFound) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::Forbidden),
             Err(error) => Err(Error::Unreadable(error)),
         }
     }
 
     /// Finds it on a thread that may wait for the disk.
-    async fn wait_for(
+    async fn find_blocking(
         &self,
-        name: Name,
+        name: SafePath,
         codings: Vec<ContentCoding>,
         place: Permit,
-    ) -> Result<(io::Result<Found>, Permit), Error> {
+    ) -> Result<(io::Result<LookupResult>, Permit), Error> {
         let settings = Arc::clone(&self.settings);
         // The place goes along: who waits for a dead disk keeps it.
         let found = tokio::task::spawn_blocking(move || {
-            (find(&settings, &name, &codings, Patience::Disk), place)
+            (
+                find_file(&settings, &name, &codings, DiskWait::Allowed),
+                place,
+            )
         });
-        let found = tokio::time::timeout(PATIENCE, found).await;
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, found).await;
         let found = found.map_err(|_| Error::Slow)?;
         found.map_err(|error| Error::Unreadable(io::Error::other(error)))
     }
 }
 
 /// What the client accepts, the best first: its weights, then the smallest.
-fn codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
+fn accepted_codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
     let mut offers = ContentCoding::parse_accept_encoding(request.headers());
     let rank = |coding| match coding {
         ContentCoding::Brotli => 0,
@@ -173,14 +176,14 @@ fn codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
 
 /// Whether a directory is there and what is in it can be reached; and if so, whether
 /// it is on a disk of this machine.
-fn enter(path: &Path, key: &'static str) -> Result<bool, Unusable> {
-    let directory = tree::directory(path, Patience::Disk);
+fn check_directory(path: &Path, key: &'static str) -> Result<bool, UnusableDirectory> {
+    let directory = root_dir::open_directory(path, DiskWait::Allowed);
     let entered = directory.and_then(|directory| {
         let may = Access::EXEC_OK;
         accessat(&directory, ".", may, AtFlags::EACCESS)?;
-        tree::is_local(&directory)
+        root_dir::is_local(&directory)
     });
-    entered.map_err(|cause| Unusable {
+    entered.map_err(|cause| UnusableDirectory {
         path: path.to_owned(),
         key,
         wanted: "directory",
@@ -189,4 +192,4 @@ fn enter(path: &Path, key: &'static str) -> Result<bool, Unusable> {
 }
 
 /// How long the disk may take to find a file.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);

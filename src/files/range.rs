@@ -2,7 +2,7 @@
 
 /// What a `Range` comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ByteRange {
     /// All of it: the header is none that we answer, which is allowed to be ignored.
     /// So are several ranges at once, which only old PDF readers ask for.
     Whole,
@@ -12,10 +12,10 @@ pub(super) enum Part {
     OutOfReach,
 }
 
-impl Part {
+impl ByteRange {
     /// Reads `range` for a file of `size` bytes.
-    pub(super) fn of(range: &str, size: u64) -> Self {
-        match bounds(range) {
+    pub(super) fn parse(range: &str, size: u64) -> Self {
+        match parse_bounds(range) {
             None => Self::Whole,
             Some((None, Some(0))) => Self::OutOfReach,
             Some((None, Some(last))) if size > 0 => Self::Of(size.saturating_sub(last), size - 1),
@@ -28,13 +28,13 @@ impl Part {
 }
 
 /// `bytes=first-last`, of which either may be missing, but not both.
-fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
+fn parse_bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, set) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
     }
     let (first, last) = set.trim().split_once('-')?;
-    match (number(first)?, number(last)?) {
+    match (parse_number(first)?, parse_number(last)?) {
         (None, None) => None,
         (Some(first), Some(last)) if first > last => None,
         bounds => Some(bounds),
@@ -42,7 +42,7 @@ fn bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
 }
 
 /// Digits; more than 64 bits hold is more than any file has.
-fn number(text: &str) -> Option<Option<u64>> {
+fn parse_number(text: &str) -> Option<Option<u64>> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     match (text.is_empty(), digits) {
         (true, _) => Some(None),
@@ -58,22 +58,22 @@ mod tests {
     #[test]
     fn one_range_is_answered() {
         for (range, part) in [
-            ("bytes=0-0", Part::Of(0, 0)),
-            ("bytes=2-4", Part::Of(2, 4)),
-            ("bytes=2-", Part::Of(2, 9)),
-            ("bytes=2-99", Part::Of(2, 9)),
-            ("bytes=-3", Part::Of(7, 9)),
-            ("bytes=-99", Part::Of(0, 9)),
-            ("Bytes = 1-2", Part::Of(1, 2)),
-            ("bytes=9-99999999999999999999999", Part::Of(9, 9)),
-            ("bytes=10-", Part::OutOfReach),
-            ("bytes=99999999999999999999999-", Part::OutOfReach),
-            ("bytes=-0", Part::OutOfReach),
+            ("bytes=0-0", ByteRange::Of(0, 0)),
+            ("bytes=2-4", ByteRange::Of(2, 4)),
+            ("bytes=2-", ByteRange::Of(2, 9)),
+            ("bytes=2-99", ByteRange::Of(2, 9)),
+            ("bytes=-3", ByteRange::Of(7, 9)),
+            ("bytes=-99", ByteRange::Of(0, 9)),
+            ("Bytes = 1-2", ByteRange::Of(1, 2)),
+            ("bytes=9-99999999999999999999999", ByteRange::Of(9, 9)),
+            ("bytes=10-", ByteRange::OutOfReach),
+            ("bytes=99999999999999999999999-", ByteRange::OutOfReach),
+            ("bytes=-0", ByteRange::OutOfReach),
         ] {
-            assert_eq!(Part::of(range, 10), part, "{range}");
+            assert_eq!(ByteRange::parse(range, 10), part, "{range}");
         }
-        assert_eq!(Part::of("bytes=0-", 0), Part::OutOfReach);
-        assert_eq!(Part::of("bytes=-1", 0), Part::OutOfReach);
+        assert_eq!(ByteRange::parse("bytes=0-", 0), ByteRange::OutOfReach);
+        assert_eq!(ByteRange::parse("bytes=-1", 0), ByteRange::OutOfReach);
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
             "bytes=0-1,3-4",
             "bytes=0-1,",
         ] {
-            assert_eq!(Part::of(range, 10), Part::Whole, "{range}");
+            assert_eq!(ByteRange::parse(range, 10), ByteRange::Whole, "{range}");
         }
     }
 }

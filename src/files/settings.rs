@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Name;
+use super::SafePath;
 
 /// A directory whose files are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Settings {
     pub root: PathBuf,
     /// The file that stands in where there is none: a page that finds its way by
     /// itself.
-    pub fallback: Option<Name>,
+    pub fallback: Option<SafePath>,
     /// Directories elsewhere that symbolic links in `root` may lead to.
     pub links: Vec<PathBuf>,
 }

@@ -3,18 +3,18 @@
 
 mod proxy_protocol;
 mod request_id;
-mod spoofed;
-mod trace;
+mod spoofable;
+mod traceparent;
 mod trusted;
 mod trusted_headers;
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
-pub use self::proxy_protocol::read as read_proxy_header;
+pub use self::proxy_protocol::read_header as read_proxy_header;
 pub use self::request_id::RequestId;
-pub use self::spoofed::strip;
+pub use self::spoofable::remove_spoofable;
 pub use self::trusted::TrustedProxies;
-use self::trusted::single;
+use self::trusted::single_value;
 pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
 use crate::client::ClientIp;
 use crate::host_port::{self, HostPort};
@@ -22,29 +22,29 @@ use crate::paths::UrlPath;
 
 /// Who sends one request, as far as it can be believed.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct ClientInfo {
     /// The client that all limits and logs mean.
     pub client: ClientIp,
     /// The request's name.
     pub request_id: RequestId,
     /// The host that the client asked a trusted proxy for.
     pub host: Option<HeaderValue>,
-    told: Told,
+    told: ProxyHeaders,
 }
 
 /// What else a trusted proxy says.
 #[derive(Clone, Debug, Default)]
-struct Told {
+struct ProxyHeaders {
     is_http: bool,
     port: Option<u16>,
     prefix: Option<HeaderValue>,
 }
 
-impl Sender {
+impl ClientInfo {
     /// Reads what `peer` says about its client in `headers`: those of `trusted`, if it
     /// is one of `proxies`. Of anybody else there is the address alone. A value that
     /// is no host, port or path is dropped.
-    pub fn read(
+    pub fn from_headers(
         peer: ClientIp,
         headers: &HeaderMap,
         proxies: &TrustedProxies,
@@ -52,24 +52,24 @@ impl Sender {
     ) -> Self {
         use TrustedHeader::{For, Host, Port, Prefix, Proto, RequestId as Id};
         if !proxies.trusts(peer) {
-            return Self::stranger(peer);
+            return Self::untrusted(peer);
         }
         let by_cloudflare = proxies.is_cloudflare(peer);
         let text = |header: TrustedHeader| {
-            let is_trusted = trusted.has(header) && (!by_cloudflare || header.is_set_by_all());
+            let is_trusted = trusted.contains(header) && (!by_cloudflare || header.is_set_by_all());
             is_trusted
-                .then(|| single(headers, &header.name()))
+                .then(|| single_value(headers, &header.name()))
                 .flatten()
         };
         let value = |text| HeaderValue::from_str(text).ok();
         let host = text(Host).filter(|host| HostPort::is_valid(host));
         let proto = text(Proto);
-        let prefix = text(Prefix).filter(|prefix| is_prefix(prefix));
+        let prefix = text(Prefix).filter(|prefix| is_valid_prefix(prefix));
         Self {
-            client: proxies.client(peer, headers, trusted.has(For)),
-            request_id: text(Id).and_then(RequestId::read).unwrap_or_default(),
+            client: proxies.find_client(peer, headers, trusted.contains(For)),
+            request_id: text(Id).and_then(RequestId::parse).unwrap_or_default(),
             host: host.and_then(value),
-            told: Told {
+            told: ProxyHeaders {
                 is_http: proto.is_some_and(|it| it.eq_ignore_ascii_case("http")),
                 port: text(Port).and_then(host_port::parse_port),
                 prefix: prefix.and_then(value),
@@ -78,25 +78,25 @@ impl Sender {
     }
 
     /// A client that speaks for nobody, whose headers say nothing about it.
-    pub fn stranger(client: ClientIp) -> Self {
+    pub fn untrusted(client: ClientIp) -> Self {
         Self {
             client,
             request_id: RequestId::new(),
             host: None,
-            told: Told::default(),
+            told: ProxyHeaders::default(),
         }
     }
 
     /// Writes who asked, by which name and port, and that it was over TLS,
     /// unless a trusted proxy says that its client came without. What a client
-    /// wrote there must have been taken away by [`strip`].
-    pub fn write(&self, headers: &mut HeaderMap) {
-        write(headers, self.client);
+    /// wrote there must have been taken away by [`remove_spoofable`].
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        write_headers(headers, self.client);
         if self.told.is_http {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
         if self.told.is_http || self.told.port.is_some() {
-            let port = self.told.port.or_else(|| named_port(headers.get(HOST)));
+            let port = self.told.port.or_else(|| host_port(headers.get(HOST)));
             headers.insert(X_FORWARDED_PORT, HeaderValue::from(port.unwrap_or(80)));
         }
         if let Some(prefix) = &self.told.prefix {
@@ -107,34 +107,34 @@ impl Sender {
 }
 
 /// Whether Laravel may put `prefix` before the paths of its links: plain parts alone.
-fn is_prefix(prefix: &str) -> bool {
+fn is_valid_prefix(prefix: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     prefix.bytes().all(is_plain) && UrlPath::try_from(prefix.to_owned()).is_ok()
 }
 
 /// Writes who asked, by which name and port, and that it was over TLS. The
 /// protocol is `https` for wss as well: Laravel knows no other word for secure.
-pub fn write(headers: &mut HeaderMap, client: ClientIp) {
+pub fn write_headers(headers: &mut HeaderMap, client: ClientIp) {
     let ip = client.with_text(HeaderValue::from_str);
     headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
-        let port = named_port(Some(&host));
+        let port = host_port(Some(&host));
         let port = port.map_or_else(|| HeaderValue::from_static("443"), HeaderValue::from);
         headers.insert(X_FORWARDED_PORT, port);
         headers.insert(X_FORWARDED_HOST, host);
     }
 }
 
-/// Writes who the client is by its certificate. [`strip`] takes away what a
+/// Writes who the client is by its certificate. [`remove_spoofable`] takes away what a
 /// stranger wrote there.
-pub fn write_subject(headers: &mut HeaderMap, subject: &str) {
+pub fn write_client_subject(headers: &mut HeaderMap, subject: &str) {
     let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and blanks");
     headers.insert("x-forwarded-client-subject", subject);
 }
 
 /// The port in a `Host` value that is settled, if it names one.
-fn named_port(host: Option<&HeaderValue>) -> Option<u16> {
+fn host_port(host: Option<&HeaderValue>) -> Option<u16> {
     HostPort::port_of(host?.to_str().ok()?)
 }
 
@@ -148,7 +148,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 
 /// Marks the requests in which the edge asks who a user is and what they may see, so
 /// that Laravel can leave them out of its throttle. An upload is the user's own request
-/// and has no mark. [`strip`] removes it from what a client sends.
+/// and has no mark. [`remove_spoofable`] removes it from what a client sends.
 pub const EDGE_REQUEST: HeaderName = HeaderName::from_static("x-edge-request");
 
 #[cfg(test)]
@@ -159,7 +159,7 @@ mod tests {
     fn laravel_learns_client_host_port_and_scheme() {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example:8443"));
-        write(&mut headers, ClientIp::new([192, 0, 2, 7].into()));
+        write_headers(&mut headers, ClientIp::new([192, 0, 2, 7].into()));
         let value = |name: &str| headers[name].to_str().unwrap().to_owned();
         assert_eq!(value("x-forwarded-for"), "192.0.2.7");
         assert_eq!(value("x-forwarded-proto"), "https");
@@ -182,12 +182,12 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());
-        let sender = Sender::read(peer, &headers, &proxies, trusted);
+        let sender = ClientInfo::from_headers(peer, &headers, &proxies, trusted);
         if let Some(host) = &sender.host {
             headers.insert(HOST, host.clone());
         }
-        strip(&mut headers);
-        sender.write(&mut headers);
+        remove_spoofable(&mut headers);
+        sender.write_headers(&mut headers);
         headers
     }
 

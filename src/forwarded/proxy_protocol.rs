@@ -15,17 +15,17 @@ use crate::client::ClientIp;
 ///
 /// # Errors
 /// There is no such header, or the stream ended.
-pub async fn read<S>(stream: &mut S) -> io::Result<Option<ClientIp>>
+pub async fn read_header<S>(stream: &mut S) -> io::Result<Option<ClientIp>>
 where
     S: AsyncRead + Unpin,
 {
-    let mut header = vec![0; START];
+    let mut header = vec![0; SIGNATURE_BYTES];
     stream.read_exact(&mut header).await?;
     if header == v2::PROTOCOL_PREFIX {
         read_rest_of_v2(stream, &mut header).await?;
     } else if header.starts_with(v1::PROTOCOL_PREFIX.as_bytes()) {
         while header.last() != Some(&b'\n') {
-            if header.len() == LONGEST_V1 {
+            if header.len() == MAX_V1_BYTES {
                 return Err(invalid("a PROXY line that does not end"));
             }
             header.push(stream.read_u8().await?);
@@ -33,26 +33,26 @@ where
     } else {
         return Err(invalid("no PROXY header"));
     }
-    client(&header).ok_or_else(|| invalid("a PROXY header that cannot be read"))
+    parse_client(&header).ok_or_else(|| invalid("a PROXY header that cannot be read"))
 }
 
 async fn read_rest_of_v2<S>(stream: &mut S, header: &mut Vec<u8>) -> io::Result<()>
 where
     S: AsyncRead + Unpin,
 {
-    header.resize(V2_FIXED, 0);
-    stream.read_exact(&mut header[START..]).await?;
+    header.resize(V2_HEADER_BYTES, 0);
+    stream.read_exact(&mut header[SIGNATURE_BYTES..]).await?;
     let length = usize::from(u16::from_be_bytes([header[14], header[15]]));
-    if length > LONGEST_V2 {
+    if length > MAX_V2_BYTES {
         return Err(invalid("a PROXY header that is too long"));
     }
-    header.resize(V2_FIXED + length, 0);
-    stream.read_exact(&mut header[V2_FIXED..]).await?;
+    header.resize(V2_HEADER_BYTES + length, 0);
+    stream.read_exact(&mut header[V2_HEADER_BYTES..]).await?;
     Ok(())
 }
 
 /// Whom a whole header names, if it can be read.
-fn client(header: &[u8]) -> Option<Option<ClientIp>> {
+fn parse_client(header: &[u8]) -> Option<Option<ClientIp>> {
     let ip: Option<IpAddr> = match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => match header.addresses {
             v1::Addresses::Tcp4(ip) => Some(ip.source_address.into()),
@@ -75,11 +75,11 @@ fn invalid(what: &'static str) -> io::Error {
 }
 
 /// The signature of version 2, and shorter than any header of version 1.
-const START: usize = 12;
-const V2_FIXED: usize = 16;
-const LONGEST_V1: usize = 107;
+const SIGNATURE_BYTES: usize = 12;
+const V2_HEADER_BYTES: usize = 16;
+const MAX_V1_BYTES: usize = 107;
 /// Far more than addresses and the usual extras take.
-const LONGEST_V2: usize = 2048;
+const MAX_V2_BYTES: usize = 2048;
 
 #[cfg(test)]
 mod tests {
@@ -87,7 +87,7 @@ mod tests {
 
     async fn after(bytes: &[u8]) -> (io::Result<Option<String>>, Vec<u8>) {
         let mut stream = bytes;
-        let read = read(&mut stream).await;
+        let read = read_header(&mut stream).await;
         (read.map(|ip| ip.map(|ip| ip.to_string())), stream.to_vec())
     }
 

@@ -22,9 +22,9 @@ impl RequestId {
     }
 
     /// The one that a trusted proxy gave, if it is harmless.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(&b);
-        let sane = (1..=LONGEST).contains(&text.len()) && text.bytes().all(plain);
+        let sane = (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(plain);
         let value = sane.then(|| HeaderValue::from_str(text).ok());
         value.flatten().map(Self)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-const LONGEST: usize = 128;
+const MAX_ID_BYTES: usize = 128;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
@@ -61,10 +61,10 @@ mod tests {
 
     #[test]
     fn only_harmless_names_are_taken_over() {
-        assert!(RequestId::read("7b7d4c1e-2f0a_1.x").is_some());
+        assert!(RequestId::parse("7b7d4c1e-2f0a_1.x").is_some());
         let long = "a".repeat(129);
         for wrong in ["", "a b", "<b>", "a\u{202e}", "\"", long.as_str()] {
-            assert_eq!(RequestId::read(wrong), None, "{wrong:?}");
+            assert_eq!(RequestId::parse(wrong), None, "{wrong:?}");
         }
     }
 

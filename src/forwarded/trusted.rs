@@ -35,7 +35,7 @@ impl TrustedProxies {
     }
 
     /// Whether proxies other than Cloudflare are trusted.
-    pub fn has_others(&self) -> bool {
+    pub fn has_non_cloudflare(&self) -> bool {
         !self.networks.is_empty()
     }
 
@@ -43,12 +43,12 @@ impl TrustedProxies {
     /// `X-Forwarded-For`, if `by_hops`, the hops that are trusted are passed over; the
     /// first that is not is the client, and what stands left of it is hearsay. What
     /// cannot be read ends the search at the last hop that could be.
-    pub fn client(&self, peer: ClientIp, headers: &HeaderMap, by_hops: bool) -> ClientIp {
+    pub fn find_client(&self, peer: ClientIp, headers: &HeaderMap, by_hops: bool) -> ClientIp {
         if !self.trusts(peer) {
             return peer;
         }
         if self.is_cloudflare(peer)
-            && let Some(client) = single(headers, &CF_CONNECTING_IP).and_then(address)
+            && let Some(client) = single_value(headers, &CF_CONNECTING_IP).and_then(parse_address)
         {
             return client;
         }
@@ -59,7 +59,7 @@ impl TrustedProxies {
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
         for line in lines {
             for hop in line.to_str().unwrap_or_default().rsplit(',') {
-                let Some(hop) = address(hop.trim()) else {
+                let Some(hop) = parse_address(hop.trim()) else {
                     return client;
                 };
                 client = hop;
@@ -79,16 +79,20 @@ impl TryFrom<Vec<String>> for TrustedProxies {
         let mut trusted = Self::default();
         for text in texts {
             match text.as_str() {
-                "cloudflare" => trusted.cloudflare = CLOUDFLARE.iter().map(known).collect(),
-                "private" => trusted.networks.extend(PRIVATE.iter().map(known)),
-                _ => trusted.networks.push(read(text)?),
+                "cloudflare" => {
+                    trusted.cloudflare = CLOUDFLARE_NETWORKS.iter().map(known_network).collect()
+                }
+                "private" => trusted
+                    .networks
+                    .extend(PRIVATE_NETWORKS.iter().map(known_network)),
+                _ => trusted.networks.push(parse_network(text)?),
             }
         }
         Ok(trusted)
     }
 }
 
-fn read(text: String) -> Result<Network, String> {
+fn parse_network(text: String) -> Result<Network, String> {
     let named = |wrong| format!("{wrong}, or \"cloudflare\" or \"private\"");
     let network = Network::try_from(text.clone()).map_err(named)?;
     match network.is_unrestricted() {
@@ -99,12 +103,12 @@ fn read(text: String) -> Result<Network, String> {
     }
 }
 
-fn known(text: &&str) -> Network {
+fn known_network(text: &&str) -> Network {
     Network::try_from((*text).to_owned()).expect("the presets are networks")
 }
 
 /// An address, with or without a port.
-fn address(text: &str) -> Option<ClientIp> {
+fn parse_address(text: &str) -> Option<ClientIp> {
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
@@ -114,7 +118,7 @@ fn address(text: &str) -> Option<ClientIp> {
 }
 
 /// The text of a header that is there once; of one said twice, neither counts.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => HeaderValue::to_str(value).ok(),
@@ -127,7 +131,7 @@ const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip")
 
 /// Of this machine and networks without a way to the Internet (RFC 1918,
 /// RFC 3927, RFC 4193, RFC 4291).
-const PRIVATE: [&str; 8] = [
+const PRIVATE_NETWORKS: [&str; 8] = [
     "127.0.0.0/8",
     "10.0.0.0/8",
     "172.16.0.0/12",
@@ -139,7 +143,7 @@ const PRIVATE: [&str; 8] = [
 ];
 
 /// <https://www.cloudflare.com/ips/>, which has not changed since 2023.
-const CLOUDFLARE: [&str; 22] = [
+const CLOUDFLARE_NETWORKS: [&str; 22] = [
     "173.245.48.0/20",
     "103.21.244.0/22",
     "103.22.200.0/22",
@@ -179,7 +183,7 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());
-        trusted(proxies).client(peer, &map, true).to_string()
+        trusted(proxies).find_client(peer, &map, true).to_string()
     }
 
     #[test]

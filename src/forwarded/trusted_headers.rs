@@ -50,15 +50,19 @@ impl TryFrom<String> for TrustedHeader {
 
     fn try_from(text: String) -> Result<Self, String> {
         let is_named = |header: &Self| header.name().as_str().eq_ignore_ascii_case(&text);
-        KNOWN.into_iter().find(is_named).ok_or_else(|| {
-            let names = KNOWN.map(|header| format!("{:?}", header.name().as_str()));
-            let names = names.join(", ");
-            format!("{text:?} is no header that a proxy is believed; expected some of {names}")
-        })
+        ALL_TRUSTED_HEADERS
+            .into_iter()
+            .find(is_named)
+            .ok_or_else(|| {
+                let names =
+                    ALL_TRUSTED_HEADERS.map(|header| format!("{:?}", header.name().as_str()));
+                let names = names.join(", ");
+                format!("{text:?} is no header that a proxy is believed; expected some of {names}")
+            })
     }
 }
 
-const KNOWN: [TrustedHeader; 6] = [
+const ALL_TRUSTED_HEADERS: [TrustedHeader; 6] = [
     TrustedHeader::For,
     TrustedHeader::Proto,
     TrustedHeader::Host,
@@ -80,14 +84,14 @@ impl Default for TrustedHeaders {
 
 impl TrustedHeaders {
     /// Whether `header` is believed.
-    pub(super) fn has(&self, header: TrustedHeader) -> bool {
+    pub(super) fn contains(&self, header: TrustedHeader) -> bool {
         self.0.contains(&header)
     }
 
     /// Whether the client's address is believed. Without it all clients behind a proxy
     /// are one.
     pub fn has_client(&self) -> bool {
-        self.has(TrustedHeader::For)
+        self.contains(TrustedHeader::For)
     }
 
     /// Whether one is believed that most proxies pass on as their clients wrote it.

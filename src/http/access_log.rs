@@ -17,7 +17,7 @@ use super::handler::RequestContext;
 use crate::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
-use crate::files::BrokenOff;
+use crate::files::FileBodyError;
 use crate::forwarded::RequestId;
 use crate::metrics;
 use crate::upstream::ReadBack;
@@ -75,7 +75,7 @@ impl ResponseEnd {
 fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>();
     let inner = wrapped.and_then(std::io::Error::get_ref);
-    error.is::<BrokenOff>()
+    error.is::<FileBodyError>()
         || error.is::<ReadBack>()
         || inner.is_some_and(|inner| is_file_error(inner))
 }
@@ -89,8 +89,8 @@ impl AccessLogEntry {
         metrics: &Arc<metrics::Route>,
     ) -> Self {
         Self {
-            client: exchange.sender.client,
-            request_id: exchange.sender.request_id.clone(),
+            client: exchange.client_info.client,
+            request_id: exchange.client_info.request_id.clone(),
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             version: request.version(),

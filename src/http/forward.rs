@@ -63,7 +63,7 @@ impl Handler {
             return self.switch_protocols(exchange, asked, answer, place);
         }
         let answer = self.relay(exchange, upstream, answer, place);
-        let client = self.limits.share_key(exchange.sender.client);
+        let client = self.limits.share_key(exchange.client_info.client);
         Ok(self.compression.apply(accepted_encoding, client, answer))
     }
 
@@ -80,10 +80,10 @@ impl Handler {
         // hyper has answered it, or will when the body is wanted; PHP's own
         // server never does.
         parts.headers.remove(EXPECT);
-        forwarded::strip(&mut parts.headers);
-        exchange.sender.write(&mut parts.headers);
+        forwarded::remove_spoofable(&mut parts.headers);
+        exchange.client_info.write_headers(&mut parts.headers);
         if let Some(subject) = &exchange.downstream.subject {
-            forwarded::write_subject(&mut parts.headers, subject.as_str());
+            forwarded::write_client_subject(&mut parts.headers, subject.as_str());
         }
         if upstream.wants_asker() {
             parts.extensions.insert(Asker {
@@ -105,7 +105,7 @@ impl Handler {
 
     /// By what a client's share of an app is counted; none if it has no limits.
     fn app_key(&self, exchange: &RequestContext<'_>) -> Option<ClientKey> {
-        let keys = self.limits.keys(exchange.sender.client);
+        let keys = self.limits.keys(exchange.client_info.client);
         keys.map(ClientKeys::widest)
     }
 
@@ -117,7 +117,7 @@ impl Handler {
         places: &Connections,
         exchange: &RequestContext<'_>,
     ) -> Result<Permit, Rejection> {
-        let client = exchange.sender.client;
+        let client = exchange.client_info.client;
         let keys = self.limits.keys(client);
         let share = match keys {
             None => None,
@@ -221,7 +221,7 @@ fn limit_body(
         match frame.into_trailers() {
             Ok(mut trailers) => {
                 hop_by_hop::remove_headers(&mut trailers);
-                forwarded::strip(&mut trailers);
+                forwarded::remove_spoofable(&mut trailers);
                 Frame::trailers(trailers)
             }
             Err(frame) => frame,

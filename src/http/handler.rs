@@ -19,7 +19,7 @@ use crate::activity::SendClock;
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
-use crate::forwarded::{Sender, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
+use crate::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
 use crate::metrics::{self, Metrics};
 use crate::paths::NormalizedPath;
@@ -87,13 +87,13 @@ pub struct HandlerDeps {
 /// One request and whose it is.
 pub(super) struct RequestContext<'a> {
     pub(super) downstream: &'a Downstream,
-    pub(super) sender: Sender,
+    pub(super) client_info: ClientInfo,
 }
 
 impl RequestContext<'_> {
     /// The client's own port, if it is its connection.
     pub(super) fn client_port(&self) -> Option<u16> {
-        let is_its = self.sender.client == self.downstream.peer;
+        let is_its = self.client_info.client == self.downstream.peer;
         self.downstream.port.filter(|_| is_its)
     }
 }
@@ -142,7 +142,7 @@ impl Handler {
         let in_flight = downstream.activity.begin_exchange();
         let exchange = RequestContext {
             downstream,
-            sender: self.sender(downstream, request.headers()),
+            client_info: self.client_info(downstream, request.headers()),
         };
         let mut line = AccessLogEntry::new(&exchange, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
@@ -151,7 +151,7 @@ impl Handler {
         let answer = self.respond(&exchange, &mut line, request).await;
         let mut close = version < Version::HTTP_11;
         // On the connection of a trusted proxy others are served as well.
-        if exchange.sender.client == downstream.peer {
+        if exchange.client_info.client == downstream.peer {
             let is_over = matches!(answer, Err(Rejection::Over(_)));
             downstream.refusals.record(is_over);
             close |= downstream.refusals.is_exceeded() && version <= Version::HTTP_11;
@@ -159,7 +159,8 @@ impl Handler {
         let mut response = answer.unwrap_or_else(|rejection| {
             close |= rejection.closes_connection() && version <= Version::HTTP_11;
             line.set_rejection(rejection);
-            let response = rejection.response(&self.pages, &exchange.sender.request_id, as_json);
+            let response =
+                rejection.response(&self.pages, &exchange.client_info.request_id, as_json);
             let response = match rejection == Rejection::Maintenance && !as_json {
                 true => self.maintenance.write(response),
                 false => response,
@@ -169,7 +170,7 @@ impl Handler {
                 false => response,
             }
         });
-        let mut id = exchange.sender.request_id.header();
+        let mut id = exchange.client_info.request_id.header();
         // HTTP/2 would keep it for the next answers, and compare each of theirs with
         // all that it kept (RFC 7541 §6.2.3).
         id.set_sensitive(true);
@@ -188,12 +189,12 @@ impl Handler {
     }
 
     /// Who sends a request with `headers`.
-    fn sender(&self, downstream: &Downstream, headers: &HeaderMap) -> Sender {
+    fn client_info(&self, downstream: &Downstream, headers: &HeaderMap) -> ClientInfo {
         let peer = downstream.peer;
         if downstream.is_unnamed {
-            Sender::stranger(peer)
+            ClientInfo::untrusted(peer)
         } else {
-            Sender::read(peer, headers, &self.proxies, &self.trusted_headers)
+            ClientInfo::from_headers(peer, headers, &self.proxies, &self.trusted_headers)
         }
     }
 
@@ -203,9 +204,9 @@ impl Handler {
         line: &mut AccessLogEntry,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let client = exchange.sender.client;
+        let client = exchange.client_info.client;
         let within = self.limits.request(client);
-        let settled = normalize::normalize_request(&mut request, &exchange.sender);
+        let settled = normalize::normalize_request(&mut request, &exchange.client_info);
         let found = settled.and_then(|()| self.routes.find(&request));
         if let Ok(route) = &found {
             line.set_route(&route.metrics);
@@ -255,7 +256,7 @@ impl Handler {
         upstream: &Upstream,
         request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let client = exchange.sender.client;
+        let client = exchange.client_info.client;
         let logs_in = self.is_login(&request);
         if logs_in {
             self.limits.login(client).map_err(Rejection::Over)?;

@@ -9,7 +9,7 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
 use super::Rejection;
-use crate::forwarded::Sender;
+use crate::forwarded::ClientInfo;
 use crate::host_port::HostPort;
 
 /// Headers of one request, over either protocol.
@@ -23,7 +23,10 @@ const MAX_TARGET_BYTES: usize = 8 * 1024;
 ///
 /// # Errors
 /// It is not sound.
-pub fn normalize_request<B>(request: &mut Request<B>, sender: &Sender) -> Result<(), Rejection> {
+pub fn normalize_request<B>(
+    request: &mut Request<B>,
+    sender: &ClientInfo,
+) -> Result<(), Rejection> {
     join_cookies(request.headers_mut());
     // hyper counts them over HTTP/1.1 only.
     if request.headers().len() > MAX_HEADERS {

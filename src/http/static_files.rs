@@ -19,7 +19,7 @@ impl Handler {
             return Ok(None);
         }
         let place = self.acquire_permit(&self.open_files, exchange).await?;
-        let answer = files.answer(request, place).await.map_err(|error| {
+        let answer = files.respond(request, place).await.map_err(|error| {
             let path = request.uri().path();
             tracing::warn!(path, %error, "a file cannot be sent");
             match error {
@@ -28,7 +28,7 @@ impl Handler {
             }
         })?;
         let accepted_encoding = self.compression.accepted_encoding(request);
-        let client = self.limits.share_key(exchange.sender.client);
+        let client = self.limits.share_key(exchange.client_info.client);
         Ok(answer.map(|answer| self.compression.apply(accepted_encoding, client, answer)))
     }
 }

@@ -58,7 +58,7 @@ pub enum Error {
     Broken(#[from] tokio::task::JoinError),
     /// A directory whose files a route sends cannot be used.
     #[error(transparent)]
-    Files(#[from] files::Unusable),
+    Files(#[from] files::UnusableDirectory),
     /// The page that closes the site is out of reach.
     #[error(transparent)]
     Maintenance(#[from] http::PageUnreachable),

@@ -12,7 +12,7 @@ use hyper::{Request, StatusCode, Uri};
 pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
 use super::Rejection;
-use crate::files::{Files, Unusable};
+use crate::files::{Files, UnusableDirectory};
 use crate::host_port::HostPort;
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
@@ -68,7 +68,7 @@ impl Upstreams {
         named.unwrap_or(&self.laravel).clone()
     }
 
-    fn action(&self, to: &RouteAction) -> Result<Action, Unusable> {
+    fn action(&self, to: &RouteAction) -> Result<Action, UnusableDirectory> {
         Ok(match to {
             RouteAction::App(app) => Action::Upstream(self.app(app)),
             RouteAction::Files(files, app) => {
@@ -92,8 +92,8 @@ impl Routes {
         upstreams: &Upstreams,
         max_body: usize,
         metrics: &Metrics,
-    ) -> Result<Self, Unusable> {
-        let route = |route: &Settings| -> Result<Route, Unusable> {
+    ) -> Result<Self, UnusableDirectory> {
+        let route = |route: &Settings| -> Result<Route, UnusableDirectory> {
             Ok(Route {
                 metrics: metrics.requests.route(&route.name().into()),
                 hosts: route.hosts.clone(),

@@ -74,7 +74,7 @@ struct Written {
     path: Option<UrlPath>,
     upstream: Option<String>,
     files: Option<PathBuf>,
-    fallback: Option<files::Name>,
+    fallback: Option<files::SafePath>,
     links: Option<Vec<PathBuf>>,
     redirect: Option<Origin>,
     status: Option<u16>,

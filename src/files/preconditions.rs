@@ -18,7 +18,7 @@ pub(super) struct Validators {
 
 /// What the request's conditions come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum PreconditionResult {
     Send,
     /// The client has it. If it knows it by a weak tag, by that.
     NotModified {
@@ -30,36 +30,42 @@ pub(super) enum Verdict {
 
 impl Validators {
     /// Weighs the conditions in the order of RFC 9110 §13.2.2.
-    pub(super) fn judge(&self, headers: &HeaderMap) -> Verdict {
-        let wanted = tags(headers, &IF_MATCH);
+    pub(super) fn evaluate(&self, headers: &HeaderMap) -> PreconditionResult {
+        let wanted = parse_etags(headers, &IF_MATCH);
         let goes_on = match wanted {
-            Some(tags) => tags.iter().any(|tag| tag.is(&self.tag, false)),
-            None => date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| self.modified <= date),
+            Some(tags) => tags.iter().any(|tag| tag.matches(&self.tag, false)),
+            None => {
+                parse_date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| self.modified <= date)
+            }
         };
         if !goes_on {
-            return Verdict::Failed;
+            return PreconditionResult::Failed;
         }
-        match tags(headers, &IF_NONE_MATCH) {
+        match parse_etags(headers, &IF_NONE_MATCH) {
             Some(known) => {
-                let same = known.iter().find(|tag| tag.is(&self.tag, true));
-                same.map_or(Verdict::Send, |tag| Verdict::NotModified {
-                    weak: matches!(tag, Tag::Weak(_)),
+                let same = known.iter().find(|tag| tag.matches(&self.tag, true));
+                same.map_or(PreconditionResult::Send, |tag| {
+                    PreconditionResult::NotModified {
+                        weak: matches!(tag, ETag::Weak(_)),
+                    }
                 })
             }
-            None => match date(headers, &IF_MODIFIED_SINCE) {
-                Some(date) if self.modified <= date => Verdict::NotModified { weak: false },
-                _ => Verdict::Send,
+            None => match parse_date(headers, &IF_MODIFIED_SINCE) {
+                Some(date) if self.modified <= date => {
+                    PreconditionResult::NotModified { weak: false }
+                }
+                _ => PreconditionResult::Send,
             },
         }
     }
 
     /// Whether a part is of any use: what the client has the rest of is this
     /// (RFC 9110 §13.1.5).
-    pub(super) fn fits_the_rest(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn matches_if_range(&self, headers: &HeaderMap) -> bool {
         match headers.get(IF_RANGE) {
             None => true,
             Some(value) if value.as_bytes().ends_with(b"\"") => value == self.tag.as_str(),
-            Some(_) => date(headers, &IF_RANGE) == Some(self.modified),
+            Some(_) => parse_date(headers, &IF_RANGE) == Some(self.modified),
         }
     }
 
@@ -74,15 +80,15 @@ impl Validators {
 
 /// One of a list of tags (RFC 9110 §8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tag<'a> {
+enum ETag<'a> {
     Any,
     Strong(&'a str),
     Weak(&'a str),
 }
 
-impl Tag<'_> {
+impl ETag<'_> {
     /// Whether it stands for `tag`, which is strong; a weak one does if that is enough.
-    fn is(self, tag: &str, weakly: bool) -> bool {
+    fn matches(self, tag: &str, weakly: bool) -> bool {
         match self {
             Self::Any => true,
             Self::Strong(one) => one == tag,
@@ -93,7 +99,7 @@ impl Tag<'_> {
 
 /// The tags that a header lists; none if there is no such header. What is no tag ends
 /// the list.
-fn tags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<Tag<'a>>> {
+fn parse_etags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<ETag<'a>>> {
     if !headers.contains_key(name) {
         return None;
     }
@@ -101,10 +107,10 @@ fn tags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<Tag<'a>>> {
     let mut tags = Vec::new();
     for mut rest in lines.filter_map(|line| line.to_str().ok()) {
         if rest.trim() == "*" {
-            tags.push(Tag::Any);
+            tags.push(ETag::Any);
             continue;
         }
-        while let Some((tag, after)) = first(rest.trim_start_matches([' ', '\t', ','])) {
+        while let Some((tag, after)) = parse_first_etag(rest.trim_start_matches([' ', '\t', ','])) {
             tags.push(tag);
             rest = after;
         }
@@ -113,7 +119,7 @@ fn tags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<Tag<'a>>> {
 }
 
 /// The tag at the beginning, which may hold commas, and what follows.
-fn first(text: &str) -> Option<(Tag<'_>, &str)> {
+fn parse_first_etag(text: &str) -> Option<(ETag<'_>, &str)> {
     let (weak, quoted) = match text.strip_prefix("W/") {
         Some(quoted) => (true, quoted),
         None => (false, text),
@@ -121,15 +127,15 @@ fn first(text: &str) -> Option<(Tag<'_>, &str)> {
     let end = quoted.strip_prefix('"')?.find('"')? + 2;
     let (tag, rest) = quoted.split_at(end);
     let tag = if weak {
-        Tag::Weak(tag)
+        ETag::Weak(tag)
     } else {
-        Tag::Strong(tag)
+        ETag::Strong(tag)
     };
     Some((tag, rest))
 }
 
 /// A date, in seconds since 1970; what is none counts as not sent.
-fn date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+fn parse_date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
     let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(since.as_secs())
@@ -150,8 +156,8 @@ mod tests {
         }
     }
 
-    fn judged(lines: &[(&HeaderName, &'static str)]) -> Verdict {
-        file().judge(&headers(lines))
+    fn judged(lines: &[(&HeaderName, &'static str)]) -> PreconditionResult {
+        file().evaluate(&headers(lines))
     }
 
     fn headers(lines: &[(&HeaderName, &'static str)]) -> HeaderMap {
@@ -162,7 +168,7 @@ mod tests {
         headers
     }
 
-    const KNOWN: Verdict = Verdict::NotModified { weak: false };
+    const KNOWN: PreconditionResult = PreconditionResult::NotModified { weak: false };
 
     #[test]
     fn what_the_client_has_is_not_sent_again() {
@@ -171,11 +177,11 @@ mod tests {
             ("*", KNOWN),
             ("\"b\", \"a\"", KNOWN),
             ("\"b,\\\",\"a\"", KNOWN),
-            ("W/\"a\"", Verdict::NotModified { weak: true }),
-            ("\"b\"", Verdict::Send),
-            ("a", Verdict::Send),
-            ("\"a", Verdict::Send),
-            ("", Verdict::Send),
+            ("W/\"a\"", PreconditionResult::NotModified { weak: true }),
+            ("\"b\"", PreconditionResult::Send),
+            ("a", PreconditionResult::Send),
+            ("\"a", PreconditionResult::Send),
+            ("", PreconditionResult::Send),
         ] {
             assert_eq!(judged(&[(&IF_NONE_MATCH, value)]), verdict, "{value}");
         }
@@ -183,32 +189,48 @@ mod tests {
         assert_eq!(judged(&two), KNOWN);
         assert_eq!(judged(&[(&IF_MODIFIED_SINCE, THEN)]), KNOWN);
         assert_eq!(judged(&[(&IF_MODIFIED_SINCE, AFTER)]), KNOWN);
-        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, BEFORE)]), Verdict::Send);
-        assert_eq!(judged(&[(&IF_MODIFIED_SINCE, "yesterday")]), Verdict::Send);
+        assert_eq!(
+            judged(&[(&IF_MODIFIED_SINCE, BEFORE)]),
+            PreconditionResult::Send
+        );
+        assert_eq!(
+            judged(&[(&IF_MODIFIED_SINCE, "yesterday")]),
+            PreconditionResult::Send
+        );
         // The tag counts.
         let both = [(&IF_NONE_MATCH, "\"b\""), (&IF_MODIFIED_SINCE, THEN)];
-        assert_eq!(judged(&both), Verdict::Send);
+        assert_eq!(judged(&both), PreconditionResult::Send);
     }
 
     #[test]
     fn what_the_client_does_not_want_any_more_is_not_sent() {
-        assert_eq!(judged(&[(&IF_MATCH, "\"a\"")]), Verdict::Send);
-        assert_eq!(judged(&[(&IF_MATCH, "*")]), Verdict::Send);
+        assert_eq!(judged(&[(&IF_MATCH, "\"a\"")]), PreconditionResult::Send);
+        assert_eq!(judged(&[(&IF_MATCH, "*")]), PreconditionResult::Send);
         for value in ["\"b\"", "W/\"a\"", "a", ""] {
-            assert_eq!(judged(&[(&IF_MATCH, value)]), Verdict::Failed, "{value}");
+            assert_eq!(
+                judged(&[(&IF_MATCH, value)]),
+                PreconditionResult::Failed,
+                "{value}"
+            );
         }
-        assert_eq!(judged(&[(&IF_UNMODIFIED_SINCE, THEN)]), Verdict::Send);
-        assert_eq!(judged(&[(&IF_UNMODIFIED_SINCE, BEFORE)]), Verdict::Failed);
+        assert_eq!(
+            judged(&[(&IF_UNMODIFIED_SINCE, THEN)]),
+            PreconditionResult::Send
+        );
+        assert_eq!(
+            judged(&[(&IF_UNMODIFIED_SINCE, BEFORE)]),
+            PreconditionResult::Failed
+        );
         let both = [(&IF_MATCH, "\"a\""), (&IF_UNMODIFIED_SINCE, BEFORE)];
-        assert_eq!(judged(&both), Verdict::Send);
+        assert_eq!(judged(&both), PreconditionResult::Send);
         let both = [(&IF_MATCH, "\"b\""), (&IF_NONE_MATCH, "\"a\"")];
-        assert_eq!(judged(&both), Verdict::Failed);
+        assert_eq!(judged(&both), PreconditionResult::Failed);
     }
 
     #[test]
     fn a_part_goes_only_with_the_rest_of_the_same() {
-        let fits = |value| file().fits_the_rest(&headers(&[(&IF_RANGE, value)]));
-        assert!(fits("\"a\"") && fits(THEN) && file().fits_the_rest(&HeaderMap::new()));
+        let fits = |value| file().matches_if_range(&headers(&[(&IF_RANGE, value)]));
+        assert!(fits("\"a\"") && fits(THEN) && file().matches_if_range(&HeaderMap::new()));
         for value in ["\"b\"", "W/\"a\"", AFTER, BEFORE, "a", ""] {
             assert!(!fits(value), "{value}");
         }

@@ -2,23 +2,23 @@
 
 use std::io::{self, ErrorKind};
 
-use super::kind;
-use super::tree::{Entry, File, Patience, Tree};
-use super::{Name, Settings};
+use super::media_type;
+use super::root_dir::{DiskWait, Entry, File, RootDir};
+use super::{SafePath, Settings};
 use crate::content_coding::{self, ContentCoding};
 
 /// What there is for a name.
 #[derive(Debug)]
-pub(super) enum Found {
-    File(Hit),
+pub(super) enum LookupResult {
+    File(FoundFile),
     /// A directory that has a page, asked for without its slash.
-    Slash,
-    Nothing,
+    Directory,
+    NotFound,
 }
 
 /// The file to send.
 #[derive(Debug)]
-pub(super) struct Hit {
+pub(super) struct FoundFile {
     pub(super) file: File,
     /// Of the file itself, even if it is sent compressed.
     pub(super) path: String,
@@ -32,51 +32,57 @@ pub(super) struct Hit {
 ///
 /// # Errors
 /// Something is there and cannot be read, or would have to be waited for.
-pub(super) fn find(
+pub(super) fn find_file(
     settings: &Settings,
-    name: &Name,
+    name: &SafePath,
     codings: &[ContentCoding],
-    patience: Patience,
-) -> io::Result<Found> {
-    let tree = Tree::open(settings, patience)?;
+    patience: DiskWait,
+) -> io::Result<LookupResult> {
+    let tree = RootDir::open(settings, patience)?;
     let path = match name.is_directory() {
-        true => index(name.path()),
+        true => index_path(name.path()),
         false => name.path().to_owned(),
     };
     match tree.entry(&path)? {
         Some(Entry::File(file)) => {
-            return hit(&tree, file, path, codings).map(Found::File);
+            return choose_encoding(&tree, file, path, codings).map(LookupResult::File);
         }
         Some(Entry::Directory) if !name.is_directory() => {
-            if let Some(Entry::File(_)) = tree.entry(&index(&path))? {
-                return Ok(Found::Slash);
+            if let Some(Entry::File(_)) = tree.entry(&index_path(&path))? {
+                return Ok(LookupResult::Directory);
             }
         }
         Some(Entry::Directory) | None => {}
     }
     let fallback = settings.fallback.as_ref();
-    let Some(fallback) = fallback.filter(|_| !kind::is_asset(name)) else {
-        return Ok(Found::Nothing);
+    let Some(fallback) = fallback.filter(|_| !media_type::is_asset(name)) else {
+        return Ok(LookupResult::NotFound);
     };
     match tree.entry(fallback.path())? {
         Some(Entry::File(file)) => {
-            hit(&tree, file, fallback.path().to_owned(), codings).map(Found::File)
+            choose_encoding(&tree, file, fallback.path().to_owned(), codings)
+                .map(LookupResult::File)
         }
-        Some(Entry::Directory) | None => Ok(Found::Nothing),
+        Some(Entry::Directory) | None => Ok(LookupResult::NotFound),
     }
 }
 
 /// The page of a directory.
-fn index(directory: &str) -> String {
+fn index_path(directory: &str) -> String {
     match directory.is_empty() {
-        true => INDEX.to_owned(),
-        false => format!("{directory}/{INDEX}"),
+        true => INDEX_FILE.to_owned(),
+        false => format!("{directory}/{INDEX_FILE}"),
     }
 }
 
 /// `file`, or what was compressed of it, if it is not older: then somebody forgot it.
-fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[ContentCoding]) -> io::Result<Hit> {
-    let media_type = kind::media_type(&path);
+fn choose_encoding(
+    tree: &RootDir<'_>,
+    file: File,
+    path: String,
+    codings: &[ContentCoding],
+) -> io::Result<FoundFile> {
+    let media_type = media_type::media_type(&path);
     let codings = if content_coding::is_compressible(&media_type) {
         codings
     } else {
@@ -85,7 +91,7 @@ fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[ContentCoding]) -> 
     for coding in codings {
         match tree.entry(&format!("{path}.{}", extension(*coding))) {
             Ok(Some(Entry::File(packed))) if packed.modified >= file.modified => {
-                return Ok(Hit {
+                return Ok(FoundFile {
                     file: packed,
                     path,
                     media_type,
@@ -96,7 +102,7 @@ fn hit(tree: &Tree<'_>, file: File, path: String, codings: &[ContentCoding]) -> 
             _ => {}
         }
     }
-    Ok(Hit {
+    Ok(FoundFile {
         file,
         path,
         media_type,
@@ -112,4 +118,4 @@ const fn extension(coding: ContentCoding) -> &'static str {
     }
 }
 
-const INDEX: &str = "index.html";
+const INDEX_FILE: &str = "index.html";

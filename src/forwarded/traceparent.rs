@@ -5,19 +5,22 @@ use hyper::header::{HeaderMap, HeaderName};
 
 /// Takes away a `traceparent` that is not exactly one well-formed value, and the
 /// `tracestate` that means nothing without it (Trace Context §3.2.2, §3.3).
-pub(super) fn settle(headers: &mut HeaderMap) {
+pub(super) fn normalize(headers: &mut HeaderMap) {
     // Mostly there is none; to compare names is cheaper than to look for each.
-    if !headers.keys().any(|name| [PARENT, STATE].contains(name)) {
+    if !headers
+        .keys()
+        .any(|name| [TRACEPARENT, TRACESTATE].contains(name))
+    {
         return;
     }
-    let mut values = headers.get_all(&PARENT).iter();
+    let mut values = headers.get_all(&TRACEPARENT).iter();
     let sound = match (values.next(), values.next()) {
         (Some(value), None) => is_well_formed(value.as_bytes()),
         _ => false,
     };
     if !sound {
-        headers.remove(PARENT);
-        headers.remove(STATE);
+        headers.remove(TRACEPARENT);
+        headers.remove(TRACESTATE);
     }
 }
 
@@ -38,8 +41,8 @@ fn is_well_formed(value: &[u8]) -> bool {
     version != b"ff" && is_some(trace) && is_some(parent) && ends_well
 }
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
-const STATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 #[cfg(test)]
 mod tests {

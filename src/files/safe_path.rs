@@ -8,19 +8,19 @@ use serde::Deserialize;
 /// of them hidden, none a program of PHP's. It cannot lead upwards.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Name {
+pub struct SafePath {
     /// Without a slash at either end; empty for the root.
     path: String,
     is_directory: bool,
 }
 
-impl Name {
+impl SafePath {
     /// What `path`, as it stands in a URL, names; none if it is spelled in any way
     /// but the plain one, or names what nobody is to see.
     ///
     /// A name that exists is read as the same path by [`crate::paths::NormalizedPath`], so
     /// the route that was found is the route of this file.
-    pub fn of(path: &str) -> Option<Self> {
+    pub fn parse(path: &str) -> Option<Self> {
         let inner = path.strip_prefix('/')?;
         let bare = inner.strip_suffix('/').unwrap_or(inner);
         let is_directory = bare.len() < inner.len() || inner.is_empty();
@@ -33,7 +33,7 @@ impl Name {
             if number > 0 {
                 decoded.push('/');
             }
-            decoded.push_str(&plain(part, number == 0)?);
+            decoded.push_str(&decode_segment(part, number == 0)?);
         }
         Some(Self {
             path: decoded,
@@ -66,12 +66,12 @@ impl Name {
     }
 }
 
-impl TryFrom<String> for Name {
+impl TryFrom<String> for SafePath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         let plain = !text.contains('%') && !text.starts_with('/');
-        let name = Self::of(&format!("/{text}")).filter(|name| plain && !name.is_directory);
+        let name = Self::parse(&format!("/{text}")).filter(|name| plain && !name.is_directory);
         name.ok_or_else(|| {
             format!("{text:?} is not a file's name below the directory; expected \"index.html\"")
         })
@@ -79,7 +79,7 @@ impl TryFrom<String> for Name {
 }
 
 /// One part, decoded once.
-fn plain(part: &str, is_first: bool) -> Option<String> {
+fn decode_segment(part: &str, is_first: bool) -> Option<String> {
     let mut rest = part.bytes();
     while let Some(byte) = rest.next() {
         let hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
@@ -90,14 +90,14 @@ fn plain(part: &str, is_first: bool) -> Option<String> {
     let part = percent_decode_str(part).decode_utf8().ok()?.into_owned();
     let odd = |c: char| c.is_control() || c == '/' || c == '\\';
     let hidden = part.starts_with('.') && !(is_first && part == ".well-known");
-    match part.is_empty() || part.contains(odd) || hidden || is_program(&part) {
+    match part.is_empty() || part.contains(odd) || hidden || is_script(&part) {
         true => None,
         false => Some(part),
     }
 }
 
 /// What PHP might run, in any spelling: its text is nobody's business.
-fn is_program(part: &str) -> bool {
+fn is_script(part: &str) -> bool {
     let mut extensions = part.split('.').skip(1);
     extensions.any(|extension| {
         let extension = extension.to_ascii_lowercase();
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn plain_paths_name_files() {
-        let path = |text: &str| Name::of(text).map(|name| (name.path, name.is_directory));
+        let path = |text: &str| SafePath::parse(text).map(|name| (name.path, name.is_directory));
         let file = |text: &str| Some((text.to_owned(), false));
         assert_eq!(path("/"), Some((String::new(), true)));
         assert_eq!(path("/a/b.js"), file("a/b.js"));
@@ -174,13 +174,13 @@ mod tests {
             "/a.php.bak",
             "/%C2%85",
         ] {
-            assert_eq!(Name::of(path), None, "{path}");
+            assert_eq!(SafePath::parse(path), None, "{path}");
         }
     }
 
     #[test]
     fn the_sysadmin_names_a_file() {
-        let name = |text: &str| Name::try_from(text.to_owned());
+        let name = |text: &str| SafePath::try_from(text.to_owned());
         assert_eq!(name("a/index.html").unwrap().path(), "a/index.html");
         for wrong in [
             "",
@@ -198,7 +198,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_route_is_found_for_the_file_that_is_named(path in "/([a-c./\\\\%;é]|%2[eEfF5]|%5c|index.php|/){0,12}") {
-            if let Some(name) = Name::of(&path) {
+            if let Some(name) = SafePath::parse(&path) {
                 let read = NormalizedPath::parse(&path).unwrap();
                 let bare = |text: &str| text.trim_matches('/').to_owned();
                 prop_assert!(!read.is_doubtful);

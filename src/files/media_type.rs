@@ -1,6 +1,6 @@
 //! What a file's name tells: its type, and how long it may be kept.
 
-use super::Name;
+use super::SafePath;
 
 /// The media type of the file at `path`, by its extension.
 pub(super) fn media_type(path: &str) -> String {
@@ -14,8 +14,8 @@ pub(super) fn media_type(path: &str) -> String {
         Some("mjs") => "text/javascript",
         Some(extension) => mime_guess::from_ext(extension)
             .first_raw()
-            .unwrap_or(UNKNOWN),
-        None => UNKNOWN,
+            .unwrap_or(DEFAULT_MEDIA_TYPE),
+        None => DEFAULT_MEDIA_TYPE,
     };
     match guessed.starts_with("text/") {
         true => format!("{guessed}; charset=utf-8"),
@@ -55,11 +55,11 @@ fn is_hashed(path: &str) -> bool {
     let ends = inner
         .iter()
         .all(|piece| ["chunk", "min", "js", "css"].contains(piece));
-    built && (ends && vite(first) || inner.iter().any(|piece| is_hex(piece)))
+    built && (ends && is_vite_hashed(first) || inner.iter().any(|piece| is_hex(piece)))
 }
 
 /// `name-` and a hash that may hold `-` itself.
-fn vite(stem: &str) -> bool {
+fn is_vite_hashed(stem: &str) -> bool {
     let Some((name, hash)) = stem
         .len()
         .checked_sub(8)
@@ -96,14 +96,14 @@ fn is_hex(hash: &str) -> bool {
 
 /// Whether who asks for `name` wants a file and nothing else: a page in its place, such
 /// as for a script of an older build, would only break things further away.
-pub(super) fn is_asset(name: &Name) -> bool {
+pub(super) fn is_asset(name: &SafePath) -> bool {
     let extension = name.extension();
-    extension.is_some_and(|extension| ASSETS.contains(&extension.as_str()))
+    extension.is_some_and(|extension| ASSET_EXTENSIONS.contains(&extension.as_str()))
 }
 
-const UNKNOWN: &str = "application/octet-stream";
+const DEFAULT_MEDIA_TYPE: &str = "application/octet-stream";
 
-const ASSETS: [&str; 42] = [
+const ASSET_EXTENSIONS: [&str; 42] = [
     "js",
     "mjs",
     "cjs",
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn pages_do_not_stand_in_for_assets() {
-        let is_asset = |path: &str| is_asset(&Name::of(path).unwrap());
+        let is_asset = |path: &str| is_asset(&SafePath::parse(path).unwrap());
         assert!(is_asset("/a/index-old.JS") && is_asset("/favicon.ico"));
         assert!(!is_asset("/users/john.doe") && !is_asset("/") && !is_asset("/a.js/b"));
     }

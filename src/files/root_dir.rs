@@ -16,20 +16,20 @@ use super::Settings;
 
 /// Whether the disk may be waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum DiskWait {
     /// No: what the kernel has not in memory is an error, [`io::ErrorKind::WouldBlock`].
-    None,
+    Forbidden,
     /// Yes: not on a thread that serves others.
-    Disk,
+    Allowed,
 }
 
 /// A directory, open for a moment: who swaps it for a new one, as deployments do,
 /// needs to tell nobody.
 #[derive(Debug)]
-pub(super) struct Tree<'a> {
+pub(super) struct RootDir<'a> {
     directory: OwnedFd,
     settings: &'a Settings,
-    patience: Patience,
+    patience: DiskWait,
 }
 
 /// What a name stands for.
@@ -48,10 +48,10 @@ pub(super) struct File {
     pub(super) modified: u64,
 }
 
-impl<'a> Tree<'a> {
-    pub(super) fn open(settings: &'a Settings, patience: Patience) -> io::Result<Self> {
+impl<'a> RootDir<'a> {
+    pub(super) fn open(settings: &'a Settings, patience: DiskWait) -> io::Result<Self> {
         Ok(Self {
-            directory: directory(&settings.root, patience)?,
+            directory: open_directory(&settings.root, patience)?,
             settings,
             patience,
         })
@@ -63,9 +63,9 @@ impl<'a> Tree<'a> {
     /// It may be there, but cannot be read.
     pub(super) fn entry(&self, path: &str) -> io::Result<Option<Entry>> {
         let path = if path.is_empty() { "." } else { path };
-        let found = beneath(&self.directory, path, ResolveFlags::empty(), self.patience);
+        let found = open_beneath(&self.directory, path, ResolveFlags::empty(), self.patience);
         let found = match found {
-            Err(Errno::XDEV) => self.elsewhere(path),
+            Err(Errno::XDEV) => self.follow_link(path),
             other => other,
         };
         match found {
@@ -82,8 +82,8 @@ impl<'a> Tree<'a> {
     /// A link leads out of the directory, or is absolute: where it ends must be in
     /// the directory after all, or in one that links may lead to. That is only where
     /// to look: what is opened is opened below that, without another link.
-    fn elsewhere(&self, path: &str) -> rustix::io::Result<OwnedFd> {
-        if self.patience == Patience::None {
+    fn follow_link(&self, path: &str) -> rustix::io::Result<OwnedFd> {
+        if self.patience == DiskWait::Forbidden {
             return Err(Errno::AGAIN);
         }
         let real = |path: &Path| fs::canonicalize(path).map_err(|_| Errno::NOENT);
@@ -100,15 +100,15 @@ impl<'a> Tree<'a> {
                 true => Path::new("."),
                 false => rest,
             };
-            let base = directory(&base, self.patience)?;
-            return beneath(&base, rest, ResolveFlags::NO_SYMLINKS, self.patience);
+            let base = open_directory(&base, self.patience)?;
+            return open_beneath(&base, rest, ResolveFlags::NO_SYMLINKS, self.patience);
         }
         Err(Errno::XDEV)
     }
 }
 
 /// A directory by its path, which the sysadmin wrote.
-pub(super) fn directory(path: &Path, patience: Patience) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_directory(path: &Path, patience: DiskWait) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     open(CWD, path, flags, ResolveFlags::empty(), patience)
 }
@@ -117,27 +117,27 @@ pub(super) fn directory(path: &Path, patience: Patience) -> rustix::io::Result<O
 /// elsewhere: over a network, or in a program (FUSE), even an open of what the kernel
 /// knows waits for an answer.
 pub(super) fn is_local(directory: &OwnedFd) -> rustix::io::Result<bool> {
-    Ok(LOCAL.contains(&fstatfs(directory)?.f_type))
+    Ok(LOCAL_FILESYSTEMS.contains(&fstatfs(directory)?.f_type))
 }
 
-/// What is at `path` below `directory`. Nothing is waited for that is not a file:
+/// What is at `path` below `open_directory`. Nothing is waited for that is not a file:
 /// pipes and devices open at once, and are closed again.
-fn beneath(
+fn open_beneath(
     directory: &OwnedFd,
     path: impl rustix::path::Arg + Copy,
     more: ResolveFlags,
-    patience: Patience,
+    patience: DiskWait,
 ) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
-    if patience == Patience::None {
+    if patience == DiskWait::Forbidden {
         // What is mounted below may be elsewhere.
         resolve |= ResolveFlags::NO_XDEV;
     }
     let mut found = open(directory, path, flags, resolve, patience);
     // Somebody renames, so the kernel cannot be sure.
-    for _ in 0..TRIES {
-        if patience == Patience::Disk && found.as_ref().err() == Some(&Errno::AGAIN) {
+    for _ in 0..MAX_TRIES {
+        if patience == DiskWait::Allowed && found.as_ref().err() == Some(&Errno::AGAIN) {
             found = open(directory, path, flags, resolve, patience);
         }
     }
@@ -149,11 +149,11 @@ fn open(
     path: impl rustix::path::Arg,
     flags: OFlags,
     resolve: ResolveFlags,
-    patience: Patience,
+    patience: DiskWait,
 ) -> rustix::io::Result<OwnedFd> {
     match patience {
-        Patience::Disk => openat2(directory, path, flags, Mode::empty(), resolve),
-        Patience::None => {
+        DiskWait::Allowed => openat2(directory, path, flags, Mode::empty(), resolve),
+        DiskWait::Forbidden => {
             let resolve = resolve | ResolveFlags::CACHED;
             let found = openat2(directory, path, flags, Mode::empty(), resolve);
             // Before Linux 5.12 it cannot be asked for.
@@ -178,11 +178,11 @@ fn entry(descriptor: OwnedFd) -> rustix::io::Result<Option<Entry>> {
     })
 }
 
-const TRIES: usize = 16;
+const MAX_TRIES: usize = 16;
 
 /// By their numbers in statfs(2): ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS, F2FS,
 /// SquashFS, EROFS, bcachefs.
-const LOCAL: [i64; 10] = [
+const LOCAL_FILESYSTEMS: [i64; 10] = [
     0xef53,
     0x5846_5342,
     0x9123_683e,

@@ -6,15 +6,15 @@
 
 use hyper::header::{HeaderMap, HeaderName};
 
-use super::trace;
+use super::traceparent;
 
 /// Removes every header by which a client could speak for a proxy, and a
 /// `traceparent` that nobody could read.
-pub fn strip(headers: &mut HeaderMap) {
-    trace::settle(headers);
+pub fn remove_spoofable(headers: &mut HeaderMap) {
+    traceparent::normalize(headers);
     let forged: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| forges(name))
+        .filter(|name| is_spoofable(name))
         .cloned()
         .collect();
     for name in forged {
@@ -22,20 +22,22 @@ pub fn strip(headers: &mut HeaderMap) {
     }
 }
 
-fn forges(name: &HeaderName) -> bool {
+fn is_spoofable(name: &HeaderName) -> bool {
     let name = name.as_str();
     name.bytes().any(|b| matches!(b, b'_' | b'.'))
-        || FAMILIES.iter().any(|family| name.starts_with(family))
-        || FORGED.contains(&name)
+        || SPOOFABLE_PREFIXES
+            .iter()
+            .any(|family| name.starts_with(family))
+        || SPOOFABLE_HEADERS.contains(&name)
 }
 
 /// How the names begin by which proxies tell what was asked for, and by whom.
-const FAMILIES: [&str; 4] = ["x-forwarded-", "x-original-", "x-real-", "x-rewrite-"];
+const SPOOFABLE_PREFIXES: [&str; 4] = ["x-forwarded-", "x-original-", "x-real-", "x-rewrite-"];
 
 /// What the proxies of this world call themselves and their clients, and by which
 /// apps and their packages learn of TLS, host and address. `X-HTTP-Method-Override`
 /// is none of them: it is the app's own feature, for its own clients.
-const FORGED: [&str; 33] = [
+const SPOOFABLE_HEADERS: [&str; 33] = [
     "x-edge-request",
     "forwarded",
     "proxy",
@@ -115,7 +117,7 @@ mod tests {
             );
         }
         headers.insert("x-http-method-override", HeaderValue::from_static("PUT"));
-        strip(&mut headers);
+        remove_spoofable(&mut headers);
         let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["x-http-method-override"]);
     }
