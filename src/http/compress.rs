@@ -23,7 +23,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
 use crate::content_coding::{self, ContentCoding};
-use crate::limit::{Connections, Permit};
+use crate::limit::{ConcurrencyLimit, Permit};
 use crate::paths::{NormalizedPath, UrlPath};
 use crate::units::{ByteSize, PositiveCount};
 
@@ -55,7 +55,7 @@ impl Default for Settings {
 pub(super) struct Compression {
     settings: Settings,
     /// Each answer under way holds an encoder of up to some MiB.
-    encoders: Connections,
+    encoders: ConcurrencyLimit,
 }
 
 /// How one answer may be compressed, as its request tells.
@@ -73,7 +73,7 @@ impl Compression {
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            encoders: Connections::new(MAX_ENCODERS),
+            encoders: ConcurrencyLimit::new(MAX_ENCODERS),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
 use crate::forwarded;
-use crate::limit::{ClientKeys, Connections, Limit, Over, Permit};
+use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
 use crate::upstream::{self, Asker, Upstream};
 
 impl Handler {
@@ -114,7 +114,7 @@ impl Handler {
     /// likes.
     pub(super) async fn acquire_permit(
         &self,
-        places: &Connections,
+        places: &ConcurrencyLimit,
         exchange: &RequestContext<'_>,
     ) -> Result<Permit, Rejection> {
         let client = exchange.client_info.client;
@@ -125,13 +125,15 @@ impl Handler {
                 let most = self.limits.settings().requests_in_flight_per_client;
                 let share = places.share(keys, most);
                 if share.is_none() {
-                    let over = Over::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
-                    self.limits.over(client, over).map_err(Rejection::Over)?;
+                    let over = LimitExceeded::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
+                    self.limits
+                        .report_exceeded(client, over)
+                        .map_err(Rejection::Over)?;
                 }
                 share
             }
         };
-        let slot = places.slot_within(QUEUE_TIMEOUT, keys).await;
+        let slot = places.acquire_slot_within(QUEUE_TIMEOUT, keys).await;
         Ok(places.permit(share, slot.ok_or(Rejection::Busy)?))
     }
 

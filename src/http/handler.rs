@@ -20,7 +20,10 @@ use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
-use crate::limit::{Connections, Limit, Limits, Load, Over, Share, Shares};
+use crate::limit::{
+    ClientConcurrency, ClientPermit, ConcurrencyLimit, Limit, LimitExceeded, Limits,
+    OverloadMonitor,
+};
 use crate::metrics::{self, Metrics};
 use crate::paths::NormalizedPath;
 use crate::units::ConfigDuration;
@@ -32,15 +35,15 @@ use crate::ws::Gateway;
 pub struct Handler {
     pub(super) settings: Settings,
     pub(super) compression: Compression,
-    pub(super) in_flight: Connections,
-    pub(super) open_files: Connections,
+    pub(super) in_flight: ConcurrencyLimit,
+    pub(super) open_files: ConcurrencyLimit,
     pub(super) gateway: Gateway,
     pub(super) drain: Drain,
     proxies: TrustedProxies,
     trusted_headers: TrustedHeaders,
     pub(super) limits: Arc<Limits>,
-    sessions: Shares,
-    load: Load,
+    sessions: ClientConcurrency,
+    load: OverloadMonitor,
     routes: Routes,
     pages: ErrorPages,
     maintenance: Maintenance,
@@ -63,13 +66,13 @@ pub struct HandlerDeps {
     /// What each client may do.
     pub limits: Arc<Limits>,
     /// WebSocket sessions of each client.
-    pub sessions: Shares,
+    pub sessions: ClientConcurrency,
     /// Whether there are too many already.
-    pub load: Load,
+    pub load: OverloadMonitor,
     /// Requests on their way to an upstream.
-    pub in_flight: Connections,
+    pub in_flight: ConcurrencyLimit,
     /// Files on their way to clients.
-    pub open_files: Connections,
+    pub open_files: ConcurrencyLimit,
     /// Answers WebSocket upgrades.
     pub gateway: Gateway,
     /// Which request goes where.
@@ -205,7 +208,7 @@ impl Handler {
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
         let client = exchange.client_info.client;
-        let within = self.limits.request(client);
+        let within = self.limits.check_request(client);
         let settled = normalize::normalize_request(&mut request, &exchange.client_info);
         let found = settled.and_then(|()| self.routes.find(&request));
         if let Ok(route) = &found {
@@ -214,7 +217,9 @@ impl Handler {
         within.map_err(Rejection::Over)?;
         let route = found?;
         if let Some(rate) = &route.rate {
-            self.limits.route(rate, client).map_err(Rejection::Over)?;
+            self.limits
+                .check_route(rate, client)
+                .map_err(Rejection::Over)?;
         }
         if route.client_certificate && exchange.downstream.subject.is_none() {
             return Err(Rejection::NoCertificate);
@@ -248,7 +253,7 @@ impl Handler {
         self.proxy(exchange, route, upstream, request).await
     }
 
-    /// Sends `request` on to an app, and counts whose log-in it refuses.
+    /// Sends `check_request` on to an app, and counts whose log-in it refuses.
     async fn proxy(
         &self,
         exchange: &RequestContext<'_>,
@@ -259,11 +264,11 @@ impl Handler {
         let client = exchange.client_info.client;
         let logs_in = self.is_login(&request);
         if logs_in {
-            self.limits.login(client).map_err(Rejection::Over)?;
+            self.limits.check_login(client).map_err(Rejection::Over)?;
         }
         let answer = self.forward(exchange, route, upstream, request).await?;
         if logs_in && LOGIN_FAILED_STATUSES.contains(&answer.status().as_u16()) {
-            self.limits.failed(client, None);
+            self.limits.record_login_failure(client, None);
         }
         Ok(answer)
     }
@@ -275,16 +280,16 @@ impl Handler {
     }
 
     /// A share in the sessions that `client` may have; none if it has no limits.
-    fn admit_session(&self, client: ClientIp) -> Result<Option<Share>, Over> {
-        self.limits.upgrade(client)?;
+    fn admit_session(&self, client: ClientIp) -> Result<Option<ClientPermit>, LimitExceeded> {
+        self.limits.check_upgrade(client)?;
         let Some(keys) = self.limits.keys(client) else {
             return Ok(None);
         };
         let most = self.limits.settings().sessions_per_client;
-        let share = self.sessions.share(keys, most);
+        let share = self.sessions.acquire(keys, most);
         if share.is_none() {
-            let over = Over::new(Limit::SessionsPerClient, RETRY_AFTER);
-            self.limits.over(client, over)?;
+            let over = LimitExceeded::new(Limit::SessionsPerClient, RETRY_AFTER);
+            self.limits.report_exceeded(client, over)?;
         }
         Ok(share)
     }
@@ -301,7 +306,7 @@ impl Handler {
         request.method() == Method::POST && read().is_some_and(may_be)
     }
 
-    /// Whether `request` is a WebSocket of ours: not where a route refuses,
+    /// Whether `check_request` is a WebSocket of ours: not where a route refuses,
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
         let leads_on = matches!(route.action, Action::Upstream(_) | Action::Files(..));

@@ -11,7 +11,7 @@ use hyper::{Response, StatusCode};
 use super::error_pages::{ErrorPage, ErrorPages};
 use crate::body::{self, Body};
 use crate::forwarded::RequestId;
-use crate::limit::{Over, Policy};
+use crate::limit::{LimitExceeded, Policy};
 use crate::upstream;
 use crate::ws::Rejected;
 
@@ -39,7 +39,7 @@ pub enum Rejection {
     /// The body is over the limit.
     BodyTooLarge,
     /// The client is over a limit.
-    Over(Over),
+    Over(LimitExceeded),
     /// The client sends its request too slowly.
     TooSlow,
     /// A WebSocket upgrade that is not answered with 101.
@@ -226,7 +226,7 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
 
 /// When to come back, and what is allowed
 /// (draft-ietf-httpapi-ratelimit-headers-10 §3, §4).
-fn add_rate_limit_headers(headers: &mut HeaderMap, over: Over) {
+fn add_rate_limit_headers(headers: &mut HeaderMap, over: LimitExceeded) {
     let wait = round_up_to_seconds(over.retry_after);
     let name = over.limit.name();
     if let Some(policy) = over.policy {
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let over = Over::new(Limit::SessionsPerClient, Duration::from_millis(1100));
+        let over = LimitExceeded::new(Limit::SessionsPerClient, Duration::from_millis(1100));
         let rejection = Rejection::Over(over);
         let response = rejection.response(&ErrorPages::default(), &RequestId::new(), true);
         assert_eq!(response.headers()[RETRY_AFTER], "2");

@@ -5,10 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bounded::{Bounded, Remembered, Worth};
+use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
-use super::failures::Failures;
 use super::keys::Site;
+use super::login_failures::LoginFailures;
 use super::rate::{Policy, Rate, SessionRate};
 use super::{ClientKeys, Limit, Settings};
 use crate::client::{ClientIp, ClientKey};
@@ -24,13 +24,13 @@ pub struct Limits {
     requests: Arc<Rate>,
     upgrades: Arc<Rate>,
     logins: Arc<Rate>,
-    failures: Arc<Failures>,
-    told: Arc<Told>,
+    failures: Arc<LoginFailures>,
+    told: Arc<LogThrottle>,
 }
 
 /// A client is over a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
+pub struct LimitExceeded {
     /// Which.
     pub limit: Limit,
     /// When it is worth trying again.
@@ -79,7 +79,7 @@ impl Limits {
                 Rate::per_minute,
             ),
             failures: guesses.map_or_else(
-                || Arc::new(Failures::new(most)),
+                || Arc::new(LoginFailures::new(most)),
                 |old| Arc::clone(&old.failures),
             ),
             told: old.map_or_else(Arc::default, |old| Arc::clone(&old.told)),
@@ -122,7 +122,7 @@ impl Limits {
     ///
     /// # Errors
     /// It is one too many; so for all below.
-    pub fn connection(&self, client: ClientIp) -> Result<(), Over> {
+    pub fn check_connection(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::ConnectionsPerSecond, &self.connections, client)
     }
 
@@ -130,7 +130,7 @@ impl Limits {
     ///
     /// # Errors
     /// It is one too many.
-    pub fn request(&self, client: ClientIp) -> Result<(), Over> {
+    pub fn check_request(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::RequestsPerSecond, &self.requests, client)
     }
 
@@ -138,7 +138,7 @@ impl Limits {
     ///
     /// # Errors
     /// It is one too many.
-    pub fn route(&self, rate: &Rate, client: ClientIp) -> Result<(), Over> {
+    pub fn check_route(&self, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::Route, rate, client)
     }
 
@@ -146,8 +146,8 @@ impl Limits {
     ///
     /// # Errors
     /// It asks too often, or failed too often.
-    pub fn upgrade(&self, client: ClientIp) -> Result<(), Over> {
-        self.guess(client)?;
+    pub fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+        self.check_login_failures(client)?;
         self.check(Limit::UpgradesPerSecond, &self.upgrades, client)
     }
 
@@ -155,37 +155,40 @@ impl Limits {
     ///
     /// # Errors
     /// It tries too often, or failed too often.
-    pub fn login(&self, client: ClientIp) -> Result<(), Over> {
-        self.guess(client)?;
+    pub fn check_login(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+        self.check_login_failures(client)?;
         self.check(Limit::LoginsPerMinute, &self.logins, client)
     }
 
     /// A log-in of `client` was refused, or a token: then `token` tells it from
     /// others.
-    pub fn failed(&self, client: ClientIp, token: Option<NonZeroU32>) {
+    pub fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
         if let Some(keys) = self.keys(client) {
-            self.failures.add(keys, token);
+            self.failures.record(keys, token);
         }
     }
 
-    fn guess(&self, client: ClientIp) -> Result<(), Over> {
+    fn check_login_failures(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         let checked = self.keys(client).map(|keys| self.failures.check(keys));
         let Some(Err(retry_after)) = checked else {
             return Ok(());
         };
-        self.over(client, Over::new(Limit::FailedLoginsPerMinute, retry_after))
+        self.report_exceeded(
+            client,
+            LimitExceeded::new(Limit::FailedLoginsPerMinute, retry_after),
+        )
     }
 
-    fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), Over> {
+    fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
         let Some(Err(retry_after)) = self.keys(client).map(|keys| rate.check(keys)) else {
             return Ok(());
         };
         let policy = Some(rate.policy());
-        self.over(
+        self.report_exceeded(
             client,
-            Over {
+            LimitExceeded {
                 policy,
-                ..Over::new(limit, retry_after)
+                ..LimitExceeded::new(limit, retry_after)
             },
         )
     }
@@ -193,12 +196,16 @@ impl Limits {
     /// Notes that `client` is over a limit.
     ///
     /// # Errors
-    /// `over` itself, unless that limit is only tried out.
-    pub fn over(&self, client: ClientIp, over: Over) -> Result<(), Over> {
+    /// `report_exceeded` itself, unless that limit is only tried out.
+    pub fn report_exceeded(
+        &self,
+        client: ClientIp,
+        over: LimitExceeded,
+    ) -> Result<(), LimitExceeded> {
         let limit = over.limit.name();
         let refused = !self.settings.dry_run.contains(&over.limit);
         self.metrics.over_limits.add(limit);
-        if self.may_tell(client, over.limit) {
+        if self.should_log(client, over.limit) {
             tracing::info!(client.ip = %client, limit, refused, "over a limit");
         }
         match refused {
@@ -208,9 +215,9 @@ impl Limits {
     }
 
     /// Whether the log has said nothing of this client and limit for a while.
-    fn may_tell(&self, client: ClientIp, limit: Limit) -> bool {
+    fn should_log(&self, client: ClientIp, limit: Limit) -> bool {
         // Whoever is in `allow` has sessions, and they have limits.
-        self.told.is_due(self.share_key(client), limit)
+        self.told.should_log(self.share_key(client), limit)
     }
 
     /// Frees what is kept of clients that have been quiet for a while.
@@ -228,7 +235,7 @@ impl Limits {
     }
 }
 
-impl Over {
+impl LimitExceeded {
     /// Over a limit that is no rate.
     pub fn new(limit: Limit, retry_after: Duration) -> Self {
         Self {
@@ -241,62 +248,64 @@ impl Over {
 
 /// What the log has told.
 #[derive(Debug)]
-struct Told {
-    clients: Bounded<Quiet>,
+struct LogThrottle {
+    clients: ClientTable<QuietUntil>,
     /// Lines about all clients together.
     lines: SessionRate,
     clock: TokioClock,
 }
 
-impl Default for Told {
+impl Default for LogThrottle {
     fn default() -> Self {
         let clock = TokioClock::new();
         Self {
-            clients: Bounded::new(clock),
-            lines: SessionRate::per_second(LINES_PER_SECOND, LINES),
+            clients: ClientTable::new(clock),
+            lines: SessionRate::per_second(LOG_LINES_PER_SECOND, LOG_BURST),
             clock,
         }
     }
 }
 
-impl Told {
-    fn is_due(&self, client: ClientKey, limit: Limit) -> bool {
+impl LogThrottle {
+    fn should_log(&self, client: ClientKey, limit: Limit) -> bool {
         let now = self.clock.elapsed();
-        let due = self.clients.with(client, |quiet| quiet.is_over(limit, now));
-        due && self.lines.check(1, LINES).is_ok()
+        let due = self
+            .clients
+            .with_entry(client, |quiet| quiet.restart_if_over(limit, now));
+        due && self.lines.check(1, LOG_BURST).is_ok()
     }
 }
 
 /// Until which second the log is quiet about each limit.
 #[derive(Debug, Default)]
-struct Quiet([u32; Limit::ALL]);
+struct QuietUntil([u32; Limit::COUNT]);
 
-impl Quiet {
-    fn is_over(&mut self, limit: Limit, now: Duration) -> bool {
+impl QuietUntil {
+    fn restart_if_over(&mut self, limit: Limit, now: Duration) -> bool {
         let until = &mut self.0[limit as usize];
         let due = u64::from(*until) <= now.as_secs();
         if due {
-            *until = u32::try_from((now + QUIET_FOR).as_secs()).unwrap_or(u32::MAX);
+            *until = u32::try_from((now + LOG_INTERVAL).as_secs()).unwrap_or(u32::MAX);
         }
         due
     }
 }
 
-impl Remembered for Quiet {
-    fn worth(&self, now: Duration) -> Worth {
+impl Evictable for QuietUntil {
+    fn eviction_priority(&self, now: Duration) -> EvictionPriority {
         let until = self.0.into_iter().max().unwrap_or_default().into();
         match until > now.as_secs() {
-            true => Worth::Some(Duration::from_secs(until)),
-            false => Worth::Nothing,
+            true => EvictionPriority::Some(Duration::from_secs(until)),
+            false => EvictionPriority::Nothing,
         }
     }
 }
 
 /// For how long the log is quiet about the same client and limit.
-const QUIET_FOR: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Log lines about limits, at once and per second, however many clients there are.
-const LINES: PositiveCount = PositiveCount::new(100);
-const LINES_PER_SECOND: PositiveCount = PositiveCount::new(10);
+const LOG_BURST: PositiveCount = PositiveCount::new(100);
+const LOG_LINES_PER_SECOND: PositiveCount = PositiveCount::new(10);
 
 #[cfg(test)]
 mod tests;

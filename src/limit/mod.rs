@@ -3,23 +3,23 @@
 //!
 //! Each limit that is counted per client goes by the name of its key.
 
-mod bounded;
-mod bytes;
+mod byte_rate;
+mod client_concurrency;
+mod client_table;
 mod clock;
-mod connections;
-mod failures;
+mod concurrency;
 mod keys;
 mod limits;
-mod load;
+mod login_failures;
+mod overload;
 mod rate;
 mod settings;
-mod shares;
 
-pub use self::bytes::ByteRate;
-pub use self::connections::{Connections, Permit, Slot};
+pub use self::byte_rate::ByteRate;
+pub use self::client_concurrency::{ClientConcurrency, ClientPermit};
+pub use self::concurrency::{ConcurrencyLimit, Permit, Slot};
 pub use self::keys::ClientKeys;
-pub use self::limits::{Limits, Over};
-pub use self::load::Load;
+pub use self::limits::{LimitExceeded, Limits};
+pub use self::overload::OverloadMonitor;
 pub use self::rate::{Policy, Rate, SessionRate};
 pub use self::settings::{Ipv6Prefix, Limit, Settings};
-pub use self::shares::{Share, Shares};

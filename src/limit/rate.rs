@@ -11,21 +11,21 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
 use super::ClientKeys;
-use super::bounded::{Bounded, Remembered, Worth};
+use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
 use crate::client::ClientKey;
 use crate::units::PositiveCount;
 
 type Middleware = NoOpMiddleware<Duration>;
-pub(super) type Keyed = RateLimiter<ClientKey, Table, TokioClock, Middleware>;
+pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Middleware>;
 
 /// So many of something in so long, for each client.
 #[derive(Debug)]
 pub struct Rate {
-    limiter: Keyed,
-    table: Table,
+    limiter: KeyedLimiter,
+    table: RateTable,
     /// The same for each IPv6 site, if sites are counted.
-    sites: Option<(Keyed, Table)>,
+    sites: Option<(KeyedLimiter, RateTable)>,
     clock: TokioClock,
     policy: Policy,
 }
@@ -53,7 +53,7 @@ impl Rate {
     fn new(count: PositiveCount, seconds: u64, burst: PositiveCount) -> Self {
         let clock = TokioClock::new();
         let quota = quota(count, Duration::from_secs(seconds), burst);
-        let table = Table::new(clock);
+        let table = RateTable::new(clock);
         Self {
             limiter: RateLimiter::new(quota, table.clone(), clock),
             table,
@@ -76,7 +76,7 @@ impl Rate {
     ) -> Self {
         let period = Duration::from_secs(self.policy.seconds);
         let quota = quota(count.times(multiple), period, burst.times(multiple));
-        let table = Table(Arc::new(Bounded::of_sites(self.clock)));
+        let table = RateTable(Arc::new(ClientTable::of_sites(self.clock)));
         let limiter = RateLimiter::new(quota, table.clone(), self.clock);
         self.sites = Some((limiter, table));
         self
@@ -88,7 +88,7 @@ impl Rate {
     /// The client is over its rate, or its site is: how long until the next one passes.
     pub fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
         let keys = client.into();
-        let check = |limiter: &Keyed, key: ClientKey| {
+        let check = |limiter: &KeyedLimiter, key: ClientKey| {
             let checked = limiter.check_key(&key);
             checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
         };
@@ -106,8 +106,8 @@ impl Rate {
 
     /// The bytes that its tables take when they are full.
     #[cfg(test)]
-    pub(super) fn most_bytes() -> usize {
-        Bounded::<Arrival>::most_bytes() + Bounded::<Arrival>::most_bytes_of_sites()
+    pub(super) fn max_bytes() -> usize {
+        ClientTable::<ArrivalTime>::max_bytes() + ClientTable::<ArrivalTime>::most_bytes_of_sites()
     }
 
     /// Frees what is kept of clients that have been quiet long enough to have
@@ -122,40 +122,40 @@ impl Rate {
 
 /// GCRA's memory of one client: its theoretical arrival time.
 #[derive(Debug, Default)]
-pub(super) struct Arrival {
+pub(super) struct ArrivalTime {
     at: Option<Nanos>,
     /// Whether the last one was refused.
     refused: bool,
 }
 
-impl Remembered for Arrival {
-    fn worth(&self, now: Duration) -> Worth {
+impl Evictable for ArrivalTime {
+    fn eviction_priority(&self, now: Duration) -> EvictionPriority {
         match self.at.map(Duration::from) {
-            Some(at) if at > now && self.refused => Worth::Kept,
-            Some(at) if at > now => Worth::Some(at),
-            _ => Worth::Nothing,
+            Some(at) if at > now && self.refused => EvictionPriority::Kept,
+            Some(at) if at > now => EvictionPriority::Some(at),
+            _ => EvictionPriority::Nothing,
         }
     }
 }
 
 /// The clients of one rate. Clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Table(Arc<Bounded<Arrival>>);
+pub(super) struct RateTable(Arc<ClientTable<ArrivalTime>>);
 
-impl Table {
+impl RateTable {
     pub(super) fn new(clock: TokioClock) -> Self {
-        Self(Arc::new(Bounded::new(clock)))
+        Self(Arc::new(ClientTable::new(clock)))
     }
 }
 
-impl StateStore for Table {
+impl StateStore for RateTable {
     type Key = ClientKey;
 
     fn measure_and_replace<T, F, E>(&self, client: &ClientKey, measure: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        self.0.with(*client, |arrival| {
+        self.0.with_entry(*client, |arrival| {
             let measured = measure(arrival.at);
             arrival.refused = measured.is_err();
             let (passed, at) = measured?;

@@ -132,7 +132,7 @@ pub enum Limit {
 
 impl Limit {
     /// How many there are.
-    pub(super) const ALL: usize = 15;
+    pub(super) const COUNT: usize = 15;
 
     /// As configuration, log and metrics have it.
     pub fn name(self) -> &'static str {

@@ -17,7 +17,7 @@ use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::forwarded;
 use crate::http::{self, Downstream};
-use crate::limit::{Connections, Limit, Over, Permit, Slot};
+use crate::limit::{ConcurrencyLimit, Limit, LimitExceeded, Permit, Slot};
 use crate::tls::{self, Secured};
 use crate::units::PositiveCount;
 use crate::watchdog::Heartbeat;
@@ -39,7 +39,7 @@ pub(super) async fn accept(
             biased;
             () = process.drain.token().cancelled() => return heartbeat.deregister(),
             () = heartbeat.respond() => continue,
-            accepted = async { heaviness(process).await; (process.connections.slot().await, listener.accept().await) } => accepted,
+            accepted = async { heaviness(process).await; (process.connections.acquire_slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),
@@ -112,7 +112,7 @@ impl Arrival {
         }
     }
 
-    /// Finds out who connects, and gives him `slot` if he has not too many. A
+    /// Finds out who connects, and gives him `acquire_slot` if he has not too many. A
     /// proxy of ours connects for many clients, who are counted by request. There is
     /// no client if the proxy names none.
     async fn admit(
@@ -124,7 +124,7 @@ impl Arrival {
     ) -> Option<(TcpStream, Option<ClientIp>, Permit)> {
         let trusted = self.generation.config.server.trusted_proxies.trusts(peer);
         if !proxied && trusted {
-            let permit = self.running.process.connections.adopt(slot);
+            let permit = self.running.process.connections.admit_unlimited(slot);
             return Some((stream, Some(peer), permit));
         }
         let client = match proxied {
@@ -136,7 +136,11 @@ impl Arrival {
             true => match self.named(&mut stream).await {
                 Ok(Some(client)) => client,
                 Ok(None) => {
-                    return Some((stream, None, self.running.process.connections.adopt(slot)));
+                    return Some((
+                        stream,
+                        None,
+                        self.running.process.connections.admit_unlimited(slot),
+                    ));
                 }
                 Err(error) => {
                     tracing::warn!(proxy.ip = %peer, %error, "no PROXY header from a trusted proxy");
@@ -148,7 +152,7 @@ impl Arrival {
         let places = &self.running.process.connections;
         let most = limits.settings().connections_per_client;
         let admitted = limits
-            .connection(client)
+            .check_connection(client)
             .and_then(|()| self.place(places, slot, client, Limit::ConnectionsPerClient, most));
         match admitted {
             Ok(permit) => Some((stream, Some(client), permit)),
@@ -159,26 +163,26 @@ impl Arrival {
         }
     }
 
-    /// Gives `slot` to `client` if it has not `most` of them already.
+    /// Gives `acquire_slot` to `client` if it has not `most` of them already.
     fn place(
         &self,
-        places: &Connections,
+        places: &ConcurrencyLimit,
         slot: Slot,
         client: ClientIp,
         limit: Limit,
         most: PositiveCount,
-    ) -> Result<Permit, Over> {
+    ) -> Result<Permit, LimitExceeded> {
         let limits = &self.generation.limits;
         let Some(keys) = limits.keys(client) else {
-            return Ok(places.adopt(slot));
+            return Ok(places.admit_unlimited(slot));
         };
         places.admit(slot, keys, most).or_else(|slot| {
-            limits.over(client, Over::new(limit, Duration::from_secs(1)))?;
-            Ok(places.adopt(slot))
+            limits.report_exceeded(client, LimitExceeded::new(limit, Duration::from_secs(1)))?;
+            Ok(places.admit_unlimited(slot))
         })
     }
 
-    fn refused(&self, over: Over) {
+    fn refused(&self, over: LimitExceeded) {
         let refusals = &self.running.process.metrics.refusals;
         refusals.add(over.limit.name());
     }
@@ -194,15 +198,16 @@ impl Arrival {
                 let most = limits.settings().handshakes_per_client;
                 let share = places.share(keys, most);
                 if share.is_none() {
-                    let over = Over::new(Limit::HandshakesPerClient, Duration::from_secs(1));
-                    let tried_out = limits.over(client, over);
+                    let over =
+                        LimitExceeded::new(Limit::HandshakesPerClient, Duration::from_secs(1));
+                    let tried_out = limits.report_exceeded(client, over);
                     tried_out.inspect_err(|over| self.refused(*over)).ok()?;
                 }
                 share
             }
         };
         let patience = self.generation.config.tls.handshake_timeout.get();
-        let Some(slot) = places.slot_within(patience, keys).await else {
+        let Some(slot) = places.acquire_slot_within(patience, keys).await else {
             self.running.process.metrics.refusals.add("handshakes");
             return None;
         };
@@ -255,7 +260,7 @@ impl Arrival {
 /// While there is too much memory in use, few come in: enough to see how it is,
 /// and for the way back not to be shut for ever.
 async fn heaviness(process: &Process) {
-    if process.load.is_heavy() {
+    if process.load.is_overloaded() {
         tokio::time::sleep(PAUSE).await;
     }
 }

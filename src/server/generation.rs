@@ -15,7 +15,7 @@ use crate::auth::{Access, Asker, Identity};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
-use crate::limit::{Connections, Limits};
+use crate::limit::{ConcurrencyLimit, Limits};
 use crate::tls::{self, Authorities, Certificates, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
@@ -29,8 +29,8 @@ pub(super) struct Generation {
     pub(super) handler: Arc<Handler>,
     pub(super) view: Arc<View>,
     pub(super) limits: Arc<Limits>,
-    in_flight: Connections,
-    open_files: Connections,
+    in_flight: ConcurrencyLimit,
+    open_files: ConcurrencyLimit,
     pages: ErrorPages,
     authorities: Authorities,
     certificates: Kept<Certificates>,
@@ -140,10 +140,11 @@ impl Generation {
             |a: &Config, b: &Config| a.limits.requests_in_flight == b.limits.requests_in_flight;
         let in_flight = same(places).map(|old| old.in_flight.clone());
         let in_flight =
-            in_flight.unwrap_or_else(|| Connections::new(config.limits.requests_in_flight));
+            in_flight.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.requests_in_flight));
         let files = |a: &Config, b: &Config| a.limits.open_files == b.limits.open_files;
         let open_files = same(files).map(|old| old.open_files.clone());
-        let open_files = open_files.unwrap_or_else(|| Connections::new(config.limits.open_files));
+        let open_files =
+            open_files.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.open_files));
 
         let backend = Arc::new(backend(&config, &auth.part, &uploads.part, &limits));
         let current_backend = old.map_or_else(

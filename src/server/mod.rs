@@ -215,7 +215,7 @@ async fn weigh(running: Arc<Running>) {
         let most = running.current.load().config.limits.max_memory;
         let most = most.map(|most| most.get() as u64);
         let bytes = most.and_then(|_| view::memory()).unwrap_or(0);
-        match load.weigh(bytes, most) {
+        match load.update_memory(bytes, most) {
             Some(true) => tracing::warn!(
                 bytes,
                 "more memory than limits.max_memory; new connections wait"

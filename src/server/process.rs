@@ -12,7 +12,7 @@ use crate::auth::Doubts;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
-use crate::limit::{Connections, Load, Shares};
+use crate::limit::{ClientConcurrency, ConcurrencyLimit, OverloadMonitor};
 use crate::metrics::{Counter, Metrics};
 use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
@@ -36,12 +36,12 @@ pub(super) struct Process {
     pub(super) ids: Arc<SessionIds>,
     pub(super) doubts: Doubts,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) connections: Connections,
-    pub(super) load: Load,
+    pub(super) connections: ConcurrencyLimit,
+    pub(super) load: OverloadMonitor,
     /// TLS handshakes.
-    pub(super) handshakes: Connections,
+    pub(super) handshakes: ConcurrencyLimit,
     /// WebSocket sessions of each client.
-    pub(super) shares: Shares,
+    pub(super) shares: ClientConcurrency,
     /// So that a reload costs nobody a resumption.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
@@ -63,17 +63,17 @@ impl Process {
         https: Vec<SocketAddr>,
     ) -> Result<Self, rustls::Error> {
         let limits = &config.limits;
-        let connections = Connections::new(limits.connections);
+        let connections = ConcurrencyLimit::new(limits.connections);
         Ok(Self {
             rooms: Arc::new(Rooms::new(config.rooms.clone())),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             doubts: Doubts::new(),
             metrics: Arc::default(),
-            load: Load::new(connections.clone(), limits.connections),
+            load: OverloadMonitor::new(connections.clone(), limits.connections),
             connections,
-            handshakes: Connections::new(limits.handshakes),
-            shares: Shares::default(),
+            handshakes: ConcurrencyLimit::new(limits.handshakes),
+            shares: ClientConcurrency::default(),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),
             watchdog: Watchdog::default(),

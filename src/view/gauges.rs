@@ -13,7 +13,7 @@ impl View {
         let gauge = |name, help, number: usize| Family::gauge(name, help, number as f64);
         let mut all = self.metrics.families();
         all.extend([
-            gauge("connections", "Open connections", self.connections.held()),
+            gauge("connections", "Open connections", self.connections.in_use()),
             gauge("sessions", "Open WebSocket sessions", self.sessions.count()),
             gauge("rooms", "Rooms with somebody in them", self.rooms.count()),
             gauge(

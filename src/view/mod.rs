@@ -21,7 +21,7 @@ pub use self::why::Why;
 use crate::auth::{Access, Doubts, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
-use crate::limit::{Connections, Load};
+use crate::limit::{ConcurrencyLimit, OverloadMonitor};
 use crate::metrics::{Counter, Metrics};
 use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
@@ -46,7 +46,7 @@ pub struct View {
     /// The certificates.
     pub certificates: Arc<Certificates>,
     /// Connections at once.
-    pub connections: Connections,
+    pub connections: ConcurrencyLimit,
     /// Whether the process stops.
     pub drain: Drain,
     /// What the log last complained of.
@@ -58,7 +58,7 @@ pub struct View {
     /// Held by each configuration that is still in use, and by the process.
     pub used: Arc<()>,
     /// Whether it carries too much.
-    pub load: Load,
+    pub load: OverloadMonitor,
 }
 
 /// How the process was started, and with what.

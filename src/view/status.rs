@@ -129,7 +129,7 @@ impl View {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            connections: self.connections.held(),
+            connections: self.connections.in_use(),
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
             queued: self.sessions.queued().0,
@@ -159,7 +159,7 @@ impl View {
     /// that ends.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = self.reasons_not_ready();
-        if self.load.is_heavy() {
+        if self.load.is_overloaded() {
             let trouble = "more memory than limits.max_memory: new connections wait";
             troubles.push(trouble.to_owned());
         }

@@ -15,7 +15,7 @@ async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
     let text = "requests_per_second = 1\nrequest_burst = 1\ndry_run = [\"requests_per_second\"]";
     let limits = limits(text);
     for _ in 0..5 {
-        assert_eq!(limits.request(client("192.0.2.1")), Ok(()));
+        assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
     }
     assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
 }
@@ -40,11 +40,12 @@ async fn every_limit_can_be_tried_out_by_its_name() {
         JoinsPerMinute,
         MaxRooms,
     ];
-    assert_eq!(all.len(), Limit::ALL);
+    assert_eq!(all.len(), Limit::COUNT);
     for tried in all {
         let limits = limits(&format!("dry_run = [{:?}]", tried.name()));
         for limit in all {
-            let over = limits.over(client("192.0.2.1"), Over::new(limit, QUIET_FOR));
+            let over = limits
+                .report_exceeded(client("192.0.2.1"), LimitExceeded::new(limit, LOG_INTERVAL));
             assert_eq!(over.is_ok(), limit == tried, "{tried:?}, {limit:?}");
         }
     }
@@ -53,12 +54,12 @@ async fn every_limit_can_be_tried_out_by_its_name() {
 /// What `docs/OPERATIONS.md` says of their memory.
 #[test]
 fn all_tables_together_stay_within_the_memory_that_is_promised() {
-    let rates = 4 * Rate::most_bytes();
-    let all = rates + Failures::most_bytes() + Bounded::<Quiet>::most_bytes();
+    let rates = 4 * Rate::max_bytes();
+    let all = rates + LoginFailures::max_bytes() + ClientTable::<QuietUntil>::max_bytes();
     let mib = all as f64 / f64::from(1 << 20);
-    println!("{mib:.1} MiB, each rate {} bytes", Rate::most_bytes());
+    println!("{mib:.1} MiB, each rate {} bytes", Rate::max_bytes());
     assert!(mib <= 30.0, "{mib}");
-    assert!(Rate::most_bytes() <= 5 << 20);
+    assert!(Rate::max_bytes() <= 5 << 20);
 }
 
 #[tokio::test(start_paused = true)]
@@ -66,19 +67,19 @@ async fn whom_the_sysadmin_knows_has_no_limits() {
     let text = "requests_per_second = 1\nrequest_burst = 1\nallow = [\"192.0.2.0/24\"]";
     let limits = limits(text);
     for _ in 0..5 {
-        assert_eq!(limits.request(client("::ffff:192.0.2.1")), Ok(()));
+        assert_eq!(limits.check_request(client("::ffff:192.0.2.1")), Ok(()));
     }
-    assert_eq!(limits.request(client("198.51.100.1")), Ok(()));
-    assert!(limits.request(client("198.51.100.1")).is_err());
+    assert_eq!(limits.check_request(client("198.51.100.1")), Ok(()));
+    assert!(limits.check_request(client("198.51.100.1")).is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_ipv6_network_of_the_chosen_size_is_one_client() {
     let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_prefix = 56";
     let limits = limits(text);
-    assert_eq!(limits.request(client("2001:db8:0:1::1")), Ok(()));
-    assert!(limits.request(client("2001:db8:0:ff::1")).is_err());
-    assert_eq!(limits.request(client("2001:db8:0:100::1")), Ok(()));
+    assert_eq!(limits.check_request(client("2001:db8:0:1::1")), Ok(()));
+    assert!(limits.check_request(client("2001:db8:0:ff::1")).is_err());
+    assert_eq!(limits.check_request(client("2001:db8:0:100::1")), Ok(()));
 }
 
 /// As many networks as a /48 has, each with the rights of a client.
@@ -88,18 +89,18 @@ async fn networks_of_one_ipv6_site_have_so_much_together() {
                 failed_logins_per_minute = 2";
     let limits = limits(text);
     let network = |n: u16| client(&format!("2001:db8:0:{n:x}::1"));
-    let passed = (0..100).filter(|n| limits.request(network(*n)).is_ok());
+    let passed = (0..100).filter(|n| limits.check_request(network(*n)).is_ok());
     assert_eq!(passed.count(), 3);
-    assert_eq!(limits.request(client("2001:db8:1::1")), Ok(()));
+    assert_eq!(limits.check_request(client("2001:db8:1::1")), Ok(()));
     // An IPv4 address has no site.
-    assert_eq!(limits.request(client("192.0.2.1")), Ok(()));
+    assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
     for n in 0..6 {
-        assert_eq!(limits.login(network(n)), Ok(()));
-        limits.failed(network(n), None);
+        assert_eq!(limits.check_login(network(n)), Ok(()));
+        limits.record_login_failure(network(n), None);
     }
-    let over = limits.login(network(7)).unwrap_err();
+    let over = limits.check_login(network(7)).unwrap_err();
     assert_eq!(over.limit, Limit::FailedLoginsPerMinute);
-    assert_eq!(limits.login(client("2001:db8:1::1")), Ok(()));
+    assert_eq!(limits.check_login(client("2001:db8:1::1")), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,10 +109,10 @@ async fn old_tokens_of_many_phones_do_not_bar_their_site() {
     let network = |n: u16| client(&format!("2001:db8:0:{n:x}::1"));
     for n in 0..5 {
         for _ in 0..100 {
-            limits.failed(network(n), NonZeroU32::new(1 + u32::from(n)));
+            limits.record_login_failure(network(n), NonZeroU32::new(1 + u32::from(n)));
         }
     }
-    assert_eq!(limits.login(network(9)), Ok(()));
+    assert_eq!(limits.check_login(network(9)), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -125,34 +126,34 @@ async fn client_as_large_as_a_site_is_counted_once() {
 async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
     let limits = limits("failed_logins_per_minute = 2");
     let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
-    limits.failed(one, None);
-    limits.failed(one, None);
-    for refused in [limits.upgrade(one), limits.login(one)] {
+    limits.record_login_failure(one, None);
+    limits.record_login_failure(one, None);
+    for refused in [limits.check_upgrade(one), limits.check_login(one)] {
         assert_eq!(refused.unwrap_err().limit, Limit::FailedLoginsPerMinute);
     }
-    assert_eq!(limits.request(one), Ok(()));
-    assert_eq!(limits.login(other), Ok(()));
+    assert_eq!(limits.check_request(one), Ok(()));
+    assert_eq!(limits.check_login(other), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn other_limits_forgive_nobody_what_he_did_to_this_one() {
     let old = limits("failed_logins_per_minute = 1\nrequest_burst = 1");
     let client = client("192.0.2.1");
-    old.failed(client, None);
-    assert_eq!(old.request(client), Ok(()));
+    old.record_login_failure(client, None);
+    assert_eq!(old.check_request(client), Ok(()));
     let after = |text| Limits::new(toml::from_str(text).unwrap(), Arc::default(), Some(&old));
     let other = after("failed_logins_per_minute = 1\nrequest_burst = 1\nlogin_burst = 9");
-    assert!(other.login(client).is_err() && other.request(client).is_err());
+    assert!(other.check_login(client).is_err() && other.check_request(client).is_err());
     let this = after("failed_logins_per_minute = 2\nrequest_burst = 2");
-    assert!(this.login(client).is_ok() && this.request(client).is_ok());
+    assert!(this.check_login(client).is_ok() && this.check_request(client).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_log_tells_once_in_ten_seconds() {
     let limits = limits("");
-    let told = || limits.may_tell(client("192.0.2.1"), Limit::Route);
+    let told = || limits.should_log(client("192.0.2.1"), Limit::Route);
     assert!(told() && !told());
-    assert!(limits.may_tell(client("192.0.2.1"), Limit::LoginsPerMinute));
-    tokio::time::advance(QUIET_FOR).await;
+    assert!(limits.should_log(client("192.0.2.1"), Limit::LoginsPerMinute));
+    tokio::time::advance(LOG_INTERVAL).await;
     assert!(told() && !told());
 }

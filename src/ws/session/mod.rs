@@ -38,7 +38,7 @@ use super::{CloseReason, Settings};
 use crate::activity::ActivityTracker;
 use crate::auth::{Caller, Identified, Moment, Token, User};
 use crate::ids::{RoomName, SessionId};
-use crate::limit::{Limit, Over};
+use crate::limit::{Limit, LimitExceeded};
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
 use crate::wake_gate::WakeGate;
 
@@ -267,9 +267,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Notes that the session is over a limit; whether that has consequences, or
     /// is only tried out.
     fn over(&self, limit: Limit) -> bool {
-        let over = Over::new(limit, Duration::ZERO);
+        let over = LimitExceeded::new(limit, Duration::ZERO);
         let limits = &self.services.backend.get().limits;
-        limits.over(self.caller.client, over).is_err()
+        limits.report_exceeded(self.caller.client, over).is_err()
     }
 
     /// Does what is due.

@@ -47,7 +47,12 @@ where
         Err((reason, cause)) => {
             if reason == CloseReason::AuthenticationFailed {
                 let token = opening.token.as_ref().map(|token| token.secret().short());
-                opening.services.backend.get().limits.failed(client, token);
+                opening
+                    .services
+                    .backend
+                    .get()
+                    .limits
+                    .record_login_failure(client, token);
             }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");

@@ -77,7 +77,7 @@ async fn paced(
     chunk: Bytes,
     upload: Arc<Upload>,
 ) -> Bytes {
-    rate.pass(client, chunk.len()).await;
+    rate.acquire(client, chunk.len()).await;
     Bytes::from_owner(Piece { chunk, upload })
 }
 

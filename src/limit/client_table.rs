@@ -12,7 +12,7 @@ use crate::client::ClientKey;
 /// A table of clients that forgets those first who lose least by it, and never
 /// one who is over a limit: a flood from many addresses buys nobody a new start.
 #[derive(Debug)]
-pub(super) struct Bounded<V> {
+pub(super) struct ClientTable<V> {
     shards: Box<[Mutex<Shard<V>>]>,
     hasher: RandomState,
     clock: TokioClock,
@@ -28,14 +28,14 @@ struct Shard<V> {
 }
 
 /// What a table remembers of one client.
-pub(super) trait Remembered: Default {
+pub(super) trait Evictable: Default {
     /// What would be lost without it.
-    fn worth(&self, now: Duration) -> Worth;
+    fn eviction_priority(&self, now: Duration) -> EvictionPriority;
 }
 
 /// What it is worth to remember a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Worth {
+pub(super) enum EvictionPriority {
     /// Nothing: a client that is not known has the same rights.
     Nothing,
     /// The more, the less it should be forgotten.
@@ -44,18 +44,18 @@ pub(super) enum Worth {
     Kept,
 }
 
-impl<V: Remembered> Bounded<V> {
+impl<V: Evictable> ClientTable<V> {
     /// Knows nobody.
     pub(super) fn new(clock: TokioClock) -> Self {
-        Self::of_size(clock, SHARDS, MOST)
+        Self::with_size(clock, SHARD_COUNT, MAX_SHARD_ENTRIES)
     }
 
     /// For networks that hold many clients each, of which there are fewer.
     pub(super) fn of_sites(clock: TokioClock) -> Self {
-        Self::of_size(clock, SHARDS, MOST / SITES)
+        Self::with_size(clock, SHARD_COUNT, MAX_SHARD_ENTRIES / SITES)
     }
 
-    fn of_size(clock: TokioClock, shards: usize, most: usize) -> Self {
+    fn with_size(clock: TokioClock, shards: usize, most: usize) -> Self {
         let shard = || Shard {
             entries: HashMap::new(),
             crowd: V::default(),
@@ -69,14 +69,14 @@ impl<V: Remembered> Bounded<V> {
     }
 
     /// Does something with what is known of `client`.
-    pub(super) fn with<T>(&self, client: ClientKey, act: impl FnOnce(&mut V) -> T) -> T {
+    pub(super) fn with_entry<T>(&self, client: ClientKey, act: impl FnOnce(&mut V) -> T) -> T {
         let number = self.hasher.hash_one(client) as usize % self.shards.len();
         let mut shard = self.shards[number].lock();
         if let Some(known) = shard.entries.get_mut(&client) {
             return act(known);
         }
         if shard.entries.len() >= self.most {
-            shard.make_room(self.clock.elapsed(), self.most);
+            shard.evict(self.clock.elapsed(), self.most);
         }
         match shard.entries.len() < self.most {
             true => act(shard.entries.entry(client).or_default()),
@@ -97,14 +97,14 @@ impl<V: Remembered> Bounded<V> {
     /// The bytes that it takes when it is full: hash tables of so many places,
     /// with a byte each beside the entry.
     #[cfg(test)]
-    pub(super) fn most_bytes() -> usize {
-        SHARDS * MOST.next_power_of_two() * (size_of::<(ClientKey, V)>() + 1)
+    pub(super) fn max_bytes() -> usize {
+        SHARD_COUNT * MAX_SHARD_ENTRIES.next_power_of_two() * (size_of::<(ClientKey, V)>() + 1)
     }
 
     /// The same of one for sites.
     #[cfg(test)]
     pub(super) fn most_bytes_of_sites() -> usize {
-        Self::most_bytes() / SITES
+        Self::max_bytes() / SITES
     }
 
     #[cfg(test)]
@@ -114,24 +114,24 @@ impl<V: Remembered> Bounded<V> {
     }
 }
 
-impl<V: Remembered> Shard<V> {
+impl<V: Evictable> Shard<V> {
     fn forget_idle(&mut self, now: Duration) {
         self.entries
-            .retain(|_, entry| entry.worth(now) != Worth::Nothing);
+            .retain(|_, entry| entry.eviction_priority(now) != EvictionPriority::Nothing);
     }
 
     /// Forgets an eighth at once, so that a flood does not cost a search for
     /// each newcomer.
-    fn make_room(&mut self, now: Duration, most: usize) {
+    fn evict(&mut self, now: Duration, most: usize) {
         self.forget_idle(now);
         let wanted = most / 8 + 1;
         let free = most.saturating_sub(self.entries.len());
         if free >= wanted {
             return;
         }
-        let rank = |entry: &V| match entry.worth(now) {
-            Worth::Some(rank) => Some(rank),
-            Worth::Nothing | Worth::Kept => None,
+        let rank = |entry: &V| match entry.eviction_priority(now) {
+            EvictionPriority::Some(rank) => Some(rank),
+            EvictionPriority::Nothing | EvictionPriority::Kept => None,
         };
         let mut ranks: Vec<_> = self.entries.values().filter_map(rank).collect();
         if ranks.is_empty() {
@@ -145,9 +145,9 @@ impl<V: Remembered> Shard<V> {
     }
 }
 
-const SHARDS: usize = 16;
+const SHARD_COUNT: usize = 16;
 /// What 4096 places of a hash table hold before it grows: 57 344 clients in all.
-const MOST: usize = 3584;
+const MAX_SHARD_ENTRIES: usize = 3584;
 /// A table of sites has so many times fewer.
 const SITES: usize = 4;
 
@@ -159,12 +159,12 @@ mod tests {
     #[derive(Default)]
     struct Entry(u64);
 
-    impl Remembered for Entry {
-        fn worth(&self, _: Duration) -> Worth {
+    impl Evictable for Entry {
+        fn eviction_priority(&self, _: Duration) -> EvictionPriority {
             match self.0 {
-                0 => Worth::Nothing,
-                u64::MAX => Worth::Kept,
-                rank => Worth::Some(Duration::from_secs(rank)),
+                0 => EvictionPriority::Nothing,
+                u64::MAX => EvictionPriority::Kept,
+                rank => EvictionPriority::Some(Duration::from_secs(rank)),
             }
         }
     }
@@ -175,22 +175,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_costs_so_much_and_no_offender_is_forgotten() {
-        let table = Bounded::<Entry>::of_size(TokioClock::new(), 1, 80);
+        let table = ClientTable::<Entry>::with_size(TokioClock::new(), 1, 80);
         for n in 0..20 {
-            table.with(client(n), |entry| entry.0 = u64::MAX);
+            table.with_entry(client(n), |entry| entry.0 = u64::MAX);
         }
-        table.with(client(20), |entry| entry.0 = 1_000_000);
+        table.with_entry(client(20), |entry| entry.0 = 1_000_000);
         for n in 100..1_000 {
-            table.with(client(n), |entry| entry.0 = 1 + u64::from(n));
+            table.with_entry(client(n), |entry| entry.0 = 1 + u64::from(n));
             assert!(table.len() <= 80);
         }
         for n in 0..20 {
-            assert_eq!(table.with(client(n), |entry| entry.0), u64::MAX);
+            assert_eq!(table.with_entry(client(n), |entry| entry.0), u64::MAX);
         }
-        assert_eq!(table.with(client(20), |entry| entry.0), 1_000_000);
-        assert_eq!(table.with(client(100), |entry| entry.0), 0, "the least");
+        assert_eq!(table.with_entry(client(20), |entry| entry.0), 1_000_000);
+        assert_eq!(
+            table.with_entry(client(100), |entry| entry.0),
+            0,
+            "the least"
+        );
         for n in 0..200 {
-            table.with(client(n), |entry| entry.0 = 0);
+            table.with_entry(client(n), |entry| entry.0 = 0);
         }
         table.forget_idle();
         assert!(table.len() < 80);
@@ -198,12 +202,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_comes_while_all_are_offenders_shares_one_entry() {
-        let table = Bounded::<Entry>::of_size(TokioClock::new(), 1, 4);
+        let table = ClientTable::<Entry>::with_size(TokioClock::new(), 1, 4);
         for n in 0..4 {
-            table.with(client(n), |entry| entry.0 = u64::MAX);
+            table.with_entry(client(n), |entry| entry.0 = u64::MAX);
         }
-        table.with(client(9), |entry| entry.0 = 7);
-        assert_eq!(table.with(client(10), |entry| entry.0), 7);
+        table.with_entry(client(9), |entry| entry.0 = 7);
+        assert_eq!(table.with_entry(client(10), |entry| entry.0), 7);
         assert_eq!(table.len(), 4);
     }
 }

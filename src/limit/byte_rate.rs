@@ -7,14 +7,14 @@ use governor::clock::Clock;
 use governor::{Quota, RateLimiter};
 
 use super::clock::TokioClock;
-use super::rate::{Keyed, Table};
+use super::rate::{KeyedLimiter, RateTable};
 use crate::client::ClientKey;
 use crate::units::ByteSize;
 
 /// Bytes per second of each client. Who is over it waits; nothing is refused.
 #[derive(Debug)]
 pub struct ByteRate {
-    limiter: Keyed,
+    limiter: KeyedLimiter,
     clock: TokioClock,
 }
 
@@ -25,14 +25,14 @@ impl ByteRate {
         let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let clock = TokioClock::new();
         Self {
-            limiter: RateLimiter::new(Quota::per_second(per_second), Table::new(clock), clock),
+            limiter: RateLimiter::new(Quota::per_second(per_second), RateTable::new(clock), clock),
             clock,
         }
     }
 
-    /// Counts `bytes` of `client`, once there is room for them. Dropped before
+    /// Counts `byte_rate` of `client`, once there is room for them. Dropped before
     /// that, it counts nothing; nor does it if the client has no limits.
-    pub async fn pass(&self, client: Option<ClientKey>, bytes: usize) {
+    pub async fn acquire(&self, client: Option<ClientKey>, bytes: usize) {
         let bytes = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
         let (Some(client), Some(bytes)) = (client, bytes) else {
             return;
@@ -40,12 +40,12 @@ impl ByteRate {
         // More than a second's worth never fits at once; the settings have no such chunk.
         while let Ok(Err(not_yet)) = self.limiter.check_key_n(&client, bytes) {
             let wait = not_yet.wait_time_from(self.clock.now());
-            tokio::time::sleep(wait.max(SHORTEST)).await;
+            tokio::time::sleep(wait.max(MIN_WAIT)).await;
         }
     }
 }
 
-const SHORTEST: Duration = Duration::from_millis(1);
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -60,11 +60,11 @@ mod tests {
         let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64);
         let start = Instant::now();
         for _ in 0..6 {
-            rate.pass(Some(client(1)), 32 * 1024).await;
+            rate.acquire(Some(client(1)), 32 * 1024).await;
         }
         let took = start.elapsed();
         assert!((1990..2100).contains(&took.as_millis()), "{took:?}");
-        rate.pass(Some(client(2)), 64 * 1024).await;
+        rate.acquire(Some(client(2)), 64 * 1024).await;
         assert_eq!(start.elapsed(), took);
     }
 }

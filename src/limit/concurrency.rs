@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::{ClientKeys, Share, Shares};
+use super::{ClientConcurrency, ClientKeys, ClientPermit};
 use crate::client::ClientKey;
 use crate::fair::{FairPermit, FairSemaphore};
 use crate::units::PositiveCount;
@@ -12,10 +12,10 @@ use crate::units::PositiveCount;
 /// Counts connections, or what else is held for a while. Cheap to clone; clones
 /// count together.
 #[derive(Clone, Debug)]
-pub struct Connections {
+pub struct ConcurrencyLimit {
     slots: FairSemaphore<ClientKey>,
     held: Arc<AtomicUsize>,
-    clients: Shares,
+    clients: ClientConcurrency,
 }
 
 /// Room for one connection.
@@ -28,7 +28,7 @@ pub struct Slot {
 /// long as the connection, the WebSocket session on it included.
 #[derive(Debug)]
 pub struct Permit {
-    _share: Option<Share>,
+    _share: Option<ClientPermit>,
     _slot: Slot,
     held: Arc<AtomicUsize>,
 }
@@ -39,24 +39,24 @@ impl Drop for Permit {
     }
 }
 
-impl Connections {
+impl ConcurrencyLimit {
     /// None yet; at most `all`.
     pub fn new(all: PositiveCount) -> Self {
         Self {
             slots: FairSemaphore::new(all.size()),
             held: Arc::default(),
-            clients: Shares::default(),
+            clients: ClientConcurrency::default(),
         }
     }
 
     /// How many there are.
-    pub fn held(&self) -> usize {
+    pub fn in_use(&self) -> usize {
         self.held.load(Relaxed)
     }
 
     /// Waits until there is room for one more of whoever comes next. Taken before
     /// `accept`, so that what is too much waits in the kernel's backlog. Cancel-safe.
-    pub async fn slot(&self) -> Slot {
+    pub async fn acquire_slot(&self) -> Slot {
         let turn = self.slots.acquire(None).await;
         Slot { _turn: turn }
     }
@@ -64,13 +64,13 @@ impl Connections {
     /// The right of `client` to one of `most` of its own, those that it waits for
     /// included. To be asked for before a slot, or one client's queue would be before
     /// everybody's.
-    pub fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<Share> {
-        self.clients.share(client, most)
+    pub fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<ClientPermit> {
+        self.clients.acquire(client, most)
     }
 
     /// A slot for `client`, if its turn comes within `patience`: clients have turns,
     /// and hold half of all at most. Without a key there is no such bound.
-    pub async fn slot_within(
+    pub async fn acquire_slot_within(
         &self,
         patience: Duration,
         client: Option<ClientKeys>,
@@ -93,7 +93,7 @@ impl Connections {
         Some(self.permit(Some(share), Slot { _turn: turn }))
     }
 
-    /// Gives `slot` to `client`.
+    /// Gives `acquire_slot` to `client`.
     ///
     /// # Errors
     /// The client has `most` already: the slot is still to be given.
@@ -103,20 +103,20 @@ impl Connections {
         client: ClientKeys,
         most: PositiveCount,
     ) -> Result<Permit, Slot> {
-        match self.clients.share(client, most) {
+        match self.clients.acquire(client, most) {
             Some(share) => Ok(self.permit(Some(share), slot)),
             None => Err(slot),
         }
     }
 
-    /// Gives `slot` to somebody who may have as many as there are: a proxy of
+    /// Gives `acquire_slot` to somebody who may have as many as there are: a proxy of
     /// ours, which asks for many clients, or a client without limits.
-    pub fn adopt(&self, slot: Slot) -> Permit {
+    pub fn admit_unlimited(&self, slot: Slot) -> Permit {
         self.permit(None, slot)
     }
 
-    /// Gives `slot` to whoever has `share`, or has no limits.
-    pub fn permit(&self, share: Option<Share>, slot: Slot) -> Permit {
+    /// Gives `acquire_slot` to whoever has `acquire`, or has no limits.
+    pub fn permit(&self, share: Option<ClientPermit>, slot: Slot) -> Permit {
         self.held.fetch_add(1, Relaxed);
         Permit {
             _share: share,
@@ -141,23 +141,23 @@ mod tests {
 
     #[tokio::test]
     async fn one_client_cannot_take_more_than_its_share() {
-        let connections = Connections::new(PositiveCount::new(10));
-        let first = connections.admit(connections.slot().await, client(1), ONE);
+        let connections = ConcurrencyLimit::new(PositiveCount::new(10));
+        let first = connections.admit(connections.acquire_slot().await, client(1), ONE);
         assert!(first.is_ok());
         assert!(
             connections
-                .admit(connections.slot().await, client(1), ONE)
+                .admit(connections.acquire_slot().await, client(1), ONE)
                 .is_err()
         );
         assert!(
             connections
-                .admit(connections.slot().await, client(2), ONE)
+                .admit(connections.acquire_slot().await, client(2), ONE)
                 .is_ok()
         );
         drop(first);
         assert!(
             connections
-                .admit(connections.slot().await, client(1), ONE)
+                .admit(connections.acquire_slot().await, client(1), ONE)
                 .is_ok()
         );
         assert!(connections.clients.is_unused());
@@ -165,10 +165,10 @@ mod tests {
 
     #[tokio::test]
     async fn beyond_the_total_the_next_one_waits() {
-        let connections = Connections::new(PositiveCount::new(1));
-        let permit = connections.admit(connections.slot().await, client(1), ONE);
-        assert!(connections.slot().now_or_never().is_none());
+        let connections = ConcurrencyLimit::new(PositiveCount::new(1));
+        let permit = connections.admit(connections.acquire_slot().await, client(1), ONE);
+        assert!(connections.acquire_slot().now_or_never().is_none());
         drop(permit);
-        assert!(connections.slot().now_or_never().is_some());
+        assert!(connections.acquire_slot().now_or_never().is_some());
     }
 }

@@ -13,27 +13,31 @@ use crate::units::PositiveCount;
 /// Counts how much of something each client holds, and each IPv6 site. Cheap to clone;
 /// clones count together. A client that holds nothing costs nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Shares {
-    held: Arc<Mutex<Held>>,
+pub struct ClientConcurrency {
+    held: Arc<Mutex<HeldPermits>>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct HeldPermits {
     clients: HashMap<ClientKey, u32>,
     sites: HashMap<ClientKey, u32>,
 }
 
 /// One of a client's shares; given back on drop.
 #[derive(Debug)]
-pub struct Share {
+pub struct ClientPermit {
     keys: ClientKeys,
-    held: Arc<Mutex<Held>>,
+    held: Arc<Mutex<HeldPermits>>,
 }
 
-impl Shares {
+impl ClientConcurrency {
     /// One more for `client`, unless it has `most` already, or its site the multiple
     /// of that.
-    pub fn share(&self, client: impl Into<ClientKeys>, most: PositiveCount) -> Option<Share> {
+    pub fn acquire(
+        &self,
+        client: impl Into<ClientKeys>,
+        most: PositiveCount,
+    ) -> Option<ClientPermit> {
         let keys = client.into();
         let mut held = self.held.lock();
         if !add(&mut held.clients, keys.client(), most.get()) {
@@ -45,7 +49,7 @@ impl Shares {
             take_away(&mut held.clients, keys.client());
             return None;
         }
-        Some(Share {
+        Some(ClientPermit {
             keys,
             held: Arc::clone(&self.held),
         })
@@ -75,7 +79,7 @@ fn take_away(counts: &mut HashMap<ClientKey, u32>, key: ClientKey) {
     }
 }
 
-impl Drop for Share {
+impl Drop for ClientPermit {
     fn drop(&mut self) {
         let mut held = self.held.lock();
         take_away(&mut held.clients, self.keys.client());
@@ -100,8 +104,8 @@ mod tests {
 
     #[test]
     fn networks_of_one_site_share_what_it_may_have() {
-        let (shares, most) = (Shares::default(), PositiveCount::new(2));
-        let of = |network| shares.share(client(network), most);
+        let (shares, most) = (ClientConcurrency::default(), PositiveCount::new(2));
+        let of = |network| shares.acquire(client(network), most);
         // 2001:db8:0:0::/64 and the site are the same number, and counted apart.
         let mut held: Vec<_> = [0, 0, 1, 1, 2, 2].map(of).into();
         assert!(held.iter().all(Option::is_some));
