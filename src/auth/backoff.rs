@@ -129,7 +129,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn token(text: &str) -> TokenHash {
-        Token::new(text).unwrap().secret()
+        Token::new(text).unwrap().hash()
     }
 
     fn left(checked: Result<(), Waiting>) -> Duration {

@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::doubts::Moment;
+use super::client::unavailable;
 use super::fair_queue::FairQueue;
-use super::question::unavailable;
-use super::{Doubts, Error, Inquiry, Urgency};
+use super::invalidation::Epoch;
+use super::{AuthRequest, Error, Invalidations, Urgency};
 use crate::drain::Drain;
 use crate::units::PositiveCount;
 
@@ -32,46 +32,46 @@ pub(super) struct Verdict<V> {
 
 /// What was answered, and when the question began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Told<V> {
+pub(super) struct CachedDecision<V> {
     pub(super) answer: Option<V>,
-    pub(super) asked: Moment,
+    pub(super) epoch: Epoch,
 }
 
 /// Remembers verdicts by key. Cheap to clone; clones are one.
 #[derive(Debug)]
-pub(super) struct Cache<K: Eq + Hash, V>(Arc<Shelf<K, V>>);
+pub(super) struct Cache<K: Eq + Hash, V>(Arc<Inner<K, V>>);
 
 #[derive(Debug)]
-struct Shelf<K: Eq + Hash, V> {
+struct Inner<K: Eq + Hash, V> {
     state: Mutex<State<K, V>>,
     queue: FairQueue,
-    doubts: Doubts,
+    invalidations: Invalidations,
     drain: Drain,
 }
 
 #[derive(Debug)]
 struct State<K: Eq + Hash, V> {
-    told: LruCache<K, Remembered<V>>,
-    flights: HashMap<K, Flight<V>>,
+    told: LruCache<K, CachedEntry<V>>,
+    in_flight: HashMap<K, InFlight<V>>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered<V> {
-    told: Told<V>,
+struct CachedEntry<V> {
+    told: CachedDecision<V>,
     until: Instant,
 }
 
 /// A question on its way. Kept alive by those who wait for it.
 #[derive(Debug)]
-struct Flight<V> {
-    begun: Moment,
+struct InFlight<V> {
+    begun: Epoch,
     urgency: Urgency,
     /// Cancelled when the question has its place: Laravel has it from then on.
     placed: CancellationToken,
-    landing: WeakShared<BoxFuture<'static, Result<Told<V>, Error>>>,
+    landing: WeakShared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>,
 }
 
-type Landing<V> = Shared<BoxFuture<'static, Result<Told<V>, Error>>>;
+type SharedResult<V> = Shared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>;
 
 impl<K, V> Cache<K, V>
 where
@@ -82,21 +82,21 @@ where
     pub(super) fn new(
         entries: PositiveCount,
         concurrency: PositiveCount,
-        doubts: Doubts,
+        invalidations: Invalidations,
         drain: Drain,
     ) -> Self {
-        Self(Arc::new(Shelf {
+        Self(Arc::new(Inner {
             state: Mutex::new(State {
                 told: LruCache::new(entries.non_zero().try_into().expect("32 bits fit")),
-                flights: HashMap::new(),
+                in_flight: HashMap::new(),
             }),
             queue: FairQueue::new(concurrency.size()),
-            doubts,
+            invalidations,
             drain,
         }))
     }
 
-    /// The remembered verdict on `key`, or the one that `question` gives, as `inquiry`
+    /// The remembered verdict on `key`, or the one that `client` gives, as `inquiry`
     /// wants it: with `since` only one whose question began then or later. A question that
     /// is in flight serves all who ask meanwhile, but an urgent one waits for no routine
     /// question that is still in the queue. All who wait learn of a failure, which is then
@@ -108,26 +108,26 @@ where
     pub(super) async fn get<F>(
         &self,
         key: K,
-        inquiry: &Inquiry,
+        auth_request: &AuthRequest,
         question: F,
-    ) -> Result<Told<V>, Error>
+    ) -> Result<CachedDecision<V>, Error>
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
         let (placed, landing) = {
             let mut state = self.0.state.lock();
-            if let Some(told) = state.fresh(&key, inquiry.since) {
+            if let Some(told) = state.find_fresh(&key, auth_request.since) {
                 return Ok(told);
             }
-            match state.flying(&key, inquiry) {
+            match state.find_in_flight(&key, auth_request) {
                 Some(flying) => flying,
-                None if state.flights.len() >= MAX_FLIGHTS => {
+                None if state.in_flight.len() >= MAX_IN_FLIGHT => {
                     return Err(unavailable("too many questions wait already".to_owned()));
                 }
-                None => self.take_off(&mut state, key, inquiry, question),
+                None => self.start_query(&mut state, key, auth_request, question),
             }
         };
-        let Some(patience) = &inquiry.patience else {
+        let Some(patience) = &auth_request.deadline else {
             return landing.await;
         };
         tokio::select! {
@@ -139,13 +139,13 @@ where
         landing.await
     }
 
-    fn take_off<F>(
+    fn start_query<F>(
         &self,
         state: &mut State<K, V>,
         key: K,
-        inquiry: &Inquiry,
+        auth_request: &AuthRequest,
         question: F,
-    ) -> (CancellationToken, Landing<V>)
+    ) -> (CancellationToken, SharedResult<V>)
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
@@ -156,23 +156,24 @@ where
             })
             .boxed()
             .shared();
-        let begun = self.0.doubts.now();
+        let begun = self.0.invalidations.next_epoch();
         let waited_for = landing.downgrade().expect("it has not been polled yet");
         let placed = CancellationToken::new();
-        let flight = Flight {
+        let flight = InFlight {
             begun,
-            urgency: inquiry.urgency,
+            urgency: auth_request.urgency,
             placed: placed.clone(),
             landing: waited_for.clone(),
         };
-        state.flights.insert(key.clone(), flight);
+        state.in_flight.insert(key.clone(), flight);
         let shelf = Arc::clone(&self.0);
-        let (owner, urgency, started) = (inquiry.owner(), inquiry.urgency, placed.clone());
+        let (owner, urgency, started) =
+            (auth_request.owner(), auth_request.urgency, placed.clone());
         self.0.drain.spawn(async move {
             let place = shelf.queue.acquire(owner, urgency).await;
             // From here on it is kept, for those who come back.
             let Some(_kept) = waited_for.upgrade() else {
-                shelf.state.lock().clear_flight(&key, begun);
+                shelf.state.lock().remove_in_flight(&key, begun);
                 return;
             };
             started.cancel();
@@ -180,7 +181,7 @@ where
                 Ok(_place) => question.await,
                 Err(error) => Err(unavailable(error.to_string())),
             };
-            let told = shelf.state.lock().land(&key, begun, verdict);
+            let told = shelf.state.lock().finish_query(&key, begun, verdict);
             drop(answer.send(told));
         });
         (placed, landing)
@@ -190,7 +191,7 @@ where
     /// a yes. Nobody is asked.
     pub(super) fn peek(&self, key: &K) -> Option<(bool, Duration)> {
         let state = self.0.state.lock();
-        let Remembered { told, until } = state.told.peek(key)?;
+        let CachedEntry { told, until } = state.told.peek(key)?;
         let left = until.checked_duration_since(Instant::now())?;
         Some((told.answer.is_some(), left))
     }
@@ -200,26 +201,30 @@ where
     pub(super) fn forget(&self, key: &K) {
         let mut state = self.0.state.lock();
         state.told.pop(key);
-        state.flights.remove(key);
+        state.in_flight.remove(key);
     }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
-    fn fresh(&mut self, key: &K, since: Option<Moment>) -> Option<Told<V>> {
-        let Remembered { told, until } = self.told.get(key)?;
+    fn find_fresh(&mut self, key: &K, since: Option<Epoch>) -> Option<CachedDecision<V>> {
+        let CachedEntry { told, until } = self.told.get(key)?;
         if *until <= Instant::now() {
             self.told.pop(key);
             return None;
         }
         since
-            .is_none_or(|since| told.asked >= since)
+            .is_none_or(|since| told.epoch >= since)
             .then(|| told.clone())
     }
 
-    fn flying(&self, key: &K, inquiry: &Inquiry) -> Option<(CancellationToken, Landing<V>)> {
-        let flight = self.flights.get(key)?;
-        let is_soon = flight.urgency >= inquiry.urgency || flight.placed.is_cancelled();
-        let is_late = inquiry.since.is_none_or(|since| flight.begun >= since);
+    fn find_in_flight(
+        &self,
+        key: &K,
+        auth_request: &AuthRequest,
+    ) -> Option<(CancellationToken, SharedResult<V>)> {
+        let flight = self.in_flight.get(key)?;
+        let is_soon = flight.urgency >= auth_request.urgency || flight.placed.is_cancelled();
+        let is_late = auth_request.since.is_none_or(|since| flight.begun >= since);
         if !is_soon || !is_late {
             return None;
         }
@@ -229,31 +234,31 @@ impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
 
     /// Takes the flight that began at `begun` off the list; false if another
     /// one, or none, is there now.
-    fn clear_flight(&mut self, key: &K, begun: Moment) -> bool {
+    fn remove_in_flight(&mut self, key: &K, begun: Epoch) -> bool {
         let current = self
-            .flights
+            .in_flight
             .get(key)
             .is_some_and(|flight| flight.begun == begun);
         if current {
-            self.flights.remove(key);
+            self.in_flight.remove(key);
         }
         current
     }
 
-    fn land(
+    fn finish_query(
         &mut self,
         key: &K,
-        begun: Moment,
+        begun: Epoch,
         verdict: Result<Verdict<V>, Error>,
-    ) -> Result<Told<V>, Error> {
-        let current = self.clear_flight(key, begun);
+    ) -> Result<CachedDecision<V>, Error> {
+        let current = self.remove_in_flight(key, begun);
         let verdict = verdict?;
-        let told = Told {
+        let told = CachedDecision {
             answer: verdict.answer,
-            asked: begun,
+            epoch: begun,
         };
         if current {
-            let remembered = Remembered {
+            let remembered = CachedEntry {
                 told: told.clone(),
                 until: Instant::now() + verdict.ttl,
             };
@@ -270,7 +275,7 @@ impl<K: Eq + Hash, V> Clone for Cache<K, V> {
 }
 
 /// Questions that may wait; who comes then is told to come again.
-const MAX_FLIGHTS: usize = 16_384;
+const MAX_IN_FLIGHT: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

@@ -51,8 +51,8 @@ struct State {
     /// Requests under way, by client and by token.
     by_client: HashMap<ClientKey, usize>,
     by_token: HashMap<TokenHash, usize>,
-    urgent: Turns<ClientKey, Turns<TokenHash, Waiters>>,
-    routine: Turns<ClientKey, Turns<TokenHash, Waiters>>,
+    urgent: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
+    routine: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
 }
 
 /// Why a request is not queued.
@@ -68,7 +68,7 @@ pub(super) enum QueueError {
 
 /// The right to one request; dropped, it goes to the next in the queue.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct QueuePermit {
     /// None once the place has been given back by other means.
     queue: Option<FairQueue>,
     owner: Owner,
@@ -86,8 +86,8 @@ impl FairQueue {
             moved: Instant::now(),
             by_client: HashMap::new(),
             by_token: HashMap::new(),
-            urgent: Turns::default(),
-            routine: Turns::default(),
+            urgent: RoundRobin::default(),
+            routine: RoundRobin::default(),
         })))
     }
 
@@ -99,11 +99,11 @@ impl FairQueue {
         &self,
         owner: Owner,
         urgency: Urgency,
-    ) -> Result<Place, QueueError> {
+    ) -> Result<QueuePermit, QueueError> {
         let (waiter, mut place) = oneshot::channel();
         {
             let mut state = self.0.lock();
-            let line = state.line(urgency);
+            let line = state.queue_of(urgency);
             if line.len >= MAX_WAITING || line.len_of(&owner.client) >= MAX_WAITING_PER_CLIENT {
                 return Err(QueueError::Full);
             }
@@ -123,7 +123,10 @@ impl FairQueue {
 }
 
 impl State {
-    fn line(&mut self, urgency: Urgency) -> &mut Turns<ClientKey, Turns<TokenHash, Waiters>> {
+    fn queue_of(
+        &mut self,
+        urgency: Urgency,
+    ) -> &mut RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
         match urgency {
             Urgency::Urgent => &mut self.urgent,
             Urgency::Routine => &mut self.routine,
@@ -137,7 +140,7 @@ impl State {
                 return;
             };
             self.begin(owner, urgency);
-            let place = Place {
+            let place = QueuePermit {
                 queue: Some(queue.clone()),
                 owner,
                 urgency,
@@ -209,7 +212,7 @@ impl State {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePermit {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.take() {
             let mut state = queue.0.lock();
@@ -232,14 +235,14 @@ fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-type Waiter = oneshot::Sender<Place>;
+type Waiter = oneshot::Sender<QueuePermit>;
 
 /// What waits for one token, oldest first.
 type Waiters = VecDeque<Waiter>;
 
 /// Keys that take turns, each with what waits for it.
 #[derive(Debug)]
-struct Turns<K, V> {
+struct RoundRobin<K, V> {
     waiting: HashMap<K, V>,
     /// Each key of `waiting` once.
     order: VecDeque<K>,
@@ -247,7 +250,7 @@ struct Turns<K, V> {
     len: usize,
 }
 
-impl<K, V> Default for Turns<K, V> {
+impl<K, V> Default for RoundRobin<K, V> {
     fn default() -> Self {
         Self {
             waiting: HashMap::new(),
@@ -257,7 +260,7 @@ impl<K, V> Default for Turns<K, V> {
     }
 }
 
-impl<K: Copy + Eq + Hash, V: Default> Turns<K, V> {
+impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
     fn entry(&mut self, key: K) -> &mut V {
         self.len += 1;
         self.waiting.entry(key).or_insert_with(|| {
@@ -298,7 +301,7 @@ impl<K: Copy + Eq + Hash, V: Default> Turns<K, V> {
     }
 }
 
-impl Turns<ClientKey, Turns<TokenHash, Waiters>> {
+impl RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
     fn push(&mut self, owner: Owner, waiter: Waiter) {
         let of_token = self.entry(owner.client).entry(owner.token);
         of_token.push_back(waiter);

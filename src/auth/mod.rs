@@ -2,23 +2,23 @@
 //! itself: it asks Laravel, with the client's own token, and remembers the
 //! answer for a short time.
 
-mod access;
+mod authenticator;
+mod authorizer;
 mod backoff;
 mod cache;
-mod doubts;
+mod client;
 mod fair_queue;
-mod identity;
-mod patience;
-mod question;
+mod invalidation;
+mod retry;
 pub mod settings;
 mod token;
 
-pub use self::access::{Access, Grant, Known};
-pub use self::doubts::{Doubts, Moment};
+pub use self::authenticator::{AuthenticatedUser, Authenticator, User};
+pub use self::authorizer::{Authorizer, CachedAccess, Grant};
+pub use self::client::{AuthClient, AuthRequest, ClientContext, request_headers};
 pub use self::fair_queue::Urgency;
-pub use self::identity::{Identified, Identity, User};
-pub use self::patience::{Patience, patiently};
-pub use self::question::{Asker, Caller, Inquiry, headers};
+pub use self::invalidation::{Epoch, Invalidations};
+pub use self::retry::{RetryDeadline, retry_while_unavailable};
 pub use self::settings::Settings;
 pub use self::token::{Token, TokenForm, TokenHash};
 

@@ -15,9 +15,9 @@ pub struct Settings {
     /// Where Laravel tells who the bearer of a token is.
     pub user_path: UserPath,
     /// JSON pointers to the user's id in that answer; the first that is there counts.
-    pub user_id: Vec<Pointer>,
+    pub user_id: Vec<JsonPointer>,
     /// JSON pointers to the name that other users see.
-    pub user_name: Vec<Pointer>,
+    pub user_name: Vec<JsonPointer>,
     /// Which users are refused although Laravel knows them.
     pub refuse: Option<Refuse>,
     /// How much of a token the edge's own requests carry.
@@ -50,7 +50,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let pointers = |texts: [&str; 2]| texts.map(|text| Pointer(text.to_owned())).to_vec();
+        let pointers = |texts: [&str; 2]| texts.map(|text| JsonPointer(text.to_owned())).to_vec();
         Self {
             user_path: UserPath(PathAndQuery::from_static("/api/user")),
             user_id: pointers(["/userID", "/id"]),
@@ -78,7 +78,7 @@ impl Default for Settings {
 #[serde(deny_unknown_fields)]
 pub struct Refuse {
     /// Where to look in Laravel's answer.
-    pub pointer: Pointer,
+    pub pointer: JsonPointer,
     /// Texts, numbers or booleans found there that refuse the user.
     pub values: Vec<Refused>,
 }
@@ -112,15 +112,15 @@ impl Refuse {
 /// A JSON pointer (RFC 6901) such as `/user/id`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Pointer(String);
+pub struct JsonPointer(String);
 
-impl Pointer {
+impl JsonPointer {
     pub(super) fn find<'a>(&self, value: &'a serde_json::Value) -> Option<&'a serde_json::Value> {
         value.pointer(&self.0).filter(|found| !found.is_null())
     }
 }
 
-impl TryFrom<String> for Pointer {
+impl TryFrom<String> for JsonPointer {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -225,7 +225,7 @@ pub enum TicketMethod {
 }
 
 /// The user's id and name, as `pointers` find them.
-pub(super) fn find_id(pointers: &[Pointer], user: &serde_json::Value) -> Option<UserId> {
+pub(super) fn find_id(pointers: &[JsonPointer], user: &serde_json::Value) -> Option<UserId> {
     let mut found = pointers.iter().filter_map(|pointer| pointer.find(user));
     found.next().and_then(UserId::from_json)
 }
@@ -246,16 +246,16 @@ mod tests {
 
     #[test]
     fn pointer_with_a_pattern_is_rejected() {
-        assert!(Pointer::try_from("/roles/0/name".to_owned()).is_ok());
+        assert!(JsonPointer::try_from("/roles/0/name".to_owned()).is_ok());
         for wrong in ["", "id", "/roles/*/name", "/**"] {
-            assert!(Pointer::try_from(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(JsonPointer::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn inactive_users_can_be_refused() {
         let refuse = Refuse {
-            pointer: Pointer("/status".to_owned()),
+            pointer: JsonPointer("/status".to_owned()),
             values: vec![Refused::Text("inactive".to_owned())],
         };
         assert!(refuse.matches(&serde_json::json!({"status": "inactive"})));

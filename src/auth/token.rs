@@ -31,7 +31,7 @@ impl Token {
     /// uploads, and what Laravel said of it. Laravel takes a token with and without
     /// the `id|` before its secret, and for more than one spelling of that id: only
     /// the secret is compared.
-    pub fn secret(&self) -> TokenHash {
+    pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.without_id().as_bytes()).into())
     }
 
@@ -110,7 +110,7 @@ impl TokenHash {
     }
 
     /// So much of it as tells the tokens of one client apart.
-    pub fn short(&self) -> NonZeroU32 {
+    pub fn fingerprint(&self) -> NonZeroU32 {
         let [a, b, c, d, ..] = self.0;
         NonZeroU32::new(u32::from_le_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX)
     }
@@ -150,7 +150,7 @@ mod tests {
         ] {
             assert_eq!(read(&[value]), token, "{value}");
         }
-        let secret = token.map(|token| token.secret());
+        let secret = token.map(|token| token.hash());
         for value in [
             &b"\xe9 Bearer 13|s"[..],
             b"Bearer 13|s,\xe9",
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn spellings_of_one_token_have_one_key() {
-        let key = |text: &str| Token::new(text).map(|token| token.secret());
+        let key = |text: &str| Token::new(text).map(|token| token.hash());
         assert_eq!(key("13|s"), key("s"));
         assert_eq!(key("13|s"), key("013|s"));
         assert_ne!(key("13|s"), key("13|t"));

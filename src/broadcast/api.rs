@@ -274,7 +274,7 @@ fn to_sessions(
     }
     let user = user(id)?;
     // First the doubt: who is about to enter is asked about again too.
-    view.doubts.raise(&user);
+    view.invalidations.invalidate_user(&user);
     let sessions = act(&view.sessions, &user);
     Ok(json(StatusCode::OK, &Count { sessions }))
 }

@@ -262,7 +262,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_that_enters_with_a_revoked_token_is_ended() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
-        let token = Token::new("3|ana").map(|token| token.secret()).unwrap();
+        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let here = ClientIp::new([127, 0, 0, 1].into());
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1, None);
@@ -285,7 +285,7 @@ mod tests {
     async fn the_oldest_session_of_a_user_makes_way_and_only_that() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let here = ClientIp::new([127, 0, 0, 1].into());
-        let token = Token::new("3|ana").map(|token| token.secret()).unwrap();
+        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let enter = |user| {
             let (outbox, inbox) = super::super::channel(1, 1, None);
             let user = UserId::Number(user);

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use super::Error;
 use super::entrances::{Entrance, entrances};
 use super::process::Process;
-use crate::auth::{Access, Asker, Identity};
+use crate::auth::{AuthClient, Authenticator, Authorizer};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
@@ -35,7 +35,7 @@ pub(super) struct Generation {
     authorities: Authorities,
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
-    auth: Kept<(Identity, Access)>,
+    auth: Kept<(Authenticator, Authorizer)>,
     /// Those that wait for their client to come back wait here.
     uploads: Kept<Uploads>,
     /// What sessions ask with while this one is in use.
@@ -275,24 +275,24 @@ fn probes(config: &Config, upstreams: &Kept<Upstreams>) -> Vec<BoxFuture<'static
     .collect()
 }
 
-fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Identity, Access) {
+fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Authenticator, Authorizer) {
     let settings = Arc::new(config.auth.clone());
     let metrics = Arc::clone(&process.metrics);
-    let asker = Asker::new(laravel.clone(), &settings, metrics);
-    let (doubts, drain) = (&process.doubts, &process.drain);
-    let identity = Identity::new(
-        asker.clone(),
+    let auth_client = AuthClient::new(laravel.clone(), &settings, metrics);
+    let (invalidations, drain) = (&process.invalidations, &process.drain);
+    let identity = Authenticator::new(
+        auth_client.clone(),
         Arc::clone(&settings),
-        doubts.clone(),
+        invalidations.clone(),
         drain.clone(),
     );
-    let access = Access::new(asker, settings, doubts.clone(), drain.clone());
+    let access = Authorizer::new(auth_client, settings, invalidations.clone(), drain.clone());
     (identity, access)
 }
 
 fn backend(
     config: &Config,
-    auth: &(Identity, Access),
+    auth: &(Authenticator, Authorizer),
     uploads: &Uploads,
     limits: &Arc<Limits>,
 ) -> Backend {
@@ -309,7 +309,7 @@ fn backend(
 fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Services {
     Services {
         backend: backend.clone(),
-        doubts: process.doubts.clone(),
+        invalidations: process.invalidations.clone(),
         logout_paths: config.auth.logout_paths.clone().into(),
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
@@ -324,13 +324,13 @@ fn view(
     process: &Process,
     certificates: &Arc<Certificates>,
     upstreams: &Upstreams,
-    access: &Access,
+    access: &Authorizer,
 ) -> View {
     let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
     View {
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
-        doubts: process.doubts.clone(),
+        invalidations: process.invalidations.clone(),
         access: access.clone(),
         upstreams: upstreams.named.clone().into_iter().chain(laravel).collect(),
         metrics: Arc::clone(&process.metrics),

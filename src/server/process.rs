@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use rustls::server::ProducesTickets;
 use tokio::time::Instant;
 
-use crate::auth::Doubts;
+use crate::auth::Invalidations;
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::ids::SessionIds;
@@ -34,7 +34,7 @@ pub(super) struct Process {
     pub(super) rooms: Arc<Rooms>,
     pub(super) sessions: Sessions,
     pub(super) ids: Arc<SessionIds>,
-    pub(super) doubts: Doubts,
+    pub(super) invalidations: Invalidations,
     pub(super) metrics: Arc<Metrics>,
     pub(super) connections: ConcurrencyLimit,
     pub(super) load: OverloadMonitor,
@@ -68,7 +68,7 @@ impl Process {
             rooms: Arc::new(Rooms::new(config.rooms.clone())),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
-            doubts: Doubts::new(),
+            invalidations: Invalidations::new(),
             metrics: Arc::default(),
             load: OverloadMonitor::new(connections.clone(), limits.connections),
             connections,

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 pub use self::process::memory;
 pub use self::status::Status;
 pub use self::why::Why;
-use crate::auth::{Access, Doubts, User};
+use crate::auth::{Authorizer, Invalidations, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};
@@ -36,9 +36,9 @@ pub struct View {
     /// All sessions.
     pub sessions: Sessions,
     /// Since when what is known about somebody is in doubt.
-    pub doubts: Doubts,
+    pub invalidations: Invalidations,
     /// What is known of who may see what.
-    pub access: Access,
+    pub access: Authorizer,
     /// The apps, as the edge sees them.
     pub upstreams: BTreeMap<String, Upstream>,
     /// What was counted.

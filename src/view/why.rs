@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{View, written};
-use crate::auth::Known;
+use crate::auth::CachedAccess;
 use crate::ids::{RoomName, UserId};
 use crate::rooms::Open;
 
@@ -52,7 +52,7 @@ impl View {
     pub fn why(&self, user: &UserId, room: RoomName) -> Why {
         let open = self.sessions.of(user);
         let secrets = open.iter().map(|session| session.token);
-        let known = self.access.known(user, secrets, room);
+        let known = self.access.cached_access(user, secrets, room);
         let remembered = known.verdict.map(|(allowed, left)| Remembered {
             allowed,
             seconds_left: left.as_secs(),
@@ -85,7 +85,7 @@ impl View {
     }
 }
 
-fn denial(known: Known) -> Option<Denial> {
+fn denial(known: CachedAccess) -> Option<Denial> {
     known.denial.map(|(at, reason)| Denial {
         at: written(at),
         reason,

@@ -7,16 +7,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::upload::Uploads;
-use crate::auth::{Access, Identity};
+use crate::auth::{Authenticator, Authorizer};
 use crate::limit::Limits;
 
 /// The parts of one configuration that sessions use at each request to Laravel.
 #[derive(Debug)]
 pub struct Backend {
     /// Who the bearer of a token is.
-    pub identity: Identity,
+    pub identity: Authenticator,
     /// Which tickets a user may see.
-    pub access: Access,
+    pub access: Authorizer,
     /// Where uploads go.
     pub uploads: Uploads,
     /// How long a client waits while Laravel cannot be asked.

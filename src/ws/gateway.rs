@@ -17,7 +17,7 @@ use super::handshake::{self, Handshake, Rejected};
 use super::session::{self, Opening};
 use super::settings::Settings;
 use crate::activity::{ActivityTracker, FloodGuard};
-use crate::auth::{Caller, Doubts};
+use crate::auth::{ClientContext, Invalidations};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::drain::Drain;
@@ -32,7 +32,7 @@ pub struct Services {
     /// Whom sessions ask, and where uploads go.
     pub backend: CurrentBackend,
     /// Since when what is known about somebody is in doubt.
-    pub doubts: Doubts,
+    pub invalidations: Invalidations,
     /// Where clients log out.
     pub logout_paths: Arc<[ExactPath]>,
     /// The rooms.
@@ -98,7 +98,7 @@ impl Gateway {
         let opening = Opening {
             id: self.services.ids.issue(),
             token: handshake.token,
-            caller: Caller {
+            client_context: ClientContext {
                 client,
                 host: handshake.host,
             },
@@ -128,7 +128,7 @@ async fn open(upgrade: OnUpgrade, opening: Opening) -> Option<session::Open<Io>>
             session::open(io, opening).await
         }
         Err(error) => {
-            let client = opening.caller.client;
+            let client = opening.client_context.client;
             tracing::debug!(client.ip = %client, %error, "client left before its session began");
             None
         }

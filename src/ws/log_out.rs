@@ -70,7 +70,7 @@ impl LogOut {
             Some(status) if status.is_client_error() => {}
             // It may have been done all the same.
             _ => {
-                self.services.doubts.raise_token(secret);
+                self.services.invalidations.invalidate_token(secret);
                 sessions.recheck_token(&secret);
             }
         }

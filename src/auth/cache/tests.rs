@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use hyper::header::HeaderValue;
 
 use super::*;
-use crate::auth::{Caller, Patience, Token};
+use crate::auth::{ClientContext, RetryDeadline, Token};
 use crate::client::ClientIp;
 
 fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
     Cache::new(
         PositiveCount::new(entries),
         PositiveCount::new(concurrency),
-        Doubts::new(),
+        Invalidations::new(),
         Drain::new(),
     )
 }
@@ -21,18 +21,18 @@ async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, E
 where
     F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
 {
-    let told = cache.get(key, &inquiry(key), question).await?;
+    let told = cache.get(key, &auth_request(key), question).await?;
     told.answer.ok_or(Error::Denied)
 }
 
 /// Each key is another client's.
-fn inquiry(key: u32) -> Inquiry {
+fn auth_request(key: u32) -> AuthRequest {
     let token = Token::new(&key.to_string()).unwrap();
-    let caller = Caller {
+    let client_context = ClientContext {
         client: ClientIp::new(std::net::Ipv4Addr::from_bits(key).into()),
         host: HeaderValue::from_static("desk.example"),
     };
-    Inquiry::new(&token, &caller)
+    AuthRequest::new(&token, &client_context)
 }
 
 fn yes(value: u32) -> Result<Verdict<u32>, Error> {
@@ -137,7 +137,7 @@ async fn a_doubt_asks_again_once_for_all_who_share_it() {
     let cache = cache(10, 1);
     assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
     tokio::time::advance(Duration::from_secs(1)).await;
-    let since = inquiry(1).since(cache.0.doubts.now());
+    let since = auth_request(1).since(cache.0.invalidations.next_epoch());
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let asked = Arc::clone(&asked);
@@ -162,29 +162,29 @@ async fn urgent_question_does_not_wait_for_the_same_routine_one() {
     let cache = cache(10, 2);
     let hour = Duration::from_secs(3600);
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let ask = |key, inquiry: Inquiry, took| {
+    let ask = |key, auth_request: AuthRequest, took| {
         let (cache, asked) = (cache.clone(), Arc::clone(&asked));
         async move {
-            let urgency = inquiry.urgency;
+            let urgency = auth_request.urgency;
             let question = async move {
                 asked.lock().push((key, urgency));
                 tokio::time::sleep(took).await;
                 yes(key)
             };
-            cache.get(key, &inquiry, question).await.map(drop)
+            cache.get(key, &auth_request, question).await.map(drop)
         }
     };
-    let held = inquiry(1);
-    let other = Inquiry {
+    let held = auth_request(1);
+    let other = AuthRequest {
         secret: held.secret,
-        ..inquiry(2)
+        ..auth_request(2)
     };
     let mut first = Box::pin(ask(1, held, hour));
     let mut second = Box::pin(ask(2, other, hour));
     // The second token is the first's, which has its half: it waits.
     assert!(futures_util::poll!(&mut first).is_pending());
     assert!(futures_util::poll!(&mut second).is_pending());
-    let urgent = ask(2, inquiry(2).urgent(), Duration::ZERO);
+    let urgent = ask(2, auth_request(2).urgent(), Duration::ZERO);
     assert_eq!(urgent.await, Ok(()));
     let (routine, urgent) = ((1, Urgency::Routine), (2, Urgency::Urgent));
     assert_eq!(*asked.lock(), [routine, urgent]);
@@ -197,18 +197,18 @@ async fn patience_starts_with_the_place_in_the_queue() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         yes(7)
     });
-    let wait = |patience: Patience| {
-        let (cache, inquiry) = (cache.clone(), inquiry(2).within(patience));
-        async move { cache.get(2, &inquiry, async { yes(8) }).await }
+    let wait = |patience: RetryDeadline| {
+        let (cache, auth_request) = (cache.clone(), auth_request(2).with_deadline(patience));
+        async move { cache.get(2, &auth_request, async { yes(8) }).await }
     };
-    let waiting = crate::auth::patiently(Duration::from_secs(5), wait);
+    let waiting = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait);
     let (_, waited) = tokio::join!(slow, waiting);
     assert_eq!(waited.unwrap().answer, Some(8));
-    let hangs = |patience: Patience| {
-        let (cache, inquiry) = (cache.clone(), inquiry(3).within(patience));
-        async move { cache.get(3, &inquiry, std::future::pending()).await }
+    let hangs = |patience: RetryDeadline| {
+        let (cache, auth_request) = (cache.clone(), auth_request(3).with_deadline(patience));
+        async move { cache.get(3, &auth_request, std::future::pending()).await }
     };
-    let hung = crate::auth::patiently(Duration::from_secs(5), hangs).await;
+    let hung = crate::auth::retry_while_unavailable(Duration::from_secs(5), hangs).await;
     assert!(matches!(hung, Err(Error::Unavailable { .. })));
 }
 
@@ -224,5 +224,5 @@ async fn what_nobody_waits_for_any_more_is_not_asked() {
     let (slow, given_up) = tokio::join!(slow, given_up);
     assert_eq!((slow, given_up.is_err()), (Ok(7), true));
     assert_eq!(get(&cache, 2, async { yes(9) }).await, Ok(9));
-    assert!(cache.0.state.lock().flights.is_empty());
+    assert!(cache.0.state.lock().in_flight.is_empty());
 }

@@ -12,7 +12,7 @@ use crate::client::ClientIp;
 
 /// Requests under way, in the order in which they got their places.
 #[derive(Clone, Default)]
-struct Running(Rc<RefCell<Vec<(String, Place)>>>);
+struct Running(Rc<RefCell<Vec<(String, QueuePermit)>>>);
 
 impl Running {
     fn names(&self) -> Vec<String> {
@@ -38,7 +38,7 @@ async fn settle() {
 fn owner(client: u8, token: &str) -> Owner {
     Owner {
         client: ClientIp::new([192, 0, 2, client].into()).key(64),
-        token: Token::new(token).unwrap().secret(),
+        token: Token::new(token).unwrap().hash(),
     }
 }
 

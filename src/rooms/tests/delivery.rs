@@ -153,7 +153,7 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
     let desk = Desk::new();
     let sessions = Sessions::default();
     let tabs = [(1, "1|a"), (1, "1|b"), (2, "2|c")].map(|(user, token)| {
-        let (tab, token) = (desk.tab(user), Token::new(token).unwrap().secret());
+        let (tab, token) = (desk.tab(user), Token::new(token).unwrap().hash());
         let user = tab.user.id().clone();
         let registration = sessions.register(
             tab.id,
@@ -166,7 +166,7 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
     });
     let departure = |nth: usize| tabs[nth].0.inbox.departure().now_or_never();
     assert_eq!(sessions.recheck_user(&UserId::Number(1)), 2);
-    assert_eq!(sessions.revoke(&Token::new("1|b").unwrap().secret()), 1);
+    assert_eq!(sessions.revoke(&Token::new("1|b").unwrap().hash()), 1);
     assert_eq!(
         (departure(0), departure(1)),
         (None, Some(Departure::Revoked))

@@ -12,7 +12,7 @@ use super::pace::Costly;
 use super::recheck::Cause;
 use super::socket::reason;
 use super::{CloseReason, Going, Session};
-use crate::auth::{self, Grant, Inquiry, User, patiently};
+use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
 use crate::ids::{RoomName, RowId};
 use crate::limit::Limit;
 use crate::rooms::{Audience, Membership, What};
@@ -113,14 +113,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     pub(super) fn ask_to_join(&mut self, room: RoomName) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
-        let inquiry = Inquiry::new(&self.token, &self.caller);
+        let auth_request = AuthRequest::new(&self.token, &self.client_context);
         let asking = async move {
             let ask = |patience| {
-                let (backend, inquiry) = (backend.get(), inquiry.clone().within(patience));
+                let (backend, auth_request) =
+                    (backend.get(), auth_request.clone().with_deadline(patience));
                 let user = &user;
-                async move { backend.access.authorize(user, room, inquiry).await }
+                async move { backend.access.authorize(user, room, auth_request).await }
             };
-            (room, patiently(backend.get().patience, ask).await)
+            (
+                room,
+                retry_while_unavailable(backend.get().patience, ask).await,
+            )
         };
         self.joins.begin(room, asking.boxed());
     }
@@ -135,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         });
         match grant {
             // Somebody said meanwhile that things have changed.
-            Ok(grant) if !self.services.backend.get().access.still_holds(&grant) => {
+            Ok(grant) if !self.services.backend.get().access.is_still_valid(&grant) => {
                 self.ask_to_join(room)
             }
             Ok(grant) => self.enter(&grant).await?,
@@ -162,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.refuse("denied", message, ticket).await
             }
             auth::Error::TokenRefused | auth::Error::OtherUser => {
-                let since = self.services.doubts.now();
+                let since = self.services.invalidations.next_epoch();
                 self.recheck(Cause::TokenDoubt, Some(since));
                 let message = "Your log-in is no longer good";
                 self.refuse("denied", message, ticket).await

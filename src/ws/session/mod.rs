@@ -36,7 +36,7 @@ use super::gateway::Services;
 use super::wire::Event;
 use super::{CloseReason, Settings};
 use crate::activity::ActivityTracker;
-use crate::auth::{Caller, Identified, Moment, Token, User};
+use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
 use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
@@ -51,7 +51,7 @@ struct Session<S> {
     id: SessionId,
     user: User,
     token: Token,
-    caller: Caller,
+    client_context: ClientContext,
     services: Arc<Services>,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
@@ -62,7 +62,7 @@ struct Session<S> {
     /// Moves with each message, and each ping of ours.
     activity: ActivityTracker,
     /// When Laravel was asked who the user is.
-    identified: Moment,
+    identified: Epoch,
     joins: Joins,
     uploads: Held,
     confirming: Option<Box<Confirmation>>,
@@ -87,7 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         socket: WebSocketStream<Link<S>>,
         opening: Opening,
         token: Token,
-        identified: Identified,
+        identified: AuthenticatedUser,
     ) -> Self
     where
         S: Debug + Send + 'static,
@@ -107,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             user: identified.user,
             identified: identified.asked,
             token,
-            caller: opening.caller,
+            client_context: opening.client_context,
             services: opening.services,
             activity: opening.activity,
             rooms: HashMap::new(),
@@ -123,10 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Greets and serves until something ends it.
     async fn serve(&mut self) -> CloseReason {
-        let secret = self.token.secret();
+        let secret = self.token.hash();
         let registration = self.services.sessions.register(
             self.id,
-            self.caller.client,
+            self.client_context.client,
             self.user.id().clone(),
             secret,
             self.outbox.clone(),
@@ -137,8 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let user_joins = registration.joins(|| Paces::user_joins(&self.settings));
         self.paces.share_user_joins(user_joins);
-        let doubts = &self.services.doubts;
-        let doubt = doubts.after(self.user.id(), secret, self.identified);
+        let invalidations = &self.services.invalidations;
+        let doubt = invalidations.latest_after(self.user.id(), secret, self.identified);
         if doubt.is_some() {
             self.recheck(Cause::Doubt, None);
         }
@@ -269,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn over(&self, limit: Limit) -> bool {
         let over = LimitExceeded::new(limit, Duration::ZERO);
         let limits = &self.services.backend.get().limits;
-        limits.report_exceeded(self.caller.client, over).is_err()
+        limits
+            .report_exceeded(self.client_context.client, over)
+            .is_err()
     }
 
     /// Does what is due.
@@ -286,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Err(CloseReason::Silent);
         }
         if self.schedule.take_recheck(now) {
-            let since = self.services.doubts.now();
+            let since = self.services.invalidations.next_epoch();
             self.recheck(Cause::Interval, Some(since));
         }
         let next_round = self

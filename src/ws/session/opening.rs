@@ -17,7 +17,9 @@ use super::Session;
 use super::link::{AT_ONCE, Link};
 use super::socket::{FAREWELL, close};
 use crate::activity::ActivityTracker;
-use crate::auth::{self, Caller, Identified, Inquiry, Token, patiently};
+use crate::auth::{
+    self, AuthRequest, AuthenticatedUser, ClientContext, Token, retry_while_unavailable,
+};
 use crate::ids::SessionId;
 
 /// What is known of a session before it has said a word.
@@ -25,7 +27,7 @@ use crate::ids::SessionId;
 pub(in crate::ws) struct Opening {
     pub(in crate::ws) id: SessionId,
     pub(in crate::ws) token: Option<Token>,
-    pub(in crate::ws) caller: Caller,
+    pub(in crate::ws) client_context: ClientContext,
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
     /// Moves with each message; what comes besides is noise.
@@ -41,12 +43,15 @@ where
     let link = Link::new(stream, Arc::clone(&opening.services.metrics));
     let config = Some(protocol(&opening.settings));
     let mut socket = WebSocketStream::from_raw_socket(link, Role::Server, config).await;
-    let (id, client, start) = (opening.id, opening.caller.client, Instant::now());
+    let (id, client, start) = (opening.id, opening.client_context.client, Instant::now());
     let (token, identified) = match identify(&opening).await {
         Ok(known) => known,
         Err((reason, cause)) => {
             if reason == CloseReason::AuthenticationFailed {
-                let token = opening.token.as_ref().map(|token| token.secret().short());
+                let token = opening
+                    .token
+                    .as_ref()
+                    .map(|token| token.hash().fingerprint());
                 opening
                     .services
                     .backend
@@ -81,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
         let reason = self.session.serve().await;
         let session = &self.session;
         session.services.metrics.closes.add(reason.name());
-        let (id, client) = (session.id, session.caller.client);
+        let (id, client) = (session.id, session.client_context.client);
         let name = session.user.id().clone();
         Box::pin(self.session.end(reason)).await;
         let (reason, seconds) = (reason.name(), self.start.elapsed().as_secs());
@@ -90,18 +95,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
 }
 
 /// Asks Laravel who the client is; an error says why not, and more for the log.
-async fn identify(opening: &Opening) -> Result<(Token, Identified), (CloseReason, String)> {
+async fn identify(opening: &Opening) -> Result<(Token, AuthenticatedUser), (CloseReason, String)> {
     let services = &opening.services;
     let Some(token) = opening.token.clone() else {
         return Err((CloseReason::NoToken, String::new()));
     };
-    let inquiry = Inquiry::new(&token, &opening.caller);
+    let auth_request = AuthRequest::new(&token, &opening.client_context);
     let ask = |patience| {
-        let (backend, inquiry) = (services.backend.get(), inquiry.clone().within(patience));
-        async move { backend.identity.identify(inquiry).await }
+        let (backend, auth_request) = (
+            services.backend.get(),
+            auth_request.clone().with_deadline(patience),
+        );
+        async move { backend.identity.identify(auth_request).await }
     };
     let answer = tokio::select! {
-        answer = patiently(services.backend.get().patience, ask) => answer,
+        answer = retry_while_unavailable(services.backend.get().patience, ask) => answer,
         () = services.drain.token().cancelled() => {
             return Err((CloseReason::Restart, String::new()));
         }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::super::backend::CurrentBackend;
 use super::{CloseReason, Going, Session};
-use crate::auth::{Access, Caller, Error, Inquiry, Moment, Token, User};
+use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
 use crate::ids::RoomName;
 
 /// Why a session's rights are confirmed.
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// There is one round at a time. A doubt takes the place of the running round, which
     /// may have had its answers before things changed; but doubts begin one round a
     /// second at most, since a client can raise them about its own token.
-    pub(super) fn recheck(&mut self, cause: Cause, since: Option<Moment>) {
+    pub(super) fn recheck(&mut self, cause: Cause, since: Option<Epoch>) {
         let now = Instant::now();
         let mut cause = cause;
         let mut open = HashMap::new();
@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.begin_round(cause, since, open);
     }
 
-    fn begin_round(&mut self, cause: Cause, since: Option<Moment>, open: HashMap<Right, Instant>) {
+    fn begin_round(&mut self, cause: Cause, since: Option<Epoch>, open: HashMap<Right, Instant>) {
         let rooms = match cause {
             Cause::TokenDoubt => Vec::new(),
             Cause::Doubt | Cause::Interval => self.rooms.keys().copied().collect(),
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             backend: self.services.backend.clone(),
             user: self.user.clone(),
             token: self.token.clone(),
-            caller: self.caller.clone(),
+            client_context: self.client_context.clone(),
             cause,
             since,
             start: Instant::now(),
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn recheck_again(&mut self) {
         let last = self.confirming.take_if(|round| round.next_round.is_some());
         if let Some(last) = last {
-            let since = self.services.doubts.now();
+            let since = self.services.invalidations.next_epoch();
             let open = last.open.lock().clone();
             self.begin_round(Cause::Doubt, Some(since), open);
         }
@@ -189,9 +189,9 @@ struct Round {
     backend: CurrentBackend,
     user: User,
     token: Token,
-    caller: Caller,
+    client_context: ClientContext,
     cause: Cause,
-    since: Option<Moment>,
+    since: Option<Epoch>,
     start: Instant,
     interval: Duration,
     open: Open,
@@ -235,7 +235,9 @@ impl Round {
     async fn room(&self, room: RoomName) -> Option<Finding> {
         let ask = || async move {
             let backend = self.backend.get();
-            let granted = backend.access.authorize(&self.user, room, self.inquiry());
+            let granted = backend
+                .access
+                .authorize(&self.user, room, self.auth_request());
             match granted.await {
                 Ok(_) => Ok(()),
                 // Of a token that is good it is a no to this ticket. Of one that is not,
@@ -266,7 +268,7 @@ impl Round {
     /// another id could not be found by it.
     async fn identify(&self) -> Result<(), Error> {
         let backend = self.backend.get();
-        let identified = backend.identity.identify(self.inquiry()).await?;
+        let identified = backend.identity.identify(self.auth_request()).await?;
         if identified.user.id() == self.user.id() {
             Ok(())
         } else {
@@ -274,11 +276,11 @@ impl Round {
         }
     }
 
-    fn inquiry(&self) -> Inquiry {
-        let inquiry = Inquiry::new(&self.token, &self.caller).since(self.since);
+    fn auth_request(&self) -> AuthRequest {
+        let auth_request = AuthRequest::new(&self.token, &self.client_context).since(self.since);
         match self.cause {
-            Cause::Doubt | Cause::TokenDoubt => inquiry.urgent(),
-            Cause::Interval => inquiry,
+            Cause::Doubt | Cause::TokenDoubt => auth_request.urgent(),
+            Cause::Interval => auth_request,
         }
     }
 
@@ -335,7 +337,7 @@ impl Round {
 
     /// When a right ends that the periodic round cannot confirm; none in an outage.
     fn end_of_interval(&self, is_throttled: bool) -> Option<Instant> {
-        let access: &Access = &self.backend.get().access;
+        let access: &Authorizer = &self.backend.get().access;
         let is_outage = !is_throttled && !access.has_granted_since(self.start);
         (!is_outage).then(|| self.start + self.interval)
     }

@@ -27,7 +27,7 @@ use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
 use crate::activity::ActivityTracker;
-use crate::auth::{Access, Asker, Doubts, Identity};
+use crate::auth::{AuthClient, Authenticator, Authorizer, Invalidations};
 use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
@@ -56,12 +56,12 @@ impl Edge {
         let laravel = Laravel::start();
         let auth = Arc::new(crate::auth::settings::Settings::default());
         let drain = Drain::new();
-        let doubts = Doubts::new();
-        let backend = backend(&laravel, &auth, &settings, &doubts, &drain, None);
+        let invalidations = Invalidations::new();
+        let backend = backend(&laravel, &auth, &settings, &invalidations, &drain, None);
         let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
         let services = Services {
             backend: CurrentBackend::new(Arc::new(backend)),
-            doubts,
+            invalidations,
             logout_paths: Arc::from([]),
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),
@@ -104,7 +104,7 @@ impl Edge {
         Opening {
             id: self.services.ids.issue(),
             token: token.and_then(Token::new),
-            caller: Caller {
+            client_context: ClientContext {
                 client: ClientIp::new([192, 0, 2, 1].into()),
                 host: hyper::header::HeaderValue::from_static("desk.example"),
             },
@@ -134,7 +134,7 @@ impl Edge {
     async fn open_from(&self, address: [u8; 4], user: u64) -> Client {
         let (near, far) = tokio::io::duplex(PIPE);
         let mut opening = self.opening(Some(&Laravel::token(user)));
-        opening.caller.client = ClientIp::new(address.into());
+        opening.client_context.client = ClientIp::new(address.into());
         let mut client = self.enter(far, near, opening).await;
         assert_eq!(client.event().await["type"], "connection");
         client
@@ -160,7 +160,7 @@ impl Edge {
 
     fn recheck(&self, user: u64) {
         let user = UserId::Number(user);
-        self.services.doubts.raise(&user);
+        self.services.invalidations.invalidate_user(&user);
         let rechecked = self.services.sessions.recheck_user(&user);
         assert!(rechecked > 0, "user {user} has no session");
     }
@@ -175,22 +175,22 @@ fn backend(
     laravel: &Laravel,
     auth: &Arc<crate::auth::Settings>,
     settings: &Settings,
-    doubts: &Doubts,
+    invalidations: &Invalidations,
     drain: &Drain,
     old: Option<&Backend>,
 ) -> Backend {
     let upstream = Upstream::new(&laravel.upstream());
-    let asker = Asker::new(upstream.clone(), auth, Arc::default());
-    let (doubts, drain) = (doubts.clone(), drain.clone());
+    let asker = AuthClient::new(upstream.clone(), auth, Arc::default());
+    let (invalidations, drain) = (invalidations.clone(), drain.clone());
     let limits = crate::limit::Settings::default();
     Backend {
-        identity: Identity::new(
+        identity: Authenticator::new(
             asker.clone(),
             Arc::clone(auth),
-            doubts.clone(),
+            invalidations.clone(),
             drain.clone(),
         ),
-        access: Access::new(asker, Arc::clone(auth), doubts, drain),
+        access: Authorizer::new(asker, Arc::clone(auth), invalidations, drain),
         uploads: Uploads::new(
             upstream,
             settings.uploads.clone(),

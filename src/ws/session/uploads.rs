@@ -129,10 +129,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let errand = Begin {
             user: self.user.clone(),
             token: self.token.clone(),
-            caller: self.caller.clone(),
-            client: backend.limits.key(self.caller.client),
+            client_context: self.client_context.clone(),
+            client: backend.limits.key(self.client_context.client),
             backend: self.services.backend.clone(),
-            doubts: self.services.doubts.clone(),
+            invalidations: self.services.invalidations.clone(),
             drain: self.services.drain.clone(),
         };
         uploads.begin(id, room, part, errand)

@@ -18,7 +18,7 @@ use super::multipart::{Form, Part};
 use super::outcome::{Outcome, Reason};
 use super::registry::Shared;
 use super::state::Upload;
-use crate::auth::{self, Caller, Inquiry, Token, User, patiently};
+use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
@@ -29,12 +29,12 @@ use crate::upstream::{Asker, Upstream};
 pub(in crate::ws) struct Errand {
     pub(in crate::ws) user: User,
     pub(in crate::ws) token: Token,
-    pub(in crate::ws) caller: Caller,
+    pub(in crate::ws) client_context: ClientContext,
     /// Whose bytes they are; nobody's if the client has no limits.
     pub(in crate::ws) client: Option<ClientKey>,
     /// Whom the last request asks, whatever the configuration was at first.
     pub(in crate::ws) backend: CurrentBackend,
-    pub(in crate::ws) doubts: auth::Doubts,
+    pub(in crate::ws) invalidations: auth::Invalidations,
     pub(in crate::ws) drain: Drain,
 }
 
@@ -79,7 +79,8 @@ fn request(
     errand: &Errand,
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
-    let mut headers = auth::headers(&errand.token, shared.token_form, &errand.caller);
+    let mut headers =
+        auth::request_headers(&errand.token, shared.token_form, &errand.client_context);
     let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(form.length));
@@ -125,15 +126,17 @@ async fn post(
 /// asked once more whether the user may still see the ticket.
 fn may_end(upload: Arc<Upload>, errand: Errand) -> BoxFuture<'static, bool> {
     async move {
-        let inquiry = Inquiry::new(&errand.token, &errand.caller);
-        let inquiry = inquiry.since(errand.doubts.now()).urgent();
+        let auth_request = AuthRequest::new(&errand.token, &errand.client_context);
+        let auth_request = auth_request
+            .since(errand.invalidations.next_epoch())
+            .urgent();
         let ask = |patience| {
             let backend = errand.backend.get();
             let (user, room) = (&errand.user, upload.room);
-            let inquiry = inquiry.clone().within(patience);
-            async move { backend.access.authorize(user, room, inquiry).await }
+            let auth_request = auth_request.clone().with_deadline(patience);
+            async move { backend.access.authorize(user, room, auth_request).await }
         };
-        let reason = match patiently(errand.backend.get().patience, ask).await {
+        let reason = match retry_while_unavailable(errand.backend.get().patience, ask).await {
             Ok(_) => return true,
             Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,
             Err(_) => Reason::AccessWithdrawn,
@@ -187,7 +190,7 @@ fn log(upload: &Upload, errand: &Errand, start: Instant) {
     };
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
-        room = %upload.room, user = %errand.user.id(), client.ip = %errand.caller.client,
+        room = %upload.room, user = %errand.user.id(), client.ip = %errand.client_context.client,
         bytes = upload.size, result, status, ms, "upload"
     );
 }

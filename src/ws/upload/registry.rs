@@ -122,7 +122,7 @@ impl Uploads {
 }
 
 fn key(user: &User, token: &Token, id: &str) -> Key {
-    (user.id().clone(), token.secret(), id.into())
+    (user.id().clone(), token.hash(), id.into())
 }
 
 impl Shared {

@@ -170,9 +170,9 @@ async fn doubt_takes_the_place_of_a_periodic_round() {
 async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
-    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    let secret = Token::new(&Laravel::token(3)).unwrap().hash();
     edge.laravel.change(|app| app.revoked.extend([3]));
-    edge.services.doubts.raise_token(secret);
+    edge.services.invalidations.invalidate_token(secret);
     assert_eq!(edge.services.sessions.recheck_token(&secret), 1);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(4503));
@@ -209,9 +209,9 @@ async fn doubts_without_end_give_no_more_time() {
     edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
     edge.recheck(3);
     let start = Instant::now();
-    let secret = Token::new(&Laravel::token(3)).unwrap().secret();
+    let secret = Token::new(&Laravel::token(3)).unwrap().hash();
     let closed = loop {
-        edge.services.doubts.raise_token(secret);
+        edge.services.invalidations.invalidate_token(secret);
         edge.services.sessions.recheck_token(&secret);
         match tokio::time::timeout(SECOND / 4, ana.closed()).await {
             Ok(closed) => break closed,

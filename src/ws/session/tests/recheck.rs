@@ -135,7 +135,9 @@ async fn a_doubt_reaches_who_comes_later() {
     ana.say("leave_ticket", json!({"ticket_id": 7})).await;
     ana.assert_alive().await;
     edge.laravel.withdraw(3, 7);
-    edge.services.doubts.raise(&UserId::Number(3));
+    edge.services
+        .invalidations
+        .invalidate_user(&UserId::Number(3));
     let ticket = json!({"ticket_id": 7});
     assert_eq!(ana.refused("join_ticket", ticket).await, "denied");
 }
@@ -148,7 +150,9 @@ async fn a_doubt_reaches_a_join_that_is_on_its_way() {
     ana.say("join_ticket", json!({"ticket_id": 7})).await;
     settled().await;
     // Laravel has the question and will say yes; then things change.
-    edge.services.doubts.raise(&UserId::Number(3));
+    edge.services
+        .invalidations
+        .invalidate_user(&UserId::Number(3));
     edge.laravel.take_asked();
     assert_eq!(ana.event().await["type"], "ticket_joined");
     assert_eq!(edge.laravel.take_asked(), ["HEAD /api/support-tickets/7 3"]);
@@ -181,7 +185,7 @@ async fn session_asks_the_app_that_a_reload_named() {
         &next,
         &auth,
         settings,
-        &services.doubts,
+        &services.invalidations,
         &services.drain,
         Some(&old),
     );

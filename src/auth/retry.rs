@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use super::question::unavailable;
+use super::client::unavailable;
 
 /// How long somebody waits for Laravel. The clock starts when the first request has
 /// its place: the time in the edge's own queue is no fault of Laravel's.
 #[derive(Clone, Debug)]
-pub struct Patience(Arc<Clock>);
+pub struct RetryDeadline(Arc<Clock>);
 
 #[derive(Debug)]
 struct Clock {
@@ -22,7 +22,7 @@ struct Clock {
     started: CancellationToken,
 }
 
-impl Patience {
+impl RetryDeadline {
     fn new(limit: Duration) -> Self {
         Self(Arc::new(Clock {
             limit,
@@ -50,14 +50,14 @@ impl Patience {
 ///
 /// # Errors
 /// Denied, or still unavailable when the limit has passed.
-pub async fn patiently<T, F>(
+pub async fn retry_while_unavailable<T, F>(
     limit: Duration,
-    mut ask: impl FnMut(Patience) -> F,
+    mut ask: impl FnMut(RetryDeadline) -> F,
 ) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let patience = Patience::new(limit);
+    let patience = RetryDeadline::new(limit);
     let mut last = unavailable("Laravel did not answer in time".to_owned());
     loop {
         let answer = tokio::select! {
@@ -68,7 +68,7 @@ where
         let Err(Error::Unavailable { retry_after, .. }) = &answer else {
             return answer;
         };
-        let again = Instant::now() + retry_after.unwrap_or(PAUSE).max(PAUSE);
+        let again = Instant::now() + retry_after.unwrap_or(RETRY_INTERVAL).max(RETRY_INTERVAL);
         if again >= patience.start() {
             return answer;
         }
@@ -79,7 +79,7 @@ where
     }
 }
 
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -92,7 +92,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_short_outage_is_waited_out() {
         let mut asked = 0;
-        let answer = patiently(LIMIT, |_| {
+        let answer = retry_while_unavailable(LIMIT, |_| {
             asked += 1;
             ready(match asked {
                 3 => Ok(7),
@@ -105,32 +105,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_no_is_final_and_a_long_outage_too() {
         let start = Instant::now();
-        let denied = patiently(LIMIT, |_| ready(Err::<(), _>(Error::Denied))).await;
+        let denied = retry_while_unavailable(LIMIT, |_| ready(Err::<(), _>(Error::Denied))).await;
         assert_eq!(
             (denied, start.elapsed()),
             (Err(Error::Denied), Duration::ZERO)
         );
         let down = |_| ready(Err::<(), _>(unavailable("down".to_owned())));
         assert!(matches!(
-            patiently(LIMIT, down).await,
+            retry_while_unavailable(LIMIT, down).await,
             Err(Error::Unavailable { .. })
         ));
         assert!(start.elapsed() <= LIMIT);
-        let hangs = |patience: Patience| {
+        let hangs = |patience: RetryDeadline| {
             patience.start();
             std::future::pending::<Result<(), _>>()
         };
-        assert!(patiently(LIMIT, hangs).await.is_err());
+        assert!(retry_while_unavailable(LIMIT, hangs).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_in_our_own_queue_does_not_count() {
-        let queued = |patience: Patience| async move {
+        let queued = |patience: RetryDeadline| async move {
             tokio::time::sleep(4 * LIMIT).await;
             patience.start();
             tokio::time::sleep(LIMIT / 2).await;
             Ok(7)
         };
-        assert_eq!(patiently(LIMIT, queued).await, Ok(7));
+        assert_eq!(retry_while_unavailable(LIMIT, queued).await, Ok(7));
     }
 }

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::cache::{Cache, Verdict};
-use super::question::unavailable;
+use super::client::unavailable;
 use super::settings::{Settings, TicketMethod};
-use super::{Asker, Doubts, Error, Inquiry, Moment, TokenHash, User};
+use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
 
@@ -23,7 +23,7 @@ pub struct Grant {
     room: RoomName,
     user: User,
     secret: TokenHash,
-    asked: Moment,
+    asked: Epoch,
 }
 
 impl Grant {
@@ -43,21 +43,21 @@ impl Grant {
         Self {
             room,
             user,
-            secret: super::Token::new("test").expect("a token").secret(),
-            asked: Doubts::new().now(),
+            secret: super::Token::new("test").expect("a token").hash(),
+            asked: Invalidations::new().next_epoch(),
         }
     }
 }
 
 /// Finds out which rooms a user may join. Cheap to clone; clones remember together.
 #[derive(Clone, Debug)]
-pub struct Access {
-    asker: Asker,
+pub struct Authorizer {
+    client: AuthClient,
     settings: Arc<Settings>,
     /// By the token, not by its user: one token of a user may have an ability that
     /// another has not, and two guards of the app may number their users alike.
     cache: Cache<(TokenHash, RoomName), ()>,
-    doubts: Doubts,
+    invalidations: Invalidations,
     denials: Arc<Mutex<Denials>>,
 }
 
@@ -66,7 +66,7 @@ type Denials = LruCache<(UserId, RoomName), (SystemTime, String)>;
 
 /// What is known of a user and a room, without asking.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct CachedAccess {
     /// Whether Laravel said yes to one of the user's tokens, and for how long that is
     /// believed.
     pub verdict: Option<(bool, Duration)>,
@@ -74,15 +74,20 @@ pub struct Known {
     pub denial: Option<(SystemTime, String)>,
 }
 
-impl Access {
+impl Authorizer {
     /// Knows of no right yet.
-    pub fn new(asker: Asker, settings: Arc<Settings>, doubts: Doubts, drain: Drain) -> Self {
+    pub fn new(
+        auth_client: AuthClient,
+        settings: Arc<Settings>,
+        invalidations: Invalidations,
+        drain: Drain,
+    ) -> Self {
         let (entries, concurrency) = (settings.cache_entries, settings.access_concurrency);
         Self {
-            asker,
-            cache: Cache::new(entries, concurrency, doubts.clone(), drain),
+            client: auth_client,
+            cache: Cache::new(entries, concurrency, invalidations.clone(), drain),
             denials: Arc::new(Mutex::new(LruCache::new(MAX_DENIALS))),
-            doubts,
+            invalidations,
             settings,
         }
     }
@@ -96,9 +101,9 @@ impl Access {
         &self,
         user: &User,
         room: RoomName,
-        inquiry: Inquiry,
+        auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
-        let granted = self.decide(user, room, inquiry).await;
+        let granted = self.decide(user, room, auth_request).await;
         if let Err(error) = &granted {
             let why = (SystemTime::now(), error.to_string());
             self.denials.lock().put((user.id().clone(), room), why);
@@ -110,38 +115,41 @@ impl Access {
         &self,
         user: &User,
         room: RoomName,
-        mut inquiry: Inquiry,
+        mut auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
         loop {
-            let (this, asked) = (self.clone(), inquiry.clone());
-            let question = async move { this.ask(room, &asked).await };
-            let key = (inquiry.secret, room);
-            let told = self.cache.get(key, &inquiry, question).await?;
-            if let Some(doubt) = self.doubts.after(user.id(), inquiry.secret, told.asked) {
-                inquiry.since = Some(doubt);
+            let (this, asked) = (self.clone(), auth_request.clone());
+            let question = async move { this.query(room, &asked).await };
+            let key = (auth_request.secret, room);
+            let told = self.cache.get(key, &auth_request, question).await?;
+            if let Some(doubt) =
+                self.invalidations
+                    .latest_after(user.id(), auth_request.secret, told.epoch)
+            {
+                auth_request.since = Some(doubt);
                 continue;
             }
             told.answer.ok_or(Error::Denied)?;
             return Ok(Grant {
                 room,
                 user: user.clone(),
-                secret: inquiry.secret,
-                asked: told.asked,
+                secret: auth_request.secret,
+                asked: told.epoch,
             });
         }
     }
 
     /// What is known of `user`, whose sessions have the tokens of `secrets`, and `room`.
     /// Nobody is asked.
-    pub fn known(
+    pub fn cached_access(
         &self,
         user: &UserId,
         secrets: impl IntoIterator<Item = TokenHash>,
         room: RoomName,
-    ) -> Known {
+    ) -> CachedAccess {
         let verdicts = secrets.into_iter();
         let verdicts = verdicts.filter_map(|secret| self.cache.peek(&(secret, room)));
-        Known {
+        CachedAccess {
             verdict: verdicts.max(),
             denial: self.denials.lock().peek(&(user.clone(), room)).cloned(),
         }
@@ -149,29 +157,38 @@ impl Access {
 
     /// Whether Laravel has granted anybody anything after `moment`.
     pub fn has_granted_since(&self, moment: Instant) -> bool {
-        self.asker.has_granted_since(moment)
+        self.client.has_granted_since(moment)
     }
 
     /// Whether nothing has cast doubt on `grant` since it was asked for.
-    pub fn still_holds(&self, grant: &Grant) -> bool {
-        self.doubts
-            .after(grant.user.id(), grant.secret, grant.asked)
+    pub fn is_still_valid(&self, grant: &Grant) -> bool {
+        self.invalidations
+            .latest_after(grant.user.id(), grant.secret, grant.asked)
             .is_none()
     }
 
-    async fn ask(&self, room: RoomName, inquiry: &Inquiry) -> Result<Verdict<()>, Error> {
-        let verdict = self.question(room, inquiry).await;
-        self.asker.settle(inquiry, &verdict, COUNTED);
+    async fn query(
+        &self,
+        room: RoomName,
+        auth_request: &AuthRequest,
+    ) -> Result<Verdict<()>, Error> {
+        let verdict = self.send_query(room, auth_request).await;
+        self.client
+            .count_verdict(auth_request, &verdict, METRIC_NAMES);
         verdict
     }
 
-    async fn question(&self, room: RoomName, inquiry: &Inquiry) -> Result<Verdict<()>, Error> {
+    async fn send_query(
+        &self,
+        room: RoomName,
+        auth_request: &AuthRequest,
+    ) -> Result<Verdict<()>, Error> {
         let method = match self.settings.ticket_method {
             TicketMethod::Head => Method::HEAD,
             TicketMethod::Get => Method::GET,
         };
         let path = self.settings.ticket_path.path(room.ticket_id());
-        let status = self.asker.probe(method, path, inquiry).await?;
+        let status = self.client.fetch_status(method, path, auth_request).await?;
         let ttl = self.settings.access_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {
@@ -190,4 +207,4 @@ impl Access {
 }
 
 const MAX_DENIALS: NonZeroUsize = NonZeroUsize::new(1000).expect("above zero");
-const COUNTED: [&str; 3] = ["ticket_open", "ticket_denied", "ticket_not_told"];
+const METRIC_NAMES: [&str; 3] = ["ticket_open", "ticket_denied", "ticket_not_told"];

@@ -14,7 +14,7 @@ use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
 use super::fair_queue::Owner;
 use super::settings::Settings;
-use super::{Error, Moment, Patience, Token, TokenForm, TokenHash, Urgency};
+use super::{Epoch, Error, RetryDeadline, Token, TokenForm, TokenHash, Urgency};
 use crate::body::{self, Body};
 use crate::client::ClientIp;
 use crate::forwarded;
@@ -24,17 +24,17 @@ use crate::upstream::Upstream;
 /// On whose behalf a question is asked: Laravel throttles by the client's
 /// address, and routes by the site's name.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct ClientContext {
     /// The client's address.
     pub client: ClientIp,
     /// The `Host` that the client asked for.
     pub host: HeaderValue,
 }
 
-impl Caller {
+impl ClientContext {
     fn owner(&self, token: TokenHash) -> Owner {
         Owner {
-            client: self.client.key(IPV6_PREFIX),
+            client: self.client.key(IPV6_PREFIX_BITS),
             token,
         }
     }
@@ -42,31 +42,31 @@ impl Caller {
 
 /// One request to Laravel: with whose token, on whose behalf, and how soon.
 #[derive(Clone, Debug)]
-pub struct Inquiry {
+pub struct AuthRequest {
     pub(super) token: Token,
     pub(super) secret: TokenHash,
-    pub(super) caller: Caller,
-    pub(super) since: Option<Moment>,
+    pub(super) client: ClientContext,
+    pub(super) since: Option<Epoch>,
     pub(super) urgency: Urgency,
-    pub(super) patience: Option<Patience>,
+    pub(super) deadline: Option<RetryDeadline>,
 }
 
-impl Inquiry {
+impl AuthRequest {
     /// A routine request, whose answer may come from the cache.
-    pub fn new(token: &Token, caller: &Caller) -> Self {
+    pub fn new(token: &Token, client_context: &ClientContext) -> Self {
         Self {
             token: token.clone(),
-            secret: token.secret(),
-            caller: caller.clone(),
+            secret: token.hash(),
+            client: client_context.clone(),
             since: None,
             urgency: Urgency::Routine,
-            patience: None,
+            deadline: None,
         }
     }
 
     /// Wants the answer of `since` or later.
     #[must_use]
-    pub fn since(self, since: impl Into<Option<Moment>>) -> Self {
+    pub fn since(self, since: impl Into<Option<Epoch>>) -> Self {
         Self {
             since: since.into(),
             ..self
@@ -84,21 +84,21 @@ impl Inquiry {
 
     /// Starts that clock when the request has its place.
     #[must_use]
-    pub fn within(self, patience: Patience) -> Self {
+    pub fn with_deadline(self, patience: RetryDeadline) -> Self {
         Self {
-            patience: Some(patience),
+            deadline: Some(patience),
             ..self
         }
     }
 
     pub(super) fn owner(&self) -> Owner {
-        self.caller.owner(self.secret)
+        self.client.owner(self.secret)
     }
 }
 
 /// Asks Laravel. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct AuthClient {
     upstream: Upstream,
     timeout: Duration,
     token_form: TokenForm,
@@ -108,12 +108,12 @@ pub struct Asker {
 
 /// What Laravel answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AuthResponse {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-impl Asker {
+impl AuthClient {
     /// Asks `upstream` as `settings` say, and counts the answers.
     pub fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -133,9 +133,9 @@ impl Asker {
 
     /// Counts a verdict by the name for a yes, a no, or neither; a yes or a no ends
     /// the token's wait that Laravel's `Retry-After` began.
-    pub(super) fn settle<V>(
+    pub(super) fn count_verdict<V>(
         &self,
-        inquiry: &Inquiry,
+        auth_request: &AuthRequest,
         verdict: &Result<Verdict<V>, Error>,
         [yes, no, neither]: [&'static str; 3],
     ) {
@@ -143,11 +143,11 @@ impl Asker {
             Ok(Verdict {
                 answer: Some(_), ..
             }) => {
-                self.backoff.granted(&inquiry.secret);
+                self.backoff.granted(&auth_request.secret);
                 yes
             }
             Ok(_) | Err(Error::Denied | Error::TokenRefused | Error::OtherUser) => {
-                self.backoff.denied(&inquiry.secret);
+                self.backoff.denied(&auth_request.secret);
                 no
             }
             Err(Error::Unavailable { .. }) => neither,
@@ -155,35 +155,40 @@ impl Asker {
     }
 
     /// Asks `GET path` and reads the answer. Redirects are never followed, here and in
-    /// [`Asker::probe`].
-    pub(super) async fn read(
+    /// [`AuthClient::fetch_status`].
+    pub(super) async fn fetch(
         &self,
         path: PathAndQuery,
-        inquiry: &Inquiry,
-    ) -> Result<Answer, Error> {
+        auth_request: &AuthRequest,
+    ) -> Result<AuthResponse, Error> {
         let reading = async {
-            let answer = self.send(Method::GET, path, inquiry).await?;
+            let answer = self.send(Method::GET, path, auth_request).await?;
             let status = answer.status();
-            let body = body::read_limited(answer.into_body(), MAX_ANSWER).await;
+            let body = body::read_limited(answer.into_body(), MAX_RESPONSE_BYTES).await;
             let body = body
                 .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
-            Ok(Answer { status, body })
+            Ok(AuthResponse { status, body })
         };
-        self.in_time(reading).await
+        self.with_timeout(reading).await
     }
 
     /// Asks `method path`, only for the status.
-    pub(super) async fn probe(
+    pub(super) async fn fetch_status(
         &self,
         method: Method,
         path: PathAndQuery,
-        inquiry: &Inquiry,
+        auth_request: &AuthRequest,
     ) -> Result<StatusCode, Error> {
-        let answer = self.in_time(self.send(method, path, inquiry)).await?;
+        let answer = self
+            .with_timeout(self.send(method, path, auth_request))
+            .await?;
         Ok(answer.status())
     }
 
-    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    async fn with_timeout<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, asking).await {
             Ok(answer) => answer,
             Err(_) => Err(unavailable("Laravel did not answer in time".to_owned())),
@@ -194,15 +199,16 @@ impl Asker {
         &self,
         method: Method,
         path: PathAndQuery,
-        inquiry: &Inquiry,
+        auth_request: &AuthRequest,
     ) -> Result<Response<Body>, Error> {
-        if inquiry.urgency == Urgency::Routine {
-            self.check_backoff(inquiry)?;
+        if auth_request.urgency == Urgency::Routine {
+            self.check_backoff(auth_request)?;
         }
         let mut request = Request::new(body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
-        *request.headers_mut() = headers(&inquiry.token, self.token_form, &inquiry.caller);
+        *request.headers_mut() =
+            request_headers(&auth_request.token, self.token_form, &auth_request.client);
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let answer = self.upstream.send(Box::new(request)).await;
@@ -215,9 +221,9 @@ impl Asker {
         let retry_after = retry_after(answer.headers());
         if let Some(wait) = retry_after {
             if is_throttled {
-                self.backoff.throttle(inquiry.secret, wait);
+                self.backoff.throttle(auth_request.secret, wait);
             } else {
-                self.backoff.outage(inquiry.secret, wait);
+                self.backoff.outage(auth_request.secret, wait);
             }
         }
         Err(Error::Unavailable {
@@ -234,8 +240,8 @@ impl Asker {
     }
 
     /// While Laravel's `Retry-After` for a token runs, it is not asked with it.
-    fn check_backoff(&self, inquiry: &Inquiry) -> Result<(), Error> {
-        let wait = self.backoff.check(&inquiry.secret);
+    fn check_backoff(&self, auth_request: &AuthRequest) -> Result<(), Error> {
+        let wait = self.backoff.check(&auth_request.secret);
         wait.map_err(|wait| Error::Unavailable {
             reason: "Laravel asked to be asked later".to_owned(),
             retry_after: Some(wait.left),
@@ -259,12 +265,16 @@ pub(super) fn unavailable(reason: String) -> Error {
 /// token in it. Behind nginx PHP sees the headers in reverse order, so no order is safe:
 /// with [`TokenForm::Secret`] there is no `|`. The agent's name has more than ten
 /// characters and no parentheses for the same reason.
-pub fn headers(token: &Token, form: TokenForm, caller: &Caller) -> HeaderMap {
+pub fn request_headers(
+    token: &Token,
+    form: TokenForm,
+    client_context: &ClientContext,
+) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(12);
-    headers.insert(HOST, caller.host.clone());
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(HOST, client_context.host.clone());
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    forwarded::write_headers(&mut headers, caller.client);
+    forwarded::write_headers(&mut headers, client_context.client);
     headers.insert(AUTHORIZATION, token.authorization(form));
     headers
 }
@@ -279,12 +289,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             date.duration_since(SystemTime::now()).unwrap_or_default()
         }
     };
-    Some(wait.min(LONGEST_WAIT))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-const AGENT: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
 /// Who counts as one client in the queue to Laravel.
-const IPV6_PREFIX: u32 = 56;
+const IPV6_PREFIX_BITS: u32 = 56;
 /// A user is far shorter.
-const MAX_ANSWER: usize = 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::cache::{Cache, Verdict};
-use super::question::{Answer, unavailable};
+use super::client::{AuthResponse, unavailable};
 use super::settings::{Settings, find_id};
-use super::{Asker, Doubts, Error, Inquiry, Moment, TokenHash};
+use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash};
 use crate::bidi;
 use crate::drain::Drain;
 use crate::ids::UserId;
@@ -40,30 +40,35 @@ impl User {
 
 /// A user, and when Laravel was asked who he is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identified {
+pub struct AuthenticatedUser {
     /// Who it is.
     pub user: User,
     /// When the question began.
-    pub asked: Moment,
+    pub asked: Epoch,
 }
 
 /// Finds out who a token belongs to. Cheap to clone; clones remember together.
 #[derive(Clone, Debug)]
-pub struct Identity {
-    asker: Asker,
+pub struct Authenticator {
+    client: AuthClient,
     settings: Arc<Settings>,
     cache: Cache<TokenHash, User>,
-    doubts: Doubts,
+    invalidations: Invalidations,
 }
 
-impl Identity {
+impl Authenticator {
     /// Knows nobody yet.
-    pub fn new(asker: Asker, settings: Arc<Settings>, doubts: Doubts, drain: Drain) -> Self {
+    pub fn new(
+        auth_client: AuthClient,
+        settings: Arc<Settings>,
+        invalidations: Invalidations,
+        drain: Drain,
+    ) -> Self {
         let (entries, concurrency) = (settings.cache_entries, settings.identity_concurrency);
         Self {
-            asker,
-            cache: Cache::new(entries, concurrency, doubts.clone(), drain),
-            doubts,
+            client: auth_client,
+            cache: Cache::new(entries, concurrency, invalidations.clone(), drain),
+            invalidations,
             settings,
         }
     }
@@ -72,17 +77,26 @@ impl Identity {
     ///
     /// # Errors
     /// Laravel refuses the token, or cannot be asked.
-    pub async fn identify(&self, mut inquiry: Inquiry) -> Result<Identified, Error> {
+    pub async fn identify(
+        &self,
+        mut auth_request: AuthRequest,
+    ) -> Result<AuthenticatedUser, Error> {
         loop {
-            let (this, asked) = (self.clone(), inquiry.clone());
-            let question = async move { this.ask(&asked).await };
-            let told = self.cache.get(inquiry.secret, &inquiry, question).await?;
+            let (this, asked) = (self.clone(), auth_request.clone());
+            let question = async move { this.query(&asked).await };
+            let told = self
+                .cache
+                .get(auth_request.secret, &auth_request, question)
+                .await?;
             let user = told.answer.ok_or(Error::Denied)?;
-            match self.doubts.after(user.id(), inquiry.secret, told.asked) {
-                Some(doubt) => inquiry.since = Some(doubt),
+            match self
+                .invalidations
+                .latest_after(user.id(), auth_request.secret, told.epoch)
+            {
+                Some(doubt) => auth_request.since = Some(doubt),
                 None => {
-                    let asked = told.asked;
-                    return Ok(Identified { user, asked });
+                    let asked = told.epoch;
+                    return Ok(AuthenticatedUser { user, asked });
                 }
             }
         }
@@ -93,15 +107,16 @@ impl Identity {
         self.cache.forget(token);
     }
 
-    async fn ask(&self, inquiry: &Inquiry) -> Result<Verdict<User>, Error> {
+    async fn query(&self, auth_request: &AuthRequest) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let answer = self.asker.read(path, inquiry).await;
-        let verdict = answer.and_then(|answer| self.judge(&answer));
-        self.asker.settle(inquiry, &verdict, COUNTED);
+        let answer = self.client.fetch(path, auth_request).await;
+        let verdict = answer.and_then(|answer| self.interpret_response(&answer));
+        self.client
+            .count_verdict(auth_request, &verdict, METRIC_NAMES);
         verdict
     }
 
-    fn judge(&self, answer: &Answer) -> Result<Verdict<User>, Error> {
+    fn interpret_response(&self, answer: &AuthResponse) -> Result<Verdict<User>, Error> {
         let denied = Verdict {
             answer: None,
             ttl: self.settings.refusal_ttl.get(),
@@ -147,7 +162,7 @@ impl Identity {
             .unwrap_or_default()
             .chars()
             .filter(is_shown)
-            .take(MAX_NAME)
+            .take(MAX_NAME_CHARS)
             .collect();
         match name.trim() {
             "" => format!("user {id}").into(),
@@ -163,7 +178,7 @@ fn is_shown(c: &char) -> bool {
     !c.is_control() && !bidi::is_bidi_control(*c) && !bidi::is_invisible(*c)
 }
 
-const COUNTED: [&str; 3] = ["user_known", "user_refused", "user_not_told"];
+const METRIC_NAMES: [&str; 3] = ["user_known", "user_refused", "user_not_told"];
 
 /// Characters of a display name.
-const MAX_NAME: usize = 100;
+const MAX_NAME_CHARS: usize = 100;
