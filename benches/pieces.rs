@@ -9,7 +9,7 @@ use pwd_edge::client::ClientIp;
 use pwd_edge::ids::{RoomName, RowId};
 use pwd_edge::metrics::Metrics;
 use pwd_edge::paths::NormalizedPath;
-use pwd_edge::rooms::{Audience, Publication, What};
+use pwd_edge::rooms::{Audience, EventKind, Publication};
 use pwd_edge::ws::wire;
 use pwd_edge::{broadcast, forwarded};
 
@@ -36,7 +36,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
     let room = RoomName::ticket(RowId::new(4711).expect("a number of a row"));
     bencher
         .with_inputs(|| {
-            let what = What::Broadcast(EVENT.into());
+            let what = EventKind::Broadcast(EVENT.into());
             Publication::new(room, what, Audience::All)
         })
         .bench_refs(|publication| publication.frame(wire::frame));

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pwd_edge::broadcast::{Broadcast, Broadcasts, decode};
-use pwd_edge::rooms::What;
+use pwd_edge::rooms::EventKind;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -39,7 +39,7 @@ fuzz_target!(|body: &[u8]| {
 /// One event with two members, its payload as Laravel wrote it.
 fn check(broadcast: Broadcast, body: &[u8]) {
     let publication = broadcast.into_publication();
-    let What::Broadcast(text) = publication.what() else {
+    let EventKind::Broadcast(text) = publication.kind() else {
         panic!("not a broadcast: {publication:?}");
     };
     let published: Published<'_> = serde_json::from_str(text).expect("a publication is JSON");

@@ -147,7 +147,7 @@ impl Api {
                 to_sessions(view, id, Sessions::disconnect_user)
             }
             (&Method::POST, ["users", id, "recheck"]) => {
-                to_sessions(view, id, Sessions::recheck_user)
+                to_sessions(view, id, Sessions::revalidate_user)
             }
             (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &view.status())),
             (&Method::GET, ["metrics"]) => Ok(metrics(view)),
@@ -188,7 +188,7 @@ async fn broadcast(
     let key = idempotency_key(&request)?;
     let body = read(request, settings.max_body.get()).await?;
     let broadcasts = decode(&body, settings.max_events.size())?;
-    let pace = view.rooms.keep_pace(broadcasts.rooms().collect());
+    let pace = view.rooms.apply_backpressure(broadcasts.rooms().collect());
     let publishing = Surely::new(|| {
         let publish = || publish_all(view, broadcasts);
         match key {

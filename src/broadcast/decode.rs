@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::ids::{RoomName, RowId, SessionId, UserId};
-use crate::rooms::{Audience, Publication, What};
+use crate::rooms::{Audience, EventKind, Publication};
 
 /// One event from Laravel, bound for a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,11 @@ pub struct Broadcast {
 impl Broadcast {
     /// The publication that carries it.
     pub fn into_publication(self) -> Publication {
-        Publication::new(self.room, What::Broadcast(self.text.into()), self.audience)
+        Publication::new(
+            self.room,
+            EventKind::Broadcast(self.text.into()),
+            self.audience,
+        )
     }
 }
 

@@ -15,9 +15,9 @@ mod deadlines;
 mod outbox;
 mod publication;
 mod room;
+mod scheduler;
 mod sessions;
 mod settings;
-mod turns;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -29,13 +29,15 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
-pub use self::outbox::{Batch, Departure, Inbox, Mail, Outbox, Sent, Sink, channel};
-pub use self::publication::{Audience, Publication, What};
+pub use self::outbox::{
+    Batch, DirectWriter, Eviction, Inbox, Outbox, SendResult, SessionEvent, channel,
+};
+pub use self::publication::{Audience, EventKind, Publication};
 pub use self::room::Delivered;
 use self::room::{Room, Timer};
-pub use self::sessions::{Open, Registration, Sessions};
+use self::scheduler::DeliveryScheduler;
+pub use self::sessions::{OpenSession, Registration, Sessions};
 pub use self::settings::Settings;
-use self::turns::Turns;
 use crate::auth::{Grant, User};
 use crate::ids::{RoomName, SessionId};
 
@@ -44,7 +46,7 @@ use crate::ids::{RoomName, SessionId};
 pub struct Rooms {
     registry: Mutex<HashMap<RoomName, Arc<Room>>>,
     deadlines: Deadlines<(RoomName, Timer)>,
-    turns: Arc<Turns>,
+    scheduler: Arc<DeliveryScheduler>,
     settings: Settings,
 }
 
@@ -73,7 +75,7 @@ impl Rooms {
         Self {
             registry: Mutex::default(),
             deadlines: Deadlines::new(),
-            turns: Arc::default(),
+            scheduler: Arc::default(),
             settings,
         }
     }
@@ -85,7 +87,7 @@ impl Rooms {
         let room = match registry.entry(grant.room()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
             Entry::Vacant(entry) => {
-                let room = Room::new(grant.room(), Arc::clone(&self.turns));
+                let room = Room::new(grant.room(), Arc::clone(&self.scheduler));
                 Arc::clone(entry.insert(Arc::new(room)))
             }
         };
@@ -114,7 +116,7 @@ impl Rooms {
     /// Waits while the sessions in `rooms` have not had their turn though much waits for
     /// them: else who publishes fast would end those whose clients read. It waits for no
     /// client, and not for long: who publishes may be a request of somebody.
-    pub async fn keep_pace(&self, rooms: SmallVec<[RoomName; 1]>) {
+    pub async fn apply_backpressure(&self, rooms: SmallVec<[RoomName; 1]>) {
         let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
         let catching_up = async {
             while rooms.iter().any(is_behind) {
@@ -122,27 +124,29 @@ impl Rooms {
             }
         };
         // Then their queues are filled, as far as they go.
-        let _ = tokio::time::timeout(PATIENCE, catching_up).await;
+        let _ = tokio::time::timeout(BACKPRESSURE_TIMEOUT, catching_up).await;
     }
 
     /// Who is in a room, those included who went away a moment ago, and how many
     /// sessions they have there.
     pub fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
         self.find(room)
-            .map(|room| (room.users(), room.sessions()))
+            .map(|room| (room.users(), room.session_count()))
             .unwrap_or_default()
     }
 
     /// Every room and how many sessions are in it.
     pub fn list(&self) -> Vec<(RoomName, usize)> {
         let rooms = self.all().into_iter();
-        rooms.map(|room| (room.name(), room.sessions())).collect()
+        rooms
+            .map(|room| (room.name(), room.session_count()))
+            .collect()
     }
 
     /// The rooms that `session` is in.
     pub fn rooms_of(&self, session: SessionId) -> Vec<RoomName> {
         let rooms = self.all().into_iter();
-        let rooms = rooms.filter(|room| room.holds(session));
+        let rooms = rooms.filter(|room| room.contains(session));
         rooms.map(|room| room.name()).collect()
     }
 
@@ -157,7 +161,7 @@ impl Rooms {
 
     /// Ends graces and typing when their time is up. Runs for ever; one task
     /// for the whole process, so that an idle session costs no timer.
-    pub async fn keep_time(&self) -> Infallible {
+    pub async fn run_timers(&self) -> Infallible {
         loop {
             let (name, timer) = self.deadlines.next().await;
             if let Some(room) = self.find(name)
@@ -170,8 +174,8 @@ impl Rooms {
 
     /// Sends to the sessions what waits for them, in turns with all else. Runs for ever,
     /// once on each worker thread; without it the sessions are woken to send it themselves.
-    pub async fn take_turns(&self) -> Infallible {
-        self.turns.serve().await
+    pub async fn run_scheduler(&self) -> Infallible {
+        self.scheduler.run().await
     }
 
     fn find(&self, name: RoomName) -> Option<Arc<Room>> {
@@ -199,7 +203,7 @@ impl Membership {
     }
 
     /// Delivers what this session's user says to the others.
-    pub fn say(&self, what: What, audience: Audience) -> Delivered {
+    pub fn publish(&self, what: EventKind, audience: Audience) -> Delivered {
         let publication = Publication::new(self.room.name(), what, audience);
         self.room.deliver(publication)
     }
@@ -224,7 +228,7 @@ impl Drop for Membership {
 }
 
 /// Laravel's client waits a second for its answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+const BACKPRESSURE_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

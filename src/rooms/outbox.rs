@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use super::Publication;
-use super::turns::{Lane, Lanes};
+use super::scheduler::{QueueClass, QueueClasses};
 use crate::ids::RoomName;
 
 /// The sender's side. Cheap to clone.
@@ -28,18 +28,18 @@ pub struct Inbox(Arc<Shared>);
 struct Shared {
     queue: Mutex<Queue>,
     bounds: Bounds,
-    sink: Option<Arc<dyn Sink>>,
+    direct_writer: Option<Arc<dyn DirectWriter>>,
 }
 
 /// Where the publications for a session go.
-pub trait Sink: Debug + Send + Sync {
+pub trait DirectWriter: Debug + Send + Sync {
     /// Sends what `take` gives, as far as it goes without waiting.
-    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent;
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult;
 }
 
 /// What became of an attempt to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
+pub enum SendResult {
     /// All that was taken has left.
     All,
     /// Not all of it has, which is left to the session.
@@ -52,16 +52,16 @@ pub enum Sent {
 struct Queue {
     waiting: Batch,
     bytes: usize,
-    recheck: bool,
-    departure: Option<Departure>,
+    revalidate: bool,
+    eviction: Option<Eviction>,
     /// What was sent for the session has not all left.
     unsent: bool,
     /// The session, if it waits; it does so in one place at a time.
     waker: Option<Waker>,
     /// It waits for its socket, and is woken only to end.
     is_writing: bool,
-    /// Where it stands in line for its [turn](super::turns::Turns).
-    in_line: Lanes,
+    /// Where it stands in line for its [turn](super::scheduler::DeliveryScheduler).
+    queued_in: QueueClasses,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ struct Bounds {
 
 /// Why a session is asked to end from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Departure {
+pub enum Eviction {
     /// It cannot keep up: come back and read what was missed.
     Slow,
     /// Its token is no longer good.
@@ -85,7 +85,7 @@ pub enum Departure {
 
 /// What became of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
+pub(super) enum PushResult {
     /// The session will send it.
     Queued,
     /// The same; but the session [is behind](Outbox::is_behind).
@@ -96,11 +96,11 @@ pub(super) enum Pushed {
 
 /// What waits for a session.
 #[derive(Debug)]
-pub enum Mail {
+pub enum SessionEvent {
     /// To end.
-    Depart(Departure),
+    Evicted(Eviction),
     /// To ask Laravel again what it may see.
-    Recheck,
+    Revalidate,
     /// To be sent, in the order in which it was delivered.
     Batch(Batch),
     /// To see that what was sent for it leaves in time.
@@ -110,13 +110,17 @@ pub enum Mail {
 /// Publications in their order. Mostly it is one, for which nothing is allocated.
 pub type Batch = SmallVec<[Arc<Publication>; 1]>;
 
-/// Makes a queue for at most `events` events and `bytes` bytes, which are sent to `sink`
+/// Makes a queue for at most `events` events and `bytes` bytes, which are sent to `direct_writer`
 /// while the session rests. It allocates nothing while it is empty.
-pub fn channel(events: usize, bytes: usize, sink: Option<Arc<dyn Sink>>) -> (Outbox, Inbox) {
+pub fn channel(
+    events: usize,
+    bytes: usize,
+    direct_writer: Option<Arc<dyn DirectWriter>>,
+) -> (Outbox, Inbox) {
     let shared = Arc::new(Shared {
         queue: Mutex::default(),
         bounds: Bounds { events, bytes },
-        sink,
+        direct_writer,
     });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
@@ -128,33 +132,33 @@ impl Outbox {
     pub(super) fn push(
         &self,
         publication: &Arc<Publication>,
-        lane: Lane,
+        class: QueueClass,
         called: &mut Vec<Self>,
-    ) -> Pushed {
+    ) -> PushResult {
         let mut queue = self.0.queue.lock();
-        if queue.departure.is_some() {
-            return Pushed::Missed;
+        if queue.eviction.is_some() {
+            return PushResult::Missed;
         }
         let size = publication.size();
         let (events, bytes) = (queue.waiting.len() + 1, queue.bytes + size);
         let bounds = self.0.bounds;
         if publication.is_ephemeral() && (events > bounds.events / 2 || bytes > bounds.bytes / 2) {
-            return Pushed::Missed;
+            return PushResult::Missed;
         }
         // One event alone always fits: its size was checked where it came in.
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
-            let waker = queue.depart(Departure::Slow);
+            let waker = queue.evict(Eviction::Slow);
             drop(queue);
             wake(waker);
-            return Pushed::Missed;
+            return PushResult::Missed;
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
         let pushed = match queue.is_behind(bounds) {
-            true => Pushed::Behind,
-            false => Pushed::Queued,
+            true => PushResult::Behind,
+            false => PushResult::Queued,
         };
-        if queue.rests() && queue.in_line.enter(lane) {
+        if queue.is_parked() && queue.queued_in.enter(class) {
             drop(queue);
             called.push(self.clone());
         }
@@ -163,14 +167,14 @@ impl Outbox {
 
     /// It is the session's turn. While it rests, what waits is sent for it; otherwise it
     /// will look for that itself.
-    pub(super) fn call(&self, lane: Lane) {
-        let Some(sink) = &self.0.sink else {
-            return self.wake(lane);
+    pub(super) fn deliver_now(&self, class: QueueClass) {
+        let Some(direct_writer) = &self.0.direct_writer else {
+            return self.wake(class);
         };
-        let mut take = || self.0.queue.lock().take_for_it(lane);
-        match sink.send(&mut take) {
-            Sent::All => {}
-            Sent::Part => {
+        let mut take = || self.0.queue.lock().take_for_session(class);
+        match direct_writer.send(&mut take) {
+            SendResult::All => {}
+            SendResult::Part => {
                 let mut queue = self.0.queue.lock();
                 queue.unsent = true;
                 let waker = queue.waker.take();
@@ -178,15 +182,15 @@ impl Outbox {
                 wake(waker);
             }
             // It may rest again by now, with something that came meanwhile.
-            Sent::Nothing => self.wake(lane),
+            SendResult::Nothing => self.wake(class),
         }
     }
 
     /// Wakes the session for what waits.
-    pub(super) fn wake(&self, lane: Lane) {
+    pub(super) fn wake(&self, class: QueueClass) {
         let mut queue = self.0.queue.lock();
-        queue.in_line.leave(lane);
-        if queue.waiting.is_empty() || !queue.rests() {
+        queue.queued_in.leave(class);
+        if queue.waiting.is_empty() || !queue.is_parked() {
             return;
         }
         let waker = queue.waker.take();
@@ -195,7 +199,7 @@ impl Outbox {
     }
 
     /// Whether they are of one session.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(super) fn is_same_session(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
@@ -205,20 +209,20 @@ impl Outbox {
     }
 
     /// Events that wait.
-    pub fn waiting(&self) -> usize {
+    pub fn queued_events(&self) -> usize {
         self.0.queue.lock().waiting.len()
     }
 
     /// Asks the session to end; what waits is not sent. The first reason counts.
-    pub fn depart(&self, why: Departure) {
-        let waker = self.0.queue.lock().depart(why);
+    pub fn evict(&self, why: Eviction) {
+        let waker = self.0.queue.lock().evict(why);
         wake(waker);
     }
 
     /// Asks the session to ask Laravel again what it may see.
-    pub fn recheck(&self) {
+    pub fn revalidate(&self) {
         let mut queue = self.0.queue.lock();
-        queue.recheck = true;
+        queue.revalidate = true;
         let waker = queue.waker.take();
         drop(queue);
         wake(waker);
@@ -235,25 +239,25 @@ fn wake(session: Option<Waker>) {
 impl Inbox {
     /// Waits for something and takes it; of publications all that wait, leaving
     /// nothing allocated. Cancel-safe.
-    pub async fn next(&self) -> Mail {
+    pub async fn next(&self) -> SessionEvent {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// [`Inbox::next`] as a single step.
-    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<Mail> {
+    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<SessionEvent> {
         self.poll_for(cx, false, Queue::take)
     }
 
     /// The session does something else than to wait for [`Inbox::next`]: nothing is sent
     /// for it until it waits again.
-    pub fn rise(&self) {
+    pub fn set_busy(&self) {
         self.0.queue.lock().waker = None;
     }
 
     /// Waits until the session is asked to end, while it writes; the rest is left for
     /// [`Inbox::next`]. Cancel-safe.
-    pub async fn departure(&self) -> Departure {
-        poll_fn(|cx| self.poll_for(cx, true, |queue| queue.departure)).await
+    pub async fn evicted(&self) -> Eviction {
+        poll_fn(|cx| self.poll_for(cx, true, |queue| queue.eviction)).await
     }
 
     fn poll_for<T>(
@@ -288,24 +292,24 @@ impl Inbox {
 }
 
 impl Queue {
-    fn take(&mut self) -> Option<Mail> {
-        if let Some(why) = self.departure {
-            return Some(Mail::Depart(why));
+    fn take(&mut self) -> Option<SessionEvent> {
+        if let Some(why) = self.eviction {
+            return Some(SessionEvent::Evicted(why));
         }
-        if std::mem::take(&mut self.recheck) {
-            return Some(Mail::Recheck);
+        if std::mem::take(&mut self.revalidate) {
+            return Some(SessionEvent::Revalidate);
         }
         if std::mem::take(&mut self.unsent) {
-            return Some(Mail::Unsent);
+            return Some(SessionEvent::Unsent);
         }
         let waiting = self.take_waiting();
-        (!waiting.is_empty()).then_some(Mail::Batch(waiting))
+        (!waiting.is_empty()).then_some(SessionEvent::Batch(waiting))
     }
 
     /// What is to be sent for the session, in its turn.
-    fn take_for_it(&mut self, lane: Lane) -> Batch {
-        self.in_line.leave(lane);
-        match self.rests() {
+    fn take_for_session(&mut self, class: QueueClass) -> Batch {
+        self.queued_in.leave(class);
+        match self.is_parked() {
             true => self.take_waiting(),
             false => Batch::new(),
         }
@@ -317,7 +321,7 @@ impl Queue {
     }
 
     /// Whether the session waits for nothing but mail.
-    fn rests(&self) -> bool {
+    fn is_parked(&self) -> bool {
         self.waker.is_some() && !self.is_writing
     }
 
@@ -328,11 +332,11 @@ impl Queue {
 
     /// Notes why the session is to end, if that is the first reason; returns who
     /// is to be woken for it.
-    fn depart(&mut self, why: Departure) -> Option<Waker> {
-        if self.departure.is_some() {
+    fn evict(&mut self, why: Eviction) -> Option<Waker> {
+        if self.eviction.is_some() {
             return None;
         }
-        self.departure = Some(why);
+        self.eviction = Some(why);
         self.waiting = Batch::new();
         self.bytes = 0;
         self.waker.take()

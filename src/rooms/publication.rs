@@ -12,7 +12,7 @@ use crate::ids::{RoomName, RowId, SessionId, UserId};
 #[derive(Debug)]
 pub struct Publication {
     room: RoomName,
-    what: What,
+    what: EventKind,
     audience: Audience,
     frame: OnceLock<Bytes>,
     born: Instant,
@@ -20,7 +20,7 @@ pub struct Publication {
 
 /// The kinds of events.
 #[derive(Debug)]
-pub enum What {
+pub enum EventKind {
     /// An event from Laravel, as the browser will see it.
     Broadcast(Utf8Bytes),
     /// A message was seen.
@@ -58,7 +58,7 @@ pub enum Audience {
 
 impl Publication {
     /// A publication that nobody has got yet.
-    pub fn new(room: RoomName, what: What, audience: Audience) -> Self {
+    pub fn new(room: RoomName, what: EventKind, audience: Audience) -> Self {
         Self {
             room,
             what,
@@ -69,7 +69,7 @@ impl Publication {
     }
 
     /// When it was published.
-    pub fn born(&self) -> Instant {
+    pub fn created_at(&self) -> Instant {
         self.born
     }
 
@@ -79,7 +79,7 @@ impl Publication {
     }
 
     /// What it says.
-    pub fn what(&self) -> &What {
+    pub fn kind(&self) -> &EventKind {
         &self.what
     }
 
@@ -93,17 +93,17 @@ impl Publication {
     /// something may not: typing would stay on, who left would stay present.
     pub(super) fn is_ephemeral(&self) -> bool {
         match self.what {
-            What::Typing { on, .. } => on,
-            What::UserJoined(_) => true,
-            What::UserLeft(_) | What::Broadcast(_) | What::Seen { .. } => false,
+            EventKind::Typing { on, .. } => on,
+            EventKind::UserJoined(_) => true,
+            EventKind::UserLeft(_) | EventKind::Broadcast(_) | EventKind::Seen { .. } => false,
         }
     }
 
     /// About how many bytes it holds of a queue.
     pub(super) fn size(&self) -> usize {
         match &self.what {
-            What::Broadcast(text) => text.as_str().len(),
-            _ => NOMINAL,
+            EventKind::Broadcast(text) => text.as_str().len(),
+            _ => NOMINAL_EVENT_BYTES,
         }
     }
 
@@ -118,4 +118,4 @@ impl Publication {
 }
 
 /// The size that our own short events count for, in bytes.
-const NOMINAL: usize = 128;
+const NOMINAL_EVENT_BYTES: usize = 128;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::outbox::Pushed;
-use super::turns::{Lane, Turns};
-use super::{Audience, Outbox, Publication, Settings, What};
+use super::outbox::PushResult;
+use super::scheduler::{DeliveryScheduler, QueueClass};
+use super::{Audience, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::ids::{RoomName, SessionId, UserId};
 
@@ -28,7 +28,7 @@ struct State {
     present: HashMap<UserId, Presence>,
     /// One who was behind when somebody looked; none if all were not.
     behind: Option<Outbox>,
-    turns: Arc<Turns>,
+    scheduler: Arc<DeliveryScheduler>,
 }
 
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Delivered {
 }
 
 impl Room {
-    pub(super) fn new(name: RoomName, turns: Arc<Turns>) -> Self {
+    pub(super) fn new(name: RoomName, scheduler: Arc<DeliveryScheduler>) -> Self {
         Self {
             name,
             state: Mutex::new(State {
@@ -97,7 +97,7 @@ impl Room {
                 members: HashMap::new(),
                 present: HashMap::new(),
                 behind: None,
-                turns,
+                scheduler,
             }),
         }
     }
@@ -114,7 +114,7 @@ impl Room {
             outbox,
         };
         state.members.insert(session, member);
-        state.arrive(user);
+        state.add_presence(user);
         state.users()
     }
 
@@ -122,11 +122,11 @@ impl Room {
         self.state.lock().users()
     }
 
-    pub(super) fn sessions(&self) -> usize {
+    pub(super) fn session_count(&self) -> usize {
         self.state.lock().members.len()
     }
 
-    pub(super) fn holds(&self, session: SessionId) -> bool {
+    pub(super) fn contains(&self, session: SessionId) -> bool {
         self.state.lock().members.contains_key(&session)
     }
 
@@ -169,7 +169,7 @@ impl Room {
             Timer::Leaving { user } => {
                 let due = state.present.get(&user)?.leaving?;
                 if due <= Instant::now() {
-                    state.depart(&user);
+                    state.remove_presence(&user);
                 }
                 None
             }
@@ -189,7 +189,7 @@ impl Room {
 }
 
 impl State {
-    fn arrive(&mut self, user: &User) {
+    fn add_presence(&mut self, user: &User) {
         if let Some(presence) = self.present.get_mut(user.id()) {
             presence.sessions += 1;
             presence.leaving = None;
@@ -204,13 +204,13 @@ impl State {
             last_told: None,
         };
         self.present.insert(user.id().clone(), presence);
-        self.tell_others(user.id(), What::UserJoined(user.clone()));
+        self.notify_others(user.id(), EventKind::UserJoined(user.clone()));
     }
 
     fn exit(&mut self, session: SessionId, grace: Option<Duration>) -> Option<(Instant, Timer)> {
         let Member { user, outbox } = self.members.remove(&session)?;
         if let Some(behind) = &self.behind
-            && behind.is(&outbox)
+            && behind.is_same_session(&outbox)
         {
             self.behind = self.find_behind();
         }
@@ -228,7 +228,7 @@ impl State {
             return None;
         }
         let Some(grace) = grace else {
-            self.depart(&user);
+            self.remove_presence(&user);
             return None;
         };
         let due = Instant::now() + grace;
@@ -236,9 +236,9 @@ impl State {
         Some((due, Timer::Leaving { user }))
     }
 
-    fn depart(&mut self, user: &UserId) {
+    fn remove_presence(&mut self, user: &UserId) {
         self.present.remove(user);
-        self.tell_others(user, What::UserLeft(user.clone()));
+        self.notify_others(user, EventKind::UserLeft(user.clone()));
     }
 
     fn typing(
@@ -273,7 +273,7 @@ impl State {
         let is_set = presence.typing_timer.is_some();
         let due = *presence.typing_timer.get_or_insert(until);
         let user = presence.user.clone();
-        self.tell_others(&id, What::Typing { user, on: true });
+        self.notify_others(&id, EventKind::Typing { user, on: true });
         (!is_set).then_some((due, Timer::Typing { user: id, due }))
     }
 
@@ -283,11 +283,11 @@ impl State {
         };
         if presence.typing.take().is_some() {
             let user = presence.user.clone();
-            self.tell_others(id, What::Typing { user, on: false });
+            self.notify_others(id, EventKind::Typing { user, on: false });
         }
     }
 
-    fn tell_others(&mut self, user: &UserId, what: What) {
+    fn notify_others(&mut self, user: &UserId, what: EventKind) {
         let audience = Audience::OthersThan(user.clone());
         self.deliver(Publication::new(self.name, what, audience));
     }
@@ -295,16 +295,16 @@ impl State {
     fn deliver(&mut self, publication: Publication) -> Delivered {
         let publication = Arc::new(publication);
         let mut delivered = Delivered::default();
-        let lane = Lane::of(self.members.len());
+        let class = QueueClass::of(self.members.len());
         let (mut called, mut behind) = (Vec::new(), None);
         for (session, member) in &self.members {
             if !publication.is_for(*session, &member.user) {
                 continue;
             }
-            match member.outbox.push(&publication, lane, &mut called) {
-                Pushed::Queued => {}
-                Pushed::Behind => behind = Some(&member.outbox),
-                Pushed::Missed => {
+            match member.outbox.push(&publication, class, &mut called) {
+                PushResult::Queued => {}
+                PushResult::Behind => behind = Some(&member.outbox),
+                PushResult::Missed => {
                     delivered.missed += 1;
                     continue;
                 }
@@ -319,7 +319,7 @@ impl State {
         if behind.is_some() {
             self.behind = behind.cloned();
         }
-        self.turns.wait(lane, called);
+        self.scheduler.enqueue(class, called);
         delivered
     }
 

@@ -10,7 +10,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Departure, Outbox};
+use super::{Eviction, Outbox};
 use crate::auth::TokenHash;
 use crate::client::ClientIp;
 use crate::ids::{SessionId, UserId};
@@ -19,18 +19,18 @@ use crate::units::PositiveCount;
 
 /// The registry of sessions. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
-pub struct Sessions(Arc<Mutex<Register>>);
+pub struct Sessions(Arc<Mutex<Registry>>);
 
 #[derive(Debug)]
-struct Register {
+struct Registry {
     entries: HashMap<SessionId, Entry>,
-    users: HashMap<UserId, OfUser>,
+    users: HashMap<UserId, UserSessions>,
     /// Tokens that were revoked lately. A session whose token Laravel still
     /// knew when it was asked, but no longer when it enters, is found here.
     revoked: LruCache<TokenHash, Instant>,
 }
 
-impl Default for Register {
+impl Default for Registry {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -42,7 +42,7 @@ impl Default for Register {
 
 /// What the sessions of one user have together.
 #[derive(Debug, Default)]
-struct OfUser {
+struct UserSessions {
     /// Those that may go on, oldest first.
     sessions: VecDeque<SessionId>,
     /// How fast they may join rooms.
@@ -60,7 +60,7 @@ struct Entry {
 
 /// One session, for whoever looks.
 #[derive(Clone, Copy, Debug)]
-pub struct Open {
+pub struct OpenSession {
     /// Its id.
     pub id: SessionId,
     /// Where its client is.
@@ -100,8 +100,8 @@ impl Sessions {
         };
         let mut register = self.0.lock();
         let revoked = register.revoked.peek(&entry.token);
-        if revoked.is_some_and(|when| when.elapsed() < REVOKED_FOR) {
-            entry.outbox.depart(Departure::Revoked);
+        if revoked.is_some_and(|when| when.elapsed() < REVOCATION_TTL) {
+            entry.outbox.evict(Eviction::Revoked);
         }
         let user = entry.user.clone();
         register.entries.insert(session, entry);
@@ -121,68 +121,68 @@ impl Sessions {
 
     /// Events that wait for clients to read them: all together, and those of
     /// the slowest.
-    pub fn queued(&self) -> (usize, usize) {
+    pub fn queued_events(&self) -> (usize, usize) {
         let register = self.0.lock();
         let queued = register
             .entries
             .values()
-            .map(|entry| entry.outbox.waiting());
+            .map(|entry| entry.outbox.queued_events());
         queued.fold((0, 0), |(sum, most), one| (sum + one, most.max(one)))
     }
 
     /// The sessions of `user`.
-    pub fn of(&self, user: &UserId) -> Vec<Open> {
+    pub fn of_user(&self, user: &UserId) -> Vec<OpenSession> {
         let register = self.0.lock();
         let entries = register
             .entries
             .iter()
             .filter(|(_, entry)| entry.user == *user);
-        let open = entries.map(|(id, entry)| Open {
+        let open = entries.map(|(id, entry)| OpenSession {
             id: *id,
             client: entry.client,
             token: entry.token,
             since: entry.since,
-            queued: entry.outbox.waiting(),
+            queued: entry.outbox.queued_events(),
         });
         open.collect()
     }
 
     /// Ends every session of `user`; returns how many.
     pub fn disconnect_user(&self, user: &UserId) -> usize {
-        self.each(
+        self.for_each(
             |entry| entry.user == *user,
-            |outbox| outbox.depart(Departure::Disconnected),
+            |outbox| outbox.evict(Eviction::Disconnected),
         )
     }
 
     /// Lets every session of `user` ask Laravel again; returns how many.
-    pub fn recheck_user(&self, user: &UserId) -> usize {
-        self.each(|entry| entry.user == *user, Outbox::recheck)
+    pub fn revalidate_user(&self, user: &UserId) -> usize {
+        self.for_each(|entry| entry.user == *user, Outbox::revalidate)
     }
 
     /// Lets every session that came with `token` ask Laravel again.
-    pub fn recheck_token(&self, token: &TokenHash) -> usize {
-        self.each(|entry| entry.token == *token, Outbox::recheck)
+    pub fn revalidate_token(&self, token: &TokenHash) -> usize {
+        self.for_each(|entry| entry.token == *token, Outbox::revalidate)
     }
 
     /// Ends every session that came with `token`, and those that are about to
     /// enter with it; returns how many were here.
     pub fn revoke(&self, token: &TokenHash) -> usize {
         self.0.lock().revoked.put(*token, Instant::now());
-        self.each(
+        self.for_each(
             |entry| entry.token == *token,
-            |outbox| outbox.depart(Departure::Revoked),
+            |outbox| outbox.evict(Eviction::Revoked),
         )
     }
 
-    fn each(&self, wanted: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
+    fn for_each(&self, wanted: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
         let register = self.0.lock();
         let wanted = register.entries.values().filter(|entry| wanted(entry));
         wanted.map(|entry| act(&entry.outbox)).count()
     }
 }
 
-impl Register {
+impl Registry {
     fn remove(&mut self, session: SessionId) {
         let Some(entry) = self.entries.remove(&session) else {
             return;
@@ -198,7 +198,7 @@ impl Register {
 
 impl Registration {
     /// Whether the user has more than `most` sessions with this one.
-    pub fn is_beyond(&self, most: PositiveCount) -> bool {
+    pub fn exceeds(&self, most: PositiveCount) -> bool {
         let register = self.sessions.0.lock();
         let of_user = register.of_same_user(self.session);
         of_user.is_some_and(|all| all.sessions.len() > most.size())
@@ -206,7 +206,7 @@ impl Registration {
 
     /// The rate at which the user's sessions may join rooms, all together; the first of
     /// them brings it.
-    pub fn joins(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
+    pub fn join_rate(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
         let mut guard = self.sessions.0.lock();
         let register = &mut *guard;
         let entry = register.entries.get(&self.session);
@@ -218,7 +218,7 @@ impl Registration {
     }
 
     /// Ends the oldest sessions of the user but for `most`.
-    pub fn end_oldest(&self, most: PositiveCount) {
+    pub fn evict_oldest(&self, most: PositiveCount) {
         let mut guard = self.sessions.0.lock();
         let register = &mut *guard;
         let entry = register.entries.get(&self.session);
@@ -230,14 +230,14 @@ impl Registration {
             && let Some(oldest) = of_user.sessions.pop_front()
         {
             if let Some(entry) = register.entries.get(&oldest) {
-                entry.outbox.depart(Departure::Superseded);
+                entry.outbox.evict(Eviction::Superseded);
             }
         }
     }
 }
 
-impl Register {
-    fn of_same_user(&self, session: SessionId) -> Option<&OfUser> {
+impl Registry {
+    fn of_same_user(&self, session: SessionId) -> Option<&UserSessions> {
         self.users.get(&self.entries.get(&session)?.user)
     }
 }
@@ -249,7 +249,7 @@ impl Drop for Registration {
 }
 
 /// Longer than any question about a token can be on its way.
-const REVOKED_FOR: Duration = Duration::from_secs(300);
+const REVOCATION_TTL: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(sessions.revoke(&token), 1);
         let after = enter();
         for (_, inbox) in [&before, &after] {
-            assert_eq!(inbox.departure().now_or_never(), Some(Departure::Revoked));
+            assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Revoked));
         }
         drop((before, after));
         assert_eq!(sessions.count(), 0);
@@ -290,22 +290,22 @@ mod tests {
             let (outbox, inbox) = super::super::channel(1, 1, None);
             let user = UserId::Number(user);
             let entered = sessions.register(ids.issue(), here, user, token, outbox);
-            if entered.is_beyond(PositiveCount::new(2)) {
-                entered.end_oldest(PositiveCount::new(2));
+            if entered.exceeds(PositiveCount::new(2)) {
+                entered.evict_oldest(PositiveCount::new(2));
             }
             (entered, inbox)
         };
         let (first, second, other) = (enter(3), enter(3), enter(4));
         let third = enter(3);
-        let ended = |one: &(Registration, crate::rooms::Inbox)| one.1.departure().now_or_never();
-        assert_eq!(ended(&first), Some(Departure::Superseded));
+        let ended = |one: &(Registration, crate::rooms::Inbox)| one.1.evicted().now_or_never();
+        assert_eq!(ended(&first), Some(Eviction::Superseded));
         assert_eq!([ended(&second), ended(&third), ended(&other)], [None; 3]);
         drop(second);
         let fourth = enter(3);
         assert_eq!([ended(&third), ended(&fourth)], [None; 2]);
         // A reload may allow fewer.
-        fourth.0.end_oldest(PositiveCount::new(1));
-        assert_eq!(ended(&third), Some(Departure::Superseded));
+        fourth.0.evict_oldest(PositiveCount::new(1));
+        assert_eq!(ended(&third), Some(Eviction::Superseded));
         assert_eq!([ended(&fourth), ended(&other)], [None; 2]);
         drop((first, third, fourth, other));
         assert!(sessions.0.lock().users.is_empty());

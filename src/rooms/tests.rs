@@ -67,7 +67,7 @@ impl Desk {
     }
 
     fn publish_to(&self, ticket: u64, text: &str, audience: Audience) -> Delivered {
-        let what = What::Broadcast(Utf8Bytes::from(text));
+        let what = EventKind::Broadcast(Utf8Bytes::from(text));
         self.rooms
             .publish(Publication::new(room(ticket), what, audience))
     }
@@ -76,7 +76,7 @@ impl Desk {
     async fn pass(&self, time: Duration) {
         tokio::select! {
             biased;
-            never = self.rooms.keep_time() => match never {},
+            never = self.rooms.run_timers() => match never {},
             () = tokio::time::sleep(time) => {}
         }
     }
@@ -103,7 +103,7 @@ impl Tab {
     fn heard(&self) -> Vec<String> {
         match self.inbox.next().now_or_never() {
             None => Vec::new(),
-            Some(Mail::Batch(batch)) => batch.iter().map(|said| line(said)).collect(),
+            Some(SessionEvent::Batch(batch)) => batch.iter().map(|said| line(said)).collect(),
             Some(other) => panic!("unexpected: {other:?}"),
         }
     }
@@ -112,13 +112,13 @@ impl Tab {
 /// A publication in the form `room: what`.
 fn line(said: &Publication) -> String {
     let room = said.room().ticket_id();
-    match said.what() {
-        What::Broadcast(text) => format!("{room}: {text}"),
-        What::Seen { user, message } => format!("{room}: {user} saw {message}"),
-        What::Typing { user, on: true } => format!("{room}: {} types", user.id()),
-        What::Typing { user, on: false } => format!("{room}: {} stops", user.id()),
-        What::UserJoined(user) => format!("{room}: {} comes", user.id()),
-        What::UserLeft(user) => format!("{room}: {user} goes"),
+    match said.kind() {
+        EventKind::Broadcast(text) => format!("{room}: {text}"),
+        EventKind::Seen { user, message } => format!("{room}: {user} saw {message}"),
+        EventKind::Typing { user, on: true } => format!("{room}: {} types", user.id()),
+        EventKind::Typing { user, on: false } => format!("{room}: {} stops", user.id()),
+        EventKind::UserJoined(user) => format!("{room}: {} comes", user.id()),
+        EventKind::UserLeft(user) => format!("{room}: {user} goes"),
     }
 }
 

@@ -156,7 +156,7 @@ impl Server {
             drain.spawn(task);
         }
         for _ in 0..Handle::current().metrics().num_workers() {
-            drain.spawn(take_turns(Arc::clone(&running)));
+            drain.spawn(run_scheduler(Arc::clone(&running)));
         }
         drain.spawn(forget_idle(Arc::clone(&running)));
         drain.spawn(weigh(Arc::clone(&running)));
@@ -183,7 +183,7 @@ impl Server {
         // leaves until the last of them is closed, and monitoring sees it.
         tokio::select! {
             cut_off = served => cut_off,
-            never = running.process.rooms.keep_time() => match never {},
+            never = running.process.rooms.run_timers() => match never {},
             () = async { join_all(admin).await; std::future::pending().await } => 0,
         }
     }
@@ -200,10 +200,10 @@ fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
 }
 
 /// Until the process stops: then nobody's turn matters any more.
-async fn take_turns(running: Arc<Running>) {
+async fn run_scheduler(running: Arc<Running>) {
     let process = &running.process;
     tokio::select! {
-        never = process.rooms.take_turns() => match never {},
+        never = process.rooms.run_scheduler() => match never {},
         () = process.drain.token().cancelled() => {}
     }
 }

@@ -9,7 +9,7 @@ use crate::metrics::{self, Family, Kind, Sample};
 impl View {
     /// All counters and what is as it is just now, as Prometheus reads it.
     pub fn metrics(&self) -> String {
-        let (queued, longest) = self.sessions.queued();
+        let (queued, longest) = self.sessions.queued_events();
         let gauge = |name, help, number: usize| Family::gauge(name, help, number as f64);
         let mut all = self.metrics.families();
         all.extend([

@@ -132,7 +132,7 @@ impl View {
             connections: self.connections.in_use(),
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
-            queued: self.sessions.queued().0,
+            queued: self.sessions.queued_events().0,
             requests: self.metrics.requests.count(),
             broadcasts: self
                 .metrics

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{View, written};
 use crate::auth::CachedAccess;
 use crate::ids::{RoomName, UserId};
-use crate::rooms::Open;
+use crate::rooms::OpenSession;
 
 /// `GET /why`.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,7 @@ struct Denial {
 impl View {
     /// What is known of `user` and `room`. Nobody is asked.
     pub fn why(&self, user: &UserId, room: RoomName) -> Why {
-        let open = self.sessions.of(user);
+        let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);
         let remembered = known.verdict.map(|(allowed, left)| Remembered {
@@ -73,7 +73,7 @@ impl View {
 }
 
 impl View {
-    fn session(&self, session: &Open) -> SessionView {
+    fn session(&self, session: &OpenSession) -> SessionView {
         let rooms = self.rooms.rooms_of(session.id);
         SessionView {
             session: session.id.to_string(),

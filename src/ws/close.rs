@@ -4,7 +4,7 @@
 //! jitter), 1008 and 4500–4999 mean do not. RFC 6455 §7.4 names 1000–1015,
 //! 4000–4999 are for private use.
 
-use crate::rooms::Departure;
+use crate::rooms::Eviction;
 
 /// The ends of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,13 +95,13 @@ impl CloseReason {
     }
 }
 
-impl From<Departure> for CloseReason {
-    fn from(departure: Departure) -> Self {
-        match departure {
-            Departure::Slow => Self::Slow,
-            Departure::Revoked => Self::Revoked,
-            Departure::Disconnected => Self::Disconnected,
-            Departure::Superseded => Self::Superseded,
+impl From<Eviction> for CloseReason {
+    fn from(eviction: Eviction) -> Self {
+        match eviction {
+            Eviction::Slow => Self::Slow,
+            Eviction::Revoked => Self::Revoked,
+            Eviction::Disconnected => Self::Disconnected,
+            Eviction::Superseded => Self::Superseded,
         }
     }
 }

@@ -71,7 +71,7 @@ impl LogOut {
             // It may have been done all the same.
             _ => {
                 self.services.invalidations.invalidate_token(secret);
-                sessions.recheck_token(&secret);
+                sessions.revalidate_token(&secret);
             }
         }
     }

@@ -4,39 +4,39 @@ use std::task::Wake;
 use futures_util::FutureExt;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::super::{Audience, What};
+use super::super::{Audience, EventKind};
 use super::*;
 use crate::auth::User;
 use crate::ids::RoomName;
 
-fn publication(what: What) -> Arc<Publication> {
+fn publication(what: EventKind) -> Arc<Publication> {
     let room = RoomName::ticket("1".parse().unwrap());
     Arc::new(Publication::new(room, what, Audience::All))
 }
 
 fn message(text: &'static str) -> Arc<Publication> {
-    publication(What::Broadcast(Utf8Bytes::from_static(text)))
+    publication(EventKind::Broadcast(Utf8Bytes::from_static(text)))
 }
 
 fn typing() -> Arc<Publication> {
-    publication(What::Typing {
+    publication(EventKind::Typing {
         user: User::for_test(1),
         on: true,
     })
 }
 
 fn push(outbox: &Outbox, publication: &Arc<Publication>) -> bool {
-    outbox.push(publication, Lane::Few, &mut Vec::new()) != Pushed::Missed
+    outbox.push(publication, QueueClass::Small, &mut Vec::new()) != PushResult::Missed
 }
 
 #[test]
 fn what_waits_is_taken_at_once_and_in_order() {
     let (outbox, inbox) = channel(4, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
-    let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
+    let Some(SessionEvent::Batch(batch)) = inbox.next().now_or_never() else {
         panic!("nothing came");
     };
-    let texts: Vec<_> = batch.iter().map(|p| format!("{:?}", p.what())).collect();
+    let texts: Vec<_> = batch.iter().map(|p| format!("{:?}", p.kind())).collect();
     assert!(
         texts[0].contains("\"a\"") && texts[1].contains("\"b\""),
         "{texts:?}"
@@ -50,7 +50,7 @@ fn above_half_typing_is_dropped_and_messages_are_not() {
     assert!(push(&outbox, &typing()) && push(&outbox, &typing()));
     assert!(!push(&outbox, &typing()));
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
-    assert!(inbox.departure().now_or_never().is_none());
+    assert!(inbox.evicted().now_or_never().is_none());
 }
 
 #[test]
@@ -58,16 +58,16 @@ fn a_full_queue_ends_the_session_not_the_publisher() {
     let (outbox, inbox) = channel(2, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
     assert!(!push(&outbox, &message("c")));
-    assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
+    assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Slow));
 }
 
 #[test]
 fn bytes_are_bounded_but_one_event_always_fits() {
     let (outbox, inbox) = channel(100, 10, None);
     assert!(push(&outbox, &message("longer than ten bytes")));
-    assert!(inbox.departure().now_or_never().is_none());
+    assert!(inbox.evicted().now_or_never().is_none());
     assert!(!push(&outbox, &message("x")));
-    assert_eq!(inbox.departure().now_or_never(), Some(Departure::Slow));
+    assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Slow));
 }
 
 /// Whether `inbox` was woken since it was last looked into.
@@ -100,31 +100,31 @@ fn session(events: usize, bytes: usize) -> (Outbox, Inbox, Arc<Woken>) {
 #[test]
 fn a_session_stands_in_each_lane_once_until_it_is_called() {
     let (outbox, inbox, woken) = session(100, 1024);
-    for lane in [Lane::Few, Lane::Crowd] {
+    for class in [QueueClass::Small, QueueClass::Large] {
         let mut called = Vec::new();
         for text in ["a", "b"] {
             assert_eq!(
-                outbox.push(&message(text), lane, &mut called),
-                Pushed::Queued
+                outbox.push(&message(text), class, &mut called),
+                PushResult::Queued
             );
         }
         assert_eq!(called.len(), 1);
     }
     assert!(!woken.take());
-    outbox.call(Lane::Few);
+    outbox.deliver_now(QueueClass::Small);
     assert!(woken.take());
     rest(&inbox, &woken);
     // It has all.
-    outbox.call(Lane::Crowd);
+    outbox.deliver_now(QueueClass::Large);
     assert!(!woken.take());
     let mut called = Vec::new();
-    outbox.push(&message("c"), Lane::Crowd, &mut called);
+    outbox.push(&message("c"), QueueClass::Large, &mut called);
     assert_eq!(called.len(), 1);
 }
 
 #[test]
 fn what_cannot_wait_wakes_who_stands_in_line() {
-    let urgent: [fn(&Outbox); 2] = [Outbox::recheck, |outbox| outbox.depart(Departure::Revoked)];
+    let urgent: [fn(&Outbox); 2] = [Outbox::revalidate, |outbox| outbox.evict(Eviction::Revoked)];
     for happens in urgent {
         let (outbox, _inbox, woken) = session(8, 1024);
         push(&outbox, &message("a"));
@@ -140,18 +140,18 @@ struct Basin {
     full: AtomicBool,
 }
 
-impl Sink for Basin {
-    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent {
+impl DirectWriter for Basin {
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult {
         let mut sent = self.sent.lock();
         let full = self.full.load(Relaxed);
         if full && !sent.is_empty() {
-            return Sent::Nothing;
+            return SendResult::Nothing;
         }
         let taken = take();
-        sent.extend(taken.iter().map(|p| format!("{:?}", p.what())));
+        sent.extend(taken.iter().map(|p| format!("{:?}", p.kind())));
         match full {
-            true => Sent::Part,
-            false => Sent::All,
+            true => SendResult::Part,
+            false => SendResult::All,
         }
     }
 }
@@ -165,7 +165,7 @@ impl Basin {
 /// A session that rests, and for which is sent meanwhile.
 fn session_with_sink() -> (Outbox, Inbox, Arc<Woken>, Arc<Basin>) {
     let (basin, woken) = (Arc::<Basin>::default(), Arc::new(Woken(false.into())));
-    let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&basin) as Arc<dyn Sink>));
+    let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&basin) as Arc<dyn DirectWriter>));
     rest(&inbox, &woken);
     (outbox, inbox, woken, basin)
 }
@@ -175,12 +175,12 @@ fn what_waits_is_sent_for_a_session_that_rests() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     push(&outbox, &message("a"));
     push(&outbox, &message("b"));
-    outbox.call(Lane::Few);
-    assert_eq!((basin.take(), outbox.waiting()), (2, 0));
+    outbox.deliver_now(QueueClass::Small);
+    assert_eq!((basin.take(), outbox.queued_events()), (2, 0));
     assert!(!woken.take());
     // It goes on resting.
     push(&outbox, &message("c"));
-    outbox.call(Lane::Few);
+    outbox.deliver_now(QueueClass::Small);
     assert_eq!(basin.take(), 1);
     assert!(inbox.next().now_or_never().is_none());
 }
@@ -188,9 +188,9 @@ fn what_waits_is_sent_for_a_session_that_rests() {
 #[test]
 fn nothing_is_sent_for_a_session_that_has_something_to_do() {
     let rises: [fn(&Inbox, &Outbox); 3] = [
-        |inbox, _| inbox.rise(),
-        |inbox, _| assert!(inbox.departure().now_or_never().is_none()),
-        |_, outbox| outbox.recheck(),
+        |inbox, _| inbox.set_busy(),
+        |inbox, _| assert!(inbox.evicted().now_or_never().is_none()),
+        |_, outbox| outbox.revalidate(),
     ];
     for rises in rises {
         let (outbox, inbox, woken, basin) = session_with_sink();
@@ -198,16 +198,17 @@ fn nothing_is_sent_for_a_session_that_has_something_to_do() {
         rises(&inbox, &outbox);
         woken.take();
         push(&outbox, &message("b"));
-        outbox.call(Lane::Few);
-        assert_eq!((basin.take(), outbox.waiting()), (0, 2));
+        outbox.deliver_now(QueueClass::Small);
+        assert_eq!((basin.take(), outbox.queued_events()), (0, 2));
         assert!(!woken.take(), "it looks for mail itself when it is done");
         // What it then takes is not sent once more.
-        let mut mail = std::iter::from_fn(|| inbox.next().now_or_never());
-        let is_batch = |mail: &Mail| matches!(mail, Mail::Batch(batch) if batch.len() == 2);
-        assert!(mail.any(|mail| is_batch(&mail)));
+        let mut event = std::iter::from_fn(|| inbox.next().now_or_never());
+        let is_batch =
+            |event: &SessionEvent| matches!(event, SessionEvent::Batch(batch) if batch.len() == 2);
+        assert!(event.any(|event| is_batch(&event)));
         push(&outbox, &message("c"));
-        outbox.call(Lane::Few);
-        assert_eq!((basin.take(), outbox.waiting()), (0, 1));
+        outbox.deliver_now(QueueClass::Small);
+        assert_eq!((basin.take(), outbox.queued_events()), (0, 1));
     }
 }
 
@@ -215,10 +216,10 @@ fn nothing_is_sent_for_a_session_that_has_something_to_do() {
 fn nothing_is_sent_for_a_session_that_is_to_end() {
     let (outbox, inbox, _, basin) = session_with_sink();
     push(&outbox, &message("a"));
-    outbox.depart(Departure::Revoked);
-    outbox.call(Lane::Few);
+    outbox.evict(Eviction::Revoked);
+    outbox.deliver_now(QueueClass::Small);
     assert_eq!(basin.take(), 0);
-    assert_eq!(inbox.departure().now_or_never(), Some(Departure::Revoked));
+    assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Revoked));
 }
 
 #[test]
@@ -226,13 +227,16 @@ fn a_session_is_woken_to_see_that_all_leaves() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     push(&outbox, &message("a"));
     basin.full.store(true, Relaxed);
-    outbox.call(Lane::Few);
+    outbox.deliver_now(QueueClass::Small);
     assert!(woken.take());
     // Nobody else goes on where it has to.
     push(&outbox, &message("b"));
-    outbox.call(Lane::Few);
-    assert!(matches!(inbox.next().now_or_never(), Some(Mail::Unsent)));
-    let Some(Mail::Batch(batch)) = inbox.next().now_or_never() else {
+    outbox.deliver_now(QueueClass::Small);
+    assert!(matches!(
+        inbox.next().now_or_never(),
+        Some(SessionEvent::Unsent)
+    ));
+    let Some(SessionEvent::Batch(batch)) = inbox.next().now_or_never() else {
         panic!("what came meanwhile was sent in between");
     };
     assert_eq!((batch.len(), basin.take()), (1, 1));
@@ -242,15 +246,15 @@ fn a_session_is_woken_to_see_that_all_leaves() {
 fn who_could_not_be_served_stands_in_line_again() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     let mut called = Vec::new();
-    outbox.push(&message("a"), Lane::Few, &mut called);
-    outbox.push(&message("a"), Lane::Crowd, &mut called);
+    outbox.push(&message("a"), QueueClass::Small, &mut called);
+    outbox.push(&message("a"), QueueClass::Large, &mut called);
     basin.full.store(true, Relaxed);
-    outbox.call(Lane::Few);
-    outbox.call(Lane::Crowd);
+    outbox.deliver_now(QueueClass::Small);
+    outbox.deliver_now(QueueClass::Large);
     assert_eq!(called.len(), 2);
     rest(&inbox, &woken);
-    for lane in [Lane::Few, Lane::Crowd] {
-        outbox.push(&message("b"), lane, &mut called);
+    for class in [QueueClass::Small, QueueClass::Large] {
+        outbox.push(&message("b"), class, &mut called);
     }
     assert_eq!((called.len(), basin.take()), (4, 2));
 }
@@ -264,11 +268,11 @@ impl Debug for Meanwhile {
     }
 }
 
-impl Sink for Meanwhile {
-    fn send(&self, _: &mut dyn FnMut() -> Batch) -> Sent {
+impl DirectWriter for Meanwhile {
+    fn send(&self, _: &mut dyn FnMut() -> Batch) -> SendResult {
         let happens = self.0.lock().take();
         happens.expect("called once")();
-        Sent::Nothing
+        SendResult::Nothing
     }
 }
 
@@ -278,7 +282,11 @@ fn who_rests_again_by_the_time_is_not_forgotten() {
         Arc::new(Meanwhile(Mutex::default())),
         Arc::new(Woken(false.into())),
     );
-    let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&meanwhile) as Arc<dyn Sink>));
+    let (outbox, inbox) = channel(
+        8,
+        1024,
+        Some(Arc::clone(&meanwhile) as Arc<dyn DirectWriter>),
+    );
     rest(&inbox, &woken);
     push(&outbox, &message("a"));
     *meanwhile.0.lock() = Some(Box::new({
@@ -289,7 +297,7 @@ fn who_rests_again_by_the_time_is_not_forgotten() {
             push(&outbox, &message("b"));
         }
     }));
-    outbox.call(Lane::Few);
+    outbox.deliver_now(QueueClass::Small);
     assert!(woken.take());
 }
 
@@ -297,16 +305,16 @@ fn who_rests_again_by_the_time_is_not_forgotten() {
 fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
     for (events, bytes) in [(8, 1024), (100, 8)] {
         let (outbox, inbox, woken) = session(events, bytes);
-        let pushed = || outbox.push(&message("a"), Lane::Few, &mut Vec::new());
-        assert_eq!([pushed(), pushed()], [Pushed::Queued; 2]);
-        assert_eq!(pushed(), Pushed::Behind);
+        let pushed = || outbox.push(&message("a"), QueueClass::Small, &mut Vec::new());
+        assert_eq!([pushed(), pushed()], [PushResult::Queued; 2]);
+        assert_eq!(pushed(), PushResult::Behind);
         assert!(outbox.is_behind());
         // It writes, and the client does not take it.
         rest(&inbox, &woken);
-        assert!(inbox.departure().now_or_never().is_none());
-        assert_eq!([pushed(), pushed(), pushed()], [Pushed::Queued; 3]);
+        assert!(inbox.evicted().now_or_never().is_none());
+        assert_eq!([pushed(), pushed(), pushed()], [PushResult::Queued; 3]);
         assert!(!outbox.is_behind() && !woken.take());
         rest(&inbox, &woken);
-        assert_eq!(pushed(), Pushed::Queued);
+        assert_eq!(pushed(), PushResult::Queued);
     }
 }

@@ -98,8 +98,8 @@ async fn a_full_queue_costs_its_owner_the_session_and_the_others_nothing() {
     assert_eq!((delivered.sessions, delivered.missed), (1, 1));
     assert_eq!(delivered.users, [UserId::Number(1)]);
     assert_eq!(fast.heard(), ["7: a", "7: b", "7: c"]);
-    let departure = slow.inbox.departure().now_or_never();
-    assert_eq!(departure, Some(Departure::Slow));
+    let eviction = slow.inbox.evicted().now_or_never();
+    assert_eq!(eviction, Some(Eviction::Slow));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_frame_is_made_once_for_all_members() {
     desk.publish(7, "a");
     let mut made = 0;
     for tab in &tabs {
-        let Some(Mail::Batch(batch)) = tab.inbox.next().now_or_never() else {
+        let Some(SessionEvent::Batch(batch)) = tab.inbox.next().now_or_never() else {
             panic!("nothing came");
         };
         let frame = batch[0].frame(|_| {
@@ -164,15 +164,12 @@ fn sessions_are_found_by_their_user_and_by_their_token() {
         );
         (tab, registration)
     });
-    let departure = |nth: usize| tabs[nth].0.inbox.departure().now_or_never();
-    assert_eq!(sessions.recheck_user(&UserId::Number(1)), 2);
+    let eviction = |nth: usize| tabs[nth].0.inbox.evicted().now_or_never();
+    assert_eq!(sessions.revalidate_user(&UserId::Number(1)), 2);
     assert_eq!(sessions.revoke(&Token::new("1|b").unwrap().hash()), 1);
-    assert_eq!(
-        (departure(0), departure(1)),
-        (None, Some(Departure::Revoked))
-    );
+    assert_eq!((eviction(0), eviction(1)), (None, Some(Eviction::Revoked)));
     assert_eq!(sessions.disconnect_user(&UserId::Number(2)), 1);
-    assert_eq!(departure(2), Some(Departure::Disconnected));
+    assert_eq!(eviction(2), Some(Eviction::Disconnected));
     drop(tabs);
     assert_eq!(sessions.count(), 0);
 }
@@ -190,7 +187,7 @@ fn behind(desk: &Desk) -> Tab {
 
 fn keep_pace(desk: &Desk) -> impl Future<Output = ()> {
     desk.rooms
-        .keep_pace([room(6), room(7)].into_iter().collect())
+        .apply_backpressure([room(6), room(7)].into_iter().collect())
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +208,7 @@ async fn who_publishes_waits_for_nobody_who_left_or_does_not_read() {
     let desk = Desk::new();
     let _other = desk.tab_in(7, 2);
     let tab = behind(&desk);
-    assert!(tab.inbox.departure().now_or_never().is_none());
+    assert!(tab.inbox.evicted().now_or_never().is_none());
     keep_pace(&desk).now_or_never().unwrap();
     drop(tab);
     let mut tab = behind(&desk);
@@ -262,6 +259,6 @@ async fn what_is_left_out_lets_nobody_publish() {
 async fn who_publishes_does_not_wait_for_long() {
     let desk = Desk::new();
     let _tab = behind(&desk);
-    let time = tokio::time::advance(PATIENCE);
+    let time = tokio::time::advance(BACKPRESSURE_TIMEOUT);
     tokio::join!(keep_pace(&desk), time);
 }

@@ -110,9 +110,9 @@ impl Both {
         let message = RowId::new(number as u64 + 1).unwrap();
         let user = self.tabs[tab].user.id().clone();
         let text = format!("{user} saw {message}");
-        let what = What::Seen { user, message };
+        let what = EventKind::Seen { user, message };
         let audience = Audience::AllBut(self.tabs[tab].id);
-        self.tabs[tab].place(room).say(what, audience);
+        self.tabs[tab].place(room).publish(what, audience);
         self.model.say(room, &text, Some(tab));
     }
 

@@ -15,7 +15,7 @@ use super::{CloseReason, Going, Session};
 use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
 use crate::ids::{RoomName, RowId};
 use crate::limit::Limit;
-use crate::rooms::{Audience, Membership, What};
+use crate::rooms::{Audience, EventKind, Membership};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes one frame. Any frame is a sign of life; all but pongs and the
@@ -210,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let user = self.user.id().clone();
         self.services.metrics.publications.add("seen");
-        membership.say(What::Seen { user, message }, Audience::AllBut(self.id));
+        membership.publish(EventKind::Seen { user, message }, Audience::AllBut(self.id));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::super::wire;
 use crate::metrics::Metrics;
-use crate::rooms::{Batch, Sent, Sink};
+use crate::rooms::{Batch, DirectWriter, SendResult};
 
 /// One of those who share the stream. What they write leaves in the order in which they
 /// wrote it, and publications whole.
@@ -77,11 +77,11 @@ impl<S> Link<S> {
     }
 
     /// For those who deliver.
-    pub(super) fn sink(&self) -> Arc<dyn Sink>
+    pub(super) fn direct_writer(&self) -> Arc<dyn DirectWriter>
     where
         S: AsyncWrite + Debug + Send + Unpin + 'static,
     {
-        Arc::clone(&self.0) as Arc<dyn Sink>
+        Arc::clone(&self.0) as Arc<dyn DirectWriter>
     }
 }
 
@@ -103,7 +103,7 @@ impl<S> Shared<S> {
         };
         let leaving = line.leaving.get_or_insert_with(|| Leaving {
             count: 0,
-            since: first.born(),
+            since: first.created_at(),
         });
         leaving.count += batch.len() as u64;
         for publication in batch {
@@ -126,16 +126,16 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
     }
 }
 
-impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
-    fn send(&self, take: &mut dyn FnMut() -> Batch) -> Sent {
+impl<S: AsyncWrite + Debug + Send + Unpin> DirectWriter for Shared<S> {
+    fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult {
         let mut line = self.line.lock();
         if line.leaving.is_some() {
             // The session waits for it, and will look for more then.
-            return Sent::Nothing;
+            return SendResult::Nothing;
         }
         self.put(&mut line, take());
         if line.leaving.is_none() {
-            return Sent::All;
+            return SendResult::All;
         }
         // One write, for others have their turn too, and nobody waits here: if that is not
         // all, or it failed, the session goes on.
@@ -146,11 +146,11 @@ impl<S: AsyncWrite + Debug + Send + Unpin> Sink for Shared<S> {
             sent => sent,
         };
         match sent {
-            Poll::Ready(Ok(())) => return Sent::All,
+            Poll::Ready(Ok(())) => return SendResult::All,
             Poll::Ready(Err(error)) => line.failed = Some(error),
             Poll::Pending => {}
         }
-        Sent::Part
+        SendResult::Part
     }
 }
 

@@ -39,7 +39,7 @@ use crate::activity::ActivityTracker;
 use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
 use crate::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
-use crate::rooms::{self, Inbox, Mail, Membership, Outbox};
+use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent};
 use crate::wake_gate::WakeGate;
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
@@ -70,7 +70,7 @@ struct Session<S> {
 
 /// What wakes a session.
 enum Wake {
-    Mail(Mail),
+    Mail(SessionEvent),
     Frame(Option<Result<Message, tungstenite::Error>>),
     Joined(Decision),
     Found(Option<Finding>),
@@ -93,11 +93,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         S: Debug + Send + 'static,
     {
         let settings = opening.settings;
-        let sink = Some(socket.get_ref().sink());
+        let direct_writer = Some(socket.get_ref().direct_writer());
         let (outbox, inbox) = rooms::channel(
             settings.queue_events.size(),
             settings.queue_bytes.get(),
-            sink,
+            direct_writer,
         );
         Self {
             socket,
@@ -132,10 +132,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.outbox.clone(),
         );
         let most = self.settings.sessions_per_user;
-        if registration.is_beyond(most) && self.over(Limit::SessionsPerUser) {
-            registration.end_oldest(most);
+        if registration.exceeds(most) && self.over(Limit::SessionsPerUser) {
+            registration.evict_oldest(most);
         }
-        let user_joins = registration.joins(|| Paces::user_joins(&self.settings));
+        let user_joins = registration.join_rate(|| Paces::user_joins(&self.settings));
         self.paces.share_user_joins(user_joins);
         let invalidations = &self.services.invalidations;
         let doubt = invalidations.latest_after(self.user.id(), secret, self.identified);
@@ -193,15 +193,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let wake = wake.await;
             fed = matches!(wake, Wake::Mail(_));
             if !fed {
-                self.inbox.rise();
+                self.inbox.set_busy();
             }
-            if !matches!(wake, Wake::Mail(Mail::Batch(_))) {
+            if !matches!(wake, Wake::Mail(SessionEvent::Batch(_))) {
                 // All but an event may change what there is to look after.
                 aside.force_poll();
             }
             // In boxes: a session that rests holds no room for what it may do.
             match wake {
-                Wake::Mail(mail) => self.take(mail).await?,
+                Wake::Mail(event) => self.take(event).await?,
                 Wake::Frame(frame) => Box::pin(self.hear(frame)).await?,
                 Wake::Joined(decision) => Box::pin(self.joined(decision)).await?,
                 Wake::Found(finding) => Box::pin(self.found(finding)).await?,
@@ -236,20 +236,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Does what the inbox brings.
-    async fn take(&mut self, mail: Mail) -> Going {
-        match mail {
-            Mail::Depart(why) => Err(why.into()),
-            Mail::Recheck => {
+    async fn take(&mut self, event: SessionEvent) -> Going {
+        match event {
+            SessionEvent::Evicted(why) => Err(why.into()),
+            SessionEvent::Revalidate => {
                 // The doubt that caused it says since when; so all who are asked
                 // to ask share one question.
                 self.recheck(Cause::Doubt, None);
                 Ok(())
             }
-            Mail::Batch(batch) => {
+            SessionEvent::Batch(batch) => {
                 self.socket.get_ref().put(batch);
                 self.write([]).await
             }
-            Mail::Unsent => self.write([]).await,
+            SessionEvent::Unsent => self.write([]).await,
         }
     }
 
@@ -345,7 +345,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // Most is written at once: the inbox is asked only if it is not.
             biased;
             written = writing => written,
-            why = self.inbox.departure() => Err(why.into()),
+            why = self.inbox.evicted() => Err(why.into()),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::client::ClientIp;
 use crate::drain::Drain;
 use crate::ids::{RowId, SessionIds, UserId};
 use crate::limit::Limits;
-use crate::rooms::{Audience, Delivered, Publication, Rooms, Sessions, What};
+use crate::rooms::{Audience, Delivered, EventKind, Publication, Rooms, Sessions};
 use crate::units::{ConfigDuration, PositiveCount};
 use crate::upstream::Upstream;
 use crate::ws::upload::Uploads;
@@ -72,10 +72,10 @@ impl Edge {
         };
         drop(drain.spawn({
             let rooms = Arc::clone(&rooms);
-            async move { rooms.keep_time().await }
+            async move { rooms.run_timers().await }
         }));
         let stopping = drain.token().clone();
-        let turns = async move { rooms.take_turns().await };
+        let turns = async move { rooms.run_scheduler().await };
         drop(drain.spawn(async move { stopping.run_until_cancelled(turns).await }));
         Self {
             laravel,
@@ -152,7 +152,7 @@ impl Edge {
         let text = format!(
             r#"{{"type":"new_message","payload":{{"ticket_id":{ticket},"message":"{text}"}}}}"#
         );
-        let what = What::Broadcast(Utf8Bytes::from(text));
+        let what = EventKind::Broadcast(Utf8Bytes::from(text));
         let room = RoomName::ticket(RowId::new(ticket).unwrap());
         let publication = Publication::new(room, what, Audience::All);
         self.services.rooms.publish(publication)
@@ -161,7 +161,7 @@ impl Edge {
     fn recheck(&self, user: u64) {
         let user = UserId::Number(user);
         self.services.invalidations.invalidate_user(&user);
-        let rechecked = self.services.sessions.recheck_user(&user);
+        let rechecked = self.services.sessions.revalidate_user(&user);
         assert!(rechecked > 0, "user {user} has no session");
     }
 

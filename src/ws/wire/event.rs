@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
 use crate::ids::{RowId, SessionId, UserId};
-use crate::rooms::{Publication, What};
+use crate::rooms::{EventKind, Publication};
 
 /// What a session says to its own client.
 #[derive(Debug, Serialize)]
@@ -175,26 +175,26 @@ pub fn frame(publication: &Publication) -> Bytes {
 
 fn text_of(publication: &Publication) -> Utf8Bytes {
     let ticket_id = publication.room().ticket_id();
-    match publication.what() {
-        What::Broadcast(text) => text.clone(),
-        What::Seen { user, message } => to_text(&Said::MessageStatusUpdate {
+    match publication.kind() {
+        EventKind::Broadcast(text) => text.clone(),
+        EventKind::Seen { user, message } => to_text(&Said::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
             user_id: user,
             ticket_id,
         }),
-        What::Typing { user, on } => to_text(&Said::TypingIndicator {
+        EventKind::Typing { user, on } => to_text(&Said::TypingIndicator {
             ticket_id,
             user_id: user.id(),
             user_name: user.name(),
             is_typing: *on,
         }),
-        What::UserJoined(user) => to_text(&Said::UserJoined {
+        EventKind::UserJoined(user) => to_text(&Said::UserJoined {
             user_id: user.id(),
             user_name: user.name(),
             ticket_id,
         }),
-        What::UserLeft(user) => to_text(&Said::UserLeft {
+        EventKind::UserLeft(user) => to_text(&Said::UserLeft {
             user_id: user,
             ticket_id,
         }),
@@ -204,12 +204,12 @@ fn text_of(publication: &Publication) -> Utf8Bytes {
 /// The `type` of a publication. Laravel chooses its own, as many as it likes: they
 /// are one here.
 pub fn name(publication: &Publication) -> &'static str {
-    match publication.what() {
-        What::Broadcast(_) => "broadcast",
-        What::Seen { .. } => "message_status_update",
-        What::Typing { .. } => "typing_indicator",
-        What::UserJoined(_) => "user_joined",
-        What::UserLeft(_) => "user_left",
+    match publication.kind() {
+        EventKind::Broadcast(_) => "broadcast",
+        EventKind::Seen { .. } => "message_status_update",
+        EventKind::Typing { .. } => "typing_indicator",
+        EventKind::UserJoined(_) => "user_joined",
+        EventKind::UserLeft(_) => "user_left",
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
     fn what_is_said_in_rooms_reads_as_the_protocol_says() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
         let said = |what| text_of(&Publication::new(room, what, Audience::All)).to_string();
-        let typing = What::Typing {
+        let typing = EventKind::Typing {
             user: User::for_test(3),
             on: true,
         };
@@ -268,7 +268,7 @@ mod tests {
             said(typing),
             r#"{"type":"typing_indicator","payload":{"ticket_id":7,"user_id":3,"user_name":"user3","is_typing":true}}"#
         );
-        let seen = What::Seen {
+        let seen = EventKind::Seen {
             user: UserId::Number(3),
             message: RowId::new(14).unwrap(),
         };

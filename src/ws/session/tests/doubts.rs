@@ -173,7 +173,7 @@ async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     let secret = Token::new(&Laravel::token(3)).unwrap().hash();
     edge.laravel.change(|app| app.revoked.extend([3]));
     edge.services.invalidations.invalidate_token(secret);
-    assert_eq!(edge.services.sessions.recheck_token(&secret), 1);
+    assert_eq!(edge.services.sessions.revalidate_token(&secret), 1);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(4503));
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -212,7 +212,7 @@ async fn doubts_without_end_give_no_more_time() {
     let secret = Token::new(&Laravel::token(3)).unwrap().hash();
     let closed = loop {
         edge.services.invalidations.invalidate_token(secret);
-        edge.services.sessions.recheck_token(&secret);
+        edge.services.sessions.revalidate_token(&secret);
         match tokio::time::timeout(SECOND / 4, ana.closed()).await {
             Ok(closed) => break closed,
             Err(_) => assert!(start.elapsed() < 60 * SECOND),

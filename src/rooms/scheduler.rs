@@ -16,77 +16,77 @@ use super::Outbox;
 
 /// Sessions for which something waits, in each lane once.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct DeliveryScheduler {
     queue: Mutex<Queue>,
     more: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    lanes: [VecDeque<Outbox>; 2],
+    classes: [VecDeque<Outbox>; 2],
     /// How many are there to serve them.
     servers: usize,
 }
 
 /// Where sessions wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(super) enum QueueClass {
     /// For an event of a small room.
-    Few,
+    Small,
     /// For an event of a large one.
-    Crowd,
+    Large,
 }
 
 /// The lanes that one session stands in.
 #[derive(Debug, Default)]
-pub(super) struct Lanes([bool; 2]);
+pub(super) struct QueueClasses([bool; 2]);
 
-impl Lane {
-    const ALL: [Self; 2] = [Self::Few, Self::Crowd];
+impl QueueClass {
+    const ALL: [Self; 2] = [Self::Small, Self::Large];
 
     /// Of a room with so many sessions.
     pub(super) fn of(sessions: usize) -> Self {
         match sessions {
-            ..=A_FEW => Self::Few,
-            _ => Self::Crowd,
+            ..=BATCH_SIZE => Self::Small,
+            _ => Self::Large,
         }
     }
 }
 
-impl Lanes {
+impl QueueClasses {
     /// Whether it did not stand there already.
-    pub(super) fn enter(&mut self, lane: Lane) -> bool {
-        !std::mem::replace(&mut self.0[lane as usize], true)
+    pub(super) fn enter(&mut self, class: QueueClass) -> bool {
+        !std::mem::replace(&mut self.0[class as usize], true)
     }
 
-    pub(super) fn leave(&mut self, lane: Lane) {
-        self.0[lane as usize] = false;
+    pub(super) fn leave(&mut self, class: QueueClass) {
+        self.0[class as usize] = false;
     }
 }
 
-impl Turns {
+impl DeliveryScheduler {
     /// Serves the `sessions` when it is their turn; if nobody does that, they are woken.
-    pub(super) fn wait(&self, lane: Lane, sessions: Vec<Outbox>) {
+    pub(super) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
         if sessions.is_empty() {
             return;
         }
         let mut queue = self.queue.lock();
         if queue.servers > 0 {
-            queue.lanes[lane as usize].extend(sessions);
+            queue.classes[class as usize].extend(sessions);
             drop(queue);
             self.more.notify_one();
         } else {
             drop(queue);
-            sessions.iter().for_each(|session| session.wake(lane));
+            sessions.iter().for_each(|session| session.wake(class));
         }
     }
 
     /// Serves who waits. Runs until it is dropped; if it was the last, those who wait then
     /// are woken.
-    pub(super) async fn serve(&self) -> Infallible {
-        let _closing = Served::begin(self);
+    pub(super) async fn run(&self) -> Infallible {
+        let _closing = ActiveGuard::begin(self);
         loop {
-            let served = Lane::ALL.map(|lane| self.serve_some(lane));
+            let served = QueueClass::ALL.map(|class| self.serve_batch(class));
             match served.contains(&true) {
                 true => tokio::task::yield_now().await,
                 false => self.more.notified().await,
@@ -95,14 +95,14 @@ impl Turns {
     }
 
     /// Whether there was anybody.
-    fn serve_some(&self, lane: Lane) -> bool {
-        let some = std::iter::from_fn(|| self.next(lane)).take(A_FEW);
-        some.map(|session| session.call(lane)).count() > 0
+    fn serve_batch(&self, class: QueueClass) -> bool {
+        let some = std::iter::from_fn(|| self.next(class)).take(BATCH_SIZE);
+        some.map(|session| session.deliver_now(class)).count() > 0
     }
 
-    fn next(&self, lane: Lane) -> Option<Outbox> {
+    fn next(&self, class: QueueClass) -> Option<Outbox> {
         let mut queue = self.queue.lock();
-        let sessions = &mut queue.lanes[lane as usize];
+        let sessions = &mut queue.classes[class as usize];
         let next = sessions.pop_front();
         match sessions.is_empty() {
             // A crowd that is served leaves no memory behind.
@@ -115,32 +115,32 @@ impl Turns {
 }
 
 /// While it lives, there is somebody to serve the sessions.
-struct Served<'a>(&'a Turns);
+struct ActiveGuard<'a>(&'a DeliveryScheduler);
 
-impl<'a> Served<'a> {
-    fn begin(turns: &'a Turns) -> Self {
-        turns.queue.lock().servers += 1;
-        Self(turns)
+impl<'a> ActiveGuard<'a> {
+    fn begin(scheduler: &'a DeliveryScheduler) -> Self {
+        scheduler.queue.lock().servers += 1;
+        Self(scheduler)
     }
 }
 
-impl Drop for Served<'_> {
+impl Drop for ActiveGuard<'_> {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock();
         queue.servers -= 1;
         if queue.servers > 0 {
             return;
         }
-        let lanes = std::mem::take(&mut queue.lanes);
+        let classes = std::mem::take(&mut queue.classes);
         drop(queue);
-        for (lane, sessions) in Lane::ALL.into_iter().zip(lanes) {
-            sessions.iter().for_each(|session| session.wake(lane));
+        for (class, sessions) in QueueClass::ALL.into_iter().zip(classes) {
+            sessions.iter().for_each(|session| session.wake(class));
         }
     }
 }
 
 /// How many are served before all else has its turn. A room of no more is a small one.
-const A_FEW: usize = 16;
+const BATCH_SIZE: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -153,7 +153,9 @@ mod tests {
 
     use super::*;
     use crate::ids::RoomName;
-    use crate::rooms::{Audience, Batch, Inbox, Publication, Sent, Sink, What, channel};
+    use crate::rooms::{
+        Audience, Batch, DirectWriter, EventKind, Inbox, Publication, SendResult, channel,
+    };
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -175,8 +177,8 @@ mod tests {
             Self::gather_with(number, None)
         }
 
-        fn gather_with(number: usize, sink: Option<Arc<dyn Sink>>) -> Self {
-            let channel = |_| channel(8, 1024, sink.clone());
+        fn gather_with(number: usize, direct_writer: Option<Arc<dyn DirectWriter>>) -> Self {
+            let channel = |_| channel(8, 1024, direct_writer.clone());
             let sessions = (0..number).map(channel).collect();
             let count = Arc::default();
             Self { sessions, count }
@@ -184,15 +186,15 @@ mod tests {
 
         /// Has all of them wait for their turn, with something that came since they last
         /// looked.
-        fn wait(&self, turns: &Turns, lane: Lane) {
+        fn wait(&self, scheduler: &DeliveryScheduler, class: QueueClass) {
             let waker = Arc::clone(&self.count).into();
             let cx = Context::from_waker(&waker);
             let mut called = Vec::new();
             for (outbox, inbox) in &self.sessions {
                 while inbox.poll_next(&cx).is_ready() {}
-                outbox.push(&something(), lane, &mut called);
+                outbox.push(&something(), class, &mut called);
             }
-            turns.wait(lane, called);
+            scheduler.enqueue(class, called);
         }
 
         fn woken(&self) -> usize {
@@ -202,7 +204,7 @@ mod tests {
 
     fn something() -> Arc<Publication> {
         let room = RoomName::ticket("1".parse().unwrap());
-        let what = What::Broadcast(Utf8Bytes::from_static("a"));
+        let what = EventKind::Broadcast(Utf8Bytes::from_static("a"));
         Arc::new(Publication::new(room, what, Audience::All))
     }
 
@@ -214,19 +216,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_few_are_served_and_the_others_have_their_turn_later() {
-        let (turns, crowd) = (Turns::default(), Members::gather(3 * A_FEW));
-        let mut serving = pin!(turns.serve());
+        let (scheduler, crowd) = (
+            DeliveryScheduler::default(),
+            Members::gather(3 * BATCH_SIZE),
+        );
+        let mut serving = pin!(scheduler.run());
         step(serving.as_mut());
-        crowd.wait(&turns, Lane::Crowd);
+        crowd.wait(&scheduler, QueueClass::Large);
         for turn in 1..=3 {
             step(serving.as_mut());
-            assert_eq!(crowd.woken(), turn * A_FEW);
+            assert_eq!(crowd.woken(), turn * BATCH_SIZE);
         }
-        crowd.wait(&turns, Lane::Crowd);
+        crowd.wait(&scheduler, QueueClass::Large);
         tokio::select! {
             never = serving => match never {},
             () = async {
-                while crowd.woken() < 6 * A_FEW {
+                while crowd.woken() < 6 * BATCH_SIZE {
                     tokio::task::yield_now().await;
                 }
             } => {}
@@ -235,61 +240,67 @@ mod tests {
 
     #[tokio::test]
     async fn neither_small_nor_large_rooms_wait_for_the_other() {
-        for (lane, other) in [(Lane::Few, Lane::Crowd), (Lane::Crowd, Lane::Few)] {
-            let turns = Turns::default();
-            let (many, one) = (Members::gather(3 * A_FEW), Members::gather(1));
-            let mut serving = pin!(turns.serve());
+        for (class, other) in [
+            (QueueClass::Small, QueueClass::Large),
+            (QueueClass::Large, QueueClass::Small),
+        ] {
+            let scheduler = DeliveryScheduler::default();
+            let (many, one) = (Members::gather(3 * BATCH_SIZE), Members::gather(1));
+            let mut serving = pin!(scheduler.run());
             step(serving.as_mut());
-            many.wait(&turns, lane);
-            one.wait(&turns, other);
+            many.wait(&scheduler, class);
+            one.wait(&scheduler, other);
             step(serving.as_mut());
-            assert_eq!((many.woken(), one.woken()), (A_FEW, 1));
+            assert_eq!((many.woken(), one.woken()), (BATCH_SIZE, 1));
         }
     }
 
     #[tokio::test]
     async fn nobody_is_left_asleep_when_the_last_who_serves_ends() {
-        let (turns, crowd) = (Turns::default(), Members::gather(3 * A_FEW));
-        let mut two = [Box::pin(turns.serve()), Box::pin(turns.serve())];
+        let (scheduler, crowd) = (
+            DeliveryScheduler::default(),
+            Members::gather(3 * BATCH_SIZE),
+        );
+        let mut two = [Box::pin(scheduler.run()), Box::pin(scheduler.run())];
         two.iter_mut().for_each(|one| step(one.as_mut()));
-        crowd.wait(&turns, Lane::Crowd);
+        crowd.wait(&scheduler, QueueClass::Large);
         let [mut first, mut last] = two;
         step(first.as_mut());
         drop(first);
-        assert_eq!(crowd.woken(), A_FEW);
+        assert_eq!(crowd.woken(), BATCH_SIZE);
         step(last.as_mut());
-        assert_eq!(crowd.woken(), 2 * A_FEW);
+        assert_eq!(crowd.woken(), 2 * BATCH_SIZE);
         drop(last);
-        assert_eq!(crowd.woken(), 3 * A_FEW);
-        crowd.wait(&turns, Lane::Crowd);
-        assert_eq!(crowd.woken(), 6 * A_FEW);
+        assert_eq!(crowd.woken(), 3 * BATCH_SIZE);
+        crowd.wait(&scheduler, QueueClass::Large);
+        assert_eq!(crowd.woken(), 6 * BATCH_SIZE);
     }
 
     #[derive(Debug)]
     struct Broken;
 
-    impl Sink for Broken {
-        fn send(&self, _: &mut dyn FnMut() -> Batch) -> Sent {
+    impl DirectWriter for Broken {
+        fn send(&self, _: &mut dyn FnMut() -> Batch) -> SendResult {
             panic!("a stream is broken, as this test wants it")
         }
     }
 
     #[tokio::test]
     async fn a_panic_takes_none_of_the_others_along() {
-        let (turns, broken) = (
-            Turns::default(),
+        let (scheduler, broken) = (
+            DeliveryScheduler::default(),
             Members::gather_with(1, Some(Arc::new(Broken))),
         );
-        let others = Members::gather(A_FEW);
-        let mut two = [Box::pin(turns.serve()), Box::pin(turns.serve())];
+        let others = Members::gather(BATCH_SIZE);
+        let mut two = [Box::pin(scheduler.run()), Box::pin(scheduler.run())];
         two.iter_mut().for_each(|one| step(one.as_mut()));
-        broken.wait(&turns, Lane::Few);
-        others.wait(&turns, Lane::Few);
+        broken.wait(&scheduler, QueueClass::Small);
+        others.wait(&scheduler, QueueClass::Small);
         let [mut first, mut last] = two;
         let panics = std::panic::AssertUnwindSafe(|| step(first.as_mut()));
         assert!(std::panic::catch_unwind(panics).is_err());
         drop(first);
         step(last.as_mut());
-        assert_eq!(others.woken(), A_FEW);
+        assert_eq!(others.woken(), BATCH_SIZE);
     }
 }
