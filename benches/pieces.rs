@@ -10,7 +10,7 @@ use pwd_edge::ids::{RoomName, RowId};
 use pwd_edge::metrics::Metrics;
 use pwd_edge::paths::NormalizedPath;
 use pwd_edge::rooms::{Audience, EventKind, Publication};
-use pwd_edge::ws::wire;
+use pwd_edge::ws::protocol;
 use pwd_edge::{broadcast, forwarded};
 
 fn main() {
@@ -21,7 +21,7 @@ fn main() {
 #[divan::bench]
 fn decode_a_command() {
     let text = r#"{"type":"join_ticket","payload":{"ticket_id":4711}}"#;
-    let _ = black_box(wire::decode(black_box(text)));
+    let _ = black_box(protocol::decode(black_box(text)));
 }
 
 /// Laravel's event.
@@ -39,7 +39,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
             let what = EventKind::Broadcast(EVENT.into());
             Publication::new(room, what, Audience::All)
         })
-        .bench_refs(|publication| publication.frame(wire::frame));
+        .bench_refs(|publication| publication.frame(protocol::frame));
 }
 
 /// A path as Laravel and as file servers read it.

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::ws::wire::{Command, UploadCommand, decode};
+use pwd_edge::ws::protocol::{Command, UploadCommand, decode};
 use serde::de::IgnoredAny;
 
 fuzz_target!(|text: &str| {

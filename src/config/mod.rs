@@ -21,7 +21,7 @@ use self::mistakes::Broken;
 pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
 use crate::units::ConfigDuration;
-use crate::ws::upload::frame::HEADER;
+use crate::ws::upload::frame::HEADER_BYTES;
 use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
 
 /// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
@@ -186,7 +186,7 @@ impl Config {
         );
         let uploads = &self.websocket.uploads;
         rule(
-            uploads.chunk_size.get() + HEADER <= self.websocket.max_message.get(),
+            uploads.chunk_size.get() + HEADER_BYTES <= self.websocket.max_message.get(),
             &["websocket.uploads.chunk_size", "websocket.max_message"],
             "websocket.uploads.chunk_size must be less than websocket.max_message by the 13 \
              bytes of a frame's header, or sessions are closed for what they are told to send",

@@ -42,7 +42,7 @@ impl Handler {
             UpgradeRequest::parse(&mut request, &route.tunnel).map_err(Rejection::WebSocket)?;
         let accepted_encoding = self.compression.accepted_encoding(&request);
         hop_by_hop::remove_headers(request.headers_mut());
-        let log_out = self.gateway.log_out(&request);
+        let log_out = self.gateway.logout(&request);
         let mut request = self.upstream_request(exchange, route, upstream, request);
         if let Some(asked) = &asked {
             asked.add_headers(&mut request);

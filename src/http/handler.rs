@@ -310,7 +310,7 @@ impl Handler {
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
         let leads_on = matches!(route.action, Action::Upstream(_) | Action::Files(..));
-        leads_on && route.tunnel.is_empty() && self.gateway.wants(request)
+        leads_on && route.tunnel.is_empty() && self.gateway.is_upgrade(request)
     }
 }
 

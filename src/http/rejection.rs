@@ -13,7 +13,7 @@ use crate::body::{self, Body};
 use crate::forwarded::RequestId;
 use crate::limit::{LimitExceeded, Policy};
 use crate::upstream;
-use crate::ws::Rejected;
+use crate::ws::HandshakeRejection;
 
 /// Why a request gets no answer of Laravel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Rejection {
     /// The client sends its request too slowly.
     TooSlow,
     /// A WebSocket upgrade that is not answered with 101.
-    WebSocket(Rejected),
+    WebSocket(HandshakeRejection),
     /// There are as many sessions as the edge can carry.
     Full,
     /// Laravel has as many requests as it may have.
@@ -60,14 +60,15 @@ impl Rejection {
     /// The status (RFC 9110 §15).
     pub fn status(self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::WebSocket(Rejected::Malformed(_)) => {
+            Self::BadRequest(_) | Self::WebSocket(HandshakeRejection::Malformed(_)) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::WebSocket(Rejected::Origin) => StatusCode::FORBIDDEN,
-            Self::WebSocket(Rejected::Version) => StatusCode::UPGRADE_REQUIRED,
-            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreachable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::WebSocket(HandshakeRejection::Origin) => StatusCode::FORBIDDEN,
+            Self::WebSocket(HandshakeRejection::Version) => StatusCode::UPGRADE_REQUIRED,
+            Self::WebSocket(HandshakeRejection::Stopping)
+            | Self::Full
+            | Self::Busy
+            | Self::Unreachable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreadable | Self::Maintenance => StatusCode::SERVICE_UNAVAILABLE,
             Self::Method | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -96,9 +97,11 @@ impl Rejection {
             Self::BodyTooLarge => "body_too_large",
             Self::Over(over) => over.limit.name(),
             Self::TooSlow => "too_slow",
-            Self::WebSocket(Rejected::Malformed(_) | Rejected::Version) => "websocket_handshake",
-            Self::WebSocket(Rejected::Origin) => "websocket_origin",
-            Self::WebSocket(Rejected::Stopping) => "stopping",
+            Self::WebSocket(HandshakeRejection::Malformed(_) | HandshakeRejection::Version) => {
+                "websocket_handshake"
+            }
+            Self::WebSocket(HandshakeRejection::Origin) => "websocket_origin",
+            Self::WebSocket(HandshakeRejection::Stopping) => "stopping",
             Self::Full => "full",
             Self::Busy => "busy",
             Self::Unreachable => "upstream_unreachable",
@@ -183,13 +186,16 @@ impl Rejection {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
             }
             Self::Over(over) => add_rate_limit_headers(headers, over),
-            Self::WebSocket(Rejected::Stopping) | Self::Full | Self::Busy | Self::Unreadable => {
+            Self::WebSocket(HandshakeRejection::Stopping)
+            | Self::Full
+            | Self::Busy
+            | Self::Unreadable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Self::Unreachable => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
             }
-            Self::WebSocket(Rejected::Version) => {
+            Self::WebSocket(HandshakeRejection::Version) => {
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
             _ => {}

@@ -19,7 +19,7 @@ use super::routes::UpgradeProtocol;
 use crate::activity::ActivityTracker;
 use crate::body::Body;
 use crate::drain::Drain;
-use crate::ws::{Challenge, Rejected};
+use crate::ws::{Challenge, HandshakeRejection};
 
 /// How long a tunnel may stand still.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ impl UpgradeRequest {
     pub(super) fn parse<B: hyper::body::Body>(
         request: &mut Request<B>,
         protocols: &[UpgradeProtocol],
-    ) -> Result<Option<Self>, Rejected> {
+    ) -> Result<Option<Self>, HandshakeRejection> {
         let headers = request.headers();
         if protocols.is_empty()
             || request.version() != Version::HTTP_11

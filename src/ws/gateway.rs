@@ -11,10 +11,10 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use super::LogOut;
+use super::Logout;
 use super::backend::CurrentBackend;
-use super::handshake::{self, Handshake, Rejected};
-use super::session::{self, Opening};
+use super::handshake::{self, Handshake, HandshakeRejection};
+use super::session::{self, SessionSetup};
 use super::settings::Settings;
 use crate::activity::{ActivityTracker, FloodGuard};
 use crate::auth::{ClientContext, Invalidations};
@@ -66,7 +66,7 @@ impl Gateway {
     }
 
     /// Whether `request` is an upgrade on one of our paths; anything else is Laravel's.
-    pub fn wants<B>(&self, request: &Request<B>) -> bool {
+    pub fn is_upgrade<B>(&self, request: &Request<B>) -> bool {
         let is_ours = |path: NormalizedPath<'_>| {
             let mut paths = self.settings.paths.iter();
             paths.any(|ours| path.matches(ours.as_str()))
@@ -76,8 +76,8 @@ impl Gateway {
     }
 
     /// The log-out that `request` asks Laravel for, if it is one.
-    pub fn log_out<B>(&self, request: &Request<B>) -> Option<Box<LogOut>> {
-        LogOut::read(request, &self.services).map(Box::new)
+    pub fn logout<B>(&self, request: &Request<B>) -> Option<Box<Logout>> {
+        Logout::parse(request, &self.services).map(Box::new)
     }
 
     /// Answers 101 and starts the session, which keeps `held` until its end.
@@ -89,13 +89,13 @@ impl Gateway {
         request: Request<Incoming>,
         client: ClientIp,
         held: impl Send + 'static,
-    ) -> Result<Response<Body>, Rejected> {
+    ) -> Result<Response<Body>, HandshakeRejection> {
         if self.services.drain.is_stopping() {
-            return Err(Rejected::Stopping);
+            return Err(HandshakeRejection::Stopping);
         }
         let handshake = handshake::read(&request, &self.settings)?;
         let response = switching(&handshake);
-        let opening = Opening {
+        let setup = SessionSetup {
             id: self.services.ids.issue(),
             token: handshake.token,
             client_context: ClientContext {
@@ -107,10 +107,10 @@ impl Gateway {
             activity: ActivityTracker::new(),
         };
         let upgrade = hyper::upgrade::on(request);
-        let opening = Box::pin(open(upgrade, opening));
+        let setup = Box::pin(run_session(upgrade, setup));
         self.services.drain.spawn(async move {
             let _held = held;
-            if let Some(session) = opening.await {
+            if let Some(session) = setup.await {
                 session.run().await;
             }
         });
@@ -121,14 +121,17 @@ impl Gateway {
 /// What a session is spoken over.
 type Io = FloodGuard<TokioIo<Upgraded>>;
 
-async fn open(upgrade: OnUpgrade, opening: Opening) -> Option<session::Open<Io>> {
+async fn run_session(
+    upgrade: OnUpgrade,
+    setup: SessionSetup,
+) -> Option<session::EstablishedSession<Io>> {
     match upgrade.await {
         Ok(upgraded) => {
-            let io = FloodGuard::new(TokioIo::new(upgraded), opening.activity.clone());
-            session::open(io, opening).await
+            let io = FloodGuard::new(TokioIo::new(upgraded), setup.activity.clone());
+            session::set_up(io, setup).await
         }
         Err(error) => {
-            let client = opening.client_context.client;
+            let client = setup.client_context.client;
             tracing::debug!(client.ip = %client, %error, "client left before its session began");
             None
         }

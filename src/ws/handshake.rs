@@ -15,7 +15,7 @@ use crate::auth::Token;
 
 /// Why an upgrade is not answered with 101. `Display` is for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
+pub enum HandshakeRejection {
     /// Not a well-formed opening handshake.
     #[error("not a WebSocket handshake: {0}")]
     Malformed(&'static str),
@@ -59,20 +59,22 @@ impl Challenge {
     ///
     /// # Errors
     /// `Malformed` or `Version`: it is no opening handshake.
-    pub fn read<B: Body>(request: &Request<B>) -> Result<Self, Rejected> {
+    pub fn read<B: Body>(request: &Request<B>) -> Result<Self, HandshakeRejection> {
         if request.method() != Method::GET || request.version() != Version::HTTP_11 {
-            return Err(Rejected::Malformed("expected GET over HTTP/1.1"));
+            return Err(HandshakeRejection::Malformed("expected GET over HTTP/1.1"));
         }
         // Its bytes could be taken for those of the WebSocket behind it.
         if !request.body().is_end_stream() {
-            return Err(Rejected::Malformed("it has a body"));
+            return Err(HandshakeRejection::Malformed("it has a body"));
         }
         let headers = request.headers();
-        if single(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
-            return Err(Rejected::Version);
+        if single_value(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
+            return Err(HandshakeRejection::Version);
         }
-        let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
-        let key = key.ok_or(Rejected::Malformed("Sec-WebSocket-Key is missing or wrong"))?;
+        let key = single_value(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
+        let key = key.ok_or(HandshakeRejection::Malformed(
+            "Sec-WebSocket-Key is missing or wrong",
+        ))?;
         Ok(Self {
             key: HeaderValue::from_str(key).expect("base64 is visible ASCII"),
             accept: derive_accept_key(key.as_bytes()),
@@ -84,12 +86,12 @@ impl Challenge {
 pub(super) fn read<B: Body>(
     request: &Request<B>,
     settings: &Settings,
-) -> Result<Handshake, Rejected> {
+) -> Result<Handshake, HandshakeRejection> {
     let challenge = Challenge::read(request)?;
     let headers = request.headers();
     let host = headers
         .get(HOST)
-        .ok_or(Rejected::Malformed("Host is missing"))?;
+        .ok_or(HandshakeRejection::Malformed("Host is missing"))?;
     check_origin(headers, host, settings)?;
     let (token, subprotocol) = find_token(request.uri(), headers);
     Ok(Handshake {
@@ -108,15 +110,15 @@ fn check_origin(
     headers: &HeaderMap,
     host: &HeaderValue,
     settings: &Settings,
-) -> Result<(), Rejected> {
+) -> Result<(), HandshakeRejection> {
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let origin = single(headers, &ORIGIN).and_then(Origin::parse);
-    let origin = origin.ok_or(Rejected::Origin)?;
+    let origin = single_value(headers, &ORIGIN).and_then(Origin::parse);
+    let origin = origin.ok_or(HandshakeRejection::Origin)?;
     let own = host.to_str().is_ok_and(|host| origin.is_site(host));
     let allowed = own || settings.allowed_origins.contains(&origin);
-    allowed.then_some(()).ok_or(Rejected::Origin)
+    allowed.then_some(()).ok_or(HandshakeRejection::Origin)
 }
 
 /// The token in `?token=`, else in `Authorization`, else in the subprotocol
@@ -151,7 +153,7 @@ fn is_key(key: &str) -> bool {
 }
 
 /// The value of a header that may be there once.
-fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     match values.next() {

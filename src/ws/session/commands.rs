@@ -6,12 +6,12 @@ use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::super::wire::{self, Command, Event, Present};
-use super::joins::Decision;
-use super::pace::Costly;
-use super::recheck::Cause;
-use super::socket::reason;
-use super::{CloseReason, Going, Session};
+use super::super::protocol::{self, Command, Event, Present};
+use super::io::close_reason;
+use super::pending_joins::JoinDecision;
+use super::revalidate::RevalidationCause;
+use super::throttle::RateLimited;
+use super::{CloseReason, LoopResult, Session};
 use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
 use crate::ids::{RoomName, RowId};
 use crate::limit::Limit;
@@ -21,16 +21,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes one frame. Any frame is a sign of life; all but pongs and the
     /// chunks of uploads count against the rate. Pongs, of which one is wanted for
     /// each ping, are noise.
-    pub(super) async fn hear(
+    pub(super) async fn on_frame(
         &mut self,
         frame: Option<Result<Message, tungstenite::Error>>,
-    ) -> Going {
+    ) -> LoopResult {
         let frame = match frame {
             None => return Err(CloseReason::Lost),
-            Some(Err(error)) => return Err(reason(&error)),
+            Some(Err(error)) => return Err(close_reason(&error)),
             Some(Ok(frame)) => frame,
         };
-        self.schedule.heard();
+        self.schedule.record_activity();
         if !frame.is_pong() {
             self.activity.record();
         }
@@ -41,21 +41,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.chunk(&frame).await
             }
             Message::Pong(_) => Ok(()),
-            frame => self.spend(Costly::Message(frame)).await,
+            frame => self.run_rate_limited(RateLimited::Message(frame)).await,
         }
     }
 
     /// Does what a frame says that has been counted.
-    pub(super) async fn obey_frame(&mut self, frame: Message) -> Going {
+    pub(super) async fn execute_frame(&mut self, frame: Message) -> LoopResult {
         match frame {
-            Message::Text(text) => match wire::decode(&text) {
+            Message::Text(text) => match protocol::decode(&text) {
                 Ok(command) => {
                     self.services.metrics.commands.add(command.name());
-                    self.obey(command).await
+                    self.execute(command).await
                 }
                 Err(mistake) => {
                     self.services.metrics.commands.add(mistake.code());
-                    self.refuse(mistake.code(), &mistake.to_string(), None)
+                    self.send_error(mistake.code(), &mistake.to_string(), None)
                         .await
                 }
             },
@@ -66,8 +66,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn obey(&mut self, command: Command) -> Going {
-        if self.joins.concern(&command) {
+    async fn execute(&mut self, command: Command) -> LoopResult {
+        if self.joins.affects(&command) {
             self.joins.hold(command);
             return Ok(());
         }
@@ -83,35 +83,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.services.metrics.publications.add("typing");
                     Ok(())
                 }
-                None => self.refuse_stranger(ticket).await,
+                None => self.send_not_joined(ticket).await,
             },
             Command::Seen { message, ticket } => self.seen(message, ticket).await,
             Command::Upload(command) => self.upload(command).await,
             Command::Ping => {
                 let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
                 let timestamp = timestamp.unwrap_or_default().as_secs();
-                self.tell(&Event::Pong { timestamp }).await
+                self.send_event(&Event::Pong { timestamp }).await
             }
         }
     }
 
-    /// Asks Laravel whether the ticket may be seen; [`Session::joined`] goes on.
-    async fn join(&mut self, ticket: RowId) -> Going {
+    /// Asks Laravel whether the ticket may be seen; [`Session::finish_join`] goes on.
+    async fn join(&mut self, ticket: RowId) -> LoopResult {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
             let users = membership.users();
-            return self.welcome(room, &users).await;
+            return self.send_joined(room, &users).await;
         }
         if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
-            && self.over(Limit::MaxRooms)
+            && self.report_exceeded(Limit::MaxRooms)
         {
             let message = "This session is in too many rooms; leave one first";
-            return self.refuse("too_many_rooms", message, Some(ticket)).await;
+            return self
+                .send_error("too_many_rooms", message, Some(ticket))
+                .await;
         }
-        self.spend(Costly::Join(ticket)).await
+        self.run_rate_limited(RateLimited::Join(ticket)).await
     }
 
-    pub(super) fn ask_to_join(&mut self, room: RoomName) {
+    pub(super) fn start_join(&mut self, room: RoomName) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
         let asking = async move {
@@ -130,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Does what Laravel decided about a join, then what had to wait for it.
-    pub(super) async fn joined(&mut self, (room, grant): Decision) -> Going {
+    pub(super) async fn finish_join(&mut self, (room, grant): JoinDecision) -> LoopResult {
         self.services.metrics.joins.add(match &grant {
             Ok(_) => "joined",
             Err(auth::Error::Denied) => "denied",
@@ -140,58 +142,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match grant {
             // Somebody said meanwhile that things have changed.
             Ok(grant) if !self.services.backend.get().access.is_still_valid(&grant) => {
-                self.ask_to_join(room)
+                self.start_join(room)
             }
             Ok(grant) => self.enter(&grant).await?,
-            Err(error) => self.tell_why_not(room, error).await?,
+            Err(error) => self.send_join_error(room, error).await?,
         }
         match self.joins.release() {
-            Some(command) => self.obey(command).await,
+            Some(command) => self.execute(command).await,
             None => Ok(()),
         }
     }
 
-    async fn enter(&mut self, grant: &Grant) -> Going {
+    async fn enter(&mut self, grant: &Grant) -> LoopResult {
         let (room, outbox) = (grant.room(), self.outbox.clone());
         let joined = self.services.rooms.join(grant, self.id, outbox);
         self.rooms.insert(room, joined.membership);
-        self.welcome(room, &joined.users).await
+        self.send_joined(room, &joined.users).await
     }
 
-    async fn tell_why_not(&mut self, room: RoomName, error: auth::Error) -> Going {
+    async fn send_join_error(&mut self, room: RoomName, error: auth::Error) -> LoopResult {
         let ticket = Some(room.ticket_id());
         match error {
             auth::Error::Denied => {
                 let message = "This ticket does not exist or is not open to you";
-                self.refuse("denied", message, ticket).await
+                self.send_error("denied", message, ticket).await
             }
             auth::Error::TokenRefused | auth::Error::OtherUser => {
                 let since = self.services.invalidations.next_epoch();
-                self.recheck(Cause::TokenDoubt, Some(since));
+                self.start_revalidation(RevalidationCause::TokenDoubt, Some(since));
                 let message = "Your log-in is no longer good";
-                self.refuse("denied", message, ticket).await
+                self.send_error("denied", message, ticket).await
             }
             auth::Error::Unavailable { reason, .. } => {
                 tracing::warn!(session = %self.id, %room, cause = reason, "join not decided");
                 let message = "Your right to this ticket cannot be checked now; try again";
-                self.refuse("unavailable", message, ticket).await
+                self.send_error("unavailable", message, ticket).await
             }
         }
     }
 
-    async fn welcome(&mut self, room: RoomName, users: &[User]) -> Going {
+    async fn send_joined(&mut self, room: RoomName, users: &[User]) -> LoopResult {
         let event = Event::TicketJoined {
             ticket_id: room.ticket_id(),
             users: users.iter().map(Present::from).collect(),
         };
-        self.tell(&event).await
+        self.send_event(&event).await
     }
 
-    async fn seen(&mut self, message: RowId, ticket: Option<RowId>) -> Going {
+    async fn seen(&mut self, message: RowId, ticket: Option<RowId>) -> LoopResult {
         let membership: &Membership = match ticket {
             Some(ticket) => match self.rooms.get(&RoomName::ticket(ticket)) {
                 Some(membership) => membership,
-                None => return self.refuse_stranger(ticket).await,
+                None => return self.send_not_joined(ticket).await,
             },
             None => {
                 let mut rooms = self.rooms.values();
@@ -199,11 +201,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     (Some(only), None) => only,
                     (None, _) => {
                         let message = "Join the message's ticket first";
-                        return self.refuse("not_in_room", message, None).await;
+                        return self.send_error("not_in_room", message, None).await;
                     }
                     (Some(_), Some(_)) => {
                         let message = "This session is in several rooms; name the ticket_id";
-                        return self.refuse("ticket_id_needed", message, None).await;
+                        return self.send_error("ticket_id_needed", message, None).await;
                     }
                 }
             }
@@ -214,23 +216,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    async fn refuse_stranger(&mut self, ticket: RowId) -> Going {
+    async fn send_not_joined(&mut self, ticket: RowId) -> LoopResult {
         let message = "Join this ticket first";
-        self.refuse("not_in_room", message, Some(ticket)).await
+        self.send_error("not_in_room", message, Some(ticket)).await
     }
 
-    pub(super) async fn refuse(
+    pub(super) async fn send_error(
         &mut self,
         code: &str,
         message: &str,
         ticket_id: Option<RowId>,
-    ) -> Going {
+    ) -> LoopResult {
         let event = Event::Error {
             message,
             code,
             ticket_id,
             upload_id: None,
         };
-        self.tell(&event).await
+        self.send_event(&event).await
     }
 }

@@ -1,13 +1,13 @@
 //! One session: a socket, its inbox, the rooms it is in, and one loop.
 
 mod commands;
-mod joins;
-mod link;
-mod opening;
-mod pace;
-mod recheck;
+mod io;
+mod pending_joins;
+mod revalidate;
 mod schedule;
-mod socket;
+mod setup;
+mod shared_stream;
+mod throttle;
 mod uploads;
 
 use std::collections::HashMap;
@@ -24,16 +24,16 @@ use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use self::joins::{Decision, Joins};
-use self::link::Link;
-pub(super) use self::opening::{Open, Opening, open};
-use self::pace::{Paces, Paused};
-use self::recheck::{Cause, Confirmation, Finding};
+use self::io::{CLOSE_TIMEOUT, close, with_timeout};
+use self::pending_joins::{JoinDecision, PendingJoins};
+use self::revalidate::{LostRight, Revalidation, RevalidationCause};
 use self::schedule::Schedule;
-use self::socket::{FAREWELL, close, in_time};
-use self::uploads::Held;
+pub(super) use self::setup::{EstablishedSession, SessionSetup, set_up};
+use self::shared_stream::SharedStream;
+use self::throttle::{PausedOperation, SessionRates};
+use self::uploads::SessionUploads;
 use super::gateway::Services;
-use super::wire::Event;
+use super::protocol::Event;
 use super::{CloseReason, Settings};
 use crate::activity::ActivityTracker;
 use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
@@ -45,7 +45,7 @@ use crate::wake_gate::WakeGate;
 /// A session of a user whom Laravel knows. Generic over the stream, so that
 /// tests bring a pipe in memory.
 struct Session<S> {
-    socket: WebSocketStream<Link<S>>,
+    socket: WebSocketStream<SharedStream<S>>,
     inbox: Inbox,
     outbox: Outbox,
     id: SessionId,
@@ -55,44 +55,44 @@ struct Session<S> {
     services: Arc<Services>,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
-    paces: Paces,
+    paces: SessionRates,
     /// What the client said and may not have said yet. Nothing is read meanwhile.
-    paused: Option<Box<Paused>>,
+    paused: Option<Box<PausedOperation>>,
     schedule: Schedule,
     /// Moves with each message, and each ping of ours.
     activity: ActivityTracker,
     /// When Laravel was asked who the user is.
     identified: Epoch,
-    joins: Joins,
-    uploads: Held,
-    confirming: Option<Box<Confirmation>>,
+    joins: PendingJoins,
+    uploads: SessionUploads,
+    confirming: Option<Box<Revalidation>>,
 }
 
 /// What wakes a session.
-enum Wake {
+enum LoopEvent {
     Mail(SessionEvent),
     Frame(Option<Result<Message, tungstenite::Error>>),
-    Joined(Decision),
-    Found(Option<Finding>),
+    Joined(JoinDecision),
+    Found(Option<LostRight>),
     Uploads,
     Tick,
     Stopping,
 }
 
 /// `Err` is the end of the session.
-type Going = Result<(), CloseReason>;
+type LoopResult = Result<(), CloseReason>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn new(
-        socket: WebSocketStream<Link<S>>,
-        opening: Opening,
+        socket: WebSocketStream<SharedStream<S>>,
+        setup: SessionSetup,
         token: Token,
         identified: AuthenticatedUser,
     ) -> Self
     where
         S: Debug + Send + 'static,
     {
-        let settings = opening.settings;
+        let settings = setup.settings;
         let direct_writer = Some(socket.get_ref().direct_writer());
         let (outbox, inbox) = rooms::channel(
             settings.queue_events.size(),
@@ -103,20 +103,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             socket,
             inbox,
             outbox,
-            id: opening.id,
+            id: setup.id,
             user: identified.user,
             identified: identified.asked,
             token,
-            client_context: opening.client_context,
-            services: opening.services,
-            activity: opening.activity,
+            client_context: setup.client_context,
+            services: setup.services,
+            activity: setup.activity,
             rooms: HashMap::new(),
-            paces: Paces::new(&settings, Arc::new(Paces::user_joins(&settings))),
+            paces: SessionRates::new(&settings, Arc::new(SessionRates::user_joins(&settings))),
             paused: None,
             schedule: Schedule::new(&settings),
             settings,
-            joins: Joins::default(),
-            uploads: Held::default(),
+            joins: PendingJoins::default(),
+            uploads: SessionUploads::default(),
             confirming: None,
         }
     }
@@ -132,15 +132,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.outbox.clone(),
         );
         let most = self.settings.sessions_per_user;
-        if registration.exceeds(most) && self.over(Limit::SessionsPerUser) {
+        if registration.exceeds(most) && self.report_exceeded(Limit::SessionsPerUser) {
             registration.evict_oldest(most);
         }
-        let user_joins = registration.join_rate(|| Paces::user_joins(&self.settings));
+        let user_joins = registration.join_rate(|| SessionRates::user_joins(&self.settings));
         self.paces.share_user_joins(user_joins);
         let invalidations = &self.services.invalidations;
         let doubt = invalidations.latest_after(self.user.id(), secret, self.identified);
         if doubt.is_some() {
-            self.recheck(Cause::Doubt, None);
+            self.start_revalidation(RevalidationCause::Invalidated, None);
         }
         let greeting = Event::Connection {
             status: "connected",
@@ -150,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let greeting = self.frame(&greeting);
         let served = match self.write([greeting]).await {
-            Ok(()) => self.attend().await,
+            Ok(()) => self.run_loop().await,
             ended => ended,
         };
         served.err().unwrap_or(CloseReason::Client)
@@ -158,11 +158,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// The loop. Every branch is cancel-safe: what a wake-up brings leaves the
     /// socket or the inbox only when its branch completes.
-    async fn attend(&mut self) -> Going {
+    async fn run_loop(&mut self) -> LoopResult {
         let stopping = self.services.drain.token().clone();
         let mut stopping = pin!(stopping.cancelled());
         let mut stopped = false;
-        let bell = self.uploads.bell();
+        let bell = self.uploads.notify();
         let mut tick = pin!(tokio::time::sleep_until(self.schedule.next()));
         // Mail is what wakes a session most, so it is looked for first; but once
         // there was some, the rest has its turn before there is more. Of the rest
@@ -170,49 +170,53 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let aside = WakeGate::new();
         let mut fed = false;
         loop {
-            if self.uploads.is_any() {
+            if self.uploads.has_any() {
                 // Their bell rings for who listens, and the next round listens anew.
                 aside.force_poll();
             }
             let rest = async {
                 tokio::select! {
                     biased;
-                    () = &mut stopping, if !stopped => Wake::Stopping,
-                    () = &mut tick => Wake::Tick,
-                    () = bell.notified(), if self.uploads.is_any() => Wake::Uploads,
-                    decision = self.joins.next(), if self.joins.len() > 0 => Wake::Joined(decision),
+                    () = &mut stopping, if !stopped => LoopEvent::Stopping,
+                    () = &mut tick => LoopEvent::Tick,
+                    () = bell.notified(), if self.uploads.has_any() => LoopEvent::Uploads,
+                    decision = self.joins.next(), if self.joins.len() > 0 => LoopEvent::Joined(decision),
                     Some(finding) = OptionFuture::from(self.confirming.as_mut().map(|round| round.next())) => {
-                        Wake::Found(finding)
+                        LoopEvent::Found(finding)
                     }
                     frame = self.socket.next(), if !self.joins.is_holding() && self.paused.is_none() => {
-                        Wake::Frame(frame)
+                        LoopEvent::Frame(frame)
                     }
                 }
             };
-            let wake = aside.select(rest, |cx| self.inbox.poll_next(cx).map(Wake::Mail), fed);
+            let wake = aside.select(
+                rest,
+                |cx| self.inbox.poll_next(cx).map(LoopEvent::Mail),
+                fed,
+            );
             let wake = wake.await;
-            fed = matches!(wake, Wake::Mail(_));
+            fed = matches!(wake, LoopEvent::Mail(_));
             if !fed {
                 self.inbox.set_busy();
             }
-            if !matches!(wake, Wake::Mail(SessionEvent::Batch(_))) {
+            if !matches!(wake, LoopEvent::Mail(SessionEvent::Batch(_))) {
                 // All but an event may change what there is to look after.
                 aside.force_poll();
             }
             // In boxes: a session that rests holds no room for what it may do.
             match wake {
-                Wake::Mail(event) => self.take(event).await?,
-                Wake::Frame(frame) => Box::pin(self.hear(frame)).await?,
-                Wake::Joined(decision) => Box::pin(self.joined(decision)).await?,
-                Wake::Found(finding) => Box::pin(self.found(finding)).await?,
-                Wake::Uploads => Box::pin(self.tell_of_uploads()).await?,
-                Wake::Tick => self.tick().await?,
-                Wake::Stopping => {
+                LoopEvent::Mail(event) => self.on_session_event(event).await?,
+                LoopEvent::Frame(frame) => Box::pin(self.on_frame(frame)).await?,
+                LoopEvent::Joined(decision) => Box::pin(self.finish_join(decision)).await?,
+                LoopEvent::Found(finding) => Box::pin(self.apply_finding(finding)).await?,
+                LoopEvent::Uploads => Box::pin(self.send_upload_events()).await?,
+                LoopEvent::Tick => self.run_due().await?,
+                LoopEvent::Stopping => {
                     stopped = true;
                     self.schedule.stop_within(self.services.close_spread);
                 }
             }
-            let due = self.due();
+            let due = self.next_due();
             if !fed && tick.deadline() != due {
                 tick.as_mut().reset(due);
             }
@@ -220,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// When the session next has something to do by itself.
-    fn due(&self) -> Instant {
+    fn next_due(&self) -> Instant {
         let paused = self.paused.as_ref().map(|paused| paused.until);
         let round = self
             .confirming
@@ -236,17 +240,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Does what the inbox brings.
-    async fn take(&mut self, event: SessionEvent) -> Going {
+    async fn on_session_event(&mut self, event: SessionEvent) -> LoopResult {
         match event {
             SessionEvent::Evicted(why) => Err(why.into()),
             SessionEvent::Revalidate => {
                 // The doubt that caused it says since when; so all who are asked
                 // to ask share one question.
-                self.recheck(Cause::Doubt, None);
+                self.start_revalidation(RevalidationCause::Invalidated, None);
                 Ok(())
             }
             SessionEvent::Batch(batch) => {
-                self.socket.get_ref().put(batch);
+                self.socket.get_ref().enqueue(batch);
                 self.write([]).await
             }
             SessionEvent::Unsent => self.write([]).await,
@@ -266,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Notes that the session is over a limit; whether that has consequences, or
     /// is only tried out.
-    fn over(&self, limit: Limit) -> bool {
+    fn report_exceeded(&self, limit: Limit) -> bool {
         let over = LimitExceeded::new(limit, Duration::ZERO);
         let limits = &self.services.backend.get().limits;
         limits
@@ -275,11 +279,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Does what is due.
-    async fn tick(&mut self) -> Going {
+    async fn run_due(&mut self) -> LoopResult {
         let now = Instant::now();
         if self.is_holding() {
             // Nothing was read meanwhile: that silence is ours.
-            self.schedule.heard();
+            self.schedule.record_activity();
         }
         if self.schedule.must_stop(now) && !self.waits_for_uploads() {
             return Err(CloseReason::Restart);
@@ -287,9 +291,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.schedule.is_silent(now) {
             return Err(CloseReason::Silent);
         }
-        if self.schedule.take_recheck(now) {
+        if self.schedule.take_revalidation(now) {
             let since = self.services.invalidations.next_epoch();
-            self.recheck(Cause::Interval, Some(since));
+            self.start_revalidation(RevalidationCause::Interval, Some(since));
         }
         let next_round = self
             .confirming
@@ -303,7 +307,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .as_ref()
             .is_some_and(|paused| paused.until <= now)
         {
-            Box::pin(self.resume()).await?;
+            Box::pin(self.resume_paused()).await?;
         }
         if self.schedule.take_ping(now) {
             self.activity.record();
@@ -312,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    async fn tell(&mut self, event: &Event<'_>) -> Going {
+    async fn send_event(&mut self, event: &Event<'_>) -> LoopResult {
         let frame = self.frame(event);
         self.write([frame]).await
     }
@@ -327,19 +331,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Sends `frames` in one flush. Gives up when nothing has moved for the write
     /// timeout, or at once when the session is asked to end: a client that does
     /// not read must not hold it.
-    async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> Going {
+    async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> LoopResult {
         let (socket, limit) = (&mut self.socket, self.settings.write_timeout.get());
         let writing = async {
             loop {
                 let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
-                if in_time(limit, sending.map_err(Into::into)).await? {
+                if with_timeout(limit, sending.map_err(Into::into)).await? {
                     break;
                 }
             }
             for frame in frames {
-                in_time(limit, socket.feed(frame)).await?;
+                with_timeout(limit, socket.feed(frame)).await?;
             }
-            in_time(limit, socket.flush()).await
+            with_timeout(limit, socket.flush()).await
         };
         tokio::select! {
             // Most is written at once: the inbox is asked only if it is not.
@@ -365,7 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // If it cannot be told any more, the close frame says it too.
             let frame = self.frame(&event);
             let telling = self.socket.send(frame);
-            let _ = in_time(FAREWELL, telling).await;
+            let _ = with_timeout(CLOSE_TIMEOUT, telling).await;
         }
         for (_, membership) in self.rooms.drain() {
             match reason {

@@ -35,7 +35,7 @@ impl Schedule {
     }
 
     /// The client gave a sign of life.
-    pub(super) fn heard(&mut self) {
+    pub(super) fn record_activity(&mut self) {
         self.silent_at = Instant::now() + self.silence_timeout;
     }
 
@@ -62,7 +62,7 @@ impl Schedule {
         take(&mut self.ping_at, now, self.ping_interval)
     }
 
-    pub(super) fn take_recheck(&mut self, now: Instant) -> bool {
+    pub(super) fn take_revalidation(&mut self, now: Instant) -> bool {
         take(&mut self.recheck_at, now, self.recheck_interval)
     }
 }

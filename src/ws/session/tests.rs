@@ -88,20 +88,20 @@ impl Edge {
     /// bytes are on their way to it at once.
     async fn knock_with_pipe(&self, token: Option<&str>, pipe: usize) -> Client {
         let (near, far) = tokio::io::duplex(pipe);
-        self.enter(far, near, self.opening(token)).await
+        self.enter(far, near, self.setup(token)).await
     }
 
-    async fn enter(&self, far: DuplexStream, near: DuplexStream, opening: Opening) -> Client {
+    async fn enter(&self, far: DuplexStream, near: DuplexStream, setup: SessionSetup) -> Client {
         let session = self.services.drain.spawn(async move {
-            if let Some(session) = open(near, opening).await {
+            if let Some(session) = set_up(near, setup).await {
                 session.run().await;
             }
         });
         Client::new(far, session).await
     }
 
-    fn opening(&self, token: Option<&str>) -> Opening {
-        Opening {
+    fn setup(&self, token: Option<&str>) -> SessionSetup {
+        SessionSetup {
             id: self.services.ids.issue(),
             token: token.and_then(Token::new),
             client_context: ClientContext {
@@ -133,9 +133,9 @@ impl Edge {
     /// A client of a user at an address, greeted.
     async fn open_from(&self, address: [u8; 4], user: u64) -> Client {
         let (near, far) = tokio::io::duplex(PIPE);
-        let mut opening = self.opening(Some(&Laravel::token(user)));
-        opening.client_context.client = ClientIp::new(address.into());
-        let mut client = self.enter(far, near, opening).await;
+        let mut setup = self.setup(Some(&Laravel::token(user)));
+        setup.client_context.client = ClientIp::new(address.into());
+        let mut client = self.enter(far, near, setup).await;
         assert_eq!(client.event().await["type"], "connection");
         client
     }

@@ -10,17 +10,19 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
-use super::super::upload::{Begin, Failure, Look, Outcome, Part, Reason, Refusal, Upload, frame};
-use super::super::wire::{Event, Start, UploadCommand, UploadId};
-use super::pace::Costly;
-use super::{CloseReason, Going, Session};
+use super::super::protocol::{Event, UploadCommand, UploadId, UploadStart};
+use super::super::upload::{
+    Begin, Failure, Outcome, Part, Reason, Upload, UploadProgress, UploadRejection, frame,
+};
+use super::throttle::RateLimited;
+use super::{CloseReason, LoopResult, Session};
 use crate::ids::{RoomName, SessionId};
 
 /// The uploads that a session has, by the number that stands for each in
 /// binary frames. Numbers are not used twice.
 #[derive(Default)]
-pub(super) struct Held {
-    held: BTreeMap<u32, Attached>,
+pub(super) struct SessionUploads {
+    held: BTreeMap<u32, AttachedUpload>,
     last: u32,
     /// Rings when there may be something to tell.
     bell: Arc<Notify>,
@@ -29,34 +31,34 @@ pub(super) struct Held {
 }
 
 /// An upload that this session has; dropped, it waits for another.
-struct Attached {
+struct AttachedUpload {
     upload: Arc<Upload>,
     session: SessionId,
     /// What the client knows of its progress.
     told: u64,
 }
 
-impl Drop for Attached {
+impl Drop for AttachedUpload {
     fn drop(&mut self) {
         self.upload.detach(self.session);
     }
 }
 
-impl Held {
-    pub(super) fn bell(&self) -> Arc<Notify> {
+impl SessionUploads {
+    pub(super) fn notify(&self) -> Arc<Notify> {
         Arc::clone(&self.bell)
     }
 
     /// Whether there is any.
-    pub(super) fn is_any(&self) -> bool {
+    pub(super) fn has_any(&self) -> bool {
         !self.held.is_empty()
     }
 
     /// The room is no longer open to the user.
-    pub(super) fn lose(&self, room: RoomName) {
+    pub(super) fn remove_room(&self, room: RoomName) {
         for attached in self.held.values() {
             if attached.upload.room == room {
-                attached.upload.give_up(Reason::AccessWithdrawn);
+                attached.upload.abandon(Reason::AccessWithdrawn);
             }
         }
     }
@@ -68,7 +70,7 @@ impl Held {
             .retain(|_, attached| !Arc::ptr_eq(&attached.upload, &upload));
         let (offset, received) = upload.attach(session, &self.bell);
         self.last += 1;
-        let attached = Attached {
+        let attached = AttachedUpload {
             upload,
             session,
             told: received,
@@ -79,7 +81,7 @@ impl Held {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) async fn upload(&mut self, command: UploadCommand) -> Going {
+    pub(super) async fn upload(&mut self, command: UploadCommand) -> LoopResult {
         match command {
             UploadCommand::Start(start) => self.start_upload(*start).await,
             UploadCommand::Resume(id) => self.resume_upload(&id).await,
@@ -87,46 +89,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn start_upload(&mut self, start: Start) -> Going {
+    async fn start_upload(&mut self, start: UploadStart) -> LoopResult {
         let id = start.upload_id.clone();
         match self.begin(start) {
             Ok(upload) => self.ready(upload).await,
-            Err(Refusal::Failed(reason)) => self.upload_failed(id.as_str(), &reason.into()).await,
-            Err(Refusal::Duplicate) => {
+            Err(UploadRejection::Failed(reason)) => {
+                self.send_upload_failed(id.as_str(), &reason.into()).await
+            }
+            Err(UploadRejection::Duplicate) => {
                 let event = Event::Error {
                     message: "There is an upload of this id already",
                     code: "duplicate_upload",
                     ticket_id: None,
                     upload_id: Some(id.as_str()),
                 };
-                self.tell(&event).await
+                self.send_event(&event).await
             }
         }
     }
 
     /// Begins what there is no reason against.
-    fn begin(&self, start: Start) -> Result<Arc<Upload>, Refusal> {
+    fn begin(&self, start: UploadStart) -> Result<Arc<Upload>, UploadRejection> {
         let backend = self.services.backend.get();
         let (uploads, id) = (&backend.uploads, start.upload_id.as_str());
         let room = RoomName::ticket(start.ticket_id);
         if uploads.find(&self.user, &self.token, id).is_some() {
-            return Err(Refusal::Duplicate);
+            return Err(UploadRejection::Duplicate);
         }
         if !self.rooms.contains_key(&room) {
-            return Err(Refusal::Failed(Reason::NotInRoom));
+            return Err(UploadRejection::Failed(Reason::NotInRoom));
         }
         if start.size > uploads.settings().max_size.get() as u64 {
-            return Err(Refusal::Failed(Reason::TooLarge));
+            return Err(UploadRejection::Failed(Reason::TooLarge));
         }
         let part = Part::new(start.name, start.mime, start.message, start.size);
-        let part = part.map_err(Refusal::Failed)?;
+        let part = part.map_err(UploadRejection::Failed)?;
         if self.uploads.held.len() >= uploads.settings().per_session.size() {
-            return Err(Refusal::Failed(Reason::TooManyUploads));
+            return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
         if self.services.drain.is_stopping() {
-            return Err(Refusal::Failed(Reason::Restart));
+            return Err(UploadRejection::Failed(Reason::Restart));
         }
-        let errand = Begin {
+        let context = Begin {
             user: self.user.clone(),
             token: self.token.clone(),
             client_context: self.client_context.clone(),
@@ -135,17 +139,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             invalidations: self.services.invalidations.clone(),
             drain: self.services.drain.clone(),
         };
-        uploads.begin(id, room, part, errand)
+        uploads.begin(id, room, part, context)
     }
 
     /// Goes on with an upload, also with one that a session has which does not
     /// know yet that its connection is gone.
-    async fn resume_upload(&mut self, id: &UploadId) -> Going {
+    async fn resume_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
         let found = uploads.find(&self.user, &self.token, id.as_str());
         let Some(upload) = found else {
             return self
-                .upload_failed(id.as_str(), &Reason::UnknownUpload.into())
+                .send_upload_failed(id.as_str(), &Reason::UnknownUpload.into())
                 .await;
         };
         let mut held = self.uploads.held.values();
@@ -157,12 +161,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 ticket_id: None,
                 upload_id: Some(id.as_str()),
             };
-            return self.tell(&event).await;
+            return self.send_event(&event).await;
         }
         self.ready(upload).await
     }
 
-    async fn ready(&mut self, upload: Arc<Upload>) -> Going {
+    async fn ready(&mut self, upload: Arc<Upload>) -> LoopResult {
         let (chunk_size, window) = upload.chunk_and_window();
         let (number, offset, received) = self.uploads.attach(Arc::clone(&upload), self.id);
         let event = Event::UploadReady {
@@ -173,15 +177,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             offset,
             received,
         };
-        self.tell(&event).await
+        self.send_event(&event).await
     }
 
-    async fn cancel_upload(&mut self, id: &UploadId) -> Going {
+    async fn cancel_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
         match uploads.find(&self.user, &self.token, id.as_str()) {
             // What comes of it is told to whoever has it.
             Some(upload) => {
-                upload.give_up(Reason::Cancelled);
+                upload.abandon(Reason::Cancelled);
                 let mut held = self.uploads.held.values();
                 if !held.any(|attached| Arc::ptr_eq(&attached.upload, &upload)) {
                     self.uploads.attach(upload, self.id);
@@ -190,14 +194,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             None => {
                 let unknown = Reason::UnknownUpload.into();
-                self.upload_failed(id.as_str(), &unknown).await
+                self.send_upload_failed(id.as_str(), &unknown).await
             }
         }
     }
 
     /// Takes a binary frame. A chunk of an upload that has ended was sent before
     /// the client could know: it is passed over.
-    pub(super) async fn chunk(&mut self, frame: &Bytes) -> Going {
+    pub(super) async fn chunk(&mut self, frame: &Bytes) -> LoopResult {
         if let Ok(chunk) = frame::decode(frame)
             && let Some(attached) = self.uploads.held.get(&chunk.upload)
         {
@@ -205,11 +209,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         }
         let frame = Message::Binary(frame.clone());
-        self.spend(Costly::StrayChunk(frame)).await
+        self.run_rate_limited(RateLimited::StrayChunk(frame)).await
     }
 
     /// Says what is wrong with a binary frame that is no chunk of an upload.
-    pub(super) async fn refuse_chunk(&mut self, frame: &Message) -> Going {
+    pub(super) async fn reject_chunk(&mut self, frame: &Message) -> LoopResult {
         let Message::Binary(frame) = frame else {
             return Ok(());
         };
@@ -217,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(chunk) => chunk,
             Err(mistake) => {
                 return self
-                    .refuse("invalid_chunk", &mistake.to_string(), None)
+                    .send_error("invalid_chunk", &mistake.to_string(), None)
                     .await;
             }
         };
@@ -225,31 +229,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         }
         let message = "No upload of this session has this number";
-        self.refuse("unknown_upload", message, None).await
+        self.send_error("unknown_upload", message, None).await
     }
 
     /// Tells what has become of the uploads since the last time.
-    pub(super) async fn tell_of_uploads(&mut self) -> Going {
+    pub(super) async fn send_upload_events(&mut self) -> LoopResult {
         let numbers: Vec<u32> = self.uploads.held.keys().copied().collect();
         for number in numbers {
             let Some(attached) = self.uploads.held.get_mut(&number) else {
                 continue;
             };
             let upload = Arc::clone(&attached.upload);
-            match upload.look(self.id) {
-                Look::Taken => drop(self.uploads.held.remove(&number)),
-                Look::Going(received) if received > attached.told => {
+            match upload.progress(self.id) {
+                UploadProgress::TakenOver => drop(self.uploads.held.remove(&number)),
+                UploadProgress::Running(received) if received > attached.told => {
                     attached.told = received;
                     let upload_id = &upload.id;
                     let event = Event::UploadProgress {
                         upload_id,
                         received,
                     };
-                    self.tell(&event).await?;
+                    self.send_event(&event).await?;
                 }
-                Look::Going(_) => {}
-                Look::Ended(outcome) => {
-                    self.tell_outcome(&upload.id, &outcome).await?;
+                UploadProgress::Running(_) => {}
+                UploadProgress::Ended(outcome) => {
+                    self.send_outcome(&upload.id, &outcome).await?;
                     self.uploads.held.remove(&number);
                     let uploads = &self.services.backend.get().uploads;
                     uploads.forget(&self.user, &self.token, &upload);
@@ -259,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    async fn tell_outcome(&mut self, upload_id: &str, outcome: &Outcome) -> Going {
+    async fn send_outcome(&mut self, upload_id: &str, outcome: &Outcome) -> LoopResult {
         match outcome {
             Outcome::Done { status, response } => {
                 let event = Event::UploadDone {
@@ -267,13 +271,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     status: *status,
                     response: response.as_deref(),
                 };
-                self.tell(&event).await
+                self.send_event(&event).await
             }
-            Outcome::Failed(failure) => self.upload_failed(upload_id, failure).await,
+            Outcome::Failed(failure) => self.send_upload_failed(upload_id, failure).await,
         }
     }
 
-    async fn upload_failed(&mut self, upload_id: &str, failure: &Failure) -> Going {
+    async fn send_upload_failed(&mut self, upload_id: &str, failure: &Failure) -> LoopResult {
         let event = Event::UploadFailed {
             upload_id,
             code: failure.reason.code(),
@@ -281,20 +285,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             status: failure.status,
             errors: failure.errors.as_deref(),
         };
-        self.tell(&event).await
+        self.send_event(&event).await
     }
 
     /// Whether the end of the session, which is due, is put off: Laravel has all
     /// of an upload, and its client would never hear what it said.
     pub(super) fn waits_for_uploads(&mut self) -> bool {
         let mut held = self.uploads.held.values();
-        if !held.any(|attached| attached.upload.is_all_there()) {
+        if !held.any(|attached| attached.upload.is_fully_sent()) {
             return false;
         }
         let now = Instant::now();
-        let waits = *self.uploads.end_at.get_or_insert(now + PATIENCE) > now;
+        let waits = *self.uploads.end_at.get_or_insert(now + STOP_TIMEOUT) > now;
         if waits {
-            self.schedule.stop_within(AGAIN);
+            self.schedule.stop_within(STOP_POLL_INTERVAL);
         }
         waits
     }
@@ -311,13 +315,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         for attached in self.uploads.held.values() {
-            attached.upload.give_up(why);
+            attached.upload.abandon(why);
         }
-        if reason == CloseReason::Restart && self.tell_of_uploads().await.is_ok() {
+        if reason == CloseReason::Restart && self.send_upload_events().await.is_ok() {
             for (_, attached) in std::mem::take(&mut self.uploads.held) {
                 let lost = Reason::NoAnswer.into();
                 if self
-                    .upload_failed(&attached.upload.id, &lost)
+                    .send_upload_failed(&attached.upload.id, &lost)
                     .await
                     .is_err()
                 {
@@ -330,5 +334,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 }
 
 /// How long a stop waits for Laravel's answers, and how often it looks.
-const PATIENCE: Duration = Duration::from_secs(10);
-const AGAIN: Duration = Duration::from_millis(200);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(200);

@@ -20,7 +20,7 @@ use crate::client::ClientKey;
 use crate::limit::ByteRate;
 
 /// Where the parts come from.
-pub(super) struct Source {
+pub(super) struct UploadSource {
     pub(super) upload: Arc<Upload>,
     pub(super) form: Form,
     pub(super) chunks: mpsc::Receiver<Bytes>,
@@ -41,28 +41,28 @@ enum Stage {
 
 /// The body. It breaks off, so that no server takes it for whole, when the
 /// upload has ended otherwise.
-pub(super) fn new(source: Source) -> Body {
+pub(super) fn new(source: UploadSource) -> Body {
     body::boxed(StreamBody::new(frames(source).boxed()))
 }
 
-fn frames(source: Source) -> impl Stream<Item = Result<Frame<Bytes>, BrokenOff>> + Send {
+fn frames(source: UploadSource) -> impl Stream<Item = Result<Frame<Bytes>, UploadAborted>> + Send {
     stream::unfold((source, Stage::Head), |(mut source, stage)| async move {
         let (frame, stage) = match stage {
             Stage::Head => (Ok(source.form.head.clone()), Stage::File),
-            Stage::File => match alive(source.chunks.recv()).await {
+            Stage::File => match or_keep_alive(source.chunks.recv()).await {
                 None => (Ok(Bytes::new()), Stage::File),
                 Some(Some(chunk)) => {
                     let upload = Arc::clone(&source.upload);
-                    let chunk = paced(&source.rate, source.client, chunk, upload).await;
+                    let chunk = rate_limited(&source.rate, source.client, chunk, upload).await;
                     (Ok(chunk), Stage::File)
                 }
-                Some(None) if source.upload.is_all_there() => (Ok(Bytes::new()), Stage::End),
-                Some(None) => (Err(BrokenOff), Stage::Over),
+                Some(None) if source.upload.is_fully_sent() => (Ok(Bytes::new()), Stage::End),
+                Some(None) => (Err(UploadAborted), Stage::Over),
             },
-            Stage::End => match alive(&mut source.may_end).await {
+            Stage::End => match or_keep_alive(&mut source.may_end).await {
                 None => (Ok(Bytes::new()), Stage::End),
                 Some(true) if source.upload.seal() => (Ok(source.form.tail.clone()), Stage::Over),
-                Some(_) => (Err(BrokenOff), Stage::Over),
+                Some(_) => (Err(UploadAborted), Stage::Over),
             },
             Stage::Over => return None,
         };
@@ -71,47 +71,47 @@ fn frames(source: Source) -> impl Stream<Item = Result<Frame<Bytes>, BrokenOff>>
 }
 
 /// The chunk, once the client may send so much.
-async fn paced(
+async fn rate_limited(
     rate: &ByteRate,
     client: Option<ClientKey>,
     chunk: Bytes,
     upload: Arc<Upload>,
 ) -> Bytes {
     rate.acquire(client, chunk.len()).await;
-    Bytes::from_owner(Piece { chunk, upload })
+    Bytes::from_owner(TrackedChunk { chunk, upload })
 }
 
 /// `what`, or nothing after a while. hyper writes nothing for an empty frame,
 /// but that one came shows to the clock that bounds Laravel's silence that it
 /// is the client who is slow; the upload has deadlines of its own.
-async fn alive<T>(what: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(SIGN_OF_LIFE, what).await.ok()
+async fn or_keep_alive<T>(what: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(KEEP_ALIVE_INTERVAL, what).await.ok()
 }
 
 /// A chunk that tells when it is gone: written to Laravel's socket, or dropped
 /// with the request. Until then it fills the client's window, so what hyper
 /// gathers is bounded by it too.
-struct Piece {
+struct TrackedChunk {
     chunk: Bytes,
     upload: Arc<Upload>,
 }
 
-impl AsRef<[u8]> for Piece {
+impl AsRef<[u8]> for TrackedChunk {
     fn as_ref(&self) -> &[u8] {
         &self.chunk
     }
 }
 
-impl Drop for Piece {
+impl Drop for TrackedChunk {
     fn drop(&mut self) {
-        self.upload.pass(self.chunk.len() as u64);
+        self.upload.record_sent(self.chunk.len() as u64);
     }
 }
 
 /// The upload has ended before its file.
 #[derive(Debug, thiserror::Error)]
 #[error("the upload broke off")]
-struct BrokenOff;
+struct UploadAborted;
 
 /// Well below `upstream.response_timeout`.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);

@@ -16,9 +16,11 @@ pub struct Chunk {
 
 /// Not a frame of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub enum FrameError {
     /// Shorter than a header and one byte.
-    #[error("a binary frame needs a header of {HEADER} bytes and at least one byte of the file")]
+    #[error(
+        "a binary frame needs a header of {HEADER_BYTES} bytes and at least one byte of the file"
+    )]
     Short,
     /// Another kind of frame than there is.
     #[error("the first byte of a binary frame must be 1")]
@@ -28,30 +30,30 @@ pub enum Mistake {
 /// Reads one binary frame; the data is shared, not copied.
 ///
 /// # Errors
-/// See [`Mistake`].
-pub fn decode(frame: &Bytes) -> Result<Chunk, Mistake> {
+/// See [`FrameError`].
+pub fn decode(frame: &Bytes) -> Result<Chunk, FrameError> {
     let Some((&[kind, u0, u1, u2, u3, o0, o1, o2, o3, o4, o5, o6, o7], data)) =
-        frame.split_first_chunk::<HEADER>()
+        frame.split_first_chunk::<HEADER_BYTES>()
     else {
-        return Err(Mistake::Short);
+        return Err(FrameError::Short);
     };
-    if kind != CHUNK {
-        return Err(Mistake::Kind);
+    if kind != CHUNK_KIND {
+        return Err(FrameError::Kind);
     }
     if data.is_empty() {
-        return Err(Mistake::Short);
+        return Err(FrameError::Short);
     }
     Ok(Chunk {
         upload: u32::from_be_bytes([u0, u1, u2, u3]),
         offset: u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7]),
-        data: frame.slice(HEADER..),
+        data: frame.slice(HEADER_BYTES..),
     })
 }
 
 /// The length of the header.
-pub const HEADER: usize = 13;
+pub const HEADER_BYTES: usize = 13;
 /// The kind of frame that there is.
-const CHUNK: u8 = 1;
+const CHUNK_KIND: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -68,10 +70,10 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_told() {
         let decode = |frame: &'static [u8]| decode(&Bytes::from_static(frame));
-        assert_eq!(decode(b""), Err(Mistake::Short));
-        assert_eq!(decode(&[1; 12]), Err(Mistake::Short));
-        assert_eq!(decode(&[1; 13]), Err(Mistake::Short));
-        assert_eq!(decode(&[2; 20]), Err(Mistake::Kind));
-        assert_eq!(decode(b"{\"type\":\"ping\"}"), Err(Mistake::Kind));
+        assert_eq!(decode(b""), Err(FrameError::Short));
+        assert_eq!(decode(&[1; 12]), Err(FrameError::Short));
+        assert_eq!(decode(&[1; 13]), Err(FrameError::Short));
+        assert_eq!(decode(&[2; 20]), Err(FrameError::Kind));
+        assert_eq!(decode(b"{\"type\":\"ping\"}"), Err(FrameError::Kind));
     }
 }

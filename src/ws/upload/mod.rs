@@ -9,19 +9,19 @@
 //! task of its own that drives the request, so that a session never waits for
 //! one and an upload outlives its session.
 
-mod answer;
 mod body;
-mod drive;
 pub mod frame;
 mod multipart;
 mod outcome;
 mod registry;
+mod response;
 mod settings;
 mod state;
+mod task;
 
 pub(in crate::ws) use self::multipart::Part;
 pub(in crate::ws) use self::outcome::{Failure, Outcome, Reason};
 pub use self::registry::Uploads;
-pub(in crate::ws) use self::registry::{Begin, Refusal};
+pub(in crate::ws) use self::registry::{Begin, UploadRejection};
 pub use self::settings::{FieldName, Settings};
-pub(in crate::ws) use self::state::{Look, Upload};
+pub(in crate::ws) use self::state::{Upload, UploadProgress};

@@ -112,7 +112,7 @@ fn is_name(name: &str) -> bool {
     let odd = |c: char| c.is_control() || matches!(c, '/' | '\\');
     let is_blank = |c: char| c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}');
     let path = matches!(name.trim(), "." | "..");
-    !path && name.len() <= LONGEST_NAME && !name.chars().all(is_blank) && !name.contains(odd)
+    !path && name.len() <= MAX_NAME_BYTES && !name.chars().all(is_blank) && !name.contains(odd)
 }
 
 /// `type/subtype`, each a restricted name (RFC 6838 §4.2), without parameters.
@@ -139,7 +139,7 @@ fn boundary() -> String {
 }
 
 /// In bytes; file systems have no longer ones.
-const LONGEST_NAME: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
 #[cfg(test)]
 mod tests {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::drive;
-pub(in crate::ws) use super::drive::Errand as Begin;
 use super::multipart::Part;
 use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
+use super::task;
+pub(in crate::ws) use super::task::UploadContext as Begin;
 use crate::auth::{Token, TokenForm, TokenHash, User};
 use crate::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
@@ -39,7 +39,7 @@ type Key = (UserId, TokenHash, Box<str>);
 
 /// Why an upload does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ws) enum Refusal {
+pub(in crate::ws) enum UploadRejection {
     /// This token has one of that id.
     Duplicate,
     /// Anything else.
@@ -82,27 +82,27 @@ impl Uploads {
         id: &str,
         room: RoomName,
         part: Part,
-        errand: Begin,
-    ) -> Result<Arc<Upload>, Refusal> {
+        context: Begin,
+    ) -> Result<Arc<Upload>, UploadRejection> {
         let settings = &self.0.settings;
-        let key = key(&errand.user, &errand.token, id);
+        let key = key(&context.user, &context.token, id);
         let mut all = self.0.all.lock();
         let total = all.len();
         let of_user = all.keys().filter(|known| known.0 == key.0).count();
         let Entry::Vacant(place) = all.entry(key.clone()) else {
-            return Err(Refusal::Duplicate);
+            return Err(UploadRejection::Duplicate);
         };
         if total >= settings.at_once.size() || of_user >= settings.per_user.size() {
-            return Err(Refusal::Failed(Reason::TooManyUploads));
+            return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
         let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);
         let upload = Arc::new(upload);
         place.insert(Arc::clone(&upload));
         drop(all);
-        let (this, driven, drain) = (self.clone(), Arc::clone(&upload), errand.drain.clone());
+        let (this, driven, drain) = (self.clone(), Arc::clone(&upload), context.drain.clone());
         drain.spawn(async move {
-            let _leave = Leave(this.clone(), key, Arc::clone(&driven));
-            drive::run(this.0, driven, part, chunks, errand).await;
+            let _leave = RegistryGuard(this.clone(), key, Arc::clone(&driven));
+            task::run(this.0, driven, part, chunks, context).await;
         });
         Ok(upload)
     }
@@ -135,9 +135,9 @@ impl Shared {
 }
 
 /// Takes an upload off the list when its task ends, however that is.
-struct Leave(Uploads, Key, Arc<Upload>);
+struct RegistryGuard(Uploads, Key, Arc<Upload>);
 
-impl Drop for Leave {
+impl Drop for RegistryGuard {
     fn drop(&mut self) {
         self.0.0.remove(&self.1, &self.2);
     }

@@ -58,11 +58,11 @@ struct Holder {
 
 /// What a session sees of an upload of its.
 #[derive(Debug)]
-pub(in crate::ws) enum Look {
+pub(in crate::ws) enum UploadProgress {
     /// Another session has taken it.
-    Taken,
+    TakenOver,
     /// It goes on; so many bytes have left for Laravel.
-    Going(u64),
+    Running(u64),
     /// It is over.
     Ended(Arc<Outcome>),
 }
@@ -139,7 +139,7 @@ impl Upload {
         if !state.is_held_by(session) || state.outcome.is_some() {
             return;
         }
-        match self.judge(&state, offset, data.len() as u64) {
+        match self.check_chunk(&state, offset, data.len() as u64) {
             Ok(()) => {}
             Err(reason) => return self.settle_locked(state, reason.into()),
         }
@@ -161,7 +161,7 @@ impl Upload {
         }
     }
 
-    fn judge(&self, state: &State, offset: u64, length: u64) -> Result<(), Reason> {
+    fn check_chunk(&self, state: &State, offset: u64, length: u64) -> Result<(), Reason> {
         if offset != state.accepted && offset < self.size {
             return Err(Reason::WrongOffset);
         }
@@ -180,12 +180,12 @@ impl Upload {
     }
 
     /// What the session should tell its client.
-    pub(in crate::ws) fn look(&self, session: SessionId) -> Look {
+    pub(in crate::ws) fn progress(&self, session: SessionId) -> UploadProgress {
         let state = self.state.lock();
         match &state.outcome {
-            _ if !state.is_held_by(session) => Look::Taken,
-            Some(outcome) => Look::Ended(Arc::clone(outcome)),
-            None => Look::Going(state.passed),
+            _ if !state.is_held_by(session) => UploadProgress::TakenOver,
+            Some(outcome) => UploadProgress::Ended(Arc::clone(outcome)),
+            None => UploadProgress::Running(state.passed),
         }
     }
 
@@ -201,12 +201,12 @@ impl Upload {
         state.outcome = Some(Arc::new(outcome));
         state.chunks = None;
         self.ended.cancel();
-        state.ring();
+        state.notify_holder();
     }
 
     /// Ends the upload for `reason`, unless the whole form has left: then only
     /// Laravel knows how it ends.
-    pub(in crate::ws) fn give_up(&self, reason: Reason) {
+    pub(in crate::ws) fn abandon(&self, reason: Reason) {
         let state = self.state.lock();
         if !state.sealed {
             self.settle_locked(state, reason.into());
@@ -219,7 +219,7 @@ impl Upload {
     }
 
     /// Whether all of it is on its way to Laravel and only the answer is missing.
-    pub(in crate::ws) fn is_all_there(&self) -> bool {
+    pub(in crate::ws) fn is_fully_sent(&self) -> bool {
         let state = self.state.lock();
         state.accepted == self.size && state.outcome.is_none()
     }
@@ -233,11 +233,11 @@ impl Upload {
     }
 
     /// So many bytes have left for Laravel.
-    pub(super) fn pass(&self, bytes: u64) {
+    pub(super) fn record_sent(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.passed += bytes;
         state.moved = Instant::now();
-        state.ring();
+        state.notify_holder();
     }
 
     /// The form's end may leave now; not if the upload has ended otherwise.
@@ -275,7 +275,7 @@ impl State {
         holder.is_some_and(|holder| holder.session == session)
     }
 
-    fn ring(&self) {
+    fn notify_holder(&self) {
         if let Some(holder) = &self.holder {
             holder.bell.notify_one();
         }

@@ -7,8 +7,8 @@ use super::*;
 async fn a_session_that_rests_is_small() {
     let edge = Edge::new();
     let (near, _far) = tokio::io::duplex(PIPE);
-    let opening = edge.opening(Some(&Laravel::token(1)));
-    let open = open(near, opening).await.expect("Laravel knows him");
+    let setup = edge.setup(Some(&Laravel::token(1)));
+    let open = set_up(near, setup).await.expect("Laravel knows him");
     let (state, task) = (size_of::<Session<DuplexStream>>(), size_of_val(&open.run()));
     println!("a session: {state} bytes, its task: {task} bytes");
     assert!(state <= 1152, "{state} bytes of state");

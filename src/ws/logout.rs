@@ -10,14 +10,14 @@ use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.
 #[derive(Debug)]
-pub struct LogOut {
+pub struct Logout {
     secret: TokenHash,
     services: Services,
 }
 
-impl LogOut {
+impl Logout {
     /// The log-out that `request` asks for, if it is one.
-    pub(super) fn read<B>(request: &Request<B>, services: &Services) -> Option<Self> {
+    pub(super) fn parse<B>(request: &Request<B>, services: &Services) -> Option<Self> {
         if request.method() != Method::POST {
             return None;
         }
@@ -46,7 +46,7 @@ impl LogOut {
         let drain = self.services.drain.clone();
         let sending = drain.spawn(async move {
             let answer = upstream.send(request).await;
-            self.settle(answer.as_ref().ok().map(Response::status));
+            self.apply_status(answer.as_ref().ok().map(Response::status));
             answer
         });
         match sending.await {
@@ -59,7 +59,7 @@ impl LogOut {
         }
     }
 
-    fn settle(self, status: Option<StatusCode>) {
+    fn apply_status(self, status: Option<StatusCode>) {
         let (sessions, secret) = (&self.services.sessions, self.secret);
         match status {
             Some(status) if status.is_success() => {

@@ -2,14 +2,14 @@
 
 use serde::Deserialize;
 
-use super::command::{Mistake, read};
+use super::command::{CommandError, read};
 use crate::ids::RowId;
 
 /// What a client wants of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadCommand {
     /// To begin one.
-    Start(Box<Start>),
+    Start(Box<UploadStart>),
     /// To go on with one after the connection broke.
     Resume(UploadId),
     /// To give one up.
@@ -18,7 +18,7 @@ pub enum UploadCommand {
 
 /// A file that a client wants to send.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Start {
+pub struct UploadStart {
     /// What the client calls the upload.
     pub upload_id: UploadId,
     /// Where it belongs.
@@ -65,10 +65,10 @@ struct Named {
 }
 
 /// Reads the payload of a command about uploads; none if `kind` is no such one.
-pub(super) fn decode(kind: &str, payload: &str) -> Option<Result<UploadCommand, Mistake>> {
+pub(super) fn decode(kind: &str, payload: &str) -> Option<Result<UploadCommand, CommandError>> {
     let command = match kind {
         "upload_start" => read("upload_start", payload, START)
-            .map(|start: Start| UploadCommand::Start(Box::new(start))),
+            .map(|start: UploadStart| UploadCommand::Start(Box::new(start))),
         "upload_resume" => read("upload_resume", payload, NAMED)
             .map(|Named { upload_id }| UploadCommand::Resume(upload_id)),
         "upload_cancel" => read("upload_cancel", payload, NAMED)

@@ -139,7 +139,7 @@ impl Event<'_> {
 /// What is said in rooms, besides what Laravel says.
 #[derive(Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
-enum Said<'a> {
+enum RoomEvent<'a> {
     MessageStatusUpdate {
         message_id: RowId,
         status: &'static str,
@@ -165,36 +165,36 @@ enum Said<'a> {
 
 /// The frame of a publication, made once and shared by all who get it.
 pub fn frame(publication: &Publication) -> Bytes {
-    let text = text_of(publication);
-    let mut frame = Vec::with_capacity(text.len() + LONGEST_HEAD);
+    let text = publication_text(publication);
+    let mut frame = Vec::with_capacity(text.len() + MAX_FRAME_HEADER_BYTES);
     Frame::message(text, OpCode::Data(Data::Text), true)
         .format(&mut frame)
         .expect("a Vec takes all");
     frame.into()
 }
 
-fn text_of(publication: &Publication) -> Utf8Bytes {
+fn publication_text(publication: &Publication) -> Utf8Bytes {
     let ticket_id = publication.room().ticket_id();
     match publication.kind() {
         EventKind::Broadcast(text) => text.clone(),
-        EventKind::Seen { user, message } => to_text(&Said::MessageStatusUpdate {
+        EventKind::Seen { user, message } => to_text(&RoomEvent::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
             user_id: user,
             ticket_id,
         }),
-        EventKind::Typing { user, on } => to_text(&Said::TypingIndicator {
+        EventKind::Typing { user, on } => to_text(&RoomEvent::TypingIndicator {
             ticket_id,
             user_id: user.id(),
             user_name: user.name(),
             is_typing: *on,
         }),
-        EventKind::UserJoined(user) => to_text(&Said::UserJoined {
+        EventKind::UserJoined(user) => to_text(&RoomEvent::UserJoined {
             user_id: user.id(),
             user_name: user.name(),
             ticket_id,
         }),
-        EventKind::UserLeft(user) => to_text(&Said::UserLeft {
+        EventKind::UserLeft(user) => to_text(&RoomEvent::UserLeft {
             user_id: user,
             ticket_id,
         }),
@@ -203,7 +203,7 @@ fn text_of(publication: &Publication) -> Utf8Bytes {
 
 /// The `type` of a publication. Laravel chooses its own, as many as it likes: they
 /// are one here.
-pub fn name(publication: &Publication) -> &'static str {
+pub fn publication_type(publication: &Publication) -> &'static str {
     match publication.kind() {
         EventKind::Broadcast(_) => "broadcast",
         EventKind::Seen { .. } => "message_status_update",
@@ -224,7 +224,7 @@ fn as_text<S: serde::Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok,
 }
 
 /// Of a frame that is not masked (RFC 6455 §5.2).
-const LONGEST_HEAD: usize = 10;
+const MAX_FRAME_HEADER_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {
@@ -259,7 +259,8 @@ mod tests {
     #[test]
     fn what_is_said_in_rooms_reads_as_the_protocol_says() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
-        let said = |what| text_of(&Publication::new(room, what, Audience::All)).to_string();
+        let said =
+            |what| publication_text(&Publication::new(room, what, Audience::All)).to_string();
         let typing = EventKind::Typing {
             user: User::for_test(3),
             on: true,

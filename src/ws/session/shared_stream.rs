@@ -13,46 +13,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::super::wire;
+use super::super::protocol;
 use crate::metrics::Metrics;
 use crate::rooms::{Batch, DirectWriter, SendResult};
 
 /// One of those who share the stream. What they write leaves in the order in which they
 /// wrote it, and publications whole.
 #[derive(Debug)]
-pub(super) struct Link<S>(Arc<Shared<S>>);
+pub(super) struct SharedStream<S>(Arc<Shared<S>>);
 
 #[derive(Debug)]
 struct Shared<S> {
-    line: Mutex<Line<S>>,
+    write_state: Mutex<WriteState<S>>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
-struct Line<S> {
+struct WriteState<S> {
     stream: S,
     /// Frames that go before all else that is written.
     unsent: SmallVec<[Bytes; 1]>,
     /// Of the first of them a part has left.
     is_begun: bool,
     /// Publications that have not all left.
-    leaving: Option<Leaving>,
+    leaving: Option<PendingDelivery>,
     /// What went wrong while nobody waited.
     failed: Option<io::Error>,
 }
 
 /// Publications on their way.
 #[derive(Clone, Copy, Debug)]
-struct Leaving {
+struct PendingDelivery {
     count: u64,
     /// When the first of them was published.
     since: Instant,
 }
 
-impl<S> Link<S> {
+impl<S> SharedStream<S> {
     pub(super) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
-            line: Mutex::new(Line {
+            write_state: Mutex::new(WriteState {
                 stream,
                 unsent: SmallVec::new(),
                 is_begun: false,
@@ -64,13 +64,13 @@ impl<S> Link<S> {
     }
 
     /// Puts publications behind what was written, before what will be.
-    pub(super) fn put(&self, batch: Batch) {
-        self.0.put(&mut self.0.line.lock(), batch);
+    pub(super) fn enqueue(&self, batch: Batch) {
+        self.0.put(&mut self.0.write_state.lock(), batch);
     }
 
     /// Drops publications that were put here, but for one of which a part has left.
     pub(super) fn forget(&self) {
-        let mut line = self.0.line.lock();
+        let mut line = self.0.write_state.lock();
         let begun = usize::from(line.is_begun);
         line.unsent.truncate(begun);
         line.leaving = None;
@@ -85,10 +85,10 @@ impl<S> Link<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Link<S> {
+impl<S: AsyncWrite + Unpin> SharedStream<S> {
     /// Writes some of what was put here; true once that is all.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut line = self.0.line.lock();
+        let mut line = self.0.write_state.lock();
         if !line.is_clear() {
             ready!(line.poll_send(cx))?;
         }
@@ -97,25 +97,27 @@ impl<S: AsyncWrite + Unpin> Link<S> {
 }
 
 impl<S> Shared<S> {
-    fn put(&self, line: &mut Line<S>, batch: Batch) {
+    fn put(&self, line: &mut WriteState<S>, batch: Batch) {
         let Some(first) = batch.first() else {
             return;
         };
-        let leaving = line.leaving.get_or_insert_with(|| Leaving {
+        let leaving = line.leaving.get_or_insert_with(|| PendingDelivery {
             count: 0,
             since: first.created_at(),
         });
         leaving.count += batch.len() as u64;
         for publication in batch {
-            self.metrics.events.add(wire::name(&publication));
-            line.unsent.push(publication.frame(wire::frame));
+            self.metrics
+                .events
+                .add(protocol::publication_type(&publication));
+            line.unsent.push(publication.frame(protocol::frame));
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Shared<S> {
     /// Flushes, and counts what has left.
-    fn poll_flush(&self, line: &mut Line<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&self, line: &mut WriteState<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(line.poll_clear(cx))?;
         ready!(Pin::new(&mut line.stream).poll_flush(cx))?;
         if let Some(left) = line.leaving.take() {
@@ -128,7 +130,7 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
 
 impl<S: AsyncWrite + Debug + Send + Unpin> DirectWriter for Shared<S> {
     fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult {
-        let mut line = self.line.lock();
+        let mut line = self.write_state.lock();
         if line.leaving.is_some() {
             // The session waits for it, and will look for more then.
             return SendResult::Nothing;
@@ -154,7 +156,7 @@ impl<S: AsyncWrite + Debug + Send + Unpin> DirectWriter for Shared<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Line<S> {
+impl<S: AsyncWrite + Unpin> WriteState<S> {
     fn is_clear(&self) -> bool {
         self.unsent.is_empty() && self.failed.is_none()
     }
@@ -174,10 +176,10 @@ impl<S: AsyncWrite + Unpin> Line<S> {
         }
         let stream = Pin::new(&mut self.stream);
         let mut sent = ready!(match &*self.unsent {
-            [frame] => stream.poll_write(cx, &frame[..frame.len().min(AT_ONCE)]),
+            [frame] => stream.poll_write(cx, &frame[..frame.len().min(MAX_WRITE_BYTES)]),
             frames => {
-                let mut left = AT_ONCE;
-                let pieces = frames.iter().take(PIECES).map(|frame| {
+                let mut left = MAX_WRITE_BYTES;
+                let pieces = frames.iter().take(MAX_WRITE_FRAMES).map(|frame| {
                     let some = &frame[..frame.len().min(left)];
                     left -= some.len();
                     IoSlice::new(some)
@@ -208,33 +210,33 @@ impl<S: AsyncWrite + Unpin> Line<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Link<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for SharedStream<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.line.lock().stream).poll_read(cx, buf)
+        Pin::new(&mut self.0.write_state.lock().stream).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut line = self.0.line.lock();
+        let mut line = self.0.write_state.lock();
         ready!(line.poll_clear(cx))?;
         Pin::new(&mut line.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(&mut self.0.line.lock(), cx)
+        self.0.poll_flush(&mut self.0.write_state.lock(), cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut line = self.0.line.lock();
+        let mut line = self.0.write_state.lock();
         ready!(self.0.poll_flush(&mut line, cx))?;
         Pin::new(&mut line.stream).poll_shutdown(cx)
     }
@@ -242,9 +244,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Link<S> {
 
 /// Bytes in one write: one TLS record, and so little that even a slow client takes it
 /// within the write timeout.
-pub(super) const AT_ONCE: usize = 16 * 1024;
+pub(super) const MAX_WRITE_BYTES: usize = 16 * 1024;
 /// Frames in one write.
-const PIECES: usize = 64;
+const MAX_WRITE_FRAMES: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -15,17 +15,17 @@ use crate::upstream;
 /// whole form before it answered.
 pub(super) async fn read(answer: Response<Body>, sealed: bool, patience: Duration) -> Outcome {
     let status = answer.status().as_u16();
-    let body = body::read_limited(answer.into_body(), MAX_ANSWER);
+    let body = body::read_limited(answer.into_body(), MAX_RESPONSE_BYTES);
     let body = match tokio::time::timeout(patience, body).await {
         Ok(Ok(body)) => Some(body),
         Ok(Err(_)) | Err(_) => None,
     };
-    judge(status, body.as_ref(), sealed)
+    interpret(status, body.as_ref(), sealed)
 }
 
-fn judge(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
+fn interpret(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     let reason = match (status, sealed) {
-        (200..=299, true) => match body.map(|body| response(body)) {
+        (200..=299, true) => match body.map(|body| parse_response(body)) {
             Some(Ok(response)) => return Outcome::Done { status, response },
             _ => Reason::BadAnswer,
         },
@@ -40,16 +40,20 @@ fn judge(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     let mut failure = Failure::from(reason);
     failure.status = Some(status);
     if let (400..=499, Some(body)) = (status, body) {
-        let said: Said = serde_json::from_slice(body).unwrap_or_default();
+        let said: LaravelError = serde_json::from_slice(body).unwrap_or_default();
         failure.errors = said.errors.filter(|errors| errors.get().starts_with('{'));
         if let Some(message) = said.message.filter(|said| !said.is_empty()) {
-            failure.message = message.chars().take(MAX_MESSAGE).collect::<String>().into();
+            failure.message = message
+                .chars()
+                .take(MAX_MESSAGE_CHARS)
+                .collect::<String>()
+                .into();
         }
     }
     Outcome::Failed(failure)
 }
 
-fn response(body: &[u8]) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+fn parse_response(body: &[u8]) -> Result<Option<Box<RawValue>>, serde_json::Error> {
     match body {
         [] => Ok(None),
         json => serde_json::from_slice(json).map(Some),
@@ -57,7 +61,7 @@ fn response(body: &[u8]) -> Result<Option<Box<RawValue>>, serde_json::Error> {
 }
 
 /// What it means that there was no answer.
-pub(super) fn lost(error: &upstream::Error, sealed: bool) -> Reason {
+pub(super) fn failure_reason(error: &upstream::Error, sealed: bool) -> Reason {
     match error {
         upstream::Error::Connect { .. } | upstream::Error::ConnectTimeout(_) => Reason::Unavailable,
         // Without its end a form is none: no server hands it to the app as whole.
@@ -68,7 +72,7 @@ pub(super) fn lost(error: &upstream::Error, sealed: bool) -> Reason {
 
 /// What Laravel says of its own refusals.
 #[derive(Default, Deserialize)]
-struct Said {
+struct LaravelError {
     #[serde(default)]
     message: Option<String>,
     #[serde(default)]
@@ -76,16 +80,16 @@ struct Said {
 }
 
 /// A message with its attachment is far shorter.
-const MAX_ANSWER: usize = 64 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 /// In characters.
-const MAX_MESSAGE: usize = 500;
+const MAX_MESSAGE_CHARS: usize = 500;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn judged(status: u16, body: &'static str, sealed: bool) -> (&'static str, String) {
-        match judge(status, Some(&Bytes::from_static(body.as_bytes())), sealed) {
+        match interpret(status, Some(&Bytes::from_static(body.as_bytes())), sealed) {
             Outcome::Done { response, .. } => (
                 "done",
                 response.map_or(String::new(), |json| json.get().to_owned()),
@@ -123,7 +127,7 @@ mod tests {
 
     #[test]
     fn what_is_too_long_or_broken_off_is_no_yes() {
-        let outcome = judge(201, None, true);
+        let outcome = interpret(201, None, true);
         let Outcome::Failed(failure) = outcome else {
             panic!("{outcome:?}")
         };

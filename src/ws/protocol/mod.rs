@@ -5,6 +5,6 @@ mod command;
 mod event;
 mod upload;
 
-pub use self::command::{Command, Mistake, decode};
-pub use self::event::{Event, Present, frame, name};
-pub use self::upload::{Start, UploadCommand, UploadId};
+pub use self::command::{Command, CommandError, decode};
+pub use self::event::{Event, Present, frame, publication_type};
+pub use self::upload::{UploadCommand, UploadId, UploadStart};

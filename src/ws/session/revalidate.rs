@@ -19,15 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::super::backend::CurrentBackend;
-use super::{CloseReason, Going, Session};
+use super::{CloseReason, LoopResult, Session};
 use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
 use crate::ids::RoomName;
 
 /// Why a session's rights are confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum RevalidationCause {
     /// All of them may have ended.
-    Doubt,
+    Invalidated,
     /// The token may have ended: a request with it was answered 401.
     TokenDoubt,
     /// It is time to.
@@ -36,7 +36,7 @@ pub(super) enum Cause {
 
 /// A right that Laravel denies or does not confirm.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Finding {
+pub(super) struct LostRight {
     right: Right,
     is_denied: bool,
 }
@@ -52,18 +52,18 @@ enum Right {
 type Open = Arc<Mutex<HashMap<Right, Instant>>>;
 
 /// A round of requests that is under way.
-pub(super) struct Confirmation {
-    cause: Cause,
+pub(super) struct Revalidation {
+    cause: RevalidationCause,
     start: Instant,
-    findings: BoxStream<'static, Finding>,
+    findings: BoxStream<'static, LostRight>,
     open: Open,
     /// When another round begins, because of a doubt that came soon after this one.
     next_round: Option<Instant>,
 }
 
-impl Confirmation {
+impl Revalidation {
     /// The next finding; none when the round is over. Cancel-safe.
-    pub(super) fn next(&mut self) -> stream::Next<'_, BoxStream<'static, Finding>> {
+    pub(super) fn next(&mut self) -> stream::Next<'_, BoxStream<'static, LostRight>> {
         self.findings.next()
     }
 
@@ -74,28 +74,28 @@ impl Confirmation {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Begins a round; [`Session::found`] goes on. With `since` what is remembered from
+    /// Begins a round; [`Session::apply_finding`] goes on. With `since` what is remembered from
     /// before does not count.
     ///
     /// There is one round at a time. A doubt takes the place of the running round, which
     /// may have had its answers before things changed; but doubts begin one round a
     /// second at most, since a client can raise them about its own token.
-    pub(super) fn recheck(&mut self, cause: Cause, since: Option<Epoch>) {
+    pub(super) fn start_revalidation(&mut self, cause: RevalidationCause, since: Option<Epoch>) {
         let now = Instant::now();
         let mut cause = cause;
         let mut open = HashMap::new();
         if let Some(running) = &mut self.confirming {
             match (cause, running.cause) {
-                (Cause::Interval, _) => return,
+                (RevalidationCause::Interval, _) => return,
                 // Nobody puts off the round for the rooms by a doubt about the token.
-                (_, Cause::Interval) => cause = Cause::Doubt,
+                (_, RevalidationCause::Interval) => cause = RevalidationCause::Invalidated,
                 (_, before) => {
                     if now < running.start + MIN_ROUND_INTERVAL {
                         running.next_round = Some(running.start + MIN_ROUND_INTERVAL);
                         return;
                     }
-                    if before == Cause::Doubt {
-                        cause = Cause::Doubt;
+                    if before == RevalidationCause::Invalidated {
+                        cause = RevalidationCause::Invalidated;
                     }
                     open.clone_from(&running.open.lock());
                 }
@@ -104,13 +104,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.begin_round(cause, since, open);
     }
 
-    fn begin_round(&mut self, cause: Cause, since: Option<Epoch>, open: HashMap<Right, Instant>) {
+    fn begin_round(
+        &mut self,
+        cause: RevalidationCause,
+        since: Option<Epoch>,
+        open: HashMap<Right, Instant>,
+    ) {
         let rooms = match cause {
-            Cause::TokenDoubt => Vec::new(),
-            Cause::Doubt | Cause::Interval => self.rooms.keys().copied().collect(),
+            RevalidationCause::TokenDoubt => Vec::new(),
+            RevalidationCause::Invalidated | RevalidationCause::Interval => {
+                self.rooms.keys().copied().collect()
+            }
         };
         let open = Arc::new(Mutex::new(open));
-        let round = Round {
+        let round = RevalidationRound {
             backend: self.services.backend.clone(),
             user: self.user.clone(),
             token: self.token.clone(),
@@ -121,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             interval: self.settings.recheck_interval.get(),
             open: Arc::clone(&open),
         };
-        self.confirming = Some(Box::new(Confirmation {
+        self.confirming = Some(Box::new(Revalidation {
             cause,
             start: round.start,
             findings: round.findings(rooms),
@@ -136,12 +143,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(last) = last {
             let since = self.services.invalidations.next_epoch();
             let open = last.open.lock().clone();
-            self.begin_round(Cause::Doubt, Some(since), open);
+            self.begin_round(RevalidationCause::Invalidated, Some(since), open);
         }
     }
 
     /// Does what a finding demands; without one the round is over.
-    pub(super) async fn found(&mut self, finding: Option<Finding>) -> Going {
+    pub(super) async fn apply_finding(&mut self, finding: Option<LostRight>) -> LoopResult {
         let Some(finding) = finding else {
             // The next round, if one was asked for, begins when it is due.
             match self.confirming.as_mut() {
@@ -159,13 +166,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 tracing::warn!(session = %self.id, user = %self.user.id(), "log-in not confirmed");
                 Err(CloseReason::Unavailable)
             }
-            (Right::Room(room), is_denied) => self.lose(room, is_denied).await,
+            (Right::Room(room), is_denied) => self.remove_room(room, is_denied).await,
         }
     }
 
-    async fn lose(&mut self, room: RoomName, is_denied: bool) -> Going {
+    async fn remove_room(&mut self, room: RoomName, is_denied: bool) -> LoopResult {
         if is_denied {
-            self.uploads.lose(room);
+            self.uploads.remove_room(room);
         }
         if !self.leave(room) {
             return Ok(());
@@ -175,32 +182,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if is_denied {
             tracing::info!(%session, %user, %room, "access withdrawn");
             let message = "This ticket is no longer open to you";
-            self.refuse("access_withdrawn", message, ticket).await
+            self.send_error("access_withdrawn", message, ticket).await
         } else {
             tracing::warn!(%session, %user, %room, "access not confirmed");
             let message = "Your right to this ticket could not be confirmed; join it again";
-            self.refuse("access_unconfirmed", message, ticket).await
+            self.send_error("access_unconfirmed", message, ticket).await
         }
     }
 }
 
 /// What a round of requests needs.
-struct Round {
+struct RevalidationRound {
     backend: CurrentBackend,
     user: User,
     token: Token,
     client_context: ClientContext,
-    cause: Cause,
+    cause: RevalidationCause,
     since: Option<Epoch>,
     start: Instant,
     interval: Duration,
     open: Open,
 }
 
-impl Round {
+impl RevalidationRound {
     /// Asks about the token and the rooms: at once after a doubt; else about the rooms
     /// once the token is good, which spares Laravel the rest if it is not.
-    fn findings(self, rooms: Vec<RoomName>) -> BoxStream<'static, Finding> {
+    fn findings(self, rooms: Vec<RoomName>) -> BoxStream<'static, LostRight> {
         let cause = self.cause;
         let round = Arc::new(self);
         let of_token = {
@@ -213,13 +220,13 @@ impl Round {
         });
         let found = |found| std::future::ready(found);
         match cause {
-            Cause::Doubt | Cause::TokenDoubt => {
+            RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => {
                 let all: FuturesUnordered<_> = [of_token].into_iter().chain(of_rooms).collect();
                 all.filter_map(found).boxed()
             }
-            Cause::Interval => {
+            RevalidationCause::Interval => {
                 let rooms: Vec<_> = of_rooms.collect();
-                let rooms = stream::iter(rooms).buffer_unordered(AT_ONCE);
+                let rooms = stream::iter(rooms).buffer_unordered(MAX_CONCURRENT_ROOMS);
                 stream::once(of_token)
                     .chain(rooms)
                     .filter_map(found)
@@ -228,11 +235,11 @@ impl Round {
         }
     }
 
-    async fn token(&self) -> Option<Finding> {
+    async fn token(&self) -> Option<LostRight> {
         self.settle(Right::Token, || self.identify()).await
     }
 
-    async fn room(&self, room: RoomName) -> Option<Finding> {
+    async fn room(&self, room: RoomName) -> Option<LostRight> {
         let ask = || async move {
             let backend = self.backend.get();
             let granted = backend
@@ -255,7 +262,7 @@ impl Round {
 
     /// Confirms `right`, or finds that it ends; either way it is no longer open. A room
     /// that is joined anew is a new right.
-    async fn settle<F>(&self, right: Right, ask: impl Fn() -> F) -> Option<Finding>
+    async fn settle<F>(&self, right: Right, ask: impl Fn() -> F) -> Option<LostRight>
     where
         F: Future<Output = Result<(), Error>>,
     {
@@ -279,17 +286,17 @@ impl Round {
     fn auth_request(&self) -> AuthRequest {
         let auth_request = AuthRequest::new(&self.token, &self.client_context).since(self.since);
         match self.cause {
-            Cause::Doubt | Cause::TokenDoubt => auth_request.urgent(),
-            Cause::Interval => auth_request,
+            RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => auth_request.urgent(),
+            RevalidationCause::Interval => auth_request,
         }
     }
 
     /// Asks until Laravel decides, or until that has taken too long.
-    async fn confirm<F>(&self, right: Right, ask: impl Fn() -> F) -> Result<(), Finding>
+    async fn confirm<F>(&self, right: Right, ask: impl Fn() -> F) -> Result<(), LostRight>
     where
         F: Future<Output = Result<(), Error>>,
     {
-        let unconfirmed = Finding {
+        let unconfirmed = LostRight {
             right,
             is_denied: false,
         };
@@ -302,7 +309,7 @@ impl Round {
             let (retry_after, is_throttled) = match answer {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(Error::Denied | Error::TokenRefused)) => {
-                    return Err(Finding {
+                    return Err(LostRight {
                         right,
                         is_denied: true,
                     });
@@ -328,7 +335,7 @@ impl Round {
 
     /// When `right` ends unless it is confirmed, if it is in doubt.
     fn end_of_doubt(&self, right: Right) -> Option<Instant> {
-        if self.cause == Cause::Interval {
+        if self.cause == RevalidationCause::Interval {
             return None;
         }
         let mut open = self.open.lock();
@@ -346,20 +353,20 @@ impl Round {
     /// together do not come back together.
     fn pause(&self, retry_after: Option<Duration>) -> Duration {
         let pause = retry_after.unwrap_or(match self.cause {
-            Cause::Doubt | Cause::TokenDoubt => RETRY_AFTER_DOUBT,
-            Cause::Interval => RETRY_IN_OUTAGE,
+            RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => RETRY_INTERVAL,
+            RevalidationCause::Interval => OUTAGE_RETRY_INTERVAL,
         });
-        pause.max(RETRY_AFTER_DOUBT) + MAX_JITTER.mul_f64(fastrand::f64())
+        pause.max(RETRY_INTERVAL) + MAX_JITTER.mul_f64(fastrand::f64())
     }
 }
 
 /// How long a right holds that is in doubt.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// When to ask again, where Laravel does not say.
-const RETRY_AFTER_DOUBT: Duration = Duration::from_secs(2);
-const RETRY_IN_OUTAGE: Duration = Duration::from_secs(15);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+const OUTAGE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
 /// How soon a round takes the place of another for a new doubt.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_JITTER: Duration = Duration::from_secs(1);
 /// Rooms of one session that are asked about at once.
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT_ROOMS: usize = 8;

@@ -53,7 +53,7 @@ impl Command {
 
 /// What is wrong with a client's text. `Display` tells its developer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
+pub enum CommandError {
     /// Not JSON, or not an object.
     #[error("expected a JSON object such as {{\"type\":\"ping\",\"payload\":{{}}}}")]
     NotJson,
@@ -71,7 +71,7 @@ pub enum Mistake {
     Payload(&'static str, &'static str),
 }
 
-impl Mistake {
+impl CommandError {
     /// The code in the `error` event.
     pub fn code(&self) -> &'static str {
         match self {
@@ -113,14 +113,14 @@ struct Seen {
 /// Reads one text frame. Fields that are not asked for are ignored.
 ///
 /// # Errors
-/// The text is not a command; see [`Mistake`].
-pub fn decode(text: &str) -> Result<Command, Mistake> {
+/// The text is not a command; see [`CommandError`].
+pub fn decode(text: &str) -> Result<Command, CommandError> {
     if !text.trim_start().starts_with('{') {
-        return Err(Mistake::NotJson);
+        return Err(CommandError::NotJson);
     }
-    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Mistake::NotJson)?;
-    let kind = envelope.kind.ok_or(Mistake::NoType)?;
-    let kind: Cow<'_, str> = serde_json::from_str(kind.get()).map_err(|_| Mistake::NoType)?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| CommandError::NotJson)?;
+    let kind = envelope.kind.ok_or(CommandError::NoType)?;
+    let kind: Cow<'_, str> = serde_json::from_str(kind.get()).map_err(|_| CommandError::NoType)?;
     let payload = envelope.payload.map_or("null", RawValue::get);
     match &*kind {
         "join_ticket" => read("join_ticket", payload, TICKET)
@@ -140,7 +140,7 @@ pub fn decode(text: &str) -> Result<Command, Mistake> {
         "ping" => Ok(Command::Ping),
         kind => match upload::decode(kind, payload) {
             Some(command) => command.map(Command::Upload),
-            None => Err(Mistake::UnknownType),
+            None => Err(CommandError::UnknownType),
         },
     }
 }
@@ -149,11 +149,11 @@ pub(super) fn read<'a, T: Deserialize<'a>>(
     kind: &'static str,
     payload: &'a str,
     wanted: &'static str,
-) -> Result<T, Mistake> {
+) -> Result<T, CommandError> {
     // A struct can also be read from an array, which no client means.
     match payload.trim_start().starts_with('{') {
-        true => serde_json::from_str(payload).map_err(|_| Mistake::Payload(kind, wanted)),
-        false => Err(Mistake::Payload(kind, wanted)),
+        true => serde_json::from_str(payload).map_err(|_| CommandError::Payload(kind, wanted)),
+        false => Err(CommandError::Payload(kind, wanted)),
     }
 }
 

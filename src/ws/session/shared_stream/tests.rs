@@ -7,11 +7,17 @@ use crate::ids::RoomName;
 use crate::rooms::{Audience, EventKind, Publication};
 
 /// A link, what delivers to it, and its other end, which takes `room` bytes unread.
-fn link(room: usize) -> (Link<DuplexStream>, Arc<dyn DirectWriter>, DuplexStream) {
+fn shared_stream(
+    room: usize,
+) -> (
+    SharedStream<DuplexStream>,
+    Arc<dyn DirectWriter>,
+    DuplexStream,
+) {
     let (near, far) = tokio::io::duplex(room);
-    let link = Link::new(near, Arc::default());
-    let direct_writer = link.direct_writer();
-    (link, direct_writer, far)
+    let shared_stream = SharedStream::new(near, Arc::default());
+    let direct_writer = shared_stream.direct_writer();
+    (shared_stream, direct_writer, far)
 }
 
 fn batch(texts: &[&'static str]) -> Batch {
@@ -24,23 +30,23 @@ fn batch(texts: &[&'static str]) -> Batch {
 }
 
 /// Writes once; true if that was all.
-fn more(link: &Link<DuplexStream>) -> io::Result<bool> {
-    let sent = std::future::poll_fn(|cx| link.poll_send(cx));
+fn more(shared_stream: &SharedStream<DuplexStream>) -> io::Result<bool> {
+    let sent = std::future::poll_fn(|cx| shared_stream.poll_send(cx));
     sent.now_or_never().expect("there is room")
 }
 
-fn deliveries(link: &Link<DuplexStream>) -> u64 {
-    link.0.metrics.deliveries.read()
+fn deliveries(shared_stream: &SharedStream<DuplexStream>) -> u64 {
+    shared_stream.0.metrics.deliveries.read()
 }
 
 #[tokio::test]
 async fn what_fits_leaves_at_once() {
-    let (link, direct_writer, mut far) = link(100);
+    let (shared_stream, direct_writer, mut far) = shared_stream(100);
     assert_eq!(
         direct_writer.send(&mut || batch(&["one", "two"])),
         SendResult::All
     );
-    assert_eq!(deliveries(&link), 2);
+    assert_eq!(deliveries(&shared_stream), 2);
     let mut came = [0; 10];
     far.read_exact(&mut came).await.unwrap();
     assert_eq!(&came, b"\x81\x03one\x81\x03two");
@@ -51,24 +57,24 @@ async fn what_fits_leaves_at_once() {
 #[tokio::test]
 async fn what_does_not_fit_goes_before_what_is_written_later() {
     for room in 1..14 {
-        let (mut link, direct_writer, mut far) = link(room);
+        let (mut shared_stream, direct_writer, mut far) = shared_stream(room);
         assert_eq!(
             direct_writer.send(&mut || batch(&["one", "two", "six"])),
             SendResult::Part
         );
-        assert_eq!(deliveries(&link), 0);
+        assert_eq!(deliveries(&shared_stream), 0);
         // Nobody else comes between.
         let taken = direct_writer.send(&mut || panic!("taken, though not all has left"));
         assert_eq!(taken, SendResult::Nothing);
-        link.put(batch(&["ten"]));
+        shared_stream.enqueue(batch(&["ten"]));
         let mut came = Vec::new();
         tokio::join!(
             async {
-                link.write_all(b"later").await.unwrap();
-                link.flush().await.unwrap();
-                assert_eq!(deliveries(&link), 4);
+                shared_stream.write_all(b"later").await.unwrap();
+                shared_stream.flush().await.unwrap();
+                assert_eq!(deliveries(&shared_stream), 4);
                 assert_eq!(direct_writer.send(&mut Batch::new), SendResult::All);
-                link.shutdown().await.unwrap();
+                shared_stream.shutdown().await.unwrap();
             },
             async { far.read_to_end(&mut came).await.unwrap() },
         );
@@ -78,32 +84,32 @@ async fn what_does_not_fit_goes_before_what_is_written_later() {
 
 #[tokio::test]
 async fn the_session_finds_out_that_it_cannot_be_sent() {
-    let (link, direct_writer, far) = link(100);
+    let (shared_stream, direct_writer, far) = shared_stream(100);
     drop(far);
     assert_eq!(
         direct_writer.send(&mut || batch(&["one"])),
         SendResult::Part
     );
-    assert!(more(&link).is_err());
-    assert_eq!(deliveries(&link), 0);
+    assert!(more(&shared_stream).is_err());
+    assert_eq!(deliveries(&shared_stream), 0);
 }
 
 #[tokio::test]
 async fn one_turn_is_one_write_of_little() {
-    let (link, direct_writer, mut far) = link(1024 * 1024);
+    let (shared_stream, direct_writer, mut far) = shared_stream(1024 * 1024);
     let text: &'static str = "x".repeat(1000).leak();
     assert_eq!(
         direct_writer.send(&mut || batch(&[text; 40])),
         SendResult::Part
     );
-    let mut came = vec![0; 2 * AT_ONCE];
-    assert_eq!(far.read(&mut came).await.unwrap(), AT_ONCE);
-    assert!(!more(&link).unwrap());
-    assert_eq!(far.read(&mut came).await.unwrap(), AT_ONCE);
+    let mut came = vec![0; 2 * MAX_WRITE_BYTES];
+    assert_eq!(far.read(&mut came).await.unwrap(), MAX_WRITE_BYTES);
+    assert!(!more(&shared_stream).unwrap());
+    assert_eq!(far.read(&mut came).await.unwrap(), MAX_WRITE_BYTES);
     // What has begun to leave is not cut off.
-    link.forget();
-    assert!(more(&link).unwrap());
+    shared_stream.forget();
+    assert!(more(&shared_stream).unwrap());
     let left = far.read(&mut came).await.unwrap();
-    assert_eq!((2 * AT_ONCE + left) % (4 + 1000), 0);
-    assert_eq!(deliveries(&link), 0);
+    assert_eq!((2 * MAX_WRITE_BYTES + left) % (4 + 1000), 0);
+    assert_eq!(deliveries(&shared_stream), 0);
 }

@@ -40,11 +40,11 @@ pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         Ok::<_, tungstenite::Error>(())
     };
     // Nothing is lost if it takes too long: the connection ends either way.
-    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await;
 }
 
 /// One step of a write.
-pub(super) async fn in_time<T>(
+pub(super) async fn with_timeout<T>(
     limit: Duration,
     step: impl Future<Output = Result<T, tungstenite::Error>>,
 ) -> Result<T, CloseReason> {
@@ -56,13 +56,13 @@ pub(super) async fn in_time<T>(
     };
     match done {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(reason(&error)),
+        Ok(Err(error)) => Err(close_reason(&error)),
         Err(_) => Err(CloseReason::Slow),
     }
 }
 
 /// What an error of tungstenite means for the session.
-pub(super) fn reason(error: &tungstenite::Error) -> CloseReason {
+pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
     match error {
@@ -83,4 +83,4 @@ pub(super) fn reason(error: &tungstenite::Error) -> CloseReason {
 }
 
 /// How long a client has to answer our close frame.
-pub(super) const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -7,29 +7,29 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 
-use super::super::wire::{Command, UploadCommand};
+use super::super::protocol::{Command, UploadCommand};
 use crate::auth::{Error, Grant};
 use crate::ids::RoomName;
 
 /// Laravel's word on one join.
-pub(super) type Decision = (RoomName, Result<Grant, Error>);
+pub(super) type JoinDecision = (RoomName, Result<Grant, Error>);
 
 #[derive(Default)]
-pub(super) struct Joins {
-    asking: FuturesUnordered<BoxFuture<'static, Decision>>,
+pub(super) struct PendingJoins {
+    asking: FuturesUnordered<BoxFuture<'static, JoinDecision>>,
     rooms: HashSet<RoomName>,
     /// A command that cannot be done before one of them is decided.
     held: Option<Command>,
 }
 
-impl Joins {
-    pub(super) fn begin(&mut self, room: RoomName, asking: BoxFuture<'static, Decision>) {
+impl PendingJoins {
+    pub(super) fn begin(&mut self, room: RoomName, asking: BoxFuture<'static, JoinDecision>) {
         self.rooms.insert(room);
         self.asking.push(asking);
     }
 
     /// The next decision; pending for ever while nothing is asked. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Decision {
+    pub(super) async fn next(&mut self) -> JoinDecision {
         match self.asking.next().await {
             Some(decision) => {
                 self.rooms.remove(&decision.0);
@@ -44,10 +44,10 @@ impl Joins {
     }
 
     /// Whether `command` must wait for a decision.
-    pub(super) fn concern(&self, command: &Command) -> bool {
+    pub(super) fn affects(&self, command: &Command) -> bool {
         let about = |ticket| self.rooms.contains(&RoomName::ticket(ticket));
         match *command {
-            Command::Join(ticket) => about(ticket) || self.rooms.len() >= AT_ONCE,
+            Command::Join(ticket) => about(ticket) || self.rooms.len() >= MAX_PENDING_JOINS,
             Command::Leave(ticket) | Command::Typing { ticket, .. } => about(ticket),
             Command::Seen { ticket, .. } => ticket.map_or(!self.rooms.is_empty(), about),
             Command::Upload(UploadCommand::Start(ref start)) => about(start.ticket_id),
@@ -70,4 +70,4 @@ impl Joins {
 
 /// Joins of one session that may be asked about at once: the questions of all
 /// sessions stand in one queue.
-const AT_ONCE: usize = 16;
+const MAX_PENDING_JOINS: usize = 16;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{CloseReason, Going, Session};
+use super::{CloseReason, LoopResult, Session};
 use crate::ids::{RoomName, RowId};
 use crate::limit::{Limit, SessionRate};
 use crate::units::PositiveCount;
@@ -16,16 +16,16 @@ use crate::ws::Settings;
 
 /// The rates of one session.
 #[derive(Debug)]
-pub(super) struct Paces {
-    messages: Pace,
-    bytes: Pace,
-    joins: Pace,
+pub(super) struct SessionRates {
+    messages: ThrottledRate,
+    bytes: ThrottledRate,
+    joins: ThrottledRate,
     /// Joins of all sessions of the user.
     user_joins: Arc<SessionRate>,
 }
 
 #[derive(Debug)]
-struct Pace {
+struct ThrottledRate {
     rate: SessionRate,
     burst: PositiveCount,
     /// Since when the client has sent more than it may, without a pause.
@@ -34,14 +34,14 @@ struct Pace {
 
 /// What waits until the client is within its rate again.
 #[derive(Debug)]
-pub(super) struct Paused {
+pub(super) struct PausedOperation {
     pub(super) until: Instant,
-    then: Costly,
+    then: RateLimited,
 }
 
 /// Something that counts against a rate before it is done.
 #[derive(Debug)]
-pub(super) enum Costly {
+pub(super) enum RateLimited {
     /// A message, as one.
     Message(Message),
     /// A message that has been counted as one, by its length.
@@ -54,7 +54,7 @@ pub(super) enum Costly {
     UserJoin(RowId),
 }
 
-impl Costly {
+impl RateLimited {
     fn limit(&self) -> Limit {
         match self {
             Self::Message(_) | Self::StrayChunk(_) => Limit::MessagesPerSecond,
@@ -64,7 +64,7 @@ impl Costly {
     }
 }
 
-impl Paces {
+impl SessionRates {
     /// The rates that `settings` allow, joins together with the user's other sessions.
     pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
         let bytes = settings.bytes_per_second.get();
@@ -73,12 +73,12 @@ impl Paces {
         // The longest message must pass at once.
         let most = burst(bytes.max(settings.max_message.get()));
         Self {
-            messages: Pace::new(
+            messages: ThrottledRate::new(
                 SessionRate::per_second(settings.messages_per_second, messages),
                 messages,
             ),
-            bytes: Pace::new(SessionRate::per_second(burst(bytes), most), most),
-            joins: Pace::new(
+            bytes: ThrottledRate::new(SessionRate::per_second(burst(bytes), most), most),
+            joins: ThrottledRate::new(
                 SessionRate::per_minute(settings.joins_per_minute, joins),
                 joins,
             ),
@@ -95,31 +95,31 @@ impl Paces {
     /// first of them brings it.
     pub(super) fn user_joins(settings: &Settings) -> SessionRate {
         let times =
-            |count: PositiveCount| PositiveCount::new(count.get().saturating_mul(USER_SESSIONS));
+            |count: PositiveCount| PositiveCount::new(count.get().saturating_mul(USER_JOIN_FACTOR));
         SessionRate::per_minute(times(settings.joins_per_minute), times(settings.join_burst))
     }
 
     /// Counts `costly`.
-    fn check(&mut self, costly: &Costly) -> Checked<'_> {
+    fn check(&mut self, costly: &RateLimited) -> RateCheck<'_> {
         let (pace, n) = match costly {
-            Costly::Message(_) | Costly::StrayChunk(_) => (&mut self.messages, 1),
-            Costly::Bytes(frame) => (&mut self.bytes, frame.len()),
-            Costly::Join(_) => (&mut self.joins, 1),
-            Costly::UserJoin(_) => {
-                return Checked {
+            RateLimited::Message(_) | RateLimited::StrayChunk(_) => (&mut self.messages, 1),
+            RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
+            RateLimited::Join(_) => (&mut self.joins, 1),
+            RateLimited::UserJoin(_) => {
+                return RateCheck {
                     wait: self.user_joins.check(1, PositiveCount::new(1)).err(),
                     pressing: None,
                 };
             }
         };
-        Checked {
+        RateCheck {
             wait: pace.rate.check(n, pace.burst).err(),
             pressing: Some(&mut pace.pressing),
         }
     }
 }
 
-struct Checked<'a> {
+struct RateCheck<'a> {
     /// How long it must wait.
     wait: Option<Duration>,
     /// Of a rate that ends a session that presses on. What a user's other sessions do
@@ -127,7 +127,7 @@ struct Checked<'a> {
     pressing: Option<&'a mut Option<Instant>>,
 }
 
-impl Pace {
+impl ThrottledRate {
     fn new(rate: SessionRate, burst: PositiveCount) -> Self {
         Self {
             rate,
@@ -138,56 +138,60 @@ impl Pace {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Does `costly` once the client's rate allows it: now, or when [`Session::resume`]
+    /// Does `costly` once the client's rate allows it: now, or when [`Session::resume_paused`]
     /// is due. Only a client that presses on for long is closed: a desk that joins all
     /// its tickets at once is no flood.
-    pub(super) async fn spend(&mut self, costly: Costly) -> Going {
-        self.spend_or_pause(costly, false).await
+    pub(super) async fn run_rate_limited(&mut self, costly: RateLimited) -> LoopResult {
+        self.run_or_pause(costly, false).await
     }
 
     /// Does what was paused, or pauses it again.
-    pub(super) async fn resume(&mut self) -> Going {
+    pub(super) async fn resume_paused(&mut self) -> LoopResult {
         match self.paused.take() {
-            Some(paused) => self.spend_or_pause(paused.then, true).await,
+            Some(paused) => self.run_or_pause(paused.then, true).await,
             None => Ok(()),
         }
     }
 
-    async fn spend_or_pause(&mut self, costly: Costly, was_paused: bool) -> Going {
+    async fn run_or_pause(&mut self, costly: RateLimited, was_paused: bool) -> LoopResult {
         let flood = self.settings.flood_timeout.get();
-        let Checked { wait, pressing } = self.paces.check(&costly);
+        let RateCheck { wait, pressing } = self.paces.check(&costly);
         let Some(wait) = wait else {
             if let Some(pressing) = pressing.filter(|_| !was_paused) {
                 *pressing = None;
             }
-            return self.afford(costly).await;
+            return self.run_now(costly).await;
         };
         let now = Instant::now();
         let since = pressing.map_or(now, |pressing| *pressing.get_or_insert(now));
         // Counted once, however long it waits.
-        if !was_paused && !self.over(costly.limit()) {
-            return self.afford(costly).await;
+        if !was_paused && !self.report_exceeded(costly.limit()) {
+            return self.run_now(costly).await;
         }
         if now - since >= flood {
-            self.refuse("too_many_messages", "You send too many messages", None)
+            self.send_error("too_many_messages", "You send too many messages", None)
                 .await?;
             return Err(CloseReason::TooManyMessages);
         }
-        self.paused = Some(Box::new(Paused {
+        self.paused = Some(Box::new(PausedOperation {
             until: now + wait,
             then: costly,
         }));
         Ok(())
     }
 
-    async fn afford(&mut self, costly: Costly) -> Going {
+    async fn run_now(&mut self, costly: RateLimited) -> LoopResult {
         match costly {
-            Costly::Message(frame) => Box::pin(self.spend(Costly::Bytes(frame))).await,
-            Costly::Bytes(frame) => Box::pin(self.obey_frame(frame)).await,
-            Costly::StrayChunk(frame) => self.refuse_chunk(&frame).await,
-            Costly::Join(ticket) => Box::pin(self.spend(Costly::UserJoin(ticket))).await,
-            Costly::UserJoin(ticket) => {
-                self.ask_to_join(RoomName::ticket(ticket));
+            RateLimited::Message(frame) => {
+                Box::pin(self.run_rate_limited(RateLimited::Bytes(frame))).await
+            }
+            RateLimited::Bytes(frame) => Box::pin(self.execute_frame(frame)).await,
+            RateLimited::StrayChunk(frame) => self.reject_chunk(&frame).await,
+            RateLimited::Join(ticket) => {
+                Box::pin(self.run_rate_limited(RateLimited::UserJoin(ticket))).await
+            }
+            RateLimited::UserJoin(ticket) => {
+                self.start_join(RoomName::ticket(ticket));
                 Ok(())
             }
         }
@@ -195,4 +199,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 }
 
 /// Of how many sessions' joins a user has room for.
-const USER_SESSIONS: u32 = 3;
+const USER_JOIN_FACTOR: u32 = 3;

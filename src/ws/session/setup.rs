@@ -11,11 +11,11 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::super::gateway::Services;
-use super::super::wire::Event;
+use super::super::protocol::Event;
 use super::super::{CloseReason, Settings};
 use super::Session;
-use super::link::{AT_ONCE, Link};
-use super::socket::{FAREWELL, close};
+use super::io::{CLOSE_TIMEOUT, close};
+use super::shared_stream::{MAX_WRITE_BYTES, SharedStream};
 use crate::activity::ActivityTracker;
 use crate::auth::{
     self, AuthRequest, AuthenticatedUser, ClientContext, Token, retry_while_unavailable,
@@ -24,7 +24,7 @@ use crate::ids::SessionId;
 
 /// What is known of a session before it has said a word.
 #[derive(Debug)]
-pub(in crate::ws) struct Opening {
+pub(in crate::ws) struct SessionSetup {
     pub(in crate::ws) id: SessionId,
     pub(in crate::ws) token: Option<Token>,
     pub(in crate::ws) client_context: ClientContext,
@@ -36,23 +36,23 @@ pub(in crate::ws) struct Opening {
 
 /// Finds out who is there: a session for somebody whom Laravel knows; nobody
 /// else hears more than why. A log line says that it is open, or why it is not.
-pub(in crate::ws) async fn open<S>(stream: S, opening: Opening) -> Option<Open<S>>
+pub(in crate::ws) async fn set_up<S>(
+    stream: S,
+    setup: SessionSetup,
+) -> Option<EstablishedSession<S>>
 where
     S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
-    let link = Link::new(stream, Arc::clone(&opening.services.metrics));
-    let config = Some(protocol(&opening.settings));
-    let mut socket = WebSocketStream::from_raw_socket(link, Role::Server, config).await;
-    let (id, client, start) = (opening.id, opening.client_context.client, Instant::now());
-    let (token, identified) = match identify(&opening).await {
+    let shared_stream = SharedStream::new(stream, Arc::clone(&setup.services.metrics));
+    let config = Some(websocket_config(&setup.settings));
+    let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
+    let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
+    let (token, identified) = match identify(&setup).await {
         Ok(known) => known,
         Err((reason, cause)) => {
             if reason == CloseReason::AuthenticationFailed {
-                let token = opening
-                    .token
-                    .as_ref()
-                    .map(|token| token.hash().fingerprint());
-                opening
+                let token = setup.token.as_ref().map(|token| token.hash().fingerprint());
+                setup
                     .services
                     .backend
                     .get()
@@ -61,26 +61,26 @@ where
             }
             let reason_name = reason.name();
             tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
-            opening.services.metrics.closes.add(reason.name());
-            opening.services.metrics.events.add("error");
-            refuse(&mut socket, reason).await;
+            setup.services.metrics.closes.add(reason.name());
+            setup.services.metrics.events.add("error");
+            reject(&mut socket, reason).await;
             return None;
         }
     };
     let name = identified.user.id();
     tracing::info!(session = %id, client.ip = %client, user = %name, "session open");
-    let session = Box::new(Session::new(socket, opening, token, identified));
-    Some(Open { session, start })
+    let session = Box::new(Session::new(socket, setup, token, identified));
+    Some(EstablishedSession { session, start })
 }
 
 /// A session that has been opened. What its opening took is given back by now:
 /// most of a session's life needs far less than its beginning and its end.
-pub(in crate::ws) struct Open<S> {
+pub(in crate::ws) struct EstablishedSession<S> {
     session: Box<Session<S>>,
     start: Instant,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     /// Serves it to its end, and says in a log line how it ended.
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
@@ -95,12 +95,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Open<S> {
 }
 
 /// Asks Laravel who the client is; an error says why not, and more for the log.
-async fn identify(opening: &Opening) -> Result<(Token, AuthenticatedUser), (CloseReason, String)> {
-    let services = &opening.services;
-    let Some(token) = opening.token.clone() else {
+async fn identify(
+    setup: &SessionSetup,
+) -> Result<(Token, AuthenticatedUser), (CloseReason, String)> {
+    let services = &setup.services;
+    let Some(token) = setup.token.clone() else {
         return Err((CloseReason::NoToken, String::new()));
     };
-    let auth_request = AuthRequest::new(&token, &opening.client_context);
+    let auth_request = AuthRequest::new(&token, &setup.client_context);
     let ask = |patience| {
         let (backend, auth_request) = (
             services.backend.get(),
@@ -124,7 +126,7 @@ async fn identify(opening: &Opening) -> Result<(Token, AuthenticatedUser), (Clos
 }
 
 /// Tells a client why it is not let in, in the old server's words, and closes.
-async fn refuse<S>(socket: &mut WebSocketStream<S>, reason: CloseReason)
+async fn reject<S>(socket: &mut WebSocketStream<S>, reason: CloseReason)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -140,19 +142,19 @@ where
         upload_id: None,
     };
     let telling = socket.send(Message::Text(event.text()));
-    if let Ok(Ok(())) = tokio::time::timeout(FAREWELL, telling).await {
+    if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, telling).await {
         close(socket, reason).await;
     }
 }
 
 /// tungstenite's read buffer is allocated eagerly, 128 KiB unless told.
-fn protocol(settings: &Settings) -> WebSocketConfig {
+fn websocket_config(settings: &Settings) -> WebSocketConfig {
     let longest = Some(settings.max_message.get());
     WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(AT_ONCE)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(MAX_WRITE_BYTES)
         .max_message_size(longest)
         .max_frame_size(longest)
 }
 
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER_BYTES: usize = 1024;

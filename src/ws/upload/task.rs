@@ -12,11 +12,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::super::backend::CurrentBackend;
-use super::answer;
-use super::body::{self, Source};
+use super::body::{self, UploadSource};
 use super::multipart::{Form, Part};
 use super::outcome::{Outcome, Reason};
 use super::registry::Shared;
+use super::response;
 use super::state::Upload;
 use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
 use crate::body::Body;
@@ -26,7 +26,7 @@ use crate::upstream::{Asker, Upstream};
 
 /// What an upload needs of the process and of its user.
 #[derive(Clone, Debug)]
-pub(in crate::ws) struct Errand {
+pub(in crate::ws) struct UploadContext {
     pub(in crate::ws) user: User,
     pub(in crate::ws) token: Token,
     pub(in crate::ws) client_context: ClientContext,
@@ -45,17 +45,17 @@ pub(super) async fn run(
     upload: Arc<Upload>,
     part: Part,
     chunks: mpsc::Receiver<Bytes>,
-    errand: Errand,
+    context: UploadContext,
 ) {
     let start = Instant::now();
     let (idle, resume) = (
         shared.settings.idle_timeout.get(),
         shared.settings.resume_timeout.get(),
     );
-    let request = request(&shared, &upload, &part, chunks, &errand);
+    let request = request(&shared, &upload, &part, chunks, &context);
     let outcome = tokio::select! {
         outcome = post(&shared.upstream, request, &upload, idle) => outcome,
-        reason = given_up(&upload, idle, resume, &errand.drain) => match upload.is_sealed() {
+        reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => match upload.is_sealed() {
             true => Reason::NoAnswer.into(),
             false => reason.into(),
         },
@@ -63,11 +63,11 @@ pub(super) async fn run(
     };
     // Counts only where there is none yet.
     upload.end(outcome);
-    log(&upload, &errand, start);
+    log(&upload, &context, start);
     tokio::select! {
         () = upload.told.cancelled() => {}
         () = tokio::time::sleep(resume) => {}
-        () = unheld_at_stop(&upload, &errand.drain) => {}
+        () = unheld_at_stop(&upload, &context.drain) => {}
     }
 }
 
@@ -76,28 +76,28 @@ fn request(
     upload: &Arc<Upload>,
     part: &Part,
     chunks: mpsc::Receiver<Bytes>,
-    errand: &Errand,
+    context: &UploadContext,
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
     let mut headers =
-        auth::request_headers(&errand.token, shared.token_form, &errand.client_context);
+        auth::request_headers(&context.token, shared.token_form, &context.client_context);
     let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(form.length));
-    let mut request = Request::new(body::new(Source {
+    let mut request = Request::new(body::new(UploadSource {
         upload: Arc::clone(upload),
         form,
         chunks,
         rate: Arc::clone(&shared.rate),
-        client: errand.client,
-        may_end: may_end(Arc::clone(upload), errand.clone()),
+        client: context.client,
+        may_end: confirm_rights(Arc::clone(upload), context.clone()),
     }));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = shared.settings.path.path(upload.room.ticket_id()).into();
     *request.headers_mut() = headers;
     request.extensions_mut().insert(Asker {
         port: None,
-        key: errand.client,
+        key: context.client,
     });
     request
 }
@@ -110,45 +110,50 @@ async fn post(
     patience: Duration,
 ) -> Outcome {
     match upstream.send(Box::new(request)).await {
-        Ok(answer) => answer::read(answer, upload.is_sealed(), patience).await,
+        Ok(answer) => response::read(answer, upload.is_sealed(), patience).await,
         Err(error) => {
             let sealed = upload.is_sealed();
             if upload.outcome().is_none() {
                 let cause = error.chain();
                 tracing::warn!(room = %upload.room, sealed, cause, "upload not answered");
             }
-            answer::lost(&error, sealed).into()
+            response::failure_reason(&error, sealed).into()
         }
     }
 }
 
 /// Before the form is ended, without which it counts for nothing, Laravel is
 /// asked once more whether the user may still see the ticket.
-fn may_end(upload: Arc<Upload>, errand: Errand) -> BoxFuture<'static, bool> {
+fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'static, bool> {
     async move {
-        let auth_request = AuthRequest::new(&errand.token, &errand.client_context);
+        let auth_request = AuthRequest::new(&context.token, &context.client_context);
         let auth_request = auth_request
-            .since(errand.invalidations.next_epoch())
+            .since(context.invalidations.next_epoch())
             .urgent();
         let ask = |patience| {
-            let backend = errand.backend.get();
-            let (user, room) = (&errand.user, upload.room);
+            let backend = context.backend.get();
+            let (user, room) = (&context.user, upload.room);
             let auth_request = auth_request.clone().with_deadline(patience);
             async move { backend.access.authorize(user, room, auth_request).await }
         };
-        let reason = match retry_while_unavailable(errand.backend.get().patience, ask).await {
+        let reason = match retry_while_unavailable(context.backend.get().patience, ask).await {
             Ok(_) => return true,
             Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,
             Err(_) => Reason::AccessWithdrawn,
         };
-        upload.give_up(reason);
+        upload.abandon(reason);
         false
     }
     .boxed()
 }
 
 /// When nothing has moved for too long, or nobody can come back for it.
-async fn given_up(upload: &Upload, idle: Duration, resume: Duration, drain: &Drain) -> Reason {
+async fn wait_until_abandoned(
+    upload: &Upload,
+    idle: Duration,
+    resume: Duration,
+    drain: &Drain,
+) -> Reason {
     let standing_still = async {
         loop {
             let due = upload.due(idle, resume);
@@ -168,7 +173,7 @@ async fn given_up(upload: &Upload, idle: Duration, resume: Duration, drain: &Dra
 
 async fn unfinished_at_stop(upload: &Upload, drain: &Drain) {
     unheld_at_stop(upload, drain).await;
-    if upload.is_all_there() {
+    if upload.is_fully_sent() {
         std::future::pending::<()>().await;
     }
 }
@@ -178,11 +183,11 @@ async fn unfinished_at_stop(upload: &Upload, drain: &Drain) {
 async fn unheld_at_stop(upload: &Upload, drain: &Drain) {
     drain.token().cancelled().await;
     while upload.is_held() {
-        tokio::time::sleep(SOON).await;
+        tokio::time::sleep(STOP_POLL_INTERVAL).await;
     }
 }
 
-fn log(upload: &Upload, errand: &Errand, start: Instant) {
+fn log(upload: &Upload, context: &UploadContext, start: Instant) {
     let (result, status) = match upload.outcome().as_deref() {
         Some(Outcome::Done { status, .. }) => ("done", Some(*status)),
         Some(Outcome::Failed(failure)) => (failure.reason.code(), failure.status),
@@ -190,9 +195,9 @@ fn log(upload: &Upload, errand: &Errand, start: Instant) {
     };
     let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
-        room = %upload.room, user = %errand.user.id(), client.ip = %errand.client_context.client,
+        room = %upload.room, user = %context.user.id(), client.ip = %context.client_context.client,
         bytes = upload.size, result, status, ms, "upload"
     );
 }
 
-const SOON: Duration = Duration::from_millis(100);
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
