@@ -23,7 +23,7 @@ use crate::body::{self, Body};
 use crate::client::ClientKey;
 use crate::forwarded;
 use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
-use crate::upstream::{self, Asker, Upstream};
+use crate::upstream::{self, RequestInfo, Upstream};
 
 impl Handler {
     /// Sends `request` on to `upstream`, as `route` says, and its answer back.
@@ -86,7 +86,7 @@ impl Handler {
             forwarded::write_client_subject(&mut parts.headers, subject.as_str());
         }
         if upstream.wants_asker() {
-            parts.extensions.insert(Asker {
+            parts.extensions.insert(RequestInfo {
                 port: exchange.client_port(),
                 key: self.app_key(exchange),
             });

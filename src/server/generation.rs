@@ -265,8 +265,8 @@ fn probes(config: &Config, upstreams: &Kept<Upstreams>) -> Vec<BoxFuture<'static
     let named = config
         .upstreams
         .iter()
-        .filter_map(|(name, settings)| named.get(name)?.probes(settings));
-    let all = named.chain(upstreams.part.laravel.probes(&config.upstream));
+        .filter_map(|(name, settings)| named.get(name)?.health_checks(settings));
+    let all = named.chain(upstreams.part.laravel.health_checks(&config.upstream));
     let drain = &upstreams.drain;
     all.map(|probes| {
         let drain = drain.clone();

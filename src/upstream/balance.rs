@@ -2,13 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::health::{Record, Verdict};
+use super::health::{Availability, HealthState};
 use super::server::Server;
 use super::{Balance, Settings};
 
-/// The servers of one app: 1 to [`super::Targets::MOST`].
+/// The servers of one app: 1 to [`super::Targets::MAX_SERVERS`].
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct Balancer {
     all: Box<[Server]>,
     balance: Balance,
     /// Counts choices.
@@ -17,9 +17,9 @@ pub(super) struct Servers {
 
 /// A set of servers, by their place.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Places(u64);
+pub(super) struct ServerSet(u64);
 
-impl Places {
+impl ServerSet {
     pub(super) fn add(&mut self, place: usize) {
         self.0 |= 1 << place;
     }
@@ -50,20 +50,20 @@ impl Places {
 pub(super) struct Choice<'a> {
     pub(super) place: usize,
     pub(super) server: &'a Server,
-    _trial: Option<Trial<'a>>,
+    _trial: Option<HalfOpenGuard<'a>>,
 }
 
 /// This request finds out whether a skipped server is well again.
 #[derive(Debug)]
-struct Trial<'a>(&'a Record);
+struct HalfOpenGuard<'a>(&'a HealthState);
 
-impl Drop for Trial<'_> {
+impl Drop for HalfOpenGuard<'_> {
     fn drop(&mut self) {
-        self.0.end_trial();
+        self.0.end_half_open();
     }
 }
 
-impl Servers {
+impl Balancer {
     pub(super) fn new(settings: &Settings) -> Self {
         let servers = settings.url.iter();
         Self {
@@ -87,25 +87,25 @@ impl Servers {
     /// The next server for a request that `tried` some; `None` if it has tried
     /// all that there are. Skipping ends where it would leave none: a single
     /// server is never skipped, and if all would be, none is.
-    pub(super) fn choose(&self, tried: Places) -> Option<Choice<'_>> {
+    pub(super) fn choose(&self, tried: ServerSet) -> Option<Choice<'_>> {
         if self.is_single() {
             return tried.is_empty().then(|| self.choice(0, None));
         }
-        let (mut all, mut fit) = (Places::default(), Places::default());
+        let (mut all, mut fit) = (ServerSet::default(), ServerSet::default());
         for (place, server) in self.all.iter().enumerate() {
             all.add(place);
-            if server.record.verdict() != Verdict::Skip {
+            if server.health_state.availability() != Availability::Unhealthy {
                 fit.add(place);
             }
         }
         let mut left = fit.without(tried);
         while let Some(place) = self.pick(left) {
-            let record = &self.all[place].record;
-            if record.verdict() == Verdict::Well {
+            let record = &self.all[place].health_state;
+            if record.availability() == Availability::Healthy {
                 return Some(self.choice(place, None));
             }
-            if record.begin_trial() {
-                return Some(self.choice(place, Some(Trial(record))));
+            if record.begin_half_open() {
+                return Some(self.choice(place, Some(HalfOpenGuard(record))));
             }
             left.remove(place);
             fit.remove(place);
@@ -116,7 +116,7 @@ impl Servers {
         }
     }
 
-    fn choice<'a>(&'a self, place: usize, trial: Option<Trial<'a>>) -> Choice<'a> {
+    fn choice<'a>(&'a self, place: usize, trial: Option<HalfOpenGuard<'a>>) -> Choice<'a> {
         Choice {
             place,
             server: &self.all[place],
@@ -124,7 +124,7 @@ impl Servers {
         }
     }
 
-    fn pick(&self, places: Places) -> Option<usize> {
+    fn pick(&self, places: ServerSet) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Relaxed);
         // Turns are counted among those that are left, so that the neighbour of
         // a skipped server does not get its share as well.
@@ -132,7 +132,9 @@ impl Servers {
         let mut in_turn = places.iter().cycle().skip(first).take(places.len());
         match self.balance {
             Balance::RoundRobin => in_turn.next(),
-            Balance::LeastRequests => in_turn.min_by_key(|place| self.all[*place].under_way()),
+            Balance::LeastRequests => {
+                in_turn.min_by_key(|place| self.all[*place].active_requests())
+            }
         }
     }
 }
@@ -142,27 +144,29 @@ mod tests {
     use super::super::{Target, Targets};
     use super::*;
 
-    fn servers(balance: Balance) -> Servers {
+    fn servers(balance: Balance) -> Balancer {
         let targets = ["unix:/a", "unix:/b", "unix:/c"].map(|text| text.to_owned());
         let targets: Vec<_> = targets
             .into_iter()
             .map(|text| Target::try_from(text).unwrap())
             .collect();
-        Servers::new(&Settings {
+        Balancer::new(&Settings {
             url: Targets::try_from(targets).unwrap(),
             balance,
             ..Settings::default()
         })
     }
 
-    fn places(servers: &Servers, times: usize) -> Vec<usize> {
-        let chosen = (0..times).map(|_| servers.choose(Places::default()).unwrap().place);
+    fn places(servers: &Balancer, times: usize) -> Vec<usize> {
+        let chosen = (0..times).map(|_| servers.choose(ServerSet::default()).unwrap().place);
         chosen.collect()
     }
 
-    fn skip(servers: &Servers, place: usize) {
+    fn skip(servers: &Balancer, place: usize) {
         for _ in 0..3 {
-            servers.all[place].record.failed("down".to_owned());
+            servers.all[place]
+                .health_state
+                .record_failure("down".to_owned());
         }
     }
 
@@ -180,7 +184,7 @@ mod tests {
     fn if_all_would_be_skipped_none_is() {
         let servers = servers(Balance::RoundRobin);
         (0..3).for_each(|place| skip(&servers, place));
-        let mut tried = Places::default();
+        let mut tried = ServerSet::default();
         while let Some(choice) = servers.choose(tried) {
             tried.add(choice.place);
         }

@@ -16,7 +16,7 @@ use super::Address;
 pub(super) async fn connect(
     address: &Address,
     timeout: Duration,
-    heard: Arc<AtomicBool>,
+    response_started: Arc<AtomicBool>,
 ) -> io::Result<Stream> {
     let opening = async {
         match address {
@@ -34,7 +34,7 @@ pub(super) async fn connect(
     };
     Ok(Stream {
         socket,
-        heard,
+        response_started,
         deaf: false,
     })
 }
@@ -48,7 +48,7 @@ pub(super) async fn connect(
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
-    heard: Arc<AtomicBool>,
+    response_started: Arc<AtomicBool>,
     /// The app takes no more.
     deaf: bool,
 }
@@ -71,7 +71,7 @@ impl AsyncRead for Stream {
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
-            self.heard.store(true, Relaxed);
+            self.response_started.store(true, Relaxed);
         }
         polled
     }

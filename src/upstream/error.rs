@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_body_util::LengthLimitError;
 
-use super::fastcgi::Broken;
+use super::fastcgi::ExchangeError;
 use super::{Address, Protocol, Target};
 use crate::activity::TooSlow;
 use crate::body;
@@ -111,7 +111,7 @@ impl Error {
         text
     }
 
-    pub(super) fn connecting(target: &Arc<Target>, source: io::Error) -> Self {
+    pub(super) fn from_connect(target: &Arc<Target>, source: io::Error) -> Self {
         let source = with_advice(target, source);
         let target = Arc::clone(target);
         match source.kind() {
@@ -121,18 +121,18 @@ impl Error {
     }
 
     /// What went wrong on a connection once the request was on its way.
-    pub(super) fn on_the_way(target: &Arc<Target>, source: body::Error) -> Self {
+    pub(super) fn from_exchange(target: &Arc<Target>, source: body::Error) -> Self {
         let is_the_clients = source
             .downcast_ref()
             .is_some_and(|error: &hyper::Error| error.is_user());
         if is_the_clients {
-            return Self::in_the_body(source);
+            return Self::from_client_body(source);
         }
         let target = Arc::clone(target);
         match source.downcast() {
             Ok(broken) => match *broken {
-                Broken::Overloaded => Self::Overloaded(target),
-                Broken::Body(source) => Self::Spool(io::Error::other(source)),
+                ExchangeError::Overloaded => Self::Overloaded(target),
+                ExchangeError::Body(source) => Self::Spool(io::Error::other(source)),
                 other => Self::Protocol {
                     target,
                     source: other.into(),
@@ -143,7 +143,7 @@ impl Error {
     }
 
     /// What went wrong while a client's body was read.
-    pub(super) fn in_the_body(source: body::Error) -> Self {
+    pub(super) fn from_client_body(source: body::Error) -> Self {
         if is_caused_by::<LengthLimitError>(&*source) {
             return Self::TooLarge;
         }
@@ -154,7 +154,7 @@ impl Error {
     }
 
     /// Whether it says nothing about the server.
-    pub(super) fn is_the_clients(&self) -> bool {
+    pub(super) fn is_client_error(&self) -> bool {
         matches!(
             self,
             Self::TooLarge | Self::TooSlow | Self::Client(_) | Self::Spool(_) | Self::EncodedSlash
@@ -212,7 +212,7 @@ mod tests {
     fn a_socket_that_is_forbidden_or_absent_comes_with_advice() {
         let told = |path: &Path, kind: io::ErrorKind| {
             let target = Target::try_from(format!("fastcgi+unix:{}", path.display()));
-            Error::connecting(&Arc::new(target.unwrap()), kind.into()).chain()
+            Error::from_connect(&Arc::new(target.unwrap()), kind.into()).chain()
         };
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("fpm.sock");

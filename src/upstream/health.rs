@@ -35,16 +35,16 @@ impl Health {
 
 /// What is known about one server.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct HealthState {
     /// Whether something is noted against it: the usual "no" costs no lock.
     doubtful: AtomicBool,
-    notes: Mutex<Notes>,
+    notes: Mutex<Failures>,
     max_failures: u32,
     fail_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Notes {
+struct Failures {
     /// Requests that failed in a row.
     failures: u32,
     cause: Option<String>,
@@ -59,14 +59,14 @@ struct Notes {
 
 /// Whether a request may go to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Well,
+pub(super) enum Availability {
+    Healthy,
     /// Its time is over: one request may find out.
-    Trial,
-    Skip,
+    HalfOpen,
+    Unhealthy,
 }
 
-impl Record {
+impl HealthState {
     pub(super) fn new(max_failures: u32, fail_timeout: Duration) -> Self {
         Self {
             doubtful: AtomicBool::new(false),
@@ -76,28 +76,28 @@ impl Record {
         }
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn availability(&self) -> Availability {
         match self.doubtful.load(Relaxed) {
-            false => Verdict::Well,
-            true => self.notes.lock().verdict(),
+            false => Availability::Healthy,
+            true => self.notes.lock().availability(),
         }
     }
 
     /// Takes the one place for a trial. Whoever gets it gives it back by
-    /// [`Record::end_trial`].
-    pub(super) fn begin_trial(&self) -> bool {
+    /// [`HealthState::end_half_open`].
+    pub(super) fn begin_half_open(&self) -> bool {
         let mut notes = self.notes.lock();
-        let free = notes.verdict() == Verdict::Trial;
+        let free = notes.availability() == Availability::HalfOpen;
         notes.trial |= free;
         free
     }
 
-    pub(super) fn end_trial(&self) {
+    pub(super) fn end_half_open(&self) {
         self.notes.lock().trial = false;
     }
 
     /// A request was answered. True if the server was skipped until now.
-    pub(super) fn answered(&self) -> bool {
+    pub(super) fn record_response(&self) -> bool {
         if !self.doubtful.load(Relaxed) {
             return false;
         }
@@ -109,7 +109,7 @@ impl Record {
 
     /// A request failed, and not by its client's fault. True if the server is
     /// skipped from now on.
-    pub(super) fn failed(&self, cause: String) -> bool {
+    pub(super) fn record_failure(&self, cause: String) -> bool {
         let mut notes = self.notes.lock();
         self.doubtful.store(true, Relaxed);
         notes.failures = notes.failures.saturating_add(1);
@@ -123,22 +123,22 @@ impl Record {
 
     /// A probe was answered. It ends what requests have brought about, too. True
     /// if the server was skipped until now.
-    pub(super) fn probe_answered(&self) -> bool {
+    pub(super) fn record_probe_success(&self) -> bool {
         if !self.doubtful.load(Relaxed) {
             return false;
         }
         let mut notes = self.notes.lock();
         let skipped = notes.is_skipped();
-        *notes = Notes {
+        *notes = Failures {
             trial: notes.trial,
-            ..Notes::default()
+            ..Failures::default()
         };
         self.doubtful.store(false, Relaxed);
         skipped
     }
 
     /// A probe failed. True if the server is skipped from now on.
-    pub(super) fn probe_failed(&self, cause: String) -> bool {
+    pub(super) fn record_probe_failure(&self, cause: String) -> bool {
         let mut notes = self.notes.lock();
         self.doubtful.store(true, Relaxed);
         notes.bad_probes = notes.bad_probes.saturating_add(1);
@@ -147,26 +147,26 @@ impl Record {
     }
 
     /// The last failure, and whether the server is skipped for it.
-    pub(super) fn read(&self) -> (Option<String>, bool) {
+    pub(super) fn last_failure(&self) -> (Option<String>, bool) {
         let notes = self.notes.lock();
         let failure = notes.cause.clone().or_else(|| notes.probe_cause.clone());
         (failure, notes.is_skipped())
     }
 }
 
-impl Notes {
+impl Failures {
     fn is_skipped(&self) -> bool {
         self.until.is_some() || self.bad_probes >= MAX_BAD_PROBES
     }
 
-    fn verdict(&self) -> Verdict {
+    fn availability(&self) -> Availability {
         if self.bad_probes >= MAX_BAD_PROBES {
-            return Verdict::Skip;
+            return Availability::Unhealthy;
         }
         match self.until {
-            None => Verdict::Well,
-            Some(until) if self.trial || Instant::now() < until => Verdict::Skip,
-            Some(_) => Verdict::Trial,
+            None => Availability::Healthy,
+            Some(until) if self.trial || Instant::now() < until => Availability::Unhealthy,
+            Some(_) => Availability::HalfOpen,
         }
     }
 }
@@ -178,13 +178,13 @@ const MAX_BAD_PROBES: u32 = 2;
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        Record::new(3, Duration::from_secs(10))
+    fn record() -> HealthState {
+        HealthState::new(3, Duration::from_secs(10))
     }
 
-    fn fail(record: &Record, times: usize) {
+    fn fail(record: &HealthState, times: usize) {
         for _ in 0..times {
-            record.failed("down".to_owned());
+            record.record_failure("down".to_owned());
         }
     }
 
@@ -192,20 +192,20 @@ mod tests {
     async fn failures_in_a_row_skip_a_server_until_one_trial_succeeds() {
         let record = record();
         fail(&record, 2);
-        assert!(!record.answered());
+        assert!(!record.record_response());
         fail(&record, 2);
-        assert_eq!(record.verdict(), Verdict::Well);
-        assert!(record.failed("down".to_owned()));
-        assert_eq!(record.verdict(), Verdict::Skip);
+        assert_eq!(record.availability(), Availability::Healthy);
+        assert!(record.record_failure("down".to_owned()));
+        assert_eq!(record.availability(), Availability::Unhealthy);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(record.verdict(), Verdict::Trial);
-        assert!(record.begin_trial());
-        assert!(!record.begin_trial(), "two trials at once");
-        assert_eq!(record.verdict(), Verdict::Skip);
-        assert!(record.answered());
-        record.end_trial();
-        assert_eq!(record.verdict(), Verdict::Well);
-        assert_eq!(record.read(), (None, false));
+        assert_eq!(record.availability(), Availability::HalfOpen);
+        assert!(record.begin_half_open());
+        assert!(!record.begin_half_open(), "two trials at once");
+        assert_eq!(record.availability(), Availability::Unhealthy);
+        assert!(record.record_response());
+        record.end_half_open();
+        assert_eq!(record.availability(), Availability::Healthy);
+        assert_eq!(record.last_failure(), (None, false));
     }
 
     #[tokio::test(start_paused = true)]
@@ -213,29 +213,33 @@ mod tests {
         let record = record();
         fail(&record, 3);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(record.begin_trial());
+        assert!(record.begin_half_open());
         fail(&record, 1);
-        record.end_trial();
-        assert_eq!(record.verdict(), Verdict::Skip);
+        record.end_half_open();
+        assert_eq!(record.availability(), Availability::Unhealthy);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(record.begin_trial());
-        record.end_trial();
-        assert_eq!(record.verdict(), Verdict::Trial);
+        assert!(record.begin_half_open());
+        record.end_half_open();
+        assert_eq!(record.availability(), Availability::HalfOpen);
     }
 
     #[tokio::test(start_paused = true)]
     async fn two_bad_probes_skip_a_server_and_one_good_one_ends_it() {
         let record = record();
-        assert!(!record.probe_failed("500".to_owned()));
-        assert_eq!(record.verdict(), Verdict::Well);
-        assert!(record.probe_failed("500".to_owned()));
+        assert!(!record.record_probe_failure("500".to_owned()));
+        assert_eq!(record.availability(), Availability::Healthy);
+        assert!(record.record_probe_failure("500".to_owned()));
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(record.verdict(), Verdict::Skip);
-        record.answered();
-        assert_eq!(record.verdict(), Verdict::Skip, "a request is no probe");
-        assert!(record.probe_answered());
+        assert_eq!(record.availability(), Availability::Unhealthy);
+        record.record_response();
+        assert_eq!(
+            record.availability(),
+            Availability::Unhealthy,
+            "a request is no probe"
+        );
+        assert!(record.record_probe_success());
         fail(&record, 3);
-        assert!(record.probe_answered());
-        assert_eq!(record.verdict(), Verdict::Well);
+        assert!(record.record_probe_success());
+        assert_eq!(record.availability(), Availability::Healthy);
     }
 }

@@ -11,7 +11,7 @@ use crate::client::ClientKey;
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
     most: u64,
-    used: Arc<Mutex<Used>>,
+    used: Arc<Mutex<DiskUsage>>,
 }
 
 /// Which bodies hold bytes.
@@ -24,7 +24,7 @@ pub(super) enum Purpose {
 }
 
 #[derive(Debug, Default)]
-struct Used {
+struct DiskUsage {
     all: u64,
     /// Of clients that have limits.
     of: HashMap<(Purpose, ClientKey), u64>,
@@ -45,12 +45,12 @@ impl Ledger {
 
     /// Room for one body, of which nothing is taken yet. A client without limits has
     /// no key.
-    pub(super) fn room(&self, purpose: Purpose, key: Option<ClientKey>) -> Room {
+    pub(super) fn room(&self, purpose: Purpose, key: Option<ClientKey>) -> DiskReservation {
         let most = match purpose {
             Purpose::Requests => self.most,
             Purpose::Responses => self.most / 2,
         };
-        Room {
+        DiskReservation {
             used: Arc::clone(&self.used),
             most,
             key: key.map(|key| (purpose, key)),
@@ -72,14 +72,14 @@ pub(super) enum NoRoom {
 
 /// The held bytes of one body; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Room {
-    used: Arc<Mutex<Used>>,
+pub(super) struct DiskReservation {
+    used: Arc<Mutex<DiskUsage>>,
     most: u64,
     key: Option<(Purpose, ClientKey)>,
     taken: u64,
 }
 
-impl Room {
+impl DiskReservation {
     /// Takes `more` bytes.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Room {
             own.unwrap_or(0) + more
         });
         // Its own share first: a client that has used it up is told so, whatever others have.
-        if own > self.most / CLIENTS {
+        if own > self.most / MIN_CLIENTS_TO_FILL {
             return Err(NoRoom::Client);
         }
         if all > self.most {
@@ -123,7 +123,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for DiskReservation {
     fn drop(&mut self) {
         self.give_back(self.taken);
     }
@@ -131,7 +131,7 @@ impl Drop for Room {
 
 /// How many clients could fill the disk together: nobody alone keeps the others from
 /// sending.
-const CLIENTS: u64 = 4;
+const MIN_CLIENTS_TO_FILL: u64 = 4;
 
 #[cfg(test)]
 mod tests {

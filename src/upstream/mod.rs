@@ -2,20 +2,20 @@
 //! on TCP or on Unix sockets. Which of them is asked, what is asked again and
 //! what never, and when there is no answer.
 
-mod asker;
 mod balance;
 mod buffer;
 mod connector;
 mod error;
 pub mod fastcgi;
 mod health;
+mod health_check;
 mod ledger;
 mod pool;
-mod probe;
+mod request_buffer;
+mod request_info;
 mod retry;
 mod server;
 mod settings;
-mod spool;
 mod target;
 
 use std::sync::Arc;
@@ -25,17 +25,17 @@ use hyper::body::Body as _;
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, Uri, Version};
 
-pub use self::asker::Asker;
-use self::balance::Servers;
+use self::balance::Balancer;
 use self::buffer::ResponseBuffers;
 pub use self::buffer::{MAX_BUFFERED_RESPONSES, ReadBack};
 pub use self::error::Error;
 pub use self::health::{Health, ServerHealth};
+pub use self::health_check::HealthChecks;
 use self::ledger::Ledger;
-pub use self::probe::Probes;
-use self::retry::Errand;
+use self::request_buffer::RequestBuffer;
+pub use self::request_info::RequestInfo;
+use self::retry::RetryingRequest;
 pub use self::settings::{Balance, ProbePath, Settings};
-use self::spool::Spool;
 pub use self::target::{Address, Protocol, Target, Targets};
 use crate::body::Body;
 use crate::client::ClientKey;
@@ -48,13 +48,13 @@ pub struct Upstream(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    servers: Servers,
+    servers: Balancer,
     response_timeout: Duration,
     wait: Duration,
     /// Bodies on disk.
     disk: Ledger,
     /// For PHP.
-    spool: Option<Spool>,
+    spool: Option<RequestBuffer>,
     /// Places at the app, if there is a bound.
     places: Option<FairSemaphore<ClientKey>>,
     response_buffers: Option<Arc<ResponseBuffers>>,
@@ -66,10 +66,13 @@ impl Upstream {
         let disk = Ledger::new(settings.spool.get() as u64);
         let buffers = |size| Arc::new(ResponseBuffers::new(size, disk.clone()));
         Self(Arc::new(Shared {
-            servers: Servers::new(settings),
+            servers: Balancer::new(settings),
             response_timeout: settings.response_timeout.get(),
             wait: settings.wait.get(),
-            spool: settings.root.is_some().then(|| Spool::new(disk.clone())),
+            spool: settings
+                .root
+                .is_some()
+                .then(|| RequestBuffer::new(disk.clone())),
             places: settings
                 .max_connections
                 .map(|most| FairSemaphore::new(most.size())),
@@ -78,7 +81,7 @@ impl Upstream {
         }))
     }
 
-    /// Whether requests are to have an [`Asker`]: PHP is told of it, and its share of
+    /// Whether requests are to have an [`RequestInfo`]: PHP is told of it, and its share of
     /// what there is for all is counted.
     pub fn wants_asker(&self) -> bool {
         self.0.spool.is_some() || self.0.places.is_some()
@@ -93,8 +96,8 @@ impl Upstream {
     }
 
     /// What asks the servers at intervals how they are, if `settings` want that.
-    pub fn probes(&self, settings: &Settings) -> Option<Probes> {
-        Probes::new(self.clone(), settings)
+    pub fn health_checks(&self, settings: &Settings) -> Option<HealthChecks> {
+        HealthChecks::new(self.clone(), settings)
     }
 
     /// Bytes of request bodies and responses that are on disk.
@@ -133,7 +136,9 @@ impl Upstream {
             request = Box::new(Box::pin(spool.gather(*request)).await?);
         }
         let place = self.place(request.extensions().get()).await?;
-        let mut answer = Errand::new(&self.0, &request, place).run(request).await?;
+        let mut answer = RetryingRequest::new(&self.0, &request, place)
+            .run(request)
+            .await?;
         // The version is the connection's, not the message's (RFC 9110 §2.5): an
         // answer in HTTP/1.0 does not end the client's connection.
         *answer.version_mut() = Version::HTTP_11;
@@ -144,11 +149,14 @@ impl Upstream {
 impl Upstream {
     /// A place at the app, once the request can be sent: one that is still gathered
     /// needs none.
-    async fn place(&self, asker: Option<&Asker>) -> Result<Option<FairPermit<ClientKey>>, Error> {
+    async fn place(
+        &self,
+        request_info: Option<&RequestInfo>,
+    ) -> Result<Option<FairPermit<ClientKey>>, Error> {
         let Some(places) = &self.0.places else {
             return Ok(None);
         };
-        let key = asker.and_then(|asker| asker.key);
+        let key = request_info.and_then(|request_info| request_info.key);
         let waiting = tokio::time::timeout(PLACE_TIMEOUT, places.acquire(key));
         waiting.await.map(Some).map_err(|_| Error::Busy)
     }

@@ -27,14 +27,14 @@ use crate::lazy_timer::LazyTimer;
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
-    speaks: Speaks,
+    speaks: PoolProtocol,
     connect_timeout: Duration,
-    resting: Arc<Resting>,
+    resting: Arc<IdlePool>,
 }
 
 /// What is spoken on the connections.
 #[derive(Debug)]
-enum Speaks {
+enum PoolProtocol {
     Http,
     /// On a new connection for each request, so none ever rests.
     FastCgi {
@@ -45,39 +45,39 @@ enum Speaks {
 
 /// Connections without a request, the one that was used last at the end.
 #[derive(Debug)]
-struct Resting {
-    lines: Mutex<Lines>,
+struct IdlePool {
+    lines: Mutex<IdleConns>,
     most: usize,
     limit: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Lines {
-    all: Vec<(Instant, HttpLine)>,
+struct IdleConns {
+    all: Vec<(Instant, HttpConn)>,
     /// Whether a task closes those that have rested for too long.
     watched: bool,
 }
 
 /// One connection that nobody else uses.
 #[derive(Debug)]
-pub(super) enum Line {
-    Http(HttpLine),
-    FastCgi(Box<fastcgi::Line>),
+pub(super) enum PooledConn {
+    Http(HttpConn),
+    FastCgi(Box<fastcgi::Connection>),
 }
 
 /// A connection to an HTTP server.
 #[derive(Debug)]
-pub(super) struct HttpLine {
+pub(super) struct HttpConn {
     sender: SendRequest<Body>,
     /// Whether a byte came since the request was handed over.
-    heard: Arc<AtomicBool>,
+    response_started: Arc<AtomicBool>,
     /// For answers that do not come.
     timer: LazyTimer,
 }
 
 /// How an exchange failed.
 #[derive(Debug)]
-pub(super) enum Failed {
+pub(super) enum ExchangeError {
     /// The connection had ended before: not a byte was sent, and here is the
     /// request again.
     Unsent(Box<Request<Body>>, body::Error),
@@ -85,15 +85,15 @@ pub(super) enum Failed {
     Sent {
         error: body::Error,
         /// Whether a byte of the answer had come.
-        heard: bool,
+        response_started: bool,
     },
 }
 
 impl Pool {
     pub(super) fn new(target: Arc<Target>, settings: &Settings) -> Self {
         let speaks = match &settings.root {
-            None => Speaks::Http,
-            Some(root) => Speaks::FastCgi {
+            None => PoolProtocol::Http,
+            Some(root) => PoolProtocol::FastCgi {
                 script: Arc::new(Script::of(root)),
                 server: target.to_string().into(),
             },
@@ -102,7 +102,7 @@ impl Pool {
             target,
             speaks,
             connect_timeout: settings.connect_timeout.get(),
-            resting: Arc::new(Resting {
+            resting: Arc::new(IdlePool {
                 lines: Mutex::default(),
                 most: settings.max_idle.size(),
                 limit: settings.idle_timeout.get(),
@@ -111,11 +111,11 @@ impl Pool {
     }
 
     /// A connection that rests, if there is one that is still open.
-    pub(super) fn rested(&self) -> Option<Line> {
+    pub(super) fn checkout_idle(&self) -> Option<PooledConn> {
         let mut lines = self.resting.lines.lock();
         while let Some((since, line)) = lines.all.pop() {
             if line.sender.is_ready() && since.elapsed() < self.resting.limit {
-                return Some(Line::Http(line));
+                return Some(PooledConn::Http(line));
             }
         }
         None
@@ -125,25 +125,29 @@ impl Pool {
     ///
     /// # Errors
     /// What the system said, or `TimedOut`.
-    pub(super) async fn connect(&self) -> io::Result<Line> {
-        let (heard, timeout) = (Arc::new(AtomicBool::new(false)), self.connect_timeout);
-        let stream = connector::connect(&self.target.address, timeout, Arc::clone(&heard)).await?;
+    pub(super) async fn connect(&self) -> io::Result<PooledConn> {
+        let (response_started, timeout) = (Arc::new(AtomicBool::new(false)), self.connect_timeout);
+        let stream =
+            connector::connect(&self.target.address, timeout, Arc::clone(&response_started))
+                .await?;
         match &self.speaks {
-            Speaks::Http => HttpLine::begin(stream, heard).await.map(Line::Http),
-            Speaks::FastCgi { script, server } => {
+            PoolProtocol::Http => HttpConn::begin(stream, response_started)
+                .await
+                .map(PooledConn::Http),
+            PoolProtocol::FastCgi { script, server } => {
                 let (script, server) = (Arc::clone(script), Arc::clone(server));
-                let line = fastcgi::Line::new(stream, heard, script, server);
-                Ok(Line::FastCgi(Box::new(line)))
+                let line = fastcgi::Connection::new(stream, response_started, script, server);
+                Ok(PooledConn::FastCgi(Box::new(line)))
             }
         }
     }
 
     /// Takes a connection back, once its answer is read to the end; `busy` is
     /// dropped then, or when the connection ends.
-    pub(super) fn give_back<T: Send + 'static>(&self, line: Line, busy: T) {
+    pub(super) fn checkin<T: Send + 'static>(&self, line: PooledConn, busy: T) {
         match line {
-            Line::Http(line) if line.sender.is_ready() => self.resting.put(line),
-            Line::Http(mut line) => {
+            PooledConn::Http(line) if line.sender.is_ready() => self.resting.put(line),
+            PooledConn::Http(mut line) => {
                 let resting = Arc::clone(&self.resting);
                 TokioExecutor::new().execute(async move {
                     let ready = line.sender.ready().await;
@@ -153,7 +157,7 @@ impl Pool {
                     }
                 });
             }
-            Line::FastCgi(line) => {
+            PooledConn::FastCgi(line) => {
                 if let Some(end) = line.end() {
                     TokioExecutor::new().execute(async move {
                         let _ = end.await;
@@ -165,8 +169,8 @@ impl Pool {
     }
 }
 
-impl Resting {
-    fn put(self: &Arc<Self>, line: HttpLine) {
+impl IdlePool {
+    fn put(self: &Arc<Self>, line: HttpConn) {
         let mut lines = self.lines.lock();
         if lines.all.len() >= self.most {
             // The one that has rested longest is the likeliest to be closed soon.
@@ -193,7 +197,7 @@ impl Resting {
 }
 
 /// Ends when nothing rests any more.
-async fn watch(resting: Weak<Resting>, limit: Duration) {
+async fn watch(resting: Weak<IdlePool>, limit: Duration) {
     let mut due = Instant::now() + limit;
     loop {
         tokio::time::sleep_until(due).await;
@@ -204,7 +208,7 @@ async fn watch(resting: Weak<Resting>, limit: Duration) {
     }
 }
 
-impl Line {
+impl PooledConn {
     /// What rings if an answer does not come; it may have served before.
     pub(super) fn take_timer(&mut self) -> LazyTimer {
         match self {
@@ -225,26 +229,26 @@ impl Line {
     pub(super) async fn exchange(
         &mut self,
         request: Box<Request<Body>>,
-    ) -> Result<Response<Body>, Failed> {
+    ) -> Result<Response<Body>, ExchangeError> {
         match self {
             Self::Http(line) => line.exchange(*request).await,
             // In a box, for which the other has no room.
             Self::FastCgi(line) => {
                 let answer = Box::pin(line.exchange(*request)).await;
-                answer.map_err(|error| Failed::Sent {
+                answer.map_err(|error| ExchangeError::Sent {
                     error: error.into(),
-                    heard: line.heard.load(Relaxed),
+                    response_started: line.response_started.load(Relaxed),
                 })
             }
         }
     }
 }
 
-impl HttpLine {
-    async fn begin(stream: Stream, heard: Arc<AtomicBool>) -> io::Result<Self> {
+impl HttpConn {
+    async fn begin(stream: Stream, response_started: Arc<AtomicBool>) -> io::Result<Self> {
         let handshake = http1::Builder::new()
             .max_headers(MAX_HEADERS)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(MAX_HEADER_BYTES)
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         TokioExecutor::new().execute(async move {
@@ -253,7 +257,7 @@ impl HttpLine {
         });
         Ok(Self {
             sender,
-            heard,
+            response_started,
             timer: LazyTimer::default(),
         })
     }
@@ -265,18 +269,20 @@ impl HttpLine {
     fn exchange(
         &mut self,
         request: Request<Body>,
-    ) -> impl Future<Output = Result<Response<Body>, Failed>> {
-        self.heard.store(false, Relaxed);
+    ) -> impl Future<Output = Result<Response<Body>, ExchangeError>> {
+        self.response_started.store(false, Relaxed);
         // The connection's task has it from here: the future has no room for it.
         let answer = self.sender.try_send_request(request);
         async move {
             match answer.await {
                 Ok(answer) => Ok(answer.map(body::boxed)),
                 Err(mut failed) => Err(match failed.take_message() {
-                    Some(request) => Failed::Unsent(Box::new(request), failed.into_error().into()),
-                    None => Failed::Sent {
+                    Some(request) => {
+                        ExchangeError::Unsent(Box::new(request), failed.into_error().into())
+                    }
+                    None => ExchangeError::Sent {
                         error: failed.into_error().into(),
-                        heard: self.heard.load(Relaxed),
+                        response_started: self.response_started.load(Relaxed),
                     },
                 }),
             }
@@ -289,4 +295,4 @@ impl HttpLine {
 const MAX_HEADERS: usize = 256;
 /// The longest head of an answer, in bytes, and what is read of its body at once: 64 KiB
 /// come with their head.
-const MAX_HEAD: usize = 80 * 1024;
+const MAX_HEADER_BYTES: usize = 80 * 1024;

@@ -5,21 +5,21 @@ use std::time::Duration;
 use hyper::{Request, Response, body::Body as _};
 use tokio::time::Instant;
 
-use super::balance::{Choice, Places};
-use super::pool::{Failed, Line};
+use super::balance::{Choice, ServerSet};
+use super::pool::{ExchangeError, PooledConn};
 use super::{Error, Shared};
 use crate::activity::{ActivityBody, ActivityTracker};
 use crate::body::{self, Body};
 use crate::client::ClientKey;
 use crate::fair::FairPermit;
 
-pub(super) struct Errand<'a> {
+pub(super) struct RetryingRequest<'a> {
     upstream: &'a Shared,
     activity: ActivityTracker,
     /// What to send again if the first is lost; taken when it is.
-    spare: Option<Box<Request<()>>>,
+    replayable: Option<Box<Request<()>>>,
     /// Servers that failed since the last pause.
-    tried: Places,
+    tried: ServerSet,
     /// Why the last of them did; there if `tried` is not empty.
     last: Option<Error>,
     /// Since when no server takes the request.
@@ -30,20 +30,20 @@ pub(super) struct Errand<'a> {
 }
 
 /// A connection for the request.
-struct Reached<'a> {
+struct Checkout<'a> {
     choice: Choice<'a>,
-    line: Line,
+    conn: PooledConn,
     /// Whether it has carried a request before, and may have been closed since.
-    rested: bool,
+    was_idle: bool,
 }
 
 /// What becomes of a request that was not answered.
-enum Next {
-    Again(Box<Request<Body>>),
+enum RetryDecision {
+    Retry(Box<Request<Body>>),
     Fail(Error),
 }
 
-impl<'a> Errand<'a> {
+impl<'a> RetryingRequest<'a> {
     pub(super) fn new(
         upstream: &'a Shared,
         request: &Request<Body>,
@@ -52,8 +52,8 @@ impl<'a> Errand<'a> {
         Self {
             upstream,
             activity: ActivityTracker::new(),
-            spare: spare(request),
-            tried: Places::default(),
+            replayable: replayable_head(request),
+            tried: ServerSet::default(),
             last: None,
             refused: None,
             pause: FIRST_PAUSE,
@@ -71,11 +71,11 @@ impl<'a> Errand<'a> {
         }
         let mut rested = true;
         loop {
-            let reached = self.reach(rested).await?;
+            let reached = self.checkout(rested).await?;
             match self.exchange(reached, request).await {
                 Ok(answer) => return Ok(answer),
-                Err(Next::Fail(error)) => return Err(error),
-                Err(Next::Again(again)) => request = again,
+                Err(RetryDecision::Fail(error)) => return Err(error),
+                Err(RetryDecision::Retry(again)) => request = again,
             }
             // Once one connection turned out to be lost, others may be, too.
             rested = false;
@@ -84,34 +84,34 @@ impl<'a> Errand<'a> {
 
     /// Finds a server that has or accepts a connection, and waits for one if
     /// there is none. Nothing is sent by this, so it is the same for any method.
-    async fn reach(&mut self, rested: bool) -> Result<Reached<'a>, Error> {
+    async fn checkout(&mut self, rested: bool) -> Result<Checkout<'a>, Error> {
         let upstream = self.upstream;
         loop {
             let Some(choice) = upstream.servers.choose(self.tried) else {
-                Box::pin(self.rest()).await?;
+                Box::pin(self.pause_between_rounds()).await?;
                 continue;
             };
             let pool = &choice.server.pool;
-            if let Some(line) = rested.then(|| pool.rested()).flatten() {
-                return Ok(Reached {
+            if let Some(line) = rested.then(|| pool.checkout_idle()).flatten() {
+                return Ok(Checkout {
                     choice,
-                    line,
-                    rested,
+                    conn: line,
+                    was_idle: rested,
                 });
             }
             // In a box: most requests find a connection, and need no room for this.
             match Box::pin(pool.connect()).await {
                 Ok(line) => {
-                    return Ok(Reached {
+                    return Ok(Checkout {
                         choice,
-                        line,
-                        rested: false,
+                        conn: line,
+                        was_idle: false,
                     });
                 }
                 Err(source) => {
-                    let error = Error::connecting(&choice.server.target, source);
-                    self.refused(&choice, error);
-                    if Instant::now() >= self.end()
+                    let error = Error::from_connect(&choice.server.target, source);
+                    self.on_connect_error(&choice, error);
+                    if Instant::now() >= self.deadline()
                         && let Some(error) = self.last.take()
                     {
                         return Err(error);
@@ -122,10 +122,10 @@ impl<'a> Errand<'a> {
     }
 
     /// A server did not take the request, of which nothing was sent.
-    fn refused(&mut self, choice: &Choice<'_>, error: Error) {
+    fn on_connect_error(&mut self, choice: &Choice<'_>, error: Error) {
         choice
             .server
-            .failed(&error, self.upstream.servers.is_single());
+            .record_failure(&error, self.upstream.servers.is_single());
         self.refused.get_or_insert_with(Instant::now);
         self.tried.add(choice.place);
         self.last = Some(error);
@@ -133,34 +133,34 @@ impl<'a> Errand<'a> {
 
     /// After a round in which each server failed: a pause, and all may be tried
     /// again; until the time is up.
-    async fn rest(&mut self) -> Result<(), Error> {
-        self.tried = Places::default();
-        let left = self.end().saturating_duration_since(Instant::now());
+    async fn pause_between_rounds(&mut self) -> Result<(), Error> {
+        self.tried = ServerSet::default();
+        let left = self.deadline().saturating_duration_since(Instant::now());
         if left.is_zero()
             && let Some(error) = self.last.take()
         {
             return Err(error);
         }
-        tokio::time::sleep(left.clamp(SHORTEST_PAUSE, self.pause)).await;
-        self.pause = (self.pause * 3 / 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(left.clamp(MIN_PAUSE, self.pause)).await;
+        self.pause = (self.pause * 3 / 2).min(MAX_PAUSE);
         Ok(())
     }
 
     /// Until when it waits: counted from the first refusal, so that servers that
     /// do not even refuse are not all waited for.
-    fn end(&mut self) -> Instant {
+    fn deadline(&mut self) -> Instant {
         *self.refused.get_or_insert_with(Instant::now) + self.upstream.wait
     }
 
     async fn exchange(
         &mut self,
-        reached: Reached<'a>,
+        reached: Checkout<'a>,
         request: Box<Request<Body>>,
-    ) -> Result<Response<Body>, Next> {
-        let Reached {
+    ) -> Result<Response<Body>, RetryDecision> {
+        let Checkout {
             choice,
-            mut line,
-            rested,
+            conn: mut line,
+            was_idle: rested,
         } = reached;
         let (server, waited) = (choice.server, self.upstream.response_timeout);
         let alone = self.upstream.servers.is_single();
@@ -172,9 +172,9 @@ impl<'a> Errand<'a> {
             biased;
             answer = line.exchange(request) => match answer {
                 Ok(answer) => {
-                    server.answered(alone);
+                    server.record_response(alone);
                     line.put_timer(timer);
-                    server.pool.give_back(line, (busy, self.place.take()));
+                    server.pool.checkin(line, (busy, self.place.take()));
                     return Ok(answer);
                 }
                 Err(failed) => failed,
@@ -183,22 +183,25 @@ impl<'a> Errand<'a> {
             () = self.activity.idle_for_with(&mut timer, waited) => {
                 let target = server.target.clone();
                 let error = Error::ResponseTimeout { target, waited };
-                server.failed(&error, alone);
-                return Err(Next::Fail(error));
+                server.record_failure(&error, alone);
+                return Err(RetryDecision::Fail(error));
             }
         };
         match failed {
-            Failed::Unsent(request, source) => {
+            ExchangeError::Unsent(request, source) => {
                 if !rested {
                     let target = server.target.clone();
-                    self.refused(&choice, Error::Closed { target, source });
+                    self.on_connect_error(&choice, Error::Closed { target, source });
                 }
-                Err(Next::Again(request))
+                Err(RetryDecision::Retry(request))
             }
-            Failed::Sent { error, heard } => Err(self.broken(
+            ExchangeError::Sent {
+                error,
+                response_started,
+            } => Err(self.on_exchange_error(
                 &choice,
-                Error::on_the_way(&server.target, error),
-                heard,
+                Error::from_exchange(&server.target, error),
+                response_started,
                 rested,
             )),
         }
@@ -208,18 +211,24 @@ impl<'a> Errand<'a> {
     /// resting connection that the server closes meanwhile is nobody's fault, and
     /// neither is a restart; so what may be done twice and can be sent whole is,
     /// once, on a new connection and if possible to another server.
-    fn broken(&mut self, choice: &Choice<'_>, error: Error, heard: bool, rested: bool) -> Next {
+    fn on_exchange_error(
+        &mut self,
+        choice: &Choice<'_>,
+        error: Error,
+        response_started: bool,
+        rested: bool,
+    ) -> RetryDecision {
         let alone = self.upstream.servers.is_single();
-        let spare = match heard || error.is_the_clients() {
+        let spare = match response_started || error.is_client_error() {
             true => None,
-            false => self.spare.take(),
+            false => self.replayable.take(),
         };
         let Some(spare) = spare else {
-            choice.server.failed(&error, alone);
-            return Next::Fail(error);
+            choice.server.record_failure(&error, alone);
+            return RetryDecision::Fail(error);
         };
         if !rested {
-            choice.server.failed(&error, alone);
+            choice.server.record_failure(&error, alone);
         }
         // If nobody takes it now, that is another outage.
         (self.refused, self.pause) = (None, FIRST_PAUSE);
@@ -227,13 +236,13 @@ impl<'a> Errand<'a> {
             self.tried.add(choice.place);
             self.last = Some(error);
         }
-        Next::Again(Box::new(spare.map(|()| body::empty())))
+        RetryDecision::Retry(Box::new(spare.map(|()| body::empty())))
     }
 }
 
 /// The head again, if the whole request can be repeated by it: of an idempotent
 /// method (RFC 9110 §9.2.2) and without a body.
-fn spare(request: &Request<Body>) -> Option<Box<Request<()>>> {
+fn replayable_head(request: &Request<Body>) -> Option<Box<Request<()>>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
@@ -245,6 +254,6 @@ fn spare(request: &Request<Body>) -> Option<Box<Request<()>>> {
     Some(spare)
 }
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+const MAX_PAUSE: Duration = Duration::from_millis(250);

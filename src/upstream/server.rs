@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::health::{Record, ServerHealth};
+use super::health::{HealthState, ServerHealth};
 use super::pool::Pool;
 use super::{Error, Settings, Target};
 
@@ -12,15 +12,15 @@ use super::{Error, Settings, Target};
 pub(super) struct Server {
     pub(super) target: Arc<Target>,
     pub(super) pool: Pool,
-    pub(super) record: Record,
+    pub(super) health_state: HealthState,
     under_way: Arc<AtomicUsize>,
 }
 
 /// Counts a request as under way until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<AtomicUsize>);
+pub(super) struct ActiveRequest(Arc<AtomicUsize>);
 
-impl Drop for Busy {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -31,25 +31,28 @@ impl Server {
         let target = Arc::new(target.clone());
         Self {
             pool: Pool::new(Arc::clone(&target), settings),
-            record: Record::new(settings.max_failures.get(), settings.fail_timeout.get()),
+            health_state: HealthState::new(
+                settings.max_failures.get(),
+                settings.fail_timeout.get(),
+            ),
             under_way: Arc::default(),
             target,
         }
     }
 
     /// One request more, from now until the end of its answer.
-    pub(super) fn begin(&self) -> Busy {
+    pub(super) fn begin(&self) -> ActiveRequest {
         self.under_way.fetch_add(1, Relaxed);
-        Busy(Arc::clone(&self.under_way))
+        ActiveRequest(Arc::clone(&self.under_way))
     }
 
     /// Requests whose answer has not ended.
-    pub(super) fn under_way(&self) -> usize {
+    pub(super) fn active_requests(&self) -> usize {
         self.under_way.load(Relaxed)
     }
 
     pub(super) fn health(&self) -> ServerHealth {
-        let (failure, skipped) = self.record.read();
+        let (failure, skipped) = self.health_state.last_failure();
         ServerHealth {
             server: self.target.to_string(),
             failure,
@@ -58,19 +61,19 @@ impl Server {
     }
 
     /// Notes an answer. `alone`: there is no other server, so none is skipped.
-    pub(super) fn answered(&self, alone: bool) {
-        if self.record.answered() && !alone {
+    pub(super) fn record_response(&self, alone: bool) {
+        if self.health_state.record_response() && !alone {
             tracing::info!(server = %self.target, "server answers again");
         }
     }
 
     /// Notes a failure; what is the client's fault tells nothing.
-    pub(super) fn failed(&self, error: &Error, alone: bool) {
-        if error.is_the_clients() {
+    pub(super) fn record_failure(&self, error: &Error, alone: bool) {
+        if error.is_client_error() {
             return;
         }
         let cause = error.chain();
-        if self.record.failed(cause.clone()) && !alone {
+        if self.health_state.record_failure(cause.clone()) && !alone {
             tracing::warn!(server = %self.target, cause, "server is skipped");
         }
     }

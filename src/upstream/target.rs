@@ -88,10 +88,10 @@ impl TryFrom<String> for Target {
                 true => "the edge speaks plain HTTP to an app on this machine",
                 false => "no scheme that is known here",
             };
-            let (http, fastcgi) = (wanted(Protocol::Http), wanted(Protocol::FastCgi));
+            let (http, fastcgi) = (expected(Protocol::Http), expected(Protocol::FastCgi));
             return Err(format!("{text:?}: {hint}; {http}; for php-fpm, {fastcgi}"));
         };
-        let wanted = wanted(protocol);
+        let wanted = expected(protocol);
         let address = match is_unix {
             true if rest.starts_with('/') => Address::Unix(rest.into()),
             true => return Err(format!("{text:?} has no absolute path; {wanted}")),
@@ -122,7 +122,7 @@ const SCHEMES: [(&str, Protocol, bool); 4] = [
     ("fastcgi+unix:", Protocol::FastCgi, true),
 ];
 
-fn wanted(protocol: Protocol) -> &'static str {
+fn expected(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Http => r#"expected "http://127.0.0.1:8000" or "unix:/run/app.sock""#,
         Protocol::FastCgi => {
@@ -131,14 +131,14 @@ fn wanted(protocol: Protocol) -> &'static str {
     }
 }
 
-/// The servers of one app: 1 to [`Targets::MOST`], each once, all of one protocol.
+/// The servers of one app: 1 to [`Targets::MAX_SERVERS`], each once, all of one protocol.
 /// Written as one text or as a list of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets(Vec<Target>);
 
 impl Targets {
     /// The most servers that one app may have.
-    pub const MOST: usize = 64;
+    pub const MAX_SERVERS: usize = 64;
 
     /// What all of them speak.
     pub fn protocol(&self) -> Protocol {
@@ -179,9 +179,9 @@ impl TryFrom<Vec<Target>> for Targets {
                 .to_owned());
         }
         match targets.len() {
-            1..=Self::MOST => Ok(Self(targets)),
-            0 => Err(format!("no server is named; {}", wanted(Protocol::Http))),
-            _ => Err(format!("more than {} servers are named", Self::MOST)),
+            1..=Self::MAX_SERVERS => Ok(Self(targets)),
+            0 => Err(format!("no server is named; {}", expected(Protocol::Http))),
+            _ => Err(format!("more than {} servers are named", Self::MAX_SERVERS)),
         }
     }
 }

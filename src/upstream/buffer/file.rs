@@ -7,13 +7,13 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::state::Chunk;
-use crate::upstream::ledger::Room;
+use crate::upstream::ledger::DiskReservation;
 
 /// Written at its end, read from its beginning, both at once. Its disk space is freed
 /// only with the file.
 #[derive(Debug)]
 pub(super) struct TemporaryFile {
-    file: Option<(Arc<File>, Room)>,
+    file: Option<(Arc<File>, DiskReservation)>,
     start: u64,
     end: u64,
 }
@@ -23,7 +23,7 @@ impl TemporaryFile {
     ///
     /// # Errors
     /// What the system said.
-    pub(super) fn create(room: Room) -> io::Result<Self> {
+    pub(super) fn create(room: DiskReservation) -> io::Result<Self> {
         let file = tempfile::tempfile()?;
         Ok(Self {
             file: Some((Arc::new(file), room)),
@@ -46,7 +46,7 @@ impl TemporaryFile {
 
     /// What is to be read next; none if all is read.
     pub(super) fn next(&self) -> Option<Chunk> {
-        let length = AT_ONCE.min(self.unread());
+        let length = READ_CHUNK_BYTES.min(self.unread());
         let (file, _) = self.file.as_ref().filter(|_| length > 0)?;
         Some(Chunk {
             file: Arc::clone(file),
@@ -93,4 +93,4 @@ impl Drop for TemporaryFile {
 }
 
 /// What is read at once, in bytes.
-const AT_ONCE: u64 = 32 * 1024;
+const READ_CHUNK_BYTES: u64 = 32 * 1024;

@@ -25,7 +25,7 @@ use self::body::BufferedBody;
 pub use self::body::ReadBack;
 use self::candidates::Candidates;
 use self::state::State;
-use super::ledger::{Ledger, NoRoom, Purpose, Room};
+use super::ledger::{DiskReservation, Ledger, NoRoom, Purpose};
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
@@ -61,10 +61,10 @@ impl ResponseBuffers {
             size,
             disk,
             // Of which responses may have half.
-            memory: Ledger::new(2 * MAX_BUFFERED_RESPONSES * IN_MEMORY as u64),
+            memory: Ledger::new(2 * MAX_BUFFERED_RESPONSES * MAX_MEMORY_BYTES as u64),
             candidates: Mutex::default(),
             blocked: BlockedResponses::default(),
-            writers: Semaphore::new(WRITERS),
+            writers: Semaphore::new(MAX_WRITERS),
             reported: Mutex::default(),
         }
     }
@@ -89,9 +89,9 @@ impl ResponseBuffers {
 
     /// Room in memory for one response. The number of these bounds the number of open
     /// files, too.
-    fn memory(&self, key: Option<ClientKey>) -> Result<Room, NoRoom> {
+    fn memory(&self, key: Option<ClientKey>) -> Result<DiskReservation, NoRoom> {
         let mut room = self.memory.room(Purpose::Responses, key);
-        room.take(IN_MEMORY as u64).map(|()| room)
+        room.take(MAX_MEMORY_BYTES as u64).map(|()| room)
     }
 
     /// Logs why applications wait for slow clients, once in a while.
@@ -106,12 +106,12 @@ impl ResponseBuffers {
 }
 
 /// Longer responses go to disk, in bytes. A piece of the application's may come on top.
-const IN_MEMORY: usize = 32 * 1024;
+const MAX_MEMORY_BYTES: usize = 32 * 1024;
 /// Responses of one application that are buffered at once; each may have an open file.
 /// One client may have a quarter.
 pub const MAX_BUFFERED_RESPONSES: u64 = 1024;
 /// Writes to disk at once.
-const WRITERS: usize = 16;
+const MAX_WRITERS: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]

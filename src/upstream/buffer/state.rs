@@ -7,11 +7,11 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::IN_MEMORY;
+use super::MAX_MEMORY_BYTES;
 use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp, MIN_TAKEN};
 use super::file::TemporaryFile;
 use crate::body::{self, Body};
-use crate::upstream::ledger::Room;
+use crate::upstream::ledger::DiskReservation;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, body::Error>>>;
 
@@ -34,7 +34,7 @@ pub(super) struct State {
     writing: usize,
     /// Trailers or an error, which come after all bytes.
     end: Option<Result<Frame<Bytes>, body::Error>>,
-    room: Option<Room>,
+    room: Option<DiskReservation>,
     /// When the client last took a step of [`MIN_TAKEN`] bytes, and its bytes since.
     moved: Option<Instant>,
     taken: usize,
@@ -91,7 +91,7 @@ impl State {
     }
 
     /// From now on a pump reads from the application.
-    pub(super) fn begin_pump(&mut self, room: Room) {
+    pub(super) fn begin_pump(&mut self, room: DiskReservation) {
         self.is_pumped = true;
         self.room = Some(room);
         // What hyper took into its own buffers before is not read by the client.
@@ -183,7 +183,7 @@ impl State {
     /// Reads what the application gives, as long as there is room in memory.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Fill> {
         loop {
-            if self.memory.len() >= IN_MEMORY {
+            if self.memory.len() >= MAX_MEMORY_BYTES {
                 return Poll::Ready(Fill::Full);
             }
             let Some(upstream) = &mut self.upstream else {

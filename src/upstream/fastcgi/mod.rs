@@ -1,20 +1,20 @@
 //! FastCGI, as php-fpm speaks it: the edge asks PHP itself, without a web server
 //! between them (`docs/decisions/0011-fastcgi.md`).
 
-mod answer;
-mod complaints;
-mod conversation;
-mod head;
-mod line;
+mod connection;
+mod exchange;
 mod params;
 pub mod record;
+mod response;
+mod response_head;
+mod stderr;
 
-pub(super) use self::line::Line;
+pub(super) use self::connection::Connection;
 pub(super) use self::params::Script;
 
 /// Why there is no answer, or only a part of one.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Broken {
+pub(super) enum ExchangeError {
     /// The connection broke.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -26,7 +26,7 @@ pub(super) enum Broken {
     Record(#[from] record::Malformed),
     /// The script's answer begins with something else than headers.
     #[error(transparent)]
-    Head(#[from] head::Malformed),
+    Head(#[from] response_head::Malformed),
     /// The script announced another length than it sent.
     #[error("the answer is not as long as its Content-Length says")]
     Length,

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 
 use super::record::param;
 use crate::host_port::HostPort;
-use crate::upstream::Asker;
+use crate::upstream::RequestInfo;
 
 /// The one script that is ever run: `index.php` of the app. What is asked for is
 /// its business; no other file is PHP to the edge.
@@ -43,8 +43,11 @@ impl Script {
         let is_http = told("x-forwarded-proto") == Some(b"http");
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = host.and_then(HostPort::parse).map(|host| host.host);
-        let asker = request.extensions.get::<Asker>();
-        let port = asker.and_then(|asker| asker.port).unwrap_or(0).to_string();
+        let request_info = request.extensions.get::<RequestInfo>();
+        let port = request_info
+            .and_then(|request_info| request_info.port)
+            .unwrap_or(0)
+            .to_string();
         put("GATEWAY_INTERFACE", b"CGI/1.1");
         put("SERVER_SOFTWARE", SOFTWARE);
         // What php-cgi wants to see before it runs anything.
@@ -87,7 +90,7 @@ impl Script {
 /// Every other header as `HTTP_…` (RFC 3875 §4.1.18), the last one first: php-fpm
 /// turns the order around, and apps that look at all headers see them as sent.
 fn write_headers(out: &mut BytesMut, headers: &HeaderMap) {
-    let names: Vec<_> = headers.keys().filter(|name| is_told(name)).collect();
+    let names: Vec<_> = headers.keys().filter(|name| is_forwarded(name)).collect();
     for name in names.into_iter().rev() {
         let variable = name.as_str().to_ascii_uppercase().replace('-', "_");
         let between: &[u8] = if name == COOKIE { b"; " } else { b", " };
@@ -107,12 +110,12 @@ fn write_headers(out: &mut BytesMut, headers: &HeaderMap) {
 /// A name with anything but letters, digits and `-` could come out as that of
 /// another header; `Proxy` as the environment's `HTTP_PROXY`
 /// (<https://httpoxy.org>). What concerns the connection alone ends here.
-fn is_told(name: &HeaderName) -> bool {
+fn is_forwarded(name: &HeaderName) -> bool {
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    name.as_str().bytes().all(sound) && !UNTOLD.contains(&name.as_str())
+    name.as_str().bytes().all(sound) && !HIDDEN_HEADERS.contains(&name.as_str())
 }
 
-const UNTOLD: [&str; 7] = [
+const HIDDEN_HEADERS: [&str; 7] = [
     "content-type",
     "content-length",
     "connection",
@@ -172,7 +175,7 @@ mod tests {
                 .header("cookie", "b=2")
                 .header("accept", "text/html")
                 .header("accept", "*/*")
-                .extension(Asker {
+                .extension(RequestInfo {
                     port: Some(50_001),
                     key: None,
                 }),

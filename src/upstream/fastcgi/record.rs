@@ -37,7 +37,7 @@ pub struct Malformed(&'static str);
 /// # Errors
 /// It is none that could answer our one request.
 pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
-    let Some(header) = buffer.first_chunk::<HEADER>() else {
+    let Some(header) = buffer.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
     };
     let [version, kind, id @ .., _, _, padding, _] = *header;
@@ -46,10 +46,10 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     if version != VERSION {
         return Err(Malformed("a record of another version"));
     }
-    if buffer.len() < HEADER + length + usize::from(padding) {
+    if buffer.len() < HEADER_BYTES + length + usize::from(padding) {
         return Ok(None);
     }
-    buffer.advance(HEADER);
+    buffer.advance(HEADER_BYTES);
     let content = buffer.split_to(length).freeze();
     buffer.advance(usize::from(padding));
     match (kind, id) {
@@ -88,12 +88,14 @@ pub(super) fn begin(out: &mut BytesMut, params: &[u8]) {
 /// records share a parameter (`fcgi_get_params` of `main/fastcgi.c`).
 fn whole_params(params: &[u8]) -> usize {
     let mut end = 0;
-    while let Some(next) = first_param(&params[end..]).filter(|next| end + next <= MOST) {
+    while let Some(next) =
+        first_param(&params[end..]).filter(|next| end + next <= MAX_CONTENT_BYTES)
+    {
         end += next;
     }
     match end {
         // One alone is longer than a record: there is no way to send it.
-        0 => params.len().min(MOST),
+        0 => params.len().min(MAX_CONTENT_BYTES),
         _ => end,
     }
 }
@@ -116,7 +118,7 @@ fn param_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 /// Writes a piece of the request's body.
 pub(super) fn stdin(out: &mut BytesMut, content: &[u8]) {
-    for piece in content.chunks(MOST) {
+    for piece in content.chunks(MAX_CONTENT_BYTES) {
         header(out, STDIN, piece.len());
         out.put_slice(piece);
     }
@@ -148,12 +150,12 @@ fn header(out: &mut BytesMut, kind: u8, length: usize) {
     out.put_u16(0);
 }
 
-const HEADER: usize = 8;
+const HEADER_BYTES: usize = 8;
 const VERSION: u8 = 1;
 /// One request at a time on a connection: php-fpm does no more.
 const ID: u16 = 1;
 /// The longest content of a record.
-const MOST: usize = u16::MAX as usize;
+const MAX_CONTENT_BYTES: usize = u16::MAX as usize;
 const RESPONDER: u16 = 1;
 const BEGIN_REQUEST: u8 = 1;
 const END_REQUEST: u8 = 3;
@@ -235,7 +237,7 @@ mod tests {
             loop {
                 let size = usize::from(u16::from_be_bytes([out[4], out[5]]));
                 prop_assert_eq!(out[1], STDIN);
-                out.advance(HEADER + size);
+                out.advance(HEADER_BYTES + size);
                 total += size;
                 if size == 0 { break; }
             }

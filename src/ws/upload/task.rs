@@ -22,7 +22,7 @@ use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_una
 use crate::body::Body;
 use crate::client::ClientKey;
 use crate::drain::Drain;
-use crate::upstream::{Asker, Upstream};
+use crate::upstream::{RequestInfo, Upstream};
 
 /// What an upload needs of the process and of its user.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ fn request(
     *request.method_mut() = Method::POST;
     *request.uri_mut() = shared.settings.path.path(upload.room.ticket_id()).into();
     *request.headers_mut() = headers;
-    request.extensions_mut().insert(Asker {
+    request.extensions_mut().insert(RequestInfo {
         port: None,
         key: context.client,
     });

@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 
 /// What an answer begins with.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct ResponseHead {
     pub(super) parts: Parts,
     /// How long the body is, if the script says so.
     pub(super) length: Option<u64>,
@@ -22,7 +22,7 @@ pub(in crate::upstream) struct Malformed(&'static str);
 ///
 /// # Errors
 /// It is none, or too long.
-pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Head>, Malformed> {
+pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let parsed = httparse::parse_headers(buffer, &mut fields).map_err(|error| match error {
         httparse::Error::TooManyHeaders => Malformed("too many headers"),
@@ -30,7 +30,7 @@ pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Head>, Malformed> {
     })?;
     let (length, fields) = match parsed {
         httparse::Status::Complete(parsed) => parsed,
-        httparse::Status::Partial if buffer.len() < MAX_HEAD => return Ok(None),
+        httparse::Status::Partial if buffer.len() < MAX_HEAD_BYTES => return Ok(None),
         httparse::Status::Partial => return Err(Malformed("too long")),
     };
     let head = read(fields)?;
@@ -38,7 +38,7 @@ pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<Head>, Malformed> {
     Ok(Some(head))
 }
 
-fn read(fields: &[httparse::Header<'_>]) -> Result<Head, Malformed> {
+fn read(fields: &[httparse::Header<'_>]) -> Result<ResponseHead, Malformed> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     let mut status = None;
     for field in fields {
@@ -65,7 +65,7 @@ fn read(fields: &[httparse::Header<'_>]) -> Result<Head, Malformed> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status.unwrap_or(usual);
     parts.headers = headers;
-    Ok(Head { parts, length })
+    Ok(ResponseHead { parts, length })
 }
 
 /// `404 Not Found`, or the number alone. An interim status cannot be final.
@@ -95,7 +95,7 @@ fn read_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
 /// As many as an HTTP server may send.
 const MAX_HEADERS: usize = 256;
 /// In bytes.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +149,7 @@ mod tests {
         ] {
             assert!(taken(wrong).is_err(), "{wrong:?}: {:?}", taken(wrong));
         }
-        assert!(taken(&format!("A: {}", "a".repeat(MAX_HEAD))).is_err());
+        assert!(taken(&format!("A: {}", "a".repeat(MAX_HEAD_BYTES))).is_err());
         assert!(taken(&"A: b\r\n".repeat(MAX_HEADERS + 1)).is_err());
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode, Uri};
 
-use super::pool::Failed;
+use super::pool::ExchangeError;
 use super::server::Server;
 use super::{Error, Settings, Upstream};
 use crate::body::{self, Body};
@@ -14,14 +14,14 @@ use crate::drain::Drain;
 /// One question to each server, again and again, on a connection of its own: so
 /// it also shows whether new ones are accepted.
 #[derive(Clone, Debug)]
-pub struct Probes {
+pub struct HealthChecks {
     upstream: Upstream,
     path: Uri,
     interval: Duration,
     timeout: Duration,
 }
 
-impl Probes {
+impl HealthChecks {
     pub(super) fn new(upstream: Upstream, settings: &Settings) -> Option<Self> {
         Some(Self {
             upstream,
@@ -44,25 +44,25 @@ impl Probes {
 
     async fn watch(&self, server: &Server) {
         loop {
-            let asked = tokio::time::timeout(self.timeout, self.ask(server)).await;
+            let asked = tokio::time::timeout(self.timeout, self.check(server)).await;
             let probed = asked.unwrap_or_else(|_| {
                 let seconds = self.timeout.as_secs_f32();
                 Err(format!("no answer within {seconds} s"))
             });
-            self.note(server, probed);
+            self.record(server, probed);
             tokio::time::sleep(self.interval).await;
         }
     }
 
-    async fn ask(&self, server: &Server) -> Result<(), String> {
+    async fn check(&self, server: &Server) -> Result<(), String> {
         let line = server.pool.connect().await;
-        let mut line = line.map_err(|error| Error::connecting(&server.target, error).chain())?;
+        let mut line = line.map_err(|error| Error::from_connect(&server.target, error).chain())?;
         let answer = line.exchange(Box::new(self.request(server))).await;
         match answer.map(|answer| answer.status()) {
             Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
             Ok(status) => Err(refusal(status)),
-            Err(Failed::Unsent(_, error) | Failed::Sent { error, .. }) => {
-                Err(Error::on_the_way(&server.target, error).chain())
+            Err(ExchangeError::Unsent(_, error) | ExchangeError::Sent { error, .. }) => {
+                Err(Error::from_exchange(&server.target, error).chain())
             }
         }
     }
@@ -74,22 +74,22 @@ impl Probes {
         if let Ok(host) = HeaderValue::from_str(server.target.host()) {
             headers.insert(HOST, host);
         }
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         request
     }
 
-    fn note(&self, server: &Server, probed: Result<(), String>) {
+    fn record(&self, server: &Server, probed: Result<(), String>) {
         match probed {
             Ok(()) => {
-                if server.record.probe_answered() {
+                if server.health_state.record_probe_success() {
                     tracing::info!(server = %server.target, "server answers again");
                 }
             }
             Err(why) => {
                 let cause = format!("{}, asked for {}: {why}", server.target, self.path);
-                if server.record.probe_failed(cause.clone()) {
+                if server.health_state.record_probe_failure(cause.clone()) {
                     tracing::warn!(server = %server.target, cause, "server is skipped");
                 }
             }
@@ -101,4 +101,4 @@ fn refusal(status: StatusCode) -> String {
     format!("it answered {}", status.as_u16())
 }
 
-const AGENT: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));

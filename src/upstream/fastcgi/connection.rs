@@ -12,28 +12,28 @@ use bytes::BytesMut;
 use hyper::{Request, Response};
 use tokio::sync::oneshot;
 
-use super::complaints::Complaints;
-use super::conversation::Conversation;
-use super::{Broken, Script, answer, record};
+use super::exchange::Exchange;
+use super::stderr::StderrLog;
+use super::{ExchangeError, Script, record, response};
 use crate::body::Body;
 use crate::upstream::connector::Stream;
 
 /// One connection that nobody else uses.
 #[derive(Debug)]
-pub(in crate::upstream) struct Line {
+pub(in crate::upstream) struct Connection {
     script: Arc<Script>,
     server: Arc<str>,
     /// None once the request is on it.
     stream: Option<Stream>,
     /// Closed when the answer has ended.
     answering: Option<oneshot::Receiver<()>>,
-    pub(in crate::upstream) heard: Arc<AtomicBool>,
+    pub(in crate::upstream) response_started: Arc<AtomicBool>,
 }
 
-impl Line {
+impl Connection {
     pub(in crate::upstream) fn new(
         stream: Stream,
-        heard: Arc<AtomicBool>,
+        response_started: Arc<AtomicBool>,
         script: Arc<Script>,
         server: Arc<str>,
     ) -> Self {
@@ -42,7 +42,7 @@ impl Line {
             server,
             stream: Some(stream),
             answering: None,
-            heard,
+            response_started,
         }
     }
 
@@ -58,16 +58,16 @@ impl Line {
     pub(in crate::upstream) async fn exchange(
         &mut self,
         request: Request<Body>,
-    ) -> Result<Response<Body>, Broken> {
-        self.heard.store(false, Relaxed);
-        let stream = self.stream.take().ok_or(Broken::Ended)?;
+    ) -> Result<Response<Body>, ExchangeError> {
+        self.response_started.store(false, Relaxed);
+        let stream = self.stream.take().ok_or(ExchangeError::Ended)?;
         let (parts, body) = request.into_parts();
         let mut output = BytesMut::with_capacity(4096);
         record::begin(&mut output, &self.script.params(&parts));
-        let complaints = Complaints::about(Arc::clone(&self.server));
-        let conversation = Conversation::new(stream, output, body, complaints);
+        let stderr = StderrLog::new(Arc::clone(&self.server));
+        let exchange = Exchange::new(stream, output, body, stderr);
         let (under_way, end) = oneshot::channel();
         self.answering = Some(end);
-        answer::read(conversation, &parts.method, under_way).await
+        response::read(exchange, &parts.method, under_way).await
     }
 }

@@ -16,15 +16,15 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::ledger::{Ledger, Purpose, Room};
-use super::{Asker, Error};
+use super::ledger::{DiskReservation, Ledger, Purpose};
+use super::{Error, RequestInfo};
 use crate::body::{self, Body};
 
 /// The bodies of one app's requests.
 #[derive(Debug)]
-pub(super) struct Spool(Ledger);
+pub(super) struct RequestBuffer(Ledger);
 
-impl Spool {
+impl RequestBuffer {
     pub(super) fn new(disk: Ledger) -> Self {
         Self(disk)
     }
@@ -40,7 +40,7 @@ impl Spool {
             return Ok(Request::from_parts(parts, body::empty()));
         }
         let mut first = BytesMut::new();
-        while first.len() <= IN_MEMORY {
+        while first.len() <= MAX_MEMORY_BYTES {
             match next(&mut body).await? {
                 Some(data) => first.extend_from_slice(&data),
                 None => {
@@ -49,8 +49,8 @@ impl Spool {
                 }
             }
         }
-        let asker: Option<&Asker> = parts.extensions.get();
-        let key = asker.and_then(|asker| asker.key);
+        let request_info: Option<&RequestInfo> = parts.extensions.get();
+        let key = request_info.and_then(|request_info| request_info.key);
         let room = self.0.room(Purpose::Requests, key);
         let file = write(first.freeze(), body, room).await?;
         parts
@@ -60,10 +60,10 @@ impl Spool {
     }
 }
 
-async fn write(first: Bytes, mut body: Body, room: Room) -> Result<Kept, Error> {
+async fn write(first: Bytes, mut body: Body, room: DiskReservation) -> Result<DiskBody, Error> {
     let file = tokio::task::spawn_blocking(tempfile::tempfile).await;
     let file = file.map_err(io::Error::other).and_then(|file| file);
-    let mut kept = Kept {
+    let mut kept = DiskBody {
         file: File::from_std(file.map_err(Error::Spool)?),
         length: 0,
         room,
@@ -83,7 +83,7 @@ async fn write(first: Bytes, mut body: Body, room: Room) -> Result<Kept, Error> 
 /// The next bytes; trailers mean nothing to PHP.
 async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(Error::in_the_body)?.into_data() {
+        if let Ok(data) = frame.map_err(Error::from_client_body)?.into_data() {
             return Ok(Some(data));
         }
     }
@@ -92,13 +92,13 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
 
 /// A body on disk.
 #[derive(Debug)]
-struct Kept {
+struct DiskBody {
     file: File,
     length: u64,
-    room: Room,
+    room: DiskReservation,
 }
 
-impl Kept {
+impl DiskBody {
     async fn put(&mut self, data: &[u8]) -> io::Result<()> {
         let more = data.len() as u64;
         self.room.take(more).map_err(io::Error::other)?;
@@ -113,7 +113,7 @@ impl Kept {
 
     fn into_body(self) -> Body {
         let Self { file, room, .. } = self;
-        let frames = ReaderStream::with_capacity(file, AT_ONCE).map_ok(move |data| {
+        let frames = ReaderStream::with_capacity(file, READ_CHUNK_BYTES).map_ok(move |data| {
             let _kept = &room;
             Frame::data(data)
         });
@@ -122,6 +122,6 @@ impl Kept {
 }
 
 /// Longer bodies go to disk: of many requests at once, none is held in memory.
-const IN_MEMORY: usize = 64 * 1024;
+const MAX_MEMORY_BYTES: usize = 64 * 1024;
 /// What is read from disk at once.
-const AT_ONCE: usize = 64 * 1024;
+const READ_CHUNK_BYTES: usize = 64 * 1024;

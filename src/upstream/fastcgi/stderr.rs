@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Broken;
+use super::ExchangeError;
 
 /// The complaints of one request. A few lines of each are told, since an app that
 /// complains does so all the time.
 #[derive(Debug)]
-pub(super) struct Complaints {
+pub(super) struct StderrLog {
     server: Arc<str>,
     left: usize,
     /// Whether there was no script to run.
     no_script: Option<&'static str>,
 }
 
-impl Complaints {
-    pub(super) fn about(server: Arc<str>) -> Self {
+impl StderrLog {
+    pub(super) fn new(server: Arc<str>) -> Self {
         Self {
             server,
-            left: MOST,
+            left: MAX_STDERR_CHARS,
             no_script: None,
         }
     }
 
     /// Tells the log. What php-fpm says of a script that it does not run is not
     /// told here but becomes the request's failure.
-    pub(super) fn take(&mut self, text: &Bytes) {
+    pub(super) fn log(&mut self, text: &Bytes) {
         let text = String::from_utf8_lossy(text);
         if let Some((_, why)) = SIGNS.iter().find(|(is_one, _)| is_one(text.trim_end())) {
             self.no_script = Some(why);
@@ -39,23 +39,25 @@ impl Complaints {
             }
             let said: String = line.chars().take(self.left).collect();
             // A line costs more than its characters.
-            self.left = self.left.saturating_sub(said.chars().count().max(SHORT));
+            self.left = self
+                .left
+                .saturating_sub(said.chars().count().max(MAX_SHORT_CHARS));
             tracing::warn!(server = %self.server, said, "PHP complains");
         }
     }
 
     /// Whether php-fpm has said that there is nothing to run.
-    pub(super) fn check_script(&self) -> Result<(), Broken> {
+    pub(super) fn check_script(&self) -> Result<(), ExchangeError> {
         match self.no_script {
-            Some(why) => Err(Broken::Script(why)),
+            Some(why) => Err(ExchangeError::Script(why)),
             None => Ok(()),
         }
     }
 }
 
 /// In characters.
-const MOST: usize = 2048;
-const SHORT: usize = 100;
+const MAX_STDERR_CHARS: usize = 2048;
+const MAX_SHORT_CHARS: usize = 100;
 
 /// Whether this is what php-fpm says, as a whole: scripts write there too, and what
 /// their clients sent; and what it means (`sapi/fpm/fpm/fpm_main.c`).

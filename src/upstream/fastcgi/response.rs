@@ -9,10 +9,10 @@ use hyper::body::{Frame, SizeHint};
 use hyper::{Method, Response, StatusCode};
 use tokio::sync::oneshot;
 
-use super::Broken;
-use super::conversation::Conversation;
-use super::head::{self, Head};
+use super::ExchangeError;
+use super::exchange::Exchange;
 use super::record::{Outcome, Record};
+use super::response_head::{self, ResponseHead};
 use crate::body::{self, Body};
 
 /// Reads the head and what has come with it. `under_way` is dropped when the answer
@@ -21,17 +21,17 @@ use crate::body::{self, Body};
 /// # Errors
 /// There is no answer, or it breaks off before a byte of its body was wanted.
 pub(super) async fn read(
-    conversation: Conversation,
+    exchange: Exchange,
     method: &Method,
     under_way: oneshot::Sender<()>,
-) -> Result<Response<Body>, Broken> {
-    let mut rest = Rest {
-        conversation: Some(conversation),
+) -> Result<Response<Body>, ExchangeError> {
+    let mut rest = ResponseBody {
+        exchange: Some(exchange),
         first: BytesMut::new(),
         left: None,
         under_way: Some(under_way),
     };
-    let Head { mut parts, length } = std::future::poll_fn(|cx| rest.poll_head(cx)).await?;
+    let ResponseHead { mut parts, length } = std::future::poll_fn(|cx| rest.poll_head(cx)).await?;
     parts.extensions.clear();
     let status = parts.status;
     let is_bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
@@ -49,9 +49,9 @@ pub(super) async fn read(
 }
 
 /// What has not been read of an answer.
-struct Rest {
+struct ResponseBody {
     /// None after the end.
-    conversation: Option<Conversation>,
+    exchange: Option<Exchange>,
     /// What came of the body and has not been taken.
     first: BytesMut,
     /// What is still missing of the length that the script announced.
@@ -59,44 +59,44 @@ struct Rest {
     under_way: Option<oneshot::Sender<()>>,
 }
 
-impl Rest {
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
+impl ResponseBody {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, ExchangeError>> {
         while let Some(data) = ready!(self.poll_data(cx)?) {
             self.first.extend_from_slice(&data);
             // Of a head in small pieces, each line is looked at once.
-            if !data.contains(&b'\n') && self.first.len() < AT_ONCE {
+            if !data.contains(&b'\n') && self.first.len() < FIRST_CHUNK_BYTES {
                 continue;
             }
-            if let Some(head) = head::take(&mut self.first)? {
+            if let Some(head) = response_head::take(&mut self.first)? {
                 // Before, php-fpm says why it answers for a script that is not there.
                 // A script, too, may have said such a thing, but not answered so.
                 if NO_SCRIPT.contains(&head.parts.status) {
-                    self.complaints()?;
+                    self.stderr()?;
                 }
                 return Poll::Ready(Ok(head));
             }
         }
-        self.complaints()?;
-        Poll::Ready(Err(Broken::Ended))
+        self.stderr()?;
+        Poll::Ready(Err(ExchangeError::Ended))
     }
 
-    fn complaints(&self) -> Result<(), Broken> {
-        match &self.conversation {
-            Some(conversation) => conversation.complaints.check_script(),
+    fn stderr(&self) -> Result<(), ExchangeError> {
+        match &self.exchange {
+            Some(exchange) => exchange.stderr.check_script(),
             None => Ok(()),
         }
     }
 
     /// Reads to the end what nobody wants.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         while ready!(self.poll_data(cx)?).is_some() {}
         Poll::Ready(Ok(()))
     }
 
     /// Takes what has come already. True if that is all: most answers are short,
     /// and come at once.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
-        while self.first.len() < AT_ONCE {
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, ExchangeError> {
+        while self.first.len() < FIRST_CHUNK_BYTES {
             match self.poll_data(cx)? {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(None) => return Ok(true),
@@ -110,24 +110,24 @@ impl Rest {
     }
 
     /// What came with the head counts.
-    fn shorten(&mut self) -> Result<(), Broken> {
+    fn shorten(&mut self) -> Result<(), ExchangeError> {
         self.count(self.first.len())
     }
 
-    fn count(&mut self, came: usize) -> Result<(), Broken> {
+    fn count(&mut self, came: usize) -> Result<(), ExchangeError> {
         if let Some(left) = &mut self.left {
-            *left = left.checked_sub(came as u64).ok_or(Broken::Length)?;
+            *left = left.checked_sub(came as u64).ok_or(ExchangeError::Length)?;
         }
         Ok(())
     }
 
     /// The next piece of the script's output; none at its end.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
         loop {
-            let Some(conversation) = &mut self.conversation else {
+            let Some(exchange) = &mut self.exchange else {
                 return Poll::Ready(Ok(None));
             };
-            match ready!(conversation.poll_record(cx))? {
+            match ready!(exchange.poll_record(cx))? {
                 Record::Stdout(data) if data.is_empty() => {}
                 Record::Stdout(data) => return Poll::Ready(Ok(Some(data))),
                 Record::End(outcome) => {
@@ -139,21 +139,21 @@ impl Rest {
         }
     }
 
-    fn end(&mut self, outcome: Outcome) -> Result<(), Broken> {
+    fn end(&mut self, outcome: Outcome) -> Result<(), ExchangeError> {
         match outcome {
             Outcome::Complete => {}
-            Outcome::Overloaded => return Err(Broken::Overloaded),
-            Outcome::Refused => return Err(Broken::Refused),
+            Outcome::Overloaded => return Err(ExchangeError::Overloaded),
+            Outcome::Refused => return Err(ExchangeError::Refused),
         }
         if self.left.is_some_and(|left| left > 0) {
-            return Err(Broken::Length);
+            return Err(ExchangeError::Length);
         }
-        (self.conversation, self.under_way) = (None, None);
+        (self.exchange, self.under_way) = (None, None);
         Ok(())
     }
 }
 
-impl hyper::body::Body for Rest {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = body::Error;
 
@@ -174,7 +174,7 @@ impl hyper::body::Body for Rest {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.conversation.is_none() && self.first.is_empty()
+        self.exchange.is_none() && self.first.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -188,4 +188,4 @@ impl hyper::body::Body for Rest {
 /// php-fpm's own answers for a script that it does not run.
 const NO_SCRIPT: [StatusCode; 2] = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
 /// What is gathered of an answer before its client gets the first of it.
-const AT_ONCE: usize = 64 * 1024;
+const FIRST_CHUNK_BYTES: usize = 64 * 1024;
