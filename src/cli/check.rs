@@ -7,7 +7,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::files::Files;
 use crate::http::RouteAction;
-use crate::tls::{self, Acceptors, Authorities, Certificates, Urgency};
+use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
@@ -15,7 +15,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let certificates = Certificates::load(&config.tls).map_err(Failure::config)?;
     let certificates = Arc::new(certificates);
     let ticketer = tls::ticketer().map_err(Failure::other)?;
-    let authorities = Authorities::load(&config.tls.clients).map_err(Failure::config)?;
+    let authorities = ClientAuthorities::load(&config.tls.clients).map_err(Failure::config)?;
     Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::config)?;
     certificates.check_dates().map_err(Failure::config)?;
     for route in &config.routes {
@@ -23,7 +23,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             Files::open(files).map_err(Failure::config)?;
         }
     }
-    for doubt in certificates.doubts() {
+    for doubt in certificates.warnings() {
         super::warn(&doubt);
     }
     for doubt in config.apps().filter_map(|app| app.doubt()) {
@@ -36,7 +36,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         config.upstream.url,
         config.broadcast.socket.display(),
     );
-    for certificate in certificates.outlook() {
+    for certificate in certificates.expiry() {
         let file = certificate.file.display();
         told.push_str(&format!(
             "\n  certificate     {file}\n                  {certificate}"

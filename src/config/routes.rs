@@ -3,7 +3,7 @@
 use super::Config;
 use super::mistakes::Broken;
 use crate::http::{App, RouteAction};
-use crate::tls::Asked;
+use crate::tls::ClientAuthMode;
 use crate::units::ByteSize;
 use crate::upstream::{self, Protocol};
 use crate::view::LARAVEL;
@@ -25,7 +25,7 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
                 format!("there is no [upstreams.{name}]"),
             );
         }
-        if route.client_certificate && config.tls.clients.certificate == Asked::Off {
+        if route.client_certificate && config.tls.clients.certificate == ClientAuthMode::Off {
             let message = "nobody is asked for a certificate: tls.clients.certificate must be \
                            \"optional\" or \"required\"";
             tell(place(number, &["client_certificate"]), message.to_owned());

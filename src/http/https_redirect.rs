@@ -61,7 +61,7 @@ impl HttpsRedirect {
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let path = request.uri().path();
         if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
-            return match self.challenges.over_http(token) {
+            return match self.challenges.http_response(token) {
                 Some(proof) => text_response(StatusCode::OK, proof),
                 None => text_response(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
             };

@@ -7,7 +7,7 @@ use super::Error;
 use super::process::Process;
 use crate::config::Config;
 use crate::http::HttpsRedirect;
-use crate::tls::{self, Acceptors, Authorities, Certificates};
+use crate::tls::{self, Acceptors, Certificates, ClientAuthorities};
 
 /// What is spoken at a listener.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub(super) fn entrances(
     config: &Config,
     process: &Process,
     certificates: &Arc<Certificates>,
-    authorities: &Authorities,
+    authorities: &ClientAuthorities,
 ) -> Result<Vec<Entrance>, Error> {
     let ticketer = Arc::clone(&process.ticketer);
     let acceptors = Acceptors::new(&config.tls, certificates, authorities, ticketer)?;

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
 use crate::limit::{ConcurrencyLimit, Limits};
-use crate::tls::{self, Authorities, Certificates, Renewal};
+use crate::tls::{self, Certificates, ClientAuthorities, Renewal};
 use crate::upstream::Upstream;
 use crate::view::{About, LARAVEL, View};
 use crate::ws::upload::Uploads;
@@ -32,7 +32,7 @@ pub(super) struct Generation {
     in_flight: ConcurrencyLimit,
     open_files: ConcurrencyLimit,
     pages: ErrorPages,
-    authorities: Authorities,
+    authorities: ClientAuthorities,
     certificates: Kept<Certificates>,
     upstreams: Kept<Upstreams>,
     auth: Kept<(Authenticator, Authorizer)>,
@@ -94,7 +94,7 @@ impl Generation {
     ) -> Result<Built, Error> {
         let mut tasks = Vec::new();
         let certificates = certificates(&config, process, old, &mut tasks)?;
-        let authorities = Authorities::load(&config.tls.clients)?;
+        let authorities = ClientAuthorities::load(&config.tls.clients)?;
         let entrances = entrances(&config, process, &certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
 
@@ -203,7 +203,7 @@ impl Generation {
     /// Whether `config` would make just the same.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
-        let authorities = Authorities::load(&config.tls.clients)?;
+        let authorities = ClientAuthorities::load(&config.tls.clients)?;
         Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
     }
 
@@ -236,7 +236,7 @@ fn certificates(
         return Ok(old.certificates.clone());
     }
     let certificates = Kept::new(Certificates::load(&config.tls)?, process);
-    for doubt in certificates.part.doubts() {
+    for doubt in certificates.part.warnings() {
         tracing::warn!(cause = doubt, "certificate needs attention");
     }
     if let Some(renewal) = Renewal::new(&config.tls, &certificates.part)? {

@@ -15,20 +15,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::certificate_info::CertificateInfo;
+use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::error::Error;
-use super::facts::Facts;
-use super::outlook::Outlook;
-use super::pair::{Loaded, Pair};
-use super::table::Table;
+use super::expiry::CertificateExpiry;
+use super::sni::SniTable;
 use super::{ACME_TLS, Acme, Challenges, Settings, provider};
 
 /// All certificates, by name. Made once.
 #[derive(Debug)]
 pub struct Certificates {
-    pairs: Vec<Pair>,
+    pairs: Vec<KeyPairFiles>,
     hosts: Vec<String>,
     provider: Arc<CryptoProvider>,
-    table: ArcSwap<Table>,
+    table: ArcSwap<SniTable>,
     /// What was last complained of: it is told once, not at every look. Locked
     /// while files are read again, so that two reloads cannot cross.
     complaint: Mutex<String>,
@@ -52,11 +52,11 @@ impl Certificates {
         if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
             && settings.acme.temporary_certificate
         {
-            *empty = Some(Arc::new(temporary(&settings.acme, &provider)));
+            *empty = Some(Arc::new(self_signed_fallback(&settings.acme, &provider)));
         }
-        let table = Table::new(slots);
+        let table = SniTable::new(slots);
         if table.all().count() == pairs.len() {
-            covers(&table, &settings.hosts)?;
+            check_coverage(&table, &settings.hosts)?;
         }
         Ok(Self {
             pairs,
@@ -81,39 +81,43 @@ impl Certificates {
             });
             renewed.or_else(|| old.clone())
         });
-        let table = Table::new(slots.collect());
-        match covers(&table, &self.hosts) {
+        let table = SniTable::new(slots.collect());
+        match check_coverage(&table, &self.hosts) {
             Ok(()) => self.replace(&old, table),
             Err(error) => wrong.push(error.to_string()),
         }
-        complain(&mut complaint, &wrong.join("; "));
+        log_change(&mut complaint, &wrong.join("; "));
     }
 
-    /// What `pair` holds now; none if that is what it held before.
-    fn renewed(&self, pair: &Pair, old: Option<&Loaded>) -> Result<Option<Arc<Loaded>>, Error> {
+    /// What `certified_key` holds now; none if that is what it held before.
+    fn renewed(
+        &self,
+        pair: &KeyPairFiles,
+        old: Option<&LoadedKeyPair>,
+    ) -> Result<Option<Arc<LoadedKeyPair>>, Error> {
         let Some(new) = pair.load_if_there(&self.provider)? else {
             return Ok(None);
         };
         if old.is_some_and(|old| new.certified.cert == old.certified.cert) {
             return Ok(None);
         }
-        let dates = new.facts.check_dates(SystemTime::now());
+        let dates = new.info.check_dates(SystemTime::now());
         dates.map_err(|flaw| pair.flawed(flaw))?;
-        for doubt in pair.doubts(&new) {
+        for doubt in pair.warnings(&new) {
             tracing::warn!(cause = doubt, "certificate needs attention");
         }
         Ok(Some(Arc::new(new)))
     }
 
-    fn replace(&self, old: &Table, new: Table) {
-        let was_there = |new: &Arc<Loaded>| old.all().any(|old| Arc::ptr_eq(old, new));
+    fn replace(&self, old: &SniTable, new: SniTable) {
+        let was_there = |new: &Arc<LoadedKeyPair>| old.all().any(|old| Arc::ptr_eq(old, new));
         let changed: Vec<_> = new.all().filter(|new| !was_there(new)).cloned().collect();
         if changed.is_empty() {
             return;
         }
         self.table.store(Arc::new(new));
         for loaded in changed {
-            let certificate = Outlook::of(&loaded, SystemTime::now());
+            let certificate = CertificateExpiry::new(&loaded, SystemTime::now());
             tracing::info!(%certificate, "new certificate");
         }
     }
@@ -126,27 +130,28 @@ impl Certificates {
         let table = self.table.load();
         for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
             let Some(loaded) = loaded else { continue };
-            let dates = loaded.facts.check_dates(SystemTime::now());
+            let dates = loaded.info.check_dates(SystemTime::now());
             dates.map_err(|flaw| pair.flawed(flaw))?;
         }
         Ok(())
     }
 
     /// What is not wrong, but seldom meant; a sentence each.
-    pub fn doubts(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let table = self.table.load();
         let pairs = self.pairs.iter().zip(table.slots());
         pairs
-            .filter_map(|(pair, loaded)| Some(pair.doubts(loaded.as_ref()?)))
+            .filter_map(|(pair, loaded)| Some(pair.warnings(loaded.as_ref()?)))
             .flatten()
             .collect()
     }
 
     /// Each certificate, and how long it still lasts.
-    pub fn outlook(&self) -> Vec<Outlook> {
+    pub fn expiry(&self) -> Vec<CertificateExpiry> {
         let (table, now) = (self.table.load(), SystemTime::now());
         let all = table.all();
-        all.map(|loaded| Outlook::of(loaded, now)).collect()
+        all.map(|loaded| CertificateExpiry::new(loaded, now))
+            .collect()
     }
 
     /// What is proved to ACME servers.
@@ -156,13 +161,13 @@ impl Certificates {
 
     /// The files that everything comes from.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        let paths = self.pairs.iter().flat_map(Pair::paths);
+        let paths = self.pairs.iter().flat_map(KeyPairFiles::paths);
         paths.map(ToOwned::to_owned).collect()
     }
 }
 
 /// Tells `wrong` if it is new, and that nothing is wrong any more.
-fn complain(last: &mut String, wrong: &str) {
+fn log_change(last: &mut String, wrong: &str) {
     if *last == wrong {
         return;
     }
@@ -176,7 +181,7 @@ fn complain(last: &mut String, wrong: &str) {
     wrong.clone_into(last);
 }
 
-fn covers(table: &Table, hosts: &[String]) -> Result<(), Error> {
+fn check_coverage(table: &SniTable, hosts: &[String]) -> Result<(), Error> {
     match table.uncovered(hosts) {
         None => Ok(()),
         Some(host) => Err(Error::Uncovered {
@@ -188,24 +193,28 @@ fn covers(table: &Table, hosts: &[String]) -> Result<(), Error> {
 
 /// All pairs, the default first. Where ACME is on, the pair that every site has
 /// may be missing, and ACME's own comes when it comes.
-fn pairs(settings: &Settings) -> Vec<Pair> {
+fn pairs(settings: &Settings) -> Vec<KeyPairFiles> {
     let acme = settings.acme.is_on();
     let mut pairs = Vec::new();
     if !acme || settings.certificate.exists() {
-        pairs.push(Pair::new(&settings.certificate, &settings.key, "tls."));
+        pairs.push(KeyPairFiles::new(
+            &settings.certificate,
+            &settings.key,
+            "tls.",
+        ));
     }
     pairs.extend(settings.certificates.iter().enumerate().map(|(at, pair)| {
         let prefix = format!("[[tls.certificates]] no. {}, ", at + 1);
-        Pair::new(&pair.certificate, &pair.key, &prefix)
+        KeyPairFiles::new(&pair.certificate, &pair.key, &prefix)
     }));
     if acme {
-        pairs.push(Pair::of_acme(&settings.acme.certificate()));
+        pairs.push(KeyPairFiles::from_acme(&settings.acme.certificate()));
     }
     pairs
 }
 
 /// A certificate that nobody trusts, for the time until there is one.
-fn temporary(acme: &Acme, provider: &CryptoProvider) -> Loaded {
+fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair {
     let names: Vec<_> = acme
         .domains
         .iter()
@@ -213,13 +222,13 @@ fn temporary(acme: &Acme, provider: &CryptoProvider) -> Loaded {
         .collect();
     let made = rcgen::generate_simple_self_signed(names).expect("the names are DNS names");
     let chain = vec![CertificateDer::from(made.cert)];
-    let facts = Facts::read(&chain[0]).expect("it was made just now");
+    let info = CertificateInfo::parse(&chain[0]).expect("it was made just now");
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let certified = CertifiedKey::from_der(chain, key, provider);
     tracing::warn!("a temporary certificate that nobody trusts is shown until there is one");
-    Loaded {
+    LoadedKeyPair {
         certified: Arc::new(certified.expect("both were made for each other")),
-        facts,
+        info,
         path: "(temporary)".into(),
     }
 }
@@ -230,7 +239,7 @@ impl ResolvesServerCert for Certificates {
             .alpn()
             .is_some_and(|mut names| names.any(|name| name == ACME_TLS));
         if asks_for_proof {
-            return self.challenges.over_tls(hello.server_name()?);
+            return self.challenges.tls_certificate(hello.server_name()?);
         }
         let table = self.table.load();
         let chosen = table.choose(hello.server_name(), hello.signature_schemes())?;
@@ -257,6 +266,6 @@ mod tests {
         )
         .unwrap();
         let certificates = Certificates::load(&settings).unwrap();
-        assert!(certificates.outlook().is_empty());
+        assert!(certificates.expiry().is_empty());
     }
 }

@@ -18,25 +18,25 @@ pub struct Challenges {
 
 impl Challenges {
     /// The answer to a challenge over HTTP.
-    pub fn over_http(&self, token: &str) -> Option<String> {
+    pub fn http_response(&self, token: &str) -> Option<String> {
         self.http.lock().get(token).cloned()
     }
 
     /// The answer to a challenge in the handshake.
-    pub(super) fn over_tls(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+    pub(super) fn tls_certificate(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         self.alpn.lock().get(&name.to_ascii_lowercase()).cloned()
     }
 
-    pub(super) fn prove_over_http(&self, token: String, proof: String) {
+    pub(super) fn set_http(&self, token: String, proof: String) {
         self.http.lock().insert(token, proof);
     }
 
-    pub(super) fn prove_over_tls(&self, name: &str, proof: Arc<CertifiedKey>) {
+    pub(super) fn set_tls(&self, name: &str, proof: Arc<CertifiedKey>) {
         self.alpn.lock().insert(name.to_ascii_lowercase(), proof);
     }
 
     /// Nothing is asked any more.
-    pub(super) fn forget(&self) {
+    pub(super) fn clear(&self) {
         self.http.lock().clear();
         self.alpn.lock().clear();
     }

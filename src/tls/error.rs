@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 /// A file, and where `config.toml` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct FileOrigin {
     /// The file.
     pub path: PathBuf,
     /// The key, such as `tls.certificate`.
     pub key: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         write!(f, "{path} ({} in config.toml)", self.key)
@@ -28,7 +28,7 @@ pub enum Error {
     #[error("cannot read {place}: {source}; {}", advice(.source))]
     Read {
         /// The file.
-        place: Place,
+        place: FileOrigin,
         /// What the system said.
         source: io::Error,
     },
@@ -36,9 +36,9 @@ pub enum Error {
     #[error("{place} {flaw}")]
     Flawed {
         /// The file.
-        place: Place,
+        place: FileOrigin,
         /// What is wrong with it.
-        flaw: Flaw,
+        flaw: CertificateFlaw,
     },
     /// Both are well, but not for each other.
     #[error(
@@ -47,9 +47,9 @@ pub enum Error {
     )]
     Mismatch {
         /// The certificate file.
-        certificate: Place,
+        certificate: FileOrigin,
         /// The key file.
-        key: Place,
+        key: FileOrigin,
     },
     /// The authorities of client certificates.
     #[error(
@@ -57,7 +57,7 @@ pub enum Error {
     )]
     Authorities {
         /// The file.
-        place: Place,
+        place: FileOrigin,
         /// What is wrong.
         reason: String,
     },
@@ -76,7 +76,7 @@ pub enum Error {
 
 /// What is wrong inside a file.
 #[derive(Debug, thiserror::Error)]
-pub enum Flaw {
+pub enum CertificateFlaw {
     /// Nothing of the kind is in it.
     #[error("holds no {what} in PEM form; expected a line \"-----BEGIN {label}-----\"")]
     Empty {

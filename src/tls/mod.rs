@@ -3,18 +3,18 @@
 //! would be Laravel's to find out.
 
 mod acme;
+mod certificate_info;
 mod certificates;
+mod certified_key;
 mod challenges;
-mod clients;
+mod client_auth;
 mod error;
-mod facts;
-mod outlook;
-mod pair;
+mod expiry;
+mod record_layer;
 mod scratch;
-mod session;
 mod settings;
+mod sni;
 mod stream;
-mod table;
 mod watch;
 
 use std::net::SocketAddr;
@@ -30,9 +30,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
 pub use self::certificates::Certificates;
 pub use self::challenges::Challenges;
-pub use self::clients::{Asked, Authorities, ClientSubject, Clients};
-pub use self::error::{Error, Flaw, Place};
-pub use self::outlook::{Outlook, Urgency};
+pub use self::client_auth::{ClientAuthMode, ClientAuthorities, ClientSubject, Clients};
+pub use self::error::{CertificateFlaw, Error, FileOrigin};
+pub use self::expiry::{CertificateExpiry, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
 pub use self::stream::TlsStream;
 pub use self::watch::{reload, watch};
@@ -121,7 +121,7 @@ impl Acceptors {
     pub fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
-        authorities: &Authorities,
+        authorities: &ClientAuthorities,
         ticketer: Arc<dyn ProducesTickets>,
     ) -> Result<Self, Error> {
         let acceptor = |config: ServerConfig| Acceptor {
@@ -157,7 +157,7 @@ impl Acceptors {
         let guarded = self
             .guarded
             .as_ref()
-            .filter(|_| self.clients.guard(address));
+            .filter(|_| self.clients.requires_certificate(address));
         guarded.unwrap_or(&self.open).clone()
     }
 }
@@ -198,7 +198,7 @@ impl Acceptor {
             Some(ACME_TLS) => return Err(HandshakeError::Proof),
             _ => Alpn::Http1,
         };
-        let client = clients::subject(io.peer_certificates());
+        let client = client_auth::client_subject(io.peer_certificates());
         // In a box, which is handed on at less cost than the stream.
         let io = Box::new(io);
         Ok(Secured { io, alpn, client })

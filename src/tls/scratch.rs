@@ -11,10 +11,10 @@ impl Scratch {
     /// Takes the thread's, or makes another if that is lent already.
     pub(super) fn take() -> Self {
         let kept = KEPT.try_with(Cell::take).ok().flatten();
-        Self(kept.unwrap_or_else(|| vec![0; ROOM].into_boxed_slice()))
+        Self(kept.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice()))
     }
 
-    /// All of it, [`ROOM`] bytes.
+    /// All of it, [`SCRATCH_BYTES`] bytes.
     pub(super) fn room(&mut self) -> &mut [u8] {
         &mut self.0
     }
@@ -35,4 +35,4 @@ thread_local! {
 /// What is encrypted at once, with what is around it; and the largest handshake message
 /// that rustls takes (64 KiB), with a record of TLS 1.2 that goes on after it (18 KiB,
 /// RFC 5246 §6.2.3).
-pub(super) const ROOM: usize = 84 * 1024;
+pub(super) const SCRATCH_BYTES: usize = 84 * 1024;

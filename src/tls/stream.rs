@@ -13,14 +13,14 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::scratch::{ROOM, Scratch};
-use super::session::{Session, release};
+use super::record_layer::{UnbufferedConnection, release};
+use super::scratch::{SCRATCH_BYTES, Scratch};
 
 /// The server's side of a TLS connection over `S`.
 #[derive(Debug)]
 pub struct TlsStream<S> {
     io: S,
-    session: Session,
+    session: UnbufferedConnection,
     /// What came and is not a whole record, or more than was asked for.
     incoming: BytesMut,
 }
@@ -45,7 +45,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     pub(super) async fn accept(config: Arc<ServerConfig>, io: S) -> io::Result<Self> {
         let mut stream = Self {
             io,
-            session: Session::new(config)?,
+            session: UnbufferedConnection::new(config)?,
             incoming: BytesMut::new(),
         };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
@@ -73,8 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let (room, left) = (scratch.room(), self.incoming.len());
         // Not more records than the reader has room for: they would have to be kept.
         let wanted = space.as_ref().map_or(0, |space| space.remaining());
-        let records = wanted.div_ceil(RECORD).max(1);
-        let piece = left..ROOM.min(left + records * SEALED);
+        let records = wanted.div_ceil(RECORD_BYTES).max(1);
+        let piece = left..SCRATCH_BYTES.min(left + records * SEALED_RECORD_BYTES);
         if piece.is_empty() {
             return Poll::Ready(Err(invalid("a handshake without end")));
         }
@@ -88,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         room[..left].copy_from_slice(&self.incoming);
         let (used, received) = self.session.receive(&mut room[..came], space);
         self.incoming = BytesMut::from(&room[used..came]);
-        Poll::Ready(self.answer(cx, received))
+        Poll::Ready(self.send_alert(cx, received))
     }
 
     /// Decrypts of what came before.
@@ -100,19 +100,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let (used, received) = self.session.receive(&mut self.incoming, space);
         self.incoming.advance(used);
         release(&mut self.incoming);
-        self.answer(cx, received)
+        self.send_alert(cx, received)
     }
 
     /// Sends the alert that goes with an error, if it can be sent now. Everything else
     /// that rustls says waits for the next write: whoever reads may be another than
     /// who writes, and must neither wait for him nor take his place.
-    fn answer(&mut self, cx: &mut Context<'_>, received: io::Result<()>) -> io::Result<()> {
+    fn send_alert(&mut self, cx: &mut Context<'_>, received: io::Result<()>) -> io::Result<()> {
         if received.is_err() {
             let _ = self.poll_send(cx);
         }
         received?;
         match self.session.outgoing.len() {
-            ..=ROOM => Ok(()),
+            ..=SCRATCH_BYTES => Ok(()),
             _ => Err(invalid("it asks and does not read")),
         }
     }
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let joined;
         let mut pieces = pieces;
         let length = pieces.iter().map(|piece| piece.len()).sum();
-        if pieces.len() > 1 && length <= RECORD {
+        if pieces.len() > 1 && length <= RECORD_BYTES {
             // A head and its body in one record.
             let place;
             (place, room) = room.split_at_mut(length);
@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 .seal(piece, &mut self.incoming, &mut room[end..]);
             end += match sealed {
                 Ok(sealed) => sealed,
-                Err(error) => return self.answer(cx, Err(error)),
+                Err(error) => return self.send_alert(cx, Err(error)),
             };
         }
         let mut sealed = &room[..end];
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        this.session.hand_over(buf);
+        this.session.take_plaintext(buf);
         if buf.filled().len() == before && !this.incoming.is_empty() {
             let received = this.receive_left(cx, Some(buf));
             // What came before an error is handed over first: the error stays.
@@ -203,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        let some = &buf[..buf.len().min(TURN)];
+        let some = &buf[..buf.len().min(MAX_PLAINTEXT_BYTES)];
         this.send(cx, &[some])?;
         Poll::Ready(Ok(some.len()))
     }
@@ -215,14 +215,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        let mut left = TURN;
+        let mut left = MAX_PLAINTEXT_BYTES;
         let pieces = bufs.iter().map(|buf| {
             let some = &buf[..buf.len().min(left)];
             left -= some.len();
             some
         });
         let pieces = pieces.filter(|piece| !piece.is_empty());
-        let pieces: Vec<_> = pieces.take(PIECES).collect();
+        let pieces: Vec<_> = pieces.take(MAX_PIECES).collect();
         this.send(cx, &pieces)?;
         Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
     }
@@ -262,14 +262,14 @@ fn invalid(what: &'static str) -> io::Error {
 }
 
 /// Each of them has a head and a seal of its own, for which there is room.
-const PIECES: usize = 64;
+const MAX_PIECES: usize = 64;
 /// What is encrypted at once, in bytes of plaintext: all that is read of an answer at
-/// once, and its head. It fits [`ROOM`] as records.
-const TURN: usize = 80 * 1024;
+/// once, and its head. It fits [`SCRATCH_BYTES`] as records.
+const MAX_PLAINTEXT_BYTES: usize = 80 * 1024;
 /// What goes into one record (RFC 8446 §5.1).
-const RECORD: usize = 16 * 1024;
+const RECORD_BYTES: usize = 16 * 1024;
 /// That with head and seal of TLS 1.3.
-const SEALED: usize = RECORD + 22;
+const SEALED_RECORD_BYTES: usize = RECORD_BYTES + 22;
 
 #[cfg(test)]
 mod tests;

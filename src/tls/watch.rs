@@ -20,7 +20,7 @@ use crate::drain::Drain;
 pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
     tokio::select! {
         () = look_for_changes(&certificates) => {}
-        () = tell_daily(&certificates) => {}
+        () = log_expiry_daily(&certificates) => {}
         () = drain.token().cancelled() => {}
     }
 }
@@ -35,23 +35,23 @@ pub async fn reload(certificates: &Arc<Certificates>) {
 }
 
 async fn look_for_changes(certificates: &Arc<Certificates>) {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let paths = certificates.paths();
     // What changed since the certificates were loaded is not known: so they are
     // read once more.
-    let mut read = Reading {
+    let mut read = FileSnapshot {
         at: Instant::now(),
         marks: Vec::new(),
     };
     let mut before = Vec::new();
     loop {
         ticks.tick().await;
-        let now = Reading::of(&paths).await;
+        let now = FileSnapshot::of(&paths).await;
         // A pair is two files: they are read once they have come to rest.
         let rests = now.marks == before;
         let changed = now.marks != read.marks;
-        let is_due = read.at.elapsed() >= IN_ANY_CASE;
+        let is_due = read.at.elapsed() >= FORCED_RELOAD_INTERVAL;
         before.clone_from(&now.marks);
         if is_due || (changed && rests) {
             reload(certificates).await;
@@ -60,23 +60,23 @@ async fn look_for_changes(certificates: &Arc<Certificates>) {
     }
 }
 
-async fn tell_daily(certificates: &Certificates) {
+async fn log_expiry_daily(certificates: &Certificates) {
     loop {
-        for certificate in certificates.outlook() {
+        for certificate in certificates.expiry() {
             certificate.log();
         }
-        tokio::time::sleep(DAY).await;
+        tokio::time::sleep(EXPIRY_LOG_INTERVAL).await;
     }
 }
 
 /// How the files looked at one moment.
-struct Reading {
+struct FileSnapshot {
     at: Instant,
     /// Device, inode, size, times of the file behind every link.
     marks: Vec<Option<[i64; 7]>>,
 }
 
-impl Reading {
+impl FileSnapshot {
     async fn of(paths: &[PathBuf]) -> Self {
         let at = Instant::now();
         let mut marks = Vec::with_capacity(paths.len());
@@ -101,9 +101,9 @@ impl Reading {
     }
 }
 
-const LOOK: Duration = Duration::from_secs(1);
-const IN_ANY_CASE: Duration = Duration::from_secs(60);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const FORCED_RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+const EXPIRY_LOG_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +132,7 @@ mod tests {
     async fn what_ends_soon_is_told_each_day() {
         let directory = tempfile::tempdir().unwrap();
         let mut params = rcgen::CertificateParams::new(["desk.example".to_owned()]).unwrap();
-        params.not_after = (SystemTime::now() + DAY * 20).into();
+        params.not_after = (SystemTime::now() + EXPIRY_LOG_INTERVAL * 20).into();
         let key = rcgen::KeyPair::generate().unwrap();
         let settings = Settings {
             certificate: directory.path().join("c.pem"),
@@ -148,7 +148,11 @@ mod tests {
         let writer = lines.clone();
         let log = tracing_subscriber::fmt().with_writer(move || writer.clone());
         let _log = tracing::subscriber::set_default(log.finish());
-        let _ = tokio::time::timeout(DAY * 3 + LOOK, tell_daily(&certificates)).await;
+        let _ = tokio::time::timeout(
+            EXPIRY_LOG_INTERVAL * 3 + POLL_INTERVAL,
+            log_expiry_daily(&certificates),
+        )
+        .await;
         let lines = String::from_utf8(lines.0.lock().clone()).unwrap();
         assert_eq!(lines.matches("WARN").count(), 4, "{lines}");
         assert_eq!(lines.matches("desk.example").count(), 4, "{lines}");

@@ -83,7 +83,7 @@ impl View {
     }
 
     fn certificate_ends(&self) -> Family {
-        let rows = self.certificates.outlook().into_iter().map(|certificate| {
+        let rows = self.certificates.expiry().into_iter().map(|certificate| {
             let names = certificate.names.join(",");
             let issuer = certificate.issuer.clone();
             let left = certificate.days_left as f64;

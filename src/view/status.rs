@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::{LARAVEL, View, process, written};
-use crate::tls::{Outlook, Urgency};
+use crate::tls::{CertificateExpiry, Urgency};
 use crate::upstream::{Health, ServerHealth};
 
 /// `GET /status`.
@@ -32,7 +32,7 @@ pub struct Status {
     upstream: Option<UpstreamStatus>,
     /// All of them, by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
-    certificates: Vec<Outlook>,
+    certificates: Vec<CertificateExpiry>,
     /// Times that the configuration was read again, by result.
     reloads: BTreeMap<&'static str, u64>,
     /// Connections and requests that were refused, by reason.
@@ -144,7 +144,7 @@ impl View {
             deliveries: self.metrics.deliveries.read(),
             upstream: laravel,
             upstreams,
-            certificates: self.certificates.outlook(),
+            certificates: self.certificates.expiry(),
             reloads: self.metrics.reloads.read(),
             refusals: self.metrics.all_rejections(),
             over_limits: self.metrics.over_limits.read(),
@@ -163,7 +163,7 @@ impl View {
             let trouble = "more memory than limits.max_memory: new connections wait";
             troubles.push(trouble.to_owned());
         }
-        for certificate in self.certificates.outlook() {
+        for certificate in self.certificates.expiry() {
             if certificate.urgency() != Urgency::None {
                 let names = certificate.names.join(", ");
                 let days = certificate.days_left;

@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{Acme, Error};
-use crate::tls::error::Place;
-use crate::tls::pair::read_chain;
+use crate::tls::certified_key::read_chain;
+use crate::tls::error::FileOrigin;
 use crate::tls::provider;
 
 type Answer = Result<BytesResponse, instant_acme::Error>;
@@ -26,9 +26,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How long the CA wanted to be left alone when it last refused something.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pause(Arc<Mutex<Option<Duration>>>);
+pub(super) struct CaRetryAfter(Arc<Mutex<Option<Duration>>>);
 
-impl Pause {
+impl CaRetryAfter {
     /// None if the CA has said nothing since the last time that this was asked.
     pub(super) fn take(&self) -> Option<Duration> {
         self.0.lock().take()
@@ -37,18 +37,18 @@ impl Pause {
 
 /// Asks the CA.
 #[derive(Debug)]
-pub(super) struct Http {
+pub(super) struct CaHttpClient {
     inner: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
-    pause: Pause,
+    pause: CaRetryAfter,
 }
 
-impl Http {
+impl CaHttpClient {
     /// Trusts whom the system trusts, or the CA that `settings` name.
-    pub(super) fn new(settings: &Acme, pause: Pause) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Acme, pause: CaRetryAfter) -> Result<Self, Error> {
         let builder = HttpsConnectorBuilder::new();
         let connector = match &settings.directory_ca {
             Some(path) => {
-                let place = Place {
+                let place = FileOrigin {
                     path: path.clone(),
                     key: "tls.acme.directory_ca".to_owned(),
                 };
@@ -76,7 +76,7 @@ impl Http {
     }
 }
 
-impl HttpClient for Http {
+impl HttpClient for CaHttpClient {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,
@@ -84,10 +84,11 @@ impl HttpClient for Http {
         let sent = self.inner.request(request);
         let pause = self.pause.clone();
         Box::pin(async move {
-            let answered =
-                tokio::time::timeout(PATIENCE, async { whole(sent.await?, &pause).await });
+            let answered = tokio::time::timeout(RESPONSE_TIMEOUT, async {
+                read_response(sent.await?, &pause).await
+            });
             let answered = answered.await.unwrap_or_else(|_| {
-                let seconds = PATIENCE.as_secs();
+                let seconds = RESPONSE_TIMEOUT.as_secs();
                 Err(format!("no answer within {seconds} s").into())
             });
             answered.map_err(instant_acme::Error::Other)
@@ -96,9 +97,15 @@ impl HttpClient for Http {
 }
 
 /// Reads the whole answer.
-async fn whole(answer: Response<Incoming>, pause: &Pause) -> Result<BytesResponse, Failure> {
+async fn read_response(
+    answer: Response<Incoming>,
+    pause: &CaRetryAfter,
+) -> Result<BytesResponse, Failure> {
     let (mut parts, body) = answer.into_parts();
-    let body = Limited::new(body, LARGEST).collect().await?.to_bytes();
+    let body = Limited::new(body, MAX_RESPONSE_BYTES)
+        .collect()
+        .await?
+        .to_bytes();
     let wait = retry_after(&parts.headers);
     // As it was read here: the crate adds any number to a clock.
     parts.headers.remove(RETRY_AFTER);
@@ -130,14 +137,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             date.duration_since(SystemTime::now()).unwrap_or_default()
         }
     };
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How large one may be.
-const LARGEST: usize = 1024 * 1024;
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -151,9 +158,9 @@ mod tests {
             retry_after(&headers)
         };
         assert_eq!(read("3600"), Some(Duration::from_secs(3600)));
-        assert_eq!(read("18446744073709551615"), Some(LONGEST));
+        assert_eq!(read("18446744073709551615"), Some(MAX_RETRY_AFTER));
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        assert_eq!(read("Fri, 31 Dec 9999 23:59:59 GMT"), Some(LONGEST));
+        assert_eq!(read("Fri, 31 Dec 9999 23:59:59 GMT"), Some(MAX_RETRY_AFTER));
         assert_eq!(read("soon"), None);
     }
 }

@@ -3,9 +3,9 @@
 //! A task of its own that writes one file and has it read like any other: TLS
 //! knows nothing of it but the proofs in [`Challenges`](super::Challenges).
 
-mod advice;
 mod client;
 mod order;
+mod renewal_info;
 mod schedule;
 mod settings;
 mod state;
@@ -14,12 +14,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use self::advice::Advice;
-use self::client::Pause;
-use self::order::Applicant;
+use self::client::CaRetryAfter;
+use self::order::AcmeClient;
+use self::renewal_info::RenewalInfo;
 pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
 use self::state::{Draft, State};
-use super::pair::{Loaded, Pair};
+use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::{Certificates, Settings};
 use crate::drain::Drain;
 
@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the ACME server did not accept the order and does not say why")]
     NotReady,
     /// It took too long.
-    #[error("the ACME server was not done within {} minutes", TIMEOUT.as_secs() / 60)]
+    #[error("the ACME server was not done within {} minutes", ORDER_TIMEOUT.as_secs() / 60)]
     Timeout,
     /// A key or a request could not be made.
     #[error("cannot make a key: {0}")]
@@ -117,7 +117,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Gets certificates, and sees that there is always one.
 #[derive(Debug)]
 pub struct Renewal {
-    applicant: Applicant,
+    client: AcmeClient,
     certificates: Arc<Certificates>,
     /// Where in the time for renewals this process does it.
     chance: f64,
@@ -136,11 +136,11 @@ impl Renewal {
             return Ok(None);
         }
         Ok(Some(Self {
-            applicant: Applicant {
+            client: AcmeClient {
                 state: State::open(&settings.acme.state)?,
                 settings: settings.acme.clone(),
                 challenges: certificates.challenges(),
-                pause: Pause::default(),
+                pause: CaRetryAfter::default(),
             },
             certificates: Arc::clone(certificates),
             chance: fastrand::f64(),
@@ -156,25 +156,25 @@ impl Renewal {
     }
 
     async fn renew_forever(self) {
-        let mut advice = Advice::default();
+        let mut renewal_info = RenewalInfo::default();
         let mut attempts = 0;
         loop {
-            let stored = self.stored().await;
+            let stored = self.load_stored().await;
             // The clock may be set meanwhile, so it is looked at often.
-            let left = self.time_left(stored.as_ref(), &mut advice).await;
+            let left = self.time_left(stored.as_ref(), &mut renewal_info).await;
             if !left.is_zero() {
                 attempts = 0;
-                tokio::time::sleep(left.min(LOOK)).await;
+                tokio::time::sleep(left.min(CHECK_INTERVAL)).await;
                 continue;
             }
             let renewed = self.renew(stored.as_ref()).await;
-            self.applicant.challenges.forget();
+            self.client.challenges.clear();
             // Also after a success: whatever the new certificate or the CA say, the
             // CA is not asked in a circle.
             attempts += 1;
-            let first = self.applicant.settings.retry_after.get();
-            let pause = schedule::pause(first, attempts, fastrand::f64());
-            let wanted = self.applicant.pause.take().unwrap_or_default();
+            let first = self.client.settings.retry_after.get();
+            let pause = schedule::retry_delay(first, attempts, fastrand::f64());
+            let wanted = self.client.pause.take().unwrap_or_default();
             let pause = pause.max(wanted);
             if let Err(error) = renewed {
                 let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
@@ -185,10 +185,10 @@ impl Renewal {
     }
 
     /// The certificate from before, if it can be used.
-    async fn stored(&self) -> Option<Loaded> {
-        let path = self.applicant.settings.certificate();
+    async fn load_stored(&self) -> Option<LoadedKeyPair> {
+        let path = self.client.settings.certificate();
         let load = move || {
-            let pair = Pair::new(&path, &path, "tls.acme.");
+            let pair = KeyPairFiles::new(&path, &path, "tls.acme.");
             pair.load(&super::provider()).ok()
         };
         tokio::task::spawn_blocking(load).await.ok().flatten()
@@ -196,35 +196,41 @@ impl Renewal {
 
     /// Until the certificate is to be renewed; nothing if there is none that has
     /// all the names.
-    async fn time_left(&self, stored: Option<&Loaded>, advice: &mut Advice) -> Duration {
-        let Some(Loaded {
-            certified, facts, ..
+    async fn time_left(
+        &self,
+        stored: Option<&LoadedKeyPair>,
+        renewal_info: &mut RenewalInfo,
+    ) -> Duration {
+        let Some(LoadedKeyPair {
+            certified, info, ..
         }) = stored
         else {
             return Duration::ZERO;
         };
-        let domains = &self.applicant.settings.domains;
-        if !domains.iter().all(|domain| facts.is_for(domain.as_str())) {
+        let domains = &self.client.settings.domains;
+        if !domains.iter().all(|domain| info.is_for(domain.as_str())) {
             return Duration::ZERO;
         }
-        let window = advice.about(&certified.cert[0], &self.applicant).await;
-        let renewal = schedule::renew_at(facts, window, self.chance);
+        let window = renewal_info
+            .window_for(&certified.cert[0], &self.client)
+            .await;
+        let renewal = schedule::renew_at(info, window, self.chance);
         let left = renewal.duration_since(SystemTime::now());
         left.unwrap_or_default()
     }
 
-    async fn renew(&self, old: Option<&Loaded>) -> Result<(), Error> {
-        let applicant = &self.applicant;
-        let directory = &applicant.settings.directory;
+    async fn renew(&self, old: Option<&LoadedKeyPair>) -> Result<(), Error> {
+        let client = &self.client;
+        let directory = &client.settings.directory;
         tracing::info!(directory, "asking for a certificate");
         // Nothing is asked for that could not be kept.
-        State::open(&applicant.settings.state)?;
+        State::open(&client.settings.state)?;
         let old = old.map(|old| &old.certified.cert[0]);
-        let obtained = tokio::time::timeout(TIMEOUT, applicant.obtain(old));
+        let obtained = tokio::time::timeout(ORDER_TIMEOUT, client.obtain(old));
         let pem = obtained.await.map_err(|_| Error::Timeout)??;
-        let draft = applicant.state.draft(&pem)?;
-        let timely = check(&draft, &applicant.settings).map_err(Error::Useless)?;
-        draft.keep(CERTIFICATE)?;
+        let draft = client.state.draft(&pem)?;
+        let timely = check(&draft, &client.settings).map_err(Error::Useless)?;
+        draft.keep(CERTIFICATE_FILE)?;
         super::reload(&self.certificates).await;
         timely.map_err(Error::Untimely)
     }
@@ -235,20 +241,20 @@ impl Renewal {
 /// that is set the certificate is good; throwing it away would have the CA issue
 /// one after the other.
 fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, super::Error> {
-    let pair = Pair::new(draft.path(), draft.path(), "tls.acme.");
+    let pair = KeyPairFiles::new(draft.path(), draft.path(), "tls.acme.");
     let loaded = pair.load(&super::provider())?;
     let mut domains = settings.domains.iter();
-    if let Some(domain) = domains.find(|domain| !loaded.facts.is_for(domain.as_str())) {
+    if let Some(domain) = domains.find(|domain| !loaded.info.is_for(domain.as_str())) {
         return Err(super::Error::Uncovered {
             host: domain.as_str().to_owned(),
-            names: loaded.facts.names.join(", "),
+            names: loaded.info.names.join(", "),
         });
     }
-    let dates = loaded.facts.check_dates(SystemTime::now());
+    let dates = loaded.info.check_dates(SystemTime::now());
     Ok(dates.map_err(|flaw| pair.flawed(flaw)))
 }
 
-const CERTIFICATE: &str = "certificate.pem";
+const CERTIFICATE_FILE: &str = "certificate.pem";
 /// How long one certificate may take.
-const TIMEOUT: Duration = Duration::from_secs(300);
-const LOOK: Duration = Duration::from_secs(3600);
+const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3600);

@@ -15,47 +15,47 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
-use super::client::{Http, Pause};
+use super::client::{CaHttpClient, CaRetryAfter};
 use super::state::State;
 use super::{Acme, Challenge, Error};
-use crate::tls::error::Place;
-use crate::tls::pair::read;
+use crate::tls::certified_key::read;
+use crate::tls::error::FileOrigin;
 use crate::tls::{Challenges, provider};
 
 /// Who asks whom, and where the proofs go.
 #[derive(Debug)]
-pub(super) struct Applicant {
+pub(super) struct AcmeClient {
     pub(super) settings: Acme,
     pub(super) state: State,
     pub(super) challenges: Arc<Challenges>,
-    pub(super) pause: Pause,
+    pub(super) pause: CaRetryAfter,
 }
 
 /// `account.json`.
 #[derive(Serialize, Deserialize)]
-struct Stored<C> {
+struct StoredAccount<C> {
     /// An account belongs to one CA.
     directory: String,
     credentials: C,
 }
 
-impl Applicant {
+impl AcmeClient {
     /// Obtains a certificate in the place of `old`: the key and the chain, in PEM.
     pub(super) async fn obtain(&self, old: Option<&CertificateDer<'_>>) -> Result<String, Error> {
         let account = self.account().await?;
         let order = self.order(&account, old).await;
         let mut order = order.map_err(|error| self.forget_lost_account(error))?;
-        self.prove(&mut order).await?;
-        let retries = RetryPolicy::default().timeout(PATIENCE);
+        self.solve_challenges(&mut order).await?;
+        let retries = RetryPolicy::default().timeout(ORDER_TIMEOUT);
         let status = order.poll_ready(&retries).await;
         if !matches!(status, Ok(OrderStatus::Ready)) {
-            let refusal = refusal(&mut order).await;
+            let refusal = authorization_error(&mut order).await;
             return Err(refusal
                 .or_else(|| status.err().map(Error::from))
                 .unwrap_or(Error::NotReady));
         }
         let key = KeyPair::generate().map_err(Error::Key)?;
-        order.finalize_csr(&self.request(&key)?).await?;
+        order.finalize_csr(&self.signing_request(&key)?).await?;
         let chain = order.poll_certificate(&retries).await?;
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
@@ -87,11 +87,11 @@ impl Applicant {
     }
 
     /// The account from before, if there is one at this CA.
-    pub(super) async fn known_account(&self) -> Result<Option<Account>, Error> {
-        let Some(text) = self.state.read(ACCOUNT)? else {
+    pub(super) async fn load_account(&self) -> Result<Option<Account>, Error> {
+        let Some(text) = self.state.read(ACCOUNT_FILE)? else {
             return Ok(None);
         };
-        let stored: Stored<_> = serde_json::from_str(&text).map_err(Error::Account)?;
+        let stored: StoredAccount<_> = serde_json::from_str(&text).map_err(Error::Account)?;
         if stored.directory != self.settings.directory {
             return Ok(None);
         }
@@ -101,7 +101,7 @@ impl Applicant {
 
     /// The account from before, or a new one.
     async fn account(&self) -> Result<Account, Error> {
-        if let Some(account) = self.known_account().await? {
+        if let Some(account) = self.load_account().await? {
             return Ok(account);
         }
         let directory = &self.settings.directory;
@@ -111,39 +111,39 @@ impl Applicant {
             terms_of_service_agreed: self.settings.terms_accepted,
             only_return_existing: false,
         };
-        let external = self.external()?;
+        let external = self.external_account_key()?;
         let (account, credentials) = self
             .client()?
             .create(&wanted, directory.clone(), external.as_ref())
             .await?;
-        let stored = Stored {
+        let stored = StoredAccount {
             directory: directory.clone(),
             credentials,
         };
         let text = serde_json::to_string_pretty(&stored).map_err(Error::Account)?;
-        self.state.draft(&text)?.keep(ACCOUNT)?;
+        self.state.draft(&text)?.keep(ACCOUNT_FILE)?;
         tracing::info!(directory, "new ACME account");
         Ok(account)
     }
 
     /// A CA may forget accounts: then the next try makes a new one.
     fn forget_lost_account(&self, error: instant_acme::Error) -> Error {
-        match is_of(&error, NO_ACCOUNT).then(|| self.state.remove(ACCOUNT)) {
+        match is_of(&error, NO_ACCOUNT).then(|| self.state.remove(ACCOUNT_FILE)) {
             Some(Err(error)) => error,
             _ => error.into(),
         }
     }
 
     fn client(&self) -> Result<AccountBuilder, Error> {
-        let http = Http::new(&self.settings, self.pause.clone())?;
+        let http = CaHttpClient::new(&self.settings, self.pause.clone())?;
         Ok(Account::builder_with_http(Box::new(http)))
     }
 
-    fn external(&self) -> Result<Option<ExternalAccountKey>, Error> {
+    fn external_account_key(&self) -> Result<Option<ExternalAccountKey>, Error> {
         let Some(external) = &self.settings.external_account else {
             return Ok(None);
         };
-        let place = Place {
+        let place = FileOrigin {
             path: external.key_file.clone(),
             key: "tls.acme.external_account.key_file".to_owned(),
         };
@@ -156,7 +156,7 @@ impl Applicant {
     }
 
     /// Proves every name that is not proved yet.
-    async fn prove(&self, order: &mut Order) -> Result<(), Error> {
+    async fn solve_challenges(&self, order: &mut Order) -> Result<(), Error> {
         let kind = match self.settings.challenge {
             Challenge::Http01 => ChallengeType::Http01,
             Challenge::TlsAlpn01 => ChallengeType::TlsAlpn01,
@@ -176,11 +176,11 @@ impl Applicant {
                 Challenge::Http01 => {
                     let token = challenge.token.clone();
                     let proof = proof.as_str().to_owned();
-                    self.challenges.prove_over_http(token, proof);
+                    self.challenges.set_http(token, proof);
                 }
                 Challenge::TlsAlpn01 => {
-                    let proof = certified(&name, &proof).map_err(Error::Key)?;
-                    self.challenges.prove_over_tls(&name, Arc::new(proof));
+                    let proof = challenge_certificate(&name, &proof).map_err(Error::Key)?;
+                    self.challenges.set_tls(&name, Arc::new(proof));
                 }
             }
             challenge.set_ready().await?;
@@ -188,7 +188,7 @@ impl Applicant {
         Ok(())
     }
 
-    fn request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
+    fn signing_request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
         let domains = self.settings.domains.iter();
         let domains: Vec<_> = domains.map(|domain| domain.as_str().to_owned()).collect();
         let mut params = CertificateParams::new(domains).map_err(Error::Key)?;
@@ -199,7 +199,10 @@ impl Applicant {
 }
 
 /// The certificate that proves `name` in a handshake (RFC 8737 §3).
-fn certified(name: &str, proof: &KeyAuthorization) -> Result<CertifiedKey, rcgen::Error> {
+fn challenge_certificate(
+    name: &str,
+    proof: &KeyAuthorization,
+) -> Result<CertifiedKey, rcgen::Error> {
     let mut params = CertificateParams::new([name.to_owned()])?;
     let digest = proof.digest();
     let identifier = CustomExtension::new_acme_identifier(digest.as_ref());
@@ -214,7 +217,7 @@ fn certified(name: &str, proof: &KeyAuthorization) -> Result<CertifiedKey, rcgen
 }
 
 /// Which name the CA could not prove, and why, in its own words.
-async fn refusal(order: &mut Order) -> Option<Error> {
+async fn authorization_error(order: &mut Order) -> Option<Error> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let name = authorization.identifier().to_string();
@@ -246,8 +249,8 @@ fn is_final(error: &instant_acme::Error) -> bool {
 
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
-const ACCOUNT: &str = "account.json";
-const PATIENCE: Duration = Duration::from_secs(120);
+const ACCOUNT_FILE: &str = "account.json";
+const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::tls::facts::Facts;
+use crate::tls::certificate_info::CertificateInfo;
 
 /// When the CA would like a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ impl Window {
     /// None if it is empty (RFC 9773 §4.2). Times that no calendar of ours can
     /// show become ones that it can.
     pub(super) fn new(start: SystemTime, end: SystemTime) -> Option<Self> {
-        let last = SystemTime::UNIX_EPOCH + CENTURIES;
+        let last = SystemTime::UNIX_EPOCH + MAX_TIMESTAMP;
         let [start, end] = [start, end].map(|time| time.clamp(SystemTime::UNIX_EPOCH, last));
         (start < end).then_some(Self { start, end })
     }
@@ -25,14 +25,14 @@ impl Window {
 /// one, but with a sixth of its life left at the latest; else with a third left,
 /// and up to a thirtieth earlier. `chance`, between 0 and 1, keeps all of a CA's
 /// customers from coming at once.
-pub(super) fn renew_at(facts: &Facts, window: Option<Window>, chance: f64) -> SystemTime {
-    let life = facts.not_after.duration_since(facts.not_before);
+pub(super) fn renew_at(info: &CertificateInfo, window: Option<Window>, chance: f64) -> SystemTime {
+    let life = info.not_after.duration_since(info.not_before);
     let life = life.unwrap_or_default();
     let Some(Window { start, end }) = window else {
-        return facts.not_after - life / 3 - (life / 30).mul_f64(chance);
+        return info.not_after - life / 3 - (life / 30).mul_f64(chance);
     };
     let length = end.duration_since(start).unwrap_or_default();
-    let latest = facts.not_after - life / 6;
+    let latest = info.not_after - life / 6;
     // In this order, so that no window is too long for the clock.
     match start >= latest {
         true => latest,
@@ -44,13 +44,13 @@ pub(super) fn renew_at(facts: &Facts, window: Option<Window>, chance: f64) -> Sy
 /// as long each time, at most half a day, and a quarter more or less. With the
 /// default of five minutes that is four tries in the first hour; Let's Encrypt
 /// allows five failures.
-pub(super) fn pause(first: Duration, failures: u32, chance: f64) -> Duration {
+pub(super) fn retry_delay(first: Duration, failures: u32, chance: f64) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(LONGEST).mul_f64(0.75 + chance / 2.0)
+    doubled.min(MAX_RETRY_DELAY).mul_f64(0.75 + chance / 2.0)
 }
 
-const CENTURIES: Duration = Duration::from_secs(1 << 33);
-const LONGEST: Duration = Duration::from_secs(12 * 3600);
+const MAX_TIMESTAMP: Duration = Duration::from_secs(1 << 33);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(12 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -64,11 +64,11 @@ mod tests {
         params.not_before = rcgen::date_time_ymd(2030, 1, 1);
         params.not_after = rcgen::date_time_ymd(2030, 4, 1);
         let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
-        let facts = Facts::read(made.der()).unwrap();
+        let info = CertificateInfo::parse(made.der()).unwrap();
         let day = |text| humantime::parse_rfc3339_weak(text).unwrap();
-        assert_eq!(renew_at(&facts, None, 0.0), day("2030-03-02 00:00:00"));
-        assert_eq!(renew_at(&facts, None, 1.0), day("2030-02-27 00:00:00"));
-        let in_window = |start, end| renew_at(&facts, Window::new(day(start), day(end)), 0.5);
+        assert_eq!(renew_at(&info, None, 0.0), day("2030-03-02 00:00:00"));
+        assert_eq!(renew_at(&info, None, 1.0), day("2030-02-27 00:00:00"));
+        let in_window = |start, end| renew_at(&info, Window::new(day(start), day(end)), 0.5);
         let middle = in_window("2030-02-01 00:00:00", "2030-02-03 00:00:00");
         assert_eq!(middle, day("2030-02-02 00:00:00"));
         let late = in_window("2030-05-01 00:00:00", "2099-01-01 00:00:00");
@@ -79,9 +79,10 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_half_a_day() {
-        let minutes = |failures| pause(Duration::from_secs(300), failures, 0.5).as_secs() / 60;
+        let minutes =
+            |failures| retry_delay(Duration::from_secs(300), failures, 0.5).as_secs() / 60;
         assert_eq!([1, 2, 3, 4].map(minutes), [5, 10, 20, 40]);
         assert_eq!(minutes(1000), 720);
-        assert!(pause(Duration::from_secs(300), 1, 0.0) < Duration::from_secs(300));
+        assert!(retry_delay(Duration::from_secs(300), 1, 0.0) < Duration::from_secs(300));
     }
 }

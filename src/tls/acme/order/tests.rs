@@ -2,27 +2,27 @@
 
 use super::*;
 
-fn applicant(directory: &tempfile::TempDir, url: &str) -> Applicant {
+fn client(directory: &tempfile::TempDir, url: &str) -> AcmeClient {
     let settings = Acme {
         directory: url.to_owned(),
         ..Acme::default()
     };
-    Applicant {
-        pause: Pause::default(),
+    AcmeClient {
+        pause: CaRetryAfter::default(),
         settings,
         state: State::open(directory.path()).unwrap(),
         challenges: Arc::default(),
     }
 }
 
-async fn told(applicant: &Applicant) -> String {
-    applicant.obtain(None).await.unwrap_err().to_string()
+async fn told(client: &AcmeClient) -> String {
+    client.obtain(None).await.unwrap_err().to_string()
 }
 
 #[tokio::test]
 async fn a_server_that_is_down_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let told = told(&applicant(&directory, "https://127.0.0.1:1/")).await;
+    let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
     assert!(told.contains("the ACME server did not do it"), "{told}");
     assert!(told.contains("refused"), "{told}");
 }
@@ -30,8 +30,8 @@ async fn a_server_that_is_down_is_told() {
 #[tokio::test]
 async fn an_account_that_cannot_be_read_is_told_with_the_cure() {
     let directory = tempfile::tempdir().unwrap();
-    std::fs::write(directory.path().join(ACCOUNT), "{").unwrap();
-    let told = told(&applicant(&directory, "https://127.0.0.1:1/")).await;
+    std::fs::write(directory.path().join(ACCOUNT_FILE), "{").unwrap();
+    let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
     assert!(
         told.contains("delete it and a new account is made"),
         "{told}"
@@ -43,12 +43,12 @@ async fn a_key_for_an_external_account_must_be_one() {
     let directory = tempfile::tempdir().unwrap();
     let key_file = directory.path().join("eab.key");
     std::fs::write(&key_file, "no base64!").unwrap();
-    let mut applicant = applicant(&directory, "https://127.0.0.1:1/");
-    applicant.settings.external_account = Some(super::super::ExternalAccount {
+    let mut client = client(&directory, "https://127.0.0.1:1/");
+    client.settings.external_account = Some(super::super::ExternalAccount {
         id: "kid-1".to_owned(),
         key_file,
     });
-    let told = told(&applicant).await;
+    let told = told(&client).await;
     assert!(told.contains("holds no key in base64url"), "{told}");
 }
 
@@ -58,15 +58,15 @@ async fn a_server_that_says_nothing_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
-    let told = told(&applicant(&directory, &url)).await;
+    let told = told(&client(&directory, &url)).await;
     assert!(told.contains("no answer within 30 s"), "{told}");
 }
 
 #[tokio::test]
 async fn a_ca_of_the_directory_that_cannot_be_read_is_told() {
     let directory = tempfile::tempdir().unwrap();
-    let mut applicant = applicant(&directory, "https://127.0.0.1:1/");
-    applicant.settings.directory_ca = Some(directory.path().join("none.pem"));
-    let told = told(&applicant).await;
+    let mut client = client(&directory, "https://127.0.0.1:1/");
+    client.settings.directory_ca = Some(directory.path().join("none.pem"));
+    let told = told(&client).await;
     assert!(told.contains("none.pem (tls.acme.directory_ca"), "{told}");
 }

@@ -7,26 +7,26 @@ use instant_acme::CertificateIdentifier;
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
-use super::order::Applicant;
+use super::order::AcmeClient;
 use super::schedule::Window;
-use crate::tls::facts::date;
+use crate::tls::certificate_info::format_date;
 
 /// What the CA said last.
 #[derive(Debug, Default)]
-pub(super) struct Advice {
+pub(super) struct RenewalInfo {
     about: Option<CertificateDer<'static>>,
     window: Option<Window>,
     /// When it is asked again.
     next: Option<Instant>,
 }
 
-impl Advice {
+impl RenewalInfo {
     /// The CA's wish about `certificate`, asked for if it is time to. Whatever
     /// goes wrong, there is a schedule without it.
-    pub(super) async fn about(
+    pub(super) async fn window_for(
         &mut self,
         certificate: &CertificateDer<'static>,
-        applicant: &Applicant,
+        client: &AcmeClient,
     ) -> Option<Window> {
         let is_known = self.about.as_ref() == Some(certificate);
         if is_known && self.next.is_some_and(|next| Instant::now() < next) {
@@ -36,43 +36,43 @@ impl Advice {
             self.window = None;
         }
         self.about = Some(certificate.clone());
-        let pause = match applicant.advice(certificate).await {
+        let pause = match client.fetch_renewal_info(certificate).await {
             Ok(Some((window, pause))) => {
-                self.hear(window);
-                pause.clamp(SHORTEST, DAY)
+                self.update(window);
+                pause.clamp(MIN_RETRY_AFTER, MAX_RETRY_AFTER)
             }
-            Ok(None) => DAY,
+            Ok(None) => MAX_RETRY_AFTER,
             Err(error) => {
                 tracing::info!(%error, "the CA does not say when to renew");
-                AFTER_FAILURE
+                FAILURE_RETRY_INTERVAL
             }
         };
         self.next = Some(Instant::now() + pause);
         self.window
     }
 
-    fn hear(&mut self, window: Option<Window>) {
+    fn update(&mut self, window: Option<Window>) {
         if self.window != window
             && let Some(Window { start, end }) = window
         {
-            let (from, until) = (date(start), date(end));
+            let (from, until) = (format_date(start), format_date(end));
             tracing::info!(from, until, "the CA says when to renew");
         }
         self.window = window;
     }
 }
 
-impl Applicant {
+impl AcmeClient {
     /// What the CA says about `certificate`, and when to ask again. None if
     /// there is no account, or the CA says no such thing.
-    async fn advice(
+    async fn fetch_renewal_info(
         &self,
         certificate: &CertificateDer<'static>,
     ) -> Result<Option<(Option<Window>, Duration)>, super::Error> {
         let Ok(id) = CertificateIdentifier::try_from(certificate) else {
             return Ok(None);
         };
-        let Some(account) = self.known_account().await? else {
+        let Some(account) = self.load_account().await? else {
             return Ok(None);
         };
         match account.renewal_info(&id).await {
@@ -88,6 +88,6 @@ impl Applicant {
 }
 
 // RFC 9773 §4.3.2 and §4.3.3.
-const SHORTEST: Duration = Duration::from_secs(60);
-const AFTER_FAILURE: Duration = Duration::from_secs(6 * 3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(60);
+const FAILURE_RETRY_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);

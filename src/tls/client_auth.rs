@@ -11,9 +11,9 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use serde::Deserialize;
 
-use super::error::{Error, Place};
-use super::facts::Facts;
-use super::pair::read_chain;
+use super::certificate_info::CertificateInfo;
+use super::certified_key::read_chain;
+use super::error::{Error, FileOrigin};
 use super::provider;
 
 /// `[tls.clients]` of `config.toml`.
@@ -21,7 +21,7 @@ use super::provider;
 #[serde(default, deny_unknown_fields)]
 pub struct Clients {
     /// Whether clients are asked for a certificate.
-    pub certificate: Asked,
+    pub certificate: ClientAuthMode,
     /// The CAs that issue them, in PEM.
     pub authorities: PathBuf,
     /// The addresses of `server.listen` where they are asked; empty for all.
@@ -31,7 +31,7 @@ pub struct Clients {
 /// Whether clients are asked for a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Asked {
+pub enum ClientAuthMode {
     /// Never.
     #[default]
     Off,
@@ -44,7 +44,7 @@ pub enum Asked {
 impl Default for Clients {
     fn default() -> Self {
         Self {
-            certificate: Asked::Off,
+            certificate: ClientAuthMode::Off,
             authorities: "certs/clients.pem".into(),
             listen: Vec::new(),
         }
@@ -53,7 +53,7 @@ impl Default for Clients {
 
 impl Clients {
     /// Whether the listener at `address` asks.
-    pub(super) fn guard(&self, address: &SocketAddr) -> bool {
+    pub(super) fn requires_certificate(&self, address: &SocketAddr) -> bool {
         self.listen.is_empty() || self.listen.contains(address)
     }
 }
@@ -83,31 +83,31 @@ impl ClientSubject {
 }
 
 /// Who the owner of `certificates`, which were verified, is.
-pub(super) fn subject(certificates: Option<&[CertificateDer<'_>]>) -> Option<ClientSubject> {
-    let facts = Facts::read(certificates?.first()?)?;
-    Some(ClientSubject::new(&facts.subject))
+pub(super) fn client_subject(certificates: Option<&[CertificateDer<'_>]>) -> Option<ClientSubject> {
+    let info = CertificateInfo::parse(certificates?.first()?)?;
+    Some(ClientSubject::new(&info.subject))
 }
 
 /// The CAs of `tls.clients.authorities`; none where nobody is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authorities {
-    place: Place,
+pub struct ClientAuthorities {
+    place: FileOrigin,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-impl Authorities {
+impl ClientAuthorities {
     /// Reads the file, if it is needed.
     ///
     /// # Errors
     /// It cannot be read, or holds no certificates in PEM form.
     pub fn load(settings: &Clients) -> Result<Self, Error> {
-        let place = Place {
+        let place = FileOrigin {
             path: settings.authorities.clone(),
             key: "tls.clients.authorities".to_owned(),
         };
         let certificates = match settings.certificate {
-            Asked::Off => Vec::new(),
-            Asked::Optional | Asked::Required => read_chain(&place)?,
+            ClientAuthMode::Off => Vec::new(),
+            ClientAuthMode::Optional | ClientAuthMode::Required => read_chain(&place)?,
         };
         Ok(Self {
             place,
@@ -118,9 +118,9 @@ impl Authorities {
     /// What verifies clients, if they are asked.
     pub(super) fn verifier(
         &self,
-        asked: Asked,
+        asked: ClientAuthMode,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
-        if asked == Asked::Off {
+        if asked == ClientAuthMode::Off {
             return Ok(None);
         }
         let mut roots = RootCertStore::empty();
@@ -129,7 +129,7 @@ impl Authorities {
             added.map_err(|error| self.useless(error.to_string()))?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-        if asked == Asked::Optional {
+        if asked == ClientAuthMode::Optional {
             builder = builder.allow_unauthenticated();
         }
         let verifier = builder.build();

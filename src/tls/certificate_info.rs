@@ -6,11 +6,11 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::error::Flaw;
+use super::error::CertificateFlaw;
 
 /// What is read from one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct CertificateInfo {
     /// The DNS names it is for, in lower case; wildcards as `*.name`.
     pub(super) names: Vec<String>,
     pub(super) subject: String,
@@ -21,11 +21,11 @@ pub(super) struct Facts {
     issuer_key_id: Option<Vec<u8>>,
 }
 
-impl Facts {
+impl CertificateInfo {
     /// None if `certificate` is not one.
-    pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
+    pub(super) fn parse(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let mut facts = Self {
+        let mut info = Self {
             names: Vec::new(),
             subject: parsed.subject().to_string(),
             issuer: parsed.issuer().to_string(),
@@ -41,16 +41,16 @@ impl Facts {
                         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
                         _ => None,
                     });
-                    facts.names = names.collect();
+                    info.names = names.collect();
                 }
-                ParsedExtension::SubjectKeyIdentifier(id) => facts.key_id = Some(id.0.to_vec()),
+                ParsedExtension::SubjectKeyIdentifier(id) => info.key_id = Some(id.0.to_vec()),
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
-                    facts.issuer_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+                    info.issuer_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
                 }
                 _ => {}
             }
         }
-        Some(facts)
+        Some(info)
     }
 
     /// Whether `host` is one of the names (RFC 9525 §6.3: a wildcard is one label).
@@ -64,17 +64,17 @@ impl Facts {
     }
 
     /// Whether it can be used at `now`.
-    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), Flaw> {
+    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateFlaw> {
         if now > self.not_after {
-            return Err(Flaw::Expired {
-                ended: date(self.not_after),
-                now: date(now),
+            return Err(CertificateFlaw::Expired {
+                ended: format_date(self.not_after),
+                now: format_date(now),
             });
         }
         if now < self.not_before {
-            return Err(Flaw::NotYet {
-                begins: date(self.not_before),
-                now: date(now),
+            return Err(CertificateFlaw::NotYet {
+                begins: format_date(self.not_before),
+                now: format_date(now),
             });
         }
         Ok(())
@@ -95,7 +95,7 @@ impl Facts {
 
 /// Whether each certificate is followed by its issuer. The root may be left out:
 /// who trusts it has it.
-pub(super) fn check_chain(chain: &[Facts]) -> Result<(), Flaw> {
+pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFlaw> {
     for (at, pair) in chain.windows(2).enumerate() {
         let [one, next] = pair else { continue };
         if one.is_issued_by(next) {
@@ -105,8 +105,8 @@ pub(super) fn check_chain(chain: &[Facts]) -> Result<(), Flaw> {
         let others = chain.iter().enumerate().filter(|(other, _)| *other != at);
         return Err(
             match others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
-                true => Flaw::Disorder { subject, issuer },
-                false => Flaw::Gap { subject, issuer },
+                true => CertificateFlaw::Disorder { subject, issuer },
+                false => CertificateFlaw::Gap { subject, issuer },
             },
         );
     }
@@ -114,7 +114,7 @@ pub(super) fn check_chain(chain: &[Facts]) -> Result<(), Flaw> {
 }
 
 /// A time as people read it.
-pub(super) fn date(time: SystemTime) -> String {
+pub(super) fn format_date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 

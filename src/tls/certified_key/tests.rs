@@ -24,11 +24,11 @@ impl Files {
         self.0.path().join(name)
     }
 
-    fn pair(&self) -> Pair {
-        Pair::new(&self.path("c.pem"), &self.path("k.pem"), "tls.")
+    fn pair(&self) -> KeyPairFiles {
+        KeyPairFiles::new(&self.path("c.pem"), &self.path("k.pem"), "tls.")
     }
 
-    fn load(&self) -> Result<Loaded, Error> {
+    fn load(&self) -> Result<LoadedKeyPair, Error> {
         self.pair()
             .load(&rustls::crypto::aws_lc_rs::default_provider())
     }
@@ -71,8 +71,8 @@ fn a_pair_loads_without_a_doubt() {
     let (certificate, key) = issue();
     let files = Files::write(&certificate, &key);
     let loaded = files.load().unwrap();
-    assert_eq!(loaded.facts.names, ["localhost"]);
-    assert_eq!(files.pair().doubts(&loaded), Vec::<String>::new());
+    assert_eq!(loaded.info.names, ["localhost"]);
+    assert_eq!(files.pair().warnings(&loaded), Vec::<String>::new());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_truncated_certificate_is_told() {
 #[test]
 fn a_directory_is_told_from_a_file() {
     let files = Files::write("", "");
-    let pair = Pair::new(files.0.path(), &files.path("k.pem"), "tls.");
+    let pair = KeyPairFiles::new(files.0.path(), &files.path("k.pem"), "tls.");
     let error = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
     let told = error.map(|_| ()).unwrap_err().to_string();
     assert!(told.contains("name the file in that directory"), "{told}");
@@ -131,8 +131,8 @@ fn a_chain_with_or_without_its_root_loads() {
     for chain in [format!("{site}{middle}"), format!("{site}{middle}{root}")] {
         let files = Files::write(&chain, &key);
         let loaded = files.load().unwrap();
-        assert_eq!(loaded.facts.issuer, "CN=Middle");
-        assert!(files.pair().doubts(&loaded).is_empty());
+        assert_eq!(loaded.info.issuer, "CN=Middle");
+        assert!(files.pair().warnings(&loaded).is_empty());
     }
 }
 
@@ -145,7 +145,7 @@ fn a_missing_intermediate_is_named() {
         "{gap}"
     );
     let files = Files::write(&site, &key);
-    let doubts = files.pair().doubts(&files.load().unwrap());
+    let doubts = files.pair().warnings(&files.load().unwrap());
     assert!(doubts[0].contains("\"CN=Middle\""), "{doubts:?}");
 }
 
@@ -166,12 +166,12 @@ fn dates_are_told_with_the_clock() {
     params.not_after = rcgen::date_time_ymd(2031, 1, 1);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
-    let facts = Facts::read(certificate.der()).unwrap();
+    let info = CertificateInfo::parse(certificate.der()).unwrap();
     let day = |text| humantime::parse_rfc3339_weak(text).unwrap();
-    assert!(facts.check_dates(day("2030-06-01 00:00:00")).is_ok());
-    let late = facts.check_dates(day("2031-06-01 00:00:00")).unwrap_err();
+    assert!(info.check_dates(day("2030-06-01 00:00:00")).is_ok());
+    let late = info.check_dates(day("2031-06-01 00:00:00")).unwrap_err();
     assert!(late.to_string().contains("expired at 2031-01-01T00:00:00Z"));
-    let early = facts.check_dates(SystemTime::UNIX_EPOCH).unwrap_err();
+    let early = info.check_dates(SystemTime::UNIX_EPOCH).unwrap_err();
     assert!(early.to_string().contains("the clock is wrong"), "{early}");
 }
 
@@ -181,7 +181,7 @@ fn a_key_that_others_can_read_is_doubted() {
     let files = Files::write(&certificate, &key);
     let everybody = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(files.path("k.pem"), everybody).unwrap();
-    let doubts = files.pair().doubts(&files.load().unwrap());
+    let doubts = files.pair().warnings(&files.load().unwrap());
     assert!(doubts[0].contains("chmod 600"), "{doubts:?}");
 }
 
@@ -205,7 +205,7 @@ fn keys_of_every_form_load() {
     assert!(made.unwrap().status.success());
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let load = |certificate: &str, key: &str| {
-        Pair::new(&files.path(certificate), &files.path(key), "tls.").load(&provider)
+        KeyPairFiles::new(&files.path(certificate), &files.path(key), "tls.").load(&provider)
     };
     for (certificate, key, label) in [
         ("ec.pem", "ec8.pem", "BEGIN PRIVATE KEY"),
@@ -233,7 +233,7 @@ fn pipes_devices_and_endless_files_are_refused_at_once() {
     std::os::unix::fs::symlink("loop", files.path("loop")).unwrap();
     std::fs::write(files.path("huge"), certificate.repeat(3000)).unwrap();
     let told = |certificate: &Path| {
-        let pair = Pair::new(certificate, &files.path("k.pem"), "tls.");
+        let pair = KeyPairFiles::new(certificate, &files.path("k.pem"), "tls.");
         let loaded = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
         loaded.map(|_| ()).unwrap_err().to_string()
     };

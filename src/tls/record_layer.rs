@@ -12,9 +12,9 @@ use rustls::unbuffered::{
 use tokio::io::ReadBuf;
 
 /// The server's side of a TLS connection, without the connection.
-pub(super) struct Session {
+pub(super) struct UnbufferedConnection {
     tls: UnbufferedServerConnection,
-    heard: Heard,
+    heard: ReceivedData,
     /// Encrypted, and not sent yet.
     pub(super) outgoing: BytesMut,
     /// We have said that we send no more.
@@ -25,24 +25,24 @@ pub(super) struct Session {
 
 /// What the peer said.
 #[derive(Default)]
-struct Heard {
+struct ReceivedData {
     /// More than the reader had room for.
     plaintext: BytesMut,
     /// That it sends no more.
     ended: bool,
 }
 
-impl std::fmt::Debug for Session {
+impl std::fmt::Debug for UnbufferedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").finish_non_exhaustive()
     }
 }
 
-impl Session {
+impl UnbufferedConnection {
     pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
-            heard: Heard::default(),
+            heard: ReceivedData::default(),
             outgoing: BytesMut::new(),
             closed: false,
             failed: None,
@@ -75,7 +75,7 @@ impl Session {
     }
 
     /// Gives what was decrypted before to `space`.
-    pub(super) fn hand_over(&mut self, space: &mut ReadBuf<'_>) {
+    pub(super) fn take_plaintext(&mut self, space: &mut ReadBuf<'_>) {
         let plaintext = &mut self.heard.plaintext;
         let some = plaintext.len().min(space.remaining());
         space.put_slice(&plaintext[..some]);
@@ -138,7 +138,7 @@ impl Session {
         if self.closed {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        self.say(incoming, room, |traffic, room| {
+        self.encode(incoming, room, |traffic, room| {
             traffic.encrypt(plaintext, room)
         })
     }
@@ -150,7 +150,7 @@ impl Session {
         }
         self.closed = true;
         let mut room = [0; 1024];
-        let said = self.say(incoming, &mut room, |traffic, room| {
+        let said = self.encode(incoming, &mut room, |traffic, room| {
             traffic.queue_close_notify(room)
         })?;
         self.outgoing.extend_from_slice(&room[..said]);
@@ -159,7 +159,7 @@ impl Session {
 
     /// Lets `what` write to `room`, behind what rustls itself has to say to what is
     /// left of `incoming`.
-    fn say(
+    fn encode(
         &mut self,
         incoming: &mut BytesMut,
         room: &mut [u8],
@@ -206,7 +206,7 @@ impl Session {
     }
 }
 
-impl Heard {
+impl ReceivedData {
     /// Returns how much more of what came is done with. Sending is not rustls'
     /// business: it is told at once that it was done.
     fn note(

@@ -6,12 +6,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::facts::date;
-use super::pair::Loaded;
+use super::certificate_info::format_date;
+use super::certified_key::LoadedKeyPair;
 
 /// One certificate as it is today.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Outlook {
+pub struct CertificateExpiry {
     /// The file it came from.
     pub file: PathBuf,
     /// The names in it.
@@ -42,17 +42,17 @@ pub enum Urgency {
     Day,
 }
 
-impl Outlook {
-    pub(super) fn of(loaded: &Loaded, now: SystemTime) -> Self {
-        let facts = &loaded.facts;
+impl CertificateExpiry {
+    pub(super) fn new(loaded: &LoadedKeyPair, now: SystemTime) -> Self {
+        let info = &loaded.info;
         Self {
             file: loaded.path.clone(),
-            names: facts.names.clone(),
-            issuer: facts.issuer.clone(),
-            not_after: date(facts.not_after),
-            days_left: days(now, facts.not_after),
-            flaw: facts.check_dates(now).err().map(|flaw| flaw.to_string()),
-            lifetime_days: days(facts.not_before, facts.not_after),
+            names: info.names.clone(),
+            issuer: info.issuer.clone(),
+            not_after: format_date(info.not_after),
+            days_left: days(now, info.not_after),
+            flaw: info.check_dates(now).err().map(|flaw| flaw.to_string()),
+            lifetime_days: days(info.not_before, info.not_after),
         }
     }
 
@@ -90,7 +90,7 @@ impl Outlook {
     }
 }
 
-impl fmt::Display for Outlook {
+impl fmt::Display for CertificateExpiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = match self.names.is_empty() {
             true => "no name".to_owned(),
@@ -122,8 +122,8 @@ const DAY: u64 = 24 * 3600;
 mod tests {
     use super::*;
 
-    fn outlook(days_left: i64, lifetime_days: i64) -> Outlook {
-        Outlook {
+    fn outlook(days_left: i64, lifetime_days: i64) -> CertificateExpiry {
+        CertificateExpiry {
             file: "c.pem".into(),
             names: vec!["desk.example".to_owned()],
             issuer: "CN=R".to_owned(),

@@ -12,14 +12,14 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::error::{Error, Flaw, Place};
-use super::facts::{Facts, check_chain};
+use super::certificate_info::{CertificateInfo, check_chain};
+use super::error::{CertificateFlaw, Error, FileOrigin};
 
 /// Where a certificate and its key are.
 #[derive(Clone, Debug)]
-pub(super) struct Pair {
-    certificate: Place,
-    key: Place,
+pub(super) struct KeyPairFiles {
+    certificate: FileOrigin,
+    key: FileOrigin,
     presence: Presence,
 }
 
@@ -33,17 +33,17 @@ enum Presence {
 
 /// What was read from a pair.
 #[derive(Debug)]
-pub(super) struct Loaded {
+pub(super) struct LoadedKeyPair {
     pub(super) certified: Arc<CertifiedKey>,
-    pub(super) facts: Facts,
+    pub(super) info: CertificateInfo,
     /// The file that the certificate came from.
     pub(super) path: PathBuf,
 }
 
-impl Pair {
+impl KeyPairFiles {
     /// A pair that `config.toml` names with keys that begin with `prefix`.
     pub(super) fn new(certificate: &Path, key: &Path, prefix: &str) -> Self {
-        let place = |path: &Path, key| Place {
+        let place = |path: &Path, key| FileOrigin {
             path: path.to_owned(),
             key: format!("{prefix}{key}"),
         };
@@ -55,7 +55,7 @@ impl Pair {
     }
 
     /// The pair in one file that ACME writes.
-    pub(super) fn of_acme(path: &Path) -> Self {
+    pub(super) fn from_acme(path: &Path) -> Self {
         Self {
             presence: Presence::Later,
             ..Self::new(path, path, "tls.acme.state: ")
@@ -64,7 +64,10 @@ impl Pair {
 
     /// The same as [`Self::load`], but none if the files need not be there and
     /// are not.
-    pub(super) fn load_if_there(&self, provider: &CryptoProvider) -> Result<Option<Loaded>, Error> {
+    pub(super) fn load_if_there(
+        &self,
+        provider: &CryptoProvider,
+    ) -> Result<Option<LoadedKeyPair>, Error> {
         if self.presence == Presence::Later && !self.certificate.path.exists() {
             return Ok(None);
         }
@@ -73,7 +76,10 @@ impl Pair {
 
     /// The same at a start. What ACME wrote and is broken now is as good as not
     /// there: it will be asked for again.
-    pub(super) fn load_at_start(&self, provider: &CryptoProvider) -> Result<Option<Loaded>, Error> {
+    pub(super) fn load_at_start(
+        &self,
+        provider: &CryptoProvider,
+    ) -> Result<Option<LoadedKeyPair>, Error> {
         match self.load_if_there(provider) {
             Err(error) if self.presence == Presence::Later => {
                 tracing::error!(%error, "the stored certificate is of no use; asking for another");
@@ -89,39 +95,40 @@ impl Pair {
     }
 
     /// The error that `flaw` of the certificate is.
-    pub(super) fn flawed(&self, flaw: Flaw) -> Error {
+    pub(super) fn flawed(&self, flaw: CertificateFlaw) -> Error {
         flawed(&self.certificate, flaw)
     }
 
     /// Reads both, and checks that they match and that the chain is one.
-    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Loaded, Error> {
+    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<LoadedKeyPair, Error> {
         let chain = read_chain(&self.certificate)?;
         let key = read_key(&self.key)?;
-        let facts = chain.iter().enumerate().map(|(at, certificate)| {
-            Facts::read(certificate).ok_or_else(|| self.flawed(Flaw::Unreadable(at + 1)))
+        let info = chain.iter().enumerate().map(|(at, certificate)| {
+            CertificateInfo::parse(certificate)
+                .ok_or_else(|| self.flawed(CertificateFlaw::Unreadable(at + 1)))
         });
-        let mut facts = facts.collect::<Result<Vec<_>, _>>()?;
+        let mut info = info.collect::<Result<Vec<_>, _>>()?;
         let certified =
             CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
                 rustls::Error::InconsistentKeys(_) => Error::Mismatch {
                     certificate: self.certificate.clone(),
                     key: self.key.clone(),
                 },
-                reason => flawed(&self.key, Flaw::UselessKey(reason.to_string())),
+                reason => flawed(&self.key, CertificateFlaw::UselessKey(reason.to_string())),
             })?;
-        check_chain(&facts).map_err(|flaw| self.flawed(flaw))?;
-        Ok(Loaded {
+        check_chain(&info).map_err(|flaw| self.flawed(flaw))?;
+        Ok(LoadedKeyPair {
             certified: Arc::new(certified),
-            facts: facts.swap_remove(0),
+            info: info.swap_remove(0),
             path: self.certificate.path.clone(),
         })
     }
 
     /// What is not wrong, but seldom meant.
-    pub(super) fn doubts(&self, loaded: &Loaded) -> Vec<String> {
+    pub(super) fn warnings(&self, loaded: &LoadedKeyPair) -> Vec<String> {
         let mut doubts = Vec::new();
-        let Loaded {
-            certified, facts, ..
+        let LoadedKeyPair {
+            certified, info, ..
         } = loaded;
         if std::fs::metadata(&self.key.path).is_ok_and(|file| file.mode() & 0o077 != 0) {
             let (key, path) = (&self.key, self.key.path.display());
@@ -129,14 +136,14 @@ impl Pair {
                 "the private key {key} can be read by others than its owner; `chmod 600 {path}`"
             ));
         }
-        if certified.cert.len() == 1 && !facts.is_self_signed() {
+        if certified.cert.len() == 1 && !info.is_self_signed() {
             doubts.push(format!(
                 "{} has no intermediate certificate; clients that do not trust \"{}\" itself \
                  will refuse it: use the CA's \"full chain\"",
-                self.certificate, facts.issuer
+                self.certificate, info.issuer
             ));
         }
-        if facts.names.is_empty() {
+        if info.names.is_empty() {
             doubts.push(format!(
                 "{} has no DNS name in it (subjectAltName); no browser will accept it",
                 self.certificate
@@ -146,7 +153,7 @@ impl Pair {
     }
 }
 
-pub(super) fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(place)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
@@ -154,7 +161,7 @@ pub(super) fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, 
     match chain.is_empty() {
         true => Err(flawed(
             place,
-            Flaw::Empty {
+            CertificateFlaw::Empty {
                 what: "certificate",
                 label: "CERTIFICATE",
             },
@@ -163,17 +170,17 @@ pub(super) fn read_chain(place: &Place) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-fn read_key(place: &Place) -> Result<PrivateKeyDer<'static>, Error> {
+fn read_key(place: &FileOrigin) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(place)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let locked = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
         let flaw = match error {
-            pem::Error::NoItemsFound if locked => Flaw::Locked,
-            pem::Error::NoItemsFound => Flaw::Empty {
+            pem::Error::NoItemsFound if locked => CertificateFlaw::Locked,
+            pem::Error::NoItemsFound => CertificateFlaw::Empty {
                 what: "private key",
                 label: "PRIVATE KEY",
             },
-            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => Flaw::Locked,
+            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => CertificateFlaw::Locked,
             error => broken(&error),
         };
         flawed(place, flaw)
@@ -186,7 +193,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 /// Reads a file whole, if it is one and no larger than such files are: a pipe
 /// would never end, and nobody waits for it.
-pub(super) fn read(place: &Place) -> Result<Vec<u8>, Error> {
+pub(super) fn read(place: &FileOrigin) -> Result<Vec<u8>, Error> {
     let read = || {
         let kind = std::fs::metadata(&place.path)?.file_type();
         if !kind.is_file() && !kind.is_dir() {
@@ -194,9 +201,9 @@ pub(super) fn read(place: &Place) -> Result<Vec<u8>, Error> {
         }
         let mut text = Vec::new();
         File::open(&place.path)?
-            .take(LARGEST + 1)
+            .take(MAX_FILE_BYTES + 1)
             .read_to_end(&mut text)?;
-        match text.len() as u64 > LARGEST {
+        match text.len() as u64 > MAX_FILE_BYTES {
             true => Err(io::Error::other("it is larger than 1 MiB")),
             false => Ok(text),
         }
@@ -207,7 +214,7 @@ pub(super) fn read(place: &Place) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn flawed(place: &Place, flaw: Flaw) -> Error {
+fn flawed(place: &FileOrigin, flaw: CertificateFlaw) -> Error {
     Error::Flawed {
         place: place.clone(),
         flaw,
@@ -216,8 +223,8 @@ fn flawed(place: &Place, flaw: Flaw) -> Error {
 
 /// The parser's Debug text may quote the line it stumbled over: of a key file
 /// only the kind of error may be told.
-fn broken(error: &pem::Error) -> Flaw {
-    Flaw::Broken(match error {
+fn broken(error: &pem::Error) -> CertificateFlaw {
+    CertificateFlaw::Broken(match error {
         pem::Error::MissingSectionEnd { .. } => "it ends in the middle",
         pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",
         pem::Error::Base64Decode(_) => "its contents are not base64",
@@ -225,7 +232,7 @@ fn broken(error: &pem::Error) -> Flaw {
     })
 }
 
-const LARGEST: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests;
