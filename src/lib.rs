@@ -20,7 +20,7 @@
 //! | 9 | [`config`] |
 //! | 8 | [`http`] |
 //! | 7 | [`ws`] · [`broadcast`] |
-//! | 6 | [`view`] |
+//! | 6 | [`introspection`] |
 //! | 5 | [`rooms`] |
 //! | 4 | [`auth`] · [`files`] |
 //! | 3 | [`upstream`] · [`tls`] · [`limit`] |
@@ -44,6 +44,7 @@ pub mod forwarded;
 pub mod host_port;
 pub mod http;
 pub mod ids;
+pub mod introspection;
 pub mod lazy_timer;
 pub mod limit;
 pub mod metrics;
@@ -54,7 +55,6 @@ pub mod server;
 pub mod tls;
 pub mod units;
 pub mod upstream;
-pub mod view;
 pub mod wake_gate;
 pub mod watchdog;
 pub mod ws;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::config::{Config, Mistake};
+use pwd_edge::config::{Config, Diagnostic};
 
 fuzz_target!(|text: &str| {
     let Err(mistakes) = Config::from_toml(text) else {
@@ -22,7 +22,7 @@ fuzz_target!(|text: &str| {
 });
 
 /// A mistake is at a place of the text, or right behind a line's end.
-fn check(mistake: &Mistake, text: &str) {
+fn check(mistake: &Diagnostic, text: &str) {
     assert!(!mistake.message.is_empty(), "{mistake:?}");
     assert!(mistake.column > 0, "{mistake:?}");
     let Some(line) = mistake.line else {

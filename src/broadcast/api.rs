@@ -11,33 +11,33 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
-use super::decode::{Broadcast, Broadcasts, Mistake, decode};
-use super::idempotency::{Answers, Key, KeyReused, Match};
+use super::decode::{Broadcast, Broadcasts, DecodeError, decode};
+use super::idempotency::{Key, KeyReused, RequestDigest, ResponseCache};
 use super::settings::Settings;
 use crate::body::{self, Body};
 use crate::ids::{NotARowId, RoomName, RowId, UserId};
+use crate::introspection::Introspection;
 use crate::metrics;
 use crate::rooms::{Delivered, Sessions};
-use crate::view::View;
 
 /// Answers requests on the broadcast socket.
 #[derive(Debug)]
 pub struct Api {
     /// What one configuration shows, and how.
-    shown: ArcSwap<(Arc<View>, Settings)>,
+    shown: ArcSwap<(Arc<Introspection>, Settings)>,
     /// Connections at once.
     connections: usize,
-    answers: Answers,
+    answers: ResponseCache,
 }
 
 /// Whom one event reached.
 #[derive(Serialize)]
-struct Reached {
+struct DeliveryReport {
     sessions: usize,
     users: Vec<UserId>,
 }
 
-impl From<Delivered> for Reached {
+impl From<Delivered> for DeliveryReport {
     fn from(delivered: Delivered) -> Self {
         Self {
             sessions: delivered.sessions,
@@ -71,8 +71,8 @@ impl Failure {
     }
 }
 
-impl From<Mistake> for Failure {
-    fn from(mistake: Mistake) -> Self {
+impl From<DecodeError> for Failure {
+    fn from(mistake: DecodeError) -> Self {
         Self {
             status: StatusCode::BAD_REQUEST,
             code: mistake.code,
@@ -91,18 +91,18 @@ impl From<KeyReused> for Failure {
 }
 
 impl Api {
-    /// Serves what `view` shows, as `settings` say.
-    pub fn new(view: Arc<View>, settings: Settings) -> Self {
+    /// Serves what `introspection` shows, as `settings` say.
+    pub fn new(introspection: Arc<Introspection>, settings: Settings) -> Self {
         Self {
             connections: settings.connections.size(),
-            shown: ArcSwap::from_pointee((view, settings)),
-            answers: Answers::new(),
+            shown: ArcSwap::from_pointee((introspection, settings)),
+            answers: ResponseCache::new(),
         }
     }
 
     /// Goes on with another configuration. Connections at once stay as many.
-    pub fn show(&self, view: Arc<View>, settings: Settings) {
-        self.shown.store(Arc::new((view, settings)));
+    pub fn replace(&self, introspection: Arc<Introspection>, settings: Settings) {
+        self.shown.store(Arc::new((introspection, settings)));
     }
 
     pub(super) fn connections(&self) -> usize {
@@ -110,7 +110,7 @@ impl Api {
     }
 
     /// Answers one request of the user `peer`.
-    pub(super) async fn answer(&self, peer: u32, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn respond(&self, peer: u32, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         match self.route(peer, request).await {
             Ok(answer) => answer,
@@ -131,7 +131,7 @@ impl Api {
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Failure> {
         let shown = self.shown.load_full();
-        let (view, settings) = &*shown;
+        let (introspection, settings) = &*shown;
         let allowed = &settings.allowed_uids;
         if !allowed.is_empty() && !allowed.contains(&peer) {
             let message = format!("user {peer} is not in broadcast.allowed_uids");
@@ -141,24 +141,27 @@ impl Api {
         let segments: Vec<_> = path.split('/').skip(1).collect();
         match (request.method(), &*segments) {
             (&Method::POST, ["broadcast"]) => {
-                broadcast(&self.answers, view, settings, request).await
+                broadcast(&self.answers, introspection, settings, request).await
             }
             (&Method::POST, ["users", id, "disconnect"]) => {
-                to_sessions(view, id, Sessions::disconnect_user)
+                to_sessions(introspection, id, Sessions::disconnect_user)
             }
             (&Method::POST, ["users", id, "recheck"]) => {
-                to_sessions(view, id, Sessions::revalidate_user)
+                to_sessions(introspection, id, Sessions::revalidate_user)
             }
-            (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &view.status())),
-            (&Method::GET, ["metrics"]) => Ok(metrics(view)),
-            (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &view.rooms())),
+            (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &introspection.status())),
+            (&Method::GET, ["metrics"]) => Ok(metrics(introspection)),
+            (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &introspection.rooms())),
             (&Method::GET, ["rooms", "ticket", id]) => {
-                let occupants = view.occupants(RoomName::ticket(ticket(id)?));
+                let occupants = introspection.occupants(RoomName::ticket(ticket(id)?));
                 Ok(json(StatusCode::OK, &occupants))
             }
             (&Method::GET, ["users", id, "ticket", number]) => {
                 let room = RoomName::ticket(ticket(number)?);
-                Ok(json(StatusCode::OK, &view.why(&user(id)?, room)))
+                Ok(json(
+                    StatusCode::OK,
+                    &introspection.explain(&user(id)?, room),
+                ))
             }
             (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => {
                 Err(wrong_method("POST"))
@@ -180,36 +183,38 @@ impl Api {
 }
 
 async fn broadcast(
-    answers: &Answers,
-    view: &View,
+    answers: &ResponseCache,
+    introspection: &Introspection,
     settings: &Settings,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let key = idempotency_key(&request)?;
     let body = read(request, settings.max_body.get()).await?;
     let broadcasts = decode(&body, settings.max_events.size())?;
-    let pace = view.rooms.apply_backpressure(broadcasts.rooms().collect());
-    let publishing = Surely::new(|| {
-        let publish = || publish_all(view, broadcasts);
+    let pace = introspection
+        .rooms
+        .apply_backpressure(broadcasts.rooms().collect());
+    let publishing = RunOnDrop::new(|| {
+        let publish = || publish_all(introspection, broadcasts);
         match key {
-            Some((key, wanted)) => answers.once(key, wanted, &body, publish),
+            Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
             None => Ok(publish()),
         }
     });
     pace.await;
-    Ok(json_bytes(StatusCode::OK, publishing.act()?))
+    Ok(json_bytes(StatusCode::OK, publishing.run()?))
 }
 
 /// Acts when it is told to, or else when it is dropped: what came whole is published
 /// even if who sent it does not wait for the answer.
-struct Surely<T, F: FnOnce() -> T>(Option<F>);
+struct RunOnDrop<T, F: FnOnce() -> T>(Option<F>);
 
-impl<T, F: FnOnce() -> T> Surely<T, F> {
+impl<T, F: FnOnce() -> T> RunOnDrop<T, F> {
     fn new(act: F) -> Self {
         Self(Some(act))
     }
 
-    fn act(mut self) -> T {
+    fn run(mut self) -> T {
         let act = self
             .0
             .take()
@@ -218,7 +223,7 @@ impl<T, F: FnOnce() -> T> Surely<T, F> {
     }
 }
 
-impl<T, F: FnOnce() -> T> Drop for Surely<T, F> {
+impl<T, F: FnOnce() -> T> Drop for RunOnDrop<T, F> {
     fn drop(&mut self) {
         if let Some(act) = self.0.take() {
             act();
@@ -226,19 +231,21 @@ impl<T, F: FnOnce() -> T> Drop for Surely<T, F> {
     }
 }
 
-fn publish_all(view: &View, broadcasts: Broadcasts) -> Bytes {
+fn publish_all(introspection: &Introspection, broadcasts: Broadcasts) -> Bytes {
     match broadcasts {
-        Broadcasts::One(event) => to_json(&publish(view, event)),
+        Broadcasts::One(event) => to_json(&publish(introspection, event)),
         Broadcasts::Many(events) => {
-            let reached = events.into_iter().map(|event| publish(view, event));
+            let reached = events
+                .into_iter()
+                .map(|event| publish(introspection, event));
             to_json(&reached.collect::<Vec<_>>())
         }
     }
 }
 
-fn publish(view: &View, event: Broadcast) -> Reached {
-    view.metrics.publications.add("broadcast");
-    view.rooms.publish(event.into_publication()).into()
+fn publish(introspection: &Introspection, event: Broadcast) -> DeliveryReport {
+    introspection.metrics.publications.add("broadcast");
+    introspection.rooms.publish(event.into_publication()).into()
 }
 
 async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure> {
@@ -264,7 +271,7 @@ async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure
 }
 
 fn to_sessions(
-    view: &View,
+    introspection: &Introspection,
     id: &str,
     act: impl Fn(&Sessions, &UserId) -> usize,
 ) -> Result<Response<Body>, Failure> {
@@ -274,8 +281,8 @@ fn to_sessions(
     }
     let user = user(id)?;
     // First the doubt: who is about to enter is asked about again too.
-    view.invalidations.invalidate_user(&user);
-    let sessions = act(&view.sessions, &user);
+    introspection.invalidations.invalidate_user(&user);
+    let sessions = act(&introspection.sessions, &user);
     Ok(json(StatusCode::OK, &Count { sessions }))
 }
 
@@ -294,8 +301,8 @@ fn ticket(id: &str) -> Result<RowId, Failure> {
     })
 }
 
-fn metrics(view: &View) -> Response<Body> {
-    let mut response = Response::new(body::full(view.metrics()));
+fn metrics(introspection: &Introspection) -> Response<Body> {
+    let mut response = Response::new(body::full(introspection.metrics()));
     let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
@@ -310,12 +317,12 @@ fn wrong_method(expected: &'static str) -> Failure {
     )
 }
 
-fn idempotency_key(request: &Request<Incoming>) -> Result<Option<(Key, Match)>, Failure> {
+fn idempotency_key(request: &Request<Incoming>) -> Result<Option<(Key, RequestDigest)>, Failure> {
     let invalid = |message| Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message);
     let headers = request.headers();
     let wanted = match headers.get("idempotency-match").map(HeaderValue::as_bytes) {
-        None => Match::Body,
-        Some(b"key") => Match::Key,
+        None => RequestDigest::Body,
+        Some(b"key") => RequestDigest::Key,
         Some(_) => return Err(invalid("expected an Idempotency-Match of \"key\", or none")),
     };
     let Some(value) = headers.get("idempotency-key") else {
@@ -357,9 +364,9 @@ mod tests {
     fn what_is_surely_done_is_done_once() {
         let done = Cell::new(0);
         let act = || done.set(done.get() + 1);
-        Surely::new(act).act();
+        RunOnDrop::new(act).run();
         assert_eq!(done.get(), 1);
-        drop(Surely::new(act));
+        drop(RunOnDrop::new(act));
         assert_eq!(done.get(), 2);
     }
 }

@@ -47,7 +47,7 @@ impl Broadcasts {
 
 /// What is wrong with a request body, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct DecodeError {
     /// For programs.
     pub code: &'static str,
     /// For people.
@@ -82,7 +82,7 @@ struct Payload<'a> {
 ///
 /// # Errors
 /// The first mistake; then nothing of the body counts.
-pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, Mistake> {
+pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, DecodeError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| malformed(format!("byte {} is not UTF-8", error.valid_up_to())))?;
     if !text.trim_start().starts_with('[') {
@@ -91,7 +91,7 @@ pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, Mistake> {
     let events: Vec<&RawValue> =
         serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     if events.is_empty() || events.len() > max_events {
-        return Err(Mistake {
+        return Err(DecodeError {
             code: "wrong_count",
             message: format!("expected 1 to {max_events} events, got {}", events.len()),
             index: None,
@@ -100,7 +100,7 @@ pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, Mistake> {
     }
     let numbered = events.iter().enumerate();
     let broadcasts = numbered.map(|(index, raw)| {
-        event(raw.get()).map_err(|mistake| Mistake {
+        event(raw.get()).map_err(|mistake| DecodeError {
             index: Some(index),
             ..mistake
         })
@@ -108,14 +108,14 @@ pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, Mistake> {
     broadcasts.collect::<Result<_, _>>().map(Broadcasts::Many)
 }
 
-fn event(text: &str) -> Result<Broadcast, Mistake> {
+fn event(text: &str) -> Result<Broadcast, DecodeError> {
     if !text.trim_start().starts_with('{') {
         return Err(malformed("expected an event, a JSON object".to_owned()));
     }
     let event: Event<'_> =
         serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let kind = event.kind.filter(|kind| is_type(kind)).ok_or_else(|| {
-        let expected = format!("expected a text of 1 to {MAX_TYPE} bytes");
+        let expected = format!("expected a text of 1 to {MAX_TYPE_BYTES} bytes");
         invalid("/type", expected)
     })?;
     let payload = event
@@ -138,10 +138,10 @@ fn event(text: &str) -> Result<Broadcast, Mistake> {
 
 fn is_type(kind: &RawValue) -> bool {
     let text = serde_json::from_str::<String>(kind.get());
-    text.is_ok_and(|text| !text.is_empty() && text.len() <= MAX_TYPE)
+    text.is_ok_and(|text| !text.is_empty() && text.len() <= MAX_TYPE_BYTES)
 }
 
-fn ticket_id(payload: &RawValue) -> Result<RowId, Mistake> {
+fn ticket_id(payload: &RawValue) -> Result<RowId, DecodeError> {
     let payload: Payload<'_> = serde_json::from_str(payload.get())
         .map_err(|error| invalid("/payload", error.to_string()))?;
     let wanted = "expected a positive whole number of at most 19 digits";
@@ -151,7 +151,7 @@ fn ticket_id(payload: &RawValue) -> Result<RowId, Mistake> {
         .ok_or_else(|| invalid("/payload/ticket_id", wanted.to_owned()))
 }
 
-fn session_id(session: &RawValue) -> Result<SessionId, Mistake> {
+fn session_id(session: &RawValue) -> Result<SessionId, DecodeError> {
     let text: Option<String> = serde_json::from_str(session.get()).ok();
     text.and_then(|text| text.parse().ok()).ok_or_else(|| {
         invalid(
@@ -161,14 +161,14 @@ fn session_id(session: &RawValue) -> Result<SessionId, Mistake> {
     })
 }
 
-fn user_id(user: &RawValue) -> Result<UserId, Mistake> {
+fn user_id(user: &RawValue) -> Result<UserId, DecodeError> {
     let value = serde_json::from_str(user.get()).ok();
     let user = value.and_then(|value| UserId::from_json(&value));
     user.ok_or_else(|| invalid("/except_user", "expected a user's id".to_owned()))
 }
 
-fn malformed(message: String) -> Mistake {
-    Mistake {
+fn malformed(message: String) -> DecodeError {
+    DecodeError {
         code: "invalid_json",
         // It may quote what was sent.
         message: message.chars().take(300).collect(),
@@ -177,8 +177,8 @@ fn malformed(message: String) -> Mistake {
     }
 }
 
-fn invalid(pointer: &'static str, message: String) -> Mistake {
-    Mistake {
+fn invalid(pointer: &'static str, message: String) -> DecodeError {
+    DecodeError {
         code: "invalid_event",
         message,
         index: None,
@@ -186,7 +186,7 @@ fn invalid(pointer: &'static str, message: String) -> Mistake {
     }
 }
 
-const MAX_TYPE: usize = 200;
+const MAX_TYPE_BYTES: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    fn one(body: &str) -> Result<Broadcast, Mistake> {
+    fn one(body: &str) -> Result<Broadcast, DecodeError> {
         match decode(body.as_bytes(), 100)? {
             Broadcasts::One(broadcast) => Ok(broadcast),
             Broadcasts::Many(_) => panic!("not one"),

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 /// Answers by `Idempotency-Key`, remembered for a while, bounded in number and
 /// in bytes; the least recently used go first.
 #[derive(Debug)]
-pub(super) struct Answers(Mutex<Shelf>);
+pub(super) struct ResponseCache(Mutex<CacheState>);
 
 #[derive(Debug)]
-struct Shelf {
+struct CacheState {
     answers: LruCache<Key, Entry>,
     /// The sum of the entries' `bytes`. Both change under the shelf's lock only.
     bytes: usize,
@@ -34,7 +34,7 @@ struct Entry {
 
 /// What two requests with one key must have in common to be the same request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Match {
+pub(super) enum RequestDigest {
     /// The body too. Another body tells that keys are reused by mistake.
     Body,
     /// Nothing else: the body may differ between attempts, as a time in it does.
@@ -57,9 +57,9 @@ impl Key {
     }
 }
 
-impl Answers {
+impl ResponseCache {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Shelf {
+        Self(Mutex::new(CacheState {
             answers: LruCache::unbounded(),
             bytes: 0,
         }))
@@ -71,16 +71,16 @@ impl Answers {
     /// # Errors
     /// The first request with `key` had another body than `request`, and `wanted`
     /// is [`Match::Body`].
-    pub(super) fn once(
+    pub(super) fn get_or_run(
         &self,
         key: Key,
-        wanted: Match,
+        wanted: RequestDigest,
         request: &[u8],
         act: impl FnOnce() -> Bytes,
     ) -> Result<Bytes, KeyReused> {
         let request = Sha256::digest(request).into();
         let entry = self.0.lock().entry(&key, request);
-        if wanted == Match::Body && entry.request != request {
+        if wanted == RequestDigest::Body && entry.request != request {
             return Err(KeyReused);
         }
         let mut fresh = false;
@@ -89,17 +89,17 @@ impl Answers {
             act()
         });
         if fresh {
-            self.0.lock().weigh(&key, &entry, answer.len());
+            self.0.lock().add_bytes(&key, &entry, answer.len());
         }
         Ok(answer.clone())
     }
 }
 
-impl Shelf {
+impl CacheState {
     fn entry(&mut self, key: &Key, request: [u8; 32]) -> Entry {
         let now = Instant::now();
         self.forget_old(now);
-        let is_old = |entry: &Entry| now >= entry.since + KEPT;
+        let is_old = |entry: &Entry| now >= entry.since + ENTRY_TTL;
         if self.answers.peek(key).is_some_and(is_old) {
             let old = self.answers.pop(key);
             self.forget(old);
@@ -116,7 +116,7 @@ impl Shelf {
     /// Entries are used in about the order in which they came, so the old ones
     /// are at the end.
     fn forget_old(&mut self, now: Instant) {
-        let is_old = |entry: &Entry| now >= entry.since + KEPT;
+        let is_old = |entry: &Entry| now >= entry.since + ENTRY_TTL;
         while self
             .answers
             .peek_lru()
@@ -125,7 +125,7 @@ impl Shelf {
         {}
     }
 
-    fn weigh(&mut self, key: &Key, entry: &Entry, bytes: usize) {
+    fn add_bytes(&mut self, key: &Key, entry: &Entry, bytes: usize) {
         let kept = self.answers.peek_mut(key);
         if let Some(kept) = kept.filter(|kept| Arc::ptr_eq(&kept.answer, &entry.answer)) {
             kept.bytes = bytes;
@@ -135,7 +135,7 @@ impl Shelf {
     }
 
     fn is_over(&self) -> bool {
-        self.bytes > MAX_BYTES || self.answers.len() > MAX_ANSWERS
+        self.bytes > MAX_BYTES || self.answers.len() > MAX_ENTRIES
     }
 
     /// Forgets the least recently used entry; false if there is none, which ends
@@ -154,8 +154,8 @@ impl Shelf {
     }
 }
 
-const KEPT: Duration = Duration::from_secs(300);
-const MAX_ANSWERS: usize = 10_000;
+const ENTRY_TTL: Duration = Duration::from_secs(300);
+const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
@@ -166,38 +166,40 @@ mod tests {
         Key::new(text.as_bytes()).unwrap()
     }
 
-    fn once(answers: &Answers, text: &str, answer: &'static str) -> Bytes {
+    fn once(answers: &ResponseCache, text: &str, answer: &'static str) -> Bytes {
         let act = || answer.into();
-        answers.once(key(text), Match::Body, b"{}", act).unwrap()
+        answers
+            .get_or_run(key(text), RequestDigest::Body, b"{}", act)
+            .unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_key_with_another_request_is_refused() {
-        let answers = Answers::new();
+        let answers = ResponseCache::new();
         once(&answers, "a", "first");
-        let other = |wanted| answers.once(key("a"), wanted, b"[]", || panic!("not acted on"));
-        assert_eq!(other(Match::Body), Err(KeyReused));
-        assert_eq!(other(Match::Key), Ok("first".into()));
+        let other = |wanted| answers.get_or_run(key("a"), wanted, b"[]", || panic!("not acted on"));
+        assert_eq!(other(RequestDigest::Body), Err(KeyReused));
+        assert_eq!(other(RequestDigest::Key), Ok("first".into()));
     }
 
     /// Another request may come between the answer and its being counted, and
     /// need the room.
     #[tokio::test(start_paused = true)]
     async fn an_answer_evicted_before_it_is_counted_leaves_the_count_right() {
-        let answers = Answers::new();
+        let answers = ResponseCache::new();
         once(&answers, "kept", "x");
         let entry = answers.0.lock().entry(&key("a"), [0; 32]);
         entry.answer.set("answered".into()).unwrap();
-        tokio::time::advance(KEPT).await;
+        tokio::time::advance(ENTRY_TTL).await;
         once(&answers, "b", "other");
-        answers.0.lock().weigh(&key("a"), &entry, 8);
+        answers.0.lock().add_bytes(&key("a"), &entry, 8);
         let shelf = answers.0.lock();
         assert_eq!((shelf.answers.len(), shelf.bytes), (1, 5));
     }
 
     #[tokio::test(start_paused = true)]
     async fn evicting_ends_whatever_the_count_says() {
-        let answers = Answers::new();
+        let answers = ResponseCache::new();
         once(&answers, "a", "x");
         answers.0.lock().bytes = usize::MAX / 2;
         once(&answers, "b", "x");
@@ -206,9 +208,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_acted_on_once_until_it_is_old() {
-        let answers = Answers::new();
+        let answers = ResponseCache::new();
         assert_eq!(once(&answers, "a", "first"), "first");
-        tokio::time::advance(KEPT - Duration::from_millis(1)).await;
+        tokio::time::advance(ENTRY_TTL - Duration::from_millis(1)).await;
         assert_eq!(once(&answers, "a", "again"), "first");
         assert_eq!(once(&answers, "b", "other"), "other");
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -217,11 +219,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_bounded() {
-        let answers = Answers::new();
-        for n in 0..MAX_ANSWERS + 10 {
+        let answers = ResponseCache::new();
+        for n in 0..MAX_ENTRIES + 10 {
             once(&answers, &n.to_string(), "x");
         }
-        assert_eq!(answers.0.lock().answers.len(), MAX_ANSWERS);
+        assert_eq!(answers.0.lock().answers.len(), MAX_ENTRIES);
         let big: &'static str = "x".repeat(1024 * 1024).leak();
         for n in 0..40 {
             once(&answers, &format!("big-{n}"), big);

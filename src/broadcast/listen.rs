@@ -52,13 +52,13 @@ pub fn listen(
 ) -> Result<UnixListener, ListenError> {
     let listener = match passed {
         Some(listener) => listener,
-        None => own(settings)?,
+        None => bind_owned(settings)?,
     };
     warn_of_strangers(settings);
     Ok(listener)
 }
 
-fn own(settings: &Settings) -> Result<UnixListener, ListenError> {
+fn bind_owned(settings: &Settings) -> Result<UnixListener, ListenError> {
     let path = &settings.socket;
     if !path
         .parent()
@@ -90,7 +90,7 @@ fn warn_of_strangers(settings: &Settings) {
         path.metadata()
             .map_or(0, |found| found.permissions().mode())
     };
-    if mode_of(&settings.socket) & OTHERS != 0 && settings.allowed_uids.is_empty() {
+    if mode_of(&settings.socket) & OTHERS_MASK != 0 && settings.allowed_uids.is_empty() {
         tracing::warn!(socket = %path, "every local user can broadcast; see broadcast.mode");
     }
     let mode = settings.socket.parent().map_or(0, mode_of);
@@ -99,7 +99,7 @@ fn warn_of_strangers(settings: &Settings) {
     }
 }
 
-const OTHERS: u32 = 0o007;
+const OTHERS_MASK: u32 = 0o007;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 

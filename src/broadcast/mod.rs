@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 pub use self::api::Api;
-pub use self::decode::{Broadcast, Broadcasts, Mistake, decode};
+pub use self::decode::{Broadcast, Broadcasts, DecodeError, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
 use crate::activity::ActivityTracker;
@@ -42,7 +42,7 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut hear
             (Ok(slot), Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
                 tracing::warn!(%error, "cannot accept on the broadcast socket");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
             (Err(_), _) => return,
@@ -69,24 +69,24 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     let service = service_fn(move |request| {
         let (api, in_flight) = (Arc::clone(&api), moved.begin_exchange());
         async move {
-            let answer = api.answer(peer, request).await;
+            let answer = api.respond(peer, request).await;
             drop(in_flight);
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .max_buf_size(MAX_HEAD)
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         // A peer that asks but does not read holds nobody's place for ever.
-        () = activity.idle_for(|_| IDLE) => return,
+        () = activity.idle_for(|_| IDLE_TIMEOUT) => return,
         () = drain.token().cancelled() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(BODY_AT_STOP, connection).await {
+            match tokio::time::timeout(STOP_BODY_TIMEOUT, connection).await {
                 Ok(ended) => ended,
                 Err(_) => return,
             }
@@ -99,9 +99,9 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
 
 /// How long a kept connection may rest: a PHP worker's next broadcast can be
 /// minutes away, and a new connection costs it nothing.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long what is being read at a stop may still take.
-const BODY_AT_STOP: Duration = Duration::from_secs(2);
+const STOP_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A pause after a failed accept, so that running out of files does not spin.
-const PAUSE: Duration = Duration::from_millis(100);
-const MAX_HEAD: usize = 16 * 1024;
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_HEADER_BYTES: usize = 16 * 1024;

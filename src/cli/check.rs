@@ -45,7 +45,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             super::warn(&format!("{file} ends soon: {certificate}"));
         }
     }
-    super::say(&told).map_err(Failure::other)
+    super::print(&told).map_err(Failure::other)
 }
 
 fn addresses(config: &Config) -> String {

@@ -17,7 +17,7 @@ use super::{Failure, logging, run};
 use crate::config::{Config, Level};
 use crate::demo::App;
 use crate::drain::Drain;
-use crate::server::{Listeners, Origin, Passed, Server};
+use crate::server::{InheritedSockets, Listeners, Server, StartInfo};
 use crate::units::ConfigDuration;
 use crate::upstream::Target;
 
@@ -30,7 +30,7 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .map_err(Failure::other)?;
     let config = configure(&directory, port).map_err(Failure::other)?;
     let _logging = logging::start(&config.log).map_err(Failure::other)?;
-    let listeners = Listeners::open(&config, Passed::default())
+    let listeners = Listeners::open(&config, InheritedSockets::default())
         .context("the demo needs a port; choose another with --port")
         .map_err(Failure::other)?;
     let runtime = run::runtime(&config).map_err(Failure::other)?;
@@ -45,7 +45,7 @@ async fn serve(
     directory: &TempDir,
     port: u16,
 ) -> Result<(), Failure> {
-    let server = Server::bind(config, listeners, Origin::default()).map_err(Failure::other)?;
+    let server = Server::bind(config, listeners, StartInfo::default()).map_err(Failure::other)?;
     let laravel = UnixListener::bind(directory.path().join("app.sock")).map_err(Failure::other)?;
     let port = server.addresses().first().map_or(port, SocketAddr::port);
     let url = format!("https://localhost:{port}");
@@ -111,5 +111,5 @@ fn greet(url: &str, socket: &Path) -> io::Result<()> {
   Stop      Ctrl+C
 "#
     );
-    super::say(&told)
+    super::print(&told)
 }

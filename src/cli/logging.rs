@@ -15,9 +15,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use super::journal::{Entries, JOURNAL, Journal};
-use super::json::Json;
-use super::lines::{Flush, Lines};
+use super::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
+use super::log_json::JsonLayer;
+use super::log_writer::{FlushGuard, LogWriter};
 use crate::config::{Format, Level, Log};
 use crate::metrics::Counter;
 use crate::recent_events::{LoggedEvent, RecentEvents};
@@ -30,7 +30,7 @@ pub(super) struct Logging {
     /// Lines that were lost because nobody read them.
     pub(super) lost: Arc<Counter>,
     filter: reload::Handle<EnvFilter, Registry>,
-    _flush: Flush,
+    _flush: FlushGuard,
 }
 
 impl Logging {
@@ -59,7 +59,7 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
     };
     let is_journal = is_journal();
     let (journal, refused) = match log.format {
-        Format::Auto if is_journal => match Journal::at(Path::new(JOURNAL)) {
+        Format::Auto if is_journal => match JournalSocket::connect(Path::new(JOURNAL_SOCKET)) {
             Ok(journal) => (Some(journal), None),
             Err(error) => (None, Some(error)),
         },
@@ -67,30 +67,33 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
     };
     let as_fields = journal.is_some();
     let out = match journal {
-        Some(journal) => Lines::to(journal, false)?,
+        Some(journal) => LogWriter::spawn(journal, false)?,
         // Many lines, one write: standard error itself gathers nothing.
-        None => Lines::to(BufWriter::with_capacity(GATHERED, io::stderr()), is_journal)?,
+        None => LogWriter::spawn(
+            BufWriter::with_capacity(MAX_BATCH_BYTES, io::stderr()),
+            is_journal,
+        )?,
     };
     let (lost, flush) = (out.lost(), out.flush_at_end());
     let panics = out.clone();
-    let keep = Keep(recent.clone());
+    let keep = RecentEventsLayer(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
     let lines = |out| fmt::layer().with_writer(out).with_target(false);
     // A second start, in one process, changes nothing.
     let _ = match (as_fields, human) {
-        (true, _) => registry.with(Entries(out)).try_init(),
+        (true, _) => registry.with(JournalLayer(out)).try_init(),
         (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
-        (_, false) => registry.with(Json(out)).try_init(),
+        (_, false) => registry.with(JsonLayer(out)).try_init(),
     };
     // The process may end by it: what it says is written before.
     std::panic::set_hook(Box::new(move |panic| {
-        tell_of(panic);
+        log_panic(panic);
         drop(panics.flush_at_end());
     }));
     if let Some(error) = refused {
         tracing::warn!(
             %error,
-            path = JOURNAL,
+            path = JOURNAL_SOCKET,
             "journald does not answer; until the next start it gets lines of JSON without fields"
         );
     }
@@ -104,7 +107,7 @@ pub(super) fn start(log: &Log) -> io::Result<Logging> {
 
 /// Says where our code is wrong, and why if it says so in words of its own: what it
 /// formats may quote a client.
-fn tell_of(panic: &PanicHookInfo<'_>) {
+fn log_panic(panic: &PanicHookInfo<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
         // Somebody wants no log. This he wants.
         let at = panic.location().map(ToString::to_string);
@@ -120,7 +123,7 @@ fn tell_of(panic: &PanicHookInfo<'_>) {
 }
 
 /// Bytes of lines that leave in one write.
-const GATHERED: usize = 256 * 1024;
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 /// Whether standard error is the journal's own socket (systemd.exec(5),
 /// `JOURNAL_STREAM`).
@@ -138,9 +141,9 @@ fn filter(level: Level) -> EnvFilter {
 }
 
 /// Keeps warnings and errors for those who ask what is wrong.
-struct Keep(RecentEvents);
+struct RecentEventsLayer(RecentEvents);
 
-impl<S: Subscriber> Layer<S> for Keep {
+impl<S: Subscriber> Layer<S> for RecentEventsLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = match *event.metadata().level() {
             tracing::Level::ERROR => "error",
@@ -185,12 +188,12 @@ mod tests {
     #[test]
     fn a_panic_is_a_line_that_quotes_nobody() {
         let (mut read, write) = pipe().unwrap();
-        let lines = Lines::to(io::LineWriter::new(write), false).unwrap();
-        let subscriber = tracing_subscriber::registry().with(Json(lines));
+        let lines = LogWriter::spawn(io::LineWriter::new(write), false).unwrap();
+        let subscriber = tracing_subscriber::registry().with(JsonLayer(lines));
         let (here, others) = (thread::current().id(), take_hook());
         set_hook(Box::new(move |panic| {
             match thread::current().id() == here {
-                true => tell_of(panic),
+                true => log_panic(panic),
                 false => others(panic),
             }
         }));

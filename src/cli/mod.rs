@@ -1,14 +1,14 @@
 //! The command line.
 
-mod ask;
 mod check;
+mod control_client;
 mod demo;
-mod journal;
-mod json;
-mod lines;
+mod journald;
+mod log_json;
+mod log_writer;
 mod logging;
+mod rooms_cmd;
 mod run;
-mod socket;
 mod status;
 
 use std::io::{self, Write};
@@ -148,31 +148,31 @@ impl Cli {
                 json,
                 watch,
             } => status::status(&config.path(), json, watch),
-            Command::Rooms { config } => ask::rooms(&config.path()),
+            Command::Rooms { config } => rooms_cmd::rooms(&config.path()),
             Command::Room {
                 kind: Kind::Ticket,
                 id,
                 config,
-            } => ask::room(&config.path(), id),
+            } => rooms_cmd::room(&config.path(), id),
             Command::Why {
                 user,
                 ticket,
                 config,
-            } => ask::why(&config.path(), &user, ticket),
-            Command::Disconnect { user, config } => ask::disconnect(&config.path(), &user),
+            } => rooms_cmd::why(&config.path(), &user, ticket),
+            Command::Disconnect { user, config } => rooms_cmd::disconnect(&config.path(), &user),
             Command::Publish {
                 ticket,
                 kind,
                 payload,
                 config,
-            } => ask::publish(&config.path(), ticket, &kind, &payload),
+            } => rooms_cmd::publish(&config.path(), ticket, &kind, &payload),
             Command::Demo { port } => demo::demo(port),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 // Nobody left to read it is no reason to panic.
-                let told = failure.told();
+                let told = failure.already_reported();
                 if !told.is_empty() {
                     let _ = writeln!(io::stderr(), "{told}");
                 }
@@ -183,7 +183,7 @@ impl Cli {
 }
 
 /// Writes to standard output. `println!` would panic on a full disk.
-fn say(text: &str) -> io::Result<()> {
+fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(format!("{text}\n").as_bytes())
 }
 
@@ -230,14 +230,14 @@ impl Failure {
     }
 
     /// The edge runs, but somebody should look after it; that has been said.
-    fn unwell() -> Self {
+    fn unhealthy() -> Self {
         Self {
             code: 1,
             error: anyhow::anyhow!(""),
         }
     }
 
-    fn told(&self) -> String {
+    fn already_reported(&self) -> String {
         format!("{:#}", self.error)
     }
 }

@@ -14,17 +14,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logging::{self, Logging};
 use crate::config::Config;
-use crate::server::{Listeners, Origin, Passed, Reloader, Server};
+use crate::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
 use crate::upstream::MAX_BUFFERED_RESPONSES;
 use crate::watchdog::Watchdog;
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
-    let passed = Passed::take();
+    let inherited = InheritedSockets::take();
     let config = Config::load(path).map_err(Failure::config)?;
     let logging = logging::start(&config.log).map_err(Failure::other)?;
     warn_of_few_files(&config);
-    let listeners = Listeners::open(&config, passed).map_err(Failure::other)?;
+    let listeners = Listeners::open(&config, inherited).map_err(Failure::other)?;
     let runtime = runtime(&config).map_err(Failure::other)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
     // What is left was counted and warned of; it ends here.
@@ -47,7 +47,7 @@ async fn serve(
     listeners: Listeners,
     logging: &Logging,
 ) -> Result<(), Failure> {
-    let origin = Origin {
+    let origin = StartInfo {
         config: Some(path.to_owned()),
         recent: logging.recent.clone(),
         lost_lines: Arc::clone(&logging.lost),
@@ -127,7 +127,10 @@ async fn reload_on_hangup(
     while hangup.recv().await.is_some() {
         notify(NotifyState::Reloading);
         let mut reload = pin!(reload(path, reloader, logging));
-        while tokio::time::timeout(LONG, reload.as_mut()).await.is_err() {
+        while tokio::time::timeout(SLOW_RELOAD, reload.as_mut())
+            .await
+            .is_err()
+        {
             tracing::error!(
                 config = %path.display(),
                 "still reads the configuration or a file that it names; does the disk answer? \
@@ -145,8 +148,8 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
     // Aside from this task, which answers the watchdog as well.
     let config = match tokio::task::spawn_blocking(move || Config::load(&file)).await {
         Ok(Ok(config)) => config,
-        Ok(Err(error)) => return refused(reloader, &error.to_string()),
-        Err(error) => return refused(reloader, &error.to_string()),
+        Ok(Err(error)) => return log_reload_failure(reloader, &error.to_string()),
+        Err(error) => return log_reload_failure(reloader, &error.to_string()),
     };
     let level = config.log.level;
     match reloader.reload(config).await {
@@ -158,12 +161,12 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
                 tracing::warn!(keys, "changed, but in use only after a restart");
             }
         }
-        Err(error) => refused(reloader, &error.to_string()),
+        Err(error) => log_reload_failure(reloader, &error.to_string()),
     }
 }
 
-fn refused(reloader: &Reloader, cause: &str) {
-    reloader.refused();
+fn log_reload_failure(reloader: &Reloader, cause: &str) {
+    reloader.record_failure();
     tracing::error!(
         cause,
         "configuration not read again; the old one stays in use"
@@ -183,7 +186,7 @@ fn notify(state: NotifyState<'_>) {
 fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
     // A request to php-fpm may have a long body on disk as well: to write and to read.
-    let for_each = if config.asks_fpm() { 3 } else { 1 };
+    let for_each = if config.uses_fpm() { 3 } else { 1 };
     let wanted = u64::from(limits.connections.get())
         + u64::from(limits.requests_in_flight.get()) * for_each
         + u64::from(limits.open_files.get())
@@ -202,4 +205,4 @@ fn warn_of_few_files(config: &Config) {
 }
 
 /// When a reload takes so long that somebody should know.
-const LONG: Duration = Duration::from_secs(10);
+const SLOW_RELOAD: Duration = Duration::from_secs(10);

@@ -7,19 +7,19 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::socket::Socket;
-use super::{Failure, plain, say};
+use super::control_client::ControlClient;
+use super::{Failure, plain, print};
 
 /// Tells how the edge is, once or again and again; the exit code is 1 when
 /// somebody should look after it.
 pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Failure> {
-    let socket = Socket::of(path)?;
+    let socket = ControlClient::from_config(path)?;
     loop {
         let first = socket.get("/status")?;
         let (second, between) = match as_json {
             true => (first.clone(), Duration::from_secs(1)),
             // What there is in a second is seen by looking twice.
-            false => later(&socket)?,
+            false => fetch_after_interval(&socket)?,
         };
         let text = match as_json {
             true => second.to_string(),
@@ -30,20 +30,20 @@ pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Fail
             true => format!("\x1b[2J\x1b[H{text}"),
             false => text,
         };
-        say(&text).map_err(Failure::other)?;
+        print(&text).map_err(Failure::other)?;
         if !watch {
             return match second["well"].as_bool() {
                 Some(true) => Ok(()),
-                _ => Err(Failure::unwell()),
+                _ => Err(Failure::unhealthy()),
             };
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(REFRESH_INTERVAL);
     }
 }
 
-fn later(socket: &Socket) -> Result<(Value, Duration), Failure> {
+fn fetch_after_interval(socket: &ControlClient) -> Result<(Value, Duration), Failure> {
     let start = Instant::now();
-    std::thread::sleep(PAUSE);
+    std::thread::sleep(REFRESH_INTERVAL);
     let second = socket.get("/status")?;
     Ok((second, start.elapsed()))
 }
@@ -119,7 +119,7 @@ fn screen(before: &Value, now: &Value, between: Duration) -> String {
     line("refused", counts(&now["refusals"]));
     line("over limits", counts(&now["over_limits"]));
     line("ended", counts(&now["closes"]));
-    for complaint in list(&now["complaints"]).iter().rev().take(SHOWN) {
+    for complaint in list(&now["complaints"]).iter().rev().take(MAX_LOG_LINES) {
         let (at, level) = (plain(&complaint["at"]), plain(&complaint["level"]));
         line(&level, format!("{at} {}", plain(&complaint["text"])));
     }
@@ -160,6 +160,6 @@ fn age(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 
-const PAUSE: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Lines of the log.
-const SHOWN: usize = 5;
+const MAX_LOG_LINES: usize = 5;

@@ -5,8 +5,8 @@
 //! I/O but for the file itself, and to see that no route sends a private key.
 
 mod admin;
+mod diagnostics;
 mod log;
-mod mistakes;
 mod routes;
 mod server;
 
@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::admin::Admin;
+use self::diagnostics::RuleViolation;
+pub use self::diagnostics::{Diagnostic, Diagnostics};
 pub use self::log::{Format, Level, Log};
-use self::mistakes::Broken;
-pub use self::mistakes::{Mistake, Mistakes};
 pub use self::server::Server;
 use crate::units::ConfigDuration;
 use crate::ws::upload::frame::HEADER_BYTES;
@@ -74,7 +74,7 @@ pub enum Error {
     },
     /// The file has mistakes.
     #[error("{0}")]
-    Mistakes(Mistakes),
+    Mistakes(Diagnostics),
     /// Anybody could fetch a private key.
     #[error(
         "{} (files or links of a route in config.toml) holds {}, a private key that everybody \
@@ -101,8 +101,9 @@ impl Config {
             path: path.to_owned(),
             cause,
         })?;
-        let mut config = Self::from_toml(&text)
-            .map_err(|mistakes| Error::Mistakes(mistakes.in_file(&path.display().to_string())))?;
+        let mut config = Self::from_toml(&text).map_err(|diagnostics| {
+            Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
+        })?;
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config.tls.paths_mut();
         let files = files.chain([&mut config.broadcast.socket]);
@@ -122,14 +123,14 @@ impl Config {
                 cause,
             })?;
         }
-        match config.exposed() {
+        match config.find_exposed_key() {
             Some((secret, root)) => Err(Error::Exposed { secret, root }),
             None => Ok(config),
         }
     }
 
     /// A private key that a route would send as a file, and the route's directory.
-    fn exposed(&mut self) -> Option<(PathBuf, PathBuf)> {
+    fn find_exposed_key(&mut self) -> Option<(PathBuf, PathBuf)> {
         // What is not there yet is compared as it is written.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let roots = self
@@ -148,12 +149,12 @@ impl Config {
     ///
     /// # Errors
     /// All mistakes in it.
-    pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
-        mistakes::read(text, Self::rules)
+    pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
+        diagnostics::read(text, Self::rules)
     }
 
     /// Whether requests go to php-fpm.
-    pub fn asks_fpm(&self) -> bool {
+    pub fn uses_fpm(&self) -> bool {
         self.apps().any(|app| app.root.is_some())
     }
 
@@ -163,13 +164,13 @@ impl Config {
     }
 
     /// Rules that span several keys.
-    fn rules(&self) -> Vec<Broken> {
+    fn rules(&self) -> Vec<RuleViolation> {
         let mut broken = Vec::new();
         let mut rule = |holds: bool, keys: &'static [&'static str], message: &'static str| {
             if !holds {
                 let keys = keys.iter().map(|key| (*key).to_owned()).collect();
                 let message = message.to_owned();
-                broken.push(Broken { keys, message });
+                broken.push(RuleViolation { keys, message });
             }
         };
         rule(

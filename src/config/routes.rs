@@ -1,21 +1,22 @@
 //! Rules about `[[routes]]` that one route alone cannot break.
 
 use super::Config;
-use super::mistakes::Broken;
+use super::diagnostics::RuleViolation;
 use crate::http::{App, RouteAction};
+use crate::introspection::LARAVEL;
 use crate::tls::ClientAuthMode;
 use crate::units::ByteSize;
 use crate::upstream::{self, Protocol};
-use crate::view::LARAVEL;
 
-pub(super) fn rules(config: &Config) -> Vec<Broken> {
+pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
     let mut broken = Vec::new();
     for (number, route) in config.routes.iter().enumerate() {
         let place = |number: usize, keys: &[&str]| -> Vec<String> {
             let keys = keys.iter().map(|key| format!("routes.{number}.{key}"));
             keys.chain([format!("routes.{number}")]).collect()
         };
-        let mut tell = |keys: Vec<String>, message: String| broken.push(Broken { keys, message });
+        let mut tell =
+            |keys: Vec<String>, message: String| broken.push(RuleViolation { keys, message });
         if let RouteAction::App(App::Named(name)) | RouteAction::Files(_, Some(App::Named(name))) =
             &route.to
             && !config.upstreams.contains_key(name)
@@ -49,7 +50,7 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
     }
     broken.extend(upstream_rules(config, "upstream", &config.upstream));
     if config.upstreams.contains_key(LARAVEL) {
-        broken.push(Broken {
+        broken.push(RuleViolation {
             keys: vec![format!("upstreams.{LARAVEL}")],
             message: format!("{LARAVEL:?} is the name of [upstream]; give this one another"),
         });
@@ -61,7 +62,7 @@ pub(super) fn rules(config: &Config) -> Vec<Broken> {
             upstream,
         ));
         if upstream.response_timeout >= config.http.stall_timeout {
-            broken.push(Broken {
+            broken.push(RuleViolation {
                 keys: vec![
                     format!("upstreams.{name}.response_timeout"),
                     "http.stall_timeout".to_owned(),
@@ -88,7 +89,7 @@ fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Se
 }
 
 /// The longest body that is ever sent to `app`.
-fn longest_body(config: &Config, app: &upstream::Settings) -> ByteSize {
+fn max_body(config: &Config, app: &upstream::Settings) -> ByteSize {
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
     let uploads =
@@ -98,7 +99,11 @@ fn longest_body(config: &Config, app: &upstream::Settings) -> ByteSize {
 }
 
 /// Rules about the app at `section`.
-fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings) -> Vec<Broken> {
+fn upstream_rules(
+    config: &Config,
+    section: &str,
+    upstream: &upstream::Settings,
+) -> Vec<RuleViolation> {
     let is_fastcgi = upstream.url.protocol() == Protocol::FastCgi;
     let message = match (is_fastcgi, &upstream.root) {
         (true, None) => {
@@ -108,22 +113,22 @@ fn upstream_rules(config: &Config, section: &str, upstream: &upstream::Settings)
         (false, Some(_)) => {
             "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"
         }
-        _ if is_fastcgi && upstream.spool.get() / 4 < longest_body(config, upstream).get() => {
+        _ if is_fastcgi && upstream.spool.get() / 4 < max_body(config, upstream).get() => {
             "spool must be four times the longest body that may come (http.max_body, max_body of \
              a route, websocket.uploads.max_size) or more: a quarter is the most that one client \
              may fill"
         }
-        _ if is_fastcgi && config.http.max_head > LONGEST_HEAD => {
+        _ if is_fastcgi && config.http.max_head > MAX_FASTCGI_HEAD => {
             "http.max_head must not be more than 60 KiB: php-fpm takes no longer header"
         }
         _ => return Vec::new(),
     };
     let keys = ["root", "spool", "url"].map(|key| format!("{section}.{key}"));
-    vec![Broken {
+    vec![RuleViolation {
         keys: keys.to_vec(),
         message: format!("{section}: {message}"),
     }]
 }
 
 /// A parameter of FastCGI must fit into one record.
-const LONGEST_HEAD: ByteSize = ByteSize::kib(60);
+const MAX_FASTCGI_HEAD: ByteSize = ByteSize::kib(60);

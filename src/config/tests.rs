@@ -4,10 +4,10 @@ mod guards;
 
 use super::*;
 
-fn mistakes(text: &str) -> Vec<(Option<usize>, String)> {
-    let mistakes = Config::from_toml(text).expect_err("has mistakes");
-    let all = mistakes.all().iter();
-    all.map(|mistake| (mistake.line, mistake.message.clone()))
+fn diagnostics(text: &str) -> Vec<(Option<usize>, String)> {
+    let diagnostics = Config::from_toml(text).expect_err("has mistakes");
+    let all = diagnostics.all().iter();
+    all.map(|diagnostic| (diagnostic.line, diagnostic.message.clone()))
         .collect()
 }
 
@@ -57,7 +57,7 @@ fn php_fpm_needs_a_root_and_room_and_takes_no_tunnels() {
             "php-fpm takes no upgrades",
         ),
     ] {
-        let told = mistakes(&text);
+        let told = diagnostics(&text);
         assert!(
             told.len() == 1 && told[0].1.contains(wanted),
             "{text}: {told:?}"
@@ -139,7 +139,7 @@ connections = 0
 [wbsocket]
 paths = ["/"]
 "#;
-    let found = mistakes(text);
+    let found = diagnostics(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
     assert_eq!(lines, [3, 4, 6, 8, 10, 11], "{found:#?}");
     assert_eq!(found[0].1, r#"unknown key "lisen"; did you mean "listen"?"#);
@@ -171,13 +171,13 @@ fn a_mistake_is_shown_in_its_line() {
 
 #[test]
 fn broken_toml_is_told_with_its_line() {
-    let found = mistakes("[server]\nlisten = [\n[tls\n");
+    let found = diagnostics("[server]\nlisten = [\n[tls\n");
     assert!(found.iter().all(|(line, _)| line.is_some()), "{found:#?}");
 }
 
 #[test]
 fn rules_across_keys_name_the_key() {
-    let found = mistakes("[http]\nstall_timeout = \"10s\"\n");
+    let found = diagnostics("[http]\nstall_timeout = \"10s\"\n");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, Some(2));
     assert!(
@@ -185,20 +185,20 @@ fn rules_across_keys_name_the_key() {
             .1
             .starts_with("http.stall_timeout must be longer than upstream.response_timeout")
     );
-    let found = mistakes("[upstream]\nresponse_timeout = \"5m\"\n");
+    let found = diagnostics("[upstream]\nresponse_timeout = \"5m\"\n");
     assert_eq!(found[0].0, Some(2), "the one that is written");
 }
 
 #[test]
 fn rules_are_told_along_with_other_mistakes() {
     let text = "[limits]\nconnections = 5\nrequest_burst = 0\n";
-    let lines: Vec<_> = mistakes(text)
+    let lines: Vec<_> = diagnostics(text)
         .iter()
         .map(|(line, _)| line.unwrap())
         .collect();
     assert_eq!(lines, [2, 3]);
     let text = "[http]\nstall_timeout = \"10s\"\n[upstream]\nresponse_timeout = \"soon\"\n";
-    let lines: Vec<_> = mistakes(text)
+    let lines: Vec<_> = diagnostics(text)
         .iter()
         .map(|(line, _)| line.unwrap())
         .collect();
@@ -307,7 +307,7 @@ client_certificate = true
 url = "http://127.0.0.1:5173"
 response_timeout = "10m"
 "#;
-    let found = mistakes(text);
+    let found = diagnostics(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [4, 6, 10, 12, 15, 18].map(Some), "{found:#?}");
     assert!(found[0].1.contains("[upstreams.vit]"), "{found:#?}");
@@ -317,13 +317,13 @@ response_timeout = "10m"
     );
     assert!(found[3].1.contains("never reached"), "{found:#?}");
     assert!(found[4].1.contains("tls.clients.certificate"), "{found:#?}");
-    let two = mistakes("[[routes]]\nstatus = 404\nredirect = \"https://a\"\n");
+    let two = diagnostics("[[routes]]\nstatus = 404\nredirect = \"https://a\"\n");
     assert!(two[0].1.contains("one of upstream, files"), "{two:#?}");
 }
 
 #[test]
 fn mistakes_about_files_are_told() {
-    let route = |keys: &str| mistakes(&format!("[[routes]]\n{keys}\n")).remove(0).1;
+    let route = |keys: &str| diagnostics(&format!("[[routes]]\n{keys}\n")).remove(0).1;
     for (keys, told) in [
         ("fallback = \"index.html\"", "need files"),
         ("links = [\"/a\"]", "need files"),
@@ -347,8 +347,8 @@ fn mistakes_about_files_are_told() {
         let message = route(keys);
         assert!(message.contains(told), "{keys}: {message}");
     }
-    let closed = mistakes("[maintenance]\npage = \"\"\n");
+    let closed = diagnostics("[maintenance]\npage = \"\"\n");
     assert!(closed[0].1.contains("must name a file"), "{closed:#?}");
-    let taken = mistakes("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
+    let taken = diagnostics("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
     assert!(taken[0].1.contains("the name of [upstream]"), "{taken:#?}");
 }

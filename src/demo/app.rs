@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::desk::{Account, Desk, No};
+use super::desk::{Account, DemoError, Desk};
 use super::form::Form;
 use super::page;
 use crate::body::{self, Body};
@@ -33,7 +33,7 @@ pub struct App {
     url: String,
 }
 
-type Answer = Result<Response<Body>, No>;
+type Answer = Result<Response<Body>, DemoError>;
 
 impl App {
     /// An app that publishes on the edge's `socket`, for visitors of `url`.
@@ -118,15 +118,15 @@ impl App {
                 let told = json!({ "socket": self.socket, "url": self.url });
                 Ok(json(StatusCode::OK, &told))
             }
-            (&Method::GET, _) => page::part(parts.uri.path()).ok_or(No::NotFound),
-            _ => Err(No::NotFound),
+            (&Method::GET, _) => page::part(parts.uri.path()).ok_or(DemoError::NotFound),
+            _ => Err(DemoError::NotFound),
         }
     }
 
     fn log_in(&self, body: &Value) -> Answer {
         let text = |key: &str| body[key].as_str().unwrap_or_default();
         let logged_in = self.desk.lock().log_in(text("username"), text("password"));
-        let (account, token) = logged_in.ok_or(No::BadCredentials)?;
+        let (account, token) = logged_in.ok_or(DemoError::BadCredentials)?;
         let answer = json!({
             "user": account.json(),
             "access_token": token,
@@ -145,9 +145,9 @@ impl App {
         ))
     }
 
-    fn bearer(&self, headers: &HeaderMap) -> Result<Account, No> {
+    fn bearer(&self, headers: &HeaderMap) -> Result<Account, DemoError> {
         let account = self.desk.lock().bearer(token(headers));
-        account.ok_or(No::Unauthenticated)
+        account.ok_or(DemoError::Unauthenticated)
     }
 
     async fn post(&self, user: Account, id: u64, form: Form) -> Answer {
@@ -162,9 +162,9 @@ impl App {
     }
 
     fn image(&self, message: u64) -> Answer {
-        let file = self.desk.lock().file(message).ok_or(No::NotFound)?;
+        let file = self.desk.lock().file(message).ok_or(DemoError::NotFound)?;
         let kind = file.kind().filter(|kind| kind.starts_with("image/"));
-        let kind = kind.ok_or(No::NotFound)?;
+        let kind = kind.ok_or(DemoError::NotFound)?;
         let mut response = Response::new(body::full(file.bytes));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -210,20 +210,20 @@ fn number(text: &str) -> u64 {
     text.parse().unwrap_or(0)
 }
 
-async fn read(body: Incoming) -> Result<Value, No> {
+async fn read(body: Incoming) -> Result<Value, DemoError> {
     let bytes = read_bytes(body, MAX_BODY).await?;
-    serde_json::from_slice(&bytes).map_err(|_| No::NotJson)
+    serde_json::from_slice(&bytes).map_err(|_| DemoError::NotJson)
 }
 
 /// A message, as JSON or as a form with a file.
-async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Form, No> {
+async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Form, DemoError> {
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.to_str().ok());
     let kind = kind.filter(|kind| kind.starts_with("multipart/"));
     if let Some(kind) = kind {
         let bytes = read_bytes(body, MAX_FORM).await?;
-        return Form::read(kind, &bytes).ok_or(No::NotJson);
+        return Form::read(kind, &bytes).ok_or(DemoError::NotJson);
     }
     let body = read(body).await?;
     Ok(Form {
@@ -232,33 +232,33 @@ async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Form, No> {
     })
 }
 
-async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, No> {
+async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, DemoError> {
     let bytes = Limited::new(body, most).collect().await;
-    Ok(bytes.map_err(|_| No::NotJson)?.to_bytes())
+    Ok(bytes.map_err(|_| DemoError::NotJson)?.to_bytes())
 }
 
-fn refuse(no: No) -> Response<Body> {
+fn refuse(no: DemoError) -> Response<Body> {
     match no {
-        No::BadCredentials => json(
+        DemoError::BadCredentials => json(
             StatusCode::UNAUTHORIZED,
             &json!({ "message": "Invalid login credentials" }),
         ),
-        No::Unauthenticated => json(
+        DemoError::Unauthenticated => json(
             StatusCode::UNAUTHORIZED,
             &json!({ "message": "Unauthenticated." }),
         ),
-        No::NotJson => invalid("message", "The request is not JSON, or too long."),
-        No::Forbidden => json(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" })),
-        No::NotFound => json(
+        DemoError::NotJson => invalid("message", "The request is not JSON, or too long."),
+        DemoError::Forbidden => json(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" })),
+        DemoError::NotFound => json(
             StatusCode::NOT_FOUND,
             &json!({ "error": "Ticket not found" }),
         ),
-        No::EmptyMessage => invalid("message", "Either message or attachment is required"),
-        No::WrongType => invalid(
+        DemoError::EmptyMessage => invalid("message", "Either message or attachment is required"),
+        DemoError::WrongType => invalid(
             "attachment",
             "The attachment must be a file of type: pdf, txt, jpg, jpeg, png, gif.",
         ),
-        No::WrongStatus => invalid("status", "The selected status is invalid."),
+        DemoError::WrongStatus => invalid("status", "The selected status is invalid."),
     }
 }
 

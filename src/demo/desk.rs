@@ -77,7 +77,7 @@ struct Ticket {
 
 /// Why the stand-in says no, in the real app's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum No {
+pub(super) enum DemoError {
     BadCredentials,
     Unauthenticated,
     NotJson,
@@ -147,24 +147,24 @@ impl Desk {
         seen.map(Ticket::json).collect()
     }
 
-    pub(super) fn show(&self, user: Account, id: u64) -> Result<Value, No> {
+    pub(super) fn show(&self, user: Account, id: u64) -> Result<Value, DemoError> {
         let ticket = self.tickets.iter().find(|ticket| ticket.id == id);
-        let ticket = ticket.ok_or(No::NotFound)?;
+        let ticket = ticket.ok_or(DemoError::NotFound)?;
         match ticket.open_to(user) {
             true => Ok(ticket.json()),
-            false => Err(No::Forbidden),
+            false => Err(DemoError::Forbidden),
         }
     }
 
     /// Adds a message; returns it as the real app answers it and broadcasts it.
-    pub(super) fn post(&mut self, user: Account, id: u64, form: Form) -> Result<Value, No> {
+    pub(super) fn post(&mut self, user: Account, id: u64, form: Form) -> Result<Value, DemoError> {
         let text = form.message.trim();
         if text.is_empty() && form.file.is_none() {
-            return Err(No::EmptyMessage);
+            return Err(DemoError::EmptyMessage);
         }
         let kind = form.file.as_ref().map(Upload::kind);
         if kind == Some(None) {
-            return Err(No::WrongType);
+            return Err(DemoError::WrongType);
         }
         let ticket = find(&mut self.tickets, user, id)?;
         let number = self.next_message;
@@ -201,9 +201,14 @@ impl Desk {
         found.map(|(_, file)| file.clone())
     }
 
-    pub(super) fn set_status(&mut self, user: Account, id: u64, status: &str) -> Result<Value, No> {
+    pub(super) fn set_status(
+        &mut self,
+        user: Account,
+        id: u64,
+        status: &str,
+    ) -> Result<Value, DemoError> {
         if !STATUSES.contains(&status) {
-            return Err(No::WrongStatus);
+            return Err(DemoError::WrongStatus);
         }
         let ticket = find(&mut self.tickets, user, id)?;
         status.clone_into(&mut ticket.status);
@@ -211,12 +216,12 @@ impl Desk {
     }
 }
 
-fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, No> {
+fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, DemoError> {
     let ticket = tickets.iter_mut().find(|ticket| ticket.id == id);
-    let ticket = ticket.ok_or(No::NotFound)?;
+    let ticket = ticket.ok_or(DemoError::NotFound)?;
     match ticket.open_to(user) {
         true => Ok(ticket),
-        false => Err(No::Forbidden),
+        false => Err(DemoError::Forbidden),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::Running;
-use super::entrances::{Entrance, Inside};
+use super::frontend::{Frontend, FrontendKind};
 use super::generation::Generation;
 use super::process::Process;
 use crate::activity::ActivityTracker;
@@ -39,42 +39,42 @@ pub(super) async fn accept(
             biased;
             () = process.drain.token().cancelled() => return heartbeat.deregister(),
             () = heartbeat.respond() => continue,
-            accepted = async { heaviness(process).await; (process.connections.acquire_slot().await, listener.accept().await) } => accepted,
+            accepted = async { wait_while_overloaded(process).await; (process.connections.acquire_slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),
             (_, Err(error)) => {
-                pause(&error, &mut told).await;
+                back_off(&error, &mut told).await;
                 continue;
             }
         };
         process.metrics.connections.add(1);
-        let arrival = Arrival {
+        let arrival = IncomingConn {
             running: Arc::clone(&running),
             generation: running.current.load_full(),
         };
         process
             .drain
-            .spawn(arrival.enter(stream, number, peer, slot));
+            .spawn(arrival.serve(stream, number, peer, slot));
     }
 }
 
 /// A connection that was accepted, and the configuration it is served by.
-struct Arrival {
+struct IncomingConn {
     running: Arc<Running>,
     generation: Arc<Generation>,
 }
 
-impl Arrival {
-    async fn enter(self, stream: TcpStream, number: usize, peer: SocketAddr, slot: Slot) {
-        let Some(entrance) = self.generation.entrances.get(number).cloned() else {
+impl IncomingConn {
+    async fn serve(self, stream: TcpStream, number: usize, peer: SocketAddr, slot: Slot) {
+        let Some(frontend) = self.generation.entrances.get(number).cloned() else {
             return;
         };
         let drain = self.running.process.drain.clone();
         let arrived = tokio::select! {
             // In a box, of which nothing is left while the connection lives.
-            arrived = Box::pin(self.arrive(stream, entrance, peer, slot)) => arrived,
-            () = too_late(&drain) => return,
+            arrived = Box::pin(self.prepare(stream, frontend, peer, slot)) => arrived,
+            () = shutdown_deadline(&drain) => return,
         };
         let Some((secured, downstream)) = arrived else {
             return;
@@ -91,21 +91,21 @@ impl Arrival {
     }
 
     /// All that comes before the site: `None` if it ended there.
-    async fn arrive(
+    async fn prepare(
         &self,
         stream: TcpStream,
-        entrance: Entrance,
+        frontend: Frontend,
         peer: SocketAddr,
         slot: Slot,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
         let ip = ClientIp::new(peer.ip());
-        let port = (!entrance.proxied).then_some(peer.port());
-        let admitted = self.admit(stream, entrance.proxied, ip, slot).await;
+        let port = (!frontend.proxied).then_some(peer.port());
+        let admitted = self.admit(stream, frontend.proxied, ip, slot).await;
         let (stream, named, permit) = admitted?;
         let peer = (named.unwrap_or(ip), port, named.is_none());
-        match entrance.inside {
-            Inside::Tls(tls) => self.secure(stream, tls, peer, permit).await,
-            Inside::Plain(plain) => {
+        match frontend.kind {
+            FrontendKind::Tls(tls) => self.secure(stream, tls, peer, permit).await,
+            FrontendKind::Plain(plain) => {
                 plain.serve(stream).await;
                 None
             }
@@ -133,7 +133,7 @@ impl Arrival {
                 tracing::debug!(client.ip = %peer, "not one of server.trusted_proxies, closed");
                 return None;
             }
-            true => match self.named(&mut stream).await {
+            true => match self.read_proxy_header(&mut stream).await {
                 Ok(Some(client)) => client,
                 Ok(None) => {
                     return Some((
@@ -151,20 +151,20 @@ impl Arrival {
         let limits = &self.generation.limits;
         let places = &self.running.process.connections;
         let most = limits.settings().connections_per_client;
-        let admitted = limits
-            .check_connection(client)
-            .and_then(|()| self.place(places, slot, client, Limit::ConnectionsPerClient, most));
+        let admitted = limits.check_connection(client).and_then(|()| {
+            self.acquire_permit(places, slot, client, Limit::ConnectionsPerClient, most)
+        });
         match admitted {
             Ok(permit) => Some((stream, Some(client), permit)),
             Err(over) => {
-                self.refused(over);
+                self.log_rejected(over);
                 None
             }
         }
     }
 
     /// Gives `acquire_slot` to `client` if it has not `most` of them already.
-    fn place(
+    fn acquire_permit(
         &self,
         places: &ConcurrencyLimit,
         slot: Slot,
@@ -182,13 +182,13 @@ impl Arrival {
         })
     }
 
-    fn refused(&self, over: LimitExceeded) {
+    fn log_rejected(&self, over: LimitExceeded) {
         let refusals = &self.running.process.metrics.refusals;
         refusals.add(over.limit.name());
     }
 
     /// The right to a handshake; while too many are under way, in the client's turn.
-    async fn turn(&self, client: ClientIp) -> Option<Permit> {
+    async fn acquire_handshake(&self, client: ClientIp) -> Option<Permit> {
         let (limits, places) = (&self.generation.limits, &self.running.process.handshakes);
         let trusted = self.generation.config.server.trusted_proxies.trusts(client);
         let keys = limits.keys(client).filter(|_| !trusted);
@@ -201,7 +201,9 @@ impl Arrival {
                     let over =
                         LimitExceeded::new(Limit::HandshakesPerClient, Duration::from_secs(1));
                     let tried_out = limits.report_exceeded(client, over);
-                    tried_out.inspect_err(|over| self.refused(*over)).ok()?;
+                    tried_out
+                        .inspect_err(|over| self.log_rejected(*over))
+                        .ok()?;
                 }
                 share
             }
@@ -214,7 +216,7 @@ impl Arrival {
         Some(places.permit(share, slot))
     }
 
-    async fn named(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
+    async fn read_proxy_header(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
         let patience = self.generation.config.tls.handshake_timeout.get();
         let reading = tokio::time::timeout(patience, forwarded::read_proxy_header(stream));
         reading
@@ -233,7 +235,7 @@ impl Arrival {
         // Small frames must not wait for each other. It fails only on a socket
         // that is gone already, which the handshake will find.
         let _ = stream.set_nodelay(true);
-        let turn = self.turn(peer).await?;
+        let turn = self.acquire_handshake(peer).await?;
         let mut secured = match tls.handshake(stream).await {
             Ok(secured) => secured,
             Err(error) => {
@@ -259,22 +261,22 @@ impl Arrival {
 
 /// While there is too much memory in use, few come in: enough to see how it is,
 /// and for the way back not to be shut for ever.
-async fn heaviness(process: &Process) {
+async fn wait_while_overloaded(process: &Process) {
     if process.load.is_overloaded() {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 }
 
 /// Completes a while after a stop was asked for: who was accepted just before
 /// that is about to ask, and would not ask twice.
-async fn too_late(drain: &Drain) {
+async fn shutdown_deadline(drain: &Drain) {
     drain.token().cancelled().await;
-    tokio::time::sleep(ARRIVAL_AT_STOP).await;
+    tokio::time::sleep(HANDSHAKE_STOP_TIMEOUT).await;
 }
 
 /// A client that left before it was accepted is nothing; running out of files
 /// or memory passes, but not by trying at once.
-async fn pause(error: &io::Error, told: &mut Option<Instant>) {
+async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(
         error.kind(),
@@ -282,18 +284,18 @@ async fn pause(error: &io::Error, told: &mut Option<Instant>) {
     ) {
         return;
     }
-    if told.is_none_or(|told| told.elapsed() >= QUIET) {
+    if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
         *told = Some(Instant::now());
         tracing::error!(%error, "cannot accept a connection");
     }
-    tokio::time::sleep(PAUSE).await;
+    tokio::time::sleep(ACCEPT_BACKOFF).await;
 }
 
 /// For how long the log says nothing more about it.
-const QUIET: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(100);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// How long a TLS handshake may still take at a stop.
-const ARRIVAL_AT_STOP: Duration = Duration::from_secs(2);
+const HANDSHAKE_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -305,12 +307,12 @@ mod tests {
         let none_left = io::Error::from_raw_os_error(24);
         let (mut told, start) = (None, Instant::now());
         for _ in 0..200 {
-            pause(&none_left, &mut told).await;
+            back_off(&none_left, &mut told).await;
         }
-        assert_eq!(start.elapsed(), 200 * PAUSE);
-        assert_eq!(told.unwrap() - start, QUIET);
+        assert_eq!(start.elapsed(), 200 * ACCEPT_BACKOFF);
+        assert_eq!(told.unwrap() - start, LOG_INTERVAL);
         let gone = io::ErrorKind::ConnectionAborted.into();
-        pause(&gone, &mut told).await;
-        assert_eq!(start.elapsed(), 200 * PAUSE);
+        back_off(&gone, &mut told).await;
+        assert_eq!(start.elapsed(), 200 * ACCEPT_BACKOFF);
     }
 }

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Running;
+use crate::introspection::Introspection;
 use crate::metrics;
-use crate::view::View;
 use crate::watchdog::Heartbeat;
 
 /// Serves `listener` for ever.
@@ -27,7 +27,7 @@ pub(super) async fn serve(
     running: Arc<Running>,
     mut heartbeat: Heartbeat,
 ) -> Infallible {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
@@ -39,7 +39,7 @@ pub(super) async fn serve(
             (slot, Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
                 tracing::warn!(%error, "cannot accept on admin.listen");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
         };
@@ -47,7 +47,10 @@ pub(super) async fn serve(
         running.process.drain.clone().spawn(async move {
             let _slot = slot;
             let answering = connection(stream, &running);
-            if tokio::time::timeout(LONGEST, answering).await.is_err() {
+            if tokio::time::timeout(CONNECTION_TIMEOUT, answering)
+                .await
+                .is_err()
+            {
                 tracing::debug!("a connection on admin.listen took too long");
             }
         });
@@ -56,12 +59,12 @@ pub(super) async fn serve(
 
 async fn connection(stream: TcpStream, running: &Running) {
     let service = service_fn(|request: Request<_>| async move {
-        Ok::<_, Infallible>(answer(&request, &running.current.load().view))
+        Ok::<_, Infallible>(respond(&request, &running.current.load().introspection))
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .max_buf_size(MAX_HEAD)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADER_BYTES)
         // One answer each: what is kept open would hold up a stop.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
@@ -70,7 +73,7 @@ async fn connection(stream: TcpStream, running: &Running) {
     }
 }
 
-fn answer<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
+fn respond<B>(request: &Request<B>, introspection: &Introspection) -> Response<Full<Bytes>> {
     const TEXT: &str = "text/plain; charset=utf-8";
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut response = reply(
@@ -83,9 +86,13 @@ fn answer<B>(request: &Request<B>, view: &View) -> Response<Full<Bytes>> {
         return response;
     }
     match request.uri().path() {
-        "/metrics" => reply(StatusCode::OK, metrics::CONTENT_TYPE, view.metrics()),
+        "/metrics" => reply(
+            StatusCode::OK,
+            metrics::CONTENT_TYPE,
+            introspection.metrics(),
+        ),
         "/healthz" => reply(StatusCode::OK, TEXT, "ok\n".to_owned()),
-        "/readyz" => match view.reasons_not_ready() {
+        "/readyz" => match introspection.reasons_not_ready() {
             reasons if reasons.is_empty() => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),
             reasons => {
                 let text = format!("{}\n", reasons.join("\n"));
@@ -108,8 +115,8 @@ fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
     response
 }
 
-const CONNECTIONS: usize = 32;
-const HEAD: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_secs(30);
-const PAUSE: Duration = Duration::from_millis(100);
-const MAX_HEAD: usize = 16 * 1024;
+const MAX_CONNECTIONS: usize = 32;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_HEADER_BYTES: usize = 16 * 1024;

@@ -9,35 +9,35 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Error;
-use super::entrances::{Entrance, entrances};
+use super::frontend::{Frontend, frontends};
 use super::process::Process;
 use crate::auth::{AuthClient, Authenticator, Authorizer};
 use crate::config::Config;
 use crate::drain::Drain;
 use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
+use crate::introspection::{Introspection, LARAVEL, StartContext};
 use crate::limit::{ConcurrencyLimit, Limits};
 use crate::tls::{self, Certificates, ClientAuthorities, Renewal};
 use crate::upstream::Upstream;
-use crate::view::{About, LARAVEL, View};
 use crate::ws::upload::Uploads;
 use crate::ws::{Backend, CurrentBackend, Gateway, Services};
 
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) config: Config,
-    pub(super) entrances: Vec<Entrance>,
+    pub(super) entrances: Vec<Frontend>,
     pub(super) handler: Arc<Handler>,
-    pub(super) view: Arc<View>,
+    pub(super) introspection: Arc<Introspection>,
     pub(super) limits: Arc<Limits>,
     in_flight: ConcurrencyLimit,
     open_files: ConcurrencyLimit,
     pages: ErrorPages,
     authorities: ClientAuthorities,
-    certificates: Kept<Certificates>,
-    upstreams: Kept<Upstreams>,
-    auth: Kept<(Authenticator, Authorizer)>,
+    certificates: Reusable<Certificates>,
+    upstreams: Reusable<Upstreams>,
+    auth: Reusable<(Authenticator, Authorizer)>,
     /// Those that wait for their client to come back wait here.
-    uploads: Kept<Uploads>,
+    uploads: Reusable<Uploads>,
     /// What sessions ask with while this one is in use.
     backend: Arc<Backend>,
     current_backend: CurrentBackend,
@@ -49,12 +49,12 @@ pub(super) struct Generation {
 /// A part that the next generation takes over if its settings are the same, and
 /// the tasks that live as long as the part.
 #[derive(Debug)]
-struct Kept<T> {
+struct Reusable<T> {
     part: Arc<T>,
     drain: Drain,
 }
 
-impl<T> Clone for Kept<T> {
+impl<T> Clone for Reusable<T> {
     fn clone(&self) -> Self {
         Self {
             part: Arc::clone(&self.part),
@@ -63,7 +63,7 @@ impl<T> Clone for Kept<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl<T> Reusable<T> {
     fn new(part: T, process: &Process) -> Self {
         Self {
             part: Arc::new(part),
@@ -80,7 +80,7 @@ impl<T> Kept<T> {
 }
 
 /// A generation, and the tasks to start once it is in use.
-pub(super) struct Built {
+pub(super) struct BuiltGeneration {
     pub(super) generation: Generation,
     pub(super) tasks: Vec<BoxFuture<'static, ()>>,
 }
@@ -91,11 +91,11 @@ impl Generation {
         config: Config,
         process: &Process,
         old: Option<&Self>,
-    ) -> Result<Built, Error> {
+    ) -> Result<BuiltGeneration, Error> {
         let mut tasks = Vec::new();
         let certificates = certificates(&config, process, old, &mut tasks)?;
         let authorities = ClientAuthorities::load(&config.tls.clients)?;
-        let entrances = entrances(&config, process, &certificates.part, &authorities)?;
+        let entrances = frontends(&config, process, &certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
 
         let same =
@@ -103,8 +103,8 @@ impl Generation {
         let apps = |a: &Config, b: &Config| a.upstream == b.upstream && a.upstreams == b.upstreams;
         let upstreams = same(apps).map(|old| old.upstreams.clone());
         let upstreams = upstreams.unwrap_or_else(|| {
-            let upstreams = Kept::new(upstreams_of(&config), process);
-            tasks.extend(probes(&config, &upstreams));
+            let upstreams = Reusable::new(upstreams_of(&config), process);
+            tasks.extend(health_checks(&config, &upstreams));
             upstreams
         });
         let asks = |a: &Config, b: &Config| {
@@ -112,7 +112,7 @@ impl Generation {
         };
         let auth = same(asks).map(|old| old.auth.clone());
         let auth = auth.unwrap_or_else(|| {
-            Kept::new(auth_of(&config, process, &upstreams.part.laravel), process)
+            Reusable::new(auth_of(&config, process, &upstreams.part.laravel), process)
         });
         let sends = |a: &Config, b: &Config| {
             a.upstream == b.upstream
@@ -128,7 +128,7 @@ impl Generation {
                 config.auth.token_form,
                 old.map(|old| &*old.uploads.part),
             );
-            Kept::new(uploads, process)
+            Reusable::new(uploads, process)
         });
         let limits = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.limits));
         let limits = limits.unwrap_or_else(|| {
@@ -155,7 +155,8 @@ impl Generation {
             services(&config, process, &current_backend),
             config.websocket.clone(),
         );
-        let view = view(process, &certificates.part, &upstreams.part, &auth.part.1);
+        let introspection =
+            introspection(process, &certificates.part, &upstreams.part, &auth.part.1);
         let routes = Routes::new(
             &config.routes,
             &upstreams.part,
@@ -183,7 +184,7 @@ impl Generation {
             config,
             entrances,
             handler: Arc::new(handler),
-            view: Arc::new(view),
+            introspection: Arc::new(introspection),
             limits,
             in_flight,
             open_files,
@@ -197,7 +198,7 @@ impl Generation {
             current_backend,
             drain: process.drain.part(),
         };
-        Ok(Built { generation, tasks })
+        Ok(BuiltGeneration { generation, tasks })
     }
 
     /// Whether `config` would make just the same.
@@ -231,11 +232,11 @@ fn certificates(
     process: &Process,
     old: Option<&Generation>,
     tasks: &mut Vec<BoxFuture<'static, ()>>,
-) -> Result<Kept<Certificates>, Error> {
+) -> Result<Reusable<Certificates>, Error> {
     if let Some(old) = old.filter(|old| old.config.tls == config.tls) {
         return Ok(old.certificates.clone());
     }
-    let certificates = Kept::new(Certificates::load(&config.tls)?, process);
+    let certificates = Reusable::new(Certificates::load(&config.tls)?, process);
     for doubt in certificates.part.warnings() {
         tracing::warn!(cause = doubt, "certificate needs attention");
     }
@@ -260,7 +261,7 @@ fn upstreams_of(config: &Config) -> Upstreams {
 }
 
 /// The tasks that ask the apps how they are.
-fn probes(config: &Config, upstreams: &Kept<Upstreams>) -> Vec<BoxFuture<'static, ()>> {
+fn health_checks(config: &Config, upstreams: &Reusable<Upstreams>) -> Vec<BoxFuture<'static, ()>> {
     let named = &upstreams.part.named;
     let named = config
         .upstreams
@@ -320,14 +321,14 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
     }
 }
 
-fn view(
+fn introspection(
     process: &Process,
     certificates: &Arc<Certificates>,
     upstreams: &Upstreams,
     access: &Authorizer,
-) -> View {
+) -> Introspection {
     let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
-    View {
+    Introspection {
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         invalidations: process.invalidations.clone(),
@@ -340,7 +341,7 @@ fn view(
         drain: process.drain.clone(),
         recent: process.origin.recent.clone(),
         lost_lines: Arc::clone(&process.origin.lost_lines),
-        about: About {
+        about: StartContext {
             config: process.origin.config.clone(),
             loaded: SystemTime::now(),
             listeners: process.https.clone(),

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{Holder, Passed};
+use super::{InheritedSockets, PortOwner};
 use crate::broadcast;
 use crate::config::Config;
 
@@ -24,7 +24,7 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause, .holder.as_ref()))]
+    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause, .owner.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,
@@ -33,7 +33,7 @@ pub enum ListenError {
         /// What the system said.
         cause: io::Error,
         /// Who has it, if that is why and can be seen.
-        holder: Option<Holder>,
+        owner: Option<PortOwner>,
     },
     /// The broadcast socket.
     #[error(transparent)]
@@ -47,7 +47,7 @@ impl ListenError {
             address,
             key,
             cause,
-            holder: is_taken.then(|| Holder::of(address)).flatten(),
+            owner: is_taken.then(|| PortOwner::find(address)).flatten(),
         }
     }
 }
@@ -65,12 +65,12 @@ impl fmt::Display for ListenErrors {
     }
 }
 
-fn advice(error: &io::Error, holder: Option<&Holder>) -> String {
+fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => match holder {
-            Some(holder) => {
+        io::ErrorKind::AddrInUse => match owner {
+            Some(owner) => {
                 return format!(
-                    "another program has this port, {holder}: stop it or choose another"
+                    "another program has this port, {owner}: stop it or choose another"
                 );
             }
             None => {
@@ -91,20 +91,22 @@ impl Listeners {
     ///
     /// # Errors
     /// Some of them cannot be opened; all of these are told.
-    pub fn open(config: &Config, mut passed: Passed) -> Result<Self, ListenErrors> {
+    pub fn open(config: &Config, mut inherited: InheritedSockets) -> Result<Self, ListenErrors> {
         let mut errors = Vec::new();
         let mut open = |addresses: &[SocketAddr], key| {
-            let sockets = addresses.iter().map(|address| match passed.tcp(*address) {
-                Some(listener) => Ok(listener),
-                None => tcp(*address).map_err(|cause| ListenError::tcp(*address, key, cause)),
-            });
+            let sockets = addresses
+                .iter()
+                .map(|address| match inherited.tcp(*address) {
+                    Some(listener) => Ok(listener),
+                    None => tcp(*address).map_err(|cause| ListenError::tcp(*address, key, cause)),
+                });
             opened(sockets, &mut errors)
         };
         let https = open(&config.server.listen, "server.listen");
         let plain = open(&config.server.redirect_listen, "server.redirect_listen");
         let admin = open(&config.admin.listen, "admin.listen");
-        let broadcast = passed.unix(&config.broadcast.socket);
-        passed.warn_of_rest();
+        let broadcast = inherited.unix(&config.broadcast.socket);
+        inherited.warn_of_unused();
         match broadcast::listen(&config.broadcast, broadcast) {
             Ok(broadcast) if errors.is_empty() => Ok(Self {
                 https,

@@ -4,13 +4,13 @@
 
 mod accept;
 mod admin;
-mod entrances;
+mod frontend;
 mod generation;
-mod holder;
 mod listeners;
-mod passed;
+mod port_owner;
 mod process;
 mod reload;
+mod socket_activation;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -24,18 +24,18 @@ use tokio::runtime::Handle;
 
 use self::accept::accept;
 use self::generation::Generation;
-pub use self::holder::Holder;
 pub use self::listeners::{ListenError, ListenErrors, Listeners};
-pub use self::passed::Passed;
-pub use self::process::Origin;
+pub use self::port_owner::PortOwner;
 use self::process::Process;
+pub use self::process::StartInfo;
 pub use self::reload::Reloader;
+pub use self::socket_activation::InheritedSockets;
 use crate::broadcast::{self, Api};
 use crate::config::Config;
 use crate::files;
 use crate::http::{self, PagesError};
+use crate::introspection;
 use crate::tls;
-use crate::view;
 use crate::watchdog::Watchdog;
 
 /// Why the edge cannot start, or not go on with another configuration.
@@ -99,11 +99,11 @@ impl Server {
     ///
     /// # Errors
     /// The certificate cannot be used, or a socket cannot.
-    pub fn bind(config: &Config, listeners: Listeners, origin: Origin) -> Result<Self, Error> {
+    pub fn bind(config: &Config, listeners: Listeners, origin: StartInfo) -> Result<Self, Error> {
         let (https, plain) = (listeners.https()?, listeners.plain()?);
         let process = Process::new(config, origin, addresses(&https))?;
         let built = Generation::build(config.clone(), &process, None)?;
-        let view = Arc::clone(&built.generation.view);
+        let introspection = Arc::clone(&built.generation.introspection);
         Ok(Self {
             redirects: addresses(&plain),
             sites: https.into_iter().chain(plain).collect(),
@@ -111,7 +111,7 @@ impl Server {
             broadcast: listeners.broadcast()?,
             tasks: built.tasks,
             running: Arc::new(Running {
-                api: Arc::new(Api::new(view, config.broadcast.clone())),
+                api: Arc::new(Api::new(introspection, config.broadcast.clone())),
                 current: ArcSwap::from_pointee(built.generation),
                 process,
             }),
@@ -159,7 +159,7 @@ impl Server {
             drain.spawn(run_scheduler(Arc::clone(&running)));
         }
         drain.spawn(forget_idle(Arc::clone(&running)));
-        drain.spawn(weigh(Arc::clone(&running)));
+        drain.spawn(monitor_memory(Arc::clone(&running)));
         drain.spawn(watch_maintenance(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
         let heartbeat = running.process.watchdog.register("broadcast.socket");
@@ -209,12 +209,12 @@ async fn run_scheduler(running: Arc<Running>) {
 }
 
 /// Every second, looks how much memory is in use.
-async fn weigh(running: Arc<Running>) {
+async fn monitor_memory(running: Arc<Running>) {
     let (load, drain) = (&running.process.load, &running.process.drain);
     while !drain.is_stopping() {
         let most = running.current.load().config.limits.max_memory;
         let most = most.map(|most| most.get() as u64);
-        let bytes = most.and_then(|_| view::memory()).unwrap_or(0);
+        let bytes = most.and_then(|_| introspection::memory()).unwrap_or(0);
         match load.update_memory(bytes, most) {
             Some(true) => tracing::warn!(
                 bytes,

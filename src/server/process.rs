@@ -20,7 +20,7 @@ use crate::watchdog::Watchdog;
 
 /// Who starts a server, and from what: for those who ask it later.
 #[derive(Clone, Debug, Default)]
-pub struct Origin {
+pub struct StartInfo {
     /// The configuration's file.
     pub config: Option<PathBuf>,
     /// What the log last complained of.
@@ -46,7 +46,7 @@ pub(super) struct Process {
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
     pub(super) watchdog: Watchdog,
-    pub(super) origin: Origin,
+    pub(super) origin: StartInfo,
     pub(super) start: Instant,
     /// The same by the clock of that moment.
     pub(super) began: SystemTime,
@@ -59,7 +59,7 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn new(
         config: &Config,
-        origin: Origin,
+        origin: StartInfo,
         https: Vec<SocketAddr>,
     ) -> Result<Self, rustls::Error> {
         let limits = &config.limits;

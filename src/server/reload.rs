@@ -54,21 +54,21 @@ impl Reloader {
     }
 
     /// Counts a configuration that had mistakes.
-    pub fn refused(&self) {
+    pub fn record_failure(&self) {
         self.running.process.metrics.reloads.add("refused");
     }
 
     fn swap(&self, mut config: Config) -> Result<Vec<&'static str>, Error> {
         let running = &self.running;
         let old = running.current.load_full();
-        let waiting = keep_boot(&mut config, &old.config);
+        let waiting = keep_boot_settings(&mut config, &old.config);
         if old.is_made_of(&config)? {
             return Ok(waiting);
         }
         let built = Generation::build(config, &running.process, Some(&old))?;
         let new = Arc::new(built.generation);
-        let shown = (Arc::clone(&new.view), new.config.broadcast.clone());
-        running.api.show(shown.0, shown.1);
+        let shown = (Arc::clone(&new.introspection), new.config.broadcast.clone());
+        running.api.replace(shown.0, shown.1);
         running.current.store(Arc::clone(&new));
         for task in built.tasks {
             running.process.drain.spawn(task);
@@ -80,65 +80,65 @@ impl Reloader {
 
 /// Puts back in `new` what only a restart can change; returns the keys that
 /// differed.
-fn keep_boot(new: &mut Config, old: &Config) -> Vec<&'static str> {
+fn keep_boot_settings(new: &mut Config, old: &Config) -> Vec<&'static str> {
     let mut waiting = Vec::new();
     let (server, was) = (&mut new.server, &old.server);
-    keep(
+    keep_old(
         "server.listen",
         &mut server.listen,
         &was.listen,
         &mut waiting,
     );
     let redirects = (&mut server.redirect_listen, &was.redirect_listen);
-    keep(
+    keep_old(
         "server.redirect_listen",
         redirects.0,
         redirects.1,
         &mut waiting,
     );
     let threads = (&mut server.worker_threads, &was.worker_threads);
-    keep("server.worker_threads", threads.0, threads.1, &mut waiting);
-    keep(
+    keep_old("server.worker_threads", threads.0, threads.1, &mut waiting);
+    keep_old(
         "admin.listen",
         &mut new.admin.listen,
         &old.admin.listen,
         &mut waiting,
     );
-    keep(
+    keep_old(
         "log.format",
         &mut new.log.format,
         &old.log.format,
         &mut waiting,
     );
     let (limits, were) = (&mut new.limits, &old.limits);
-    keep(
+    keep_old(
         "limits.connections",
         &mut limits.connections,
         &were.connections,
         &mut waiting,
     );
     let handshakes = (&mut limits.handshakes, &were.handshakes);
-    keep(
+    keep_old(
         "limits.handshakes",
         handshakes.0,
         handshakes.1,
         &mut waiting,
     );
-    keep("rooms", &mut new.rooms, &old.rooms, &mut waiting);
+    keep_old("rooms", &mut new.rooms, &old.rooms, &mut waiting);
     let (broadcast, was) = (&mut new.broadcast, &old.broadcast);
-    keep(
+    keep_old(
         "broadcast.socket",
         &mut broadcast.socket,
         &was.socket,
         &mut waiting,
     );
-    keep(
+    keep_old(
         "broadcast.mode",
         &mut broadcast.mode,
         &was.mode,
         &mut waiting,
     );
-    keep(
+    keep_old(
         "broadcast.connections",
         &mut broadcast.connections,
         &was.connections,
@@ -147,7 +147,7 @@ fn keep_boot(new: &mut Config, old: &Config) -> Vec<&'static str> {
     waiting
 }
 
-fn keep<T: Clone + PartialEq>(
+fn keep_old<T: Clone + PartialEq>(
     key: &'static str,
     new: &mut T,
     old: &T,

@@ -23,13 +23,13 @@ fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
         for path in ["/x/*", "/x/**", "/x/{any}", "/^x", "/x/.*", "/(x|y)", "/x$"] {
             let text = format!("{section}\n{}\n", key.replace("PATH", path));
             let line = text.lines().count();
-            let mistakes = Config::from_toml(&text).unwrap_err();
-            let [told] = mistakes.all() else {
-                panic!("{text}: {mistakes}");
+            let diagnostics = Config::from_toml(&text).unwrap_err();
+            let [told] = diagnostics.all() else {
+                panic!("{text}: {diagnostics}");
             };
-            assert_eq!(told.line, Some(line), "{mistakes}");
-            assert!(told.column > key.find('=').unwrap(), "{mistakes}");
-            assert!(told.message.contains(meaning), "{mistakes}");
+            assert_eq!(told.line, Some(line), "{diagnostics}");
+            assert!(told.column > key.find('=').unwrap(), "{diagnostics}");
+            assert!(told.message.contains(meaning), "{diagnostics}");
         }
     }
 }
@@ -77,8 +77,8 @@ fn tunnel_protocols_are_those_of_a_tunnel_and_never_http() {
             "never tunnelled",
         ),
     ] {
-        let mistakes = route(keys).unwrap_err();
-        assert!(mistakes.to_string().contains(told), "{mistakes}");
-        assert!(mistakes.all()[0].line.is_some(), "{mistakes}");
+        let diagnostics = route(keys).unwrap_err();
+        assert!(diagnostics.to_string().contains(told), "{diagnostics}");
+        assert!(diagnostics.all()[0].line.is_some(), "{diagnostics}");
     }
 }

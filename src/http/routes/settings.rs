@@ -10,9 +10,9 @@ use serde::Deserialize;
 use super::protocol::UpgradeProtocol;
 use crate::files;
 use crate::host_port::HostPort;
+use crate::introspection::LARAVEL;
 use crate::paths::UrlPath;
 use crate::units::{ByteSize, PositiveCount};
-use crate::view::LARAVEL;
 
 /// What becomes of the requests to some hosts and below some path. The first
 /// route that fits a request counts.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pwd_edge::config::Config;
-use pwd_edge::server::{Listeners, Origin, Passed, Reloader, Server};
+use pwd_edge::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
 use pwd_edge::watchdog::Watchdog;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -57,8 +57,8 @@ impl Edge {
         config.tls.certificate = file("cert.pem");
         config.tls.key = file("key.pem");
         config.broadcast.socket = file("broadcast.sock");
-        let listeners = Listeners::open(&config, Passed::default()).unwrap();
-        let server = Server::bind(&config, listeners, Origin::default()).unwrap();
+        let listeners = Listeners::open(&config, InheritedSockets::default()).unwrap();
+        let server = Server::bind(&config, listeners, StartInfo::default()).unwrap();
         let addresses = server.addresses();
         let redirects = server.redirect_addresses();
         let (reloader, admin) = (server.reloader(), server.admin_addresses());

@@ -14,24 +14,24 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::lines::{Lines, escape};
+use super::log_writer::{LogWriter, escape};
 
 /// Where journald listens.
-pub(super) const JOURNAL: &str = "/run/systemd/journal/socket";
+pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The way to journald: each write is one entry.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct JournalSocket {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
-impl Journal {
+impl JournalSocket {
     /// Whoever listens at `path`.
     ///
     /// # Errors
     /// Nobody does.
-    pub(super) fn at(path: &Path) -> io::Result<Self> {
+    pub(super) fn connect(path: &Path) -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(path)?;
         Ok(Self {
             // Not connected: journald may come again with another socket.
@@ -41,7 +41,7 @@ impl Journal {
     }
 }
 
-impl Write for Journal {
+impl Write for JournalSocket {
     fn write(&mut self, entry: &[u8]) -> io::Result<usize> {
         self.socket.send_to(entry, &self.path)
     }
@@ -53,9 +53,9 @@ impl Write for Journal {
 
 /// Makes an entry of each event.
 #[derive(Debug)]
-pub(super) struct Entries(pub(super) Lines);
+pub(super) struct JournalLayer(pub(super) LogWriter);
 
-impl<S: Subscriber> Layer<S> for Entries {
+impl<S: Subscriber> Layer<S> for JournalLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry::default();
         event.record(&mut entry);
@@ -147,14 +147,14 @@ fn one_line(text: &str) -> Cow<'_, str> {
 /// datagram, 208 KiB, is lost, and strangers choose paths. Escapes make a value six
 /// times as long, and it is there twice.
 fn cut(value: &str) -> Cow<'_, str> {
-    match value.split_at(value.floor_char_boundary(LONGEST)) {
+    match value.split_at(value.floor_char_boundary(MAX_VALUE_BYTES)) {
         (_, "") => value.into(),
         (beginning, _) => format!("{beginning}\u{2026}").into(),
     }
 }
 
 /// The longest value, in bytes.
-const LONGEST: usize = 4096;
+const MAX_VALUE_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -167,8 +167,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let journald = UnixDatagram::bind(&path).unwrap();
-        let lines = Lines::to(Journal::at(&path).unwrap(), false).unwrap();
-        let subscriber = tracing_subscriber::registry().with(Entries(lines));
+        let lines = LogWriter::spawn(JournalSocket::connect(&path).unwrap(), false).unwrap();
+        let subscriber = tracing_subscriber::registry().with(JournalLayer(lines));
         tracing::subscriber::with_default(subscriber, || {
             let path = "/a\nPRIORITY=0\u{202e}";
             tracing::warn!(path, status = 404, client.ip = %"192.0.2.7", "request");
@@ -188,9 +188,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let journald = UnixDatagram::bind(&path).unwrap();
-        let lines = Lines::to(Journal::at(&path).unwrap(), false).unwrap();
+        let lines = LogWriter::spawn(JournalSocket::connect(&path).unwrap(), false).unwrap();
         let lost = lines.lost();
-        let subscriber = tracing_subscriber::registry().with(Entries(lines));
+        let subscriber = tracing_subscriber::registry().with(JournalLayer(lines));
         tracing::subscriber::with_default(subscriber, || {
             let path = "/".to_owned() + &"\u{85}".repeat(30_000);
             tracing::info!(path, status = 404, "request");
@@ -206,6 +206,6 @@ mod tests {
 
     #[test]
     fn without_a_journal_it_is_said_at_once() {
-        assert!(Journal::at(Path::new("/nowhere/socket")).is_err());
+        assert!(JournalSocket::connect(Path::new("/nowhere/socket")).is_err());
     }
 }

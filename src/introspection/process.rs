@@ -17,7 +17,7 @@ pub fn memory() -> Option<u64> {
 pub(super) fn open_files() -> Option<u64> {
     // Less those that are open to count them.
     let all = own()?.fd_count().ok()?;
-    u64::try_from(all.saturating_sub(COUNTING)).ok()
+    u64::try_from(all.saturating_sub(OWN_DESCRIPTORS)).ok()
 }
 
 /// What Prometheus wants to know of every process, under the names that it
@@ -43,7 +43,7 @@ pub(super) fn families(began: SystemTime) -> Vec<Family> {
             "process_max_fds",
             "Files that may be open",
             Kind::Gauge,
-            most_files(),
+            max_open_files(),
         ),
         stat.as_ref().map(|stat| {
             let help = "Processor time, user and system";
@@ -64,7 +64,7 @@ fn own() -> Option<Process> {
     Process::myself().ok()
 }
 
-fn most_files() -> Option<u64> {
+fn max_open_files() -> Option<u64> {
     match own()?.limits().ok()?.max_open_files.soft_limit {
         LimitValue::Value(most) => Some(most),
         LimitValue::Unlimited => None,
@@ -77,7 +77,7 @@ fn ticks(ticks: u64) -> f64 {
 }
 
 /// The process' directory and that of its files.
-const COUNTING: usize = 2;
+const OWN_DESCRIPTORS: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +87,6 @@ mod tests {
     fn a_test_has_memory_and_files() {
         assert!(memory().unwrap() > 1024 * 1024);
         assert!(open_files().unwrap() >= 3);
-        assert!(most_files().is_none_or(|most| most >= open_files().unwrap()));
+        assert!(max_open_files().is_none_or(|most| most >= open_files().unwrap()));
     }
 }

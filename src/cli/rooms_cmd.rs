@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::socket::Socket;
-use super::{Failure, plain, say};
+use super::control_client::ControlClient;
+use super::{Failure, plain, print};
 use crate::ids::{RowId, UserId};
 
 /// `pwd-edge rooms`
 pub(super) fn rooms(path: &Path) -> Result<(), Failure> {
-    let answer = Socket::of(path)?.get("/rooms")?;
+    let answer = ControlClient::from_config(path)?.get("/rooms")?;
     let rooms = answer["rooms"].as_array().into_iter().flatten();
     let mut lines = vec![format!("{} rooms", answer["all"])];
     lines.extend(rooms.map(|room| {
@@ -20,12 +20,12 @@ pub(super) fn rooms(path: &Path) -> Result<(), Failure> {
             room["sessions"]
         )
     }));
-    tell(&lines)
+    print_lines(&lines)
 }
 
 /// `pwd-edge room ticket 123`
 pub(super) fn room(path: &Path, ticket: RowId) -> Result<(), Failure> {
-    let answer = Socket::of(path)?.get(&format!("/rooms/ticket/{ticket}"))?;
+    let answer = ControlClient::from_config(path)?.get(&format!("/rooms/ticket/{ticket}"))?;
     let users = answer["users"].as_array().into_iter().flatten();
     let mut lines = vec![format!(
         "{}: {} sessions",
@@ -39,13 +39,13 @@ pub(super) fn room(path: &Path, ticket: RowId) -> Result<(), Failure> {
             plain(&user["user_name"])
         )
     }));
-    tell(&lines)
+    print_lines(&lines)
 }
 
 /// `pwd-edge why --user 5 --ticket 123`
 pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failure> {
     let path_of = format!("/users/{}/ticket/{ticket}", encoded(user));
-    let answer = Socket::of(path)?.get(&path_of)?;
+    let answer = ControlClient::from_config(path)?.get(&path_of)?;
     let is = if answer["inside"] == true {
         "is"
     } else {
@@ -93,17 +93,17 @@ pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failu
         let (at, reason) = (plain(&denial["at"]), plain(&denial["reason"]));
         lines.push(format!("  last refused at {at}: {reason}"));
     }
-    tell(&lines)
+    print_lines(&lines)
 }
 
 /// `pwd-edge disconnect --user 5`
 pub(super) fn disconnect(path: &Path, user: &UserId) -> Result<(), Failure> {
-    let socket = Socket::of(path)?;
+    let socket = ControlClient::from_config(path)?;
     let answer = socket.post(
         &format!("/users/{}/disconnect", encoded(user)),
         String::new(),
     )?;
-    tell(&[format!("{} sessions were closed", answer["sessions"])])
+    print_lines(&[format!("{} sessions were closed", answer["sessions"])])
 }
 
 /// `pwd-edge publish --ticket 123 --type new_message --payload '{}'`
@@ -121,8 +121,8 @@ pub(super) fn publish(
     };
     fields.insert("ticket_id".to_owned(), json!(ticket.get()));
     let event = json!({ "type": kind, "payload": payload });
-    let answer = Socket::of(path)?.post("/broadcast", event.to_string())?;
-    tell(&[format!("{} sessions got it", answer["sessions"])])
+    let answer = ControlClient::from_config(path)?.post("/broadcast", event.to_string())?;
+    print_lines(&[format!("{} sessions got it", answer["sessions"])])
 }
 
 fn encoded(user: &UserId) -> String {
@@ -130,6 +130,6 @@ fn encoded(user: &UserId) -> String {
     percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-fn tell(lines: &[String]) -> Result<(), Failure> {
-    say(&lines.join("\n")).map_err(Failure::other)
+fn print_lines(lines: &[String]) -> Result<(), Failure> {
+    print(&lines.join("\n")).map_err(Failure::other)
 }

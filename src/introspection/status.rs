@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{LARAVEL, View, process, written};
+use super::{Introspection, LARAVEL, format_time, process};
 use crate::tls::{CertificateExpiry, Urgency};
 use crate::upstream::{Health, ServerHealth};
 
@@ -44,7 +44,7 @@ pub struct Status {
     memory_bytes: Option<u64>,
     open_files: Option<u64>,
     /// The last warnings and errors of the log.
-    complaints: Vec<Complaint>,
+    complaints: Vec<RecentError>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,24 +91,24 @@ impl From<ServerHealth> for ServerStatus {
 }
 
 #[derive(Debug, Serialize)]
-struct Complaint {
+struct RecentError {
     at: String,
     level: &'static str,
     text: String,
 }
 
-impl View {
+impl Introspection {
     /// How the edge is.
     pub fn status(&self) -> Status {
-        let troubles = self.troubles();
+        let troubles = self.problems();
         let upstreams: BTreeMap<_, _> = self
             .upstreams
             .iter()
             .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream.health())))
             .collect();
         let config = self.about.config.as_ref();
-        let complaints = self.recent.read().into_iter().map(|note| Complaint {
-            at: written(note.at),
+        let complaints = self.recent.read().into_iter().map(|note| RecentError {
+            at: format_time(note.at),
             level: note.level,
             text: note.text,
         });
@@ -122,7 +122,7 @@ impl View {
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.about.start.elapsed().as_secs(),
             config: config.map(|path| path.display().to_string()),
-            config_loaded: written(self.about.loaded),
+            config_loaded: format_time(self.about.loaded),
             listeners: self
                 .about
                 .listeners
@@ -157,7 +157,7 @@ impl View {
 
     /// What somebody must look at: an app that does not answer, a certificate
     /// that ends.
-    pub fn troubles(&self) -> Vec<String> {
+    pub fn problems(&self) -> Vec<String> {
         let mut troubles = self.reasons_not_ready();
         if self.load.is_overloaded() {
             let trouble = "more memory than limits.max_memory: new connections wait";

@@ -8,13 +8,13 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::lines::{Lines, escape};
+use super::log_writer::{LogWriter, escape};
 
 /// Makes a line of each event, all fields side by side.
 #[derive(Debug)]
-pub(super) struct Json(pub(super) Lines);
+pub(super) struct JsonLayer(pub(super) LogWriter);
 
-impl<S: Subscriber> Layer<S> for Json {
+impl<S: Subscriber> Layer<S> for JsonLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = event.metadata().level();
         // An empty one while a value says something itself, and at the thread's end.
@@ -29,7 +29,7 @@ impl<S: Subscriber> Layer<S> for Json {
         line.push_str("}\n");
         self.0.send(line.as_bytes(), *level);
         line.clear();
-        line.shrink_to(USUAL);
+        line.shrink_to(LINE_CAPACITY);
         let _ = LINE.try_with(|kept| kept.set(line));
     }
 }
@@ -163,7 +163,7 @@ thread_local! {
 }
 
 /// Most lines have no more bytes.
-const USUAL: usize = 1024;
+const LINE_CAPACITY: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -177,8 +177,8 @@ mod tests {
     /// The lines of what `say` says, without their times.
     fn told(say: impl FnOnce()) -> Vec<String> {
         let (mut read, write) = pipe().unwrap();
-        let lines = Lines::to(io::LineWriter::new(write), true).unwrap();
-        let subscriber = tracing_subscriber::registry().with(Json(lines));
+        let lines = LogWriter::spawn(io::LineWriter::new(write), true).unwrap();
+        let subscriber = tracing_subscriber::registry().with(JsonLayer(lines));
         tracing::subscriber::with_default(subscriber, say);
         let mut all = String::new();
         read.read_to_string(&mut all).unwrap();

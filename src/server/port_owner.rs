@@ -7,15 +7,15 @@ use std::path::Path;
 
 /// A process that listens on a port.
 #[derive(Debug)]
-pub struct Holder {
+pub struct PortOwner {
     name: String,
     pid: u32,
 }
 
-impl Holder {
+impl PortOwner {
     /// The process that keeps `wanted` from being bound, if it can be seen: those
     /// of other users only root sees.
-    pub(super) fn of(wanted: SocketAddr) -> Option<Self> {
+    pub(super) fn find(wanted: SocketAddr) -> Option<Self> {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
         let sockets = tables
             .iter()
@@ -38,7 +38,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for PortOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (process {})", self.name, self.pid)
     }
@@ -97,8 +97,8 @@ mod tests {
             let Ok(listener) = std::net::TcpListener::bind(address) else {
                 continue;
             };
-            let holder = Holder::of(listener.local_addr().unwrap()).unwrap();
-            assert_eq!(holder.pid, std::process::id());
+            let owner = PortOwner::find(listener.local_addr().unwrap()).unwrap();
+            assert_eq!(owner.pid, std::process::id());
         }
     }
 

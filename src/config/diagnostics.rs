@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 /// One mistake in the file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// What is wrong and what was expected.
     pub message: String,
     /// The line, from 1; none if the key is not in the file.
@@ -27,14 +27,14 @@ pub struct Mistake {
 
 /// All mistakes of a file, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct Diagnostics {
     file: String,
-    all: Vec<Mistake>,
+    all: Vec<Diagnostic>,
 }
 
-impl Mistakes {
+impl Diagnostics {
     /// The mistakes.
-    pub fn all(&self) -> &[Mistake] {
+    pub fn all(&self) -> &[Diagnostic] {
         &self.all
     }
 
@@ -47,26 +47,26 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, mistake) in self.all.iter().enumerate() {
+        for (number, diagnostic) in self.all.iter().enumerate() {
             if number > 0 {
                 f.write_str("\n\n")?;
             }
-            let Some(line) = mistake.line else {
-                write!(f, "{}: {}", self.file, mistake.message)?;
+            let Some(line) = diagnostic.line else {
+                write!(f, "{}: {}", self.file, diagnostic.message)?;
                 continue;
             };
             let margin = " ".repeat(line.to_string().len());
-            let before = " ".repeat(mistake.column - 1);
-            let carets = "^".repeat(mistake.width);
+            let before = " ".repeat(diagnostic.column - 1);
+            let carets = "^".repeat(diagnostic.width);
             writeln!(
                 f,
                 "{}:{line}:{}: {}",
-                self.file, mistake.column, mistake.message
+                self.file, diagnostic.column, diagnostic.message
             )?;
             writeln!(f, " {margin} |")?;
-            writeln!(f, " {line} | {}", mistake.source)?;
+            writeln!(f, " {line} | {}", diagnostic.source)?;
             write!(f, " {margin} | {before}{carets}")?;
         }
         Ok(())
@@ -75,7 +75,7 @@ impl fmt::Display for Mistakes {
 
 /// A rule across several keys that does not hold.
 #[derive(Clone, Debug)]
-pub(super) struct Broken {
+pub(super) struct RuleViolation {
     /// The keys that it is about, as `section.key` or `list.2.key`, from 0.
     pub(super) keys: Vec<String>,
     /// The rule.
@@ -83,15 +83,15 @@ pub(super) struct Broken {
 }
 
 /// Nobody mends more in one go, and each costs one round of reading.
-const ENOUGH: usize = 50;
+const MAX_DIAGNOSTICS: usize = 50;
 
 /// Reads `text` as a `T` and checks `rules` on it.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
-    rules: impl FnOnce(&T) -> Vec<Broken>,
-) -> Result<T, Mistakes> {
+    rules: impl FnOnce(&T) -> Vec<RuleViolation>,
+) -> Result<T, Diagnostics> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut all: Vec<_> = errors.iter().map(|error| mistake(text, error)).collect();
+    let mut all: Vec<_> = errors.iter().map(|error| diagnostic(text, error)).collect();
     if !all.is_empty() {
         return Err(sorted(all));
     }
@@ -100,9 +100,11 @@ pub(super) fn read<T: DeserializeOwned>(
         match T::deserialize(Deserializer::from(rest.clone())) {
             Ok(value) => break value,
             Err(error) => {
-                all.push(mistake(text, &error));
+                all.push(diagnostic(text, &error));
                 let span = error.span();
-                if all.len() >= ENOUGH || !span.is_some_and(|span| remove(rest.get_mut(), &span)) {
+                if all.len() >= MAX_DIAGNOSTICS
+                    || !span.is_some_and(|span| remove(rest.get_mut(), &span))
+                {
                     return Err(sorted(all));
                 }
             }
@@ -123,9 +125,9 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-fn sorted(mut all: Vec<Mistake>) -> Mistakes {
-    all.sort_by_key(|mistake| (mistake.line, mistake.column));
-    Mistakes {
+fn sorted(mut all: Vec<Diagnostic>) -> Diagnostics {
+    all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    Diagnostics {
         file: "config.toml".to_owned(),
         all,
     }
@@ -171,13 +173,13 @@ fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
     Some(found.span())
 }
 
-fn mistake(text: &str, error: &toml::de::Error) -> Mistake {
+fn diagnostic(text: &str, error: &toml::de::Error) -> Diagnostic {
     at(text, error.span(), explain(error.message()))
 }
 
-fn at(text: &str, span: Option<Range<usize>>, message: String) -> Mistake {
+fn at(text: &str, span: Option<Range<usize>>, message: String) -> Diagnostic {
     let Some(span) = span else {
-        return Mistake {
+        return Diagnostic {
             message,
             line: None,
             column: 1,
@@ -196,7 +198,7 @@ fn at(text: &str, span: Option<Range<usize>>, message: String) -> Mistake {
         .unwrap_or_default()
         .chars()
         .count();
-    Mistake {
+    Diagnostic {
         message,
         line: Some(before.matches('\n').count() + 1),
         column,

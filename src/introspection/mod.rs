@@ -1,10 +1,10 @@
 //! What the edge tells about itself: to Laravel and the sysadmin on the Unix
 //! socket, and to monitoring.
 
+mod explain;
 mod gauges;
 mod process;
 mod status;
-mod why;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,9 +15,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::explain::Explanation;
 pub use self::process::memory;
 pub use self::status::Status;
-pub use self::why::Why;
 use crate::auth::{Authorizer, Invalidations, User};
 use crate::drain::Drain;
 use crate::ids::{RoomName, UserId};
@@ -30,7 +30,7 @@ use crate::upstream::Upstream;
 
 /// What there is to see of the process, and to act on.
 #[derive(Debug)]
-pub struct View {
+pub struct Introspection {
     /// The rooms.
     pub rooms: Arc<Rooms>,
     /// All sessions.
@@ -54,7 +54,7 @@ pub struct View {
     /// Lines of the log that nobody will read.
     pub lost_lines: Arc<Counter>,
     /// How it was started.
-    pub about: About,
+    pub about: StartContext,
     /// Held by each configuration that is still in use, and by the process.
     pub used: Arc<()>,
     /// Whether it carries too much.
@@ -63,7 +63,7 @@ pub struct View {
 
 /// How the process was started, and with what.
 #[derive(Clone, Debug)]
-pub struct About {
+pub struct StartContext {
     /// The configuration's file; none if it came from elsewhere.
     pub config: Option<PathBuf>,
     /// When the configuration in use was read.
@@ -79,7 +79,7 @@ pub struct About {
 /// The name of Laravel among the upstreams.
 pub const LARAVEL: &str = "laravel";
 
-impl View {
+impl Introspection {
     /// Who is in a room.
     pub fn occupants(&self, room: RoomName) -> Occupants {
         let (users, sessions) = self.rooms.occupants(room);
@@ -91,16 +91,16 @@ impl View {
     }
 
     /// The rooms with most sessions, 200 of them.
-    pub fn rooms(&self) -> Listing {
+    pub fn rooms(&self) -> RoomList {
         let mut rooms = self.rooms.list();
         let all = rooms.len();
         rooms.sort_by_key(|(name, sessions)| (std::cmp::Reverse(*sessions), name.to_string()));
-        rooms.truncate(MOST_ROOMS);
-        let rooms = rooms.into_iter().map(|(name, sessions)| Listed {
+        rooms.truncate(MAX_ROOMS);
+        let rooms = rooms.into_iter().map(|(name, sessions)| ListedRoom {
             room: name.to_string(),
             sessions,
         });
-        Listing {
+        RoomList {
             all,
             rooms: rooms.collect(),
         }
@@ -109,13 +109,13 @@ impl View {
 
 /// `GET /rooms`.
 #[derive(Debug, Serialize)]
-pub struct Listing {
+pub struct RoomList {
     all: usize,
-    rooms: Vec<Listed>,
+    rooms: Vec<ListedRoom>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
+struct ListedRoom {
     room: String,
     sessions: usize,
 }
@@ -144,8 +144,8 @@ impl From<&User> for Occupant {
 }
 
 /// A time as RFC 3339 writes it.
-fn written(at: SystemTime) -> String {
+fn format_time(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }
 
-const MOST_ROOMS: usize = 200;
+const MAX_ROOMS: usize = 200;

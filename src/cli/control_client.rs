@@ -19,14 +19,14 @@ use super::Failure;
 use crate::config::Config;
 
 /// The socket of the edge that the configuration describes.
-pub(super) struct Socket {
+pub(super) struct ControlClient {
     path: PathBuf,
     runtime: Runtime,
 }
 
-impl Socket {
+impl ControlClient {
     /// Of the configuration at `path`.
-    pub(super) fn of(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn from_config(path: &Path) -> Result<Self, Failure> {
         let config = Config::load(path).map_err(Failure::config)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
@@ -37,20 +37,21 @@ impl Socket {
 
     /// Asks `GET path`.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.ask(Method::GET, path, String::new())
+        self.request(Method::GET, path, String::new())
     }
 
     /// Asks `POST path` with JSON.
     pub(super) fn post(&self, path: &str, json: String) -> Result<Value, Failure> {
-        self.ask(Method::POST, path, json)
+        self.request(Method::POST, path, json)
     }
 
-    fn ask(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
-        let asking =
-            async { tokio::time::timeout(PATIENCE, self.exchange(method, path, json)).await };
+    fn request(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
+        let asking = async {
+            tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(method, path, json)).await
+        };
         let answer = self.runtime.block_on(asking);
         let answer = answer.unwrap_or_else(|_| {
-            let seconds = PATIENCE.as_secs();
+            let seconds = REQUEST_TIMEOUT.as_secs();
             Err(anyhow!(
                 "the edge does not answer within {seconds} s; is it stuck?"
             ))
@@ -108,4 +109,4 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::{View, written};
+use super::{Introspection, format_time};
 use crate::auth::CachedAccess;
 use crate::ids::{RoomName, UserId};
 use crate::rooms::OpenSession;
 
 /// `GET /why`.
 #[derive(Debug, Serialize)]
-pub struct Why {
+pub struct Explanation {
     user: UserId,
     room: String,
     /// The user's sessions.
@@ -47,9 +47,9 @@ struct Denial {
     reason: String,
 }
 
-impl View {
+impl Introspection {
     /// What is known of `user` and `room`. Nobody is asked.
-    pub fn why(&self, user: &UserId, room: RoomName) -> Why {
+    pub fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);
@@ -61,7 +61,7 @@ impl View {
         let inside = sessions
             .iter()
             .any(|session| session.rooms.contains(&room.to_string()));
-        Why {
+        Explanation {
             user: user.clone(),
             room: room.to_string(),
             sessions,
@@ -72,7 +72,7 @@ impl View {
     }
 }
 
-impl View {
+impl Introspection {
     fn session(&self, session: &OpenSession) -> SessionView {
         let rooms = self.rooms.rooms_of(session.id);
         SessionView {
@@ -87,7 +87,7 @@ impl View {
 
 fn denial(known: CachedAccess) -> Option<Denial> {
     known.denial.map(|(at, reason)| Denial {
-        at: written(at),
+        at: format_time(at),
         reason,
     })
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{View, process};
+use super::{Introspection, process};
 use crate::metrics::{self, Family, Kind, Sample};
 
-impl View {
+impl Introspection {
     /// All counters and what is as it is just now, as Prometheus reads it.
     pub fn metrics(&self) -> String {
         let (queued, longest) = self.sessions.queued_events();

@@ -15,14 +15,14 @@ use crate::metrics::Counter;
 
 /// Takes lines. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
-    entrance: Arc<Entrance>,
+pub(super) struct LogWriter {
+    entrance: Arc<WriterGuard>,
     prefixed: bool,
 }
 
 /// The thread ends when this has gone and all is written.
 #[derive(Debug)]
-struct Entrance(Arc<Shared>);
+struct WriterGuard(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -36,7 +36,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    lines: Gathered,
+    lines: LineBuffer,
     /// Bytes that came in, and those of them that went out, or were lost on their way.
     came: u64,
     went: u64,
@@ -47,20 +47,20 @@ struct Waiting {
 
 /// Lines one behind the other: to copy a line costs less than to hand it over.
 #[derive(Debug, Default)]
-struct Gathered {
+struct LineBuffer {
     text: Vec<u8>,
     ends: Vec<usize>,
 }
 
 /// Sees to it, when it is dropped, that what was said is written.
 #[derive(Debug)]
-pub(super) struct Flush(Lines);
+pub(super) struct FlushGuard(LogWriter);
 
-impl Lines {
+impl LogWriter {
     /// Writes to `out`. With `prefixed`, each line begins with its priority, as
     /// journald reads it (sd-daemon(3)).
-    pub(super) fn to(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
-        Self::gathered(out, prefixed, GATHER)
+    pub(super) fn spawn(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
+        Self::gathered(out, prefixed, BATCH_DELAY)
     }
 
     /// The same; lines wait for others as long as `gather`.
@@ -70,7 +70,7 @@ impl Lines {
         gather: Duration,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let entrance = Arc::new(Entrance(Arc::clone(&shared)));
+        let entrance = Arc::new(WriterGuard(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("log".to_owned());
         thread.spawn(move || shared.write_all(out, gather))?;
         Ok(Self { entrance, prefixed })
@@ -81,7 +81,11 @@ impl Lines {
     pub(super) fn send(&self, line: &[u8], level: Level) {
         let shared = &self.entrance.0;
         let warns = level <= Level::WARN;
-        let most = if warns { MOST } else { MOST - RESERVED };
+        let most = if warns {
+            MAX_QUEUED_BYTES
+        } else {
+            MAX_QUEUED_BYTES - RESERVED_BYTES
+        };
         let mut waiting = shared.waiting.lock();
         if waiting.came - waiting.went + line.len() as u64 > most {
             drop(waiting);
@@ -115,19 +119,19 @@ impl Lines {
     }
 
     /// What the end of the process waits for.
-    pub(super) fn flush_at_end(&self) -> Flush {
-        Flush(self.clone())
+    pub(super) fn flush_at_end(&self) -> FlushGuard {
+        FlushGuard(self.clone())
     }
 }
 
-impl Drop for Entrance {
+impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.0.waiting.lock().is_closed = true;
         self.0.some.notify_one();
     }
 }
 
-impl Drop for Flush {
+impl Drop for FlushGuard {
     fn drop(&mut self) {
         let shared = &self.0.entrance.0;
         let mut waiting = shared.waiting.lock();
@@ -138,7 +142,7 @@ impl Drop for Flush {
         // A reader who stands still does not get to read it.
         let _ = shared
             .done
-            .wait_while_for(&mut waiting, unwritten, LAST_WORDS);
+            .wait_while_for(&mut waiting, unwritten, FLUSH_TIMEOUT);
     }
 }
 
@@ -146,7 +150,7 @@ impl Shared {
     /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
     /// nobody, which costs more than the line does.
     fn write_all(&self, mut out: impl Write, gather: Duration) {
-        let mut lines = Gathered::default();
+        let mut lines = LineBuffer::default();
         while self.take(&mut lines, gather) {
             let bytes = lines.text.len() as u64;
             self.lost.add(lines.write(&mut out));
@@ -156,7 +160,7 @@ impl Shared {
     }
 
     /// Waits for lines and takes them; false if there will be none.
-    fn take(&self, lines: &mut Gathered, gather: Duration) -> bool {
+    fn take(&self, lines: &mut LineBuffer, gather: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         let is_idle = |waiting: &mut Waiting| waiting.lines.ends.is_empty() && !waiting.is_closed;
         self.some.wait_while(&mut waiting, is_idle);
@@ -168,7 +172,7 @@ impl Shared {
     }
 }
 
-impl Gathered {
+impl LineBuffer {
     fn add(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.ends.push(self.text.len());
@@ -187,9 +191,9 @@ impl Gathered {
             start = end;
         }
         self.text.clear();
-        self.text.shrink_to(KEPT);
+        self.text.shrink_to(MAX_RETAINED_BYTES);
         self.ends.clear();
-        self.ends.shrink_to(KEPT / size_of::<usize>());
+        self.ends.shrink_to(MAX_RETAINED_BYTES / size_of::<usize>());
         match out.flush() {
             Ok(()) => lost,
             Err(_) => lost + gathered,
@@ -199,27 +203,27 @@ impl Gathered {
 
 /// One line on its way.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
-    lines: &'a Lines,
+pub(super) struct LineWriter<'a> {
+    lines: &'a LogWriter,
     level: Level,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = LineWriter<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
+    fn make_writer(&'a self) -> LineWriter<'a> {
         let (lines, level) = (self, Level::INFO);
-        Line { lines, level }
+        LineWriter { lines, level }
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> LineWriter<'a> {
         let (lines, level) = (self, *meta.level());
-        Line { lines, level }
+        LineWriter { lines, level }
     }
 }
 
 /// The subscriber writes each line in one piece.
-impl Write for Line<'_> {
+impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let prefix = self.lines.prefix(self.level);
         let whole = [prefix.as_bytes(), &escaped(line)].concat();
@@ -265,16 +269,16 @@ pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Bytes of lines that wait while the reader is busy.
-const MOST: u64 = 8 << 20;
+const MAX_QUEUED_BYTES: u64 = 8 << 20;
 /// Those of them that only a line that warns may take.
-const RESERVED: u64 = 1 << 20;
-/// How long lines wait for others. [`MOST`] holds what comes meanwhile, at millions of
+const RESERVED_BYTES: u64 = 1 << 20;
+/// How long lines wait for others. [`MAX_QUEUED_BYTES`] holds what comes meanwhile, at millions of
 /// lines a second.
-const GATHER: Duration = Duration::from_millis(10);
+const BATCH_DELAY: Duration = Duration::from_millis(10);
 /// Bytes of the memory for lines that stay with it.
-const KEPT: usize = 64 * 1024;
+const MAX_RETAINED_BYTES: usize = 64 * 1024;
 /// How long the end of the process waits for a reader.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -300,21 +304,24 @@ mod tests {
     #[test]
     fn long_lines_that_nobody_reads_take_little_memory() {
         let (_go_on, still) = sync_channel(1);
-        let lines = Lines::to(Still(still), false).unwrap();
+        let lines = LogWriter::spawn(Still(still), false).unwrap();
         for _ in 0..100 {
             lines.send(&[0; 128 * 1024], Level::INFO);
         }
-        assert_eq!(lines.lost().read(), 100 - (MOST - RESERVED) / (128 * 1024));
+        assert_eq!(
+            lines.lost().read(),
+            100 - (MAX_QUEUED_BYTES - RESERVED_BYTES) / (128 * 1024)
+        );
         for _ in 0..100 {
             lines.send(&[0; 128 * 1024], Level::WARN);
         }
-        assert_eq!(lines.lost().read(), 200 - MOST / (128 * 1024));
+        assert_eq!(lines.lost().read(), 200 - MAX_QUEUED_BYTES / (128 * 1024));
     }
 
     #[test]
     fn a_line_that_warns_waits_for_no_others() {
         let (read, write) = io::pipe().unwrap();
-        let lines = Lines::gathered(io::LineWriter::new(write), false, Duration::MAX).unwrap();
+        let lines = LogWriter::gathered(io::LineWriter::new(write), false, Duration::MAX).unwrap();
         let mut read = io::BufReader::new(read).lines();
         for level in [Level::WARN, Level::ERROR] {
             lines.send(b"an answer\n", Level::INFO);
@@ -330,7 +337,7 @@ mod tests {
     #[test]
     fn a_line_that_cannot_be_written_is_lost_at_once() {
         let full = std::fs::File::options().write(true).open("/dev/full");
-        let lines = Lines::to(io::BufWriter::new(full.unwrap()), false).unwrap();
+        let lines = LogWriter::spawn(io::BufWriter::new(full.unwrap()), false).unwrap();
         lines.send(b"one\n", Level::INFO);
         lines.send(b"two\n", Level::WARN);
         drop(lines.flush_at_end());

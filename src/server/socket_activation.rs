@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 /// What was passed and nobody has taken yet.
 #[derive(Debug, Default)]
-pub struct Passed(Vec<Socket>);
+pub struct InheritedSockets(Vec<Socket>);
 
 #[derive(Debug)]
 enum Socket {
@@ -23,7 +23,7 @@ enum Socket {
     Useless(String),
 }
 
-impl Passed {
+impl InheritedSockets {
     /// Takes the sockets that `LISTEN_FDS` counts, and removes the variable: call
     /// it once, before there are threads.
     pub fn take() -> Self {
@@ -52,7 +52,7 @@ impl Passed {
     }
 
     /// Says which ones nobody wanted: what connects there waits in vain.
-    pub(super) fn warn_of_rest(&self) {
+    pub(super) fn warn_of_unused(&self) {
         for socket in &self.0 {
             tracing::warn!(
                 %socket,

@@ -11,15 +11,15 @@ use crate::tls::{self, Acceptors, Certificates, ClientAuthorities};
 
 /// What is spoken at a listener.
 #[derive(Clone, Debug)]
-pub(super) struct Entrance {
-    pub(super) inside: Inside,
+pub(super) struct Frontend {
+    pub(super) kind: FrontendKind,
     /// Whether a proxy of ours speaks first, and says for whom.
     pub(super) proxied: bool,
 }
 
 /// What is spoken with the client.
 #[derive(Clone, Debug)]
-pub(super) enum Inside {
+pub(super) enum FrontendKind {
     /// TLS, and the site in it.
     Tls(tls::Acceptor),
     /// The way to TLS.
@@ -27,12 +27,12 @@ pub(super) enum Inside {
 }
 
 /// One for each address of `server.listen`, then of `server.redirect_listen`.
-pub(super) fn entrances(
+pub(super) fn frontends(
     config: &Config,
     process: &Process,
     certificates: &Arc<Certificates>,
     authorities: &ClientAuthorities,
-) -> Result<Vec<Entrance>, Error> {
+) -> Result<Vec<Frontend>, Error> {
     let ticketer = Arc::clone(&process.ticketer);
     let acceptors = Acceptors::new(&config.tls, certificates, authorities, ticketer)?;
     let plain = Arc::new(HttpsRedirect::new(
@@ -40,14 +40,15 @@ pub(super) fn entrances(
         https_port(&process.https),
         config.http.header_timeout.get(),
     ));
-    let entrance = |address, inside| Entrance {
-        inside,
+    let frontend = |address, inside| Frontend {
+        kind: inside,
         proxied: config.server.proxy_protocol.contains(address),
     };
     let tls = config.server.listen.iter();
-    let tls = tls.map(|address| entrance(address, Inside::Tls(acceptors.on(address))));
+    let tls = tls.map(|address| frontend(address, FrontendKind::Tls(acceptors.on(address))));
     let redirects = config.server.redirect_listen.iter();
-    let redirects = redirects.map(|address| entrance(address, Inside::Plain(Arc::clone(&plain))));
+    let redirects =
+        redirects.map(|address| frontend(address, FrontendKind::Plain(Arc::clone(&plain))));
     Ok(tls.chain(redirects).collect())
 }
 
