@@ -109,12 +109,13 @@ impl TryFrom<String> for Network {
             },
             _ => network,
         };
-        match network.trunc() == network {
-            true => Ok(Self(network)),
-            false => Err(format!(
+        if network.trunc() == network {
+            Ok(Self(network))
+        } else {
+            Err(format!(
                 "{text:?} has bits set after its prefix; did you mean \"{}\"?",
                 network.trunc()
-            )),
+            ))
         }
     }
 }

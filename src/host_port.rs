@@ -48,9 +48,10 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
             let (address, port) = rest.split_once(']')?;
             address.parse::<Ipv6Addr>().ok()?;
             let end = text.len() - port.len();
-            let port = match port.is_empty() {
-                true => None,
-                false => Some(port.strip_prefix(':')?),
+            let port = if port.is_empty() {
+                None
+            } else {
+                Some(port.strip_prefix(':')?)
             };
             (&text[..end], port)
         }

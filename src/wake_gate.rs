@@ -52,9 +52,10 @@ impl WakeGate {
     ) -> T {
         let mut rest = pin!(rest);
         poll_fn(|cx| {
-            let first = match std::mem::take(&mut had_its_turn) {
-                true => self.poll(cx, rest.as_mut()),
-                false => Poll::Pending,
+            let first = if std::mem::take(&mut had_its_turn) {
+                self.poll(cx, rest.as_mut())
+            } else {
+                Poll::Pending
             };
             if first.is_ready() {
                 return first;

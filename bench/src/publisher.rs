@@ -27,9 +27,10 @@ impl FromStr for Entrance {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.starts_with('/') {
-            true => Self::Socket(text.into()),
-            false => Self::Port(text.into()),
+        Ok(if text.starts_with('/') {
+            Self::Socket(text.into())
+        } else {
+            Self::Port(text.into())
         })
     }
 }
@@ -85,9 +86,10 @@ impl Publisher {
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();
         let said = answer.into_body().collect().await?.to_bytes();
-        match status.is_success() {
-            true => Ok(()),
-            false => bail!("{status}: {}", String::from_utf8_lossy(&said)),
+        if status.is_success() {
+            Ok(())
+        } else {
+            bail!("{status}: {}", String::from_utf8_lossy(&said))
         }
     }
 }

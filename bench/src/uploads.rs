@@ -95,9 +95,10 @@ async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
         bail!("the server hung up")
     };
     let uploads = async {
-        match uploading {
-            true => upload_for_ever(sink, told).await,
-            false => std::future::pending().await,
+        if uploading {
+            upload_for_ever(sink, told).await
+        } else {
+            std::future::pending().await
         }
     };
     let events = async {

@@ -48,9 +48,10 @@ impl<S> FloodGuard<S> {
         if self.noise > MAX_IDLE_BYTES {
             return Err(io::Error::other(ControlFlood));
         }
-        match self.activity.abandoned_exchanges() > MAX_ABANDONED_EXCHANGES {
-            true => Err(io::Error::other("the client gave up all that it asked for")),
-            false => Ok(()),
+        if self.activity.abandoned_exchanges() > MAX_ABANDONED_EXCHANGES {
+            Err(io::Error::other("the client gave up all that it asked for"))
+        } else {
+            Ok(())
         }
     }
 }

@@ -72,9 +72,10 @@ impl ActivityTracker {
 
     /// An exchange came to its end, or was given up by the client.
     pub fn record_exchange_end(&self, whole: bool) {
-        match whole {
-            true => self.0.abandoned.store(0, Relaxed),
-            false => drop(self.0.abandoned.fetch_add(1, Relaxed)),
+        if whole {
+            self.0.abandoned.store(0, Relaxed)
+        } else {
+            self.0.abandoned.fetch_add(1, Relaxed);
         }
     }
 

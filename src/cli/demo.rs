@@ -86,9 +86,10 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
 fn loopback(port: u16) -> Vec<SocketAddr> {
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    match port != 0 && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
-        true => vec![v4, v6],
-        false => vec![v4],
+    if port != 0 && TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        vec![v4, v6]
+    } else {
+        vec![v4]
     }
 }
 

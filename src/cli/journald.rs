@@ -93,9 +93,12 @@ impl Entry {
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        let letters = name.chars().map(|c| match c.is_ascii_alphanumeric() {
-            true => c.to_ascii_uppercase(),
-            false => '_',
+        let letters = name.chars().map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_uppercase()
+            } else {
+                '_'
+            }
         });
         self.fields.extend(letters);
         self.fields.extend(["=", &one_line(value), "\n"]);

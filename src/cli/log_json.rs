@@ -96,11 +96,12 @@ impl Fields<'_> {
 
 impl Visit for Fields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        match value.is_finite() {
-            true => self.add(field, |line| {
+        if value.is_finite() {
+            self.add(field, |line| {
                 let _ = write!(line, "{value:?}");
-            }),
-            false => self.record_debug(field, &value),
+            })
+        } else {
+            self.record_debug(field, &value)
         }
     }
 

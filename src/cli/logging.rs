@@ -192,9 +192,10 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(JsonLayer(lines));
         let (here, others) = (thread::current().id(), take_hook());
         set_hook(Box::new(move |panic| {
-            match thread::current().id() == here {
-                true => log_panic(panic),
-                false => others(panic),
+            if thread::current().id() == here {
+                log_panic(panic)
+            } else {
+                others(panic)
             }
         }));
         let secret = std::hint::black_box("se\u{e9}cret");

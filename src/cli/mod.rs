@@ -119,9 +119,12 @@ struct ConfigFile {
 impl ConfigFile {
     fn path(self) -> PathBuf {
         let here = PathBuf::from("config.toml");
-        self.path.unwrap_or_else(|| match here.exists() {
-            true => here,
-            false => "/etc/pwd-edge/config.toml".into(),
+        self.path.unwrap_or_else(|| {
+            if here.exists() {
+                here
+            } else {
+                "/etc/pwd-edge/config.toml".into()
+            }
         })
     }
 }

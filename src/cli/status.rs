@@ -21,9 +21,10 @@ pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Fail
             // What there is in a second is seen by looking twice.
             false => fetch_after_interval(&socket)?,
         };
-        let text = match as_json {
-            true => second.to_string(),
-            false => screen(&first, &second, between),
+        let text = if as_json {
+            second.to_string()
+        } else {
+            screen(&first, &second, between)
         };
         let text = match watch && !as_json {
             // Clears the terminal and begins at its top (ECMA-48).
@@ -150,9 +151,10 @@ fn counts(value: &Value) -> String {
     let parts: Vec<_> = fields(value)
         .map(|(name, n)| format!("{name} {n}"))
         .collect();
-    match parts.is_empty() {
-        true => "nothing".to_owned(),
-        false => parts.join(", "),
+    if parts.is_empty() {
+        "nothing".to_owned()
+    } else {
+        parts.join(", ")
     }
 }
 

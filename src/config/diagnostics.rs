@@ -119,9 +119,10 @@ pub(super) fn read<T: DeserializeOwned>(
             all.push(at(text, place, broken.message));
         }
     }
-    match all.is_empty() {
-        true => Ok(value),
-        false => Err(sorted(all)),
+    if all.is_empty() {
+        Ok(value)
+    } else {
+        Err(sorted(all))
     }
 }
 

@@ -273,9 +273,10 @@ fn the_example_names_the_keys_of_a_route() {
             "fallback" | "links" => "files = \"public\"",
             _ => "",
         };
-        let needs = match key.starts_with("client_certificate") {
-            true => "[tls.clients]\ncertificate = \"optional\"\n",
-            false => "",
+        let needs = if key.starts_with("client_certificate") {
+            "[tls.clients]\ncertificate = \"optional\"\n"
+        } else {
+            ""
         };
         let text = format!(
             "{needs}[upstreams.vite]\nurl = \"http://127.0.0.1:5173\"\n[[routes]]\n{key}\n{beside}\n"

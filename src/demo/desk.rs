@@ -150,9 +150,10 @@ impl Desk {
     pub(super) fn show(&self, user: Account, id: u64) -> Result<Value, DemoError> {
         let ticket = self.tickets.iter().find(|ticket| ticket.id == id);
         let ticket = ticket.ok_or(DemoError::NotFound)?;
-        match ticket.open_to(user) {
-            true => Ok(ticket.json()),
-            false => Err(DemoError::Forbidden),
+        if ticket.open_to(user) {
+            Ok(ticket.json())
+        } else {
+            Err(DemoError::Forbidden)
         }
     }
 
@@ -219,9 +220,10 @@ impl Desk {
 fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, DemoError> {
     let ticket = tickets.iter_mut().find(|ticket| ticket.id == id);
     let ticket = ticket.ok_or(DemoError::NotFound)?;
-    match ticket.open_to(user) {
-        true => Ok(ticket),
-        false => Err(DemoError::Forbidden),
+    if ticket.open_to(user) {
+        Ok(ticket)
+    } else {
+        Err(DemoError::Forbidden)
     }
 }
 

@@ -39,9 +39,10 @@ pub(super) fn find_file(
     patience: DiskWait,
 ) -> io::Result<LookupResult> {
     let tree = RootDir::open(settings, patience)?;
-    let path = match name.is_directory() {
-        true => index_path(name.path()),
-        false => name.path().to_owned(),
+    let path = if name.is_directory() {
+        index_path(name.path())
+    } else {
+        name.path().to_owned()
     };
     match tree.entry(&path)? {
         Some(Entry::File(file)) => {
@@ -69,9 +70,10 @@ pub(super) fn find_file(
 
 /// The page of a directory.
 fn index_path(directory: &str) -> String {
-    match directory.is_empty() {
-        true => INDEX_FILE.to_owned(),
-        false => format!("{directory}/{INDEX_FILE}"),
+    if directory.is_empty() {
+        INDEX_FILE.to_owned()
+    } else {
+        format!("{directory}/{INDEX_FILE}")
     }
 }
 

@@ -17,9 +17,10 @@ pub(super) fn media_type(path: &str) -> String {
             .unwrap_or(DEFAULT_MEDIA_TYPE),
         None => DEFAULT_MEDIA_TYPE,
     };
-    match guessed.starts_with("text/") {
-        true => format!("{guessed}; charset=utf-8"),
-        false => guessed.to_owned(),
+    if guessed.starts_with("text/") {
+        format!("{guessed}; charset=utf-8")
+    } else {
+        guessed.to_owned()
     }
 }
 
@@ -28,9 +29,10 @@ pub(super) fn media_type(path: &str) -> String {
 /// hash of its content in its name never changes. All else is asked for again, too:
 /// told nothing, browsers keep it for a tenth of its age (RFC 9111 §4.2.2).
 pub(super) fn cache_control(path: &str, media_type: &str) -> &'static str {
-    match is_hashed(path) && !media_type.starts_with("text/html") {
-        true => "public, max-age=31536000, immutable",
-        false => "no-cache",
+    if is_hashed(path) && !media_type.starts_with("text/html") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
     }
 }
 

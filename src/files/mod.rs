@@ -74,9 +74,10 @@ impl Files {
     /// A directory is missing, is none, or may not be entered; or the fallback is no
     /// file.
     pub fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
-        let patience = match check_directory(&settings.root, "files")? {
-            true => DiskWait::Forbidden,
-            false => DiskWait::Allowed,
+        let patience = if check_directory(&settings.root, "files")? {
+            DiskWait::Forbidden
+        } else {
+            DiskWait::Allowed
         };
         for link in &settings.links {
             check_directory(link, "links")?;

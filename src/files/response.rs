@@ -73,9 +73,10 @@ fn send_file(
     };
     hit.add_content_headers(&mut headers);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let body = match method == Method::HEAD || length == 0 {
-        true => body::empty(),
-        false => Body::new(FileBody::new(hit.file.descriptor, place, first, length)),
+    let body = if method == Method::HEAD || length == 0 {
+        body::empty()
+    } else {
+        Body::new(FileBody::new(hit.file.descriptor, place, first, length))
     };
     response_with(status, headers, body)
 }

@@ -96,9 +96,10 @@ impl<'a> RootDir<'a> {
             let Ok(rest) = end.strip_prefix(&base) else {
                 continue;
             };
-            let rest = match rest.as_os_str().is_empty() {
-                true => Path::new("."),
-                false => rest,
+            let rest = if rest.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                rest
             };
             let base = open_directory(&base, self.patience)?;
             return open_beneath(&base, rest, ResolveFlags::NO_SYMLINKS, self.patience);

@@ -90,9 +90,10 @@ fn decode_segment(part: &str, is_first: bool) -> Option<String> {
     let part = percent_decode_str(part).decode_utf8().ok()?.into_owned();
     let odd = |c: char| c.is_control() || c == '/' || c == '\\';
     let hidden = part.starts_with('.') && !(is_first && part == ".well-known");
-    match part.is_empty() || part.contains(odd) || hidden || is_script(&part) {
-        true => None,
-        false => Some(part),
+    if part.is_empty() || part.contains(odd) || hidden || is_script(&part) {
+        None
+    } else {
+        Some(part)
     }
 }
 

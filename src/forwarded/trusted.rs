@@ -95,11 +95,12 @@ impl TryFrom<Vec<String>> for TrustedProxies {
 fn parse_network(text: String) -> Result<Network, String> {
     let named = |wrong| format!("{wrong}, or \"cloudflare\" or \"private\"");
     let network = Network::try_from(text.clone()).map_err(named)?;
-    match network.is_unrestricted() {
-        true => Err(format!(
+    if network.is_unrestricted() {
+        Err(format!(
             "{text:?} is everybody: then anybody could give himself any address"
-        )),
-        false => Ok(network),
+        ))
+    } else {
+        Ok(network)
     }
 }
 

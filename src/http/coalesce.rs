@@ -128,9 +128,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.gate.open.load(Relaxed) {
-            true => self.poll_write_buffered(cx),
-            false => Poll::Ready(Ok(())),
+        if self.gate.open.load(Relaxed) {
+            self.poll_write_buffered(cx)
+        } else {
+            Poll::Ready(Ok(()))
         }
     }
 

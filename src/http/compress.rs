@@ -92,11 +92,10 @@ impl Compression {
         let secret = |root: &UrlPath| {
             path.is_doubtful || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
-        match self.settings.except.iter().any(secret) {
-            true => AcceptedEncoding::Never,
-            false => {
-                best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)
-            }
+        if self.settings.except.iter().any(secret) {
+            AcceptedEncoding::Never
+        } else {
+            best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)
         }
     }
 

@@ -90,9 +90,10 @@ impl ErrorPages {
 
     /// The page in the wanted form, and its media type.
     pub(super) fn render(&self, page: ErrorPage<'_>, as_json: bool) -> (&'static str, String) {
-        let (kind, media_type) = match as_json {
-            true => ("json", "application/json"),
-            false => ("html", "text/html; charset=utf-8"),
+        let (kind, media_type) = if as_json {
+            ("json", "application/json")
+        } else {
+            ("html", "text/html; charset=utf-8")
         };
         let code = page.status.as_u16();
         let exact = self.0.get(&format!("{code}.{kind}"));

@@ -91,14 +91,15 @@ impl Handler {
                 key: self.app_key(exchange),
             });
         }
-        let body = match body.is_end_stream() {
-            true => body::empty(),
-            false => limit_body(
+        let body = if body.is_end_stream() {
+            body::empty()
+        } else {
+            limit_body(
                 body,
                 route.max_body,
                 &self.settings,
                 &exchange.downstream.activity,
-            ),
+            )
         };
         Box::new(Request::from_parts(parts, body))
     }

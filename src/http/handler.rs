@@ -164,13 +164,15 @@ impl Handler {
             line.set_rejection(rejection);
             let response =
                 rejection.response(&self.pages, &exchange.client_info.request_id, as_json);
-            let response = match rejection == Rejection::Maintenance && !as_json {
-                true => self.maintenance.write(response),
-                false => response,
+            let response = if rejection == Rejection::Maintenance && !as_json {
+                self.maintenance.write(response)
+            } else {
+                response
             };
-            match is_head {
-                true => without_body(response),
-                false => response,
+            if is_head {
+                without_body(response)
+            } else {
+                response
             }
         });
         let mut id = exchange.client_info.request_id.header();

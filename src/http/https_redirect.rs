@@ -90,10 +90,7 @@ impl HttpsRedirect {
 
 fn redirect_location(host: &str, port: u16, target: &str) -> String {
     // `OPTIONS *` asks about the server, which is at the root.
-    let target = match target.starts_with('/') {
-        true => target,
-        false => "/",
-    };
+    let target = if target.starts_with('/') { target } else { "/" };
     match port {
         443 => format!("https://{host}{target}"),
         port => format!("https://{host}:{port}{target}"),

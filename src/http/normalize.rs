@@ -65,9 +65,10 @@ fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
         return Err(Rejection::BadRequest("its target is not a path"));
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    match target.len() > MAX_TARGET_BYTES {
-        true => Err(Rejection::TargetTooLong),
-        false => Ok(()),
+    if target.len() > MAX_TARGET_BYTES {
+        Err(Rejection::TargetTooLong)
+    } else {
+        Ok(())
     }
 }
 

@@ -35,9 +35,10 @@ impl Handler {
 
 /// What is said where there are only files, and no such one.
 pub(super) fn not_found<B>(request: &Request<B>) -> Rejection {
-    match is_read_request(request) {
-        true => Rejection::Route(StatusCode::NOT_FOUND),
-        false => Rejection::ReadOnly,
+    if is_read_request(request) {
+        Rejection::Route(StatusCode::NOT_FOUND)
+    } else {
+        Rejection::ReadOnly
     }
 }
 

@@ -78,9 +78,10 @@ impl<V: Evictable> ClientTable<V> {
         if shard.entries.len() >= self.most {
             shard.evict(self.clock.elapsed(), self.most);
         }
-        match shard.entries.len() < self.most {
-            true => act(shard.entries.entry(client).or_default()),
-            false => act(&mut shard.crowd),
+        if shard.entries.len() < self.most {
+            act(shard.entries.entry(client).or_default())
+        } else {
+            act(&mut shard.crowd)
         }
     }
 

@@ -208,10 +208,7 @@ impl Limits {
         if self.should_log(client, over.limit) {
             tracing::info!(client.ip = %client, limit, refused, "over a limit");
         }
-        match refused {
-            true => Err(over),
-            false => Ok(()),
-        }
+        if refused { Err(over) } else { Ok(()) }
     }
 
     /// Whether the log has said nothing of this client and limit for a while.
@@ -294,9 +291,10 @@ impl QuietUntil {
 impl Evictable for QuietUntil {
     fn eviction_priority(&self, now: Duration) -> EvictionPriority {
         let until = self.0.into_iter().max().unwrap_or_default().into();
-        match until > now.as_secs() {
-            true => EvictionPriority::Some(Duration::from_secs(until)),
-            false => EvictionPriority::Nothing,
+        if until > now.as_secs() {
+            EvictionPriority::Some(Duration::from_secs(until))
+        } else {
+            EvictionPriority::Nothing
         }
     }
 }

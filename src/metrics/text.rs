@@ -104,9 +104,10 @@ impl Family {
         };
         let mut metric = encoder.encode_descriptor(self.name, self.help, unit.as_ref(), kind)?;
         for (labels, sample) in &self.rows {
-            match labels.is_empty() {
-                true => self.encode_row(&mut metric, sample)?,
-                false => self.encode_row(&mut metric.encode_family(labels)?, sample)?,
+            if labels.is_empty() {
+                self.encode_row(&mut metric, sample)?
+            } else {
+                self.encode_row(&mut metric.encode_family(labels)?, sample)?
             }
         }
         Ok(())

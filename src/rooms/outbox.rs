@@ -154,9 +154,10 @@ impl Outbox {
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
-        let pushed = match queue.is_behind(bounds) {
-            true => PushResult::Behind,
-            false => PushResult::Queued,
+        let pushed = if queue.is_behind(bounds) {
+            PushResult::Behind
+        } else {
+            PushResult::Queued
         };
         if queue.is_parked() && queue.queued_in.enter(class) {
             drop(queue);
@@ -309,9 +310,10 @@ impl Queue {
     /// What is to be sent for the session, in its turn.
     fn take_for_session(&mut self, class: QueueClass) -> Batch {
         self.queued_in.leave(class);
-        match self.is_parked() {
-            true => self.take_waiting(),
-            false => Batch::new(),
+        if self.is_parked() {
+            self.take_waiting()
+        } else {
+            Batch::new()
         }
     }
 

@@ -87,9 +87,10 @@ impl DeliveryScheduler {
         let _closing = ActiveGuard::begin(self);
         loop {
             let served = QueueClass::ALL.map(|class| self.serve_batch(class));
-            match served.contains(&true) {
-                true => tokio::task::yield_now().await,
-                false => self.more.notified().await,
+            if served.contains(&true) {
+                tokio::task::yield_now().await
+            } else {
+                self.more.notified().await
             }
         }
     }

@@ -56,8 +56,9 @@ pub(super) fn frontends(
 fn https_port(https: &[SocketAddr]) -> u16 {
     let mut ports = https.iter().map(SocketAddr::port);
     let first = ports.next().unwrap_or(443);
-    match ports.any(|port| port == 443) {
-        true => 443,
-        false => first,
+    if ports.any(|port| port == 443) {
+        443
+    } else {
+        first
     }
 }

@@ -104,9 +104,10 @@ pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFl
         let (subject, issuer) = (one.subject.clone(), one.issuer.clone());
         let others = chain.iter().enumerate().filter(|(other, _)| *other != at);
         return Err(
-            match others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
-                true => CertificateFlaw::Disorder { subject, issuer },
-                false => CertificateFlaw::Gap { subject, issuer },
+            if others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
+                CertificateFlaw::Disorder { subject, issuer }
+            } else {
+                CertificateFlaw::Gap { subject, issuer }
             },
         );
     }

@@ -171,12 +171,13 @@ fn log_change(last: &mut String, wrong: &str) {
     if *last == wrong {
         return;
     }
-    match wrong.is_empty() {
-        true => tracing::info!("the certificate files are well again"),
-        false => tracing::error!(
+    if wrong.is_empty() {
+        tracing::info!("the certificate files are well again")
+    } else {
+        tracing::error!(
             cause = wrong,
             "new certificate files are of no use; the certificates from before stay in use"
-        ),
+        )
     }
     wrong.clone_into(last);
 }

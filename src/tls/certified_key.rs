@@ -158,15 +158,16 @@ pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'stati
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| flawed(place, broken(&error)))?;
-    match chain.is_empty() {
-        true => Err(flawed(
+    if chain.is_empty() {
+        Err(flawed(
             place,
             CertificateFlaw::Empty {
                 what: "certificate",
                 label: "CERTIFICATE",
             },
-        )),
-        false => Ok(chain),
+        ))
+    } else {
+        Ok(chain)
     }
 }
 
@@ -203,9 +204,10 @@ pub(super) fn read(place: &FileOrigin) -> Result<Vec<u8>, Error> {
         File::open(&place.path)?
             .take(MAX_FILE_BYTES + 1)
             .read_to_end(&mut text)?;
-        match text.len() as u64 > MAX_FILE_BYTES {
-            true => Err(io::Error::other("it is larger than 1 MiB")),
-            false => Ok(text),
+        if text.len() as u64 > MAX_FILE_BYTES {
+            Err(io::Error::other("it is larger than 1 MiB"))
+        } else {
+            Ok(text)
         }
     };
     read().map_err(|source| Error::Read {

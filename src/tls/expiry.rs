@@ -92,9 +92,10 @@ impl CertificateExpiry {
 
 impl fmt::Display for CertificateExpiry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = match self.names.is_empty() {
-            true => "no name".to_owned(),
-            false => self.names.join(", "),
+        let names = if self.names.is_empty() {
+            "no name".to_owned()
+        } else {
+            self.names.join(", ")
         };
         let (issuer, until) = (&self.issuer, &self.not_after);
         write!(f, "{names}; by {issuer}; until {until}; ")?;

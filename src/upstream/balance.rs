@@ -110,9 +110,10 @@ impl Balancer {
             left.remove(place);
             fit.remove(place);
         }
-        match fit.is_empty() {
-            true => Some(self.choice(self.pick(all.without(tried))?, None)),
-            false => None,
+        if fit.is_empty() {
+            Some(self.choice(self.pick(all.without(tried))?, None))
+        } else {
+            None
         }
     }
 

@@ -147,9 +147,10 @@ impl Error {
         if is_caused_by::<LengthLimitError>(&*source) {
             return Self::TooLarge;
         }
-        match is_caused_by::<TooSlow>(&*source) {
-            true => Self::TooSlow,
-            false => Self::Client(source),
+        if is_caused_by::<TooSlow>(&*source) {
+            Self::TooSlow
+        } else {
+            Self::Client(source)
         }
     }
 

@@ -77,9 +77,10 @@ impl HealthState {
     }
 
     pub(super) fn availability(&self) -> Availability {
-        match self.doubtful.load(Relaxed) {
-            false => Availability::Healthy,
-            true => self.notes.lock().availability(),
+        if self.doubtful.load(Relaxed) {
+            self.notes.lock().availability()
+        } else {
+            Availability::Healthy
         }
     }
 

@@ -219,9 +219,10 @@ impl<'a> RetryingRequest<'a> {
         rested: bool,
     ) -> RetryDecision {
         let alone = self.upstream.servers.is_single();
-        let spare = match response_started || error.is_client_error() {
-            true => None,
-            false => self.replayable.take(),
+        let spare = if response_started || error.is_client_error() {
+            None
+        } else {
+            self.replayable.take()
         };
         let Some(spare) = spare else {
             choice.server.record_failure(&error, alone);

@@ -84,9 +84,10 @@ impl TryFrom<String> for Target {
             Some((rest, protocol, is_unix))
         });
         let Some((rest, protocol, is_unix)) = scheme else {
-            let hint = match text.starts_with("https://") {
-                true => "the edge speaks plain HTTP to an app on this machine",
-                false => "no scheme that is known here",
+            let hint = if text.starts_with("https://") {
+                "the edge speaks plain HTTP to an app on this machine"
+            } else {
+                "no scheme that is known here"
             };
             let (http, fastcgi) = (expected(Protocol::Http), expected(Protocol::FastCgi));
             return Err(format!("{text:?}: {hint}; {http}; for php-fpm, {fastcgi}"));

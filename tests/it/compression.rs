@@ -30,9 +30,10 @@ async fn app() -> String {
         let text = if short { "short" } else { text.as_str() };
         let bare =
             request.starts_with("HEAD") || wanted.starts_with("204") || wanted.starts_with("304");
-        let length = match wanted.starts_with('2') && !wanted.starts_with("204") {
-            true => format!("content-length: {}\r\n", text.len()),
-            false => String::new(),
+        let length = if wanted.starts_with('2') && !wanted.starts_with("204") {
+            format!("content-length: {}\r\n", text.len())
+        } else {
+            String::new()
         };
         let lines = wanted.replace('|', "\r\n");
         let answer = format!(
@@ -56,9 +57,10 @@ async fn ask(edge: &Edge, http2: bool, path: &str, headers: &[(&str, &str)]) -> 
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut client = match http2 {
-        true => Client::http2(edge).await,
-        false => Client::http1(edge).await,
+    let mut client = if http2 {
+        Client::http2(edge).await
+    } else {
+        Client::http1(edge).await
     };
     client.fetch(request.body(body("")).unwrap()).await
 }

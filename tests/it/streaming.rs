@@ -271,9 +271,10 @@ async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
     .await;
     let program = Program::before(&app, "");
     for http2 in [false, true] {
-        let mut client = match http2 {
-            true => program.http2().await,
-            false => program.http1().await,
+        let mut client = if http2 {
+            program.http2().await
+        } else {
+            program.http1().await
         };
         let path = if http2 { "/second" } else { "/first" };
         let secret = format!("{path}?token=secret");
@@ -344,9 +345,10 @@ async fn up_and_down(bytes: u64, most_grown: u64) {
     let program = Program::before(&app, UNLIMITED);
     for http2 in [false, true] {
         let client = || async {
-            match http2 {
-                true => program.http2().await,
-                false => program.http1().await,
+            if http2 {
+                program.http2().await
+            } else {
+                program.http1().await
             }
         };
         // What a first request allocates for good is not counted.

@@ -273,9 +273,10 @@ async fn no_spelling_of_the_subjects_header_gets_through() {
                 b"http/1.1".to_vec()
             }];
             let stream = greet(&edge, "localhost", config).await.unwrap();
-            let mut client = match http2 {
-                true => Client::over_http2(stream).await,
-                false => Client::over_http1(stream).await,
+            let mut client = if http2 {
+                Client::over_http2(stream).await
+            } else {
+                Client::over_http1(stream).await
             };
             client.fetch(forged()).await;
             let seen = laravel.requests().pop().unwrap();

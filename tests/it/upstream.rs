@@ -286,9 +286,10 @@ async fn forgetful(heard: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
                     return;
                 }
                 notes.lock().push(line);
-                let answer = match last {
-                    false => "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-                    true => heard,
+                let answer = if last {
+                    heard
+                } else {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
                 };
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }

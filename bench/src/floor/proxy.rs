@@ -27,12 +27,11 @@ async fn converse(stream: Stream, client: Upstream, upstream: String) {
     let service = service_fn(move |request| forward(request, client.clone(), upstream.clone()));
     let io = TokioIo::new(stream);
     // A peer that hangs up in the middle is no news: the generator counts failures.
-    let _ = match two {
-        true => {
-            let builder = http2::Builder::new(TokioExecutor::new());
-            builder.serve_connection(io, service).await
-        }
-        false => http1::Builder::new().serve_connection(io, service).await,
+    let _ = if two {
+        let builder = http2::Builder::new(TokioExecutor::new());
+        builder.serve_connection(io, service).await
+    } else {
+        http1::Builder::new().serve_connection(io, service).await
     };
 }
 

@@ -35,9 +35,10 @@ pub(crate) fn print(plan: &Plan) -> anyhow::Result<()> {
     let text = fs::read_to_string(&plan.file)
         .with_context(|| format!("cannot read {}", plan.file.display()))?;
     let curves = Curves::read(&text).with_context(|| plan.file.display().to_string())?;
-    let scale = match plan.logarithmic {
-        true => Scale::Logarithmic,
-        false => Scale::Linear,
+    let scale = if plan.logarithmic {
+        Scale::Logarithmic
+    } else {
+        Scale::Linear
     };
     print!("{}", svg::draw(plan, &curves, scale));
     Ok(())

@@ -138,9 +138,10 @@ impl Routes {
         let host = host.map(|host| host.host).unwrap_or_default();
         let literal = self.route(&host, &path.literal);
         let agree = std::ptr::eq(literal, self.route(&host, &path.resolved));
-        match agree && !path.is_doubtful {
-            true => Ok(literal),
-            false => Err(Rejection::BadRequest("its path can be read in two ways")),
+        if agree && !path.is_doubtful {
+            Ok(literal)
+        } else {
+            Err(Rejection::BadRequest("its path can be read in two ways"))
         }
     }
 

@@ -59,9 +59,10 @@ pub enum App {
 
 impl From<String> for App {
     fn from(name: String) -> Self {
-        match name == LARAVEL {
-            true => Self::Laravel,
-            false => Self::Named(name),
+        if name == LARAVEL {
+            Self::Laravel
+        } else {
+            Self::Named(name)
         }
     }
 }
@@ -185,9 +186,10 @@ pub struct HostPattern {
 impl HostPattern {
     /// Whether `host`, in lower case, is meant.
     pub(super) fn matches(&self, host: &str) -> bool {
-        match self.name.starts_with('.') {
-            true => host.ends_with(&self.name),
-            false => host == self.name,
+        if self.name.starts_with('.') {
+            host.ends_with(&self.name)
+        } else {
+            host == self.name
         }
     }
 
@@ -245,12 +247,13 @@ impl TryFrom<String> for Origin {
         let authority = rest.map(|rest| rest.trim_end_matches('/'));
         let sound = authority
             .is_some_and(|one| HostPort::parse(one).is_some() && one.parse::<Authority>().is_ok());
-        match sound {
-            true => Ok(Self(text.trim_end_matches('/').to_owned())),
-            false => Err(format!(
+        if sound {
+            Ok(Self(text.trim_end_matches('/').to_owned()))
+        } else {
+            Err(format!(
                 "{text:?} is not a site; expected \"https://www.example.org\": path and query \
                  stay as they are"
-            )),
+            ))
         }
     }
 }

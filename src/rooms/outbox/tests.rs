@@ -149,9 +149,10 @@ impl DirectWriter for Basin {
         }
         let taken = take();
         sent.extend(taken.iter().map(|p| format!("{:?}", p.kind())));
-        match full {
-            true => SendResult::Part,
-            false => SendResult::All,
+        if full {
+            SendResult::Part
+        } else {
+            SendResult::All
         }
     }
 }

@@ -231,9 +231,10 @@ async fn who_publishes_waits_for_the_last_who_is_behind() {
                 desk.publish(7, text);
             }
             let mut pace = pin!(keep_pace(&desk));
-            match leaves {
-                true => tabs[first].places.clear(),
-                false => drop(tabs[first].heard()),
+            if leaves {
+                tabs[first].places.clear()
+            } else {
+                tabs[first].heard();
             }
             assert!(futures_util::poll!(&mut pace).is_pending());
             tabs[1 - first].heard();

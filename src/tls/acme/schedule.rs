@@ -34,9 +34,10 @@ pub(super) fn renew_at(info: &CertificateInfo, window: Option<Window>, chance: f
     let length = end.duration_since(start).unwrap_or_default();
     let latest = info.not_after - life / 6;
     // In this order, so that no window is too long for the clock.
-    match start >= latest {
-        true => latest,
-        false => latest.min(start + length.min(life).mul_f64(chance)),
+    if start >= latest {
+        latest
+    } else {
+        latest.min(start + length.min(life).mul_f64(chance))
     }
 }
 

@@ -118,11 +118,12 @@ impl<'de> Deserialize<'de> for Domain {
                  name each host, or let another ACME client write the files"
             )));
         }
-        match text.split('.').all(label) {
-            true => Ok(Self(text)),
-            false => Err(de::Error::custom(format!(
+        if text.split('.').all(label) {
+            Ok(Self(text))
+        } else {
+            Err(de::Error::custom(format!(
                 "{text:?} is not a name in the DNS; expected one such as \"www.example.org\""
-            ))),
+            )))
         }
     }
 }

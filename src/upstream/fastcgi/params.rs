@@ -137,9 +137,12 @@ mod tests {
     use super::*;
 
     fn read(mut params: &[u8]) -> Vec<(String, String)> {
-        let length = |params: &mut &[u8]| match params[0] < 0x80 {
-            true => usize::from(params.get_u8()),
-            false => (params.get_u32() & !(1 << 31)) as usize,
+        let length = |params: &mut &[u8]| {
+            if params[0] < 0x80 {
+                usize::from(params.get_u8())
+            } else {
+                (params.get_u32() & !(1 << 31)) as usize
+            }
         };
         let mut all = Vec::new();
         while !params.is_empty() {

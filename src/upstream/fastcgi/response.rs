@@ -41,9 +41,10 @@ pub(super) async fn read(
     }
     rest.left = length;
     rest.shorten()?;
-    let body = match std::future::poll_fn(|cx| Poll::Ready(rest.gather(cx))).await? {
-        true => body::full(rest.first.freeze()),
-        false => rest.boxed_unsync(),
+    let body = if std::future::poll_fn(|cx| Poll::Ready(rest.gather(cx))).await? {
+        body::full(rest.first.freeze())
+    } else {
+        rest.boxed_unsync()
     };
     Ok(Response::from_parts(parts, body))
 }

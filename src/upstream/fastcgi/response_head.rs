@@ -58,9 +58,10 @@ fn read(fields: &[httparse::Header<'_>]) -> Result<ResponseHead, Malformed> {
     }
     let length = read_length(&headers)?;
     // RFC 3875 §6.2.3: a redirect need not say that it is one.
-    let usual = match headers.contains_key(LOCATION) {
-        true => StatusCode::FOUND,
-        false => StatusCode::OK,
+    let usual = if headers.contains_key(LOCATION) {
+        StatusCode::FOUND
+    } else {
+        StatusCode::OK
     };
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = status.unwrap_or(usual);

@@ -52,9 +52,10 @@ impl TryFrom<String> for UploadId {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-        match (1..=64).contains(&text.len()) && text.bytes().all(plain) {
-            true => Ok(Self(text.into())),
-            false => Err("not an upload_id"),
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            Ok(Self(text.into()))
+        } else {
+            Err("not an upload_id")
         }
     }
 }

@@ -70,11 +70,12 @@ impl TryFrom<String> for FieldName {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b);
-        match !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
-            true => Ok(Self(text)),
-            false => Err(format!(
+        if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
+            Ok(Self(text))
+        } else {
+            Err(format!(
                 r#"{text:?} is not the name of a form field; expected one such as "attachment""#
-            )),
+            ))
         }
     }
 }

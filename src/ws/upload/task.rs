@@ -55,10 +55,7 @@ pub(super) async fn run(
     let request = request(&shared, &upload, &part, chunks, &context);
     let outcome = tokio::select! {
         outcome = post(&shared.upstream, request, &upload, idle) => outcome,
-        reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => match upload.is_sealed() {
-            true => Reason::NoAnswer.into(),
-            false => reason.into(),
-        },
+        reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => if upload.is_sealed() { Reason::NoAnswer.into() } else { reason.into() },
         () = upload.ended.cancelled() => Outcome::from(Reason::Cancelled),
     };
     // Counts only where there is none yet.

@@ -45,9 +45,10 @@ impl Edge {
         let file = |name: &str| directory.path().join(name);
         std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let upstream = match more.contains("[upstream]") {
-            true => String::new(),
-            false => format!("[upstream]\nurl = \"{upstream}\"\n"),
+        let upstream = if more.contains("[upstream]") {
+            String::new()
+        } else {
+            format!("[upstream]\nurl = \"{upstream}\"\n")
         };
         let text = format!("{upstream}{more}");
         let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));

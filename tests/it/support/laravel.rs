@@ -293,9 +293,10 @@ impl Laravel {
                     self.0.release.notified().await;
                 }
                 let answer = self.log_out(request.headers());
-                match self.0.lose_log_outs.load(SeqCst) {
-                    true => json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
-                    false => answer,
+                if self.0.lose_log_outs.load(SeqCst) {
+                    json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({}))
+                } else {
+                    answer
                 }
             }
             ["api", "user"] => {
@@ -408,16 +409,17 @@ fn unauthenticated(headers: &HeaderMap) -> Response<Body> {
     let accept = headers
         .get("accept")
         .map_or("", |value| value.to_str().unwrap());
-    match accept.contains("/json") {
-        true => json_answer(
+    if accept.contains("/json") {
+        json_answer(
             StatusCode::UNAUTHORIZED,
             &json!({ "message": "Unauthenticated." }),
-        ),
-        false => Response::builder()
+        )
+    } else {
+        Response::builder()
             .status(StatusCode::FOUND)
             .header("location", "http://localhost/login")
             .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
-            .unwrap(),
+            .unwrap()
     }
 }
 

@@ -146,12 +146,13 @@ impl Posts {
         if self.unanswered.load(SeqCst) {
             self.go.notified().await;
         }
-        match known {
-            true => self.answered(),
-            false => respond(
+        if known {
+            self.answered()
+        } else {
+            respond(
                 StatusCode::UNAUTHORIZED,
                 r#"{"message":"Unauthenticated."}"#.to_owned(),
-            ),
+            )
         }
     }
 
