@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use pwd_edge::client::ClientIp;
-use pwd_edge::ids::{RoomName, RowId};
+use pwd_edge::core::client::ClientIp;
+use pwd_edge::core::ids::{RoomName, RowId};
+use pwd_edge::core::paths::NormalizedPath;
 use pwd_edge::metrics::Metrics;
-use pwd_edge::paths::NormalizedPath;
 use pwd_edge::rooms::{Audience, EventKind, Publication};
 use pwd_edge::ws::protocol;
-use pwd_edge::{broadcast, forwarded};
+use pwd_edge::{control, forwarded};
 
 fn main() {
     divan::main();
@@ -27,7 +27,7 @@ fn decode_a_command() {
 /// Laravel's event.
 #[divan::bench]
 fn decode_a_broadcast() {
-    let _ = black_box(broadcast::decode(black_box(EVENT.as_bytes()), 100));
+    let _ = black_box(control::decode(black_box(EVENT.as_bytes()), 100));
 }
 
 /// What a room's first receiver makes of a publication, and all others share.

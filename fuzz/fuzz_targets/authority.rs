@@ -5,7 +5,7 @@
 use std::net::Ipv6Addr;
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::host_port::HostPort;
+use pwd_edge::core::host_port::HostPort;
 
 fuzz_target!(|text: &str| {
     let Some(read) = HostPort::parse(text) else {

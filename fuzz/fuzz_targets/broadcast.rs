@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::broadcast::{Broadcast, Broadcasts, decode};
+use pwd_edge::control::{Broadcast, Broadcasts, decode};
 use pwd_edge::rooms::EventKind;
 use serde::Deserialize;
 use serde_json::value::RawValue;

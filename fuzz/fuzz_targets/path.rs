@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pwd_edge::files::SafePath;
-use pwd_edge::paths::NormalizedPath;
+use pwd_edge::core::paths::NormalizedPath;
 
 fuzz_target!(|path: &str| {
     let path = format!("/{path}");

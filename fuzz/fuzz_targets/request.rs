@@ -9,7 +9,7 @@ use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, TRANSF
 use hyper::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 use pwd_edge::authority::HostPort;
-use pwd_edge::client::ClientIp;
+use pwd_edge::core::client::ClientIp;
 use pwd_edge::forwarded::{Sender, TrustedHeaders, TrustedProxies};
 use pwd_edge::http::normalize_request;
 

@@ -6,9 +6,9 @@ use super::cache::{Cache, Verdict};
 use super::client::{AuthResponse, unavailable};
 use super::settings::{Settings, find_id};
 use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash};
-use crate::bidi;
-use crate::drain::Drain;
-use crate::ids::UserId;
+use crate::core::bidi;
+use crate::core::ids::UserId;
+use crate::runtime::drain::Drain;
 
 /// Somebody whom Laravel knows. Made only here.
 #[derive(Clone, Debug, PartialEq, Eq)]

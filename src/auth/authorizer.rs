@@ -13,8 +13,8 @@ use super::cache::{Cache, Verdict};
 use super::client::unavailable;
 use super::settings::{Settings, TicketMethod};
 use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash, User};
-use crate::drain::Drain;
-use crate::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, UserId};
+use crate::runtime::drain::Drain;
 
 /// The right of one user to be in one room. Made only here, out of Laravel's
 /// yes; `Rooms::join` takes nothing else.

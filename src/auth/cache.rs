@@ -20,8 +20,8 @@ use super::client::unavailable;
 use super::fair_queue::FairQueue;
 use super::invalidation::Epoch;
 use super::{AuthRequest, Error, Invalidations, Urgency};
-use crate::drain::Drain;
-use crate::units::PositiveCount;
+use crate::core::units::PositiveCount;
+use crate::runtime::drain::Drain;
 
 /// A definite answer (yes with a value, or no) and how long it holds.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::TokenHash;
-use crate::client::ClientKey;
+use crate::core::client::ClientKey;
 
 /// How soon a request to Laravel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

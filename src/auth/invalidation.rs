@@ -9,7 +9,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::TokenHash;
-use crate::ids::UserId;
+use crate::core::ids::UserId;
 
 /// A place in the order in which questions began and doubts were raised. Not a
 /// time: two things at one instant have an order too.

@@ -4,9 +4,9 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::TokenForm;
-use crate::ids::{RowId, UserId};
-use crate::paths::{self, ExactPath};
-use crate::units::{ConfigDuration, PositiveCount};
+use crate::core::ids::{RowId, UserId};
+use crate::core::paths::{self, ExactPath};
+use crate::core::units::{ConfigDuration, PositiveCount};
 
 /// How Laravel is asked who somebody is and what he may see.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

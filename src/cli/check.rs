@@ -7,6 +7,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::files::Files;
 use crate::http::RouteAction;
+use crate::logging;
 use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
@@ -24,10 +25,10 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         }
     }
     for doubt in certificates.warnings() {
-        super::warn(&doubt);
+        logging::print_warning(&doubt);
     }
     for doubt in config.apps().filter_map(|app| app.doubt()) {
-        super::warn(&doubt);
+        logging::print_warning(&doubt);
     }
     let mut told = format!(
         "{} is well\n  listens on      {}\n  Laravel         {}\n  broadcasts      {}",
@@ -42,7 +43,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             "\n  certificate     {file}\n                  {certificate}"
         ));
         if certificate.urgency() != Urgency::None {
-            super::warn(&format!("{file} ends soon: {certificate}"));
+            logging::print_warning(&format!("{file} ends soon: {certificate}"));
         }
     }
     super::print(&told).map_err(Failure::other)

@@ -13,12 +13,13 @@ use anyhow::Context;
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
-use super::{Failure, logging, run};
-use crate::config::{Config, Level};
+use super::{Failure, run};
+use crate::config::Config;
+use crate::core::units::ConfigDuration;
 use crate::demo::App;
-use crate::drain::Drain;
+use crate::logging::{self, Level};
+use crate::runtime::drain::Drain;
 use crate::server::{InheritedSockets, Listeners, Server, StartInfo};
-use crate::units::ConfigDuration;
 use crate::upstream::Target;
 
 /// Runs until it is interrupted.

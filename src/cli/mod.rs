@@ -3,10 +3,6 @@
 mod check;
 mod control_client;
 mod demo;
-mod journald;
-mod log_json;
-mod log_writer;
-mod logging;
 mod rooms_cmd;
 mod run;
 mod status;
@@ -18,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
-use crate::bidi;
-use crate::ids::{RowId, UserId};
+use crate::core::bidi;
+use crate::core::ids::{RowId, UserId};
 
 /// One binary in front of a Laravel site: TLS, reverse proxy, WebSocket rooms,
 /// broadcasts over a Unix socket.
@@ -188,11 +184,6 @@ impl Cli {
 /// Writes to standard output. `println!` would panic on a full disk.
 fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(format!("{text}\n").as_bytes())
-}
-
-/// Writes a warning to standard error. Nobody left to read it is no reason to panic.
-fn warn(text: &str) {
-    let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
 /// A value of the edge's answer, fit for a terminal: what would move the cursor

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::control_client::ControlClient;
 use super::{Failure, plain, print};
-use crate::ids::{RowId, UserId};
+use crate::core::ids::{RowId, UserId};
 
 /// `pwd-edge rooms`
 pub(super) fn rooms(path: &Path) -> Result<(), Failure> {

@@ -12,11 +12,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
-use super::logging::{self, Logging};
 use crate::config::Config;
+use crate::logging::{self, Logging};
+use crate::runtime::watchdog::Watchdog;
 use crate::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
 use crate::upstream::MAX_BUFFERED_RESPONSES;
-use crate::watchdog::Watchdog;
 
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {

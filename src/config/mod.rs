@@ -6,7 +6,6 @@
 
 mod admin;
 mod diagnostics;
-mod log;
 mod routes;
 mod server;
 
@@ -18,11 +17,10 @@ use serde::Deserialize;
 pub use self::admin::Admin;
 use self::diagnostics::RuleViolation;
 pub use self::diagnostics::{Diagnostic, Diagnostics};
-pub use self::log::{Format, Level, Log};
 pub use self::server::Server;
-use crate::units::ConfigDuration;
+use crate::core::units::ConfigDuration;
 use crate::ws::upload::frame::HEADER_BYTES;
-use crate::{auth, broadcast, http, limit, rooms, tls, upstream, ws};
+use crate::{auth, control, http, limit, logging, rooms, tls, upstream, ws};
 
 /// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
 /// with every value in range.
@@ -34,7 +32,7 @@ pub struct Config {
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
-    pub log: Log,
+    pub log: logging::Settings,
     /// `[tls]`
     pub tls: tls::Settings,
     /// `[upstream]`
@@ -58,7 +56,7 @@ pub struct Config {
     /// `[rooms]`
     pub rooms: rooms::Settings,
     /// `[broadcast]`
-    pub broadcast: broadcast::Settings,
+    pub broadcast: control::Settings,
 }
 
 /// Why there is no configuration.

@@ -2,10 +2,10 @@
 
 use super::Config;
 use super::diagnostics::RuleViolation;
+use crate::core::units::ByteSize;
 use crate::http::{App, RouteAction};
 use crate::introspection::LARAVEL;
 use crate::tls::ClientAuthMode;
-use crate::units::ByteSize;
 use crate::upstream::{self, Protocol};
 
 pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {

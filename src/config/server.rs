@@ -4,8 +4,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 
 use serde::Deserialize;
 
+use crate::core::units::ConfigDuration;
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
-use crate::units::ConfigDuration;
 
 /// Where to listen, and how to stop.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

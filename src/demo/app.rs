@@ -20,8 +20,8 @@ use tokio::net::{UnixListener, UnixStream};
 use super::desk::{Account, DemoError, Desk};
 use super::form::Form;
 use super::page;
-use crate::body::{self, Body};
-use crate::drain::Drain;
+use crate::core::body::{self, Body};
+use crate::runtime::drain::Drain;
 use crate::upstream::{Settings, Target, Upstream};
 
 /// The stand-in for Laravel.

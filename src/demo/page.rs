@@ -3,7 +3,7 @@
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 
 /// The part of the page at `path`, if there is one.
 pub(super) fn part(path: &str) -> Option<Response<Body>> {

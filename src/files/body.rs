@@ -15,7 +15,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::root_dir::DiskWait;
-use crate::body;
+use crate::core::body;
 use crate::limit::Permit;
 
 /// Some bytes of a file, in order.

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use super::media_type;
 use super::root_dir::{DiskWait, Entry, File, RootDir};
 use super::{SafePath, Settings};
-use crate::content_coding::{self, ContentCoding};
+use crate::core::content_coding::{self, ContentCoding};
 
 /// What there is for a name.
 #[derive(Debug)]

@@ -27,8 +27,8 @@ use self::lookup::{LookupResult, find_file};
 use self::root_dir::{DiskWait, Entry, RootDir};
 pub use self::safe_path::SafePath;
 pub use self::settings::Settings;
-use crate::body::Body;
-use crate::content_coding::ContentCoding;
+use crate::core::body::Body;
+use crate::core::content_coding::ContentCoding;
 use crate::limit::Permit;
 
 /// The files of one directory. Cheap to clone.

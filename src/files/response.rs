@@ -11,8 +11,8 @@ use super::lookup::FoundFile;
 use super::media_type;
 use super::preconditions::{PreconditionResult, Validators};
 use super::range::ByteRange;
-use crate::body::{self, Body};
-use crate::content_coding;
+use crate::core::body::{self, Body};
+use crate::core::content_coding;
 use crate::limit::Permit;
 
 /// Answers `request` with `hit`, or with what its conditions come to.

@@ -18,7 +18,7 @@ impl SafePath {
     /// What `path`, as it stands in a URL, names; none if it is spelled in any way
     /// but the plain one, or names what nobody is to see.
     ///
-    /// A name that exists is read as the same path by [`crate::paths::NormalizedPath`], so
+    /// A name that exists is read as the same path by [`crate::core::paths::NormalizedPath`], so
     /// the route that was found is the route of this file.
     pub fn parse(path: &str) -> Option<Self> {
         let inner = path.strip_prefix('/')?;
@@ -112,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::paths::NormalizedPath;
+    use crate::core::paths::NormalizedPath;
 
     #[test]
     fn plain_paths_name_files() {

@@ -16,9 +16,9 @@ pub use self::spoofable::remove_spoofable;
 pub use self::trusted::TrustedProxies;
 use self::trusted::single_value;
 pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
-use crate::client::ClientIp;
-use crate::host_port::{self, HostPort};
-use crate::paths::UrlPath;
+use crate::core::client::ClientIp;
+use crate::core::host_port::{self, HostPort};
+use crate::core::paths::UrlPath;
 
 /// Who sends one request, as far as it can be believed.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::client::ClientIp;
+use crate::core::client::ClientIp;
 
 /// Reads the header of version 1 or 2 from the beginning of `stream`, and not a
 /// byte more. `None` if the balancer speaks for itself, as its health checks do,

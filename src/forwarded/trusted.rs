@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::client::{ClientIp, Network};
+use crate::core::client::{ClientIp, Network};
 
 /// The proxies that may say for whom they ask: networks, and the presets
 /// `cloudflare` and `private`. By default nobody.

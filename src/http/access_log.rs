@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use super::Rejection;
 use super::body_timeout::UpstreamStalled;
 use super::handler::RequestContext;
-use crate::activity::{ActivityTracker, Chunk, InFlight, SendClock};
-use crate::body::{self, Body};
-use crate::client::ClientIp;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientIp;
 use crate::files::FileBodyError;
 use crate::forwarded::RequestId;
 use crate::metrics;
+use crate::runtime::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::upstream::ReadBack;
 
 /// The line, written on drop.

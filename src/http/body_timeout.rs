@@ -10,9 +10,9 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::body::{self, Body};
-use crate::lazy_timer::LazyTimer;
+use crate::core::body::{self, Body};
 use crate::limit::Permit;
+use crate::runtime::lazy_timer::LazyTimer;
 
 pub(super) struct IdleTimeoutBody {
     body: Body,

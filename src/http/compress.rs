@@ -20,12 +20,12 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::body::{self, Body};
-use crate::client::ClientKey;
-use crate::content_coding::{self, ContentCoding};
+use crate::core::body::{self, Body};
+use crate::core::client::ClientKey;
+use crate::core::content_coding::{self, ContentCoding};
+use crate::core::paths::{NormalizedPath, UrlPath};
+use crate::core::units::{ByteSize, PositiveCount};
 use crate::limit::{ConcurrencyLimit, Permit};
-use crate::paths::{NormalizedPath, UrlPath};
-use crate::units::{ByteSize, PositiveCount};
 
 /// `[compression]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -24,12 +24,12 @@ use super::keep_alive::{self, KeepAliveStream};
 use super::normalize::MAX_HEADERS;
 use super::streams::Streams;
 use super::{Handler, LoggedBody, RejectionCounter, Settings};
-use crate::activity::{ActivityTracker, FloodGuard, SendClock};
-use crate::client::ClientIp;
-use crate::drain::Drain;
+use crate::core::client::ClientIp;
 use crate::limit::Permit;
+use crate::runtime::activity::{ActivityTracker, FloodGuard, SendClock};
+use crate::runtime::drain::Drain;
+use crate::runtime::wake_gate::WakeGate;
 use crate::tls::{Alpn, ClientSubject};
-use crate::wake_gate::WakeGate;
 
 /// What one connection knows about its peer.
 #[derive(Debug)]

@@ -18,11 +18,11 @@ use super::handler::{Handler, RequestContext};
 use super::routes::Route;
 use super::tunnel::{Patience, UpgradeRequest};
 use super::{Rejection, Settings, hop_by_hop};
-use crate::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
-use crate::body::{self, Body};
-use crate::client::ClientKey;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientKey;
 use crate::forwarded;
 use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
+use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::upstream::{self, RequestInfo, Upstream};
 
 impl Handler {

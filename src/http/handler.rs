@@ -15,18 +15,18 @@ use super::rejection::prefers_json;
 use super::routes::{self, Action, Route, Routes};
 use super::static_files;
 use super::{Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
-use crate::activity::SendClock;
-use crate::body::{self, Body};
-use crate::client::ClientIp;
-use crate::drain::Drain;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientIp;
+use crate::core::paths::NormalizedPath;
+use crate::core::units::ConfigDuration;
 use crate::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{
     ClientConcurrency, ClientPermit, ConcurrencyLimit, Limit, LimitExceeded, Limits,
     OverloadMonitor,
 };
 use crate::metrics::{self, Metrics};
-use crate::paths::NormalizedPath;
-use crate::units::ConfigDuration;
+use crate::runtime::activity::SendClock;
+use crate::runtime::drain::Drain;
 use crate::upstream::Upstream;
 use crate::ws::Gateway;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use hyper::rt::{Sleep, Timer};
 use parking_lot::Mutex;
 
-use crate::lazy_timer::LazyTimer;
+use crate::runtime::lazy_timer::LazyTimer;
 
 /// For one connection, on which no two heads are waited for at once.
 #[derive(Debug, Default)]

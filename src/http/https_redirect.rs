@@ -15,7 +15,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::host_port::HostPort;
+use crate::core::host_port::HostPort;
 use crate::tls::Challenges;
 
 /// What is answered without TLS.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::activity::ActivityTracker;
+use crate::runtime::activity::ActivityTracker;
 
 /// The stream under hyper; it knows whether hyper holds anything of it.
 #[derive(Debug)]

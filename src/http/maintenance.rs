@@ -16,7 +16,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use rustix::fs::OFlags;
 use serde::Deserialize;
 
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 
 /// `[maintenance]` of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

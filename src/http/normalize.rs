@@ -9,8 +9,8 @@ use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
 use super::Rejection;
+use crate::core::host_port::HostPort;
 use crate::forwarded::ClientInfo;
-use crate::host_port::HostPort;
 
 /// Headers of one request, over either protocol.
 pub(super) const MAX_HEADERS: usize = 100;

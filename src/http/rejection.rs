@@ -9,7 +9,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 
 use super::error_pages::{ErrorPage, ErrorPages};
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 use crate::forwarded::RequestId;
 use crate::limit::{LimitExceeded, Policy};
 use crate::upstream;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::{ByteSize, ConfigDuration, PositiveCount};
+use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// Bounds of what a client may send, and how long it may take.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -4,7 +4,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::Rejection;
 use super::handler::{Handler, RequestContext};
-use crate::body::Body;
+use crate::core::body::Body;
 use crate::files::{Error, Files};
 
 impl Handler {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::activity::{ActivityTracker, SendClock, SendTimer};
-use crate::drain::Drain;
+use crate::runtime::activity::{ActivityTracker, SendClock, SendTimer};
+use crate::runtime::drain::Drain;
 
 /// Runs the streams of one connection. Clones are one.
 #[derive(Clone, Debug)]

@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use super::normalize;
 use super::routes::UpgradeProtocol;
-use crate::activity::ActivityTracker;
-use crate::body::Body;
-use crate::drain::Drain;
+use crate::core::body::Body;
+use crate::runtime::activity::ActivityTracker;
+use crate::runtime::drain::Drain;
 use crate::ws::{Challenge, HandshakeRejection};
 
 /// How long a tunnel may stand still.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Introspection, format_time};
 use crate::auth::CachedAccess;
-use crate::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, UserId};
 use crate::rooms::OpenSession;
 
 /// `GET /why`.

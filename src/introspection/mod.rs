@@ -19,12 +19,12 @@ pub use self::explain::Explanation;
 pub use self::process::memory;
 pub use self::status::Status;
 use crate::auth::{Authorizer, Invalidations, User};
-use crate::drain::Drain;
-use crate::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};
+use crate::logging::RecentEvents;
 use crate::metrics::{Counter, Metrics};
-use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
+use crate::runtime::drain::Drain;
 use crate::tls::Certificates;
 use crate::upstream::Upstream;
 

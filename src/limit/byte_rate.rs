@@ -8,8 +8,8 @@ use governor::{Quota, RateLimiter};
 
 use super::clock::TokioClock;
 use super::rate::{KeyedLimiter, RateTable};
-use crate::client::ClientKey;
-use crate::units::ByteSize;
+use crate::core::client::ClientKey;
+use crate::core::units::ByteSize;
 
 /// Bytes per second of each client. Who is over it waits; nothing is refused.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     #[tokio::test(start_paused = true)]
     async fn a_second_passes_at_once_then_the_rate_holds_for_this_client_only() {

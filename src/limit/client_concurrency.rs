@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::ClientKeys;
-use crate::client::ClientKey;
-use crate::units::PositiveCount;
+use crate::core::client::ClientKey;
+use crate::core::units::PositiveCount;
 
 /// Counts how much of something each client holds, and each IPv6 site. Cheap to clone;
 /// clones count together. A client that holds nothing costs nothing.
@@ -92,7 +92,7 @@ impl Drop for ClientPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
     use crate::limit::keys::Site;
 
     /// A client of the site 2001:db8::/48, which has three clients' worth.

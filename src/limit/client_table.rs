@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::TokioClock;
-use crate::client::ClientKey;
+use crate::core::client::ClientKey;
 
 /// A table of clients that forgets those first who lose least by it, and never
 /// one who is over a limit: a flood from many addresses buys nobody a new start.
@@ -155,7 +155,7 @@ const SITES: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     #[derive(Default)]
     struct Entry(u64);

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::{ClientConcurrency, ClientKeys, ClientPermit};
-use crate::client::ClientKey;
-use crate::fair::{FairPermit, FairSemaphore};
-use crate::units::PositiveCount;
+use crate::core::client::ClientKey;
+use crate::core::units::PositiveCount;
+use crate::runtime::fair::{FairPermit, FairSemaphore};
 
 /// Counts connections, or what else is held for a while. Cheap to clone; clones
 /// count together.
@@ -131,7 +131,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     const ONE: PositiveCount = PositiveCount::new(1);
 

@@ -1,7 +1,7 @@
 //! By what a client is counted.
 
-use crate::client::ClientKey;
-use crate::units::PositiveCount;
+use crate::core::client::ClientKey;
+use crate::core::units::PositiveCount;
 
 /// The keys that a client is counted by: its own, and over IPv6 that of the site it is
 /// in. One customer may have a whole site, and each of its networks would count as

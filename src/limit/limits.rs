@@ -11,9 +11,9 @@ use super::keys::Site;
 use super::login_failures::LoginFailures;
 use super::rate::{Policy, Rate, SessionRate};
 use super::{ClientKeys, Limit, Settings};
-use crate::client::{ClientIp, ClientKey};
+use crate::core::client::{ClientIp, ClientKey};
+use crate::core::units::PositiveCount;
 use crate::metrics::Metrics;
-use crate::units::PositiveCount;
 
 /// Counts what clients do, as one `[limits]` says.
 #[derive(Debug)]

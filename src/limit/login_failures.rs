@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ClientKeys;
 use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
-use crate::units::PositiveCount;
+use crate::core::units::PositiveCount;
 
 /// Counts what was refused of each client. After so many within a minute the
 /// client waits for a minute. The same token again is no other guess: one phone
@@ -137,7 +137,7 @@ const MAX_TOKENS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     #[tokio::test(start_paused = true)]
     async fn who_fails_too_often_waits_a_minute_and_nobody_else_does() {

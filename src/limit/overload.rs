@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::ConcurrencyLimit;
-use crate::units::PositiveCount;
+use crate::core::units::PositiveCount;
 
 /// What there is in all. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]

@@ -13,8 +13,8 @@ use governor::{Quota, RateLimiter};
 use super::ClientKeys;
 use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
-use crate::client::ClientKey;
-use crate::units::PositiveCount;
+use crate::core::client::ClientKey;
+use crate::core::units::PositiveCount;
 
 type Middleware = NoOpMiddleware<Duration>;
 pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Middleware>;
@@ -215,7 +215,7 @@ mod tests {
     use tokio::time::{Instant, advance};
 
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     fn client(last: u8) -> ClientKey {
         ClientIp::new([192, 0, 2, last].into()).key(64)

@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::client::Network;
-use crate::paths::ExactPath;
-use crate::units::{ByteSize, PositiveCount};
+use crate::core::client::Network;
+use crate::core::paths::ExactPath;
+use crate::core::units::{ByteSize, PositiveCount};
 
 /// What one client may take, and all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

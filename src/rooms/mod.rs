@@ -39,7 +39,7 @@ use self::scheduler::DeliveryScheduler;
 pub use self::sessions::{OpenSession, Registration, Sessions};
 pub use self::settings::Settings;
 use crate::auth::{Grant, User};
-use crate::ids::{RoomName, SessionId};
+use crate::core::ids::{RoomName, SessionId};
 
 /// The registry of rooms. A room exists while somebody is in it.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::Publication;
 use super::scheduler::{QueueClass, QueueClasses};
-use crate::ids::RoomName;
+use crate::core::ids::RoomName;
 
 /// The sender's side. Cheap to clone.
 #[derive(Clone, Debug)]

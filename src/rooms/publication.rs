@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
-use crate::ids::{RoomName, RowId, SessionId, UserId};
+use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 
 /// One event on its way to a room's members, shared by all of them.
 #[derive(Debug)]

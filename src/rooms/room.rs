@@ -11,7 +11,7 @@ use super::outbox::PushResult;
 use super::scheduler::{DeliveryScheduler, QueueClass};
 use super::{Audience, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
-use crate::ids::{RoomName, SessionId, UserId};
+use crate::core::ids::{RoomName, SessionId, UserId};
 
 /// A room. Its lock is held for a whole fan-out, so that every member sees the
 /// same order; deliver does nothing but push to queues that never wait.

@@ -153,7 +153,7 @@ mod tests {
     use tokio_tungstenite::tungstenite::Utf8Bytes;
 
     use super::*;
-    use crate::ids::RoomName;
+    use crate::core::ids::RoomName;
     use crate::rooms::{
         Audience, Batch, DirectWriter, EventKind, Inbox, Publication, SendResult, channel,
     };

@@ -12,10 +12,10 @@ use tokio::time::Instant;
 
 use super::{Eviction, Outbox};
 use crate::auth::TokenHash;
-use crate::client::ClientIp;
-use crate::ids::{SessionId, UserId};
+use crate::core::client::ClientIp;
+use crate::core::ids::{SessionId, UserId};
+use crate::core::units::PositiveCount;
 use crate::limit::SessionRate;
-use crate::units::PositiveCount;
 
 /// The registry of sessions. Cheap to clone; clones are one.
 #[derive(Clone, Debug, Default)]
@@ -257,7 +257,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Token;
-    use crate::ids::SessionIds;
+    use crate::core::ids::SessionIds;
 
     #[tokio::test(start_paused = true)]
     async fn a_session_that_enters_with_a_revoked_token_is_ended() {

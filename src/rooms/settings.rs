@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::units::ConfigDuration;
+use crate::core::units::ConfigDuration;
 
 /// How presence and typing behave.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

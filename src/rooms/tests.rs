@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::*;
-use crate::ids::{RowId, SessionIds};
+use crate::core::ids::{RowId, SessionIds};
 
 /// The rooms, and the time that passes in them.
 struct Desk {

@@ -12,15 +12,15 @@ use super::Running;
 use super::frontend::{Frontend, FrontendKind};
 use super::generation::Generation;
 use super::process::Process;
-use crate::activity::ActivityTracker;
-use crate::client::ClientIp;
-use crate::drain::Drain;
+use crate::core::client::ClientIp;
+use crate::core::units::PositiveCount;
 use crate::forwarded;
 use crate::http::{self, Downstream};
 use crate::limit::{ConcurrencyLimit, Limit, LimitExceeded, Permit, Slot};
+use crate::runtime::activity::ActivityTracker;
+use crate::runtime::drain::Drain;
+use crate::runtime::watchdog::Heartbeat;
 use crate::tls::{self, Secured};
-use crate::units::PositiveCount;
-use crate::watchdog::Heartbeat;
 
 /// Accepts from `listener`, the number of which is `number`, until the process
 /// stops. While there is no room for one more, nothing is accepted: the rest

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use super::Running;
 use crate::introspection::Introspection;
 use crate::metrics;
-use crate::watchdog::Heartbeat;
+use crate::runtime::watchdog::Heartbeat;
 
 /// Serves `listener` for ever.
 pub(super) async fn serve(

@@ -8,8 +8,8 @@ use std::os::unix::net::UnixListener;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{InheritedSockets, PortOwner};
-use crate::broadcast;
 use crate::config::Config;
+use crate::control;
 
 /// Sockets that are bound and listen, but from which nothing is accepted yet.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub enum ListenError {
     },
     /// The broadcast socket.
     #[error(transparent)]
-    Broadcast(#[from] broadcast::ListenError),
+    Broadcast(#[from] control::ListenError),
 }
 
 impl ListenError {
@@ -107,7 +107,7 @@ impl Listeners {
         let admin = open(&config.admin.listen, "admin.listen");
         let broadcast = inherited.unix(&config.broadcast.socket);
         inherited.warn_of_unused();
-        match broadcast::listen(&config.broadcast, broadcast) {
+        match control::listen(&config.broadcast, broadcast) {
             Ok(broadcast) if errors.is_empty() => Ok(Self {
                 https,
                 plain,

@@ -30,13 +30,13 @@ use self::process::Process;
 pub use self::process::StartInfo;
 pub use self::reload::Reloader;
 pub use self::socket_activation::InheritedSockets;
-use crate::broadcast::{self, Api};
 use crate::config::Config;
+use crate::control::{self, Api};
 use crate::files;
 use crate::http::{self, PagesError};
 use crate::introspection;
+use crate::runtime::watchdog::Watchdog;
 use crate::tls;
-use crate::watchdog::Watchdog;
 
 /// Why the edge cannot start, or not go on with another configuration.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +163,7 @@ impl Server {
         drain.spawn(watch_maintenance(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
         let heartbeat = running.process.watchdog.register("broadcast.socket");
-        drain.spawn(broadcast::serve(
+        drain.spawn(control::serve(
             self.broadcast,
             api,
             drain.clone(),

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use crate::auth::Invalidations;
 use crate::config::Config;
-use crate::drain::Drain;
-use crate::ids::SessionIds;
+use crate::core::ids::SessionIds;
 use crate::limit::{ClientConcurrency, ConcurrencyLimit, OverloadMonitor};
+use crate::logging::RecentEvents;
 use crate::metrics::{Counter, Metrics};
-use crate::recent_events::RecentEvents;
 use crate::rooms::{Rooms, Sessions};
-use crate::watchdog::Watchdog;
+use crate::runtime::drain::Drain;
+use crate::runtime::watchdog::Watchdog;
 
 /// Who starts a server, and from what: for those who ask it later.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use rustls::SupportedProtocolVersion;
 use serde::Deserialize;
 
 use super::{Acme, Clients};
-use crate::units::ConfigDuration;
+use crate::core::units::ConfigDuration;
 
 /// Which certificates are shown, and how TLS is spoken.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

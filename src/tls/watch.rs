@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Certificates;
-use crate::drain::Drain;
+use crate::runtime::drain::Drain;
 
 /// Reads `certificates` again when a file of theirs changes, and every minute
 /// in any case, until the drain stops it.

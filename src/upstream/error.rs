@@ -11,8 +11,8 @@ use http_body_util::LengthLimitError;
 
 use super::fastcgi::ExchangeError;
 use super::{Address, Protocol, Target};
-use crate::activity::TooSlow;
-use crate::body;
+use crate::core::body;
+use crate::runtime::activity::TooSlow;
 
 /// Why no answer came from Laravel. `Display` names the server but never the
 /// request: it may hold a token.

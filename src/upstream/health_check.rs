@@ -8,8 +8,8 @@ use hyper::{Request, StatusCode, Uri};
 use super::pool::ExchangeError;
 use super::server::Server;
 use super::{Error, Settings, Upstream};
-use crate::body::{self, Body};
-use crate::drain::Drain;
+use crate::core::body::{self, Body};
+use crate::runtime::drain::Drain;
 
 /// One question to each server, again and again, on a connection of its own: so
 /// it also shows whether new ones are accepted.

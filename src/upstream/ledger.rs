@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::client::ClientKey;
+use crate::core::client::ClientKey;
 
 /// Counts held bytes. Cheap to clone; clones count together.
 #[derive(Clone, Debug)]
@@ -136,7 +136,7 @@ const MIN_CLIENTS_TO_FILL: u64 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientIp;
+    use crate::core::client::ClientIp;
 
     fn key(last: u8) -> ClientKey {
         ClientIp::new([192, 0, 2, last].into()).key(64)

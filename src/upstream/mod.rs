@@ -37,10 +37,10 @@ pub use self::request_info::RequestInfo;
 use self::retry::RetryingRequest;
 pub use self::settings::{Balance, ProbePath, Settings};
 pub use self::target::{Address, Protocol, Target, Targets};
-use crate::body::Body;
-use crate::client::ClientKey;
-use crate::drain::Drain;
-use crate::fair::{FairPermit, FairSemaphore};
+use crate::core::body::Body;
+use crate::core::client::ClientKey;
+use crate::runtime::drain::Drain;
+use crate::runtime::fair::{FairPermit, FairSemaphore};
 
 /// Sends requests to the servers of one app. Cheap to clone; clones are one.
 #[derive(Clone, Debug)]

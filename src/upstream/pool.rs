@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::connector::{self, Stream};
 use super::fastcgi::{self, Script};
 use super::{Settings, Target};
-use crate::body::{self, Body};
-use crate::lazy_timer::LazyTimer;
+use crate::core::body::{self, Body};
+use crate::runtime::lazy_timer::LazyTimer;
 
 /// The connections to one server. Its tasks are not counted by `Drain`: resting
 /// connections must not hold up a stop.

@@ -18,7 +18,7 @@ use tokio_util::io::ReaderStream;
 
 use super::ledger::{DiskReservation, Ledger, Purpose};
 use super::{Error, RequestInfo};
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 
 /// The bodies of one app's requests.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! For whom a request is sent.
 
-use crate::client::ClientKey;
+use crate::core::client::ClientKey;
 
 /// What is known of a request's client beside its headers, as an extension of the
 /// request.

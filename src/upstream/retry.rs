@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::balance::{Choice, ServerSet};
 use super::pool::{ExchangeError, PooledConn};
 use super::{Error, Shared};
-use crate::activity::{ActivityBody, ActivityTracker};
-use crate::body::{self, Body};
-use crate::client::ClientKey;
-use crate::fair::FairPermit;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientKey;
+use crate::runtime::activity::{ActivityBody, ActivityTracker};
+use crate::runtime::fair::FairPermit;
 
 pub(super) struct RetryingRequest<'a> {
     upstream: &'a Shared,

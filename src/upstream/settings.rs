@@ -7,8 +7,8 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::Targets;
-use crate::paths;
-use crate::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
+use crate::core::paths;
+use crate::core::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
 
 /// Where an app listens and how it is spoken to. Nothing in here is about one
 /// app only: each upstream has settings of its own.

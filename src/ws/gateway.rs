@@ -16,15 +16,15 @@ use super::backend::CurrentBackend;
 use super::handshake::{self, Handshake, HandshakeRejection};
 use super::session::{self, SessionSetup};
 use super::settings::Settings;
-use crate::activity::{ActivityTracker, FloodGuard};
 use crate::auth::{ClientContext, Invalidations};
-use crate::body::{self, Body};
-use crate::client::ClientIp;
-use crate::drain::Drain;
-use crate::ids::SessionIds;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientIp;
+use crate::core::ids::SessionIds;
+use crate::core::paths::{ExactPath, NormalizedPath};
 use crate::metrics::Metrics;
-use crate::paths::{ExactPath, NormalizedPath};
 use crate::rooms::{Rooms, Sessions};
+use crate::runtime::activity::{ActivityTracker, FloodGuard};
+use crate::runtime::drain::Drain;
 
 /// What every session needs of the process. Cheap to clone.
 #[derive(Clone, Debug)]

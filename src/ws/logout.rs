@@ -4,8 +4,8 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::gateway::Services;
 use crate::auth::TokenHash;
-use crate::body::Body;
-use crate::paths::{ExactPath, NormalizedPath};
+use crate::core::body::Body;
+use crate::core::paths::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
 
 /// A log-out on its way to Laravel.

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 
 use super::upload;
-use crate::host_port::HostPort;
-use crate::paths::ExactPath;
-use crate::units::{ByteSize, ConfigDuration, PositiveCount};
+use crate::core::host_port::HostPort;
+use crate::core::paths::ExactPath;
+use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// How sessions are opened and kept.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -90,7 +90,7 @@ async fn what_waits_for_a_restart_is_named() {
         .reload_with(|config| {
             config.server.listen.push("127.0.0.1:1".parse().unwrap());
             config.broadcast.socket = "/elsewhere".into();
-            config.http.max_streams = pwd_edge::units::PositiveCount::new(7);
+            config.http.max_streams = pwd_edge::core::units::PositiveCount::new(7);
         })
         .await;
     assert_eq!(waiting.unwrap(), ["server.listen", "broadcast.socket"]);

@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::auth::Token;
-use crate::client::ClientIp;
+use crate::core::client::ClientIp;
 
 /// Requests under way, in the order in which they got their places.
 #[derive(Clone, Default)]

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::activity::SendClock;
-use crate::body;
+use crate::core::body;
+use crate::runtime::activity::SendClock;
 
 /// A client's end of a connection that is served.
 struct Client {

@@ -12,11 +12,11 @@ use hyper::{Request, StatusCode, Uri};
 pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
 use super::Rejection;
+use crate::core::host_port::HostPort;
+use crate::core::paths::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
-use crate::host_port::HostPort;
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
-use crate::paths::{NormalizedPath, UrlPath};
 use crate::upstream::Upstream;
 
 /// All routes, in order; what fits none goes to Laravel.

@@ -8,11 +8,11 @@ use hyper::http::uri::Authority;
 use serde::Deserialize;
 
 use super::protocol::UpgradeProtocol;
+use crate::core::host_port::HostPort;
+use crate::core::paths::UrlPath;
+use crate::core::units::{ByteSize, PositiveCount};
 use crate::files;
-use crate::host_port::HostPort;
 use crate::introspection::LARAVEL;
-use crate::paths::UrlPath;
-use crate::units::{ByteSize, PositiveCount};
 
 /// What becomes of the requests to some hosts and below some path. The first
 /// route that fits a request counts.

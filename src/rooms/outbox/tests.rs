@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::super::{Audience, EventKind};
 use super::*;
 use crate::auth::User;
-use crate::ids::RoomName;
+use crate::core::ids::RoomName;
 
 fn publication(what: EventKind) -> Arc<Publication> {
     let room = RoomName::ticket("1".parse().unwrap());

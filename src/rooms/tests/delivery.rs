@@ -7,8 +7,8 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::*;
 use crate::auth::Token;
-use crate::client::ClientIp;
-use crate::ids::UserId;
+use crate::core::client::ClientIp;
+use crate::core::ids::UserId;
 
 #[tokio::test(start_paused = true)]
 async fn every_tab_receives() {

@@ -7,7 +7,7 @@ use tokio::runtime;
 
 use super::model::Model;
 use super::*;
-use crate::ids::UserId;
+use crate::core::ids::UserId;
 
 /// Something that happens. Tabs and rooms that do not fit are passed over.
 #[derive(Clone, Copy, Debug)]

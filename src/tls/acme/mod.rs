@@ -21,7 +21,7 @@ pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
 use self::state::{Draft, State};
 use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::{Certificates, Settings};
-use crate::drain::Drain;
+use crate::runtime::drain::Drain;
 
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::units::ConfigDuration;
+use crate::core::units::ConfigDuration;
 
 /// Where certificates come from, if the edge gets them by itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Response;
 use super::state::{Chunk, Next};
-use crate::body;
+use crate::core::body;
 
 /// A response as its client sees it.
 #[derive(Debug)]

@@ -26,9 +26,9 @@ pub use self::body::ReadBack;
 use self::candidates::Candidates;
 use self::state::State;
 use super::ledger::{DiskReservation, Ledger, NoRoom, Purpose};
-use crate::body::Body;
-use crate::client::ClientKey;
-use crate::drain::Drain;
+use crate::core::body::Body;
+use crate::core::client::ClientKey;
+use crate::runtime::drain::Drain;
 
 /// The response buffers of one application.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::MAX_MEMORY_BYTES;
 use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp, MIN_TAKEN};
 use super::file::TemporaryFile;
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 use crate::upstream::ledger::DiskReservation;
 
 type Polled = Poll<Option<Result<Frame<Bytes>, body::Error>>>;

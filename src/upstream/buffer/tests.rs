@@ -8,7 +8,7 @@ use hyper::body::{Body as _, Frame};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::body::{self, Error};
+use crate::core::body::{self, Error};
 
 type Frames = mpsc::UnboundedSender<Result<Frame<Bytes>, Error>>;
 

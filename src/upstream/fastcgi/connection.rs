@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::exchange::Exchange;
 use super::stderr::StderrLog;
 use super::{ExchangeError, Script, record, response};
-use crate::body::Body;
+use crate::core::body::Body;
 use crate::upstream::connector::Stream;
 
 /// One connection that nobody else uses.

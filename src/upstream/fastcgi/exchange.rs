@@ -12,7 +12,7 @@ use tokio_util::io::poll_read_buf;
 use super::ExchangeError;
 use super::record::{self, Record};
 use super::stderr::StderrLog;
-use crate::body::Body;
+use crate::core::body::Body;
 use crate::upstream::connector::Stream;
 
 /// Whoever polls for records drives the sending as well, so that neither side

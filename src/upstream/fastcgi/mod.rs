@@ -44,5 +44,5 @@ pub(super) enum ExchangeError {
     Refused,
     /// The request's own body could not be read again.
     #[error("the request's body was lost: {0}")]
-    Body(crate::body::Error),
+    Body(crate::core::body::Error),
 }

@@ -11,7 +11,7 @@ use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::record::param;
-use crate::host_port::HostPort;
+use crate::core::host_port::HostPort;
 use crate::upstream::RequestInfo;
 
 /// The one script that is ever run: `index.php` of the app. What is asked for is

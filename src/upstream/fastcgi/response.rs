@@ -13,7 +13,7 @@ use super::ExchangeError;
 use super::exchange::Exchange;
 use super::record::{Outcome, Record};
 use super::response_head::{self, ResponseHead};
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 
 /// Reads the head and what has come with it. `under_way` is dropped when the answer
 /// has ended, or is given up.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::upload::{self, UploadCommand};
-use crate::ids::RowId;
+use crate::core::ids::RowId;
 
 /// What a client can ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]

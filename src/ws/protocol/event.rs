@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
-use crate::ids::{RowId, SessionId, UserId};
+use crate::core::ids::{RowId, SessionId, UserId};
 use crate::rooms::{EventKind, Publication};
 
 /// What a session says to its own client.
@@ -229,7 +229,7 @@ const MAX_FRAME_HEADER_BYTES: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::RoomName;
+    use crate::core::ids::RoomName;
     use crate::rooms::Audience;
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::command::{CommandError, read};
-use crate::ids::RowId;
+use crate::core::ids::RowId;
 
 /// What a client wants of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]

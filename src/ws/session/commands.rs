@@ -13,7 +13,7 @@ use super::revalidate::RevalidationCause;
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
 use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
-use crate::ids::{RoomName, RowId};
+use crate::core::ids::{RoomName, RowId};
 use crate::limit::Limit;
 use crate::rooms::{Audience, EventKind, Membership};
 

@@ -11,7 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::super::CloseReason;
-use crate::activity::ControlFlood;
+use crate::runtime::activity::ControlFlood;
 
 /// Sends the close frame and waits a moment for the answer, and for the end of
 /// what is still on its way: a connection that is closed with bytes unread is

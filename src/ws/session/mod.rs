@@ -35,12 +35,12 @@ use self::uploads::SessionUploads;
 use super::gateway::Services;
 use super::protocol::Event;
 use super::{CloseReason, Settings};
-use crate::activity::ActivityTracker;
 use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
-use crate::ids::{RoomName, SessionId};
+use crate::core::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
 use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent};
-use crate::wake_gate::WakeGate;
+use crate::runtime::activity::ActivityTracker;
+use crate::runtime::wake_gate::WakeGate;
 
 /// A session of a user whom Laravel knows. Generic over the stream, so that
 /// tests bring a pipe in memory.

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 
 use super::super::protocol::{Command, UploadCommand};
 use crate::auth::{Error, Grant};
-use crate::ids::RoomName;
+use crate::core::ids::RoomName;
 
 /// Laravel's word on one join.
 pub(super) type JoinDecision = (RoomName, Result<Grant, Error>);

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::super::backend::CurrentBackend;
 use super::{CloseReason, LoopResult, Session};
 use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
-use crate::ids::RoomName;
+use crate::core::ids::RoomName;
 
 /// Why a session's rights are confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,11 +16,11 @@ use super::super::{CloseReason, Settings};
 use super::Session;
 use super::io::{CLOSE_TIMEOUT, close};
 use super::shared_stream::{MAX_WRITE_BYTES, SharedStream};
-use crate::activity::ActivityTracker;
 use crate::auth::{
     self, AuthRequest, AuthenticatedUser, ClientContext, Token, retry_while_unavailable,
 };
-use crate::ids::SessionId;
+use crate::core::ids::SessionId;
+use crate::runtime::activity::ActivityTracker;
 
 /// What is known of a session before it has said a word.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{CloseReason, LoopResult, Session};
-use crate::ids::{RoomName, RowId};
+use crate::core::ids::{RoomName, RowId};
+use crate::core::units::PositiveCount;
 use crate::limit::{Limit, SessionRate};
-use crate::units::PositiveCount;
 use crate::ws::Settings;
 
 /// The rates of one session.

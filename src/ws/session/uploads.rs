@@ -16,7 +16,7 @@ use super::super::upload::{
 };
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
-use crate::ids::{RoomName, SessionId};
+use crate::core::ids::{RoomName, SessionId};
 
 /// The uploads that a session has, by the number that stands for each in
 /// binary frames. Numbers are not used twice.

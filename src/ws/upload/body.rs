@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::multipart::Form;
 use super::state::Upload;
-use crate::body::{self, Body};
-use crate::client::ClientKey;
+use crate::core::body::{self, Body};
+use crate::core::client::ClientKey;
 use crate::limit::ByteRate;
 
 /// Where the parts come from.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::outcome::Reason;
 use super::settings::Settings;
-use crate::bidi;
+use crate::core::bidi;
 
 /// What the client says about its file, in words that fit into a form. One
 /// that exists can be written there without harm.

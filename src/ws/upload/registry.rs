@@ -14,7 +14,7 @@ use super::state::Upload;
 use super::task;
 pub(in crate::ws) use super::task::UploadContext as Begin;
 use crate::auth::{Token, TokenForm, TokenHash, User};
-use crate::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outcome::{Failure, Outcome, Reason};
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 use crate::upstream;
 
 /// Reads the answer, `patience` at most. `sealed` says whether Laravel had the

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::auth::settings::TicketPath;
-use crate::units::{ByteSize, ConfigDuration, PositiveCount};
+use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// How attachments are taken and passed on.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

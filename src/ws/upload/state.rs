@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::outcome::{Outcome, Reason};
 use super::settings::Settings;
-use crate::ids::{RoomName, SessionId};
+use crate::core::ids::{RoomName, SessionId};
 
 /// An upload.
 #[derive(Debug)]

@@ -19,9 +19,9 @@ use super::registry::Shared;
 use super::response;
 use super::state::Upload;
 use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
-use crate::body::Body;
-use crate::client::ClientKey;
-use crate::drain::Drain;
+use crate::core::body::Body;
+use crate::core::client::ClientKey;
+use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};
 
 /// What an upload needs of the process and of its user.

@@ -57,7 +57,7 @@ fn error_code_of_a_session_has_its_row() {
     let mut found = Vec::new();
     let mut told = BTreeSet::new();
     for source in Source::all("src/ws") {
-        let codes = source.after(&["refuse", "("]).into_iter();
+        let codes = source.after(&["send_error", "("]).into_iter();
         let codes = codes.chain(source.after(&["code", ":"]));
         found.extend(codes.filter_map(|at| source.found(at)));
         // What is wrong with a message has a function for its code.
@@ -99,7 +99,7 @@ fn code_of_a_failed_upload_has_its_row() {
 fn error_code_of_the_broadcast_socket_has_its_row() {
     let reference = Reference::read("docs/BROADCAST.md", "error codes");
     let mut found = Vec::new();
-    for source in Source::all("src/broadcast") {
+    for source in Source::all("src/control") {
         let fields = source.after(&["code", ":"]);
         found.extend(fields.into_iter().filter_map(|at| source.found(at)));
         // `Failure::new(status, "code", message)`

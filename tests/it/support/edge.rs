@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pwd_edge::config::Config;
+use pwd_edge::runtime::watchdog::Watchdog;
 use pwd_edge::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
-use pwd_edge::watchdog::Watchdog;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::sync::oneshot;

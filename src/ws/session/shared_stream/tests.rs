@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::*;
-use crate::ids::RoomName;
+use crate::core::ids::RoomName;
 use crate::rooms::{Audience, EventKind, Publication};
 
 /// A link, what delivers to it, and its other end, which takes `room` bytes unread.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 use crate::upstream;
 
 /// The app. User 3 has the token `3|secret3`, and sees every ticket.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// How much is logged, and in which form.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub struct Settings {
     /// The least important level that is still written.
     pub level: Level,
     /// The form of a line.

@@ -1,8 +1,14 @@
 //! Where log lines go: to journald as fields, or else to standard error.
 
+mod journald;
+mod json;
+mod recent_events;
+mod settings;
+mod writer;
+
 use std::fmt::{Debug, Write};
 use std::fs;
-use std::io::{self, BufWriter, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::panic::PanicHookInfo;
 use std::path::Path;
@@ -15,27 +21,27 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
-use super::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
-use super::log_json::JsonLayer;
-use super::log_writer::{FlushGuard, LogWriter};
-use crate::config::{Format, Level, Log};
+use self::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
+use self::json::JsonLayer;
+pub use self::recent_events::{LoggedEvent, RecentEvents};
+pub use self::settings::{Format, Level, Settings};
+use self::writer::{FlushGuard, LogWriter};
 use crate::metrics::Counter;
-use crate::recent_events::{LoggedEvent, RecentEvents};
 
 /// What the log can be told while it goes on.
 #[derive(Debug)]
-pub(super) struct Logging {
+pub(crate) struct Logging {
     /// The last warnings and errors.
-    pub(super) recent: RecentEvents,
+    pub(crate) recent: RecentEvents,
     /// Lines that were lost because nobody read them.
-    pub(super) lost: Arc<Counter>,
+    pub(crate) lost: Arc<Counter>,
     filter: reload::Handle<EnvFilter, Registry>,
     _flush: FlushGuard,
 }
 
 impl Logging {
     /// Changes the level, unless `RUST_LOG` says another.
-    pub(super) fn set_level(&self, level: Level) {
+    pub(crate) fn set_level(&self, level: Level) {
         if let Err(error) = self.filter.reload(filter(level)) {
             tracing::warn!(%error, "the log's level stays as it was");
         }
@@ -48,17 +54,17 @@ impl Logging {
 ///
 /// # Errors
 /// There is no thread to write with.
-pub(super) fn start(log: &Log) -> io::Result<Logging> {
-    let (filter, handle) = reload::Layer::new(filter(log.level));
+pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
+    let (filter, handle) = reload::Layer::new(filter(settings.level));
     let recent = RecentEvents::default();
     let terminal = io::stderr().is_terminal();
-    let human = match log.format {
+    let human = match settings.format {
         Format::Auto => terminal,
         Format::Human => true,
         Format::Json => false,
     };
     let is_journal = is_journal();
-    let (journal, refused) = match log.format {
+    let (journal, refused) = match settings.format {
         Format::Auto if is_journal => match JournalSocket::connect(Path::new(JOURNAL_SOCKET)) {
             Ok(journal) => (Some(journal), None),
             Err(error) => (None, Some(error)),
@@ -111,7 +117,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
         // Somebody wants no log. This he wants.
         let at = panic.location().map(ToString::to_string);
-        super::warn(&format!("pwd-edge is wrong at {}", at.unwrap_or_default()));
+        print_warning(&format!("pwd-edge is wrong at {}", at.unwrap_or_default()));
     }
     let at = panic.location().map(tracing::field::display);
     let why = panic.payload().downcast_ref::<&str>();
@@ -175,6 +181,12 @@ impl Visit for Text {
             name => write!(self.fields, " {name}={value:?}"),
         };
     }
+}
+
+/// Writes a warning to standard error. If that is closed, the warning is lost; there
+/// is no other place for it.
+pub(crate) fn print_warning(text: &str) {
+    let _ = writeln!(io::stderr(), "warning: {text}");
 }
 
 #[cfg(test)]

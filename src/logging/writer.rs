@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::bidi;
+use crate::core::bidi;
 use crate::metrics::Counter;
 
 /// Takes lines. Cheap to clone; clones are one.

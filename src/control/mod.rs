@@ -22,9 +22,9 @@ pub use self::api::Api;
 pub use self::decode::{Broadcast, Broadcasts, DecodeError, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
-use crate::activity::ActivityTracker;
-use crate::drain::Drain;
-use crate::watchdog::Heartbeat;
+use crate::runtime::activity::ActivityTracker;
+use crate::runtime::drain::Drain;
+use crate::runtime::watchdog::Heartbeat;
 
 /// Serves the socket until the drain stops it. What has been read by then is
 /// answered.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::units::{ByteSize, PositiveCount};
+use crate::core::units::{ByteSize, PositiveCount};
 
 /// Where Laravel speaks to the edge, and how much at once.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -11,7 +11,7 @@ use bytes::{Buf, Bytes};
 use tokio::time::Instant;
 
 use super::ActivityTracker;
-use crate::lazy_timer::LazyTimer;
+use crate::runtime::lazy_timer::LazyTimer;
 
 /// The part of a connection's [`ActivityTracker`] that is about sending. Times are in
 /// milliseconds since the connection's birth.

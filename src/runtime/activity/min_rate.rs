@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::body::{self, Body};
+use crate::core::body::{self, Body};
 
 /// How slow a body may be.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::log_writer::{LogWriter, escape};
+use super::writer::{LogWriter, escape};
 
 /// Where journald listens.
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::ids::{RoomName, RowId, SessionId, UserId};
+use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 use crate::rooms::{Audience, EventKind, Publication};
 
 /// One event from Laravel, bound for a room.

@@ -8,7 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::log_writer::{LogWriter, escape};
+use super::writer::{LogWriter, escape};
 
 /// Makes a line of each event, all fields side by side.
 #[derive(Debug)]

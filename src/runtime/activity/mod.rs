@@ -20,8 +20,8 @@ pub use self::flood_guard::{ControlFlood, FloodGuard};
 pub use self::min_rate::{MinRate, MinRateBody, TooSlow};
 use self::sending::Sending;
 pub use self::sending::{Chunk, SendClock, SendTimer};
-use crate::body::{self, Body};
-use crate::lazy_timer::LazyTimer;
+use crate::core::body::{self, Body};
+use crate::runtime::lazy_timer::LazyTimer;
 
 /// Notes movement; clones share one clock.
 #[derive(Clone, Debug)]
