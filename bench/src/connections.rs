@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::HandshakeKind;
 
-use crate::core::client::{Dialer, Tickets};
+use crate::client::{Dialer, Tickets};
 use crate::server::{Server, TICKS_PER_SECOND};
 
 /// How many connections to which server.

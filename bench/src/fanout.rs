@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 
-use crate::core::client::Tickets;
+use crate::client::Tickets;
 use crate::publisher::{Entrance, Publisher};
 use crate::server::TICKS_PER_SECOND;
 use crate::target::{Opener, Socket, Target, failure, next_text, open_all};

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::time::Instant;
 
-use crate::core::client::Tickets;
+use crate::client::Tickets;
 use crate::server::TICKS_PER_SECOND;
 use crate::target::{Opener, Target, failure, open_all, rest};
 

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::core::client::{Dialer, Tickets};
+use crate::client::{Dialer, Tickets};
 use crate::server::Server;
 
 pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;

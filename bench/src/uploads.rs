@@ -15,7 +15,7 @@ use tokio::time::{self, Instant};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::core::client::{Dialer, Tickets};
+use crate::client::{Dialer, Tickets};
 use crate::publisher::{Entrance, Publisher};
 use crate::target::{Socket, expect};
 

@@ -4,8 +4,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::files::SafePath;
 use pwd_edge::core::paths::NormalizedPath;
+use pwd_edge::files::SafePath;
 
 fuzz_target!(|path: &str| {
     let path = format!("/{path}");

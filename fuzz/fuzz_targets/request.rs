@@ -8,9 +8,9 @@ use std::net::Ipv4Addr;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::authority::HostPort;
 use pwd_edge::core::client::ClientIp;
-use pwd_edge::forwarded::{Sender, TrustedHeaders, TrustedProxies};
+use pwd_edge::core::host_port::HostPort;
+use pwd_edge::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies};
 use pwd_edge::http::normalize_request;
 
 fuzz_target!(|head: &[u8]| {
@@ -19,8 +19,8 @@ fuzz_target!(|head: &[u8]| {
     };
     let client = ClientIp::new(Ipv4Addr::LOCALHOST.into());
     let mut request = original.clone();
-    let stranger = Sender::stranger(client);
-    if let Err(refusal) = normalize_request(&mut request, &stranger) {
+    let direct = ClientInfo::untrusted(client);
+    if let Err(refusal) = normalize_request(&mut request, &direct) {
         assert!(refusal.status().is_client_error(), "{refusal:?}");
         return;
     }
@@ -34,14 +34,14 @@ fuzz_target!(|head: &[u8]| {
     }
     // One reading: the next server finds nothing more to change.
     let mut again = request.clone();
-    normalize_request(&mut again, &stranger).expect("it is sound");
+    normalize_request(&mut again, &direct).expect("it is valid");
     assert_eq!(again.headers(), request.headers());
 
     // The same from a proxy that may name the host.
     let proxies = TrustedProxies::try_from(vec!["127.0.0.1".to_owned()]).expect("a network");
-    let sender = Sender::read(client, original.headers(), &proxies, &believed());
+    let forwarded = ClientInfo::from_headers(client, original.headers(), &proxies, &believed());
     let mut proxied = original.clone();
-    normalize_request(&mut proxied, &sender).expect("a proxy's name for the host is sound");
+    normalize_request(&mut proxied, &forwarded).expect("a proxy's name for the host is valid");
     check(&original, &proxied);
 });
 
@@ -64,7 +64,7 @@ fn check(original: &Request<()>, request: &Request<()>) {
     let count = |name| request.headers().get_all(name).iter().count();
     assert_eq!(count(HOST), 1, "{request:?}");
     let host = request.headers()[HOST].to_str().expect("is ASCII");
-    assert!(HostPort::is_sound(host), "{request:?}");
+    assert!(HostPort::is_valid(host), "{request:?}");
     assert!(
         count(AUTHORIZATION) <= 1 && count(COOKIE) <= 1,
         "{request:?}"
