@@ -48,7 +48,7 @@ fn reason_of_a_close_code_is_the_one_that_is_sent() {
 
 #[test]
 fn reason_in_the_log_of_an_ended_session_is_listed() {
-    let reference = Reference::read("docs/OPERATIONS.md", "session end reasons");
+    let reference = Reference::read("docs/REFERENCE.md", "session end reasons");
     reference.assert_names(0, &end_reasons(), "reason");
 }
 
@@ -119,7 +119,7 @@ fn error_code_of_the_broadcast_socket_has_its_row() {
 
 #[test]
 fn exit_code_of_the_program_has_its_row() {
-    let reference = Reference::read("docs/OPERATIONS.md", "exit codes");
+    let reference = Reference::read("docs/REFERENCE.md", "exit codes");
     let mut codes = BTreeMap::from([(0, "success".to_owned())]);
     let usage = Cli::try_parse_from(["pwd-edge", "--no-such-option"]).expect_err("no such option");
     codes.insert(usage.exit_code(), "clap".to_owned());

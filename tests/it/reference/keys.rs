@@ -53,7 +53,7 @@ fn key_of_the_settings_is_named_in_the_docs() {
     assert!(
         missing.is_empty(),
         "no section of docs/*.md names these keys together with their tables; limits belong in the \
-         table of limits in docs/OPERATIONS.md: {missing:#?}"
+         table of limits in docs/REFERENCE.md: {missing:#?}"
     );
 }
 

@@ -21,6 +21,6 @@ fn name_of_a_limit_is_listed() {
         })
         .collect();
     assert!(!names.is_empty(), "{message}");
-    let reference = Reference::read("docs/OPERATIONS.md", "limit names");
+    let reference = Reference::read("docs/REFERENCE.md", "limit names");
     reference.assert_names(0, &names, "limit");
 }

@@ -125,7 +125,7 @@ fn matches(pattern: &str, message: &str) -> bool {
 }
 
 fn table() -> Reference {
-    Reference::read("docs/OPERATIONS.md", "log events")
+    Reference::read("docs/REFERENCE.md", "log events")
 }
 
 fn events() -> Vec<Event> {

@@ -10,7 +10,7 @@ async fn metric_of_a_fresh_edge_has_its_row() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let metrics = metrics(&edge).await;
-    let reference = Reference::read("docs/OPERATIONS.md", "metrics");
+    let reference = Reference::read("docs/REFERENCE.md", "metrics");
     reference.assert_names(0, &metrics, "metric");
 }
 
