@@ -52,8 +52,8 @@ fn key_of_the_settings_is_named_in_the_docs() {
         .collect();
     assert!(
         missing.is_empty(),
-        "no section of docs/*.md names these keys together with their tables; limits belong in the \
-         table of limits in docs/REFERENCE.md: {missing:#?}"
+        "no section of docs/*.md names these keys together with their tables; add them to the \
+         tables of docs/REFERENCE.md: {missing:#?}"
     );
 }
 
