@@ -8,9 +8,9 @@ use Closure;
 use Throwable;
 
 /**
- * What an app broadcasts during one request or job, and what it asks of the
- * edge. Nothing here throws: a broadcast that cannot be delivered is one line
- * in the log and a Delivery that failed, and the request that made it goes on.
+ * The broadcasts of one request or job, and the other calls to the edge. No
+ * method throws. A broadcast that cannot be delivered is logged in one line and
+ * returns a failed Delivery, and the web request continues.
  */
 class Broadcasts
 {
@@ -31,11 +31,11 @@ class Broadcasts
     }
 
     /**
-     * Any event for the room of a ticket.
+     * Sends any event to the room of a ticket.
      *
      * @param  int|string  $ticketId
-     * @param  mixed  $payload  whatever encodes to a JSON object; `ticket_id` is added
-     * @param  string|null  $except  session id that is left out, see {@see Broadcasts::session()}
+     * @param  mixed  $payload  a value that encodes to a JSON object; `ticket_id` is added
+     * @param  string|null  $except  id of the session that does not receive the event, see {@see Broadcasts::session()}
      */
     public function broadcast(string $type, $ticketId, $payload = [], ?string $except = null): Delivery
     {
@@ -49,6 +49,8 @@ class Broadcasts
     }
 
     /**
+     * Sends `new_message`, unless this request or job has sent it already.
+     *
      * @param  int|string  $ticketId
      * @param  mixed  $message  a model, resource or array
      */
@@ -71,6 +73,9 @@ class Broadcasts
     }
 
     /**
+     * Sends `ticket_status_update`, unless the same change has been sent already
+     * from the other source.
+     *
      * @param  int|string  $ticketId
      * @param  mixed  $status
      */
@@ -93,9 +98,9 @@ class Broadcasts
     }
 
     /**
-     * Everything that is broadcast inside the callback goes out as one call
-     * when it returns, in order. If it throws, what was broadcast before is
-     * still sent, as it would have been without the batch.
+     * Sends all events that the callback broadcasts in one call, in order, when
+     * the callback returns. If the callback throws, the earlier events are still
+     * sent, as they would be without the batch.
      *
      * @return array<int, Delivery>
      */
@@ -104,7 +109,7 @@ class Broadcasts
         return $this->outbox->batch($callback);
     }
 
-    /** Asks the edge, now. */
+    /** Returns whether the edge responds now. */
     public function isAvailable(): bool
     {
         if (! $this->enabled) {
@@ -122,10 +127,10 @@ class Broadcasts
     }
 
     /**
-     * Ends the user's sessions: after a logout or when an account is closed.
+     * Closes the user's sessions: after a log-out, or when an account is closed.
      *
      * @param  int|string  $userId
-     * @return int|null how many sessions were closed; null: it failed, see the log
+     * @return int|null the number of closed sessions; null on failure, which is logged
      */
     public function disconnectUser($userId): ?int
     {
@@ -135,21 +140,23 @@ class Broadcasts
     }
 
     /**
-     * Lets the edge ask again whether the user may be where he is: after a
-     * change of role, or of a ticket's owner.
+     * Makes the edge ask Laravel again about the user's access: after a change
+     * of role, or of a ticket's owner.
      *
      * @param  int|string  $userId
-     * @return int|null how many sessions are asked about again; null: it failed, see the log
+     * @return int|null the number of sessions that the edge checks; null on failure, which is logged
      */
     public function recheckUser($userId): ?int
     {
-        return $this->ask('sessions of a user not checked again', ['user_id' => $userId], function () use ($userId): int {
+        return $this->ask('access of a user not rechecked', ['user_id' => $userId], function () use ($userId): int {
             return $this->client->recheckUser($userId);
         });
     }
 
     /**
-     * @return array<string, mixed>|null
+     * Returns the state of the edge.
+     *
+     * @return array<string, mixed>|null null on failure, which is logged
      */
     public function status(): ?array
     {
@@ -159,25 +166,25 @@ class Broadcasts
     }
 
     /**
-     * Who is in the room of a ticket.
+     * Returns the users and the number of sessions in the room of a ticket.
      *
-     * @return array<string, mixed>|null
+     * @return array<string, mixed>|null null on failure, which is logged
      */
     public function ticketRoom(int $ticketId): ?array
     {
-        return $this->ask('no answer about a room', ['ticket_id' => $ticketId], function () use ($ticketId): array {
+        return $this->ask('no response about a room', ['ticket_id' => $ticketId], function () use ($ticketId): array {
             return $this->client->ticketRoom($ticketId);
         });
     }
 
-    /** The session of the tab that made this web request, if it says so: for `except`. */
+    /** Returns the session id that the tab sent with this web request, for `except`. */
     public function session(): ?string
     {
         return CurrentSession::id();
     }
 
     /**
-     * @param  Closure(): Event  $make  may throw: a model's accessors run in it
+     * @param  Closure(): Event  $make  may throw, because a model's accessors run in it
      */
     private function deliver(Delivery $delivery, string $type, string $when, Closure $make): void
     {
@@ -201,7 +208,7 @@ class Broadcasts
 
     /**
      * @param  array<string, mixed>  $context
-     * @return mixed what the question returned, or null
+     * @return mixed the result of $question, or null on failure
      */
     private function ask(string $failure, array $context, Closure $question)
     {

@@ -9,13 +9,13 @@ use PwdEdge\Laravel\Exceptions\EdgeRefused;
 use PwdEdge\Laravel\Socket\Transport;
 
 /**
- * The edge's socket API, one method a request. Everything here throws an
- * EdgeException when it does not succeed; who may not throw (a web request)
- * uses {@see Edge} instead.
+ * The edge's socket API, one method for each request. Every method throws an
+ * EdgeException on failure. Web requests, which must not fail for a broadcast,
+ * use {@see Edge} instead.
  */
 class Client
 {
-    /** What the edge takes in one call is 100 events and 1 MiB. */
+    /** The edge accepts at most 100 events and 1 MiB in one call. */
     private const MAX_EVENTS = 100;
 
     private const MAX_BYTES = 1000000;
@@ -31,10 +31,11 @@ class Client
     }
 
     /**
-     * Each call is all or nothing; more than fits one call is sent as several.
+     * Sends events. The edge accepts or rejects each call as a whole. More events
+     * than fit into one call are sent in several.
      *
      * @param  array<int, Event>  $events
-     * @param  callable(int, mixed): void|null  $settled  told the index and answer of each event as soon as it is known
+     * @param  callable(int, mixed): void|null  $settled  receives the index and the result of each event, call by call
      *
      * @throws EdgeException
      */
@@ -46,7 +47,7 @@ class Client
             $answers = count($call) === 1 ? [$answer] : $answer;
 
             if (! is_array($answers) || count($answers) !== count($call)) {
-                throw EdgeRefused::nonsense('the answer does not match the number of events');
+                throw EdgeRefused::nonsense('the response does not match the number of events');
             }
 
             if ($settled !== null) {
@@ -56,10 +57,10 @@ class Client
     }
 
     /**
-     * Ends the user's sessions: after a logout or when an account is closed.
+     * Closes the user's sessions: after a log-out, or when an account is closed.
      *
      * @param  int|string  $userId
-     * @return int how many there were
+     * @return int the number of closed sessions
      *
      * @throws EdgeException
      */
@@ -69,10 +70,11 @@ class Client
     }
 
     /**
-     * Lets the edge ask Laravel again whether the user may be in the rooms he
-     * is in: after a change of role or of a ticket's owner.
+     * Makes the edge ask Laravel again about the user's access: after a change
+     * of role, or of a ticket's owner.
      *
      * @param  int|string  $userId
+     * @return int the number of sessions that the edge checks
      *
      * @throws EdgeException
      */
@@ -82,7 +84,9 @@ class Client
     }
 
     /**
-     * @return array<string, mixed> version, uptime_seconds, sessions, rooms, upstream
+     * Returns the state of the edge.
+     *
+     * @return array<string, mixed> with version, uptime_seconds, sessions, rooms, upstream and more
      *
      * @throws EdgeException
      */
@@ -92,7 +96,9 @@ class Client
     }
 
     /**
-     * @return array<string, mixed> room, sessions, users
+     * Returns the users and the number of sessions in the room of a ticket.
+     *
+     * @return array<string, mixed> with room, sessions and users
      *
      * @throws EdgeException
      */
@@ -107,8 +113,10 @@ class Client
     }
 
     /**
+     * Splits events into calls.
+     *
      * @param  array<int, Event>  $events
-     * @return array<int, array<int, string>> calls of encoded events, under the index each event came with
+     * @return array<int, array<int, string>> encoded events for each call, under their original indices
      */
     private function calls(array $events): array
     {
@@ -146,7 +154,7 @@ class Client
 
     /**
      * @param  array<string, string>  $headers
-     * @return mixed the decoded answer
+     * @return mixed the decoded response
      */
     private function request(string $method, string $target, string $body = '', array $headers = [])
     {
@@ -174,7 +182,7 @@ class Client
     private function object($answer): array
     {
         if (! is_array($answer)) {
-            throw EdgeRefused::nonsense('the answer is not a JSON object');
+            throw EdgeRefused::nonsense('the response is not a JSON object');
         }
 
         return $answer;

@@ -7,11 +7,12 @@ namespace PwdEdge\Laravel;
 use Throwable;
 
 /**
- * The WebSocket session of the tab that made this web request, if it says so:
- * the header can hold anything, another user's session too.
+ * The WebSocket session that the tab names in this web request. The header is
+ * client input: it can hold anything, also the session of another user.
  */
 final class CurrentSession
 {
+    /** Returns the value of `X-Socket-ID`, or null if there is none. */
     public static function id(): ?string
     {
         $session = request()->header('X-Socket-ID');
@@ -20,8 +21,9 @@ final class CurrentSession
     }
 
     /**
-     * Whose the session must be, if this web request named it: the user's who
-     * made the request. Null where that is not known, as in a queue worker.
+     * Returns the id of the user who sent this web request, if the request names
+     * $session. The edge then excludes the session only if it belongs to that user.
+     * Returns null if the user is unknown, as in a queue worker.
      *
      * @return int|string|null
      */
@@ -38,7 +40,8 @@ final class CurrentSession
     }
 
     /**
-     * What the edge takes for one; with anything else it would refuse the event.
+     * Returns whether the edge accepts $id as a user id. It would reject the whole
+     * event for any other value.
      *
      * @param  mixed  $id
      */

@@ -5,9 +5,9 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel;
 
 /**
- * What became of one event. Inside Edge::batch() it is pending until the batch
- * is sent; afterwards it says who was reached, so that the app can write an
- * e-mail to those who were not.
+ * The result of one event. Inside Edge::batch() it is pending until the batch is
+ * sent. Then it names the users who receive the event, so that the app can e-mail
+ * the others.
  */
 final class Delivery
 {
@@ -19,7 +19,7 @@ final class Delivery
     private array $users = [];
 
     /**
-     * @param  mixed  $answer  one element of the edge's answer
+     * @param  mixed  $answer  the edge's result for this event
      */
     public function settle($answer): void
     {
@@ -33,7 +33,7 @@ final class Delivery
         $this->sent = false;
     }
 
-    /** The edge took it. That nobody was in the room is no failure. */
+    /** Returns whether the edge accepted the event. An empty room is not a failure. */
     public function sent(): bool
     {
         return $this->sent === true;
@@ -44,14 +44,14 @@ final class Delivery
         return $this->sent === false;
     }
 
-    /** How many open tabs and devices got it. */
+    /** Returns the number of sessions (tabs and devices) that receive the event. */
     public function sessions(): int
     {
         return $this->sessions;
     }
 
     /**
-     * Ids of the users behind those sessions; the edge names at most 100.
+     * Returns the ids of the users of these sessions, at most 100.
      *
      * @return array<int, int|string>
      */
@@ -61,6 +61,8 @@ final class Delivery
     }
 
     /**
+     * Returns whether one of the user's sessions receives the event.
+     *
      * @param  int|string  $userId
      */
     public function reached($userId): bool

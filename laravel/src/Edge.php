@@ -7,8 +7,8 @@ namespace PwdEdge\Laravel;
 use Illuminate\Support\Facades\Facade;
 
 /**
- * The edge, from anywhere in an app. Nothing here throws; a failure is in the
- * log, and null or a Delivery that was not sent() is returned.
+ * The facade for all calls to the edge. No method throws. On failure a method logs
+ * the cause, and returns null or a failed Delivery.
  *
  * @method static Delivery broadcast(string $type, int|string $ticketId, mixed $payload = [], ?string $except = null)
  * @method static Delivery newMessage(int|string $ticketId, mixed $message)
@@ -34,8 +34,8 @@ class Edge extends Facade
     }
 
     /**
-     * Asked anew each time: what stands behind it belongs to one request or
-     * job, and a facade would hold on to it for the life of the process.
+     * Resolves the instance anew on each call. It belongs to one request or job,
+     * and the default would keep the first one for the life of the process.
      *
      * @param  object|string  $name
      * @return mixed

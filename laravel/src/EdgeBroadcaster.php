@@ -14,10 +14,10 @@ use PwdEdge\Laravel\Exceptions\EdgeException;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
 /**
- * BROADCAST_DRIVER=edge: Laravel's own broadcast events on `ticket.{id}`.
+ * The driver for BROADCAST_DRIVER=edge: sends Laravel's broadcast events on
+ * `ticket.{id}`.
  *
- * A failure is a BroadcastException, because here there is somebody to try
- * again: the queue.
+ * A failure throws a BroadcastException, so that the queue retries the job.
  */
 class EdgeBroadcaster extends Broadcaster
 {
@@ -31,8 +31,8 @@ class EdgeBroadcaster extends Broadcaster
     }
 
     /**
-     * The edge itself asks Laravel whether somebody may read a ticket, so its
-     * clients never come here. It is answered for those that do.
+     * Authorizes a channel for a client that asks. The edge's clients do not: the
+     * edge itself asks Laravel whether a user may see a ticket.
      *
      * @param  \Illuminate\Http\Request  $request
      * @return mixed

@@ -16,13 +16,13 @@ use PwdEdge\Laravel\Console\StatusCommand;
 use PwdEdge\Laravel\Socket\Transport;
 
 /**
- * Two lifetimes. The connection and the job keys belong to the process. What
- * was broadcast (and what must not be broadcast again) belongs to one request
- * or job, so it is scoped: Octane and the queue worker start it afresh.
+ * Registers the package. There are two lifetimes: the connection and the job keys
+ * belong to the process. The outbox and the ledger belong to one request or job,
+ * so they are scoped: Octane and the queue worker create new ones.
  */
 class EdgeServiceProvider extends ServiceProvider
 {
-    /** @var array<string, bool> autoloaders outlive the app, of which a test run makes many */
+    /** @var array<string, bool> an autoloader outlives the app, and a test run creates many apps */
     private static array $legacyNames = [];
 
     public function register(): void
@@ -47,7 +47,7 @@ class EdgeServiceProvider extends ServiceProvider
             return new Broadcasts($app->make(Client::class), $app->make(Outbox::class), new Ledger(), $enabled);
         });
 
-        // Octane clones the app for each request; what it warms is shared by the clones.
+        // Octane clones the app for each request. The clones share the instances that it warms.
         if (config('octane') !== null) {
             config(['octane.warm' => array_merge((array) config('octane.warm', []), [Client::class])]);
         }
@@ -120,8 +120,9 @@ class EdgeServiceProvider extends ServiceProvider
     }
 
     /**
-     * Nothing is left normally; but when somebody else's after-commit callback
-     * throws, Laravel does not announce the commit, which has happened.
+     * Sends events that a commit has left behind. Normally there are none. But if
+     * another after-commit callback throws, Laravel fires no event for the commit,
+     * although the transaction is committed.
      */
     private static function flushStaged(): void
     {
@@ -131,8 +132,8 @@ class EdgeServiceProvider extends ServiceProvider
     }
 
     /**
-     * The app's old class name leads to this package, but only when nothing
-     * else knows it: this autoloader is asked last, so a class of the app wins.
+     * Makes the app's old class name an alias of this package's service. This
+     * autoloader runs last, so a class of the app has precedence.
      *
      * @param  mixed  $name
      */

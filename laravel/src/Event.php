@@ -12,8 +12,8 @@ use JsonSerializable;
 use UnitEnum;
 
 /**
- * One event for one ticket's room, already encoded: what a model says at the
- * moment of the broadcast is sent, whatever happens to it before a flush.
+ * One event for one ticket's room. It is encoded at the moment of the broadcast, so
+ * later changes of a model do not change the event.
  */
 final class Event
 {
@@ -24,15 +24,15 @@ final class Event
     private string $json;
 
     /**
-     * @param  mixed  $ticketId  an integer, or its digits as a route parameter gives them
-     * @param  mixed  $payload  array, model, resource, collection: anything that encodes to a JSON object
-     * @param  string|null  $except  the session that is left out (X-Socket-ID)
-     * @param  int|string|null  $exceptUser  whose it must be to be left out; null: anybody's
+     * @param  mixed  $ticketId  an integer, or a string of digits such as a route parameter
+     * @param  mixed  $payload  an array, model, resource or collection that encodes to a JSON object
+     * @param  string|null  $except  id of the session that does not receive the event (X-Socket-ID)
+     * @param  int|string|null  $exceptUser  exclude the session only if it belongs to this user; null: in any case
      */
     public function __construct(string $type, $ticketId, $payload = [], ?string $except = null, $exceptUser = null)
     {
         if ($type === '' || strlen($type) > 200) {
-            throw new InvalidArgumentException('an event type has 1 to 200 bytes');
+            throw new InvalidArgumentException('an event type must have 1 to 200 bytes');
         }
 
         $this->type = $type;
@@ -67,15 +67,16 @@ final class Event
     }
 
     /**
-     * A value as `response()->json()` would take it. Laravel's own classes are
-     * JsonSerializable; for the rest the order is that of JsonResponse.
+     * Converts a value to the form that `response()->json()` encodes. Laravel's own
+     * classes are JsonSerializable. For other classes the order of the checks is that
+     * of JsonResponse.
      *
      * @param  mixed  $value
      * @return mixed
      */
     public static function plain($value)
     {
-        // One without values has no JSON; Laravel's casts store its name.
+        // An enum without values has no JSON form; Laravel's casts store its name.
         if ($value instanceof UnitEnum && ! $value instanceof BackedEnum) {
             return $value->name;
         }
@@ -92,7 +93,7 @@ final class Event
     }
 
     /**
-     * What a value says now, whatever happens to the objects in it afterwards.
+     * Returns a copy of a value as JSON data, independent of the objects in it.
      *
      * @param  mixed  $value
      * @return mixed
@@ -111,9 +112,9 @@ final class Event
     }
 
     /**
-     * The id comes from a header that any client can fill, with the id of
-     * another kind of server or "undefined". Such a one leaves nobody out; it
-     * must not be able to make the edge refuse the whole event.
+     * Returns whether $except has the form of a session id. It comes from a header
+     * that any client can fill, for example with "undefined" or the id of another kind
+     * of server. The edge would reject the whole event for such a value.
      */
     private static function isSession(?string $except): bool
     {
@@ -129,17 +130,17 @@ final class Event
     {
         $digits = is_int($ticketId) ? (string) $ticketId : $ticketId;
 
-        // 18 digits always fit an integer; a cast would turn "1abc" into 1.
+        // 18 digits always fit into an integer. A cast would turn "1abc" into 1.
         if (! is_string($digits) || preg_match('/\A[1-9][0-9]{0,17}\z/', $digits) !== 1) {
-            throw new InvalidArgumentException('a ticket id is a positive whole number');
+            throw new InvalidArgumentException('a ticket id must be a positive whole number');
         }
 
         return (int) $digits;
     }
 
     /**
-     * The members of the payload object. Decoded as objects where it goes
-     * through JSON, so that an empty {} inside does not come out as [].
+     * Returns the members of the payload object. Nested JSON objects stay objects, so
+     * that an empty {} does not become [].
      *
      * @param  mixed  $payload
      * @return array<string, mixed>
@@ -152,7 +153,7 @@ final class Event
         }
 
         if (! is_array($payload) || ($payload !== [] && array_keys($payload) === range(0, count($payload) - 1))) {
-            throw new InvalidArgumentException('a payload is a JSON object, not a list or a single value');
+            throw new InvalidArgumentException('a payload must be a JSON object, not a list or a single value');
         }
 
         return array_map([self::class, 'plain'], $payload);

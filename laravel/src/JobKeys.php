@@ -11,17 +11,16 @@ use Illuminate\Support\Str;
 use WeakReference;
 
 /**
- * Idempotency keys. Outside of a job each call gets a fresh one, good for the
- * one silent reconnect. Inside a job the key comes from the job's UUID, which
- * is the same on every attempt: what the first attempt delivered, the retry
- * does not deliver again.
+ * Creates idempotency keys. Outside of a job each call has a new key, which covers
+ * the transport's own retry. Inside a job the key comes from the job's UUID, which
+ * is the same on every attempt: a retry does not deliver an event again.
  */
 class JobKeys
 {
     /**
-     * The job that runs. A sync job inside of it is part of it: its own UUID is
-     * another one on each attempt. Held weakly, because the end of a job is not
-     * announced when its `failed()` or another listener throws.
+     * The running job. A sync job inside it counts as part of it, because the UUID
+     * of a sync job changes on each attempt. The reference is weak, because Laravel
+     * fires no event for the end of a job if its `failed()` or a listener throws.
      *
      * @var WeakReference<Job>|null
      */
@@ -36,7 +35,7 @@ class JobKeys
 
     public function begin(Job $job): void
     {
-        // A worker runs one job after the other: one of its jobs is never inside another.
+        // A worker runs its jobs one after the other, so only a sync job can be nested.
         if ($job instanceof SyncJob && $this->isInJob()) {
             return;
         }
@@ -60,9 +59,9 @@ class JobKeys
     }
 
     /**
-     * The headers by which the edge knows a call again.
+     * Returns the headers by which the edge recognizes a repeated call.
      *
-     * @param  int  $events  how many the body holds
+     * @param  int  $events  the number of events in the body
      * @return array<string, string>
      */
     public function headers(string $body, int $events = 1): array
@@ -71,17 +70,17 @@ class JobKeys
             return ['Idempotency-Key' => (string) Str::uuid()];
         }
 
-        // Laravel's wrapper around a broadcast event does one thing, so its
-        // calls are told apart by their number, and the edge compares no body:
-        // the event may say another time, or its model something else, than on
-        // the attempt that was delivered. The size is part of the key because
-        // many channels are several calls, which may be cut elsewhere then.
+        // Laravel's wrapper job broadcasts one event and does nothing else, so the
+        // number of the call identifies it. The edge does not compare the body: on a
+        // retry it may contain another time or a changed model. The number of events
+        // is part of the key, because an event on many channels takes several calls,
+        // and a retry may split them at another place.
         if ($this->isBroadcastEvent) {
             return ['Idempotency-Key' => $this->numbered('.'.$events), 'Idempotency-Match' => 'key'];
         }
 
-        // Any other job may take another way on its second attempt: there the
-        // content decides, as a message lost is worse than one sent twice.
+        // Any other job may act differently on its second attempt, so the content is
+        // part of the key: a lost message is worse than a duplicate.
         return ['Idempotency-Key' => $this->numbered('.'.substr(hash('sha256', $body), 0, 32))];
     }
 
@@ -98,7 +97,8 @@ class JobKeys
     }
 
     /**
-     * A job that something else than Laravel queued may have none, or anything.
+     * Returns whether a UUID can be part of a key. A job that Laravel did not queue may
+     * have none, or any value.
      *
      * @param  mixed  $uuid
      */

@@ -10,19 +10,18 @@ use PwdEdge\Laravel\Socket\Deadline;
 use Throwable;
 
 /**
- * What has already been broadcast in this request or job, so that one event is
- * not sent twice when a controller calls the service and the model is watched
- * as well.
+ * The events that this request or job has already broadcast. They prevent a
+ * duplicate if a controller calls the service for a model that is also watched.
  *
- * It lives as long as one request or job, and an entry one minute at most, for
- * a daemon that never ends its scope.
+ * The ledger lives for one request or job. An entry expires after one minute, for a
+ * daemon that never ends its scope.
  */
 class Ledger
 {
-    /** The app called a broadcast method. */
+    /** Source: the app called a broadcast method. */
     public const CALLED = 'called';
 
-    /** A watched model changed. */
+    /** Source: a watched model changed. */
     public const WATCHED = 'watched';
 
     private const SECONDS = 60.0;
@@ -33,9 +32,9 @@ class Ledger
     private array $entries = [];
 
     /**
-     * The delivery of an event that is about to be sent.
+     * Records an event that is about to be sent, and returns its delivery.
      *
-     * @param  string|null  $key  null: nothing by which it could be known again
+     * @param  string|null  $key  null if the event cannot be identified; then it is not recorded
      */
     public function record(?string $key, string $source): Delivery
     {
@@ -57,9 +56,9 @@ class Ledger
     }
 
     /**
-     * For something that exists once, as a message with an id does: sent is
-     * sent. After a failure the same caller may try again; the other one is
-     * told of the failure and does not make the request wait a second time.
+     * Returns the delivery of a message that has already been sent, or null if it must
+     * be sent now. After a failure the same source may retry. The other source receives
+     * the failed delivery, so that the web request does not wait a second time.
      */
     public function message(?string $key, string $source): ?Delivery
     {
@@ -73,8 +72,9 @@ class Ledger
     }
 
     /**
-     * For a change, which may happen again: open, closed, open. Each one that
-     * was seen in one way excuses one seen in the other way, no more.
+     * Returns the delivery of a change that the other source has sent, or null if it
+     * must be sent now. The same change may happen again (open, closed, open), so each
+     * change from one source matches one change from the other source, and no more.
      */
     public function change(string $key, string $source): ?Delivery
     {
@@ -90,6 +90,8 @@ class Ledger
     }
 
     /**
+     * Returns an entry that has not expired.
+     *
      * @return array{source: string, delivery: Delivery, at: float}|null
      */
     private function entry(?string $key): ?array
@@ -106,6 +108,8 @@ class Ledger
     }
 
     /**
+     * Returns the key of a message, or null if it has no id.
+     *
      * @param  mixed  $ticketId
      * @param  mixed  $message
      */
@@ -117,6 +121,8 @@ class Ledger
     }
 
     /**
+     * Returns the key of a change of status.
+     *
      * @param  mixed  $ticketId
      * @param  mixed  $status
      */
@@ -126,7 +132,7 @@ class Ledger
     }
 
     /**
-     * The id of a message, whatever it is given as.
+     * Returns the id of a message in any form.
      *
      * @param  mixed  $message
      * @return mixed
@@ -153,8 +159,9 @@ class Ledger
     }
 
     /**
-     * A value as clients will see it: an enum, its value and an object that
-     * prints it are one. What has no JSON is not sent, so it is like nothing else.
+     * Returns a value in the form that clients see: an enum, its value and an object
+     * that encodes to it are equal. A value without a JSON form is not sent, so it
+     * equals no other.
      *
      * @param  mixed  $value
      */

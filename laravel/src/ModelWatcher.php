@@ -11,13 +11,13 @@ use RuntimeException;
 use Throwable;
 
 /**
- * Broadcasts that no controller has to ask for: a message that was created, a
- * ticket whose status changed.
+ * Broadcasts a created message and a changed ticket status, without a call in a
+ * controller.
  *
- * It listens by the names of Eloquent's events, so that no model is loaded
- * before it is used. Inside a transaction the event is made at once (what the
- * model says then is what is sent) but leaves only after the commit; after a
- * rollback, of a savepoint too, it never does.
+ * It listens by the names of Eloquent's events, so that it loads no model. Inside a
+ * transaction it encodes the event at once, with the model's data at that moment,
+ * and sends it after the commit. After a rollback, also of a savepoint, it sends
+ * nothing.
  */
 class ModelWatcher
 {
@@ -39,8 +39,8 @@ class ModelWatcher
             });
         }
 
-        // All that one transaction did goes out as one call. Laravel runs the
-        // callbacks of a commit first and fires this event after them.
+        // All events of one transaction are sent in one call. Laravel runs the
+        // callbacks of a commit first, and fires this event after them.
         $events->listen(TransactionCommitted::class, static function (): void {
             if (app()->resolved(Outbox::class)) {
                 app(Outbox::class)->flushStaged();
@@ -77,7 +77,7 @@ class ModelWatcher
     }
 
     /**
-     * @param  callable(string): void  $send  told when the event may leave
+     * @param  callable(string): void  $send  receives the moment at which the event may be sent
      */
     private function afterCommit(Model $model, callable $send): void
     {
@@ -98,7 +98,7 @@ class ModelWatcher
         }
     }
 
-    /** An accessor of the model may throw; the insert that fired the event must not fail for it. */
+    /** Runs $work and logs its exceptions: the insert that fired the event must not fail because of an accessor. */
     private function quietly(callable $work): void
     {
         try {

@@ -11,15 +11,15 @@ use PwdEdge\Laravel\Socket\Deadline;
 use Throwable;
 
 /**
- * Events on their way to the edge: at once, at the end of a batch, or when the
- * database transaction is committed. The one place that decides what a failure
- * means for the app: a line in the log and a Delivery that failed.
+ * Sends events at once, at the end of a batch, or after the commit of a database
+ * transaction. All failures end here: with one log line and a failed Delivery.
  */
 class Outbox
 {
-    /** When an event leaves. */
+    /** Send the event at once, or at the end of the batch. */
     public const NOW = 'now';
 
+    /** Send the event when the transaction is committed. */
     public const AFTER_COMMIT = 'after commit';
 
     private Client $client;
@@ -40,7 +40,7 @@ class Outbox
     private array $staged = [];
 
     /**
-     * @param  Closure(): LoggerInterface  $log  asked for only when there is something to say
+     * @param  Closure(): LoggerInterface  $log  called only if there is something to log
      */
     public function __construct(Client $client, Closure $log, float $pauseSeconds)
     {
@@ -61,7 +61,7 @@ class Outbox
     }
 
     /**
-     * @return array<int, Delivery> what the outermost batch sent; a batch inside another one is part of it
+     * @return array<int, Delivery> the deliveries of the outermost batch, which includes nested ones; a nested batch returns none
      */
     public function batch(callable $callback): array
     {
@@ -81,7 +81,7 @@ class Outbox
         return array_column($sent, 1);
     }
 
-    /** The transaction is committed: what it staged leaves, as one call. */
+    /** Sends the events of a committed transaction in one call. */
     public function flushStaged(): void
     {
         $staged = $this->staged;
@@ -94,14 +94,14 @@ class Outbox
         }
     }
 
+    /** Ends the pause after a timeout. */
     public function resume(): void
     {
         $this->pausedUntil = 0.0;
     }
 
     /**
-     * One line in the log, never an exception: not even when the log itself
-     * cannot be written.
+     * Logs one line. It never throws, not even if the log cannot be written.
      *
      * @param  array<string, mixed>  $context
      */
@@ -110,7 +110,7 @@ class Outbox
         try {
             ($this->log)()->warning('pwd-edge: '.$what.': '.$cause->getMessage(), $context);
         } catch (Throwable $ignored) {
-            // There is nowhere left to say it.
+            // There is no other place to report it.
         }
     }
 
@@ -147,7 +147,7 @@ class Outbox
                 $deliveries[$index]->settle($answer);
             });
         } catch (Throwable $cause) {
-            // An edge that hangs costs a request one timeout, not one for each event.
+            // If the edge hangs, a request waits for one timeout, not for one per event.
             if ($cause instanceof EdgeTimedOut) {
                 $this->pausedUntil = Deadline::now() + $this->pauseSeconds;
             }

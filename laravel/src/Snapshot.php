@@ -8,7 +8,7 @@ use Illuminate\Database\Eloquent\Model;
 use JsonSerializable;
 
 /**
- * What a model said of itself at one moment, for a broadcast that leaves later.
+ * The data of a model at one moment, for a broadcast that is sent later.
  */
 final class Snapshot implements JsonSerializable
 {

@@ -5,17 +5,17 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel;
 
 /**
- * The three calls that the app's controllers have always made, with the old
- * names and arguments. They now reach the clients.
+ * The three methods of the PWD app's own broadcast service, with the same names and
+ * arguments.
  */
 class WebSocketBroadcastService
 {
     /**
-     * `new_message` to everybody in the ticket's room.
+     * Sends `new_message` to the ticket's room.
      *
      * @param  int|string  $ticketId
-     * @param  mixed  $message  model, resource or array; sent as a JSON response would show it
-     * @return bool false: not delivered, the reason is in the log
+     * @param  mixed  $message  a model, resource or array; encoded like a JSON response
+     * @return bool false if the edge did not accept it; the log has the reason
      */
     public static function broadcastNewMessage($ticketId, $message)
     {
@@ -23,11 +23,11 @@ class WebSocketBroadcastService
     }
 
     /**
-     * `ticket_status_update` to everybody in the ticket's room.
+     * Sends `ticket_status_update` to the ticket's room.
      *
      * @param  int|string  $ticketId
      * @param  mixed  $status
-     * @return bool false: not delivered, the reason is in the log
+     * @return bool false if the edge did not accept it; the log has the reason
      */
     public static function broadcastTicketStatusUpdate($ticketId, $status)
     {
@@ -35,7 +35,7 @@ class WebSocketBroadcastService
     }
 
     /**
-     * Asks the edge, now.
+     * Returns whether the edge responds now.
      *
      * @return bool
      */
@@ -44,7 +44,7 @@ class WebSocketBroadcastService
         return app(Broadcasts::class)->isAvailable();
     }
 
-    /** Inside a batch or a transaction nothing is known yet; it is on its way. */
+    /** Returns true for a pending delivery too: a batch sends its events later. */
     private static function accepted(Delivery $delivery): bool
     {
         return ! $delivery->failed();

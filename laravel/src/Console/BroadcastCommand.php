@@ -16,13 +16,13 @@ class BroadcastCommand extends Command
 {
     /** @var string */
     protected $signature = 'edge:broadcast
-        {ticket : the ticket whose room gets it}
-        {payload={} : a JSON object}
+        {ticket : the id of the ticket}
+        {payload={} : the payload, a JSON object}
         {--type=new_message : the type of the event}
-        {--except= : session that is left out}';
+        {--except= : the id of a session that does not receive the event}';
 
     /** @var string */
-    protected $description = 'Send one event to the room of a ticket, to see whether it arrives';
+    protected $description = 'Send one event to the room of a ticket';
 
     public function handle(Client $client): int
     {

@@ -11,10 +11,10 @@ class InstallCommand extends Command
     /** @var string */
     protected $signature = 'edge:install
         {--force : overwrite an existing config/edge.php}
-        {--trust-proxies : show the change by which this app trusts the edge}';
+        {--trust-proxies : show the change that makes this app trust the edge}';
 
     /** @var string */
-    protected $description = 'Publish config/edge.php and explain what else the app needs';
+    protected $description = 'Publish config/edge.php and explain how the app must trust the edge';
 
     public function handle(): int
     {
@@ -26,17 +26,17 @@ class InstallCommand extends Command
             $this->showChange();
         }
 
-        $this->line('Now `php artisan edge:status` asks the edge whether it hears this app.');
+        $this->line('Next, run `php artisan edge:status` as the user of php-fpm. It checks the connection to the edge.');
 
         return 0;
     }
 
     private function explainProxies(): void
     {
-        $this->line('The edge ends TLS and speaks plain HTTP to Laravel from 127.0.0.1. It says in X-Forwarded-For and');
-        $this->line('X-Forwarded-Proto who the client is and that he used https. Laravel believes that only from a proxy');
-        $this->line('it trusts: without it, links and redirects begin with http://, cookies are not secure, and every');
-        $this->line('client shares one address, so one rate limit. Trust 127.0.0.1 and nothing wider.');
+        $this->line('The edge terminates TLS and sends plain HTTP to Laravel from 127.0.0.1. The headers X-Forwarded-For');
+        $this->line('and X-Forwarded-Proto carry the address of the client and the scheme https. Laravel reads them only');
+        $this->line('from a proxy that it trusts. Otherwise links and redirects begin with http://, cookies are not secure,');
+        $this->line('and all clients share one address and one rate limit. Trust 127.0.0.1 and no wider network.');
     }
 
     private function asked(): bool
@@ -44,7 +44,7 @@ class InstallCommand extends Command
         return $this->input->isInteractive() && $this->confirm('Show the change for this app?', true);
     }
 
-    /** Shown, not made: the file belongs to the app. */
+    /** Shows the change and does not make it, because the file belongs to the app. */
     private function showChange(): void
     {
         $bootstrap = base_path('bootstrap/app.php');
@@ -60,7 +60,7 @@ class InstallCommand extends Command
             $this->line('-    protected $proxies;');
             $this->line("+    protected \$proxies = ['127.0.0.1'];");
         } else {
-            $this->line('A middleware that extends Illuminate\Http\Middleware\TrustProxies, in $middleware of app/Http/Kernel.php, with:');
+            $this->line('Create a middleware that extends Illuminate\Http\Middleware\TrustProxies, and add it to $middleware in app/Http/Kernel.php:');
             $this->line('');
             $this->line("+    protected \$proxies = ['127.0.0.1'];");
         }

@@ -13,17 +13,17 @@ use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
 class StatusCommand extends Command
 {
     /** @var string */
-    protected $signature = 'edge:status {--json : print the answer of the edge as it is}';
+    protected $signature = 'edge:status {--json : print the response of the edge as JSON}';
 
     /** @var string */
-    protected $description = 'Ask the edge how it is, and show what this app broadcasts to it';
+    protected $description = 'Show the state of the edge and the models that this app watches';
 
     public function handle(Client $client): int
     {
         try {
             $status = $client->status();
         } catch (EdgeException $cause) {
-            $this->error('The edge does not answer: '.$cause->getMessage());
+            $this->error('The edge did not respond: '.$cause->getMessage());
             $this->line($this->advice($cause, $client->socketPath()));
 
             return 1;
@@ -77,17 +77,17 @@ class StatusCommand extends Command
     private function advice(EdgeException $cause, string $path): string
     {
         if ($cause instanceof EdgeRefused && $cause->status() === 403) {
-            return 'The edge does not serve this user ('.$this->user().'). Allow its uid or group in [broadcast] of the edge, or run this as the user of php-fpm.';
+            return 'The edge rejects the user '.$this->user().'. Add the uid to allowed_uids in [broadcast] of config.toml, or run this command as the user of php-fpm.';
         }
 
         if (! $cause instanceof EdgeUnreachable) {
-            return 'The edge is there. Its own log says more.';
+            return 'The edge is running. Read its log for the cause.';
         }
 
         $advice = [
-            2 => 'There is no '.$path.'. Is the edge running, and is it the path of [broadcast] socket in its configuration (EDGE_SOCKET here)?',
-            13 => 'User '.$this->user().' may not open '.$path.'. Put it into the group of the socket, and restart php-fpm and the queue workers.',
-            111 => 'The socket is there but nobody listens: the edge was not stopped cleanly or is starting.',
+            2 => 'The file '.$path.' does not exist. Is the edge running? Is EDGE_SOCKET the socket of [broadcast] in config.toml?',
+            13 => 'The user '.$this->user().' may not open '.$path.'. Add the user to the group of the socket, then restart php-fpm and the queue workers.',
+            111 => 'The socket file exists, but no process listens on it. The edge is starting, or it was killed.',
         ];
 
         return $advice[$cause->getCode()] ?? 'Is '.$path.' the socket of the edge?';

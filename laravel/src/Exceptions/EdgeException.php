@@ -7,8 +7,8 @@ namespace PwdEdge\Laravel\Exceptions;
 use RuntimeException;
 
 /**
- * A call to the edge that did not succeed. Its message is the cause, ready for
- * a log line; its subclasses are what callers branch on.
+ * A failed call to the edge. The message is the cause, in the form of a log line.
+ * Callers distinguish the subclasses.
  */
 abstract class EdgeException extends RuntimeException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel\Exceptions;
 
 /**
- * The edge answered, and the answer is no (or makes no sense).
+ * The edge rejected the call, or its response is invalid.
  */
 final class EdgeRefused extends EdgeException
 {
@@ -26,11 +26,11 @@ final class EdgeRefused extends EdgeException
 
         $where = ($index === null ? '' : ', event '.$index).($pointer === null ? '' : ', '.$pointer);
 
-        parent::__construct(sprintf('the edge answered %d %s: %s%s', $status, $errorCode, $reason, $where), $status);
+        parent::__construct(sprintf('the edge responded %d %s: %s%s', $status, $errorCode, $reason, $where), $status);
     }
 
     /**
-     * @param  mixed  $body  the decoded JSON of the answer, or null
+     * @param  mixed  $body  the decoded JSON of the response, or null
      */
     public static function fromAnswer(int $status, $body): self
     {
@@ -60,13 +60,13 @@ final class EdgeRefused extends EdgeException
         return $this->errorCode;
     }
 
-    /** Which event of a batch was wrong, counted from 0. */
+    /** Returns the position of the invalid event in a batch, from 0. */
     public function index(): ?int
     {
         return $this->index;
     }
 
-    /** JSON pointer to what was wrong in that event. */
+    /** Returns the JSON pointer to the invalid field of that event. */
     public function pointer(): ?string
     {
         return $this->pointer;

@@ -5,8 +5,8 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel\Exceptions;
 
 /**
- * The edge is there and does not answer. Whether it delivered is unknown, so
- * a repetition must carry the same idempotency key.
+ * The edge is running and does not respond. It may have delivered the events, so a
+ * retry must have the same idempotency key.
  */
 final class EdgeTimedOut extends EdgeException
 {

@@ -5,7 +5,8 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel\Exceptions;
 
 /**
- * Nobody serves the socket, it may not be opened, or the connection broke.
+ * No process listens on the socket, the user may not open it, or the connection was
+ * lost.
  */
 final class EdgeUnreachable extends EdgeException
 {
@@ -16,6 +17,6 @@ final class EdgeUnreachable extends EdgeException
 
     public static function lost(string $path): self
     {
-        return new self(sprintf('the connection to %s was closed before the answer was complete', $path));
+        return new self(sprintf('the connection to %s was closed before the response was complete', $path));
     }
 }

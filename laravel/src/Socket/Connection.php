@@ -8,8 +8,8 @@ use PwdEdge\Laravel\Exceptions\EdgeRefused;
 use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
 
 /**
- * One connection to the socket: bytes out, one answer in, each under the
- * call's deadline.
+ * One connection to the socket. It sends one request and reads one response, both
+ * within the deadline of the call.
  *
  * The stream stays in blocking mode with a timeout set before every step. PHP
  * then waits with poll(), which has no limit on descriptor numbers;
@@ -23,7 +23,7 @@ final class Connection
 
     private const MAX_BODY = 8388608;
 
-    /** Linux's EAGAIN: the listener's backlog is full at this moment. */
+    /** EAGAIN on Linux: the backlog of the listener is full. */
     private const BACKLOG_FULL = 11;
 
     /** @var resource */
@@ -44,7 +44,7 @@ final class Connection
     }
 
     /**
-     * @param  bool  $persistent  let PHP itself keep the stream after this web request
+     * @param  bool  $persistent  let PHP keep the stream open after this web request
      */
     public static function open(string $path, Deadline $connecting, bool $persistent): self
     {
@@ -59,7 +59,7 @@ final class Connection
             if ($stream !== false) {
                 stream_set_blocking($stream, true);
 
-                // A persistent stream that has already carried bytes has a position.
+                // A persistent stream that an earlier request used has a position.
                 return new self($stream, $persistent && ftell($stream) > 0);
             }
 
@@ -72,7 +72,7 @@ final class Connection
         }
     }
 
-    /** Did an earlier request already use it? Then it may have died since. */
+    /** Returns whether an earlier request used the connection. The edge may have closed it since. */
     public function wasKept(): bool
     {
         return $this->kept;
@@ -84,10 +84,14 @@ final class Connection
     }
 
     /**
-     * False after a fork (parent and child would read each other's answers),
-     * when the edge has closed it, and when bytes lie in it that nobody asked
-     * for: the rest of a call that was cut off. And when another transport
-     * closed it: PHP gives one persistent stream to all that open the path.
+     * Returns whether this process can use the connection for the next request. It
+     * cannot in these cases:
+     *
+     * - after a fork, because parent and child would read each other's responses;
+     * - the edge has closed the connection;
+     * - unread bytes of an aborted call are left;
+     * - another transport has closed it. PHP gives one persistent stream to all
+     *   transports that open the same path.
      */
     public function isIdleAndOurs(): bool
     {
@@ -119,8 +123,8 @@ final class Connection
     }
 
     /**
-     * False when the other side stopped reading. That is no failure yet: an
-     * answer such as "413, too large" may already be waiting.
+     * Writes the request. Returns false if the edge stopped reading. A response such
+     * as "413, too large" may already be waiting, so this is not yet a failure.
      */
     private function write(string $bytes, Deadline $deadline): bool
     {
@@ -146,7 +150,7 @@ final class Connection
             $bytes .= $this->more($deadline, $bytes !== '');
 
             if (strlen($bytes) > self::MAX_HEAD) {
-                throw EdgeRefused::nonsense('the head of the answer is too long');
+                throw EdgeRefused::nonsense('the head of the response is too long');
             }
         }
 
@@ -169,7 +173,7 @@ final class Connection
             }
 
             if (strlen($bytes) > self::MAX_BODY) {
-                throw EdgeRefused::nonsense('the answer is too long');
+                throw EdgeRefused::nonsense('the response is too long');
             }
         }
 
@@ -197,7 +201,7 @@ final class Connection
         $left = $deadline->remaining();
         $seconds = (int) $left;
 
-        // Never 0.0, which would mean "do not wait at all".
+        // At least 1 ms: a timeout of 0 would not wait at all.
         stream_set_timeout($this->stream, $seconds, max(1000, (int) (($left - $seconds) * 1e6)));
     }
 }

@@ -7,8 +7,8 @@ namespace PwdEdge\Laravel\Socket;
 use RuntimeException;
 
 /**
- * The other side closed. Whether a byte of the answer had come decides if the
- * request may be repeated, so this is kept; it never leaves the transport.
+ * The edge closed the connection. The request may be retried only if no byte of the
+ * response has arrived. This exception never leaves the transport.
  */
 final class ConnectionLost extends RuntimeException
 {

@@ -7,9 +7,9 @@ namespace PwdEdge\Laravel\Socket;
 use PwdEdge\Laravel\Exceptions\EdgeTimedOut;
 
 /**
- * One point in time for a whole call, so that connecting, a reconnect, writing
- * and reading share one limit instead of adding up. On the monotonic clock: a
- * change of the wall clock must not hang a web request.
+ * The deadline of a whole call. Connecting, a reconnect, writing and reading share
+ * it, so that their times do not add up. It uses the monotonic clock, because a change
+ * of the wall clock must not block a web request.
  */
 final class Deadline
 {
@@ -19,14 +19,14 @@ final class Deadline
 
     private string $awaited;
 
-    public function __construct(float $seconds, string $awaited = 'answer from')
+    public function __construct(float $seconds, string $awaited = 'response from')
     {
         $this->awaited = $awaited;
         $this->seconds = $seconds;
         $this->end = self::now() + $seconds;
     }
 
-    /** Seconds left, always more than nothing; past the end it throws. */
+    /** Returns the seconds left, more than 0. Throws after the deadline. */
     public function remaining(): float
     {
         $left = $this->end - self::now();

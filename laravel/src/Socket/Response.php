@@ -7,8 +7,8 @@ namespace PwdEdge\Laravel\Socket;
 use PwdEdge\Laravel\Exceptions\EdgeRefused;
 
 /**
- * A parsed HTTP/1.1 answer. Only what the edge's socket uses is understood:
- * a body of a known length, or one that ends with the connection.
+ * A parsed HTTP/1.1 response. It supports only the bodies that the edge's socket
+ * sends: with a known length, or up to the end of the connection.
  */
 final class Response
 {
@@ -33,7 +33,7 @@ final class Response
         $lines = explode("\r\n", $head);
 
         if (preg_match('#^HTTP/1\.[01] ([1-5][0-9]{2})(?: |$)#', (string) array_shift($lines), $match) !== 1) {
-            throw EdgeRefused::nonsense('the answer is not HTTP; is this the socket of the edge?');
+            throw EdgeRefused::nonsense('the response is not HTTP; is this the socket of the edge?');
         }
 
         $headers = [];
@@ -44,13 +44,13 @@ final class Response
         }
 
         if (isset($headers['transfer-encoding'])) {
-            throw EdgeRefused::nonsense('the answer has a transfer encoding, which the edge never uses here');
+            throw EdgeRefused::nonsense('the response has a transfer encoding, which the edge never uses here');
         }
 
         return new self((int) $match[1], $headers);
     }
 
-    /** Null: the body ends where the connection ends. */
+    /** Returns the length of the body, or null if it ends with the connection. */
     public function declaredLength(): ?int
     {
         $length = $this->headers['content-length'] ?? null;
@@ -58,7 +58,7 @@ final class Response
         return $length === null ? null : (int) $length;
     }
 
-    /** For an answer that came before the whole request was written. */
+    /** Prevents the reuse of the connection: the response came before the whole request was written. */
     public function withoutReuse(): self
     {
         $this->headers['connection'] = 'close';

@@ -7,16 +7,15 @@ namespace PwdEdge\Laravel\Socket;
 use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
 
 /**
- * Requests to the edge over a connection that is kept between them.
+ * Sends requests to the edge, and keeps the connection open between them.
  *
- * Where it is kept depends on who runs PHP. A queue worker or Octane process
- * holds this object, and with it the connection. Under php-fpm every object
- * dies with the web request, so PHP's own persistent streams hold it there; a
- * process then serves one request at a time, which is what makes that safe.
+ * A queue worker or an Octane process keeps this object, and with it the connection.
+ * Under php-fpm all objects end with the web request, so PHP's persistent streams keep
+ * the connection. This is safe because such a process serves one request at a time.
  */
 final class Transport
 {
-    /** Where one process serves one web request after the other and forgets all objects between them. */
+    /** Server APIs whose processes serve one web request after the other, and keep no objects between them. */
     private const FORGETFUL_SAPIS = ['fpm-fcgi', 'cgi-fcgi', 'apache2handler', 'litespeed', 'cli-server'];
 
     private string $path;
@@ -29,10 +28,10 @@ final class Transport
 
     private bool $persistent;
 
-    /** The idle connection. Taken out while in use: a second coroutine of the same process opens its own. */
+    /** The idle connection. It is removed while in use, so a second coroutine of the process opens its own. */
     private ?Connection $idle = null;
 
-    /** In use right now; see closeWhatWasCutOff(). */
+    /** The connection in use; see closeWhatWasCutOff(). */
     private ?Connection $inUse = null;
 
     private bool $watchesShutdown = false;
@@ -67,10 +66,10 @@ final class Transport
     }
 
     /**
-     * A kept connection may have died while idle: the edge was restarted. If
-     * not one byte of an answer came, the request is said once more on a new
-     * one. It is harmless if the first one did arrive, because both carry the
-     * same idempotency key or ask for something that can be asked twice.
+     * Sends the request, and retries once on a new connection. The edge may have closed
+     * a kept connection, for example in a restart. A retry happens only if no byte of a
+     * response has arrived. It is harmless even if the edge received the first request:
+     * both have the same idempotency key, or are safe to repeat.
      */
     private function attempt(string $request, Deadline $deadline, bool $mayRepeat): Response
     {
@@ -147,9 +146,10 @@ final class Transport
     }
 
     /**
-     * A fatal error in the middle of a call (max_execution_time) leaves a
-     * persistent stream with an answer on its way, which the worker's next web
-     * request would take for its own. Shutdown functions run even then.
+     * Closes a connection whose call was aborted by a fatal error, such as
+     * max_execution_time. Otherwise the next web request of the worker would read the
+     * response of that call from the persistent stream. Shutdown functions run even
+     * after a fatal error.
      */
     private function closeWhatWasCutOff(): void
     {

@@ -72,7 +72,7 @@ final class FailureTest extends TestCase
         }
 
         $this->assertCount(1, $this->logged(), 'after the first, the rest of the request is not held up');
-        $this->assertStringContainsString('no answer from the edge within 1000 ms', implode($this->logged()));
+        $this->assertStringContainsString('no response from the edge within 1000 ms', implode($this->logged()));
         Wait::until('the edge answers again', [WebSocketBroadcastService::class, 'isAvailable']);
         $this->assertTrue(WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 51]));
     }
@@ -122,7 +122,7 @@ final class FailureTest extends TestCase
         $this->assertFalse(WebSocketBroadcastService::broadcastTicketStatusUpdate(1, 'closed'));
         $this->assertFalse(WebSocketBroadcastService::isAvailable());
         $this->assertCount(1, $this->logged());
-        $this->assertStringContainsString('the edge answered 403', implode($this->logged()));
+        $this->assertStringContainsString('the edge responded 403', implode($this->logged()));
     }
 
     public function test_what_cannot_be_said_in_json_is_one_line(): void
@@ -136,7 +136,7 @@ final class FailureTest extends TestCase
     {
         $this->assertFalse(WebSocketBroadcastService::broadcastNewMessage(1, ['text' => str_repeat('x', 2 << 20)]));
         $this->assertCount(1, $this->logged());
-        $this->assertStringContainsString('the edge answered 413', implode($this->logged()));
+        $this->assertStringContainsString('the edge responded 413', implode($this->logged()));
         $this->assertTrue(WebSocketBroadcastService::isAvailable());
     }
 

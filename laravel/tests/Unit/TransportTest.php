@@ -105,7 +105,7 @@ final class TransportTest extends TestCase
             $this->ask($transport);
             $this->fail('silence was taken for an answer');
         } catch (EdgeTimedOut $cause) {
-            $this->assertSame('no answer from the edge within 1000 ms', $cause->getMessage());
+            $this->assertSame('no response from the edge within 1000 ms', $cause->getMessage());
         }
 
         $this->assertSame(2, $this->ask($transport)['sessions']);
@@ -216,7 +216,7 @@ final class TransportTest extends TestCase
 
     public function test_something_that_is_not_http_is_refused(): void
     {
-        $this->expectExceptionMessage('the answer is not HTTP');
+        $this->expectExceptionMessage('the response is not HTTP');
         Response::fromHead('+OK redis');
     }
 
