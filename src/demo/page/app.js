@@ -1,25 +1,25 @@
-// One support ticket seen from two sides. Each panel is a client of its own: it logs in,
-// reads the ticket over HTTP and follows it over its own WebSocket. The token lives in
-// memory only, and whatever a server or a person wrote reaches the page as text.
+// One support ticket, seen from two sides. Each panel is a separate client: it logs in,
+// loads the ticket over HTTP, and receives changes over its own WebSocket. The token stays
+// in memory, and text from the server or a user is never inserted as HTML.
 
 const TICKET = 1;
 const TICKET_PATH = `/support-tickets/${TICKET}`;
 
-const BACKOFF = { least: 500, most: 10_000 }; // ms; full jitter below a ceiling that doubles
-const SETTLED = 10_000;        // a connection this old was a good one: count attempts anew
-const BEAT = 25_000;           // one unanswered ping is a dead connection
-const JOIN_PATIENCE = 2_000;   // then read the ticket even if the join was not confirmed
-const TYPING_EVERY = 1_000;    // say "typing" at most this often
-const TYPING_SILENCE = 3_000;  // and take it back after this pause
-const TYPING_SHOWN = 5_000;    // a "typing" that is not renewed disappears
-const STATUS_PAUSE = 300;      // arrow keys step through a select: send where they stop
+const BACKOFF = { least: 500, most: 10_000 }; // ms; full jitter, with an upper bound that doubles
+const SETTLED = 10_000;        // after a connection of this length, reset the attempts
+const BEAT = 25_000;           // ping interval; after one missing pong the connection is lost
+const JOIN_PATIENCE = 2_000;   // then load the ticket even without ticket_joined
+const TYPING_EVERY = 1_000;    // the shortest interval between two "typing" messages
+const TYPING_SILENCE = 3_000;  // a pause of this length ends typing
+const TYPING_SHOWN = 5_000;    // hide "typing" without a new event after this time
+const STATUS_PAUSE = 300;      // arrow keys step through a select: send the last value only
 
 const CLOSE_WORDS = {
   1001: 'the server is going away', 1006: 'the connection was lost',
   1012: 'the server is restarting', 1013: 'the server is busy',
 };
 
-const HEADER = 13;             // bytes before a chunk: kind, upload, offset
+const HEADER = 13;             // bytes before the data of a chunk: kind, upload, offset
 const LOOK_FIRST = ['app_failed', 'bad_answer', 'no_answer'];
 
 const SESSION_OVER = 'Your session has ended. Log in again.';
@@ -46,24 +46,24 @@ async function api(method, path, token, body) {
   return answer;
 }
 
-/** The one sentence in a Laravel refusal, wherever it stands. */
+/** Returns the first message in an error response of Laravel. */
 function wordsOf(response, answer) {
   if (response.status === 429) {
     return `Too many requests. Try again in ${response.headers.get('Retry-After') ?? 'a few'} seconds.`;
   }
   const words = [answer.message, answer.error, ...Object.values(answer.errors ?? answer).flat()];
-  return words.find((value) => value && typeof value === 'string') ?? `The server answered ${response.status}.`;
+  return words.find((value) => value && typeof value === 'string') ?? `The server responded with status ${response.status}.`;
 }
 
 /* WebSocket */
 
-/** A connection that returns after a loss and stays away after a refusal. */
+/** A connection that reconnects after a disconnect, but not after a rejection. */
 class Link {
   #token; #on; #socket; #retry; #beat;
   #attempt = 0; #readyAt = 0; #awaiting = false; #ended = false;
 
-  /** `on`: state(name, words), ready(), frame(type, payload), and welcome(), which settles
-      to false when HTTP says that the token is no longer good. */
+  /** `on` has the callbacks state(name, words), ready(), frame(type, payload), and
+      welcome(), which resolves to false if the token is no longer valid over HTTP. */
   constructor(token, on) {
     this.#token = token;
     this.#on = on;
@@ -136,7 +136,7 @@ class Link {
     this.#retry = setTimeout(() => this.#again(wasReady), backoff(this.#attempt++));
   }
 
-  /** A refused handshake looks like a lost connection; only HTTP can tell them apart. */
+  /** Checks the token over HTTP first: a rejected handshake looks like a lost connection. */
   async #again(wasReady) {
     if (!wasReady && !(await this.#on.welcome())) return;
     if (!this.#ended) this.open();
@@ -154,7 +154,7 @@ function backoff(attempt) {
 
 /* Uploads */
 
-/** One file on its way. `done` settles to the site's answer. */
+/** The upload of one file. `done` resolves to the site's response. */
 class Upload {
   id = crypto.randomUUID();
   #link; #file; #onProgress; #finish; #started = false; #pumping = false; #over = false;
@@ -169,7 +169,7 @@ class Upload {
     this.begin();
   }
 
-  /** Starts, or goes on over a new connection. */
+  /** Starts the upload, or resumes it on a new connection. */
   begin() {
     if (!this.#started) this.#link.send('upload_start', this.start);
     else this.#link.send('upload_resume', { upload_id: this.id });
@@ -201,7 +201,7 @@ class Upload {
     this.#finish.reject(new Refused(0, LOOK_FIRST.includes(code) ? message : words));
   }
 
-  /** Sends what the window allows, one chunk after the other. */
+  /** Sends chunks in order, up to the end of the window. */
   async #pump() {
     if (this.#pumping) return;
     this.#pumping = true;
@@ -212,7 +212,7 @@ class Upload {
       const data = await this.#file.slice(offset, end).arrayBuffer().catch(() => null);
       if (data === null) this.cancel(); // the file has changed or is gone
       if (data === null || this.#over) break;
-      if (number !== this.#number || offset !== this.#offset) continue; // resumed meanwhile, from elsewhere
+      if (number !== this.#number || offset !== this.#offset) continue; // upload_resume has changed the position
       const frame = new Uint8Array(HEADER + data.byteLength);
       const header = new DataView(frame.buffer);
       header.setUint8(0, 1);
@@ -226,13 +226,13 @@ class Upload {
   }
 }
 
-/* One person's side */
+/* One user's side */
 
 class Panel {
   #section; #text; #status; #file; #upload = null; #session = null; #link = null; #busy = new Set();
   #people = new Map(); #present = new Set(); #typing = new Map(); // all by user id
   #typingSentAt = 0; #typingSaid = false;
-  #seenByOthers = 0; #seenSent = 0; // message ids: everything up to it was seen
+  #seenByOthers = 0; #seenSent = 0; // message ids; all messages up to the id have been seen
   #timers = {};
 
   constructor(section) {
@@ -286,7 +286,7 @@ class Panel {
     on(document, 'visibilitychange', () => this.#see());
   }
 
-  /** Runs `act` unless it is still running; a failure is told beside its field. */
+  /** Runs `act` unless it is still running. Shows a failure beside its field. */
   async #attempt(name, act) {
     if (this.#busy.has(name)) return;
     this.#busy.add(name);
@@ -344,7 +344,7 @@ class Panel {
     this.#link.send('leave_ticket', { ticket_id: TICKET });
     this.#end('offline', 'Not connected');
     this.#text.value = '';
-    await api('POST', '/logout', token).catch(() => {}); // gone here whatever the answer
+    await api('POST', '/logout', token).catch(() => {}); // the page has logged out, whatever the response is
   }
 
   #end(state, words) {
@@ -391,7 +391,7 @@ class Panel {
     this.#upload?.begin();
   }
 
-  /** Reads the ticket again, which fills any gap. False: the session is over. */
+  /** Reloads the ticket, with any missed messages. Returns false if the session has ended. */
   async #reload() {
     clearTimeout(this.#timers.join);
     const session = this.#session;
@@ -401,7 +401,7 @@ class Panel {
     } catch (error) {
       if (session !== this.#session) return false;
       if (error.status === 401) this.#end('refused', SESSION_OVER);
-      else if (this.#link.ready) this.#tell('problem', `The ticket was not read again. ${error.message}`);
+      else if (this.#link.ready) this.#tell('problem', `The ticket was not reloaded. ${error.message}`);
     }
     return session === this.#session;
   }
@@ -419,7 +419,7 @@ class Panel {
       message_status_update: () => this.#heardSeen(payload),
       error: () => {
         if (payload.code !== 'unknown_type') this.#tell('problem', payload.message);
-        // Laravel was busy or away: the right to the ticket is asked for again.
+        // Laravel was busy or unavailable: join again.
         if (payload.ticket_id && ['unavailable', 'access_unconfirmed'].includes(payload.code)) {
           const again = () => { if (this.#link.ready) this.#join(); };
           this.#later('rejoin', 2_000 + Math.random() * 3_000, again);
@@ -473,7 +473,7 @@ class Panel {
       if (file) return this.#attach(file, message);
       await api('POST', `${TICKET_PATH}/messages`, this.#session.token, { message });
       if (field.value.trim() === message) field.value = '';
-      if (!this.#link?.ready) this.#tell('problem', 'Sent. It appears here once the connection is back.');
+      if (!this.#link?.ready) this.#tell('problem', 'Sent. The message appears here when the connection is back.');
     });
   }
 
@@ -500,13 +500,13 @@ class Panel {
 
   #showProgress(share) {
     this.#part('upload-bar').value = share;
-    const quarter = Math.floor(share * 4) * 25; // announced four times, not at each chunk
+    const quarter = Math.floor(share * 4) * 25; // screen readers announce it four times, not for each chunk
     const words = share < 1 ? `${quarter} % sent` : 'Waiting for the site…';
     const line = this.#part('upload-state');
     if (line.textContent !== words) line.textContent = words;
   }
 
-  /** Staff are told apart by user id; the only member in a ticket is its owner. */
+  /** Distinguishes staff by user id. The only member in a ticket is its owner. */
   #isOwn(message) {
     const { role, userID } = this.#session.user;
     return role === 'PWDMember' ? !message.is_admin : Boolean(message.is_admin) && message.sender_id === userID;
@@ -546,7 +546,7 @@ class Panel {
     return item;
   }
 
-  /** Tells the others about the newest message of theirs that is on the screen. */
+  /** Reports the newest visible message of another user as seen. */
   #see() {
     if (!this.#link?.ready || document.hidden) return;
     const others = this.#section.querySelectorAll('li[data-message-id]:not([data-own])');
@@ -564,7 +564,7 @@ class Panel {
     }
   }
 
-  /* Who is here, who is typing */
+  /* Presence and typing */
 
   #nameOf(id) { return this.#people.get(id) ?? `User ${id}`; }
 
@@ -595,7 +595,7 @@ class Panel {
     const names = [...this.#typing.keys()].map((other) => this.#nameOf(other));
     const words = names.length ? `${names.join(' and ')} ${names.length > 1 ? 'are' : 'is'} typing…` : '';
     const line = this.#part('typing');
-    if (line.textContent !== words) line.textContent = words; // announced once, not at each renewal
+    if (line.textContent !== words) line.textContent = words; // screen readers announce it once, not for each event
   }
 
   #typed() {
@@ -627,7 +627,7 @@ function showWhoIsIn() {
   both.textContent = done ? 'Both logged in' : 'Log both in';
 }
 
-/** The names of the two people of this page; anybody else by the name the server gives. */
+/** Returns the display name of the two users of this page, and the given name for others. */
 function displayName(name) {
   return sections.find((section) => section.dataset.user === name)?.dataset.name ?? name;
 }
