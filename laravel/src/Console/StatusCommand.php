@@ -54,7 +54,7 @@ class StatusCommand extends Command
             ['uptime', ($status['uptime_seconds'] ?? '?').' s'],
             ['sessions', (string) ($status['sessions'] ?? '?')],
             ['rooms', (string) ($status['rooms'] ?? '?')],
-            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'NOT healthy')],
+            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'unhealthy')],
         ];
     }
 
