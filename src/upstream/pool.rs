@@ -2,7 +2,7 @@
 //!
 //! On hyper's connections and not on hyper-util's pooling client, since that
 //! drops a request whose connection could not be made and does not tell whether
-//! a byte of the answer had come (`docs/decisions/0006-own-pool.md`).
+//! a byte of the answer had come (`docs/decisions/0006-connection-pool.md`).
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

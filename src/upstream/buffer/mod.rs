@@ -1,6 +1,6 @@
 //! Response buffers: a client that reads slowly does not occupy a process of the
 //! application. What the client does not take is read ahead, a little into memory and
-//! the rest into a file without a name (`docs/decisions/0019-response-buffers.md`).
+//! the rest into a file without a name (`docs/decisions/0019-response-buffering.md`).
 //!
 //! A response passes straight through as long as its client takes it. One task for
 //! all of an application looks for clients that do not; only such a response gets a

@@ -2,7 +2,7 @@
 //! that is open from `upload_start` on: what the client sends in binary frames
 //! is passed on as it comes, and never held but for a window of a few chunks.
 //! Why the request is what waits when a connection breaks:
-//! `docs/decisions/0007-uploads-wait-in-the-open-request.md`.
+//! `docs/decisions/0007-upload-streaming.md`.
 //!
 //! A session holds its uploads by number ([`crate::ws`]'s session), the
 //! [`Uploads`] of the process know all of them by token and id, and each has a
