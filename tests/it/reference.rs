@@ -9,6 +9,7 @@ mod codes;
 mod keys;
 mod limits;
 mod log_events;
+mod man_pages;
 mod metrics;
 
 use std::collections::BTreeSet;

@@ -24,12 +24,7 @@ fn key_of_the_settings_has_its_line_in_config_toml() {
 
 #[test]
 fn key_in_config_toml_exists_in_the_settings() {
-    let keys = keys();
-    // A table may be written as a value, too.
-    let paths = keys
-        .iter()
-        .flat_map(|key| (1..=key.len()).map(|length| &key[..length]));
-    let known: BTreeSet<_> = paths.map(|path| path.join(".")).collect();
+    let known = names();
     let gone: Vec<_> = written()
         .lines
         .into_iter()
@@ -65,6 +60,22 @@ fn keys_are_found_in_all_shapes_of_tables() {
     assert!(keys.iter().any(|path| path.len() == 3), "{keys:?}");
     assert!(has("routes.path"), "{keys:?}");
     assert!(has("upstreams.NAME"), "{keys:?}");
+}
+
+/// The names of all keys and tables, with those of the tables they are in.
+pub(super) fn names() -> BTreeSet<String> {
+    let keys = keys();
+    // A table may be written as a value, too.
+    let paths = keys
+        .iter()
+        .flat_map(|key| (1..=key.len()).map(|length| &key[..length]));
+    paths.map(|path| path.join(".")).collect()
+}
+
+/// The names of the keys that begin a line of `config.toml`, commented out or not.
+pub(super) fn lines() -> Vec<String> {
+    let lines = written().lines.into_iter();
+    lines.map(|(_, key)| key).collect()
 }
 
 /// The paths of all keys, as serde knows them. The keys of a table by name
