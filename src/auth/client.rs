@@ -17,6 +17,7 @@ use super::settings::Settings;
 use super::{Epoch, Error, RetryDeadline, Token, TokenForm, TokenHash, Urgency};
 use crate::core::body::{self, Body};
 use crate::core::client::ClientIp;
+use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -212,7 +213,7 @@ impl AuthClient {
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let answer = self.upstream.send(Box::new(request)).await;
-        let answer = answer.map_err(|error| unavailable(error.chain()))?;
+        let answer = answer.map_err(|error| unavailable(error_chain(&error)))?;
         let status = answer.status();
         let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
         if !is_throttled && !status.is_server_error() {

@@ -15,6 +15,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use crate::core::bidi;
+use crate::core::error_chain::error_chain;
 use crate::core::ids::{RowId, UserId};
 
 /// One binary in front of a Laravel site: TLS, reverse proxy, WebSocket rooms,
@@ -232,6 +233,6 @@ impl Failure {
     }
 
     fn already_reported(&self) -> String {
-        format!("{:#}", self.error)
+        error_chain(&*self.error)
     }
 }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::config::Config;
+use crate::core::error_chain::error_chain;
 use crate::logging::{self, Logging};
 use crate::runtime::watchdog::Watchdog;
 use crate::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
@@ -148,8 +149,8 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
     // Aside from this task, which answers the watchdog as well.
     let config = match tokio::task::spawn_blocking(move || Config::load(&file)).await {
         Ok(Ok(config)) => config,
-        Ok(Err(error)) => return log_reload_failure(reloader, &error.to_string()),
-        Err(error) => return log_reload_failure(reloader, &error.to_string()),
+        Ok(Err(error)) => return log_reload_failure(reloader, &error),
+        Err(error) => return log_reload_failure(reloader, &error),
     };
     let level = config.log.level;
     match reloader.reload(config).await {
@@ -161,14 +162,14 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
                 tracing::warn!(keys, "changed, but in use only after a restart");
             }
         }
-        Err(error) => log_reload_failure(reloader, &error.to_string()),
+        Err(error) => log_reload_failure(reloader, &error),
     }
 }
 
-fn log_reload_failure(reloader: &Reloader, cause: &str) {
+fn log_reload_failure(reloader: &Reloader, error: &dyn std::error::Error) {
     reloader.record_failure();
     tracing::error!(
-        cause,
+        cause = error_chain(error),
         "configuration not read again; the old one stays in use"
     );
 }
@@ -176,7 +177,7 @@ fn log_reload_failure(reloader: &Reloader, cause: &str) {
 /// Tells systemd, if it listens.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(error = error_chain(&error), "systemd was not told");
     }
 }
 
@@ -200,7 +201,10 @@ fn warn_of_few_files(config: &Config) {
             "few open files are allowed; raise LimitNOFILE or lower limits.connections"
         ),
         Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot tell how many files may be open"),
+        Err(error) => tracing::warn!(
+            error = error_chain(&error),
+            "cannot tell how many files may be open"
+        ),
     }
 }
 

@@ -63,12 +63,12 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read {}: {cause}; name the file with --config", .path.display())]
+    #[error("cannot read {}; name the file with --config", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        cause: std::io::Error,
+        source: std::io::Error,
     },
     /// The file has mistakes.
     #[error("{0}")]
@@ -95,9 +95,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or has mistakes: all of them.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|cause| Error::Read {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
             path: path.to_owned(),
-            cause,
+            source,
         })?;
         let mut config = Self::from_toml(&text).map_err(|diagnostics| {
             Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
@@ -116,9 +116,9 @@ impl Config {
         let roots = apps.chain(config.upstreams.values_mut());
         for root in roots.filter_map(|app| app.root.as_mut()) {
             let full = std::path::absolute(directory.join(&*root));
-            *root = full.map_err(|cause| Error::Read {
+            *root = full.map_err(|source| Error::Read {
                 path: path.to_owned(),
-                cause,
+                source,
             })?;
         }
         match config.find_exposed_key() {

@@ -31,12 +31,12 @@ pub enum ListenError {
     )]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("cannot open {} (broadcast.socket in config.toml): {cause}", .path.display())]
+    #[error("cannot open {} (broadcast.socket in config.toml)", .path.display())]
     System {
         /// The path.
         path: PathBuf,
         /// What the system said.
-        cause: io::Error,
+        source: io::Error,
     },
 }
 
@@ -67,9 +67,9 @@ fn bind_owned(settings: &Settings) -> Result<UnixListener, ListenError> {
         return Err(ListenError::NoDirectory(path.clone()));
     }
     clear_stale(path)?;
-    open(path, settings.mode.bits()).map_err(|cause| ListenError::System {
+    open(path, settings.mode.bits()).map_err(|source| ListenError::System {
         path: path.clone(),
-        cause,
+        source,
     })
 }
 
@@ -104,9 +104,9 @@ const WRITABLE_BY_OTHERS: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 
 fn clear_stale(path: &Path) -> Result<(), ListenError> {
-    let system = |cause| ListenError::System {
+    let system = |source| ListenError::System {
         path: path.to_owned(),
-        cause,
+        source,
     };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

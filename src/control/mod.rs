@@ -22,6 +22,7 @@ pub use self::api::Api;
 pub use self::decode::{Broadcast, Broadcasts, DecodeError, decode};
 pub use self::listen::{ListenError, listen};
 pub use self::settings::{Mode, Settings};
+use crate::core::error_chain::error_chain;
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Heartbeat;
@@ -41,7 +42,10 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut hear
         let (slot, stream) = match accepted {
             (Ok(slot), Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
-                tracing::warn!(%error, "cannot accept on the broadcast socket");
+                tracing::warn!(
+                    error = error_chain(&error),
+                    "cannot accept on the broadcast socket"
+                );
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
@@ -60,7 +64,10 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     let peer = match stream.peer_cred() {
         Ok(peer) => peer.uid(),
         Err(error) => {
-            tracing::warn!(%error, "cannot tell who speaks on the broadcast socket");
+            tracing::warn!(
+                error = error_chain(&error),
+                "cannot tell who speaks on the broadcast socket"
+            );
             return;
         }
     };
@@ -93,7 +100,11 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, uid = peer, "a connection on the broadcast socket broke");
+        tracing::debug!(
+            error = error_chain(&error),
+            uid = peer,
+            "a connection on the broadcast socket broke"
+        );
     }
 }
 

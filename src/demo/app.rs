@@ -21,6 +21,7 @@ use super::desk::{Account, DemoError, Desk};
 use super::form::Form;
 use super::page;
 use crate::core::body::{self, Body};
+use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 use crate::upstream::{Settings, Target, Upstream};
 
@@ -191,7 +192,7 @@ impl App {
             .body(body::full(event.to_string()))
             .expect("a fixed request");
         if let Err(error) = self.edge.send(Box::new(request)).await {
-            tracing::warn!(cause = error.chain(), "the stand-in cannot publish");
+            tracing::warn!(cause = error_chain(&error), "the stand-in cannot publish");
         }
     }
 }

@@ -43,7 +43,7 @@ pub enum FileBodyError {
     #[error("the file became shorter while it was sent")]
     Truncated,
     /// The disk.
-    #[error("cannot read the file: {0}")]
+    #[error("cannot read the file")]
     Unreadable(#[from] io::Error),
 }
 

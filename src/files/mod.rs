@@ -42,7 +42,7 @@ pub struct Files {
 /// Why a directory cannot be used at all.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot use {} ({key} of a route in config.toml): {cause}; it must be a {wanted} that the \
+    "cannot use {} ({key} of a route in config.toml); it must be a {wanted} that the \
      user of pwd-edge may read",
     .path.display()
 )]
@@ -50,7 +50,7 @@ pub struct UnusableDirectory {
     path: PathBuf,
     key: &'static str,
     wanted: &'static str,
-    cause: io::Error,
+    source: io::Error,
 }
 
 /// Why there is no answer although there may be a file.
@@ -60,7 +60,7 @@ pub enum Error {
     #[error("the user of pwd-edge may not read it")]
     Forbidden,
     /// The disk, or the directory is gone.
-    #[error("{0}")]
+    #[error("cannot read it")]
     Unreadable(#[from] io::Error),
     /// The disk does not answer.
     #[error("the disk did not answer in {} s", LOOKUP_TIMEOUT.as_secs())]
@@ -86,18 +86,18 @@ impl Files {
             let tree = RootDir::open(settings, DiskWait::Allowed);
             let entry = tree.and_then(|tree| tree.entry(fallback.path()));
             let missing = || io::Error::from(ErrorKind::NotFound);
-            let cause = match entry {
+            let source = match entry {
                 Ok(Some(Entry::File(_))) => None,
                 Ok(Some(Entry::Directory)) => Some(ErrorKind::IsADirectory.into()),
                 Ok(None) => Some(missing()),
                 Err(error) => Some(error),
             };
-            if let Some(cause) = cause {
+            if let Some(source) = source {
                 return Err(UnusableDirectory {
                     path: settings.root.join(fallback.path()),
                     key: "fallback",
                     wanted: "file",
-                    cause,
+                    source,
                 });
             }
         }
@@ -184,11 +184,11 @@ fn check_directory(path: &Path, key: &'static str) -> Result<bool, UnusableDirec
         accessat(&directory, ".", may, AtFlags::EACCESS)?;
         root_dir::is_local(&directory)
     });
-    entered.map_err(|cause| UnusableDirectory {
+    entered.map_err(|error| UnusableDirectory {
         path: path.to_owned(),
         key,
         wanted: "directory",
-        cause: cause.into(),
+        source: error.into(),
     })
 }
 

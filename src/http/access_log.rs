@@ -16,6 +16,7 @@ use super::body_timeout::UpstreamStalled;
 use super::handler::RequestContext;
 use crate::core::body::{self, Body};
 use crate::core::client::ClientIp;
+use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
 use crate::forwarded::RequestId;
 use crate::metrics;
@@ -228,7 +229,11 @@ impl hyper::body::Body for LoggedBody {
                 }
                 Some(Err(error)) => {
                     self.line.end = ResponseEnd::of(error);
-                    tracing::warn!(%error, path = self.line.path, "an answer broke off");
+                    tracing::warn!(
+                        error = error_chain(&**error),
+                        path = self.line.path,
+                        "an answer broke off"
+                    );
                 }
                 None => self.line.end = ResponseEnd::Complete,
             }

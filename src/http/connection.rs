@@ -25,6 +25,7 @@ use super::normalize::MAX_HEADERS;
 use super::streams::Streams;
 use super::{Handler, LoggedBody, RejectionCounter, Settings};
 use crate::core::client::ClientIp;
+use crate::core::error_chain::error_chain;
 use crate::limit::Permit;
 use crate::runtime::activity::{ActivityTracker, FloodGuard, SendClock};
 use crate::runtime::drain::Drain;
@@ -200,7 +201,7 @@ impl ConnDriver<'_> {
     ) -> DriverExit
     where
         C: Future<Output = Result<(), E>>,
-        E: std::fmt::Display,
+        E: std::error::Error,
     {
         let mut stalled = pin!(self.stalled());
         let mut dismissed = pin!(self.dismissed());
@@ -233,7 +234,7 @@ impl ConnDriver<'_> {
             match wake.await {
                 DriverEvent::Ended(ended) => {
                     if let Err(error) = ended {
-                        tracing::debug!(%error, "connection broke");
+                        tracing::debug!(error = error_chain(&error), "connection broke");
                     }
                     return DriverExit::Ended;
                 }

@@ -19,12 +19,12 @@ pub struct ErrorPages(BTreeMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory or a page in it.
-    #[error("cannot read the error page {} (http.error_pages in config.toml): {cause}", .path.display())]
+    #[error("cannot read the error page {} (http.error_pages in config.toml)", .path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
-        cause: io::Error,
+        source: io::Error,
     },
     /// It is no page.
     #[error(
@@ -58,13 +58,13 @@ impl ErrorPages {
         let Some(directory) = directory else {
             return Ok(Self::default());
         };
-        let read = |path: &Path, cause| Error::Read {
+        let read = |path: &Path, source| Error::Read {
             path: path.to_owned(),
-            cause,
+            source,
         };
         let mut pages = BTreeMap::new();
-        for entry in std::fs::read_dir(directory).map_err(|cause| read(directory, cause))? {
-            let path = entry.map_err(|cause| read(directory, cause))?.path();
+        for entry in std::fs::read_dir(directory).map_err(|error| read(directory, error))? {
+            let path = entry.map_err(|error| read(directory, error))?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let name = name.unwrap_or_default().to_owned();
             // An editor's leavings.
@@ -78,11 +78,11 @@ impl ErrorPages {
             if !is_page_name(&name) {
                 return Err(unfit("not named after a status"));
             }
-            let size = std::fs::metadata(&path).map_err(|cause| read(&path, cause))?;
+            let size = std::fs::metadata(&path).map_err(|error| read(&path, error))?;
             if size.len() > MAX_PAGE_BYTES {
                 return Err(unfit("too long"));
             }
-            let text = std::fs::read_to_string(&path).map_err(|cause| read(&path, cause))?;
+            let text = std::fs::read_to_string(&path).map_err(|error| read(&path, error))?;
             pages.insert(name, text);
         }
         Ok(Self(pages))

@@ -20,6 +20,7 @@ use super::tunnel::{Patience, UpgradeRequest};
 use super::{Rejection, Settings, hop_by_hop};
 use crate::core::body::{self, Body};
 use crate::core::client::ClientKey;
+use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
 use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
@@ -243,7 +244,7 @@ fn may_buffer(headers: &mut HeaderMap) -> bool {
 
 /// The one log line about a request that Laravel did not answer.
 fn log_upstream_error(error: &upstream::Error, path: &str) {
-    let cause = error.chain();
+    let cause = error_chain(&error);
     match error {
         upstream::Error::TooLarge
         | upstream::Error::TooSlow

@@ -15,6 +15,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::core::error_chain::error_chain;
 use crate::core::host_port::HostPort;
 use crate::tls::Challenges;
 
@@ -53,7 +54,9 @@ impl HttpsRedirect {
             .serve_connection(TokioIo::new(io), service);
         match tokio::time::timeout(2 * self.timeout, connection).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "connection without TLS broke"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = error_chain(&error), "connection without TLS broke")
+            }
             Err(_) => tracing::debug!("connection without TLS stood still, closed"),
         }
     }

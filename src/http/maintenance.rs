@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use crate::core::body::{self, Body};
+use crate::core::error_chain::error_chain;
 
 /// `[maintenance]` of `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -38,13 +39,13 @@ pub struct Maintenance {
 /// Nobody could close the site: whether the page exists cannot be told.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot look for {} (maintenance.page in config.toml): {cause}; the user of pwd-edge must \
+    "cannot look for {} (maintenance.page in config.toml); the user of pwd-edge must \
      be able to enter its directory",
     .page.display()
 )]
 pub struct PageUnreachable {
     page: PathBuf,
-    cause: io::Error,
+    source: io::Error,
 }
 
 #[derive(Debug)]
@@ -65,11 +66,11 @@ impl Maintenance {
     /// It cannot be told whether it exists.
     pub fn new(settings: &Settings) -> Result<Self, PageUnreachable> {
         if let Some(page) = &settings.page
-            && let Err(cause) = fs::metadata(page)
-            && !is_not_found(&cause)
+            && let Err(source) = fs::metadata(page)
+            && !is_not_found(&source)
         {
             let page = page.clone();
-            return Err(PageUnreachable { page, cause });
+            return Err(PageUnreachable { page, source });
         }
         let maintenance = Self {
             page: settings.page.clone(),
@@ -115,7 +116,7 @@ impl Maintenance {
             Err(error) => {
                 if was_told {
                     let page = path.display();
-                    tracing::warn!(%error, %page, "maintenance.page is out of reach");
+                    tracing::warn!(error = error_chain(&error), %page, "maintenance.page is out of reach");
                 }
                 return;
             }
@@ -128,7 +129,7 @@ impl Maintenance {
         }
         let page = read(path).map_err(|error| {
             let page = path.display();
-            tracing::warn!(%error, %page, "maintenance.page cannot be used; there is another");
+            tracing::warn!(error = error_chain(&error), %page, "maintenance.page cannot be used; there is another");
         });
         let page = page.ok();
         self.closed

@@ -5,6 +5,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::Rejection;
 use super::handler::{Handler, RequestContext};
 use crate::core::body::Body;
+use crate::core::error_chain::error_chain;
 use crate::files::{Error, Files};
 
 impl Handler {
@@ -21,7 +22,7 @@ impl Handler {
         let place = self.acquire_permit(&self.open_files, exchange).await?;
         let answer = files.respond(request, place).await.map_err(|error| {
             let path = request.uri().path();
-            tracing::warn!(path, %error, "a file cannot be sent");
+            tracing::warn!(path, error = error_chain(&error), "a file cannot be sent");
             match error {
                 Error::Forbidden => Rejection::Route(StatusCode::FORBIDDEN),
                 Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::normalize;
 use super::routes::UpgradeProtocol;
 use crate::core::body::Body;
+use crate::core::error_chain::error_chain;
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::ws::{Challenge, HandshakeRejection};
@@ -131,7 +132,7 @@ impl UpgradeRequest {
                     () = relay_both_ways(client, app, patience) => {}
                     () = stop.cancelled() => {}
                 },
-                Err(error) => tracing::debug!(%error, "tunnel did not begin"),
+                Err(error) => tracing::debug!(error = error_chain(&error), "tunnel did not begin"),
             }
         });
     }
@@ -158,7 +159,7 @@ async fn relay_both_ways(client: Upgraded, app: Upgraded, patience: Patience) {
             )
         } => {
             if let Err(error) = ended {
-                tracing::debug!(%error, "tunnel broke");
+                tracing::debug!(error = error_chain(&error), "tunnel broke");
             }
         }
         () = activity.idle_for(|_| patience.idle) => tracing::debug!("tunnel stood still, closed"),

@@ -26,6 +26,7 @@ use self::json::JsonLayer;
 pub use self::recent_events::{LoggedEvent, RecentEvents};
 pub use self::settings::{Format, Level, Settings};
 use self::writer::{FlushGuard, LogWriter};
+use crate::core::error_chain::error_chain;
 use crate::metrics::Counter;
 
 /// What the log can be told while it goes on.
@@ -43,7 +44,10 @@ impl Logging {
     /// Changes the level, unless `RUST_LOG` says another.
     pub(crate) fn set_level(&self, level: Level) {
         if let Err(error) = self.filter.reload(filter(level)) {
-            tracing::warn!(%error, "the log's level stays as it was");
+            tracing::warn!(
+                error = error_chain(&error),
+                "the log's level stays as it was"
+            );
         }
     }
 }
@@ -98,7 +102,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     }));
     if let Some(error) = refused {
         tracing::warn!(
-            %error,
+            error = error_chain(&error),
             path = JOURNAL_SOCKET,
             "journald does not answer; until the next start it gets lines of JSON without fields"
         );

@@ -13,6 +13,7 @@ use super::frontend::{Frontend, FrontendKind};
 use super::generation::Generation;
 use super::process::Process;
 use crate::core::client::ClientIp;
+use crate::core::error_chain::error_chain;
 use crate::core::units::PositiveCount;
 use crate::forwarded;
 use crate::http::{self, Downstream};
@@ -143,7 +144,7 @@ impl IncomingConn {
                     ));
                 }
                 Err(error) => {
-                    tracing::warn!(proxy.ip = %peer, %error, "no PROXY header from a trusted proxy");
+                    tracing::warn!(proxy.ip = %peer, error = error_chain(&error), "no PROXY header from a trusted proxy");
                     return None;
                 }
             },
@@ -240,7 +241,7 @@ impl IncomingConn {
             Ok(secured) => secured,
             Err(error) => {
                 handshakes.add(error.name());
-                tracing::debug!(client.ip = %peer, %error, "no TLS");
+                tracing::debug!(client.ip = %peer, error = error_chain(&error), "no TLS");
                 return None;
             }
         };
@@ -286,7 +287,7 @@ async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
     }
     if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
         *told = Some(Instant::now());
-        tracing::error!(%error, "cannot accept a connection");
+        tracing::error!(error = error_chain(&error), "cannot accept a connection");
     }
     tokio::time::sleep(ACCEPT_BACKOFF).await;
 }

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Running;
+use crate::core::error_chain::error_chain;
 use crate::introspection::Introspection;
 use crate::metrics;
 use crate::runtime::watchdog::Heartbeat;
@@ -38,7 +39,7 @@ pub(super) async fn serve(
         let (slot, stream) = match accepted {
             (slot, Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
-                tracing::warn!(%error, "cannot accept on admin.listen");
+                tracing::warn!(error = error_chain(&error), "cannot accept on admin.listen");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
@@ -69,7 +70,10 @@ async fn connection(stream: TcpStream, running: &Running) {
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a connection on admin.listen broke");
+        tracing::debug!(
+            error = error_chain(&error),
+            "a connection on admin.listen broke"
+        );
     }
 }
 

@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{InheritedSockets, PortOwner};
 use crate::config::Config;
 use crate::control;
+use crate::core::error_chain::error_chain;
 
 /// Sockets that are bound and listen, but from which nothing is accepted yet.
 #[derive(Debug)]
@@ -24,14 +25,14 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address.
-    #[error("cannot listen on {address} ({key} in config.toml): {cause}; {}", advice(.cause, .owner.as_ref()))]
+    #[error("cannot listen on {address} ({key} in config.toml); {}", advice(.source, .owner.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,
         /// The key that names it.
         key: &'static str,
         /// What the system said.
-        cause: io::Error,
+        source: io::Error,
         /// Who has it, if that is why and can be seen.
         owner: Option<PortOwner>,
     },
@@ -41,12 +42,12 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    fn tcp(address: SocketAddr, key: &'static str, cause: io::Error) -> Self {
-        let is_taken = cause.kind() == io::ErrorKind::AddrInUse;
+    fn tcp(address: SocketAddr, key: &'static str, source: io::Error) -> Self {
+        let is_taken = source.kind() == io::ErrorKind::AddrInUse;
         Self::Tcp {
             address,
             key,
-            cause,
+            source,
             owner: is_taken.then(|| PortOwner::find(address)).flatten(),
         }
     }
@@ -60,7 +61,7 @@ impl std::error::Error for ListenErrors {}
 
 impl fmt::Display for ListenErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.0.iter().map(ToString::to_string);
+        let lines = self.0.iter().map(|error| error_chain(error));
         f.write_str(&lines.collect::<Vec<_>>().join("\n"))
     }
 }
@@ -70,11 +71,11 @@ fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
         io::ErrorKind::AddrInUse => match owner {
             Some(owner) => {
                 return format!(
-                    "another program has this port, {owner}: stop it or choose another"
+                    "another program has this port, {owner}; stop it or choose another"
                 );
             }
             None => {
-                "another program has this port: stop it (`ss -ltnp`, asked as root, tells which) or choose another"
+                "another program has this port; stop it (`ss -ltnp`, asked as root, tells which) or choose another"
             }
         },
         io::ErrorKind::PermissionDenied => {
@@ -98,7 +99,7 @@ impl Listeners {
                 .iter()
                 .map(|address| match inherited.tcp(*address) {
                     Some(listener) => Ok(listener),
-                    None => tcp(*address).map_err(|cause| ListenError::tcp(*address, key, cause)),
+                    None => tcp(*address).map_err(|error| ListenError::tcp(*address, key, error)),
                 });
             opened(sockets, &mut errors)
         };

@@ -48,13 +48,13 @@ pub enum Error {
     #[error(transparent)]
     Acme(#[from] tls::AcmeError),
     /// No randomness for session tickets.
-    #[error("cannot make session tickets: {0}")]
+    #[error("cannot make session tickets")]
     Tickets(#[from] rustls::Error),
     /// The sysadmin's error pages cannot be used.
     #[error(transparent)]
     Pages(#[from] PagesError),
     /// Building it was broken off.
-    #[error("the configuration was not built: {0}")]
+    #[error("the configuration was not built")]
     Broken(#[from] tokio::task::JoinError),
     /// A directory whose files a route sends cannot be used.
     #[error(transparent)]
@@ -63,7 +63,7 @@ pub enum Error {
     #[error(transparent)]
     Maintenance(#[from] http::PageUnreachable),
     /// A socket cannot be handed to the runtime.
-    #[error("cannot use a listening socket: {0}")]
+    #[error("cannot use a listening socket")]
     Socket(#[from] std::io::Error),
 }
 

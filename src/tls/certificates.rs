@@ -21,6 +21,7 @@ use super::error::Error;
 use super::expiry::CertificateExpiry;
 use super::sni::SniTable;
 use super::{ACME_TLS, Acme, Challenges, Settings, provider};
+use crate::core::error_chain::error_chain;
 
 /// All certificates, by name. Made once.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl Certificates {
         let mut wrong = Vec::new();
         let slots = self.pairs.iter().zip(old.slots()).map(|(pair, old)| {
             let renewed = self.renewed(pair, old.as_deref()).unwrap_or_else(|error| {
-                wrong.push(error.to_string());
+                wrong.push(error_chain(&error));
                 None
             });
             renewed.or_else(|| old.clone())
@@ -84,7 +85,7 @@ impl Certificates {
         let table = SniTable::new(slots.collect());
         match check_coverage(&table, &self.hosts) {
             Ok(()) => self.replace(&old, table),
-            Err(error) => wrong.push(error.to_string()),
+            Err(error) => wrong.push(error_chain(&error)),
         }
         log_change(&mut complaint, &wrong.join("; "));
     }

@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 
 use super::certificate_info::{CertificateInfo, check_chain};
 use super::error::{CertificateFlaw, Error, FileOrigin};
+use crate::core::error_chain::error_chain;
 
 /// Where a certificate and its key are.
 #[derive(Clone, Debug)]
@@ -82,7 +83,10 @@ impl KeyPairFiles {
     ) -> Result<Option<LoadedKeyPair>, Error> {
         match self.load_if_there(provider) {
             Err(error) if self.presence == Presence::Later => {
-                tracing::error!(%error, "the stored certificate is of no use; asking for another");
+                tracing::error!(
+                    error = error_chain(&error),
+                    "the stored certificate is of no use; asking for another"
+                );
                 Ok(None)
             }
             loaded => loaded,

@@ -126,7 +126,7 @@ impl ClientAuthorities {
         let mut roots = RootCertStore::empty();
         for authority in &self.certificates {
             let added = roots.add(authority.clone());
-            added.map_err(|error| self.useless(error.to_string()))?;
+            added.map_err(|error| self.unusable(error))?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
         if asked == ClientAuthMode::Optional {
@@ -135,13 +135,13 @@ impl ClientAuthorities {
         let verifier = builder.build();
         verifier
             .map(|verifier| Some(verifier as _))
-            .map_err(|error| self.useless(error.to_string()))
+            .map_err(|error| self.unusable(error))
     }
 
-    fn useless(&self, reason: String) -> Error {
+    fn unusable(&self, error: impl std::error::Error + Send + Sync + 'static) -> Error {
         Error::Authorities {
             place: self.place.clone(),
-            reason,
+            source: error.into(),
         }
     }
 }

@@ -25,7 +25,7 @@ impl fmt::Display for FileOrigin {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not there, is a directory, or is not readable for us.
-    #[error("cannot read {place}: {source}; {}", advice(.source))]
+    #[error("cannot read {place}; {}", advice(.source))]
     Read {
         /// The file.
         place: FileOrigin,
@@ -52,14 +52,12 @@ pub enum Error {
         key: FileOrigin,
     },
     /// The authorities of client certificates.
-    #[error(
-        "{place} holds no usable authority: {reason}; expected certificates of CAs in PEM form"
-    )]
+    #[error("{place} holds no usable authority; expected certificates of CAs in PEM form")]
     Authorities {
         /// The file.
         place: FileOrigin,
         /// What is wrong.
-        reason: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A name that the site is reached by is in no certificate.
     #[error(

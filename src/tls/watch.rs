@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Certificates;
+use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
 /// Reads `certificates` again when a file of theirs changes, and every minute
@@ -30,7 +31,10 @@ pub async fn reload(certificates: &Arc<Certificates>) {
     let certificates = Arc::clone(certificates);
     let done = tokio::task::spawn_blocking(move || certificates.reload()).await;
     if let Err(error) = done {
-        tracing::error!(%error, "certificates were not read again");
+        tracing::error!(
+            error = error_chain(&error),
+            "certificates were not read again"
+        );
     }
 }
 

@@ -99,18 +99,6 @@ impl Error {
         }
     }
 
-    /// The error with all its causes, for the log.
-    pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut next = self.source();
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        text
-    }
-
     pub(super) fn from_connect(target: &Arc<Target>, source: io::Error) -> Self {
         let source = with_advice(target, source);
         let target = Arc::clone(target);
@@ -208,12 +196,16 @@ fn forbidden(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::error_chain::error_chain;
 
     #[test]
     fn a_socket_that_is_forbidden_or_absent_comes_with_advice() {
         let told = |path: &Path, kind: io::ErrorKind| {
             let target = Target::try_from(format!("fastcgi+unix:{}", path.display()));
-            Error::from_connect(&Arc::new(target.unwrap()), kind.into()).chain()
+            error_chain(&Error::from_connect(
+                &Arc::new(target.unwrap()),
+                kind.into(),
+            ))
         };
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("fpm.sock");

@@ -9,6 +9,7 @@ use super::pool::ExchangeError;
 use super::server::Server;
 use super::{Error, Settings, Upstream};
 use crate::core::body::{self, Body};
+use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
 /// One question to each server, again and again, on a connection of its own: so
@@ -56,13 +57,14 @@ impl HealthChecks {
 
     async fn check(&self, server: &Server) -> Result<(), String> {
         let line = server.pool.connect().await;
-        let mut line = line.map_err(|error| Error::from_connect(&server.target, error).chain())?;
+        let mut line =
+            line.map_err(|error| error_chain(&Error::from_connect(&server.target, error)))?;
         let answer = line.exchange(Box::new(self.request(server))).await;
         match answer.map(|answer| answer.status()) {
             Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
             Ok(status) => Err(refusal(status)),
             Err(ExchangeError::Unsent(_, error) | ExchangeError::Sent { error, .. }) => {
-                Err(Error::from_exchange(&server.target, error).chain())
+                Err(error_chain(&Error::from_exchange(&server.target, error)))
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::health::{HealthState, ServerHealth};
 use super::pool::Pool;
 use super::{Error, Settings, Target};
+use crate::core::error_chain::error_chain;
 
 /// One server.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Server {
         if error.is_client_error() {
             return;
         }
-        let cause = error.chain();
+        let cause = error_chain(&error);
         if self.health_state.record_failure(cause.clone()) && !alone {
             tracing::warn!(server = %self.target, cause, "server is skipped");
         }

@@ -19,6 +19,7 @@ use super::settings::Settings;
 use crate::auth::{ClientContext, Invalidations};
 use crate::core::body::{self, Body};
 use crate::core::client::ClientIp;
+use crate::core::error_chain::error_chain;
 use crate::core::ids::SessionIds;
 use crate::core::paths::{ExactPath, NormalizedPath};
 use crate::metrics::Metrics;
@@ -132,7 +133,7 @@ async fn run_session(
         }
         Err(error) => {
             let client = setup.client_context.client;
-            tracing::debug!(client.ip = %client, %error, "client left before its session began");
+            tracing::debug!(client.ip = %client, error = error_chain(&error), "client left before its session began");
             None
         }
     }

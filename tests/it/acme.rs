@@ -310,7 +310,7 @@ async fn a_wrong_clock_costs_one_certificate_and_not_many() {
     let _running = ca.start_before((port, port), YEAR, "").await;
     let untimely = |line: &Value| {
         let error = line["error"].as_str().unwrap_or_default();
-        error.contains("waits for the right time") && error.contains("the clock is wrong")
+        error.contains("not valid today") && error.contains("the clock is wrong")
     };
     program.logged(untimely).await;
     let kept = std::fs::read(ca.path("state/certificate.pem")).unwrap();

@@ -90,6 +90,11 @@ fn a_missing_certificate_is_named_with_its_key_and_a_cure() {
             "{told}"
         );
         assert!(told.contains("put it there, or correct the path"), "{told}");
+        assert_eq!(
+            told.matches("No such file or directory").count(),
+            1,
+            "{told}"
+        );
     }
 }
 
@@ -128,6 +133,7 @@ fn a_port_that_is_taken_is_named() {
         told.contains(&address.to_string()) && told.contains("another program has this port"),
         "{told}"
     );
+    assert_eq!(told.matches("Address already in use").count(), 1, "{told}");
 }
 
 /// Runs the demo on any port and reads what it prints until the address.

@@ -24,6 +24,7 @@ mod hostile;
 mod journal;
 mod layers;
 mod limits;
+mod log_events;
 mod malformed;
 mod mishaps;
 mod nginx;

@@ -6,6 +6,7 @@
 //! lists that follow a marker such as `<!-- reference: log events -->` in the docs.
 
 mod codes;
+mod errors;
 mod keys;
 mod limits;
 mod log_events;

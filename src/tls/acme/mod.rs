@@ -21,6 +21,7 @@ pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
 use self::state::{Draft, State};
 use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::{Certificates, Settings};
+use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
 /// Why there is no new certificate.
@@ -28,7 +29,7 @@ use crate::runtime::drain::Drain;
 pub enum Error {
     /// The state directory, or what is in it.
     #[error(
-        "cannot use {} (tls.acme.state in config.toml): {source}; \
+        "cannot use {} (tls.acme.state in config.toml); \
          let the user that runs pwd-edge write to that directory", .path.display()
     )]
     State {
@@ -38,11 +39,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The stored account.
-    #[error(
-        "account.json in tls.acme.state cannot be read: {0}; \
-         delete it and a new account is made"
-    )]
-    Account(serde_json::Error),
+    #[error("account.json in tls.acme.state cannot be read; delete it and a new account is made")]
+    Account(#[source] serde_json::Error),
     /// The external account's key.
     #[error("{} holds no key in base64url (tls.acme.external_account.key_file)", .0.display())]
     ExternalKey(PathBuf),
@@ -51,19 +49,19 @@ pub enum Error {
     Authority(super::Error),
     /// The system trusts nobody.
     #[error(
-        "this machine knows no CA to recognise the ACME server by: {0}; \
+        "this machine knows no CA to recognise the ACME server by; \
          install ca-certificates, or set tls.acme.directory_ca"
     )]
-    NoRoots(std::io::Error),
+    NoRoots(#[source] std::io::Error),
     /// The server answers, but not in ACME's words.
     #[error(
-        "the ACME server's answer makes no sense: {0}; \
+        "the ACME server's answer makes no sense; \
          is tls.acme.directory the address of an ACME directory?"
     )]
-    Nonsense(serde_json::Error),
+    Nonsense(#[source] serde_json::Error),
     /// The server is down, or refuses.
-    #[error("the ACME server did not do it: {}", chain(.0))]
-    Server(instant_acme::Error),
+    #[error("the ACME request failed")]
+    Server(#[source] instant_acme::Error),
     /// The server tried and failed to reach us.
     #[error(
         "the ACME server could not prove {name}: {reason}; \
@@ -85,14 +83,14 @@ pub enum Error {
     #[error("the ACME server was not done within {} minutes", ORDER_TIMEOUT.as_secs() / 60)]
     Timeout,
     /// A key or a request could not be made.
-    #[error("cannot make a key: {0}")]
-    Key(rcgen::Error),
+    #[error("cannot make a key")]
+    Key(#[source] rcgen::Error),
     /// What was issued is of no use.
-    #[error("the ACME server issued something useless: {0}")]
-    Useless(super::Error),
+    #[error("the ACME server issued an unusable certificate")]
+    Useless(#[source] super::Error),
     /// What was issued is of no use today.
-    #[error("the ACME server issued a certificate that waits for the right time: {0}")]
-    Untimely(super::Error),
+    #[error("the ACME server issued a certificate that is not valid today")]
+    Untimely(#[source] super::Error),
 }
 
 impl From<instant_acme::Error> for Error {
@@ -102,16 +100,6 @@ impl From<instant_acme::Error> for Error {
             error => Self::Server(error),
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Gets certificates, and sees that there is always one.
@@ -178,7 +166,7 @@ impl Renewal {
             let pause = pause.max(wanted);
             if let Err(error) = renewed {
                 let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
-                tracing::error!(%error, %again_in, "no new certificate");
+                tracing::error!(error = error_chain(&error), %again_in, "no new certificate");
             }
             tokio::time::sleep(pause).await;
         }

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::client::{CaHttpClient, CaRetryAfter};
 use super::state::State;
 use super::{Acme, Challenge, Error};
+use crate::core::error_chain::error_chain;
 use crate::tls::certified_key::read;
 use crate::tls::error::FileOrigin;
 use crate::tls::{Challenges, provider};
@@ -78,7 +79,10 @@ impl AcmeClient {
                 .await
             {
                 Err(error) if !is_final(&error) => {
-                    tracing::debug!(%error, "the CA takes no renewal; asking for a new certificate");
+                    tracing::debug!(
+                        error = error_chain(&error),
+                        "the CA takes no renewal; asking for a new certificate"
+                    );
                 }
                 order => return order,
             }

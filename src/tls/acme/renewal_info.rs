@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::order::AcmeClient;
 use super::schedule::Window;
+use crate::core::error_chain::error_chain;
 use crate::tls::certificate_info::format_date;
 
 /// What the CA said last.
@@ -43,7 +44,10 @@ impl RenewalInfo {
             }
             Ok(None) => MAX_RETRY_AFTER,
             Err(error) => {
-                tracing::info!(%error, "the CA does not say when to renew");
+                tracing::info!(
+                    error = error_chain(&error),
+                    "the CA does not say when to renew"
+                );
                 FAILURE_RETRY_INTERVAL
             }
         };

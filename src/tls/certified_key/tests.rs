@@ -235,7 +235,7 @@ fn pipes_devices_and_endless_files_are_refused_at_once() {
     let told = |certificate: &Path| {
         let pair = KeyPairFiles::new(certificate, &files.path("k.pem"), "tls.");
         let loaded = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
-        loaded.map(|_| ()).unwrap_err().to_string()
+        error_chain(&loaded.map(|_| ()).unwrap_err())
     };
     for (path, reason) in [
         (files.path("pipe"), "a pipe or a device"),

@@ -24,7 +24,7 @@ pub(super) struct BufferedBody {
 
 /// A buffered response could not be read back from disk.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the response buffer: {0}")]
+#[error("cannot read the response buffer")]
 pub struct ReadBack(#[from] io::Error);
 
 impl BufferedBody {

@@ -13,6 +13,7 @@ use super::Response;
 use super::blocked::Cause;
 use super::file::TemporaryFile;
 use super::state::Fill;
+use crate::core::error_chain::error_chain;
 use crate::upstream::ledger::{NoRoom, Purpose};
 
 impl Response {
@@ -26,7 +27,7 @@ impl Response {
             }
             let spilled = self.spill().await;
             if let Err(error) = &spilled {
-                let cause = || format!("upstream.spool: {error}");
+                let cause = || format!("upstream.spool: {}", error_chain(error));
                 self.buffers.report(cause);
             }
             if matches!(fill, Fill::Rest) {

@@ -43,6 +43,6 @@ pub(super) enum ExchangeError {
     #[error("php-fpm refused the request")]
     Refused,
     /// The request's own body could not be read again.
-    #[error("the request's body was lost: {0}")]
-    Body(crate::core::body::Error),
+    #[error("the request's body was lost")]
+    Body(#[source] crate::core::body::Error),
 }

@@ -21,6 +21,7 @@ use super::state::Upload;
 use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
 use crate::core::body::Body;
 use crate::core::client::ClientKey;
+use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};
 
@@ -111,7 +112,7 @@ async fn post(
         Err(error) => {
             let sealed = upload.is_sealed();
             if upload.outcome().is_none() {
-                let cause = error.chain();
+                let cause = error_chain(&error);
                 tracing::warn!(room = %upload.room, sealed, cause, "upload not answered");
             }
             response::failure_reason(&error, sealed).into()
