@@ -57,9 +57,10 @@ async fn serve(
     let stop = stop_signal().map_err(Failure::other)?;
     let hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
     for address in server.addresses() {
-        tracing::info!(%address, "listening");
+        tracing::info!(name: "listening", %address, "listening");
     }
     tracing::info!(
+        name: "ready",
         upstream = %config.upstream.url,
         broadcasts = %config.broadcast.socket.display(),
         version = env!("CARGO_PKG_VERSION"),
@@ -69,7 +70,7 @@ async fn serve(
     let (reloader, watchdog) = (server.reloader(), server.watchdog());
     let served = server.run(async {
         stop.await;
-        tracing::info!("stopping");
+        tracing::info!(name: "stopping", "stopping");
         notify(NotifyState::Stopping);
     });
     let cut_off = tokio::select! {
@@ -78,8 +79,12 @@ async fn serve(
         never = reload_on_hangup(hangup, path, &reloader, logging) => match never {},
     };
     match cut_off {
-        0 => tracing::info!("stopped"),
-        tasks => tracing::warn!(tasks, "stopped; the grace was over for some connections"),
+        0 => tracing::info!(name: "stopped", "stopped"),
+        tasks => tracing::warn!(
+            name: "shutdown_timeout",
+            tasks,
+            "shutdown timeout reached; connections aborted"
+        ),
     }
     Ok(())
 }
@@ -97,8 +102,12 @@ async fn notify_watchdog(watchdog: &Watchdog) -> Infallible {
         match answered.await {
             Ok(()) => notify(NotifyState::Watchdog),
             Err(_) => {
-                let silent = watchdog.unresponsive().join(", ");
-                tracing::error!(silent, "accepts nothing; systemd will start the edge again");
+                let loops = watchdog.unresponsive().join(", ");
+                tracing::error!(
+                    name: "accept_loop_stalled",
+                    loops,
+                    "accept loop not responding; systemd will restart the service"
+                );
             }
         }
         tokio::time::sleep(pause).await;
@@ -132,10 +141,11 @@ async fn reload_on_hangup(
             .await
             .is_err()
         {
-            tracing::error!(
+            tracing::warn!(
+                name: "reload_slow",
                 config = %path.display(),
-                "still reads the configuration or a file that it names; does the disk answer? \
-                 the old one stays in use"
+                hint = "check the disk of the configuration and of the files that it names",
+                "reload still reading files"
             );
         }
         notify(NotifyState::Ready);
@@ -156,10 +166,14 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
     match reloader.reload(config).await {
         Ok(waiting) => {
             logging.set_level(level);
-            tracing::info!("configuration and certificates read again");
+            tracing::info!(name: "reload_succeeded", "configuration reloaded");
             if !waiting.is_empty() {
                 let keys = waiting.join(", ");
-                tracing::warn!(keys, "changed, but in use only after a restart");
+                tracing::warn!(
+                    name: "settings_need_restart",
+                    keys,
+                    "settings ignored until restart"
+                );
             }
         }
         Err(error) => log_reload_failure(reloader, &error),
@@ -168,16 +182,21 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
 
 fn log_reload_failure(reloader: &Reloader, error: &dyn std::error::Error) {
     reloader.record_failure();
-    tracing::error!(
-        cause = error_chain(error),
-        "configuration not read again; the old one stays in use"
+    tracing::warn!(
+        name: "reload_failed",
+        error = error_chain(error),
+        "reload failed; keeping the current configuration"
     );
 }
 
 /// Tells systemd, if it listens.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::debug!(error = error_chain(&error), "systemd was not told");
+        tracing::debug!(
+            name: "systemd_notify_failed",
+            error = error_chain(&error),
+            "systemd notification failed"
+        );
     }
 }
 
@@ -196,14 +215,17 @@ fn warn_of_few_files(config: &Config) {
         + 64;
     match rlimit::increase_nofile_limit(wanted) {
         Ok(files) if files < wanted => tracing::warn!(
+            name: "open_file_limit_low",
             files,
             wanted,
-            "few open files are allowed; raise LimitNOFILE or lower limits.connections"
+            hint = "raise LimitNOFILE or lower limits.max_connections",
+            "open file limit too low"
         ),
         Ok(_) => {}
         Err(error) => tracing::warn!(
+            name: "open_file_limit_unknown",
             error = error_chain(&error),
-            "cannot tell how many files may be open"
+            "open file limit unknown"
         ),
     }
 }

@@ -116,9 +116,10 @@ impl Api {
             Ok(answer) => answer,
             Err(failure) => {
                 tracing::warn!(
+                    name: "broadcast_request_rejected",
                     uid = peer, %method, path, status = failure.status.as_u16(),
-                    code = failure.code, cause = failure.message,
-                    "request on the broadcast socket refused"
+                    reason = failure.code, detail = failure.message,
+                    "broadcast request rejected"
                 );
                 json(failure.status, &failure)
             }

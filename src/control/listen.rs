@@ -91,11 +91,19 @@ fn warn_of_strangers(settings: &Settings) {
             .map_or(0, |found| found.permissions().mode())
     };
     if mode_of(&settings.socket) & OTHERS_MASK != 0 && settings.allowed_uids.is_empty() {
-        tracing::warn!(socket = %path, "every local user can broadcast; see broadcast.mode");
+        tracing::warn!(
+            name: "broadcast_socket_public",
+            socket = %path, hint = "set broadcast.socket_mode to 0660",
+            "broadcast socket open to everyone"
+        );
     }
     let mode = settings.socket.parent().map_or(0, mode_of);
     if mode & WRITABLE_BY_OTHERS != 0 && mode & STICKY == 0 {
-        tracing::warn!(socket = %path, "every local user can replace the broadcast socket");
+        tracing::warn!(
+            name: "broadcast_directory_public",
+            socket = %path, hint = "make its directory writable for the edge's user alone",
+            "broadcast directory writable by everyone"
+        );
     }
 }
 

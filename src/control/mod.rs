@@ -42,9 +42,10 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut hear
         let (slot, stream) = match accepted {
             (Ok(slot), Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
-                tracing::warn!(
+                tracing::error!(
+                    name: "broadcast_accept_failed",
                     error = error_chain(&error),
-                    "cannot accept on the broadcast socket"
+                    "broadcast accept failed"
                 );
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
@@ -65,8 +66,9 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
         Ok(peer) => peer.uid(),
         Err(error) => {
             tracing::warn!(
+                name: "broadcast_peer_unknown",
                 error = error_chain(&error),
-                "cannot tell who speaks on the broadcast socket"
+                "broadcast peer unknown"
             );
             return;
         }
@@ -101,9 +103,10 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     };
     if let Err(error) = ended {
         tracing::debug!(
+            name: "broadcast_connection_failed",
             error = error_chain(&error),
             uid = peer,
-            "a connection on the broadcast socket broke"
+            "broadcast connection failed"
         );
     }
 }

@@ -192,7 +192,11 @@ impl App {
             .body(body::full(event.to_string()))
             .expect("a fixed request");
         if let Err(error) = self.edge.send(Box::new(request)).await {
-            tracing::warn!(cause = error_chain(&error), "the stand-in cannot publish");
+            tracing::warn!(
+                name: "demo_publish_failed",
+                error = error_chain(&error),
+                "demo application cannot publish"
+            );
         }
     }
 }

@@ -158,6 +158,7 @@ impl Drop for AccessLogEntry {
         // Texts as such: what is only displayed goes through a formatter.
         self.client.with_text(|client| {
             tracing::info!(
+                name: "http_request",
                 target: "pwd_edge::access",
                 message = "request",
                 method = self.method.as_str(),
@@ -165,7 +166,7 @@ impl Drop for AccessLogEntry {
                 version = version_name(self.version),
                 status = self.status.as_u16(),
                 bytes = self.bytes,
-                ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 end,
                 refused = self.rejection.map(Rejection::message),
                 client.ip = client,
@@ -229,11 +230,18 @@ impl hyper::body::Body for LoggedBody {
                 }
                 Some(Err(error)) => {
                     self.line.end = ResponseEnd::of(error);
-                    tracing::warn!(
-                        error = error_chain(&**error),
-                        path = self.line.path,
-                        "an answer broke off"
-                    );
+                    let (path, error) = (&self.line.path, error_chain(&**error));
+                    if self.line.end == ResponseEnd::File {
+                        tracing::warn!(
+                            name: "file_response_aborted",
+                            path, error, "file response aborted"
+                        );
+                    } else {
+                        tracing::warn!(
+                            name: "upstream_response_aborted",
+                            path, error, "upstream response aborted"
+                        );
+                    }
                 }
                 None => self.line.end = ResponseEnd::Complete,
             }

@@ -139,6 +139,16 @@ enum Dismissal {
     Stuck,
 }
 
+impl Dismissal {
+    /// Returns the code that the log has for it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Refused => "limits_exceeded",
+            Self::Stuck => "response_stalled",
+        }
+    }
+}
+
 /// Why a connection is not driven any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DriverExit {
@@ -234,7 +244,11 @@ impl ConnDriver<'_> {
             match wake.await {
                 DriverEvent::Ended(ended) => {
                     if let Err(error) = ended {
-                        tracing::debug!(error = error_chain(&error), "connection broke");
+                        tracing::debug!(
+                            name: "connection_failed",
+                            error = error_chain(&error),
+                            "connection failed"
+                        );
                     }
                     return DriverExit::Ended;
                 }
@@ -243,14 +257,14 @@ impl ConnDriver<'_> {
                     retire(connection.as_mut());
                 }
                 DriverEvent::Dismissed(why) => {
-                    tracing::debug!(?why, "connection is to end");
+                    tracing::debug!(name: "connection_closing", reason = why.code(), "connection closing");
                     end.set(Some(self.finished(why)));
                     if !std::mem::replace(&mut retired, true) {
                         retire(connection.as_mut());
                     }
                 }
                 DriverEvent::Stalled => {
-                    tracing::debug!("connection stood still, closed");
+                    tracing::debug!(name: "connection_stalled", "stalled connection closed");
                     return DriverExit::Ended;
                 }
                 DriverEvent::BecameIdle => return DriverExit::Idle,

@@ -173,11 +173,18 @@ impl Handler {
         place: Permit,
     ) -> Result<Response<Body>, Rejection> {
         let Some(asked) = asked else {
-            tracing::warn!("upstream switched protocols without being asked");
+            tracing::warn!(
+                name: "upstream_switch_unsolicited",
+                "unsolicited protocol switch by upstream"
+            );
             return Err(Rejection::BadGateway);
         };
         if let Err(reason) = asked.check_response(answer.headers()) {
-            tracing::warn!(reason, "upstream switched protocols wrongly");
+            tracing::warn!(
+                name: "upstream_switch_invalid",
+                reason,
+                "invalid protocol switch by upstream"
+            );
             return Err(Rejection::BadGateway);
         }
         let upgrade = answer.headers().get(UPGRADE).cloned();
@@ -244,15 +251,21 @@ fn may_buffer(headers: &mut HeaderMap) -> bool {
 
 /// The one log line about a request that Laravel did not answer.
 fn log_upstream_error(error: &upstream::Error, path: &str) {
-    let cause = error_chain(&error);
+    let (reason, text) = (error.name(), error_chain(error));
     match error {
         upstream::Error::TooLarge
         | upstream::Error::TooSlow
         | upstream::Error::EncodedSlash
         | upstream::Error::Client(_) => {
-            tracing::info!(path, cause, "request not sent whole");
+            tracing::info!(
+                name: "request_not_forwarded",
+                path, reason, error = text, "request not fully forwarded"
+            );
         }
-        _ => tracing::warn!(path, cause, "no answer from upstream"),
+        _ => tracing::warn!(
+            name: "upstream_request_failed",
+            path, reason, error = text, "upstream request failed"
+        ),
     }
 }
 

@@ -55,9 +55,16 @@ impl HttpsRedirect {
         match tokio::time::timeout(2 * self.timeout, connection).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(error = error_chain(&error), "connection without TLS broke")
+                tracing::debug!(
+                    name: "redirect_connection_failed",
+                    error = error_chain(&error),
+                    "redirect connection failed"
+                )
             }
-            Err(_) => tracing::debug!("connection without TLS stood still, closed"),
+            Err(_) => tracing::debug!(
+                name: "redirect_connection_timed_out",
+                "redirect connection timed out"
+            ),
         }
     }
 

@@ -108,7 +108,7 @@ impl Maintenance {
             Ok(found) => version(&found),
             Err(error) if is_not_found(&error) => {
                 if was.is_some() {
-                    tracing::info!("maintenance has ended");
+                    tracing::info!(name: "maintenance_ended", "maintenance ended");
                 }
                 return self.closed.store(None);
             }
@@ -116,7 +116,11 @@ impl Maintenance {
             Err(error) => {
                 if was_told {
                     let page = path.display();
-                    tracing::warn!(error = error_chain(&error), %page, "maintenance.page is out of reach");
+                    tracing::warn!(
+                        name: "maintenance_page_inaccessible",
+                        error = error_chain(&error), %page,
+                        "maintenance page inaccessible"
+                    );
                 }
                 return;
             }
@@ -125,11 +129,18 @@ impl Maintenance {
             return;
         }
         if was.is_none() {
-            tracing::info!(page = %path.display(), "maintenance: everybody is shown this page");
+            tracing::info!(
+                name: "maintenance_started",
+                page = %path.display(), "maintenance started"
+            );
         }
         let page = read(path).map_err(|error| {
             let page = path.display();
-            tracing::warn!(error = error_chain(&error), %page, "maintenance.page cannot be used; there is another");
+            tracing::warn!(
+                name: "maintenance_page_unusable",
+                error = error_chain(&error), %page,
+                "maintenance page unusable"
+            );
         });
         let page = page.ok();
         self.closed

@@ -22,7 +22,12 @@ impl Handler {
         let place = self.acquire_permit(&self.open_files, exchange).await?;
         let answer = files.respond(request, place).await.map_err(|error| {
             let path = request.uri().path();
-            tracing::warn!(path, error = error_chain(&error), "a file cannot be sent");
+            tracing::warn!(
+                name: "file_unreadable",
+                path,
+                error = error_chain(&error),
+                "file cannot be read"
+            );
             match error {
                 Error::Forbidden => Rejection::Route(StatusCode::FORBIDDEN),
                 Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,

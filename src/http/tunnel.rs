@@ -98,16 +98,16 @@ impl UpgradeRequest {
     /// Why it does not.
     pub(super) fn check_response(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         if !normalize::wants_upgrade(headers) {
-            return Err("its Connection does not name Upgrade");
+            return Err("connection_header_invalid");
         }
         if !single_value(headers, &UPGRADE).is_some_and(|one| self.protocol.matches(one)) {
-            return Err("its Upgrade is not what was asked for");
+            return Err("upgrade_header_mismatch");
         }
         let accept = single_value(headers, &SEC_WEBSOCKET_ACCEPT);
         if let Some(challenge) = &self.challenge
             && accept != Some(challenge.accept.as_str())
         {
-            return Err("its Sec-WebSocket-Accept is wrong");
+            return Err("websocket_accept_invalid");
         }
         Ok(())
     }
@@ -132,7 +132,11 @@ impl UpgradeRequest {
                     () = relay_both_ways(client, app, patience) => {}
                     () = stop.cancelled() => {}
                 },
-                Err(error) => tracing::debug!(error = error_chain(&error), "tunnel did not begin"),
+                Err(error) => tracing::debug!(
+                    name: "tunnel_setup_failed",
+                    error = error_chain(&error),
+                    "tunnel setup failed"
+                ),
             }
         });
     }
@@ -159,10 +163,14 @@ async fn relay_both_ways(client: Upgraded, app: Upgraded, patience: Patience) {
             )
         } => {
             if let Err(error) = ended {
-                tracing::debug!(error = error_chain(&error), "tunnel broke");
+                tracing::debug!(
+                    name: "tunnel_aborted",
+                    error = error_chain(&error),
+                    "tunnel aborted"
+                );
             }
         }
-        () = activity.idle_for(|_| patience.idle) => tracing::debug!("tunnel stood still, closed"),
+        () = activity.idle_for(|_| patience.idle) => tracing::debug!(name: "tunnel_idle_timeout", "tunnel idle timeout"),
     }
 }
 

@@ -203,12 +203,16 @@ impl Limits {
         over: LimitExceeded,
     ) -> Result<(), LimitExceeded> {
         let limit = over.limit.name();
-        let refused = !self.settings.dry_run.contains(&over.limit);
+        let enforced = !self.settings.dry_run.contains(&over.limit);
         self.metrics.over_limits.add(limit);
         if self.should_log(client, over.limit) {
-            tracing::info!(client.ip = %client, limit, refused, "over a limit");
+            tracing::info!(
+                name: "limit_exceeded",
+                { client.ip = %client, limit, enforced },
+                "limit exceeded"
+            );
         }
-        if refused { Err(over) } else { Ok(()) }
+        if enforced { Err(over) } else { Ok(()) }
     }
 
     /// Whether the log has said nothing of this client and limit for a while.

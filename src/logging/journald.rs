@@ -14,6 +14,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::event_id;
 use super::writer::{LogWriter, escape};
 
 /// Where journald listens.
@@ -59,8 +60,9 @@ impl<S: Subscriber> Layer<S> for JournalLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut entry = Entry::default();
         event.record(&mut entry);
-        let level = *event.metadata().level();
-        self.0.send(&entry.finish(level), level);
+        let metadata = event.metadata();
+        let entry = entry.finish(*metadata.level(), event_id(metadata));
+        self.0.send(&entry, *metadata.level());
     }
 }
 
@@ -76,18 +78,18 @@ struct Entry {
 }
 
 impl Entry {
-    fn finish(self, level: Level) -> Vec<u8> {
+    fn finish(self, level: Level, id: Option<&str>) -> Vec<u8> {
         let Self {
             message,
             told,
             fields,
         } = self;
         let (priority, name) = (priority(level), env!("CARGO_PKG_NAME"));
-        let event = one_line(&message);
-        let told = one_line(&told);
+        let (message, told) = (one_line(&message), one_line(&told));
+        let event = id.map(|id| format!("EVENT={id}\n")).unwrap_or_default();
         format!(
-            "PRIORITY={priority}\nSYSLOG_IDENTIFIER={name}\nMESSAGE={event}{told}\n\
-             EVENT={event}\n{fields}"
+            "PRIORITY={priority}\nSYSLOG_IDENTIFIER={name}\nMESSAGE={message}{told}\n\
+             {event}{fields}"
         )
         .into()
     }
@@ -174,7 +176,11 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(JournalLayer(lines));
         tracing::subscriber::with_default(subscriber, || {
             let path = "/a\nPRIORITY=0\u{202e}";
-            tracing::warn!(path, status = 404, client.ip = %"192.0.2.7", "request");
+            tracing::warn!(
+                name: "http_request",
+                path, status = 404, client.ip = %"192.0.2.7", "request"
+            );
+            tracing::warn!("of a library");
         });
         let mut entry = [0; 512];
         let length = journald.recv(&mut entry).unwrap();
@@ -182,7 +188,12 @@ mod tests {
             std::str::from_utf8(&entry[..length]).unwrap(),
             "PRIORITY=4\nSYSLOG_IDENTIFIER=pwd-edge\n\
              MESSAGE=request path=\"/a\\nPRIORITY=0\\u{202e}\" status=404 client.ip=192.0.2.7\n\
-             EVENT=request\nPATH=/a\\u000aPRIORITY=0\\u202e\nSTATUS=404\nCLIENT_IP=192.0.2.7\n"
+             EVENT=http_request\nPATH=/a\\u000aPRIORITY=0\\u202e\nSTATUS=404\nCLIENT_IP=192.0.2.7\n"
+        );
+        let length = journald.recv(&mut entry).unwrap();
+        assert_eq!(
+            std::str::from_utf8(&entry[..length]).unwrap(),
+            "PRIORITY=4\nSYSLOG_IDENTIFIER=pwd-edge\nMESSAGE=of a library\n"
         );
     }
 
@@ -196,13 +207,16 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(JournalLayer(lines));
         tracing::subscriber::with_default(subscriber, || {
             let path = "/".to_owned() + &"\u{85}".repeat(30_000);
-            tracing::info!(path, status = 404, "request");
+            tracing::info!(name: "http_request", path, status = 404, "request");
             tracing::info!("next");
         });
         let mut entry = vec![0; 1 << 20];
         let length = journald.recv(&mut entry).unwrap();
         let entry = std::str::from_utf8(&entry[..length]).unwrap();
-        assert!(entry.contains("\nEVENT=request\nPATH=/\\u0085"), "{entry}");
+        assert!(
+            entry.contains("\nEVENT=http_request\nPATH=/\\u0085"),
+            "{entry}"
+        );
         assert!(entry.ends_with("\u{2026}\nSTATUS=404\n"), "{entry}");
         assert_eq!(lost.read(), 0);
     }

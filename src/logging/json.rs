@@ -8,6 +8,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::event_id;
 use super::writer::{LogWriter, escape};
 
 /// Makes a line of each event, all fields side by side.
@@ -24,6 +25,10 @@ impl<S: Subscriber> Layer<S> for JsonLayer {
         write_now(&mut line);
         line.push_str("\",\"level\":\"");
         line.push_str(level.as_str());
+        if let Some(id) = event_id(event.metadata()) {
+            line.push_str("\",\"event\":\"");
+            line.push_str(id);
+        }
         line.push('"');
         event.record(&mut Fields(&mut line));
         line.push_str("}\n");
@@ -196,6 +201,7 @@ mod tests {
     fn an_event_is_one_line_with_all_that_it_says() {
         let lines = told(|| {
             tracing::info!(
+                name: "http_request",
                 method = %"GE\"T",
                 path = "/a\"b\\c\n\t\u{1}\u{1b}\u{7f}\u{85}\u{202e}\u{e9}\u{1f600}",
                 version = ?hyper::Version::HTTP_2,
@@ -216,7 +222,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "<6>{\"timestamp\":\"now\",\"level\":\"INFO\",\"message\":\"request\",\
+                "<6>{\"timestamp\":\"now\",\"level\":\"INFO\",\"event\":\"http_request\",\
+                 \"message\":\"request\",\
                  \"method\":\"GE\\\"T\",\
                  \"path\":\"/a\\\"b\\\\c\\n\\t\\u0001\\u001b\\u007f\\u0085\\u202e\u{e9}\u{1f600}\",\
                  \"version\":\"HTTP/2.0\",\"bytes\":18446744073709551615,\"signed\":-1,\

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -45,8 +45,9 @@ impl Logging {
     pub(crate) fn set_level(&self, level: Level) {
         if let Err(error) = self.filter.reload(filter(level)) {
             tracing::warn!(
+                name: "log_level_unchanged",
                 error = error_chain(&error),
-                "the log's level stays as it was"
+                "log level not changed"
             );
         }
     }
@@ -102,9 +103,11 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     }));
     if let Some(error) = refused {
         tracing::warn!(
+            name: "journald_unreachable",
             error = error_chain(&error),
             path = JOURNAL_SOCKET,
-            "journald does not answer; until the next start it gets lines of JSON without fields"
+            hint = "until the next start the journal gets lines of JSON without fields",
+            "journald unreachable"
         );
     }
     Ok(Logging {
@@ -120,16 +123,27 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
 fn log_panic(panic: &PanicHookInfo<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
         // Somebody wants no log. This he wants.
-        let at = panic.location().map(ToString::to_string);
-        print_warning(&format!("pwd-edge is wrong at {}", at.unwrap_or_default()));
+        let location = panic.location().map(ToString::to_string);
+        print_warning(&format!(
+            "internal error: task panicked at {}; please report",
+            location.unwrap_or_default()
+        ));
     }
-    let at = panic.location().map(tracing::field::display);
-    let why = panic.payload().downcast_ref::<&str>();
+    let location = panic.location().map(tracing::field::display);
+    let panic = panic.payload().downcast_ref::<&str>();
     tracing::error!(
-        at,
-        why,
-        "pwd-edge is wrong here and broke off one thing that it did; please report this line"
+        name: "task_panicked",
+        location,
+        panic,
+        "internal error: task panicked; please report"
     );
+}
+
+/// Returns the stable id of an event, which its call site gives as `name:`. The message
+/// says the same in words, and may be reworded. Events of libraries have no id: their
+/// names are the default, which is a place in the source and contains a space.
+pub(super) fn event_id(metadata: &Metadata<'_>) -> Option<&'static str> {
+    Some(metadata.name()).filter(|name| !name.contains(' '))
 }
 
 /// Bytes of lines that leave in one write.
@@ -227,7 +241,7 @@ mod tests {
         assert!(
             lines
                 .iter()
-                .all(|line| line.contains("src/cli/logging.rs:"))
+                .all(|line| line.contains(concat!(file!(), ":")))
         );
         assert!(
             lines[0].contains("all is lost") && !all.contains("cret"),

@@ -131,7 +131,11 @@ impl IncomingConn {
         let client = match proxied {
             false => peer,
             true if !trusted => {
-                tracing::debug!(client.ip = %peer, "not one of server.trusted_proxies, closed");
+                tracing::debug!(
+                    name: "untrusted_proxy_closed",
+                    { client.ip = %peer },
+                    "untrusted proxy connection closed"
+                );
                 return None;
             }
             true => match self.read_proxy_header(&mut stream).await {
@@ -144,7 +148,11 @@ impl IncomingConn {
                     ));
                 }
                 Err(error) => {
-                    tracing::warn!(proxy.ip = %peer, error = error_chain(&error), "no PROXY header from a trusted proxy");
+                    tracing::warn!(
+                        name: "proxy_header_invalid",
+                        { proxy.ip = %peer, error = error_chain(&error) },
+                        "PROXY header missing or invalid"
+                    );
                     return None;
                 }
             },
@@ -241,7 +249,11 @@ impl IncomingConn {
             Ok(secured) => secured,
             Err(error) => {
                 handshakes.add(error.name());
-                tracing::debug!(client.ip = %peer, error = error_chain(&error), "no TLS");
+                tracing::debug!(
+                    name: "tls_handshake_failed",
+                    { client.ip = %peer, reason = error.name(), error = error_chain(&error) },
+                    "TLS handshake failed"
+                );
                 return None;
             }
         };
@@ -287,7 +299,11 @@ async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
     }
     if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
         *told = Some(Instant::now());
-        tracing::error!(error = error_chain(&error), "cannot accept a connection");
+        tracing::error!(
+            name: "accept_failed",
+            error = error_chain(&error),
+            "accepting a connection failed"
+        );
     }
     tokio::time::sleep(ACCEPT_BACKOFF).await;
 }

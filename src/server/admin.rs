@@ -39,7 +39,11 @@ pub(super) async fn serve(
         let (slot, stream) = match accepted {
             (slot, Ok((stream, _))) => (slot, stream),
             (_, Err(error)) => {
-                tracing::warn!(error = error_chain(&error), "cannot accept on admin.listen");
+                tracing::warn!(
+                    name: "admin_accept_failed",
+                    error = error_chain(&error),
+                    "admin accept failed"
+                );
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
@@ -52,7 +56,10 @@ pub(super) async fn serve(
                 .await
                 .is_err()
             {
-                tracing::debug!("a connection on admin.listen took too long");
+                tracing::debug!(
+                    name: "admin_connection_timed_out",
+                    "admin connection timed out"
+                );
             }
         });
     }
@@ -71,8 +78,9 @@ async fn connection(stream: TcpStream, running: &Running) {
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         tracing::debug!(
+            name: "admin_connection_failed",
             error = error_chain(&error),
-            "a connection on admin.listen broke"
+            "admin connection failed"
         );
     }
 }

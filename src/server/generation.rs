@@ -238,7 +238,11 @@ fn certificates(
     }
     let certificates = Reusable::new(Certificates::load(&config.tls)?, process);
     for doubt in certificates.part.warnings() {
-        tracing::warn!(cause = doubt, "certificate needs attention");
+        tracing::warn!(
+            name: "certificate_needs_attention",
+            detail = doubt,
+            "certificate needs attention"
+        );
     }
     if let Some(renewal) = Renewal::new(&config.tls, &certificates.part)? {
         tasks.push(renewal.run(certificates.drain.clone()).boxed());
@@ -250,7 +254,11 @@ fn certificates(
 /// All apps: Laravel, and those that only routes name.
 fn upstreams_of(config: &Config) -> Upstreams {
     for doubt in config.apps().filter_map(|app| app.doubt()) {
-        tracing::warn!(cause = doubt, "upstream needs attention");
+        tracing::warn!(
+            name: "upstream_needs_attention",
+            detail = doubt,
+            "upstream needs attention"
+        );
     }
     let named = config.upstreams.iter();
     let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));

@@ -217,10 +217,15 @@ async fn monitor_memory(running: Arc<Running>) {
         let bytes = most.and_then(|_| introspection::memory()).unwrap_or(0);
         match load.update_memory(bytes, most) {
             Some(true) => tracing::warn!(
+                name: "memory_limit_exceeded",
                 bytes,
-                "more memory than limits.max_memory; new connections wait"
+                "memory limit exceeded"
             ),
-            Some(false) => tracing::info!(bytes, "memory is below limits.max_memory again"),
+            Some(false) => tracing::info!(
+                name: "memory_limit_recovered",
+                bytes,
+                "memory below limit again"
+            ),
             None => {}
         }
         tokio::select! {

@@ -55,8 +55,9 @@ impl InheritedSockets {
     pub(super) fn warn_of_unused(&self) {
         for socket in &self.0 {
             tracing::warn!(
-                %socket,
-                "systemd passed a socket that config.toml does not name; correct one of them"
+                name: "systemd_socket_unused",
+                %socket, hint = "correct the socket unit or config.toml",
+                "systemd socket not configured"
             );
         }
     }

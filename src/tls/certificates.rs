@@ -105,7 +105,11 @@ impl Certificates {
         let dates = new.info.check_dates(SystemTime::now());
         dates.map_err(|flaw| pair.flawed(flaw))?;
         for doubt in pair.warnings(&new) {
-            tracing::warn!(cause = doubt, "certificate needs attention");
+            tracing::warn!(
+                name: "certificate_needs_attention",
+                detail = doubt,
+                "certificate needs attention"
+            );
         }
         Ok(Some(Arc::new(new)))
     }
@@ -119,7 +123,10 @@ impl Certificates {
         self.table.store(Arc::new(new));
         for loaded in changed {
             let certificate = CertificateExpiry::new(&loaded, SystemTime::now());
-            tracing::info!(%certificate, "new certificate");
+            tracing::info!(
+                name: "certificate_loaded",
+                %certificate, "certificate loaded"
+            );
         }
     }
 
@@ -173,11 +180,12 @@ fn log_change(last: &mut String, wrong: &str) {
         return;
     }
     if wrong.is_empty() {
-        tracing::info!("the certificate files are well again")
+        tracing::info!(name: "certificate_files_valid", "certificate files valid again")
     } else {
-        tracing::error!(
-            cause = wrong,
-            "new certificate files are of no use; the certificates from before stay in use"
+        tracing::warn!(
+            name: "certificate_files_rejected",
+            error = wrong,
+            "new certificate files rejected"
         )
     }
     wrong.clone_into(last);
@@ -227,7 +235,10 @@ fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair
     let info = CertificateInfo::parse(&chain[0]).expect("it was made just now");
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let certified = CertifiedKey::from_der(chain, key, provider);
-    tracing::warn!("a temporary certificate that nobody trusts is shown until there is one");
+    tracing::warn!(
+        name: "self_signed_certificate",
+        "serving a self-signed certificate"
+    );
     LoadedKeyPair {
         certified: Arc::new(certified.expect("both were made for each other")),
         info,

@@ -83,9 +83,10 @@ impl KeyPairFiles {
     ) -> Result<Option<LoadedKeyPair>, Error> {
         match self.load_if_there(provider) {
             Err(error) if self.presence == Presence::Later => {
-                tracing::error!(
+                tracing::warn!(
+                    name: "stored_certificate_unusable",
                     error = error_chain(&error),
-                    "the stored certificate is of no use; asking for another"
+                    "stored certificate unusable"
                 );
                 Ok(None)
             }

@@ -71,21 +71,28 @@ impl CertificateExpiry {
     /// The daily line.
     pub(super) fn log(&self) {
         let days_left = self.days_left;
-        if let Some(cause) = &self.flaw {
-            tracing::error!(certificate = %self, days_left, cause, "certificate cannot be used today, and is shown all the same");
+        if let Some(error) = &self.flaw {
+            tracing::error!(
+                name: "certificate_invalid_now",
+                certificate = %self, days_left, error,
+                "serving an expired or not-yet-valid certificate"
+            );
             return;
         }
         match self.urgency() {
-            Urgency::Day => {
-                tracing::error!(certificate = %self, days_left, "certificate ends within a day or so: renew it now");
-            }
-            Urgency::Week => {
-                tracing::warn!(certificate = %self, days_left, "certificate ends within a week: renew it");
-            }
-            Urgency::Soon => {
-                tracing::warn!(certificate = %self, days_left, "certificate ends soon and is not renewed yet");
-            }
-            Urgency::None => tracing::info!(certificate = %self, days_left, "certificate"),
+            // A day later clients reject it.
+            Urgency::Day => tracing::error!(
+                name: "certificate_expires_soon",
+                certificate = %self, days_left, "certificate expires soon"
+            ),
+            Urgency::Week | Urgency::Soon => tracing::warn!(
+                name: "certificate_expires_soon",
+                certificate = %self, days_left, "certificate expires soon"
+            ),
+            Urgency::None => tracing::info!(
+                name: "certificate_valid",
+                certificate = %self, days_left, "certificate valid"
+            ),
         }
     }
 }

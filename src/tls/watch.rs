@@ -31,9 +31,10 @@ pub async fn reload(certificates: &Arc<Certificates>) {
     let certificates = Arc::clone(certificates);
     let done = tokio::task::spawn_blocking(move || certificates.reload()).await;
     if let Err(error) = done {
-        tracing::error!(
+        tracing::warn!(
+            name: "certificate_reload_failed",
             error = error_chain(&error),
-            "certificates were not read again"
+            "certificate reload failed"
         );
     }
 }

@@ -86,13 +86,19 @@ impl HealthChecks {
         match probed {
             Ok(()) => {
                 if server.health_state.record_probe_success() {
-                    tracing::info!(server = %server.target, "server answers again");
+                    tracing::info!(
+                        name: "upstream_marked_up",
+                        server = %server.target, "upstream server marked up"
+                    );
                 }
             }
             Err(why) => {
-                let cause = format!("{}, asked for {}: {why}", server.target, self.path);
-                if server.health_state.record_probe_failure(cause.clone()) {
-                    tracing::warn!(server = %server.target, cause, "server is skipped");
+                let error = format!("{}, asked for {}: {why}", server.target, self.path);
+                if server.health_state.record_probe_failure(error.clone()) {
+                    tracing::warn!(
+                        name: "upstream_marked_down",
+                        server = %server.target, error, "upstream server marked down"
+                    );
                 }
             }
         }

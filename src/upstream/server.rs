@@ -64,7 +64,10 @@ impl Server {
     /// Notes an answer. `alone`: there is no other server, so none is skipped.
     pub(super) fn record_response(&self, alone: bool) {
         if self.health_state.record_response() && !alone {
-            tracing::info!(server = %self.target, "server answers again");
+            tracing::info!(
+                name: "upstream_marked_up",
+                server = %self.target, "upstream server marked up"
+            );
         }
     }
 
@@ -73,9 +76,12 @@ impl Server {
         if error.is_client_error() {
             return;
         }
-        let cause = error_chain(&error);
-        if self.health_state.record_failure(cause.clone()) && !alone {
-            tracing::warn!(server = %self.target, cause, "server is skipped");
+        let error = error_chain(error);
+        if self.health_state.record_failure(error.clone()) && !alone {
+            tracing::warn!(
+                name: "upstream_marked_down",
+                server = %self.target, error, "upstream server marked down"
+            );
         }
     }
 }

@@ -133,7 +133,11 @@ async fn run_session(
         }
         Err(error) => {
             let client = setup.client_context.client;
-            tracing::debug!(client.ip = %client, error = error_chain(&error), "client left before its session began");
+            tracing::debug!(
+                name: "websocket_upgrade_aborted",
+                { client.ip = %client, error = error_chain(&error) },
+                "WebSocket upgrade aborted"
+            );
             None
         }
     }

@@ -65,7 +65,7 @@ impl Logout {
             Some(status) if status.is_success() => {
                 self.services.backend.get().identity.forget(&secret);
                 let closed = sessions.revoke(&secret);
-                tracing::debug!(sessions = closed, "logged out");
+                tracing::debug!(name: "logout", sessions = closed, "sessions closed by logout");
             }
             Some(status) if status.is_client_error() => {}
             // It may have been done all the same.

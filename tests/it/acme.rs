@@ -261,7 +261,7 @@ async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
     };
     let fails = async |part: &str| {
         let says_so = |line: &Value| {
-            line["message"] == "no new certificate"
+            line["event"] == "certificate_renewal_failed"
                 && line["error"].as_str().unwrap().contains(part)
         };
         let before = program.count(says_so);
@@ -284,7 +284,7 @@ async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
     let _running = ca.start_before((port, port), YEAR, "").await;
     changes(&first).await;
     // It is shown before it is told.
-    while program.count(|line| line["message"] == "new certificate") < 2 {
+    while program.count(|line| line["event"] == "certificate_loaded") < 2 {
         tokio::task::yield_now().await;
     }
 }

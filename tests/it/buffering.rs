@@ -298,7 +298,7 @@ async fn without_room_on_disk_the_application_waits_and_nothing_is_lost() {
         let answer = fetch_head(&mut client, "/").await;
         assert!(stopped(&sent).await < LENGTH as u64, "{more}");
         assert_whole(&rest(answer).await);
-        let full = program.lines("response buffer full").len();
+        let full = program.events("response_buffer_full").len();
         assert_eq!(full, usize::from(more.starts_with("spool")), "{more}");
     }
 }
@@ -312,13 +312,13 @@ async fn without_a_directory_the_application_waits_and_nothing_is_lost() {
     command.args(["run", "--config", "config.toml"]);
     command.env("TMPDIR", home.path("missing"));
     let program = Program::start(&home, command);
-    let told = program.lines("upstream needs attention");
-    let cause = told[0]["cause"].as_str().unwrap();
-    assert!(cause.contains("set TMPDIR to a directory"), "{cause}");
+    let told = program.events("upstream_needs_attention");
+    let detail = told[0]["detail"].as_str().unwrap();
+    assert!(detail.contains("set TMPDIR to a directory"), "{detail}");
     let mut client = program.http1().await;
     let answer = fetch_head(&mut client, "/").await;
     assert!(stopped(&sent).await < LENGTH as u64);
-    assert_eq!(program.lines("response buffer full").len(), 1);
+    assert_eq!(program.events("response_buffer_full").len(), 1);
     assert_whole(&rest(answer).await);
 }
 

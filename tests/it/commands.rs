@@ -60,7 +60,7 @@ async fn one_screen_says_whether_it_is_well() {
         "{told}"
     );
     assert!(
-        told.contains("no answer from upstream"),
+        told.contains("upstream request failed"),
         "the log's last words: {told}"
     );
 }

@@ -126,8 +126,8 @@ async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
     let fpm = Fpm::start("pm.max_children = 1").await;
     let edge = Program::before(&fpm.url(), "root = \"/nowhere\"\n");
     let doubt = |line: &Value| {
-        let cause = line["cause"].as_str();
-        cause.is_some_and(|cause| cause.contains("/nowhere/index.php"))
+        let detail = line["detail"].as_str();
+        detail.is_some_and(|detail| detail.contains("/nowhere/index.php"))
     };
     edge.logged(doubt).await;
     let answer = edge
@@ -141,11 +141,11 @@ async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
         "{}",
         answer.text()
     );
-    let cause = |line: &Value| line["cause"].as_str().unwrap_or_default().to_owned();
+    let error = |line: &Value| line["error"].as_str().unwrap_or_default().to_owned();
     let line = edge
-        .logged(|line| cause(line).contains("php-fpm does not run index.php"))
+        .logged(|line| error(line).contains("php-fpm does not run index.php"))
         .await;
-    assert!(cause(&line).contains("it finds no such file"), "{line}");
+    assert!(error(&line).contains("it finds no such file"), "{line}");
 }
 
 #[tokio::test]
@@ -182,9 +182,7 @@ async fn what_php_does_wrong_is_seen_for_what_it_is() {
     };
     assert_eq!(ask("/complain").await.text(), "complained");
     edge.logged(|line| {
-        line["said"]
-            .as_str()
-            .is_some_and(|said| said.contains("is wrong"))
+        line["event"] == "php_stderr" && line["text"].as_str().unwrap().contains("is wrong")
     })
     .await;
     assert_eq!(

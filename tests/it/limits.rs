@@ -112,7 +112,7 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
             "{limit}: {status}"
         );
         let told = |line: &serde_json::Value| {
-            line["message"] == "over a limit" && line["limit"] == limit && line["refused"] == false
+            line["event"] == "limit_exceeded" && line["limit"] == limit && line["enforced"] == false
         };
         program.logged(told).await;
         assert_eq!(program.count(told), 1, "{limit}");
@@ -334,14 +334,14 @@ async fn a_limit_that_is_tried_out_is_counted_and_told_once() {
         assert_eq!(answer.status, StatusCode::OK);
     }
     let over = program
-        .logged(|line| line["message"] == "over a limit")
+        .logged(|line| line["event"] == "limit_exceeded")
         .await;
     assert_eq!(over["limit"], "requests_per_second");
-    assert_eq!(over["refused"], false);
+    assert_eq!(over["enforced"], false);
     let status = program.command(&["status", "--json"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert!(status["over_limits"]["requests_per_second"].as_u64() > Some(10));
-    assert_eq!(program.count(|line| line["message"] == "over a limit"), 1);
+    assert_eq!(program.count(|line| line["event"] == "limit_exceeded"), 1);
 }
 
 #[tokio::test]
@@ -357,10 +357,10 @@ async fn a_flood_that_is_refused_does_not_fill_the_log() {
     }
     assert!(refused > 10, "{refused}");
     program.hang_up();
-    let reloaded =
-        |line: &serde_json::Value| line["message"].as_str().unwrap().contains("configuration");
-    program.logged(reloaded).await;
-    assert_eq!(program.count(|line| line["message"] == "over a limit"), 1);
+    program
+        .logged(|line| line["event"] == "reload_succeeded")
+        .await;
+    assert_eq!(program.count(|line| line["event"] == "limit_exceeded"), 1);
     assert_eq!(program.count(|line| line["status"] == 429), 0);
 }
 
@@ -451,13 +451,9 @@ async fn above_the_memory_that_it_may_have_it_takes_on_nothing_new() {
     let mut here = Socket::over(program.connect("http/1.1").await, "3|ana").await;
     program.change_config("[limits]\nmax_memory = \"1 MiB\"\n");
     program.hang_up();
-    let heavy = |line: &serde_json::Value| {
-        line["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("more memory than")
-    };
-    program.logged(heavy).await;
+    program
+        .logged(|line| line["event"] == "memory_limit_exceeded")
+        .await;
     let mut late = program.http1().await;
     let upgrade = get("/ws?token=3%7Cana")
         .header("connection", "Upgrade")

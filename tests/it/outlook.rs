@@ -46,15 +46,11 @@ fn check(home: &Home) -> (Output, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_log_and_status_tell_what_ends_soon() {
     let laravel = Laravel::start().await;
-    for (days, level, line) in [
-        (22, "INFO", "certificate"),
-        (21, "WARN", "certificate ends soon and is not renewed yet"),
-        (7, "WARN", "certificate ends within a week: renew it"),
-        (
-            1,
-            "ERROR",
-            "certificate ends within a day or so: renew it now",
-        ),
+    for (days, level, event) in [
+        (22, "INFO", "certificate_valid"),
+        (21, "WARN", "certificate_expires_soon"),
+        (7, "WARN", "certificate_expires_soon"),
+        (1, "ERROR", "certificate_expires_soon"),
     ] {
         let (home, _) = home(&laravel, -60, days);
         let (output, told) = check(&home);
@@ -72,7 +68,7 @@ async fn check_log_and_status_tell_what_ends_soon() {
         assert_eq!(told.contains("ends soon"), days < 22, "{told}");
 
         let program = run(&home);
-        let logged = program.logged(|told| told["message"] == line).await;
+        let logged = program.logged(|told| told["event"] == event).await;
         assert_eq!(logged["level"], level, "{logged}");
         assert_eq!(logged["days_left"], days, "{logged}");
         let status = program.command(&["status"]).output().unwrap().stdout;
@@ -103,11 +99,11 @@ async fn what_is_over_or_has_not_begun_fails_the_check_and_is_served_loudly() {
             "{told}"
         );
         let program = run(&home);
-        let loud = "certificate cannot be used today, and is shown all the same";
-        let logged = program.logged(|line| line["message"] == loud).await;
+        let loud = "certificate_invalid_now";
+        let logged = program.logged(|line| line["event"] == loud).await;
         assert_eq!(logged["level"], "ERROR");
         assert!(
-            logged["cause"].as_str().unwrap().contains(reason),
+            logged["error"].as_str().unwrap().contains(reason),
             "{logged}"
         );
         let troubles = program.command(&["status"]).output().unwrap().stdout;

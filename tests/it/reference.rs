@@ -218,17 +218,7 @@ impl Source {
 
     /// The arguments of the call or macro whose bracket is at `at`.
     fn arguments(&self, at: usize) -> Vec<&[Token]> {
-        let inside = group(&self.tokens, at).unwrap_or_default();
-        let mut depth = 0_usize;
-        let arguments = inside.split(|token| {
-            match &*token.text {
-                "(" | "[" | "{" => depth += 1,
-                ")" | "]" | "}" => depth -= 1,
-                _ => (),
-            }
-            depth == 0 && token.text == ","
-        });
-        arguments.filter(|argument| !argument.is_empty()).collect()
+        split(group(&self.tokens, at).unwrap_or_default())
     }
 
     /// The text `value` at `at`, if there is one.
@@ -264,6 +254,20 @@ impl Source {
 fn is_at(tokens: &[Token], at: usize, pattern: &[&str]) -> bool {
     let there = tokens[at..].iter().map(|token| &*token.text);
     there.take(pattern.len()).eq(pattern.iter().copied())
+}
+
+/// The arguments between the brackets of a call.
+fn split(inside: &[Token]) -> Vec<&[Token]> {
+    let mut depth = 0_usize;
+    let arguments = inside.split(|token| {
+        match &*token.text {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => (),
+        }
+        depth == 0 && token.text == ","
+    });
+    arguments.filter(|argument| !argument.is_empty()).collect()
 }
 
 /// What is inside the brackets that open at `at`.

@@ -106,7 +106,7 @@ async fn reload(program: &Program, home: &Home, number: u64) -> Duration {
     home.configure(&format!("\"/{number}\""), &format!("\"/{}\"", number + 1));
     let before = Instant::now();
     program.hang_up();
-    let says_so = |line: &Value| line["message"] == "configuration and certificates read again";
+    let says_so = |line: &Value| line["event"] == "reload_succeeded";
     while program.count(says_so) as u64 <= number {
         tokio::time::sleep(Duration::from_micros(200)).await;
     }

@@ -78,11 +78,11 @@ async fn a_ca_that_refuses_is_told_and_asked_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_wants_to_be_left_alone_is() {
     let laravel = Laravel::start().await;
-    for (wait, again_in) in [("3600", "1h"), ("18446744073709551615", "1day")] {
+    for (wait, retry_in) in [("3600", "1h"), ("18446744073709551615", "1day")] {
         let ca = Ca::start(refuse(wait)).await;
         let program = Program::before(&laravel.url(), &ca.config());
-        let refused = program.logged(|line| line["again_in"].is_string()).await;
-        assert_eq!(refused["again_in"], again_in, "{refused}");
+        let refused = program.logged(|line| line["retry_in"].is_string()).await;
+        assert_eq!(refused["retry_in"], retry_in, "{refused}");
         assert!(says(&refused, "error", "rateLimited"), "{refused}");
         assert_eq!(ca.asked("/order").len(), 1);
     }
@@ -126,8 +126,8 @@ async fn a_ca_can_have_its_certificates_renewed_early() {
     .await;
     ca.remembers(&lasting());
     let program = Program::before(&laravel.url(), &ca.config());
-    program.logged(|line| line["again_in"] == "1h").await;
-    let told = program.lines("the CA says when to renew");
+    program.logged(|line| line["retry_in"] == "1h").await;
+    let told = program.events("acme_renewal_window");
     assert_eq!(told[0]["until"], "2020-01-02T00:00:00Z");
     let orders = ca.asked("/order");
     assert_eq!(orders.len(), 2);

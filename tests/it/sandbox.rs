@@ -103,8 +103,9 @@ async fn it_does_its_work_in_the_units_sandbox() {
         .args(["-HUP", &inside.to_string()])
         .status();
     assert!(sent.unwrap().success());
-    let read_again = "configuration and certificates read again";
-    program.logged(|line| line["message"] == read_again).await;
+    program
+        .logged(|line| line["event"] == "reload_succeeded")
+        .await;
 }
 
 /// As systemd judges the unit: 0 is nothing exposed, 10 everything.

@@ -70,7 +70,9 @@ async fn no_output_holds_a_token_a_cookie_or_a_password() {
 
     program.change_config("nonsense = 1\n");
     program.hang_up();
-    program.logged(|line| line["level"] == "ERROR").await;
+    program
+        .logged(|line| line["event"] == "reload_failed")
+        .await;
     for command in [&["status"][..], &["status", "--json"], &["rooms"]] {
         let output = program.command(command).output().unwrap();
         let text = [output.stdout, output.stderr].concat();
@@ -87,8 +89,8 @@ async fn no_output_holds_a_token_a_cookie_or_a_password() {
     let mut metrics = String::new();
     stream.read_to_string(&mut metrics).await.unwrap();
     assert!(metrics.contains("pwd_edge_") && !metrics.contains(MARK));
-    assert!(program.count(|line| line["message"] == "request") > 5);
-    for line in program.lines("") {
+    assert!(program.count(|line| line["event"] == "http_request") > 5);
+    for line in program.lines() {
         assert!(!line.to_string().contains(MARK), "{line}");
     }
 }

@@ -37,7 +37,7 @@ async fn sockets_that_systemd_passed_are_used() {
     let mut client = Client::over_http1(socket.unwrap()).await;
     let answer = client.fetch(get("/status").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);
-    assert!(program.lines("passed a socket").is_empty());
+    assert!(program.events("systemd_socket_unused").is_empty());
 }
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn a_passed_socket_that_nobody_wants_is_named() {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let program = Program::start(&home, home.command_with(stray.into(), None));
     assert_ne!(program.address, address);
-    let told = program.lines("systemd passed a socket that config.toml does not name");
+    let told = program.events("systemd_socket_unused");
     assert_eq!(told[0]["socket"], address.to_string());
 }
 
@@ -57,7 +57,7 @@ async fn a_passed_file_that_is_no_socket_is_named() {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let file = std::fs::File::open(home.path("config.toml")).unwrap();
     let program = Program::start(&home, home.command_with(file.into(), None));
-    let told = program.lines("systemd passed a socket");
+    let told = program.events("systemd_socket_unused");
     let told = told[0]["socket"].as_str().unwrap();
     assert!(
         told.starts_with("no. 1: ") && told.contains("not a socket"),

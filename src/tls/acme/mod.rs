@@ -165,8 +165,12 @@ impl Renewal {
             let wanted = self.client.pause.take().unwrap_or_default();
             let pause = pause.max(wanted);
             if let Err(error) = renewed {
-                let again_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
-                tracing::error!(error = error_chain(&error), %again_in, "no new certificate");
+                let retry_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
+                tracing::warn!(
+                    name: "certificate_renewal_failed",
+                    error = error_chain(&error), %retry_in,
+                    "certificate renewal failed"
+                );
             }
             tokio::time::sleep(pause).await;
         }
@@ -210,7 +214,7 @@ impl Renewal {
     async fn renew(&self, old: Option<&LoadedKeyPair>) -> Result<(), Error> {
         let client = &self.client;
         let directory = &client.settings.directory;
-        tracing::info!(directory, "asking for a certificate");
+        tracing::info!(name: "acme_order_started", directory, "certificate order started");
         // Nothing is asked for that could not be kept.
         State::open(&client.settings.state)?;
         let old = old.map(|old| &old.certified.cert[0]);

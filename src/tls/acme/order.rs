@@ -80,8 +80,9 @@ impl AcmeClient {
             {
                 Err(error) if !is_final(&error) => {
                     tracing::debug!(
+                        name: "acme_replacement_rejected",
                         error = error_chain(&error),
-                        "the CA takes no renewal; asking for a new certificate"
+                        "ACME replacement order rejected"
                     );
                 }
                 order => return order,
@@ -126,7 +127,7 @@ impl AcmeClient {
         };
         let text = serde_json::to_string_pretty(&stored).map_err(Error::Account)?;
         self.state.draft(&text)?.keep(ACCOUNT_FILE)?;
-        tracing::info!(directory, "new ACME account");
+        tracing::info!(name: "acme_account_created", directory, "ACME account created");
         Ok(account)
     }
 

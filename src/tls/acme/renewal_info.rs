@@ -45,8 +45,9 @@ impl RenewalInfo {
             Ok(None) => MAX_RETRY_AFTER,
             Err(error) => {
                 tracing::info!(
+                    name: "acme_renewal_info_unavailable",
                     error = error_chain(&error),
-                    "the CA does not say when to renew"
+                    "renewal information unavailable"
                 );
                 FAILURE_RETRY_INTERVAL
             }
@@ -60,7 +61,12 @@ impl RenewalInfo {
             && let Some(Window { start, end }) = window
         {
             let (from, until) = (format_date(start), format_date(end));
-            tracing::info!(from, until, "the CA says when to renew");
+            tracing::info!(
+                name: "acme_renewal_window",
+                from,
+                until,
+                "renewal window received"
+            );
         }
         self.window = window;
     }

@@ -26,6 +26,16 @@ pub(super) enum Cause {
     Disk,
 }
 
+impl Cause {
+    /// Returns the code that the log has for it.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::Full => "buffers_full",
+            Self::Disk => "disk_failed",
+        }
+    }
+}
+
 /// One blocked response; no longer counted when dropped.
 #[derive(Debug)]
 pub(super) struct Blocked {

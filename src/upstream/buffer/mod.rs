@@ -99,8 +99,11 @@ impl ResponseBuffers {
         let mut reported = self.reported.lock();
         if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
             *reported = Some(Instant::now());
-            let cause = cause();
-            tracing::warn!(cause, "response buffer full");
+            tracing::warn!(
+                name: "response_buffer_full",
+                error = cause(),
+                "response buffer full"
+            );
         }
     }
 }

@@ -39,7 +39,11 @@ impl Response {
             }
             let (blocked, cause) = (&self.buffers.blocked, cause(&spilled));
             if self.state.lock().block(blocked, cause).is_err() {
-                tracing::debug!(?cause, "response given up for a client that does not read");
+                tracing::debug!(
+                    name: "slow_client_aborted",
+                    reason = cause.code(),
+                    "response to slow client aborted"
+                );
                 return;
             }
             let room = poll_fn(|cx| self.state.lock().poll_room(cx.waker()));

@@ -37,12 +37,12 @@ impl StderrLog {
             if self.left == 0 {
                 return;
             }
-            let said: String = line.chars().take(self.left).collect();
+            let text: String = line.chars().take(self.left).collect();
             // A line costs more than its characters.
             self.left = self
                 .left
-                .saturating_sub(said.chars().count().max(MAX_SHORT_CHARS));
-            tracing::warn!(server = %self.server, said, "PHP complains");
+                .saturating_sub(text.chars().count().max(MAX_SHORT_CHARS));
+            tracing::warn!(name: "php_stderr", server = %self.server, text, "PHP stderr");
         }
     }
 

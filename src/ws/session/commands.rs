@@ -174,7 +174,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.send_error("denied", message, ticket).await
             }
             auth::Error::Unavailable { reason, .. } => {
-                tracing::warn!(session = %self.id, %room, cause = reason, "join not decided");
+                tracing::warn!(
+                    name: "ticket_authorization_failed",
+                    session = %self.id, %room, error = reason,
+                    "ticket authorization failed"
+                );
                 let message = "Your right to this ticket cannot be checked now; try again";
                 self.send_error("unavailable", message, ticket).await
             }

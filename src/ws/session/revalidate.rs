@@ -163,7 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             (Right::Token, true) => Err(CloseReason::Revoked),
             (Right::Token, false) => {
                 // Laravel away, a user who is throttled, or a token of another user now.
-                tracing::warn!(session = %self.id, user = %self.user.id(), "log-in not confirmed");
+                tracing::warn!(
+                    name: "user_revalidation_failed",
+                    session = %self.id, user = %self.user.id(),
+                    "user revalidation failed"
+                );
                 Err(CloseReason::Unavailable)
             }
             (Right::Room(room), is_denied) => self.remove_room(room, is_denied).await,
@@ -180,11 +184,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let ticket = Some(room.ticket_id());
         let (session, user) = (self.id, self.user.id());
         if is_denied {
-            tracing::info!(%session, %user, %room, "access withdrawn");
+            tracing::info!(
+                name: "ticket_access_revoked",
+                %session, %user, %room, "ticket access revoked"
+            );
             let message = "This ticket is no longer open to you";
             self.send_error("access_withdrawn", message, ticket).await
         } else {
-            tracing::warn!(%session, %user, %room, "access not confirmed");
+            tracing::warn!(
+                name: "ticket_revalidation_failed",
+                %session, %user, %room, "ticket revalidation failed"
+            );
             let message = "Your right to this ticket could not be confirmed; join it again";
             self.send_error("access_unconfirmed", message, ticket).await
         }

@@ -49,7 +49,7 @@ where
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
     let (token, identified) = match identify(&setup).await {
         Ok(known) => known,
-        Err((reason, cause)) => {
+        Err((reason, error)) => {
             if reason == CloseReason::AuthenticationFailed {
                 let token = setup.token.as_ref().map(|token| token.hash().fingerprint());
                 setup
@@ -59,8 +59,11 @@ where
                     .limits
                     .record_login_failure(client, token);
             }
-            let reason_name = reason.name();
-            tracing::info!(session = %id, client.ip = %client, reason = reason_name, cause, "session refused");
+            tracing::info!(
+                name: "session_rejected",
+                session = %id, client.ip = %client, reason = reason.name(), error,
+                "session rejected"
+            );
             setup.services.metrics.closes.add(reason.name());
             setup.services.metrics.events.add("error");
             reject(&mut socket, reason).await;
@@ -68,7 +71,10 @@ where
         }
     };
     let name = identified.user.id();
-    tracing::info!(session = %id, client.ip = %client, user = %name, "session open");
+    tracing::info!(
+        name: "session_opened",
+        session = %id, client.ip = %client, user = %name, "session opened"
+    );
     let session = Box::new(Session::new(socket, setup, token, identified));
     Some(EstablishedSession { session, start })
 }
@@ -89,8 +95,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
         let (id, client) = (session.id, session.client_context.client);
         let name = session.user.id().clone();
         Box::pin(self.session.end(reason)).await;
-        let (reason, seconds) = (reason.name(), self.start.elapsed().as_secs());
-        tracing::info!(session = %id, client.ip = %client, user = %name, reason, seconds, "session closed");
+        let (reason, duration_seconds) = (reason.name(), self.start.elapsed().as_secs());
+        tracing::info!(
+            name: "session_closed",
+            session = %id, client.ip = %client, user = %name, reason, duration_seconds,
+            "session closed"
+        );
     }
 }
 

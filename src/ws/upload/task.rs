@@ -112,8 +112,11 @@ async fn post(
         Err(error) => {
             let sealed = upload.is_sealed();
             if upload.outcome().is_none() {
-                let cause = error_chain(&error);
-                tracing::warn!(room = %upload.room, sealed, cause, "upload not answered");
+                tracing::warn!(
+                    name: "upload_request_failed",
+                    room = %upload.room, sealed, reason = error.name(), error = error_chain(&error),
+                    "upload request failed"
+                );
             }
             response::failure_reason(&error, sealed).into()
         }
@@ -191,10 +194,11 @@ fn log(upload: &Upload, context: &UploadContext, start: Instant) {
         Some(Outcome::Failed(failure)) => (failure.reason.code(), failure.status),
         None => ("none", None),
     };
-    let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
+        name: "upload_finished",
         room = %upload.room, user = %context.user.id(), client.ip = %context.client_context.client,
-        bytes = upload.size, result, status, ms, "upload"
+        bytes = upload.size, result, status, duration_ms, "upload finished"
     );
 }
 

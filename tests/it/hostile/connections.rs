@@ -39,7 +39,7 @@ async fn ten_thousand_connections_that_say_nothing() {
 async fn no_file_is_left_for_a_connection() {
     let mut siege = Siege::lay("").await;
     let program = Arc::clone(&siege.program);
-    let told = |line: &Value| line["message"] == "cannot accept a connection";
+    let told = |line: &Value| line["event"] == "accept_failed";
     let attack = async {
         limit_files(&program, "40");
         let mut held = Vec::new();

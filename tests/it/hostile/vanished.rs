@@ -109,7 +109,7 @@ async fn peers_that_vanish_are_forgotten() {
         });
         let peers = peers.await.unwrap();
         let told = |line: &serde_json::Value| {
-            line["message"] == "session closed" && line["reason"] == "silent"
+            line["event"] == "session_closed" && line["reason"] == "silent"
         };
         held.logged(told).await;
         peers

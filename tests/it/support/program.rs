@@ -125,7 +125,7 @@ impl Program {
         for line in lines.by_ref() {
             let line = line.unwrap();
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            match line["message"].as_str().unwrap() {
+            match line["event"].as_str().unwrap_or_default() {
                 "listening" => address = line["address"].as_str().unwrap().parse().ok(),
                 "ready" => break,
                 _ => {}
@@ -171,10 +171,15 @@ impl Program {
         self.log.lock().iter().filter(|line| wanted(line)).count()
     }
 
-    /// Its lines so far that say so.
-    pub(crate) fn lines(&self, message: &str) -> Vec<Value> {
-        let says_so = |line: &&Value| line["message"].as_str().unwrap().contains(message);
-        self.log.lock().iter().filter(says_so).cloned().collect()
+    /// Its lines so far.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.log.lock().clone()
+    }
+
+    /// Its lines so far with this event.
+    pub(crate) fn events(&self, id: &str) -> Vec<Value> {
+        let lines = self.lines().into_iter();
+        lines.filter(|line| line["event"] == id).collect()
     }
 
     /// A command about this process.
