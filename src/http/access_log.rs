@@ -112,7 +112,7 @@ impl AccessLogEntry {
 
     /// The edge answers itself.
     pub(super) fn set_rejection(&mut self, rejection: Rejection) {
-        self.metrics.refusals.add(rejection.name());
+        self.metrics.rejections.add(rejection.code());
         self.rejection = Some(rejection);
     }
 
@@ -150,10 +150,10 @@ impl Drop for AccessLogEntry {
         let end = match self.end {
             ResponseEnd::Complete => "complete",
             ResponseEnd::Stalled => "upstream_stalled",
-            ResponseEnd::Upstream => "upstream_broke_off",
-            ResponseEnd::File => "file_broke_off",
+            ResponseEnd::Upstream => "upstream_aborted",
+            ResponseEnd::File => "file_aborted",
             ResponseEnd::Untaken => "client_stalled",
-            ResponseEnd::Client => "client_left",
+            ResponseEnd::Client => "client_aborted",
         };
         // Texts as such: what is only displayed goes through a formatter.
         self.client.with_text(|client| {
@@ -168,7 +168,7 @@ impl Drop for AccessLogEntry {
                 bytes = self.bytes,
                 duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 end,
-                refused = self.rejection.map(Rejection::message),
+                rejected = self.rejection.map(Rejection::code),
                 client.ip = client,
                 request.id = self.request_id.as_str(),
             );

@@ -55,7 +55,7 @@ impl Handler {
             None => upstream.send(request).await,
         };
         let answer = answer.map_err(|error| {
-            self.metrics.upstream_failures.add(error.name());
+            self.metrics.upstream_failures.add(error.code());
             log_upstream_error(&error, target.as_ref().map_or("", PathAndQuery::path));
             Rejection::from(&error)
         })?;
@@ -251,7 +251,7 @@ fn may_buffer(headers: &mut HeaderMap) -> bool {
 
 /// The one log line about a request that Laravel did not answer.
 fn log_upstream_error(error: &upstream::Error, path: &str) {
-    let (reason, text) = (error.name(), error_chain(error));
+    let (reason, text) = (error.code(), error_chain(error));
     match error {
         upstream::Error::TooLarge
         | upstream::Error::TooSlow

@@ -14,7 +14,7 @@ use super::compress::{self, Compression};
 use super::rejection::prefers_json;
 use super::routes::{self, Action, Route, Routes};
 use super::static_files;
-use super::{Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
+use super::{BadRequest, Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
 use crate::core::body::{self, Body};
 use crate::core::client::ClientIp;
 use crate::core::paths::NormalizedPath;
@@ -324,7 +324,7 @@ const LOGIN_FAILED_STATUSES: [u16; 4] = [401, 403, 422, 423];
 
 /// 308: the method and the body go along (RFC 9110 §15.4.9).
 fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Rejection> {
-    let location = location.ok_or(Rejection::BadRequest("its target is not a path"))?;
+    let location = location.ok_or(Rejection::BadRequest(BadRequest::TargetForm))?;
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
     response.headers_mut().insert(LOCATION, location);

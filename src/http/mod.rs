@@ -1,6 +1,7 @@
 //! HTTP towards the client: connections, and what becomes of each request.
 
 mod access_log;
+mod bad_request;
 mod body_timeout;
 mod coalesce;
 mod compress;
@@ -23,6 +24,7 @@ mod streams;
 mod tunnel;
 
 pub use self::access_log::LoggedBody;
+pub use self::bad_request::BadRequest;
 pub use self::compress::Settings as CompressionSettings;
 pub use self::connection::{Downstream, serve};
 pub use self::error_pages::{Error as PagesError, ErrorPages};

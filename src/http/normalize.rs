@@ -8,7 +8,7 @@ use hyper::header::{
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
-use super::Rejection;
+use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
 use crate::forwarded::ClientInfo;
 
@@ -39,13 +39,13 @@ pub fn normalize_request<B>(
     // for `POST`: a log-in that we would not take for one. nginx refuses it, too.
     let is_lower = |byte: u8| byte.is_ascii_lowercase();
     if request.method().as_str().bytes().any(is_lower) {
-        return Err(Rejection::BadRequest("its method is not in upper case"));
+        return Err(Rejection::BadRequest(BadRequest::MethodCase));
     }
     check_target(request)?;
     check_transfer_encoding(request.headers())?;
     // Who is meant by two of them depends on who reads (RFC 9110 §5.3 allows one).
     if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
-        return Err(Rejection::BadRequest("it has two Authorization headers"));
+        return Err(Rejection::BadRequest(BadRequest::DuplicateAuthorization));
     }
     normalize_host(request)?;
     if let Some(host) = &sender.host {
@@ -59,10 +59,10 @@ fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
     let uri = request.uri();
     let web = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
     if !uri.scheme().is_none_or(web) {
-        return Err(Rejection::BadRequest("its target is not of the web"));
+        return Err(Rejection::BadRequest(BadRequest::TargetScheme));
     }
     if !uri.path().starts_with('/') {
-        return Err(Rejection::BadRequest("its target is not a path"));
+        return Err(Rejection::BadRequest(BadRequest::TargetForm));
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     if target.len() > MAX_TARGET_BYTES {
@@ -80,9 +80,7 @@ fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
         (Some(coding), None) if chunked(coding) => Ok(()),
-        _ => Err(Rejection::BadRequest(
-            "its Transfer-Encoding is not chunked",
-        )),
+        _ => Err(Rejection::BadRequest(BadRequest::TransferEncoding)),
     }
 }
 
@@ -107,18 +105,18 @@ fn join_cookies(headers: &mut HeaderMap) {
 fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return Err(Rejection::BadRequest("it has two Host headers")),
+        (_, Some(_)) => return Err(Rejection::BadRequest(BadRequest::DuplicateHost)),
         (host, None) => host.cloned(),
     };
     let authority = request.uri().authority().map(Authority::as_str);
     let is_there = host.is_some();
     let host = match (host, authority) {
-        (None, None) => return Err(Rejection::BadRequest("it has no Host header")),
+        (None, None) => return Err(Rejection::BadRequest(BadRequest::MissingHost)),
         (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| INVALID_HOST)?,
         (Some(host), None) => host,
         (Some(host), Some(authority)) => {
             if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
-                return Err(Rejection::BadRequest("its Host and its target differ"));
+                return Err(Rejection::BadRequest(BadRequest::HostMismatch));
             }
             host
         }
@@ -140,7 +138,7 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     names.any(|name| name.eq_ignore_ascii_case("upgrade"))
 }
 
-const INVALID_HOST: Rejection = Rejection::BadRequest("its Host is not a name and a port");
+const INVALID_HOST: Rejection = Rejection::BadRequest(BadRequest::InvalidHost);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
+use super::BadRequest;
 use super::error_pages::{ErrorPage, ErrorPages};
 use crate::core::body::{self, Body};
 use crate::forwarded::RequestId;
@@ -18,12 +19,16 @@ use crate::ws::HandshakeRejection;
 /// Why a request gets no answer of Laravel's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// The request is not sound.
-    BadRequest(&'static str),
+    /// The request is malformed or ambiguous.
+    BadRequest(BadRequest),
     /// `CONNECT` or `TRACE`, which make no sense here.
     Method,
     /// Files are only read.
     ReadOnly,
+    /// There is no such file, and no application behind the files.
+    FileNotFound,
+    /// The edge's user may not read the file.
+    FileForbidden,
     /// A file is there, but cannot be read just now.
     Unreadable,
     /// The site is closed for a while.
@@ -73,7 +78,8 @@ impl Rejection {
             Self::Method | Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Route(status) => status,
-            Self::NoCertificate => StatusCode::FORBIDDEN,
+            Self::FileNotFound => StatusCode::NOT_FOUND,
+            Self::NoCertificate | Self::FileForbidden => StatusCode::FORBIDDEN,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Over(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -83,27 +89,28 @@ impl Rejection {
         }
     }
 
-    /// In a word, as metrics count it.
-    pub fn name(self) -> &'static str {
+    /// Returns the code by which it is logged and counted.
+    pub fn code(self) -> &'static str {
         match self {
-            Self::BadRequest(_) => "bad_request",
-            Self::Method | Self::ReadOnly => "method",
+            Self::BadRequest(reason) => reason.code(),
+            Self::Method | Self::ReadOnly => "method_not_allowed",
+            Self::FileNotFound => "file_not_found",
+            Self::FileForbidden => "file_forbidden",
             Self::Unreadable => "file_unreadable",
             Self::Maintenance => "maintenance",
-            Self::HeadTooLarge => "head_too_large",
-            Self::TargetTooLong => "target_too_long",
-            Self::Route(_) => "route",
-            Self::NoCertificate => "no_client_certificate",
+            Self::HeadTooLarge => "headers_too_large",
+            Self::TargetTooLong => "uri_too_long",
+            Self::Route(_) => "route_status",
+            Self::NoCertificate => "client_certificate_required",
             Self::BodyTooLarge => "body_too_large",
             Self::Over(over) => over.limit.name(),
-            Self::TooSlow => "too_slow",
-            Self::WebSocket(HandshakeRejection::Malformed(_) | HandshakeRejection::Version) => {
-                "websocket_handshake"
-            }
-            Self::WebSocket(HandshakeRejection::Origin) => "websocket_origin",
-            Self::WebSocket(HandshakeRejection::Stopping) => "stopping",
-            Self::Full => "full",
-            Self::Busy => "busy",
+            Self::TooSlow => "body_too_slow",
+            Self::WebSocket(HandshakeRejection::Malformed(_)) => "websocket_handshake_invalid",
+            Self::WebSocket(HandshakeRejection::Version) => "websocket_version_unsupported",
+            Self::WebSocket(HandshakeRejection::Origin) => "websocket_origin_denied",
+            Self::WebSocket(HandshakeRejection::Stopping) => "draining",
+            Self::Full => "overloaded",
+            Self::Busy => "capacity_exhausted",
             Self::Unreachable => "upstream_unreachable",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
@@ -113,15 +120,17 @@ impl Rejection {
     /// What to tell a person.
     pub(super) fn message(self) -> String {
         match self {
-            Self::BadRequest(what) => format!("The request was not understood: {what}."),
+            Self::BadRequest(reason) => format!("The request was not understood: {reason}."),
             Self::WebSocket(rejected) => format!("{rejected}."),
             Self::Maintenance => {
                 "The service is closed for maintenance. Try again in a while.".to_owned()
             }
             Self::Method | Self::ReadOnly => "This method is not allowed here.".to_owned(),
             Self::TargetTooLong => "The address is too long.".to_owned(),
-            Self::Route(StatusCode::FORBIDDEN) => "You may not see this.".to_owned(),
-            Self::Route(_) => "There is nothing here.".to_owned(),
+            Self::Route(StatusCode::FORBIDDEN) | Self::FileForbidden => {
+                "You may not see this.".to_owned()
+            }
+            Self::Route(_) | Self::FileNotFound => "There is nothing here.".to_owned(),
             Self::NoCertificate => {
                 "This needs a client certificate, and your browser showed none.".to_owned()
             }
@@ -215,8 +224,8 @@ impl From<&upstream::Error> for Rejection {
             Error::ResponseTimeout { .. } => Self::GatewayTimeout,
             Error::TooLarge => Self::BodyTooLarge,
             Error::TooSlow => Self::TooSlow,
-            Error::Client(_) => Self::BadRequest("its body broke off"),
-            Error::EncodedSlash => Self::BadRequest("its path holds an encoded slash"),
+            Error::Client(_) => Self::BadRequest(BadRequest::BodyAborted),
+            Error::EncodedSlash => Self::BadRequest(BadRequest::EncodedSlash),
             Error::Overloaded(_) => Self::Unreachable,
             Error::Spool(_) | Error::Busy => Self::Busy,
         }

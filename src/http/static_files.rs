@@ -1,6 +1,6 @@
 //! Requests that a file answers.
 
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response};
 
 use super::Rejection;
 use super::handler::{Handler, RequestContext};
@@ -29,7 +29,7 @@ impl Handler {
                 "file cannot be read"
             );
             match error {
-                Error::Forbidden => Rejection::Route(StatusCode::FORBIDDEN),
+                Error::Forbidden => Rejection::FileForbidden,
                 Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,
             }
         })?;
@@ -42,7 +42,7 @@ impl Handler {
 /// What is said where there are only files, and no such one.
 pub(super) fn not_found<B>(request: &Request<B>) -> Rejection {
     if is_read_request(request) {
-        Rejection::Route(StatusCode::NOT_FOUND)
+        Rejection::FileNotFound
     } else {
         Rejection::ReadOnly
     }

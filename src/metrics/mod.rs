@@ -23,8 +23,8 @@ pub struct Metrics {
     pub handshakes: LabeledCounters,
     /// Requests, by route and class of status.
     pub requests: Routes,
-    /// Connections that the edge refused, by reason.
-    pub refusals: LabeledCounters,
+    /// Connections that the edge rejected, by code.
+    pub connection_rejections: LabeledCounters,
     /// Times that a client was over a limit, by its key; refused or not.
     pub over_limits: LabeledCounters,
     /// Requests that the upstream did not answer, by what went wrong.
@@ -98,8 +98,8 @@ pub struct Routes(Mutex<BTreeMap<Arc<str>, Arc<Route>>>);
 pub struct Route {
     /// By the status' first digit, from 1.
     classes: [Counter; 5],
-    /// Requests that the edge refused, by reason.
-    pub refusals: LabeledCounters,
+    /// Requests that the edge rejected, by code.
+    pub rejections: LabeledCounters,
     /// From the head of the request to the end of the answer.
     seconds: Histogram,
 }
@@ -233,9 +233,9 @@ impl Metrics {
 }
 
 impl Metrics {
-    /// Connections and requests that the edge refused, by reason.
+    /// Connections and requests that the edge rejected, by code.
     pub fn all_rejections(&self) -> BTreeMap<&'static str, u64> {
-        let mut all = self.refusals.read();
+        let mut all = self.connection_rejections.read();
         for (_, reason, n) in self.requests.rejections() {
             *all.entry(reason).or_insert(0) += n;
         }
@@ -243,7 +243,7 @@ impl Metrics {
     }
 
     fn rejection_family(&self) -> Family {
-        let of_none = self.refusals.read().into_iter();
+        let of_none = self.connection_rejections.read().into_iter();
         let of_none = of_none.map(|(reason, n)| ("none".into(), reason, n));
         let rows = of_none.chain(self.requests.rejections());
         let rows = rows.map(|(route, reason, n): (Arc<str>, _, _)| {
@@ -259,7 +259,7 @@ impl Routes {
     fn rejections(&self) -> Vec<(Arc<str>, &'static str, u64)> {
         let routes = self.0.lock();
         let each = routes.iter().flat_map(|(name, route)| {
-            let reasons = route.refusals.read().into_iter();
+            let reasons = route.rejections.read().into_iter();
             reasons.map(|(reason, n)| (Arc::clone(name), reason, n))
         });
         each.collect()

@@ -166,7 +166,7 @@ impl IncomingConn {
         match admitted {
             Ok(permit) => Some((stream, Some(client), permit)),
             Err(over) => {
-                self.log_rejected(over);
+                self.count_rejection(over);
                 None
             }
         }
@@ -191,9 +191,9 @@ impl IncomingConn {
         })
     }
 
-    fn log_rejected(&self, over: LimitExceeded) {
-        let refusals = &self.running.process.metrics.refusals;
-        refusals.add(over.limit.name());
+    fn count_rejection(&self, over: LimitExceeded) {
+        let rejections = &self.running.process.metrics.connection_rejections;
+        rejections.add(over.limit.name());
     }
 
     /// The right to a handshake; while too many are under way, in the client's turn.
@@ -211,7 +211,7 @@ impl IncomingConn {
                         LimitExceeded::new(Limit::HandshakesPerClient, Duration::from_secs(1));
                     let tried_out = limits.report_exceeded(client, over);
                     tried_out
-                        .inspect_err(|over| self.log_rejected(*over))
+                        .inspect_err(|over| self.count_rejection(*over))
                         .ok()?;
                 }
                 share
@@ -219,7 +219,8 @@ impl IncomingConn {
         };
         let patience = self.generation.config.tls.handshake_timeout.get();
         let Some(slot) = places.acquire_slot_within(patience, keys).await else {
-            self.running.process.metrics.refusals.add("handshakes");
+            let rejections = &self.running.process.metrics.connection_rejections;
+            rejections.add("max_handshakes");
             return None;
         };
         Some(places.permit(share, slot))

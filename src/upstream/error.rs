@@ -81,21 +81,21 @@ pub enum Error {
 }
 
 impl Error {
-    /// What went wrong, in a word, as metrics count it.
-    pub fn name(&self) -> &'static str {
+    /// Returns the code by which it is logged and counted.
+    pub fn code(&self) -> &'static str {
         match self {
-            Self::Connect { .. } => "connect",
+            Self::Connect { .. } => "connect_failed",
             Self::ConnectTimeout(_) => "connect_timeout",
-            Self::Closed { .. } => "closed",
+            Self::Closed { .. } => "connection_closed",
             Self::ResponseTimeout { .. } => "response_timeout",
             Self::TooLarge => "body_too_large",
             Self::TooSlow => "body_too_slow",
-            Self::Client(_) => "client_broke_off",
+            Self::Client(_) => "client_aborted",
             Self::Overloaded(_) => "overloaded",
-            Self::Busy => "busy",
-            Self::Spool(_) => "spool",
-            Self::EncodedSlash => "encoded_slash",
-            Self::Protocol { .. } => "broke_off",
+            Self::Busy => "capacity_exhausted",
+            Self::Spool(_) => "request_buffer_failed",
+            Self::EncodedSlash => "path_encoded_slash",
+            Self::Protocol { .. } => "protocol_error",
         }
     }
 

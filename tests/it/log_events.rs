@@ -1,10 +1,10 @@
 //! Events of the log, as a program reads them.
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::Laravel;
-use crate::support::http::{body, get};
+use crate::support::http::{Client, body, get};
 use crate::support::program::Program;
 
 #[tokio::test]
@@ -25,6 +25,25 @@ async fn failed_handshake_is_logged_with_its_cause() {
         error.starts_with("the handshake failed: ") && error.contains("corrupt message"),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn rejected_request_is_logged_and_counted_by_its_code() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let request = get("/x").header("authorization", "a");
+    let request = request.header("authorization", "b").body(body("")).unwrap();
+    let answer = program.http1().await.fetch(request).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("two Authorization headers"));
+    let line = program.logged(|line| line["event"] == "http_request").await;
+    assert_eq!(line["rejected"], "authorization_duplicate");
+    let socket = UnixStream::connect(program.path("broadcast.sock")).await;
+    let mut monitoring = Client::over_http1(socket.unwrap()).await;
+    let metrics = monitoring.fetch(get("/metrics").body(body("")).unwrap());
+    let metrics = metrics.await;
+    let counted = |row: &str| row.contains("{reason=\"authorization_duplicate\",");
+    assert!(metrics.text().lines().any(counted), "{}", metrics.text());
 }
 
 #[tokio::test]

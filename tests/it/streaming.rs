@@ -286,7 +286,7 @@ async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
         drop(client);
         let line = program.logged(|line| line["path"] == path).await;
         assert_eq!(line["status"], 499, "{line}");
-        assert_eq!(line["end"], "client_left", "{line}");
+        assert_eq!(line["end"], "client_aborted", "{line}");
         assert!(!line.to_string().contains("secret"), "{line}");
     }
     let output = tokio::task::spawn_blocking({

@@ -11,7 +11,7 @@ use hyper::{Request, StatusCode, Uri};
 
 pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
-use super::Rejection;
+use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
 use crate::core::paths::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
@@ -129,7 +129,7 @@ impl Routes {
     /// it so wants to get past one of them.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Rejection> {
         let path = NormalizedPath::parse(request.uri().path())
-            .map_err(|_| Rejection::BadRequest("its path holds a NUL"))?;
+            .map_err(|_| Rejection::BadRequest(BadRequest::NulInPath))?;
         if self.routes.is_empty() {
             return Ok(&self.rest);
         }
@@ -141,7 +141,7 @@ impl Routes {
         if agree && !path.is_doubtful {
             Ok(literal)
         } else {
-            Err(Rejection::BadRequest("its path can be read in two ways"))
+            Err(Rejection::BadRequest(BadRequest::AmbiguousPath))
         }
     }
 

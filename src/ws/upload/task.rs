@@ -114,7 +114,7 @@ async fn post(
             if upload.outcome().is_none() {
                 tracing::warn!(
                     name: "upload_request_failed",
-                    room = %upload.room, sealed, reason = error.name(), error = error_chain(&error),
+                    room = %upload.room, sealed, reason = error.code(), error = error_chain(&error),
                     "upload request failed"
                 );
             }

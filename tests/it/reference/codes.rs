@@ -118,6 +118,28 @@ fn error_code_of_the_broadcast_socket_has_its_row() {
 }
 
 #[test]
+fn code_of_a_rejection_has_its_row() {
+    let requests = ["src/http/rejection.rs", "src/http/bad_request.rs"];
+    let sources = requests.into_iter().flat_map(Source::all);
+    let mut found: Vec<_> = sources.flat_map(|source| source.texts_of("code")).collect();
+    for source in Source::all("src/server") {
+        let places = source.after(&["rejections", ".", "add", "("]).into_iter();
+        found.extend(places.filter_map(|at| source.found(at)));
+    }
+    assert!(found.len() > 30, "the search no longer finds the codes");
+    let reference = Reference::read("docs/REFERENCE.md", "rejection codes");
+    reference.assert_names(0, &found, "rejection code");
+}
+
+#[test]
+fn reason_of_an_upstream_failure_has_its_row() {
+    let sources = Source::all("src/upstream/error.rs").into_iter();
+    let found: Vec<_> = sources.flat_map(|source| source.texts_of("code")).collect();
+    let reference = Reference::read("docs/REFERENCE.md", "upstream failures");
+    reference.assert_names(0, &found, "reason");
+}
+
+#[test]
 fn exit_code_of_the_program_has_its_row() {
     let reference = Reference::read("docs/REFERENCE.md", "exit codes");
     let mut codes = BTreeMap::from([(0, "success".to_owned())]);

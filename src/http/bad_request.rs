@@ -1,0 +1,67 @@
+//! What makes a request malformed or ambiguous: answered with 400 (RFC 9110 §15.5.1).
+
+/// Why a request is rejected as malformed. `Display` continues "The request was not
+/// understood: " for the visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    /// The method has lower-case letters.
+    #[error("its method is not in upper case")]
+    MethodCase,
+    /// There are two `Authorization` headers.
+    #[error("it has two Authorization headers")]
+    DuplicateAuthorization,
+    /// The target's scheme is neither `http` nor `https`.
+    #[error("its target is not of the web")]
+    TargetScheme,
+    /// The target has no path.
+    #[error("its target is not a path")]
+    TargetForm,
+    /// The body has another transfer coding than `chunked`.
+    #[error("its Transfer-Encoding is not chunked")]
+    TransferEncoding,
+    /// There are two `Host` headers.
+    #[error("it has two Host headers")]
+    DuplicateHost,
+    /// Neither `Host` nor the target names a host.
+    #[error("it has no Host header")]
+    MissingHost,
+    /// `Host` and the target name two hosts.
+    #[error("its Host and its target differ")]
+    HostMismatch,
+    /// `Host` is not a name and a port.
+    #[error("its Host is not a name and a port")]
+    InvalidHost,
+    /// The client stopped sending the body.
+    #[error("its body broke off")]
+    BodyAborted,
+    /// The path has an encoded slash, which php-fpm's applications read differently.
+    #[error("its path holds an encoded slash")]
+    EncodedSlash,
+    /// The path has a NUL.
+    #[error("its path holds a NUL")]
+    NulInPath,
+    /// Two servers could read the path as two routes.
+    #[error("its path can be read in two ways")]
+    AmbiguousPath,
+}
+
+impl BadRequest {
+    /// Returns the code by which it is logged and counted.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::MethodCase => "method_lowercase",
+            Self::DuplicateAuthorization => "authorization_duplicate",
+            Self::TargetScheme => "target_not_http",
+            Self::TargetForm => "target_not_a_path",
+            Self::TransferEncoding => "transfer_encoding_invalid",
+            Self::DuplicateHost => "host_duplicate",
+            Self::MissingHost => "host_missing",
+            Self::HostMismatch => "host_mismatch",
+            Self::InvalidHost => "host_invalid",
+            Self::BodyAborted => "body_aborted",
+            Self::EncodedSlash => "path_encoded_slash",
+            Self::NulInPath => "path_nul",
+            Self::AmbiguousPath => "path_ambiguous",
+        }
+    }
+}
