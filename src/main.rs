@@ -2,13 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 /// Chosen by measurement (`bench/README.md`): glibc's takes more time for what a
 /// request needs, and gives less back of what a connection at rest does not.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    pwd_edge::cli::Cli::parse().execute()
+    pwd_edge::cli::main()
 }

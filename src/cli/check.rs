@@ -12,16 +12,16 @@ use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 
 /// Reads the configuration and what it names, and says that all is well.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
-    let config = Config::load(path).map_err(Failure::config)?;
-    let certificates = Certificates::load(&config.tls).map_err(Failure::config)?;
+    let config = Config::load(path).map_err(Failure::usage)?;
+    let certificates = Certificates::load(&config.tls).map_err(Failure::usage)?;
     let certificates = Arc::new(certificates);
-    let ticketer = tls::ticketer().map_err(Failure::other)?;
-    let authorities = ClientAuthorities::load(&config.tls.clients).map_err(Failure::config)?;
-    Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::config)?;
-    certificates.check_dates().map_err(Failure::config)?;
+    let ticketer = tls::ticketer().map_err(Failure::failed)?;
+    let authorities = ClientAuthorities::load(&config.tls.clients).map_err(Failure::usage)?;
+    Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::usage)?;
+    certificates.check_dates().map_err(Failure::usage)?;
     for route in &config.routes {
         if let RouteAction::Files(files, _) = &route.to {
-            Files::open(files).map_err(Failure::config)?;
+            Files::open(files).map_err(Failure::usage)?;
         }
     }
     for doubt in certificates.warnings() {
@@ -46,7 +46,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             logging::print_warning(&format!("{file} ends soon: {certificate}"));
         }
     }
-    super::print(&told).map_err(Failure::other)
+    super::print(&told).map_err(Failure::failed)
 }
 
 fn addresses(config: &Config) -> String {

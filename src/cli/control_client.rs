@@ -4,18 +4,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
-use super::Failure;
+use super::{Failure, plain};
 use crate::config::Config;
 
 /// The socket of the edge that the configuration describes.
@@ -27,11 +27,11 @@ pub(super) struct ControlClient {
 impl ControlClient {
     /// Of the configuration at `path`.
     pub(super) fn from_config(path: &Path) -> Result<Self, Failure> {
-        let config = Config::load(path).map_err(Failure::config)?;
+        let config = Config::load(path).map_err(Failure::usage)?;
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
             path: config.broadcast.socket,
-            runtime: runtime.map_err(Failure::other)?,
+            runtime: runtime.map_err(Failure::unreachable)?,
         })
     }
 
@@ -45,25 +45,37 @@ impl ControlClient {
         self.request(Method::POST, path, json)
     }
 
+    /// Sends one request and returns the JSON of a successful response.
     fn request(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
-        let asking = async {
-            tokio::time::timeout(REQUEST_TIMEOUT, self.exchange(method, path, json)).await
-        };
-        let answer = self.runtime.block_on(asking);
-        let answer = answer.unwrap_or_else(|_| {
+        let exchange = self.exchange(method, path, json);
+        let exchange = async { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await };
+        let response = self.runtime.block_on(exchange).unwrap_or_else(|_| {
             let seconds = REQUEST_TIMEOUT.as_secs();
-            Err(anyhow!(
-                "the edge does not answer within {seconds} s; is it stuck?"
-            ))
+            Err(anyhow!("no response from the edge within {seconds} s"))
         });
-        answer.map_err(Failure::other)
+        let (status, response) = response.map_err(Failure::unreachable)?;
+        if status.is_success() {
+            return Ok(response);
+        }
+        let message = plain(&response["message"]);
+        let error = anyhow!("the edge rejected the request: {message}");
+        Err(match status {
+            // The arguments of the command made this request.
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Failure::usage(error),
+            _ => Failure::unreachable(error),
+        })
     }
 
-    async fn exchange(&self, method: Method, path: &str, json: String) -> anyhow::Result<Value> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        json: String,
+    ) -> anyhow::Result<(StatusCode, Value)> {
         let stream = UnixStream::connect(&self.path).await;
         let stream = stream.map_err(|error| {
             anyhow!(
-                "cannot reach {}: {error}; {}",
+                "cannot connect to {}: {error}; {}",
                 self.path.display(),
                 advice(&error)
             )
@@ -89,13 +101,9 @@ impl ControlClient {
                 asking.await?
             }
         };
-        let answer: Value =
-            serde_json::from_slice(&body).context("the edge's answer is no JSON")?;
-        if !status.is_success() {
-            let message = answer["message"].as_str().unwrap_or_default();
-            bail!("the edge refuses: {message}");
-        }
-        Ok(answer)
+        let response = serde_json::from_slice(&body)
+            .context("the response is not JSON; is this the edge's socket?")?;
+        Ok((status, response))
     }
 }
 

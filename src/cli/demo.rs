@@ -28,13 +28,13 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .prefix("pwd-edge-demo-")
         .tempdir()
         .context("the demo needs a directory to write to; set TMPDIR to one")
-        .map_err(Failure::other)?;
-    let config = configure(&directory, port).map_err(Failure::other)?;
-    let _logging = logging::start(&config.log).map_err(Failure::other)?;
+        .map_err(Failure::failed)?;
+    let config = configure(&directory, port).map_err(Failure::failed)?;
+    let _logging = logging::start(&config.log).map_err(Failure::failed)?;
     let listeners = Listeners::open(&config, InheritedSockets::default())
         .context("the demo needs a port; choose another with --port")
-        .map_err(Failure::other)?;
-    let runtime = run::runtime(&config).map_err(Failure::other)?;
+        .map_err(Failure::failed)?;
+    let runtime = run::runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(&config, listeners, &directory, port))?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
@@ -46,14 +46,14 @@ async fn serve(
     directory: &TempDir,
     port: u16,
 ) -> Result<(), Failure> {
-    let server = Server::bind(config, listeners, StartInfo::default()).map_err(Failure::other)?;
-    let laravel = UnixListener::bind(directory.path().join("app.sock")).map_err(Failure::other)?;
+    let server = Server::bind(config, listeners, StartInfo::default()).map_err(Failure::failed)?;
+    let laravel = UnixListener::bind(directory.path().join("app.sock")).map_err(Failure::failed)?;
     let port = server.addresses().first().map_or(port, SocketAddr::port);
     let url = format!("https://localhost:{port}");
     let app = Arc::new(App::new(config.broadcast.socket.clone(), url.clone()));
     let drain = Drain::new();
     drain.spawn(app.serve(laravel, drain.clone()));
-    let stop = run::stop_signal().map_err(Failure::other)?;
+    let stop = run::stop_signal().map_err(Failure::failed)?;
     // Whom nobody listens to still serves.
     let _ = greet(&url, &config.broadcast.socket);
     server.run(stop).await;

@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod control_client;
 mod demo;
+pub mod exit_code;
 mod rooms_cmd;
 mod run;
 mod status;
@@ -11,6 +12,7 @@ mod status;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::Parser;
 use serde_json::Value;
 
 pub use self::args::Cli;
@@ -18,10 +20,26 @@ use self::args::{Command, RoomKind};
 use crate::core::bidi;
 use crate::core::error_chain::error_chain;
 
+/// Runs the command that the arguments of the process name, and returns its exit code.
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => cli.execute(),
+        Err(error) => {
+            // A reader that has left is no reason to panic.
+            let _ = error.print();
+            ExitCode::from(if error.use_stderr() {
+                exit_code::USAGE
+            } else {
+                exit_code::SUCCESS
+            })
+        }
+    }
+}
+
 impl Cli {
-    /// Does what was asked. What goes wrong is told on standard error.
-    pub fn execute(self) -> ExitCode {
-        let done = match self.command {
+    /// Runs the command, and reports a failure on standard error.
+    fn execute(self) -> ExitCode {
+        let result = match self.command {
             Command::Run { config } => run::run(&config.path()),
             Command::Check { config } => check::check(&config.path()),
             Command::Status {
@@ -49,13 +67,12 @@ impl Cli {
             } => rooms_cmd::publish(&config.path(), ticket, &kind, &payload),
             Command::Demo { port } => demo::demo(port),
         };
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
+        match result {
+            Ok(()) => ExitCode::from(exit_code::SUCCESS),
             Err(failure) => {
-                // Nobody left to read it is no reason to panic.
-                let told = failure.already_reported();
-                if !told.is_empty() {
-                    let _ = writeln!(io::stderr(), "{told}");
+                if let Some(error) = &failure.error {
+                    // A reader that has left is no reason to panic.
+                    let _ = writeln!(io::stderr(), "{}", error_chain(&**error));
                 }
                 ExitCode::from(failure.code)
             }
@@ -81,39 +98,43 @@ fn plain(value: &Value) -> String {
     shown.collect()
 }
 
-/// Why a command ended without success.
+/// Why a command ends without success.
 #[derive(Debug)]
 struct Failure {
+    /// One of [`exit_code`].
     code: u8,
-    error: anyhow::Error,
+    /// The cause; none if the command has printed it.
+    error: Option<anyhow::Error>,
 }
 
 impl Failure {
-    /// The configuration must be mended first: 64, `EX_USAGE` of sysexits(3).
-    fn config(error: impl Into<anyhow::Error>) -> Self {
+    /// The command line or the configuration is wrong.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(exit_code::USAGE, error)
+    }
+
+    /// The edge is unreachable, or did not do what the command asked for.
+    fn unreachable(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(exit_code::UNREACHABLE, error)
+    }
+
+    /// The command failed for another reason.
+    fn failed(error: impl Into<anyhow::Error>) -> Self {
+        Self::new(exit_code::FAILED, error)
+    }
+
+    /// The edge has problems, which the command has printed.
+    fn degraded() -> Self {
         Self {
-            code: 64,
-            error: error.into(),
+            code: exit_code::DEGRADED,
+            error: None,
         }
     }
 
-    /// Something else.
-    fn other(error: impl Into<anyhow::Error>) -> Self {
+    fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
         Self {
-            code: 1,
-            error: error.into(),
+            code,
+            error: Some(error.into()),
         }
-    }
-
-    /// The edge runs, but somebody should look after it; that has been said.
-    fn unhealthy() -> Self {
-        Self {
-            code: 1,
-            error: anyhow::anyhow!(""),
-        }
-    }
-
-    fn already_reported(&self) -> String {
-        error_chain(&*self.error)
     }
 }

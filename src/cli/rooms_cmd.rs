@@ -114,10 +114,10 @@ pub(super) fn publish(
     payload: &str,
 ) -> Result<(), Failure> {
     let mut payload: Value = serde_json::from_str(payload)
-        .map_err(|error| Failure::config(anyhow::anyhow!("--payload is no JSON: {error}")))?;
+        .map_err(|error| Failure::usage(anyhow::anyhow!("--payload is no JSON: {error}")))?;
     let Some(fields) = payload.as_object_mut() else {
         let error = anyhow::anyhow!("--payload is no JSON object, such as {{\"message\":\"x\"}}");
-        return Err(Failure::config(error));
+        return Err(Failure::usage(error));
     };
     fields.insert("ticket_id".to_owned(), json!(ticket.get()));
     let event = json!({ "type": kind, "payload": payload });
@@ -131,5 +131,5 @@ fn encoded(user: &UserId) -> String {
 }
 
 fn print_lines(lines: &[String]) -> Result<(), Failure> {
-    print(&lines.join("\n")).map_err(Failure::other)
+    print(&lines.join("\n")).map_err(Failure::unreachable)
 }

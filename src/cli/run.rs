@@ -22,11 +22,11 @@ use crate::upstream::MAX_BUFFERED_RESPONSES;
 /// Serves until told to stop.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let inherited = InheritedSockets::take();
-    let config = Config::load(path).map_err(Failure::config)?;
-    let logging = logging::start(&config.log).map_err(Failure::other)?;
+    let config = Config::load(path).map_err(Failure::usage)?;
+    let logging = logging::start(&config.log).map_err(Failure::failed)?;
     warn_of_few_files(&config);
-    let listeners = Listeners::open(&config, inherited).map_err(Failure::other)?;
-    let runtime = runtime(&config).map_err(Failure::other)?;
+    let listeners = Listeners::open(&config, inherited).map_err(Failure::failed)?;
+    let runtime = runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
     // What is left was counted and warned of; it ends here.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -53,9 +53,9 @@ async fn serve(
         recent: logging.recent.clone(),
         lost_lines: Arc::clone(&logging.lost),
     };
-    let server = Server::bind(config, listeners, origin).map_err(Failure::config)?;
-    let stop = stop_signal().map_err(Failure::other)?;
-    let hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
+    let server = Server::bind(config, listeners, origin).map_err(Failure::usage)?;
+    let stop = stop_signal().map_err(Failure::failed)?;
+    let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     for address in server.addresses() {
         tracing::info!(name: "listening", %address, "listening");
     }

@@ -31,11 +31,11 @@ pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Fail
             true => format!("\x1b[2J\x1b[H{text}"),
             false => text,
         };
-        print(&text).map_err(Failure::other)?;
+        print(&text).map_err(Failure::unreachable)?;
         if !watch {
             return match second["well"].as_bool() {
                 Some(true) => Ok(()),
-                _ => Err(Failure::unhealthy()),
+                _ => Err(Failure::degraded()),
             };
         }
         std::thread::sleep(REFRESH_INTERVAL);

@@ -40,6 +40,33 @@ fn told(output: &Output) -> String {
 }
 
 #[test]
+fn wrong_command_line_exits_with_64() {
+    for arguments in [
+        &[][..],
+        &["--no-such-option"],
+        &["dance"],
+        &["run", "extra"],
+        &["demo", "--port", "many"],
+        &["room", "ticket", "0"],
+        &["explain", "--user", "5"],
+        &["publish", "--ticket", "1", "--type", "x", "--payload", "7"],
+    ] {
+        let output = pwd_edge().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn request_for_help_or_the_version_succeeds() {
+    for arguments in [&["--help"][..], &["help", "status"], &["--version"]] {
+        let output = pwd_edge().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
 fn check_tells_every_mistake_at_once() {
     let (_directory, output) = with_config("check", "[server]\nlisen = []\n[upstream]\nurl = 7\n");
     assert_eq!(output.status.code(), Some(64));

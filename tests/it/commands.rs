@@ -115,7 +115,7 @@ async fn without_an_edge_the_commands_say_so() {
     let mut program = Program::before(&laravel.url(), "");
     program.kill();
     let output = command(&program, &["status"]).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(
         told.contains("broadcast.sock") && told.contains("does it run?"),
