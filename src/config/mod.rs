@@ -5,6 +5,7 @@
 //! I/O but for the file itself, and to see that no route sends a private key.
 
 mod admin;
+mod control_socket;
 mod diagnostics;
 mod routes;
 mod server;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::admin::Admin;
+pub use self::control_socket::ControlSocket;
 use self::diagnostics::RuleViolation;
 pub use self::diagnostics::{Diagnostic, Diagnostics};
 pub use self::server::Server;

@@ -1,0 +1,118 @@
+//! The socket of a running edge, also from a file with mistakes.
+
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Error};
+use crate::control;
+
+/// The socket that a configuration file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSocket {
+    /// `broadcast.socket`, or its default.
+    pub path: PathBuf,
+    /// The mistakes in the file.
+    pub mistakes: usize,
+}
+
+impl ControlSocket {
+    /// Reads `broadcast.socket` from the file at `path`. Mistakes are counted and skipped: a
+    /// running edge can be asked whatever its file holds by now.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if the file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let mistakes = match Config::load(path) {
+            Ok(config) => {
+                return Ok(Self {
+                    path: config.broadcast.socket,
+                    mistakes: 0,
+                });
+            }
+            Err(Error::Mistakes(diagnostics)) => diagnostics.all().len(),
+            Err(_) => 1,
+        };
+        let bytes = std::fs::read(path).map_err(|cause| Error::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
+        let socket = find_socket(&String::from_utf8_lossy(&bytes));
+        let socket = socket.unwrap_or_else(|| control::Settings::default().socket);
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        Ok(Self {
+            path: directory.join(socket),
+            mistakes,
+        })
+    }
+}
+
+/// Returns `broadcast.socket` if the parser can still find it.
+fn find_socket(text: &str) -> Option<PathBuf> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let DeValue::Table(section) = table.get_ref().get("broadcast")?.get_ref() else {
+        return None;
+    };
+    let socket = section.get("socket")?.get_ref().as_str()?;
+    Some(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &[u8]) -> (PathBuf, usize) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, text).unwrap();
+        let found = ControlSocket::load(&file).unwrap();
+        let path = found.path.strip_prefix(directory.path());
+        (path.unwrap_or(&found.path).to_owned(), found.mistakes)
+    }
+
+    #[test]
+    fn socket_of_a_valid_file_is_relative_to_its_directory() {
+        assert_eq!(load(b"[broadcast]\nsocket = \"b\"\n"), ("b".into(), 0));
+    }
+
+    #[test]
+    fn mistake_anywhere_in_the_file_hides_no_socket() {
+        for (before, after) in [
+            ("nonsense = 1\n", ""),
+            ("[http]\nmax_body = = 1\n", ""),
+            ("[http\nmax_body = 1\n", ""),
+            ("", "max_events = \"many\"\n"),
+            ("", "[http]\nmax_body = \"1 MiB\n"),
+        ] {
+            let text = format!("{before}[broadcast]\nsocket = \"b.sock\"\n{after}");
+            let (path, mistakes) = load(text.as_bytes());
+            assert_eq!(path, Path::new("b.sock"), "{text}");
+            assert!(mistakes > 0, "{text}");
+        }
+        let latin1 = b"# f\xfcr uns\n[broadcast]\nsocket = \"b.sock\"\n";
+        assert_eq!(load(latin1), ("b.sock".into(), 1));
+    }
+
+    #[test]
+    fn file_without_a_socket_means_the_default() {
+        let default = control::Settings::default().socket;
+        for text in [
+            "nonsense = 1\n",
+            "[broadcast]\nsocket = 7\n",
+            "broadcast = 7\n",
+        ] {
+            assert_eq!(load(text.as_bytes()), (default.clone(), 1), "{text}");
+        }
+        let utf16: Vec<u8> = "[broadcast]"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        assert_eq!(load(&utf16).0, default);
+    }
+
+    #[test]
+    fn missing_file_is_an_error() {
+        let missing = ControlSocket::load(Path::new("/none/config.toml"));
+        assert!(matches!(missing, Err(Error::Read { .. })));
+    }
+}
