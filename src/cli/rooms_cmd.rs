@@ -12,7 +12,7 @@ use crate::core::ids::{RowId, UserId};
 pub(super) fn rooms(path: &Path) -> Result<(), Failure> {
     let answer = ControlClient::from_config(path)?.get("/rooms")?;
     let rooms = answer["rooms"].as_array().into_iter().flatten();
-    let mut lines = vec![format!("{} rooms", answer["all"])];
+    let mut lines = vec![format!("{} rooms", answer["total"])];
     lines.extend(rooms.map(|room| {
         format!(
             "  {:<24} {} sessions",
@@ -46,14 +46,14 @@ pub(super) fn room(path: &Path, ticket: RowId) -> Result<(), Failure> {
 pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failure> {
     let path_of = format!("/users/{}/ticket/{ticket}", encoded(user));
     let answer = ControlClient::from_config(path)?.get(&path_of)?;
-    let is = if answer["inside"] == true {
+    let is = if answer["in_room"] == true {
         "is"
     } else {
         "is not"
     };
     let mut lines = vec![format!(
         "user {} {is} in {}",
-        plain(&answer["user"]),
+        plain(&answer["user_id"]),
         plain(&answer["room"])
     )];
     for session in answer["sessions"].as_array().into_iter().flatten() {
@@ -65,17 +65,17 @@ pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failu
             .collect();
         lines.push(format!(
             "  session {} from {}, open {} s, {} events waiting, in: {}",
-            plain(&session["session"]),
-            plain(&session["client"]),
+            plain(&session["session_id"]),
+            plain(&session["client_ip"]),
             session["open_seconds"],
-            session["queued"],
+            session["queued_events"],
             rooms.join(", ")
         ));
     }
     if answer["sessions"].as_array().is_none_or(Vec::is_empty) {
         lines.push("  no session is open".to_owned());
     }
-    match &answer["remembered"] {
+    match &answer["cached_decision"] {
         Value::Null => lines.push("  Laravel has not been asked lately".to_owned()),
         known => {
             let said = if known["allowed"] == true {
@@ -85,7 +85,7 @@ pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failu
             };
             lines.push(format!(
                 "  Laravel said {said}; believed for {} s more",
-                known["seconds_left"]
+                known["expires_in_seconds"]
             ));
         }
     }

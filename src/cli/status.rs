@@ -33,7 +33,7 @@ pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Fail
         };
         print(&text).map_err(Failure::unreachable)?;
         if !watch {
-            return match second["well"].as_bool() {
+            return match second["healthy"].as_bool() {
                 Some(true) => Ok(()),
                 _ => Err(Failure::degraded()),
             };
@@ -52,14 +52,14 @@ fn fetch_after_interval(socket: &ControlClient) -> Result<(Value, Duration), Fai
 /// The screen, from two answers that are `between` apart.
 fn screen(before: &Value, now: &Value, between: Duration) -> String {
     let mut text = String::new();
-    let well = now["well"].as_bool() == Some(true);
+    let well = now["healthy"].as_bool() == Some(true);
     let head = if well { "is well" } else { "NEEDS SOMEBODY" };
     let version = plain(&now["version"]);
     let mut line = |name: &str, value: String| {
         // Writing to a text cannot fail.
         let _ = writeln!(text, "  {name:<13} {value}");
     };
-    for trouble in list(&now["troubles"]) {
+    for trouble in list(&now["problems"]) {
         line("!", plain(trouble));
     }
     line("up", age(now["uptime_seconds"].as_u64().unwrap_or(0)));
@@ -67,8 +67,8 @@ fn screen(before: &Value, now: &Value, between: Duration) -> String {
         "config",
         format!(
             "{} (read {})",
-            plain(&now["config"]),
-            plain(&now["config_loaded"])
+            plain(&now["config_file"]),
+            plain(&now["config_loaded_at"])
         ),
     );
     line("listens", joined(&now["listeners"]));
@@ -93,7 +93,7 @@ fn screen(before: &Value, now: &Value, between: Duration) -> String {
         "now",
         format!(
             "{} connections, {} sessions, {} rooms, {} events waiting",
-            now["connections"], now["sessions"], now["rooms"], now["queued"]
+            now["connections"], now["sessions"], now["rooms"], now["queued_events"]
         ),
     );
     let rate = |key: &str| {
@@ -117,12 +117,12 @@ fn screen(before: &Value, now: &Value, between: Duration) -> String {
         "uses",
         format!("{memory} MiB of memory, {} open files", now["open_files"]),
     );
-    line("refused", counts(&now["refusals"]));
-    line("over limits", counts(&now["over_limits"]));
-    line("ended", counts(&now["closes"]));
-    for complaint in list(&now["complaints"]).iter().rev().take(MAX_LOG_LINES) {
+    line("refused", counts(&now["rejections"]));
+    line("over limits", counts(&now["limits_exceeded"]));
+    line("ended", counts(&now["sessions_closed"]));
+    for complaint in list(&now["recent_errors"]).iter().rev().take(MAX_LOG_LINES) {
         let (at, level) = (plain(&complaint["at"]), plain(&complaint["level"]));
-        line(&level, format!("{at} {}", plain(&complaint["text"])));
+        line(&level, format!("{at} {}", plain(&complaint["message"])));
     }
     format!("pwd-edge {version} {head}\n{}", text.trim_end())
 }

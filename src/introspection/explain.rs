@@ -1,4 +1,4 @@
-//! Why somebody sees a ticket, or does not: what the edge knows of him.
+//! Why a user is, or is not, in the room of a ticket: what the edge knows about it.
 
 use serde::Serialize;
 
@@ -7,38 +7,39 @@ use crate::auth::CachedAccess;
 use crate::core::ids::{RoomName, UserId};
 use crate::rooms::OpenSession;
 
-/// `GET /why`.
+/// The response to `GET /users/{id}/ticket/{id}`.
 #[derive(Debug, Serialize)]
 pub struct Explanation {
-    user: UserId,
+    user_id: UserId,
     room: String,
+    /// Whether one of the user's sessions is in the room.
+    in_room: bool,
     /// The user's sessions.
     sessions: Vec<SessionView>,
-    /// Whether one of them is in the room.
-    inside: bool,
-    /// What Laravel last said about the ticket to the tokens of these sessions, if that
-    /// is remembered; a yes to one of them counts.
+    /// Laravel's last decision for the tokens of these sessions, if it is cached. If Laravel
+    /// allowed one token and denied another, this is the one that it allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    remembered: Option<Remembered>,
-    /// Why the edge last said no, if it did.
+    cached_decision: Option<CachedDecision>,
+    /// Why the user last failed to join, if they did.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_denial: Option<Denial>,
 }
 
 #[derive(Debug, Serialize)]
 struct SessionView {
-    session: String,
-    client: String,
+    session_id: String,
+    client_ip: String,
     open_seconds: u64,
+    /// Events in the send queue.
+    queued_events: usize,
     rooms: Vec<String>,
-    queued: usize,
 }
 
 #[derive(Debug, Serialize)]
-struct Remembered {
+struct CachedDecision {
     allowed: bool,
-    /// For how long that is still believed.
-    seconds_left: u64,
+    /// How long the edge still uses it.
+    expires_in_seconds: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,44 +49,39 @@ struct Denial {
 }
 
 impl Introspection {
-    /// What is known of `user` and `room`. Nobody is asked.
+    /// Returns what the edge knows about `user` and `room`. Sends nothing to Laravel.
     pub fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);
-        let remembered = known.verdict.map(|(allowed, left)| Remembered {
-            allowed,
-            seconds_left: left.as_secs(),
-        });
         let sessions: Vec<_> = open.iter().map(|session| self.session(session)).collect();
-        let inside = sessions
-            .iter()
-            .any(|session| session.rooms.contains(&room.to_string()));
+        let room = room.to_string();
         Explanation {
-            user: user.clone(),
-            room: room.to_string(),
+            user_id: user.clone(),
+            in_room: sessions.iter().any(|session| session.rooms.contains(&room)),
+            room,
             sessions,
-            inside,
-            remembered,
-            last_denial: denial(known),
+            cached_decision: known.verdict.map(|(allowed, left)| CachedDecision {
+                allowed,
+                expires_in_seconds: left.as_secs(),
+            }),
+            last_denial: last_denial(known),
         }
     }
-}
 
-impl Introspection {
     fn session(&self, session: &OpenSession) -> SessionView {
         let rooms = self.rooms.rooms_of(session.id);
         SessionView {
-            session: session.id.to_string(),
-            client: session.client.to_string(),
+            session_id: session.id.to_string(),
+            client_ip: session.client.to_string(),
             open_seconds: session.since.elapsed().as_secs(),
+            queued_events: session.queued,
             rooms: rooms.iter().map(ToString::to_string).collect(),
-            queued: session.queued,
         }
     }
 }
 
-fn denial(known: CachedAccess) -> Option<Denial> {
+fn last_denial(known: CachedAccess) -> Option<Denial> {
     known.denial.map(|(at, reason)| Denial {
         at: format_time(at),
         reason,

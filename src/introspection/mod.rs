@@ -80,7 +80,7 @@ pub struct StartContext {
 pub const LARAVEL: &str = "laravel";
 
 impl Introspection {
-    /// Who is in a room.
+    /// Returns the users in a room.
     pub fn occupants(&self, room: RoomName) -> Occupants {
         let (users, sessions) = self.rooms.occupants(room);
         Occupants {
@@ -90,10 +90,10 @@ impl Introspection {
         }
     }
 
-    /// The rooms with most sessions, 200 of them.
+    /// Returns the 200 rooms with most sessions, the largest first.
     pub fn rooms(&self) -> RoomList {
         let mut rooms = self.rooms.list();
-        let all = rooms.len();
+        let total = rooms.len();
         rooms.sort_by_key(|(name, sessions)| (std::cmp::Reverse(*sessions), name.to_string()));
         rooms.truncate(MAX_ROOMS);
         let rooms = rooms.into_iter().map(|(name, sessions)| ListedRoom {
@@ -101,16 +101,17 @@ impl Introspection {
             sessions,
         });
         RoomList {
-            all,
+            total,
             rooms: rooms.collect(),
         }
     }
 }
 
-/// `GET /rooms`.
+/// The response to `GET /rooms`.
 #[derive(Debug, Serialize)]
 pub struct RoomList {
-    all: usize,
+    /// All rooms, also those that are not listed.
+    total: usize,
     rooms: Vec<ListedRoom>,
 }
 
@@ -120,7 +121,7 @@ struct ListedRoom {
     sessions: usize,
 }
 
-/// `GET /rooms/ticket/{id}`.
+/// The response to `GET /rooms/ticket/{id}`.
 #[derive(Debug, Serialize)]
 pub struct Occupants {
     room: String,

@@ -1,4 +1,4 @@
-//! Whether it is well, and what there is to know at a glance.
+//! The health of the edge, and its state at a glance.
 
 use std::collections::BTreeMap;
 
@@ -8,43 +8,51 @@ use super::{Introspection, LARAVEL, format_time, process};
 use crate::tls::{CertificateExpiry, Urgency};
 use crate::upstream::{Health, ServerHealth};
 
-/// `GET /status`.
+/// The response to `GET /status`.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// Whether nobody need do anything.
-    well: bool,
-    /// What somebody must look at.
-    troubles: Vec<String>,
+    /// Whether there are no problems.
+    healthy: bool,
+    /// One sentence for each problem that someone must solve.
+    problems: Vec<String>,
     version: &'static str,
     uptime_seconds: u64,
-    config: Option<String>,
-    config_loaded: String,
+    /// The configuration file; none if the configuration came from elsewhere.
+    config_file: Option<String>,
+    /// When the current configuration was loaded.
+    config_loaded_at: String,
     listeners: Vec<String>,
     connections: usize,
+    /// Open WebSocket sessions.
     sessions: usize,
+    /// Rooms with at least one session.
     rooms: usize,
-    /// Events that wait for clients to read them.
-    queued: usize,
-    /// Since the start.
+    /// Events in the send queues of all sessions.
+    queued_events: usize,
+    /// Requests since the start.
     requests: u64,
+    /// Events that Laravel has published since the start.
     broadcasts: u64,
+    /// Events written to sessions since the start.
     deliveries: u64,
+    /// Laravel; the same as in `upstreams`.
     upstream: Option<UpstreamStatus>,
-    /// All of them, by name.
+    /// All upstreams by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
     certificates: Vec<CertificateExpiry>,
-    /// Times that the configuration was read again, by result.
+    /// Reloads since the start, by result.
     reloads: BTreeMap<&'static str, u64>,
-    /// Connections and requests that were refused, by reason.
-    refusals: BTreeMap<&'static str, u64>,
-    /// Times that clients were over a limit, by its key; refused or not.
-    over_limits: BTreeMap<&'static str, u64>,
-    /// Ended sessions by reason.
-    closes: BTreeMap<&'static str, u64>,
+    /// Rejected connections and requests since the start, by reason.
+    rejections: BTreeMap<&'static str, u64>,
+    /// How often clients exceeded each limit, enforced or not.
+    limits_exceeded: BTreeMap<&'static str, u64>,
+    /// Sessions that have ended since the start, by reason.
+    sessions_closed: BTreeMap<&'static str, u64>,
+    /// Resident memory.
     memory_bytes: Option<u64>,
     open_files: Option<u64>,
-    /// The last warnings and errors of the log.
-    complaints: Vec<RecentError>,
+    /// The last warnings and errors of the log, the newest last.
+    recent_errors: Vec<RecentError>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,7 +60,7 @@ struct UpstreamStatus {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// One for each of several servers.
+    /// One for each server; empty if there is only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<ServerStatus>,
 }
@@ -61,7 +69,8 @@ struct UpstreamStatus {
 struct ServerStatus {
     server: String,
     healthy: bool,
-    skipped: bool,
+    /// Whether other servers get its requests.
+    marked_down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
@@ -84,7 +93,7 @@ impl From<ServerHealth> for ServerStatus {
         Self {
             server: health.server,
             healthy: health.failure.is_none(),
-            skipped: health.skipped,
+            marked_down: health.skipped,
             failure: health.failure,
         }
     }
@@ -94,35 +103,35 @@ impl From<ServerHealth> for ServerStatus {
 struct RecentError {
     at: String,
     level: &'static str,
-    text: String,
+    message: String,
 }
 
 impl Introspection {
-    /// How the edge is.
+    /// Returns the health of the edge and what it does now.
     pub fn status(&self) -> Status {
-        let troubles = self.problems();
+        let problems = self.problems();
         let upstreams: BTreeMap<_, _> = self
             .upstreams
             .iter()
             .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream.health())))
             .collect();
         let config = self.about.config.as_ref();
-        let complaints = self.recent.read().into_iter().map(|note| RecentError {
-            at: format_time(note.at),
-            level: note.level,
-            text: note.text,
+        let recent = self.recent.read().into_iter().map(|event| RecentError {
+            at: format_time(event.at),
+            level: event.level,
+            message: event.text,
         });
         let laravel = self
             .upstreams
             .get(LARAVEL)
             .map(|laravel| laravel.health().into());
         Status {
-            well: troubles.is_empty(),
-            troubles,
+            healthy: problems.is_empty(),
+            problems,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.about.start.elapsed().as_secs(),
-            config: config.map(|path| path.display().to_string()),
-            config_loaded: format_time(self.about.loaded),
+            config_file: config.map(|path| path.display().to_string()),
+            config_loaded_at: format_time(self.about.loaded),
             listeners: self
                 .about
                 .listeners
@@ -132,7 +141,7 @@ impl Introspection {
             connections: self.connections.in_use(),
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
-            queued: self.sessions.queued_events().0,
+            queued_events: self.sessions.queued_events().0,
             requests: self.metrics.requests.count(),
             broadcasts: self
                 .metrics
@@ -146,37 +155,38 @@ impl Introspection {
             upstreams,
             certificates: self.certificates.expiry(),
             reloads: self.metrics.reloads.read(),
-            refusals: self.metrics.all_rejections(),
-            over_limits: self.metrics.over_limits.read(),
-            closes: self.metrics.closes.read(),
+            rejections: self.metrics.all_rejections(),
+            limits_exceeded: self.metrics.over_limits.read(),
+            sessions_closed: self.metrics.closes.read(),
             memory_bytes: process::memory(),
             open_files: process::open_files(),
-            complaints: complaints.collect(),
+            recent_errors: recent.collect(),
         }
     }
 
-    /// What somebody must look at: an app that does not answer, a certificate
-    /// that ends.
+    /// Returns one sentence for each problem that someone must solve: an unreachable
+    /// upstream, a certificate that expires soon, too much memory in use.
     pub fn problems(&self) -> Vec<String> {
-        let mut troubles = self.reasons_not_ready();
+        let mut problems = self.reasons_not_ready();
         if self.load.is_overloaded() {
-            let trouble = "more memory than limits.max_memory: new connections wait";
-            troubles.push(trouble.to_owned());
+            let problem = "memory use is over limits.max_memory: new connections wait";
+            problems.push(problem.to_owned());
         }
         for certificate in self.certificates.expiry() {
             if certificate.urgency() != Urgency::None {
                 let names = certificate.names.join(", ");
-                let days = certificate.days_left;
-                troubles.push(match &certificate.flaw {
-                    Some(flaw) => format!("the certificate for {names} {flaw}"),
-                    None => format!("the certificate for {names} has {days} days left"),
+                problems.push(match (&certificate.problem, certificate.days_left) {
+                    (Some(problem), _) => format!("the certificate for {names} {problem}"),
+                    (None, 1) => format!("the certificate for {names} has 1 day left"),
+                    (None, days) => format!("the certificate for {names} has {days} days left"),
                 });
             }
         }
-        troubles
+        problems
     }
 
-    /// Why requests should rather go elsewhere; none if they are welcome.
+    /// Returns why a load balancer should send requests elsewhere; nothing if the edge is
+    /// ready.
     pub fn reasons_not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.is_stopping() {
@@ -184,7 +194,7 @@ impl Introspection {
         }
         for (name, upstream) in &self.upstreams {
             if let Some(failure) = upstream.health().failure() {
-                reasons.push(format!("{name} does not answer: {failure}"));
+                reasons.push(format!("upstream {name} is unreachable: {failure}"));
             }
         }
         reasons

@@ -24,7 +24,7 @@ pub struct CertificateExpiry {
     pub days_left: i64,
     /// Why it cannot be used today: it is over, or has not begun.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub flaw: Option<String>,
+    pub problem: Option<String>,
     #[serde(skip)]
     lifetime_days: i64,
 }
@@ -51,7 +51,10 @@ impl CertificateExpiry {
             issuer: info.issuer.clone(),
             not_after: format_date(info.not_after),
             days_left: days(now, info.not_after),
-            flaw: info.check_dates(now).err().map(|flaw| flaw.to_string()),
+            problem: info
+                .check_dates(now)
+                .err()
+                .map(|problem| problem.to_string()),
             lifetime_days: days(info.not_before, info.not_after),
         }
     }
@@ -60,7 +63,7 @@ impl CertificateExpiry {
     /// that lasts only days is not late.
     pub fn urgency(&self) -> Urgency {
         match self.days_left {
-            _ if self.flaw.is_some() => Urgency::Day,
+            _ if self.problem.is_some() => Urgency::Day,
             ..=1 if self.days_left <= self.lifetime_days / 3 => Urgency::Day,
             ..=7 if self.days_left <= self.lifetime_days / 3 => Urgency::Week,
             ..=21 if self.days_left <= self.lifetime_days / 3 => Urgency::Soon,
@@ -71,7 +74,7 @@ impl CertificateExpiry {
     /// The daily line.
     pub(super) fn log(&self) {
         let days_left = self.days_left;
-        if let Some(error) = &self.flaw {
+        if let Some(error) = &self.problem {
             tracing::error!(
                 name: "certificate_invalid_now",
                 certificate = %self, days_left, error,
@@ -108,7 +111,7 @@ impl fmt::Display for CertificateExpiry {
         write!(f, "{names}; by {issuer}; until {until}; ")?;
         match self.days_left {
             ..=-1 => f.write_str("expired"),
-            _ if self.flaw.is_some() => f.write_str("not valid yet"),
+            _ if self.problem.is_some() => f.write_str("not valid yet"),
             1 => f.write_str("1 day left"),
             days => write!(f, "{days} days left"),
         }
@@ -137,7 +140,7 @@ mod tests {
             issuer: "CN=R".to_owned(),
             not_after: "2030-01-01T00:00:00Z".to_owned(),
             days_left,
-            flaw: (days_left < 0).then(|| "expired".to_owned()),
+            problem: (days_left < 0).then(|| "expired".to_owned()),
             lifetime_days,
         }
     }

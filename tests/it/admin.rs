@@ -164,7 +164,7 @@ async fn readiness_says_why_not() {
     let answer = ask(edge.admin[0], "/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
-        answer.text().contains("laravel does not answer"),
+        answer.text().contains("upstream laravel is unreachable"),
         "{}",
         answer.text()
     );

@@ -167,7 +167,7 @@ async fn laravel_can_end_a_users_sessions() {
     assert_eq!(ana.closed().await.0, 4504);
     ana.gone().await;
     assert_eq!(
-        edge.get("/status").await.json()["closes"],
+        edge.get("/status").await.json()["sessions_closed"],
         json!({ "disconnected": 1 })
     );
     assert_eq!(ben.settle().await, [] as [Value; 0]);
@@ -315,7 +315,7 @@ async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
         (&json!(3), &json!(1))
     );
     assert_eq!(status["upstream"], json!({ "healthy": true }));
-    assert_eq!(status["closes"], json!({}));
+    assert_eq!(status["sessions_closed"], json!({}));
     assert!(status["version"].is_string() && status["uptime_seconds"].is_u64());
     let room = edge.get("/rooms/ticket/1").await.json();
     let users = json!([{ "user_id": 3, "user_name": "ana" }]);

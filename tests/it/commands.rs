@@ -39,7 +39,7 @@ async fn one_screen_says_whether_it_is_well() {
 
     let output = command(&program, &["status", "--json"]).await;
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(status["well"], true);
+    assert_eq!(status["healthy"], true);
     assert_eq!(status["requests"], 1);
 
     laravel.stop();

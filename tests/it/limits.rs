@@ -108,7 +108,7 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
         "sessions_per_user",
     ] {
         assert!(
-            status["over_limits"][limit].as_u64() > Some(0),
+            status["limits_exceeded"][limit].as_u64() > Some(0),
             "{limit}: {status}"
         );
         let told = |line: &serde_json::Value| {
@@ -340,7 +340,7 @@ async fn a_limit_that_is_tried_out_is_counted_and_told_once() {
     assert_eq!(over["enforced"], false);
     let status = program.command(&["status", "--json"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
-    assert!(status["over_limits"]["requests_per_second"].as_u64() > Some(10));
+    assert!(status["limits_exceeded"]["requests_per_second"].as_u64() > Some(10));
     assert_eq!(program.count(|line| line["event"] == "limit_exceeded"), 1);
 }
 

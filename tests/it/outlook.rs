@@ -73,12 +73,12 @@ async fn check_log_and_status_tell_what_ends_soon() {
         assert_eq!(logged["days_left"], days, "{logged}");
         let status = program.command(&["status"]).output().unwrap().stdout;
         let status = String::from_utf8(status).unwrap();
-        let trouble = format!("the certificate for desk.example has {days} days left");
+        let problem = format!("the certificate for desk.example has {left}");
         assert!(
             status.contains(&format!("desk.example: {days} days left")),
             "{status}"
         );
-        assert_eq!(status.contains(&trouble), days < 22, "{status}");
+        assert_eq!(status.contains(&problem), days < 22, "{status}");
     }
 }
 

@@ -12,6 +12,7 @@ mod limits;
 mod log_events;
 mod man_pages;
 mod metrics;
+mod status;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -215,7 +215,7 @@ async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
     assert_eq!(status["healthy"], true);
     let (first, second) = (&status["servers"][0], &status["servers"][1]);
     assert_eq!(
-        (&first["skipped"], &second["skipped"]),
+        (&first["marked_down"], &second["marked_down"]),
         (&true.into(), &false.into())
     );
     assert_eq!(first["server"], dead.url());
@@ -229,7 +229,7 @@ async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
     dead.start().await;
     while !text(&edge).await.starts_with("dead") {}
     let status = told(&edge, |_| true).await;
-    assert_eq!(status["servers"][0]["skipped"], false);
+    assert_eq!(status["servers"][0]["marked_down"], false);
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn probes_take_a_server_out_and_bring_it_back() {
     let more = "probe_path = \"/up\"\nprobe_interval = \"10ms\"\nfail_timeout = \"1h\"\n";
     let edge = before(&[one.url(), two.url()], more);
     one.well(false);
-    let status = told(&edge, |told| told["servers"][0]["skipped"] == true).await;
+    let status = told(&edge, |told| told["servers"][0]["marked_down"] == true).await;
     let failure = status["servers"][0]["failure"].as_str().unwrap();
     assert!(
         failure.ends_with("asked for /up: it answered 503"),
@@ -266,7 +266,7 @@ async fn probes_take_a_server_out_and_bring_it_back() {
         assert!(text(&edge).await.starts_with("two"));
     }
     one.well(true);
-    told(&edge, |told| told["servers"][0]["skipped"] == false).await;
+    told(&edge, |told| told["servers"][0]["marked_down"] == false).await;
     while !text(&edge).await.starts_with("one") {}
     assert_eq!(edge.stop().await.unwrap(), 0, "a probe outlived the edge");
 }

@@ -96,7 +96,7 @@ async fn what_is_no_handshake_ends_the_connection() {
     let grown = program.memory().1.saturating_sub(before) / MIB;
     assert!(grown < 16, "{grown} MiB");
     let failed = program.status().await;
-    assert_eq!(failed["well"], true, "{failed}");
+    assert_eq!(failed["healthy"], true, "{failed}");
 }
 
 /// RFC 8446 §4.6.3: each asks for another in return.

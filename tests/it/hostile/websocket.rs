@@ -117,7 +117,7 @@ async fn a_session_that_never_reads_is_closed() {
         let mut deaf = Socket::over(stream, "5|desk").await;
         deaf.join(2).await;
         let text = "x".repeat(60_000);
-        while program.status().await["closes"]["slow"] != 1 {
+        while program.status().await["sessions_closed"]["slow"] != 1 {
             for _ in 0..50 {
                 program.publish(2, json!({ "message": text })).await;
             }
