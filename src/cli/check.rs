@@ -10,7 +10,7 @@ use crate::http::RouteAction;
 use crate::logging;
 use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 
-/// Reads the configuration and what it names, and says that all is well.
+/// Reads the configuration and the files that it names, and reports that they are valid.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::usage)?;
     let certificates = Certificates::load(&config.tls).map_err(Failure::usage)?;
@@ -30,8 +30,8 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     for doubt in config.apps().filter_map(|app| app.doubt()) {
         logging::print_warning(&doubt);
     }
-    let mut told = format!(
-        "{} is well\n  listens on      {}\n  Laravel         {}\n  broadcasts      {}",
+    let mut report = format!(
+        "{} is valid\n  listeners         {}\n  Laravel           {}\n  broadcast socket  {}",
         path.display(),
         addresses(&config),
         config.upstream.url,
@@ -39,14 +39,14 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     );
     for certificate in certificates.expiry() {
         let file = certificate.file.display();
-        told.push_str(&format!(
-            "\n  certificate     {file}\n                  {certificate}"
+        report.push_str(&format!(
+            "\n  certificate       {file}\n                    {certificate}"
         ));
         if certificate.urgency() != Urgency::None {
-            logging::print_warning(&format!("{file} ends soon: {certificate}"));
+            logging::print_warning(&format!("{file} expires soon: {certificate}"));
         }
     }
-    super::print(&told).map_err(Failure::failed)
+    super::print(&report).map_err(Failure::failed)
 }
 
 fn addresses(config: &Config) -> String {
