@@ -1,15 +1,16 @@
 //! The arguments of the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::help;
 use crate::core::ids::{RowId, UserId};
 
-/// One binary in front of a Laravel site: TLS, reverse proxy, WebSocket rooms,
+/// Edge server in front of a Laravel site: TLS, reverse proxy, WebSocket rooms, and
 /// broadcasts over a Unix socket.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = help::pwd_edge())]
 pub struct Cli {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -17,107 +18,134 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve, as the configuration says, until SIGTERM or SIGINT.
-    Run {
-        #[command(flatten)]
-        config: ConfigFile,
-    },
-    /// Tell every mistake in the configuration, without serving.
-    Check {
-        #[command(flatten)]
-        config: ConfigFile,
-    },
-    /// Tell on one screen whether the edge that runs is well; if not, exit with 1.
+    /// Serve the site until SIGTERM or SIGINT
+    ///
+    /// SIGHUP reloads the configuration and the certificates. Open connections stay.
+    #[command(after_help = help::run())]
+    Run(ConfigFile),
+    /// Check the configuration and the files that it names, without serving
+    ///
+    /// Reports all mistakes at once, each with its line. Does not open ports or the
+    /// socket, and sends nothing to Laravel.
+    #[command(after_help = help::check())]
+    Check(ConfigFile),
+    /// Report the health of the running edge
+    ///
+    /// The first line says `healthy`, `DEGRADED` or `unreachable`. Each line with `!` is
+    /// one problem. The exit code is the one that a Nagios plug-in returns.
+    #[command(after_help = help::status())]
     Status {
         #[command(flatten)]
-        config: ConfigFile,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-        /// Again every other second, until interrupted.
+        edge: Edge,
+        /// Repeat every two seconds until interrupted, as JSON every second
         #[arg(long)]
         watch: bool,
     },
-    /// List the rooms with somebody in them.
-    Rooms {
-        #[command(flatten)]
-        config: ConfigFile,
-    },
-    /// Tell who is in a room, such as `ticket 123`.
+    /// List the rooms that have sessions, the largest first
+    #[command(after_help = help::rooms())]
+    Rooms(Edge),
+    /// List the users in one room
+    #[command(after_help = help::room())]
     Room {
-        /// The kind of room.
+        /// Kind of the room
         kind: RoomKind,
-        /// Its number.
+        /// Number of the ticket
+        #[arg(value_name = "ID")]
         id: RowId,
         #[command(flatten)]
-        config: ConfigFile,
+        edge: Edge,
     },
-    /// Tell why a user is, or is not, in a ticket's room.
-    Why {
-        /// The user's id in Laravel.
-        #[arg(long, value_parser = user_id)]
+    /// Explain why a user is, or is not, in the room of a ticket
+    ///
+    /// Shows the user's sessions, what Laravel last decided, and the last denial. Asks the
+    /// edge only: Laravel receives no request.
+    #[command(visible_alias = "why", after_help = help::explain())]
+    Explain {
+        /// The user's id in Laravel
+        #[arg(long, value_name = "ID", value_parser = user_id)]
         user: UserId,
-        /// The ticket's number.
-        #[arg(long)]
+        /// Number of the ticket
+        #[arg(long, value_name = "ID")]
         ticket: RowId,
         #[command(flatten)]
-        config: ConfigFile,
+        edge: Edge,
     },
-    /// Close all WebSocket sessions of a user.
+    /// Close all WebSocket sessions of a user
+    ///
+    /// The clients do not reconnect by themselves. The user's token stays valid.
+    #[command(after_help = help::disconnect())]
     Disconnect {
-        /// The user's id in Laravel.
-        #[arg(long, value_parser = user_id)]
+        /// The user's id in Laravel
+        #[arg(long, value_name = "ID", value_parser = user_id)]
         user: UserId,
         #[command(flatten)]
-        config: ConfigFile,
+        edge: Edge,
     },
-    /// Send an event to everybody in a ticket's room.
+    /// Send an event to all sessions in the room of a ticket
+    #[command(after_help = help::publish())]
     Publish {
-        /// The ticket's number.
-        #[arg(long)]
+        /// Number of the ticket
+        #[arg(long, value_name = "ID")]
         ticket: RowId,
-        /// The event's type, such as `new_message`.
-        #[arg(long = "type")]
+        /// Type of the event, such as new_message
+        #[arg(long = "type", value_name = "TYPE")]
         kind: String,
-        /// What it carries besides the ticket's number, a JSON object.
-        #[arg(long, default_value = "{}")]
+        /// JSON object with the event's fields; the edge adds `ticket_id`
+        #[arg(long, value_name = "JSON", default_value = "{}")]
         payload: String,
         #[command(flatten)]
-        config: ConfigFile,
+        edge: Edge,
     },
-    /// Show the product at work on this machine, with a stand-in for Laravel.
+    /// Run the edge on this machine, with a small stand-in for Laravel
+    ///
+    /// Needs no configuration and no certificate. Prints an address to open, accounts to
+    /// log in with, and commands to try.
+    #[command(after_help = help::demo())]
     Demo {
-        /// The port for https and wss.
+        /// Port for HTTPS and WebSockets; 0 takes a free one
         #[arg(long, default_value_t = 8443)]
         port: u16,
     },
 }
 
+/// The configuration file that a command reads.
 #[derive(Debug, clap::Args)]
 pub(super) struct ConfigFile {
-    /// The configuration file; without it ./config.toml, or else
-    /// /etc/pwd-edge/config.toml.
+    /// Configuration file [default: ./config.toml if it exists, else
+    /// /etc/pwd-edge/config.toml]
     #[arg(long = "config", short = 'c', value_name = "FILE")]
     path: Option<PathBuf>,
 }
 
 impl ConfigFile {
-    pub(super) fn path(self) -> PathBuf {
-        let here = PathBuf::from("config.toml");
-        self.path.unwrap_or_else(|| {
-            if here.exists() {
-                here
-            } else {
-                "/etc/pwd-edge/config.toml".into()
-            }
-        })
+    /// Returns the path that was given, or the default.
+    pub(super) fn path(&self) -> &Path {
+        let here = Path::new("config.toml");
+        match &self.path {
+            Some(path) => path,
+            None if here.exists() => here,
+            None => Path::new("/etc/pwd-edge/config.toml"),
+        }
     }
+}
+
+/// How to reach the running edge, and how to print its response.
+#[derive(Debug, clap::Args)]
+pub(super) struct Edge {
+    #[command(flatten)]
+    pub(super) config: ConfigFile,
+    /// Unix socket of the running edge [default: `broadcast.socket` of the configuration]
+    #[arg(long, value_name = "PATH", conflicts_with = "path")]
+    pub(super) socket: Option<PathBuf>,
+    /// Print the response of the edge as one line of JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// The kinds of rooms.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum RoomKind {
-    /// The room of a support ticket.
+    /// The room of a support ticket
     Ticket,
 }
 

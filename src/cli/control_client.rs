@@ -1,7 +1,7 @@
-//! Questions to the edge that runs, over its Unix socket.
+//! Requests to the running edge over its Unix socket.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -15,37 +15,45 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Failure, plain};
-use crate::config::Config;
+use super::args::Edge;
+use super::{Failure, counted, plain};
+use crate::config::{self, ControlSocket};
+use crate::logging;
 
-/// The socket of the edge that the configuration describes.
+/// A client of the socket of one edge.
 pub(super) struct ControlClient {
-    path: PathBuf,
+    socket: PathBuf,
     runtime: Runtime,
 }
 
 impl ControlClient {
-    /// Of the configuration at `path`.
-    pub(super) fn from_config(path: &Path) -> Result<Self, Failure> {
-        let config = Config::load(path).map_err(Failure::usage)?;
+    /// Returns a client of the socket that the arguments or the configuration name. A
+    /// mistake in the configuration is a warning.
+    ///
+    /// # Errors
+    /// The configuration cannot be read.
+    pub(super) fn new(edge: &Edge) -> Result<Self, Failure> {
+        let socket = match &edge.socket {
+            Some(socket) => socket.clone(),
+            None => configured_socket(edge)?,
+        };
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
-            path: config.broadcast.socket,
+            socket,
             runtime: runtime.map_err(Failure::unreachable)?,
         })
     }
 
-    /// Asks `GET path`.
+    /// Sends `GET path` and returns the JSON of the response.
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.request(Method::GET, path, String::new())
     }
 
-    /// Asks `POST path` with JSON.
+    /// Sends `POST path` with a body of JSON, and returns the JSON of the response.
     pub(super) fn post(&self, path: &str, json: String) -> Result<Value, Failure> {
         self.request(Method::POST, path, json)
     }
 
-    /// Sends one request and returns the JSON of a successful response.
     fn request(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
         let exchange = self.exchange(method, path, json);
         let exchange = async { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await };
@@ -72,13 +80,10 @@ impl ControlClient {
         path: &str,
         json: String,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        let stream = UnixStream::connect(&self.path).await;
+        let stream = UnixStream::connect(&self.socket).await;
         let stream = stream.map_err(|error| {
-            anyhow!(
-                "cannot connect to {}: {error}; {}",
-                self.path.display(),
-                advice(&error)
-            )
+            let socket = self.socket.display();
+            anyhow!("cannot connect to {socket}: {error}; {}", advice(&error))
         })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::builder()
@@ -87,33 +92,55 @@ impl ControlClient {
             .header(HOST, "edge")
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(json)))?;
-        let asking = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = answer.into_body().collect().await?.to_bytes();
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
             Ok::<_, hyper::Error>((status, body))
         };
-        tokio::pin!(asking);
+        tokio::pin!(exchange);
         let (status, body) = tokio::select! {
-            answer = &mut asking => answer?,
+            response = &mut exchange => response?,
             ended = connection => {
                 ended?;
-                asking.await?
+                exchange.await?
             }
         };
         let response = serde_json::from_slice(&body)
-            .context("the response is not JSON; is this the edge's socket?")?;
+            .context("the response is not JSON; is this the socket of the edge?")?;
         Ok((status, response))
     }
+}
+
+/// Returns the socket that the configuration names.
+fn configured_socket(edge: &Edge) -> Result<PathBuf, Failure> {
+    let file = edge.config.path();
+    let socket = ControlSocket::load(file).map_err(|error| match error {
+        config::Error::Read { path, cause } => Failure::usage(anyhow!(
+            "cannot read {}: {cause}; name the file with --config, or the socket with --socket",
+            path.display()
+        )),
+        error => Failure::usage(error),
+    })?;
+    let file = file.display();
+    if socket.mistakes > 0 {
+        let mistakes = counted(&socket.mistakes.into(), "mistake");
+        logging::print_warning(&format!(
+            "{file} has {mistakes}; run `pwd-edge check --config {file}`"
+        ));
+    }
+    Ok(socket.path)
 }
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "does it run? `systemctl status pwd-edge` tells; is this its configuration?"
+            "does the edge run (`systemctl status pwd-edge`), and with this configuration?"
         }
-        io::ErrorKind::PermissionDenied => "ask as root, or as a user that broadcast.mode lets in",
-        _ => "is it the edge's socket?",
+        io::ErrorKind::PermissionDenied => {
+            "run the command as root, or as a user that may open the socket"
+        }
+        _ => "is this the socket of the edge?",
     }
 }
 

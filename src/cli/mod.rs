@@ -5,6 +5,7 @@ mod check;
 mod control_client;
 mod demo;
 pub mod exit_code;
+mod help;
 mod rooms_cmd;
 mod run;
 mod status;
@@ -40,31 +41,23 @@ impl Cli {
     /// Runs the command, and reports a failure on standard error.
     fn execute(self) -> ExitCode {
         let result = match self.command {
-            Command::Run { config } => run::run(&config.path()),
-            Command::Check { config } => check::check(&config.path()),
-            Command::Status {
-                config,
-                json,
-                watch,
-            } => status::status(&config.path(), json, watch),
-            Command::Rooms { config } => rooms_cmd::rooms(&config.path()),
+            Command::Run(config) => run::run(config.path()),
+            Command::Check(config) => check::check(config.path()),
+            Command::Status { edge, watch } => status::status(&edge, watch),
+            Command::Rooms(edge) => rooms_cmd::rooms(&edge),
             Command::Room {
                 kind: RoomKind::Ticket,
                 id,
-                config,
-            } => rooms_cmd::room(&config.path(), id),
-            Command::Why {
-                user,
-                ticket,
-                config,
-            } => rooms_cmd::why(&config.path(), &user, ticket),
-            Command::Disconnect { user, config } => rooms_cmd::disconnect(&config.path(), &user),
+                edge,
+            } => rooms_cmd::room(&edge, id),
+            Command::Explain { user, ticket, edge } => rooms_cmd::explain(&edge, &user, ticket),
+            Command::Disconnect { user, edge } => rooms_cmd::disconnect(&edge, &user),
             Command::Publish {
                 ticket,
                 kind,
                 payload,
-                config,
-            } => rooms_cmd::publish(&config.path(), ticket, &kind, &payload),
+                edge,
+            } => rooms_cmd::publish(&edge, ticket, &kind, &payload),
             Command::Demo { port } => demo::demo(port),
         };
         match result {
@@ -85,8 +78,8 @@ fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(format!("{text}\n").as_bytes())
 }
 
-/// A value of the edge's answer, fit for a terminal: what would move the cursor
-/// or turn the text around is shown as a question mark.
+/// Returns a value of the edge's JSON as text for a terminal. Characters that move the
+/// cursor or turn the text around become question marks.
 fn plain(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -96,6 +89,17 @@ fn plain(value: &Value) -> String {
     let moves = |c: char| c.is_control() || bidi::is_bidi_control(c);
     let shown = text.chars().map(|c| if moves(c) { '?' } else { c });
     shown.collect()
+}
+
+/// Returns a number of the edge's JSON and its noun, such as "2 sessions".
+fn counted(number: &Value, noun: &str) -> String {
+    let plural = if *number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", plain(number))
+}
+
+/// Returns the elements of an array of the edge's JSON; none if it is something else.
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Why a command ends without success.

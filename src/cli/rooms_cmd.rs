@@ -1,135 +1,144 @@
-//! Commands that look into rooms and sessions, and act on them.
+//! The commands that look into rooms and sessions, or act on them.
 
-use std::path::Path;
-
+use anyhow::anyhow;
 use serde_json::{Value, json};
 
+use super::args::Edge;
 use super::control_client::ControlClient;
-use super::{Failure, plain, print};
+use super::{Failure, counted, list, plain, print};
 use crate::core::ids::{RowId, UserId};
 
 /// `pwd-edge rooms`
-pub(super) fn rooms(path: &Path) -> Result<(), Failure> {
-    let answer = ControlClient::from_config(path)?.get("/rooms")?;
-    let rooms = answer["rooms"].as_array().into_iter().flatten();
-    let mut lines = vec![format!("{} rooms", answer["total"])];
-    lines.extend(rooms.map(|room| {
-        format!(
-            "  {:<24} {} sessions",
-            plain(&room["room"]),
-            room["sessions"]
-        )
-    }));
-    print_lines(&lines)
+pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
+    let response = ControlClient::new(edge)?.get("/rooms")?;
+    report(edge, &response, |response| {
+        let mut lines = vec![counted(&response["total"], "room")];
+        lines.extend(list(&response["rooms"]).iter().map(|room| {
+            let (name, sessions) = (plain(&room["room"]), &room["sessions"]);
+            format!("  {name:<24} {}", counted(sessions, "session"))
+        }));
+        lines
+    })
 }
 
 /// `pwd-edge room ticket 123`
-pub(super) fn room(path: &Path, ticket: RowId) -> Result<(), Failure> {
-    let answer = ControlClient::from_config(path)?.get(&format!("/rooms/ticket/{ticket}"))?;
-    let users = answer["users"].as_array().into_iter().flatten();
-    let mut lines = vec![format!(
-        "{}: {} sessions",
-        plain(&answer["room"]),
-        answer["sessions"]
-    )];
-    lines.extend(users.map(|user| {
-        format!(
-            "  user {:<12} {}",
-            plain(&user["user_id"]),
-            plain(&user["user_name"])
-        )
-    }));
-    print_lines(&lines)
+pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
+    let response = ControlClient::new(edge)?.get(&format!("/rooms/ticket/{ticket}"))?;
+    report(edge, &response, |response| {
+        let (name, sessions) = (plain(&response["room"]), &response["sessions"]);
+        let mut lines = vec![format!("{name}: {}", counted(sessions, "session"))];
+        lines.extend(list(&response["users"]).iter().map(|user| {
+            let (id, name) = (plain(&user["user_id"]), plain(&user["user_name"]));
+            format!("  user {id:<12} {name}")
+        }));
+        lines
+    })
 }
 
-/// `pwd-edge why --user 5 --ticket 123`
-pub(super) fn why(path: &Path, user: &UserId, ticket: RowId) -> Result<(), Failure> {
-    let path_of = format!("/users/{}/ticket/{ticket}", encoded(user));
-    let answer = ControlClient::from_config(path)?.get(&path_of)?;
-    let is = if answer["in_room"] == true {
+/// `pwd-edge explain --user 5 --ticket 123`
+pub(super) fn explain(edge: &Edge, user: &UserId, ticket: RowId) -> Result<(), Failure> {
+    let path = format!("/users/{}/ticket/{ticket}", encode(user));
+    let response = ControlClient::new(edge)?.get(&path)?;
+    report(edge, &response, explanation)
+}
+
+fn explanation(response: &Value) -> Vec<String> {
+    let line = |name: &str, value: String| format!("  {name:<12} {value}");
+    let is = if response["in_room"] == true {
         "is"
     } else {
         "is not"
     };
-    let mut lines = vec![format!(
-        "user {} {is} in {}",
-        plain(&answer["user_id"]),
-        plain(&answer["room"])
-    )];
-    for session in answer["sessions"].as_array().into_iter().flatten() {
-        let rooms: Vec<_> = session["rooms"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(plain)
-            .collect();
-        lines.push(format!(
-            "  session {} from {}, open {} s, {} events waiting, in: {}",
-            plain(&session["session_id"]),
-            plain(&session["client_ip"]),
-            session["open_seconds"],
-            session["queued_events"],
-            rooms.join(", ")
-        ));
+    let (user, room) = (plain(&response["user_id"]), plain(&response["room"]));
+    let mut lines = vec![format!("user {user} {is} in the room {room}")];
+    let sessions = list(&response["sessions"]);
+    lines.extend(sessions.iter().map(|one| line("session", session(one))));
+    if sessions.is_empty() {
+        lines.push(line("session", "none is open".to_owned()));
     }
-    if answer["sessions"].as_array().is_none_or(Vec::is_empty) {
-        lines.push("  no session is open".to_owned());
-    }
-    match &answer["cached_decision"] {
-        Value::Null => lines.push("  Laravel has not been asked lately".to_owned()),
-        known => {
-            let said = if known["allowed"] == true {
-                "yes"
-            } else {
-                "no"
-            };
-            lines.push(format!(
-                "  Laravel said {said}; believed for {} s more",
-                known["expires_in_seconds"]
-            ));
-        }
-    }
-    if let Some(denial) = answer["last_denial"].as_object() {
+    let decision = &response["cached_decision"];
+    let seconds = &decision["expires_in_seconds"];
+    lines.push(line(
+        "access",
+        match decision["allowed"].as_bool() {
+            None => "no decision of Laravel is cached".to_owned(),
+            Some(true) => format!("Laravel allows it; cached for {seconds} s more"),
+            Some(false) => format!("Laravel denies it; cached for {seconds} s more"),
+        },
+    ));
+    if let Some(denial) = response["last_denial"].as_object() {
         let (at, reason) = (plain(&denial["at"]), plain(&denial["reason"]));
-        lines.push(format!("  last refused at {at}: {reason}"));
+        lines.push(line("last denial", format!("{at} {reason}")));
     }
-    print_lines(&lines)
+    lines
+}
+
+/// One session of a user, as `explain` shows it.
+fn session(session: &Value) -> String {
+    let rooms: Vec<_> = list(&session["rooms"]).iter().map(plain).collect();
+    let rooms = if rooms.is_empty() {
+        "no rooms".to_owned()
+    } else {
+        rooms.join(", ")
+    };
+    format!(
+        "{} from {}: open for {} s, {}, in {rooms}",
+        plain(&session["session_id"]),
+        plain(&session["client_ip"]),
+        session["open_seconds"],
+        counted(&session["queued_events"], "queued event"),
+    )
 }
 
 /// `pwd-edge disconnect --user 5`
-pub(super) fn disconnect(path: &Path, user: &UserId) -> Result<(), Failure> {
-    let socket = ControlClient::from_config(path)?;
-    let answer = socket.post(
-        &format!("/users/{}/disconnect", encoded(user)),
-        String::new(),
-    )?;
-    print_lines(&[format!("{} sessions were closed", answer["sessions"])])
+pub(super) fn disconnect(edge: &Edge, user: &UserId) -> Result<(), Failure> {
+    let path = format!("/users/{}/disconnect", encode(user));
+    let response = ControlClient::new(edge)?.post(&path, String::new())?;
+    report(edge, &response, |response| {
+        vec![format!(
+            "closed {}",
+            counted(&response["sessions"], "session")
+        )]
+    })
 }
 
 /// `pwd-edge publish --ticket 123 --type new_message --payload '{}'`
 pub(super) fn publish(
-    path: &Path,
+    edge: &Edge,
     ticket: RowId,
     kind: &str,
     payload: &str,
 ) -> Result<(), Failure> {
     let mut payload: Value = serde_json::from_str(payload)
-        .map_err(|error| Failure::usage(anyhow::anyhow!("--payload is no JSON: {error}")))?;
+        .map_err(|error| Failure::usage(anyhow!("--payload is not JSON: {error}")))?;
     let Some(fields) = payload.as_object_mut() else {
-        let error = anyhow::anyhow!("--payload is no JSON object, such as {{\"message\":\"x\"}}");
+        let error = anyhow!("--payload is not a JSON object such as {{\"message\":\"x\"}}");
         return Err(Failure::usage(error));
     };
     fields.insert("ticket_id".to_owned(), json!(ticket.get()));
     let event = json!({ "type": kind, "payload": payload });
-    let answer = ControlClient::from_config(path)?.post("/broadcast", event.to_string())?;
-    print_lines(&[format!("{} sessions got it", answer["sessions"])])
+    let response = ControlClient::new(edge)?.post("/broadcast", event.to_string())?;
+    report(edge, &response, |response| {
+        let sessions = counted(&response["sessions"], "session");
+        vec![format!("delivered to {sessions}")]
+    })
 }
 
-fn encoded(user: &UserId) -> String {
+fn encode(user: &UserId) -> String {
     let text = user.to_string();
     percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-fn print_lines(lines: &[String]) -> Result<(), Failure> {
-    print(&lines.join("\n")).map_err(Failure::unreachable)
+/// Prints the response as JSON, or as the lines that `lines` makes of it.
+fn report(
+    edge: &Edge,
+    response: &Value,
+    lines: impl FnOnce(&Value) -> Vec<String>,
+) -> Result<(), Failure> {
+    let text = if edge.json {
+        response.to_string()
+    } else {
+        lines(response).join("\n")
+    };
+    print(&text).map_err(Failure::unreachable)
 }

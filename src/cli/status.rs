@@ -1,141 +1,190 @@
-//! `pwd-edge status`: on one screen whether it is well.
+//! `pwd-edge status`: the health of the running edge on one screen.
 
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use anyhow::anyhow;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::args::Edge;
 use super::control_client::ControlClient;
-use super::{Failure, plain, print};
+use super::{Failure, counted, list, plain, print};
 
-/// Tells how the edge is, once or again and again; the exit code is 1 when
-/// somebody should look after it.
-pub(super) fn status(path: &Path, as_json: bool, watch: bool) -> Result<(), Failure> {
-    let socket = ControlClient::from_config(path)?;
+/// Prints the health of the edge, once or again and again. Without `watch` the health is
+/// also the exit code.
+pub(super) fn status(edge: &Edge, watch: bool) -> Result<(), Failure> {
+    let client = ControlClient::new(edge)?;
     loop {
-        let first = socket.get("/status")?;
-        let (second, between) = match as_json {
-            true => (first.clone(), Duration::from_secs(1)),
-            // What there is in a second is seen by looking twice.
-            false => fetch_after_interval(&socket)?,
-        };
-        let text = if as_json {
-            second.to_string()
+        let (text, health) = if edge.json {
+            report_json(&client)
         } else {
-            screen(&first, &second, between)
+            report_screen(&client)
         };
-        let text = match watch && !as_json {
+        if !watch {
+            print(&text).map_err(Failure::unreachable)?;
+            return health;
+        }
+        let text = if edge.json {
+            text
+        } else {
             // Clears the terminal and begins at its top (ECMA-48).
-            true => format!("\x1b[2J\x1b[H{text}"),
-            false => text,
+            format!("\x1b[2J\x1b[H{text}")
         };
         print(&text).map_err(Failure::unreachable)?;
-        if !watch {
-            return match second["healthy"].as_bool() {
-                Some(true) => Ok(()),
-                _ => Err(Failure::degraded()),
-            };
-        }
         std::thread::sleep(REFRESH_INTERVAL);
     }
 }
 
-fn fetch_after_interval(socket: &ControlClient) -> Result<(Value, Duration), Failure> {
-    let start = Instant::now();
-    std::thread::sleep(REFRESH_INTERVAL);
-    let second = socket.get("/status")?;
-    Ok((second, start.elapsed()))
-}
-
-/// The screen, from two answers that are `between` apart.
-fn screen(before: &Value, now: &Value, between: Duration) -> String {
-    let mut text = String::new();
-    let well = now["healthy"].as_bool() == Some(true);
-    let head = if well { "is well" } else { "NEEDS SOMEBODY" };
-    let version = plain(&now["version"]);
-    let mut line = |name: &str, value: String| {
-        // Writing to a text cannot fail.
-        let _ = writeln!(text, "  {name:<13} {value}");
-    };
-    for trouble in list(&now["problems"]) {
-        line("!", plain(trouble));
-    }
-    line("up", age(now["uptime_seconds"].as_u64().unwrap_or(0)));
-    line(
-        "config",
-        format!(
-            "{} (read {})",
-            plain(&now["config_file"]),
-            plain(&now["config_loaded_at"])
-        ),
-    );
-    line("listens", joined(&now["listeners"]));
-    for (name, upstream) in fields(&now["upstreams"]) {
-        line("upstream", format!("{name}: {}", health(upstream)));
-        for server in list(&upstream["servers"]) {
-            line(
-                "",
-                format!("{}: {}", plain(&server["server"]), health(server)),
-            );
+/// Returns the status as JSON, and the health. An unreachable edge is JSON too.
+fn report_json(client: &ControlClient) -> (String, Result<(), Failure>) {
+    match client.get("/status") {
+        Ok(status) => (status.to_string(), health(&status)),
+        Err(failure) => {
+            let (problem, failure) = unreachable(failure);
+            let status = json!({ "healthy": false, "problems": [problem] });
+            (status.to_string(), Err(failure))
         }
     }
+}
+
+/// Returns the screen, and the health.
+fn report_screen(client: &ControlClient) -> (String, Result<(), Failure>) {
+    // Rates per second need two samples.
+    let samples = client.get("/status").and_then(|first| {
+        let start = Instant::now();
+        std::thread::sleep(REFRESH_INTERVAL);
+        let second = client.get("/status")?;
+        Ok((first, second, start.elapsed()))
+    });
+    match samples {
+        Ok((first, second, interval)) => (screen(&first, &second, interval), health(&second)),
+        Err(failure) => {
+            let (problem, failure) = unreachable(failure);
+            let mut screen = Screen::new("pwd-edge unreachable");
+            screen.line("!", problem);
+            (screen.text, Err(failure))
+        }
+    }
+}
+
+/// Moves the cause of a failure to the report.
+fn unreachable(mut failure: Failure) -> (String, Failure) {
+    let cause = failure.error.take();
+    let cause = cause.map_or_else(String::new, |error| format!("{error:#}"));
+    (cause, failure)
+}
+
+/// The health that a status reports, as the result of the command.
+fn health(status: &Value) -> Result<(), Failure> {
+    match status["healthy"].as_bool() {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::degraded()),
+        None => Err(Failure::unreachable(anyhow!(
+            "the response does not say whether the edge is healthy; does another version run?"
+        ))),
+    }
+}
+
+/// The screen, from two samples that are `interval` apart.
+fn screen(before: &Value, now: &Value, interval: Duration) -> String {
+    let health = match now["healthy"].as_bool() {
+        Some(true) => "healthy",
+        Some(false) => "DEGRADED",
+        None => "health unknown",
+    };
+    let mut screen = Screen::new(&format!("pwd-edge {} {health}", plain(&now["version"])));
+    for problem in list(&now["problems"]) {
+        screen.line("!", plain(problem));
+    }
+    let uptime = Duration::from_secs(now["uptime_seconds"].as_u64().unwrap_or(0));
+    screen.line("uptime", humantime::format_duration(uptime).to_string());
+    let (file, loaded) = (plain(&now["config_file"]), plain(&now["config_loaded_at"]));
+    screen.line("config", format!("{file} (loaded {loaded})"));
+    screen.line("listeners", joined(&now["listeners"]));
+    screen.upstreams(&now["upstreams"]);
     for certificate in list(&now["certificates"]) {
         let names = joined(&certificate["names"]);
-        let (days, issuer) = (&certificate["days_left"], plain(&certificate["issuer"]));
-        line(
+        let days = counted(&certificate["days_left"], "day");
+        let issuer = plain(&certificate["issuer"]);
+        screen.line(
             "certificate",
-            format!("{names}: {days} days left, from {issuer}"),
+            format!("{names}: {days} left, issued by {issuer}"),
         );
     }
-    line(
-        "now",
-        format!(
-            "{} connections, {} sessions, {} rooms, {} events waiting",
-            now["connections"], now["sessions"], now["rooms"], now["queued_events"]
-        ),
-    );
-    let rate = |key: &str| {
-        let grown = now[key]
-            .as_u64()
-            .unwrap_or(0)
-            .saturating_sub(before[key].as_u64().unwrap_or(0));
-        grown as f64 / between.as_secs_f64()
-    };
-    line(
-        "per second",
-        format!(
-            "{:.0} requests, {:.0} broadcasts, {:.0} deliveries",
-            rate("requests"),
-            rate("broadcasts"),
-            rate("deliveries")
-        ),
-    );
+    let current = [
+        counted(&now["connections"], "connection"),
+        counted(&now["sessions"], "session"),
+        counted(&now["rooms"], "room"),
+        counted(&now["queued_events"], "queued event"),
+    ];
+    screen.line("current", current.join(", "));
+    screen.line("per second", rates(before, now, interval));
     let memory = now["memory_bytes"].as_u64().unwrap_or(0) / (1024 * 1024);
-    line(
-        "uses",
-        format!("{memory} MiB of memory, {} open files", now["open_files"]),
-    );
-    line("refused", counts(&now["rejections"]));
-    line("over limits", counts(&now["limits_exceeded"]));
-    line("ended", counts(&now["sessions_closed"]));
-    for complaint in list(&now["recent_errors"]).iter().rev().take(MAX_LOG_LINES) {
-        let (at, level) = (plain(&complaint["at"]), plain(&complaint["level"]));
-        line(&level, format!("{at} {}", plain(&complaint["message"])));
+    let files = counted(&now["open_files"], "open file");
+    screen.line("resources", format!("{memory} MiB of memory, {files}"));
+    screen.line("rejections", counts(&now["rejections"]));
+    screen.line("limits exceeded", counts(&now["limits_exceeded"]));
+    screen.line("sessions closed", counts(&now["sessions_closed"]));
+    let recent = list(&now["recent_errors"]).iter().rev();
+    for event in recent.take(MAX_LOG_LINES) {
+        let (at, message) = (plain(&event["at"]), plain(&event["message"]));
+        screen.line(&plain(&event["level"]), format!("{at} {message}"));
     }
-    format!("pwd-edge {version} {head}\n{}", text.trim_end())
+    screen.text
 }
 
-fn health(upstream: &Value) -> String {
-    match upstream["failure"].as_str() {
-        None => "answers".to_owned(),
-        Some(_) => format!("DOES NOT ANSWER: {}", plain(&upstream["failure"])),
+/// Lines with a name before each.
+struct Screen {
+    text: String,
+}
+
+impl Screen {
+    fn new(title: &str) -> Self {
+        Self {
+            text: title.to_owned(),
+        }
+    }
+
+    fn line(&mut self, name: &str, value: String) {
+        // Writing to a text cannot fail.
+        let _ = write!(self.text, "\n  {name:<15} {value}");
+    }
+
+    fn upstreams(&mut self, upstreams: &Value) {
+        for (name, upstream) in fields(upstreams) {
+            self.line("upstream", format!("{name}: {}", reachability(upstream)));
+            for server in list(&upstream["servers"]) {
+                let (name, state) = (plain(&server["server"]), reachability(server));
+                self.line("", format!("{name}: {state}"));
+            }
+        }
     }
 }
 
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
+/// Whether an upstream, or one of its servers, is healthy.
+fn reachability(upstream: &Value) -> String {
+    if upstream["failure"].is_null() {
+        return "healthy".to_owned();
+    }
+    let down = if upstream["marked_down"] == true {
+        ", marked down"
+    } else {
+        ""
+    };
+    format!("unreachable{down}: {}", plain(&upstream["failure"]))
+}
+
+/// What happened per second between two samples.
+fn rates(before: &Value, now: &Value, interval: Duration) -> String {
+    let rate = |key: &str| {
+        let count = |sample: &Value| sample[key].as_u64().unwrap_or(0);
+        count(now).saturating_sub(count(before)) as f64 / interval.as_secs_f64()
+    };
+    let names = ["requests", "broadcasts", "deliveries"];
+    names
+        .map(|name| format!("{:.0} {name}", rate(name)))
+        .join(", ")
 }
 
 fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -149,19 +198,15 @@ fn joined(value: &Value) -> String {
 
 fn counts(value: &Value) -> String {
     let parts: Vec<_> = fields(value)
-        .map(|(name, n)| format!("{name} {n}"))
+        .map(|(name, count)| format!("{name} {count}"))
         .collect();
     if parts.is_empty() {
-        "nothing".to_owned()
+        "none".to_owned()
     } else {
         parts.join(", ")
     }
 }
 
-fn age(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Lines of the log.
+/// Events of the log on one screen.
 const MAX_LOG_LINES: usize = 5;

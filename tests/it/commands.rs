@@ -1,15 +1,22 @@
-//! The commands that ask the edge that runs, as a sysadmin types them.
+//! The commands that ask the running edge, as a system administrator types them.
 
-use std::process::Output;
+use std::io::{BufRead, BufReader};
+use std::process::{Output, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
 
 use crate::support::http::{body, get};
-use crate::support::program::Program;
+use crate::support::program::{Home, Program};
 use crate::support::{Laravel, Socket};
 
 fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
 }
 
 /// Runs a command beside `program`, off this thread: it asks, and we serve.
@@ -21,7 +28,7 @@ async fn command(program: &Program, arguments: &'static [&'static str]) -> Outpu
 }
 
 #[tokio::test]
-async fn one_screen_says_whether_it_is_well() {
+async fn status_of_a_running_edge_is_healthy_or_degraded() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "");
     program
@@ -29,13 +36,16 @@ async fn one_screen_says_whether_it_is_well() {
         .await
         .fetch(get("/").body(body("")).unwrap())
         .await;
-    // A certificate made for the test lasts for ages: nothing to look after.
+    // The test's certificate is valid for ages, so there is no problem.
     let output = command(&program, &["status"]).await;
-    let told = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.starts_with("pwd-edge 0.1.0 is well\n"), "{told}");
-    assert!(told.contains("upstream      laravel: answers"), "{told}");
-    assert!(told.contains("certificate   localhost:"), "{told}");
+    let screen = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    assert!(screen.starts_with("pwd-edge 0.1.0 healthy\n"), "{screen}");
+    assert!(
+        screen.contains("upstream        laravel: healthy"),
+        "{screen}"
+    );
+    assert!(screen.contains("certificate     localhost:"), "{screen}");
 
     let output = command(&program, &["status", "--json"]).await;
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -49,20 +59,20 @@ async fn one_screen_says_whether_it_is_well() {
         .fetch(get("/").body(body("")).unwrap())
         .await;
     let output = command(&program, &["status"]).await;
-    let told = text(&output);
-    assert_eq!(output.status.code(), Some(1), "{told}");
+    let screen = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{screen}");
+    assert!(screen.starts_with("pwd-edge 0.1.0 DEGRADED\n"), "{screen}");
     assert!(
-        told.starts_with("pwd-edge 0.1.0 NEEDS SOMEBODY\n"),
-        "{told}"
+        screen.contains("unreachable: cannot connect to http://127.0.0.1"),
+        "{screen}"
     );
+    let mut lines = screen.lines();
     assert!(
-        told.contains("DOES NOT ANSWER: cannot connect to http://127.0.0.1"),
-        "{told}"
+        lines.any(|line| line.starts_with("  warn ") && line.contains("cannot connect to")),
+        "the log's last events: {screen}"
     );
-    assert!(
-        told.contains("upstream request failed"),
-        "the log's last words: {told}"
-    );
+    let output = command(&program, &["status", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[tokio::test]
@@ -71,24 +81,33 @@ async fn rooms_and_sessions_can_be_looked_into_and_acted_on() {
     let program = Program::before(&laravel.url(), "");
     let mut session = Socket::over(program.connect("http/1.1").await, "3|ana").await;
     session.join(1).await;
-    assert!(text(&command(&program, &["rooms"]).await).contains("ticket/1"));
-    let told = text(&command(&program, &["room", "ticket", "1"]).await);
+    let rooms = text(&command(&program, &["rooms"]).await);
+    assert!(rooms.starts_with("1 room\n  ticket/1 "), "{rooms}");
+    let room = text(&command(&program, &["room", "ticket", "1"]).await);
     assert!(
-        told.contains("1 sessions") && told.contains("user 3"),
-        "{told}"
+        room.starts_with("ticket/1: 1 session\n") && room.contains("user 3"),
+        "{room}"
     );
-    let told = text(&command(&program, &["why", "--user", "3", "--ticket", "1"]).await);
-    assert!(told.contains("user 3 is in ticket/1"), "{told}");
-    assert!(told.contains("Laravel said yes"), "{told}");
-    session.refused(999).await;
-    let told = text(&command(&program, &["why", "--user", "3", "--ticket", "999"]).await);
-    assert!(told.contains("user 3 is not in ticket/999"), "{told}");
+    let explain = &["explain", "--user", "3", "--ticket", "1"];
+    let explained = text(&command(&program, explain).await);
     assert!(
-        told.contains("Laravel said no") && told.contains("denied"),
-        "{told}"
+        explained.starts_with("user 3 is in the room ticket/1\n"),
+        "{explained}"
+    );
+    assert!(explained.contains("Laravel allows it"), "{explained}");
+    session.refused(999).await;
+    let why = &["why", "--user", "3", "--ticket", "999"];
+    let explained = text(&command(&program, why).await);
+    assert!(
+        explained.starts_with("user 3 is not in the room ticket/999\n"),
+        "{explained}"
+    );
+    assert!(
+        explained.contains("Laravel denies it") && explained.contains("last denial"),
+        "{explained}"
     );
 
-    let say = &[
+    let publish = &[
         "publish",
         "--ticket",
         "1",
@@ -97,30 +116,201 @@ async fn rooms_and_sessions_can_be_looked_into_and_acted_on() {
         "--payload",
         "{\"id\":7}",
     ];
-    assert_eq!(text(&command(&program, say).await), "1 sessions got it\n");
+    let published = text(&command(&program, publish).await);
+    assert_eq!(published, "delivered to 1 session\n");
     let event = session.until("new_message").await;
     assert_eq!(
         (&event["payload"]["id"], &event["payload"]["ticket_id"]),
         (&7.into(), &1.into())
     );
 
-    let told = text(&command(&program, &["disconnect", "--user", "3"]).await);
-    assert_eq!(told, "1 sessions were closed\n");
+    let closed = text(&command(&program, &["disconnect", "--user", "3"]).await);
+    assert_eq!(closed, "closed 1 session\n");
     session.gone().await;
 }
 
 #[tokio::test]
-async fn without_an_edge_the_commands_say_so() {
+async fn every_question_can_be_answered_as_json() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let mut session = Socket::over(program.connect("http/1.1").await, "3|ana").await;
+    session.join(1).await;
+    let json = async |arguments: &'static [&'static str]| -> Value {
+        let output = command(&program, arguments).await;
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        let text = text(&output);
+        assert_eq!(text.lines().count(), 1, "{text}");
+        serde_json::from_str(&text).unwrap()
+    };
+    let room = json!({ "room": "ticket/1", "sessions": 1 });
+    assert_eq!(
+        json(&["rooms", "--json"]).await,
+        json!({ "total": 1, "rooms": [room] })
+    );
+    let room = json(&["room", "ticket", "1", "--json"]).await;
+    assert_eq!(room["users"][0]["user_id"], 3);
+    let explained = json(&["explain", "--user", "3", "--ticket", "1", "--json"]).await;
+    assert_eq!(
+        (&explained["user_id"], &explained["in_room"]),
+        (&json!(3), &json!(true))
+    );
+    assert_eq!(explained["cached_decision"]["allowed"], true);
+    assert!(explained["cached_decision"]["expires_in_seconds"].is_u64());
+    let own = &explained["sessions"][0];
+    assert_eq!(
+        (&own["client_ip"], &own["queued_events"], &own["rooms"]),
+        (&json!("127.0.0.1"), &json!(0), &json!(["ticket/1"]))
+    );
+    let published = json(&["publish", "--ticket", "1", "--type", "x", "--json"]).await;
+    assert_eq!(published, json!({ "sessions": 1, "users": [3] }));
+    let closed = json(&["disconnect", "--user", "3", "--json"]).await;
+    assert_eq!(closed, json!({ "sessions": 1 }));
+}
+
+#[tokio::test]
+async fn socket_can_be_named_without_a_configuration() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    std::fs::remove_file(program.path("config.toml")).unwrap();
+    let output = command(&program, &["status", "--socket", "broadcast.sock"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = command(&program, &["rooms", "--socket", "broadcast.sock"]).await;
+    assert_eq!(text(&output), "0 rooms\n");
+
+    let both = &["rooms", "--socket", "broadcast.sock", "--config", "c.toml"];
+    assert_eq!(command(&program, both).await.status.code(), Some(64));
+    let output = command(&program, &["status", "--config", "c.toml"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        errors(&output).contains("cannot read c.toml: ") && errors(&output).contains("--socket"),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
+async fn mistake_in_the_configuration_does_not_hide_the_edge() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    program.change_config("\n[http]\nmax_heads = 1\nmax_bodies = 1\n");
+    let output = command(&program, &["status"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        errors(&output),
+        "warning: config.toml has 2 mistakes; run `pwd-edge check --config config.toml`\n"
+    );
+    program.change_config("= nonsense");
+    let output = command(&program, &["rooms", "--json"]).await;
+    assert_eq!(text(&output), "{\"rooms\":[],\"total\":0}\n");
+    assert!(
+        errors(&output).starts_with("warning: config.toml has "),
+        "{output:?}"
+    );
+}
+
+#[tokio::test]
+async fn edge_that_is_gone_is_unreachable() {
     let laravel = Laravel::start().await;
     let mut program = Program::before(&laravel.url(), "");
     program.kill();
     let output = command(&program, &["status"]).await;
     assert_eq!(output.status.code(), Some(2));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let screen = text(&output);
+    assert!(screen.starts_with("pwd-edge unreachable\n"), "{screen}");
     assert!(
-        told.contains("broadcast.sock") && told.contains("does it run?"),
-        "{told}"
+        screen.contains("cannot connect to broadcast.sock: ")
+            && screen.contains("does the edge run"),
+        "{screen}"
     );
+    let output = command(&program, &["status", "--json"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status["healthy"], false);
+    assert!(
+        status["problems"][0]
+            .as_str()
+            .unwrap()
+            .contains("cannot connect")
+    );
+    for arguments in [&["rooms"][..], &["disconnect", "--user", "3"]] {
+        let output = command(&program, arguments).await;
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(errors(&output).starts_with("cannot connect to broadcast.sock: "));
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn watch_goes_on_while_the_edge_is_unreachable() {
+    let laravel = Laravel::start().await;
+    let mut program = Program::before(&laravel.url(), "");
+    let mut watch = program.command(&["status", "--watch", "--json"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("it goes on").unwrap();
+        serde_json::from_str(&line).unwrap()
+    };
+    assert_eq!(next()["healthy"], true);
+    program.kill();
+    while next()["healthy"] == true {}
+    assert_eq!(next()["healthy"], false);
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+}
+
+#[tokio::test]
+async fn request_that_the_edge_rejects_fails_with_its_reason() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let long = "x".repeat(201);
+    let mut publish = program.command(&["publish", "--ticket", "1", "--type", &long]);
+    let output = tokio::task::spawn_blocking(move || publish.output().unwrap());
+    let output = output.await.unwrap();
+    assert_eq!(output.status.code(), Some(64), "the argument is wrong");
+    assert!(errors(&output).starts_with("the edge rejected the request: "));
+
+    let home = Home::new(&laravel.url(), ([127, 0, 0, 1], 0).into(), "");
+    // One user who runs no test.
+    home.configure(
+        "[broadcast]\n",
+        "[broadcast]\nallowed_uids = [4294967294]\n",
+    );
+    let mut run = home.command();
+    run.args(["run", "--config", "config.toml"]);
+    let other = Program::start(&home, run);
+    let output = command(&other, &["rooms"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors(&output).contains("broadcast.allowed_uids"));
+    let output = command(&other, &["status"]).await;
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("broadcast.allowed_uids"));
+}
+
+/// A server that is no edge says nothing about the edge.
+#[tokio::test]
+async fn health_is_unknown_if_another_program_has_the_socket() {
+    let laravel = Laravel::start().await;
+    let mut program = Program::before(&laravel.url(), "");
+    program.kill();
+    for (response, word) in [("hello", "is not JSON"), ("{}", "does not say")] {
+        let path = program.path("other.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let length = response.len();
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{response}");
+            stream.write_all(response.as_bytes()).await.unwrap();
+        });
+        let output = command(&program, &["status", "--json", "--socket", "other.sock"]).await;
+        served.await.unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(format!("{output:?}").contains(word), "{output:?}");
+    }
 }
 
 #[tokio::test]
@@ -146,7 +336,6 @@ async fn a_hangup_reads_the_configuration_again_or_says_why_not() {
 
     program.change_config("\n[http]\nmax_heads = 1\n");
     program.hang_up();
-    // The screen cannot be asked by this file any more; the edge goes on.
     let answer = program
         .http1()
         .await
