@@ -27,12 +27,12 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
     let directory = tempfile::Builder::new()
         .prefix("pwd-edge-demo-")
         .tempdir()
-        .context("the demo needs a directory to write to; set TMPDIR to one")
+        .context("cannot make a directory for the demo; set TMPDIR to a directory for it")
         .map_err(Failure::failed)?;
     let config = configure(&directory, port).map_err(Failure::failed)?;
     let _logging = logging::start(&config.log).map_err(Failure::failed)?;
     let listeners = Listeners::open(&config, InheritedSockets::default())
-        .context("the demo needs a port; choose another with --port")
+        .context("cannot open the port of the demo; choose another with --port")
         .map_err(Failure::failed)?;
     let runtime = run::runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(&config, listeners, &directory, port))?;
@@ -54,7 +54,7 @@ async fn serve(
     let drain = Drain::new();
     drain.spawn(app.serve(laravel, drain.clone()));
     let stop = run::stop_signal().map_err(Failure::failed)?;
-    // Whom nobody listens to still serves.
+    // The demo serves also without a reader of its greeting.
     let _ = greet(&url, &config.broadcast.socket);
     server.run(stop).await;
     drain.stop(Duration::from_secs(1)).await;
@@ -66,7 +66,7 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     let mut config = Config::default();
     let file = |name: &str| directory.path().join(name);
     config.server.listen = loopback(port);
-    // Whoever presses Ctrl+C at a demo does not want to wait.
+    // Ctrl+C should end a demo quickly.
     config.server.close_spread = ConfigDuration::seconds(1);
     config.server.shutdown_grace = ConfigDuration::seconds(3);
     config.log.level = Level::Warn;
@@ -95,23 +95,33 @@ fn loopback(port: u16) -> Vec<SocketAddr> {
 }
 
 fn greet(url: &str, socket: &Path) -> io::Result<()> {
-    let socket = socket.display();
-    let told = format!(
-        r#"pwd-edge demo: the edge with a stand-in for Laravel behind it
+    let (program, socket) = (program(), socket.display());
+    super::print(&format!(
+        r#"pwd-edge demo: the real edge, with a small stand-in for Laravel behind it
 
   Open      {url}
-            (the certificate was made for this run: let your browser accept it)
-  Log in    ana / demo, a member, and desk / demo, a desk officer
+            (the certificate was made for this run: tell your browser to accept it)
+  Log in    ana / demo, a member, or desk / demo, a desk officer
 
-  Try       a request through the edge:
+  Try       send a request through the edge:
             curl -k {url}/api/test-direct
 
-            a broadcast, as Laravel sends it:
+            send a broadcast, as Laravel does:
             curl --unix-socket {socket} http://edge/broadcast \
               -d '{{"type":"ticket_status_update","payload":{{"ticket_id":1,"status":"resolved"}}}}'
 
+            ask the edge for its status:
+            {program} status --socket {socket}
+
   Stop      Ctrl+C
 "#
-    );
-    super::print(&told)
+    ))
+}
+
+/// Returns how a shell runs this program again: it may not be in the search path.
+fn program() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let name = std::env::args().next();
+    name.filter(|name| !name.is_empty() && name.chars().all(plain))
+        .unwrap_or_else(|| "pwd-edge".to_owned())
 }

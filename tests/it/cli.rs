@@ -79,7 +79,7 @@ fn check_tells_every_mistake_at_once() {
 }
 
 #[test]
-fn check_says_that_a_good_file_is_well() {
+fn check_of_a_good_file_says_that_it_is_valid() {
     let directory = tempfile::tempdir().unwrap();
     issue(directory.path());
     let config = write(directory.path(), "");
@@ -91,7 +91,7 @@ fn check_says_that_a_good_file_is_well() {
     assert!(
         String::from_utf8(output.stdout)
             .unwrap()
-            .contains("is well")
+            .contains("config.toml is valid\n")
     );
 }
 
@@ -192,6 +192,14 @@ fn the_demo_says_where_it_is_and_stops_when_told() {
     ] {
         assert!(printed.contains(part), "{printed}");
     }
+    let status = printed
+        .lines()
+        .find(|line| line.contains(" status --socket "))
+        .expect("the line that asks it");
+    let output = Command::new("sh").args(["-c", status]).output().unwrap();
+    let screen = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{screen}");
+    assert!(screen.starts_with("pwd-edge 0.1.0 healthy\n"), "{screen}");
     let kill = Command::new("kill")
         .arg(child.id().to_string())
         .status()
