@@ -57,8 +57,8 @@ pub(super) enum Command {
     },
     /// Explain why a user is, or is not, in the room of a ticket
     ///
-    /// Shows the user's sessions, what Laravel last decided, and the last denial. Asks the
-    /// edge only: Laravel receives no request.
+    /// Shows the user's sessions, what Laravel last decided, and the last denial. Sends
+    /// nothing to Laravel.
     #[command(visible_alias = "why", after_help = help::explain())]
     Explain {
         /// The user's id in Laravel

@@ -9,7 +9,7 @@ const WRONG_USAGE: Meaning = (USAGE, "the command line or the configuration is w
 const STOPPED: Meaning = (SUCCESS, "the edge stopped after a signal");
 const NOT_STARTED: Meaning = (
     FAILED,
-    "the edge could not start: a port is in use, for example",
+    "the edge could not start, for example because a port is in use",
 );
 const NO_RESPONSE: Meaning = (
     UNREACHABLE,
@@ -46,7 +46,7 @@ pub(super) fn check() -> String {
         &["pwd-edge check --config ./config.toml"],
         &[
             (SUCCESS, "the configuration is valid"),
-            (FAILED, "the result could not be printed"),
+            (FAILED, "the check could not be completed"),
             (
                 USAGE,
                 "the command line, the configuration or a file that it names is wrong",
@@ -60,7 +60,7 @@ pub(super) fn status() -> String {
         &[
             "pwd-edge status",
             "pwd-edge status --watch",
-            "pwd-edge status --json | jq .problems",
+            "pwd-edge status --json | jq -r '.problems[]'",
             "pwd-edge status --socket /run/pwd-edge/broadcast.sock",
         ],
         &[
@@ -103,16 +103,13 @@ pub(super) fn publish() -> String {
 pub(super) fn demo() -> String {
     notes(
         &["pwd-edge demo", "pwd-edge demo --port 9443"],
-        &[STOPPED, NOT_STARTED, WRONG_USAGE],
+        &[STOPPED, NOT_STARTED, (USAGE, "the command line is wrong")],
     )
 }
 
 /// The notes of a command that sends one request to the running edge.
 fn asking(examples: &[&str]) -> String {
-    notes(
-        examples,
-        &[(SUCCESS, "the edge did it"), NO_RESPONSE, WRONG_USAGE],
-    )
+    notes(examples, &[(SUCCESS, "success"), NO_RESPONSE, WRONG_USAGE])
 }
 
 fn notes(examples: &[&str], exit_codes: &[Meaning]) -> String {
