@@ -85,7 +85,7 @@ impl From<DecodeError> for Failure {
 
 impl From<KeyReused> for Failure {
     fn from(_: KeyReused) -> Self {
-        let message = "this Idempotency-Key came before, with another body; take a new key";
+        let message = "this Idempotency-Key was used with another body; use a new key";
         Self::new(StatusCode::CONFLICT, "key_reused", message)
     }
 }
@@ -256,17 +256,20 @@ async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("the body is over broadcast.max_body, {limit} bytes"),
+            format!("the body exceeds broadcast.max_body ({limit} bytes)"),
         )),
         Ok(Err(_)) => Err(Failure::new(
             StatusCode::BAD_REQUEST,
             "incomplete",
-            "the body broke off",
+            "the body is incomplete",
         )),
         Err(_) => Err(Failure::new(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
-            "the body did not come in time",
+            format!(
+                "the body did not arrive within {} s",
+                BODY_TIMEOUT.as_secs()
+            ),
         )),
     }
 }

@@ -115,7 +115,7 @@ fn event(text: &str) -> Result<Broadcast, DecodeError> {
     let event: Event<'_> =
         serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
     let kind = event.kind.filter(|kind| is_type(kind)).ok_or_else(|| {
-        let expected = format!("expected a text of 1 to {MAX_TYPE_BYTES} bytes");
+        let expected = format!("expected a string of 1 to {MAX_TYPE_BYTES} bytes");
         invalid("/type", expected)
     })?;
     let payload = event
