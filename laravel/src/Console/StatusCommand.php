@@ -16,46 +16,63 @@ class StatusCommand extends Command
     protected $signature = 'edge:status {--json : print the response of the edge as JSON}';
 
     /** @var string */
-    protected $description = 'Show the state of the edge and the models that this app watches';
+    protected $description = 'Show the health of the edge and the models that this app watches';
+
+    /** The exit codes of `pwd-edge status`, which are those of a Nagios plug-in. */
+    private const HEALTHY = 0;
+    private const DEGRADED = 1;
+    private const UNREACHABLE = 2;
 
     public function handle(Client $client): int
     {
         try {
             $status = $client->status();
         } catch (EdgeException $cause) {
-            $this->error('The edge did not respond: '.$cause->getMessage());
+            $this->error('The edge is unreachable: '.$cause->getMessage());
             $this->line($this->advice($cause, $client->socketPath()));
 
-            return 1;
+            return self::UNREACHABLE;
         }
 
         if ($this->option('json')) {
             $this->line((string) json_encode($status, JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES));
-
-            return 0;
+        } else {
+            $this->table([], array_merge($this->rows($status, $client->socketPath()), $this->watched()));
         }
 
-        $this->table([], array_merge($this->answered($status, $client->socketPath()), $this->watched()));
+        return $this->health($status);
+    }
 
-        return 0;
+    /** @param  array<string, mixed>  $status */
+    private function health(array $status): int
+    {
+        if (! is_bool($status['healthy'] ?? null)) {
+            return self::UNREACHABLE;
+        }
+
+        return $status['healthy'] ? self::HEALTHY : self::DEGRADED;
     }
 
     /**
      * @param  array<string, mixed>  $status
      * @return array<int, array<int, string>>
      */
-    private function answered(array $status, string $path): array
+    private function rows(array $status, string $path): array
     {
         $healthy = is_array($status['upstream'] ?? null) ? $status['upstream']['healthy'] ?? null : null;
+        $words = [self::HEALTHY => 'healthy', self::DEGRADED => 'DEGRADED', self::UNREACHABLE => 'unknown'];
 
-        return [
+        return array_merge([['edge', $words[$this->health($status)]]], array_map(
+            static fn ($problem): array => ['problem', (string) $problem],
+            array_values((array) ($status['problems'] ?? []))
+        ), [
             ['socket', $path],
             ['version', (string) ($status['version'] ?? '?')],
             ['uptime', ($status['uptime_seconds'] ?? '?').' s'],
             ['sessions', (string) ($status['sessions'] ?? '?')],
             ['rooms', (string) ($status['rooms'] ?? '?')],
-            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'unhealthy')],
-        ];
+            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'unreachable')],
+        ]);
     }
 
     /**

@@ -16,15 +16,17 @@ final class CommandsTest extends TestCase
         [$code, $output] = $this->artisan('edge:status');
 
         $this->assertSame(0, $code, $output);
+        $this->assertMatchesRegularExpression('/edge +\| healthy/', $output);
         $this->assertMatchesRegularExpression('/upstream +\| healthy/', $output);
         $this->assertStringContainsString('App\Models\NoSuch (ticket): no such class', $output);
     }
 
     public function test_status_as_json(): void
     {
-        [, $output] = $this->artisan('edge:status', ['--json' => true]);
+        [$code, $output] = $this->artisan('edge:status', ['--json' => true]);
 
-        $this->assertTrue(json_decode($output, true)['upstream']['healthy']);
+        $this->assertSame(0, $code, $output);
+        $this->assertTrue(json_decode($output, true)['healthy']);
     }
 
     public function test_status_says_why_there_is_no_edge(): void
@@ -33,7 +35,8 @@ final class CommandsTest extends TestCase
 
         [$code, $output] = $this->artisan('edge:status');
 
-        $this->assertSame(1, $code);
+        $this->assertSame(2, $code);
+        $this->assertStringContainsString('The edge is unreachable', $output);
         $this->assertStringContainsString('Is the edge running', $output);
     }
 
