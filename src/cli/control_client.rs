@@ -116,8 +116,8 @@ impl ControlClient {
 fn configured_socket(edge: &Edge) -> Result<PathBuf, Failure> {
     let file = edge.config.path();
     let socket = ControlSocket::load(file).map_err(|error| match error {
-        config::Error::Read { path, cause } => Failure::usage(anyhow!(
-            "cannot read {}: {cause}; name the file with --config, or the socket with --socket",
+        config::Error::Read { path, source } => Failure::usage(anyhow!(
+            "cannot read {}: {source}; name the file with --config, or the socket with --socket",
             path.display()
         )),
         error => Failure::usage(error),

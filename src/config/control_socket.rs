@@ -33,9 +33,9 @@ impl ControlSocket {
             Err(Error::Mistakes(diagnostics)) => diagnostics.all().len(),
             Err(_) => 1,
         };
-        let bytes = std::fs::read(path).map_err(|cause| Error::Read {
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
-            cause,
+            source,
         })?;
         let socket = find_socket(&String::from_utf8_lossy(&bytes));
         let socket = socket.unwrap_or_else(|| control::Settings::default().socket);
