@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::args::Edge;
 use super::control_client::ControlClient;
 use super::{Failure, counted, list, plain, print};
+use crate::core::error_chain::error_chain;
 
 /// Prints the health of the edge, once or again and again. Without `watch` the health is
 /// also the exit code.
@@ -71,7 +72,7 @@ fn report_screen(client: &ControlClient) -> (String, Result<(), Failure>) {
 /// Moves the cause of a failure to the report.
 fn unreachable(mut failure: Failure) -> (String, Failure) {
     let cause = failure.error.take();
-    let cause = cause.map_or_else(String::new, |error| format!("{error:#}"));
+    let cause = cause.map_or_else(String::new, |error| error_chain(&*error));
     (cause, failure)
 }
 
