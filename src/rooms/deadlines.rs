@@ -1,4 +1,5 @@
-//! One queue of deadlines for all rooms.
+//! One timer queue for all rooms, so that an idle room or session costs no timer. A binary
+//! heap behind a mutex, and one task that sleeps until the earliest deadline.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -7,20 +8,23 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Things to be done at given times, earliest first.
+/// Items with the times at which they are due, earliest first.
 #[derive(Debug)]
 pub(super) struct Deadlines<T> {
     heap: Mutex<BinaryHeap<Reverse<Due<T>>>>,
+    /// Wakes [`Deadlines::next`] when the earliest deadline changes.
     sooner: Notify,
 }
 
+/// An item of the heap, compared by its time alone.
 #[derive(Debug)]
 struct Due<T> {
     at: Instant,
-    what: T,
+    item: T,
 }
 
 impl<T> Deadlines<T> {
+    /// Creates an empty queue.
     pub(super) fn new() -> Self {
         Self {
             heap: Mutex::new(BinaryHeap::new()),
@@ -28,30 +32,31 @@ impl<T> Deadlines<T> {
         }
     }
 
-    /// Notes that `what` is due at `at`.
-    pub(super) fn add(&self, at: Instant, what: T) {
+    /// Adds `item`, due at `at`.
+    pub(super) fn add(&self, at: Instant, item: T) {
         let mut heap = self.heap.lock();
-        let first = heap.peek().is_none_or(|Reverse(due)| at < due.at);
-        heap.push(Reverse(Due { at, what }));
-        if first {
+        let is_first = heap.peek().is_none_or(|Reverse(due)| at < due.at);
+        heap.push(Reverse(Due { at, item }));
+        if is_first {
             self.sooner.notify_one();
         }
     }
 
-    /// How many there are.
+    /// Returns the number of items.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.heap.lock().len()
     }
 
-    /// Waits for the next that is due. Cancel-safe; for one waiter.
+    /// Waits until an item is due and removes it. Cancel-safe. Only one task may wait: each
+    /// change wakes one.
     pub(super) async fn next(&self) -> T {
         loop {
             let due = self.heap.lock().peek().map(|Reverse(due)| due.at);
             match due {
                 Some(at) if at <= Instant::now() => {
                     if let Some(Reverse(due)) = self.heap.lock().pop() {
-                        return due.what;
+                        return due.item;
                     }
                 }
                 Some(at) => tokio::select! {

@@ -1,15 +1,25 @@
-//! Rooms: who is in which, and how a publication reaches everyone there in one
-//! order.
+//! Rooms, one per support ticket: their member sessions, the presence of users, and the
+//! delivery of a publication to all members in one order. Also the registry of all sessions.
 //!
 //! ```text
 //! publish ──▶ registry ──▶ room ──▶ outbox ┈┈ inbox ──▶ session
-//!             (short lock)  │         └─▶ turns ──▶ sink: its stream, while it rests
+//!             (short lock)  │         └─▶ scheduler ──▶ its stream, while it is parked
 //!                           locked for the whole fan-out: one order for all
 //! ```
 //!
 //! *Publish* means to enter the system, *deliver* to reach local members. A
 //! room knows no protocol: a publication carries its encoded frame with it,
 //! made for the first session that it is sent to.
+//!
+//! Locks are taken in this order, and no lock is held across an await:
+//!
+//! 1. the registry of [`Rooms`] or of [`Sessions`];
+//! 2. a room, one at a time;
+//! 3. the queue of the scheduler, or the queue of one session (`outbox`).
+//!
+//! A scheduler task locks a session's stream and then its queue, under no lock of 1 and 2.
+//! So a publisher never waits for a write to a client, and the session queue is innermost on
+//! both ways.
 
 mod deadlines;
 mod outbox;
@@ -41,26 +51,28 @@ pub use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
 
-/// The registry of rooms. A room exists while somebody is in it.
+/// The registry of rooms. A room exists while a session is in it.
 #[derive(Debug)]
 pub struct Rooms {
+    /// Held while a session enters or leaves, so that no session enters a room that is being
+    /// removed as empty.
     registry: Mutex<HashMap<RoomName, Arc<Room>>>,
     deadlines: Deadlines<(RoomName, Timer)>,
     scheduler: Arc<DeliveryScheduler>,
     settings: Settings,
 }
 
-/// Everyone in the room is here, or nobody could be let in.
+/// The result of [`Rooms::join`].
 #[derive(Debug)]
 pub struct Joined {
     /// Keeps the session in the room until it is dropped.
     pub membership: Membership,
-    /// Who is here, oneself included.
+    /// The users who are present, the session's own included.
     pub users: Vec<User>,
 }
 
-/// A session's place in a room. Dropping it means that the connection went
-/// away: the others are told after a grace. [`Membership::leave`] tells them at once.
+/// A session's place in a room. Dropped, it counts as a lost connection: the others hear
+/// that the user left after a grace. After [`Membership::leave`] they hear it at once.
 #[derive(Debug)]
 pub struct Membership {
     rooms: Arc<Rooms>,
@@ -70,7 +82,7 @@ pub struct Membership {
 }
 
 impl Rooms {
-    /// No room yet.
+    /// Creates a registry without rooms.
     pub fn new(settings: Settings) -> Self {
         Self {
             registry: Mutex::default(),
@@ -80,8 +92,8 @@ impl Rooms {
         }
     }
 
-    /// Lets `session` into the room of `grant`; what is delivered there from now
-    /// on goes to `outbox`. The caller joins each room once per session.
+    /// Adds `session` to the room of `grant`. From then on everything that is delivered there
+    /// goes to `outbox`. The caller joins each room once per session.
     pub fn join(self: &Arc<Self>, grant: &Grant, session: SessionId, outbox: Outbox) -> Joined {
         let mut registry = self.registry.lock();
         let room = match registry.entry(grant.room()) {
@@ -104,8 +116,8 @@ impl Rooms {
         }
     }
 
-    /// Delivers `publication` to everyone in its room, and returns when it is
-    /// queued to all of them. A room that does not exist has nobody in it.
+    /// Queues `publication` to the members of its room, without waiting. Reaches nobody if
+    /// the room does not exist.
     pub fn publish(&self, publication: Publication) -> Delivered {
         match self.find(publication.room()) {
             Some(room) => room.deliver(publication),
@@ -113,9 +125,9 @@ impl Rooms {
         }
     }
 
-    /// Waits while the sessions in `rooms` have not had their turn though much waits for
-    /// them: else who publishes fast would end those whose clients read. It waits for no
-    /// client, and not for long: who publishes may be a request of somebody.
+    /// Waits while sessions in `rooms` have much queued and were not served: otherwise a fast
+    /// publisher would overflow the queues of clients that read well. Never waits for a
+    /// client, and at most 250 ms. Cancel-safe.
     pub async fn apply_backpressure(&self, rooms: SmallVec<[RoomName; 1]>) {
         let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
         let catching_up = async {
@@ -123,57 +135,60 @@ impl Rooms {
                 tokio::task::yield_now().await;
             }
         };
-        // Then their queues are filled, as far as they go.
+        // After the timeout the caller publishes anyway, as far as the queues hold it.
         let _ = tokio::time::timeout(BACKPRESSURE_TIMEOUT, catching_up).await;
     }
 
-    /// Who is in a room, those included who went away a moment ago, and how many
-    /// sessions they have there.
+    /// Returns the users who are present in a room, those within their grace included, and
+    /// the number of sessions there.
     pub fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
         self.find(room)
             .map(|room| (room.users(), room.session_count()))
             .unwrap_or_default()
     }
 
-    /// Every room and how many sessions are in it.
+    /// Returns every room with the number of its sessions.
     pub fn list(&self) -> Vec<(RoomName, usize)> {
-        let rooms = self.all().into_iter();
-        rooms
+        self.all()
+            .iter()
             .map(|room| (room.name(), room.session_count()))
             .collect()
     }
 
-    /// The rooms that `session` is in.
+    /// Returns the rooms that `session` is in.
     pub fn rooms_of(&self, session: SessionId) -> Vec<RoomName> {
-        let rooms = self.all().into_iter();
-        let rooms = rooms.filter(|room| room.contains(session));
-        rooms.map(|room| room.name()).collect()
+        self.all()
+            .iter()
+            .filter(|room| room.contains(session))
+            .map(|room| room.name())
+            .collect()
     }
 
+    /// Copies the list of rooms: the registry is not locked while each of them is looked at.
     fn all(&self) -> Vec<Arc<Room>> {
         self.registry.lock().values().map(Arc::clone).collect()
     }
 
-    /// Rooms with somebody in them.
+    /// Returns the number of rooms.
     pub fn count(&self) -> usize {
         self.registry.lock().len()
     }
 
-    /// Ends graces and typing when their time is up. Runs for ever; one task
-    /// for the whole process, so that an idle session costs no timer.
+    /// Ends graces and typing when they are due. Runs for ever, in one task for the whole
+    /// process. Cancel-safe.
     pub async fn run_timers(&self) -> Infallible {
         loop {
             let (name, timer) = self.deadlines.next().await;
             if let Some(room) = self.find(name)
-                && let Some((due, again)) = room.expire(timer)
+                && let Some((due, next_timer)) = room.expire(timer)
             {
-                self.deadlines.add(due, (name, again));
+                self.deadlines.add(due, (name, next_timer));
             }
         }
     }
 
-    /// Sends to the sessions what waits for them, in turns with all else. Runs for ever,
-    /// once on each worker thread; without it the sessions are woken to send it themselves.
+    /// Delivers to parked sessions, batch by batch. Runs for ever, once on each worker
+    /// thread. While no call runs, the sessions are woken and write for themselves.
     pub async fn run_scheduler(&self) -> Infallible {
         self.scheduler.run().await
     }
@@ -184,17 +199,17 @@ impl Rooms {
 }
 
 impl Membership {
-    /// The room.
+    /// Returns the room's name.
     pub fn room(&self) -> RoomName {
         self.room.name()
     }
 
-    /// Everyone who is here.
+    /// Returns the users who are present, the session's own included.
     pub fn users(&self) -> Vec<User> {
         self.room.users()
     }
 
-    /// Says that this session's user types, or no longer does.
+    /// Publishes that this session's user types, or stopped; sets the timer that ends typing.
     pub fn typing(&self, on: bool) {
         let settings = &self.rooms.settings;
         if let Some((due, timer)) = self.room.typing(self.session, on, settings) {
@@ -202,13 +217,13 @@ impl Membership {
         }
     }
 
-    /// Delivers what this session's user says to the others.
-    pub fn publish(&self, what: EventKind, audience: Audience) -> Delivered {
-        let publication = Publication::new(self.room.name(), what, audience);
+    /// Queues an event of this session's user to the members in `audience`.
+    pub fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
+        let publication = Publication::new(self.room.name(), kind, audience);
         self.room.deliver(publication)
     }
 
-    /// Leaves for good: the others are told at once.
+    /// Leaves for good: the others hear it at once, unless the user has another session here.
     pub fn leave(mut self) {
         self.left = true;
     }
@@ -227,7 +242,7 @@ impl Drop for Membership {
     }
 }
 
-/// Laravel's client waits a second for its answer.
+/// Well below the second that Laravel's client waits for the response.
 const BACKPRESSURE_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

@@ -1,8 +1,26 @@
-//! The queue between rooms and one session, with a bound and a policy for
-//! "full": who cannot keep up is told to come back, and nobody waits for him.
+//! The bounded queue between the rooms and one session. Rooms push into the [`Outbox`] and
+//! never wait; the session takes from the [`Inbox`]. A session whose queue overflows is
+//! evicted: its client does not keep up, and reads what it missed when it reconnects.
 //!
-//! While a session rests, what waits is sent for it by whoever has its turn to deliver;
-//! the session itself is woken only for what is more than that.
+//! A session's delivery is in one of four states. All but the last are read off [`Queue`],
+//! under its lock, so either the session takes what is queued or a scheduler task does:
+//!
+//! | state | `waker` | `is_writing` | the session's task |
+//! |---|---|---|---|
+//! | busy | none | either | runs, or has been woken; it polls the inbox when it is done |
+//! | parked | some | false | waits in [`Inbox::poll_next`] |
+//! | writing | some | true | waits for its socket, and in [`Inbox::evicted`] meanwhile |
+//! | gone | – | – | has ended: evicted, or left busy or writing until its outboxes drop |
+//!
+//! Busy becomes parked when `poll_next` finds nothing, and writing when `evicted` finds no
+//! eviction. Both become busy when one of these two returns something, when the waker is
+//! taken to wake the task, and by [`Inbox::set_busy`]. A finished write leaves the state at
+//! writing until the next `poll_next`.
+//!
+//! Only a parked session is delivered to by others: [`Outbox::push`] hands it to the
+//! [scheduler](super::scheduler), whose task writes to its stream by
+//! [`Outbox::deliver_now`] without waking it. The session is woken for what that leaves
+//! unsent, for an eviction, and for a revalidation.
 
 use std::fmt::Debug;
 use std::future::poll_fn;
@@ -16,102 +34,110 @@ use super::Publication;
 use super::scheduler::{QueueClass, QueueClasses};
 use crate::core::ids::RoomName;
 
-/// The sender's side. Cheap to clone.
+/// The rooms' side of the queue. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct Outbox(Arc<Shared>);
 
-/// The session's side.
+/// The session's side of the queue. One task polls it.
 #[derive(Debug)]
 pub struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// The innermost lock: taken under a room's lock and under a stream's lock. Nothing is
+    /// locked and nobody is woken while it is held.
     queue: Mutex<Queue>,
     bounds: Bounds,
     direct_writer: Option<Arc<dyn DirectWriter>>,
 }
 
-/// Where the publications for a session go.
+/// Writes to a session's stream from outside the session's task.
 pub trait DirectWriter: Debug + Send + Sync {
-    /// Sends what `take` gives, as far as it goes without waiting.
+    /// Writes the batch that `take` returns, as far as the stream accepts it without
+    /// waiting. `take` is called under the stream's lock, at most once, and not at all while
+    /// an earlier batch is unsent: so batches leave in the order in which they are taken.
     fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult;
 }
 
-/// What became of an attempt to send.
+/// The result of [`DirectWriter::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendResult {
-    /// All that was taken has left.
+    /// The stream accepted and flushed the whole batch, which may be empty.
     All,
-    /// Not all of it has, which is left to the session.
+    /// Some of the batch is unsent, or the write failed: the session must continue.
     Part,
-    /// Nothing was taken: something else is left to the session.
+    /// `take` was not called: an earlier batch is unsent, and the session writes it.
     Nothing,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Batch,
+    /// The sizes of `waiting`, added up.
     bytes: usize,
     revalidate: bool,
+    /// Set once. From then on nothing is queued.
     eviction: Option<Eviction>,
-    /// What was sent for the session has not all left.
+    /// A direct write left something unsent in the stream, for the session to write.
     unsent: bool,
-    /// The session, if it waits; it does so in one place at a time.
+    /// Wakes the session's task, which waits in one place at a time.
     waker: Option<Waker>,
-    /// It waits for its socket, and is woken only to end.
+    /// The task last waited for its socket, where only an eviction interrupts it.
     is_writing: bool,
-    /// Where it stands in line for its [turn](super::scheduler::DeliveryScheduler).
+    /// The scheduler's queues that hold this session.
     queued_in: QueueClasses,
 }
 
+/// The most that a queue holds.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     events: usize,
     bytes: usize,
 }
 
-/// Why a session is asked to end from outside.
+/// The reason why a session is asked to end from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// It cannot keep up: come back and read what was missed.
+    /// The client does not keep up: its queue overflowed.
     Slow,
-    /// Its token is no longer good.
+    /// The token was revoked.
     Revoked,
-    /// Laravel asked for it.
+    /// Laravel disconnected the user.
     Disconnected,
-    /// Its user has too many, and it is the oldest.
+    /// The user has too many sessions, and this is the oldest.
     Superseded,
 }
 
-/// What became of a publication.
+/// The result of [`Outbox::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PushResult {
-    /// The session will send it.
+    /// The publication is queued.
     Queued,
-    /// The same; but the session [is behind](Outbox::is_behind).
+    /// The publication is queued, and the session [is behind](Outbox::is_behind).
     Behind,
-    /// The session will not get it.
+    /// The publication is dropped for this session.
     Missed,
 }
 
-/// What waits for a session.
+/// Something that a session must handle, in order of precedence.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// To end.
+    /// The session must end.
     Evicted(Eviction),
-    /// To ask Laravel again what it may see.
+    /// The session must ask Laravel about its rights again.
     Revalidate,
-    /// To be sent, in the order in which it was delivered.
+    /// These publications must be sent, in this order.
     Batch(Batch),
-    /// To see that what was sent for it leaves in time.
+    /// A direct write left something unsent, which must leave within the write timeout.
     Unsent,
 }
 
-/// Publications in their order. Mostly it is one, for which nothing is allocated.
+/// Publications in the order of their delivery. A batch of one allocates nothing.
 pub type Batch = SmallVec<[Arc<Publication>; 1]>;
 
-/// Makes a queue for at most `events` events and `bytes` bytes, which are sent to `direct_writer`
-/// while the session rests. It allocates nothing while it is empty.
+/// Creates a queue of at most `events` publications and `bytes` bytes. While the session is
+/// parked, the scheduler sends them by `direct_writer`; without one it wakes the session.
+/// An empty queue holds no heap memory of its own.
 pub fn channel(
     events: usize,
     bytes: usize,
@@ -126,14 +152,16 @@ pub fn channel(
 }
 
 impl Outbox {
-    /// Queues `publication`, never waits. A session that rests is put to `called`, unless
-    /// it stands in that lane. Above half of the bounds an ephemeral one is dropped. Over
-    /// the bounds the session is asked to depart.
+    /// Queues `publication` without waiting. A parked session is added to `to_schedule`, which
+    /// the caller gives to the scheduler, unless it is in the queue of `class` already.
+    ///
+    /// Above half of a bound an ephemeral publication is dropped. Above a bound the session
+    /// is evicted as [`Eviction::Slow`].
     pub(super) fn push(
         &self,
         publication: &Arc<Publication>,
         class: QueueClass,
-        called: &mut Vec<Self>,
+        to_schedule: &mut Vec<Self>,
     ) -> PushResult {
         let mut queue = self.0.queue.lock();
         if queue.eviction.is_some() {
@@ -145,7 +173,7 @@ impl Outbox {
         if publication.is_ephemeral() && (events > bounds.events / 2 || bytes > bounds.bytes / 2) {
             return PushResult::Missed;
         }
-        // One event alone always fits: its size was checked where it came in.
+        // One event alone always fits: its size was checked on arrival.
         if events > bounds.events || (bytes > bounds.bytes && !queue.waiting.is_empty()) {
             let waker = queue.evict(Eviction::Slow);
             drop(queue);
@@ -154,20 +182,25 @@ impl Outbox {
         }
         queue.waiting.push(Arc::clone(publication));
         queue.bytes = bytes;
-        let pushed = if queue.is_behind(bounds) {
+        let result = if queue.is_behind(bounds) {
             PushResult::Behind
         } else {
             PushResult::Queued
         };
+        // No wake here: a parked session stays parked while the scheduler writes for it. A
+        // busy or writing one polls the inbox before it parks, and finds this then.
         if queue.is_parked() && queue.queued_in.enter(class) {
             drop(queue);
-            called.push(self.clone());
+            to_schedule.push(self.clone());
         }
-        pushed
+        result
     }
 
-    /// It is the session's turn. While it rests, what waits is sent for it; otherwise it
-    /// will look for that itself.
+    /// Writes what is queued to the session's stream if the session is parked. Otherwise
+    /// leaves it to the session, which polls its inbox before it parks again.
+    ///
+    /// Locks the stream, then the queue. The queue is emptied under the stream's lock, so
+    /// nothing that the session writes later can overtake the batch.
     pub(super) fn deliver_now(&self, class: QueueClass) {
         let Some(direct_writer) = &self.0.direct_writer else {
             return self.wake(class);
@@ -175,6 +208,8 @@ impl Outbox {
         let mut take = || self.0.queue.lock().take_for_session(class);
         match direct_writer.send(&mut take) {
             SendResult::All => {}
+            // The session may have been woken meanwhile: then it has no waker here, and
+            // finds the flag at its next poll.
             SendResult::Part => {
                 let mut queue = self.0.queue.lock();
                 queue.unsent = true;
@@ -182,12 +217,15 @@ impl Outbox {
                 drop(queue);
                 wake(waker);
             }
-            // It may rest again by now, with something that came meanwhile.
+            // `take` has not taken the session off its class, and by now the session may have
+            // written the earlier batch and be parked. A publication that came after that
+            // was not scheduled again, so this must wake the session for it.
             SendResult::Nothing => self.wake(class),
         }
     }
 
-    /// Wakes the session for what waits.
+    /// Takes the session off its `class`, and wakes it if it is parked with something queued:
+    /// it then writes for itself.
     pub(super) fn wake(&self, class: QueueClass) {
         let mut queue = self.0.queue.lock();
         queue.queued_in.leave(class);
@@ -199,28 +237,30 @@ impl Outbox {
         wake(waker);
     }
 
-    /// Whether they are of one session.
+    /// Returns whether both are outboxes of one session.
     pub(super) fn is_same_session(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether much waits, and not for the client: the session has not had its turn.
+    /// Returns whether more than a quarter of a bound is queued though the session does not
+    /// wait for its client: it has not been served.
     pub(super) fn is_behind(&self) -> bool {
         self.0.queue.lock().is_behind(self.0.bounds)
     }
 
-    /// Events that wait.
+    /// Returns the number of queued publications.
     pub fn queued_events(&self) -> usize {
         self.0.queue.lock().waiting.len()
     }
 
-    /// Asks the session to end; what waits is not sent. The first reason counts.
-    pub fn evict(&self, why: Eviction) {
-        let waker = self.0.queue.lock().evict(why);
+    /// Asks the session to end, and drops what is queued. The first reason counts. Wakes the
+    /// session whether it is parked or writing.
+    pub fn evict(&self, reason: Eviction) {
+        let waker = self.0.queue.lock().evict(reason);
         wake(waker);
     }
 
-    /// Asks the session to ask Laravel again what it may see.
+    /// Makes the session ask Laravel about its rights again, and wakes it.
     pub fn revalidate(&self) {
         let mut queue = self.0.queue.lock();
         queue.revalidate = true;
@@ -230,37 +270,40 @@ impl Outbox {
     }
 }
 
-/// Wakes a session, without the lock: it will want that itself.
-fn wake(session: Option<Waker>) {
-    if let Some(session) = session {
-        session.wake();
+/// Wakes a session's task. Called without the queue's lock, which the task takes at once.
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 impl Inbox {
-    /// Waits for something and takes it; of publications all that wait, leaving
-    /// nothing allocated. Cancel-safe.
+    /// Waits for an event and takes it. A [`SessionEvent::Batch`] holds all that is queued,
+    /// and the queue keeps no memory for it. Cancel-safe.
     pub async fn next(&self) -> SessionEvent {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// [`Inbox::next`] as a single step.
+    /// Polls for what [`Inbox::next`] returns. Pending means that the session is parked.
     pub fn poll_next(&self, cx: &Context<'_>) -> Poll<SessionEvent> {
         self.poll_for(cx, false, Queue::take)
     }
 
-    /// The session does something else than to wait for [`Inbox::next`]: nothing is sent
-    /// for it until it waits again.
+    /// Takes the session out of the parked state: nothing is delivered directly until it polls
+    /// [`Inbox::poll_next`] again. The task calls this before it handles anything else than
+    /// an event of this inbox, so that its own frames keep their place.
     pub fn set_busy(&self) {
         self.0.queue.lock().waker = None;
     }
 
-    /// Waits until the session is asked to end, while it writes; the rest is left for
+    /// Waits for an eviction while the session writes. Everything else is left for
     /// [`Inbox::next`]. Cancel-safe.
     pub async fn evicted(&self) -> Eviction {
         poll_fn(|cx| self.poll_for(cx, true, |queue| queue.eviction)).await
     }
 
+    /// Takes by `take`, or parks the task with `is_writing`. Both happen under one lock, so
+    /// no event falls between the look and the registration of the waker.
     fn poll_for<T>(
         &self,
         cx: &Context<'_>,
@@ -284,7 +327,7 @@ impl Inbox {
         }
     }
 
-    /// Drops what waits from `room`: the session is no longer in it.
+    /// Drops what is queued from `room`, which the session has left.
     pub fn forget(&self, room: RoomName) {
         let mut queue = self.0.queue.lock();
         queue.waiting.retain(|waiting| waiting.room() != room);
@@ -293,9 +336,10 @@ impl Inbox {
 }
 
 impl Queue {
+    /// Takes the next event for the session's own task. An eviction is never used up.
     fn take(&mut self) -> Option<SessionEvent> {
-        if let Some(why) = self.eviction {
-            return Some(SessionEvent::Evicted(why));
+        if let Some(reason) = self.eviction {
+            return Some(SessionEvent::Evicted(reason));
         }
         if std::mem::take(&mut self.revalidate) {
             return Some(SessionEvent::Revalidate);
@@ -307,7 +351,8 @@ impl Queue {
         (!waiting.is_empty()).then_some(SessionEvent::Batch(waiting))
     }
 
-    /// What is to be sent for the session, in its turn.
+    /// Takes what a scheduler task may send; nothing unless the session is parked. Leaves the
+    /// class first, so that a later push schedules the session again.
     fn take_for_session(&mut self, class: QueueClass) -> Batch {
         self.queued_in.leave(class);
         if self.is_parked() {
@@ -322,7 +367,7 @@ impl Queue {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Whether the session waits for nothing but mail.
+    /// Returns whether the session waits for its next event and for nothing else of its own.
     fn is_parked(&self) -> bool {
         self.waker.is_some() && !self.is_writing
     }
@@ -332,13 +377,13 @@ impl Queue {
         is_much && !self.is_writing
     }
 
-    /// Notes why the session is to end, if that is the first reason; returns who
-    /// is to be woken for it.
-    fn evict(&mut self, why: Eviction) -> Option<Waker> {
+    /// Records the eviction unless there is one; returns the waker to use once the lock is
+    /// released.
+    fn evict(&mut self, reason: Eviction) -> Option<Waker> {
         if self.eviction.is_some() {
             return None;
         }
-        self.eviction = Some(why);
+        self.eviction = Some(reason);
         self.waiting = Batch::new();
         self.bytes = 0;
         self.waker.take()

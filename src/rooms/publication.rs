@@ -1,4 +1,4 @@
-//! What is said in a room.
+//! An event on its way to the members of a room, and the choice of those who get it.
 
 use std::sync::OnceLock;
 
@@ -8,105 +8,105 @@ use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 use crate::auth::User;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 
-/// One event on its way to a room's members, shared by all of them.
+/// An event for the members of one room. All of them share it and its encoded frame.
 #[derive(Debug)]
 pub struct Publication {
     room: RoomName,
-    what: EventKind,
+    kind: EventKind,
     audience: Audience,
     frame: OnceLock<Bytes>,
-    born: Instant,
+    created_at: Instant,
 }
 
-/// The kinds of events.
+/// The kind of an event, with its content.
 #[derive(Debug)]
 pub enum EventKind {
-    /// An event from Laravel, as the browser will see it.
+    /// An event from Laravel: the JSON text that the client gets.
     Broadcast(Utf8Bytes),
-    /// A message was seen.
+    /// A user has seen a message.
     Seen {
-        /// By whom.
+        /// The user.
         user: UserId,
-        /// Which one.
+        /// The message's row id.
         message: RowId,
     },
     /// A user began to type, still types, or stopped.
     Typing {
-        /// Who.
+        /// The user.
         user: User,
-        /// Whether he types.
+        /// Whether the user is typing now.
         on: bool,
     },
-    /// A user's first session entered.
+    /// A user became present: their first session entered.
     UserJoined(User),
-    /// A user's last session left.
+    /// A user is no longer present: their last session left for good, or its grace passed.
     UserLeft(UserId),
 }
 
-/// Who in the room gets a publication.
+/// The members of a room that get a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// Every session.
     All,
-    /// Every session but one: the one that caused it.
+    /// Every session but the one that caused it.
     AllBut(SessionId),
-    /// The same, but only if the session is the user's: else every session.
+    /// Every session but this one, if it belongs to this user; otherwise every session.
     AllButOwn(SessionId, UserId),
     /// Every session of every other user.
     OthersThan(UserId),
 }
 
 impl Publication {
-    /// A publication that nobody has got yet.
-    pub fn new(room: RoomName, what: EventKind, audience: Audience) -> Self {
+    /// Creates a publication, as of now.
+    pub fn new(room: RoomName, kind: EventKind, audience: Audience) -> Self {
         Self {
             room,
-            what,
+            kind,
             audience,
             frame: OnceLock::new(),
-            born: Instant::now(),
+            created_at: Instant::now(),
         }
     }
 
-    /// When it was published.
+    /// Returns the time at which it was created.
     pub fn created_at(&self) -> Instant {
-        self.born
+        self.created_at
     }
 
-    /// Where it goes.
+    /// Returns the room that it is for.
     pub fn room(&self) -> RoomName {
         self.room
     }
 
-    /// What it says.
+    /// Returns its kind and content.
     pub fn kind(&self) -> &EventKind {
-        &self.what
+        &self.kind
     }
 
-    /// The frame that carries it, made by `encode` at the first call and shared
-    /// from then on.
+    /// Returns the encoded frame. The first call makes it by `encode`; later calls share it.
     pub fn frame(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         self.frame.get_or_init(|| encode(self)).clone()
     }
 
-    /// Whether it may be dropped for a receiver that falls behind. What ends
-    /// something may not: typing would stay on, who left would stay present.
+    /// Returns whether it may be dropped for a session whose queue fills up. The end of a
+    /// state never is: typing would stay on, and a user who left would stay present.
     pub(super) fn is_ephemeral(&self) -> bool {
-        match self.what {
+        match self.kind {
             EventKind::Typing { on, .. } => on,
             EventKind::UserJoined(_) => true,
             EventKind::UserLeft(_) | EventKind::Broadcast(_) | EventKind::Seen { .. } => false,
         }
     }
 
-    /// About how many bytes it holds of a queue.
+    /// Returns the bytes that it counts for in a queue, about the length of its text.
     pub(super) fn size(&self) -> usize {
-        match &self.what {
+        match &self.kind {
             EventKind::Broadcast(text) => text.as_str().len(),
             _ => NOMINAL_EVENT_BYTES,
         }
     }
 
+    /// Returns whether `session`, of `user`, gets it.
     pub(super) fn is_for(&self, session: SessionId, user: &UserId) -> bool {
         match &self.audience {
             Audience::All => true,
@@ -117,5 +117,5 @@ impl Publication {
     }
 }
 
-/// The size that our own short events count for, in bytes.
+/// The size in bytes that the edge's own short events count for.
 const NOMINAL_EVENT_BYTES: usize = 128;

@@ -1,10 +1,13 @@
-//! Sends to the sessions what waits for them, a few at a time.
+//! Delivers to parked sessions, in batches of [`BATCH_SIZE`] per queue class. One task per
+//! worker thread runs [`DeliveryScheduler::run`].
 //!
-//! Were a thousand of them served at once, all else that has to be done would wait
-//! behind them: an event for another room, a request, and the next event for them
-//! too, which each would have to be sent by itself. A few at a time, what comes meanwhile
-//! has its turn, and an event that follows is sent with the one that waits. Small rooms
-//! do not wait behind large ones: they have a lane of their own.
+//! Between two batches a task yields, so an event to a room of a thousand does not hold up
+//! requests and other rooms. An event that arrives meanwhile for a session that still waits
+//! is sent to it in the same write. Small rooms have a class of their own and do not wait
+//! behind large ones.
+//!
+//! A room enqueues its sessions under its own lock. A task that serves a session holds
+//! neither that lock nor the scheduler's.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,37 +17,40 @@ use tokio::sync::Notify;
 
 use super::Outbox;
 
-/// Sessions for which something waits, in each lane once.
+/// The sessions that wait for delivery, each at most once per class.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryScheduler {
+    /// Taken under a room's lock. No other lock is taken while it is held.
     queue: Mutex<Queue>,
+    /// Wakes one task, or the next one that waits: a notification is never lost.
     more: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     classes: [VecDeque<Outbox>; 2],
-    /// How many are there to serve them.
+    /// The tasks in [`DeliveryScheduler::run`].
     servers: usize,
 }
 
-/// Where sessions wait.
+/// The queue that a session waits in, by the size of the room that published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueClass {
-    /// For an event of a small room.
+    /// A room of at most [`BATCH_SIZE`] sessions.
     Small,
-    /// For an event of a large one.
+    /// A larger room.
     Large,
 }
 
-/// The lanes that one session stands in.
+/// The classes in whose queues one session is. Guarded by the lock of the session's queue,
+/// and kept so that each scheduler queue holds a session once.
 #[derive(Debug, Default)]
 pub(super) struct QueueClasses([bool; 2]);
 
 impl QueueClass {
     const ALL: [Self; 2] = [Self::Small, Self::Large];
 
-    /// Of a room with so many sessions.
+    /// Returns the class of a room with `sessions` sessions.
     pub(super) fn of(sessions: usize) -> Self {
         match sessions {
             ..=BATCH_SIZE => Self::Small,
@@ -54,18 +60,20 @@ impl QueueClass {
 }
 
 impl QueueClasses {
-    /// Whether it did not stand there already.
+    /// Enters `class`; returns whether the session was not in it.
     pub(super) fn enter(&mut self, class: QueueClass) -> bool {
         !std::mem::replace(&mut self.0[class as usize], true)
     }
 
+    /// Leaves `class`, whether or not the session was in it.
     pub(super) fn leave(&mut self, class: QueueClass) {
         self.0[class as usize] = false;
     }
 }
 
 impl DeliveryScheduler {
-    /// Serves the `sessions` when it is their turn; if nobody does that, they are woken.
+    /// Queues `sessions` for delivery. If no task runs the scheduler, wakes them instead, and
+    /// they write for themselves.
     pub(super) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
         if sessions.is_empty() {
             return;
@@ -76,15 +84,16 @@ impl DeliveryScheduler {
             drop(queue);
             self.more.notify_one();
         } else {
+            // Waking locks the session's queue, and nothing is locked under the scheduler's.
             drop(queue);
             sessions.iter().for_each(|session| session.wake(class));
         }
     }
 
-    /// Serves who waits. Runs until it is dropped; if it was the last, those who wait then
-    /// are woken.
+    /// Delivers to the sessions that wait, for ever. When the last running call is dropped,
+    /// the sessions that still wait are woken.
     pub(super) async fn run(&self) -> Infallible {
-        let _closing = ActiveGuard::begin(self);
+        let _guard = ActiveGuard::begin(self);
         loop {
             let served = QueueClass::ALL.map(|class| self.serve_batch(class));
             if served.contains(&true) {
@@ -95,27 +104,30 @@ impl DeliveryScheduler {
         }
     }
 
-    /// Whether there was anybody.
+    /// Delivers to the next sessions of `class`; returns whether there were any.
     fn serve_batch(&self, class: QueueClass) -> bool {
-        let some = std::iter::from_fn(|| self.next(class)).take(BATCH_SIZE);
-        some.map(|session| session.deliver_now(class)).count() > 0
+        // One at a time: if a delivery panics, the others are still queued, and another task
+        // was notified of them.
+        let batch = std::iter::from_fn(|| self.next(class)).take(BATCH_SIZE);
+        batch.map(|session| session.deliver_now(class)).count() > 0
     }
 
+    /// Takes the next session of `class`, and wakes another task if more wait.
     fn next(&self, class: QueueClass) -> Option<Outbox> {
         let mut queue = self.queue.lock();
         let sessions = &mut queue.classes[class as usize];
         let next = sessions.pop_front();
-        match sessions.is_empty() {
-            // A crowd that is served leaves no memory behind.
-            true => *sessions = VecDeque::new(),
-            // Whoever else serves may go on with the others.
-            false => self.more.notify_one(),
+        if sessions.is_empty() {
+            // Frees the memory that a large room needed.
+            *sessions = VecDeque::new();
+        } else {
+            self.more.notify_one();
         }
         next
     }
 }
 
-/// While it lives, there is somebody to serve the sessions.
+/// Counts a task of the scheduler while it lives.
 struct ActiveGuard<'a>(&'a DeliveryScheduler);
 
 impl<'a> ActiveGuard<'a> {
@@ -132,6 +144,7 @@ impl Drop for ActiveGuard<'_> {
         if queue.servers > 0 {
             return;
         }
+        // `enqueue` looks at `servers` under the same lock, so no session is queued after this.
         let classes = std::mem::take(&mut queue.classes);
         drop(queue);
         for (class, sessions) in QueueClass::ALL.into_iter().zip(classes) {
@@ -140,7 +153,7 @@ impl Drop for ActiveGuard<'_> {
     }
 }
 
-/// How many are served before all else has its turn. A room of no more is a small one.
+/// The sessions served before the task yields, per class. A room of no more is small.
 const BATCH_SIZE: usize = 16;
 
 #[cfg(test)]
@@ -167,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Sessions that wait for what comes, and count that they were woken.
+    /// Parked sessions, with a count of their wake-ups.
     struct Members {
         sessions: Vec<(Outbox, Inbox)>,
         count: Arc<Count>,
@@ -185,17 +198,16 @@ mod tests {
             Self { sessions, count }
         }
 
-        /// Has all of them wait for their turn, with something that came since they last
-        /// looked.
+        /// Parks all of them, then queues a publication for each.
         fn wait(&self, scheduler: &DeliveryScheduler, class: QueueClass) {
             let waker = Arc::clone(&self.count).into();
             let cx = Context::from_waker(&waker);
-            let mut called = Vec::new();
+            let mut to_schedule = Vec::new();
             for (outbox, inbox) in &self.sessions {
                 while inbox.poll_next(&cx).is_ready() {}
-                outbox.push(&something(), class, &mut called);
+                outbox.push(&something(), class, &mut to_schedule);
             }
-            scheduler.enqueue(class, called);
+            scheduler.enqueue(class, to_schedule);
         }
 
         fn woken(&self) -> usize {
@@ -209,7 +221,7 @@ mod tests {
         Arc::new(Publication::new(room, what, Audience::All))
     }
 
-    /// Lets it serve those whose turn it is.
+    /// Polls the scheduler once, which serves one batch of each class.
     fn step(serving: Pin<&mut impl Future<Output = Infallible>>) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         assert!(serving.poll(&mut cx).is_pending());

@@ -1,4 +1,5 @@
-//! Every session of the process, found by its user or its token.
+//! The registry of all sessions of the process. Finds them by user or by token, to
+//! disconnect, revoke or revalidate them, and limits the sessions of one user.
 
 use std::collections::hash_map;
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +18,7 @@ use crate::core::ids::{SessionId, UserId};
 use crate::core::units::PositiveCount;
 use crate::limit::SessionRate;
 
-/// The registry of sessions. Cheap to clone; clones are one.
+/// The registry of sessions. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Sessions(Arc<Mutex<Registry>>);
 
@@ -25,8 +26,8 @@ pub struct Sessions(Arc<Mutex<Registry>>);
 struct Registry {
     entries: HashMap<SessionId, Entry>,
     users: HashMap<UserId, UserSessions>,
-    /// Tokens that were revoked lately. A session whose token Laravel still
-    /// knew when it was asked, but no longer when it enters, is found here.
+    /// Recently revoked tokens, with the time of the revocation. Catches a session whose
+    /// token Laravel accepted before that, and which registers after it.
     revoked: LruCache<TokenHash, Instant>,
 }
 
@@ -40,12 +41,12 @@ impl Default for Registry {
     }
 }
 
-/// What the sessions of one user have together.
+/// The sessions of one user, and the rate that they share.
 #[derive(Debug, Default)]
 struct UserSessions {
-    /// Those that may go on, oldest first.
+    /// The sessions, oldest first, without those evicted as superseded.
     sessions: VecDeque<SessionId>,
-    /// How fast they may join rooms.
+    /// The rate of their joins, once one of them has asked for it.
     joins: Option<Arc<SessionRate>>,
 }
 
@@ -58,18 +59,18 @@ struct Entry {
     outbox: Outbox,
 }
 
-/// One session, for whoever looks.
+/// A snapshot of one session, for reports.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenSession {
-    /// Its id.
+    /// The session's id.
     pub id: SessionId,
-    /// Where its client is.
+    /// The client's address.
     pub client: ClientIp,
-    /// Its token's key.
+    /// The hash of the session's token.
     pub token: TokenHash,
-    /// Since when it is open.
+    /// The time at which it registered.
     pub since: Instant,
-    /// Events that wait for it.
+    /// The number of events queued for it.
     pub queued: usize,
 }
 
@@ -81,7 +82,8 @@ pub struct Registration {
 }
 
 impl Sessions {
-    /// Enters a session.
+    /// Adds a session, until the returned guard is dropped. If its token was revoked lately,
+    /// evicts it at once.
     #[must_use = "dropping it takes the session out again"]
     pub fn register(
         &self,
@@ -98,42 +100,41 @@ impl Sessions {
             token,
             outbox,
         };
-        let mut register = self.0.lock();
-        let revoked = register.revoked.peek(&entry.token);
-        if revoked.is_some_and(|when| when.elapsed() < REVOCATION_TTL) {
+        let mut registry = self.0.lock();
+        let revoked = registry.revoked.peek(&entry.token);
+        if revoked.is_some_and(|at| at.elapsed() < REVOCATION_TTL) {
             entry.outbox.evict(Eviction::Revoked);
         }
-        let user = entry.user.clone();
-        register.entries.insert(session, entry);
-        let of_user = register.users.entry(user).or_default();
+        let of_user = registry.users.entry(entry.user.clone()).or_default();
         of_user.sessions.push_back(session);
-        drop(register);
+        registry.entries.insert(session, entry);
+        drop(registry);
         Registration {
             session,
             sessions: self.clone(),
         }
     }
 
-    /// Sessions at once.
+    /// Returns the number of sessions.
     pub fn count(&self) -> usize {
         self.0.lock().entries.len()
     }
 
-    /// Events that wait for clients to read them: all together, and those of
-    /// the slowest.
+    /// Returns the number of events queued for all sessions together, and for the session
+    /// with the longest queue.
     pub fn queued_events(&self) -> (usize, usize) {
-        let register = self.0.lock();
-        let queued = register
+        let registry = self.0.lock();
+        let queued = registry
             .entries
             .values()
             .map(|entry| entry.outbox.queued_events());
-        queued.fold((0, 0), |(sum, most), one| (sum + one, most.max(one)))
+        queued.fold((0, 0), |(sum, max), one| (sum + one, max.max(one)))
     }
 
-    /// The sessions of `user`.
+    /// Returns the sessions of `user`, in no order.
     pub fn of_user(&self, user: &UserId) -> Vec<OpenSession> {
-        let register = self.0.lock();
-        let entries = register
+        let registry = self.0.lock();
+        let entries = registry
             .entries
             .iter()
             .filter(|(_, entry)| entry.user == *user);
@@ -147,7 +148,7 @@ impl Sessions {
         open.collect()
     }
 
-    /// Ends every session of `user`; returns how many.
+    /// Evicts every session of `user`; returns their number.
     pub fn disconnect_user(&self, user: &UserId) -> usize {
         self.for_each(
             |entry| entry.user == *user,
@@ -155,18 +156,20 @@ impl Sessions {
         )
     }
 
-    /// Lets every session of `user` ask Laravel again; returns how many.
+    /// Makes every session of `user` ask Laravel about its rights again; returns their
+    /// number.
     pub fn revalidate_user(&self, user: &UserId) -> usize {
         self.for_each(|entry| entry.user == *user, Outbox::revalidate)
     }
 
-    /// Lets every session that came with `token` ask Laravel again.
+    /// Makes every session with `token` ask Laravel about its rights again; returns their
+    /// number.
     pub fn revalidate_token(&self, token: &TokenHash) -> usize {
         self.for_each(|entry| entry.token == *token, Outbox::revalidate)
     }
 
-    /// Ends every session that came with `token`, and those that are about to
-    /// enter with it; returns how many were here.
+    /// Evicts every session with `token`, and those that register with it within five
+    /// minutes; returns the number of the former.
     pub fn revoke(&self, token: &TokenHash) -> usize {
         self.0.lock().revoked.put(*token, Instant::now());
         self.for_each(
@@ -175,10 +178,12 @@ impl Sessions {
         )
     }
 
-    fn for_each(&self, wanted: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
-        let register = self.0.lock();
-        let wanted = register.entries.values().filter(|entry| wanted(entry));
-        wanted.map(|entry| act(&entry.outbox)).count()
+    /// Runs `act` on the sessions that `matches` selects, under the registry's lock; returns
+    /// their number.
+    fn for_each(&self, matches: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
+        let registry = self.0.lock();
+        let selected = registry.entries.values().filter(|entry| matches(entry));
+        selected.map(|entry| act(&entry.outbox)).count()
     }
 }
 
@@ -197,40 +202,38 @@ impl Registry {
 }
 
 impl Registration {
-    /// Whether the user has more than `most` sessions with this one.
-    pub fn exceeds(&self, most: PositiveCount) -> bool {
-        let register = self.sessions.0.lock();
-        let of_user = register.of_same_user(self.session);
-        of_user.is_some_and(|all| all.sessions.len() > most.size())
+    /// Returns whether the user has more than `max` sessions, this one included.
+    pub fn exceeds(&self, max: PositiveCount) -> bool {
+        let registry = self.sessions.0.lock();
+        let of_user = registry.of_same_user(self.session);
+        of_user.is_some_and(|all| all.sessions.len() > max.size())
     }
 
-    /// The rate at which the user's sessions may join rooms, all together; the first of
-    /// them brings it.
+    /// Returns the rate of joins that all sessions of the user share. The first caller
+    /// creates it by `new`.
     pub fn join_rate(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
         let mut guard = self.sessions.0.lock();
-        let register = &mut *guard;
-        let entry = register.entries.get(&self.session);
-        let of_user = entry.and_then(|entry| register.users.get_mut(&entry.user));
-        match of_user {
+        let registry = &mut *guard;
+        let entry = registry.entries.get(&self.session);
+        match entry.and_then(|entry| registry.users.get_mut(&entry.user)) {
             Some(of_user) => Arc::clone(of_user.joins.get_or_insert_with(|| Arc::new(new()))),
             None => Arc::new(new()),
         }
     }
 
-    /// Ends the oldest sessions of the user but for `most`.
-    pub fn evict_oldest(&self, most: PositiveCount) {
+    /// Evicts the oldest sessions of the user until `max` are left.
+    pub fn evict_oldest(&self, max: PositiveCount) {
         let mut guard = self.sessions.0.lock();
-        let register = &mut *guard;
-        let entry = register.entries.get(&self.session);
-        let of_user = entry.and_then(|entry| register.users.get_mut(&entry.user));
-        let Some(of_user) = of_user else {
+        let registry = &mut *guard;
+        let entry = registry.entries.get(&self.session);
+        let Some(of_user) = entry.and_then(|entry| registry.users.get_mut(&entry.user)) else {
             return;
         };
-        while of_user.sessions.len() > most.size()
-            && let Some(oldest) = of_user.sessions.pop_front()
+        while of_user.sessions.len() > max.size()
+            && let Some(oldest_id) = of_user.sessions.pop_front()
         {
-            if let Some(entry) = register.entries.get(&oldest) {
-                entry.outbox.evict(Eviction::Superseded);
+            if let Some(oldest) = registry.entries.get(&oldest_id) {
+                oldest.outbox.evict(Eviction::Superseded);
             }
         }
     }
@@ -248,7 +251,8 @@ impl Drop for Registration {
     }
 }
 
-/// Longer than any question about a token can be on its way.
+/// The time for which a revoked token is kept: longer than a request to Laravel about a token
+/// can be on its way.
 const REVOCATION_TTL: Duration = Duration::from_secs(300);
 
 #[cfg(test)]

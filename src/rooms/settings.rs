@@ -1,10 +1,10 @@
-//! `[rooms]` of `config.toml`.
+//! The `[rooms]` table of `config.toml`.
 
 use serde::Deserialize;
 
 use crate::core::units::ConfigDuration;
 
-/// How presence and typing behave.
+/// The settings of presence and typing.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

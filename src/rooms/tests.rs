@@ -1,4 +1,4 @@
-//! Rooms as their members see them, in paused time.
+//! Tests of the rooms as their members see them, in paused time.
 
 mod delivery;
 mod model;
@@ -15,13 +15,13 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::*;
 use crate::core::ids::{RowId, SessionIds};
 
-/// The rooms, and the time that passes in them.
+/// A registry of rooms.
 struct Desk {
     rooms: Arc<Rooms>,
     ids: SessionIds,
 }
 
-/// One tab of somebody's browser: a session.
+/// A session: one tab of a user's browser.
 struct Tab {
     id: SessionId,
     user: User,
@@ -55,7 +55,7 @@ impl Desk {
         }
     }
 
-    /// A tab that has entered, and has heard what was said about that.
+    /// A tab that has entered a room.
     fn tab_in(&self, ticket: u64, user: u64) -> Tab {
         let mut tab = self.tab(user);
         tab.enter(ticket);
@@ -72,7 +72,7 @@ impl Desk {
             .publish(Publication::new(room(ticket), what, audience))
     }
 
-    /// Lets time pass; what is due by then is done.
+    /// Lets time pass, and the timers run.
     async fn pass(&self, time: Duration) {
         tokio::select! {
             biased;
@@ -83,7 +83,7 @@ impl Desk {
 }
 
 impl Tab {
-    /// Enters a room; says who is there.
+    /// Enters a room; returns the names of the users who are present.
     fn enter(&mut self, ticket: u64) -> Vec<String> {
         let grant = Grant::for_test(room(ticket), self.user.clone());
         let joined = self.rooms.join(&grant, self.id, self.outbox.clone());
@@ -99,7 +99,7 @@ impl Tab {
         self.places.remove(&room(ticket)).unwrap().leave();
     }
 
-    /// Everything that has arrived since it was last asked for.
+    /// Takes everything that has arrived since the last call.
     fn heard(&self) -> Vec<String> {
         match self.inbox.next().now_or_never() {
             None => Vec::new(),
@@ -109,7 +109,7 @@ impl Tab {
     }
 }
 
-/// A publication in the form `room: what`.
+/// A publication in the form `room: event`.
 fn line(said: &Publication) -> String {
     let room = said.room().ticket_id();
     match said.kind() {

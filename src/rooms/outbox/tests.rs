@@ -70,7 +70,7 @@ fn bytes_are_bounded_but_one_event_always_fits() {
     assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Slow));
 }
 
-/// Whether `inbox` was woken since it was last looked into.
+/// Whether the session was woken since the last [`Woken::take`].
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -85,15 +85,15 @@ impl Woken {
     }
 }
 
-/// Takes what waits for a session, which then waits for more.
-fn rest(inbox: &Inbox, woken: &Arc<Woken>) {
+/// Takes everything that is queued, and leaves the session parked.
+fn park(inbox: &Inbox, woken: &Arc<Woken>) {
     let waker = Arc::clone(woken).into();
     while inbox.poll_next(&Context::from_waker(&waker)).is_ready() {}
 }
 
 fn session(events: usize, bytes: usize) -> (Outbox, Inbox, Arc<Woken>) {
     let ((outbox, inbox), woken) = (channel(events, bytes, None), Woken(false.into()).into());
-    rest(&inbox, &woken);
+    park(&inbox, &woken);
     (outbox, inbox, woken)
 }
 
@@ -101,25 +101,25 @@ fn session(events: usize, bytes: usize) -> (Outbox, Inbox, Arc<Woken>) {
 fn a_session_stands_in_each_lane_once_until_it_is_called() {
     let (outbox, inbox, woken) = session(100, 1024);
     for class in [QueueClass::Small, QueueClass::Large] {
-        let mut called = Vec::new();
+        let mut to_schedule = Vec::new();
         for text in ["a", "b"] {
             assert_eq!(
-                outbox.push(&message(text), class, &mut called),
+                outbox.push(&message(text), class, &mut to_schedule),
                 PushResult::Queued
             );
         }
-        assert_eq!(called.len(), 1);
+        assert_eq!(to_schedule.len(), 1);
     }
     assert!(!woken.take());
     outbox.deliver_now(QueueClass::Small);
     assert!(woken.take());
-    rest(&inbox, &woken);
+    park(&inbox, &woken);
     // It has all.
     outbox.deliver_now(QueueClass::Large);
     assert!(!woken.take());
-    let mut called = Vec::new();
-    outbox.push(&message("c"), QueueClass::Large, &mut called);
-    assert_eq!(called.len(), 1);
+    let mut to_schedule = Vec::new();
+    outbox.push(&message("c"), QueueClass::Large, &mut to_schedule);
+    assert_eq!(to_schedule.len(), 1);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn what_cannot_wait_wakes_who_stands_in_line() {
     }
 }
 
-/// Takes what is sent until it is full.
+/// A stream that accepts batches until it is full.
 #[derive(Debug, Default)]
 struct Basin {
     sent: Mutex<Vec<String>>,
@@ -163,11 +163,11 @@ impl Basin {
     }
 }
 
-/// A session that rests, and for which is sent meanwhile.
+/// A parked session with a direct writer.
 fn session_with_sink() -> (Outbox, Inbox, Arc<Woken>, Arc<Basin>) {
     let (basin, woken) = (Arc::<Basin>::default(), Arc::new(Woken(false.into())));
     let (outbox, inbox) = channel(8, 1024, Some(Arc::clone(&basin) as Arc<dyn DirectWriter>));
-    rest(&inbox, &woken);
+    park(&inbox, &woken);
     (outbox, inbox, woken, basin)
 }
 
@@ -179,7 +179,7 @@ fn what_waits_is_sent_for_a_session_that_rests() {
     outbox.deliver_now(QueueClass::Small);
     assert_eq!((basin.take(), outbox.queued_events()), (2, 0));
     assert!(!woken.take());
-    // It goes on resting.
+    // It is still parked.
     push(&outbox, &message("c"));
     outbox.deliver_now(QueueClass::Small);
     assert_eq!(basin.take(), 1);
@@ -201,8 +201,8 @@ fn nothing_is_sent_for_a_session_that_has_something_to_do() {
         push(&outbox, &message("b"));
         outbox.deliver_now(QueueClass::Small);
         assert_eq!((basin.take(), outbox.queued_events()), (0, 2));
-        assert!(!woken.take(), "it looks for mail itself when it is done");
-        // What it then takes is not sent once more.
+        assert!(!woken.take(), "it polls the inbox itself when it is done");
+        // The batch that it takes then is not sent once more.
         let mut event = std::iter::from_fn(|| inbox.next().now_or_never());
         let is_batch =
             |event: &SessionEvent| matches!(event, SessionEvent::Batch(batch) if batch.len() == 2);
@@ -230,7 +230,7 @@ fn a_session_is_woken_to_see_that_all_leaves() {
     basin.full.store(true, Relaxed);
     outbox.deliver_now(QueueClass::Small);
     assert!(woken.take());
-    // Nobody else goes on where it has to.
+    // Only the session may continue.
     push(&outbox, &message("b"));
     outbox.deliver_now(QueueClass::Small);
     assert!(matches!(
@@ -238,7 +238,7 @@ fn a_session_is_woken_to_see_that_all_leaves() {
         Some(SessionEvent::Unsent)
     ));
     let Some(SessionEvent::Batch(batch)) = inbox.next().now_or_never() else {
-        panic!("what came meanwhile was sent in between");
+        panic!("a later event was sent before the rest of an earlier one");
     };
     assert_eq!((batch.len(), basin.take()), (1, 1));
 }
@@ -246,21 +246,21 @@ fn a_session_is_woken_to_see_that_all_leaves() {
 #[test]
 fn who_could_not_be_served_stands_in_line_again() {
     let (outbox, inbox, woken, basin) = session_with_sink();
-    let mut called = Vec::new();
-    outbox.push(&message("a"), QueueClass::Small, &mut called);
-    outbox.push(&message("a"), QueueClass::Large, &mut called);
+    let mut to_schedule = Vec::new();
+    outbox.push(&message("a"), QueueClass::Small, &mut to_schedule);
+    outbox.push(&message("a"), QueueClass::Large, &mut to_schedule);
     basin.full.store(true, Relaxed);
     outbox.deliver_now(QueueClass::Small);
     outbox.deliver_now(QueueClass::Large);
-    assert_eq!(called.len(), 2);
-    rest(&inbox, &woken);
+    assert_eq!(to_schedule.len(), 2);
+    park(&inbox, &woken);
     for class in [QueueClass::Small, QueueClass::Large] {
-        outbox.push(&message("b"), class, &mut called);
+        outbox.push(&message("b"), class, &mut to_schedule);
     }
-    assert_eq!((called.len(), basin.take()), (4, 2));
+    assert_eq!((to_schedule.len(), basin.take()), (4, 2));
 }
 
-/// Sends nothing, but lets something happen before that is known.
+/// Sends nothing, and runs a function before it returns.
 struct Meanwhile(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Debug for Meanwhile {
@@ -288,13 +288,13 @@ fn who_rests_again_by_the_time_is_not_forgotten() {
         1024,
         Some(Arc::clone(&meanwhile) as Arc<dyn DirectWriter>),
     );
-    rest(&inbox, &woken);
+    park(&inbox, &woken);
     push(&outbox, &message("a"));
     *meanwhile.0.lock() = Some(Box::new({
         let (outbox, woken) = (outbox.clone(), Arc::clone(&woken));
         move || {
-            // It took that itself, and rests again.
-            rest(&inbox, &woken);
+            // The session took the event itself, and is parked again.
+            park(&inbox, &woken);
             push(&outbox, &message("b"));
         }
     }));
@@ -310,12 +310,12 @@ fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
         assert_eq!([pushed(), pushed()], [PushResult::Queued; 2]);
         assert_eq!(pushed(), PushResult::Behind);
         assert!(outbox.is_behind());
-        // It writes, and the client does not take it.
-        rest(&inbox, &woken);
+        // It writes, and the client does not read.
+        park(&inbox, &woken);
         assert!(inbox.evicted().now_or_never().is_none());
         assert_eq!([pushed(), pushed(), pushed()], [PushResult::Queued; 3]);
         assert!(!outbox.is_behind() && !woken.take());
-        rest(&inbox, &woken);
+        park(&inbox, &woken);
         assert_eq!(pushed(), PushResult::Queued);
     }
 }

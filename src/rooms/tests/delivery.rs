@@ -1,4 +1,4 @@
-//! Whom a publication reaches, in which order, and what is known of it then.
+//! Tests of the audience of a publication, its order, and the result of a delivery.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -243,7 +243,7 @@ async fn who_publishes_waits_for_the_last_who_is_behind() {
     }
 }
 
-/// Typing is left out when a queue is half full: that says nothing of those who are behind.
+/// Typing is dropped when a queue is half full, which must not hide a session that is behind.
 #[tokio::test(start_paused = true)]
 async fn what_is_left_out_lets_nobody_publish() {
     let desk = Desk::new();

@@ -1,23 +1,23 @@
-//! What must happen in the rooms, found out the long way: every question is
-//! answered by looking at everything, in milliseconds, without a timer or a queue.
+//! A slow and simple model of the rooms: it computes every answer from the whole state, in
+//! milliseconds, without a timer or a queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Everything at one moment.
+/// The whole state at one moment.
 pub(super) struct Model {
     now: u64,
     tabs: Vec<Tab>,
     present: BTreeMap<(u64, u64), Present>,
 }
 
-/// A tab, the rooms it is in, and what it must have heard.
+/// A tab, the rooms it is in, and the events that it must have got.
 struct Tab {
     user: u64,
     rooms: BTreeSet<u64>,
     heard: Vec<String>,
 }
 
-/// A user in a room: who counts as being there.
+/// A user who counts as present in a room.
 #[derive(Default)]
 struct Present {
     gone_at: Option<u64>,
@@ -62,7 +62,7 @@ impl Model {
         std::mem::take(&mut self.tabs[tab].heard)
     }
 
-    /// Time passes; what falls due meanwhile happens in its order.
+    /// Lets time pass, and runs what is due meanwhile in its order.
     pub(super) fn pass(&mut self, time: u64) {
         let end = self.now + time;
         while let Some((due, room, user)) = self.next_due().filter(|next| next.0 <= end) {
@@ -98,7 +98,7 @@ impl Model {
         }
     }
 
-    /// A tab goes out of a room, in peace or by a lost connection.
+    /// Removes a tab from a room: it leaves, or its connection is lost.
     pub(super) fn exit(&mut self, tab: usize, room: u64, lost: bool) {
         let user = self.tabs[tab].user;
         self.tabs[tab].rooms.remove(&room);
@@ -146,7 +146,7 @@ impl Model {
         }
     }
 
-    /// Says something to all in a room but one tab; how many get it, and who.
+    /// Publishes to all in a room but one tab; returns the number of tabs and the users.
     pub(super) fn say(
         &mut self,
         room: u64,

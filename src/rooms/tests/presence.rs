@@ -1,4 +1,4 @@
-//! Who is told that somebody came or went, and when.
+//! Tests of the events about users who come and go, and of their times.
 
 use super::*;
 
@@ -86,7 +86,7 @@ async fn a_grace_counts_from_the_last_loss() {
     assert_eq!(ana.heard(), ["7: 2 goes"]);
 }
 
-/// A room that was empty in between is a new room under the old name.
+/// A room that was empty in between is a new room of the same name.
 #[tokio::test(start_paused = true)]
 async fn a_grace_of_an_earlier_room_ends_nothing_in_a_later_one() {
     let desk = Desk::new();

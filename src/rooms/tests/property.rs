@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: every tab hears what the model says.
+//! Property test: in any order of steps, every tab gets what the model says.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::model::Model;
 use super::*;
 use crate::core::ids::UserId;
 
-/// Something that happens. Tabs and rooms that do not fit are passed over.
+/// A step of a script. A step whose tab or room does not fit is skipped.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Join(usize, u64),
@@ -25,7 +25,7 @@ enum Step {
 struct Both {
     desk: Desk,
     tabs: Vec<Tab>,
-    /// Whom each tab has been told of, by room.
+    /// The users that each tab knows of, by room.
     known: Vec<HashMap<u64, BTreeSet<String>>>,
     model: Model,
 }
@@ -121,7 +121,7 @@ impl Both {
         self.model.pass(ms);
     }
 
-    /// Every tab has heard exactly what the model says, in that order. Between
+    /// Checks that every tab has got exactly what the model says, in that order. Between
     /// two rooms no order is promised.
     fn compare(&mut self) {
         for tab in 0..TABS {
@@ -138,8 +138,8 @@ impl Both {
         }
     }
 
-    /// What holds without any model: coming and going alternate, nobody hears of
-    /// himself, and nothing comes from a room that the tab is not in.
+    /// Checks what holds without the model: joins and leaves alternate, users get no events
+    /// about themselves, and a tab gets nothing from a room that it is not in.
     fn follow(&mut self, tab: usize, line: &str) {
         let (room, what) = line.split_once(": ").unwrap();
         let room = room.parse().unwrap();

@@ -1,8 +1,8 @@
-//! Who is told that somebody types, how often, and that it never stays on.
+//! Tests of typing: who gets the events, how often, and that it never stays on.
 
 use super::*;
 
-/// Somebody who looks on, and somebody who types.
+/// A tab that watches, and a tab that types.
 fn two(desk: &Desk) -> (Tab, Tab) {
     let (ana, ben) = (desk.tab_in(7, 1), desk.tab_in(7, 2));
     ana.heard();
@@ -124,8 +124,8 @@ async fn typing_ends_with_the_tab_that_types_and_with_no_other() {
     assert_eq!(ana.heard(), ["7: 2 stops"]);
 }
 
-/// Every start of typing wants a deadline, but those of earlier starts must not
-/// live on by it: a client that starts and stops for a day would gather them.
+/// Every start of typing needs a deadline, but those of earlier starts must not stay: a
+/// client that starts and stops for a day would pile them up.
 #[tokio::test(start_paused = true)]
 async fn starting_and_stopping_gathers_no_deadlines() {
     let desk = Desk::new();
