@@ -1,4 +1,4 @@
-//! From a token to the user it belongs to.
+//! Authentication: asks Laravel for the user of a token, and caches the decision.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::core::bidi;
 use crate::core::ids::UserId;
 use crate::runtime::drain::Drain;
 
-/// Somebody whom Laravel knows. Made only here.
+/// An authenticated user. Only this module creates one, out of Laravel's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     id: UserId,
@@ -18,17 +18,17 @@ pub struct User {
 }
 
 impl User {
-    /// The id in Laravel's users table.
+    /// Returns the id in Laravel's users table.
     pub fn id(&self) -> &UserId {
         &self.id
     }
 
-    /// The name that other users see.
+    /// Returns the name that other users see.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// A user for tests of the rooms, without a Laravel.
+    /// Creates a user for tests, without a Laravel.
     #[cfg(test)]
     pub(crate) fn for_test(id: u64) -> Self {
         Self {
@@ -38,16 +38,16 @@ impl User {
     }
 }
 
-/// A user, and when Laravel was asked who he is.
+/// A user, and the epoch of the request that identified them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticatedUser {
-    /// Who it is.
+    /// The user.
     pub user: User,
-    /// When the question began.
-    pub asked: Epoch,
+    /// The epoch in which the request to Laravel began.
+    pub epoch: Epoch,
 }
 
-/// Finds out who a token belongs to. Cheap to clone; clones remember together.
+/// Identifies the users of tokens. Cheap to clone; clones share the cache.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     client: AuthClient,
@@ -57,7 +57,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Knows nobody yet.
+    /// Creates an authenticator with an empty cache.
     pub fn new(
         auth_client: AuthClient,
         settings: Arc<Settings>,
@@ -73,55 +73,61 @@ impl Authenticator {
         }
     }
 
-    /// Whose token this is.
+    /// Returns the user of the request's token, from the cache or from Laravel. Cancel-safe: a
+    /// request that has begun completes without its caller.
     ///
     /// # Errors
-    /// Laravel refuses the token, or cannot be asked.
+    /// `Denied` if Laravel rejects the token or the user, `Unavailable` if it decides nothing.
     pub async fn identify(
         &self,
         mut auth_request: AuthRequest,
     ) -> Result<AuthenticatedUser, Error> {
         loop {
-            let (this, asked) = (self.clone(), auth_request.clone());
-            let question = async move { this.query(&asked).await };
-            let told = self
+            let (this, request) = (self.clone(), auth_request.clone());
+            let query = async move { this.query(&request).await };
+            let decision = self
                 .cache
-                .get(auth_request.secret, &auth_request, question)
+                .get(auth_request.secret, &auth_request, query)
                 .await?;
-            let user = told.answer.ok_or(Error::Denied)?;
+            let user = decision.value.ok_or(Error::Denied)?;
+            let epoch = decision.epoch;
+            // Only the response names the user, so only now can their invalidations be looked
+            // up. A decision from before the latest is asked for again.
             match self
                 .invalidations
-                .latest_after(user.id(), auth_request.secret, told.epoch)
+                .latest_after(user.id(), auth_request.secret, epoch)
             {
-                Some(doubt) => auth_request.since = Some(doubt),
-                None => {
-                    let asked = told.epoch;
-                    return Ok(AuthenticatedUser { user, asked });
-                }
+                Some(invalidated) => auth_request.since = Some(invalidated),
+                None => return Ok(AuthenticatedUser { user, epoch }),
             }
         }
     }
 
-    /// Forgets what is known about a token: the next use asks Laravel again.
+    /// Drops the cached decision on a token: its next use asks Laravel again.
     pub fn forget(&self, token: &TokenHash) {
         self.cache.forget(token);
     }
 
+    /// Asks Laravel and counts the result.
     async fn query(&self, auth_request: &AuthRequest) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let answer = self.client.fetch(path, auth_request).await;
-        let verdict = answer.and_then(|answer| self.interpret_response(&answer));
+        let response = self.client.fetch(path, auth_request).await;
+        let verdict = response.and_then(|response| self.interpret_response(&response));
         self.client
             .count_verdict(auth_request, &verdict, METRIC_NAMES);
         verdict
     }
 
-    fn interpret_response(&self, answer: &AuthResponse) -> Result<Verdict<User>, Error> {
+    /// Reads the user out of Laravel's response.
+    ///
+    /// # Errors
+    /// `Unavailable` if the status or the body is not one that `auth.user_path` gives.
+    fn interpret_response(&self, response: &AuthResponse) -> Result<Verdict<User>, Error> {
         let denied = Verdict {
-            answer: None,
+            value: None,
             ttl: self.settings.refusal_ttl.get(),
         };
-        match answer.status.as_u16() {
+        match response.status.as_u16() {
             200..=299 => {}
             401 | 403 => return Ok(denied),
             status => {
@@ -129,7 +135,7 @@ impl Authenticator {
                 return Err(unavailable(reason));
             }
         }
-        let user: serde_json::Value = serde_json::from_slice(&answer.body)
+        let user: serde_json::Value = serde_json::from_slice(&response.body)
             .map_err(|_| unavailable("auth.user_path does not answer with JSON".to_owned()))?;
         if self
             .settings
@@ -143,7 +149,7 @@ impl Authenticator {
             unavailable("auth.user_id points to nothing in Laravel's answer".to_owned())
         })?;
         Ok(Verdict {
-            answer: Some(User {
+            value: Some(User {
                 name: self.name(&user, &id),
                 id,
             }),
@@ -151,13 +157,14 @@ impl Authenticator {
         })
     }
 
-    /// The name that the pointers find, cut to a sane length; else the id.
+    /// Returns the name that the first matching pointer finds, without hidden characters and
+    /// at most [`MAX_NAME_CHARS`] long; if it is empty, `user` and the id.
     fn name(&self, user: &serde_json::Value, id: &UserId) -> Arc<str> {
         let pointers = &self.settings.user_name;
-        let mut found = pointers
+        let mut names = pointers
             .iter()
             .filter_map(|pointer| pointer.find(user)?.as_str());
-        let name: String = found
+        let name: String = names
             .next()
             .unwrap_or_default()
             .chars()
@@ -171,14 +178,14 @@ impl Authenticator {
     }
 }
 
-/// Control characters and those that turn the direction of text or are invisible have
-/// no place in a name that others see beside their own text: "desk" and an invisible sign
-/// look like "desk".
+/// Returns whether `c` may be part of a name that others see. Control characters, bidi
+/// controls and invisible characters may not: "desk" with one of them looks like "desk".
 fn is_shown(c: &char) -> bool {
     !c.is_control() && !bidi::is_bidi_control(*c) && !bidi::is_invisible(*c)
 }
 
+/// The metric's results for a yes, a no and neither.
 const METRIC_NAMES: [&str; 3] = ["user_known", "user_refused", "user_not_told"];
 
-/// Characters of a display name.
+/// The maximum length of a display name.
 const MAX_NAME_CHARS: usize = 100;

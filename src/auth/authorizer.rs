@@ -1,4 +1,5 @@
-//! From a user and a ticket to the right to be in its room.
+//! Authorization: asks Laravel whether a user may see a ticket, and grants access to its
+//! room. Decisions are cached by token and ticket; the latest denials are kept for reports.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,66 +17,66 @@ use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash, Use
 use crate::core::ids::{RoomName, UserId};
 use crate::runtime::drain::Drain;
 
-/// The right of one user to be in one room. Made only here, out of Laravel's
-/// yes; `Rooms::join` takes nothing else.
+/// The right of one user to be in one room. Only this module creates one, out of Laravel's
+/// consent, and `Rooms::join` takes nothing else.
 #[derive(Clone, Debug)]
 pub struct Grant {
     room: RoomName,
     user: User,
     secret: TokenHash,
-    asked: Epoch,
+    epoch: Epoch,
 }
 
 impl Grant {
-    /// The room that may be joined.
+    /// Returns the room that may be joined.
     pub fn room(&self) -> RoomName {
         self.room
     }
 
-    /// Who may join it.
+    /// Returns the user who may join it.
     pub fn user(&self) -> &User {
         &self.user
     }
 
-    /// A grant for tests of the rooms, without a Laravel.
+    /// Creates a grant for tests, without a Laravel.
     #[cfg(test)]
     pub(crate) fn for_test(room: RoomName, user: User) -> Self {
         Self {
             room,
             user,
             secret: super::Token::new("test").expect("a token").hash(),
-            asked: Invalidations::new().next_epoch(),
+            epoch: Invalidations::new().next_epoch(),
         }
     }
 }
 
-/// Finds out which rooms a user may join. Cheap to clone; clones remember together.
+/// Decides which rooms a user may join. Cheap to clone; clones share the cache.
 #[derive(Clone, Debug)]
 pub struct Authorizer {
     client: AuthClient,
     settings: Arc<Settings>,
-    /// By the token, not by its user: one token of a user may have an ability that
-    /// another has not, and two guards of the app may number their users alike.
+    /// The key has the token, not its user: tokens of one user may have different abilities,
+    /// and two guards of the application may use the same user ids.
     cache: Cache<(TokenHash, RoomName), ()>,
     invalidations: Invalidations,
     denials: Arc<Mutex<Denials>>,
 }
 
-/// When and why there was no yes.
+/// The latest denials and failures, with their time and cause.
 type Denials = LruCache<(UserId, RoomName), (SystemTime, String)>;
 
-/// What is known of a user and a room, without asking.
+/// The cached decision on a user and a room, for reports.
 #[derive(Clone, Debug)]
 pub struct CachedAccess {
-    /// Whether Laravel said yes to one of the user's tokens, and for how long that is
-    /// believed.
+    /// Whether Laravel granted it to one of the user's tokens, and the time until the cached
+    /// decision expires.
     pub verdict: Option<(bool, Duration)>,
-    /// When there was no yes last, and why.
+    /// The time and the cause of the last request that was not granted.
     pub denial: Option<(SystemTime, String)>,
 }
 
 impl Authorizer {
-    /// Knows of no right yet.
+    /// Creates an authorizer with an empty cache.
     pub fn new(
         auth_client: AuthClient,
         settings: Arc<Settings>,
@@ -92,11 +93,13 @@ impl Authorizer {
         }
     }
 
-    /// The right of `user`, whose token `inquiry` carries, to `room`.
+    /// Returns the right of `user`, whose token `auth_request` carries, to be in `room`, from
+    /// the cache or from Laravel. Cancel-safe: a request that has begun completes without its
+    /// caller.
     ///
     /// # Errors
-    /// Laravel denies it or does not know the ticket, refuses the token, or
-    /// cannot be asked.
+    /// `Denied` if Laravel denies the ticket or does not know it, `TokenRefused` if it rejects
+    /// the token, `Unavailable` if it decides nothing.
     pub async fn authorize(
         &self,
         user: &User,
@@ -105,12 +108,13 @@ impl Authorizer {
     ) -> Result<Grant, Error> {
         let granted = self.decide(user, room, auth_request).await;
         if let Err(error) = &granted {
-            let why = (SystemTime::now(), error.to_string());
-            self.denials.lock().put((user.id().clone(), room), why);
+            let denial = (SystemTime::now(), error.to_string());
+            self.denials.lock().put((user.id().clone(), room), denial);
         }
         granted
     }
 
+    /// Decides by the cache or by Laravel; see [`Authorizer::authorize`].
     async fn decide(
         &self,
         user: &User,
@@ -118,55 +122,58 @@ impl Authorizer {
         mut auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
         loop {
-            let (this, asked) = (self.clone(), auth_request.clone());
-            let question = async move { this.query(room, &asked).await };
+            let (this, request) = (self.clone(), auth_request.clone());
+            let query = async move { this.query(room, &request).await };
             let key = (auth_request.secret, room);
-            let told = self.cache.get(key, &auth_request, question).await?;
-            if let Some(doubt) =
+            let decision = self.cache.get(key, &auth_request, query).await?;
+            // A decision from before the latest invalidation is asked for again.
+            if let Some(invalidated) =
                 self.invalidations
-                    .latest_after(user.id(), auth_request.secret, told.epoch)
+                    .latest_after(user.id(), auth_request.secret, decision.epoch)
             {
-                auth_request.since = Some(doubt);
+                auth_request.since = Some(invalidated);
                 continue;
             }
-            told.answer.ok_or(Error::Denied)?;
+            decision.value.ok_or(Error::Denied)?;
             return Ok(Grant {
                 room,
                 user: user.clone(),
                 secret: auth_request.secret,
-                asked: told.epoch,
+                epoch: decision.epoch,
             });
         }
     }
 
-    /// What is known of `user`, whose sessions have the tokens of `secrets`, and `room`.
-    /// Nobody is asked.
+    /// Returns the cached decision on `user`, whose sessions have the tokens of `secrets`, and
+    /// `room`, without asking Laravel.
     pub fn cached_access(
         &self,
         user: &UserId,
         secrets: impl IntoIterator<Item = TokenHash>,
         room: RoomName,
     ) -> CachedAccess {
-        let verdicts = secrets.into_iter();
-        let verdicts = verdicts.filter_map(|secret| self.cache.peek(&(secret, room)));
+        let secrets = secrets.into_iter();
         CachedAccess {
-            verdict: verdicts.max(),
+            verdict: secrets
+                .filter_map(|secret| self.cache.peek(&(secret, room)))
+                .max(),
             denial: self.denials.lock().peek(&(user.clone(), room)).cloned(),
         }
     }
 
-    /// Whether Laravel has granted anybody anything after `moment`.
+    /// Returns whether Laravel has granted any request after `moment`, of whichever client.
     pub fn has_granted_since(&self, moment: Instant) -> bool {
         self.client.has_granted_since(moment)
     }
 
-    /// Whether nothing has cast doubt on `grant` since it was asked for.
+    /// Returns whether `grant` has not been invalidated since Laravel was asked for it.
     pub fn is_still_valid(&self, grant: &Grant) -> bool {
         self.invalidations
-            .latest_after(grant.user.id(), grant.secret, grant.asked)
+            .latest_after(grant.user.id(), grant.secret, grant.epoch)
             .is_none()
     }
 
+    /// Asks Laravel and counts the result.
     async fn query(
         &self,
         room: RoomName,
@@ -178,6 +185,10 @@ impl Authorizer {
         verdict
     }
 
+    /// Asks Laravel for the ticket of `room`.
+    ///
+    /// # Errors
+    /// `TokenRefused` for 401; `Unavailable` for a status that `auth.ticket_path` does not give.
     async fn send_query(
         &self,
         room: RoomName,
@@ -192,11 +203,11 @@ impl Authorizer {
         let ttl = self.settings.access_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {
-                answer: Some(()),
+                value: Some(()),
                 ttl,
             }),
-            403 | 404 => Ok(Verdict { answer: None, ttl }),
-            // About the token, not about this ticket.
+            403 | 404 => Ok(Verdict { value: None, ttl }),
+            // This is about the token and not about the ticket, so it is not cached.
             401 => Err(Error::TokenRefused),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.ticket_path right?");
@@ -206,5 +217,7 @@ impl Authorizer {
     }
 }
 
+/// The denials and failures that are kept.
 const MAX_DENIALS: NonZeroUsize = NonZeroUsize::new(1000).expect("above zero");
+/// The metric's results for a yes, a no and neither.
 const METRIC_NAMES: [&str; 3] = ["ticket_open", "ticket_denied", "ticket_not_told"];

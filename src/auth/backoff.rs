@@ -1,10 +1,9 @@
-//! When Laravel said that it is to be asked again: `Retry-After`, kept for each token.
+//! Backoff by Laravel's `Retry-After`, kept per token.
 //!
-//! For each token, because what throttles one user is no reason to leave a colleague
-//! behind the same address unanswered. An outage keeps a token waiting for a second, and
-//! ends with the first yes that Laravel gives to anybody: `artisan down --retry=600` may
-//! be over after four. A no is no sign of life: an app may refuse unknown tokens while it
-//! cannot look up the known ones.
+//! It is kept per token, so that a throttled user does not delay a colleague behind the same
+//! address. In an outage a token waits for one second at most, and only until Laravel grants
+//! any request: `artisan down --retry=600` may end after four seconds. A denial does not end
+//! an outage: an application may deny unknown tokens while it cannot look up the known ones.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -15,24 +14,26 @@ use tokio::time::Instant;
 
 use super::TokenHash;
 
-/// Which tokens wait.
+/// The tokens that wait.
 #[derive(Debug)]
 pub(super) struct Backoff(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
     waiting: LruCache<TokenHash, Wait>,
-    /// When Laravel last granted anybody anything.
+    /// The time at which Laravel last granted a request of any client.
     granted: Option<Instant>,
 }
 
-/// For how long a token still waits.
+/// The time for which a token still waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     pub(super) left: Duration,
+    /// Whether Laravel throttles the user; otherwise there is an outage.
     pub(super) is_throttled: bool,
 }
 
+/// A token's wait, as Laravel requested it.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     since: Instant,
@@ -41,7 +42,7 @@ struct Wait {
 }
 
 impl Backoff {
-    /// No token waits.
+    /// Creates a backoff in which no token waits.
     pub(super) fn new() -> Self {
         Self(Mutex::new(State {
             waiting: LruCache::new(MAX_TOKENS),
@@ -49,11 +50,11 @@ impl Backoff {
         }))
     }
 
-    /// Whether Laravel may be asked with `token` now. After a wait one request goes
-    /// first; the others follow once it is answered, or [`PROBE_TIMEOUT`] later.
+    /// Checks whether Laravel may be asked with `token` now. After a wait one request goes
+    /// first; the others follow after its response, or [`PROBE_TIMEOUT`] later.
     ///
     /// # Errors
-    /// How long to wait.
+    /// The time to wait.
     pub(super) fn check(&self, token: &TokenHash) -> Result<(), Waiting> {
         let now = Instant::now();
         let mut state = self.0.lock();
@@ -75,16 +76,17 @@ impl Backoff {
         Ok(())
     }
 
-    /// Laravel answered 429 to `token`.
+    /// Starts the wait of `token` after a 429, [`MAX_THROTTLE`] at most.
     pub(super) fn throttle(&self, token: TokenHash, retry_after: Duration) {
         self.wait(token, retry_after.min(MAX_THROTTLE), true);
     }
 
-    /// Laravel is away, and said until when.
+    /// Starts the wait of `token` after a 5xx, [`MAX_OUTAGE`] at most.
     pub(super) fn outage(&self, token: TokenHash, retry_after: Duration) {
         self.wait(token, retry_after.min(MAX_OUTAGE), false);
     }
 
+    /// Starts a wait, in place of an earlier one.
     fn wait(&self, token: TokenHash, retry_after: Duration, is_throttled: bool) {
         let since = Instant::now();
         let wait = Wait {
@@ -95,30 +97,31 @@ impl Backoff {
         self.0.lock().waiting.put(token, wait);
     }
 
-    /// Laravel said yes to `token`.
+    /// Records that Laravel granted a request with `token`: ends its wait and the outage.
     pub(super) fn granted(&self, token: &TokenHash) {
         let mut state = self.0.lock();
         state.waiting.pop(token);
         state.granted = Some(Instant::now());
     }
 
-    /// Laravel said no to `token`.
+    /// Records that Laravel denied a request with `token`: ends its wait.
     pub(super) fn denied(&self, token: &TokenHash) {
         self.0.lock().waiting.pop(token);
     }
 
-    /// Whether Laravel has granted anybody anything after `moment`.
+    /// Returns whether Laravel has granted a request of any client after `moment`.
     pub(super) fn has_granted_since(&self, moment: Instant) -> bool {
         self.0.lock().granted.is_some_and(|at| at > moment)
     }
 }
 
+/// The tokens that may wait. Above this the least recently used one is dropped.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(10_000).expect("above zero");
-/// The longest wait that a 429 asks for. Laravel's throttles count a minute.
+/// The maximum wait after a 429. Laravel's throttles count per minute.
 const MAX_THROTTLE: Duration = Duration::from_secs(300);
-/// The longest wait in an outage.
+/// The maximum wait in an outage.
 pub(super) const MAX_OUTAGE: Duration = Duration::from_secs(1);
-/// How long the others wait for the first request after a wait.
+/// The time for which requests wait for the first one after a wait.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
@@ -143,7 +146,7 @@ mod tests {
         tokio::time::advance(58 * SECOND).await;
         assert_eq!(left(backoff.check(&ana)), SECOND);
         assert_eq!(backoff.check(&ben), Ok(()));
-        // What Laravel answers others is no reason to ask it again for this one.
+        // A response to another token does not end the wait of this one.
         backoff.granted(&ben);
         assert!(backoff.check(&ana).is_err());
         tokio::time::advance(SECOND).await;

@@ -1,5 +1,8 @@
-//! Answers that are remembered for a while, one question in flight per key, and
-//! a queue before Laravel for all of them.
+//! A cache of Laravel's decisions, with single flight: at most one request per key is under
+//! way for all that wait for it. A fair queue bounds the requests of all keys.
+//!
+//! The lock of the state is held for single looks and changes, never across an await and
+//! never together with that of the queue or of the invalidations.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -23,21 +26,23 @@ use super::{AuthRequest, Error, Invalidations, Urgency};
 use crate::core::units::PositiveCount;
 use crate::runtime::drain::Drain;
 
-/// A definite answer (yes with a value, or no) and how long it holds.
+/// Laravel's decision and the time for which it may be cached.
 #[derive(Clone, Debug)]
 pub(super) struct Verdict<V> {
-    pub(super) answer: Option<V>,
+    /// The value that was granted; none for a denial.
+    pub(super) value: Option<V>,
     pub(super) ttl: Duration,
 }
 
-/// What was answered, and when the question began.
+/// A decision, and the epoch in which its request began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CachedDecision<V> {
-    pub(super) answer: Option<V>,
+    /// The value that was granted; none for a denial.
+    pub(super) value: Option<V>,
     pub(super) epoch: Epoch,
 }
 
-/// Remembers verdicts by key. Cheap to clone; clones are one.
+/// Caches decisions by key. Cheap to clone; clones share the cache.
 #[derive(Debug)]
 pub(super) struct Cache<K: Eq + Hash, V>(Arc<Inner<K, V>>);
 
@@ -51,26 +56,29 @@ struct Inner<K: Eq + Hash, V> {
 
 #[derive(Debug)]
 struct State<K: Eq + Hash, V> {
-    told: LruCache<K, CachedEntry<V>>,
+    decisions: LruCache<K, CachedEntry<V>>,
     in_flight: HashMap<K, InFlight<V>>,
 }
 
+/// A decision, and the time at which it expires.
 #[derive(Clone, Debug)]
 struct CachedEntry<V> {
-    told: CachedDecision<V>,
-    until: Instant,
+    decision: CachedDecision<V>,
+    expires_at: Instant,
 }
 
-/// A question on its way. Kept alive by those who wait for it.
+/// A request that is queued or under way. Its result is held weakly here: while it is
+/// queued, only those who wait for it keep it, and it is dropped with the last of them.
 #[derive(Debug)]
 struct InFlight<V> {
     begun: Epoch,
     urgency: Urgency,
-    /// Cancelled when the question has its place: Laravel has it from then on.
-    placed: CancellationToken,
-    landing: WeakShared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>,
+    /// Cancelled when the request leaves the queue and goes to Laravel.
+    started: CancellationToken,
+    result: WeakShared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>,
 }
 
+/// The result of a request, for all who wait for it.
 type SharedResult<V> = Shared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>;
 
 impl<K, V> Cache<K, V>
@@ -78,7 +86,8 @@ where
     K: Clone + Debug + Eq + Hash + Send + 'static,
     V: Clone + Debug + Send + Sync + 'static,
 {
-    /// Remembers `entries` verdicts, asks `concurrency` questions at once.
+    /// Creates a cache of at most `entries` decisions, with at most `concurrency` requests under
+    /// way.
     pub(super) fn new(
         entries: PositiveCount,
         concurrency: PositiveCount,
@@ -87,7 +96,12 @@ where
     ) -> Self {
         Self(Arc::new(Inner {
             state: Mutex::new(State {
-                told: LruCache::new(entries.non_zero().try_into().expect("32 bits fit")),
+                decisions: LruCache::new(
+                    entries
+                        .non_zero()
+                        .try_into()
+                        .expect("usize has at least 32 bits"),
+                ),
                 in_flight: HashMap::new(),
             }),
             queue: FairQueue::new(concurrency.size()),
@@ -96,175 +110,186 @@ where
         }))
     }
 
-    /// The remembered verdict on `key`, or the one that `client` gives, as `inquiry`
-    /// wants it: with `since` only one whose question began then or later. A question that
-    /// is in flight serves all who ask meanwhile, but an urgent one waits for no routine
-    /// question that is still in the queue. All who wait learn of a failure, which is then
-    /// forgotten.
+    /// Returns the cached decision on `key`, or that of `query`. With `since` only a decision
+    /// counts whose request began then or later. A request in flight serves all callers, but
+    /// an urgent caller does not wait for a routine request that is still queued.
     ///
-    /// A question that was begun runs to its end even if every asker goes away:
-    /// its answer will be wanted when they come back. One that still waits for
-    /// its turn then is not asked. Cancel-safe.
+    /// A request that has left the queue completes even if every caller is gone: its decision
+    /// is cached for their retries. One that is still queued then is not sent. Cancel-safe.
+    ///
+    /// # Errors
+    /// `Unavailable` if the queue is full or does not move, or the edge stops; otherwise the
+    /// error of `query`. All waiting callers get it, and it is not cached.
     pub(super) async fn get<F>(
         &self,
         key: K,
         auth_request: &AuthRequest,
-        question: F,
+        query: F,
     ) -> Result<CachedDecision<V>, Error>
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
-        let (placed, landing) = {
+        let (started, result) = {
             let mut state = self.0.state.lock();
-            if let Some(told) = state.find_fresh(&key, auth_request.since) {
-                return Ok(told);
+            if let Some(decision) = state.find_fresh(&key, auth_request.since) {
+                return Ok(decision);
             }
             match state.find_in_flight(&key, auth_request) {
-                Some(flying) => flying,
+                Some(in_flight) => in_flight,
                 None if state.in_flight.len() >= MAX_IN_FLIGHT => {
                     return Err(unavailable("too many questions wait already".to_owned()));
                 }
-                None => self.start_query(&mut state, key, auth_request, question),
+                None => self.start_query(&mut state, key, auth_request, query),
             }
         };
-        let Some(patience) = &auth_request.deadline else {
-            return landing.await;
+        let Some(deadline) = &auth_request.deadline else {
+            return result.await;
         };
+        // The time in the queue does not count against the caller's deadline.
         tokio::select! {
             biased;
-            told = landing.clone() => return told,
-            () = placed.cancelled() => {}
+            decision = result.clone() => return decision,
+            () = started.cancelled() => {}
         }
-        patience.start();
-        landing.await
+        deadline.start();
+        result.await
     }
 
+    /// Registers a request and spawns the task that queues and sends it.
     fn start_query<F>(
         &self,
         state: &mut State<K, V>,
         key: K,
         auth_request: &AuthRequest,
-        question: F,
+        query: F,
     ) -> (CancellationToken, SharedResult<V>)
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
     {
-        let (answer, landing) = oneshot::channel();
-        let landing = landing
-            .map(|landed| {
-                landed.unwrap_or_else(|_| Err(unavailable("the edge is stopping".into())))
+        let (sender, receiver) = oneshot::channel();
+        let result = receiver
+            .map(|received| {
+                received.unwrap_or_else(|_| Err(unavailable("the edge is stopping".into())))
             })
             .boxed()
             .shared();
+        // Before the request: an invalidation that comes while it is under way is later.
         let begun = self.0.invalidations.next_epoch();
-        let waited_for = landing.downgrade().expect("it has not been polled yet");
-        let placed = CancellationToken::new();
-        let flight = InFlight {
+        let weak_result = result.downgrade().expect("it has not been polled yet");
+        let started = CancellationToken::new();
+        let in_flight = InFlight {
             begun,
             urgency: auth_request.urgency,
-            placed: placed.clone(),
-            landing: waited_for.clone(),
+            started: started.clone(),
+            result: weak_result.clone(),
         };
-        state.in_flight.insert(key.clone(), flight);
-        let shelf = Arc::clone(&self.0);
-        let (owner, urgency, started) =
-            (auth_request.owner(), auth_request.urgency, placed.clone());
+        state.in_flight.insert(key.clone(), in_flight);
+        let inner = Arc::clone(&self.0);
+        let (owner, urgency, leaves_queue) =
+            (auth_request.owner(), auth_request.urgency, started.clone());
         self.0.drain.spawn(async move {
-            let place = shelf.queue.acquire(owner, urgency).await;
-            // From here on it is kept, for those who come back.
-            let Some(_kept) = waited_for.upgrade() else {
-                shelf.state.lock().remove_in_flight(&key, begun);
+            let permit = inner.queue.acquire(owner, urgency).await;
+            // Held until the end: from here on the result is kept for later callers, too.
+            let Some(_result) = weak_result.upgrade() else {
+                inner.state.lock().remove_in_flight(&key, begun);
                 return;
             };
-            started.cancel();
-            let verdict = match place {
-                Ok(_place) => question.await,
+            leaves_queue.cancel();
+            let verdict = match permit {
+                Ok(_permit) => query.await,
                 Err(error) => Err(unavailable(error.to_string())),
             };
-            let told = shelf.state.lock().finish_query(&key, begun, verdict);
-            drop(answer.send(told));
+            let decision = inner.state.lock().finish_query(&key, begun, verdict);
+            drop(sender.send(decision));
         });
-        (placed, landing)
+        (started, result)
     }
 
-    /// What is remembered of `key`, and for how long it will be: whether it was
-    /// a yes. Nobody is asked.
+    /// Returns whether the cached decision on `key` is a consent, and the time until it
+    /// expires. Never asks Laravel.
     pub(super) fn peek(&self, key: &K) -> Option<(bool, Duration)> {
         let state = self.0.state.lock();
-        let CachedEntry { told, until } = state.told.peek(key)?;
-        let left = until.checked_duration_since(Instant::now())?;
-        Some((told.answer.is_some(), left))
+        let entry = state.decisions.peek(key)?;
+        let left = entry.expires_at.checked_duration_since(Instant::now())?;
+        Some((entry.decision.value.is_some(), left))
     }
 
-    /// Forgets what is known about `key`, and will not remember the answer to a
-    /// question that is in flight.
+    /// Drops the cached decision on `key`. The decision of a request in flight still goes to
+    /// its callers, but is not cached.
     pub(super) fn forget(&self, key: &K) {
         let mut state = self.0.state.lock();
-        state.told.pop(key);
+        state.decisions.pop(key);
         state.in_flight.remove(key);
     }
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
+    /// Returns the decision on `key` that has not expired and began at `since` or later.
     fn find_fresh(&mut self, key: &K, since: Option<Epoch>) -> Option<CachedDecision<V>> {
-        let CachedEntry { told, until } = self.told.get(key)?;
-        if *until <= Instant::now() {
-            self.told.pop(key);
+        let entry = self.decisions.get(key)?;
+        if entry.expires_at <= Instant::now() {
+            self.decisions.pop(key);
             return None;
         }
         since
-            .is_none_or(|since| told.epoch >= since)
-            .then(|| told.clone())
+            .is_none_or(|since| entry.decision.epoch >= since)
+            .then(|| entry.decision.clone())
     }
 
+    /// Returns the request in flight that serves `auth_request`, too: it began late enough,
+    /// and it is as urgent or has left the queue.
     fn find_in_flight(
         &self,
         key: &K,
         auth_request: &AuthRequest,
     ) -> Option<(CancellationToken, SharedResult<V>)> {
-        let flight = self.in_flight.get(key)?;
-        let is_soon = flight.urgency >= auth_request.urgency || flight.placed.is_cancelled();
-        let is_late = auth_request.since.is_none_or(|since| flight.begun >= since);
-        if !is_soon || !is_late {
+        let in_flight = self.in_flight.get(key)?;
+        let is_soon = in_flight.urgency >= auth_request.urgency || in_flight.started.is_cancelled();
+        let is_fresh = auth_request
+            .since
+            .is_none_or(|since| in_flight.begun >= since);
+        if !is_soon || !is_fresh {
             return None;
         }
-        let landing = flight.landing.upgrade()?;
-        Some((flight.placed.clone(), landing))
+        let result = in_flight.result.upgrade()?;
+        Some((in_flight.started.clone(), result))
     }
 
-    /// Takes the flight that began at `begun` off the list; false if another
-    /// one, or none, is there now.
+    /// Removes the request that began at `begun`; returns false if another one, or none, has
+    /// its place.
     fn remove_in_flight(&mut self, key: &K, begun: Epoch) -> bool {
-        let current = self
+        let is_current = self
             .in_flight
             .get(key)
-            .is_some_and(|flight| flight.begun == begun);
-        if current {
+            .is_some_and(|in_flight| in_flight.begun == begun);
+        if is_current {
             self.in_flight.remove(key);
         }
-        current
+        is_current
     }
 
+    /// Removes the request, and caches its decision unless the key was forgotten or a later
+    /// request has taken its place.
     fn finish_query(
         &mut self,
         key: &K,
         begun: Epoch,
         verdict: Result<Verdict<V>, Error>,
     ) -> Result<CachedDecision<V>, Error> {
-        let current = self.remove_in_flight(key, begun);
-        let verdict = verdict?;
-        let told = CachedDecision {
-            answer: verdict.answer,
+        let is_current = self.remove_in_flight(key, begun);
+        let Verdict { value, ttl } = verdict?;
+        let decision = CachedDecision {
+            value,
             epoch: begun,
         };
-        if current {
-            let remembered = CachedEntry {
-                told: told.clone(),
-                until: Instant::now() + verdict.ttl,
+        if is_current {
+            let entry = CachedEntry {
+                decision: decision.clone(),
+                expires_at: Instant::now() + ttl,
             };
-            self.told.put(key.clone(), remembered);
+            self.decisions.put(key.clone(), entry);
         }
-        Ok(told)
+        Ok(decision)
     }
 }
 
@@ -274,7 +299,8 @@ impl<K: Eq + Hash, V> Clone for Cache<K, V> {
     }
 }
 
-/// Questions that may wait; who comes then is told to come again.
+/// The requests that may be in flight, queued ones included. Above this a caller gets
+/// `Unavailable`.
 const MAX_IN_FLIGHT: usize = 16_384;
 
 #[cfg(test)]

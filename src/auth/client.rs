@@ -1,4 +1,5 @@
-//! One question to Laravel, asked so that its middleware takes it for what it is.
+//! The edge's own requests to Laravel. They carry the client's token, host and address, so
+//! that Laravel's middleware authenticates, routes and throttles them as the client's.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,17 +23,18 @@ use crate::forwarded;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
-/// On whose behalf a question is asked: Laravel throttles by the client's
-/// address, and routes by the site's name.
+/// The client on whose behalf a request is sent: Laravel throttles by the client's address,
+/// and routes by the site's name.
 #[derive(Clone, Debug)]
 pub struct ClientContext {
     /// The client's address.
     pub client: ClientIp,
-    /// The `Host` that the client asked for.
+    /// The `Host` of the client's request.
     pub host: HeaderValue,
 }
 
 impl ClientContext {
+    /// Returns the owner that the queue counts the request for.
     fn owner(&self, token: TokenHash) -> Owner {
         Owner {
             client: self.client.key(IPV6_PREFIX_BITS),
@@ -41,7 +43,8 @@ impl ClientContext {
     }
 }
 
-/// One request to Laravel: with whose token, on whose behalf, and how soon.
+/// A request about a token: the client, the urgency, and the age that a cached decision may
+/// have.
 #[derive(Clone, Debug)]
 pub struct AuthRequest {
     pub(super) token: Token,
@@ -53,7 +56,7 @@ pub struct AuthRequest {
 }
 
 impl AuthRequest {
-    /// A routine request, whose answer may come from the cache.
+    /// Creates a routine request, whose decision may come from the cache.
     pub fn new(token: &Token, client_context: &ClientContext) -> Self {
         Self {
             token: token.clone(),
@@ -65,7 +68,7 @@ impl AuthRequest {
         }
     }
 
-    /// Wants the answer of `since` or later.
+    /// Accepts only a decision whose request began at `since` or later.
     #[must_use]
     pub fn since(self, since: impl Into<Option<Epoch>>) -> Self {
         Self {
@@ -74,7 +77,8 @@ impl AuthRequest {
         }
     }
 
-    /// Goes first, and also while Laravel throttles the user.
+    /// Makes the request urgent: it goes first in the queue, and ignores Laravel's
+    /// `Retry-After`.
     #[must_use]
     pub fn urgent(self) -> Self {
         Self {
@@ -83,21 +87,22 @@ impl AuthRequest {
         }
     }
 
-    /// Starts that clock when the request has its place.
+    /// Starts `deadline` when the request leaves the queue.
     #[must_use]
-    pub fn with_deadline(self, patience: RetryDeadline) -> Self {
+    pub fn with_deadline(self, deadline: RetryDeadline) -> Self {
         Self {
-            deadline: Some(patience),
+            deadline: Some(deadline),
             ..self
         }
     }
 
+    /// Returns the owner that the queue counts the request for.
     pub(super) fn owner(&self) -> Owner {
         self.client.owner(self.secret)
     }
 }
 
-/// Asks Laravel. Cheap to clone.
+/// Sends the edge's own requests to Laravel. Cheap to clone; clones share the backoff.
 #[derive(Clone, Debug)]
 pub struct AuthClient {
     upstream: Upstream,
@@ -107,7 +112,7 @@ pub struct AuthClient {
     backoff: Arc<Backoff>,
 }
 
-/// What Laravel answered.
+/// Laravel's response, read to its end.
 #[derive(Debug)]
 pub(super) struct AuthResponse {
     pub(super) status: StatusCode,
@@ -115,7 +120,7 @@ pub(super) struct AuthResponse {
 }
 
 impl AuthClient {
-    /// Asks `upstream` as `settings` say, and counts the answers.
+    /// Creates a client for `upstream`, which counts the results in `metrics`.
     pub fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
             upstream,
@@ -126,14 +131,14 @@ impl AuthClient {
         }
     }
 
-    /// Whether Laravel has granted anybody anything after `moment`: if so, an answer
-    /// that it does not give is no outage.
+    /// Returns whether Laravel has granted a request of any client after `moment`: if so, a
+    /// response that is missing is no outage.
     pub fn has_granted_since(&self, moment: Instant) -> bool {
         self.backoff.has_granted_since(moment)
     }
 
-    /// Counts a verdict by the name for a yes, a no, or neither; a yes or a no ends
-    /// the token's wait that Laravel's `Retry-After` began.
+    /// Counts a result under one of three names. A yes or a no ends the token's wait for
+    /// Laravel's `Retry-After`.
     pub(super) fn count_verdict<V>(
         &self,
         auth_request: &AuthRequest,
@@ -141,9 +146,7 @@ impl AuthClient {
         [yes, no, neither]: [&'static str; 3],
     ) {
         self.metrics.questions.add(match verdict {
-            Ok(Verdict {
-                answer: Some(_), ..
-            }) => {
+            Ok(Verdict { value: Some(_), .. }) => {
                 self.backoff.granted(&auth_request.secret);
                 yes
             }
@@ -155,47 +158,59 @@ impl AuthClient {
         });
     }
 
-    /// Asks `GET path` and reads the answer. Redirects are never followed, here and in
-    /// [`AuthClient::fetch_status`].
+    /// Sends `GET path` and reads the response, of at most 1 MiB. Like
+    /// [`AuthClient::fetch_status`], it never follows a redirect.
+    ///
+    /// # Errors
+    /// `Unavailable` if the request fails or takes too long, for 429 and 5xx, while the token
+    /// waits for Laravel's `Retry-After`, and for a body that is cut off or too long.
     pub(super) async fn fetch(
         &self,
         path: PathAndQuery,
         auth_request: &AuthRequest,
     ) -> Result<AuthResponse, Error> {
-        let reading = async {
-            let answer = self.send(Method::GET, path, auth_request).await?;
-            let status = answer.status();
-            let body = body::read_limited(answer.into_body(), MAX_RESPONSE_BYTES).await;
-            let body = body
+        let fetching = async {
+            let response = self.send(Method::GET, path, auth_request).await?;
+            let status = response.status();
+            let body = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES)
+                .await
                 .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
             Ok(AuthResponse { status, body })
         };
-        self.with_timeout(reading).await
+        self.with_timeout(fetching).await
     }
 
-    /// Asks `method path`, only for the status.
+    /// Sends `method path` and returns the status.
+    ///
+    /// # Errors
+    /// As [`AuthClient::fetch`].
     pub(super) async fn fetch_status(
         &self,
         method: Method,
         path: PathAndQuery,
         auth_request: &AuthRequest,
     ) -> Result<StatusCode, Error> {
-        let answer = self
+        let response = self
             .with_timeout(self.send(method, path, auth_request))
             .await?;
-        Ok(answer.status())
+        Ok(response.status())
     }
 
+    /// Bounds `request` by the timeout of the settings.
     async fn with_timeout<T>(
         &self,
-        asking: impl Future<Output = Result<T, Error>>,
+        request: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.timeout, asking).await {
-            Ok(answer) => answer,
+        match tokio::time::timeout(self.timeout, request).await {
+            Ok(result) => result,
             Err(_) => Err(unavailable("Laravel did not answer in time".to_owned())),
         }
     }
 
+    /// Sends a request and returns the response. Records the `Retry-After` of a 429 or 5xx.
+    ///
+    /// # Errors
+    /// `Unavailable` if the request fails, for 429 and 5xx, and while the token waits.
     async fn send(
         &self,
         method: Method,
@@ -212,14 +227,14 @@ impl AuthClient {
             request_headers(&auth_request.token, self.token_form, &auth_request.client);
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
-        let answer = self.upstream.send(Box::new(request)).await;
-        let answer = answer.map_err(|error| unavailable(error_chain(&error)))?;
-        let status = answer.status();
+        let sent = self.upstream.send(Box::new(request)).await;
+        let response = sent.map_err(|error| unavailable(error_chain(&error)))?;
+        let status = response.status();
         let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
         if !is_throttled && !status.is_server_error() {
-            return Ok(answer);
+            return Ok(response);
         }
-        let retry_after = retry_after(answer.headers());
+        let retry_after = retry_after(response.headers());
         if let Some(wait) = retry_after {
             if is_throttled {
                 self.backoff.throttle(auth_request.secret, wait);
@@ -240,10 +255,10 @@ impl AuthClient {
         })
     }
 
-    /// While Laravel's `Retry-After` for a token runs, it is not asked with it.
+    /// Rejects the request while its token waits for Laravel's `Retry-After`.
     fn check_backoff(&self, auth_request: &AuthRequest) -> Result<(), Error> {
-        let wait = self.backoff.check(&auth_request.secret);
-        wait.map_err(|wait| Error::Unavailable {
+        let checked = self.backoff.check(&auth_request.secret);
+        checked.map_err(|wait| Error::Unavailable {
             reason: "Laravel asked to be asked later".to_owned(),
             retry_after: Some(wait.left),
             is_throttled: wait.is_throttled,
@@ -251,6 +266,7 @@ impl AuthClient {
     }
 }
 
+/// Creates an [`Error::Unavailable`] that names no time to wait.
 pub(super) fn unavailable(reason: String) -> Error {
     Error::Unavailable {
         reason,
@@ -259,13 +275,12 @@ pub(super) fn unavailable(reason: String) -> Error {
     }
 }
 
-/// The headers of a request on a user's behalf.
+/// Returns the headers of a request on behalf of a client.
 ///
-/// Apps that scan requests for attacks, such as the one in front of which the edge was
-/// made, take `|` followed by certain letters for one, and log the request with the
-/// token in it. Behind nginx PHP sees the headers in reverse order, so no order is safe:
-/// with [`TokenForm::Secret`] there is no `|`. The agent's name has more than ten
-/// characters and no parentheses for the same reason.
+/// Some applications scan requests for attacks. They take a `|` before certain letters for
+/// one, and log the request with the token in it. Behind nginx PHP sees the headers in
+/// reverse order, so no order is safe; with [`TokenForm::Secret`] there is no `|`. For the
+/// same reason the agent's name has more than ten characters and no parentheses.
 pub fn request_headers(
     token: &Token,
     form: TokenForm,
@@ -280,7 +295,8 @@ pub fn request_headers(
     headers
 }
 
-/// `Retry-After` as seconds or as a date (RFC 9110 §10.2.3), an hour at most.
+/// Returns the wait of `Retry-After`, given in seconds or as a date (RFC 9110 §10.2.3), one
+/// hour at most.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     let wait = match value.parse() {
@@ -293,9 +309,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
+/// The maximum wait taken from `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The `User-Agent` of the edge's own requests.
 const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
-/// Who counts as one client in the queue to Laravel.
+/// The IPv6 prefix that counts as one client in the queue to Laravel.
 const IPV6_PREFIX_BITS: u32 = 56;
-/// A user is far shorter.
+/// The maximum body of a response. A user is far shorter.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;

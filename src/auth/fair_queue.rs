@@ -1,12 +1,14 @@
-//! Who may ask Laravel next: a bound on the requests under way, and a queue before it
-//! in which no client stands before the others.
+//! A fair queue to Laravel: a bound on the requests under way, and a round robin over the
+//! clients and their tokens in front of it.
 //!
-//! Urgent requests come first: those that confirm a right after a doubt, and the last
-//! one of an upload. They leave one place to the rest. Within each class clients take
-//! turns, and so do the tokens of one client. While others wait, no client and no token
-//! holds more than half of the places; alone it may hold all but one, so that a newcomer
-//! finds a place. This holds for urgent requests too: a client can cast doubt on its own
-//! token as often as it likes.
+//! Urgent requests come first: those that confirm a right after an invalidation, and the last
+//! one of an upload. They leave one place to the routine ones. While others wait, no client
+//! and no token holds more than half of the places. Alone it may hold all but one, so that a
+//! new client finds a place. This holds for urgent requests, too: a client can invalidate its
+//! own token as often as it likes.
+//!
+//! One lock guards the state. A permit is sent to its waiter under it; a waiter that is gone
+//! returns the permit there and then, so no place is lost.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -20,63 +22,67 @@ use tokio::time::Instant;
 use super::TokenHash;
 use crate::core::client::ClientKey;
 
-/// How soon a request to Laravel is wanted.
+/// The class of a request to Laravel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// A log-in, a join or a periodic check.
+    /// A login, a join or a periodic revalidation.
     Routine,
-    /// A right may have ended, and holds until this is answered.
+    /// A right may have ended, and holds until the response.
     Urgent,
 }
 
-/// The client and the token of a request.
+/// The client and the token that a request counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) client: ClientKey,
     pub(super) token: TokenHash,
 }
 
-/// The queue. Cheap to clone; clones are one.
+/// The queue. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct FairQueue(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// The maximum of `running`.
     capacity: usize,
+    /// The requests under way.
     running: usize,
+    /// The urgent ones among them.
     urgent_running: usize,
+    /// Whether the request that last got a place was urgent.
     was_urgent: bool,
-    /// When a request last got its place.
+    /// The time at which a request last got a place.
     moved: Instant,
-    /// Requests under way, by client and by token.
+    /// The requests under way, by client and by token.
     by_client: HashMap<ClientKey, usize>,
     by_token: HashMap<TokenHash, usize>,
     urgent: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
     routine: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
 }
 
-/// Why a request is not queued.
+/// The reason why a request gets no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum QueueError {
-    /// Its client, or all together, have too many there.
+    /// Its client, or all clients together, have too many requests in the queue.
     #[error("too many requests to Laravel wait already")]
     Full,
-    /// No request has got its place for [`QUEUE_TIMEOUT`].
+    /// No request has got a place for [`QUEUE_TIMEOUT`].
     #[error("Laravel does not keep up with the requests that wait for it")]
     Timeout,
 }
 
-/// The right to one request; dropped, it goes to the next in the queue.
+/// The right to one request. Dropped, its place goes to the next waiter.
 #[derive(Debug)]
 pub(super) struct QueuePermit {
-    /// None once the place has been given back by other means.
+    /// None once the place has been returned without a drop.
     queue: Option<FairQueue>,
     owner: Owner,
     urgency: Urgency,
 }
 
 impl FairQueue {
-    /// A queue before `capacity` places.
+    /// Creates a queue in front of `capacity` places.
     pub(super) fn new(capacity: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             capacity,
@@ -91,7 +97,7 @@ impl FairQueue {
         })))
     }
 
-    /// Waits for a place. Cancel-safe: a waiter that has gone is passed over.
+    /// Waits for a place. Cancel-safe: a waiter that is gone is skipped.
     ///
     /// # Errors
     /// `Full` if the queue is, `Timeout` if it has not moved for [`QUEUE_TIMEOUT`].
@@ -100,20 +106,20 @@ impl FairQueue {
         owner: Owner,
         urgency: Urgency,
     ) -> Result<QueuePermit, QueueError> {
-        let (waiter, mut place) = oneshot::channel();
+        let (waiter, mut permit_receiver) = oneshot::channel();
         {
             let mut state = self.0.lock();
-            let line = state.queue_of(urgency);
-            if line.len >= MAX_WAITING || line.len_of(&owner.client) >= MAX_WAITING_PER_CLIENT {
+            let queue = state.queue_of(urgency);
+            if queue.len >= MAX_WAITING || queue.len_of(&owner.client) >= MAX_WAITING_PER_CLIENT {
                 return Err(QueueError::Full);
             }
-            line.push(owner, waiter);
+            queue.push(owner, waiter);
             state.dispatch(self);
         }
         loop {
-            match tokio::time::timeout(QUEUE_TIMEOUT, &mut place).await {
-                Ok(Ok(place)) => return Ok(place),
-                // It moves on, so this one has its turn, however long the queue is.
+            match tokio::time::timeout(QUEUE_TIMEOUT, &mut permit_receiver).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                // The queue moves, so this request gets its place, however long that takes.
                 Err(_) if self.0.lock().moved.elapsed() < QUEUE_TIMEOUT => {}
                 // The queue outlives its waiters: they hold it.
                 Ok(Err(_)) | Err(_) => return Err(QueueError::Timeout),
@@ -123,6 +129,7 @@ impl FairQueue {
 }
 
 impl State {
+    /// Returns the queue of a class.
     fn queue_of(
         &mut self,
         urgency: Urgency,
@@ -133,32 +140,33 @@ impl State {
         }
     }
 
-    /// Gives free places to those whose turn it is.
+    /// Gives the free places to the next waiters.
     fn dispatch(&mut self, queue: &FairQueue) {
         while self.running < self.capacity {
             let Some((owner, urgency, waiter)) = self.next() else {
                 return;
             };
             self.begin(owner, urgency);
-            let place = QueuePermit {
+            let permit = QueuePermit {
                 queue: Some(queue.clone()),
                 owner,
                 urgency,
             };
-            if let Err(mut unwanted) = waiter.send(place) {
-                // Its drop would lock the queue, which is locked.
+            if let Err(mut unwanted) = waiter.send(permit) {
+                // Its drop would lock the queue, which is locked here.
                 unwanted.queue = None;
                 self.finish(owner, urgency);
             }
         }
     }
 
+    /// Takes the next waiter whose client and token are below their shares.
     fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
         let may_be_urgent = self.may_be_urgent();
         let (client_share, token_share) = self.shares();
         let (by_client, by_token) = (&self.by_client, &self.by_token);
-        let may_client = |client: &ClientKey| below(by_client, client, client_share);
-        let may_token = |token: &TokenHash| below(by_token, token, token_share);
+        let may_client = |client: &ClientKey| is_below(by_client, client, client_share);
+        let may_token = |token: &TokenHash| is_below(by_token, token, token_share);
         if may_be_urgent && let Some((owner, waiter)) = self.urgent.pop(may_client, may_token) {
             return Some((owner, Urgency::Urgent, waiter));
         }
@@ -166,21 +174,24 @@ impl State {
         Some((owner, Urgency::Routine, waiter))
     }
 
-    /// How many places a client and a token may hold, as long as those wait that wait now.
+    /// Returns the places that a client and a token may hold while the present waiters wait:
+    /// half of all if there are several of them, and all but one otherwise.
     fn shares(&self) -> (usize, usize) {
         let half = (self.capacity / 2).max(1);
         let alone = self.capacity.saturating_sub(1).max(1);
-        let mut lines = [&self.urgent, &self.routine].into_iter();
-        let mut clients = lines.clone().flat_map(|line| line.order.iter());
+        let mut queues = [&self.urgent, &self.routine].into_iter();
+        let mut clients = queues.clone().flat_map(|queue| queue.order.iter());
         let first = clients.next();
         if !clients.all(|client| Some(client) == first) {
             return (half, half);
         }
-        let tokens = lines.all(|line| line.waiting.values().all(|turns| turns.order.len() <= 1));
-        (alone, if tokens { alone } else { half })
+        let is_one_token =
+            queues.all(|queue| queue.waiting.values().all(|tokens| tokens.order.len() <= 1));
+        (alone, if is_one_token { alone } else { half })
     }
 
-    /// Urgent requests leave one place to the others, or every second turn of one place.
+    /// Returns whether an urgent request may get the next place. While routine requests wait,
+    /// they have one place, or every second use of the only one.
     fn may_be_urgent(&self) -> bool {
         if self.routine.len == 0 {
             true
@@ -191,6 +202,7 @@ impl State {
         }
     }
 
+    /// Counts a request that gets a place.
     fn begin(&mut self, owner: Owner, urgency: Urgency) {
         self.running += 1;
         self.was_urgent = urgency == Urgency::Urgent;
@@ -202,6 +214,7 @@ impl State {
         }
     }
 
+    /// Counts a request that returns its place.
     fn finish(&mut self, owner: Owner, urgency: Urgency) {
         self.running -= 1;
         decrement(&mut self.by_client, &owner.client);
@@ -222,10 +235,12 @@ impl Drop for QueuePermit {
     }
 }
 
-fn below<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K, share: usize) -> bool {
+/// Returns whether the count of `key` is below `share`.
+fn is_below<K: Eq + Hash>(counts: &HashMap<K, usize>, key: &K, share: usize) -> bool {
     counts.get(key).is_none_or(|count| *count < share)
 }
 
+/// Decrements the count of `key`, which is removed at zero.
 fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;
@@ -235,18 +250,19 @@ fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
+/// The way by which a waiter gets its permit.
 type Waiter = oneshot::Sender<QueuePermit>;
 
-/// What waits for one token, oldest first.
+/// The waiters of one token, oldest first.
 type Waiters = VecDeque<Waiter>;
 
-/// Keys that take turns, each with what waits for it.
+/// A round robin over keys, each with its waiters.
 #[derive(Debug)]
 struct RoundRobin<K, V> {
     waiting: HashMap<K, V>,
-    /// Each key of `waiting` once.
+    /// The keys of `waiting`, each once, the next first.
     order: VecDeque<K>,
-    /// All that waits below.
+    /// The number of all waiters.
     len: usize,
 }
 
@@ -261,6 +277,7 @@ impl<K, V> Default for RoundRobin<K, V> {
 }
 
 impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
+    /// Counts a waiter, and returns the place of `key` for it.
     fn entry(&mut self, key: K) -> &mut V {
         self.len += 1;
         self.waiting.entry(key).or_insert_with(|| {
@@ -269,8 +286,8 @@ impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
         })
     }
 
-    /// Lets the first key whose turn it is, and that `may`, give what `take` finds. The
-    /// key then goes to the end, or away if it `is_empty`.
+    /// Takes a waiter by `take` from the first key that `may` go and has one. The key then goes
+    /// to the end, or is removed if it `is_empty`.
     fn take<T>(
         &mut self,
         may: impl Fn(&K) -> bool,
@@ -302,15 +319,18 @@ impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
 }
 
 impl RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
+    /// Adds a waiter behind those of the same token.
     fn push(&mut self, owner: Owner, waiter: Waiter) {
         let of_token = self.entry(owner.client).entry(owner.token);
         of_token.push_back(waiter);
     }
 
+    /// Returns the number of waiters of `client`.
     fn len_of(&self, client: &ClientKey) -> usize {
-        self.waiting.get(client).map_or(0, |turns| turns.len)
+        self.waiting.get(client).map_or(0, |tokens| tokens.len)
     }
 
+    /// Takes the next waiter whose client and token may go.
     fn pop(
         &mut self,
         may_client: impl Fn(&ClientKey) -> bool,
@@ -325,11 +345,11 @@ impl RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
     }
 }
 
-/// How long a request waits for its place while no other gets one. Laravel hangs then.
+/// The time that a request waits while no other gets a place either: Laravel hangs then.
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
-/// Requests that wait, of each class: a waiter takes about 200 bytes.
+/// The waiters of each class. A waiter takes about 200 bytes.
 const MAX_WAITING: usize = 16_384;
-/// The share of one client: an office of 200 that comes back with up to 20 rooms each.
+/// The waiters of one client: an office of 200 that reconnects with up to 20 rooms each.
 const MAX_WAITING_PER_CLIENT: usize = 4096;
 
 #[cfg(test)]

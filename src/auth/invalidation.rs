@@ -1,5 +1,5 @@
-//! Since when what is known about a user or a token is in doubt: an answer that was
-//! asked for earlier is not believed, wherever it is on its way.
+//! Invalidation of decisions about a user or a token: a decision whose request began before
+//! the invalidation does not count, whether it is cached or on its way.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use parking_lot::Mutex;
 use super::TokenHash;
 use crate::core::ids::UserId;
 
-/// A place in the order in which questions began and doubts were raised. Not a
-/// time: two things at one instant have an order too.
+/// A position in the order in which requests began and decisions were invalidated. It is no
+/// time: two events at one instant have an order, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
-/// The latest doubt about each user and token. Cheap to clone; clones are one.
+/// The latest invalidation of each user and token. Cheap to clone; clones share the lists.
 #[derive(Clone, Debug)]
 pub struct Invalidations(Arc<InvalidationLists>);
 
-/// Two lists: a client can raise doubts about tokens, and must not push those about users
-/// out, which Laravel raises.
+/// The two lists. They are apart because a client can invalidate tokens, and must not evict
+/// the invalidations of users, which Laravel requests.
 #[derive(Debug)]
 struct InvalidationLists {
     order: AtomicU64,
@@ -30,7 +30,7 @@ struct InvalidationLists {
 }
 
 impl Invalidations {
-    /// No doubt.
+    /// Creates lists without invalidations.
     pub fn new() -> Self {
         Self(Arc::new(InvalidationLists {
             order: AtomicU64::new(0),
@@ -39,30 +39,30 @@ impl Invalidations {
         }))
     }
 
-    /// The next place in the order.
+    /// Returns a new epoch, later than all before it.
     pub fn next_epoch(&self) -> Epoch {
         Epoch(self.0.order.fetch_add(1, SeqCst))
     }
 
-    /// From now on, what was asked about `user` before counts for nothing.
+    /// Invalidates every decision about `user` whose request began before.
     pub fn invalidate_user(&self, user: &UserId) {
+        // The epoch is taken under the lock, so that a later one is never replaced.
         let mut users = self.0.users.lock();
         users.put(user.clone(), self.next_epoch());
     }
 
-    /// From now on, what was asked with the token of that secret before counts for
-    /// nothing.
+    /// Invalidates every decision about the token of `secret` whose request began before.
     pub fn invalidate_token(&self, secret: TokenHash) {
         let mut tokens = self.0.tokens.lock();
         tokens.put(secret, self.next_epoch());
     }
 
-    /// The latest doubt about `user` or the token of that secret, if an answer asked
-    /// for at `asked` does not dispel it.
-    pub fn latest_after(&self, user: &UserId, secret: TokenHash, asked: Epoch) -> Option<Epoch> {
+    /// Returns the latest invalidation of `user` or of the token of `secret`, if it is later
+    /// than `epoch`.
+    pub fn latest_after(&self, user: &UserId, secret: TokenHash, epoch: Epoch) -> Option<Epoch> {
         let of_user = self.0.users.lock().peek(user).copied();
-        let doubt = of_user.max(self.0.tokens.lock().peek(&secret).copied());
-        doubt.filter(|doubt| *doubt > asked)
+        let of_token = self.0.tokens.lock().peek(&secret).copied();
+        of_user.max(of_token).filter(|latest| *latest > epoch)
     }
 }
 
@@ -72,5 +72,6 @@ impl Default for Invalidations {
     }
 }
 
-/// Answers are remembered for a minute or so, and doubts are rare.
+/// The invalidations in each list. Decisions are cached for about a minute, and
+/// invalidations are rare.
 const MAX_INVALIDATIONS: NonZeroUsize = NonZeroUsize::new(20_000).expect("above zero");

@@ -1,6 +1,7 @@
-//! Who a client is and which tickets it may see. The edge never decides that
-//! itself: it asks Laravel, with the client's own token, and remembers the
-//! answer for a short time.
+//! Authentication and authorization by Laravel: the edge asks who the bearer of a token is,
+//! and which tickets they may see, with the client's own token. It never decides that itself.
+//! Decisions are cached for a short time, requests for one key share a flight, and a fair
+//! queue bounds the requests under way.
 
 mod authenticator;
 mod authorizer;
@@ -24,27 +25,27 @@ pub use self::token::{Token, TokenForm, TokenHash};
 
 use std::time::Duration;
 
-/// Why there is no yes. A no and an outage are never confused: one sends the
-/// client away, the other asks it to come again.
+/// The reason why a right is not granted. A denial is never confused with an outage: after
+/// the one the client gives up, after the other it retries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Laravel said no.
+    /// Laravel denies the right.
     #[error("denied")]
     Denied,
-    /// Laravel refused the token that the question came with.
+    /// Laravel rejects the token of the request.
     #[error("the token is refused")]
     TokenRefused,
-    /// The token is good, and another user's than it was.
+    /// The token is valid, but belongs to another user than before.
     #[error("the token is another user's now")]
     OtherUser,
-    /// Laravel could not be asked, or its answer is no answer.
+    /// Laravel could not be asked, or its response decides nothing.
     #[error("unavailable: {reason}")]
     Unavailable {
-        /// What went wrong, for the log.
+        /// The cause, for the log.
         reason: String,
-        /// When Laravel asked to be asked again, if it did.
+        /// The time to wait before a retry, if Laravel named one.
         retry_after: Option<Duration>,
-        /// Whether Laravel throttles this user (429), which is no outage.
+        /// Whether Laravel throttles the user (429), which is no outage.
         is_throttled: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! Waiting a little while Laravel restarts.
+//! Retries of a request while Laravel is unavailable, such as during a restart.
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use super::client::unavailable;
 
-/// How long somebody waits for Laravel. The clock starts when the first request has
-/// its place: the time in the edge's own queue is no fault of Laravel's.
+/// The time limit of a request with its retries. It starts when the first attempt leaves the
+/// edge's own queue: the time in it does not count. Clones share the limit.
 #[derive(Clone, Debug)]
 pub struct RetryDeadline(Arc<Clock>);
 
@@ -23,6 +23,7 @@ struct Clock {
 }
 
 impl RetryDeadline {
+    /// Creates a deadline that has not started.
     fn new(limit: Duration) -> Self {
         Self(Arc::new(Clock {
             limit,
@@ -31,25 +32,26 @@ impl RetryDeadline {
         }))
     }
 
-    /// Starts the clock, unless it runs already; returns when it ends.
+    /// Starts the deadline, unless it has started; returns its end.
     pub(super) fn start(&self) -> Instant {
         let end = self.0.end.get_or_init(|| Instant::now() + self.0.limit);
         self.0.started.cancel();
         *end
     }
 
-    /// Returns once the limit has passed. Cancel-safe.
+    /// Waits until the deadline has started and its limit has passed. Cancel-safe.
     async fn expired(&self) {
         self.0.started.cancelled().await;
         tokio::time::sleep_until(self.start()).await;
     }
 }
 
-/// Asks again while the answer is "unavailable", for `limit` in all: when Laravel
-/// said, or twice a second. `ask` starts the clock when its request has its place.
+/// Calls `ask` until its result is not [`Error::Unavailable`], for `limit` in all: after
+/// Laravel's `Retry-After`, but at most twice a second. `ask` starts the deadline when its
+/// request leaves the edge's queue.
 ///
 /// # Errors
-/// Denied, or still unavailable when the limit has passed.
+/// The first error that is not `Unavailable`, or the last `Unavailable` within the limit.
 pub async fn retry_while_unavailable<T, F>(
     limit: Duration,
     mut ask: impl FnMut(RetryDeadline) -> F,
@@ -57,28 +59,29 @@ pub async fn retry_while_unavailable<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let patience = RetryDeadline::new(limit);
+    let deadline = RetryDeadline::new(limit);
     let mut last = unavailable("Laravel did not answer in time".to_owned());
     loop {
-        let answer = tokio::select! {
+        let result = tokio::select! {
             biased;
-            answer = ask(patience.clone()) => answer,
-            () = patience.expired() => return Err(last),
+            result = ask(deadline.clone()) => result,
+            () = deadline.expired() => return Err(last),
         };
-        let Err(Error::Unavailable { retry_after, .. }) = &answer else {
-            return answer;
+        let Err(Error::Unavailable { retry_after, .. }) = &result else {
+            return result;
         };
-        let again = Instant::now() + retry_after.unwrap_or(RETRY_INTERVAL).max(RETRY_INTERVAL);
-        if again >= patience.start() {
-            return answer;
+        let retry_at = Instant::now() + retry_after.unwrap_or(RETRY_INTERVAL).max(RETRY_INTERVAL);
+        if retry_at >= deadline.start() {
+            return result;
         }
-        if let Err(error) = answer {
+        if let Err(error) = result {
             last = error;
         }
-        tokio::time::sleep_until(again).await;
+        tokio::time::sleep_until(retry_at).await;
     }
 }
 
+/// The minimum time before a retry, and the default.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

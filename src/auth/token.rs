@@ -1,4 +1,4 @@
-//! A client's Sanctum token, kept out of every log.
+//! A client's Sanctum token and the hash of its secret. Neither is ever logged.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,44 +7,45 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-/// A bearer token as the client sent it. Its `Debug` shows nothing.
+/// A bearer token as the client sent it. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
 impl Token {
-    /// Takes `text` if it can be a token: 1 to 1024 visible ASCII characters,
-    /// which is what fits into a header, and no comma: Laravel ends a token there,
-    /// so `13|s,x` would be one token to it and another to us.
+    /// Creates a token from `text` if it can be one: 1 to 1024 visible ASCII characters
+    /// without a comma. Laravel ends a token at a comma, so `13|s,x` would be one token to it
+    /// and another to the edge.
     pub fn new(text: &str) -> Option<Self> {
         let fits = !text.is_empty() && text.len() <= 1024;
         let is_allowed = |b: u8| b.is_ascii_graphic() && b != b',';
         (fits && text.bytes().all(is_allowed)).then(|| Self(text.into()))
     }
 
-    /// The token in `Authorization` as Laravel's `Request::bearerToken()` reads it, if it
-    /// can be one. None if there are several such headers.
+    /// Returns the token in `Authorization`, read as Laravel's `Request::bearerToken()` does.
+    /// None if it cannot be a token, or if there are several such headers.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::new(std::str::from_utf8(bearer(headers)?).ok()?)
     }
 
-    /// The key under which everything about this token is known: its sessions, its
-    /// uploads, and what Laravel said of it. Laravel takes a token with and without
-    /// the `id|` before its secret, and for more than one spelling of that id: only
-    /// the secret is compared.
+    /// Returns the hash of the token's secret, the key of its sessions, uploads and cached
+    /// decisions. The `id|` before the secret is left out: Laravel accepts a token with and
+    /// without it, and with several spellings of one id.
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.without_id().as_bytes()).into())
     }
 
+    /// Returns the secret: the part after the first `|`, or all if there is none.
     fn without_id(&self) -> &str {
         self.0
             .split_once('|')
             .map_or(&*self.0, |(_, secret)| secret)
     }
 
-    /// `Bearer …`: Laravel before version 10 matches the scheme case-sensitively.
+    /// Returns the value of `Authorization`. It begins with `Bearer`, as Laravel before
+    /// version 10 compares the scheme with case.
     ///
-    /// [`TokenForm::Secret`] leaves the id out. A secret with another `|` in it is sent
-    /// whole all the same: Sanctum would take its beginning for an id.
+    /// [`TokenForm::Secret`] leaves the id out. If the secret contains another `|`, the whole
+    /// token is sent nevertheless: Sanctum would take the beginning of the secret for an id.
     pub(super) fn authorization(&self, form: TokenForm) -> HeaderValue {
         let secret = self.without_id();
         let text = if form == TokenForm::Full || secret.contains('|') || secret.is_empty() {
@@ -59,13 +60,11 @@ impl Token {
     }
 }
 
-/// The bytes in `Authorization` that Laravel's `Request::bearerToken()` takes for the
-/// token: what follows the last `Bearer `, up to a comma, whatever bytes stand around it.
-/// The scheme is compared without case, as RFC 9110 §11.1 has it and Laravel does from
-/// version 10 on.
+/// Returns the bytes in `Authorization` that Laravel's `Request::bearerToken()` takes for the
+/// token: those after the last `Bearer `, up to a comma. The scheme is compared without case,
+/// as RFC 9110 §11.1 says and Laravel does from version 10 on.
 ///
-/// None if there is no such header, or several: those are read in as many ways as there
-/// are servers.
+/// None if there is no such header, or several: servers differ in how they read those.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -84,23 +83,23 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How much of a token the edge's own requests to Laravel carry.
+/// The part of a token that the edge's own requests to Laravel carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenForm {
-    /// The part after `id|`, which Sanctum finds by its hash. Nothing in such a request
-    /// looks like an attack to an app that scans headers for `|`.
+    /// The part after `id|`, which Sanctum finds by its hash. Such a request does not look like
+    /// an attack to an application that scans headers for `|`.
     Secret,
-    /// All of it, for apps whose token model wants the id.
+    /// The whole token, for applications whose token model needs the id.
     Full,
 }
 
-/// SHA-256 of a token's secret.
+/// The SHA-256 hash of a token's secret. Its `Debug` output does not contain it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// The key of the token in `Authorization`, whatever stands before its `|`: a
+    /// Returns the hash for the token in `Authorization`, with any bytes before its `|`: a
     /// database may read `13é` as 13.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let token = bearer(headers)?;
@@ -109,7 +108,7 @@ impl TokenHash {
         Some(Self(Sha256::digest(secret).into()))
     }
 
-    /// So much of it as tells the tokens of one client apart.
+    /// Returns 32 bits of the hash, enough to tell the tokens of one client apart.
     pub fn fingerprint(&self) -> NonZeroU32 {
         let [a, b, c, d, ..] = self.0;
         NonZeroU32::new(u32::from_le_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX)
@@ -122,6 +121,7 @@ impl fmt::Debug for TokenHash {
     }
 }
 
+/// The authentication scheme, in lower case.
 const SCHEME: &[u8] = b"bearer ";
 
 #[cfg(test)]

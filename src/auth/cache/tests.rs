@@ -1,4 +1,4 @@
-//! Answers and questions in flight, in paused time.
+//! Tests of cached decisions and requests in flight, in paused time.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -22,10 +22,10 @@ where
     F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
 {
     let told = cache.get(key, &auth_request(key), question).await?;
-    told.answer.ok_or(Error::Denied)
+    told.value.ok_or(Error::Denied)
 }
 
-/// Each key is another client's.
+/// Creates a request of another client for each key.
 fn auth_request(key: u32) -> AuthRequest {
     let token = Token::new(&key.to_string()).unwrap();
     let client_context = ClientContext {
@@ -37,7 +37,7 @@ fn auth_request(key: u32) -> AuthRequest {
 
 fn yes(value: u32) -> Result<Verdict<u32>, Error> {
     Ok(Verdict {
-        answer: Some(value),
+        value: Some(value),
         ttl: Duration::from_secs(60),
     })
 }
@@ -56,7 +56,7 @@ async fn an_answer_is_believed_for_its_time_and_not_longer() {
 async fn a_no_is_remembered_and_a_failure_is_not() {
     let cache = cache(10, 1);
     let no = Verdict {
-        answer: None,
+        value: None,
         ttl: Duration::from_secs(10),
     };
     assert_eq!(get(&cache, 1, async { Ok(no) }).await, Err(Error::Denied));
@@ -151,9 +151,9 @@ async fn a_doubt_asks_again_once_for_all_who_share_it() {
     assert!(
         answers
             .iter()
-            .all(|told| told.as_ref().unwrap().answer == Some(8))
+            .all(|told| told.as_ref().unwrap().value == Some(8))
     );
-    assert_eq!(ask().await.unwrap().answer, Some(8));
+    assert_eq!(ask().await.unwrap().value, Some(8));
     assert_eq!(asked.load(Relaxed), 1);
 }
 
@@ -181,7 +181,7 @@ async fn urgent_question_does_not_wait_for_the_same_routine_one() {
     };
     let mut first = Box::pin(ask(1, held, hour));
     let mut second = Box::pin(ask(2, other, hour));
-    // The second token is the first's, which has its half: it waits.
+    // Both requests have one token, which has its half of the places: the second waits.
     assert!(futures_util::poll!(&mut first).is_pending());
     assert!(futures_util::poll!(&mut second).is_pending());
     let urgent = ask(2, auth_request(2).urgent(), Duration::ZERO);
@@ -203,7 +203,7 @@ async fn patience_starts_with_the_place_in_the_queue() {
     };
     let waiting = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait);
     let (_, waited) = tokio::join!(slow, waiting);
-    assert_eq!(waited.unwrap().answer, Some(8));
+    assert_eq!(waited.unwrap().value, Some(8));
     let hangs = |patience: RetryDeadline| {
         let (cache, auth_request) = (cache.clone(), auth_request(3).with_deadline(patience));
         async move { cache.get(3, &auth_request, std::future::pending()).await }

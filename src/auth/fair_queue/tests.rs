@@ -1,5 +1,5 @@
-//! The queue in paused time. A request is a task that notes when it gets its place and
-//! keeps that until the test takes it.
+//! Tests of the queue, in paused time. A request is a task that records when it gets its
+//! place, and keeps the place until the test takes it.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use super::*;
 use crate::auth::Token;
 use crate::core::client::ClientIp;
 
-/// Requests under way, in the order in which they got their places.
+/// The requests under way, in the order in which they got their places.
 #[derive(Clone, Default)]
 struct Running(Rc<RefCell<Vec<(String, QueuePermit)>>>);
 
@@ -20,7 +20,7 @@ impl Running {
         running.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Ends the oldest; returns its name.
+    /// Ends the oldest request; returns its name.
     async fn end_oldest(&self) -> String {
         let (name, place) = self.0.borrow_mut().remove(0);
         drop(place);
@@ -63,7 +63,7 @@ async fn client_with_many_requests_leaves_half_the_places_to_others() {
             let owner = owner(1, &format!("token{}", n % 10));
             ask(&queue, &running, "flood", owner, Urgency::Routine).await;
         }
-        // Alone it leaves one place, to whoever comes first; from then on it has half.
+        // Alone it leaves one place to the first newcomer; from then on it has half of them.
         assert_eq!(running.names(), ["flood"; 3]);
         for name in ["second", "third"] {
             ask(&queue, &running, name, owner(2, name), Urgency::Routine).await;
