@@ -1,4 +1,4 @@
-//! What a session does with what its client says.
+//! The commands of a session's client: join and leave a ticket, typing, seen and ping.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,9 +18,9 @@ use crate::limit::Limit;
 use crate::rooms::{Audience, EventKind, Membership};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Takes one frame. Any frame is a sign of life; all but pongs and the
-    /// chunks of uploads count against the rate. Pongs, of which one is wanted for
-    /// each ping, are noise.
+    /// Handles a frame of the client. Any frame is a sign of life. All but pongs and the
+    /// chunks of uploads count against the message rate. A pong is no activity, so a flood of
+    /// them ends the session as a control flood.
     pub(super) async fn on_frame(
         &mut self,
         frame: Option<Result<Message, tungstenite::Error>>,
@@ -35,17 +35,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             self.activity.record();
         }
         match frame {
-            // An upload has a rate of its own; what is no part of one is counted there.
+            // An upload has a rate of its own. A frame that is no part of one is counted there.
             Message::Binary(frame) => {
                 self.services.metrics.commands.add("upload_chunk");
-                self.chunk(&frame).await
+                self.on_chunk(&frame).await
             }
             Message::Pong(_) => Ok(()),
             frame => self.run_rate_limited(RateLimited::Message(frame)).await,
         }
     }
 
-    /// Does what a frame says that has been counted.
+    /// Executes a frame that has passed the rates.
     pub(super) async fn execute_frame(&mut self, frame: Message) -> LoopResult {
         match frame {
             Message::Text(text) => match protocol::decode(&text) {
@@ -53,19 +53,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.services.metrics.commands.add(command.name());
                     self.execute(command).await
                 }
-                Err(mistake) => {
-                    self.services.metrics.commands.add(mistake.code());
-                    self.send_error(mistake.code(), &mistake.to_string(), None)
+                Err(error) => {
+                    self.services.metrics.commands.add(error.code());
+                    self.send_error(error.code(), &error.to_string(), None)
                         .await
                 }
             },
             Message::Close(_) => Err(CloseReason::Client),
-            // tungstenite answers a ping by itself, at the next flush.
+            // tungstenite has queued the pong, which leaves with the next flush.
             Message::Ping(_) => self.write([]).await,
             Message::Binary(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
+    /// Executes `command`, or holds it while a join that it depends on is pending.
     async fn execute(&mut self, command: Command) -> LoopResult {
         if self.joins.affects(&command) {
             self.joins.hold(command);
@@ -85,17 +86,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
                 None => self.send_not_joined(ticket).await,
             },
-            Command::Seen { message, ticket } => self.seen(message, ticket).await,
-            Command::Upload(command) => self.upload(command).await,
+            Command::Seen { message, ticket } => self.mark_seen(message, ticket).await,
+            Command::Upload(command) => self.execute_upload(command).await,
             Command::Ping => {
-                let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
-                let timestamp = timestamp.unwrap_or_default().as_secs();
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+                let timestamp = since_epoch.unwrap_or_default().as_secs();
                 self.send_event(&Event::Pong { timestamp }).await
             }
         }
     }
 
-    /// Asks Laravel whether the ticket may be seen; [`Session::finish_join`] goes on.
+    /// Starts a join, which [`Session::finish_join`] completes. A session that is in the room
+    /// already gets the list of users again.
     async fn join(&mut self, ticket: RowId) -> LoopResult {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
@@ -113,25 +115,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.run_rate_limited(RateLimited::Join(ticket)).await
     }
 
+    /// Asks Laravel whether the user may see the ticket of `room`, and retries while Laravel
+    /// is unavailable, each time with the configuration in use.
     pub(super) fn start_join(&mut self, room: RoomName) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
-        let asking = async move {
-            let ask = |patience| {
-                let (backend, auth_request) =
-                    (backend.get(), auth_request.clone().with_deadline(patience));
+        let deciding = async move {
+            let ask = |deadline| {
+                let (current, auth_request) =
+                    (backend.get(), auth_request.clone().with_deadline(deadline));
                 let user = &user;
-                async move { backend.access.authorize(user, room, auth_request).await }
+                async move { current.access.authorize(user, room, auth_request).await }
             };
             (
                 room,
                 retry_while_unavailable(backend.get().patience, ask).await,
             )
         };
-        self.joins.begin(room, asking.boxed());
+        self.joins.begin(room, deciding.boxed());
     }
 
-    /// Does what Laravel decided about a join, then what had to wait for it.
+    /// Acts on Laravel's decision about a join, then executes the command held for it.
     pub(super) async fn finish_join(&mut self, (room, grant): JoinDecision) -> LoopResult {
         self.services.metrics.joins.add(match &grant {
             Ok(_) => "joined",
@@ -140,11 +144,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Err(auth::Error::Unavailable { .. }) => "unavailable",
         });
         match grant {
-            // Somebody said meanwhile that things have changed.
+            // Invalidated while the request was under way: the decision may be too old.
             Ok(grant) if !self.services.backend.get().access.is_still_valid(&grant) => {
                 self.start_join(room)
             }
-            Ok(grant) => self.enter(&grant).await?,
+            Ok(grant) => self.enter_room(&grant).await?,
             Err(error) => self.send_join_error(room, error).await?,
         }
         match self.joins.release() {
@@ -153,13 +157,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    async fn enter(&mut self, grant: &Grant) -> LoopResult {
+    /// Enters the room of `grant`. Events that come meanwhile stay queued, so the client gets
+    /// `ticket_joined` before any of them.
+    async fn enter_room(&mut self, grant: &Grant) -> LoopResult {
         let (room, outbox) = (grant.room(), self.outbox.clone());
         let joined = self.services.rooms.join(grant, self.id, outbox);
         self.rooms.insert(room, joined.membership);
         self.send_joined(room, &joined.users).await
     }
 
+    /// Reports a failed join to the client. A rejected token starts a revalidation.
     async fn send_join_error(&mut self, room: RoomName, error: auth::Error) -> LoopResult {
         let ticket = Some(room.ticket_id());
         match error {
@@ -185,6 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Sends `ticket_joined` with the users who are present.
     async fn send_joined(&mut self, room: RoomName, users: &[User]) -> LoopResult {
         let event = Event::TicketJoined {
             ticket_id: room.ticket_id(),
@@ -193,7 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_event(&event).await
     }
 
-    async fn seen(&mut self, message: RowId, ticket: Option<RowId>) -> LoopResult {
+    /// Publishes to the room that the user has seen `message`. Without a `ticket` the session
+    /// must be in exactly one room.
+    async fn mark_seen(&mut self, message: RowId, ticket: Option<RowId>) -> LoopResult {
         let membership: &Membership = match ticket {
             Some(ticket) => match self.rooms.get(&RoomName::ticket(ticket)) {
                 Some(membership) => membership,
@@ -204,12 +214,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 match (rooms.next(), rooms.next()) {
                     (Some(only), None) => only,
                     (None, _) => {
-                        let message = "Join the message's ticket first";
-                        return self.send_error("not_in_room", message, None).await;
+                        let text = "Join the message's ticket first";
+                        return self.send_error("not_in_room", text, None).await;
                     }
                     (Some(_), Some(_)) => {
-                        let message = "This session is in several rooms; name the ticket_id";
-                        return self.send_error("ticket_id_needed", message, None).await;
+                        let text = "This session is in several rooms; name the ticket_id";
+                        return self.send_error("ticket_id_needed", text, None).await;
                     }
                 }
             }
@@ -220,11 +230,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
+    /// Reports to the client that it has not joined `ticket`.
     async fn send_not_joined(&mut self, ticket: RowId) -> LoopResult {
         let message = "Join this ticket first";
         self.send_error("not_in_room", message, Some(ticket)).await
     }
 
+    /// Sends an `error` event: `code` for programs, `message` for people.
     pub(super) async fn send_error(
         &mut self,
         code: &str,

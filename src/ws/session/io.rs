@@ -1,4 +1,4 @@
-//! What a session asks of its socket, each in its time.
+//! The timed operations of a session on its socket, and the close reasons of its errors.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 use super::super::CloseReason;
 use crate::runtime::activity::ControlFlood;
 
-/// Sends the close frame and waits a moment for the answer, and for the end of
-/// what is still on its way: a connection that is closed with bytes unread is
-/// reset, and the close frame is lost with it.
+/// Sends the close frame, then waits for the client's own and for its end of the stream, all
+/// within [`CLOSE_TIMEOUT`]. A connection that is closed with bytes unread is reset, and the
+/// close frame may be lost with it (RFC 6455 §7.1.1).
 pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     reason: CloseReason,
@@ -29,7 +29,7 @@ pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let farewell = async {
         match reason {
-            // tungstenite has the answer to the client's own close frame ready.
+            // tungstenite has queued the reply to the client's close frame.
             CloseReason::Client => socket.flush().await?,
             _ => socket.close(Some(frame)).await?,
         }
@@ -39,29 +39,32 @@ pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
         tokio::io::copy(stream, &mut tokio::io::sink()).await?;
         Ok::<_, tungstenite::Error>(())
     };
-    // Nothing is lost if it takes too long: the connection ends either way.
+    // A failure or a timeout does no harm: the connection ends either way.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, farewell).await;
 }
 
-/// One step of a write.
+/// Runs one step of a write. Cancel-safe if `step` is.
+///
+/// # Errors
+/// [`CloseReason::Slow`] after `timeout`; otherwise the reason that fits the error of `step`.
 pub(super) async fn with_timeout<T>(
-    limit: Duration,
+    timeout: Duration,
     step: impl Future<Output = Result<T, tungstenite::Error>>,
 ) -> Result<T, CloseReason> {
     let mut step = pin!(step);
-    // Most need no time at all: the clock is asked for those alone that do.
-    let done = match poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
+    // Most steps complete at the first poll. Only the others pay for a timer.
+    let result = match poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
         Poll::Ready(done) => Ok(done),
-        Poll::Pending => tokio::time::timeout(limit, step).await,
+        Poll::Pending => tokio::time::timeout(timeout, step).await,
     };
-    match done {
-        Ok(Ok(done)) => Ok(done),
+    match result {
+        Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(close_reason(&error)),
         Err(_) => Err(CloseReason::Slow),
     }
 }
 
-/// What an error of tungstenite means for the session.
+/// Maps an error of tungstenite to the reason for the end of the session.
 pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
@@ -82,5 +85,5 @@ pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
     }
 }
 
-/// How long a client has to answer our close frame.
+/// The time that a client has to reply to the edge's close frame.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

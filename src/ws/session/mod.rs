@@ -1,4 +1,6 @@
-//! One session: a socket, its inbox, the rooms it is in, and one loop.
+//! One WebSocket session: its socket, its inbox, its rooms, and the loop of its task. The
+//! task is parked most of its life; a scheduler task of the rooms then delivers for it by
+//! its [`shared_stream`].
 
 mod commands;
 mod io;
@@ -15,6 +17,7 @@ use std::fmt::Debug;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
@@ -42,8 +45,8 @@ use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::wake_gate::WakeGate;
 
-/// A session of a user whom Laravel knows. Generic over the stream, so that
-/// tests bring a pipe in memory.
+/// A session of an authenticated user. Generic over the stream, so that tests use an
+/// in-memory pipe.
 struct Session<S> {
     socket: WebSocketStream<SharedStream<S>>,
     inbox: Inbox,
@@ -55,31 +58,32 @@ struct Session<S> {
     services: Arc<Services>,
     settings: Arc<Settings>,
     rooms: HashMap<RoomName, Membership>,
-    paces: SessionRates,
-    /// What the client said and may not have said yet. Nothing is read meanwhile.
+    rates: SessionRates,
+    /// A request of the client that is over its rate. Nothing is read until it is done.
     paused: Option<Box<PausedOperation>>,
     schedule: Schedule,
-    /// Moves with each message, and each ping of ours.
+    /// Records each message of the client, and each ping of the edge.
     activity: ActivityTracker,
-    /// When Laravel was asked who the user is.
-    identified: Epoch,
+    /// The epoch of the request by which Laravel identified the user.
+    identity_epoch: Epoch,
     joins: PendingJoins,
     uploads: SessionUploads,
-    confirming: Option<Box<Revalidation>>,
+    revalidation: Option<Box<Revalidation>>,
 }
 
-/// What wakes a session.
+/// An event that the loop handles.
 enum LoopEvent {
-    Mail(SessionEvent),
+    Inbox(SessionEvent),
     Frame(Option<Result<Message, tungstenite::Error>>),
-    Joined(JoinDecision),
-    Found(Option<LostRight>),
+    JoinDecided(JoinDecision),
+    /// A right was lost, or (none) the round of revalidation is over.
+    Revalidated(Option<LostRight>),
     Uploads,
     Tick,
     Stopping,
 }
 
-/// `Err` is the end of the session.
+/// The result of a step. `Err` ends the session.
 type LoopResult = Result<(), CloseReason>;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -105,23 +109,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             outbox,
             id: setup.id,
             user: identified.user,
-            identified: identified.asked,
+            identity_epoch: identified.epoch,
             token,
             client_context: setup.client_context,
             services: setup.services,
             activity: setup.activity,
             rooms: HashMap::new(),
-            paces: SessionRates::new(&settings, Arc::new(SessionRates::user_joins(&settings))),
+            rates: SessionRates::new(&settings, Arc::new(SessionRates::user_joins(&settings))),
             paused: None,
             schedule: Schedule::new(&settings),
             settings,
             joins: PendingJoins::default(),
             uploads: SessionUploads::default(),
-            confirming: None,
+            revalidation: None,
         }
     }
 
-    /// Greets and serves until something ends it.
+    /// Registers the session, greets the client and runs the loop; returns why it ended.
     async fn serve(&mut self) -> CloseReason {
         let secret = self.token.hash();
         let registration = self.services.sessions.register(
@@ -136,19 +140,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             registration.evict_oldest(most);
         }
         let user_joins = registration.join_rate(|| SessionRates::user_joins(&self.settings));
-        self.paces.share_user_joins(user_joins);
+        self.rates.share_user_joins(user_joins);
         let invalidations = &self.services.invalidations;
-        let doubt = invalidations.latest_after(self.user.id(), secret, self.identified);
+        let doubt = invalidations.latest_after(self.user.id(), secret, self.identity_epoch);
         if doubt.is_some() {
             self.start_revalidation(RevalidationCause::Invalidated, None);
         }
-        let greeting = Event::Connection {
+        let greeting = self.frame(&Event::Connection {
             status: "connected",
             user_id: self.user.id(),
             session_id: self.id,
             message: "WebSocket connection established",
-        };
-        let greeting = self.frame(&greeting);
+        });
         let served = match self.write([greeting]).await {
             Ok(()) => self.run_loop().await,
             ended => ended,
@@ -156,96 +159,96 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         served.err().unwrap_or(CloseReason::Client)
     }
 
-    /// The loop. Every branch is cancel-safe: what a wake-up brings leaves the
-    /// socket or the inbox only when its branch completes.
+    /// Handles events until one ends the session. Every branch is cancel-safe: an event
+    /// leaves the socket or the inbox only when its branch completes.
     async fn run_loop(&mut self) -> LoopResult {
-        let stopping = self.services.drain.token().clone();
-        let mut stopping = pin!(stopping.cancelled());
-        let mut stopped = false;
-        let bell = self.uploads.notify();
+        let drain_token = self.services.drain.token().clone();
+        let mut stopping = pin!(drain_token.cancelled());
+        let mut is_stopping = false;
+        let upload_notify = self.uploads.notify();
         let mut tick = pin!(tokio::time::sleep_until(self.schedule.next()));
-        // Mail is what wakes a session most, so it is looked for first; but once
-        // there was some, the rest has its turn before there is more. Of the rest
-        // the socket is last: it alone can go on and on.
-        let aside = WakeGate::new();
-        let mut fed = false;
+        // The inbox wakes a session most often, so it is polled first. After one of its
+        // events the others come first once, so that neither starves the other. The socket
+        // is the last of the others: a client may keep it readable for ever.
+        let wake_gate = WakeGate::new();
+        let mut was_inbox = false;
         loop {
             if self.uploads.has_any() {
-                // Their bell rings for who listens, and the next round listens anew.
-                aside.force_poll();
+                // `notified()` is a new future in each round: its waker is not yet registered.
+                wake_gate.force_poll();
             }
-            let rest = async {
+            let others = async {
                 tokio::select! {
                     biased;
-                    () = &mut stopping, if !stopped => LoopEvent::Stopping,
+                    () = &mut stopping, if !is_stopping => LoopEvent::Stopping,
                     () = &mut tick => LoopEvent::Tick,
-                    () = bell.notified(), if self.uploads.has_any() => LoopEvent::Uploads,
-                    decision = self.joins.next(), if self.joins.len() > 0 => LoopEvent::Joined(decision),
-                    Some(finding) = OptionFuture::from(self.confirming.as_mut().map(|round| round.next())) => {
-                        LoopEvent::Found(finding)
+                    () = upload_notify.notified(), if self.uploads.has_any() => LoopEvent::Uploads,
+                    decision = self.joins.next(), if self.joins.len() > 0 => LoopEvent::JoinDecided(decision),
+                    Some(finding) = OptionFuture::from(self.revalidation.as_mut().map(|round| round.next())) => {
+                        LoopEvent::Revalidated(finding)
                     }
                     frame = self.socket.next(), if !self.joins.is_holding() && self.paused.is_none() => {
                         LoopEvent::Frame(frame)
                     }
                 }
             };
-            let wake = aside.select(
-                rest,
-                |cx| self.inbox.poll_next(cx).map(LoopEvent::Mail),
-                fed,
-            );
-            let wake = wake.await;
-            fed = matches!(wake, LoopEvent::Mail(_));
-            if !fed {
+            let poll_inbox = |cx: &mut Context<'_>| self.inbox.poll_next(cx).map(LoopEvent::Inbox);
+            let event = wake_gate.select(others, poll_inbox, was_inbox).await;
+            was_inbox = matches!(event, LoopEvent::Inbox(_));
+            if !was_inbox {
+                // Until here the session may have been parked, and the scheduler may have
+                // written for it. The handler's own frames must keep their place.
                 self.inbox.set_busy();
             }
-            if !matches!(wake, LoopEvent::Mail(SessionEvent::Batch(_))) {
-                // All but an event may change what there is to look after.
-                aside.force_poll();
+            if !matches!(event, LoopEvent::Inbox(SessionEvent::Batch(_))) {
+                // Everything but a batch may change what the others wait for.
+                wake_gate.force_poll();
             }
-            // In boxes: a session that rests holds no room for what it may do.
-            match wake {
-                LoopEvent::Mail(event) => self.on_session_event(event).await?,
+            // Boxed: the future of a parked session has no room for the rarer handlers.
+            match event {
+                LoopEvent::Inbox(event) => self.on_session_event(event).await?,
                 LoopEvent::Frame(frame) => Box::pin(self.on_frame(frame)).await?,
-                LoopEvent::Joined(decision) => Box::pin(self.finish_join(decision)).await?,
-                LoopEvent::Found(finding) => Box::pin(self.apply_finding(finding)).await?,
+                LoopEvent::JoinDecided(decision) => Box::pin(self.finish_join(decision)).await?,
+                LoopEvent::Revalidated(finding) => Box::pin(self.apply_finding(finding)).await?,
                 LoopEvent::Uploads => Box::pin(self.send_upload_events()).await?,
                 LoopEvent::Tick => self.run_due().await?,
                 LoopEvent::Stopping => {
-                    stopped = true;
+                    is_stopping = true;
                     self.schedule.stop_within(self.services.close_spread);
                 }
             }
             let due = self.next_due();
-            if !fed && tick.deadline() != due {
+            // Most inbox events are batches, which change no deadline.
+            if !was_inbox && tick.deadline() != due {
                 tick.as_mut().reset(due);
             }
         }
     }
 
-    /// When the session next has something to do by itself.
+    /// Returns the time at which [`Session::run_due`] next has something to do.
     fn next_due(&self) -> Instant {
         let paused = self.paused.as_ref().map(|paused| paused.until);
-        let round = self
-            .confirming
-            .as_ref()
-            .and_then(|round| round.next_round());
-        let others = paused.into_iter().chain(round);
+        let others = paused.into_iter().chain(self.next_round());
         others.fold(self.schedule.next(), Instant::min)
     }
 
-    /// Whether something that the client said waits, so that no more is read.
+    /// Returns the time of the next round of revalidation, if one is due.
+    fn next_round(&self) -> Option<Instant> {
+        self.revalidation.as_ref()?.next_round()
+    }
+
+    /// Returns whether a request of the client is held back, so that nothing is read.
     fn is_holding(&self) -> bool {
         self.joins.is_holding() || self.paused.is_some()
     }
 
-    /// Does what the inbox brings.
+    /// Handles an event of the inbox.
     async fn on_session_event(&mut self, event: SessionEvent) -> LoopResult {
         match event {
-            SessionEvent::Evicted(why) => Err(why.into()),
+            SessionEvent::Evicted(reason) => Err(reason.into()),
             SessionEvent::Revalidate => {
-                // The doubt that caused it says since when; so all who are asked
-                // to ask share one question.
+                // No epoch of its own: the invalidation has one, so all sessions that it
+                // concerns share one request to Laravel.
                 self.start_revalidation(RevalidationCause::Invalidated, None);
                 Ok(())
             }
@@ -257,8 +260,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Leaves a room for good, if the session is in it. What still waits from
-    /// there is not sent, not even after a return: it is older than that.
+    /// Leaves a room for good; returns whether the session was in it. What is queued from the
+    /// room is dropped, so that it is not sent after a later join.
     fn leave(&mut self, room: RoomName) -> bool {
         let Some(membership) = self.rooms.remove(&room) else {
             return false;
@@ -268,21 +271,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         true
     }
 
-    /// Notes that the session is over a limit; whether that has consequences, or
-    /// is only tried out.
+    /// Reports that the session is over a limit; returns whether the limit is enforced, and
+    /// not only tried out.
     fn report_exceeded(&self, limit: Limit) -> bool {
-        let over = LimitExceeded::new(limit, Duration::ZERO);
+        let exceeded = LimitExceeded::new(limit, Duration::ZERO);
         let limits = &self.services.backend.get().limits;
         limits
-            .report_exceeded(self.client_context.client, over)
+            .report_exceeded(self.client_context.client, exceeded)
             .is_err()
     }
 
-    /// Does what is due.
+    /// Runs what is due by the clock.
     async fn run_due(&mut self) -> LoopResult {
         let now = Instant::now();
         if self.is_holding() {
-            // Nothing was read meanwhile: that silence is ours.
+            // The session has not read meanwhile, so it must not take this for silence.
             self.schedule.record_activity();
         }
         if self.schedule.must_stop(now) && !self.waits_for_uploads() {
@@ -295,18 +298,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let since = self.services.invalidations.next_epoch();
             self.start_revalidation(RevalidationCause::Interval, Some(since));
         }
-        let next_round = self
-            .confirming
-            .as_ref()
-            .and_then(|round| round.next_round());
-        if next_round.is_some_and(|due| due <= now) {
-            self.recheck_again();
+        if self.next_round().is_some_and(|due| due <= now) {
+            self.begin_next_round();
         }
-        if self
-            .paused
-            .as_ref()
-            .is_some_and(|paused| paused.until <= now)
-        {
+        let paused = self.paused.as_ref();
+        if paused.is_some_and(|paused| paused.until <= now) {
             Box::pin(self.resume_paused()).await?;
         }
         if self.schedule.take_ping(now) {
@@ -316,47 +312,51 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
+    /// Sends `event` to the client.
     async fn send_event(&mut self, event: &Event<'_>) -> LoopResult {
         let frame = self.frame(event);
         self.write([frame]).await
     }
 
-    /// The frame that carries `event`, which counts as sent: if it cannot be, that
-    /// is the end of the session.
+    /// Encodes `event` and counts it as sent: if it cannot be sent, the session ends.
     fn frame(&self, event: &Event<'_>) -> Message {
         self.services.metrics.events.add(event.name());
         Message::Text(event.text())
     }
 
-    /// Sends `frames` in one flush. Gives up when nothing has moved for the write
-    /// timeout, or at once when the session is asked to end: a client that does
-    /// not read must not hold it.
+    /// Writes what is queued in the shared stream, then `frames`, in one flush.
+    ///
+    /// # Errors
+    /// [`CloseReason::Slow`] if the client takes nothing for the write timeout, the reason of
+    /// an eviction at once, and the reason that fits an error of the socket.
     async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> LoopResult {
-        let (socket, limit) = (&mut self.socket, self.settings.write_timeout.get());
+        let (socket, timeout) = (&mut self.socket, self.settings.write_timeout.get());
         let writing = async {
+            // Write by write, for the timeout is that of one write, not of the queue.
             loop {
                 let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
-                if with_timeout(limit, sending.map_err(Into::into)).await? {
+                if with_timeout(timeout, sending.map_err(Into::into)).await? {
                     break;
                 }
             }
             for frame in frames {
-                with_timeout(limit, socket.feed(frame)).await?;
+                with_timeout(timeout, socket.feed(frame)).await?;
             }
-            with_timeout(limit, socket.flush()).await
+            with_timeout(timeout, socket.flush()).await
         };
         tokio::select! {
-            // Most is written at once: the inbox is asked only if it is not.
+            // Most writes complete at once. Only for one that does not is the inbox polled, and
+            // the session's delivery state set to writing.
             biased;
             written = writing => written,
-            why = self.inbox.evicted() => Err(why.into()),
+            reason = self.inbox.evicted() => Err(reason.into()),
         }
     }
 
-    /// Leaves the rooms and says good-bye.
+    /// Leaves the rooms and closes the socket.
     async fn end(&mut self, reason: CloseReason) {
         if reason.is_at_once() {
-            self.socket.get_ref().forget();
+            self.socket.get_ref().discard_unsent();
         }
         self.leave_uploads(reason).await;
         if reason == CloseReason::Superseded {
@@ -366,14 +366,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 ticket_id: None,
                 upload_id: None,
             };
-            // If it cannot be told any more, the close frame says it too.
+            // A failure does no harm: the close frame carries the reason, too.
             let frame = self.frame(&event);
-            let telling = self.socket.send(frame);
-            let _ = with_timeout(CLOSE_TIMEOUT, telling).await;
+            let _ = with_timeout(CLOSE_TIMEOUT, self.socket.send(frame)).await;
         }
         for (_, membership) in self.rooms.drain() {
             match reason {
-                // They are gone for good; for all others the grace begins.
+                // The user left for good. In all other cases the grace begins.
                 CloseReason::Revoked | CloseReason::Disconnected => membership.leave(),
                 _ => drop(membership),
             }

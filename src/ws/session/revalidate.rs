@@ -1,11 +1,11 @@
-//! Confirming the rights of a session that stays: is its token still good, may it
-//! still see its rooms? A definite no removes, at once.
+//! Revalidation of an open session: it asks Laravel again whether the token is valid and
+//! the user may see the rooms. A denied right ends at once.
 //!
-//! After a doubt (Laravel called for a recheck, a log-out was unclear) what Laravel does
-//! not confirm within [`CONFIRM_TIMEOUT`] ends with a code that says come back: users who
-//! make Laravel throttle them must not keep what was taken away. The periodic round waits
-//! out a real outage, in which Laravel grants nobody anything, and else allows one more
-//! interval.
+//! After an invalidation (Laravel asked for a revalidation, or the outcome of a logout is
+//! unknown) a right that Laravel does not confirm within [`CONFIRM_TIMEOUT`] ends, with a
+//! code that lets the client reconnect. So users who make Laravel throttle them do not keep
+//! a right that was taken from them. The periodic round waits for the end of a real outage,
+//! in which Laravel grants nobody anything; otherwise it allows one more interval.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -23,14 +23,14 @@ use super::{CloseReason, LoopResult, Session};
 use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
 use crate::core::ids::RoomName;
 
-/// Why a session's rights are confirmed.
+/// The cause of a round of revalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RevalidationCause {
-    /// All of them may have ended.
+    /// All rights were invalidated.
     Invalidated,
-    /// The token may have ended: a request with it was answered 401.
+    /// The token is in doubt: Laravel responded 401 to a request with it.
     TokenDoubt,
-    /// It is time to.
+    /// The periodic interval has passed.
     Interval,
 }
 
@@ -41,60 +41,62 @@ pub(super) struct LostRight {
     is_denied: bool,
 }
 
+/// A right of a session: to be logged in, or to be in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Right {
     Token,
     Room(RoomName),
 }
 
-/// The rights that a round has not settled yet, and when each of them ends. The next
-/// round takes them over: a right does not get more time by another doubt.
-type Open = Arc<Mutex<HashMap<Right, Instant>>>;
+/// The rights that a round has not settled, with the time at which each ends. The next round
+/// takes them over, so another doubt gives a right no more time.
+type OpenRights = Arc<Mutex<HashMap<Right, Instant>>>;
 
 /// A round of requests that is under way.
 pub(super) struct Revalidation {
     cause: RevalidationCause,
     start: Instant,
     findings: BoxStream<'static, LostRight>,
-    open: Open,
-    /// When another round begins, because of a doubt that came soon after this one.
+    open: OpenRights,
+    /// The start of another round, for a doubt that came soon after the start of this one.
     next_round: Option<Instant>,
 }
 
 impl Revalidation {
-    /// The next finding; none when the round is over. Cancel-safe.
+    /// Waits for the next lost right; none when the round is over. Cancel-safe.
     pub(super) fn next(&mut self) -> stream::Next<'_, BoxStream<'static, LostRight>> {
         self.findings.next()
     }
 
-    /// When another round is due, if one is.
+    /// Returns the time at which another round is due, if one is.
     pub(super) fn next_round(&self) -> Option<Instant> {
         self.next_round
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Begins a round; [`Session::apply_finding`] goes on. With `since` what is remembered from
-    /// before does not count.
+    /// Begins a round, whose results [`Session::apply_finding`] handles. With `since`,
+    /// decisions cached from before do not count.
     ///
-    /// There is one round at a time. A doubt takes the place of the running round, which
-    /// may have had its answers before things changed; but doubts begin one round a
-    /// second at most, since a client can raise them about its own token.
+    /// There is one round at a time. A doubt replaces the running round, whose responses may
+    /// be older than the change. Doubts begin at most one round per second, since a client
+    /// can raise them about its own token.
     pub(super) fn start_revalidation(&mut self, cause: RevalidationCause, since: Option<Epoch>) {
         let now = Instant::now();
         let mut cause = cause;
         let mut open = HashMap::new();
-        if let Some(running) = &mut self.confirming {
+        if let Some(running) = &mut self.revalidation {
             match (cause, running.cause) {
                 (RevalidationCause::Interval, _) => return,
-                // Nobody puts off the round for the rooms by a doubt about the token.
+                // The new round includes the rooms that the periodic one was to confirm: a doubt
+                // about the token must not postpone them.
                 (_, RevalidationCause::Interval) => cause = RevalidationCause::Invalidated,
-                (_, before) => {
+                (_, running_cause) => {
                     if now < running.start + MIN_ROUND_INTERVAL {
                         running.next_round = Some(running.start + MIN_ROUND_INTERVAL);
                         return;
                     }
-                    if before == RevalidationCause::Invalidated {
+                    if running_cause == RevalidationCause::Invalidated {
                         cause = RevalidationCause::Invalidated;
                     }
                     open.clone_from(&running.open.lock());
@@ -104,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.begin_round(cause, since, open);
     }
 
+    /// Starts the requests of a round, in place of the running one.
     fn begin_round(
         &mut self,
         cause: RevalidationCause,
@@ -128,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             interval: self.settings.recheck_interval.get(),
             open: Arc::clone(&open),
         };
-        self.confirming = Some(Box::new(Revalidation {
+        self.revalidation = Some(Box::new(Revalidation {
             cause,
             start: round.start,
             findings: round.findings(rooms),
@@ -137,32 +140,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }));
     }
 
-    /// Begins the round that a doubt during the last one asked for.
-    pub(super) fn recheck_again(&mut self) {
-        let last = self.confirming.take_if(|round| round.next_round.is_some());
-        if let Some(last) = last {
+    /// Begins the round that a doubt during the last one requested.
+    pub(super) fn begin_next_round(&mut self) {
+        let revalidation = &mut self.revalidation;
+        if let Some(last) = revalidation.take_if(|round| round.next_round.is_some()) {
             let since = self.services.invalidations.next_epoch();
             let open = last.open.lock().clone();
             self.begin_round(RevalidationCause::Invalidated, Some(since), open);
         }
     }
 
-    /// Does what a finding demands; without one the round is over.
+    /// Ends the right that was lost; without one the round is over.
     pub(super) async fn apply_finding(&mut self, finding: Option<LostRight>) -> LoopResult {
-        let Some(finding) = finding else {
-            // The next round, if one was asked for, begins when it is due.
-            match self.confirming.as_mut() {
+        let Some(lost) = finding else {
+            // A next round begins when it is due; until then this one reports nothing.
+            match self.revalidation.as_mut() {
                 Some(round) if round.next_round.is_some() => {
                     round.findings = stream::pending().boxed();
                 }
-                _ => self.confirming = None,
+                _ => self.revalidation = None,
             }
             return Ok(());
         };
-        match (finding.right, finding.is_denied) {
+        match (lost.right, lost.is_denied) {
             (Right::Token, true) => Err(CloseReason::Revoked),
             (Right::Token, false) => {
-                // Laravel away, a user who is throttled, or a token of another user now.
+                // Laravel is unavailable or throttles the user, or the token is another user's now.
                 tracing::warn!(
                     name: "user_revalidation_failed",
                     session = %self.id, user = %self.user.id(),
@@ -174,6 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Takes the session out of a room, and tells the client whether it was denied or only not
+    /// confirmed.
     async fn remove_room(&mut self, room: RoomName, is_denied: bool) -> LoopResult {
         if is_denied {
             self.uploads.remove_room(room);
@@ -201,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// What a round of requests needs.
+/// The context of the requests of one round.
 struct RevalidationRound {
     backend: CurrentBackend,
     user: User,
@@ -211,45 +216,43 @@ struct RevalidationRound {
     since: Option<Epoch>,
     start: Instant,
     interval: Duration,
-    open: Open,
+    open: OpenRights,
 }
 
 impl RevalidationRound {
-    /// Asks about the token and the rooms: at once after a doubt; else about the rooms
-    /// once the token is good, which spares Laravel the rest if it is not.
+    /// Asks about the token and the rooms. After a doubt all requests begin at once. The
+    /// periodic round asks about the token first and about some rooms at a time.
     fn findings(self, rooms: Vec<RoomName>) -> BoxStream<'static, LostRight> {
         let cause = self.cause;
         let round = Arc::new(self);
-        let of_token = {
-            let round = Arc::clone(&round);
-            async move { round.token().await }.boxed()
-        };
+        let token_round = Arc::clone(&round);
+        let of_token = async move { token_round.check_token().await }.boxed();
         let of_rooms = rooms.into_iter().map(move |room| {
-            let round = Arc::clone(&round);
-            async move { round.room(room).await }.boxed()
+            let room_round = Arc::clone(&round);
+            async move { room_round.check_room(room).await }.boxed()
         });
-        let found = |found| std::future::ready(found);
         match cause {
             RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => {
                 let all: FuturesUnordered<_> = [of_token].into_iter().chain(of_rooms).collect();
-                all.filter_map(found).boxed()
+                all.filter_map(std::future::ready).boxed()
             }
             RevalidationCause::Interval => {
-                let rooms: Vec<_> = of_rooms.collect();
-                let rooms = stream::iter(rooms).buffer_unordered(MAX_CONCURRENT_ROOMS);
+                let of_rooms = stream::iter(of_rooms.collect::<Vec<_>>());
                 stream::once(of_token)
-                    .chain(rooms)
-                    .filter_map(found)
+                    .chain(of_rooms.buffer_unordered(MAX_CONCURRENT_ROOMS))
+                    .filter_map(std::future::ready)
                     .boxed()
             }
         }
     }
 
-    async fn token(&self) -> Option<LostRight> {
+    /// Confirms the token, or returns that it is lost.
+    async fn check_token(&self) -> Option<LostRight> {
         self.settle(Right::Token, || self.identify()).await
     }
 
-    async fn room(&self, room: RoomName) -> Option<LostRight> {
+    /// Confirms the right to `room`, or returns that it is lost.
+    async fn check_room(&self, room: RoomName) -> Option<LostRight> {
         let ask = || async move {
             let backend = self.backend.get();
             let granted = backend
@@ -257,8 +260,8 @@ impl RevalidationRound {
                 .authorize(&self.user, room, self.auth_request());
             match granted.await {
                 Ok(_) => Ok(()),
-                // Of a token that is good it is a no to this ticket. Of one that is not,
-                // the request about the token says so.
+                // If the token is valid, this denies the ticket. If it is not, the request about
+                // the token reports that.
                 Err(Error::TokenRefused) => match self.identify().await {
                     Ok(()) => Err(Error::Denied),
                     Err(Error::Denied | Error::TokenRefused) => Ok(()),
@@ -270,8 +273,8 @@ impl RevalidationRound {
         self.settle(Right::Room(room), ask).await
     }
 
-    /// Confirms `right`, or finds that it ends; either way it is no longer open. A room
-    /// that is joined anew is a new right.
+    /// Confirms `right`, or returns that it is lost; either way it is no longer open. A room
+    /// that is joined again is a new right.
     async fn settle<F>(&self, right: Right, ask: impl Fn() -> F) -> Option<LostRight>
     where
         F: Future<Output = Result<(), Error>>,
@@ -281,8 +284,12 @@ impl RevalidationRound {
         confirmed.err()
     }
 
-    /// Asks whether the token is still good, and still this user's: a session under
-    /// another id could not be found by it.
+    /// Asks Laravel whether the token is valid and still this user's: under another user's id
+    /// no invalidation would find the session.
+    ///
+    /// # Errors
+    /// `OtherUser` if the token is another user's now; otherwise as
+    /// [`Authenticator::identify`](crate::auth::Authenticator::identify).
     async fn identify(&self) -> Result<(), Error> {
         let backend = self.backend.get();
         let identified = backend.identity.identify(self.auth_request()).await?;
@@ -293,6 +300,7 @@ impl RevalidationRound {
         }
     }
 
+    /// Creates a request, urgent after a doubt.
     fn auth_request(&self) -> AuthRequest {
         let auth_request = AuthRequest::new(&self.token, &self.client_context).since(self.since);
         match self.cause {
@@ -301,7 +309,10 @@ impl RevalidationRound {
         }
     }
 
-    /// Asks until Laravel decides, or until that has taken too long.
+    /// Asks until Laravel decides.
+    ///
+    /// # Errors
+    /// The lost right: denied, or not confirmed in time.
     async fn confirm<F>(&self, right: Right, ask: impl Fn() -> F) -> Result<(), LostRight>
     where
         F: Future<Output = Result<(), Error>>,
@@ -312,11 +323,11 @@ impl RevalidationRound {
         };
         let end_of_doubt = self.end_of_doubt(right);
         loop {
-            let answer = match end_of_doubt {
+            let result = match end_of_doubt {
                 Some(end) => tokio::time::timeout_at(end, ask()).await,
                 None => Ok(ask().await),
             };
-            let (retry_after, is_throttled) = match answer {
+            let (retry_after, is_throttled) = match result {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(Error::Denied | Error::TokenRefused)) => {
                     return Err(LostRight {
@@ -332,18 +343,19 @@ impl RevalidationRound {
                 })) => (retry_after, is_throttled),
                 Err(_) => (None, false),
             };
-            let again = Instant::now() + self.pause(retry_after);
+            let retry_at = Instant::now() + self.pause(retry_after);
             match end_of_doubt.or_else(|| self.end_of_interval(is_throttled)) {
-                Some(end) if again >= end => {
+                Some(end) if retry_at >= end => {
                     tokio::time::sleep_until(end).await;
                     return Err(unconfirmed);
                 }
-                _ => tokio::time::sleep_until(again).await,
+                _ => tokio::time::sleep_until(retry_at).await,
             }
         }
     }
 
-    /// When `right` ends unless it is confirmed, if it is in doubt.
+    /// Returns the time at which `right` ends unless it is confirmed, if it is in doubt. A
+    /// right that an earlier round left open keeps its time.
     fn end_of_doubt(&self, right: Right) -> Option<Instant> {
         if self.cause == RevalidationCause::Interval {
             return None;
@@ -352,15 +364,16 @@ impl RevalidationRound {
         Some(*open.entry(right).or_insert(self.start + CONFIRM_TIMEOUT))
     }
 
-    /// When a right ends that the periodic round cannot confirm; none in an outage.
+    /// Returns the time at which a right ends that the periodic round cannot confirm; none in
+    /// an outage.
     fn end_of_interval(&self, is_throttled: bool) -> Option<Instant> {
         let access: &Authorizer = &self.backend.get().access;
         let is_outage = !is_throttled && !access.has_granted_since(self.start);
         (!is_outage).then(|| self.start + self.interval)
     }
 
-    /// Until when Laravel said, and a little longer, so that users who were throttled
-    /// together do not come back together.
+    /// Returns the time to wait before a retry: Laravel's `Retry-After` or the default, and up
+    /// to a second more, so that users who were throttled together do not retry together.
     fn pause(&self, retry_after: Option<Duration>) -> Duration {
         let pause = retry_after.unwrap_or(match self.cause {
             RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => RETRY_INTERVAL,
@@ -370,13 +383,15 @@ impl RevalidationRound {
     }
 }
 
-/// How long a right holds that is in doubt.
+/// The time for which a right in doubt holds without a confirmation.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
-/// When to ask again, where Laravel does not say.
+/// The minimum wait before a retry, and the default after a doubt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// The default wait before a retry of the periodic round.
 const OUTAGE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// How soon a round takes the place of another for a new doubt.
+/// The minimum time between the starts of two rounds for doubts.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
+/// The maximum jitter added to the wait before a retry.
 const MAX_JITTER: Duration = Duration::from_secs(1);
-/// Rooms of one session that are asked about at once.
+/// The requests about rooms that one periodic round has under way at once.
 const MAX_CONCURRENT_ROOMS: usize = 8;

@@ -1,4 +1,4 @@
-//! When a session next has something to do by itself: one timer for all of it.
+//! The deadlines of one session: ping, silence, revalidation and stop. One timer serves all.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::Settings;
 
+/// The deadlines, and the intervals by which they recur.
 #[derive(Debug)]
 pub(super) struct Schedule {
     ping_interval: Duration,
@@ -18,6 +19,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
+    /// Starts all intervals now, with jitter.
     pub(super) fn new(settings: &Settings) -> Self {
         let now = Instant::now();
         let ping_interval = settings.ping_interval.get();
@@ -34,40 +36,44 @@ impl Schedule {
         }
     }
 
-    /// The client gave a sign of life.
+    /// Records a sign of life of the client.
     pub(super) fn record_activity(&mut self) {
         self.silent_at = Instant::now() + self.silence_timeout;
     }
 
-    /// Ends the session at a random moment within `spread`.
+    /// Sets the end of the session to a random moment within `spread`.
     pub(super) fn stop_within(&mut self, spread: Duration) {
         self.stop_at = Some(Instant::now() + spread.mul_f64(fastrand::f64()));
     }
 
-    /// When to look again.
+    /// Returns the earliest deadline.
     pub(super) fn next(&self) -> Instant {
         let next = self.ping_at.min(self.silent_at).min(self.recheck_at);
         self.stop_at.map_or(next, |at| at.min(next))
     }
 
+    /// Returns whether the session must end because the edge stops.
     pub(super) fn must_stop(&self, now: Instant) -> bool {
         self.stop_at.is_some_and(|at| at <= now)
     }
 
+    /// Returns whether the client has given no sign of life for too long.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         self.silent_at <= now
     }
 
+    /// Returns whether a ping is due, and schedules the next.
     pub(super) fn take_ping(&mut self, now: Instant) -> bool {
         take(&mut self.ping_at, now, self.ping_interval)
     }
 
+    /// Returns whether a periodic revalidation is due, and schedules the next.
     pub(super) fn take_revalidation(&mut self, now: Instant) -> bool {
         take(&mut self.recheck_at, now, self.recheck_interval)
     }
 }
 
-/// Whether `at` is due; if so it is put off by about `interval`.
+/// Returns whether `at` is due; if so, moves it to about `interval` from now.
 fn take(at: &mut Instant, now: Instant, interval: Duration) -> bool {
     let due = *at <= now;
     if due {
@@ -76,8 +82,8 @@ fn take(at: &mut Instant, now: Instant, interval: Duration) -> bool {
     due
 }
 
-/// Between four fifths of `interval` and all of it, so that sessions that began
-/// together do not act together.
+/// Returns 80 to 100 % of `interval`, so that sessions that began together do not act
+/// together.
 fn jitter(interval: Duration) -> Duration {
     interval.mul_f64(0.8 + 0.2 * fastrand::f64())
 }

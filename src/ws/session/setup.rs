@@ -1,4 +1,5 @@
-//! The first moments of a session: who is there, and whether it may stay.
+//! The start of a session: Laravel identifies the user by the token, and the session is
+//! established or rejected.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::auth::{
 use crate::core::ids::SessionId;
 use crate::runtime::activity::ActivityTracker;
 
-/// What is known of a session before it has said a word.
+/// The parts of a session that are known before the user is.
 #[derive(Debug)]
 pub(in crate::ws) struct SessionSetup {
     pub(in crate::ws) id: SessionId,
@@ -30,12 +31,12 @@ pub(in crate::ws) struct SessionSetup {
     pub(in crate::ws) client_context: ClientContext,
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
-    /// Moves with each message; what comes besides is noise.
+    /// Records each message. Too many bytes of other frames are a control flood.
     pub(in crate::ws) activity: ActivityTracker,
 }
 
-/// Finds out who is there: a session for somebody whom Laravel knows; nobody
-/// else hears more than why. A log line says that it is open, or why it is not.
+/// Identifies the user and returns their session. Otherwise tells the client why not, closes
+/// the socket and returns none. Logs either outcome.
 pub(in crate::ws) async fn set_up<S>(
     stream: S,
     setup: SessionSetup,
@@ -48,7 +49,7 @@ where
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
     let (token, identified) = match identify(&setup).await {
-        Ok(known) => known,
+        Ok(identified) => identified,
         Err((reason, error)) => {
             if reason == CloseReason::AuthenticationFailed {
                 let token = setup.token.as_ref().map(|token| token.hash().fingerprint());
@@ -79,15 +80,15 @@ where
     Some(EstablishedSession { session, start })
 }
 
-/// A session that has been opened. What its opening took is given back by now:
-/// most of a session's life needs far less than its beginning and its end.
+/// A session whose user is known. It is boxed apart from the future that set it up, whose
+/// memory is freed by then: an idle session needs far less than its start and its end.
 pub(in crate::ws) struct EstablishedSession<S> {
     session: Box<Session<S>>,
     start: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
-    /// Serves it to its end, and says in a log line how it ended.
+    /// Serves the client until the session ends, and logs why it ended.
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
         let session = &self.session;
@@ -104,7 +105,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     }
 }
 
-/// Asks Laravel who the client is; an error says why not, and more for the log.
+/// Asks Laravel for the user of the token.
+///
+/// # Errors
+/// The close reason (`NoToken`, `AuthenticationFailed`, `Unavailable`, or `Restart` if the
+/// edge stops), and a cause for the log, which may be empty.
 async fn identify(
     setup: &SessionSetup,
 ) -> Result<(Token, AuthenticatedUser), (CloseReason, String)> {
@@ -113,20 +118,20 @@ async fn identify(
         return Err((CloseReason::NoToken, String::new()));
     };
     let auth_request = AuthRequest::new(&token, &setup.client_context);
-    let ask = |patience| {
+    let ask = |deadline| {
         let (backend, auth_request) = (
             services.backend.get(),
-            auth_request.clone().with_deadline(patience),
+            auth_request.clone().with_deadline(deadline),
         );
         async move { backend.identity.identify(auth_request).await }
     };
-    let answer = tokio::select! {
-        answer = retry_while_unavailable(services.backend.get().patience, ask) => answer,
+    let result = tokio::select! {
+        result = retry_while_unavailable(services.backend.get().patience, ask) => result,
         () = services.drain.token().cancelled() => {
             return Err((CloseReason::Restart, String::new()));
         }
     };
-    match answer {
+    match result {
         Ok(identified) => Ok((token, identified)),
         Err(auth::Error::Denied | auth::Error::TokenRefused | auth::Error::OtherUser) => {
             Err((CloseReason::AuthenticationFailed, String::new()))
@@ -135,7 +140,7 @@ async fn identify(
     }
 }
 
-/// Tells a client why it is not let in, in the old server's words, and closes.
+/// Sends the client an `error` event, in the old server's words, and closes the socket.
 async fn reject<S>(socket: &mut WebSocketStream<S>, reason: CloseReason)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -151,13 +156,14 @@ where
         ticket_id: None,
         upload_id: None,
     };
-    let telling = socket.send(Message::Text(event.text()));
-    if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, telling).await {
+    let sending = socket.send(Message::Text(event.text()));
+    if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, sending).await {
         close(socket, reason).await;
     }
 }
 
-/// tungstenite's read buffer is allocated eagerly, 128 KiB unless told.
+/// Configures tungstenite. Its read buffer is allocated when the session starts, so it is
+/// small here; the default is 128 KiB.
 fn websocket_config(settings: &Settings) -> WebSocketConfig {
     let longest = Some(settings.max_message.get());
     WebSocketConfig::default()

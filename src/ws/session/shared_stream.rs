@@ -1,5 +1,14 @@
-//! The stream under a session. Its own task reads from it and writes to it; while that
-//! has nothing to do, whoever delivers to its rooms writes there for it.
+//! The stream under a session's WebSocket, shared with the scheduler of the rooms. The
+//! session's task reads and writes through it. While the session is parked, a scheduler task
+//! writes publications to it without waking the session (decision 0016).
+//!
+//! Frames leave in the order in which they were written: both sides write under one lock,
+//! and whatever a direct write leaves unsent goes before all that the session writes later.
+//! A publication is never interleaved with another frame. tungstenite's own buffers are
+//! empty while the session is parked, for its task flushes before it polls its inbox.
+//!
+//! The lock is held for one operation that never blocks, so either side waits a moment at
+//! most for the other. It is taken before the lock of the session's queue, never after.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -17,8 +26,7 @@ use super::super::protocol;
 use crate::metrics::Metrics;
 use crate::rooms::{Batch, DirectWriter, SendResult};
 
-/// One of those who share the stream. What they write leaves in the order in which they
-/// wrote it, and publications whole.
+/// The session's handle of the stream. A write through it first sends what is unsent.
 #[derive(Debug)]
 pub(super) struct SharedStream<S>(Arc<Shared<S>>);
 
@@ -31,52 +39,55 @@ struct Shared<S> {
 #[derive(Debug)]
 struct WriteState<S> {
     stream: S,
-    /// Frames that go before all else that is written.
+    /// Encoded frames that go before everything that is written later.
     unsent: SmallVec<[Bytes; 1]>,
-    /// Of the first of them a part has left.
+    /// The first of them has left in part, so it must be completed.
     is_begun: bool,
-    /// Publications that have not all left.
-    leaving: Option<PendingDelivery>,
-    /// What went wrong while nobody waited.
+    /// The publications that are not flushed yet. While there are any, the session writes,
+    /// and nothing is written for it.
+    pending: Option<PendingDelivery>,
+    /// The error of a direct write, for the session's next operation.
     failed: Option<io::Error>,
 }
 
-/// Publications on their way.
+/// Publications on their way, for the metrics of deliveries.
 #[derive(Clone, Copy, Debug)]
 struct PendingDelivery {
     count: u64,
-    /// When the first of them was published.
+    /// The time at which the first of them was published.
     since: Instant,
 }
 
 impl<S> SharedStream<S> {
+    /// Shares `stream`, with nothing unsent.
     pub(super) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             write_state: Mutex::new(WriteState {
                 stream,
                 unsent: SmallVec::new(),
                 is_begun: false,
-                leaving: None,
+                pending: None,
                 failed: None,
             }),
             metrics,
         }))
     }
 
-    /// Puts publications behind what was written, before what will be.
+    /// Queues a batch behind what was written, and before what will be.
     pub(super) fn enqueue(&self, batch: Batch) {
-        self.0.put(&mut self.0.write_state.lock(), batch);
+        self.0.enqueue(&mut self.0.write_state.lock(), batch);
     }
 
-    /// Drops publications that were put here, but for one of which a part has left.
-    pub(super) fn forget(&self) {
-        let mut line = self.0.write_state.lock();
-        let begun = usize::from(line.is_begun);
-        line.unsent.truncate(begun);
-        line.leaving = None;
+    /// Drops the unsent frames, but for one that has left in part: without its end the
+    /// client could not read the close frame.
+    pub(super) fn discard_unsent(&self) {
+        let mut state = self.0.write_state.lock();
+        let begun = usize::from(state.is_begun);
+        state.unsent.truncate(begun);
+        state.pending = None;
     }
 
-    /// For those who deliver.
+    /// Returns the handle by which the scheduler writes.
     pub(super) fn direct_writer(&self) -> Arc<dyn DirectWriter>
     where
         S: AsyncWrite + Debug + Send + Unpin + 'static,
@@ -86,43 +97,48 @@ impl<S> SharedStream<S> {
 }
 
 impl<S: AsyncWrite + Unpin> SharedStream<S> {
-    /// Writes some of what was put here; true once that is all.
+    /// Makes one write of what is unsent; returns true once nothing is.
+    ///
+    /// # Errors
+    /// The error of the stream, or that of an earlier direct write.
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut line = self.0.write_state.lock();
-        if !line.is_clear() {
-            ready!(line.poll_send(cx))?;
+        let mut state = self.0.write_state.lock();
+        if !state.is_clear() {
+            ready!(state.poll_send(cx))?;
         }
-        Poll::Ready(Ok(line.is_clear()))
+        Poll::Ready(Ok(state.is_clear()))
     }
 }
 
 impl<S> Shared<S> {
-    fn put(&self, line: &mut WriteState<S>, batch: Batch) {
+    /// Encodes a batch, unless that was done for another session, and queues it. The frame
+    /// is shared, not copied.
+    fn enqueue(&self, state: &mut WriteState<S>, batch: Batch) {
         let Some(first) = batch.first() else {
             return;
         };
-        let leaving = line.leaving.get_or_insert_with(|| PendingDelivery {
+        let pending = state.pending.get_or_insert_with(|| PendingDelivery {
             count: 0,
             since: first.created_at(),
         });
-        leaving.count += batch.len() as u64;
+        pending.count += batch.len() as u64;
         for publication in batch {
             self.metrics
                 .events
                 .add(protocol::publication_type(&publication));
-            line.unsent.push(publication.frame(protocol::frame));
+            state.unsent.push(publication.frame(protocol::frame));
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Shared<S> {
-    /// Flushes, and counts what has left.
-    fn poll_flush(&self, line: &mut WriteState<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(line.poll_clear(cx))?;
-        ready!(Pin::new(&mut line.stream).poll_flush(cx))?;
-        if let Some(left) = line.leaving.take() {
-            self.metrics.deliveries.add(left.count);
-            self.metrics.delivery_seconds.observe(left.since.elapsed());
+    /// Writes what is unsent, flushes, and counts the deliveries that this completes.
+    fn poll_flush(&self, state: &mut WriteState<S>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(state.poll_clear(cx))?;
+        ready!(Pin::new(&mut state.stream).poll_flush(cx))?;
+        if let Some(sent) = state.pending.take() {
+            self.metrics.deliveries.add(sent.count);
+            self.metrics.delivery_seconds.observe(sent.since.elapsed());
         }
         Poll::Ready(Ok(()))
     }
@@ -130,26 +146,29 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
 
 impl<S: AsyncWrite + Debug + Send + Unpin> DirectWriter for Shared<S> {
     fn send(&self, take: &mut dyn FnMut() -> Batch) -> SendResult {
-        let mut line = self.write_state.lock();
-        if line.leaving.is_some() {
-            // The session waits for it, and will look for more then.
+        let mut state = self.write_state.lock();
+        if state.pending.is_some() {
             return SendResult::Nothing;
         }
-        self.put(&mut line, take());
-        if line.leaving.is_none() {
+        // The batch is taken under this lock: the session, which may become busy at any time,
+        // writes nothing between the taking and the queueing.
+        self.enqueue(&mut state, take());
+        if state.pending.is_none() {
             return SendResult::All;
         }
-        // One write, for others have their turn too, and nobody waits here: if that is not
-        // all, or it failed, the session goes on.
+        // One write, so that the task can serve other sessions. It registers no waker: if it
+        // does not send all, the session is woken (`SendResult::Part`), polls the stream
+        // itself and registers its own. A parked session waits for no write, so none of its
+        // wakers is replaced here.
         let mut cx = Context::from_waker(Waker::noop());
-        let sent = match line.poll_send(&mut cx) {
-            Poll::Ready(Ok(())) if line.is_clear() => self.poll_flush(&mut line, &mut cx),
+        let sent = match state.poll_send(&mut cx) {
+            Poll::Ready(Ok(())) if state.is_clear() => self.poll_flush(&mut state, &mut cx),
             Poll::Ready(Ok(())) => Poll::Pending,
             sent => sent,
         };
         match sent {
             Poll::Ready(Ok(())) => return SendResult::All,
-            Poll::Ready(Err(error)) => line.failed = Some(error),
+            Poll::Ready(Err(error)) => state.failed = Some(error),
             Poll::Pending => {}
         }
         SendResult::Part
@@ -157,11 +176,12 @@ impl<S: AsyncWrite + Debug + Send + Unpin> DirectWriter for Shared<S> {
 }
 
 impl<S: AsyncWrite + Unpin> WriteState<S> {
+    /// Returns whether a write may go straight to the stream.
     fn is_clear(&self) -> bool {
         self.unsent.is_empty() && self.failed.is_none()
     }
 
-    /// Writes all frames that wait.
+    /// Writes all unsent frames.
     fn poll_clear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_clear() {
             ready!(self.poll_send(cx))?;
@@ -169,41 +189,49 @@ impl<S: AsyncWrite + Unpin> WriteState<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// One write of frames that wait.
+    /// Makes one write of unsent frames, of at most [`MAX_WRITE_BYTES`] and
+    /// [`MAX_WRITE_FRAMES`].
+    ///
+    /// # Errors
+    /// The error of the stream or of an earlier direct write; `WriteZero` if the stream
+    /// accepts nothing.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Err(error));
         }
         let stream = Pin::new(&mut self.stream);
         let mut sent = ready!(match &*self.unsent {
+            // Nearly every batch is one frame, which needs no vectored write.
             [frame] => stream.poll_write(cx, &frame[..frame.len().min(MAX_WRITE_BYTES)]),
             frames => {
                 let mut left = MAX_WRITE_BYTES;
-                let pieces = frames.iter().take(MAX_WRITE_FRAMES).map(|frame| {
-                    let some = &frame[..frame.len().min(left)];
-                    left -= some.len();
-                    IoSlice::new(some)
+                let slices = frames.iter().take(MAX_WRITE_FRAMES).map(|frame| {
+                    let part = &frame[..frame.len().min(left)];
+                    left -= part.len();
+                    IoSlice::new(part)
                 });
-                let pieces = pieces.take_while(|piece| !piece.is_empty());
-                let pieces: SmallVec<[_; 8]> = pieces.collect();
-                stream.poll_write_vectored(cx, &pieces)
+                let slices: SmallVec<[_; 8]> =
+                    slices.take_while(|slice| !slice.is_empty()).collect();
+                stream.poll_write_vectored(cx, &slices)
             }
         })?;
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        let whole = self.unsent.iter().take_while(|frame| {
+        // Counts the frames that have left whole; `sent` then is what has left of the next.
+        let whole_frames = self.unsent.iter().take_while(|frame| {
             let is_whole = frame.len() <= sent;
             sent -= if is_whole { frame.len() } else { 0 };
             is_whole
         });
-        let whole = whole.count();
-        self.unsent.drain(..whole);
+        let whole_count = whole_frames.count();
+        self.unsent.drain(..whole_count);
         self.is_begun = sent > 0;
         if sent > 0 {
             let _ = self.unsent[0].split_to(sent);
         }
         if self.unsent.is_empty() {
+            // Frees the memory of a long batch: most sessions are idle.
             self.unsent = SmallVec::new();
         }
         Poll::Ready(Ok(()))
@@ -226,9 +254,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut line = self.0.write_state.lock();
-        ready!(line.poll_clear(cx))?;
-        Pin::new(&mut line.stream).poll_write(cx, buf)
+        let mut state = self.0.write_state.lock();
+        ready!(state.poll_clear(cx))?;
+        Pin::new(&mut state.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -236,16 +264,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut line = self.0.write_state.lock();
-        ready!(self.0.poll_flush(&mut line, cx))?;
-        Pin::new(&mut line.stream).poll_shutdown(cx)
+        let mut state = self.0.write_state.lock();
+        ready!(self.0.poll_flush(&mut state, cx))?;
+        Pin::new(&mut state.stream).poll_shutdown(cx)
     }
 }
 
-/// Bytes in one write: one TLS record, and so little that even a slow client takes it
+/// The bytes of one write: one TLS record, and so little that even a slow client takes it
 /// within the write timeout.
 pub(super) const MAX_WRITE_BYTES: usize = 16 * 1024;
-/// Frames in one write.
+/// The frames of one write.
 const MAX_WRITE_FRAMES: usize = 64;
 
 #[cfg(test)]

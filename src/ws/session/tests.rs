@@ -1,9 +1,9 @@
-//! Sessions as their clients see them: a real WebSocket over a pipe in memory, a
+//! Tests of sessions as their clients see them: a real WebSocket over an in-memory pipe, a
 //! small Laravel behind a Unix socket, and paused time.
 //!
-//! Time passes only when nobody has anything to do. Both ends of every pipe and
-//! socket live on the test's one thread, so what was sent has arrived by then:
-//! no answer is ever overtaken by a deadline, on however slow a machine.
+//! Time passes only when no task has anything to do. Both ends of every pipe and socket are on
+//! the test's one thread, so everything that was sent has arrived by then: no deadline overtakes
+//! a response, on however slow a machine.
 
 mod client;
 mod commands;
@@ -38,7 +38,7 @@ use crate::upstream::Upstream;
 use crate::ws::upload::Uploads;
 use crate::ws::{Backend, CurrentBackend};
 
-/// The edge, as far as sessions need it, and its Laravel.
+/// The parts of the edge that sessions need, and its Laravel.
 struct Edge {
     laravel: Laravel,
     services: Services,
@@ -84,8 +84,8 @@ impl Edge {
         }
     }
 
-    /// A client that has connected and not yet read anything. At most `pipe`
-    /// bytes are on their way to it at once.
+    /// Connects a client, which has not read anything yet. At most `pipe` bytes are on their way
+    /// to it at once.
     async fn knock_with_pipe(&self, token: Option<&str>, pipe: usize) -> Client {
         let (near, far) = tokio::io::duplex(pipe);
         self.enter(far, near, self.setup(token)).await
@@ -118,7 +118,7 @@ impl Edge {
         self.knock_with_pipe(token, PIPE).await
     }
 
-    /// A client of a user, greeted.
+    /// Opens a session of a user and reads its greeting.
     async fn open(&self, user: u64) -> Client {
         self.open_with_pipe(user, PIPE).await
     }
@@ -130,7 +130,7 @@ impl Edge {
         client
     }
 
-    /// A client of a user at an address, greeted.
+    /// Opens a session of a user from an address and reads its greeting.
     async fn open_from(&self, address: [u8; 4], user: u64) -> Client {
         let (near, far) = tokio::io::duplex(PIPE);
         let mut setup = self.setup(Some(&Laravel::token(user)));
@@ -140,7 +140,7 @@ impl Edge {
         client
     }
 
-    /// A client of a user in the room of a ticket.
+    /// Opens a session of a user and joins a ticket.
     async fn open_in(&self, ticket: u64, user: u64) -> Client {
         let mut client = self.open(user).await;
         client.join(ticket).await;
@@ -170,7 +170,7 @@ impl Edge {
     }
 }
 
-/// What sessions ask `laravel` with, made anew as a reload does.
+/// Creates the backend for requests to `laravel`, as a reload does.
 fn backend(
     laravel: &Laravel,
     auth: &Arc<crate::auth::Settings>,
@@ -202,12 +202,12 @@ fn backend(
     }
 }
 
-/// Until everybody has done what he had to do.
+/// Waits until no task has anything to do.
 async fn settled() {
     tokio::time::sleep(MS).await;
 }
 
-/// How many bytes a pipe holds where that does not matter.
+/// The bytes that a pipe holds where that does not matter.
 const PIPE: usize = 1024 * 1024;
 const CLOSE_SPREAD: Duration = Duration::from_secs(10);
 const MS: Duration = Duration::from_millis(1);

@@ -1,5 +1,6 @@
-//! How much a session's client may say, and how fast. What is too much waits, and with
-//! it all that the client says after it; the session itself goes on.
+//! The rate limits of one session. An operation over its rate is paused, and nothing more is
+//! read from the client until it is done; events still reach the client meanwhile. A client
+//! that stays over its rate for too long is closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,41 +21,45 @@ pub(super) struct SessionRates {
     messages: ThrottledRate,
     bytes: ThrottledRate,
     joins: ThrottledRate,
-    /// Joins of all sessions of the user.
+    /// The joins of all sessions of the user together.
     user_joins: Arc<SessionRate>,
 }
 
+/// A rate, and for how long the client has been over it.
 #[derive(Debug)]
 struct ThrottledRate {
     rate: SessionRate,
     burst: PositiveCount,
-    /// Since when the client has sent more than it may, without a pause.
-    pressing: Option<Instant>,
+    /// The time of the first operation over the rate since the last one that ran without a
+    /// wait.
+    exceeded_since: Option<Instant>,
 }
 
-/// What waits until the client is within its rate again.
+/// An operation that waits until the client is within its rate.
 #[derive(Debug)]
 pub(super) struct PausedOperation {
+    /// The time at which to try again.
     pub(super) until: Instant,
-    then: RateLimited,
+    operation: RateLimited,
 }
 
-/// Something that counts against a rate before it is done.
+/// An operation that counts against a rate before it runs.
 #[derive(Debug)]
 pub(super) enum RateLimited {
-    /// A message, as one.
+    /// A message, counted as one.
     Message(Message),
-    /// A message that has been counted as one, by its length.
+    /// A message within the message rate, counted by its length.
     Bytes(Message),
-    /// A binary frame that is no part of an upload.
+    /// A binary frame that is no part of an upload, counted as a message.
     StrayChunk(Message),
-    /// To join a ticket.
+    /// A join, counted for the session.
     Join(RowId),
-    /// The same, counted for its session.
+    /// A join within the session's rate, counted for the user.
     UserJoin(RowId),
 }
 
 impl RateLimited {
+    /// Returns the limit that is reported when the rate is exceeded.
     fn limit(&self) -> Limit {
         match self {
             Self::Message(_) | Self::StrayChunk(_) => Limit::MessagesPerSecond,
@@ -65,7 +70,7 @@ impl RateLimited {
 }
 
 impl SessionRates {
-    /// The rates that `settings` allow, joins together with the user's other sessions.
+    /// Creates the rates of `settings`. Joins count against `user_joins`, too.
     pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
         let bytes = settings.bytes_per_second.get();
         let burst = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
@@ -86,45 +91,46 @@ impl SessionRates {
         }
     }
 
-    /// From now on joins count against `user_joins` too.
+    /// Counts joins against `user_joins` from now on.
     pub(super) fn share_user_joins(&mut self, user_joins: Arc<SessionRate>) {
         self.user_joins = user_joins;
     }
 
-    /// The rate at which all sessions of a user may join: that of a few of them. The
-    /// first of them brings it.
+    /// Creates the rate that all sessions of one user share: [`USER_JOIN_FACTOR`] times that
+    /// of one session.
     pub(super) fn user_joins(settings: &Settings) -> SessionRate {
         let times =
             |count: PositiveCount| PositiveCount::new(count.get().saturating_mul(USER_JOIN_FACTOR));
         SessionRate::per_minute(times(settings.joins_per_minute), times(settings.join_burst))
     }
 
-    /// Counts `costly`.
-    fn check(&mut self, costly: &RateLimited) -> RateCheck<'_> {
-        let (pace, n) = match costly {
+    /// Counts `operation` against its rate, unless that is exceeded.
+    fn check(&mut self, operation: &RateLimited) -> RateCheck<'_> {
+        let (throttled, n) = match operation {
             RateLimited::Message(_) | RateLimited::StrayChunk(_) => (&mut self.messages, 1),
             RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
             RateLimited::Join(_) => (&mut self.joins, 1),
             RateLimited::UserJoin(_) => {
                 return RateCheck {
                     wait: self.user_joins.check(1, PositiveCount::new(1)).err(),
-                    pressing: None,
+                    exceeded_since: None,
                 };
             }
         };
         RateCheck {
-            wait: pace.rate.check(n, pace.burst).err(),
-            pressing: Some(&mut pace.pressing),
+            wait: throttled.rate.check(n, throttled.burst).err(),
+            exceeded_since: Some(&mut throttled.exceeded_since),
         }
     }
 }
 
+/// The result of [`SessionRates::check`].
 struct RateCheck<'a> {
-    /// How long it must wait.
+    /// The time to wait, if the rate is exceeded.
     wait: Option<Duration>,
-    /// Of a rate that ends a session that presses on. What a user's other sessions do
-    /// only lets this one wait.
-    pressing: Option<&'a mut Option<Instant>>,
+    /// [`ThrottledRate::exceeded_since`]; none for the rate of the user, whose other sessions
+    /// delay this one but never end it.
+    exceeded_since: Option<&'a mut Option<Instant>>,
 }
 
 impl ThrottledRate {
@@ -132,41 +138,49 @@ impl ThrottledRate {
         Self {
             rate,
             burst,
-            pressing: None,
+            exceeded_since: None,
         }
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Does `costly` once the client's rate allows it: now, or when [`Session::resume_paused`]
-    /// is due. Only a client that presses on for long is closed: a desk that joins all
-    /// its tickets at once is no flood.
-    pub(super) async fn run_rate_limited(&mut self, costly: RateLimited) -> LoopResult {
-        self.run_or_pause(costly, false).await
+    /// Runs `operation` once the client's rate allows it: now, or when
+    /// [`Session::resume_paused`] is due.
+    ///
+    /// # Errors
+    /// [`CloseReason::TooManyMessages`] if the client stays over its rate for too long. A
+    /// short burst, such as a desk that joins all its tickets, is only delayed.
+    pub(super) async fn run_rate_limited(&mut self, operation: RateLimited) -> LoopResult {
+        self.run_or_pause(operation, false).await
     }
 
-    /// Does what was paused, or pauses it again.
+    /// Runs the paused operation, or pauses it again.
     pub(super) async fn resume_paused(&mut self) -> LoopResult {
         match self.paused.take() {
-            Some(paused) => self.run_or_pause(paused.then, true).await,
+            Some(paused) => self.run_or_pause(paused.operation, true).await,
             None => Ok(()),
         }
     }
 
-    async fn run_or_pause(&mut self, costly: RateLimited, was_paused: bool) -> LoopResult {
+    /// Runs `operation` if its rate allows it, or pauses it.
+    async fn run_or_pause(&mut self, operation: RateLimited, was_paused: bool) -> LoopResult {
         let flood = self.settings.flood_timeout.get();
-        let RateCheck { wait, pressing } = self.paces.check(&costly);
+        let RateCheck {
+            wait,
+            exceeded_since,
+        } = self.rates.check(&operation);
         let Some(wait) = wait else {
-            if let Some(pressing) = pressing.filter(|_| !was_paused) {
-                *pressing = None;
+            // An operation that had to wait is no sign that the client has slowed down.
+            if let Some(exceeded_since) = exceeded_since.filter(|_| !was_paused) {
+                *exceeded_since = None;
             }
-            return self.run_now(costly).await;
+            return self.run_now(operation).await;
         };
         let now = Instant::now();
-        let since = pressing.map_or(now, |pressing| *pressing.get_or_insert(now));
-        // Counted once, however long it waits.
-        if !was_paused && !self.report_exceeded(costly.limit()) {
-            return self.run_now(costly).await;
+        let since = exceeded_since.map_or(now, |since| *since.get_or_insert(now));
+        // Reported once, however often it is paused.
+        if !was_paused && !self.report_exceeded(operation.limit()) {
+            return self.run_now(operation).await;
         }
         if now - since >= flood {
             self.send_error("too_many_messages", "You send too many messages", None)
@@ -175,13 +189,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         self.paused = Some(Box::new(PausedOperation {
             until: now + wait,
-            then: costly,
+            operation,
         }));
         Ok(())
     }
 
-    async fn run_now(&mut self, costly: RateLimited) -> LoopResult {
-        match costly {
+    /// Runs `operation`, or counts it against its next rate.
+    async fn run_now(&mut self, operation: RateLimited) -> LoopResult {
+        match operation {
             RateLimited::Message(frame) => {
                 Box::pin(self.run_rate_limited(RateLimited::Bytes(frame))).await
             }
@@ -198,5 +213,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// Of how many sessions' joins a user has room for.
+/// The joins of all sessions of a user together, in multiples of those of one session.
 const USER_JOIN_FACTOR: u32 = 3;

@@ -1,5 +1,5 @@
-//! What a session does with its uploads: it takes the chunks and tells of the
-//! progress. It never waits for one; the uploads' own tasks do that.
+//! The uploads of one session: it passes chunks on to them, and reports their progress and
+//! their outcome to the client. It never waits for an upload, which has a task of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,24 +18,24 @@ use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
 use crate::core::ids::{RoomName, SessionId};
 
-/// The uploads that a session has, by the number that stands for each in
-/// binary frames. Numbers are not used twice.
+/// The uploads attached to a session, by their numbers in binary frames. No number is used
+/// twice in a session.
 #[derive(Default)]
 pub(super) struct SessionUploads {
     held: BTreeMap<u32, AttachedUpload>,
     last: u32,
-    /// Rings when there may be something to tell.
-    bell: Arc<Notify>,
-    /// Until when the end of the session may be put off for Laravel's answers.
+    /// Wakes the session when there may be something to report.
+    notify: Arc<Notify>,
+    /// The time until which a stop waits for Laravel's responses.
     end_at: Option<Instant>,
 }
 
-/// An upload that this session has; dropped, it waits for another.
+/// An upload attached to this session. Dropped, it waits for another session.
 struct AttachedUpload {
     upload: Arc<Upload>,
     session: SessionId,
-    /// What the client knows of its progress.
-    told: u64,
+    /// The bytes of the last progress event that the client got.
+    reported: u64,
 }
 
 impl Drop for AttachedUpload {
@@ -45,16 +45,17 @@ impl Drop for AttachedUpload {
 }
 
 impl SessionUploads {
+    /// Returns the notification that there may be something to report.
     pub(super) fn notify(&self) -> Arc<Notify> {
-        Arc::clone(&self.bell)
+        Arc::clone(&self.notify)
     }
 
-    /// Whether there is any.
+    /// Returns whether any upload is attached.
     pub(super) fn has_any(&self) -> bool {
         !self.held.is_empty()
     }
 
-    /// The room is no longer open to the user.
+    /// Abandons the uploads to `room`, which is no longer open to the user.
     pub(super) fn remove_room(&self, room: RoomName) {
         for attached in self.held.values() {
             if attached.upload.room == room {
@@ -63,17 +64,18 @@ impl SessionUploads {
         }
     }
 
-    /// Takes an upload in; returns its number, and where it is.
+    /// Attaches an upload. Returns its number, the offset of the next chunk, and the bytes
+    /// that have left for Laravel.
     fn attach(&mut self, upload: Arc<Upload>, session: SessionId) -> (u32, u64, u64) {
-        // The same session may ask to go on although nothing broke.
+        // The same session may resume an upload although nothing was interrupted.
         self.held
             .retain(|_, attached| !Arc::ptr_eq(&attached.upload, &upload));
-        let (offset, received) = upload.attach(session, &self.bell);
+        let (offset, received) = upload.attach(session, &self.notify);
         self.last += 1;
         let attached = AttachedUpload {
             upload,
             session,
-            told: received,
+            reported: received,
         };
         self.held.insert(self.last, attached);
         (self.last, offset, received)
@@ -81,7 +83,8 @@ impl SessionUploads {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) async fn upload(&mut self, command: UploadCommand) -> LoopResult {
+    /// Executes a command about an upload.
+    pub(super) async fn execute_upload(&mut self, command: UploadCommand) -> LoopResult {
         match command {
             UploadCommand::Start(start) => self.start_upload(*start).await,
             UploadCommand::Resume(id) => self.resume_upload(&id).await,
@@ -89,10 +92,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Starts an upload and reports that it is ready, or why it is rejected.
     async fn start_upload(&mut self, start: UploadStart) -> LoopResult {
         let id = start.upload_id.clone();
-        match self.begin(start) {
-            Ok(upload) => self.ready(upload).await,
+        match self.begin_upload(start) {
+            Ok(upload) => self.attach_upload(upload).await,
             Err(UploadRejection::Failed(reason)) => {
                 self.send_upload_failed(id.as_str(), &reason.into()).await
             }
@@ -108,8 +112,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Begins what there is no reason against.
-    fn begin(&self, start: UploadStart) -> Result<Arc<Upload>, UploadRejection> {
+    /// Checks the request and begins the upload.
+    ///
+    /// # Errors
+    /// `Duplicate` if the id is in use, and `Failed` with the reason otherwise.
+    fn begin_upload(&self, start: UploadStart) -> Result<Arc<Upload>, UploadRejection> {
         let backend = self.services.backend.get();
         let (uploads, id) = (&backend.uploads, start.upload_id.as_str());
         let room = RoomName::ticket(start.ticket_id);
@@ -142,8 +149,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         uploads.begin(id, room, part, context)
     }
 
-    /// Goes on with an upload, also with one that a session has which does not
-    /// know yet that its connection is gone.
+    /// Resumes an upload. Takes it over from an older session that does not know yet that its
+    /// connection is lost.
     async fn resume_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
         let found = uploads.find(&self.user, &self.token, id.as_str());
@@ -163,10 +170,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             };
             return self.send_event(&event).await;
         }
-        self.ready(upload).await
+        self.attach_upload(upload).await
     }
 
-    async fn ready(&mut self, upload: Arc<Upload>) -> LoopResult {
+    /// Attaches `upload` and sends `upload_ready`.
+    async fn attach_upload(&mut self, upload: Arc<Upload>) -> LoopResult {
         let (chunk_size, window) = upload.chunk_and_window();
         let (number, offset, received) = self.uploads.attach(Arc::clone(&upload), self.id);
         let event = Event::UploadReady {
@@ -180,14 +188,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_event(&event).await
     }
 
+    /// Cancels an upload, of this or another session. The outcome, which may be that Laravel
+    /// has it all already, is reported to the session that has it.
     async fn cancel_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
         match uploads.find(&self.user, &self.token, id.as_str()) {
-            // What comes of it is told to whoever has it.
             Some(upload) => {
                 upload.abandon(Reason::Cancelled);
-                let mut held = self.uploads.held.values();
-                if !held.any(|attached| Arc::ptr_eq(&attached.upload, &upload)) {
+                let mut attached = self.uploads.held.values();
+                if !attached.any(|attached| Arc::ptr_eq(&attached.upload, &upload)) {
                     self.uploads.attach(upload, self.id);
                 }
                 Ok(())
@@ -199,29 +208,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Takes a binary frame. A chunk of an upload that has ended was sent before
-    /// the client could know: it is passed over.
-    pub(super) async fn chunk(&mut self, frame: &Bytes) -> LoopResult {
+    /// Handles a binary frame: a chunk of an upload, or a frame that counts as a message.
+    pub(super) async fn on_chunk(&mut self, frame: &Bytes) -> LoopResult {
         if let Ok(chunk) = frame::decode(frame)
             && let Some(attached) = self.uploads.held.get(&chunk.upload)
         {
             attached.upload.take(self.id, chunk.offset, chunk.data);
             return Ok(());
         }
-        let frame = Message::Binary(frame.clone());
-        self.run_rate_limited(RateLimited::StrayChunk(frame)).await
+        let stray = RateLimited::StrayChunk(Message::Binary(frame.clone()));
+        self.run_rate_limited(stray).await
     }
 
-    /// Says what is wrong with a binary frame that is no chunk of an upload.
+    /// Reports a binary frame that is no chunk of an upload. A chunk of an upload that has
+    /// ended is ignored: the client may have sent it before it knew.
     pub(super) async fn reject_chunk(&mut self, frame: &Message) -> LoopResult {
         let Message::Binary(frame) = frame else {
             return Ok(());
         };
         let chunk = match frame::decode(frame) {
             Ok(chunk) => chunk,
-            Err(mistake) => {
+            Err(error) => {
                 return self
-                    .send_error("invalid_chunk", &mistake.to_string(), None)
+                    .send_error("invalid_chunk", &error.to_string(), None)
                     .await;
             }
         };
@@ -232,7 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_error("unknown_upload", message, None).await
     }
 
-    /// Tells what has become of the uploads since the last time.
+    /// Reports the progress and the outcomes of the uploads since the last call.
     pub(super) async fn send_upload_events(&mut self) -> LoopResult {
         let numbers: Vec<u32> = self.uploads.held.keys().copied().collect();
         for number in numbers {
@@ -242,8 +251,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let upload = Arc::clone(&attached.upload);
             match upload.progress(self.id) {
                 UploadProgress::TakenOver => drop(self.uploads.held.remove(&number)),
-                UploadProgress::Running(received) if received > attached.told => {
-                    attached.told = received;
+                UploadProgress::Running(received) if received > attached.reported => {
+                    attached.reported = received;
                     let upload_id = &upload.id;
                     let event = Event::UploadProgress {
                         upload_id,
@@ -263,6 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
+    /// Sends `upload_done` or `upload_failed`.
     async fn send_outcome(&mut self, upload_id: &str, outcome: &Outcome) -> LoopResult {
         match outcome {
             Outcome::Done { status, response } => {
@@ -277,6 +287,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Sends `upload_failed`.
     async fn send_upload_failed(&mut self, upload_id: &str, failure: &Failure) -> LoopResult {
         let event = Event::UploadFailed {
             upload_id,
@@ -288,11 +299,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_event(&event).await
     }
 
-    /// Whether the end of the session, which is due, is put off: Laravel has all
-    /// of an upload, and its client would never hear what it said.
+    /// Returns whether a stop that is due is put off, by [`STOP_TIMEOUT`] at most: Laravel has
+    /// all of an upload, and the client would never get its response.
     pub(super) fn waits_for_uploads(&mut self) -> bool {
-        let mut held = self.uploads.held.values();
-        if !held.any(|attached| attached.upload.is_fully_sent()) {
+        let mut uploads = self.uploads.held.values();
+        if !uploads.any(|attached| attached.upload.is_fully_sent()) {
             return false;
         }
         let now = Instant::now();
@@ -303,10 +314,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         waits
     }
 
-    /// The session ends. Its uploads wait for the next one of the same client,
-    /// unless there will be none.
+    /// Detaches the uploads at the end of the session. They wait for the client's next session,
+    /// unless there can be none: then they are abandoned.
     pub(super) async fn leave_uploads(&mut self, reason: CloseReason) {
-        let why = match reason {
+        let abandon_reason = match reason {
             CloseReason::Revoked | CloseReason::Disconnected => Reason::AccessWithdrawn,
             CloseReason::Restart => Reason::Restart,
             _ => {
@@ -315,13 +326,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         for attached in self.uploads.held.values() {
-            attached.upload.abandon(why);
+            attached.upload.abandon(abandon_reason);
         }
         if reason == CloseReason::Restart && self.send_upload_events().await.is_ok() {
             for (_, attached) in std::mem::take(&mut self.uploads.held) {
-                let lost = Reason::NoAnswer.into();
+                let failure = Reason::NoAnswer.into();
                 if self
-                    .send_upload_failed(&attached.upload.id, &lost)
+                    .send_upload_failed(&attached.upload.id, &failure)
                     .await
                     .is_err()
                 {
@@ -333,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// How long a stop waits for Laravel's answers, and how often it looks.
+/// The time for which a stop waits for Laravel's responses to uploads.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The interval at which a stop looks for these responses.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(200);

@@ -6,7 +6,8 @@ use super::*;
 use crate::core::ids::RoomName;
 use crate::rooms::{Audience, EventKind, Publication};
 
-/// A link, what delivers to it, and its other end, which takes `room` bytes unread.
+/// Returns a shared stream, its direct writer, and the other end, which holds `room` bytes
+/// unread.
 fn shared_stream(
     room: usize,
 ) -> (
@@ -29,7 +30,7 @@ fn batch(texts: &[&'static str]) -> Batch {
     texts.iter().map(publication).collect()
 }
 
-/// Writes once; true if that was all.
+/// Makes one write; returns whether nothing is unsent then.
 fn more(shared_stream: &SharedStream<DuplexStream>) -> io::Result<bool> {
     let sent = std::future::poll_fn(|cx| shared_stream.poll_send(cx));
     sent.now_or_never().expect("there is room")
@@ -53,7 +54,7 @@ async fn what_fits_leaves_at_once() {
     assert_eq!(direct_writer.send(&mut Batch::new), SendResult::All);
 }
 
-/// Wherever the stream stops taking it.
+/// At every point at which the stream may stop accepting bytes.
 #[tokio::test]
 async fn what_does_not_fit_goes_before_what_is_written_later() {
     for room in 1..14 {
@@ -63,8 +64,8 @@ async fn what_does_not_fit_goes_before_what_is_written_later() {
             SendResult::Part
         );
         assert_eq!(deliveries(&shared_stream), 0);
-        // Nobody else comes between.
-        let taken = direct_writer.send(&mut || panic!("taken, though not all has left"));
+        // No other write comes between.
+        let taken = direct_writer.send(&mut || panic!("taken though an earlier batch is unsent"));
         assert_eq!(taken, SendResult::Nothing);
         shared_stream.enqueue(batch(&["ten"]));
         let mut came = Vec::new();
@@ -106,8 +107,8 @@ async fn one_turn_is_one_write_of_little() {
     assert_eq!(far.read(&mut came).await.unwrap(), MAX_WRITE_BYTES);
     assert!(!more(&shared_stream).unwrap());
     assert_eq!(far.read(&mut came).await.unwrap(), MAX_WRITE_BYTES);
-    // What has begun to leave is not cut off.
-    shared_stream.forget();
+    // A frame that has left in part is completed.
+    shared_stream.discard_unsent();
     assert!(more(&shared_stream).unwrap());
     let left = far.read(&mut came).await.unwrap();
     assert_eq!((2 * MAX_WRITE_BYTES + left) % (4 + 1000), 0);

@@ -1,4 +1,4 @@
-//! A browser's side of a session.
+//! The client side of a session.
 
 use futures_util::FutureExt;
 use serde_json::{Value, json};
@@ -6,13 +6,13 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// A client. It answers pings whenever it reads.
+/// A client. It responds to pings whenever it reads.
 pub(super) struct Client {
     socket: WebSocketStream<DuplexStream>,
     session: JoinHandle<()>,
 }
 
-/// How a session ended.
+/// The close code of a session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Closed(pub(super) u16);
 
@@ -37,27 +37,28 @@ impl Client {
         assert_eq!(event["type"], "ticket_joined", "{event}");
     }
 
-    /// Says something that is refused; returns the code of the error.
+    /// Sends a command that is rejected; returns the code of the error.
     pub(super) async fn refused(&mut self, kind: &str, payload: Value) -> Value {
         self.say(kind, payload).await;
         self.error().await
     }
 
-    /// The next event, which must be an error; returns its code.
+    /// Reads the next event, which must be an error; returns its code.
     pub(super) async fn error(&mut self) -> Value {
         let event = self.event().await;
         assert_eq!(event["type"], "error", "{event}");
         event["payload"]["code"].clone()
     }
 
-    /// Waits for the next event, for longer than any deadline of ours.
+    /// Waits for the next event, for longer than any deadline of a session.
     pub(super) async fn event(&mut self) -> Value {
-        let next = tokio::time::timeout(AGE, self.next()).await;
-        let next = next.expect("no event came");
-        next.expect("the session ended")
+        tokio::time::timeout(AGE, self.next())
+            .await
+            .expect("no event came")
+            .expect("the session ended")
     }
 
-    /// Waits for the end of the session, passing over the events before it.
+    /// Waits for the end of the session, and skips the events before it.
     pub(super) async fn closed(&mut self) -> Closed {
         let end = async {
             loop {
@@ -70,8 +71,8 @@ impl Client {
         end.expect("the session did not end")
     }
 
-    /// What has arrived already, by type. Whoever is in a room and has heard
-    /// `new_message` gets its text.
+    /// Takes the events that have arrived already: of `new_message` the text, of an error the
+    /// code, of others the type.
     pub(super) fn arrived(&mut self) -> Vec<String> {
         let mut arrived = Vec::new();
         while let Some(Ok(event)) = self.next().now_or_never() {
@@ -80,13 +81,13 @@ impl Client {
         arrived
     }
 
-    /// Answers pings for `time`, in which nothing else may come.
+    /// Responds to pings for `time`, in which nothing else may come.
     pub(super) async fn assert_quiet_for(&mut self, time: Duration) {
         let next = tokio::time::timeout(time, self.next()).await;
         assert!(next.is_err(), "{next:?}");
     }
 
-    /// Whether the session still answers.
+    /// Checks that the session responds.
     pub(super) async fn assert_alive(&mut self) {
         self.say("ping", json!({})).await;
         let event = self.event().await;
@@ -104,13 +105,13 @@ impl Client {
         end.expect("the session did not end").unwrap();
     }
 
-    /// Goes away without a word.
+    /// Drops the connection without a close frame.
     pub(super) async fn lose(self) {
         drop(self.socket);
         self.session.await.unwrap();
     }
 
-    /// The next event, or how the session ended.
+    /// Waits for the next event, or for the end of the session.
     pub(super) async fn next(&mut self) -> Result<Value, Closed> {
         loop {
             match self.socket.next().await {
@@ -125,7 +126,7 @@ impl Client {
     }
 }
 
-/// An event in a word or two.
+/// Returns the text, the code or the type of an event.
 fn title(event: &Value) -> String {
     let (kind, payload) = (event["type"].as_str().unwrap(), &event["payload"]);
     match kind {

@@ -1,4 +1,4 @@
-//! What a client can say, and what it is told when it may not.
+//! Tests of the commands of clients, and of the errors for rejected ones.
 
 use serde_json::json;
 

@@ -1,10 +1,10 @@
-//! Rights in doubt, and rights that Laravel does not confirm: which of them end, and when.
+//! Tests of rights that are in doubt or that Laravel does not confirm: which end, and when.
 
 use serde_json::json;
 
 use super::*;
 
-/// Nobody is answered, so nobody can hold it against a user.
+/// Laravel grants nobody anything, so a missing confirmation is not held against the user.
 #[tokio::test(start_paused = true)]
 async fn outage_takes_nothing_from_the_periodic_round() {
     let edge = Edge::new();
@@ -15,7 +15,7 @@ async fn outage_takes_nothing_from_the_periodic_round() {
     edge.publish(7, "still here");
     settled().await;
     assert_eq!(ana.arrived(), ["still here"]);
-    // What the outage kept open is asked about soon after it.
+    // The rights that the outage left open are confirmed soon after it.
     edge.laravel.withdraw(3, 7);
     edge.laravel.change(|app| app.down = false);
     let start = Instant::now();
@@ -23,7 +23,7 @@ async fn outage_takes_nothing_from_the_periodic_round() {
     assert!(start.elapsed() <= 17 * SECOND, "{:?}", start.elapsed());
 }
 
-/// Whether Laravel is away or throttles the user, nobody knows what was taken away.
+/// In an outage, and while Laravel throttles the user, a withdrawn right cannot be noticed.
 #[tokio::test(start_paused = true)]
 async fn right_in_doubt_that_an_outage_leaves_open_ends_within_thirty_seconds() {
     let edge = Edge::new();
@@ -48,7 +48,7 @@ async fn throttled_user_does_not_keep_a_right_that_is_in_doubt() {
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
 }
 
-/// Asked when Laravel said, past the wait that its answer began.
+/// The retry comes when Laravel's `Retry-After` has passed, and ignores the token's backoff.
 #[tokio::test(start_paused = true)]
 async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
     let edge = Edge::new();
@@ -63,11 +63,11 @@ async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
     assert_eq!(ana.error().await, "access_withdrawn");
     let waited = start.elapsed();
     assert!((19 * SECOND..=22 * SECOND).contains(&waited), "{waited:?}");
-    // Each of the two once.
+    // Once about the token and once about the ticket.
     assert!(edge.laravel.take_asked().len() <= 2);
 }
 
-/// A deleted token is told apart from a throttled one, whatever came before.
+/// A deleted token is distinguished from a throttled one, whatever came before.
 #[tokio::test(start_paused = true)]
 async fn doubt_is_asked_about_although_the_user_is_throttled() {
     let edge = Edge::new();
@@ -82,8 +82,8 @@ async fn doubt_is_asked_about_although_the_user_is_throttled() {
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
 
-/// A user who keeps Laravel's throttle busy is no outage: one more interval, and the
-/// session ends.
+/// A user who keeps Laravel's throttle busy is no outage: the session ends after one more
+/// interval.
 #[tokio::test(start_paused = true)]
 async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
     let edge = Edge::new();
@@ -98,7 +98,7 @@ async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
     );
 }
 
-/// Others are answered, so it is about this user.
+/// Laravel responds to others, so the failure concerns this user alone.
 #[tokio::test(start_paused = true)]
 async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
     let edge = Edge::new();
@@ -115,7 +115,7 @@ async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
     ben.assert_alive().await;
 }
 
-/// The ticket alone cannot be confirmed: the session goes on without it.
+/// Only the ticket cannot be confirmed: the session continues without it.
 #[tokio::test(start_paused = true)]
 async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
     let edge = Edge::new();
@@ -131,7 +131,7 @@ async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
     ana.join(7).await;
 }
 
-/// A long ping interval does not put off what is due before.
+/// A long ping interval does not postpone an earlier deadline.
 #[tokio::test(start_paused = true)]
 async fn retry_does_not_wait_for_the_next_ping() {
     let edge = Edge::with(Settings {
@@ -150,7 +150,7 @@ async fn retry_does_not_wait_for_the_next_ping() {
     assert!(start.elapsed() <= 4 * SECOND, "{:?}", start.elapsed());
 }
 
-/// A doubt does not wait for the round that an outage holds up.
+/// A doubt does not wait for a round that an outage delays.
 #[tokio::test(start_paused = true)]
 async fn doubt_takes_the_place_of_a_periodic_round() {
     let edge = Edge::new();
@@ -165,7 +165,7 @@ async fn doubt_takes_the_place_of_a_periodic_round() {
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
 
-/// Laravel was told what had not been done: the session is looked at again.
+/// A logout may have been executed although its request failed: the session is revalidated.
 #[tokio::test(start_paused = true)]
 async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     let edge = Edge::new();
@@ -181,7 +181,7 @@ async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
     assert_eq!(again.error().await, "authentication_failed");
 }
 
-/// A doubt is asked about at once, also while an earlier one waits for Laravel.
+/// A doubt starts requests at once, also while an earlier one waits for Laravel.
 #[tokio::test(start_paused = true)]
 async fn doubt_does_not_wait_for_the_round_of_another() {
     let edge = Edge::new();
@@ -195,12 +195,12 @@ async fn doubt_does_not_wait_for_the_round_of_another() {
     edge.recheck(3);
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
-    // The other has no more time than it had.
+    // The other right gets no more time.
     assert_eq!(ana.error().await, "access_unconfirmed");
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
 }
 
-/// Nobody gets more time by casting doubt on themselves.
+/// Users get no more time by casting doubt on their own token.
 #[tokio::test(start_paused = true)]
 async fn doubts_without_end_give_no_more_time() {
     let edge = Edge::new();
@@ -220,12 +220,12 @@ async fn doubts_without_end_give_no_more_time() {
     };
     assert_eq!(closed, Closed(1013));
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
-    // One round a second at most.
+    // At most one round per second.
     let asked = edge.laravel.take_asked().len();
     assert!(asked <= 2 * 35, "{asked}");
 }
 
-/// 401 for a ticket is a no where the token itself is good.
+/// 401 for a ticket is a denial if the token itself is valid.
 #[tokio::test(start_paused = true)]
 async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
     let edge = Edge::new();
@@ -242,8 +242,8 @@ async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
     ana.assert_alive().await;
 }
 
-/// Redis down behind the throttle, which stands behind the check of the token: unknown
-/// tokens are refused, known ones get 500. A stranger who knocks is no sign of life.
+/// The throttle's Redis is down, and the token is checked before it: unknown tokens are denied,
+/// known ones get 500. A denial of an unknown client does not end the outage.
 #[tokio::test(start_paused = true)]
 async fn strangers_who_are_refused_make_no_outage_end() {
     let edge = Edge::new();
@@ -259,7 +259,7 @@ async fn strangers_who_are_refused_make_no_outage_end() {
     assert_eq!(ana.arrived(), ["still here"]);
 }
 
-/// A session is found by its user's id, so it cannot go on under another.
+/// A session is found by its user's id, so it cannot continue under another.
 #[tokio::test(start_paused = true)]
 async fn session_whose_token_is_another_users_now_ends() {
     let edge = Edge::new();
@@ -271,7 +271,7 @@ async fn session_whose_token_is_another_users_now_ends() {
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
 
-/// A room that was lost and joined anew does not end by the old doubt.
+/// A room that was lost and joined again does not end by the old doubt.
 #[tokio::test(start_paused = true)]
 async fn room_that_is_joined_anew_has_its_own_time() {
     let edge = Edge::new();
@@ -284,7 +284,7 @@ async fn room_that_is_joined_anew_has_its_own_time() {
     edge.laravel
         .change(|app| assert!(app.failing_tickets.remove(&8)));
     ana.assert_quiet_for(10 * SECOND).await;
-    // What is left of the first doubt ends with its time, and no later.
+    // The rest of the first doubt ends at its time, and no later.
     assert_eq!(ana.error().await, "access_unconfirmed");
     edge.laravel.change(|app| app.failing_tickets.clear());
     ana.join(7).await;

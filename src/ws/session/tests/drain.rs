@@ -1,4 +1,4 @@
-//! The end of the process: sessions end one after the other, and serve until then.
+//! Tests of the stop of the process: sessions end one after the other, and serve until then.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Many requests to Laravel at once: nobody waits for somebody else's.
+//! Tests of many requests to Laravel at once: no client waits for another's.
 
 use serde_json::json;
 
@@ -25,7 +25,7 @@ async fn account_with_many_joins_does_not_hold_up_a_bystander() {
     assert!(start.elapsed() < 300 * MS, "{:?}", start.elapsed());
 }
 
-/// Half of four places for the account, wherever it comes from.
+/// An account has half of four places, from whichever addresses.
 #[tokio::test(start_paused = true)]
 async fn account_at_many_addresses_does_not_hold_up_a_bystander() {
     let edge = Edge::new();
@@ -45,7 +45,7 @@ async fn account_at_many_addresses_does_not_hold_up_a_bystander() {
     assert!(start.elapsed() < 300 * MS, "{:?}", start.elapsed());
 }
 
-/// They wait longer for each other than Laravel may take, and that is no outage.
+/// Requests wait for each other longer than Laravel may take, and that is no outage.
 #[tokio::test(start_paused = true)]
 async fn crowd_that_returns_joins_however_long_its_queue_is() {
     let edge = Edge::new();
@@ -65,7 +65,7 @@ async fn crowd_that_returns_joins_however_long_its_queue_is() {
     assert!(start.elapsed() >= 9 * SECOND, "{:?}", start.elapsed());
 }
 
-/// An office behind one address has all of Laravel but one place while nobody else asks.
+/// An office behind one address has all places but one while no other client asks.
 #[tokio::test(start_paused = true)]
 async fn office_at_one_address_joins_at_the_pace_of_laravel() {
     let edge = Edge::new();
@@ -92,7 +92,7 @@ async fn office_at_one_address_joins_at_the_pace_of_laravel() {
     assert!(start.elapsed() < 52 * SECOND, "{:?}", start.elapsed());
 }
 
-/// All sessions of a user have one rate; what is more waits, and ends no session.
+/// All sessions of a user share one rate; joins above it wait, and end no session.
 #[tokio::test(start_paused = true)]
 async fn joins_of_all_sessions_of_a_user_have_one_rate() {
     let edge = Edge::with(Settings {

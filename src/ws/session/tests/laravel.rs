@@ -1,4 +1,4 @@
-//! A Laravel of a few lines: it knows whose a token is and who may see what.
+//! A minimal Laravel: it identifies the users of tokens and decides about tickets.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -21,37 +21,37 @@ use crate::upstream;
 /// The app. User 3 has the token `3|secret3`, and sees every ticket.
 pub(super) struct Laravel {
     app: Arc<Mutex<App>>,
-    /// Ends the app's connections with it.
+    /// Ends the app's connections when it is dropped.
     drain: Drain,
     socket: tempfile::TempDir,
 }
 
-/// How the app answers. Each answer is made when the question comes in.
+/// The behaviour of the app. Each response is determined when the request arrives.
 #[derive(Default)]
 pub(super) struct App {
-    /// It answers everything with 503.
+    /// Responds to everything with 503.
     pub(super) down: bool,
-    /// It answers these users with 429, and names these seconds.
+    /// Responds to these users with 429 and this `Retry-After` in seconds.
     pub(super) throttled: HashMap<u64, u64>,
     /// Users whose requests alone fail, with 500.
     pub(super) failing: HashSet<u64>,
     /// Tickets whose requests alone fail.
     pub(super) failing_tickets: HashSet<u64>,
-    /// Tickets that are answered 401.
+    /// Tickets whose requests get 401.
     pub(super) unauthorized_tickets: HashSet<u64>,
     /// Users who have another id now.
     pub(super) renamed: HashMap<u64, u64>,
     /// Tokens that may see no ticket, by their secret.
     pub(super) weak: HashSet<String>,
-    /// What it says in `Retry-After` while it is down.
+    /// The `Retry-After` in seconds while it is down.
     pub(super) retry_after: Option<u64>,
-    /// How long an answer about a ticket is on its way.
+    /// The time that a response about a ticket takes.
     pub(super) delay: Duration,
-    /// Users whose tokens are no longer good.
+    /// Users whose tokens are no longer valid.
     pub(super) revoked: HashSet<u64>,
-    /// Who may not see which ticket.
+    /// Users and the tickets that they may not see.
     pub(super) withdrawn: HashSet<(u64, u64)>,
-    /// What was asked, as method, path and user.
+    /// The requests, as method, path and user.
     pub(super) asked: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Laravel {
         }
     }
 
-    /// From now on the app is another.
+    /// Replaces the app by another.
     pub(super) fn change(&self, change: impl FnOnce(&mut App)) {
         change(&mut self.app.lock());
     }
@@ -97,7 +97,7 @@ impl Laravel {
         self.change(|app| app.withdrawn.extend([(user, ticket)]));
     }
 
-    /// What was asked since this was last called.
+    /// Takes the requests since the last call.
     pub(super) fn take_asked(&self) -> Vec<String> {
         std::mem::take(&mut self.app.lock().asked)
     }
@@ -121,13 +121,13 @@ async fn serve(stream: UnixStream, app: Arc<Mutex<App>>) {
             Ok::<_, Infallible>(answer)
         }
     });
-    // The edge closes its connections whenever it likes.
+    // The edge may close its connections at any time.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// Takes a message with its attachment, or notes that it broke off.
+/// Reads a message with its attachment, or records that it was cut off.
 async fn take(request: Request<Incoming>, app: &Mutex<App>) -> Response<Body> {
     let length = request.headers()[CONTENT_LENGTH].to_str().unwrap();
     let length: usize = length.parse().unwrap();
@@ -180,11 +180,12 @@ impl App {
             return (status(StatusCode::UNAUTHORIZED), Duration::ZERO);
         }
         let is_weak = self.weak.contains(bearer.trim_start_matches("Bearer "));
-        let answer = match is_weak || self.withdrawn.contains(&(user, ticket)) {
-            true => status(StatusCode::FORBIDDEN),
-            false => status(StatusCode::OK),
+        let response = if is_weak || self.withdrawn.contains(&(user, ticket)) {
+            status(StatusCode::FORBIDDEN)
+        } else {
+            status(StatusCode::OK)
         };
-        (answer, self.delay)
+        (response, self.delay)
     }
 }
 

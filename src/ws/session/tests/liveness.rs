@@ -1,4 +1,4 @@
-//! Half-open connections do not linger, and live ones are left alone.
+//! Tests of liveness: half-open connections are closed, and live ones are not.
 
 use serde_json::json;
 
@@ -61,7 +61,7 @@ async fn waiting_for_laravel_is_not_held_against_the_client() {
     let mut ana = edge.open(3).await;
     edge.laravel.change(|app| app.delay = 4 * SECOND);
     ana.say("join_ticket", json!({"ticket_id": 7})).await;
-    // It waits for the join, and whatever comes after it is not read meanwhile.
+    // The session waits for the join, and reads nothing that comes after it meanwhile.
     ana.say("leave_ticket", json!({"ticket_id": 7})).await;
     assert_eq!(ana.event().await["type"], "ticket_joined");
     ana.assert_alive().await;

@@ -1,4 +1,4 @@
-//! Who is let in, and what those hear who are not.
+//! Tests of the start of sessions: which are established, and how others are rejected.
 
 use super::*;
 

@@ -1,10 +1,10 @@
-//! Clients that read too slowly or send too much.
+//! Tests of clients that read too slowly or send too much.
 
 use serde_json::json;
 
 use super::*;
 
-/// Room for four events, so that a client that does not read is soon too slow.
+/// Queues hold four events, so that a client that does not read is soon too slow.
 fn small() -> Settings {
     Settings {
         queue_events: PositiveCount::new(4),
@@ -12,7 +12,7 @@ fn small() -> Settings {
     }
 }
 
-/// Publishes one message after the other, each once everybody took the last.
+/// Publishes one message after the other, each once all sessions have taken the last.
 async fn publish_slowly(edge: &Edge, messages: usize) -> Vec<Delivered> {
     let mut delivered = Vec::new();
     for number in 0..messages {
@@ -22,7 +22,7 @@ async fn publish_slowly(edge: &Edge, messages: usize) -> Vec<Delivered> {
     delivered
 }
 
-/// Revokes the token of a user who has one session, and sees it end.
+/// Revokes the token of a user with one session, and waits for its end.
 async fn revoke(edge: &Edge, user: u64) {
     let token = Token::new(&Laravel::token(user)).unwrap();
     assert_eq!(edge.services.sessions.revoke(&token.hash()), 1);
@@ -41,7 +41,7 @@ async fn a_slow_reader_is_closed_and_holds_nobody() {
         .iter()
         .map(|delivered| delivered.sessions)
         .collect();
-    // One is being written, four wait, one is too many.
+    // One event is being written, four wait, and one is too many.
     assert_eq!(sessions, [2, 2, 2, 2, 2, 1, 1, 1]);
     assert_eq!(fast.arrived().len(), 1 + 8);
     assert_eq!(slow.closed().await, Closed(4008));
@@ -70,14 +70,14 @@ async fn revocation_interrupts_a_write_that_is_blocked() {
     assert_eq!(slow.closed().await, Closed(4503));
 }
 
-/// What was taken to be sent to it is not sent any more.
+/// Events that the session has taken to send are dropped.
 #[tokio::test(start_paused = true)]
 async fn who_is_revoked_while_much_waits_hears_little_more_and_why() {
     let edge = Edge::new();
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
     publish_slowly(&edge, 100).await;
-    // What waits for the first to be written is taken once that is read.
+    // The session takes the queued events once the first is read.
     for _ in 0..2 {
         slow.event().await;
     }
@@ -121,7 +121,7 @@ async fn who_only_paused_misses_nothing() {
     slow.assert_alive().await;
 }
 
-/// Slowed down to 20 a second; after 10 s of that the patience is over.
+/// The client is slowed down to 20 messages a second, and closed after 10 s of that.
 #[tokio::test(start_paused = true)]
 async fn who_goes_on_sending_too_much_is_told_and_closed() {
     let edge = Edge::new();
@@ -188,7 +188,7 @@ async fn a_message_that_is_too_long_ends_the_session() {
     assert_eq!(ana.closed().await, Closed(1009));
 }
 
-/// The length is known from the first bytes, long before the last are sent.
+/// The length is known from the header, long before the last bytes are sent.
 #[tokio::test(start_paused = true)]
 async fn who_is_still_sending_when_the_session_ends_is_told_why() {
     let edge = Edge::new();

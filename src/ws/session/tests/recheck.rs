@@ -1,4 +1,4 @@
-//! What was granted is asked about again: a definite no removes, an outage does not.
+//! Tests of revalidation: a denial removes a right, an outage does not.
 
 use serde_json::json;
 
@@ -52,7 +52,7 @@ async fn a_token_that_is_refused_later_ends_its_session() {
     assert_eq!(ben.arrived(), ["user_joined", "user_left"]);
 }
 
-/// What a client says too fast waits; what Laravel says does not.
+/// Messages of a client over its rate wait; events from Laravel do not.
 #[tokio::test(start_paused = true)]
 async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
     let edge = Edge::with(Settings {
@@ -74,7 +74,7 @@ async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
     assert_eq!(ana.event().await["type"], "ticket_joined");
 }
 
-/// The round that is under way may have had its answer before things changed.
+/// The round that is under way may have had its response before the change.
 #[tokio::test(start_paused = true)]
 async fn a_recheck_that_is_asked_for_during_another_is_not_lost() {
     let edge = Edge::new();
@@ -126,8 +126,8 @@ async fn a_session_whose_end_was_asked_for_says_why() {
     assert_eq!(ana.closed().await, Closed(4504));
 }
 
-/// What was remembered from before counts for nothing, also for somebody who
-/// had no session when Laravel said that things have changed.
+/// Decisions cached before do not count, not even for a user who had no session when Laravel
+/// asked for the revalidation.
 #[tokio::test(start_paused = true)]
 async fn a_doubt_reaches_who_comes_later() {
     let edge = Edge::new();
@@ -149,7 +149,7 @@ async fn a_doubt_reaches_a_join_that_is_on_its_way() {
     edge.laravel.change(|app| app.delay = SECOND);
     ana.say("join_ticket", json!({"ticket_id": 7})).await;
     settled().await;
-    // Laravel has the question and will say yes; then things change.
+    // Laravel has the request and will grant it; then the right is withdrawn.
     edge.services
         .invalidations
         .invalidate_user(&UserId::Number(3));
@@ -171,7 +171,7 @@ async fn right_of_one_token_is_no_right_of_another() {
     assert_eq!(phone.refused("join_ticket", ticket).await, "denied");
 }
 
-/// Sessions ask the app of the configuration in use, however old they are.
+/// Sessions of any age ask the app of the configuration in use.
 #[tokio::test(start_paused = true)]
 async fn session_asks_the_app_that_a_reload_named() {
     let edge = Edge::new();

@@ -1,4 +1,4 @@
-//! What a session hears of the rooms that it is in, and of those that it left.
+//! Tests of the events from rooms that a session is in, and from those that it left.
 
 use serde_json::json;
 
@@ -46,8 +46,7 @@ async fn a_reload_is_not_noticed() {
     assert_eq!(ben.arrived(), ["user_joined"]);
 }
 
-/// The order in which a session takes what comes at once is random, so this is
-/// tried often.
+/// The order of simultaneous events is random, so this is tried often.
 #[tokio::test(start_paused = true)]
 async fn what_waits_from_a_room_that_was_left_is_not_sent() {
     let edge = Edge::new();
@@ -63,8 +62,7 @@ async fn what_waits_from_a_room_that_was_left_is_not_sent() {
     }
 }
 
-/// It says what was true before: somebody who came back in between would be
-/// gone again.
+/// Such an event is outdated: a user who has come back since would be gone again.
 #[tokio::test(start_paused = true)]
 async fn what_waits_from_before_a_return_is_not_sent_after_it() {
     let edge = Edge::new();

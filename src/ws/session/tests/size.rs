@@ -1,5 +1,5 @@
-//! What a session at rest takes of our own, without the buffers of TLS and of
-//! the kernel: there are thousands of them.
+//! Test of the memory of an idle session, without the buffers of TLS and of the kernel: there
+//! are thousands of sessions.
 
 use super::*;
 
@@ -8,7 +8,7 @@ async fn a_session_that_rests_is_small() {
     let edge = Edge::new();
     let (near, _far) = tokio::io::duplex(PIPE);
     let setup = edge.setup(Some(&Laravel::token(1)));
-    let open = set_up(near, setup).await.expect("Laravel knows him");
+    let open = set_up(near, setup).await.expect("Laravel knows the user");
     let (state, task) = (size_of::<Session<DuplexStream>>(), size_of_val(&open.run()));
     println!("a session: {state} bytes, its task: {task} bytes");
     assert!(state <= 1152, "{state} bytes of state");

@@ -1,4 +1,4 @@
-//! How long an upload waits, for whom, and what it costs its session.
+//! Tests of uploads: how long they wait, for whom, and what they cost their session.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn chunk(upload: u8, number: usize) -> Message {
     Message::binary(frame)
 }
 
-/// The next event about an upload but its progress.
+/// Reads the next event about an upload, but for its progress.
 async fn told(client: &mut Client) -> (Value, Value) {
     loop {
         let event = client.event().await;
@@ -49,7 +49,7 @@ fn posts(edge: &Edge) -> Vec<String> {
     asked
 }
 
-/// Longer than Laravel may be silent: it is the client who is.
+/// The wait is longer than Laravel may take, but it is the client that is slow.
 #[tokio::test(start_paused = true)]
 async fn a_pause_of_nearly_a_minute_and_a_half_is_survived() {
     let edge = Edge::new();
@@ -132,7 +132,7 @@ async fn an_idle_client_is_told_after_half_a_minute_and_its_session_lives() {
     ana.assert_alive().await;
 }
 
-/// Not one chunk is a message: twenty a second would be too few of them.
+/// Chunks are no messages: twenty a second would be too few of them.
 #[tokio::test(start_paused = true)]
 async fn chunks_cost_no_messages_and_delay_no_event() {
     let edge = Edge::new();
@@ -142,7 +142,7 @@ async fn chunks_cost_no_messages_and_delay_no_event() {
     for number in 0..200 {
         ana.send(chunk(1, number)).await;
         edge.publish(7, "said meanwhile");
-        // Room in the window: what was sent has left.
+        // The chunk has left for Laravel, so there is room in the window.
         loop {
             let event = ana.event().await;
             let received = event["payload"]["received"].as_u64();
@@ -154,7 +154,7 @@ async fn chunks_cost_no_messages_and_delay_no_event() {
     assert_eq!(began.elapsed().as_secs(), 0);
 }
 
-/// A ticket's right is asked for at the end, by a question of its own.
+/// The right to the ticket is confirmed at the end, by a request of its own.
 #[tokio::test(start_paused = true)]
 async fn laravel_is_asked_for_the_right_once_more() {
     let edge = Edge::new();
@@ -187,6 +187,6 @@ async fn no_upload_outlives_a_stop() {
     assert_eq!(ben.closed().await, Closed(1012));
     tokio::time::sleep(3 * SECOND).await;
     assert_eq!(posts(&edge).len(), 2);
-    // Only the clock of the rooms goes on.
+    // Only the task of the rooms' timers is left.
     assert_eq!(edge.services.drain.tasks(), 1);
 }
