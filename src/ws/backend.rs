@@ -1,5 +1,5 @@
-//! What sessions ask Laravel with: always that of the configuration in use, however
-//! old the session is.
+//! The parts of the configuration that sessions use for requests to Laravel. A session of any
+//! age uses those of the configuration in use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,32 +10,32 @@ use super::upload::Uploads;
 use crate::auth::{Authenticator, Authorizer};
 use crate::limit::Limits;
 
-/// The parts of one configuration that sessions use at each request to Laravel.
+/// The parts of one configuration that sessions use for each request to Laravel.
 #[derive(Debug)]
 pub struct Backend {
-    /// Who the bearer of a token is.
+    /// Identifies the bearer of a token.
     pub identity: Authenticator,
-    /// Which tickets a user may see.
+    /// Decides which tickets a user may see.
     pub access: Authorizer,
-    /// Where uploads go.
+    /// Registers uploads and sends them to Laravel.
     pub uploads: Uploads,
-    /// How long a client waits while Laravel cannot be asked.
+    /// The time for which a request is retried while Laravel is unavailable.
     pub patience: Duration,
-    /// What each client may do.
+    /// The limits per client.
     pub limits: Arc<Limits>,
 }
 
-/// The [`Backend`] in use. Cheap to clone; clones are one.
+/// The [`Backend`] in use. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
 pub struct CurrentBackend(Arc<ArcSwap<Backend>>);
 
 impl CurrentBackend {
-    /// Starts with `backend`.
+    /// Puts the first `backend` in use.
     pub fn new(backend: Arc<Backend>) -> Self {
         Self(Arc::new(ArcSwap::new(backend)))
     }
 
-    /// Returns the one in use, for one request: a reload may replace it.
+    /// Returns the backend in use. Not to be kept beyond one request: a reload replaces it.
     pub fn get(&self) -> Arc<Backend> {
         self.0.load_full()
     }

@@ -1,49 +1,48 @@
-//! Why a session ends, and the code that tells the client what to do.
+//! The reasons for the end of a session, and their close codes.
 //!
-//! One rule for clients: 1001, 1012, 1013 and 4000–4499 mean come back (with
-//! jitter), 1008 and 4500–4999 mean do not. RFC 6455 §7.4 names 1000–1015,
-//! 4000–4999 are for private use.
+//! The rule for clients: after 1001, 1012, 1013 and 4000–4499 reconnect, with jitter; after
+//! 1008 and 4500–4999 do not. RFC 6455 §7.4 defines 1000–1015 and leaves 4000–4999 for private
+//! use.
 
 use crate::rooms::Eviction;
 
-/// The ends of a session.
+/// The reason for the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client said good-bye.
+    /// The client closed the session.
     Client,
-    /// The connection broke.
+    /// The connection was lost.
     Lost,
     /// No token came with the upgrade.
     NoToken,
-    /// Laravel refuses the token.
+    /// Laravel rejected the token.
     AuthenticationFailed,
-    /// Laravel could not be asked, or did not confirm a log-in that is in doubt.
+    /// Laravel was unavailable, or did not confirm a login that is in doubt.
     Unavailable,
-    /// The token is no longer good.
+    /// The token was revoked.
     Revoked,
-    /// Laravel asked for the end.
+    /// Laravel disconnected the user.
     Disconnected,
-    /// The user opened too many; this was the oldest.
+    /// The user has too many sessions, and this was the oldest.
     Superseded,
-    /// The client sends too much.
+    /// The client stayed over its rate for too long.
     TooManyMessages,
-    /// A message is longer than allowed.
+    /// A message was longer than allowed.
     TooLarge,
-    /// The client broke the protocol (RFC 6455).
+    /// The client violated RFC 6455.
     Protocol,
     /// The client sent text that is not UTF-8.
     InvalidText,
-    /// The client does not read fast enough.
+    /// The client did not read fast enough.
     Slow,
-    /// The client was silent and answered no ping.
+    /// The client sent nothing for too long, not even a pong.
     Silent,
     /// The edge restarts.
     Restart,
 }
 
 impl CloseReason {
-    /// The code and reason of the close frame; none where there is nobody left
-    /// to read it.
+    /// Returns the code and the text of the close frame; none if the connection is lost.
     pub fn frame(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::Client => (1000, ""),
@@ -64,7 +63,7 @@ impl CloseReason {
         })
     }
 
-    /// Whether what still waits for the client is not sent.
+    /// Returns whether the session ends without sending what is queued for the client.
     pub fn is_at_once(self) -> bool {
         use CloseReason::{Disconnected, Revoked, Slow, Superseded, Unavailable};
         matches!(
@@ -73,7 +72,7 @@ impl CloseReason {
         )
     }
 
-    /// The word for it in the log.
+    /// Returns the reason's code, for the log, the metrics and the `error` event.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",

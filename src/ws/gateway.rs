@@ -1,4 +1,5 @@
-//! From an HTTP request to a session.
+//! The way from an HTTP upgrade request to a session: recognises upgrades, rejects or accepts
+//! them, and spawns the session's task.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,30 +28,30 @@ use crate::rooms::{Rooms, Sessions};
 use crate::runtime::activity::{ActivityTracker, FloodGuard};
 use crate::runtime::drain::Drain;
 
-/// What every session needs of the process. Cheap to clone.
+/// The parts of the process that every session uses. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// Whom sessions ask, and where uploads go.
+    /// The configuration in use for requests to Laravel.
     pub backend: CurrentBackend,
-    /// Since when what is known about somebody is in doubt.
+    /// The invalidations of users and tokens.
     pub invalidations: Invalidations,
-    /// Where clients log out.
+    /// The paths on which clients log out.
     pub logout_paths: Arc<[ExactPath]>,
-    /// The rooms.
+    /// The registry of rooms.
     pub rooms: Arc<Rooms>,
-    /// All sessions.
+    /// The registry of sessions.
     pub sessions: Sessions,
-    /// Their ids.
+    /// The source of session ids.
     pub ids: Arc<SessionIds>,
-    /// Their tasks.
+    /// Spawns the sessions' tasks, and announces the stop of the process.
     pub drain: Drain,
-    /// What is counted of them.
+    /// The metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Over how long their ends are spread when the process stops.
+    /// The time over which the ends of the sessions are spread when the process stops.
     pub close_spread: Duration,
 }
 
-/// Answers WebSocket upgrades on the configured paths.
+/// Accepts WebSocket upgrades on the configured paths.
 #[derive(Debug)]
 pub struct Gateway {
     services: Arc<Services>,
@@ -58,7 +59,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway for one configuration; its sessions keep that configuration.
+    /// Creates a gateway for one configuration. Its sessions keep `settings` to their end.
     pub fn new(services: Services, settings: Settings) -> Self {
         Self {
             services: Arc::new(services),
@@ -66,30 +67,32 @@ impl Gateway {
         }
     }
 
-    /// Whether `request` is an upgrade on one of our paths; anything else is Laravel's.
+    /// Returns whether `request` is an upgrade on a configured path. All others go upstream.
     pub fn is_upgrade<B>(&self, request: &Request<B>) -> bool {
-        let is_ours = |path: NormalizedPath<'_>| {
+        let is_configured = |path: NormalizedPath<'_>| {
             let mut paths = self.settings.paths.iter();
-            paths.any(|ours| path.matches(ours.as_str()))
+            paths.any(|configured| path.matches(configured.as_str()))
         };
         handshake::wants_upgrade(request.headers())
-            && NormalizedPath::parse(request.uri().path()).is_ok_and(is_ours)
+            && NormalizedPath::parse(request.uri().path()).is_ok_and(is_configured)
     }
 
-    /// The log-out that `request` asks Laravel for, if it is one.
+    /// Returns the logout that `request` is, if it is one.
     pub fn logout<B>(&self, request: &Request<B>) -> Option<Box<Logout>> {
         Logout::parse(request, &self.services).map(Box::new)
     }
 
-    /// Answers 101 and starts the session, which keeps `held` until its end.
+    /// Returns the 101 response and spawns the session's task, which keeps `permits` to its
+    /// end.
     ///
     /// # Errors
-    /// The handshake is malformed or from a foreign page, or the edge stops.
+    /// `Malformed` or `Version` if the handshake is invalid, `Origin` if a page of another site
+    /// sent it, `Stopping` if the edge stops.
     pub fn accept(
         &self,
         request: Request<Incoming>,
         client: ClientIp,
-        held: impl Send + 'static,
+        permits: impl Send + 'static,
     ) -> Result<Response<Body>, HandshakeRejection> {
         if self.services.drain.is_stopping() {
             return Err(HandshakeRejection::Stopping);
@@ -108,10 +111,11 @@ impl Gateway {
             activity: ActivityTracker::new(),
         };
         let upgrade = hyper::upgrade::on(request);
-        let setup = Box::pin(run_session(upgrade, setup));
+        // Boxed: the task keeps the memory of the setup no longer than it takes.
+        let set_up = Box::pin(set_up_session(upgrade, setup));
         self.services.drain.spawn(async move {
-            let _held = held;
-            if let Some(session) = setup.await {
+            let _permits = permits;
+            if let Some(session) = set_up.await {
                 session.run().await;
             }
         });
@@ -119,10 +123,12 @@ impl Gateway {
     }
 }
 
-/// What a session is spoken over.
+/// The stream of a session.
 type Io = FloodGuard<TokioIo<Upgraded>>;
 
-async fn run_session(
+/// Waits for the upgrade and sets up the session. Returns none if the client is gone or is
+/// rejected.
+async fn set_up_session(
     upgrade: OnUpgrade,
     setup: SessionSetup,
 ) -> Option<session::EstablishedSession<Io>> {
@@ -143,7 +149,7 @@ async fn run_session(
     }
 }
 
-/// 101 (RFC 6455 §4.2.2).
+/// Returns the 101 response to `handshake` (RFC 6455 §4.2.2).
 fn switching(handshake: &Handshake) -> Response<Body> {
     let mut response = Response::new(body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

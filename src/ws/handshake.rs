@@ -1,5 +1,5 @@
-//! The opening handshake (RFC 6455 §4.2): what a client must send, and where
-//! its token may be.
+//! The opening handshake (RFC 6455 §4.2): checks the client's request and its origin, and
+//! finds its token.
 
 use hyper::body::Body;
 use hyper::header::{
@@ -13,57 +13,57 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::settings::{Origin, Settings};
 use crate::auth::Token;
 
-/// Why an upgrade is not answered with 101. `Display` is for the client.
+/// The reason why an upgrade is rejected. `Display` is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeRejection {
-    /// Not a well-formed opening handshake.
+    /// The request is no well-formed opening handshake.
     #[error("not a WebSocket handshake: {0}")]
     Malformed(&'static str),
-    /// Another version than 13.
+    /// The WebSocket version is not 13.
     #[error("only version 13 of the WebSocket protocol is spoken here")]
     Version,
-    /// A page of another site asks.
+    /// The request comes from a page of another site.
     #[error("pages of this origin may not connect")]
     Origin,
-    /// The edge is about to stop.
+    /// The edge is stopping.
     #[error("the service restarts; try again")]
     Stopping,
 }
 
-/// What an accepted handshake says.
+/// The content of a valid handshake.
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) accept_key: String,
     pub(super) token: Option<Token>,
-    /// Whether `bearer` was offered as a subprotocol, which must then be answered.
+    /// Whether the client offered the subprotocol `bearer`, which the response must confirm.
     pub(super) subprotocol: bool,
     pub(super) host: HeaderValue,
 }
 
-/// Whether `request` wants to become a WebSocket at all.
+/// Returns whether the request asks for an upgrade to WebSocket.
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
     has_token(headers, &UPGRADE, "websocket") && has_token(headers, &CONNECTION, "upgrade")
 }
 
-/// What a client proves by that the other end speaks WebSocket (RFC 6455 §1.3).
+/// The challenge by which the server proves that it speaks WebSocket (RFC 6455 §1.3).
 #[derive(Debug)]
 pub struct Challenge {
-    /// `Sec-WebSocket-Key`.
+    /// The request's `Sec-WebSocket-Key`.
     pub key: HeaderValue,
-    /// The one `Sec-WebSocket-Accept` that is right for it.
+    /// The `Sec-WebSocket-Accept` that follows from the key.
     pub accept: String,
 }
 
 impl Challenge {
-    /// Reads that of `request`, which wants to become a WebSocket (RFC 6455 §4.2.1).
+    /// Checks an upgrade request and returns its challenge (RFC 6455 §4.2.1).
     ///
     /// # Errors
-    /// `Malformed` or `Version`: it is no opening handshake.
+    /// `Malformed` or `Version` if it is no valid opening handshake.
     pub fn read<B: Body>(request: &Request<B>) -> Result<Self, HandshakeRejection> {
         if request.method() != Method::GET || request.version() != Version::HTTP_11 {
             return Err(HandshakeRejection::Malformed("expected GET over HTTP/1.1"));
         }
-        // Its bytes could be taken for those of the WebSocket behind it.
+        // The bytes of a body could be taken for frames of the WebSocket.
         if !request.body().is_end_stream() {
             return Err(HandshakeRejection::Malformed("it has a body"));
         }
@@ -71,10 +71,11 @@ impl Challenge {
         if single_value(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
             return Err(HandshakeRejection::Version);
         }
-        let key = single_value(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key));
-        let key = key.ok_or(HandshakeRejection::Malformed(
-            "Sec-WebSocket-Key is missing or wrong",
-        ))?;
+        let key = single_value(headers, &SEC_WEBSOCKET_KEY)
+            .filter(|key| is_key(key))
+            .ok_or(HandshakeRejection::Malformed(
+                "Sec-WebSocket-Key is missing or wrong",
+            ))?;
         Ok(Self {
             key: HeaderValue::from_str(key).expect("base64 is visible ASCII"),
             accept: derive_accept_key(key.as_bytes()),
@@ -82,7 +83,10 @@ impl Challenge {
     }
 }
 
-/// Reads a handshake.
+/// Checks the handshake of `request` and returns its content.
+///
+/// # Errors
+/// `Malformed`, `Version` or `Origin`.
 pub(super) fn read<B: Body>(
     request: &Request<B>,
     settings: &Settings,
@@ -98,14 +102,14 @@ pub(super) fn read<B: Body>(
         accept_key: challenge.accept,
         token,
         subprotocol,
-        // A copy: its own bytes are part of all that was read of the request.
-        host: HeaderValue::from_bytes(host.as_bytes()).expect("it was one before"),
+        // A copy: the original keeps the buffer of the whole request head in memory.
+        host: HeaderValue::from_bytes(host.as_bytes()).expect("copied from a header value"),
     })
 }
 
-/// A page may connect from the site itself or from a listed origin. No origin
-/// at all is no page: allowed, because the credential is explicit and never a
-/// cookie that the browser adds by itself.
+/// Checks that the page is the site's own or of a listed origin. A request without an origin
+/// is not from a page. It is allowed, because the credential is explicit, and never a cookie
+/// that the browser adds by itself.
 fn check_origin(
     headers: &HeaderMap,
     host: &HeaderValue,
@@ -114,30 +118,37 @@ fn check_origin(
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let origin = single_value(headers, &ORIGIN).and_then(Origin::parse);
-    let origin = origin.ok_or(HandshakeRejection::Origin)?;
-    let own = host.to_str().is_ok_and(|host| origin.is_site(host));
-    let allowed = own || settings.allowed_origins.contains(&origin);
-    allowed.then_some(()).ok_or(HandshakeRejection::Origin)
+    let origin = single_value(headers, &ORIGIN)
+        .and_then(Origin::parse)
+        .ok_or(HandshakeRejection::Origin)?;
+    let is_site = host.to_str().is_ok_and(|host| origin.is_site(host));
+    if is_site || settings.allowed_origins.contains(&origin) {
+        Ok(())
+    } else {
+        Err(HandshakeRejection::Origin)
+    }
 }
 
-/// The token in `?token=`, else in `Authorization`, else in the subprotocol
-/// `bearer, <token>`; and whether `bearer` was offered, which browsers want
-/// answered in any case.
+/// Returns the token in `?token=`, else in `Authorization`, else in the subprotocols
+/// `bearer, <token>`; and whether `bearer` was offered. Browsers fail the connection unless
+/// the response confirms an offered subprotocol.
 fn find_token(uri: &Uri, headers: &HeaderMap) -> (Option<Token>, bool) {
-    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
-    let offers = offers.filter_map(|value| value.to_str().ok());
-    let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-    let bearer = offers
+    let mut offers = headers
+        .get_all(SEC_WEBSOCKET_PROTOCOL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim);
+    let is_bearer = offers
         .next()
         .is_some_and(|first| first.eq_ignore_ascii_case("bearer"));
     let token = token_in_query(uri.query().unwrap_or_default())
         .or_else(|| Token::from_headers(headers))
-        .or_else(|| offers.next().filter(|_| bearer).and_then(Token::new));
-    (token, bearer)
+        .or_else(|| offers.next().filter(|_| is_bearer).and_then(Token::new));
+    (token, is_bearer)
 }
 
-/// The first `token` of a query, percent-decoded; an empty one is none.
+/// Returns the first `token` of a query, percent-decoded; none if it is empty.
 fn token_in_query(query: &str) -> Option<Token> {
     let value = query
         .split('&')
@@ -145,14 +156,14 @@ fn token_in_query(query: &str) -> Option<Token> {
     Token::new(&percent_decode_str(value).decode_utf8().ok()?)
 }
 
-/// 16 bytes in base64 (RFC 6455 §4.2.1): 22 digits and `==`.
+/// Returns whether `key` is 16 bytes in base64 (RFC 6455 §4.2.1): 22 digits and `==`.
 fn is_key(key: &str) -> bool {
     let digits = key.strip_suffix("==").unwrap_or_default();
     let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
     digits.len() == 22 && digits.bytes().all(is_digit)
 }
 
-/// The value of a header that may be there once.
+/// Returns the value of a header that occurs exactly once.
 fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
@@ -162,6 +173,7 @@ fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str
     }
 }
 
+/// Returns whether `wanted` is in the comma-separated list of a header.
 fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     headers
         .get_all(name)

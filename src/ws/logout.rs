@@ -1,4 +1,5 @@
-//! Logging out: when Laravel has forgotten a token, so must its sessions.
+//! Logout: passes the request on to Laravel, and closes the token's sessions once Laravel
+//! confirms it.
 
 use hyper::{Method, Request, Response, StatusCode};
 
@@ -8,7 +9,7 @@ use crate::core::body::Body;
 use crate::core::paths::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
 
-/// A log-out on its way to Laravel.
+/// A logout request on its way to Laravel.
 #[derive(Debug)]
 pub struct Logout {
     secret: TokenHash,
@@ -16,14 +17,14 @@ pub struct Logout {
 }
 
 impl Logout {
-    /// The log-out that `request` asks for, if it is one.
+    /// Returns the logout that `request` is: a `POST` with a token to a logout path.
     pub(super) fn parse<B>(request: &Request<B>, services: &Services) -> Option<Self> {
         if request.method() != Method::POST {
             return None;
         }
         let path = NormalizedPath::parse(request.uri().path()).ok()?;
-        let is_path = |ours: &ExactPath| path.matches(ours.as_str());
-        if !services.logout_paths.iter().any(is_path) {
+        let is_match = |logout_path: &ExactPath| path.matches(logout_path.as_str());
+        if !services.logout_paths.iter().any(is_match) {
             return None;
         }
         Some(Self {
@@ -32,12 +33,15 @@ impl Logout {
         })
     }
 
-    /// Sends the request to Laravel and does what its answer means. This runs
-    /// to its end even if the client does not wait for it: browsers leave the
-    /// page at once.
+    /// Sends the request to Laravel, acts on the status and returns the response. It runs in a
+    /// task of its own and completes even if the caller is dropped: browsers leave the page at
+    /// once.
     ///
     /// # Errors
     /// As [`Upstream::send`].
+    ///
+    /// # Panics
+    /// If that task panics.
     pub async fn send(
         self,
         upstream: Upstream,
@@ -45,20 +49,22 @@ impl Logout {
     ) -> Result<Response<Body>, upstream::Error> {
         let drain = self.services.drain.clone();
         let sending = drain.spawn(async move {
-            let answer = upstream.send(request).await;
-            self.apply_status(answer.as_ref().ok().map(Response::status));
-            answer
+            let response = upstream.send(request).await;
+            self.apply_status(response.as_ref().ok().map(Response::status));
+            response
         });
         match sending.await {
-            Ok(answer) => answer,
-            Err(ended) => match ended.try_into_panic() {
+            Ok(response) => response,
+            Err(join_error) => match join_error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and this with it.
+                // Cancelled: the runtime is shutting down, and drops this future, too.
                 Err(_) => std::future::pending().await,
             },
         }
     }
 
+    /// Closes the token's sessions if Laravel confirms the logout; revalidates them if the
+    /// outcome is unknown.
     fn apply_status(self, status: Option<StatusCode>) {
         let (sessions, secret) = (&self.services.sessions, self.secret);
         match status {
@@ -68,7 +74,7 @@ impl Logout {
                 tracing::debug!(name: "logout", sessions = closed, "sessions closed by logout");
             }
             Some(status) if status.is_client_error() => {}
-            // It may have been done all the same.
+            // Laravel may have deleted the token nevertheless.
             _ => {
                 self.services.invalidations.invalidate_token(secret);
                 sessions.revalidate_token(&secret);

@@ -1,4 +1,5 @@
-//! WebSocket: the upgrade, the session behind it, and what is said on the wire.
+//! WebSocket: the opening handshake, the sessions, the support desk's protocol, and uploads
+//! over a session. Also the logout of a client, which ends its sessions.
 
 mod backend;
 mod close;

@@ -1,4 +1,4 @@
-//! From a client's text to a command.
+//! Decodes the text of a client into a command.
 
 use std::borrow::Cow;
 
@@ -8,35 +8,35 @@ use serde_json::value::RawValue;
 use super::upload::{self, UploadCommand};
 use crate::core::ids::RowId;
 
-/// What a client can ask for.
+/// A command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// To be let into a ticket's room.
+    /// Joins the room of a ticket.
     Join(RowId),
-    /// To be let out.
+    /// Leaves the room of a ticket.
     Leave(RowId),
-    /// To tell the others that its user types, or stopped.
+    /// Publishes that the user types, or stopped.
     Typing {
-        /// Where.
+        /// The ticket whose room gets it.
         ticket: RowId,
-        /// Whether he types.
+        /// Whether the user is typing now.
         on: bool,
     },
-    /// To tell the others that its user has seen a message.
+    /// Publishes that the user has seen a message.
     Seen {
-        /// Which one.
+        /// The message's row id.
         message: RowId,
-        /// Where; without it the one room that the session is in is meant.
+        /// The ticket whose room gets it; without it, the only room of the session.
         ticket: Option<RowId>,
     },
-    /// About an attachment.
+    /// Starts, resumes or cancels an upload.
     Upload(UploadCommand),
-    /// A sign of life.
+    /// Asks for a `pong` event.
     Ping,
 }
 
 impl Command {
-    /// The `type` that clients give it.
+    /// Returns the command's `type` in the protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join_ticket",
@@ -51,16 +51,16 @@ impl Command {
     }
 }
 
-/// What is wrong with a client's text. `Display` tells its developer.
+/// The mistake in a client's text. `Display` is for the developer of the client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// Not JSON, or not an object.
+    /// The text is no JSON object.
     #[error("expected a JSON object such as {{\"type\":\"ping\",\"payload\":{{}}}}")]
     NotJson,
-    /// No `type`, or not a text.
+    /// The `type` is missing or no string.
     #[error("the message has no \"type\"")]
     NoType,
-    /// A `type` that no client sends.
+    /// The `type` is unknown.
     #[error(
         "unknown type; expected one of join_ticket, leave_ticket, typing_indicator, message_seen, \
          upload_start, upload_resume, upload_cancel, ping"
@@ -72,7 +72,7 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    /// The code in the `error` event.
+    /// Returns the code in the `error` event.
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotJson => "invalid_json",
@@ -83,6 +83,7 @@ impl CommandError {
     }
 }
 
+/// A message of a client; other fields are ignored.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, rename = "type", default)]
@@ -110,17 +111,18 @@ struct Seen {
     ticket_id: Option<RowId>,
 }
 
-/// Reads one text frame. Fields that are not asked for are ignored.
+/// Decodes one text frame. Unknown fields are ignored.
 ///
 /// # Errors
-/// The text is not a command; see [`CommandError`].
+/// Any variant of [`CommandError`].
 pub fn decode(text: &str) -> Result<Command, CommandError> {
     if !text.trim_start().starts_with('{') {
         return Err(CommandError::NotJson);
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| CommandError::NotJson)?;
-    let kind = envelope.kind.ok_or(CommandError::NoType)?;
-    let kind: Cow<'_, str> = serde_json::from_str(kind.get()).map_err(|_| CommandError::NoType)?;
+    let raw_kind = envelope.kind.ok_or(CommandError::NoType)?;
+    let kind: Cow<'_, str> =
+        serde_json::from_str(raw_kind.get()).map_err(|_| CommandError::NoType)?;
     let payload = envelope.payload.map_or("null", RawValue::get);
     match &*kind {
         "join_ticket" => read("join_ticket", payload, TICKET)
@@ -145,15 +147,20 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
     }
 }
 
+/// Reads the payload of a command of type `kind`, which must be an object.
+///
+/// # Errors
+/// `Payload`, with `kind` and the `expected` content.
 pub(super) fn read<'a, T: Deserialize<'a>>(
     kind: &'static str,
     payload: &'a str,
-    wanted: &'static str,
+    expected: &'static str,
 ) -> Result<T, CommandError> {
-    // A struct can also be read from an array, which no client means.
-    match payload.trim_start().starts_with('{') {
-        true => serde_json::from_str(payload).map_err(|_| CommandError::Payload(kind, wanted)),
-        false => Err(CommandError::Payload(kind, wanted)),
+    // serde reads a struct from an array, too, which the protocol does not allow.
+    if payload.trim_start().starts_with('{') {
+        serde_json::from_str(payload).map_err(|_| CommandError::Payload(kind, expected))
+    } else {
+        Err(CommandError::Payload(kind, expected))
     }
 }
 

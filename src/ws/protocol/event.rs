@@ -1,4 +1,4 @@
-//! From an event to the text that a client gets.
+//! Encodes events as the text, and publications as the frame, that clients get.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,96 +10,96 @@ use crate::auth::User;
 use crate::core::ids::{RowId, SessionId, UserId};
 use crate::rooms::{EventKind, Publication};
 
-/// What a session says to its own client.
+/// An event from a session to its own client.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 pub enum Event<'a> {
-    /// The client is who its token says.
+    /// The session is open.
     Connection {
         /// Always `connected`.
         status: &'static str,
-        /// Who it is.
+        /// The id of the token's user.
         user_id: &'a UserId,
-        /// What it sends as `X-Socket-ID`, to be left out of its own broadcasts.
+        /// The id that the client sends as `X-Socket-ID`, to be left out of its own broadcasts.
         #[serde(serialize_with = "as_text")]
         session_id: SessionId,
-        /// For people.
+        /// A text for people.
         message: &'static str,
     },
-    /// The client is in the room.
+    /// The session has joined the room of a ticket.
     TicketJoined {
-        /// Which.
+        /// The ticket.
         ticket_id: RowId,
-        /// Who is here, oneself included.
+        /// The users who are present, the session's own included.
         users: Vec<Present<'a>>,
     },
-    /// The answer to `ping`.
+    /// The response to `ping`.
     Pong {
-        /// Seconds since 1970.
+        /// The time in seconds since the Unix epoch.
         timestamp: u64,
     },
-    /// Something was not done.
+    /// A command or the session itself failed.
     Error {
-        /// For people.
+        /// A text for people.
         message: &'a str,
-        /// For programs.
+        /// A code for programs.
         code: &'a str,
-        /// About which ticket, if about one.
+        /// The ticket that the error is about, if any.
         #[serde(skip_serializing_if = "Option::is_none")]
         ticket_id: Option<RowId>,
-        /// About which upload, if about one. That goes on as before.
+        /// The upload that the error is about, if any. The upload itself continues.
         #[serde(skip_serializing_if = "Option::is_none")]
         upload_id: Option<&'a str>,
     },
-    /// The client may send a file, or go on with it.
+    /// The client may send a file, or resume it.
     UploadReady {
-        /// Which.
+        /// The client's id of the upload.
         upload_id: &'a str,
-        /// What stands for it in binary frames.
+        /// The number of the upload in binary frames.
         upload: u32,
-        /// The bytes in each of them but the last.
+        /// The bytes of the file in each binary frame but the last.
         chunk_size: u64,
-        /// How far the client may be ahead of `received`.
+        /// The bytes that the client may send beyond `received`.
         window: u64,
-        /// Where to go on.
+        /// The offset of the next chunk in the file.
         offset: u64,
-        /// Bytes that have left for Laravel.
+        /// The bytes that have left for Laravel.
         received: u64,
     },
-    /// More has left for Laravel.
+    /// More bytes have left for Laravel.
     UploadProgress {
-        /// Of which upload.
+        /// The client's id of the upload.
         upload_id: &'a str,
-        /// Bytes that have left for Laravel.
+        /// The bytes that have left for Laravel.
         received: u64,
     },
-    /// Laravel has taken the file.
+    /// Laravel has accepted the file.
     UploadDone {
-        /// Which.
+        /// The client's id of the upload.
         upload_id: &'a str,
-        /// Laravel's status.
+        /// The status of Laravel's response.
         status: u16,
-        /// Laravel's answer.
+        /// The JSON of Laravel's response.
         response: Option<&'a RawValue>,
     },
-    /// An upload is over without that.
+    /// An upload has failed.
     UploadFailed {
-        /// Which.
+        /// The client's id of the upload.
         upload_id: &'a str,
-        /// For programs.
+        /// A code for programs.
         code: &'a str,
-        /// For people.
+        /// A text for people.
         message: &'a str,
-        /// Laravel's status, if it answered.
+        /// The status of Laravel's response, if there was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
-        /// Laravel's errors by field, if it told some.
+        /// Laravel's errors by field, if it reported any.
         #[serde(skip_serializing_if = "Option::is_none")]
         errors: Option<&'a RawValue>,
     },
 }
 
-/// Somebody in a room.
+/// A user who is present in a room.
 #[derive(Debug, Serialize)]
 pub struct Present<'a> {
     user_id: &'a UserId,
@@ -116,7 +116,7 @@ impl<'a> From<&'a User> for Present<'a> {
 }
 
 impl Event<'_> {
-    /// The `type` that clients see.
+    /// Returns the event's `type` in the protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connection { .. } => "connection",
@@ -130,13 +130,13 @@ impl Event<'_> {
         }
     }
 
-    /// The text of this event.
+    /// Returns the JSON text of this event.
     pub fn text(&self) -> Utf8Bytes {
         to_text(self)
     }
 }
 
-/// What is said in rooms, besides what Laravel says.
+/// An event to the members of a room that does not come from Laravel.
 #[derive(Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
 enum RoomEvent<'a> {
@@ -163,16 +163,18 @@ enum RoomEvent<'a> {
     },
 }
 
-/// The frame of a publication, made once and shared by all who get it.
+/// Returns the encoded frame of a publication, head and text. Every session that gets the
+/// publication sends these same bytes, so it is encoded once.
 pub fn frame(publication: &Publication) -> Bytes {
     let text = publication_text(publication);
     let mut frame = Vec::with_capacity(text.len() + MAX_FRAME_HEADER_BYTES);
     Frame::message(text, OpCode::Data(Data::Text), true)
         .format(&mut frame)
-        .expect("a Vec takes all");
+        .expect("writing to a Vec never fails");
     frame.into()
 }
 
+/// Returns the text of a publication.
 fn publication_text(publication: &Publication) -> Utf8Bytes {
     let ticket_id = publication.room().ticket_id();
     match publication.kind() {
@@ -201,8 +203,8 @@ fn publication_text(publication: &Publication) -> Utf8Bytes {
     }
 }
 
-/// The `type` of a publication. Laravel chooses its own, as many as it likes: they
-/// are one here.
+/// Returns the `type` of a publication for the metrics. All events of Laravel, whose types it
+/// chooses freely, count as `broadcast`.
 pub fn publication_type(publication: &Publication) -> &'static str {
     match publication.kind() {
         EventKind::Broadcast(_) => "broadcast",
@@ -213,17 +215,19 @@ pub fn publication_type(publication: &Publication) -> &'static str {
     }
 }
 
+/// Serialises an event.
 fn to_text(value: &impl Serialize) -> Utf8Bytes {
     serde_json::to_string(value)
-        .expect("these types have text keys only")
+        .expect("events have string keys only, so their JSON never fails")
         .into()
 }
 
+/// Serialises a session id as a string.
 fn as_text<S: serde::Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
 
-/// Of a frame that is not masked (RFC 6455 §5.2).
+/// The maximum header of a frame that is not masked (RFC 6455 §5.2).
 const MAX_FRAME_HEADER_BYTES: usize = 10;
 
 #[cfg(test)]

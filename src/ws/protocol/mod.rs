@@ -1,5 +1,5 @@
-//! What is said on the wire: the support desk's protocol, as pure functions
-//! between text and types. `docs/PROTOCOL.md` tells it to front-end people.
+//! The support desk's protocol on the wire, as pure functions between text and types: decodes
+//! commands, encodes events and frames. `docs/PROTOCOL.md` describes it for front ends.
 
 mod command;
 mod event;

@@ -1,47 +1,47 @@
-//! What a client says about its uploads.
+//! The commands about uploads.
 
 use serde::Deserialize;
 
 use super::command::{CommandError, read};
 use crate::core::ids::RowId;
 
-/// What a client wants of an upload.
+/// A command about an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadCommand {
-    /// To begin one.
+    /// Starts an upload.
     Start(Box<UploadStart>),
-    /// To go on with one after the connection broke.
+    /// Resumes an upload after a disconnect.
     Resume(UploadId),
-    /// To give one up.
+    /// Cancels an upload.
     Cancel(UploadId),
 }
 
 /// A file that a client wants to send.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct UploadStart {
-    /// What the client calls the upload.
+    /// The client's id of the upload.
     pub upload_id: UploadId,
-    /// Where it belongs.
+    /// The ticket that the file belongs to.
     pub ticket_id: RowId,
-    /// The file's name.
+    /// The name of the file.
     pub name: String,
-    /// The file's bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// The file's type.
+    /// The media type of the file.
     #[serde(default)]
     pub mime: Option<String>,
-    /// What the user wrote with it.
+    /// The user's message to the file.
     #[serde(default)]
     pub message: Option<String>,
 }
 
-/// What a client calls an upload: 1 to 64 letters, digits, `_`, `-` and `.`.
+/// A client's id of an upload: 1 to 64 letters, digits, `_`, `-` and `.`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UploadId(Box<str>);
 
 impl UploadId {
-    /// The id itself.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -51,8 +51,8 @@ impl TryFrom<String> for UploadId {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(is_allowed) {
             Ok(Self(text.into()))
         } else {
             Err("not an upload_id")
@@ -65,7 +65,7 @@ struct Named {
     upload_id: UploadId,
 }
 
-/// Reads the payload of a command about uploads; none if `kind` is no such one.
+/// Decodes a command about an upload; none if `kind` is not the type of one.
 pub(super) fn decode(kind: &str, payload: &str) -> Option<Result<UploadCommand, CommandError>> {
     let command = match kind {
         "upload_start" => read("upload_start", payload, START)

@@ -1,5 +1,5 @@
-//! The body of the request: the form's head, the file as it comes, the form's
-//! end.
+//! The streaming body of an upload's request: the head of the form, the file as its chunks
+//! arrive from the client, and the end of the form.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,58 +19,59 @@ use crate::core::body::{self, Body};
 use crate::core::client::ClientKey;
 use crate::limit::ByteRate;
 
-/// Where the parts come from.
+/// The parts of the body, and the rules by which they are sent.
 pub(super) struct UploadSource {
     pub(super) upload: Arc<Upload>,
     pub(super) form: Form,
     pub(super) chunks: mpsc::Receiver<Bytes>,
     pub(super) rate: Arc<ByteRate>,
     pub(super) client: Option<ClientKey>,
-    /// Decides at the very end whether the form may be ended; if not it has
-    /// ended the upload.
+    /// Decides after the file whether the form may be completed. If not, it has ended the
+    /// upload.
     pub(super) may_end: BoxFuture<'static, bool>,
 }
 
-/// What comes next.
+/// The next part of the body.
 enum Stage {
     Head,
     File,
-    End,
-    Over,
+    Tail,
+    Done,
 }
 
-/// The body. It breaks off, so that no server takes it for whole, when the
-/// upload has ended otherwise.
+/// Creates the body. If the upload ends otherwise, the body ends with an error, so that no
+/// server takes it for complete.
 pub(super) fn new(source: UploadSource) -> Body {
     body::boxed(StreamBody::new(frames(source).boxed()))
 }
 
+/// Returns the frames of the body.
 fn frames(source: UploadSource) -> impl Stream<Item = Result<Frame<Bytes>, UploadAborted>> + Send {
     stream::unfold((source, Stage::Head), |(mut source, stage)| async move {
-        let (frame, stage) = match stage {
+        let (frame, next_stage) = match stage {
             Stage::Head => (Ok(source.form.head.clone()), Stage::File),
             Stage::File => match or_keep_alive(source.chunks.recv()).await {
                 None => (Ok(Bytes::new()), Stage::File),
                 Some(Some(chunk)) => {
                     let upload = Arc::clone(&source.upload);
-                    let chunk = rate_limited(&source.rate, source.client, chunk, upload).await;
-                    (Ok(chunk), Stage::File)
+                    let paced = rate_limited(&source.rate, source.client, chunk, upload).await;
+                    (Ok(paced), Stage::File)
                 }
-                Some(None) if source.upload.is_fully_sent() => (Ok(Bytes::new()), Stage::End),
-                Some(None) => (Err(UploadAborted), Stage::Over),
+                Some(None) if source.upload.is_fully_sent() => (Ok(Bytes::new()), Stage::Tail),
+                Some(None) => (Err(UploadAborted), Stage::Done),
             },
-            Stage::End => match or_keep_alive(&mut source.may_end).await {
-                None => (Ok(Bytes::new()), Stage::End),
-                Some(true) if source.upload.seal() => (Ok(source.form.tail.clone()), Stage::Over),
-                Some(_) => (Err(UploadAborted), Stage::Over),
+            Stage::Tail => match or_keep_alive(&mut source.may_end).await {
+                None => (Ok(Bytes::new()), Stage::Tail),
+                Some(true) if source.upload.seal() => (Ok(source.form.tail.clone()), Stage::Done),
+                Some(_) => (Err(UploadAborted), Stage::Done),
             },
-            Stage::Over => return None,
+            Stage::Done => return None,
         };
-        Some((frame.map(Frame::data), (source, stage)))
+        Some((frame.map(Frame::data), (source, next_stage)))
     })
 }
 
-/// The chunk, once the client may send so much.
+/// Returns the chunk once the client's byte rate allows it.
 async fn rate_limited(
     rate: &ByteRate,
     client: Option<ClientKey>,
@@ -81,16 +82,16 @@ async fn rate_limited(
     Bytes::from_owner(TrackedChunk { chunk, upload })
 }
 
-/// `what`, or nothing after a while. hyper writes nothing for an empty frame,
-/// but that one came shows to the clock that bounds Laravel's silence that it
-/// is the client who is slow; the upload has deadlines of its own.
-async fn or_keep_alive<T>(what: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(KEEP_ALIVE_INTERVAL, what).await.ok()
+/// Waits for `future` for [`KEEP_ALIVE_INTERVAL`]; none means that an empty frame is due. hyper
+/// writes nothing for one, but it shows the upstream's response timeout that the client is
+/// slow, and not Laravel. The upload has deadlines of its own.
+async fn or_keep_alive<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(KEEP_ALIVE_INTERVAL, future).await.ok()
 }
 
-/// A chunk that tells when it is gone: written to Laravel's socket, or dropped
-/// with the request. Until then it fills the client's window, so what hyper
-/// gathers is bounded by it too.
+/// A chunk that is recorded as sent when it is dropped: after it was written to Laravel's
+/// socket, or with the request. Until then it fills the client's window, which so bounds
+/// hyper's write buffer, too.
 struct TrackedChunk {
     chunk: Bytes,
     upload: Arc<Upload>,
@@ -108,7 +109,7 @@ impl Drop for TrackedChunk {
     }
 }
 
-/// The upload has ended before its file.
+/// The error that cuts the body off when the upload has ended before its form.
 #[derive(Debug, thiserror::Error)]
 #[error("the upload broke off")]
 struct UploadAborted;

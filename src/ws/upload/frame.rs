@@ -1,36 +1,36 @@
-//! The binary frame: a header of 13 bytes, then bytes of a file.
-//! `docs/PROTOCOL.md` tells it byte by byte.
+//! Decodes the binary frames of uploads: a header of 13 bytes, then bytes of a file.
+//! `docs/PROTOCOL.md` describes them byte by byte.
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// Some bytes of a file.
+/// A part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Which of the session's uploads.
+    /// The number of the upload in its session.
     pub upload: u32,
-    /// Where in the file they belong.
+    /// The offset of the data in the file.
     pub offset: u64,
-    /// At least one byte.
+    /// The bytes, at least one.
     pub data: Bytes,
 }
 
-/// Not a frame of an upload.
+/// The reason why a binary frame is no chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Shorter than a header and one byte.
+    /// The frame is shorter than a header and one byte.
     #[error(
         "a binary frame needs a header of {HEADER_BYTES} bytes and at least one byte of the file"
     )]
     Short,
-    /// Another kind of frame than there is.
+    /// The first byte is not that of a chunk.
     #[error("the first byte of a binary frame must be 1")]
     Kind,
 }
 
-/// Reads one binary frame; the data is shared, not copied.
+/// Decodes one binary frame. The data is shared, not copied.
 ///
 /// # Errors
-/// See [`FrameError`].
+/// `Short` or `Kind`.
 pub fn decode(frame: &Bytes) -> Result<Chunk, FrameError> {
     let Some((&[kind, u0, u1, u2, u3, o0, o1, o2, o3, o4, o5, o6, o7], data)) =
         frame.split_first_chunk::<HEADER_BYTES>()
@@ -50,9 +50,9 @@ pub fn decode(frame: &Bytes) -> Result<Chunk, FrameError> {
     })
 }
 
-/// The length of the header.
+/// The length of the header: kind, number of the upload, offset.
 pub const HEADER_BYTES: usize = 13;
-/// The kind of frame that there is.
+/// The first byte of a chunk.
 const CHUNK_KIND: u8 = 1;
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
-//! Attachments over the WebSocket. An upload is one multipart POST to Laravel
-//! that is open from `upload_start` on: what the client sends in binary frames
-//! is passed on as it comes, and never held but for a window of a few chunks.
+//! Uploads of attachments over the WebSocket. An upload is one multipart POST to Laravel that
+//! is open from `upload_start` on. The client's binary frames are passed on as they arrive; no
+//! more than a window of a few chunks is in memory.
 //! Why the request is what waits when a connection breaks:
 //! `docs/decisions/0007-upload-streaming.md`.
 //!
-//! A session holds its uploads by number ([`crate::ws`]'s session), the
-//! [`Uploads`] of the process know all of them by token and id, and each has a
-//! task of its own that drives the request, so that a session never waits for
-//! one and an upload outlives its session.
+//! A session has its uploads by number, and the registry [`Uploads`] has those of all sessions
+//! by user, token and id. Each has a task of its own that sends the request, so a session never
+//! waits for an upload, and an upload outlives its session.
 
 mod body;
 pub mod frame;

@@ -1,5 +1,5 @@
-//! The form around the file (RFC 7578), of which the length is known before
-//! the first byte of the file is there.
+//! The multipart form around an uploaded file (RFC 7578). Its length is known before the first
+//! byte of the file arrives, so the request has a `Content-Length`.
 
 use std::fmt::Write as _;
 
@@ -9,8 +9,8 @@ use super::outcome::Reason;
 use super::settings::Settings;
 use crate::core::bidi;
 
-/// What the client says about its file, in words that fit into a form. One
-/// that exists can be written there without harm.
+/// The client's description of its file. It is validated when it is created, so it can be
+/// written into a form safely.
 #[derive(Debug)]
 pub(in crate::ws) struct Part {
     name: String,
@@ -21,7 +21,8 @@ pub(in crate::ws) struct Part {
 }
 
 impl Part {
-    /// Takes what the client says, if it can be said to Laravel.
+    /// Validates the description. Hidden characters are removed from the name; an unknown type
+    /// becomes `application/octet-stream`. `size` is in bytes.
     ///
     /// # Errors
     /// [`Reason::BadName`] or [`Reason::BadType`].
@@ -32,12 +33,13 @@ impl Part {
         size: u64,
     ) -> Result<Self, Reason> {
         let name = without_hidden(name);
-        if !is_name(&name) {
+        if !is_file_name(&name) {
             return Err(Reason::BadName);
         }
-        // Browsers say "" of a type that they do not know.
-        let mime = mime.filter(|mime| !mime.is_empty());
-        let mime = mime.unwrap_or_else(|| "application/octet-stream".to_owned());
+        // Browsers send "" for a type that they do not know.
+        let mime = mime
+            .filter(|mime| !mime.is_empty())
+            .unwrap_or_else(|| "application/octet-stream".to_owned());
         if !is_media_type(&mime) {
             return Err(Reason::BadType);
         }
@@ -50,17 +52,18 @@ impl Part {
     }
 }
 
-/// What is before the file, and what is behind it.
+/// The form without the file: the parts before and after it.
 #[derive(Debug)]
 pub(super) struct Form {
     pub(super) content_type: String,
     pub(super) head: Bytes,
     pub(super) tail: Bytes,
-    /// Of all: head, file and tail.
+    /// The length of head, file and tail together, in bytes.
     pub(super) length: u64,
 }
 
 impl Form {
+    /// Creates the form for `part`, with a random boundary.
     pub(super) fn new(part: &Part, settings: &Settings) -> Self {
         Self::with_boundary(part, settings, &boundary())
     }
@@ -91,54 +94,57 @@ impl Form {
     }
 }
 
-/// In UTF-8 as it is, as browsers write it (RFC 7578 §5.1); of what a quoted
-/// string escapes only the quote can be in a name. PHP takes `\"` for `"`, but
-/// leaves the `%22` of browsers as it is.
+/// Escapes a name for a quoted string. It stays UTF-8, as browsers send it (RFC 7578 §5.1), and
+/// of the characters to escape only the quote can be in a valid name. PHP reads `\"` as `"`,
+/// but leaves the `%22` of browsers as it is.
 fn quoted(name: &str) -> String {
     name.replace('"', "\\\"")
 }
 
-/// Leaves out what turns the direction of text and what is never shown: a name is read
-/// as it is written. It is no fault of the user's: phones and messengers write such
-/// characters into the names of files that they save.
+/// Removes bidi controls and invisible characters, so that a name reads as it is written. They
+/// are no mistake of the user: phones and messengers put them into the names of files.
 fn without_hidden(mut name: String) -> String {
     name.retain(|c| !bidi::is_bidi_control(c) && !bidi::is_invisible(c));
     name
 }
 
-/// Something that is seen, no path, no control characters, and short enough for a file
-/// system.
-fn is_name(name: &str) -> bool {
-    let odd = |c: char| c.is_control() || matches!(c, '/' | '\\');
+/// Returns whether `name` is visible, no path, free of control characters, and short enough for
+/// a file system.
+fn is_file_name(name: &str) -> bool {
+    let is_forbidden = |c: char| c.is_control() || matches!(c, '/' | '\\');
     let is_blank = |c: char| c.is_whitespace() || matches!(c, '\u{200c}' | '\u{200d}');
-    let path = matches!(name.trim(), "." | "..");
-    !path && name.len() <= MAX_NAME_BYTES && !name.chars().all(is_blank) && !name.contains(odd)
+    !matches!(name.trim(), "." | "..")
+        && name.len() <= MAX_NAME_BYTES
+        && !name.chars().all(is_blank)
+        && !name.contains(is_forbidden)
 }
 
-/// `type/subtype`, each a restricted name (RFC 6838 §4.2), without parameters.
+/// Returns whether `text` is `type/subtype`, each a restricted name (RFC 6838 §4.2), without
+/// parameters.
 fn is_media_type(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
-    let name = |name: &str| !name.is_empty() && name.len() <= 127 && name.bytes().all(plain);
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+    let is_restricted =
+        |name: &str| !name.is_empty() && name.len() <= 127 && name.bytes().all(is_allowed);
     text.split_once('/')
-        .is_some_and(|(kind, subtype)| name(kind) && name(subtype))
+        .is_some_and(|(kind, subtype)| is_restricted(kind) && is_restricted(subtype))
 }
 
-/// Not to be guessed by who makes a file for somebody else to upload: with the
-/// boundary in it the file could end early and bring fields of its own.
+/// Returns a random boundary that nobody can guess. A file with the boundary in it, made for
+/// another user to upload, could end early and add fields of its own.
 fn boundary() -> String {
     let mut random = [0; 24];
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider
         .secure_random
         .fill(&mut random)
-        .expect("the system has randomness: TLS has used it already");
+        .expect("the system has randomness, which TLS has used already");
     random.iter().fold("edge-".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-/// In bytes; file systems have no longer ones.
+/// The maximum length of a file name, as in most file systems.
 const MAX_NAME_BYTES: usize = 255;
 
 #[cfg(test)]

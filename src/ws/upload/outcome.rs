@@ -1,33 +1,33 @@
-//! How an upload ends, and what its client is told.
+//! The outcome of an upload, with the codes and texts that its client gets.
 
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-/// The end of an upload.
+/// The outcome of an upload.
 #[derive(Debug)]
 pub(in crate::ws) enum Outcome {
-    /// Laravel has taken it.
+    /// Laravel accepted it.
     Done {
-        /// 2xx.
+        /// The status of Laravel's response, 2xx.
         status: u16,
-        /// Laravel's JSON; none if its answer was empty.
+        /// The JSON of Laravel's response; none if it was empty.
         response: Option<Box<RawValue>>,
     },
-    /// It has not, as far as is known.
+    /// Laravel did not accept it, or it is unknown whether it did.
     Failed(Failure),
 }
 
-/// Why an upload failed.
+/// The failure of an upload, as the client gets it.
 #[derive(Debug)]
 pub(in crate::ws) struct Failure {
-    /// Why.
+    /// The kind of failure.
     pub(in crate::ws) reason: Reason,
-    /// For people; Laravel's words where it has some.
+    /// A text for people: Laravel's message, or that of the reason.
     pub(in crate::ws) message: Cow<'static, str>,
-    /// Laravel's status, if it answered.
+    /// The status of Laravel's response, if there was one.
     pub(in crate::ws) status: Option<u16>,
-    /// Laravel's `errors`, by field.
+    /// Laravel's `errors` by field, if it reported any.
     pub(in crate::ws) errors: Option<Box<RawValue>>,
 }
 
@@ -48,7 +48,7 @@ impl From<Reason> for Outcome {
     }
 }
 
-/// The kinds of failure.
+/// The reason of a failure. The texts of [`Reason::text`] describe each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ws) enum Reason {
     NotInRoom,
@@ -77,7 +77,7 @@ pub(in crate::ws) enum Reason {
 }
 
 impl Reason {
-    /// The code in `upload_failed`, and the word in the log.
+    /// Returns the code in `upload_failed` and in the log.
     pub(in crate::ws) fn code(self) -> &'static str {
         match self {
             Self::NotInRoom => "not_in_room",
@@ -106,7 +106,7 @@ impl Reason {
         }
     }
 
-    /// For people, where Laravel has no words of its own.
+    /// Returns the text for people, for failures without a message of Laravel.
     fn text(self) -> &'static str {
         match self {
             Self::NotInRoom => "Join this ticket first",

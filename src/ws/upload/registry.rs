@@ -1,5 +1,5 @@
-//! All uploads of the process, so that one can be taken up again by another
-//! session of the same token, and none by anybody else.
+//! The registry of all uploads of the process. It limits them, and lets another session of the
+//! same user and token resume one, but nobody else.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +18,7 @@ use crate::core::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
 
-/// The uploads. Cheap to clone; clones are one.
+/// The uploads, with the settings of one configuration. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
 pub struct Uploads(Arc<Shared>);
 
@@ -28,26 +28,27 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) token_form: TokenForm,
     pub(super) rate: Arc<ByteRate>,
-    /// One list for all configurations: an upload goes on where it began, and is found
-    /// and counted after a reload.
+    /// One list for all configurations: after a reload an upload continues with the settings
+    /// that it began with, and is still found and counted.
     all: Arc<Mutex<HashMap<Key, Arc<Upload>>>>,
 }
 
-/// An id means something only together with the user and the token that it came
-/// with: what others upload cannot be seen, guessed or taken.
+/// The user, the token and the client's id. An id alone finds nothing, so no client can see,
+/// guess or take over another's upload.
 type Key = (UserId, TokenHash, Box<str>);
 
-/// Why an upload does not begin.
+/// The reason why an upload does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ws) enum UploadRejection {
-    /// This token has one of that id.
+    /// The user has an upload of this id with this token.
     Duplicate,
-    /// Anything else.
+    /// Any other reason.
     Failed(Reason),
 }
 
 impl Uploads {
-    /// Uploads that will go to `upstream`, together with those of `old`.
+    /// Creates the registry for a configuration whose uploads go to `upstream`. It takes over
+    /// the uploads of `old`, and its byte rate if that is unchanged.
     pub fn new(
         upstream: Upstream,
         settings: Settings,
@@ -68,15 +69,16 @@ impl Uploads {
         }))
     }
 
+    /// Returns the settings of uploads.
     pub(in crate::ws) fn settings(&self) -> &Settings {
         &self.0.settings
     }
 
-    /// Begins an upload and its request to Laravel; it is nobody's until it is
-    /// attached.
+    /// Begins an upload and spawns the task that sends it. It belongs to no session until one
+    /// attaches it.
     ///
     /// # Errors
-    /// The id is in use, or there are too many.
+    /// `Duplicate` if the id is in use; `Failed` with [`Reason::TooManyUploads`] above a limit.
     pub(in crate::ws) fn begin(
         &self,
         id: &str,
@@ -88,8 +90,8 @@ impl Uploads {
         let key = key(&context.user, &context.token, id);
         let mut all = self.0.all.lock();
         let total = all.len();
-        let of_user = all.keys().filter(|known| known.0 == key.0).count();
-        let Entry::Vacant(place) = all.entry(key.clone()) else {
+        let of_user = all.keys().filter(|other| other.0 == key.0).count();
+        let Entry::Vacant(vacant) = all.entry(key.clone()) else {
             return Err(UploadRejection::Duplicate);
         };
         if total >= settings.at_once.size() || of_user >= settings.per_user.size() {
@@ -97,44 +99,51 @@ impl Uploads {
         }
         let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);
         let upload = Arc::new(upload);
-        place.insert(Arc::clone(&upload));
+        vacant.insert(Arc::clone(&upload));
         drop(all);
-        let (this, driven, drain) = (self.clone(), Arc::clone(&upload), context.drain.clone());
-        drain.spawn(async move {
-            let _leave = RegistryGuard(this.clone(), key, Arc::clone(&driven));
-            task::run(this.0, driven, part, chunks, context).await;
+        let (this, task_upload) = (self.clone(), Arc::clone(&upload));
+        context.drain.clone().spawn(async move {
+            let _guard = RegistryGuard(this.clone(), key, Arc::clone(&task_upload));
+            task::run(this.0, task_upload, part, chunks, context).await;
         });
         Ok(upload)
     }
 
-    /// The upload of this id that this user began with this token.
+    /// Returns the upload of this id that the user began with this token, unless its outcome
+    /// was delivered.
     pub(in crate::ws) fn find(&self, user: &User, token: &Token, id: &str) -> Option<Arc<Upload>> {
         let all = self.0.all.lock();
-        let upload = all.get(&key(user, token, id));
-        upload.filter(|upload| !upload.told.is_cancelled()).cloned()
+        all.get(&key(user, token, id))
+            .filter(|upload| !upload.outcome_delivered.is_cancelled())
+            .cloned()
     }
 
-    /// The client knows how the upload ended: its id is free again.
+    /// Removes an upload whose outcome the client has got: its id is free again.
     pub(in crate::ws) fn forget(&self, user: &User, token: &Token, upload: &Arc<Upload>) {
-        upload.forget();
+        upload.set_outcome_delivered();
         self.0.remove(&key(user, token, &upload.id), upload);
     }
 }
 
+/// Returns the key of an upload.
 fn key(user: &User, token: &Token, id: &str) -> Key {
     (user.id().clone(), token.hash(), id.into())
 }
 
 impl Shared {
+    /// Removes `upload`, but not another that has the same key by now.
     fn remove(&self, key: &Key, upload: &Arc<Upload>) {
         let mut all = self.all.lock();
-        if all.get(key).is_some_and(|known| Arc::ptr_eq(known, upload)) {
+        if all
+            .get(key)
+            .is_some_and(|current| Arc::ptr_eq(current, upload))
+        {
             all.remove(key);
         }
     }
 }
 
-/// Takes an upload off the list when its task ends, however that is.
+/// Removes an upload from the registry when its task ends, even by a panic.
 struct RegistryGuard(Uploads, Key, Arc<Upload>);
 
 impl Drop for RegistryGuard {

@@ -1,4 +1,4 @@
-//! What Laravel's answer to an upload means for its client.
+//! Turns Laravel's response to an upload, or its failure, into the outcome for the client.
 
 use std::time::Duration;
 
@@ -11,18 +11,20 @@ use super::outcome::{Failure, Outcome, Reason};
 use crate::core::body::{self, Body};
 use crate::upstream;
 
-/// Reads the answer, `patience` at most. `sealed` says whether Laravel had the
-/// whole form before it answered.
-pub(super) async fn read(answer: Response<Body>, sealed: bool, patience: Duration) -> Outcome {
-    let status = answer.status().as_u16();
-    let body = body::read_limited(answer.into_body(), MAX_RESPONSE_BYTES);
-    let body = match tokio::time::timeout(patience, body).await {
+/// Reads the response within `timeout`. `sealed` tells whether Laravel had the whole form when
+/// it responded.
+pub(super) async fn read(response: Response<Body>, sealed: bool, timeout: Duration) -> Outcome {
+    let status = response.status().as_u16();
+    let reading = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES);
+    let body = match tokio::time::timeout(timeout, reading).await {
         Ok(Ok(body)) => Some(body),
         Ok(Err(_)) | Err(_) => None,
     };
     interpret(status, body.as_ref(), sealed)
 }
 
+/// Returns the outcome for a status and a body, which is none if it could not be read. A 2xx is
+/// a success only if the form was whole and the body is JSON or empty.
 fn interpret(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     let reason = match (status, sealed) {
         (200..=299, true) => match body.map(|body| parse_response(body)) {
@@ -40,9 +42,9 @@ fn interpret(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     let mut failure = Failure::from(reason);
     failure.status = Some(status);
     if let (400..=499, Some(body)) = (status, body) {
-        let said: LaravelError = serde_json::from_slice(body).unwrap_or_default();
-        failure.errors = said.errors.filter(|errors| errors.get().starts_with('{'));
-        if let Some(message) = said.message.filter(|said| !said.is_empty()) {
+        let error: LaravelError = serde_json::from_slice(body).unwrap_or_default();
+        failure.errors = error.errors.filter(|json| json.get().starts_with('{'));
+        if let Some(message) = error.message.filter(|text| !text.is_empty()) {
             failure.message = message
                 .chars()
                 .take(MAX_MESSAGE_CHARS)
@@ -53,6 +55,7 @@ fn interpret(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     Outcome::Failed(failure)
 }
 
+/// Parses the JSON of a response; none if the body is empty.
 fn parse_response(body: &[u8]) -> Result<Option<Box<RawValue>>, serde_json::Error> {
     match body {
         [] => Ok(None),
@@ -60,17 +63,17 @@ fn parse_response(body: &[u8]) -> Result<Option<Box<RawValue>>, serde_json::Erro
     }
 }
 
-/// What it means that there was no answer.
+/// Returns the reason for a request that got no response.
 pub(super) fn failure_reason(error: &upstream::Error, sealed: bool) -> Reason {
     match error {
         upstream::Error::Connect { .. } | upstream::Error::ConnectTimeout(_) => Reason::Unavailable,
-        // Without its end a form is none: no server hands it to the app as whole.
+        // Without its end the form is incomplete: no server passes it to the application.
         _ if !sealed => Reason::Unavailable,
         _ => Reason::NoAnswer,
     }
 }
 
-/// What Laravel says of its own refusals.
+/// The body of an error response of Laravel.
 #[derive(Default, Deserialize)]
 struct LaravelError {
     #[serde(default)]
@@ -79,9 +82,9 @@ struct LaravelError {
     errors: Option<Box<RawValue>>,
 }
 
-/// A message with its attachment is far shorter.
+/// The maximum body of a response. A message with its attachment is far shorter.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
-/// In characters.
+/// The maximum length of Laravel's message that the client gets.
 const MAX_MESSAGE_CHARS: usize = 500;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The task of one upload: its request to Laravel, its deadlines, its end.
+//! The task of one upload: sends the request to Laravel, watches the deadlines, and sets the
+//! outcome.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,22 +26,22 @@ use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};
 
-/// What an upload needs of the process and of its user.
+/// The user of an upload, and the parts of the process that it uses.
 #[derive(Clone, Debug)]
 pub(in crate::ws) struct UploadContext {
     pub(in crate::ws) user: User,
     pub(in crate::ws) token: Token,
     pub(in crate::ws) client_context: ClientContext,
-    /// Whose bytes they are; nobody's if the client has no limits.
+    /// The client that the bytes count for; none if it has no limits.
     pub(in crate::ws) client: Option<ClientKey>,
-    /// Whom the last request asks, whatever the configuration was at first.
+    /// The configuration in use when the rights are confirmed at the end.
     pub(in crate::ws) backend: CurrentBackend,
     pub(in crate::ws) invalidations: auth::Invalidations,
     pub(in crate::ws) drain: Drain,
 }
 
-/// Drives `upload` to its end, and keeps that until it was told or nobody asks
-/// for it any more.
+/// Sends `upload` and sets its outcome. Then keeps it until the client has got the outcome, the
+/// resume timeout has passed, or the process stops and no session has it.
 pub(super) async fn run(
     shared: Arc<Shared>,
     upload: Arc<Upload>,
@@ -59,16 +60,17 @@ pub(super) async fn run(
         reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => if upload.is_sealed() { Reason::NoAnswer.into() } else { reason.into() },
         () = upload.ended.cancelled() => Outcome::from(Reason::Cancelled),
     };
-    // Counts only where there is none yet.
+    // Has no effect if there is an outcome already.
     upload.end(outcome);
     log(&upload, &context, start);
     tokio::select! {
-        () = upload.told.cancelled() => {}
+        () = upload.outcome_delivered.cancelled() => {}
         () = tokio::time::sleep(resume) => {}
         () = unheld_at_stop(&upload, &context.drain) => {}
     }
 }
 
+/// Creates the request, whose body streams the chunks.
 fn request(
     shared: &Arc<Shared>,
     upload: &Arc<Upload>,
@@ -79,8 +81,9 @@ fn request(
     let form = Form::new(part, &shared.settings);
     let mut headers =
         auth::request_headers(&context.token, shared.token_form, &context.client_context);
-    let kind = HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
-    headers.insert(CONTENT_TYPE, kind);
+    let content_type =
+        HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
+    headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(form.length));
     let mut request = Request::new(body::new(UploadSource {
         upload: Arc::clone(upload),
@@ -100,15 +103,15 @@ fn request(
     request
 }
 
-/// Sends the request once, and never again.
+/// Sends the request, once: its body cannot be repeated.
 async fn post(
     upstream: &Upstream,
     request: Request<Body>,
     upload: &Upload,
-    patience: Duration,
+    read_timeout: Duration,
 ) -> Outcome {
     match upstream.send(Box::new(request)).await {
-        Ok(answer) => response::read(answer, upload.is_sealed(), patience).await,
+        Ok(response) => response::read(response, upload.is_sealed(), read_timeout).await,
         Err(error) => {
             let sealed = upload.is_sealed();
             if upload.outcome().is_none() {
@@ -123,19 +126,18 @@ async fn post(
     }
 }
 
-/// Before the form is ended, without which it counts for nothing, Laravel is
-/// asked once more whether the user may still see the ticket.
+/// Asks Laravel once more whether the user may see the ticket. It runs before the end of the
+/// form leaves, without which Laravel does not process the form. Ends the upload if not.
 fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'static, bool> {
     async move {
-        let auth_request = AuthRequest::new(&context.token, &context.client_context);
-        let auth_request = auth_request
+        let auth_request = AuthRequest::new(&context.token, &context.client_context)
             .since(context.invalidations.next_epoch())
             .urgent();
-        let ask = |patience| {
+        let ask = |deadline| {
             let backend = context.backend.get();
             let (user, room) = (&context.user, upload.room);
-            let auth_request = auth_request.clone().with_deadline(patience);
-            async move { backend.access.authorize(user, room, auth_request).await }
+            let request = auth_request.clone().with_deadline(deadline);
+            async move { backend.access.authorize(user, room, request).await }
         };
         let reason = match retry_while_unavailable(context.backend.get().patience, ask).await {
             Ok(_) => return true,
@@ -148,14 +150,15 @@ fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'sta
     .boxed()
 }
 
-/// When nothing has moved for too long, or nobody can come back for it.
+/// Waits until the upload has made no progress for too long, or the process stops; returns the
+/// reason. Cancel-safe.
 async fn wait_until_abandoned(
     upload: &Upload,
     idle: Duration,
     resume: Duration,
     drain: &Drain,
 ) -> Reason {
-    let standing_still = async {
+    let stalled = async {
         loop {
             let due = upload.due(idle, resume);
             match due {
@@ -167,11 +170,13 @@ async fn wait_until_abandoned(
         }
     };
     tokio::select! {
-        reason = standing_still => reason,
+        reason = stalled => reason,
         () = unfinished_at_stop(upload, drain) => Reason::Restart,
     }
 }
 
+/// Waits until the process stops and no session has the upload; for ever if the client has sent
+/// the whole file, for then Laravel's response is awaited.
 async fn unfinished_at_stop(upload: &Upload, drain: &Drain) {
     unheld_at_stop(upload, drain).await;
     if upload.is_fully_sent() {
@@ -179,8 +184,7 @@ async fn unfinished_at_stop(upload: &Upload, drain: &Drain) {
     }
 }
 
-/// When the process stops, and no session has the upload: its session ends with
-/// the process, so nobody can ask for it again.
+/// Waits until the process stops and no session has the upload: none can resume it then.
 async fn unheld_at_stop(upload: &Upload, drain: &Drain) {
     drain.token().cancelled().await;
     while upload.is_held() {
@@ -188,6 +192,7 @@ async fn unheld_at_stop(upload: &Upload, drain: &Drain) {
     }
 }
 
+/// Logs the outcome.
 fn log(upload: &Upload, context: &UploadContext, start: Instant) {
     let (result, status) = match upload.outcome().as_deref() {
         Some(Outcome::Done { status, .. }) => ("done", Some(*status)),
@@ -202,4 +207,5 @@ fn log(upload: &Upload, context: &UploadContext, start: Instant) {
     );
 }
 
+/// The interval at which a stop looks whether a session has the upload.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
