@@ -1,4 +1,5 @@
-//! Which server a request goes to.
+//! Load balancing: chooses the server for each attempt of a request, round robin or by
+//! the fewest active requests, and skips unhealthy servers.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -11,21 +12,22 @@ use super::{Balance, Settings};
 pub(super) struct Balancer {
     all: Box<[Server]>,
     balance: Balance,
-    /// Counts choices.
+    /// The number of choices so far; round robin starts from it.
     turn: AtomicUsize,
 }
 
-/// A set of servers, by their place.
+/// A set of servers by index: one bit each, for at most 64 servers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ServerSet(u64);
 
 impl ServerSet {
-    pub(super) fn add(&mut self, place: usize) {
-        self.0 |= 1 << place;
+    /// Adds the server at `index`, which must be below 64.
+    pub(super) fn add(&mut self, index: usize) {
+        self.0 |= 1 << index;
     }
 
-    fn remove(&mut self, place: usize) {
-        self.0 &= !(1 << place);
+    fn remove(&mut self, index: usize) {
+        self.0 &= !(1 << index);
     }
 
     fn without(self, other: Self) -> Self {
@@ -37,7 +39,7 @@ impl ServerSet {
     }
 
     fn iter(self) -> impl Iterator<Item = usize> + Clone {
-        (0..64).filter(move |place| self.0 >> place & 1 == 1)
+        (0..64).filter(move |index| self.0 >> index & 1 == 1)
     }
 
     fn len(self) -> usize {
@@ -45,15 +47,17 @@ impl ServerSet {
     }
 }
 
-/// A server that was chosen.
+/// The server chosen for one attempt. While it lives, it keeps the server's half-open
+/// slot if it took that.
 #[derive(Debug)]
 pub(super) struct Choice<'a> {
-    pub(super) place: usize,
+    pub(super) index: usize,
     pub(super) server: &'a Server,
-    _trial: Option<HalfOpenGuard<'a>>,
+    _half_open: Option<HalfOpenGuard<'a>>,
 }
 
-/// This request finds out whether a skipped server is well again.
+/// The half-open slot of a server: the one request that tests whether the server is healthy
+/// again. Dropping it frees the slot.
 #[derive(Debug)]
 struct HalfOpenGuard<'a>(&'a HealthState);
 
@@ -64,10 +68,12 @@ impl Drop for HalfOpenGuard<'_> {
 }
 
 impl Balancer {
+    /// Creates a balancer over the servers of `upstream.url`, without any connection.
     pub(super) fn new(settings: &Settings) -> Self {
-        let servers = settings.url.iter();
         Self {
-            all: servers
+            all: settings
+                .url
+                .iter()
                 .map(|target| Server::new(target, settings))
                 .collect(),
             balance: settings.balance,
@@ -75,66 +81,72 @@ impl Balancer {
         }
     }
 
+    /// Returns the servers in the order of the configuration.
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Server> {
         self.all.iter()
     }
 
-    /// Whether there is only one.
+    /// Returns whether the app has a single server, which is never marked down.
     pub(super) fn is_single(&self) -> bool {
         self.all.len() == 1
     }
 
-    /// The next server for a request that `tried` some; `None` if it has tried
-    /// all that there are. Skipping ends where it would leave none: a single
-    /// server is never skipped, and if all would be, none is.
+    /// Returns the next server for a request that has `tried` some, or `None` once it has
+    /// tried every server it may.
+    ///
+    /// Unhealthy servers are skipped as long as another one remains: a single server is
+    /// never skipped, and if all are unhealthy, none is.
     pub(super) fn choose(&self, tried: ServerSet) -> Option<Choice<'_>> {
         if self.is_single() {
             return tried.is_empty().then(|| self.choice(0, None));
         }
-        let (mut all, mut fit) = (ServerSet::default(), ServerSet::default());
-        for (place, server) in self.all.iter().enumerate() {
-            all.add(place);
+        let (mut all, mut available) = (ServerSet::default(), ServerSet::default());
+        for (index, server) in self.all.iter().enumerate() {
+            all.add(index);
             if server.health_state.availability() != Availability::Unhealthy {
-                fit.add(place);
+                available.add(index);
             }
         }
-        let mut left = fit.without(tried);
-        while let Some(place) = self.pick(left) {
-            let record = &self.all[place].health_state;
-            if record.availability() == Availability::Healthy {
-                return Some(self.choice(place, None));
+        let mut untried = available.without(tried);
+        while let Some(index) = self.pick(untried) {
+            let health = &self.all[index].health_state;
+            if health.availability() == Availability::Healthy {
+                return Some(self.choice(index, None));
             }
-            if record.begin_half_open() {
-                return Some(self.choice(place, Some(HalfOpenGuard(record))));
+            if health.begin_half_open() {
+                return Some(self.choice(index, Some(HalfOpenGuard(health))));
             }
-            left.remove(place);
-            fit.remove(place);
+            // Another request took the half-open slot between the two calls.
+            untried.remove(index);
+            available.remove(index);
         }
-        if fit.is_empty() {
+        if available.is_empty() {
             Some(self.choice(self.pick(all.without(tried))?, None))
         } else {
             None
         }
     }
 
-    fn choice<'a>(&'a self, place: usize, trial: Option<HalfOpenGuard<'a>>) -> Choice<'a> {
+    fn choice<'a>(&'a self, index: usize, half_open: Option<HalfOpenGuard<'a>>) -> Choice<'a> {
         Choice {
-            place,
-            server: &self.all[place],
-            _trial: trial,
+            index,
+            server: &self.all[index],
+            _half_open: half_open,
         }
     }
 
-    fn pick(&self, places: ServerSet) -> Option<usize> {
+    /// Picks a server of the set by the configured algorithm; `None` if the set is empty.
+    /// Among servers with equally few requests, the round robin decides.
+    fn pick(&self, servers: ServerSet) -> Option<usize> {
         let turn = self.turn.fetch_add(1, Relaxed);
-        // Turns are counted among those that are left, so that the neighbour of
-        // a skipped server does not get its share as well.
-        let first = turn.checked_rem(places.len())?;
-        let mut in_turn = places.iter().cycle().skip(first).take(places.len());
+        // The turn counts within the set, so that the share of a skipped server is spread
+        // over all others and does not go to its neighbour.
+        let first = turn.checked_rem(servers.len())?;
+        let mut candidates = servers.iter().cycle().skip(first).take(servers.len());
         match self.balance {
-            Balance::RoundRobin => in_turn.next(),
+            Balance::RoundRobin => candidates.next(),
             Balance::LeastRequests => {
-                in_turn.min_by_key(|place| self.all[*place].active_requests())
+                candidates.min_by_key(|index| self.all[*index].active_requests())
             }
         }
     }
@@ -159,13 +171,13 @@ mod tests {
     }
 
     fn places(servers: &Balancer, times: usize) -> Vec<usize> {
-        let chosen = (0..times).map(|_| servers.choose(ServerSet::default()).unwrap().place);
+        let chosen = (0..times).map(|_| servers.choose(ServerSet::default()).unwrap().index);
         chosen.collect()
     }
 
-    fn skip(servers: &Balancer, place: usize) {
+    fn skip(servers: &Balancer, index: usize) {
         for _ in 0..3 {
-            servers.all[place]
+            servers.all[index]
                 .health_state
                 .record_failure("down".to_owned());
         }
@@ -177,17 +189,17 @@ mod tests {
         assert_eq!(places(&servers, 4), [0, 1, 2, 0]);
         skip(&servers, 1);
         let chosen = places(&servers, 10);
-        let to = |place| chosen.iter().filter(|chosen| **chosen == place).count();
+        let to = |index| chosen.iter().filter(|chosen| **chosen == index).count();
         assert_eq!((to(0), to(1), to(2)), (5, 0, 5));
     }
 
     #[test]
     fn if_all_would_be_skipped_none_is() {
         let servers = servers(Balance::RoundRobin);
-        (0..3).for_each(|place| skip(&servers, place));
+        (0..3).for_each(|index| skip(&servers, index));
         let mut tried = ServerSet::default();
         while let Some(choice) = servers.choose(tried) {
-            tried.add(choice.place);
+            tried.add(choice.index);
         }
         assert_eq!(tried.len(), 3);
     }
@@ -195,9 +207,9 @@ mod tests {
     #[test]
     fn the_least_busy_comes_first() {
         let servers = servers(Balance::LeastRequests);
-        let _busy = [0, 0, 2].map(|place: usize| servers.all[place].begin());
+        let _busy = [0, 0, 2].map(|index: usize| servers.all[index].begin());
         assert_eq!(places(&servers, 3), [1, 1, 1]);
-        let more = [1, 1].map(|place: usize| servers.all[place].begin());
+        let more = [1, 1].map(|index: usize| servers.all[index].begin());
         assert_eq!(places(&servers, 3), [2, 2, 2]);
         drop(more);
         assert_eq!(places(&servers, 1), [1]);

@@ -1,4 +1,5 @@
-//! Opens connections to one server, over TCP or a Unix socket.
+//! Connections to one server, over TCP or a Unix socket. The stream records the first byte
+//! of a response and lets hyper read a response that the server sent early.
 
 use std::io;
 use std::pin::Pin;
@@ -12,13 +13,18 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Address;
 
-/// Connects within `timeout`; `heard` is set with every byte that comes.
+/// Connects to `address`. The stream sets `response_started` whenever it reads a byte.
+///
+/// Dropping the future aborts the attempt.
+///
+/// # Errors
+/// Returns the system's error, or `TimedOut` after `timeout`.
 pub(super) async fn connect(
     address: &Address,
     timeout: Duration,
     response_started: Arc<AtomicBool>,
 ) -> io::Result<Stream> {
-    let opening = async {
+    let connecting = async {
         match address {
             Address::Tcp(authority) => {
                 let stream = TcpStream::connect(authority.as_str()).await?;
@@ -28,29 +34,29 @@ pub(super) async fn connect(
             Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
         }
     };
-    let socket = match tokio::time::timeout(timeout, opening).await {
+    let socket = match tokio::time::timeout(timeout, connecting).await {
         Ok(socket) => socket?,
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
     Ok(Stream {
         socket,
         response_started,
-        deaf: false,
+        discards_writes: false,
     })
 }
 
-/// A connection to the app.
+/// A connection to a server of the app. Its writes never fail.
 ///
-/// An app that answers before it has read the whole request, and closes, makes
-/// writing fail while its answer waits to be read. hyper would report the
-/// failure. So after one, what is written is thrown away, and the reading side
-/// tells what became of the request: the answer, or that there is none.
+/// If the app responds before it has read the whole request and then closes, writing fails
+/// while the response waits to be read. hyper would report the failed write and lose the
+/// response. So after the first failed write this stream discards all further data, and the
+/// reading side decides: it finds the response, or the end of the connection.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
     response_started: Arc<AtomicBool>,
-    /// The app takes no more.
-    deaf: bool,
+    /// A write has failed: the app accepts no more data.
+    discards_writes: bool,
 }
 
 #[derive(Debug)]
@@ -112,11 +118,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let all = bufs.iter().map(|buf| buf.len()).sum();
-        if self.deaf {
-            return Poll::Ready(Ok(all));
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.discards_writes {
+            return Poll::Ready(Ok(length));
         }
-        // A head alone is the most frequent: the kernel takes one piece faster than a list.
+        // Most writes are a head alone. `write` costs the kernel less than `writev` with a
+        // single piece.
         let written = ready!(match (&mut self.socket, bufs) {
             (Socket::Tcp(stream), [piece]) => Pin::new(stream).poll_write(cx, piece),
             (Socket::Tcp(stream), _) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -124,8 +131,8 @@ impl AsyncWrite for Stream {
             (Socket::Unix(stream), _) => Pin::new(stream).poll_write_vectored(cx, bufs),
         });
         Poll::Ready(written.or_else(|_| {
-            self.deaf = true;
-            Ok(all)
+            self.discards_writes = true;
+            Ok(length)
         }))
     }
 }

@@ -1,4 +1,5 @@
-//! Why no answer came.
+//! Errors of requests to the app. They say whose fault a failure is, which decides about
+//! retries, health and the status of the client's response.
 
 use std::error::Error as StdError;
 use std::io;
@@ -14,67 +15,67 @@ use super::{Address, Protocol, Target};
 use crate::core::body;
 use crate::runtime::activity::TooSlow;
 
-/// Why no answer came from Laravel. `Display` names the server but never the
-/// request: it may hold a token.
+/// The reason why Laravel gave no response. `Display` names the server but never the
+/// request, which may hold a token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No connection: nothing was sent.
+    /// The connection could not be made; nothing was sent.
     #[error("cannot connect to {target}")]
     Connect {
         /// The server, as configured.
         target: Arc<Target>,
-        /// What the system said.
+        /// The system's error, with advice where the cause is likely.
         #[source]
         source: io::Error,
     },
-    /// The connection was not accepted in time: nothing was sent.
+    /// The server did not accept the connection within `connect_timeout`; nothing was sent.
     #[error("{0} did not accept the connection in time")]
     ConnectTimeout(Arc<Target>),
-    /// Connected, but closed again before anything was sent.
+    /// The server closed a new connection before anything was sent.
     #[error("{target} closed the connection before the request was sent")]
     Closed {
         /// The server, as configured.
         target: Arc<Target>,
-        /// What hyper said.
+        /// hyper's error.
         #[source]
         source: body::Error,
     },
-    /// The server takes no more requests.
+    /// php-fpm rejected the request, because it has too many.
     #[error("{0} takes no more requests")]
     Overloaded(Arc<Target>),
-    /// The app had as many requests as it may have, for too long: nothing was sent.
+    /// The app had `max_connections` requests for too long; nothing was sent.
     #[error("the app is busy with as many requests as upstream.max_connections allows")]
     Busy,
-    /// Connected and sent, but no answer began in time.
+    /// The head of the response did not arrive within `response_timeout`.
     #[error("{target} did not answer within {} s", .waited.as_secs())]
     ResponseTimeout {
         /// The server, as configured.
         target: Arc<Target>,
-        /// How long it was waited for.
+        /// The time that the edge waited.
         waited: Duration,
     },
-    /// The client sent more than it may.
+    /// The request body is longer than the limit.
     #[error("the request body is over the limit")]
     TooLarge,
-    /// The client sent too slowly.
+    /// The client sent its body below the minimum rate.
     #[error("the request body came too slowly")]
     TooSlow,
-    /// The client's body broke off.
+    /// The client's body ended early.
     #[error("the client stopped sending its request")]
     Client(#[source] body::Error),
-    /// The request's body could not be kept until it was whole.
+    /// The request body could not be buffered on disk.
     #[error("cannot keep request bodies on disk; see upstream.spool")]
     Spool(#[source] io::Error),
-    /// The path holds an encoded slash, of which PHP's apps and the servers before
-    /// them make different things.
+    /// The path holds an encoded slash, which PHP applications and the servers in front of
+    /// them decode differently.
     #[error("the path holds an encoded slash")]
     EncodedSlash,
-    /// The connection broke, or what came is no answer.
+    /// The connection was lost, or the server sent something that is not a response.
     #[error("{target} broke off or gave no sound answer")]
     Protocol {
         /// The server, as configured.
         target: Arc<Target>,
-        /// What went wrong.
+        /// The error of hyper or of FastCGI.
         #[source]
         source: body::Error,
     },
@@ -99,6 +100,7 @@ impl Error {
         }
     }
 
+    /// Converts a failure to connect. On a Unix socket it adds advice for the usual causes.
     pub(super) fn from_connect(target: &Arc<Target>, source: io::Error) -> Self {
         let source = with_advice(target, source);
         let target = Arc::clone(target);
@@ -108,17 +110,19 @@ impl Error {
         }
     }
 
-    /// What went wrong on a connection once the request was on its way.
+    /// Converts a failure of a connection that has carried some of the request. The client's
+    /// own body may be the cause.
     pub(super) fn from_exchange(target: &Arc<Target>, source: body::Error) -> Self {
-        let is_the_clients = source
+        // hyper wraps an error of the request body in one that `is_user`.
+        let is_body_error = source
             .downcast_ref()
             .is_some_and(|error: &hyper::Error| error.is_user());
-        if is_the_clients {
+        if is_body_error {
             return Self::from_client_body(source);
         }
         let target = Arc::clone(target);
         match source.downcast() {
-            Ok(broken) => match *broken {
+            Ok(fastcgi) => match *fastcgi {
                 ExchangeError::Overloaded => Self::Overloaded(target),
                 ExchangeError::Body(source) => Self::Spool(io::Error::other(source)),
                 other => Self::Protocol {
@@ -130,7 +134,7 @@ impl Error {
         }
     }
 
-    /// What went wrong while a client's body was read.
+    /// Converts a failure to read a client's body.
     pub(super) fn from_client_body(source: body::Error) -> Self {
         if is_caused_by::<LengthLimitError>(&*source) {
             return Self::TooLarge;
@@ -142,7 +146,8 @@ impl Error {
         }
     }
 
-    /// Whether it says nothing about the server.
+    /// Returns whether the request or this machine's disk is the cause, so that the failure
+    /// does not count against the server.
     pub(super) fn is_client_error(&self) -> bool {
         matches!(
             self,
@@ -162,13 +167,13 @@ fn is_caused_by<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool
     false
 }
 
-/// What the system says of a Unix socket, and what to do about it.
+/// Adds advice to the error of a Unix socket if its cause is one of the usual ones.
 fn with_advice(target: &Target, error: io::Error) -> io::Error {
     let Address::Unix(path) = &target.address else {
         return error;
     };
     let advice = match error.kind() {
-        io::ErrorKind::PermissionDenied => forbidden(path),
+        io::ErrorKind::PermissionDenied => permission_advice(path),
         io::ErrorKind::NotFound if target.protocol == Protocol::FastCgi => {
             "php-fpm does not run, or its pool has another `listen`".to_owned()
         }
@@ -180,8 +185,9 @@ fn with_advice(target: &Target, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{error} ({advice})"))
 }
 
-/// Whose the socket is: the edge's user belongs into that group.
-fn forbidden(path: &Path) -> String {
+/// Returns advice for a socket at `path` that the edge's user may not open. Names its group
+/// and mode if they can be read.
+fn permission_advice(path: &Path) -> String {
     match std::fs::metadata(path) {
         Ok(socket) => format!(
             "its group is number {}, its mode {:o}: put the edge's user into that group, \

@@ -1,4 +1,5 @@
-//! What requests and probes tell about one server, and whether it is skipped.
+//! The health of each server: passive, by the failures of requests, and active, by health
+//! checks. A server with too many failures is marked down, and then half-open.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -6,174 +7,193 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// How the servers of an app are.
+/// The health of an app's servers.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// Each server, in the order of the configuration.
+    /// The health of each server, in the order of the configuration.
     pub servers: Vec<ServerHealth>,
 }
 
-/// How one server is.
+/// The health of one server.
 #[derive(Clone, Debug)]
 pub struct ServerHealth {
-    /// Its address, as configured.
+    /// The server's address, as configured.
     pub server: String,
-    /// What its last request or probe failed with, if that failed.
+    /// The error of the last request or health check, if that failed.
     pub failure: Option<String>,
-    /// Whether others are asked in its place.
+    /// Whether the server is marked down, so that requests go to others.
     pub skipped: bool,
 }
 
 impl Health {
-    /// Why the app does not answer, if none of its servers does.
+    /// Returns the errors of all servers, or `None` if one of them responds.
     pub fn failure(&self) -> Option<String> {
-        let failures = self.servers.iter().map(|server| server.failure.as_deref());
-        let all: Vec<_> = failures.collect::<Option<_>>()?;
-        Some(all.join("; "))
+        let failures: Option<Vec<_>> = self
+            .servers
+            .iter()
+            .map(|server| server.failure.as_deref())
+            .collect();
+        Some(failures?.join("; "))
     }
 }
 
-/// What is known about one server.
+/// The failures of one server and what follows from them.
 #[derive(Debug)]
 pub(super) struct HealthState {
-    /// Whether something is noted against it: the usual "no" costs no lock.
-    doubtful: AtomicBool,
-    notes: Mutex<Failures>,
+    /// Whether `failures` holds any. Every request checks it, and usually needs no lock then.
+    ///
+    /// It is written under the lock of `failures` and read without it: a reader may see a
+    /// change late and send one request more, or one less, to the server.
+    has_failures: AtomicBool,
+    failures: Mutex<Failures>,
     max_failures: u32,
     fail_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Failures {
-    /// Requests that failed in a row.
-    failures: u32,
-    cause: Option<String>,
-    /// Until when it is skipped after too many of them.
+    /// The number of requests that failed in a row.
+    failed_requests: u32,
+    request_error: Option<String>,
+    /// The end of `fail_timeout` after too many failed requests; then the server is
+    /// half-open.
     until: Option<Instant>,
-    /// A request is finding out whether it is well again.
-    trial: bool,
-    /// Probes that failed in a row.
-    bad_probes: u32,
-    probe_cause: Option<String>,
+    /// A request has the half-open slot.
+    is_half_open: bool,
+    /// The number of health checks that failed in a row.
+    failed_checks: u32,
+    check_error: Option<String>,
 }
 
-/// Whether a request may go to a server.
+/// The state of a server's circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Availability {
+    /// The server gets requests.
     Healthy,
-    /// Its time is over: one request may find out.
+    /// The server's `fail_timeout` has passed: one request tests it.
     HalfOpen,
+    /// The server is marked down, or a request is testing it.
     Unhealthy,
 }
 
 impl HealthState {
+    /// Creates a healthy state. The server is marked down for `fail_timeout` after
+    /// `max_failures` failed requests in a row.
     pub(super) fn new(max_failures: u32, fail_timeout: Duration) -> Self {
         Self {
-            doubtful: AtomicBool::new(false),
-            notes: Mutex::default(),
+            has_failures: AtomicBool::new(false),
+            failures: Mutex::default(),
             max_failures,
             fail_timeout,
         }
     }
 
+    /// Returns whether the server is healthy, half-open or marked down.
     pub(super) fn availability(&self) -> Availability {
-        if self.doubtful.load(Relaxed) {
-            self.notes.lock().availability()
+        if self.has_failures.load(Relaxed) {
+            self.failures.lock().availability()
         } else {
             Availability::Healthy
         }
     }
 
-    /// Takes the one place for a trial. Whoever gets it gives it back by
-    /// [`HealthState::end_half_open`].
+    /// Takes the half-open slot and returns whether it was free. The caller that got it must
+    /// free it by [`HealthState::end_half_open`].
     pub(super) fn begin_half_open(&self) -> bool {
-        let mut notes = self.notes.lock();
-        let free = notes.availability() == Availability::HalfOpen;
-        notes.trial |= free;
-        free
+        let mut failures = self.failures.lock();
+        let is_free = failures.availability() == Availability::HalfOpen;
+        failures.is_half_open |= is_free;
+        is_free
     }
 
+    /// Frees the half-open slot.
     pub(super) fn end_half_open(&self) {
-        self.notes.lock().trial = false;
+        self.failures.lock().is_half_open = false;
     }
 
-    /// A request was answered. True if the server was skipped until now.
+    /// Records a response to a request. Returns whether that marks the server up, so far as
+    /// failed requests had marked it down.
     pub(super) fn record_response(&self) -> bool {
-        if !self.doubtful.load(Relaxed) {
+        if !self.has_failures.load(Relaxed) {
             return false;
         }
-        let mut notes = self.notes.lock();
-        (notes.failures, notes.cause) = (0, None);
-        self.doubtful.store(notes.bad_probes > 0, Relaxed);
-        notes.until.take().is_some()
+        let mut failures = self.failures.lock();
+        (failures.failed_requests, failures.request_error) = (0, None);
+        self.has_failures.store(failures.failed_checks > 0, Relaxed);
+        failures.until.take().is_some()
     }
 
-    /// A request failed, and not by its client's fault. True if the server is
-    /// skipped from now on.
+    /// Records a request that failed, and not by its client's fault. Returns whether that
+    /// marks the server down.
     pub(super) fn record_failure(&self, cause: String) -> bool {
-        let mut notes = self.notes.lock();
-        self.doubtful.store(true, Relaxed);
-        notes.failures = notes.failures.saturating_add(1);
-        notes.cause = Some(cause);
-        if notes.failures < self.max_failures {
+        let mut failures = self.failures.lock();
+        self.has_failures.store(true, Relaxed);
+        failures.failed_requests = failures.failed_requests.saturating_add(1);
+        failures.request_error = Some(cause);
+        if failures.failed_requests < self.max_failures {
             return false;
         }
         let until = Instant::now() + self.fail_timeout;
-        notes.until.replace(until).is_none()
+        failures.until.replace(until).is_none()
     }
 
-    /// A probe was answered. It ends what requests have brought about, too. True
-    /// if the server was skipped until now.
+    /// Records a successful health check, which also clears the failures of requests.
+    /// Returns whether that marks the server up.
     pub(super) fn record_probe_success(&self) -> bool {
-        if !self.doubtful.load(Relaxed) {
+        if !self.has_failures.load(Relaxed) {
             return false;
         }
-        let mut notes = self.notes.lock();
-        let skipped = notes.is_skipped();
-        *notes = Failures {
-            trial: notes.trial,
+        let mut failures = self.failures.lock();
+        let was_skipped = failures.is_skipped();
+        *failures = Failures {
+            // The request that holds the slot frees it itself.
+            is_half_open: failures.is_half_open,
             ..Failures::default()
         };
-        self.doubtful.store(false, Relaxed);
-        skipped
+        self.has_failures.store(false, Relaxed);
+        was_skipped
     }
 
-    /// A probe failed. True if the server is skipped from now on.
+    /// Records a failed health check. Returns whether that marks the server down.
     pub(super) fn record_probe_failure(&self, cause: String) -> bool {
-        let mut notes = self.notes.lock();
-        self.doubtful.store(true, Relaxed);
-        notes.bad_probes = notes.bad_probes.saturating_add(1);
-        notes.probe_cause = Some(cause);
-        notes.bad_probes == MAX_BAD_PROBES
+        let mut failures = self.failures.lock();
+        self.has_failures.store(true, Relaxed);
+        failures.failed_checks = failures.failed_checks.saturating_add(1);
+        failures.check_error = Some(cause);
+        failures.failed_checks == MAX_FAILED_CHECKS
     }
 
-    /// The last failure, and whether the server is skipped for it.
+    /// Returns the last error, if the failures are not cleared yet, and whether the server
+    /// is marked down.
     pub(super) fn last_failure(&self) -> (Option<String>, bool) {
-        let notes = self.notes.lock();
-        let failure = notes.cause.clone().or_else(|| notes.probe_cause.clone());
-        (failure, notes.is_skipped())
+        let failures = self.failures.lock();
+        let failure = failures
+            .request_error
+            .clone()
+            .or_else(|| failures.check_error.clone());
+        (failure, failures.is_skipped())
     }
 }
 
 impl Failures {
     fn is_skipped(&self) -> bool {
-        self.until.is_some() || self.bad_probes >= MAX_BAD_PROBES
+        self.until.is_some() || self.failed_checks >= MAX_FAILED_CHECKS
     }
 
     fn availability(&self) -> Availability {
-        if self.bad_probes >= MAX_BAD_PROBES {
+        if self.failed_checks >= MAX_FAILED_CHECKS {
             return Availability::Unhealthy;
         }
         match self.until {
             None => Availability::Healthy,
-            Some(until) if self.trial || Instant::now() < until => Availability::Unhealthy,
+            Some(until) if self.is_half_open || Instant::now() < until => Availability::Unhealthy,
             Some(_) => Availability::HalfOpen,
         }
     }
 }
 
-/// One lost probe is no reason to skip a server.
-const MAX_BAD_PROBES: u32 = 2;
+/// The number of health checks in a row that mark a server down. A single lost one does not.
+const MAX_FAILED_CHECKS: u32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Asks the servers at intervals how they are.
+//! Active health checks: a request to each server of the app at an interval.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
-/// One question to each server, again and again, on a connection of its own: so
-/// it also shows whether new ones are accepted.
+/// The health checks of one app. Each check opens a connection of its own, so it also shows
+/// whether the server accepts new ones.
 #[derive(Clone, Debug)]
 pub struct HealthChecks {
     upstream: Upstream,
@@ -23,6 +23,7 @@ pub struct HealthChecks {
 }
 
 impl HealthChecks {
+    /// Creates the health checks, or `None` if the settings name no path for them.
     pub(super) fn new(upstream: Upstream, settings: &Settings) -> Option<Self> {
         Some(Self {
             upstream,
@@ -32,37 +33,40 @@ impl HealthChecks {
         })
     }
 
-    /// Starts a task for each server; they end when `drain` stops.
+    /// Starts a task for each server through `drain`; the tasks end when `drain` stops.
     pub fn start(self, drain: &Drain) {
-        for place in 0..self.upstream.0.servers.iter().len() {
-            let (probes, token) = (self.clone(), drain.token().clone());
+        for index in 0..self.upstream.0.servers.iter().len() {
+            let (checks, token) = (self.clone(), drain.token().clone());
             drain.spawn(async move {
-                let server = &probes.upstream.0.servers.iter().as_slice()[place];
-                token.run_until_cancelled(probes.watch(server)).await;
+                let server = &checks.upstream.0.servers.iter().as_slice()[index];
+                token.run_until_cancelled(checks.watch(server)).await;
             });
         }
     }
 
     async fn watch(&self, server: &Server) {
         loop {
-            let asked = tokio::time::timeout(self.timeout, self.check(server)).await;
-            let probed = asked.unwrap_or_else(|_| {
-                let seconds = self.timeout.as_secs_f32();
-                Err(format!("no answer within {seconds} s"))
-            });
-            self.record(server, probed);
+            let result = tokio::time::timeout(self.timeout, self.check(server))
+                .await
+                .unwrap_or_else(|_| {
+                    let seconds = self.timeout.as_secs_f32();
+                    Err(format!("no answer within {seconds} s"))
+                });
+            self.record(server, result);
             tokio::time::sleep(self.interval).await;
         }
     }
 
     async fn check(&self, server: &Server) -> Result<(), String> {
-        let line = server.pool.connect().await;
-        let mut line =
-            line.map_err(|error| error_chain(&Error::from_connect(&server.target, error)))?;
-        let answer = line.exchange(Box::new(self.request(server))).await;
-        match answer.map(|answer| answer.status()) {
+        let mut conn = server
+            .pool
+            .connect()
+            .await
+            .map_err(|error| error_chain(&Error::from_connect(&server.target, error)))?;
+        let response = conn.exchange(Box::new(self.request(server))).await;
+        match response.map(|response| response.status()) {
             Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
-            Ok(status) => Err(refusal(status)),
+            Ok(status) => Err(status_error(status)),
             Err(ExchangeError::Unsent(_, error) | ExchangeError::Sent { error, .. }) => {
                 Err(error_chain(&Error::from_exchange(&server.target, error)))
             }
@@ -82,8 +86,8 @@ impl HealthChecks {
         request
     }
 
-    fn record(&self, server: &Server, probed: Result<(), String>) {
-        match probed {
+    fn record(&self, server: &Server, result: Result<(), String>) {
+        match result {
             Ok(()) => {
                 if server.health_state.record_probe_success() {
                     tracing::info!(
@@ -105,7 +109,7 @@ impl HealthChecks {
     }
 }
 
-fn refusal(status: StatusCode) -> String {
+fn status_error(status: StatusCode) -> String {
     format!("it answered {}", status.as_u16())
 }
 

@@ -1,4 +1,5 @@
-//! The bytes that bodies of one application may hold: in all, and for one client.
+//! Accounting of buffered bytes: bodies of one application reserve bytes of a common budget,
+//! of which one client gets a share.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,130 +8,131 @@ use parking_lot::Mutex;
 
 use crate::core::client::ClientKey;
 
-/// Counts held bytes. Cheap to clone; clones count together.
+/// A budget of bytes on disk or in memory. Cheap to clone; clones share the count.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
-    most: u64,
-    used: Arc<Mutex<DiskUsage>>,
+    max_bytes: u64,
+    usage: Arc<Mutex<Usage>>,
 }
 
-/// Which bodies hold bytes.
+/// The kind of body that reserves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
-    /// Request bodies, which are refused if there is no room.
+    /// Request bodies. The edge rejects the request if there is no room.
     Requests,
-    /// Responses, which are only slower without room: at most half is theirs.
+    /// Response bodies, which are only slower without room. They get at most half of the
+    /// budget.
     Responses,
 }
 
 #[derive(Debug, Default)]
-struct DiskUsage {
+struct Usage {
     all: u64,
-    /// Of clients that have limits.
+    /// The bytes of each client that has limits.
     of: HashMap<(Purpose, ClientKey), u64>,
 }
 
 impl Ledger {
-    pub(super) fn new(most: u64) -> Self {
+    /// Creates a budget of `max_bytes`.
+    pub(super) fn new(max_bytes: u64) -> Self {
         Self {
-            most,
-            used: Arc::default(),
+            max_bytes,
+            usage: Arc::default(),
         }
     }
 
-    /// The number of held bytes.
+    /// Returns the number of reserved bytes.
     pub(super) fn used(&self) -> u64 {
-        self.used.lock().all
+        self.usage.lock().all
     }
 
-    /// Room for one body, of which nothing is taken yet. A client without limits has
-    /// no key.
-    pub(super) fn room(&self, purpose: Purpose, key: Option<ClientKey>) -> DiskReservation {
-        let most = match purpose {
-            Purpose::Requests => self.most,
-            Purpose::Responses => self.most / 2,
+    /// Returns an empty reservation for one body. A client without limits has no key.
+    pub(super) fn reservation(&self, purpose: Purpose, key: Option<ClientKey>) -> Reservation {
+        let max_bytes = match purpose {
+            Purpose::Requests => self.max_bytes,
+            Purpose::Responses => self.max_bytes / 2,
         };
-        DiskReservation {
-            used: Arc::clone(&self.used),
-            most,
+        Reservation {
+            usage: Arc::clone(&self.usage),
+            max_bytes,
             key: key.map(|key| (purpose, key)),
-            taken: 0,
+            reserved: 0,
         }
     }
 }
 
-/// Whose bodies hold what there is.
+/// The reason why a reservation cannot grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoRoom {
-    /// All together.
+    /// The bodies of all clients together fill the budget.
     #[error("all bodies that wait are more than it allows")]
     All,
-    /// Those of one client.
+    /// The bodies of this client fill its share.
     #[error("one client's bodies that wait are more than it allows")]
     Client,
 }
 
-/// The held bytes of one body; given back when dropped.
+/// The reserved bytes of one body; released on drop.
 #[derive(Debug)]
-pub(super) struct DiskReservation {
-    used: Arc<Mutex<DiskUsage>>,
-    most: u64,
+pub(super) struct Reservation {
+    usage: Arc<Mutex<Usage>>,
+    max_bytes: u64,
     key: Option<(Purpose, ClientKey)>,
-    taken: u64,
+    reserved: u64,
 }
 
-impl DiskReservation {
-    /// Takes `more` bytes.
+impl Reservation {
+    /// Reserves `more` bytes.
     ///
     /// # Errors
-    /// There would be too many of all or of this client; nothing is taken.
-    pub(super) fn take(&mut self, more: u64) -> Result<(), NoRoom> {
-        let mut used = self.used.lock();
-        let all = used.all + more;
-        let own = self.key.map_or(0, |key| {
-            let own = used.of.get(&key).copied();
-            own.unwrap_or(0) + more
-        });
-        // Its own share first: a client that has used it up is told so, whatever others have.
-        if own > self.most / MIN_CLIENTS_TO_FILL {
+    /// Returns [`NoRoom::Client`] if the client would exceed its share, else
+    /// [`NoRoom::All`] if the budget would be exceeded. Nothing is reserved then.
+    pub(super) fn grow(&mut self, more: u64) -> Result<(), NoRoom> {
+        let mut usage = self.usage.lock();
+        let all = usage.all + more;
+        let own = self
+            .key
+            .map_or(0, |key| usage.of.get(&key).copied().unwrap_or(0) + more);
+        // The client's share comes first: the error names it even if the budget is full, too.
+        if own > self.max_bytes / MIN_CLIENTS_TO_FILL {
             return Err(NoRoom::Client);
         }
-        if all > self.most {
+        if all > self.max_bytes {
             return Err(NoRoom::All);
         }
-        used.all = all;
+        usage.all = all;
         if let Some(key) = self.key {
-            used.of.insert(key, own);
+            usage.of.insert(key, own);
         }
-        self.taken += more;
+        self.reserved += more;
         Ok(())
     }
 
-    /// Gives `bytes` back that were taken.
-    pub(super) fn give_back(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.taken);
-        self.taken -= bytes;
-        let mut used = self.used.lock();
-        used.all -= bytes;
+    /// Releases `bytes`, or all if fewer are reserved.
+    pub(super) fn release(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.reserved);
+        self.reserved -= bytes;
+        let mut usage = self.usage.lock();
+        usage.all -= bytes;
         if let Some(key) = self.key
-            && let Some(own) = used.of.get_mut(&key)
+            && let Some(own) = usage.of.get_mut(&key)
         {
             *own -= bytes;
             if *own == 0 {
-                used.of.remove(&key);
+                usage.of.remove(&key);
             }
         }
     }
 }
 
-impl Drop for DiskReservation {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        self.give_back(self.taken);
+        self.release(self.reserved);
     }
 }
 
-/// How many clients could fill the disk together: nobody alone keeps the others from
-/// sending.
+/// One client may reserve one part in this many of the budget, so that a single client cannot
+/// block all others.
 const MIN_CLIENTS_TO_FILL: u64 = 4;
 
 #[cfg(test)]
@@ -145,42 +147,45 @@ mod tests {
     #[test]
     fn one_client_has_a_quarter_and_those_without_limits_no_more_than_there_is() {
         let ledger = Ledger::new(400);
-        let of = |last: u8| ledger.room(Purpose::Requests, Some(key(last)));
+        let of = |last: u8| ledger.reservation(Purpose::Requests, Some(key(last)));
         let (mut first, mut again, mut other) = (of(1), of(1), of(2));
-        first.take(60).unwrap();
-        again.take(40).unwrap();
-        let told = again.take(1).unwrap_err().to_string();
+        first.grow(60).unwrap();
+        again.grow(40).unwrap();
+        let told = again.grow(1).unwrap_err().to_string();
         assert!(told.contains("one client's"), "{told}");
-        other.take(100).unwrap();
+        other.grow(100).unwrap();
         drop(first);
-        again.take(60).unwrap();
-        let mut unlimited = ledger.room(Purpose::Requests, None);
-        unlimited.take(200).unwrap();
-        let told = unlimited.take(1).unwrap_err().to_string();
+        again.grow(60).unwrap();
+        let mut unlimited = ledger.reservation(Purpose::Requests, None);
+        unlimited.grow(200).unwrap();
+        let told = unlimited.grow(1).unwrap_err().to_string();
         assert!(told.contains("all bodies"), "{told}");
         drop((again, other, unlimited));
-        let used = ledger.used.lock();
-        assert_eq!((used.all, used.of.len()), (0, 0));
+        let usage = ledger.usage.lock();
+        assert_eq!((usage.all, usage.of.len()), (0, 0));
     }
 
     #[test]
     fn responses_leave_half_and_every_clients_share_to_request_bodies() {
         let ledger = Ledger::new(400);
-        let responses = |last: u8| ledger.room(Purpose::Responses, Some(key(last)));
+        let responses = |last: u8| ledger.reservation(Purpose::Responses, Some(key(last)));
         let mut own = responses(1);
-        own.take(50).unwrap();
-        assert!(own.take(1).is_err());
-        let mut body = ledger.room(Purpose::Requests, Some(key(1)));
-        body.take(100).unwrap();
+        own.grow(50).unwrap();
+        assert!(own.grow(1).is_err());
+        let mut body = ledger.reservation(Purpose::Requests, Some(key(1)));
+        body.grow(100).unwrap();
         // Those of all are counted together.
-        responses(2).take(50).unwrap();
-        let mut unlimited = ledger.room(Purpose::Responses, None);
-        unlimited.take(50).unwrap();
-        assert!(unlimited.take(1).is_err());
+        responses(2).grow(50).unwrap();
+        let mut unlimited = ledger.reservation(Purpose::Responses, None);
+        unlimited.grow(50).unwrap();
+        assert!(unlimited.grow(1).is_err());
         assert_eq!(ledger.used(), 200);
-        ledger.room(Purpose::Requests, None).take(200).unwrap();
-        own.give_back(20);
-        own.take(20).unwrap();
-        assert!(own.take(1).is_err());
+        ledger
+            .reservation(Purpose::Requests, None)
+            .grow(200)
+            .unwrap();
+        own.release(20);
+        own.grow(20).unwrap();
+        assert!(own.grow(1).is_err());
     }
 }

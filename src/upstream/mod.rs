@@ -1,6 +1,6 @@
-//! The way to the Laravel app behind the edge: one or several HTTP/1.1 servers
-//! on TCP or on Unix sockets. Which of them is asked, what is asked again and
-//! what never, and when there is no answer.
+//! The client side of the proxy: sends requests to the Laravel app, over HTTP/1.1 or FastCGI,
+//! to one or several servers on TCP or Unix sockets. It has the connection pool, load
+//! balancing, retries, health checks, and the buffers for request and response bodies.
 
 mod balance;
 mod buffer;
@@ -42,7 +42,7 @@ use crate::core::client::ClientKey;
 use crate::runtime::drain::Drain;
 use crate::runtime::fair::{FairPermit, FairSemaphore};
 
-/// Sends requests to the servers of one app. Cheap to clone; clones are one.
+/// A client of the servers of one app. Cheap to clone; clones share connections and health.
 #[derive(Clone, Debug)]
 pub struct Upstream(Arc<Shared>);
 
@@ -51,17 +51,17 @@ struct Shared {
     servers: Balancer,
     response_timeout: Duration,
     wait: Duration,
-    /// Bodies on disk.
+    /// The budget for request bodies and responses on disk.
     disk: Ledger,
-    /// For PHP.
-    spool: Option<RequestBuffer>,
-    /// Places at the app, if there is a bound.
-    places: Option<FairSemaphore<ClientKey>>,
+    /// Only for FastCGI.
+    request_buffer: Option<RequestBuffer>,
+    /// Permits for requests at the app, if `max_connections` is set.
+    permits: Option<FairSemaphore<ClientKey>>,
     response_buffers: Option<Arc<ResponseBuffers>>,
 }
 
 impl Upstream {
-    /// Servers without a connection yet.
+    /// Creates a client without connections; the pool opens them when a request needs one.
     pub fn new(settings: &Settings) -> Self {
         let disk = Ledger::new(settings.spool.get() as u64);
         let buffers = |size| Arc::new(ResponseBuffers::new(size, disk.clone()));
@@ -69,25 +69,25 @@ impl Upstream {
             servers: Balancer::new(settings),
             response_timeout: settings.response_timeout.get(),
             wait: settings.wait.get(),
-            spool: settings
+            request_buffer: settings
                 .root
                 .is_some()
                 .then(|| RequestBuffer::new(disk.clone())),
-            places: settings
+            permits: settings
                 .max_connections
-                .map(|most| FairSemaphore::new(most.size())),
+                .map(|max| FairSemaphore::new(max.size())),
             response_buffers: settings.response_buffer_size.get().map(buffers),
             disk,
         }))
     }
 
-    /// Whether requests are to have an [`RequestInfo`]: PHP is told of it, and its share of
-    /// what there is for all is counted.
+    /// Returns whether requests need a [`RequestInfo`] extension: FastCGI passes it to PHP,
+    /// and `max_connections` counts by its key.
     pub fn wants_asker(&self) -> bool {
-        self.0.spool.is_some() || self.0.places.is_some()
+        self.0.request_buffer.is_some() || self.0.permits.is_some()
     }
 
-    /// How each server is, as its last request or probe showed.
+    /// Returns the health of each server, as its last requests and health checks showed it.
     pub fn health(&self) -> Health {
         let servers = self.0.servers.iter();
         Health {
@@ -95,19 +95,19 @@ impl Upstream {
         }
     }
 
-    /// What asks the servers at intervals how they are, if `settings` want that.
+    /// Returns the health checks to start, or `None` if `settings` name no path for them.
     pub fn health_checks(&self, settings: &Settings) -> Option<HealthChecks> {
         HealthChecks::new(self.clone(), settings)
     }
 
-    /// Bytes of request bodies and responses that are on disk.
+    /// Returns the bytes of request bodies and responses that are on disk.
     pub fn spooled(&self) -> u64 {
         self.0.disk.used()
     }
 
-    /// Reads the response body `body` ahead if `client` takes it slowly, so that it
-    /// does not occupy the application. Tasks for that are spawned through `drain`.
-    /// A client without limits is none.
+    /// Wraps the response body `body` so that the edge reads it ahead if `client` is slow,
+    /// and the response does not occupy the application. It spawns tasks for that through
+    /// `drain`. A client without limits has no key.
     pub fn buffer(&self, body: Body, client: Option<ClientKey>, drain: &Drain) -> Body {
         match &self.0.response_buffers {
             Some(buffers) if !body.is_end_stream() => buffers.wrap(body, client, drain),
@@ -115,62 +115,75 @@ impl Upstream {
         }
     }
 
-    /// Sends `request` and returns the answer as soon as its head is there; its
-    /// body streams. Dropping the future or the body cancels the request at
-    /// Laravel.
+    /// Sends `request` and returns the response as soon as its head has arrived; the body
+    /// streams. Dropping the future or the body aborts the request at Laravel.
     ///
-    /// While no server accepts a connection it waits, `wait` at most. What may
-    /// have reached a server is sent once more only if its method is idempotent
-    /// (RFC 9110 §9.2.2) and it has no body.
+    /// The edge retries for at most `wait` while no server accepts a connection. It repeats a
+    /// request that a server may have read only if the method is idempotent (RFC 9110
+    /// §9.2.2) and there is no body. A request body for PHP is read completely before
+    /// anything is sent.
     ///
     /// # Errors
-    /// No connection, no answer in time, or a broken one; see [`Error`]. A body for
-    /// PHP is gathered before anything is sent.
+    /// - [`Error::Connect`], [`Error::ConnectTimeout`] or [`Error::Closed`] if no server
+    ///   accepted a connection
+    /// - [`Error::Busy`] or [`Error::Overloaded`] if the app has too many requests
+    /// - [`Error::ResponseTimeout`] if the head of the response is late
+    /// - [`Error::Protocol`] if the connection is lost or the response is malformed
+    /// - [`Error::TooLarge`], [`Error::TooSlow`] or [`Error::Client`] if the client's body is
+    ///   at fault
+    /// - [`Error::Spool`] if the body cannot be buffered on disk
+    /// - [`Error::EncodedSlash`] if a path for PHP holds `%2F`
     pub async fn send(&self, mut request: Box<Request<Body>>) -> Result<Response<Body>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
-        if let Some(spool) = &self.0.spool {
+        if let Some(buffer) = &self.0.request_buffer {
             if has_encoded_slash(request.uri().path()) {
                 return Err(Error::EncodedSlash);
             }
-            request = Box::new(Box::pin(spool.gather(*request)).await?);
+            request = Box::new(Box::pin(buffer.gather(*request)).await?);
         }
-        let place = self.place(request.extensions().get()).await?;
-        let mut answer = RetryingRequest::new(&self.0, &request, place)
+        let permit = self.acquire_permit(request.extensions().get()).await?;
+        let mut response = RetryingRequest::new(&self.0, &request, permit)
             .run(request)
             .await?;
-        // The version is the connection's, not the message's (RFC 9110 §2.5): an
-        // answer in HTTP/1.0 does not end the client's connection.
-        *answer.version_mut() = Version::HTTP_11;
-        Ok(answer)
+        // The version belongs to the connection, not to the message (RFC 9110 §2.5): a
+        // response in HTTP/1.0 must not end the client's connection.
+        *response.version_mut() = Version::HTTP_11;
+        Ok(response)
     }
 }
 
 impl Upstream {
-    /// A place at the app, once the request can be sent: one that is still gathered
-    /// needs none.
-    async fn place(
+    /// Waits for a permit to occupy the app; `None` if there is no bound. It comes after the
+    /// request body is complete, so that a slow upload holds no permit.
+    ///
+    /// # Errors
+    /// Returns [`Error::Busy`] after [`PERMIT_TIMEOUT`].
+    async fn acquire_permit(
         &self,
         request_info: Option<&RequestInfo>,
     ) -> Result<Option<FairPermit<ClientKey>>, Error> {
-        let Some(places) = &self.0.places else {
+        let Some(permits) = &self.0.permits else {
             return Ok(None);
         };
         let key = request_info.and_then(|request_info| request_info.key);
-        let waiting = tokio::time::timeout(PLACE_TIMEOUT, places.acquire(key));
-        waiting.await.map(Some).map_err(|_| Error::Busy)
+        tokio::time::timeout(PERMIT_TIMEOUT, permits.acquire(key))
+            .await
+            .map(Some)
+            .map_err(|_| Error::Busy)
     }
 }
 
-/// How long a request waits for a place: less than its connection may stand still, its
-/// response included.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(8);
+/// The time that a request waits for a permit. The edge closes a client's connection that
+/// makes no progress much later, so the client still gets the response.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A server is told path and query alone (RFC 9112 §3.2.1).
+/// Reduces the request target to path and query, the origin form (RFC 9112 §3.2.1).
 fn to_origin_form(uri: &mut Uri) {
     if uri.scheme().is_some() || uri.authority().is_some() {
-        let path = uri.path_and_query().cloned();
-        *uri = path
+        *uri = uri
+            .path_and_query()
+            .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"))
             .into();
     }

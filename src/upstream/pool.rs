@@ -1,8 +1,14 @@
-//! Connections to one server: kept while they rest, opened when none does.
+//! The connection pool of one server: keeps idle HTTP/1.1 connections, opens new ones, and
+//! exchanges requests on them.
 //!
-//! On hyper's connections and not on hyper-util's pooling client, since that
-//! drops a request whose connection could not be made and does not tell whether
-//! a byte of the answer had come (`docs/decisions/0006-connection-pool.md`).
+//! It uses hyper's connections directly. hyper-util's pooled client drops a request whose
+//! connection cannot be made, and does not report whether a byte of the response had arrived
+//! (`docs/decisions/0006-connection-pool.md`).
+//!
+//! Three kinds of tasks work here. Each HTTP connection has a task that drives it and ends
+//! with it. A connection that is checked in before its response has been read completely gets
+//! a task that waits for that. One task per server closes connections that have been idle too
+//! long.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,43 +28,50 @@ use super::{Settings, Target};
 use crate::core::body::{self, Body};
 use crate::runtime::lazy_timer::LazyTimer;
 
-/// The connections to one server. Its tasks are not counted by `Drain`: resting
-/// connections must not hold up a stop.
+/// The connections to one server. `Drain` does not count the pool's tasks: idle connections
+/// must not delay a shutdown.
 #[derive(Debug)]
 pub(super) struct Pool {
     target: Arc<Target>,
-    speaks: PoolProtocol,
+    protocol: PoolProtocol,
     connect_timeout: Duration,
-    resting: Arc<IdlePool>,
+    idle: Arc<IdlePool>,
 }
 
-/// What is spoken on the connections.
+/// The protocol on the connections.
 #[derive(Debug)]
 enum PoolProtocol {
     Http,
-    /// On a new connection for each request, so none ever rests.
+    /// Every request has a connection of its own, so none is ever idle.
     FastCgi {
         script: Arc<Script>,
         server: Arc<str>,
     },
 }
 
-/// Connections without a request, the one that was used last at the end.
+/// The idle connections of one server.
+///
+/// Requests take the most recently used connection, so that the others can reach the idle
+/// timeout. The lock is a leaf: it is held for a push, a pop or a sweep, never across an
+/// `.await` or another lock.
 #[derive(Debug)]
 struct IdlePool {
-    lines: Mutex<IdleConns>,
-    most: usize,
-    limit: Duration,
+    conns: Mutex<IdleConns>,
+    max_idle: usize,
+    idle_timeout: Duration,
 }
 
 #[derive(Debug, Default)]
 struct IdleConns {
+    /// Each connection with the time of its checkin, in that order.
     all: Vec<(Instant, HttpConn)>,
-    /// Whether a task closes those that have rested for too long.
-    watched: bool,
+    /// Whether a task closes expired connections. It is true as long as the task runs, and
+    /// both change it under the lock: so there is always one task if `all` is not empty, and
+    /// never a second one.
+    has_sweeper: bool,
 }
 
-/// One connection that nobody else uses.
+/// A connection in the hands of one request.
 #[derive(Debug)]
 pub(super) enum PooledConn {
     Http(HttpConn),
@@ -69,29 +82,31 @@ pub(super) enum PooledConn {
 #[derive(Debug)]
 pub(super) struct HttpConn {
     sender: SendRequest<Body>,
-    /// Whether a byte came since the request was handed over.
+    /// Whether a byte has arrived since the request was handed over. The stream sets it in
+    /// the connection's task. hyper's channel passes the result on after that, so `Relaxed`
+    /// is enough.
     response_started: Arc<AtomicBool>,
-    /// For answers that do not come.
+    /// The response timeout's timer, kept for the next request.
     timer: LazyTimer,
 }
 
-/// How an exchange failed.
+/// The way in which an exchange failed.
 #[derive(Debug)]
 pub(super) enum ExchangeError {
-    /// The connection had ended before: not a byte was sent, and here is the
-    /// request again.
+    /// The connection had ended before: nothing was sent. The request comes back.
     Unsent(Box<Request<Body>>, body::Error),
-    /// The request, or some of it, may have been read.
+    /// The server may have read the request, or a part of it.
     Sent {
         error: body::Error,
-        /// Whether a byte of the answer had come.
+        /// Whether a byte of the response had arrived.
         response_started: bool,
     },
 }
 
 impl Pool {
+    /// Creates an empty pool for `target`.
     pub(super) fn new(target: Arc<Target>, settings: &Settings) -> Self {
-        let speaks = match &settings.root {
+        let protocol = match &settings.root {
             None => PoolProtocol::Http,
             Some(root) => PoolProtocol::FastCgi {
                 script: Arc::new(Script::of(root)),
@@ -100,68 +115,71 @@ impl Pool {
         };
         Self {
             target,
-            speaks,
+            protocol,
             connect_timeout: settings.connect_timeout.get(),
-            resting: Arc::new(IdlePool {
-                lines: Mutex::default(),
-                most: settings.max_idle.size(),
-                limit: settings.idle_timeout.get(),
+            idle: Arc::new(IdlePool {
+                conns: Mutex::default(),
+                max_idle: settings.max_idle.size(),
+                idle_timeout: settings.idle_timeout.get(),
             }),
         }
     }
 
-    /// A connection that rests, if there is one that is still open.
+    /// Takes the most recently used idle connection that is open and not expired. Closes
+    /// unusable ones on the way.
     pub(super) fn checkout_idle(&self) -> Option<PooledConn> {
-        let mut lines = self.resting.lines.lock();
-        while let Some((since, line)) = lines.all.pop() {
-            if line.sender.is_ready() && since.elapsed() < self.resting.limit {
-                return Some(PooledConn::Http(line));
+        let mut conns = self.idle.conns.lock();
+        while let Some((since, conn)) = conns.all.pop() {
+            if conn.sender.is_ready() && since.elapsed() < self.idle.idle_timeout {
+                return Some(PooledConn::Http(conn));
             }
         }
         None
     }
 
-    /// A new connection.
+    /// Opens a connection. Dropping the future aborts the attempt.
     ///
     /// # Errors
-    /// What the system said, or `TimedOut`.
+    /// Returns the system's error, or `TimedOut` after `connect_timeout`.
     pub(super) async fn connect(&self) -> io::Result<PooledConn> {
         let (response_started, timeout) = (Arc::new(AtomicBool::new(false)), self.connect_timeout);
         let stream =
             connector::connect(&self.target.address, timeout, Arc::clone(&response_started))
                 .await?;
-        match &self.speaks {
+        match &self.protocol {
             PoolProtocol::Http => HttpConn::begin(stream, response_started)
                 .await
                 .map(PooledConn::Http),
             PoolProtocol::FastCgi { script, server } => {
                 let (script, server) = (Arc::clone(script), Arc::clone(server));
-                let line = fastcgi::Connection::new(stream, response_started, script, server);
-                Ok(PooledConn::FastCgi(Box::new(line)))
+                let conn = fastcgi::Connection::new(stream, response_started, script, server);
+                Ok(PooledConn::FastCgi(Box::new(conn)))
             }
         }
     }
 
-    /// Takes a connection back, once its answer is read to the end; `busy` is
-    /// dropped then, or when the connection ends.
-    pub(super) fn checkin<T: Send + 'static>(&self, line: PooledConn, busy: T) {
-        match line {
-            PooledConn::Http(line) if line.sender.is_ready() => self.resting.put(line),
-            PooledConn::Http(mut line) => {
-                let resting = Arc::clone(&self.resting);
+    /// Returns a connection to the pool once its response has been read completely. `guard`
+    /// is dropped then, or when the connection ends.
+    pub(super) fn checkin<T: Send + 'static>(&self, conn: PooledConn, guard: T) {
+        match conn {
+            PooledConn::Http(conn) if conn.sender.is_ready() => self.idle.put(conn),
+            PooledConn::Http(mut conn) => {
+                let idle = Arc::clone(&self.idle);
                 TokioExecutor::new().execute(async move {
-                    let ready = line.sender.ready().await;
-                    drop(busy);
+                    // hyper wakes this when the body has been read, or was dropped and the
+                    // connection closed.
+                    let ready = conn.sender.ready().await;
+                    drop(guard);
                     if ready.is_ok() {
-                        resting.put(line);
+                        idle.put(conn);
                     }
                 });
             }
-            PooledConn::FastCgi(line) => {
-                if let Some(end) = line.end() {
+            PooledConn::FastCgi(conn) => {
+                if let Some(end) = conn.end() {
                     TokioExecutor::new().execute(async move {
                         let _ = end.await;
-                        drop(busy);
+                        drop(guard);
                     });
                 }
             }
@@ -170,38 +188,43 @@ impl Pool {
 }
 
 impl IdlePool {
-    fn put(self: &Arc<Self>, line: HttpConn) {
-        let mut lines = self.lines.lock();
-        if lines.all.len() >= self.most {
-            // The one that has rested longest is the likeliest to be closed soon.
-            lines.all.remove(0);
+    /// Adds a connection, starts the sweeper if there is none, and closes the connection
+    /// that has been idle longest if there are `max_idle` already.
+    fn put(self: &Arc<Self>, conn: HttpConn) {
+        let mut conns = self.conns.lock();
+        if conns.all.len() >= self.max_idle {
+            // The server closes the oldest one first, so this one is worth least.
+            conns.all.remove(0);
         }
-        lines.all.push((Instant::now(), line));
-        if !lines.watched {
-            lines.watched = true;
-            TokioExecutor::new().execute(watch(Arc::downgrade(self), self.limit));
+        conns.all.push((Instant::now(), conn));
+        if !conns.has_sweeper {
+            conns.has_sweeper = true;
+            TokioExecutor::new().execute(sweep_expired(Arc::downgrade(self), self.idle_timeout));
         }
     }
 
-    /// Closes what has rested for too long. Returns when the next is due.
+    /// Closes expired connections. Returns the time when the next one expires, or `None` if
+    /// none is left and the sweeper must end.
     fn sweep(&self) -> Option<Instant> {
-        let mut lines = self.lines.lock();
-        let limit = self.limit;
-        lines
+        let mut conns = self.conns.lock();
+        let timeout = self.idle_timeout;
+        conns
             .all
-            .retain(|(since, line)| line.sender.is_ready() && since.elapsed() < limit);
-        let next = lines.all.first().map(|(since, _)| *since + limit);
-        lines.watched = next.is_some();
+            .retain(|(since, conn)| conn.sender.is_ready() && since.elapsed() < timeout);
+        // The oldest one is the first.
+        let next = conns.all.first().map(|(since, _)| *since + timeout);
+        conns.has_sweeper = next.is_some();
         next
     }
 }
 
-/// Ends when nothing rests any more.
-async fn watch(resting: Weak<IdlePool>, limit: Duration) {
-    let mut due = Instant::now() + limit;
+/// Closes expired connections until no connection is idle, or the pool is gone. The weak
+/// reference lets a retired pool close its connections at once.
+async fn sweep_expired(idle: Weak<IdlePool>, timeout: Duration) {
+    let mut due = Instant::now() + timeout;
     loop {
         tokio::time::sleep_until(due).await;
-        let Some(next) = resting.upgrade().and_then(|resting| resting.sweep()) else {
+        let Some(next) = idle.upgrade().and_then(|idle| idle.sweep()) else {
             return;
         };
         due = next;
@@ -209,35 +232,40 @@ async fn watch(resting: Weak<IdlePool>, limit: Duration) {
 }
 
 impl PooledConn {
-    /// What rings if an answer does not come; it may have served before.
+    /// Takes the connection's timer for the response timeout, so that it can be used beside
+    /// the exchange, which borrows the connection.
     pub(super) fn take_timer(&mut self) -> LazyTimer {
         match self {
-            Self::Http(line) => std::mem::take(&mut line.timer),
+            Self::Http(conn) => std::mem::take(&mut conn.timer),
             Self::FastCgi(_) => LazyTimer::default(),
         }
     }
 
-    /// Keeps it for the next.
+    /// Puts the timer back for the next request.
     pub(super) fn put_timer(&mut self, timer: LazyTimer) {
-        if let Self::Http(line) = self {
-            line.timer = timer;
+        if let Self::Http(conn) = self {
+            conn.timer = timer;
         }
     }
 
-    /// Sends a request and waits for the head of its answer. Dropping this
-    /// future ends the connection.
+    /// Sends a request and waits for the head of its response. Dropping the future or the
+    /// response's body closes the connection.
+    ///
+    /// # Errors
+    /// Returns [`ExchangeError::Unsent`] with the request if nothing was sent, and
+    /// [`ExchangeError::Sent`] otherwise.
     pub(super) async fn exchange(
         &mut self,
         request: Box<Request<Body>>,
     ) -> Result<Response<Body>, ExchangeError> {
         match self {
-            Self::Http(line) => line.exchange(*request).await,
-            // In a box, for which the other has no room.
-            Self::FastCgi(line) => {
-                let answer = Box::pin(line.exchange(*request)).await;
-                answer.map_err(|error| ExchangeError::Sent {
+            Self::Http(conn) => conn.exchange(*request).await,
+            // Boxed: the FastCGI future is large, and this future is part of every request's.
+            Self::FastCgi(conn) => {
+                let response = Box::pin(conn.exchange(*request)).await;
+                response.map_err(|error| ExchangeError::Sent {
                     error: error.into(),
-                    response_started: line.response_started.load(Relaxed),
+                    response_started: conn.response_started.load(Relaxed),
                 })
             }
         }
@@ -252,7 +280,8 @@ impl HttpConn {
             .handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         TokioExecutor::new().execute(async move {
-            // Whoever waits for an answer on it is told; nobody else needs to be.
+            // The request on the connection gets the error; without a request it does not
+            // matter.
             let _ = connection.with_upgrades().await;
         });
         Ok(Self {
@@ -262,20 +291,23 @@ impl HttpConn {
         })
     }
 
-    /// hyper hands a request back only if its connection's task never took it
-    /// out of its queue: nothing was encoded and its body was not asked for a
-    /// frame. (hyper-util's `retry_canceled_requests` goes by the same sign.) So
-    /// what comes back may be sent again whatever its method.
+    /// Sends a request and waits for the head of its response.
+    ///
+    /// hyper hands a request back only if the connection's task never took it out of the
+    /// queue: hyper has encoded nothing and not polled the body. hyper-util's
+    /// `retry_canceled_requests` relies on the same. So a request that comes back may be
+    /// sent again, whatever its method.
     fn exchange(
         &mut self,
         request: Request<Body>,
     ) -> impl Future<Output = Result<Response<Body>, ExchangeError>> {
         self.response_started.store(false, Relaxed);
-        // The connection's task has it from here: the future has no room for it.
-        let answer = self.sender.try_send_request(request);
+        // This moves the request into the queue before the future exists, which therefore
+        // has no room for it.
+        let response = self.sender.try_send_request(request);
         async move {
-            match answer.await {
-                Ok(answer) => Ok(answer.map(body::boxed)),
+            match response.await {
+                Ok(response) => Ok(response.map(body::boxed)),
                 Err(mut failed) => Err(match failed.take_message() {
                     Some(request) => {
                         ExchangeError::Unsent(Box::new(request), failed.into_error().into())
@@ -290,9 +322,9 @@ impl HttpConn {
     }
 }
 
-/// Headers of one answer; hyper's own limit of 100 is too few for an app that
-/// sets a cookie for each of its preferences.
+/// The maximum number of headers in a response. hyper's own limit of 100 is too low for an
+/// app that sets a cookie for each of its preferences.
 const MAX_HEADERS: usize = 256;
-/// The longest head of an answer, in bytes, and what is read of its body at once: 64 KiB
-/// come with their head.
+/// The size of a connection's read buffer in bytes. It bounds the head of a response, and
+/// lets a body of 64 KiB arrive together with its head.
 const MAX_HEADER_BYTES: usize = 80 * 1024;

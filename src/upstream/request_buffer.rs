@@ -1,8 +1,8 @@
-//! Request bodies for PHP, kept until they are whole: short ones in memory, others
-//! in a file without a name.
+//! Request buffering for PHP: reads a request body completely before php-fpm gets the request.
+//! Short bodies stay in memory, longer ones go to an unlinked temporary file.
 //!
-//! PHP hands a script what came of a body that broke off, as if that were all. And
-//! a client that sends slowly would occupy one of php-fpm's few processes.
+//! If a body ends early, PHP passes the part that it has to the script, as if it were
+//! complete. And a slow upload would occupy one of php-fpm's few processes.
 
 use std::io::{self, SeekFrom};
 
@@ -16,43 +16,49 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::ledger::{DiskReservation, Ledger, Purpose};
+use super::ledger::{Ledger, Purpose, Reservation};
 use super::{Error, RequestInfo};
 use crate::core::body::{self, Body};
 
-/// The bodies of one app's requests.
+/// The buffer for the request bodies of one app, with its disk budget.
 #[derive(Debug)]
 pub(super) struct RequestBuffer(Ledger);
 
 impl RequestBuffer {
+    /// Creates a buffer whose bodies reserve their bytes from `disk`.
     pub(super) fn new(disk: Ledger) -> Self {
         Self(disk)
     }
 
-    /// The request with a body that is all there, and with its length.
+    /// Reads the whole body and returns the request with it and its `Content-Length`.
+    /// Trailers are dropped, since PHP does not get them.
+    ///
+    /// Dropping the future discards the body.
     ///
     /// # Errors
-    /// The body breaks off, is too long or too slow, or there is no room for it.
+    /// Returns [`Error::Client`] if the body ends early, [`Error::TooLarge`] or
+    /// [`Error::TooSlow`] if it is over a limit, and [`Error::Spool`] if the disk budget is
+    /// exhausted or the disk fails.
     pub(super) async fn gather(&self, request: Request<Body>) -> Result<Request<Body>, Error> {
         let (mut parts, mut body) = request.into_parts();
         if body.is_end_stream() {
             parts.headers.remove(CONTENT_LENGTH);
             return Ok(Request::from_parts(parts, body::empty()));
         }
-        let mut first = BytesMut::new();
-        while first.len() <= MAX_MEMORY_BYTES {
-            match next(&mut body).await? {
-                Some(data) => first.extend_from_slice(&data),
+        let mut start = BytesMut::new();
+        while start.len() <= MAX_MEMORY_BYTES {
+            match next_data(&mut body).await? {
+                Some(data) => start.extend_from_slice(&data),
                 None => {
-                    parts.headers.insert(CONTENT_LENGTH, first.len().into());
-                    return Ok(Request::from_parts(parts, body::full(first)));
+                    parts.headers.insert(CONTENT_LENGTH, start.len().into());
+                    return Ok(Request::from_parts(parts, body::full(start)));
                 }
             }
         }
         let request_info: Option<&RequestInfo> = parts.extensions.get();
         let key = request_info.and_then(|request_info| request_info.key);
-        let room = self.0.room(Purpose::Requests, key);
-        let file = write(first.freeze(), body, room).await?;
+        let reservation = self.0.reservation(Purpose::Requests, key);
+        let file = write(start.freeze(), body, reservation).await?;
         parts
             .headers
             .insert(CONTENT_LENGTH, HeaderValue::from(file.length));
@@ -60,28 +66,32 @@ impl RequestBuffer {
     }
 }
 
-async fn write(first: Bytes, mut body: Body, room: DiskReservation) -> Result<DiskBody, Error> {
-    let file = tokio::task::spawn_blocking(tempfile::tempfile).await;
-    let file = file.map_err(io::Error::other).and_then(|file| file);
-    let mut kept = DiskBody {
-        file: File::from_std(file.map_err(Error::Spool)?),
+/// Writes `start` and then the rest of `body` to a temporary file.
+async fn write(start: Bytes, mut body: Body, reservation: Reservation) -> Result<DiskBody, Error> {
+    let file = tokio::task::spawn_blocking(tempfile::tempfile)
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(Error::Spool)?;
+    let mut on_disk = DiskBody {
+        file: File::from_std(file),
         length: 0,
-        room,
+        reservation,
     };
-    let mut data = first;
+    let mut data = start;
     loop {
-        kept.put(&data).await.map_err(Error::Spool)?;
-        match next(&mut body).await? {
+        on_disk.append(&data).await.map_err(Error::Spool)?;
+        match next_data(&mut body).await? {
             Some(more) => data = more,
             None => break,
         }
     }
-    kept.rewind().await.map_err(Error::Spool)?;
-    Ok(kept)
+    on_disk.rewind().await.map_err(Error::Spool)?;
+    Ok(on_disk)
 }
 
-/// The next bytes; trailers mean nothing to PHP.
-async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
+/// Returns the next bytes, or `None` at the end. Skips trailers.
+async fn next_data(body: &mut Body) -> Result<Option<Bytes>, Error> {
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(Error::from_client_body)?.into_data() {
             return Ok(Some(data));
@@ -90,18 +100,18 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, Error> {
     Ok(None)
 }
 
-/// A body on disk.
+/// A body in a temporary file, with the disk space that it has reserved.
 #[derive(Debug)]
 struct DiskBody {
     file: File,
     length: u64,
-    room: DiskReservation,
+    reservation: Reservation,
 }
 
 impl DiskBody {
-    async fn put(&mut self, data: &[u8]) -> io::Result<()> {
+    async fn append(&mut self, data: &[u8]) -> io::Result<()> {
         let more = data.len() as u64;
-        self.room.take(more).map_err(io::Error::other)?;
+        self.reservation.grow(more).map_err(io::Error::other)?;
         self.length += more;
         self.file.write_all(data).await
     }
@@ -112,16 +122,19 @@ impl DiskBody {
     }
 
     fn into_body(self) -> Body {
-        let Self { file, room, .. } = self;
+        let Self {
+            file, reservation, ..
+        } = self;
         let frames = ReaderStream::with_capacity(file, READ_CHUNK_BYTES).map_ok(move |data| {
-            let _kept = &room;
+            // The closure owns the reservation, so that it lives as long as the file.
+            let _owned = &reservation;
             Frame::data(data)
         });
         body::boxed(StreamBody::new(frames))
     }
 }
 
-/// Longer bodies go to disk: of many requests at once, none is held in memory.
+/// Longer bodies go to disk, so that many uploads at once do not fill the memory.
 const MAX_MEMORY_BYTES: usize = 64 * 1024;
-/// What is read from disk at once.
+/// The number of bytes that one read from disk asks for.
 const READ_CHUNK_BYTES: usize = 64 * 1024;

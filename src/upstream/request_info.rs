@@ -1,14 +1,13 @@
-//! For whom a request is sent.
+//! Facts about the client of a request that its headers do not carry.
 
 use crate::core::client::ClientKey;
 
-/// What is known of a request's client beside its headers, as an extension of the
-/// request.
+/// The client of a request, as an extension of the request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestInfo {
-    /// The port from which it asks, unless a proxy asks for it: PHP's `REMOTE_PORT`.
+    /// The client's port, unless a proxy connects for the client: PHP's `REMOTE_PORT`.
     pub port: Option<u16>,
-    /// By which its share of what there is for all is counted; none if it has no
-    /// limits.
+    /// The key that counts the client's share of connections and disk space; `None` if the
+    /// client has no limits.
     pub key: Option<ClientKey>,
 }

@@ -1,4 +1,5 @@
-//! One request on its way to whichever server takes it.
+//! Retries of one request: finds a server that accepts a connection, and repeats the request
+//! only where a server cannot have executed it, or may do so twice.
 
 use std::time::Duration;
 
@@ -13,41 +14,44 @@ use crate::core::client::ClientKey;
 use crate::runtime::activity::{ActivityBody, ActivityTracker};
 use crate::runtime::fair::FairPermit;
 
+/// One request on its way to the app, through all its attempts.
 pub(super) struct RetryingRequest<'a> {
     upstream: &'a Shared,
+    /// Records the bytes of the request body: the response timeout counts from the last one.
     activity: ActivityTracker,
-    /// What to send again if the first is lost; taken when it is.
+    /// The copy to send if the connection is lost; taken by the only repetition.
     replayable: Option<Box<Request<()>>>,
-    /// Servers that failed since the last pause.
+    /// The servers that failed since the last pause.
     tried: ServerSet,
-    /// Why the last of them did; there if `tried` is not empty.
+    /// The error of the last failed server; always set if `tried` is not empty.
     last: Option<Error>,
-    /// Since when no server takes the request.
-    refused: Option<Instant>,
+    /// The time of the first failure to connect in this outage.
+    unavailable_since: Option<Instant>,
     pause: Duration,
-    /// Held until the answer has ended.
-    place: Option<FairPermit<ClientKey>>,
+    /// Held until the response has ended; see [`super::pool::Pool::checkin`].
+    permit: Option<FairPermit<ClientKey>>,
 }
 
-/// A connection for the request.
+/// A connection for one attempt.
 struct Checkout<'a> {
     choice: Choice<'a>,
     conn: PooledConn,
-    /// Whether it has carried a request before, and may have been closed since.
+    /// The connection comes from the pool, so the server may have closed it meanwhile.
     was_idle: bool,
 }
 
-/// What becomes of a request that was not answered.
+/// The decision about a request after a failed attempt.
 enum RetryDecision {
     Retry(Box<Request<Body>>),
     Fail(Error),
 }
 
 impl<'a> RetryingRequest<'a> {
+    /// Creates the state for `request`; keeps a copy of its head if it may be repeated.
     pub(super) fn new(
         upstream: &'a Shared,
         request: &Request<Body>,
-        place: Option<FairPermit<ClientKey>>,
+        permit: Option<FairPermit<ClientKey>>,
     ) -> Self {
         Self {
             upstream,
@@ -55,12 +59,18 @@ impl<'a> RetryingRequest<'a> {
             replayable: replayable_head(request),
             tried: ServerSet::default(),
             last: None,
-            refused: None,
+            unavailable_since: None,
             pause: FIRST_PAUSE,
-            place,
+            permit,
         }
     }
 
+    /// Sends the request until a server responds or an error is final.
+    ///
+    /// Dropping the future closes the connection of the current attempt.
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt, of a kind that [`super::Upstream::send`] names.
     pub(super) async fn run(
         &mut self,
         mut request: Box<Request<Body>>,
@@ -69,22 +79,24 @@ impl<'a> RetryingRequest<'a> {
             let body = std::mem::take(request.body_mut());
             *request.body_mut() = Body::new(ActivityBody::new(body, self.activity.clone()));
         }
-        let mut rested = true;
+        let mut may_reuse = true;
         loop {
-            let reached = self.checkout(rested).await?;
-            match self.exchange(reached, request).await {
-                Ok(answer) => return Ok(answer),
+            let checkout = self.checkout(may_reuse).await?;
+            match self.exchange(checkout, request).await {
+                Ok(response) => return Ok(response),
                 Err(RetryDecision::Fail(error)) => return Err(error),
                 Err(RetryDecision::Retry(again)) => request = again,
             }
-            // Once one connection turned out to be lost, others may be, too.
-            rested = false;
+            // If one idle connection was closed, the others probably are, too: the server
+            // has restarted.
+            may_reuse = false;
         }
     }
 
-    /// Finds a server that has or accepts a connection, and waits for one if
-    /// there is none. Nothing is sent by this, so it is the same for any method.
-    async fn checkout(&mut self, rested: bool) -> Result<Checkout<'a>, Error> {
+    /// Takes an idle connection if `may_reuse`, or opens one at the first server that
+    /// accepts it, and waits if there is none. This sends nothing, so it is safe for every
+    /// method.
+    async fn checkout(&mut self, may_reuse: bool) -> Result<Checkout<'a>, Error> {
         let upstream = self.upstream;
         loop {
             let Some(choice) = upstream.servers.choose(self.tried) else {
@@ -92,19 +104,20 @@ impl<'a> RetryingRequest<'a> {
                 continue;
             };
             let pool = &choice.server.pool;
-            if let Some(line) = rested.then(|| pool.checkout_idle()).flatten() {
+            if let Some(conn) = may_reuse.then(|| pool.checkout_idle()).flatten() {
                 return Ok(Checkout {
                     choice,
-                    conn: line,
-                    was_idle: rested,
+                    conn,
+                    was_idle: true,
                 });
             }
-            // In a box: most requests find a connection, and need no room for this.
+            // Boxed: most requests find an idle connection, and their futures need no room
+            // for a connection attempt.
             match Box::pin(pool.connect()).await {
-                Ok(line) => {
+                Ok(conn) => {
                     return Ok(Checkout {
                         choice,
-                        conn: line,
+                        conn,
                         was_idle: false,
                     });
                 }
@@ -121,18 +134,20 @@ impl<'a> RetryingRequest<'a> {
         }
     }
 
-    /// A server did not take the request, of which nothing was sent.
+    /// Records that a server did not accept the request, of which nothing was sent.
     fn on_connect_error(&mut self, choice: &Choice<'_>, error: Error) {
         choice
             .server
             .record_failure(&error, self.upstream.servers.is_single());
-        self.refused.get_or_insert_with(Instant::now);
-        self.tried.add(choice.place);
+        self.unavailable_since.get_or_insert_with(Instant::now);
+        self.tried.add(choice.index);
         self.last = Some(error);
     }
 
-    /// After a round in which each server failed: a pause, and all may be tried
-    /// again; until the time is up.
+    /// Pauses after a round in which every server failed, and starts another round.
+    ///
+    /// # Errors
+    /// Returns the last server's error if the deadline has passed.
     async fn pause_between_rounds(&mut self) -> Result<(), Error> {
         self.tried = ServerSet::default();
         let left = self.deadline().saturating_duration_since(Instant::now());
@@ -146,50 +161,55 @@ impl<'a> RetryingRequest<'a> {
         Ok(())
     }
 
-    /// Until when it waits: counted from the first refusal, so that servers that
-    /// do not even refuse are not all waited for.
+    /// Returns the time at which the request gives up connecting. It counts from the first
+    /// failure, so that a request does not wait for `connect_timeout` of every server that
+    /// is silent.
     fn deadline(&mut self) -> Instant {
-        *self.refused.get_or_insert_with(Instant::now) + self.upstream.wait
+        *self.unavailable_since.get_or_insert_with(Instant::now) + self.upstream.wait
     }
 
+    /// Sends `request` on the connection and waits for the head of the response, for at most
+    /// the response timeout. Decides what to do after a failure.
     async fn exchange(
         &mut self,
-        reached: Checkout<'a>,
+        checkout: Checkout<'a>,
         request: Box<Request<Body>>,
     ) -> Result<Response<Body>, RetryDecision> {
         let Checkout {
             choice,
-            conn: mut line,
-            was_idle: rested,
-        } = reached;
+            mut conn,
+            was_idle,
+        } = checkout;
         let (server, waited) = (choice.server, self.upstream.response_timeout);
-        let alone = self.upstream.servers.is_single();
-        let busy = server.begin();
+        let is_single = self.upstream.servers.is_single();
+        let active = server.begin();
         self.activity.record();
-        let mut timer = line.take_timer();
+        let mut timer = conn.take_timer();
         let failed = tokio::select! {
-            // The clock is there for answers that do not come.
+            // In this order, so that the timer is looked at only while no response is there.
             biased;
-            answer = line.exchange(request) => match answer {
-                Ok(answer) => {
-                    server.record_response(alone);
-                    line.put_timer(timer);
-                    server.pool.checkin(line, (busy, self.place.take()));
-                    return Ok(answer);
+            response = conn.exchange(request) => match response {
+                Ok(response) => {
+                    server.record_response(is_single);
+                    conn.put_timer(timer);
+                    server.pool.checkin(conn, (active, self.permit.take()));
+                    return Ok(response);
                 }
                 Err(failed) => failed,
             },
-            // It may be at work on it: never sent again.
+            // The server may be executing the request, so it is never repeated.
             () = self.activity.idle_for_with(&mut timer, waited) => {
                 let target = server.target.clone();
                 let error = Error::ResponseTimeout { target, waited };
-                server.record_failure(&error, alone);
+                server.record_failure(&error, is_single);
                 return Err(RetryDecision::Fail(error));
             }
         };
         match failed {
             ExchangeError::Unsent(request, source) => {
-                if !rested {
+                // An idle connection that the server has closed is no failure. A new one
+                // that it closes at once is.
+                if !was_idle {
                     let target = server.target.clone();
                     self.on_connect_error(&choice, Error::Closed { target, source });
                 }
@@ -202,57 +222,57 @@ impl<'a> RetryingRequest<'a> {
                 &choice,
                 Error::from_exchange(&server.target, error),
                 response_started,
-                rested,
+                was_idle,
             )),
         }
     }
 
-    /// The connection broke when some of the request may have been read. A
-    /// resting connection that the server closes meanwhile is nobody's fault, and
-    /// neither is a restart; so what may be done twice and can be sent whole is,
-    /// once, on a new connection and if possible to another server.
+    /// Decides about a request whose connection was lost after a server may have read some
+    /// of it. The server may have closed an idle connection, or restarted, without fault. So
+    /// the request is repeated once, on a new connection and if possible at another server,
+    /// if it is idempotent, has no body, and no byte of a response has arrived.
     fn on_exchange_error(
         &mut self,
         choice: &Choice<'_>,
         error: Error,
         response_started: bool,
-        rested: bool,
+        was_idle: bool,
     ) -> RetryDecision {
-        let alone = self.upstream.servers.is_single();
-        let spare = if response_started || error.is_client_error() {
+        let is_single = self.upstream.servers.is_single();
+        let head = if response_started || error.is_client_error() {
             None
         } else {
             self.replayable.take()
         };
-        let Some(spare) = spare else {
-            choice.server.record_failure(&error, alone);
+        let Some(head) = head else {
+            choice.server.record_failure(&error, is_single);
             return RetryDecision::Fail(error);
         };
-        if !rested {
-            choice.server.record_failure(&error, alone);
+        if !was_idle {
+            choice.server.record_failure(&error, is_single);
         }
-        // If nobody takes it now, that is another outage.
-        (self.refused, self.pause) = (None, FIRST_PAUSE);
-        if !alone {
-            self.tried.add(choice.place);
+        // A failure to connect after this counts as another outage, with its own deadline.
+        (self.unavailable_since, self.pause) = (None, FIRST_PAUSE);
+        if !is_single {
+            self.tried.add(choice.index);
             self.last = Some(error);
         }
-        RetryDecision::Retry(Box::new(spare.map(|()| body::empty())))
+        RetryDecision::Retry(Box::new(head.map(|()| body::empty())))
     }
 }
 
-/// The head again, if the whole request can be repeated by it: of an idempotent
-/// method (RFC 9110 §9.2.2) and without a body.
+/// Returns a copy of the head, if it is all that a repetition needs: the method is idempotent
+/// (RFC 9110 §9.2.2) and there is no body.
 fn replayable_head(request: &Request<Body>) -> Option<Box<Request<()>>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
     }
-    let mut spare = Box::new(Request::new(()));
-    *spare.method_mut() = request.method().clone();
-    *spare.uri_mut() = request.uri().clone();
-    *spare.headers_mut() = request.headers().clone();
-    *spare.extensions_mut() = request.extensions().clone();
-    Some(spare)
+    let mut head = Box::new(Request::new(()));
+    *head.method_mut() = request.method().clone();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    *head.extensions_mut() = request.extensions().clone();
+    Some(head)
 }
 
 const MIN_PAUSE: Duration = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! One server of the app: its connections, its record, its load.
+//! One server of the app: its connection pool, its health, and its active requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,16 +8,16 @@ use super::pool::Pool;
 use super::{Error, Settings, Target};
 use crate::core::error_chain::error_chain;
 
-/// One server.
+/// One server of an app.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) target: Arc<Target>,
     pub(super) pool: Pool,
     pub(super) health_state: HealthState,
-    under_way: Arc<AtomicUsize>,
+    active_requests: Arc<AtomicUsize>,
 }
 
-/// Counts a request as under way until it is dropped.
+/// A request that counts as active until this is dropped.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<AtomicUsize>);
 
@@ -28,6 +28,7 @@ impl Drop for ActiveRequest {
 }
 
 impl Server {
+    /// Creates a healthy server without connections.
     pub(super) fn new(target: &Target, settings: &Settings) -> Self {
         let target = Arc::new(target.clone());
         Self {
@@ -36,22 +37,23 @@ impl Server {
                 settings.max_failures.get(),
                 settings.fail_timeout.get(),
             ),
-            under_way: Arc::default(),
+            active_requests: Arc::default(),
             target,
         }
     }
 
-    /// One request more, from now until the end of its answer.
+    /// Counts a request as active until the guard is dropped, at the end of the response.
     pub(super) fn begin(&self) -> ActiveRequest {
-        self.under_way.fetch_add(1, Relaxed);
-        ActiveRequest(Arc::clone(&self.under_way))
+        self.active_requests.fetch_add(1, Relaxed);
+        ActiveRequest(Arc::clone(&self.active_requests))
     }
 
-    /// Requests whose answer has not ended.
+    /// Returns the number of requests whose response has not ended.
     pub(super) fn active_requests(&self) -> usize {
-        self.under_way.load(Relaxed)
+        self.active_requests.load(Relaxed)
     }
 
+    /// Returns the server's health for status and metrics.
     pub(super) fn health(&self) -> ServerHealth {
         let (failure, skipped) = self.health_state.last_failure();
         ServerHealth {
@@ -61,9 +63,10 @@ impl Server {
         }
     }
 
-    /// Notes an answer. `alone`: there is no other server, so none is skipped.
-    pub(super) fn record_response(&self, alone: bool) {
-        if self.health_state.record_response() && !alone {
+    /// Records a response. If the app has a single server, that is never marked down, and a
+    /// change of its state is not logged.
+    pub(super) fn record_response(&self, is_single: bool) {
+        if self.health_state.record_response() && !is_single {
             tracing::info!(
                 name: "upstream_marked_up",
                 server = %self.target, "upstream server marked up"
@@ -71,13 +74,13 @@ impl Server {
         }
     }
 
-    /// Notes a failure; what is the client's fault tells nothing.
-    pub(super) fn record_failure(&self, error: &Error, alone: bool) {
+    /// Records a failure, unless it is the client's fault.
+    pub(super) fn record_failure(&self, error: &Error, is_single: bool) {
         if error.is_client_error() {
             return;
         }
         let error = error_chain(error);
-        if self.health_state.record_failure(error.clone()) && !alone {
+        if self.health_state.record_failure(error.clone()) && !is_single {
             tracing::warn!(
                 name: "upstream_marked_down",
                 server = %self.target, error, "upstream server marked down"

@@ -1,4 +1,4 @@
-//! `[upstream]` of `config.toml`.
+//! The settings of an app: `[upstream]` and `[upstreams.NAME]` of `config.toml`.
 
 use std::path::PathBuf;
 
@@ -10,47 +10,48 @@ use super::Targets;
 use crate::core::paths;
 use crate::core::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
 
-/// Where an app listens and how it is spoken to. Nothing in here is about one
-/// app only: each upstream has settings of its own.
+/// The addresses of an app's servers, and how the edge sends requests to them. Every app has
+/// settings of its own.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where Laravel listens: one server, or several of the same app.
+    /// The servers of the app.
     pub url: Targets,
-    /// For php-fpm: the app's `public` directory, as php-fpm sees it; its
-    /// `index.php` is run for every request. There if and only if `url` is FastCGI.
+    /// For FastCGI, and only then: the app's `public` directory, as php-fpm sees it. Its
+    /// `index.php` runs for every request.
     pub root: Option<PathBuf>,
-    /// How many bytes may wait on disk: request bodies for php-fpm until they are
-    /// whole and a process may be asked, and responses until their clients read them.
+    /// The maximum of buffered bytes on disk: request bodies for php-fpm until they are
+    /// complete, and responses until their clients have read them.
     pub spool: ByteSize,
-    /// How many bytes of one response are read ahead of its client.
+    /// The maximum of bytes of one response that are read ahead of its client.
     pub response_buffer_size: BufferSize,
-    /// Which of several servers a request goes to.
+    /// The algorithm that chooses among several servers.
     pub balance: Balance,
-    /// How long a connection may take to be accepted.
+    /// The time within which a server must accept a connection.
     pub connect_timeout: ConfigDuration,
-    /// How long the head of an answer may take, counted from the last moment
-    /// that a byte of the request moved.
+    /// The time within which the head of a response must arrive, counted from the last byte
+    /// of the request that moved.
     pub response_timeout: ConfigDuration,
-    /// How long an unused connection is kept: less than the app keeps it.
+    /// The time after which an idle connection is closed. It must be below the server's own
+    /// idle timeout.
     pub idle_timeout: ConfigDuration,
-    /// How many unused connections are kept to each server.
+    /// The maximum number of idle connections to each server.
     pub max_idle: PositiveCount,
-    /// How many requests may be at the app at once; more wait here, each client in its
-    /// turn, and one client has half of them at most. No bound by default.
+    /// The maximum number of requests at the app at once. More of them wait in the edge,
+    /// which serves the clients in turn; one client gets half at most. `None`: no limit.
     pub max_connections: Option<PositiveCount>,
-    /// How long a request waits while no server accepts a connection, counted
-    /// from the first refusal.
+    /// The time for which a request retries while no server accepts a connection, counted
+    /// from the first failure.
     pub wait: ConfigDuration,
-    /// After how many failures in a row one of several servers is skipped.
+    /// The number of failed requests in a row that mark one of several servers down.
     pub max_failures: PositiveCount,
-    /// For how long it is skipped.
+    /// The time for which a failed server is skipped.
     pub fail_timeout: ConfigDuration,
-    /// What is asked of each server at intervals; nothing without it.
+    /// The path of health checks; `None` turns them off.
     pub probe_path: Option<ProbePath>,
-    /// How often it is asked.
+    /// The pause between two health checks of a server.
     pub probe_interval: ConfigDuration,
-    /// How long such an answer may take.
+    /// The time within which a server must respond to a health check.
     pub probe_timeout: ConfigDuration,
 }
 
@@ -78,17 +79,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What may be wrong about the app's files. It need not be: php-fpm may run where
-    /// it sees others than the edge does.
+    /// Returns a warning if `index.php` is missing or temporary files cannot be created.
+    ///
+    /// It is not an error: php-fpm may run in another container and see other files.
     pub fn doubt(&self) -> Option<String> {
         let Some(root) = &self.root else {
             let buffers = self.response_buffer_size.get();
-            return buffers.and_then(|_| Self::doubt_of_spool(""));
+            return buffers.and_then(|_| Self::check_temp_dir(""));
         };
         let index = root.join("index.php");
         let why = match std::fs::metadata(&index) {
             Ok(file) if file.is_file() => {
-                return Self::doubt_of_spool(
+                return Self::check_temp_dir(
                     " request bodies of more than 64 KiB are refused, and",
                 );
             }
@@ -102,8 +104,9 @@ impl Settings {
         ))
     }
 
-    /// `bodies` says what becomes of request bodies.
-    fn doubt_of_spool(bodies: &str) -> Option<String> {
+    /// Returns a warning if a temporary file cannot be created. `bodies` is the part of it
+    /// that says what happens to request bodies.
+    fn check_temp_dir(bodies: &str) -> Option<String> {
         let error = tempfile::tempfile().err()?;
         Some(format!(
             "upstream.spool: {}: {error};{bodies} slow clients hold up the application: set \
@@ -113,17 +116,17 @@ impl Settings {
     }
 }
 
-/// Which of several servers a request goes to.
+/// The algorithm that chooses the server for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
-    /// Each in its turn.
+    /// The next server in turn.
     RoundRobin,
-    /// The one that has the fewest requests under way.
+    /// The server with the fewest active requests.
     LeastRequests,
 }
 
-/// What a probe asks for: a path, with a query if need be.
+/// The request target of a health check: a path, and a query if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ProbePath(PathAndQuery);

@@ -1,4 +1,4 @@
-//! Where the app listens and what it speaks, as `config.toml` writes it.
+//! The addresses and protocols of an app's servers, as `config.toml` writes them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,37 +6,37 @@ use std::path::PathBuf;
 use hyper::http::uri::Authority;
 use serde::{Deserialize, Deserializer, de};
 
-/// A server: `http://host:port`, `unix:/path/to.sock`, or the same two with
-/// `fastcgi:` before them.
+/// A server of an app, written as `http://host:port`, `unix:/path/to.sock`,
+/// `fastcgi://host:port` or `fastcgi+unix:/path/to.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Target {
-    /// What is spoken there.
+    /// The protocol that the server speaks.
     pub protocol: Protocol,
-    /// Where it listens.
+    /// The address on which the server listens.
     pub address: Address,
 }
 
-/// What a server of the app speaks.
+/// The protocol between the edge and an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1.
     Http,
-    /// FastCGI, as php-fpm does.
+    /// FastCGI, the protocol of php-fpm.
     FastCgi,
 }
 
-/// Where a server listens.
+/// The address on which a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A TCP peer by name or address; the port is always there.
+    /// A TCP host name or IP address, always with a port.
     Tcp(Authority),
-    /// A Unix socket by absolute path.
+    /// The absolute path of a Unix socket.
     Unix(PathBuf),
 }
 
 impl Target {
-    /// An HTTP server on the Unix socket at `path`.
+    /// Creates the target of an HTTP server on the Unix socket at `path`.
     pub fn unix(path: PathBuf) -> Self {
         Self {
             protocol: Protocol::Http,
@@ -44,7 +44,7 @@ impl Target {
         }
     }
 
-    /// The `Host` of what the edge asks for itself.
+    /// Returns the `Host` header for the edge's own requests to the server.
     pub(super) fn host(&self) -> &str {
         match &self.address {
             Address::Tcp(authority) => authority.as_str(),
@@ -115,7 +115,7 @@ fn authority(text: &str, rest: &str, wanted: &str) -> Result<Authority, String> 
     }
 }
 
-/// What a target begins with, what is spoken there, and whether it is a Unix socket.
+/// The prefix of each form of a target, its protocol, and whether it names a Unix socket.
 const SCHEMES: [(&str, Protocol, bool); 4] = [
     ("http://", Protocol::Http, false),
     ("unix:", Protocol::Http, true),
@@ -132,21 +132,21 @@ fn expected(protocol: Protocol) -> &'static str {
     }
 }
 
-/// The servers of one app: 1 to [`Targets::MAX_SERVERS`], each once, all of one protocol.
-/// Written as one text or as a list of them.
+/// The servers of one app: 1 to [`Targets::MAX_SERVERS`], without duplicates, all of one
+/// protocol. Written as one string or a list of strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Targets(Vec<Target>);
 
 impl Targets {
-    /// The most servers that one app may have.
+    /// The maximum number of servers of one app.
     pub const MAX_SERVERS: usize = 64;
 
-    /// What all of them speak.
+    /// Returns the protocol of all servers.
     pub fn protocol(&self) -> Protocol {
         self.0.first().map_or(Protocol::Http, |one| one.protocol)
     }
 
-    /// The servers, in the order of the file.
+    /// Returns the servers in the order of the configuration.
     pub fn iter(&self) -> std::slice::Iter<'_, Target> {
         self.0.iter()
     }

@@ -1,7 +1,6 @@
-//! Responses for which the application waits: there is no room to read them ahead of
-//! their clients. Each occupies a process. It may for as long as its client reads, at
-//! whatever pace; but few clients at a time may keep the application waiting and take
-//! nothing, and not for long.
+//! Limits for blocked responses. A response is blocked if there is no room to read it ahead
+//! of its client: the application waits, with a process. It may wait for a client that reads,
+//! at any rate. But only few clients at a time may read nothing, and not for long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,20 +8,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The blocked responses of one application. Clones count together.
+/// The blocked responses of one application. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BlockedResponses {
-    /// Those whose clients take nothing.
+    /// The number of blocked responses whose clients read nothing.
     idle: Arc<AtomicUsize>,
 }
 
-/// Why there is no room.
+/// The reason why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The response is longer than may be buffered, or its client or all clients have
-    /// their whole share.
+    /// The response has reached its buffer size, or its client or all clients together have
+    /// used up their share.
     Full,
-    /// The disk fails, which is no client's fault.
+    /// The disk fails, which is not the client's fault.
     Disk,
 }
 
@@ -36,7 +35,7 @@ impl Cause {
     }
 }
 
-/// One blocked response; no longer counted when dropped.
+/// One blocked response; dropping it ends the blocked state.
 #[derive(Debug)]
 pub(super) struct Blocked {
     all: BlockedResponses,
@@ -45,13 +44,14 @@ pub(super) struct Blocked {
     is_counted: bool,
 }
 
-/// The response ends: its client does not read.
+/// The error that ends a response whose client does not read.
 #[derive(Debug, thiserror::Error)]
 #[error("the client does not read, and its response no longer fits into the buffers")]
 pub(super) struct GivenUp;
 
 impl BlockedResponses {
-    /// A response that has become blocked; [`Blocked::check`] says whether it may be.
+    /// Registers a response that has become blocked. [`Blocked::check`] decides whether it
+    /// may stay so.
     pub(super) fn enter(&self, cause: Cause) -> Blocked {
         Blocked {
             all: self.clone(),
@@ -63,30 +63,41 @@ impl BlockedResponses {
 }
 
 impl Blocked {
-    /// Notes when the client last took [`MIN_TAKEN`] bytes, if it has. To be asked at
-    /// least once a second.
+    /// Checks whether the application may go on waiting. `last_progress` is the time when the
+    /// client last completed [`MIN_PROGRESS_BYTES`], if it has. To be called at least once a
+    /// second.
     ///
     /// # Errors
-    /// It takes nothing, for [`BLOCKED_TIMEOUT`] or as one of too many.
-    pub(super) fn check(&mut self, moved: Option<Instant>) -> Result<(), GivenUp> {
-        if moved.unwrap_or(self.began).max(self.began).elapsed() >= BLOCKED_TIMEOUT {
+    /// Returns [`GivenUp`] if the client has read nothing for [`BLOCKED_TIMEOUT`], or if
+    /// [`MAX_IDLE_CLIENTS`] others read nothing, too.
+    pub(super) fn check(&mut self, last_progress: Option<Instant>) -> Result<(), GivenUp> {
+        if last_progress
+            .unwrap_or(self.began)
+            .max(self.began)
+            .elapsed()
+            >= BLOCKED_TIMEOUT
+        {
             return Err(GivenUp);
         }
-        let is_reading = moved.is_some_and(|at| at.elapsed() < READING_TIMEOUT);
+        let is_reading = last_progress.is_some_and(|at| at.elapsed() < READING_TIMEOUT);
         if is_reading || self.cause == Cause::Disk {
-            self.uncount();
+            self.stop_counting();
             return Ok(());
         }
         if !self.is_counted {
-            let more = |idle| (idle < MAX_IDLE).then_some(idle + 1);
-            let counted = self.all.idle.fetch_update(Relaxed, Relaxed, more);
-            counted.map_err(|_| GivenUp)?;
+            // Check and increment in one step: two responses must not take the last slot.
+            self.all
+                .idle
+                .fetch_update(Relaxed, Relaxed, |idle| {
+                    (idle < MAX_IDLE_CLIENTS).then_some(idle + 1)
+                })
+                .map_err(|_| GivenUp)?;
             self.is_counted = true;
         }
         Ok(())
     }
 
-    fn uncount(&mut self) {
+    fn stop_counting(&mut self) {
         if std::mem::take(&mut self.is_counted) {
             self.all.idle.fetch_sub(1, Relaxed);
         }
@@ -95,20 +106,20 @@ impl Blocked {
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        self.uncount();
+        self.stop_counting();
     }
 }
 
-/// Clients of one application that may keep it waiting and take nothing. PHP has five
-/// processes where nobody has set another number.
-const MAX_IDLE: usize = 2;
-/// How long the application waits for one of them: a phone in a tunnel comes back
-/// before.
+/// The maximum number of clients of one application that keep it waiting and read nothing.
+/// php-fpm has five processes by default, so this leaves three.
+const MAX_IDLE_CLIENTS: usize = 2;
+/// The time that the application waits for such a client: long enough for a phone that
+/// passes through a tunnel.
 const BLOCKED_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client that takes [`MIN_TAKEN`] bytes in this time reads.
+/// A client counts as reading if it has completed [`MIN_PROGRESS_BYTES`] within this time.
 const READING_TIMEOUT: Duration = Duration::from_secs(4);
-/// In bytes.
-pub(super) const MIN_TAKEN: usize = 16 * 1024;
+/// One step of progress, in bytes.
+pub(super) const MIN_PROGRESS_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +139,7 @@ mod tests {
         // A reader that stops is idle, and one too many.
         tokio::time::advance(READING_TIMEOUT).await;
         assert!(readers[0].check(now).is_err());
-        // One that reads again makes room.
+        // A client that resumes reading frees its slot.
         assert!(idle[0].check(Some(Instant::now())).is_ok());
         assert!(readers[0].check(now).is_ok());
         drop((idle, readers));
@@ -142,11 +153,11 @@ mod tests {
             let mut blocked = all.enter(cause);
             tokio::time::advance(BLOCKED_TIMEOUT * 9 / 10).await;
             assert!(blocked.check(None).is_ok());
-            let moved = Some(Instant::now());
+            let last_progress = Some(Instant::now());
             tokio::time::advance(BLOCKED_TIMEOUT * 9 / 10).await;
-            assert!(blocked.check(moved).is_ok());
+            assert!(blocked.check(last_progress).is_ok());
             tokio::time::advance(BLOCKED_TIMEOUT / 10).await;
-            assert!(blocked.check(moved).is_err());
+            assert!(blocked.check(last_progress).is_err());
         }
     }
 }

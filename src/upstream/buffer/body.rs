@@ -1,4 +1,5 @@
-//! The body that the client's connection polls.
+//! The client's side of a buffered response: the body that hyper polls for the client's
+//! connection. It passes frames on from the application, memory, or the file.
 
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,20 +15,22 @@ use super::Response;
 use super::state::{Chunk, Next};
 use crate::core::body;
 
-/// A response as its client sees it.
+/// The body of a response for its client. Dropping it frees the buffers and aborts the
+/// response at the application.
 #[derive(Debug)]
 pub(super) struct BufferedBody {
     response: Arc<Response>,
-    /// What is being read from disk.
+    /// The read from disk that is in progress.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
-/// A buffered response could not be read back from disk.
+/// The error of a buffered response that cannot be read back from disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the response buffer")]
 pub struct ReadBack(#[from] io::Error);
 
 impl BufferedBody {
+    /// Creates the body of `response`.
     pub(super) fn new(response: Arc<Response>) -> Self {
         Self {
             response,
@@ -52,7 +55,7 @@ impl hyper::body::Body for BufferedBody {
                 let mut state = this.response.state.lock();
                 return Poll::Ready(Some(match read.map_err(io::Error::other).flatten() {
                     Ok(data) => {
-                        state.taken(data.len());
+                        state.consume_file(data.len());
                         Ok(Frame::data(data))
                     }
                     Err(error) => {
@@ -64,9 +67,12 @@ impl hyper::body::Body for BufferedBody {
             let mut state = this.response.state.lock();
             match state.poll_next(cx) {
                 Next::Disk(chunk) => this.reading = Some(spawn_blocking(|| read(chunk))),
-                Next::Here(polled) => {
-                    let may_wait = polled.is_ready() && state.upstream.is_some();
-                    if may_wait && !state.is_pumped && !state.is_candidate {
+                Next::Polled(polled) => {
+                    // The client has got a frame and may not come back for the next. The
+                    // state's lock is released before `watch`, which takes the lock of the
+                    // candidates: that is never held together with another.
+                    let may_block = polled.is_ready() && state.upstream.is_some();
+                    if may_block && !state.is_pumped && !state.is_candidate {
                         state.is_candidate = true;
                         drop(state);
                         this.response.buffers.watch(&this.response);
@@ -86,13 +92,14 @@ impl hyper::body::Body for BufferedBody {
     }
 }
 
+/// Reads `chunk` from its file. Blocks.
 fn read(chunk: Chunk) -> io::Result<Bytes> {
     let mut data = vec![0; chunk.length];
     chunk.file.read_exact_at(&mut data, chunk.at)?;
     Ok(data.into())
 }
 
-/// Frees what is held, also what the candidates and the pump share.
+/// Frees the buffers at once, although the candidates or the pump may still hold the response.
 impl Drop for BufferedBody {
     fn drop(&mut self) {
         self.response.state.lock().close();

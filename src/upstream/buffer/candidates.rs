@@ -1,4 +1,5 @@
-//! Which responses need a pump: those whose clients do not come back for more.
+//! Detects slow clients: a task looks at the responses in progress every 20 ms and starts a
+//! pump for those whose clients have stopped polling.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,18 +7,19 @@ use std::time::Duration;
 use super::blocked::Cause;
 use super::{Response, ResponseBuffers};
 
-/// Responses that are under way between application and client. One whose client waits
-/// for the application is none of them until the client has got something again.
+/// The responses in progress that may need a pump. A response whose client waits for the
+/// application is removed, and added again when the client gets its next frame.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     new: Vec<Arc<Response>>,
-    /// A task looks at them.
+    /// A task looks at the candidates. Set and cleared under the lock, together with `new`,
+    /// so that no candidate is left without a task.
     pub(super) is_watched: bool,
 }
 
 impl ResponseBuffers {
-    /// Adds `response` to the candidates. hyper does not poll a body whose client does
-    /// not read, so someone else has to look.
+    /// Adds `response` to the candidates, and starts their task if there is none. hyper does
+    /// not poll a body whose client does not read, so the body cannot notice that itself.
     pub(super) fn watch(self: &Arc<Self>, response: &Arc<Response>) {
         let mut candidates = self.candidates.lock();
         candidates.new.push(Arc::clone(response));
@@ -29,8 +31,8 @@ impl ResponseBuffers {
         }
     }
 
-    /// Ends when there are no candidates. Those that came during one interval are
-    /// looked at after the next: most have ended by then.
+    /// Looks at the candidates until there are none. New ones are looked at only after one
+    /// full interval, since most have ended by then.
     async fn watch_candidates(self: Arc<Self>) {
         let mut old = Vec::new();
         loop {
@@ -45,10 +47,11 @@ impl ResponseBuffers {
         }
     }
 
-    /// Starts a pump for `response` if its client is slow. False if it is no candidate
-    /// any more.
+    /// Starts a pump for `response` if its client is slow. Returns whether the response stays
+    /// a candidate.
     fn is_still_candidate(&self, response: &Arc<Response>) -> bool {
-        // Somebody is at work on it.
+        // The client's connection is polling the body right now, so it is not slow. Waiting
+        // for the lock would only delay the other candidates.
         let Some(mut state) = response.state.try_lock() else {
             return true;
         };
@@ -60,10 +63,10 @@ impl ResponseBuffers {
             state.is_candidate = false;
             return false;
         }
-        match self.memory(response.key) {
-            Ok(room) => {
+        match self.reserve_memory(response.key) {
+            Ok(reservation) => {
                 state.unblock();
-                state.begin_pump(room);
+                state.begin_pump(reservation);
                 response.drain.spawn(Arc::clone(response).pump());
                 false
             }
@@ -75,5 +78,5 @@ impl ResponseBuffers {
     }
 }
 
-/// A client that has not come back after one to two of these is slow.
+/// A client that has not polled again after one to two intervals is slow.
 const INTERVAL: Duration = Duration::from_millis(20);

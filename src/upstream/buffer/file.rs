@@ -1,4 +1,4 @@
-//! A file without a name that holds a part of one response.
+//! The unlinked temporary file that holds a part of one response.
 
 use std::fs::File;
 use std::io;
@@ -7,44 +7,47 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::state::Chunk;
-use crate::upstream::ledger::DiskReservation;
+use crate::upstream::ledger::Reservation;
 
-/// Written at its end, read from its beginning, both at once. Its disk space is freed
-/// only with the file.
+/// A queue of bytes in a file: the pump writes at the end while the client reads from the
+/// start. The disk space is freed only with the file.
 #[derive(Debug)]
 pub(super) struct TemporaryFile {
-    file: Option<(Arc<File>, DiskReservation)>,
+    file: Option<(Arc<File>, Reservation)>,
     start: u64,
     end: u64,
 }
 
 impl TemporaryFile {
-    /// Opens one in the directory for temporary files. Blocks.
+    /// Creates a file in the directory for temporary files. Blocks.
     ///
     /// # Errors
-    /// What the system said.
-    pub(super) fn create(room: DiskReservation) -> io::Result<Self> {
+    /// Returns the system's error.
+    pub(super) fn create(reservation: Reservation) -> io::Result<Self> {
         let file = tempfile::tempfile()?;
         Ok(Self {
-            file: Some((Arc::new(file), room)),
+            file: Some((Arc::new(file), reservation)),
             start: 0,
             end: 0,
         })
     }
 
+    /// Returns the number of bytes that have ever been written.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
+    /// Returns the number of bytes that the client has not read.
     pub(super) fn unread(&self) -> u64 {
         self.end - self.start
     }
 
+    /// Returns whether the client has read all that has been written.
     pub(super) fn is_drained(&self) -> bool {
         self.start == self.end
     }
 
-    /// What is to be read next; none if all is read.
+    /// Returns the part of the file to read next, or `None` if all has been read.
     pub(super) fn next(&self) -> Option<Chunk> {
         let length = READ_CHUNK_BYTES.min(self.unread());
         let (file, _) = self.file.as_ref().filter(|_| length > 0)?;
@@ -55,13 +58,14 @@ impl TemporaryFile {
         })
     }
 
-    /// Where the next `length` bytes are to be written.
+    /// Reserves the next `length` bytes and returns the part of the file to write.
+    /// [`Self::end_write`] must follow.
     ///
     /// # Errors
-    /// There is no room for them.
+    /// Returns an error that wraps `NoRoom` if the disk budget is exhausted.
     pub(super) fn extend(&mut self, length: usize) -> io::Result<Chunk> {
-        let (file, room) = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        room.take(length as u64).map_err(io::Error::other)?;
+        let (file, reservation) = self.file.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        reservation.grow(length as u64).map_err(io::Error::other)?;
         Ok(Chunk {
             file: Arc::clone(file),
             at: self.end,
@@ -69,21 +73,24 @@ impl TemporaryFile {
         })
     }
 
-    /// The end of a write of `length` bytes; what is not written may be tried again.
+    /// Records the end of a write of `length` bytes. A failed write releases its bytes and
+    /// may be retried at the same position.
     pub(super) fn end_write(&mut self, length: usize, is_written: bool) {
         if is_written {
             self.end += length as u64;
-        } else if let Some((_, room)) = &mut self.file {
-            room.give_back(length as u64);
+        } else if let Some((_, reservation)) = &mut self.file {
+            reservation.release(length as u64);
         }
     }
 
-    pub(super) fn taken(&mut self, length: usize) {
+    /// Records that the client has read `length` bytes.
+    pub(super) fn advance(&mut self, length: usize) {
         self.start += length as u64;
     }
 }
 
-/// Freeing the space of a large file takes milliseconds, so another thread does it.
+/// Closes the file on a thread for blocking work: freeing the space of a large file takes
+/// milliseconds.
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if let (Some(file), Ok(runtime)) = (self.file.take(), Handle::try_current()) {
@@ -92,5 +99,5 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// What is read at once, in bytes.
+/// The maximum of bytes in one read.
 const READ_CHUNK_BYTES: u64 = 32 * 1024;

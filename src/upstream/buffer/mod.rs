@@ -1,10 +1,16 @@
-//! Response buffers: a client that reads slowly does not occupy a process of the
-//! application. What the client does not take is read ahead, a little into memory and
-//! the rest into a file without a name (`docs/decisions/0019-response-buffering.md`).
+//! Response buffering: a client that reads slowly does not occupy a process of the
+//! application. The edge reads its response ahead, a little into memory and the rest into an
+//! unlinked temporary file (`docs/decisions/0019-response-buffering.md`).
 //!
-//! A response passes straight through as long as its client takes it. One task for
-//! all of an application looks for clients that do not; only such a response gets a
-//! task of its own, which reads ahead.
+//! A response passes straight through as long as its client keeps up. One task per
+//! application looks for slow clients ([`candidates`]). Only a slow client's response gets a
+//! task of its own, which reads ahead ([`pump`]).
+//!
+//! Lock order: a response's state, then a ledger. The lock of the candidates is never held
+//! together with another, and no lock is held across an `.await` or during disk I/O. The
+//! client's task and the pump wake each other: the pump wakes the client when there is
+//! something to read or the response has ended, and the client wakes the pump when it has
+//! emptied the memory or has left.
 
 mod blocked;
 mod body;
@@ -25,7 +31,7 @@ use self::body::BufferedBody;
 pub use self::body::ReadBack;
 use self::candidates::Candidates;
 use self::state::State;
-use super::ledger::{DiskReservation, Ledger, NoRoom, Purpose};
+use super::ledger::{Ledger, NoRoom, Purpose, Reservation};
 use crate::core::body::Body;
 use crate::core::client::ClientKey;
 use crate::runtime::drain::Drain;
@@ -33,15 +39,15 @@ use crate::runtime::drain::Drain;
 /// The response buffers of one application.
 #[derive(Debug)]
 pub(super) struct ResponseBuffers {
-    /// Bytes of one response that may be on disk.
+    /// The maximum of bytes of one response that go to disk.
     size: u64,
     disk: Ledger,
     memory: Ledger,
     candidates: Mutex<Candidates>,
     blocked: BlockedResponses,
-    /// Turns to write: a slow disk does not take all threads for blocking work.
+    /// Permits to write, so that a slow disk does not take all threads for blocking work.
     writers: Semaphore,
-    /// When the log last said that there is no room.
+    /// The time of the last log event about missing room.
     reported: Mutex<Option<Instant>>,
 }
 
@@ -49,18 +55,20 @@ pub(super) struct ResponseBuffers {
 #[derive(Debug)]
 struct Response {
     buffers: Arc<ResponseBuffers>,
-    /// The client; none if it has no limits.
+    /// The client's key; `None` if the client has no limits.
     key: Option<ClientKey>,
     drain: Drain,
     state: Mutex<State>,
 }
 
 impl ResponseBuffers {
+    /// Creates the buffers of one application: `size` bytes of each response at most, from
+    /// the budget `disk`.
     pub(super) fn new(size: u64, disk: Ledger) -> Self {
         Self {
             size,
             disk,
-            // Of which responses may have half.
+            // Twice as much as needed: responses may reserve half of a ledger.
             memory: Ledger::new(2 * MAX_BUFFERED_RESPONSES * MAX_MEMORY_BYTES as u64),
             candidates: Mutex::default(),
             blocked: BlockedResponses::default(),
@@ -69,8 +77,8 @@ impl ResponseBuffers {
         }
     }
 
-    /// Wraps the response body `upstream`. Dropping the result drops `upstream` at
-    /// once.
+    /// Wraps the response body `upstream`. Dropping the result drops `upstream` at once,
+    /// which aborts the response.
     pub(super) fn wrap(
         self: &Arc<Self>,
         upstream: Body,
@@ -87,14 +95,16 @@ impl ResponseBuffers {
         Body::new(BufferedBody::new(response))
     }
 
-    /// Room in memory for one response. The number of these bounds the number of open
-    /// files, too.
-    fn memory(&self, key: Option<ClientKey>) -> Result<DiskReservation, NoRoom> {
-        let mut room = self.memory.room(Purpose::Responses, key);
-        room.take(MAX_MEMORY_BYTES as u64).map(|()| room)
+    /// Reserves the memory for one response. The number of reservations bounds the number of
+    /// open files, too.
+    fn reserve_memory(&self, key: Option<ClientKey>) -> Result<Reservation, NoRoom> {
+        let mut reservation = self.memory.reservation(Purpose::Responses, key);
+        reservation
+            .grow(MAX_MEMORY_BYTES as u64)
+            .map(|()| reservation)
     }
 
-    /// Logs why applications wait for slow clients, once in a while.
+    /// Logs why applications wait for slow clients, at most once a minute.
     fn report(&self, cause: impl FnOnce() -> String) {
         let mut reported = self.reported.lock();
         if reported.is_none_or(|at| at.elapsed() >= REPORT_INTERVAL) {
@@ -108,12 +118,13 @@ impl ResponseBuffers {
     }
 }
 
-/// Longer responses go to disk, in bytes. A piece of the application's may come on top.
+/// The memory of one response in bytes; the rest goes to disk. One frame from the application
+/// may exceed it.
 const MAX_MEMORY_BYTES: usize = 32 * 1024;
-/// Responses of one application that are buffered at once; each may have an open file.
-/// One client may have a quarter.
+/// The maximum number of responses of one application that are buffered at once. Each may
+/// have an open file. One client may have a quarter of them.
 pub const MAX_BUFFERED_RESPONSES: u64 = 1024;
-/// Writes to disk at once.
+/// The maximum number of concurrent writes to disk.
 const MAX_WRITERS: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 

@@ -1,4 +1,4 @@
-//! The task that reads a response ahead of its client.
+//! The pump: the task that reads a slow client's response ahead, into memory and to disk.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,8 +17,8 @@ use crate::core::error_chain::error_chain;
 use crate::upstream::ledger::{NoRoom, Purpose};
 
 impl Response {
-    /// Reads until the application's response has ended or the client has left. While
-    /// there is no room the application waits for the client, as long as it may.
+    /// Reads until the application's response has ended or the client has left. Without room
+    /// the application waits for the client, as long as the limits of `blocked` allow.
     pub(super) async fn pump(self: Arc<Self>) {
         loop {
             let fill = poll_fn(|cx| self.state.lock().poll_fill(cx)).await;
@@ -47,23 +47,31 @@ impl Response {
                 return;
             }
             let room = poll_fn(|cx| self.state.lock().poll_room(cx.waker()));
-            // Others may have left room meanwhile.
+            // The client wakes this when it has emptied the memory. The timeout is for the
+            // disk budget, which other responses free without a wake-up, and it lets `block`
+            // check the client's progress.
             let _ = timeout(RETRY_INTERVAL, room).await;
         }
     }
 
-    /// Moves what is in memory to disk. False if the response may have no more there.
+    /// Moves the bytes in memory to disk. Returns false if there are none, or the response
+    /// has reached its size limit on disk.
+    ///
+    /// Not cancel-safe: the bytes being written would be lost. Only the pump calls it.
     ///
     /// # Errors
-    /// There is no room on disk, or the disk fails.
+    /// Returns an error that wraps [`NoRoom`] if the disk budget is exhausted, and the
+    /// system's error if the disk fails.
     async fn spill(&self) -> io::Result<bool> {
-        let turn = self.buffers.writers.acquire().await;
-        let _turn = turn.map_err(io::Error::other)?;
+        let permit = self.buffers.writers.acquire().await;
+        let _permit = permit.map_err(io::Error::other)?;
         if !self.state.lock().has_file() {
-            let room = self.buffers.disk.room(Purpose::Responses, self.key);
-            let file = spawn_blocking(|| TemporaryFile::create(room)).await;
+            let reservation = self.buffers.disk.reservation(Purpose::Responses, self.key);
+            let file = spawn_blocking(|| TemporaryFile::create(reservation)).await;
             self.state.lock().open(file.map_err(io::Error::other)??);
         }
+        // From here to `end_write` the bytes are in neither place: `State::writing` counts
+        // them, and the client waits, so that it cannot overtake them.
         let Some((chunk, data)) = self.state.lock().begin_write(self.buffers.size)? else {
             return Ok(false);
         };
@@ -77,14 +85,14 @@ impl Response {
     }
 }
 
-/// Why `spilled` found no room: the disk fails, or there is a bound.
+/// Returns why `spilled` found no room: the disk failed, or a limit was reached.
 fn cause(spilled: &io::Result<bool>) -> Cause {
-    let is_bound = |error: &io::Error| error.get_ref().is_some_and(|it| it.is::<NoRoom>());
+    let is_limit = |error: &io::Error| error.get_ref().is_some_and(|it| it.is::<NoRoom>());
     match spilled {
-        Err(error) if !is_bound(error) => Cause::Disk,
+        Err(error) if !is_limit(error) => Cause::Disk,
         _ => Cause::Full,
     }
 }
 
-/// When the disk is tried again after it had no room.
+/// The interval of retries while the disk has no room.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

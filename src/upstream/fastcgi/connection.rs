@@ -1,9 +1,8 @@
-//! A connection to php-fpm, for one request.
+//! A connection to php-fpm for a single request.
 //!
-//! php-fpm could keep it for more, but then it would occupy one of its few processes
-//! while it rests; and after `fastcgi_finish_request`, with which Laravel ends every
-//! answer, the process goes on with what the script does afterwards, and the next
-//! request on the connection would wait for that.
+//! php-fpm can keep a connection open, but an idle one would occupy one of its few processes.
+//! And Laravel ends every response with `fastcgi_finish_request`: the process then runs the
+//! rest of the script, and the next request on the connection would wait for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,19 +17,21 @@ use super::{ExchangeError, Script, record, response};
 use crate::core::body::Body;
 use crate::upstream::connector::Stream;
 
-/// One connection that nobody else uses.
+/// A connection in the hands of one request.
 #[derive(Debug)]
 pub(in crate::upstream) struct Connection {
     script: Arc<Script>,
     server: Arc<str>,
-    /// None once the request is on it.
+    /// `None` once the request uses it.
     stream: Option<Stream>,
-    /// Closed when the answer has ended.
-    answering: Option<oneshot::Receiver<()>>,
+    /// Closed when the response has ended or was dropped.
+    response_end: Option<oneshot::Receiver<()>>,
     pub(in crate::upstream) response_started: Arc<AtomicBool>,
 }
 
 impl Connection {
+    /// Creates a connection over `stream` that runs `script`. `server` is its name in the
+    /// log.
     pub(in crate::upstream) fn new(
         stream: Stream,
         response_started: Arc<AtomicBool>,
@@ -41,20 +42,26 @@ impl Connection {
             script,
             server,
             stream: Some(stream),
-            answering: None,
+            response_end: None,
             response_started,
         }
     }
 
-    /// The end of its answer, if it has not ended yet and was not given up.
+    /// Returns a receiver that is closed at the end of the response, or `None` if the
+    /// response has ended already or there is none.
     pub(in crate::upstream) fn end(self) -> Option<oneshot::Receiver<()>> {
-        let mut end = self.answering?;
-        let under_way = end.try_recv() == Err(oneshot::error::TryRecvError::Empty);
-        under_way.then_some(end)
+        let mut end = self.response_end?;
+        let is_pending = end.try_recv() == Err(oneshot::error::TryRecvError::Empty);
+        is_pending.then_some(end)
     }
 
-    /// Sends a request, whose body is there as a whole, and waits for the head of
-    /// its answer. Dropping this future ends the connection.
+    /// Sends a request with a buffered body and waits for the head of the response.
+    ///
+    /// Dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// Returns [`ExchangeError::Ended`] if the connection has been used, and any other
+    /// variant if the exchange fails.
     pub(in crate::upstream) async fn exchange(
         &mut self,
         request: Request<Body>,
@@ -66,8 +73,8 @@ impl Connection {
         record::begin(&mut output, &self.script.params(&parts));
         let stderr = StderrLog::new(Arc::clone(&self.server));
         let exchange = Exchange::new(stream, output, body, stderr);
-        let (under_way, end) = oneshot::channel();
-        self.answering = Some(end);
-        response::read(exchange, &parts.method, under_way).await
+        let (in_progress, end) = oneshot::channel();
+        self.response_end = Some(end);
+        response::read(exchange, &parts.method, in_progress).await
     }
 }

@@ -1,4 +1,5 @@
-//! One request on one connection: its body goes while its answer comes.
+//! The exchange of one request and its response on one connection, in both directions at
+//! once.
 
 use std::io;
 use std::pin::Pin;
@@ -15,20 +16,20 @@ use super::stderr::StderrLog;
 use crate::core::body::Body;
 use crate::upstream::connector::Stream;
 
-/// Whoever polls for records drives the sending as well, so that neither side
-/// waits for the other for ever.
+/// The exchange of one request. [`Exchange::poll_record`] reads the response and also drives
+/// the sending of the request, so that the two sides cannot wait for each other forever.
 #[derive(Debug)]
 pub(super) struct Exchange {
     stream: Stream,
     input: BytesMut,
     output: BytesMut,
-    /// What is still to be sent; none once its end is in `output`.
+    /// The rest of the request body; `None` once its end is in `output`.
     body: Option<Body>,
     pub(super) stderr: StderrLog,
 }
 
 impl Exchange {
-    /// `output` begins the request.
+    /// Creates an exchange. `output` holds the beginning of the request.
     pub(super) fn new(stream: Stream, output: BytesMut, body: Body, stderr: StderrLog) -> Self {
         Self {
             stream,
@@ -39,13 +40,19 @@ impl Exchange {
         }
     }
 
-    /// The next piece of the answer, or how it ended; complaints are told to the
-    /// log. Cancel-safe.
+    /// Returns the next part of the response, or its end. Logs what PHP writes to standard
+    /// error. Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns [`ExchangeError::Ended`] if the connection ends early,
+    /// [`ExchangeError::Record`] for malformed data, [`ExchangeError::Body`] if the request
+    /// body cannot be read, and [`ExchangeError::Io`] if the connection fails.
     pub(super) fn poll_record(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Record, ExchangeError>> {
-        // Once it answers, that it takes no more of the request says nothing.
+        // `Pending` is no reason to wait: the script may respond without reading the rest of
+        // the request. The stream's writes never fail (`connector::Stream`).
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Err(error));
         }
@@ -67,14 +74,15 @@ impl Exchange {
         poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
     }
 
-    /// Sends what there is to send, to its end; what is there goes in one write.
+    /// Sends the request as far as the socket accepts it. Collects first, so that a short
+    /// request takes a single write.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         loop {
-            let gathered = self.poll_gather(cx);
+            let filled = self.poll_fill_output(cx);
             if self.output.is_empty() {
-                return gathered;
+                return filled;
             }
-            if let Poll::Ready(Err(error)) = gathered {
+            if let Poll::Ready(Err(error)) = filled {
                 return Poll::Ready(Err(error));
             }
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output))?;
@@ -82,9 +90,9 @@ impl Exchange {
         }
     }
 
-    /// Takes of the body what is there already. Ready once all of it is taken, or
-    /// there is enough for a write.
-    fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
+    /// Moves the body's available frames to `output`. Ready once the body has ended or there
+    /// is enough for one write.
+    fn poll_fill_output(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         while let Some(body) = &mut self.body
             && self.output.len() < IO_CHUNK_BYTES
         {
@@ -105,5 +113,5 @@ impl Exchange {
     }
 }
 
-/// What is read, or gathered for a write, at once, in bytes.
+/// The size of one read, and the size from which a write is not delayed, in bytes.
 const IO_CHUNK_BYTES: usize = 32 * 1024;

@@ -1,5 +1,6 @@
-//! FastCGI, as php-fpm speaks it: the edge asks PHP itself, without a web server
-//! between them (`docs/decisions/0011-fastcgi.md`).
+//! A FastCGI client for php-fpm, which takes the place of a web server in front of PHP
+//! (`docs/decisions/0011-fastcgi.md`): records, CGI parameters, response heads and PHP's
+//! standard error.
 
 mod connection;
 mod exchange;
@@ -12,37 +13,37 @@ mod stderr;
 pub(super) use self::connection::Connection;
 pub(super) use self::params::Script;
 
-/// Why there is no answer, or only a part of one.
+/// The reason why php-fpm gave no response, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExchangeError {
-    /// The connection broke.
+    /// The connection failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// It ended: the process that ran the script is gone.
+    /// The connection ended early: the process that ran the script has gone.
     #[error("php-fpm ended the connection before its answer was whole; its own log may say why")]
     Ended,
-    /// It does not speak FastCGI.
+    /// The server does not speak FastCGI.
     #[error(transparent)]
     Record(#[from] record::Malformed),
-    /// The script's answer begins with something else than headers.
+    /// The script's response does not begin with headers.
     #[error(transparent)]
     Head(#[from] response_head::Malformed),
     /// The script announced another length than it sent.
     #[error("the answer is not as long as its Content-Length says")]
     Length,
-    /// There is no script, or php-fpm may not run it.
+    /// The script does not exist, or php-fpm may not run it.
     #[error(
         "php-fpm does not run index.php: upstream.root must be the app's public directory as \
          php-fpm sees it, and readable for php-fpm's user ({0})"
     )]
     Script(&'static str),
-    /// It has too much to do.
+    /// php-fpm has too many requests.
     #[error("php-fpm takes no more requests")]
     Overloaded,
-    /// It does not do what web servers ask for.
+    /// php-fpm rejected the request for another reason, such as an unknown role.
     #[error("php-fpm refused the request")]
     Refused,
-    /// The request's own body could not be read again.
+    /// The buffered request body could not be read.
     #[error("the request's body was lost")]
     Body(#[source] crate::core::body::Error),
 }

@@ -1,5 +1,5 @@
-//! What PHP finds in `$_SERVER`: the variables of CGI/1.1 (RFC 3875 §4.1) and
-//! those that nginx and Apache have taught PHP's apps to expect.
+//! The parameters of a FastCGI request, which PHP shows in `$_SERVER`: the variables of
+//! CGI/1.1 (RFC 3875 §4.1) and those that PHP applications expect from nginx and Apache.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use super::record::param;
 use crate::core::host_port::HostPort;
 use crate::upstream::RequestInfo;
 
-/// The one script that is ever run: `index.php` of the app. What is asked for is
-/// its business; no other file is PHP to the edge.
+/// The only script that the edge runs: the app's `index.php`, which routes all paths. The
+/// edge never runs another file.
 #[derive(Debug)]
 pub(in crate::upstream) struct Script {
     root: Vec<u8>,
@@ -23,7 +23,7 @@ pub(in crate::upstream) struct Script {
 }
 
 impl Script {
-    /// That of the app whose `public` directory php-fpm sees at `root`.
+    /// Returns the script of the app whose `public` directory php-fpm sees at `root`.
     pub(in crate::upstream) fn of(root: &Path) -> Self {
         let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_owned();
         Self {
@@ -32,17 +32,20 @@ impl Script {
         }
     }
 
-    /// The parameters of a request whose headers say who asks, as
-    /// [`crate::forwarded`] writes them.
+    /// Returns the encoded parameters of a request. They take the client from the
+    /// `X-Forwarded-*` headers, which [`crate::forwarded`] has written.
     pub(super) fn params(&self, request: &Parts) -> BytesMut {
         let headers = &request.headers;
         let mut out = BytesMut::with_capacity(2048);
         let mut put = |name: &str, value: &[u8]| param(&mut out, name.as_bytes(), value);
         let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
-        let told = |name: &'static str| headers.get(name).map(HeaderValue::as_bytes);
-        let is_http = told("x-forwarded-proto") == Some(b"http");
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let host = host.and_then(HostPort::parse).map(|host| host.host);
+        let header = |name: &'static str| headers.get(name).map(HeaderValue::as_bytes);
+        let is_http = header("x-forwarded-proto") == Some(b"http");
+        let host = headers
+            .get(HOST)
+            .and_then(|value| value.to_str().ok())
+            .and_then(HostPort::parse)
+            .map(|parsed| parsed.host);
         let request_info = request.extensions.get::<RequestInfo>();
         let port = request_info
             .and_then(|request_info| request_info.port)
@@ -50,15 +53,18 @@ impl Script {
             .to_string();
         put("GATEWAY_INTERFACE", b"CGI/1.1");
         put("SERVER_SOFTWARE", SOFTWARE);
-        // What php-cgi wants to see before it runs anything.
+        // php-cgi runs nothing without it (`cgi.force_redirect`).
         put("REDIRECT_STATUS", b"200");
         put("SERVER_PROTOCOL", b"HTTP/1.1");
         put("SERVER_NAME", host.unwrap_or_default().as_bytes());
-        let usual: &[u8] = if is_http { b"80" } else { b"443" };
-        put("SERVER_PORT", told("x-forwarded-port").unwrap_or(usual));
+        let default_port: &[u8] = if is_http { b"80" } else { b"443" };
+        put(
+            "SERVER_PORT",
+            header("x-forwarded-port").unwrap_or(default_port),
+        );
         put(
             "REMOTE_ADDR",
-            told("x-forwarded-for").unwrap_or(b"127.0.0.1"),
+            header("x-forwarded-for").unwrap_or(b"127.0.0.1"),
         );
         put("REMOTE_PORT", port.as_bytes());
         put("REQUEST_METHOD", request.method.as_str().as_bytes());
@@ -87,13 +93,13 @@ impl Script {
     }
 }
 
-/// Every other header as `HTTP_…` (RFC 3875 §4.1.18), the last one first: php-fpm
-/// turns the order around, and apps that look at all headers see them as sent.
+/// Writes every other header as `HTTP_…` (RFC 3875 §4.1.18), the last one first: php-fpm
+/// reverses the order, so applications see the headers as the client sent them.
 fn write_headers(out: &mut BytesMut, headers: &HeaderMap) {
     let names: Vec<_> = headers.keys().filter(|name| is_forwarded(name)).collect();
     for name in names.into_iter().rev() {
         let variable = name.as_str().to_ascii_uppercase().replace('-', "_");
-        let between: &[u8] = if name == COOKIE { b"; " } else { b", " };
+        let separator: &[u8] = if name == COOKIE { b"; " } else { b", " };
         let values: Vec<_> = headers
             .get_all(name)
             .iter()
@@ -102,17 +108,17 @@ fn write_headers(out: &mut BytesMut, headers: &HeaderMap) {
         param(
             out,
             format!("HTTP_{variable}").as_bytes(),
-            &values.join(between),
+            &values.join(separator),
         );
     }
 }
 
-/// A name with anything but letters, digits and `-` could come out as that of
-/// another header; `Proxy` as the environment's `HTTP_PROXY`
-/// (<https://httpoxy.org>). What concerns the connection alone ends here.
+/// Returns whether PHP gets a header. A name with anything but letters, digits and `-` could
+/// become the variable of another header, and `Proxy` the environment's `HTTP_PROXY`
+/// (<https://httpoxy.org>). Headers of the connection are not forwarded either.
 fn is_forwarded(name: &HeaderName) -> bool {
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    name.as_str().bytes().all(sound) && !HIDDEN_HEADERS.contains(&name.as_str())
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    name.as_str().bytes().all(is_safe) && !HIDDEN_HEADERS.contains(&name.as_str())
 }
 
 const HIDDEN_HEADERS: [&str; 7] = [

@@ -1,41 +1,44 @@
-//! The records of FastCGI 1.0, of which a web server needs few
-//! (<https://fastcgi-archives.github.io/FastCGI_Specification.html> §3.3, §5).
+//! Encoding and decoding of the FastCGI 1.0 records that a web server needs
+//! (<https://fastcgi-archives.github.io/FastCGI_Specification.html> §3.3, §5). Section
+//! numbers below refer to that specification.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// What a server of scripts sends.
+/// A record from the application.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Record {
-    /// A piece of the answer; empty at its end, which counts for nothing before `End`.
+    /// A part of the response. An empty one ends the stream, but only `End` ends the
+    /// response.
     Stdout(Bytes),
-    /// What it has to complain about.
+    /// A part of the script's standard error.
     Stderr(Bytes),
-    /// The request is done with.
+    /// The end of the request.
     End(Outcome),
-    /// Something that asks for nothing.
+    /// A management record, which needs no reaction.
     Other,
 }
 
-/// How a request ended (§5.5).
+/// The protocol status of a request that has ended (§5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It ended well.
+    /// The request has completed.
     Complete,
-    /// It was refused, because there are too many.
+    /// The application rejected the request, because it has too many.
     Overloaded,
-    /// It was refused for good.
+    /// The application rejected the request for another reason.
     Refused,
 }
 
-/// What is no FastCGI.
+/// The error of data that is not FastCGI, or not a valid record for a web server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("what came is not FastCGI: {0}")]
 pub struct Malformed(&'static str);
 
-/// Takes the first record out of `buffer`, if it is there as a whole.
+/// Takes the first record out of `buffer`; `None` if it is not complete yet.
 ///
 /// # Errors
-/// It is none that could answer our one request.
+/// Returns [`Malformed`] if the record has another version, is of a type that only a web
+/// server sends, or belongs to another request.
 pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     let Some(header) = buffer.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
@@ -53,7 +56,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     let content = buffer.split_to(length).freeze();
     buffer.advance(usize::from(padding));
     match (kind, id) {
-        // About the connection and not about a request (§4).
+        // A management record, which belongs to the connection and to no request (§4).
         (_, 0) => Ok(Some(Record::Other)),
         (STDOUT, ID) => Ok(Some(Record::Stdout(content))),
         (STDERR, ID) => Ok(Some(Record::Stderr(content))),
@@ -68,15 +71,15 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
     }
 }
 
-/// Writes the beginning of a request, whose parameters are `params`. The connection
-/// ends with it.
+/// Writes the beginning of a request with the parameters `params`. The application closes
+/// the connection after the request.
 pub(super) fn begin(out: &mut BytesMut, params: &[u8]) {
     header(out, BEGIN_REQUEST, 8);
     out.put_u16(RESPONDER);
     out.put_bytes(0, 6);
     let mut rest = params;
     while !rest.is_empty() {
-        let (piece, after) = rest.split_at(whole_params(rest));
+        let (piece, after) = rest.split_at(whole_params_length(rest));
         header(out, PARAMS, piece.len());
         out.put_slice(piece);
         rest = after;
@@ -84,9 +87,9 @@ pub(super) fn begin(out: &mut BytesMut, params: &[u8]) {
     header(out, PARAMS, 0);
 }
 
-/// How much of `params` goes into one record: php-fpm closes the connection if two
-/// records share a parameter (`fcgi_get_params` of `main/fastcgi.c`).
-fn whole_params(params: &[u8]) -> usize {
+/// Returns how many bytes of `params` go into one record. A parameter is never split: php-fpm
+/// closes the connection if one spans two records (`fcgi_get_params` in `main/fastcgi.c`).
+fn whole_params_length(params: &[u8]) -> usize {
     let mut end = 0;
     while let Some(next) =
         first_param(&params[end..]).filter(|next| end + next <= MAX_CONTENT_BYTES)
@@ -94,18 +97,20 @@ fn whole_params(params: &[u8]) -> usize {
         end += next;
     }
     match end {
-        // One alone is longer than a record: there is no way to send it.
+        // A single parameter is longer than a record: php-fpm will reject it.
         0 => params.len().min(MAX_CONTENT_BYTES),
         _ => end,
     }
 }
 
+/// Returns the encoded length of the first parameter, lengths included.
 fn first_param(params: &[u8]) -> Option<usize> {
-    let (name, rest) = param_length(params)?;
-    let (value, rest) = param_length(rest)?;
-    Some(params.len() - rest.len() + name + value)
+    let (name, after_name) = param_length(params)?;
+    let (value, after_value) = param_length(after_name)?;
+    Some(params.len() - after_value.len() + name + value)
 }
 
+/// Decodes the length of a name or value (§3.4), and returns it with the bytes after it.
 fn param_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     match bytes.split_first()? {
         (short, rest) if *short < 0x80 => Some((usize::from(*short), rest)),
@@ -116,7 +121,7 @@ fn param_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     }
 }
 
-/// Writes a piece of the request's body.
+/// Writes a part of the request body.
 pub(super) fn stdin(out: &mut BytesMut, content: &[u8]) {
     for piece in content.chunks(MAX_CONTENT_BYTES) {
         header(out, STDIN, piece.len());
@@ -124,7 +129,7 @@ pub(super) fn stdin(out: &mut BytesMut, content: &[u8]) {
     }
 }
 
-/// Writes the end of the request's body.
+/// Writes the end of the request body.
 pub(super) fn end_of_stdin(out: &mut BytesMut) {
     header(out, STDIN, 0);
 }
@@ -134,7 +139,7 @@ pub(super) fn param(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     for length in [name.len(), value.len()] {
         match u8::try_from(length) {
             Ok(short) if short < 0x80 => out.put_u8(short),
-            // A head is far shorter than 2 GiB.
+            // Requests with a head of 2 GiB are rejected long before.
             _ => out.put_u32(u32::try_from(length).unwrap_or(u32::MAX) | 1 << 31),
         }
     }
@@ -146,15 +151,15 @@ fn header(out: &mut BytesMut, kind: u8, length: usize) {
     out.put_slice(&[VERSION, kind]);
     out.put_u16(ID);
     out.put_u16(u16::try_from(length).unwrap_or(u16::MAX));
-    // No padding: nobody reads these in place.
+    // No padding: it is optional, and only serves receivers that need aligned data.
     out.put_u16(0);
 }
 
 const HEADER_BYTES: usize = 8;
 const VERSION: u8 = 1;
-/// One request at a time on a connection: php-fpm does no more.
+/// The request id. php-fpm handles one request at a time on a connection.
 const ID: u16 = 1;
-/// The longest content of a record.
+/// The maximum length of a record's content.
 const MAX_CONTENT_BYTES: usize = u16::MAX as usize;
 const RESPONDER: u16 = 1;
 const BEGIN_REQUEST: u8 = 1;

@@ -1,4 +1,4 @@
-//! A script's answer: its head, and a body that comes as PHP writes it.
+//! The response of a script: its head, and a body that streams as PHP writes it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -15,88 +15,98 @@ use super::record::{Outcome, Record};
 use super::response_head::{self, ResponseHead};
 use crate::core::body::{self, Body};
 
-/// Reads the head and what has come with it. `under_way` is dropped when the answer
-/// has ended, or is given up.
+/// Reads the head of the response and the bytes of the body that have arrived with it.
+/// `in_progress` is dropped when the response has ended or the body is dropped.
+///
+/// Dropping the future closes the connection.
 ///
 /// # Errors
-/// There is no answer, or it breaks off before a byte of its body was wanted.
+/// Returns any variant of [`ExchangeError`] if the exchange fails before the response is
+/// returned. Later failures are errors of the body.
 pub(super) async fn read(
     exchange: Exchange,
     method: &Method,
-    under_way: oneshot::Sender<()>,
+    in_progress: oneshot::Sender<()>,
 ) -> Result<Response<Body>, ExchangeError> {
-    let mut rest = ResponseBody {
+    let mut response = ResponseBody {
         exchange: Some(exchange),
         first: BytesMut::new(),
         left: None,
-        under_way: Some(under_way),
+        in_progress: Some(in_progress),
     };
-    let ResponseHead { mut parts, length } = std::future::poll_fn(|cx| rest.poll_head(cx)).await?;
+    let ResponseHead { mut parts, length } =
+        std::future::poll_fn(|cx| response.poll_head(cx)).await?;
     parts.extensions.clear();
     let status = parts.status;
-    let is_bare = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    if is_bare || *method == Method::HEAD {
-        std::future::poll_fn(|cx| rest.poll_drain(cx)).await?;
+    // RFC 9110 §6.4.1: these have no body, whatever the script has written.
+    let has_no_body = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+    if has_no_body || *method == Method::HEAD {
+        std::future::poll_fn(|cx| response.poll_drain(cx)).await?;
         return Ok(Response::from_parts(parts, body::empty()));
     }
-    rest.left = length;
-    rest.shorten()?;
-    let body = if std::future::poll_fn(|cx| Poll::Ready(rest.gather(cx))).await? {
-        body::full(rest.first.freeze())
+    response.left = length;
+    response.count_first()?;
+    let body = if std::future::poll_fn(|cx| Poll::Ready(response.read_available(cx))).await? {
+        body::full(response.first.freeze())
     } else {
-        rest.boxed_unsync()
+        response.boxed_unsync()
     };
     Ok(Response::from_parts(parts, body))
 }
 
-/// What has not been read of an answer.
+/// The unread part of a response, which becomes its body.
 struct ResponseBody {
-    /// None after the end.
+    /// `None` after the end of the response.
     exchange: Option<Exchange>,
-    /// What came of the body and has not been taken.
+    /// The first bytes: the head until it is parsed, then the start of the body.
     first: BytesMut,
-    /// What is still missing of the length that the script announced.
+    /// The number of missing bytes, if the script has sent a `Content-Length`.
     left: Option<u64>,
-    under_way: Option<oneshot::Sender<()>>,
+    /// Dropped at the end, which the receiver notices.
+    in_progress: Option<oneshot::Sender<()>>,
 }
 
 impl ResponseBody {
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, ExchangeError>> {
         while let Some(data) = ready!(self.poll_data(cx)?) {
             self.first.extend_from_slice(&data);
-            // Of a head in small pieces, each line is looked at once.
+            // The head is parsed from its start each time. With this a head in small pieces
+            // costs one attempt for each line and not for each piece.
             if !data.contains(&b'\n') && self.first.len() < FIRST_CHUNK_BYTES {
                 continue;
             }
             if let Some(head) = response_head::take(&mut self.first)? {
-                // Before, php-fpm says why it answers for a script that is not there.
-                // A script, too, may have said such a thing, but not answered so.
+                // If php-fpm does not run the script, it gives the reason on standard error
+                // and then sends one of these statuses. A script may write the same words,
+                // but not together with such a status.
                 if NO_SCRIPT.contains(&head.parts.status) {
-                    self.stderr()?;
+                    self.check_script()?;
                 }
                 return Poll::Ready(Ok(head));
             }
         }
-        self.stderr()?;
+        self.check_script()?;
         Poll::Ready(Err(ExchangeError::Ended))
     }
 
-    fn stderr(&self) -> Result<(), ExchangeError> {
+    /// Returns [`ExchangeError::Script`] if php-fpm has reported that it cannot run the
+    /// script.
+    fn check_script(&self) -> Result<(), ExchangeError> {
         match &self.exchange {
             Some(exchange) => exchange.stderr.check_script(),
             None => Ok(()),
         }
     }
 
-    /// Reads to the end what nobody wants.
+    /// Reads and discards the rest of the response.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
         while ready!(self.poll_data(cx)?).is_some() {}
         Poll::Ready(Ok(()))
     }
 
-    /// Takes what has come already. True if that is all: most answers are short,
-    /// and come at once.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, ExchangeError> {
+    /// Reads what has arrived already. Returns whether that is all: most responses are short
+    /// and arrive at once, and then need no streaming body.
+    fn read_available(&mut self, cx: &mut Context<'_>) -> Result<bool, ExchangeError> {
         while self.first.len() < FIRST_CHUNK_BYTES {
             match self.poll_data(cx)? {
                 Poll::Pending => return Ok(false),
@@ -110,19 +120,25 @@ impl ResponseBody {
         Ok(false)
     }
 
-    /// What came with the head counts.
-    fn shorten(&mut self) -> Result<(), ExchangeError> {
+    /// Counts the bytes of the body that arrived together with the head.
+    fn count_first(&mut self) -> Result<(), ExchangeError> {
         self.count(self.first.len())
     }
 
-    fn count(&mut self, came: usize) -> Result<(), ExchangeError> {
+    /// Subtracts `received` from the announced length.
+    ///
+    /// # Errors
+    /// Returns [`ExchangeError::Length`] if the script has sent more than it announced.
+    fn count(&mut self, received: usize) -> Result<(), ExchangeError> {
         if let Some(left) = &mut self.left {
-            *left = left.checked_sub(came as u64).ok_or(ExchangeError::Length)?;
+            *left = left
+                .checked_sub(received as u64)
+                .ok_or(ExchangeError::Length)?;
         }
         Ok(())
     }
 
-    /// The next piece of the script's output; none at its end.
+    /// Returns the next part of the script's output; `None` at its end.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ExchangeError>> {
         loop {
             let Some(exchange) = &mut self.exchange else {
@@ -140,6 +156,7 @@ impl ResponseBody {
         }
     }
 
+    /// Checks the end of the response and closes the connection.
     fn end(&mut self, outcome: Outcome) -> Result<(), ExchangeError> {
         match outcome {
             Outcome::Complete => {}
@@ -149,7 +166,7 @@ impl ResponseBody {
         if self.left.is_some_and(|left| left > 0) {
             return Err(ExchangeError::Length);
         }
-        (self.exchange, self.under_way) = (None, None);
+        (self.exchange, self.in_progress) = (None, None);
         Ok(())
     }
 }
@@ -186,7 +203,7 @@ impl hyper::body::Body for ResponseBody {
     }
 }
 
-/// php-fpm's own answers for a script that it does not run.
+/// The statuses with which php-fpm responds for a script that it does not run.
 const NO_SCRIPT: [StatusCode; 2] = [StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
-/// What is gathered of an answer before its client gets the first of it.
+/// The maximum of bytes that are collected before the client gets the first of them.
 const FIRST_CHUNK_BYTES: usize = 64 * 1024;

@@ -1,27 +1,28 @@
-//! The head of a script's answer (RFC 3875 §6): headers without a status line.
+//! Parsing of the head of a script's response (RFC 3875 §6): headers without a status line.
 
 use bytes::BytesMut;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use hyper::http::response::Parts;
 use hyper::{Response, StatusCode};
 
-/// What an answer begins with.
+/// The head of a response.
 #[derive(Debug)]
 pub(super) struct ResponseHead {
     pub(super) parts: Parts,
-    /// How long the body is, if the script says so.
+    /// The length of the body in bytes, if the script has sent a `Content-Length`.
     pub(super) length: Option<u64>,
 }
 
-/// What is no head of an answer.
+/// The error of a malformed head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the answer's head is wrong: {0}")]
 pub(in crate::upstream) struct Malformed(&'static str);
 
-/// Takes the head out of `buffer`, if it is there as a whole.
+/// Takes the head out of `buffer`; `None` if it is not complete yet.
 ///
 /// # Errors
-/// It is none, or too long.
+/// Returns [`Malformed`] if it is not a head, is longer than 64 KiB, or has more than 256
+/// headers.
 pub(super) fn take(buffer: &mut BytesMut) -> Result<Option<ResponseHead>, Malformed> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let parsed = httparse::parse_headers(buffer, &mut fields).map_err(|error| match error {
@@ -48,54 +49,58 @@ fn read(fields: &[httparse::Header<'_>]) -> Result<ResponseHead, Malformed> {
                 Some(_) => return Err(Malformed("it has more than one Status")),
             }
         }
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| Malformed("not a header's name"))?;
-        let value = HeaderValue::from_bytes(field.value);
-        headers.append(name, value.map_err(|_| Malformed("not a header's value"))?);
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| Malformed("not a header's name"))?;
+        let value =
+            HeaderValue::from_bytes(field.value).map_err(|_| Malformed("not a header's value"))?;
+        headers.append(name, value);
     }
     if fields.is_empty() {
         return Err(Malformed("it is empty"));
     }
     let length = read_length(&headers)?;
-    // RFC 3875 §6.2.3: a redirect need not say that it is one.
-    let usual = if headers.contains_key(LOCATION) {
+    // RFC 3875 §6.2.3: a redirect needs no `Status`.
+    let default_status = if headers.contains_key(LOCATION) {
         StatusCode::FOUND
     } else {
         StatusCode::OK
     };
     let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = status.unwrap_or(usual);
+    parts.status = status.unwrap_or(default_status);
     parts.headers = headers;
     Ok(ResponseHead { parts, length })
 }
 
-/// `404 Not Found`, or the number alone. An interim status cannot be final.
+/// Parses `404 Not Found`, or the number alone. An interim status (1xx) is an error, since it
+/// cannot be final.
 fn read_status(value: &[u8]) -> Result<StatusCode, Malformed> {
     let (digits, reason) = value.split_at_checked(3).unwrap_or((b"", b""));
     let status = StatusCode::from_bytes(digits).ok();
-    let sound = matches!(reason.first(), None | Some(b' '));
+    let is_separated = matches!(reason.first(), None | Some(b' '));
     status
-        .filter(|status| sound && (200..600).contains(&status.as_u16()))
+        .filter(|status| is_separated && (200..600).contains(&status.as_u16()))
         .ok_or(Malformed("its Status is none"))
 }
 
-/// RFC 9110 §8.6: a length is digits, and is there once.
+/// Parses the length, which consists of digits and occurs once (RFC 9110 §8.6).
 fn read_length(headers: &HeaderMap) -> Result<Option<u64>, Malformed> {
     let mut values = headers.get_all(CONTENT_LENGTH).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
-    let text = value.to_str().ok().filter(|_| values.next().is_none());
-    let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    let length = digits.and_then(|digits| digits.parse().ok());
-    length
+    value
+        .to_str()
+        .ok()
+        .filter(|_| values.next().is_none())
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|digits| digits.parse().ok())
         .map(Some)
         .ok_or(Malformed("its Content-Length is none"))
 }
 
-/// As many as an HTTP server may send.
+/// The maximum number of headers, the same as for an HTTP server.
 const MAX_HEADERS: usize = 256;
-/// In bytes.
+/// The maximum length of the head in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

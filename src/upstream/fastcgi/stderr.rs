@@ -1,4 +1,5 @@
-//! What PHP writes to its standard error, for the log.
+//! PHP's standard error: logs what scripts write there, and recognizes php-fpm's own errors
+//! about a script that it cannot run.
 
 use std::sync::Arc;
 
@@ -6,17 +7,18 @@ use bytes::Bytes;
 
 use super::ExchangeError;
 
-/// The complaints of one request. A few lines of each are told, since an app that
-/// complains does so all the time.
+/// The standard error of one request. Only the first characters of it are logged, since an
+/// app with warnings writes them for every request.
 #[derive(Debug)]
 pub(super) struct StderrLog {
     server: Arc<str>,
     left: usize,
-    /// Whether there was no script to run.
+    /// The reason why php-fpm cannot run the script, if it has reported one.
     no_script: Option<&'static str>,
 }
 
 impl StderrLog {
+    /// Creates the log of a request to `server`.
     pub(super) fn new(server: Arc<str>) -> Self {
         Self {
             server,
@@ -25,8 +27,8 @@ impl StderrLog {
         }
     }
 
-    /// Tells the log. What php-fpm says of a script that it does not run is not
-    /// told here but becomes the request's failure.
+    /// Logs the lines of `text`. php-fpm's report that it cannot run the script is not
+    /// logged here: it becomes the request's error.
     pub(super) fn log(&mut self, text: &Bytes) {
         let text = String::from_utf8_lossy(text);
         if let Some((_, why)) = SIGNS.iter().find(|(is_one, _)| is_one(text.trim_end())) {
@@ -46,7 +48,10 @@ impl StderrLog {
         }
     }
 
-    /// Whether php-fpm has said that there is nothing to run.
+    /// Checks that php-fpm has not reported a script that it cannot run.
+    ///
+    /// # Errors
+    /// Returns [`ExchangeError::Script`] if it has.
     pub(super) fn check_script(&self) -> Result<(), ExchangeError> {
         match self.no_script {
             Some(why) => Err(ExchangeError::Script(why)),
@@ -55,12 +60,14 @@ impl StderrLog {
     }
 }
 
-/// In characters.
+/// The maximum number of characters of one request in the log.
 const MAX_STDERR_CHARS: usize = 2048;
+/// The number of characters that a shorter line counts as.
 const MAX_SHORT_CHARS: usize = 100;
 
-/// Whether this is what php-fpm says, as a whole: scripts write there too, and what
-/// their clients sent; and what it means (`sapi/fpm/fpm/fpm_main.c`).
+/// A test for one of php-fpm's own errors (`sapi/fpm/fpm/fpm_main.c`), and its meaning. The
+/// test compares the whole text, since scripts write to standard error too, even text from
+/// clients.
 type Sign = (fn(&str) -> bool, &'static str);
 
 const SIGNS: [Sign; 3] = [
