@@ -1,4 +1,4 @@
-//! What a certificate says about itself.
+//! Facts read from an X.509 certificate: names, issuer, dates, and its place in a chain.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::error::CertificateFlaw;
 
-/// What is read from one certificate.
+/// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CertificateInfo {
-    /// The DNS names it is for, in lower case; wildcards as `*.name`.
+    /// The DNS names (`subjectAltName`) in lower case; wildcards as `*.name`.
     pub(super) names: Vec<String>,
     pub(super) subject: String,
     pub(super) issuer: String,
@@ -22,7 +22,7 @@ pub(super) struct CertificateInfo {
 }
 
 impl CertificateInfo {
-    /// None if `certificate` is not one.
+    /// Parses a certificate; `None` if it is malformed.
     pub(super) fn parse(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
         let mut info = Self {
@@ -37,11 +37,14 @@ impl CertificateInfo {
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::SubjectAlternativeName(names) => {
-                    let names = names.general_names.iter().filter_map(|name| match name {
-                        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-                        _ => None,
-                    });
-                    info.names = names.collect();
+                    info.names = names
+                        .general_names
+                        .iter()
+                        .filter_map(|name| match name {
+                            GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+                            _ => None,
+                        })
+                        .collect();
                 }
                 ParsedExtension::SubjectKeyIdentifier(id) => info.key_id = Some(id.0.to_vec()),
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
@@ -53,7 +56,8 @@ impl CertificateInfo {
         Some(info)
     }
 
-    /// Whether `host` is one of the names (RFC 9525 §6.3: a wildcard is one label).
+    /// Returns whether the certificate is valid for `host`. A wildcard stands for one label
+    /// (RFC 9525 §6.3).
     pub(super) fn is_for(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let parent = host.split_once('.').map(|(_, parent)| parent);
@@ -63,7 +67,10 @@ impl CertificateInfo {
         })
     }
 
-    /// Whether it can be used at `now`.
+    /// Checks that the certificate is valid at `now`.
+    ///
+    /// # Errors
+    /// Returns [`CertificateFlaw::Expired`] or [`CertificateFlaw::NotYet`] if it is not.
     pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateFlaw> {
         if now > self.not_after {
             return Err(CertificateFlaw::Expired {
@@ -80,6 +87,8 @@ impl CertificateInfo {
         Ok(())
     }
 
+    /// Returns whether `issuer` may have issued this certificate, by names and key ids. Does
+    /// not verify the signature.
     fn is_issued_by(&self, issuer: &Self) -> bool {
         let same_key = match (&self.issuer_key_id, &issuer.key_id) {
             (Some(named), Some(own)) => named == own,
@@ -88,13 +97,18 @@ impl CertificateInfo {
         self.issuer == issuer.subject && same_key
     }
 
+    /// Returns whether subject and issuer are the same.
     pub(super) fn is_self_signed(&self) -> bool {
         self.is_issued_by(self)
     }
 }
 
-/// Whether each certificate is followed by its issuer. The root may be left out:
-/// who trusts it has it.
+/// Checks that the issuer of each certificate follows it. The root may be missing, since
+/// clients that trust it have it.
+///
+/// # Errors
+/// Returns [`CertificateFlaw::Disorder`] if an issuer is at another position, and
+/// [`CertificateFlaw::Gap`] if it is missing.
 pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFlaw> {
     for (at, pair) in chain.windows(2).enumerate() {
         let [one, next] = pair else { continue };
@@ -114,7 +128,7 @@ pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFl
     Ok(())
 }
 
-/// A time as people read it.
+/// Formats a time in UTC to the second (RFC 3339).
 pub(super) fn format_date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
@@ -122,7 +136,7 @@ pub(super) fn format_date(time: SystemTime) -> String {
 fn at(seconds: i64) -> SystemTime {
     let since = Duration::from_secs(seconds.unsigned_abs());
     match seconds < 0 {
-        // Before 1970 all certificates are equally old.
+        // Dates before 1970 need no difference: such a certificate has expired.
         true => SystemTime::UNIX_EPOCH,
         false => SystemTime::UNIX_EPOCH + since,
     }

@@ -1,8 +1,8 @@
-//! The certificates of the process: read when it starts, read again when they
-//! change, looked up in every handshake.
+//! All certificates in use: loaded at start, reloaded when their files change, and looked up
+//! in every handshake.
 //!
-//! A reload replaces the table inside of the one resolver, so nothing else
-//! notices: open connections keep what they have, tickets stay valid.
+//! A reload swaps the SNI table inside the resolver. Open connections are not affected, and
+//! session tickets stay valid.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,39 +23,42 @@ use super::sni::SniTable;
 use super::{ACME_TLS, Acme, Challenges, Settings, provider};
 use crate::core::error_chain::error_chain;
 
-/// All certificates, by name. Made once.
+/// All certificates, by name. One instance lives as long as `[tls]` does not change.
 #[derive(Debug)]
 pub struct Certificates {
     pairs: Vec<KeyPairFiles>,
     hosts: Vec<String>,
     provider: Arc<CryptoProvider>,
     table: ArcSwap<SniTable>,
-    /// What was last complained of: it is told once, not at every look. Locked
-    /// while files are read again, so that two reloads cannot cross.
-    complaint: Mutex<String>,
+    /// The last logged error of a reload, so that it is logged once and not at every check.
+    /// The lock is held for a whole reload and so serializes reloads; handshakes never take
+    /// it.
+    last_error: Mutex<String>,
     challenges: Arc<Challenges>,
 }
 
 impl Certificates {
-    /// Reads what `settings` name.
+    /// Loads the certificates that `settings` name. Blocks.
     ///
     /// # Errors
-    /// A file is missing or of no use, a certificate and its key do not belong
-    /// together, or a host has no certificate. A wrong date is none: it is told
-    /// by [`Self::check_dates`], since an old certificate is better than none.
+    /// Returns [`Error::Read`], [`Error::Flawed`] or [`Error::Mismatch`] if a file is missing
+    /// or unusable, and [`Error::Uncovered`] if a host has no certificate. A wrong date is
+    /// not an error, since an expired certificate is better than none: see
+    /// [`Self::check_dates`].
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         let provider = provider();
         let pairs = pairs(settings);
-        let slots = pairs
+        let mut slots = pairs
             .iter()
-            .map(|pair| Ok(pair.load_at_start(&provider)?.map(Arc::new)));
-        let mut slots = slots.collect::<Result<Vec<_>, Error>>()?;
+            .map(|pair| Ok(pair.load_at_start(&provider)?.map(Arc::new)))
+            .collect::<Result<Vec<_>, Error>>()?;
         if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
             && settings.acme.temporary_certificate
         {
             *empty = Some(Arc::new(self_signed_fallback(&settings.acme, &provider)));
         }
         let table = SniTable::new(slots);
+        // A missing certificate that ACME will obtain may cover the host.
         if table.all().count() == pairs.len() {
             check_coverage(&table, &settings.hosts)?;
         }
@@ -64,15 +67,15 @@ impl Certificates {
             hosts: settings.hosts.clone(),
             provider,
             table: ArcSwap::from_pointee(table),
-            complaint: Mutex::default(),
+            last_error: Mutex::default(),
             challenges: Arc::default(),
         })
     }
 
-    /// Reads all files again; does I/O. A pair that is bad now stays as it was,
-    /// which is told once, until something else is wrong.
+    /// Reloads all files. A pair whose new files are unusable stays as it is. The error is
+    /// logged once, until it changes. Blocks.
     pub fn reload(&self) {
-        let mut complaint = self.complaint.lock();
+        let mut last_error = self.last_error.lock();
         let old = self.table.load_full();
         let mut wrong = Vec::new();
         let slots = self.pairs.iter().zip(old.slots()).map(|(pair, old)| {
@@ -87,10 +90,14 @@ impl Certificates {
             Ok(()) => self.replace(&old, table),
             Err(error) => wrong.push(error_chain(&error)),
         }
-        log_change(&mut complaint, &wrong.join("; "));
+        log_change(&mut last_error, &wrong.join("; "));
     }
 
-    /// What `certified_key` holds now; none if that is what it held before.
+    /// Loads `pair`, and returns `None` if its certificate is still the one in `old`.
+    ///
+    /// # Errors
+    /// Returns the errors of [`KeyPairFiles::load`], and [`Error::Flawed`] if the new
+    /// certificate is not valid today.
     fn renewed(
         &self,
         pair: &KeyPairFiles,
@@ -114,6 +121,7 @@ impl Certificates {
         Ok(Some(Arc::new(new)))
     }
 
+    /// Swaps the table if it has changed, and logs the new certificates.
     fn replace(&self, old: &SniTable, new: SniTable) {
         let was_there = |new: &Arc<LoadedKeyPair>| old.all().any(|old| Arc::ptr_eq(old, new));
         let changed: Vec<_> = new.all().filter(|new| !was_there(new)).cloned().collect();
@@ -130,10 +138,10 @@ impl Certificates {
         }
     }
 
-    /// Finds a certificate that cannot be used today.
+    /// Checks that all certificates are valid today.
     ///
     /// # Errors
-    /// One is expired, or not valid yet.
+    /// Returns [`Error::Flawed`] for the first one that has expired or is not valid yet.
     pub fn check_dates(&self) -> Result<(), Error> {
         let table = self.table.load();
         for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
@@ -144,37 +152,42 @@ impl Certificates {
         Ok(())
     }
 
-    /// What is not wrong, but seldom meant; a sentence each.
+    /// Returns warnings about what works but is probably a mistake, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let table = self.table.load();
-        let pairs = self.pairs.iter().zip(table.slots());
-        pairs
+        self.pairs
+            .iter()
+            .zip(table.slots())
             .filter_map(|(pair, loaded)| Some(pair.warnings(loaded.as_ref()?)))
             .flatten()
             .collect()
     }
 
-    /// Each certificate, and how long it still lasts.
+    /// Returns the expiry of each certificate.
     pub fn expiry(&self) -> Vec<CertificateExpiry> {
         let (table, now) = (self.table.load(), SystemTime::now());
-        let all = table.all();
-        all.map(|loaded| CertificateExpiry::new(loaded, now))
+        table
+            .all()
+            .map(|loaded| CertificateExpiry::new(loaded, now))
             .collect()
     }
 
-    /// What is proved to ACME servers.
+    /// Returns the pending ACME challenges.
     pub fn challenges(&self) -> Arc<Challenges> {
         Arc::clone(&self.challenges)
     }
 
-    /// The files that everything comes from.
+    /// Returns the paths of all certificate and key files.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        let paths = self.pairs.iter().flat_map(KeyPairFiles::paths);
-        paths.map(ToOwned::to_owned).collect()
+        self.pairs
+            .iter()
+            .flat_map(KeyPairFiles::paths)
+            .map(ToOwned::to_owned)
+            .collect()
     }
 }
 
-/// Tells `wrong` if it is new, and that nothing is wrong any more.
+/// Logs `wrong` if it differs from the `last` error, and logs the recovery if it is empty.
 fn log_change(last: &mut String, wrong: &str) {
     if *last == wrong {
         return;
@@ -191,6 +204,10 @@ fn log_change(last: &mut String, wrong: &str) {
     wrong.clone_into(last);
 }
 
+/// Checks that every host has a certificate.
+///
+/// # Errors
+/// Returns [`Error::Uncovered`] for the first one that has none.
 fn check_coverage(table: &SniTable, hosts: &[String]) -> Result<(), Error> {
     match table.uncovered(hosts) {
         None => Ok(()),
@@ -201,8 +218,8 @@ fn check_coverage(table: &SniTable, hosts: &[String]) -> Result<(), Error> {
     }
 }
 
-/// All pairs, the default first. Where ACME is on, the pair that every site has
-/// may be missing, and ACME's own comes when it comes.
+/// Returns all pairs, the default one first. With ACME the pair of `tls.certificate` is
+/// optional, and the ACME client's own pair comes last.
 fn pairs(settings: &Settings) -> Vec<KeyPairFiles> {
     let acme = settings.acme.is_on();
     let mut pairs = Vec::new();
@@ -223,16 +240,18 @@ fn pairs(settings: &Settings) -> Vec<KeyPairFiles> {
     pairs
 }
 
-/// A certificate that nobody trusts, for the time until there is one.
+/// Creates a self-signed certificate, which clients do not trust, for the time until the CA
+/// has issued one.
 fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair {
     let names: Vec<_> = acme
         .domains
         .iter()
         .map(|name| name.as_str().to_owned())
         .collect();
-    let made = rcgen::generate_simple_self_signed(names).expect("the names are DNS names");
+    let made = rcgen::generate_simple_self_signed(names)
+        .expect("the configuration accepts only DNS names");
     let chain = vec![CertificateDer::from(made.cert)];
-    let info = CertificateInfo::parse(&chain[0]).expect("it was made just now");
+    let info = CertificateInfo::parse(&chain[0]).expect("a certificate just made is well-formed");
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let certified = CertifiedKey::from_der(chain, key, provider);
     tracing::warn!(
@@ -240,7 +259,7 @@ fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair
         "serving a self-signed certificate"
     );
     LoadedKeyPair {
-        certified: Arc::new(certified.expect("both were made for each other")),
+        certified: Arc::new(certified.expect("a certificate just made matches its key")),
         info,
         path: "(temporary)".into(),
     }
@@ -248,10 +267,10 @@ fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let asks_for_proof = hello
+        let is_acme_challenge = hello
             .alpn()
             .is_some_and(|mut names| names.any(|name| name == ACME_TLS));
-        if asks_for_proof {
+        if is_acme_challenge {
             return self.challenges.tls_certificate(hello.server_name()?);
         }
         let table = self.table.load();

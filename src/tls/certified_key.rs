@@ -1,5 +1,5 @@
-//! A certificate with its key, read from PEM files and checked so that a wrong
-//! one is found when it is put there and not by the first visitor.
+//! Certificate and key files: reads a chain and its private key from PEM, and checks both, so
+//! that a mistake shows at start or reload and not in a client's handshake.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use super::certificate_info::{CertificateInfo, check_chain};
 use super::error::{CertificateFlaw, Error, FileOrigin};
 use crate::core::error_chain::error_chain;
 
-/// Where a certificate and its key are.
+/// The files of a certificate and its key.
 #[derive(Clone, Debug)]
 pub(super) struct KeyPairFiles {
     certificate: FileOrigin,
@@ -24,25 +24,26 @@ pub(super) struct KeyPairFiles {
     presence: Presence,
 }
 
-/// Whether the files must be there.
+/// Whether the files must exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Presence {
+    /// The configuration names them.
     Required,
-    /// They are ours to make.
+    /// The ACME client creates them later.
     Later,
 }
 
-/// What was read from a pair.
+/// A certificate and key that have been read and checked.
 #[derive(Debug)]
 pub(super) struct LoadedKeyPair {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) info: CertificateInfo,
-    /// The file that the certificate came from.
+    /// The path of the certificate file.
     pub(super) path: PathBuf,
 }
 
 impl KeyPairFiles {
-    /// A pair that `config.toml` names with keys that begin with `prefix`.
+    /// Returns the pair that `config.toml` names by two keys with the given `prefix`.
     pub(super) fn new(certificate: &Path, key: &Path, prefix: &str) -> Self {
         let place = |path: &Path, key| FileOrigin {
             path: path.to_owned(),
@@ -55,7 +56,7 @@ impl KeyPairFiles {
         }
     }
 
-    /// The pair in one file that ACME writes.
+    /// Returns the pair in the single file that the ACME client writes.
     pub(super) fn from_acme(path: &Path) -> Self {
         Self {
             presence: Presence::Later,
@@ -63,8 +64,11 @@ impl KeyPairFiles {
         }
     }
 
-    /// The same as [`Self::load`], but none if the files need not be there and
-    /// are not.
+    /// Loads the pair like [`Self::load`], but returns `None` if the ACME client has not
+    /// written it yet.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::load`].
     pub(super) fn load_if_there(
         &self,
         provider: &CryptoProvider,
@@ -75,8 +79,11 @@ impl KeyPairFiles {
         self.load(provider).map(Some)
     }
 
-    /// The same at a start. What ACME wrote and is broken now is as good as not
-    /// there: it will be asked for again.
+    /// Loads the pair at start. A broken file of the ACME client counts as missing, since the
+    /// client will request another certificate.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::load`] for files that the configuration names.
     pub(super) fn load_at_start(
         &self,
         provider: &CryptoProvider,
@@ -94,25 +101,33 @@ impl KeyPairFiles {
         }
     }
 
-    /// Both files.
+    /// Returns the paths of the certificate and the key.
     pub(super) fn paths(&self) -> [&Path; 2] {
         [&self.certificate.path, &self.key.path]
     }
 
-    /// The error that `flaw` of the certificate is.
+    /// Returns the error for a `flaw` of the certificate.
     pub(super) fn flawed(&self, flaw: CertificateFlaw) -> Error {
         flawed(&self.certificate, flaw)
     }
 
-    /// Reads both, and checks that they match and that the chain is one.
+    /// Reads both files, and checks that they match and that the chain is in order. Does not
+    /// check the dates. Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::Read`] if a file cannot be read, [`Error::Mismatch`] if certificate
+    /// and key do not match, and [`Error::Flawed`] if one of them is unusable.
     pub(super) fn load(&self, provider: &CryptoProvider) -> Result<LoadedKeyPair, Error> {
         let chain = read_chain(&self.certificate)?;
         let key = read_key(&self.key)?;
-        let info = chain.iter().enumerate().map(|(at, certificate)| {
-            CertificateInfo::parse(certificate)
-                .ok_or_else(|| self.flawed(CertificateFlaw::Unreadable(at + 1)))
-        });
-        let mut info = info.collect::<Result<Vec<_>, _>>()?;
+        let mut infos = chain
+            .iter()
+            .enumerate()
+            .map(|(at, certificate)| {
+                CertificateInfo::parse(certificate)
+                    .ok_or_else(|| self.flawed(CertificateFlaw::Unreadable(at + 1)))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let certified =
             CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
                 rustls::Error::InconsistentKeys(_) => Error::Mismatch {
@@ -121,43 +136,48 @@ impl KeyPairFiles {
                 },
                 reason => flawed(&self.key, CertificateFlaw::UselessKey(reason.to_string())),
             })?;
-        check_chain(&info).map_err(|flaw| self.flawed(flaw))?;
+        check_chain(&infos).map_err(|flaw| self.flawed(flaw))?;
         Ok(LoadedKeyPair {
             certified: Arc::new(certified),
-            info: info.swap_remove(0),
+            info: infos.swap_remove(0),
             path: self.certificate.path.clone(),
         })
     }
 
-    /// What is not wrong, but seldom meant.
+    /// Returns warnings about what works but is probably a mistake.
     pub(super) fn warnings(&self, loaded: &LoadedKeyPair) -> Vec<String> {
-        let mut doubts = Vec::new();
+        let mut warnings = Vec::new();
         let LoadedKeyPair {
             certified, info, ..
         } = loaded;
         if std::fs::metadata(&self.key.path).is_ok_and(|file| file.mode() & 0o077 != 0) {
             let (key, path) = (&self.key, self.key.path.display());
-            doubts.push(format!(
+            warnings.push(format!(
                 "the private key {key} can be read by others than its owner; `chmod 600 {path}`"
             ));
         }
         if certified.cert.len() == 1 && !info.is_self_signed() {
-            doubts.push(format!(
+            warnings.push(format!(
                 "{} has no intermediate certificate; clients that do not trust \"{}\" itself \
                  will refuse it: use the CA's \"full chain\"",
                 self.certificate, info.issuer
             ));
         }
         if info.names.is_empty() {
-            doubts.push(format!(
+            warnings.push(format!(
                 "{} has no DNS name in it (subjectAltName); no browser will accept it",
                 self.certificate
             ));
         }
-        doubts
+        warnings
     }
 }
 
+/// Reads all certificates of a PEM file. Blocks.
+///
+/// # Errors
+/// Returns [`Error::Read`] if the file cannot be read, and [`Error::Flawed`] if it is not PEM
+/// or holds no certificate.
 pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(place)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
@@ -179,9 +199,9 @@ pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'stati
 fn read_key(place: &FileOrigin) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(place)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        let locked = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
+        let is_encrypted = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
         let flaw = match error {
-            pem::Error::NoItemsFound if locked => CertificateFlaw::Locked,
+            pem::Error::NoItemsFound if is_encrypted => CertificateFlaw::Locked,
             pem::Error::NoItemsFound => CertificateFlaw::Empty {
                 what: "private key",
                 label: "PRIVATE KEY",
@@ -197,8 +217,11 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-/// Reads a file whole, if it is one and no larger than such files are: a pipe
-/// would never end, and nobody waits for it.
+/// Reads a regular file of at most 1 MiB. Rejects pipes and devices, which may block forever.
+/// Blocks.
+///
+/// # Errors
+/// Returns [`Error::Read`] if the file cannot be read, is not a regular file, or is too large.
 pub(super) fn read(place: &FileOrigin) -> Result<Vec<u8>, Error> {
     let read = || {
         let kind = std::fs::metadata(&place.path)?.file_type();
@@ -228,8 +251,8 @@ fn flawed(place: &FileOrigin, flaw: CertificateFlaw) -> Error {
     }
 }
 
-/// The parser's Debug text may quote the line it stumbled over: of a key file
-/// only the kind of error may be told.
+/// Describes a PEM error by its kind alone. The parser's own text may quote the line at
+/// fault, which may be a part of a private key.
 fn broken(error: &pem::Error) -> CertificateFlaw {
     CertificateFlaw::Broken(match error {
         pem::Error::MissingSectionEnd { .. } => "it ends in the middle",

@@ -1,4 +1,5 @@
-//! Certificates of clients: who may open a connection at all, for admin areas.
+//! Client certificates (mutual TLS), which restrict a listener to the clients of certain CAs,
+//! for example for admin areas.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -20,24 +21,25 @@ use super::provider;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Clients {
-    /// Whether clients are asked for a certificate.
+    /// Whether the edge requests a client certificate.
     pub certificate: ClientAuthMode,
-    /// The CAs that issue them, in PEM.
+    /// The file with the CAs of client certificates, in PEM.
     pub authorities: PathBuf,
-    /// The addresses of `server.listen` where they are asked; empty for all.
+    /// The addresses of `server.listen` that request a certificate; empty for all.
     pub listen: Vec<SocketAddr>,
 }
 
-/// Whether clients are asked for a certificate.
+/// Whether the edge requests a client certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuthMode {
-    /// Never.
+    /// The edge requests no certificate.
     #[default]
     Off,
-    /// Yes, but one without is served too; a wrong one is not.
+    /// The edge requests a certificate. It serves clients without one, but rejects an invalid
+    /// certificate.
     Optional,
-    /// Without one there is no connection.
+    /// The edge rejects the handshake of a client without a valid certificate.
     Required,
 }
 
@@ -52,14 +54,14 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// Whether the listener at `address` asks.
+    /// Returns whether the listener at `address` requests a certificate.
     pub(super) fn requires_certificate(&self, address: &SocketAddr) -> bool {
         self.listen.is_empty() || self.listen.contains(address)
     }
 }
 
-/// The subject of a client's certificate, as a header can carry it: RFC 4514
-/// text, everything but visible ASCII and blanks percent-encoded.
+/// The subject of a client certificate in a form for a header: the text of RFC 4514, with
+/// everything but visible ASCII and spaces percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSubject(String);
 
@@ -70,25 +72,25 @@ impl ClientSubject {
             match byte {
                 b'%' => safe.push_str("%25"),
                 b' '..=b'~' => safe.push(char::from(byte)),
-                _ => write!(safe, "%{byte:02X}").expect("a String takes everything"),
+                _ => write!(safe, "%{byte:02X}").expect("writing to a String never fails"),
             }
         }
         Self(safe)
     }
 
-    /// The text, which is visible ASCII and blanks.
+    /// Returns the text, which consists of visible ASCII and spaces.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Who the owner of `certificates`, which were verified, is.
+/// Returns the subject of a verified chain's first certificate.
 pub(super) fn client_subject(certificates: Option<&[CertificateDer<'_>]>) -> Option<ClientSubject> {
     let info = CertificateInfo::parse(certificates?.first()?)?;
     Some(ClientSubject::new(&info.subject))
 }
 
-/// The CAs of `tls.clients.authorities`; none where nobody is asked.
+/// The CAs of client certificates; empty if client certificates are off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientAuthorities {
     place: FileOrigin,
@@ -96,10 +98,11 @@ pub struct ClientAuthorities {
 }
 
 impl ClientAuthorities {
-    /// Reads the file, if it is needed.
+    /// Reads the file, unless client certificates are off. Blocks.
     ///
     /// # Errors
-    /// It cannot be read, or holds no certificates in PEM form.
+    /// Returns [`Error::Read`] if the file cannot be read, and [`Error::Flawed`] if it holds
+    /// no certificates in PEM form.
     pub fn load(settings: &Clients) -> Result<Self, Error> {
         let place = FileOrigin {
             path: settings.authorities.clone(),
@@ -115,12 +118,15 @@ impl ClientAuthorities {
         })
     }
 
-    /// What verifies clients, if they are asked.
+    /// Returns the verifier of client certificates, or `None` if they are off.
+    ///
+    /// # Errors
+    /// Returns [`Error::Authorities`] if a CA is unusable.
     pub(super) fn verifier(
         &self,
-        asked: ClientAuthMode,
+        mode: ClientAuthMode,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
-        if asked == ClientAuthMode::Off {
+        if mode == ClientAuthMode::Off {
             return Ok(None);
         }
         let mut roots = RootCertStore::empty();
@@ -129,7 +135,7 @@ impl ClientAuthorities {
             added.map_err(|error| self.unusable(error))?;
         }
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-        if asked == ClientAuthMode::Optional {
+        if mode == ClientAuthMode::Optional {
             builder = builder.allow_unauthenticated();
         }
         let verifier = builder.build();

@@ -1,14 +1,14 @@
-//! What can be wrong with a certificate or its key: each says the file, the key
-//! in `config.toml` that names it, and what to do.
+//! Errors of certificates and keys. Each names the file, its key in `config.toml`, and a
+//! cure.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// A file, and where `config.toml` names it.
+/// A file, and the key in `config.toml` that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileOrigin {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
     /// The key, such as `tls.certificate`.
     pub key: String,
@@ -21,26 +21,26 @@ impl fmt::Display for FileOrigin {
     }
 }
 
-/// Why certificates cannot be used.
+/// The reason why certificates or keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file is not there, is a directory, or is not readable for us.
+    /// The file is missing, is a directory, or is not readable for the edge's user.
     #[error("cannot read {place}; {}", advice(.source))]
     Read {
         /// The file.
         place: FileOrigin,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file was read and is of no use.
+    /// The file was read, but its contents are unusable.
     #[error("{place} {flaw}")]
     Flawed {
         /// The file.
         place: FileOrigin,
-        /// What is wrong with it.
+        /// The flaw in its contents.
         flaw: CertificateFlaw,
     },
-    /// Both are well, but not for each other.
+    /// Certificate and key are both valid, but do not belong together.
     #[error(
         "the private key {key} does not belong to the certificate {certificate}; \
          name the pair that was issued together"
@@ -51,15 +51,15 @@ pub enum Error {
         /// The key file.
         key: FileOrigin,
     },
-    /// The authorities of client certificates.
+    /// The CAs of client certificates are unusable.
     #[error("{place} holds no usable authority; expected certificates of CAs in PEM form")]
     Authorities {
         /// The file.
         place: FileOrigin,
-        /// What is wrong.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A name that the site is reached by is in no certificate.
+    /// No certificate covers a name of `tls.hosts`.
     #[error(
         "no certificate is for {host} (tls.hosts in config.toml); there are: {names}; \
          get one that has the name, or correct tls.hosts"
@@ -67,80 +67,80 @@ pub enum Error {
     Uncovered {
         /// The name.
         host: String,
-        /// The names that there are.
+        /// The names in the certificates.
         names: String,
     },
 }
 
-/// What is wrong inside a file.
+/// A flaw in the contents of a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateFlaw {
-    /// Nothing of the kind is in it.
+    /// The file holds no item of the expected kind.
     #[error("holds no {what} in PEM form; expected a line \"-----BEGIN {label}-----\"")]
     Empty {
-        /// What was looked for.
+        /// The expected kind of item.
         what: &'static str,
-        /// Its PEM label.
+        /// The PEM label of that kind.
         label: &'static str,
     },
-    /// It is no PEM.
+    /// The file is not valid PEM.
     #[error("is not valid PEM: {0}; copy the file again")]
     Broken(&'static str),
-    /// It is PEM, but what is in it is not what the label says.
+    /// A certificate in the file is malformed; counted from 1.
     #[error("holds a certificate that cannot be parsed (no. {0} in the file); copy the file again")]
     Unreadable(usize),
-    /// A key that needs a password.
+    /// The key is encrypted with a password.
     #[error(
         "holds a key that is locked with a password, and nobody is there to type it; \
          unlock it with `openssl pkey -in … -out …`"
     )]
     Locked,
-    /// A key of a kind that TLS here does not know.
+    /// The key has a type or size that TLS does not support.
     #[error(
         "holds a key that cannot be used: {0}; expected ECDSA, RSA (2048 bits or more) or Ed25519"
     )]
     UselessKey(String),
-    /// The chain has a hole.
+    /// An intermediate certificate is missing in the chain.
     #[error(
         "lacks the intermediate certificate \"{issuer}\", which issued \"{subject}\"; \
          put it behind that one (the CA offers a \"full chain\")"
     )]
     Gap {
-        /// The certificate whose issuer is not there.
+        /// The certificate whose issuer is missing.
         subject: String,
-        /// The issuer.
+        /// The missing issuer.
         issuer: String,
     },
-    /// All is there, but in another order.
+    /// The chain is complete, but in the wrong order.
     #[error(
         "has its certificates in the wrong order: behind \"{subject}\" its issuer \"{issuer}\" \
          must come; the site's own is the first"
     )]
     Disorder {
-        /// The certificate that another one follows.
+        /// The certificate that is not followed by its issuer.
         subject: String,
-        /// The one that should.
+        /// The issuer that should follow.
         issuer: String,
     },
-    /// Too old.
+    /// The certificate has expired.
     #[error(
         "expired at {ended}, and it is {now} by this machine's clock; renew it, or set the clock"
     )]
     Expired {
-        /// When it ended.
+        /// The end of its validity.
         ended: String,
-        /// The clock.
+        /// The current time.
         now: String,
     },
-    /// Too new.
+    /// The certificate is not valid yet.
     #[error(
         "is valid from {begins} only, and it is {now} by this machine's clock; \
          most likely the clock is wrong: set it"
     )]
     NotYet {
-        /// When it begins.
+        /// The start of its validity.
         begins: String,
-        /// The clock.
+        /// The current time.
         now: String,
     },
 }

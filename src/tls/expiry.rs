@@ -1,4 +1,4 @@
-//! How long each certificate still lasts, for people, logs and monitoring.
+//! The expiry of certificates, for `status`, logs and monitoring.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,40 +9,41 @@ use serde::Serialize;
 use super::certificate_info::format_date;
 use super::certified_key::LoadedKeyPair;
 
-/// One certificate as it is today.
+/// A certificate and the days until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CertificateExpiry {
-    /// The file it came from.
+    /// The path of its file.
     pub file: PathBuf,
-    /// The names in it.
+    /// Its DNS names.
     pub names: Vec<String>,
-    /// Who issued it.
+    /// The name of its issuer.
     pub issuer: String,
-    /// Its last moment, as RFC 3339 writes it.
+    /// The end of its validity (RFC 3339).
     pub not_after: String,
-    /// Whole days until then; below zero when it is over.
+    /// The whole days until the end of its validity; negative once it has expired.
     pub days_left: i64,
-    /// Why it cannot be used today: it is over, or has not begun.
+    /// The reason why it is not valid today: it has expired, or is not valid yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     #[serde(skip)]
     lifetime_days: i64,
 }
 
-/// How urgent it is.
+/// The urgency of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// Nobody need do anything.
+    /// No action is needed.
     None,
-    /// By now it should have been renewed.
+    /// The certificate expires within 21 days: automatic renewal is late.
     Soon,
-    /// A week.
+    /// The certificate expires within a week.
     Week,
-    /// A day, or it cannot be used at all.
+    /// The certificate expires within about a day, or is not valid now.
     Day,
 }
 
 impl CertificateExpiry {
+    /// Returns the expiry of a certificate, seen from `now`.
     pub(super) fn new(loaded: &LoadedKeyPair, now: SystemTime) -> Self {
         let info = &loaded.info;
         Self {
@@ -59,8 +60,8 @@ impl CertificateExpiry {
         }
     }
 
-    /// From 21, 7 and 1 days on; earlier than a third of its life a certificate
-    /// that lasts only days is not late.
+    /// Returns the urgency: it rises at 21, 7 and 1 days before the end. A certificate that
+    /// is issued for a few days only is not urgent before a third of its lifetime is left.
     pub fn urgency(&self) -> Urgency {
         match self.days_left {
             _ if self.problem.is_some() => Urgency::Day,
@@ -71,7 +72,7 @@ impl CertificateExpiry {
         }
     }
 
-    /// The daily line.
+    /// Logs the expiry, at a level that follows the urgency. Called once a day.
     pub(super) fn log(&self) {
         let days_left = self.days_left;
         if let Some(error) = &self.problem {
@@ -118,7 +119,8 @@ impl fmt::Display for CertificateExpiry {
     }
 }
 
-/// Whole days from one time to another; -1 from the moment that it is past.
+/// Returns the whole days from one time to another; -1 from the moment that the latter has
+/// passed.
 fn days(from: SystemTime, to: SystemTime) -> i64 {
     let whole = |seconds: u64| i64::try_from(seconds / DAY).unwrap_or(i64::MAX);
     match to.duration_since(from) {

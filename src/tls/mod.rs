@@ -1,6 +1,8 @@
-//! TLS 1.2 and 1.3 by rustls with aws-lc-rs: its own suites and its own order
-//! of key exchanges, X25519MLKEM768 first. No early data: a replayed `POST`
-//! would be Laravel's to find out.
+//! TLS 1.2 and 1.3 for the listeners, by rustls with aws-lc-rs: handshakes, certificates by
+//! SNI with hot reload, client certificates, and certificates from a CA over ACME.
+//!
+//! Cipher suites and key exchanges are rustls' defaults, X25519MLKEM768 first. There is no
+//! early data: Laravel could not detect a replayed `POST`.
 
 mod acme;
 mod certificate_info;
@@ -37,42 +39,43 @@ pub use self::settings::{KeyPair, MinVersion, Settings};
 pub use self::stream::TlsStream;
 pub use self::watch::{reload, watch};
 
-/// The application protocol that ALPN settled on.
+/// The application protocol that ALPN has negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
-    /// HTTP/1.1, also when the client named none.
+    /// HTTP/1.1, also if the client offered none that the edge knows.
     Http1,
     /// HTTP/2.
     Http2,
 }
 
-/// A connection whose handshake is done.
+/// A connection after its handshake.
 #[derive(Debug)]
 pub struct Secured<S> {
     /// The decrypted stream.
     pub io: Box<TlsStream<S>>,
-    /// What will be spoken over it.
+    /// The application protocol for the stream.
     pub alpn: Alpn,
-    /// Who the client is by its certificate, if it was asked and has one.
+    /// The subject of the client's certificate, if the listener requests one and the client
+    /// has sent it.
     pub client: Option<ClientSubject>,
 }
 
-/// Why a handshake did not end well.
+/// The reason why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
-    /// It took longer than `handshake_timeout`.
+    /// The handshake took longer than `handshake_timeout`.
     #[error("the handshake was not finished in time")]
     Timeout,
-    /// The peer went away, or spoke something else.
+    /// The peer closed the connection, or violated the protocol.
     #[error("the handshake failed")]
     Failed(#[source] std::io::Error),
-    /// It was an ACME server, which saw in the handshake what it wanted to see.
+    /// The peer was an ACME server, which needs no more than the handshake (TLS-ALPN-01).
     #[error("an ACME server looked at a proof")]
     Proof,
 }
 
 impl HandshakeError {
-    /// In a word, as metrics count it.
+    /// Returns the error's code, which is the label in metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
@@ -82,7 +85,7 @@ impl HandshakeError {
     }
 }
 
-/// Makes secured connections out of plain ones.
+/// Performs the handshakes of one listener. Cheap to clone.
 #[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
@@ -95,16 +98,16 @@ impl std::fmt::Debug for Acceptor {
     }
 }
 
-/// Makes the session tickets of the whole process, so that a reload costs
-/// nobody a resumption. rustls rotates its keys every six hours.
+/// Creates the issuer of session tickets for the whole process, so that clients can resume
+/// sessions across a reload. rustls rotates its keys every six hours.
 ///
 /// # Errors
-/// The system has no randomness to give.
+/// Returns an error if the system provides no randomness.
 pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
     rustls::crypto::aws_lc_rs::Ticketer::new()
 }
 
-/// An acceptor for each listener.
+/// The acceptors of all listeners.
 #[derive(Debug)]
 pub struct Acceptors {
     open: Acceptor,
@@ -113,11 +116,11 @@ pub struct Acceptors {
 }
 
 impl Acceptors {
-    /// Acceptors that show `certificates`, as `settings` say, and know clients by
-    /// `authorities`.
+    /// Creates acceptors that present `certificates`, and verify client certificates by
+    /// `authorities` where `settings` ask for it.
     ///
     /// # Errors
-    /// One of the authorities is none.
+    /// Returns [`Error::Authorities`] if one of the authorities is unusable.
     pub fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
@@ -138,9 +141,9 @@ impl Acceptors {
             .verifier(settings.clients.certificate)?
             .map(|verifier| {
                 let mut config = config(settings, certificates, verifier);
-                // A ticket would carry an identity past a change of authorities, and
-                // one from a listener that asks nobody would carry none: whoever
-                // must show a certificate shows it each time.
+                // No resumption here: a ticket would carry an identity past a change of the
+                // authorities, and a ticket from a listener without client certificates
+                // would carry none. So clients send their certificate each time.
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
                 acceptor(config)
@@ -152,7 +155,7 @@ impl Acceptors {
         })
     }
 
-    /// The one for the listener that was configured as `address`.
+    /// Returns the acceptor for the listener that is configured as `address`.
     pub fn on(&self, address: &SocketAddr) -> Acceptor {
         let guarded = self
             .guarded
@@ -180,28 +183,33 @@ fn config(
 }
 
 impl Acceptor {
-    /// Does the handshake over `stream`.
+    /// Performs the handshake over `stream`. Dropping the future closes the connection.
     ///
     /// # Errors
-    /// The peer took too long, went away or spoke something else.
+    /// Returns [`HandshakeError::Timeout`] after `handshake_timeout`,
+    /// [`HandshakeError::Proof`] if the peer was an ACME server, and
+    /// [`HandshakeError::Failed`] otherwise.
     pub async fn handshake<S>(&self, stream: S) -> Result<Secured<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let accepting = TlsStream::accept(Arc::clone(&self.config), stream);
-        let io = tokio::time::timeout(self.timeout, accepting)
+        let tls = tokio::time::timeout(self.timeout, accepting)
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(HandshakeError::Failed)?;
-        let alpn = match io.alpn() {
+        let alpn = match tls.alpn() {
             Some(H2) => Alpn::Http2,
             Some(ACME_TLS) => return Err(HandshakeError::Proof),
             _ => Alpn::Http1,
         };
-        let client = client_auth::client_subject(io.peer_certificates());
-        // In a box, which is handed on at less cost than the stream.
-        let io = Box::new(io);
-        Ok(Secured { io, alpn, client })
+        let client = client_auth::client_subject(tls.peer_certificates());
+        Ok(Secured {
+            // Boxed: moving the stream itself from future to future costs more.
+            io: Box::new(tls),
+            alpn,
+            client,
+        })
     }
 }
 
@@ -209,6 +217,6 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// What an ACME server says that wants to see a proof (RFC 8737 §6.2).
+/// The ALPN protocol of an ACME server that validates a challenge (RFC 8737 §6.2).
 const ACME_TLS: &[u8] = b"acme-tls/1";
 const H2: &[u8] = b"h2";

@@ -1,4 +1,11 @@
-//! What rustls knows of one connection, and what follows from what it is told.
+//! The TLS record layer of one connection over rustls' unbuffered API: decrypts records,
+//! encrypts plaintext, and keeps the state that rustls leaves to its caller. No I/O.
+//!
+//! rustls' contract: `process_tls_records` looks at the records at the front of a buffer and
+//! returns one state to react to, and a number of bytes to discard. The caller repeats that
+//! until the state is one that waits (for more bytes, or for plaintext to encrypt). Bytes must
+//! be discarded only after the state has been handled, since it borrows them: rustls decrypts
+//! in place.
 
 use std::io;
 use std::sync::Arc;
@@ -11,57 +18,68 @@ use rustls::unbuffered::{
 };
 use tokio::io::ReadBuf;
 
-/// The server's side of a TLS connection, without the connection.
+/// The server's side of a TLS connection, without its socket.
+///
+/// All ciphertext that has to leave before anything else is in `outgoing`. [`Self::seal`]
+/// encrypts past it, directly into the caller's buffer, so its caller must have sent
+/// `outgoing` first: TLS numbers its records, and the peer must get them in order.
 pub(super) struct UnbufferedConnection {
     tls: UnbufferedServerConnection,
-    heard: ReceivedData,
-    /// Encrypted, and not sent yet.
+    received: ReceivedData,
+    /// Ciphertext that has not been sent yet.
     pub(super) outgoing: BytesMut,
-    /// We have said that we send no more.
+    /// The edge has sent `close_notify`, so it must not encrypt anything more.
     closed: bool,
-    /// Nothing that follows an error can be trusted.
+    /// The first error. It is permanent: nothing that follows an error can be trusted.
     failed: Option<rustls::Error>,
 }
 
-/// What the peer said.
+/// Data received from the peer.
 #[derive(Default)]
 struct ReceivedData {
-    /// More than the reader had room for.
+    /// Decrypted bytes for which the reader had no room. They come before all bytes that are
+    /// still encrypted.
     plaintext: BytesMut,
-    /// That it sends no more.
+    /// The peer has sent `close_notify`.
     ended: bool,
 }
 
 impl std::fmt::Debug for UnbufferedConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").finish_non_exhaustive()
+        f.debug_struct("UnbufferedConnection")
+            .finish_non_exhaustive()
     }
 }
 
 impl UnbufferedConnection {
+    /// Creates a connection that waits for a ClientHello.
+    ///
+    /// # Errors
+    /// Returns an error that wraps rustls' if `config` is unusable.
     pub(super) fn new(config: Arc<ServerConfig>) -> io::Result<Self> {
         Ok(Self {
             tls: UnbufferedServerConnection::new(config).map_err(io::Error::other)?,
-            heard: ReceivedData::default(),
+            received: ReceivedData::default(),
             outgoing: BytesMut::new(),
             closed: false,
             failed: None,
         })
     }
 
+    /// Returns rustls' connection, for what the handshake has negotiated.
     pub(super) fn tls(&self) -> &UnbufferedServerConnection {
         &self.tls
     }
 
-    /// Whether all has been read that the peer will ever say.
+    /// Returns whether the peer has sent `close_notify` and all its data has been read.
     pub(super) fn has_ended(&self) -> bool {
-        self.heard.ended && self.heard.plaintext.is_empty()
+        self.received.ended && self.received.plaintext.is_empty()
     }
 
-    /// Whether it can go on.
+    /// Checks that the connection has not failed.
     ///
     /// # Errors
-    /// Something went wrong before.
+    /// Returns the first error, as `InvalidData`.
     pub(super) fn check(&self) -> io::Result<()> {
         match &self.failed {
             Some(error) => Err(io::Error::new(io::ErrorKind::InvalidData, error.clone())),
@@ -71,30 +89,37 @@ impl UnbufferedConnection {
 
     #[cfg(test)]
     pub(super) fn buffers(&mut self) -> [&mut BytesMut; 2] {
-        [&mut self.heard.plaintext, &mut self.outgoing]
+        [&mut self.received.plaintext, &mut self.outgoing]
     }
 
-    /// Gives what was decrypted before to `space`.
+    /// Moves bytes that were decrypted earlier to `space`, as many as fit.
     pub(super) fn take_plaintext(&mut self, space: &mut ReadBuf<'_>) {
-        let plaintext = &mut self.heard.plaintext;
-        let some = plaintext.len().min(space.remaining());
-        space.put_slice(&plaintext[..some]);
-        plaintext.advance(some);
+        let plaintext = &mut self.received.plaintext;
+        let length = plaintext.len().min(space.remaining());
+        space.put_slice(&plaintext[..length]);
+        plaintext.advance(length);
         release(plaintext);
     }
 
-    /// Takes records off the front of `came`, until there is no whole one more or
-    /// `space` is full. Returns how many bytes are done with.
+    /// Processes records from the front of `incoming` until no complete one is left or
+    /// `space` is full. Returns the number of processed bytes, which the caller must discard.
+    ///
+    /// Ciphertext from rustls is appended to `outgoing`. Without `space`,
+    /// during the handshake, application data goes to the internal buffer.
+    ///
+    /// The result is the connection's error, if it has failed. All of `incoming` counts as
+    /// processed then, and an alert for the peer is in `outgoing`.
     pub(super) fn receive(
         &mut self,
-        came: &mut [u8],
+        incoming: &mut [u8],
         mut space: Option<&mut ReadBuf<'_>>,
     ) -> (usize, io::Result<()>) {
         let mut used = 0;
         while space.as_ref().is_none_or(|space| space.remaining() > 0) {
             let UnbufferedStatus { discard, state } =
-                self.tls.process_tls_records(&mut came[used..]);
-            let noted = match state {
+                self.tls.process_tls_records(&mut incoming[used..]);
+            let processed = match state {
+                // These wait: for more bytes, for plaintext to encrypt, or for nothing.
                 Ok(
                     ConnectionState::WriteTraffic(_)
                     | ConnectionState::BlockedHandshake
@@ -103,32 +128,40 @@ impl UnbufferedConnection {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     append(&mut data, &mut self.outgoing).map(|()| 0)
                 }
-                Ok(state) => self.heard.note(state, space.as_deref_mut()),
+                Ok(state) => self.received.process(state, space.as_deref_mut()),
                 Err(error) => Err(error),
             };
-            match noted {
+            match processed {
                 Ok(more) => used += discard + more,
                 Err(error) => {
-                    self.fail(error, &mut came[used..]);
-                    return (came.len(), self.check());
+                    self.fail(error, &mut incoming[used..]);
+                    return (incoming.len(), self.check());
                 }
             }
         }
         (used, Ok(()))
     }
 
-    /// Takes the alert, if there is one, that tells the peer what it did.
-    fn fail(&mut self, error: rustls::Error, came: &mut [u8]) {
+    /// Makes `error` permanent, and puts the alert for the peer into `outgoing` if rustls has
+    /// one (RFC 8446 §6.2).
+    fn fail(&mut self, error: rustls::Error, incoming: &mut [u8]) {
         self.failed = Some(error);
         while self.tls.wants_write()
-            && let state = self.tls.process_tls_records(came).state
+            && let state = self.tls.process_tls_records(incoming).state
             && let Ok(ConnectionState::EncodeTlsData(mut data)) = state
             && append(&mut data, &mut self.outgoing).is_ok()
         {}
     }
 
-    /// Writes `plaintext` as records to the front of `room`, returns how long they
-    /// are. All of `outgoing` must have been sent: these come next.
+    /// Encrypts `plaintext` into records at the front of `room` and returns their length.
+    ///
+    /// All of `outgoing` must have been sent before, and the records must be sent next. rustls
+    /// may process records that are left in `incoming` first: a key update, for example,
+    /// requires a response before the data.
+    ///
+    /// # Errors
+    /// Returns `BrokenPipe` after [`Self::close`], and the connection's error if it has
+    /// failed, or fails now.
     pub(super) fn seal(
         &mut self,
         plaintext: &[u8],
@@ -143,27 +176,32 @@ impl UnbufferedConnection {
         })
     }
 
-    /// Says once that we send no more (close_notify, RFC 8446 §6.1).
+    /// Appends `close_notify` (RFC 8446 §6.1) to `outgoing`, once. Does nothing after a
+    /// failure.
+    ///
+    /// # Errors
+    /// Returns the connection's error if it fails now.
     pub(super) fn close(&mut self, incoming: &mut BytesMut) -> io::Result<()> {
         if self.closed || self.failed.is_some() {
             return Ok(());
         }
         self.closed = true;
         let mut room = [0; 1024];
-        let said = self.encode(incoming, &mut room, |traffic, room| {
+        let length = self.encode(incoming, &mut room, |traffic, room| {
             traffic.queue_close_notify(room)
         })?;
-        self.outgoing.extend_from_slice(&room[..said]);
+        self.outgoing.extend_from_slice(&room[..length]);
         Ok(())
     }
 
-    /// Lets `what` write to `room`, behind what rustls itself has to say to what is
-    /// left of `incoming`.
+    /// Processes what is left of `incoming` until rustls is ready for traffic, and then lets
+    /// `write` encrypt into `room`. Records of rustls' own come first in `room`, since they
+    /// have the lower sequence numbers. Returns the length of all.
     fn encode(
         &mut self,
         incoming: &mut BytesMut,
         room: &mut [u8],
-        mut what: impl FnMut(
+        mut write: impl FnMut(
             &mut WriteTraffic<'_, ServerConnectionData>,
             &mut [u8],
         ) -> Result<usize, EncryptError>,
@@ -173,25 +211,28 @@ impl UnbufferedConnection {
         loop {
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(incoming);
             let mut done = false;
-            let noted = match state {
+            // Bytes written to `room`, and bytes of `incoming` used beyond `discard`.
+            let processed = match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     done = true;
-                    let said = what(&mut traffic, &mut room[end..]);
-                    said.map(|said| (said, 0)).map_err(general)
+                    write(&mut traffic, &mut room[end..])
+                        .map(|written| (written, 0))
+                        .map_err(general)
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    let said = data.encode(&mut room[end..]);
-                    said.map(|said| (said, 0)).map_err(general)
-                }
-                Ok(state) => self.heard.note(state, None).map(|more| (0, more)),
+                Ok(ConnectionState::EncodeTlsData(mut data)) => data
+                    .encode(&mut room[end..])
+                    .map(|written| (written, 0))
+                    .map_err(general),
+                Ok(state) => self.received.process(state, None).map(|more| (0, more)),
                 Err(error) => Err(error),
             };
-            match noted {
-                Ok((said, more)) => {
-                    end += said;
+            match processed {
+                Ok((written, more)) => {
+                    end += written;
                     incoming.advance(discard + more);
                 }
                 Err(error) => {
+                    // The records so far are numbered, so the alert must come after them.
                     self.outgoing.extend_from_slice(&room[..end]);
                     self.fail(error, incoming);
                     *incoming = BytesMut::new();
@@ -207,9 +248,9 @@ impl UnbufferedConnection {
 }
 
 impl ReceivedData {
-    /// Returns how much more of what came is done with. Sending is not rustls'
-    /// business: it is told at once that it was done.
-    fn note(
+    /// Handles the states that are the same for reading and writing. Returns the number of
+    /// bytes that it has processed beyond the status' own `discard`.
+    fn process(
         &mut self,
         state: ConnectionState<'_, '_, ServerConnectionData>,
         mut space: Option<&mut ReadBuf<'_>>,
@@ -217,39 +258,43 @@ impl ReceivedData {
         let mut used = 0;
         match state {
             ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
+                while let Some(record) = traffic.next_record().transpose()? {
                     used += record.discard;
-                    self.keep(record.payload, space.as_deref_mut());
+                    self.deliver(record.payload, space.as_deref_mut());
                 }
             }
+            // rustls waits until the caller has sent its data. The data is in `outgoing` or
+            // `room`, from where nothing can overtake it, so that counts as sent.
             ConnectionState::TransmitTlsData(data) => data.done(),
             ConnectionState::PeerClosed => self.ended = true,
-            // Early data, which is never asked for.
+            // Early data, which the configuration never allows.
             _ => return Err(rustls::Error::General("unexpected state".into())),
         }
         Ok(used)
     }
 
-    fn keep(&mut self, plaintext: &[u8], space: Option<&mut ReadBuf<'_>>) {
+    /// Copies decrypted bytes to `space`, and what does not fit to the buffer. If the buffer
+    /// holds earlier bytes, all go there to keep their order.
+    fn deliver(&mut self, plaintext: &[u8], space: Option<&mut ReadBuf<'_>>) {
         let mut rest = plaintext;
         if let Some(space) = space
             && self.plaintext.is_empty()
         {
-            let some;
-            (some, rest) = rest.split_at(rest.len().min(space.remaining()));
-            space.put_slice(some);
+            let fitting;
+            (fitting, rest) = rest.split_at(rest.len().min(space.remaining()));
+            space.put_slice(fitting);
         }
         self.plaintext.extend_from_slice(rest);
     }
 }
 
-/// Puts what rustls has to say at the end of `outgoing`.
+/// Appends a handshake message or an alert of rustls' to `outgoing`.
 fn append(
     data: &mut EncodeTlsData<'_, ServerConnectionData>,
     outgoing: &mut BytesMut,
 ) -> Result<(), rustls::Error> {
     let end = outgoing.len();
+    // Encoding into an empty buffer fails with the required size.
     if let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) {
         outgoing.resize(end + size.required_size, 0);
     }
@@ -261,7 +306,7 @@ fn general(error: impl std::error::Error) -> rustls::Error {
     rustls::Error::General(error.to_string())
 }
 
-/// Gives the memory of an empty buffer back.
+/// Frees the memory of an empty buffer, so that an idle connection holds none.
 pub(super) fn release(buffer: &mut BytesMut) {
     if buffer.is_empty() {
         *buffer = BytesMut::new();

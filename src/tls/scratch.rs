@@ -1,20 +1,26 @@
-//! The memory in which a thread's TLS connections work, one after the other.
+//! Scratch memory for TLS: one buffer per thread, in which all connections of the thread
+//! decrypt and encrypt, one after the other.
+//!
+//! A poll function takes the buffer, uses it without an `.await`, and gives it back. So no
+//! connection keeps a buffer of its own between two polls.
 
 use std::cell::Cell;
 
-/// What is lent while one connection reads or writes. What it left there is
-/// somebody's secret: only what has been written since may be read.
+/// The thread's buffer while one connection reads or writes; given back on drop.
+///
+/// It still holds the plaintext of another connection. Only bytes that the borrower has
+/// written itself may be read.
 #[derive(Debug)]
 pub(super) struct Scratch(Box<[u8]>);
 
 impl Scratch {
-    /// Takes the thread's, or makes another if that is lent already.
+    /// Takes the thread's buffer, or allocates another if that is in use.
     pub(super) fn take() -> Self {
-        let kept = KEPT.try_with(Cell::take).ok().flatten();
-        Self(kept.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice()))
+        let scratch = SCRATCH.try_with(Cell::take).ok().flatten();
+        Self(scratch.unwrap_or_else(|| vec![0; SCRATCH_BYTES].into_boxed_slice()))
     }
 
-    /// All of it, [`SCRATCH_BYTES`] bytes.
+    /// Returns the whole buffer of [`SCRATCH_BYTES`] bytes.
     pub(super) fn room(&mut self) -> &mut [u8] {
         &mut self.0
     }
@@ -23,16 +29,16 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let room = std::mem::take(&mut self.0);
-        // A thread that ends keeps nothing.
-        let _ = KEPT.try_with(|kept| kept.set(Some(room)));
+        // It fails while the thread ends: the buffer is freed then.
+        let _ = SCRATCH.try_with(|scratch| scratch.set(Some(room)));
     }
 }
 
 thread_local! {
-    static KEPT: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+    static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 }
 
-/// What is encrypted at once, with what is around it; and the largest handshake message
-/// that rustls takes (64 KiB), with a record of TLS 1.2 that goes on after it (18 KiB,
-/// RFC 5246 §6.2.3).
+/// The size in bytes. It holds the records of one write (`stream::MAX_PLAINTEXT_BYTES` with
+/// heads and tags), and the largest handshake message that rustls accepts (64 KiB) with a
+/// record of TLS 1.2 after it (18 KiB, RFC 5246 §6.2.3).
 pub(super) const SCRATCH_BYTES: usize = 84 * 1024;

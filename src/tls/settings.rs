@@ -1,4 +1,4 @@
-//! `[tls]` of `config.toml`.
+//! The settings of TLS: `[tls]` of `config.toml`.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,22 @@ use serde::Deserialize;
 use super::{Acme, Clients};
 use crate::core::units::ConfigDuration;
 
-/// Which certificates are shown, and how TLS is spoken.
+/// The certificates of the listeners, and the parameters of TLS.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The certificate and its intermediates, in PEM, the site's own first. Who
-    /// asks for a name that no certificate has is shown this one.
+    /// The file of the default certificate and its intermediates in PEM, the site's own
+    /// first. Clients that request an unknown name get this certificate.
     pub certificate: PathBuf,
-    /// The certificate's private key, in PEM.
+    /// The file of the default certificate's private key in PEM.
     pub key: PathBuf,
-    /// More certificates, chosen by the names in them.
+    /// More certificates; the server name that a client requests selects one.
     pub certificates: Vec<KeyPair>,
-    /// Names that must be in one of the certificates.
+    /// Names that the certificates must cover.
     pub hosts: Vec<String>,
-    /// The oldest version that is spoken.
+    /// The minimum version of TLS.
     pub min_version: MinVersion,
-    /// How long a handshake may take.
+    /// The time within which a handshake must complete.
     pub handshake_timeout: ConfigDuration,
     /// `[tls.clients]`
     pub clients: Clients,
@@ -31,19 +31,20 @@ pub struct Settings {
     pub acme: Acme,
 }
 
-/// The oldest version of TLS that is spoken.
+/// The minimum version of TLS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum MinVersion {
-    /// 1.2, for clients from before 2019 or so.
+    /// TLS 1.2 and 1.3; clients from before about 2019 need 1.2.
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
-    /// 1.3 alone.
+    /// TLS 1.3 only.
     #[serde(rename = "1.3")]
     Tls13,
 }
 
 impl MinVersion {
+    /// Returns the allowed versions.
     pub(super) fn versions(self) -> Vec<&'static SupportedProtocolVersion> {
         match self {
             Self::Tls12 => vec![&rustls::version::TLS13, &rustls::version::TLS12],
@@ -52,24 +53,25 @@ impl MinVersion {
     }
 }
 
-/// `[[tls.certificates]]`
+/// The files of one more certificate: an entry of `[[tls.certificates]]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyPair {
-    /// The certificate and its intermediates.
+    /// The file of the certificate and its intermediates in PEM.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The file of its private key in PEM.
     pub key: PathBuf,
 }
 
 impl Settings {
-    /// Private keys, and the directory of those that the CA's certificates have.
+    /// Returns the paths of private keys, and the directory of the ACME client, which holds
+    /// one, too.
     pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
         let more = self.certificates.iter().map(|pair| &pair.key);
         [&self.key, &self.acme.state].into_iter().chain(more)
     }
 
-    /// Every path in here, for those who know what relative ones count from.
+    /// Returns every path, so that the caller can resolve relative ones.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let more = self.certificates.iter_mut();
         [

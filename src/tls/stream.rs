@@ -1,7 +1,12 @@
-//! A stream that speaks TLS by rustls' unbuffered connection, which leaves the
-//! buffers to us: its other one keeps 4 KiB for what it reads next, as long as a
-//! connection lasts. Here one that rests has none; they all work in the memory of
-//! their thread and keep only what is left over.
+//! The TLS stream: an `AsyncRead` and `AsyncWrite` over the record layer and a socket.
+//!
+//! It uses rustls' unbuffered API, which leaves the buffers to its caller: rustls' buffered
+//! connection keeps 4 KiB for its next read as long as the connection lives. Here all
+//! connections of a thread work in one scratch buffer, and a connection keeps only what is
+//! left over. So an idle connection holds no buffer, which matters with many WebSockets.
+//!
+//! Order of writes: `conn.outgoing` holds ciphertext that must leave first. Every write and
+//! flush sends it before it encrypts anything, and fails or waits if it cannot.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,32 +25,35 @@ use super::scratch::{SCRATCH_BYTES, Scratch};
 #[derive(Debug)]
 pub struct TlsStream<S> {
     io: S,
-    session: UnbufferedConnection,
-    /// What came and is not a whole record, or more than was asked for.
+    conn: UnbufferedConnection,
+    /// Ciphertext that has been read and not processed: an incomplete record, or records for
+    /// which the reader had no room.
     incoming: BytesMut,
 }
 
 impl<S> TlsStream<S> {
-    /// The application protocol that was agreed on (RFC 7301).
+    /// Returns the negotiated application protocol (ALPN, RFC 7301).
     pub(super) fn alpn(&self) -> Option<&[u8]> {
-        self.session.tls().alpn_protocol()
+        self.conn.tls().alpn_protocol()
     }
 
-    /// The client's certificate, and those that vouch for it.
+    /// Returns the client's certificate followed by its intermediates, if the client has sent
+    /// one.
     pub(super) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.session.tls().peer_certificates()
+        self.conn.tls().peer_certificates()
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
-    /// Does the handshake over `io`.
+    /// Performs the handshake over `io`. Dropping the future closes the connection.
     ///
     /// # Errors
-    /// The peer went away, or spoke something else, which an alert told it.
+    /// Returns the socket's error, `UnexpectedEof` if the peer has closed the connection, and
+    /// `InvalidData` if the handshake fails; the peer gets an alert then.
     pub(super) async fn accept(config: Arc<ServerConfig>, io: S) -> io::Result<Self> {
         let mut stream = Self {
             io,
-            session: UnbufferedConnection::new(config)?,
+            conn: UnbufferedConnection::new(config)?,
             incoming: BytesMut::new(),
         };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
@@ -55,71 +63,83 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_send(cx))?;
-            if !self.session.tls().is_handshaking() {
+            if !self.conn.tls().is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
             ready!(self.poll_receive(cx, None))?;
         }
     }
 
-    /// Reads once, and decrypts into `space` what it has room for.
+    /// Reads from the socket once, and decrypts into `space`. Leftovers go to `incoming`.
+    ///
+    /// The caller must have processed `incoming` as far as possible before.
     fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         space: Option<&mut ReadBuf<'_>>,
     ) -> Poll<io::Result<()>> {
-        self.session.check()?;
+        self.conn.check()?;
         let mut scratch = Scratch::take();
         let (room, left) = (scratch.room(), self.incoming.len());
-        // Not more records than the reader has room for: they would have to be kept.
-        let wanted = space.as_ref().map_or(0, |space| space.remaining());
-        let records = wanted.div_ceil(RECORD_BYTES).max(1);
+        // Not more records than the reader has room for, since the connection would have to
+        // keep the others in memory of its own.
+        let capacity = space.as_ref().map_or(0, |space| space.remaining());
+        let records = capacity.div_ceil(RECORD_BYTES).max(1);
+        // The new bytes go behind the leftovers, which are copied in front of them only after
+        // the read: a `Pending` read then costs no copy.
         let piece = left..SCRATCH_BYTES.min(left + records * SEALED_RECORD_BYTES);
         if piece.is_empty() {
             return Poll::Ready(Err(invalid("a handshake without end")));
         }
         let mut read = ReadBuf::new(&mut room[piece]);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
-        let came = left + read.filled().len();
-        if came == left {
-            // Without close_notify: what was said may have been cut off.
+        let filled = left + read.filled().len();
+        if filled == left {
+            // The end without close_notify may be a truncation by somebody else
+            // (RFC 8446 §6.1).
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
         room[..left].copy_from_slice(&self.incoming);
-        let (used, received) = self.session.receive(&mut room[..came], space);
-        self.incoming = BytesMut::from(&room[used..came]);
+        let (used, received) = self.conn.receive(&mut room[..filled], space);
+        self.incoming = BytesMut::from(&room[used..filled]);
         Poll::Ready(self.send_alert(cx, received))
     }
 
-    /// Decrypts of what came before.
+    /// Decrypts the leftovers of an earlier read into `space`.
     fn receive_left(
         &mut self,
         cx: &mut Context<'_>,
         space: Option<&mut ReadBuf<'_>>,
     ) -> io::Result<()> {
-        let (used, received) = self.session.receive(&mut self.incoming, space);
+        let (used, received) = self.conn.receive(&mut self.incoming, space);
         self.incoming.advance(used);
         release(&mut self.incoming);
         self.send_alert(cx, received)
     }
 
-    /// Sends the alert that goes with an error, if it can be sent now. Everything else
-    /// that rustls says waits for the next write: whoever reads may be another than
-    /// who writes, and must neither wait for him nor take his place.
+    /// Tries to send the alert that belongs to an error, and passes the error on.
+    ///
+    /// Without an error this sends nothing: records of rustls' own wait in `outgoing` for the
+    /// next write. Reader and writer may be different tasks. If the reader polled the socket
+    /// for writing, it would replace the writer's waker, and the writer would never wake up.
+    ///
+    /// # Errors
+    /// Returns the given error, or `InvalidData` if the peer makes rustls produce data without
+    /// reading it.
     fn send_alert(&mut self, cx: &mut Context<'_>, received: io::Result<()>) -> io::Result<()> {
         if received.is_err() {
             let _ = self.poll_send(cx);
         }
         received?;
-        match self.session.outgoing.len() {
+        match self.conn.outgoing.len() {
             ..=SCRATCH_BYTES => Ok(()),
             _ => Err(invalid("it asks and does not read")),
         }
     }
 
-    /// Sends what is encrypted already.
+    /// Sends the ciphertext in `outgoing`.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outgoing = &mut self.session.outgoing;
+        let outgoing = &mut self.conn.outgoing;
         while !outgoing.is_empty() {
             let sent = ready!(Pin::new(&mut self.io).poll_write(cx, outgoing))?;
             if sent == 0 {
@@ -131,7 +151,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Encrypts and sends; what cannot be sent now is kept.
+    /// Encrypts `pieces` and sends them; the socket's rest goes to `outgoing`.
+    ///
+    /// `outgoing` must be empty and the pieces together at most [`MAX_PLAINTEXT_BYTES`] long.
+    /// The plaintext counts as written from here on, although its ciphertext may wait: the
+    /// next write or flush sends it.
     fn send(&mut self, cx: &mut Context<'_>, pieces: &[&[u8]]) -> io::Result<()> {
         let (mut scratch, mut end) = (Scratch::take(), 0);
         let mut room = scratch.room();
@@ -139,28 +163,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let mut pieces = pieces;
         let length = pieces.iter().map(|piece| piece.len()).sum();
         if pieces.len() > 1 && length <= RECORD_BYTES {
-            // A head and its body in one record.
+            // A head and a short body share one record: that saves 22 bytes on the wire and
+            // one encryption.
             let place;
             (place, room) = room.split_at_mut(length);
             joined = [join(pieces, place)];
             pieces = &joined;
         }
         for piece in pieces {
-            let sealed = self
-                .session
-                .seal(piece, &mut self.incoming, &mut room[end..]);
+            let sealed = self.conn.seal(piece, &mut self.incoming, &mut room[end..]);
             end += match sealed {
-                Ok(sealed) => sealed,
+                Ok(length) => length,
                 Err(error) => return self.send_alert(cx, Err(error)),
             };
         }
-        let mut sealed = &room[..end];
-        while !sealed.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, sealed)? {
+        let mut unsent = &room[..end];
+        while !unsent.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, unsent)? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(sent) => sealed = &sealed[sent..],
+                Poll::Ready(sent) => unsent = &unsent[sent..],
                 Poll::Pending => {
-                    self.session.outgoing.extend_from_slice(sealed);
+                    self.conn.outgoing.extend_from_slice(unsent);
                     break;
                 }
             }
@@ -177,15 +200,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        this.session.take_plaintext(buf);
+        this.conn.take_plaintext(buf);
         if buf.filled().len() == before && !this.incoming.is_empty() {
             let received = this.receive_left(cx, Some(buf));
-            // What came before an error is handed over first: the error stays.
+            // Data from before an error is returned first. The error is permanent, so the
+            // next read returns it.
             if buf.filled().len() == before {
                 received?;
             }
         }
-        while buf.filled().len() == before && buf.remaining() > 0 && !this.session.has_ended() {
+        while buf.filled().len() == before && buf.remaining() > 0 && !this.conn.has_ended() {
             let received = ready!(this.poll_receive(cx, Some(buf)));
             if buf.filled().len() == before {
                 received?;
@@ -203,9 +227,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        let some = &buf[..buf.len().min(MAX_PLAINTEXT_BYTES)];
-        this.send(cx, &[some])?;
-        Poll::Ready(Ok(some.len()))
+        let piece = &buf[..buf.len().min(MAX_PLAINTEXT_BYTES)];
+        this.send(cx, &[piece])?;
+        Poll::Ready(Ok(piece.len()))
     }
 
     fn poll_write_vectored(
@@ -216,13 +240,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
         let mut left = MAX_PLAINTEXT_BYTES;
-        let pieces = bufs.iter().map(|buf| {
-            let some = &buf[..buf.len().min(left)];
-            left -= some.len();
-            some
-        });
-        let pieces = pieces.filter(|piece| !piece.is_empty());
-        let pieces: Vec<_> = pieces.take(MAX_PIECES).collect();
+        let pieces: Vec<_> = bufs
+            .iter()
+            .map(|buf| {
+                let piece = &buf[..buf.len().min(left)];
+                left -= piece.len();
+                piece
+            })
+            .filter(|piece| !piece.is_empty())
+            .take(MAX_PIECES)
+            .collect();
         this.send(cx, &pieces)?;
         Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()))
     }
@@ -240,14 +267,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
-        // Where it cannot be said, the end of the connection must do.
-        let _ = this.session.close(&mut this.incoming);
+        // If close_notify cannot be encrypted, the connection ends without it.
+        let _ = this.conn.close(&mut this.incoming);
         ready!(this.poll_send(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
     }
 }
 
-/// One after the other in `place`, which is as long as all of them.
+/// Copies `pieces` one after the other to `place`, which has the length of all together.
 fn join<'a>(pieces: &[&[u8]], place: &'a mut [u8]) -> &'a [u8] {
     let mut end = 0;
     for piece in pieces {
@@ -257,18 +284,19 @@ fn join<'a>(pieces: &[&[u8]], place: &'a mut [u8]) -> &'a [u8] {
     place
 }
 
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn invalid(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// Each of them has a head and a seal of its own, for which there is room.
+/// The maximum number of pieces in one write. Each may become a record with a head and a tag
+/// of its own, for which [`SCRATCH_BYTES`] has room.
 const MAX_PIECES: usize = 64;
-/// What is encrypted at once, in bytes of plaintext: all that is read of an answer at
-/// once, and its head. It fits [`SCRATCH_BYTES`] as records.
+/// The maximum of plaintext that one write encrypts, in bytes: one read of a response and its
+/// head. As records it fits into [`SCRATCH_BYTES`].
 const MAX_PLAINTEXT_BYTES: usize = 80 * 1024;
-/// What goes into one record (RFC 8446 §5.1).
+/// The maximum of plaintext in one record (RFC 8446 §5.1).
 const RECORD_BYTES: usize = 16 * 1024;
-/// That with head and seal of TLS 1.3.
+/// A full record of TLS 1.3 with its head and tag.
 const SEALED_RECORD_BYTES: usize = RECORD_BYTES + 22;
 
 #[cfg(test)]

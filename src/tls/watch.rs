@@ -1,9 +1,8 @@
-//! Notices new certificate files, and tells each day how long the present ones
-//! last.
+//! Hot reload of certificates: polls their files for changes, and logs the expiry of each
+//! certificate once a day.
 //!
-//! The files are looked at rather than watched by the kernel: following links
-//! every second costs microseconds, and sees what a watch on one directory
-//! misses: links to links, a swapped parent directory, a network file system.
+//! Polling costs microseconds a second. Unlike inotify on a directory, it also notices links
+//! to links, a replaced parent directory, and changes on a network file system.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -16,8 +15,8 @@ use super::Certificates;
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
-/// Reads `certificates` again when a file of theirs changes, and every minute
-/// in any case, until the drain stops it.
+/// Reloads `certificates` when one of their files changes, and every minute in any case,
+/// until `drain` stops.
 pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
     tokio::select! {
         () = look_for_changes(&certificates) => {}
@@ -26,7 +25,8 @@ pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
     }
 }
 
-/// Reads `certificates` again, aside from the threads that serve.
+/// Reloads `certificates` on a thread for blocking work. Dropping the future does not stop a
+/// reload that has begun.
 pub async fn reload(certificates: &Arc<Certificates>) {
     let certificates = Arc::clone(certificates);
     let done = tokio::task::spawn_blocking(move || certificates.reload()).await;
@@ -43,9 +43,9 @@ async fn look_for_changes(certificates: &Arc<Certificates>) {
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let paths = certificates.paths();
-    // What changed since the certificates were loaded is not known: so they are
-    // read once more.
-    let mut read = FileSnapshot {
+    // The files may have changed between loading them and the first snapshot. The empty
+    // snapshot differs from it, so they are reloaded once.
+    let mut loaded = FileSnapshot {
         at: Instant::now(),
         marks: Vec::new(),
     };
@@ -53,14 +53,15 @@ async fn look_for_changes(certificates: &Arc<Certificates>) {
     loop {
         ticks.tick().await;
         let now = FileSnapshot::of(&paths).await;
-        // A pair is two files: they are read once they have come to rest.
-        let rests = now.marks == before;
-        let changed = now.marks != read.marks;
-        let is_due = read.at.elapsed() >= FORCED_RELOAD_INTERVAL;
+        // A pair is two files, which may be replaced one after the other: they are reloaded
+        // once nothing has changed for one interval.
+        let is_stable = now.marks == before;
+        let has_changed = now.marks != loaded.marks;
+        let is_due = loaded.at.elapsed() >= FORCED_RELOAD_INTERVAL;
         before.clone_from(&now.marks);
-        if is_due || (changed && rests) {
+        if is_due || (has_changed && is_stable) {
             reload(certificates).await;
-            read = now;
+            loaded = now;
         }
     }
 }
@@ -74,10 +75,11 @@ async fn log_expiry_daily(certificates: &Certificates) {
     }
 }
 
-/// How the files looked at one moment.
+/// The metadata of all files at one moment.
 struct FileSnapshot {
     at: Instant,
-    /// Device, inode, size, times of the file behind every link.
+    /// Device, inode, size and times of each file, with links followed; `None` if it is
+    /// missing.
     marks: Vec<Option<[i64; 7]>>,
 }
 

@@ -1,5 +1,5 @@
-//! HTTP to the CA: bounded in time and size, and with an eye on how long the CA
-//! wants to be left alone, which the protocol's crate passes over in errors.
+//! The HTTP client for the CA, with limits for time and size. It also records the
+//! `Retry-After` of errors, which the ACME crate ignores.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,30 +21,34 @@ use crate::tls::certified_key::read_chain;
 use crate::tls::error::FileOrigin;
 use crate::tls::provider;
 
-type Answer = Result<BytesResponse, instant_acme::Error>;
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type ClientResult = Result<BytesResponse, instant_acme::Error>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long the CA wanted to be left alone when it last refused something.
+/// The last `Retry-After` with which the CA has rejected a request. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CaRetryAfter(Arc<Mutex<Option<Duration>>>);
 
 impl CaRetryAfter {
-    /// None if the CA has said nothing since the last time that this was asked.
+    /// Takes the value; `None` if the CA has sent none since the last call.
     pub(super) fn take(&self) -> Option<Duration> {
         self.0.lock().take()
     }
 }
 
-/// Asks the CA.
+/// The HTTPS client for requests to the CA.
 #[derive(Debug)]
 pub(super) struct CaHttpClient {
     inner: Client<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
-    pause: CaRetryAfter,
+    retry_after: CaRetryAfter,
 }
 
 impl CaHttpClient {
-    /// Trusts whom the system trusts, or the CA that `settings` name.
-    pub(super) fn new(settings: &Acme, pause: CaRetryAfter) -> Result<Self, Error> {
+    /// Creates a client that trusts the system's CAs, or only the one in `settings`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Authority`] or [`Error::Server`] if the CA of the settings is
+    /// unusable, and [`Error::NoRoots`] if the system has no CAs.
+    pub(super) fn new(settings: &Acme, retry_after: CaRetryAfter) -> Result<Self, Error> {
         let builder = HttpsConnectorBuilder::new();
         let connector = match &settings.directory_ca {
             Some(path) => {
@@ -71,7 +75,7 @@ impl CaHttpClient {
         let connector = connector.https_only().enable_http1().enable_http2().build();
         Ok(Self {
             inner: Client::builder(TokioExecutor::new()).build(connector),
-            pause,
+            retry_after,
         })
     }
 }
@@ -80,34 +84,40 @@ impl HttpClient for CaHttpClient {
     fn request(
         &self,
         request: Request<BodyWrapper<Bytes>>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Answer> + Send>> {
+    ) -> std::pin::Pin<Box<dyn Future<Output = ClientResult> + Send>> {
         let sent = self.inner.request(request);
-        let pause = self.pause.clone();
+        let retry_after = self.retry_after.clone();
         Box::pin(async move {
-            let answered = tokio::time::timeout(RESPONSE_TIMEOUT, async {
-                read_response(sent.await?, &pause).await
-            });
-            let answered = answered.await.unwrap_or_else(|_| {
+            tokio::time::timeout(RESPONSE_TIMEOUT, async {
+                read_response(sent.await?, &retry_after).await
+            })
+            .await
+            .unwrap_or_else(|_| {
                 let seconds = RESPONSE_TIMEOUT.as_secs();
                 Err(format!("no answer within {seconds} s").into())
-            });
-            answered.map_err(instant_acme::Error::Other)
+            })
+            .map_err(instant_acme::Error::Other)
         })
     }
 }
 
-/// Reads the whole answer.
+/// Reads the whole response, and records its `Retry-After` if it is an error.
+///
+/// # Errors
+/// Returns an error if the response is larger than [`MAX_RESPONSE_BYTES`], or is an HTTP error
+/// without a problem document.
 async fn read_response(
-    answer: Response<Incoming>,
-    pause: &CaRetryAfter,
-) -> Result<BytesResponse, Failure> {
-    let (mut parts, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_RESPONSE_BYTES)
+    response: Response<Incoming>,
+    last_retry_after: &CaRetryAfter,
+) -> Result<BytesResponse, BoxError> {
+    let (mut parts, incoming) = response.into_parts();
+    let body = Limited::new(incoming, MAX_RESPONSE_BYTES)
         .collect()
         .await?
         .to_bytes();
     let wait = retry_after(&parts.headers);
-    // As it was read here: the crate adds any number to a clock.
+    // The crate adds the header's value to a clock without a limit, so it gets the bounded
+    // value.
     parts.headers.remove(RETRY_AFTER);
     if let Some(wait) = wait {
         let seconds = HeaderValue::from(wait.as_secs());
@@ -115,7 +125,7 @@ async fn read_response(
     }
     if parts.status.is_client_error() || parts.status.is_server_error() {
         if wait.is_some() {
-            *pause.0.lock() = wait;
+            *last_retry_after.0.lock() = wait;
         }
         if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
             return Err(format!("it answered {} and does not say why", parts.status).into());
@@ -127,7 +137,7 @@ async fn read_response(
     })
 }
 
-/// RFC 9110 §10.2.3. A day at most: who says a year is asked again all the same.
+/// Parses `Retry-After` (RFC 9110 §10.2.3): seconds or a date. Returns a day at most.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let wait = match text.parse() {
@@ -140,10 +150,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-/// How long one answer may take.
+/// The time within which a response must arrive completely.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How large one may be.
+/// The maximum size of a response.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+/// The longest `Retry-After` that the edge follows.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]

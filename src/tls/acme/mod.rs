@@ -1,7 +1,7 @@
-//! Certificates from a CA, obtained and renewed without anybody's help.
+//! An ACME client (RFC 8555): obtains certificates from a CA and renews them automatically.
 //!
-//! A task of its own that writes one file and has it read like any other: TLS
-//! knows nothing of it but the proofs in [`Challenges`](super::Challenges).
+//! One task writes the certificate file and reloads it like any other. The rest of TLS only
+//! shares the pending [`Challenges`](super::Challenges) with it.
 
 mod client;
 mod order;
@@ -24,45 +24,46 @@ use super::{Certificates, Settings};
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 
-/// Why there is no new certificate.
+/// The reason why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The state directory, or what is in it.
+    /// The state directory or a file in it is not usable.
     #[error(
         "cannot use {} (tls.acme.state in config.toml); \
          let the user that runs pwd-edge write to that directory", .path.display()
     )]
     State {
-        /// The directory or the file.
+        /// The path of the directory or file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The stored account.
+    /// The stored account is malformed.
     #[error("account.json in tls.acme.state cannot be read; delete it and a new account is made")]
     Account(#[source] serde_json::Error),
-    /// The external account's key.
+    /// The key of the external account is malformed.
     #[error("{} holds no key in base64url (tls.acme.external_account.key_file)", .0.display())]
     ExternalKey(PathBuf),
-    /// The file of the external account's key, or of the directory's own CA.
+    /// The key file of the external account, or the file of the directory's own CA, is not
+    /// usable.
     #[error(transparent)]
     Authority(super::Error),
-    /// The system trusts nobody.
+    /// The system has no trusted CAs.
     #[error(
         "this machine knows no CA to recognise the ACME server by; \
          install ca-certificates, or set tls.acme.directory_ca"
     )]
     NoRoots(#[source] std::io::Error),
-    /// The server answers, but not in ACME's words.
+    /// The server's response is not ACME.
     #[error(
         "the ACME server's answer makes no sense; \
          is tls.acme.directory the address of an ACME directory?"
     )]
     Nonsense(#[source] serde_json::Error),
-    /// The server is down, or refuses.
+    /// The server is unreachable or has rejected the request.
     #[error("the ACME request failed")]
     Server(#[source] instant_acme::Error),
-    /// The server tried and failed to reach us.
+    /// The server could not validate a challenge.
     #[error(
         "the ACME server could not prove {name}: {reason}; \
          does the name lead here, and is the port open to the world?"
@@ -70,25 +71,25 @@ pub enum Error {
     Refused {
         /// The name.
         name: String,
-        /// The server's words.
+        /// The reason, in the server's words.
         reason: String,
     },
-    /// The server wants another kind of proof.
+    /// The server does not offer the configured challenge.
     #[error("the ACME server does not offer tls.acme.challenge for {0}; choose the other one")]
     NotOffered(String),
-    /// The order is no good, and nobody says why.
+    /// The server has not accepted the order, without a reason.
     #[error("the ACME server did not accept the order and does not say why")]
     NotReady,
-    /// It took too long.
+    /// The order has taken too long.
     #[error("the ACME server was not done within {} minutes", ORDER_TIMEOUT.as_secs() / 60)]
     Timeout,
-    /// A key or a request could not be made.
+    /// A key or a certificate request could not be created.
     #[error("cannot make a key")]
     Key(#[source] rcgen::Error),
-    /// What was issued is of no use.
+    /// The issued certificate is unusable.
     #[error("the ACME server issued an unusable certificate")]
     Useless(#[source] super::Error),
-    /// What was issued is of no use today.
+    /// The issued certificate is not valid today.
     #[error("the ACME server issued a certificate that is not valid today")]
     Untimely(#[source] super::Error),
 }
@@ -102,20 +103,20 @@ impl From<instant_acme::Error> for Error {
     }
 }
 
-/// Gets certificates, and sees that there is always one.
+/// The task that obtains certificates and renews them in time.
 #[derive(Debug)]
 pub struct Renewal {
     client: AcmeClient,
     certificates: Arc<Certificates>,
-    /// Where in the time for renewals this process does it.
+    /// The random point, from 0 to 1, within the renewal window.
     chance: f64,
 }
 
 impl Renewal {
-    /// None if `settings` do not want it.
+    /// Creates the task, or returns `None` if ACME is off. Creates the state directory.
     ///
     /// # Errors
-    /// The state directory cannot be written to.
+    /// Returns [`Error::State`] if the state directory is not writable.
     pub fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
@@ -135,7 +136,7 @@ impl Renewal {
         }))
     }
 
-    /// Obtains and renews until the drain stops it.
+    /// Obtains and renews certificates until `drain` stops.
     pub async fn run(self, drain: Drain) {
         tokio::select! {
             () = self.renew_forever() => {}
@@ -148,7 +149,7 @@ impl Renewal {
         let mut attempts = 0;
         loop {
             let stored = self.load_stored().await;
-            // The clock may be set meanwhile, so it is looked at often.
+            // Checked often, since the clock may be set meanwhile.
             let left = self.time_left(stored.as_ref(), &mut renewal_info).await;
             if !left.is_zero() {
                 attempts = 0;
@@ -157,13 +158,12 @@ impl Renewal {
             }
             let renewed = self.renew(stored.as_ref()).await;
             self.client.challenges.clear();
-            // Also after a success: whatever the new certificate or the CA say, the
-            // CA is not asked in a circle.
+            // There is a pause after a success, too: if the new certificate does not satisfy
+            // `time_left`, the edge must not order one after the other.
             attempts += 1;
             let first = self.client.settings.retry_after.get();
-            let pause = schedule::retry_delay(first, attempts, fastrand::f64());
-            let wanted = self.client.pause.take().unwrap_or_default();
-            let pause = pause.max(wanted);
+            let retry_after = self.client.pause.take().unwrap_or_default();
+            let pause = schedule::retry_delay(first, attempts, fastrand::f64()).max(retry_after);
             if let Err(error) = renewed {
                 let retry_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
                 tracing::warn!(
@@ -176,7 +176,7 @@ impl Renewal {
         }
     }
 
-    /// The certificate from before, if it can be used.
+    /// Loads the stored certificate; `None` if there is none or it is unusable.
     async fn load_stored(&self) -> Option<LoadedKeyPair> {
         let path = self.client.settings.certificate();
         let load = move || {
@@ -186,8 +186,8 @@ impl Renewal {
         tokio::task::spawn_blocking(load).await.ok().flatten()
     }
 
-    /// Until the certificate is to be renewed; nothing if there is none that has
-    /// all the names.
+    /// Returns the time until the renewal: zero if there is no certificate, or it does not
+    /// cover all names.
     async fn time_left(
         &self,
         stored: Option<&LoadedKeyPair>,
@@ -206,32 +206,38 @@ impl Renewal {
         let window = renewal_info
             .window_for(&certified.cert[0], &self.client)
             .await;
-        let renewal = schedule::renew_at(info, window, self.chance);
-        let left = renewal.duration_since(SystemTime::now());
-        left.unwrap_or_default()
+        schedule::renew_at(info, window, self.chance)
+            .duration_since(SystemTime::now())
+            .unwrap_or_default()
     }
 
+    /// Obtains a certificate, checks and stores it, and reloads the certificates.
+    ///
+    /// # Errors
+    /// Returns [`Error::Useless`] if the certificate is unusable, which leaves the stored one
+    /// in place, and [`Error::Untimely`] if it is stored but not valid today.
     async fn renew(&self, old: Option<&LoadedKeyPair>) -> Result<(), Error> {
         let client = &self.client;
         let directory = &client.settings.directory;
         tracing::info!(name: "acme_order_started", directory, "certificate order started");
-        // Nothing is asked for that could not be kept.
+        // Before the order: a certificate that cannot be stored would be lost.
         State::open(&client.settings.state)?;
-        let old = old.map(|old| &old.certified.cert[0]);
-        let obtained = tokio::time::timeout(ORDER_TIMEOUT, client.obtain(old));
-        let pem = obtained.await.map_err(|_| Error::Timeout)??;
+        let replaced = old.map(|loaded| &loaded.certified.cert[0]);
+        let pem = tokio::time::timeout(ORDER_TIMEOUT, client.obtain(replaced))
+            .await
+            .map_err(|_| Error::Timeout)??;
         let draft = client.state.draft(&pem)?;
-        let timely = check(&draft, &client.settings).map_err(Error::Useless)?;
-        draft.keep(CERTIFICATE_FILE)?;
+        let dates = check(&draft, &client.settings).map_err(Error::Useless)?;
+        draft.persist(CERTIFICATE_FILE)?;
         super::reload(&self.certificates).await;
-        timely.map_err(Error::Untimely)
+        dates.map_err(Error::Untimely)
     }
 }
 
-/// Looks at what was issued before it takes the place of what works. A wrong
-/// date alone is told apart: most likely it is the clock that is wrong, and once
-/// that is set the certificate is good; throwing it away would have the CA issue
-/// one after the other.
+/// Checks an issued certificate before it replaces the stored one. The inner result is about
+/// the dates alone: if they are wrong, this machine's clock probably is, and the certificate
+/// becomes valid once that is set. If the edge discarded it, it would order one after the
+/// other.
 fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, super::Error> {
     let pair = KeyPairFiles::new(draft.path(), draft.path(), "tls.acme.");
     let loaded = pair.load(&super::provider())?;
@@ -247,6 +253,7 @@ fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, sup
 }
 
 const CERTIFICATE_FILE: &str = "certificate.pem";
-/// How long one certificate may take.
+/// The time within which an order must complete.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
+/// The interval at which the time of the renewal is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! One certificate from a CA: account, order, challenges, key, chain (RFC 8555).
+//! One ACME order (RFC 8555): account, order, challenges, key, and certificate chain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,35 +23,46 @@ use crate::tls::certified_key::read;
 use crate::tls::error::FileOrigin;
 use crate::tls::{Challenges, provider};
 
-/// Who asks whom, and where the proofs go.
+/// A client of one CA, with the state it needs for orders.
 #[derive(Debug)]
 pub(super) struct AcmeClient {
     pub(super) settings: Acme,
     pub(super) state: State,
     pub(super) challenges: Arc<Challenges>,
+    /// The CA's last `Retry-After` of an error.
     pub(super) pause: CaRetryAfter,
 }
 
-/// `account.json`.
+/// The contents of `account.json`.
 #[derive(Serialize, Deserialize)]
 struct StoredAccount<C> {
-    /// An account belongs to one CA.
+    /// The URL of the ACME directory: an account belongs to one CA.
     directory: String,
     credentials: C,
 }
 
 impl AcmeClient {
-    /// Obtains a certificate in the place of `old`: the key and the chain, in PEM.
+    /// Obtains a certificate that replaces `old`, and returns its new key and its chain in
+    /// PEM.
+    ///
+    /// Dropping the future abandons the order. The caller clears the challenges.
+    ///
+    /// # Errors
+    /// Returns [`Error::Refused`] with the CA's reason if it could not validate a challenge,
+    /// [`Error::NotReady`] if it gives no reason, and otherwise the variant for the failed
+    /// step.
     pub(super) async fn obtain(&self, old: Option<&CertificateDer<'_>>) -> Result<String, Error> {
         let account = self.account().await?;
-        let order = self.order(&account, old).await;
-        let mut order = order.map_err(|error| self.forget_lost_account(error))?;
+        let mut order = self
+            .order(&account, old)
+            .await
+            .map_err(|error| self.forget_lost_account(error))?;
         self.solve_challenges(&mut order).await?;
         let retries = RetryPolicy::default().timeout(ORDER_TIMEOUT);
         let status = order.poll_ready(&retries).await;
         if !matches!(status, Ok(OrderStatus::Ready)) {
-            let refusal = authorization_error(&mut order).await;
-            return Err(refusal
+            let rejection = authorization_error(&mut order).await;
+            return Err(rejection
                 .or_else(|| status.err().map(Error::from))
                 .unwrap_or(Error::NotReady));
         }
@@ -61,21 +72,22 @@ impl AcmeClient {
         Ok(format!("{}{chain}", key.serialize_pem()))
     }
 
-    /// An order that says which certificate it replaces, so that the CA counts it
-    /// as a renewal (RFC 9773 §5). A CA that does not like that is asked without.
+    /// Creates an order that names the certificate it replaces, so that the CA counts it as a
+    /// renewal (RFC 9773 §5). Creates an order without it if the CA rejects that.
     async fn order(
         &self,
         account: &Account,
         old: Option<&CertificateDer<'_>>,
     ) -> Result<Order, instant_acme::Error> {
-        let domains = self.settings.domains.iter();
-        let domains: Vec<_> = domains
+        let identifiers: Vec<_> = self
+            .settings
+            .domains
+            .iter()
             .map(|domain| Identifier::Dns(domain.as_str().to_owned()))
             .collect();
-        let old = old.and_then(|old| CertificateIdentifier::try_from(old).ok());
-        if let Some(old) = old {
+        if let Some(replaced) = old.and_then(|old| CertificateIdentifier::try_from(old).ok()) {
             match account
-                .new_order(&NewOrder::new(&domains).replaces(old))
+                .new_order(&NewOrder::new(&identifiers).replaces(replaced))
                 .await
             {
                 Err(error) if !is_final(&error) => {
@@ -88,10 +100,14 @@ impl AcmeClient {
                 order => return order,
             }
         }
-        account.new_order(&NewOrder::new(&domains)).await
+        account.new_order(&NewOrder::new(&identifiers)).await
     }
 
-    /// The account from before, if there is one at this CA.
+    /// Loads the stored account; `None` if there is none at this CA.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] or [`Error::Account`] if the file is unusable, and
+    /// [`Error::Server`] if the CA cannot be reached.
     pub(super) async fn load_account(&self) -> Result<Option<Account>, Error> {
         let Some(text) = self.state.read(ACCOUNT_FILE)? else {
             return Ok(None);
@@ -104,14 +120,14 @@ impl AcmeClient {
         Ok(Some(account.await?))
     }
 
-    /// The account from before, or a new one.
+    /// Loads the stored account, or creates and stores a new one.
     async fn account(&self) -> Result<Account, Error> {
         if let Some(account) = self.load_account().await? {
             return Ok(account);
         }
         let directory = &self.settings.directory;
         let contact: Vec<_> = self.settings.contact.iter().map(String::as_str).collect();
-        let wanted = NewAccount {
+        let request = NewAccount {
             contact: &contact,
             terms_of_service_agreed: self.settings.terms_accepted,
             only_return_existing: false,
@@ -119,24 +135,27 @@ impl AcmeClient {
         let external = self.external_account_key()?;
         let (account, credentials) = self
             .client()?
-            .create(&wanted, directory.clone(), external.as_ref())
+            .create(&request, directory.clone(), external.as_ref())
             .await?;
         let stored = StoredAccount {
             directory: directory.clone(),
             credentials,
         };
         let text = serde_json::to_string_pretty(&stored).map_err(Error::Account)?;
-        self.state.draft(&text)?.keep(ACCOUNT_FILE)?;
+        self.state.draft(&text)?.persist(ACCOUNT_FILE)?;
         tracing::info!(name: "acme_account_created", directory, "ACME account created");
         Ok(account)
     }
 
-    /// A CA may forget accounts: then the next try makes a new one.
+    /// Removes the stored account if the CA does not know it any more, so that the next
+    /// attempt creates a new one. Returns the error to report.
     fn forget_lost_account(&self, error: instant_acme::Error) -> Error {
-        match is_of(&error, NO_ACCOUNT).then(|| self.state.remove(ACCOUNT_FILE)) {
-            Some(Err(error)) => error,
-            _ => error.into(),
+        if is_problem(&error, NO_ACCOUNT)
+            && let Err(state) = self.state.remove(ACCOUNT_FILE)
+        {
+            return state;
         }
+        error.into()
     }
 
     fn client(&self) -> Result<AccountBuilder, Error> {
@@ -144,6 +163,7 @@ impl AcmeClient {
         Ok(Account::builder_with_http(Box::new(http)))
     }
 
+    /// Reads the key of the external account, if one is configured (RFC 8555 §7.3.4).
     fn external_account_key(&self) -> Result<Option<ExternalAccountKey>, Error> {
         let Some(external) = &self.settings.external_account else {
             return Ok(None);
@@ -160,7 +180,8 @@ impl AcmeClient {
         Ok(Some(ExternalAccountKey::new(external.id.clone(), &key)))
     }
 
-    /// Proves every name that is not proved yet.
+    /// Sets up the challenges of all names that are not validated yet, and reports them to the
+    /// CA as ready.
     async fn solve_challenges(&self, order: &mut Order) -> Result<(), Error> {
         let kind = match self.settings.challenge {
             Challenge::Http01 => ChallengeType::Http01,
@@ -169,6 +190,7 @@ impl AcmeClient {
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization?;
+            // The CA may still know the result of an earlier order.
             if authorization.status == AuthorizationStatus::Valid {
                 continue;
             }
@@ -176,26 +198,32 @@ impl AcmeClient {
             let mut challenge = authorization
                 .challenge(kind.clone())
                 .ok_or_else(|| Error::NotOffered(name.clone()))?;
-            let proof = challenge.key_authorization();
+            let authorization_key = challenge.key_authorization();
             match self.settings.challenge {
-                Challenge::Http01 => {
-                    let token = challenge.token.clone();
-                    let proof = proof.as_str().to_owned();
-                    self.challenges.set_http(token, proof);
-                }
+                Challenge::Http01 => self.challenges.set_http(
+                    challenge.token.clone(),
+                    authorization_key.as_str().to_owned(),
+                ),
                 Challenge::TlsAlpn01 => {
-                    let proof = challenge_certificate(&name, &proof).map_err(Error::Key)?;
-                    self.challenges.set_tls(&name, Arc::new(proof));
+                    let certificate =
+                        challenge_certificate(&name, &authorization_key).map_err(Error::Key)?;
+                    self.challenges.set_tls(&name, Arc::new(certificate));
                 }
             }
+            // From here on the CA may connect, so the challenge must be in place.
             challenge.set_ready().await?;
         }
         Ok(())
     }
 
+    /// Returns the certificate signing request in DER, with all names and no subject.
     fn signing_request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
-        let domains = self.settings.domains.iter();
-        let domains: Vec<_> = domains.map(|domain| domain.as_str().to_owned()).collect();
+        let domains: Vec<_> = self
+            .settings
+            .domains
+            .iter()
+            .map(|domain| domain.as_str().to_owned())
+            .collect();
         let mut params = CertificateParams::new(domains).map_err(Error::Key)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         let request = params.serialize_request(key).map_err(Error::Key)?;
@@ -203,7 +231,7 @@ impl AcmeClient {
     }
 }
 
-/// The certificate that proves `name` in a handshake (RFC 8737 §3).
+/// Creates the self-signed certificate for the TLS-ALPN-01 challenge of `name` (RFC 8737 §3).
 fn challenge_certificate(
     name: &str,
     proof: &KeyAuthorization,
@@ -214,14 +242,15 @@ fn challenge_certificate(
     params.custom_extensions = vec![identifier];
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let key = provider().key_provider.load_private_key(key);
-    let key = key.expect("it was made just now");
-    // Not `from_der`, which stumbles over the critical extension.
-    Ok(CertifiedKey::new(vec![certificate.into()], key))
+    let signing_key = provider()
+        .key_provider
+        .load_private_key(PrivateKeyDer::Pkcs8(key.serialize_der().into()))
+        .expect("a key just made is supported");
+    // Not `from_der`, which rejects the critical extension.
+    Ok(CertifiedKey::new(vec![certificate.into()], signing_key))
 }
 
-/// Which name the CA could not prove, and why, in its own words.
+/// Returns the first name that the CA could not validate, with the CA's own reason.
 async fn authorization_error(order: &mut Order) -> Option<Error> {
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
@@ -229,8 +258,8 @@ async fn authorization_error(order: &mut Order) -> Option<Error> {
         let Ok(state) = authorization.refresh().await else {
             continue;
         };
-        let told = state.challenges.iter().find_map(|one| one.error.as_ref());
-        if let Some(problem) = told {
+        let problem = state.challenges.iter().find_map(|one| one.error.as_ref());
+        if let Some(problem) = problem {
             return Some(Error::Refused {
                 name,
                 reason: problem.to_string(),
@@ -240,21 +269,23 @@ async fn authorization_error(order: &mut Order) -> Option<Error> {
     None
 }
 
-fn is_of(error: &instant_acme::Error, kind: &str) -> bool {
+/// Returns whether the CA has reported a problem of the type `kind` (RFC 8555 §6.7).
+fn is_problem(error: &instant_acme::Error, kind: &str) -> bool {
     match error {
         instant_acme::Error::Api(problem) => problem.r#type.as_deref() == Some(kind),
         _ => false,
     }
 }
 
-/// Whether an order that asks for less would fail in the same way.
+/// Returns whether an order without `replaces` would fail in the same way.
 fn is_final(error: &instant_acme::Error) -> bool {
-    is_of(error, NO_ACCOUNT) || is_of(error, RATE_LIMITED)
+    is_problem(error, NO_ACCOUNT) || is_problem(error, RATE_LIMITED)
 }
 
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 const ACCOUNT_FILE: &str = "account.json";
+/// The time within which the CA must validate the challenges, and then issue the certificate.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! When the CA wants a certificate to be renewed (ARI, RFC 9773): earlier than
-//! otherwise if it must take certificates back.
+//! ACME renewal information (ARI, RFC 9773): the window in which the CA wants a certificate
+//! renewed. It is earlier than usual if the CA has to revoke certificates.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,28 +12,29 @@ use super::schedule::Window;
 use crate::core::error_chain::error_chain;
 use crate::tls::certificate_info::format_date;
 
-/// What the CA said last.
+/// The last renewal information from the CA.
 #[derive(Debug, Default)]
 pub(super) struct RenewalInfo {
+    /// The certificate that the information is about.
     about: Option<CertificateDer<'static>>,
     window: Option<Window>,
-    /// When it is asked again.
+    /// The time of the next request.
     next: Option<Instant>,
 }
 
 impl RenewalInfo {
-    /// The CA's wish about `certificate`, asked for if it is time to. Whatever
-    /// goes wrong, there is a schedule without it.
+    /// Returns the CA's window for `certificate`; fetches it if that is due. A failure is only
+    /// logged, since there is a schedule without a window.
     pub(super) async fn window_for(
         &mut self,
         certificate: &CertificateDer<'static>,
         client: &AcmeClient,
     ) -> Option<Window> {
-        let is_known = self.about.as_ref() == Some(certificate);
-        if is_known && self.next.is_some_and(|next| Instant::now() < next) {
+        let is_same = self.about.as_ref() == Some(certificate);
+        if is_same && self.next.is_some_and(|next| Instant::now() < next) {
             return self.window;
         }
-        if !is_known {
+        if !is_same {
             self.window = None;
         }
         self.about = Some(certificate.clone());
@@ -56,6 +57,7 @@ impl RenewalInfo {
         self.window
     }
 
+    /// Stores `window`, and logs it if it has changed.
     fn update(&mut self, window: Option<Window>) {
         if self.window != window
             && let Some(Window { start, end }) = window
@@ -73,8 +75,12 @@ impl RenewalInfo {
 }
 
 impl AcmeClient {
-    /// What the CA says about `certificate`, and when to ask again. None if
-    /// there is no account, or the CA says no such thing.
+    /// Fetches the window for `certificate`, and the time until the next request. Returns
+    /// `None` if there is no account yet, or the CA does not support ARI.
+    ///
+    /// # Errors
+    /// Returns the errors of [`AcmeClient::load_account`], and [`super::Error::Server`] if the
+    /// request fails.
     async fn fetch_renewal_info(
         &self,
         certificate: &CertificateDer<'static>,

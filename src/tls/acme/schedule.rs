@@ -1,10 +1,10 @@
-//! When to renew, and when to try again.
+//! The schedule of renewals and of retries after failures. Pure functions.
 
 use std::time::{Duration, SystemTime};
 
 use crate::tls::certificate_info::CertificateInfo;
 
-/// When the CA would like a renewal.
+/// The renewal window that the CA suggests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) start: SystemTime,
@@ -12,8 +12,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// None if it is empty (RFC 9773 §4.2). Times that no calendar of ours can
-    /// show become ones that it can.
+    /// Creates a window; `None` if it is empty (RFC 9773 §4.2). Times outside the years 1970
+    /// to 2242 are clamped, so that they can be printed.
     pub(super) fn new(start: SystemTime, end: SystemTime) -> Option<Self> {
         let last = SystemTime::UNIX_EPOCH + MAX_TIMESTAMP;
         let [start, end] = [start, end].map(|time| time.clamp(SystemTime::UNIX_EPOCH, last));
@@ -21,19 +21,21 @@ impl Window {
     }
 }
 
-/// From when on a certificate is to be renewed: in the CA's window if it has
-/// one, but with a sixth of its life left at the latest; else with a third left,
-/// and up to a thirtieth earlier. `chance`, between 0 and 1, keeps all of a CA's
-/// customers from coming at once.
+/// Returns the time of the renewal: within the CA's window if there is one, but at the latest
+/// when a sixth of the lifetime is left. Without a window it is when a third is left, or up to
+/// a thirtieth of the lifetime earlier. `chance`, from 0 to 1, spreads the renewals of many
+/// servers.
 pub(super) fn renew_at(info: &CertificateInfo, window: Option<Window>, chance: f64) -> SystemTime {
-    let life = info.not_after.duration_since(info.not_before);
-    let life = life.unwrap_or_default();
+    let life = info
+        .not_after
+        .duration_since(info.not_before)
+        .unwrap_or_default();
     let Some(Window { start, end }) = window else {
         return info.not_after - life / 3 - (life / 30).mul_f64(chance);
     };
     let length = end.duration_since(start).unwrap_or_default();
     let latest = info.not_after - life / 6;
-    // In this order, so that no window is too long for the clock.
+    // Compared first: with a `start` before `latest` the sum below cannot overflow the clock.
     if start >= latest {
         latest
     } else {
@@ -41,10 +43,9 @@ pub(super) fn renew_at(info: &CertificateInfo, window: Option<Window>, chance: f
     }
 }
 
-/// How long to wait after the `failures`th failure in a row: `first`, then twice
-/// as long each time, at most half a day, and a quarter more or less. With the
-/// default of five minutes that is four tries in the first hour; Let's Encrypt
-/// allows five failures.
+/// Returns the pause after the `failures`th failure in a row: `first`, doubled each time, at
+/// most 12 hours, and up to a quarter more or less by `chance`. The default of five minutes
+/// makes four attempts in the first hour; Let's Encrypt allows five failures an hour.
 pub(super) fn retry_delay(first: Duration, failures: u32, chance: f64) -> Duration {
     let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
     doubled.min(MAX_RETRY_DELAY).mul_f64(0.75 + chance / 2.0)

@@ -1,4 +1,4 @@
-//! `[tls.acme]` of `config.toml`.
+//! The settings of the ACME client: `[tls.acme]` of `config.toml`.
 
 use std::path::PathBuf;
 
@@ -6,66 +6,67 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::core::units::ConfigDuration;
 
-/// Where certificates come from, if the edge gets them by itself.
+/// The CA, and the names for which the edge obtains certificates.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
-    /// The names to get a certificate for; none: it is not done.
+    /// The names of the certificate; ACME is off if there are none.
     pub domains: Vec<Domain>,
-    /// Whom the CA writes to, as `mailto:` addresses.
+    /// The contact addresses for the CA, as `mailto:` URLs.
     pub contact: Vec<String>,
-    /// Whether the CA's terms are accepted.
+    /// Whether the operator has agreed to the CA's terms of service.
     pub terms_accepted: bool,
-    /// The CA.
+    /// The URL of the CA's ACME directory.
     pub directory: String,
-    /// The CA that the directory's own certificate is from, where it is not one
-    /// that the system trusts.
+    /// The file with the CA that has issued the directory server's own certificate, for a CA
+    /// that the system does not trust.
     pub directory_ca: Option<PathBuf>,
-    /// How names are proved.
+    /// The type of challenge.
     pub challenge: Challenge,
-    /// Where account, key and certificate are kept.
+    /// The directory for account, key and certificate.
     pub state: PathBuf,
-    /// How long after a failure it is tried again; twice as long each time.
+    /// The pause after a failure; it doubles with each further one.
     pub retry_after: ConfigDuration,
-    /// Whether a certificate that nobody trusts is shown until there is one.
+    /// Whether the edge presents a self-signed certificate until the CA has issued one.
     pub temporary_certificate: bool,
-    /// The account at the CA's other office, where it wants one.
+    /// The account to bind, if the CA requires one.
     pub external_account: Option<ExternalAccount>,
 }
 
-/// What a CA gives to those who have an account there already (RFC 8555 §7.3.4).
+/// The external account binding for customers of a CA (RFC 8555 §7.3.4).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExternalAccount {
-    /// The key's id.
+    /// The id of the key.
     pub id: String,
-    /// A file with the key as the CA gives it, in base64url.
+    /// The file with the key in base64url, as the CA provides it.
     pub key_file: PathBuf,
 }
 
-/// How it is proved that a name is ours.
+/// The type of challenge by which the edge proves that it controls a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub enum Challenge {
-    /// Over plain HTTP on port 80.
+    /// A request over plain HTTP on port 80 (RFC 8555 §8.3).
     #[default]
     #[serde(rename = "http-01")]
     Http01,
-    /// In a handshake on port 443.
+    /// A TLS handshake on port 443 (RFC 8737).
     #[serde(rename = "tls-alpn-01")]
     TlsAlpn01,
 }
 
 impl Acme {
-    /// Whether anything is to be done.
+    /// Returns whether ACME is on.
     pub fn is_on(&self) -> bool {
         !self.domains.is_empty()
     }
 
-    /// The file with the certificate and its key.
+    /// Returns the path of the file with the certificate and its key.
     pub fn certificate(&self) -> PathBuf {
         self.state.join("certificate.pem")
     }
 
+    /// Returns every path, so that the caller can resolve relative ones.
     pub(in crate::tls) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let external = self.external_account.as_mut();
         [&mut self.state]
@@ -92,12 +93,12 @@ impl Default for Acme {
     }
 }
 
-/// A name in the DNS, in lower case. No wildcard: neither challenge proves one.
+/// A DNS name in lower case. Wildcards are rejected: neither challenge can prove one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain(String);
 
 impl Domain {
-    /// The name.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

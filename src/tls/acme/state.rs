@@ -1,5 +1,5 @@
-//! What outlives the process: the account and the certificate with its key, in a
-//! directory that is for nobody else.
+//! The state directory of the ACME client: it keeps the account, and the certificate with its
+//! key, across restarts. Only the edge's user may read it.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
@@ -17,10 +17,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Makes the directory, and sees that it can be written to: better at start
-    /// than when a certificate was just issued.
+    /// Creates the directory with mode 0700, and checks that it is writable, so that an error
+    /// shows at start and not after a certificate was issued. Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if it is not.
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
-        let made = || {
+        let create = || {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -28,13 +31,16 @@ impl State {
             std::fs::set_permissions(directory, Permissions::from_mode(0o700))?;
             NamedTempFile::new_in(directory)?.close()
         };
-        made().map_err(at(directory))?;
+        create().map_err(at(directory))?;
         Ok(Self {
             directory: directory.to_owned(),
         })
     }
 
-    /// What was written as `name`; none if nothing was.
+    /// Reads the file `name`; `None` if there is none. Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if it cannot be read.
     pub(super) fn read(&self, name: &str) -> Result<Option<String>, Error> {
         let path = self.directory.join(name);
         match std::fs::read_to_string(&path) {
@@ -44,33 +50,41 @@ impl State {
         }
     }
 
+    /// Removes the file `name`. Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if it cannot be removed.
     pub(super) fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.directory.join(name);
         std::fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Puts `text` aside, with mode 0600, until it is [kept](Draft::keep).
+    /// Writes `text` to a temporary file with mode 0600, which [`Draft::persist`] moves to its
+    /// place. Blocks until the text is on disk.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if the file cannot be written.
     pub(super) fn draft(&self, text: &str) -> Result<Draft, Error> {
-        let written = || {
+        let write = || {
             let mut file = NamedTempFile::new_in(&self.directory)?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
             Ok(file)
         };
         Ok(Draft {
-            file: written().map_err(at(&self.directory))?,
+            file: write().map_err(at(&self.directory))?,
             directory: self.directory.clone(),
         })
     }
 }
 
-/// The error that one at `path` is.
+/// Returns a function that turns a system's error into one about `path`.
 fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     |source| Error::State { path, source }
 }
 
-/// A file that nobody looks at yet.
+/// A file that is written but not in its place yet; removed on drop.
 #[derive(Debug)]
 pub(super) struct Draft {
     file: NamedTempFile,
@@ -78,18 +92,24 @@ pub(super) struct Draft {
 }
 
 impl Draft {
+    /// Returns the path of the temporary file.
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Replaces what was there as `name`, whole or not at all.
-    pub(super) fn keep(self, name: &str) -> Result<(), Error> {
+    /// Replaces the file `name` atomically. Blocks until the change is on disk.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if it cannot be replaced; the old file stays then.
+    pub(super) fn persist(self, name: &str) -> Result<(), Error> {
         let path = self.directory.join(name);
-        let kept = self.file.persist(&path);
-        kept.map_err(|failed| at(&path)(failed.error))?;
-        // Without it a crash of the machine could bring the old one back.
-        let directory = File::open(&self.directory).and_then(|directory| directory.sync_all());
-        directory.map_err(at(&self.directory))
+        self.file
+            .persist(&path)
+            .map_err(|failed| at(&path)(failed.error))?;
+        // Without a sync of the directory a crash of the machine could undo the rename.
+        File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(at(&self.directory))
     }
 }
 
@@ -103,7 +123,7 @@ mod tests {
         let directory = root.path().join("a/b");
         let state = State::open(&directory).unwrap();
         assert_eq!(state.read("x").unwrap(), None);
-        state.draft("secret").unwrap().keep("x").unwrap();
+        state.draft("secret").unwrap().persist("x").unwrap();
         assert_eq!(state.read("x").unwrap().unwrap(), "secret");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&directory), 0o700);

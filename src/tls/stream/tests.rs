@@ -55,10 +55,10 @@ async fn read(from: &mut (impl AsyncRead + Unpin), bytes: usize, piece: usize) -
     got
 }
 
-/// A buffer that was emptied and kept says that it has no room, but finds some.
+/// An emptied buffer that keeps its memory reports no capacity, but finds some when it grows.
 fn assert_holds_nothing(server: &mut Server) {
     assert!(!server.incoming.try_reclaim(1));
-    for buffer in server.session.buffers() {
+    for buffer in server.conn.buffers() {
         assert!(!buffer.try_reclaim(1));
     }
 }
@@ -132,7 +132,7 @@ async fn the_end_is_told_from_a_break() {
     let mut got = Vec::new();
     server.read_to_end(&mut got).await.unwrap();
     assert_eq!(got, b"last");
-    // It may still be answered.
+    // The server may still respond.
     server.write_all(b"answer").await.unwrap();
     server.shutdown().await.unwrap();
     let error = server.write_all(b"more").await.unwrap_err();
@@ -147,7 +147,7 @@ async fn the_end_is_told_from_a_break() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
-/// Reading does not write: what cannot be sent any more costs nothing that came.
+/// Reading does not write, so data that cannot be sent does not block received data.
 #[tokio::test]
 async fn last_words_are_heard_while_an_answer_is_stuck() {
     let (mut client, mut server) = pair(5_000).await;
@@ -158,7 +158,7 @@ async fn last_words_are_heard_while_an_answer_is_stuck() {
     assert!(server.flush().await.is_err());
 }
 
-/// Each change asks for an answer; rustls counts them.
+/// Each key update requests a response; rustls counts them.
 #[tokio::test]
 async fn new_keys_without_end_end_the_connection() {
     let (mut client, mut server) = pair(1 << 20).await;
@@ -168,10 +168,10 @@ async fn new_keys_without_end_end_the_connection() {
     }
     let error = server.read(&mut [0; 10]).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-    assert!(server.session.outgoing.len() < 1_000);
+    assert!(server.conn.outgoing.len() < 1_000);
 }
 
-/// After a record that was meddled with nothing counts, not even a good one.
+/// After a forged record the connection accepts nothing, not even a valid record.
 #[tokio::test]
 async fn what_follows_a_false_record_is_not_heard() {
     let (mut client, mut server) = pair(1 << 20).await;
@@ -182,14 +182,14 @@ async fn what_follows_a_false_record_is_not_heard() {
         .await
         .unwrap();
     client.write_all(b"after").await.unwrap();
-    // In the same read, and heard.
+    // It arrives in the same read as the forged record, and is delivered.
     assert_eq!(read(&mut server, 6, 10).await, b"before");
     for _ in 0..2 {
         let error = server.read(&mut [0; 10]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         assert!(server.write_all(b"answer").await.is_err());
     }
-    // The client is told why.
+    // The client gets an alert with the reason.
     let error = client.read(&mut [0; 10]).await.unwrap_err();
     assert!(error.to_string().contains("BadRecordMac"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Tests of what is told when a certificate cannot be had.
+//! Tests of the errors when a certificate cannot be obtained.
 
 use super::*;
 
@@ -52,7 +52,7 @@ async fn a_key_for_an_external_account_must_be_one() {
     assert!(told.contains("holds no key in base64url"), "{told}");
 }
 
-/// The time that passes is not real: nobody waits for half a minute here.
+/// Time is paused, so the test does not take half a minute.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_nothing_is_told() {
     let directory = tempfile::tempdir().unwrap();
