@@ -1,4 +1,9 @@
-//! From a listening socket to connection tasks.
+//! The accept loop, and everything that comes before HTTP on a connection: the PROXY header,
+//! connection limits, and the TLS handshake.
+//!
+//! Order of what a connection acquires: a slot of `limits.connections` before `accept`, then
+//! its client's permit, then a handshake's. A connection that has to wait holds only what
+//! comes earlier, and the handshake permit is released when the handshake is done.
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,9 +28,9 @@ use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Heartbeat;
 use crate::tls::{self, Secured};
 
-/// Accepts from `listener`, the number of which is `number`, until the process
-/// stops. While there is no room for one more, nothing is accepted: the rest
-/// waits in the kernel.
+/// Accepts connections from `listener` until the process stops, and spawns a task for each.
+/// `number` is the index of the listener's frontend. While no slot is free, or too much memory
+/// is in use, it accepts nothing: further connections wait in the kernel's backlog.
 pub(super) async fn accept(
     running: Arc<Running>,
     listener: TcpListener,
@@ -33,51 +38,54 @@ pub(super) async fn accept(
     mut heartbeat: Heartbeat,
 ) {
     let process = &running.process;
-    let mut told = None;
+    let mut last_log = None;
     loop {
         let accepted = tokio::select! {
-            // What comes after a stop is left for whoever listens next.
+            // Connections that arrive after a stop stay in the backlog for the next process
+            // that listens on the socket. The heartbeat comes before accepting, so that a
+            // flood of connections cannot starve it.
             biased;
             () = process.drain.token().cancelled() => return heartbeat.deregister(),
             () = heartbeat.respond() => continue,
+            // All three steps are cancel-safe. A slot that was acquired is freed if the
+            // branch is dropped.
             accepted = async { wait_while_overloaded(process).await; (process.connections.acquire_slot().await, listener.accept().await) } => accepted,
         };
         let (slot, stream, peer) = match accepted {
             (slot, Ok((stream, peer))) => (slot, stream, peer),
             (_, Err(error)) => {
-                back_off(&error, &mut told).await;
+                back_off(&error, &mut last_log).await;
                 continue;
             }
         };
         process.metrics.connections.add(1);
-        let arrival = IncomingConn {
+        let conn = IncomingConn {
             running: Arc::clone(&running),
             generation: running.current.load_full(),
         };
-        process
-            .drain
-            .spawn(arrival.serve(stream, number, peer, slot));
+        process.drain.spawn(conn.serve(stream, number, peer, slot));
     }
 }
 
-/// A connection that was accepted, and the configuration it is served by.
+/// An accepted connection, and the configuration that it keeps until its end.
 struct IncomingConn {
     running: Arc<Running>,
     generation: Arc<Generation>,
 }
 
 impl IncomingConn {
+    /// Prepares the connection and serves HTTP on it until it ends.
     async fn serve(self, stream: TcpStream, number: usize, peer: SocketAddr, slot: Slot) {
-        let Some(frontend) = self.generation.entrances.get(number).cloned() else {
+        let Some(frontend) = self.generation.frontends.get(number).cloned() else {
             return;
         };
         let drain = self.running.process.drain.clone();
-        let arrived = tokio::select! {
-            // In a box, of which nothing is left while the connection lives.
-            arrived = Box::pin(self.prepare(stream, frontend, peer, slot)) => arrived,
+        let prepared = tokio::select! {
+            // Boxed, so that its memory is freed before the long part of the connection.
+            prepared = Box::pin(self.prepare(stream, frontend, peer, slot)) => prepared,
             () = shutdown_deadline(&drain) => return,
         };
-        let Some((secured, downstream)) = arrived else {
+        let Some((secured, downstream)) = prepared else {
             return;
         };
         http::serve(
@@ -91,7 +99,8 @@ impl IncomingConn {
         .await;
     }
 
-    /// All that comes before the site: `None` if it ended there.
+    /// Does everything that comes before HTTP. Returns `None` if the connection has ended
+    /// there, or was served as plain HTTP.
     async fn prepare(
         &self,
         stream: TcpStream,
@@ -101,11 +110,10 @@ impl IncomingConn {
     ) -> Option<(Secured<TcpStream>, Downstream)> {
         let ip = ClientIp::new(peer.ip());
         let port = (!frontend.proxied).then_some(peer.port());
-        let admitted = self.admit(stream, frontend.proxied, ip, slot).await;
-        let (stream, named, permit) = admitted?;
-        let peer = (named.unwrap_or(ip), port, named.is_none());
+        let (stream, client, permit) = self.admit(stream, frontend.proxied, ip, slot).await?;
+        let client = (client.unwrap_or(ip), port, client.is_none());
         match frontend.kind {
-            FrontendKind::Tls(tls) => self.secure(stream, tls, peer, permit).await,
+            FrontendKind::Tls(tls) => self.secure(stream, tls, client, permit).await,
             FrontendKind::Plain(plain) => {
                 plain.serve(stream).await;
                 None
@@ -113,9 +121,11 @@ impl IncomingConn {
         }
     }
 
-    /// Finds out who connects, and gives him `acquire_slot` if he has not too many. A
-    /// proxy of ours connects for many clients, who are counted by request. There is
-    /// no client if the proxy names none.
+    /// Determines the client and turns `slot` into its permit. Returns `None` for the whole
+    /// if the connection is rejected, and no client if the proxy's header names none.
+    ///
+    /// A trusted proxy without a PROXY header connects for many clients. Its connections are
+    /// not limited; the clients' requests are.
     async fn admit(
         &self,
         mut stream: TcpStream,
@@ -158,82 +168,96 @@ impl IncomingConn {
             },
         };
         let limits = &self.generation.limits;
-        let places = &self.running.process.connections;
+        let connections = &self.running.process.connections;
         let most = limits.settings().connections_per_client;
-        let admitted = limits.check_connection(client).and_then(|()| {
-            self.acquire_permit(places, slot, client, Limit::ConnectionsPerClient, most)
+        let admission = limits.check_connection(client).and_then(|()| {
+            self.acquire_permit(connections, slot, client, Limit::ConnectionsPerClient, most)
         });
-        match admitted {
+        match admission {
             Ok(permit) => Some((stream, Some(client), permit)),
-            Err(over) => {
-                self.count_rejection(over);
+            Err(exceeded) => {
+                self.count_rejection(exceeded);
                 None
             }
         }
     }
 
-    /// Gives `acquire_slot` to `client` if it has not `most` of them already.
+    /// Turns `slot` into a permit of `client`, which may have `max` of them.
+    ///
+    /// # Errors
+    /// Returns [`LimitExceeded`] if the client has `max` permits already, unless the limits
+    /// are only observed (`dry_run`).
     fn acquire_permit(
         &self,
-        places: &ConcurrencyLimit,
+        permits: &ConcurrencyLimit,
         slot: Slot,
         client: ClientIp,
         limit: Limit,
-        most: PositiveCount,
+        max: PositiveCount,
     ) -> Result<Permit, LimitExceeded> {
         let limits = &self.generation.limits;
         let Some(keys) = limits.keys(client) else {
-            return Ok(places.admit_unlimited(slot));
+            return Ok(permits.admit_unlimited(slot));
         };
-        places.admit(slot, keys, most).or_else(|slot| {
+        permits.admit(slot, keys, max).or_else(|slot| {
             limits.report_exceeded(client, LimitExceeded::new(limit, Duration::from_secs(1)))?;
-            Ok(places.admit_unlimited(slot))
+            Ok(permits.admit_unlimited(slot))
         })
     }
 
-    fn count_rejection(&self, over: LimitExceeded) {
+    fn count_rejection(&self, exceeded: LimitExceeded) {
         let rejections = &self.running.process.metrics.connection_rejections;
-        rejections.add(over.limit.name());
+        rejections.add(exceeded.limit.name());
     }
 
-    /// The right to a handshake; while too many are under way, in the client's turn.
+    /// Waits for the permit to do a handshake, for at most `tls.handshake_timeout`. Clients
+    /// are served in turn. Returns `None` if the connection is rejected.
+    ///
+    /// The client's share is acquired before the slot, so that the handshakes that wait count
+    /// against it, too.
     async fn acquire_handshake(&self, client: ClientIp) -> Option<Permit> {
-        let (limits, places) = (&self.generation.limits, &self.running.process.handshakes);
+        let (limits, handshakes) = (&self.generation.limits, &self.running.process.handshakes);
         let trusted = self.generation.config.server.trusted_proxies.trusts(client);
         let keys = limits.keys(client).filter(|_| !trusted);
         let share = match keys {
             None => None,
             Some(keys) => {
                 let most = limits.settings().handshakes_per_client;
-                let share = places.share(keys, most);
+                let share = handshakes.share(keys, most);
                 if share.is_none() {
-                    let over =
+                    let exceeded =
                         LimitExceeded::new(Limit::HandshakesPerClient, Duration::from_secs(1));
-                    let tried_out = limits.report_exceeded(client, over);
-                    tried_out
-                        .inspect_err(|over| self.count_rejection(*over))
+                    // It is no error if the limit is only observed (`dry_run`).
+                    limits
+                        .report_exceeded(client, exceeded)
+                        .inspect_err(|exceeded| self.count_rejection(*exceeded))
                         .ok()?;
                 }
                 share
             }
         };
-        let patience = self.generation.config.tls.handshake_timeout.get();
-        let Some(slot) = places.acquire_slot_within(patience, keys).await else {
+        let timeout = self.generation.config.tls.handshake_timeout.get();
+        let Some(slot) = handshakes.acquire_slot_within(timeout, keys).await else {
             let rejections = &self.running.process.metrics.connection_rejections;
             rejections.add("max_handshakes");
             return None;
         };
-        Some(places.permit(share, slot))
+        Some(handshakes.permit(share, slot))
     }
 
+    /// Reads the PROXY header within `tls.handshake_timeout`. Returns `None` if it names no
+    /// client, as in the proxy's own health checks.
+    ///
+    /// # Errors
+    /// Returns `TimedOut`, or the error of [`forwarded::read_proxy_header`].
     async fn read_proxy_header(&self, stream: &mut TcpStream) -> io::Result<Option<ClientIp>> {
-        let patience = self.generation.config.tls.handshake_timeout.get();
-        let reading = tokio::time::timeout(patience, forwarded::read_proxy_header(stream));
-        reading
+        let timeout = self.generation.config.tls.handshake_timeout.get();
+        tokio::time::timeout(timeout, forwarded::read_proxy_header(stream))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Performs the TLS handshake. Returns `None` if it fails or is rejected.
     async fn secure(
         &self,
         stream: TcpStream,
@@ -242,10 +266,10 @@ impl IncomingConn {
         permit: Permit,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
         let handshakes = &self.running.process.metrics.handshakes;
-        // Small frames must not wait for each other. It fails only on a socket
-        // that is gone already, which the handshake will find.
+        // Without Nagle's algorithm, which would delay small WebSocket frames. This fails only
+        // on a socket that is closed already, and then the handshake fails, too.
         let _ = stream.set_nodelay(true);
-        let turn = self.acquire_handshake(peer).await?;
+        let handshake_permit = self.acquire_handshake(peer).await?;
         let mut secured = match tls.handshake(stream).await {
             Ok(secured) => secured,
             Err(error) => {
@@ -258,7 +282,7 @@ impl IncomingConn {
                 return None;
             }
         };
-        drop(turn);
+        drop(handshake_permit);
         handshakes.add("done");
         let downstream = Downstream {
             peer,
@@ -273,24 +297,25 @@ impl IncomingConn {
     }
 }
 
-/// While there is too much memory in use, few come in: enough to see how it is,
-/// and for the way back not to be shut for ever.
+/// Delays accepting while too much memory is in use. A few connections still come in, so that
+/// the edge can be inspected.
 async fn wait_while_overloaded(process: &Process) {
     if process.load.is_overloaded() {
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
 }
 
-/// Completes a while after a stop was asked for: who was accepted just before
-/// that is about to ask, and would not ask twice.
+/// Completes [`HANDSHAKE_STOP_TIMEOUT`] after a stop. A client that was accepted just before
+/// the stop is about to send its request, and may not retry it.
 async fn shutdown_deadline(drain: &Drain) {
     drain.token().cancelled().await;
     tokio::time::sleep(HANDSHAKE_STOP_TIMEOUT).await;
 }
 
-/// A client that left before it was accepted is nothing; running out of files
-/// or memory passes, but not by trying at once.
-async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
+/// Pauses after an error of `accept` and logs it, at most every [`LOG_INTERVAL`]. A client
+/// that left before it was accepted needs neither. A lack of file descriptors or memory does
+/// not pass by retrying at once.
+async fn back_off(error: &io::Error, last_log: &mut Option<Instant>) {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     if matches!(
         error.kind(),
@@ -298,8 +323,8 @@ async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
     ) {
         return;
     }
-    if told.is_none_or(|told| told.elapsed() >= LOG_INTERVAL) {
-        *told = Some(Instant::now());
+    if last_log.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+        *last_log = Some(Instant::now());
         tracing::error!(
             name: "accept_failed",
             error = error_chain(&error),
@@ -309,10 +334,11 @@ async fn back_off(error: &io::Error, told: &mut Option<Instant>) {
     tokio::time::sleep(ACCEPT_BACKOFF).await;
 }
 
-/// For how long the log says nothing more about it.
+/// The minimum interval between two log events about failed accepts.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The pause after a failed accept, and between two accepts under memory pressure.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
-/// How long a TLS handshake may still take at a stop.
+/// The time that a handshake may still take after a stop.
 const HANDSHAKE_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
@@ -323,14 +349,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_files_it_rests_between_tries_and_tells_now_and_then() {
         let none_left = io::Error::from_raw_os_error(24);
-        let (mut told, start) = (None, Instant::now());
+        let (mut last_log, start) = (None, Instant::now());
         for _ in 0..200 {
-            back_off(&none_left, &mut told).await;
+            back_off(&none_left, &mut last_log).await;
         }
         assert_eq!(start.elapsed(), 200 * ACCEPT_BACKOFF);
-        assert_eq!(told.unwrap() - start, LOG_INTERVAL);
+        assert_eq!(last_log.unwrap() - start, LOG_INTERVAL);
         let gone = io::ErrorKind::ConnectionAborted.into();
-        back_off(&gone, &mut told).await;
+        back_off(&gone, &mut last_log).await;
         assert_eq!(start.elapsed(), 200 * ACCEPT_BACKOFF);
     }
 }

@@ -1,6 +1,5 @@
-//! What monitoring asks, on a listener of its own: numbers and health, nothing
-//! that changes anything. It goes on while the process stops, so that whoever
-//! sends requests here can see it.
+//! The admin listener for monitoring: `/metrics`, `/healthz` and `/readyz`, all read-only. It
+//! serves until the end of a shutdown, so that a load balancer can see that the edge drains.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +21,8 @@ use crate::introspection::Introspection;
 use crate::metrics;
 use crate::runtime::watchdog::Heartbeat;
 
-/// Serves `listener` for ever.
+/// Serves `listener` forever. Dropping the future stops accepting; connections are tasks of
+/// the drain.
 pub(super) async fn serve(
     listener: TcpListener,
     running: Arc<Running>,
@@ -51,8 +51,8 @@ pub(super) async fn serve(
         let running = Arc::clone(&running);
         running.process.drain.clone().spawn(async move {
             let _slot = slot;
-            let answering = connection(stream, &running);
-            if tokio::time::timeout(CONNECTION_TIMEOUT, answering)
+            let serving = connection(stream, &running);
+            if tokio::time::timeout(CONNECTION_TIMEOUT, serving)
                 .await
                 .is_err()
             {
@@ -73,7 +73,7 @@ async fn connection(stream: TcpStream, running: &Running) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
-        // One answer each: what is kept open would hold up a stop.
+        // One request per connection: an idle connection would delay a shutdown.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
@@ -127,8 +127,10 @@ fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
     response
 }
 
+/// The maximum number of connections on one listener; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time within which a connection must end.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 const MAX_HEADER_BYTES: usize = 16 * 1024;

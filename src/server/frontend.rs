@@ -1,4 +1,4 @@
-//! What is spoken at each listener.
+//! The frontends: the protocol of each listener, and whether a proxy connects to it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,24 +9,28 @@ use crate::config::Config;
 use crate::http::HttpsRedirect;
 use crate::tls::{self, Acceptors, Certificates, ClientAuthorities};
 
-/// What is spoken at a listener.
+/// The way in which a listener's connections are served.
 #[derive(Clone, Debug)]
 pub(super) struct Frontend {
     pub(super) kind: FrontendKind,
-    /// Whether a proxy of ours speaks first, and says for whom.
+    /// Whether each connection begins with a PROXY header of a trusted proxy.
     pub(super) proxied: bool,
 }
 
-/// What is spoken with the client.
+/// The protocol of a frontend.
 #[derive(Clone, Debug)]
 pub(super) enum FrontendKind {
-    /// TLS, and the site in it.
+    /// HTTPS: the site.
     Tls(tls::Acceptor),
-    /// The way to TLS.
+    /// Plain HTTP, which is redirected to HTTPS.
     Plain(Arc<HttpsRedirect>),
 }
 
-/// One for each address of `server.listen`, then of `server.redirect_listen`.
+/// Builds the frontends: one for each address of `server.listen`, then of
+/// `server.redirect_listen`, in the order of the listeners.
+///
+/// # Errors
+/// Returns [`Error::Tls`] if the CAs of client certificates are unusable.
 pub(super) fn frontends(
     config: &Config,
     process: &Process,
@@ -40,19 +44,25 @@ pub(super) fn frontends(
         https_port(&process.https),
         config.http.header_timeout.get(),
     ));
-    let frontend = |address, inside| Frontend {
-        kind: inside,
+    let frontend = |address, kind| Frontend {
+        kind,
         proxied: config.server.proxy_protocol.contains(address),
     };
-    let tls = config.server.listen.iter();
-    let tls = tls.map(|address| frontend(address, FrontendKind::Tls(acceptors.on(address))));
-    let redirects = config.server.redirect_listen.iter();
-    let redirects =
-        redirects.map(|address| frontend(address, FrontendKind::Plain(Arc::clone(&plain))));
+    let tls = config
+        .server
+        .listen
+        .iter()
+        .map(|address| frontend(address, FrontendKind::Tls(acceptors.on(address))));
+    let redirects = config
+        .server
+        .redirect_listen
+        .iter()
+        .map(|address| frontend(address, FrontendKind::Plain(Arc::clone(&plain))));
     Ok(tls.chain(redirects).collect())
 }
 
-/// Where plain HTTP is sent to: 443 if that is served, else what is.
+/// Returns the port to which plain HTTP is redirected: 443 if a TLS listener has it, else the
+/// port of the first one.
 fn https_port(https: &[SocketAddr]) -> u16 {
     let mut ports = https.iter().map(SocketAddr::port);
     let first = ports.next().unwrap_or(443);

@@ -1,6 +1,6 @@
-//! Everything that is made from one reading of the configuration. It is never
-//! edited, only replaced; what did not change is handed on, so that a reload
-//! costs nobody a connection, an answer that is known, or a limit's memory.
+//! A generation: everything that the edge builds from one reading of the configuration. It is
+//! immutable; a reload builds another one. Parts whose settings have not changed are shared,
+//! so that a reload loses no connection, no cached decision and no limit's state.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,10 +22,11 @@ use crate::upstream::Upstream;
 use crate::ws::upload::Uploads;
 use crate::ws::{Backend, CurrentBackend, Gateway, Services};
 
+/// One generation. Connections hold the one they began with, until they end.
 #[derive(Debug)]
 pub(super) struct Generation {
     pub(super) config: Config,
-    pub(super) entrances: Vec<Frontend>,
+    pub(super) frontends: Vec<Frontend>,
     pub(super) handler: Arc<Handler>,
     pub(super) introspection: Arc<Introspection>,
     pub(super) limits: Arc<Limits>,
@@ -36,18 +37,19 @@ pub(super) struct Generation {
     certificates: Reusable<Certificates>,
     upstreams: Reusable<Upstreams>,
     auth: Reusable<(Authenticator, Authorizer)>,
-    /// Those that wait for their client to come back wait here.
+    /// The uploads; paused ones wait here until their client resumes.
     uploads: Reusable<Uploads>,
-    /// What sessions ask with while this one is in use.
+    /// The services for sessions, also those of older generations, while this one is in use.
     backend: Arc<Backend>,
+    /// The handle through which sessions find the backend in use; shared by all generations.
     current_backend: CurrentBackend,
-    /// Cancelled when the next one is there: its HTTP connections end what they
-    /// are doing.
+    /// Retired when the next generation is in use: HTTP connections finish their requests and
+    /// close.
     pub(super) drain: Drain,
 }
 
-/// A part that the next generation takes over if its settings are the same, and
-/// the tasks that live as long as the part.
+/// A part that the next generation shares if its settings are the same, and the drain for the
+/// tasks that live as long as the part.
 #[derive(Debug)]
 struct Reusable<T> {
     part: Arc<T>,
@@ -71,7 +73,7 @@ impl<T> Reusable<T> {
         }
     }
 
-    /// Ends the part's tasks, unless `next` has taken the part over.
+    /// Stops the part's tasks, unless `next` shares the part.
     fn retire_unless_in(&self, next: &Self) {
         if !Arc::ptr_eq(&self.part, &next.part) {
             self.drain.retire();
@@ -79,14 +81,18 @@ impl<T> Reusable<T> {
     }
 }
 
-/// A generation, and the tasks to start once it is in use.
+/// A new generation, and the tasks to spawn once it is in use.
 pub(super) struct BuiltGeneration {
     pub(super) generation: Generation,
     pub(super) tasks: Vec<BoxFuture<'static, ()>>,
 }
 
 impl Generation {
-    /// Does all that can fail.
+    /// Builds a generation, and shares the unchanged parts of `old`. It starts nothing and
+    /// changes nothing outside, so that a failure leaves `old` in use. Blocks.
+    ///
+    /// # Errors
+    /// Returns the variant of [`Error`] for the first thing that is unusable.
     pub(super) fn build(
         config: Config,
         process: &Process,
@@ -95,47 +101,58 @@ impl Generation {
         let mut tasks = Vec::new();
         let certificates = certificates(&config, process, old, &mut tasks)?;
         let authorities = ClientAuthorities::load(&config.tls.clients)?;
-        let entrances = frontends(&config, process, &certificates.part, &authorities)?;
+        let frontends = frontends(&config, process, &certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
 
+        // The old generation if the settings that `is_same` compares have not changed. Parts
+        // that use another part compare its settings, too: they must not share an old one.
         let same =
-            |same: fn(&Config, &Config) -> bool| old.filter(|old| same(&old.config, &config));
+            |is_same: fn(&Config, &Config) -> bool| old.filter(|old| is_same(&old.config, &config));
         let apps = |a: &Config, b: &Config| a.upstream == b.upstream && a.upstreams == b.upstreams;
-        let upstreams = same(apps).map(|old| old.upstreams.clone());
-        let upstreams = upstreams.unwrap_or_else(|| {
-            let upstreams = Reusable::new(upstreams_of(&config), process);
-            tasks.extend(health_checks(&config, &upstreams));
-            upstreams
-        });
-        let asks = |a: &Config, b: &Config| {
+        let upstreams = match same(apps) {
+            Some(old) => old.upstreams.clone(),
+            None => {
+                let new = Reusable::new(build_upstreams(&config), process);
+                tasks.extend(health_checks(&config, &new));
+                new
+            }
+        };
+        let auth_settings = |a: &Config, b: &Config| {
             a.upstream == b.upstream && a.upstreams == b.upstreams && a.auth == b.auth
         };
-        let auth = same(asks).map(|old| old.auth.clone());
-        let auth = auth.unwrap_or_else(|| {
-            Reusable::new(auth_of(&config, process, &upstreams.part.laravel), process)
-        });
-        let sends = |a: &Config, b: &Config| {
+        let auth = match same(auth_settings) {
+            Some(old) => old.auth.clone(),
+            None => Reusable::new(
+                build_auth(&config, process, &upstreams.part.laravel),
+                process,
+            ),
+        };
+        let upload_settings = |a: &Config, b: &Config| {
             a.upstream == b.upstream
                 && a.upstreams == b.upstreams
                 && a.websocket.uploads == b.websocket.uploads
                 && a.auth.token_form == b.auth.token_form
         };
-        let uploads = same(sends).map(|old| old.uploads.clone());
-        let uploads = uploads.unwrap_or_else(|| {
-            let uploads = Uploads::new(
-                upstreams.part.laravel.clone(),
-                config.websocket.uploads.clone(),
-                config.auth.token_form,
-                old.map(|old| &*old.uploads.part),
-            );
-            Reusable::new(uploads, process)
-        });
-        let limits = same(|a, b| a.limits == b.limits).map(|old| Arc::clone(&old.limits));
-        let limits = limits.unwrap_or_else(|| {
-            let metrics = Arc::clone(&process.metrics);
-            let old = old.map(|old| &*old.limits);
-            Arc::new(Limits::new(config.limits.clone(), metrics, old))
-        });
+        let uploads = match same(upload_settings) {
+            Some(old) => old.uploads.clone(),
+            None => {
+                let new = Uploads::new(
+                    upstreams.part.laravel.clone(),
+                    config.websocket.uploads.clone(),
+                    config.auth.token_form,
+                    old.map(|old| &*old.uploads.part),
+                );
+                Reusable::new(new, process)
+            }
+        };
+        let limits = match same(|a, b| a.limits == b.limits) {
+            Some(old) => Arc::clone(&old.limits),
+            None => Arc::new(Limits::new(
+                config.limits.clone(),
+                Arc::clone(&process.metrics),
+                old.map(|old| &*old.limits),
+            )),
+        };
         let places =
             |a: &Config, b: &Config| a.limits.requests_in_flight == b.limits.requests_in_flight;
         let in_flight = same(places).map(|old| old.in_flight.clone());
@@ -182,7 +199,7 @@ impl Generation {
         });
         let generation = Self {
             config,
-            entrances,
+            frontends,
             handler: Arc::new(handler),
             introspection: Arc::new(introspection),
             limits,
@@ -201,20 +218,25 @@ impl Generation {
         Ok(BuiltGeneration { generation, tasks })
     }
 
-    /// Whether `config` would make just the same.
+    /// Returns whether `config`, with the files that it names, would build the same
+    /// generation. Certificates are not compared, since they are reloaded on their own.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::Pages`] or [`Error::Tls`] if a file is unusable.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
         let authorities = ClientAuthorities::load(&config.tls.clients)?;
         Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
     }
 
-    /// The certificates in use.
+    /// Returns the certificates of this generation.
     pub(super) fn certificates(&self) -> Arc<Certificates> {
         Arc::clone(&self.certificates.part)
     }
 
-    /// Lets sessions ask as `next` says, the connections of this one end, and the tasks
-    /// of what `next` has not taken over.
+    /// Retires this generation: sessions use the backend of `next`, HTTP connections finish
+    /// their requests and close, and the tasks of parts that `next` does not share stop.
     pub(super) fn retire(&self, next: &Self) {
         next.current_backend.replace(Arc::clone(&next.backend));
         self.certificates.retire_unless_in(&next.certificates);
@@ -225,8 +247,8 @@ impl Generation {
     }
 }
 
-/// The old certificates if nothing about TLS changed: they are read again by
-/// their own task.
+/// Returns the old certificates if `[tls]` has not changed, since their own task reloads the
+/// files. Loads the certificates otherwise, and adds the tasks that renew and reload them.
 fn certificates(
     config: &Config,
     process: &Process,
@@ -251,8 +273,8 @@ fn certificates(
     Ok(certificates)
 }
 
-/// All apps: Laravel, and those that only routes name.
-fn upstreams_of(config: &Config) -> Upstreams {
+/// Creates the clients of all apps: Laravel, and those that routes name.
+fn build_upstreams(config: &Config) -> Upstreams {
     for doubt in config.apps().filter_map(|app| app.doubt()) {
         tracing::warn!(
             name: "upstream_needs_attention",
@@ -260,31 +282,36 @@ fn upstreams_of(config: &Config) -> Upstreams {
             "upstream needs attention"
         );
     }
-    let named = config.upstreams.iter();
-    let named = named.map(|(name, settings)| (name.clone(), Upstream::new(settings)));
     Upstreams {
         laravel: Upstream::new(&config.upstream),
-        named: named.collect(),
+        named: config
+            .upstreams
+            .iter()
+            .map(|(name, settings)| (name.clone(), Upstream::new(settings)))
+            .collect(),
     }
 }
 
-/// The tasks that ask the apps how they are.
+/// Returns the tasks of the apps' health checks.
 fn health_checks(config: &Config, upstreams: &Reusable<Upstreams>) -> Vec<BoxFuture<'static, ()>> {
-    let named = &upstreams.part.named;
-    let named = config
+    let apps = &upstreams.part;
+    config
         .upstreams
         .iter()
-        .filter_map(|(name, settings)| named.get(name)?.health_checks(settings));
-    let all = named.chain(upstreams.part.laravel.health_checks(&config.upstream));
-    let drain = &upstreams.drain;
-    all.map(|probes| {
-        let drain = drain.clone();
-        async move { probes.start(&drain) }.boxed()
-    })
-    .collect()
+        .filter_map(|(name, settings)| apps.named.get(name)?.health_checks(settings))
+        .chain(apps.laravel.health_checks(&config.upstream))
+        .map(|checks| {
+            let drain = upstreams.drain.clone();
+            async move { checks.start(&drain) }.boxed()
+        })
+        .collect()
 }
 
-fn auth_of(config: &Config, process: &Process, laravel: &Upstream) -> (Authenticator, Authorizer) {
+fn build_auth(
+    config: &Config,
+    process: &Process,
+    laravel: &Upstream,
+) -> (Authenticator, Authorizer) {
     let settings = Arc::new(config.auth.clone());
     let metrics = Arc::clone(&process.metrics);
     let auth_client = AuthClient::new(laravel.clone(), &settings, metrics);

@@ -1,4 +1,4 @@
-//! The sockets that the edge listens on.
+//! The listening sockets: opens those that the configuration names, or takes inherited ones.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::control;
 use crate::core::error_chain::error_chain;
 
-/// Sockets that are bound and listen, but from which nothing is accepted yet.
+/// The listening sockets, from which nothing is accepted yet.
 #[derive(Debug)]
 pub struct Listeners {
     https: Vec<TcpListener>,
@@ -21,22 +21,22 @@ pub struct Listeners {
     broadcast: UnixListener,
 }
 
-/// Why a socket cannot be opened, and what to do.
+/// The reason why a socket cannot be opened, with a cure.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// A TCP address.
+    /// A TCP address cannot be bound.
     #[error("cannot listen on {address} ({key} in config.toml); {}", advice(.source, .owner.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,
         /// The key that names it.
         key: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
-        /// Who has it, if that is why and can be seen.
+        /// The process that occupies the port, if that is the cause and the process is visible.
         owner: Option<PortOwner>,
     },
-    /// The broadcast socket.
+    /// The broadcast socket cannot be opened.
     #[error(transparent)]
     Broadcast(#[from] control::ListenError),
 }
@@ -53,7 +53,7 @@ impl ListenError {
     }
 }
 
-/// Why sockets cannot be opened: all that is in the way, a line each.
+/// The errors of all sockets that cannot be opened; displayed on a line each.
 #[derive(Debug)]
 pub struct ListenErrors(Vec<ListenError>);
 
@@ -88,10 +88,10 @@ fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
 }
 
 impl Listeners {
-    /// Opens every socket that `config` names and that was not `passed`.
+    /// Takes the sockets that `config` names from `inherited`, and opens the others.
     ///
     /// # Errors
-    /// Some of them cannot be opened; all of these are told.
+    /// Returns the errors of all sockets that cannot be opened.
     pub fn open(config: &Config, mut inherited: InheritedSockets) -> Result<Self, ListenErrors> {
         let mut errors = Vec::new();
         let mut open = |addresses: &[SocketAddr], key| {
@@ -101,7 +101,7 @@ impl Listeners {
                     Some(listener) => Ok(listener),
                     None => tcp(*address).map_err(|error| ListenError::tcp(*address, key, error)),
                 });
-            opened(sockets, &mut errors)
+            collect_open(sockets, &mut errors)
         };
         let https = open(&config.server.listen, "server.listen");
         let plain = open(&config.server.redirect_listen, "server.redirect_listen");
@@ -123,41 +123,50 @@ impl Listeners {
         }
     }
 
+    /// Returns the TLS listeners for the runtime.
+    ///
+    /// # Errors
+    /// Returns the system's error if a socket cannot be duplicated or registered.
     pub(super) fn https(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
         clones(&self.https)
     }
 
+    /// Returns the listeners that redirect plain HTTP; errors as in [`Self::https`].
     pub(super) fn plain(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
         clones(&self.plain)
     }
 
+    /// Returns the admin listeners; errors as in [`Self::https`].
     pub(super) fn admin(&self) -> io::Result<Vec<tokio::net::TcpListener>> {
         clones(&self.admin)
     }
 
+    /// Returns the broadcast listener; errors as in [`Self::https`].
     pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {
         tokio::net::UnixListener::from_std(self.broadcast.try_clone()?)
     }
 }
 
-/// Those that could be opened; the others are told to `errors`.
-fn opened(
+/// Returns the sockets that could be opened, and adds the errors of the others to `errors`.
+fn collect_open(
     sockets: impl Iterator<Item = Result<TcpListener, ListenError>>,
     errors: &mut Vec<ListenError>,
 ) -> Vec<TcpListener> {
-    let sockets = sockets.filter_map(|socket| socket.map_err(|error| errors.push(error)).ok());
-    sockets.collect()
+    sockets
+        .filter_map(|socket| socket.map_err(|error| errors.push(error)).ok())
+        .collect()
 }
 
 fn clones(listeners: &[TcpListener]) -> io::Result<Vec<tokio::net::TcpListener>> {
-    let clones = listeners.iter().map(TcpListener::try_clone);
-    clones
+    listeners
+        .iter()
+        .map(TcpListener::try_clone)
         .map(|clone| tokio::net::TcpListener::from_std(clone?))
         .collect()
 }
 
-/// `SO_REUSEADDR`, so that a restart need not wait for old connections to time
-/// out; `[::]` takes IPv4 as well.
+/// Opens a listening socket, with `SO_REUSEADDR`, so that a restart does not wait until old
+/// connections time out. `[::]` accepts IPv4, too.
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -174,5 +183,5 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Linux cuts it to `net.core.somaxconn`, 4096 by default.
+/// The length of the accept queue. Linux reduces it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;

@@ -1,6 +1,7 @@
-//! The whole edge: built from a configuration and sockets, run until told to
-//! stop. The caller owns sockets and signal, so tests need neither ports nor
-//! signals of their own.
+//! The whole server: built from a configuration and listening sockets, run until the caller
+//! stops it. It has the accept loop, reload by generations, socket activation, and the admin
+//! listener. The caller owns sockets and signals, so tests need neither fixed ports nor
+//! signals.
 
 mod accept;
 mod admin;
@@ -38,36 +39,36 @@ use crate::introspection;
 use crate::runtime::watchdog::Watchdog;
 use crate::tls;
 
-/// Why the edge cannot start, or not go on with another configuration.
+/// The reason why the edge cannot start, or cannot use another configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The certificate or its key.
+    /// A certificate or key is unusable.
     #[error(transparent)]
     Tls(#[from] tls::Error),
-    /// Certificates cannot be obtained.
+    /// The ACME client cannot work.
     #[error(transparent)]
     Acme(#[from] tls::AcmeError),
-    /// No randomness for session tickets.
+    /// The system provides no randomness for session tickets.
     #[error("cannot make session tickets")]
     Tickets(#[from] rustls::Error),
-    /// The sysadmin's error pages cannot be used.
+    /// The operator's error pages are unusable.
     #[error(transparent)]
     Pages(#[from] PagesError),
-    /// Building it was broken off.
+    /// The task that builds the configuration was aborted or has panicked.
     #[error("the configuration was not built")]
     Broken(#[from] tokio::task::JoinError),
-    /// A directory whose files a route sends cannot be used.
+    /// The directory of a route for static files is unusable.
     #[error(transparent)]
     Files(#[from] files::UnusableDirectory),
-    /// The page that closes the site is out of reach.
+    /// The maintenance page is unreachable.
     #[error(transparent)]
     Maintenance(#[from] http::PageUnreachable),
-    /// A socket cannot be handed to the runtime.
+    /// A socket cannot be registered with the runtime.
     #[error("cannot use a listening socket")]
     Socket(#[from] std::io::Error),
 }
 
-/// The edge, ready to run.
+/// The server, ready to run.
 pub struct Server {
     sites: Vec<TcpListener>,
     admin: Vec<TcpListener>,
@@ -77,7 +78,7 @@ pub struct Server {
     running: Arc<Running>,
 }
 
-/// What all tasks share: the process, and the configuration in use.
+/// The state that all tasks share: the process, and the configuration in use.
 #[derive(Debug)]
 struct Running {
     process: Process,
@@ -94,11 +95,15 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// Builds everything that `config` describes around `listeners`. Must be
-    /// called inside a tokio runtime.
+    /// Builds a server from `config` and `listeners`. It accepts nothing before
+    /// [`Self::run`].
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime.
     ///
     /// # Errors
-    /// The certificate cannot be used, or a socket cannot.
+    /// Returns the variant of [`Error`] for the first thing that `config` names and that is
+    /// unusable, and [`Error::Socket`] if a socket is.
     pub fn bind(config: &Config, listeners: Listeners, origin: StartInfo) -> Result<Self, Error> {
         let (https, plain) = (listeners.https()?, listeners.plain()?);
         let process = Process::new(config, origin, addresses(&https))?;
@@ -118,33 +123,34 @@ impl Server {
         })
     }
 
-    /// The addresses on which TLS is spoken.
+    /// Returns the addresses of the TLS listeners.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.running.process.https.clone()
     }
 
-    /// The addresses on which plain HTTP is sent to TLS.
+    /// Returns the addresses of the listeners that redirect plain HTTP to HTTPS.
     pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
         self.redirects.clone()
     }
 
-    /// The addresses on which monitoring asks.
+    /// Returns the addresses of the admin listeners, for monitoring.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
         addresses(&self.admin)
     }
 
-    /// Asks the server whether it still accepts.
+    /// Returns the watchdog that checks whether the accept loops still respond.
     pub fn watchdog(&self) -> Watchdog {
         self.running.process.watchdog.clone()
     }
 
-    /// Gives the server another configuration while it runs.
+    /// Returns the handle that replaces the configuration while the server runs.
     pub fn reloader(&self) -> Reloader {
         Reloader::new(Arc::clone(&self.running))
     }
 
-    /// Serves until `stop` completes, then lets what is under way end. Returns
-    /// how many tasks were cut off when the grace was over.
+    /// Serves until `stop` completes, and then waits for the tasks to end, for at most the
+    /// shutdown timeout. Returns the number of tasks that were still running then; they end
+    /// with the runtime.
     pub async fn run(self, stop: impl Future<Output = ()>) -> usize {
         let running = self.running;
         let drain = &running.process.drain;
@@ -169,8 +175,7 @@ impl Server {
             drain.clone(),
             heartbeat,
         ));
-        let admin = self.admin.into_iter();
-        let admin = admin.map(|listener| {
+        let admin = self.admin.into_iter().map(|listener| {
             let heartbeat = running.process.watchdog.register("admin.listen");
             admin::serve(listener, Arc::clone(&running), heartbeat)
         });
@@ -179,8 +184,9 @@ impl Server {
             let grace = running.current.load().config.server.shutdown_grace.get();
             drain.stop(grace).await
         };
-        // No tasks of the drain's: sessions that are still open are told who
-        // leaves until the last of them is closed, and monitoring sees it.
+        // The timers of rooms and the admin listeners are not tasks of the drain, so they run
+        // until the drain is empty: sessions that are still open get presence events until
+        // the last one is closed, and monitoring can watch the shutdown.
         tokio::select! {
             cut_off = served => cut_off,
             never = running.process.rooms.run_timers() => match never {},
@@ -199,7 +205,7 @@ fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     addresses.filter_map(Result::ok).collect()
 }
 
-/// Until the process stops: then nobody's turn matters any more.
+/// Delivers events to large rooms in turn, until the process stops.
 async fn run_scheduler(running: Arc<Running>) {
     let process = &running.process;
     tokio::select! {
@@ -208,14 +214,14 @@ async fn run_scheduler(running: Arc<Running>) {
     }
 }
 
-/// Every second, looks how much memory is in use.
+/// Measures the memory in use every second, and logs when it passes `limits.max_memory`.
 async fn monitor_memory(running: Arc<Running>) {
     let (load, drain) = (&running.process.load, &running.process.drain);
     while !drain.is_stopping() {
-        let most = running.current.load().config.limits.max_memory;
-        let most = most.map(|most| most.get() as u64);
-        let bytes = most.and_then(|_| introspection::memory()).unwrap_or(0);
-        match load.update_memory(bytes, most) {
+        let limit = running.current.load().config.limits.max_memory;
+        let limit = limit.map(|size| size.get() as u64);
+        let bytes = limit.and_then(|_| introspection::memory()).unwrap_or(0);
+        match load.update_memory(bytes, limit) {
             Some(true) => tracing::warn!(
                 name: "memory_limit_exceeded",
                 bytes,
@@ -235,7 +241,7 @@ async fn monitor_memory(running: Arc<Running>) {
     }
 }
 
-/// Every second, looks whether the site is closed.
+/// Checks every second whether the maintenance page exists.
 async fn watch_maintenance(running: Arc<Running>) {
     let drain = &running.process.drain;
     while !drain.is_stopping() {
@@ -243,8 +249,8 @@ async fn watch_maintenance(running: Arc<Running>) {
         if current.config.maintenance.page.is_some() {
             let handler = Arc::clone(&current.handler);
             drop(current);
-            let looked = tokio::task::spawn_blocking(move || handler.refresh_maintenance());
-            let _ = looked.await;
+            // A panic in it is logged by the panic hook; the next round retries.
+            let _ = tokio::task::spawn_blocking(move || handler.refresh_maintenance()).await;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -253,7 +259,7 @@ async fn watch_maintenance(running: Arc<Running>) {
     }
 }
 
-/// Once a minute, forgets clients whose rate has recovered.
+/// Removes idle clients from the limits once a minute.
 async fn forget_idle(running: Arc<Running>) {
     loop {
         tokio::select! {

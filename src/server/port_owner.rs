@@ -1,11 +1,11 @@
-//! Who has a port already, as far as Linux tells this user (proc(5)).
+//! Finds the process that occupies a port, from proc(5), for the error of a failed bind.
 
 use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-/// A process that listens on a port.
+/// The process that listens on a port.
 #[derive(Debug)]
 pub struct PortOwner {
     name: String,
@@ -13,14 +13,15 @@ pub struct PortOwner {
 }
 
 impl PortOwner {
-    /// The process that keeps `wanted` from being bound, if it can be seen: those
-    /// of other users only root sees.
+    /// Finds the process whose socket keeps `wanted` from being bound. Only root can see the
+    /// processes of other users.
     pub(super) fn find(wanted: SocketAddr) -> Option<Self> {
         let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-        let sockets = tables
+        let links: Vec<_> = tables
             .iter()
-            .filter_map(|table| fs::read_to_string(table).ok());
-        let links: Vec<_> = sockets.flat_map(|table| links(&table, wanted)).collect();
+            .filter_map(|table| fs::read_to_string(table).ok())
+            .flat_map(|table| socket_links(&table, wanted))
+            .collect();
         if links.is_empty() {
             return None;
         }
@@ -28,8 +29,8 @@ impl PortOwner {
             let name = entry.ok()?.file_name();
             name.to_str()?.parse::<u32>().ok()
         });
-        let mut holders = pids.filter(|pid| has_one_of(*pid, &links));
-        let pid = holders.next()?;
+        let mut owners = pids.filter(|pid| has_one_of(*pid, &links));
+        let pid = owners.next()?;
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
         Some(Self {
             name: name.trim_end().escape_debug().to_string(),
@@ -44,22 +45,25 @@ impl fmt::Display for PortOwner {
     }
 }
 
-/// What the sockets of a table that listen in the way of `wanted` are called in
-/// `/proc/*/fd`.
-fn links(table: &str, wanted: SocketAddr) -> Vec<String> {
-    let links = table.lines().filter_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-        let local = address(local)?;
-        let same = |a: IpAddr, b: IpAddr| a.is_unspecified() || b.is_unspecified() || a == b;
-        let in_the_way = local.port() == wanted.port() && same(local.ip(), wanted.ip());
-        (*state == LISTEN && in_the_way).then(|| format!("socket:[{inode}]"))
-    });
-    links.collect()
+/// Returns the link targets in `/proc/PID/fd` of the sockets in `table` that listen on
+/// `wanted`, or on an address that conflicts with it.
+fn socket_links(table: &str, wanted: SocketAddr) -> Vec<String> {
+    let overlaps = |a: IpAddr, b: IpAddr| a.is_unspecified() || b.is_unspecified() || a == b;
+    table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (address, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+            let local = parse_address(address)?;
+            let conflicts = local.port() == wanted.port() && overlaps(local.ip(), wanted.ip());
+            (*state == LISTEN && conflicts).then(|| format!("socket:[{inode}]"))
+        })
+        .collect()
 }
 
-/// An address as `/proc/net/tcp` writes it: words as they lie in memory.
-fn address(text: &str) -> Option<SocketAddr> {
+/// Parses an address of `/proc/net/tcp`: 32-bit words in hexadecimal, each in the byte order
+/// of the machine.
+fn parse_address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok();
     let ip = match ip.len() {
@@ -76,6 +80,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
+/// Returns whether the process has one of the `links` open.
 fn has_one_of(pid: u32, links: &[String]) -> bool {
     let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return false;
@@ -84,7 +89,7 @@ fn has_one_of(pid: u32, links: &[String]) -> bool {
     targets.any(|target| links.iter().any(|link| target == Path::new(link)))
 }
 
-/// `TCP_LISTEN` in hexadecimal.
+/// The state `TCP_LISTEN` in hexadecimal.
 const LISTEN: &str = "0A";
 
 #[cfg(test)]
@@ -105,7 +110,7 @@ mod tests {
     #[test]
     fn only_what_is_in_the_way_counts() {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1";
-        let blocks = |wanted: &str| !links(line, wanted.parse().unwrap()).is_empty();
+        let blocks = |wanted: &str| !socket_links(line, wanted.parse().unwrap()).is_empty();
         if cfg!(target_endian = "little") {
             assert!(blocks("127.0.0.1:8080") && blocks("[::]:8080"));
             assert!(!blocks("127.0.0.2:8080") && !blocks("127.0.0.1:8081"));

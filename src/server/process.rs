@@ -1,4 +1,5 @@
-//! What is made once and outlives every reading of the configuration.
+//! The state of the process that outlives every configuration: rooms, sessions, metrics,
+//! limits that cannot be resized, and the drain.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,17 +19,18 @@ use crate::rooms::{Rooms, Sessions};
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
 
-/// Who starts a server, and from what: for those who ask it later.
+/// Facts about the start of the process, which `status` reports.
 #[derive(Clone, Debug, Default)]
 pub struct StartInfo {
-    /// The configuration's file.
+    /// The path of the configuration file.
     pub config: Option<PathBuf>,
-    /// What the log last complained of.
+    /// The last warnings and errors of the log.
     pub recent: RecentEvents,
-    /// Lines of the log that were lost because nobody read them.
+    /// The number of log lines that were dropped because the log's reader was too slow.
     pub lost_lines: Arc<Counter>,
 }
 
+/// The state of the process.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) rooms: Arc<Rooms>,
@@ -38,25 +40,29 @@ pub(super) struct Process {
     pub(super) metrics: Arc<Metrics>,
     pub(super) connections: ConcurrencyLimit,
     pub(super) load: OverloadMonitor,
-    /// TLS handshakes.
+    /// The limit of concurrent TLS handshakes.
     pub(super) handshakes: ConcurrencyLimit,
-    /// WebSocket sessions of each client.
+    /// The number of WebSocket sessions of each client.
     pub(super) shares: ClientConcurrency,
-    /// So that a reload costs nobody a resumption.
+    /// The issuer of session tickets, which stay valid across a reload.
     pub(super) ticketer: Arc<dyn ProducesTickets>,
     pub(super) drain: Drain,
     pub(super) watchdog: Watchdog,
     pub(super) origin: StartInfo,
     pub(super) start: Instant,
-    /// The same by the clock of that moment.
+    /// The time of the start by the system's clock.
     pub(super) began: SystemTime,
-    /// Held by each configuration that is still in use.
+    /// Counts the generations in use: each holds a reference.
     pub(super) used: Arc<()>,
-    /// Where TLS is spoken.
+    /// The addresses of the TLS listeners.
     pub(super) https: Vec<SocketAddr>,
 }
 
 impl Process {
+    /// Creates the state from the settings that only a restart changes.
+    ///
+    /// # Errors
+    /// Returns rustls' error if the system provides no randomness for session tickets.
     pub(super) fn new(
         config: &Config,
         origin: StartInfo,

@@ -1,4 +1,5 @@
-//! Another configuration, while everything goes on: all of it or nothing.
+//! Configuration reload without dropping connections: the new configuration takes effect
+//! completely or not at all.
 
 use std::sync::Arc;
 
@@ -9,36 +10,39 @@ use crate::config::Config;
 use crate::server::generation::Generation;
 use crate::tls;
 
-/// Gives a running server another configuration. Cheap to clone.
+/// The handle that replaces the configuration of a running server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reloader {
     pub(super) running: Arc<Running>,
-    /// One at a time.
-    turn: Arc<Mutex<()>>,
+    /// Serializes reloads. Only threads for blocking work wait for it.
+    lock: Arc<Mutex<()>>,
 }
 
 impl Reloader {
     pub(super) fn new(running: Arc<Running>) -> Self {
         Self {
             running,
-            turn: Arc::default(),
+            lock: Arc::default(),
         }
     }
 
-    /// Goes on with `config`, and reads the certificates again. New connections
-    /// are served as it says; old HTTP connections end what they are doing;
-    /// WebSocket sessions and tunnels are not touched, and keep the settings
-    /// they began with; if nothing differs, nothing is touched at all. Returns the
-    /// keys that differ but wait for a restart. Files are read aside from the
-    /// threads that serve: a disk that hangs holds up the reload alone.
+    /// Puts `config` into use and reloads the certificates. Returns the keys that have changed
+    /// but need a restart.
+    ///
+    /// New connections use the new configuration. Old HTTP connections finish their requests
+    /// and close. WebSocket sessions and tunnels continue with the settings they began with.
+    /// If nothing has changed, no connection is affected at all.
+    ///
+    /// Files are read on a thread for blocking work, so a hanging disk delays only the reload.
+    /// Dropping the future does not stop a reload that has begun.
     ///
     /// # Errors
-    /// The configuration names something that cannot be used. Everything stays
-    /// as it was.
+    /// Returns the variant of [`Error`] for the first thing that `config` names and that is
+    /// unusable. The old configuration stays in use then.
     pub async fn reload(&self, config: Config) -> Result<Vec<&'static str>, Error> {
         let this = self.clone();
         let swap = move || {
-            let _turn = this.turn.lock();
+            let _lock = this.lock.lock();
             this.swap(config)
         };
         let waiting = tokio::task::spawn_blocking(swap).await??;
@@ -48,16 +52,19 @@ impl Reloader {
         Ok(waiting)
     }
 
-    /// Configurations that open connections still use, the present one included.
+    /// Returns the number of generations in use: the current one, and those of open
+    /// connections.
     pub fn generations(&self) -> usize {
+        // One reference is the process' own.
         Arc::strong_count(&self.running.process.used) - 1
     }
 
-    /// Counts a configuration that had mistakes.
+    /// Counts a reload that failed because of mistakes in the configuration.
     pub fn record_failure(&self) {
         self.running.process.metrics.reloads.add("refused");
     }
 
+    /// Builds the new generation, swaps it in, and retires the old one. Blocks.
     fn swap(&self, mut config: Config) -> Result<Vec<&'static str>, Error> {
         let running = &self.running;
         let old = running.current.load_full();
@@ -67,9 +74,11 @@ impl Reloader {
         }
         let built = Generation::build(config, &running.process, Some(&old))?;
         let new = Arc::new(built.generation);
-        let shown = (Arc::clone(&new.introspection), new.config.broadcast.clone());
-        running.api.replace(shown.0, shown.1);
+        running
+            .api
+            .replace(Arc::clone(&new.introspection), new.config.broadcast.clone());
         running.current.store(Arc::clone(&new));
+        // The order matters: the old parts stop only after new connections use the new ones.
         for task in built.tasks {
             running.process.drain.spawn(task);
         }
@@ -78,8 +87,8 @@ impl Reloader {
     }
 }
 
-/// Puts back in `new` what only a restart can change; returns the keys that
-/// differed.
+/// Restores in `new` the settings that only a restart can change. Returns their keys, if they
+/// differ.
 fn keep_boot_settings(new: &mut Config, old: &Config) -> Vec<&'static str> {
     let mut waiting = Vec::new();
     let (server, was) = (&mut new.server, &old.server);

@@ -1,6 +1,5 @@
-//! Sockets that were open before the process began: systemd's socket units keep
-//! them while the service restarts, so that nobody is refused meanwhile
-//! (sd_listen_fds(3)).
+//! Socket activation (sd_listen_fds(3)): sockets that systemd has opened and keeps open while
+//! the service restarts, so that clients can connect meanwhile.
 
 use std::fmt;
 use std::io;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-/// What was passed and nobody has taken yet.
+/// The inherited sockets that have not been taken yet.
 #[derive(Debug, Default)]
 pub struct InheritedSockets(Vec<Socket>);
 
@@ -19,20 +18,20 @@ pub struct InheritedSockets(Vec<Socket>);
 enum Socket {
     Tcp(SocketAddr, TcpListener),
     Unix(PathBuf, UnixListener),
-    /// Nothing that anybody can listen on, and why.
-    Useless(String),
+    /// A descriptor that is not a usable listening socket, and the reason.
+    Unusable(String),
 }
 
 impl InheritedSockets {
-    /// Takes the sockets that `LISTEN_FDS` counts, and removes the variable: call
-    /// it once, before there are threads.
+    /// Takes the sockets that `LISTEN_FDS` counts, and removes the variable. To be called
+    /// once, before the process has threads.
     pub fn take() -> Self {
         let mut sockets = ListenFd::from_env();
         let each = 0..sockets.len();
         Self(each.map(|at| Socket::take(&mut sockets, at)).collect())
     }
 
-    /// The socket that is bound to just this address.
+    /// Takes the TCP socket that is bound to exactly this address.
     pub(super) fn tcp(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
         let is_it = |socket: &Socket| matches!(socket, Socket::Tcp(at, _) if *at == wanted);
         match self.remove(is_it)? {
@@ -41,7 +40,7 @@ impl InheritedSockets {
         }
     }
 
-    /// The socket whose file this is.
+    /// Takes the Unix socket with this path.
     pub(super) fn unix(&mut self, wanted: &Path) -> Option<UnixListener> {
         let is_it =
             |socket: &Socket| matches!(socket, Socket::Unix(at, _) if same_file(at, wanted));
@@ -51,7 +50,8 @@ impl InheritedSockets {
         }
     }
 
-    /// Says which ones nobody wanted: what connects there waits in vain.
+    /// Logs the sockets that have not been taken: the edge does not accept from them, so
+    /// clients would wait in vain.
     pub(super) fn warn_of_unused(&self) {
         for socket in &self.0 {
             tracing::warn!(
@@ -74,11 +74,11 @@ impl Socket {
             Ok(Some(listener)) => Self::tcp(listener),
             _ => match sockets.take_unix_listener(at) {
                 Ok(Some(listener)) => Self::unix(listener),
-                Ok(None) => Ok(Self::Useless(format!("no. {}", at + 1))),
+                Ok(None) => Ok(Self::Unusable(format!("no. {}", at + 1))),
                 Err(error) => Err(error),
             },
         };
-        taken.unwrap_or_else(|error| Self::Useless(format!("no. {}: {error}", at + 1)))
+        taken.unwrap_or_else(|error| Self::Unusable(format!("no. {}: {error}", at + 1)))
     }
 
     fn tcp(listener: TcpListener) -> io::Result<Self> {
@@ -92,12 +92,15 @@ impl Socket {
         check(SockRef::from(&listener))?;
         match address.as_pathname() {
             Some(path) => Ok(Self::Unix(path.to_owned(), listener)),
-            None => Ok(Self::Useless("a Unix socket without a path".to_owned())),
+            None => Ok(Self::Unusable("a Unix socket without a path".to_owned())),
         }
     }
 }
 
-/// A connection is no listener, and the runtime wants sockets that never wait.
+/// Checks that the socket is a listener, and makes it non-blocking for the runtime.
+///
+/// # Errors
+/// Returns `InvalidInput` for a connection, and the system's error otherwise.
 fn check(socket: SockRef<'_>) -> io::Result<()> {
     if !socket.is_listener()? {
         let text = "a connection, not a listening socket; the socket unit needs Accept=no";
@@ -106,7 +109,7 @@ fn check(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_nonblocking(true)
 }
 
-/// `/var/run` is often `/run`.
+/// Returns whether both paths name the same file; `/var/run` is often a link to `/run`.
 fn same_file(a: &Path, b: &Path) -> bool {
     a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
@@ -116,7 +119,7 @@ impl fmt::Display for Socket {
         match self {
             Self::Tcp(address, _) => address.fmt(f),
             Self::Unix(path, _) => path.display().fmt(f),
-            Self::Useless(why) => f.write_str(why),
+            Self::Unusable(reason) => f.write_str(reason),
         }
     }
 }
