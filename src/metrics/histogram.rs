@@ -1,34 +1,38 @@
-//! How long things took, in fixed steps, without a lock.
+//! A lock-free histogram of durations with fixed buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// Seconds, each step about two and a half times the one before: half a
-/// millisecond to a minute.
+/// The upper bounds of the buckets in seconds, from half a millisecond to a minute, each
+/// 2 to 6 times the one before.
 const BUCKET_BOUNDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0, 60.0,
 ];
 
-/// Counts how often something took how long.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    /// One for each of [`BUCKET_BOUNDS`], not added up, and one for all that is longer.
+    /// The count of each bucket of [`BUCKET_BOUNDS`], not cumulative, and of longer durations.
+    ///
+    /// Counts and sum are independent atomics, so a snapshot may have counted an observation
+    /// in one of them only. Prometheus tolerates that.
     counts: [AtomicU64; BUCKET_BOUNDS.len() + 1],
-    /// All together, in microseconds.
+    /// The sum of all durations in microseconds.
     sum: AtomicU64,
 }
 
-/// What a [`Histogram`] had counted at one moment.
+/// The state of a [`Histogram`] at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HistogramSnapshot {
-    /// Seconds, all together.
+    /// The sum of all durations in seconds.
     pub sum: f64,
-    /// The upper end of each step, and how many fell into it.
+    /// The upper bound of each bucket in seconds, and the count in it; the last bound is
+    /// infinite. The counts are not cumulative.
     pub steps: Vec<(f64, u64)>,
 }
 
 impl Histogram {
-    /// It took `time`.
+    /// Records one duration.
     pub fn observe(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let step = BUCKET_BOUNDS.iter().position(|end| seconds <= *end);
@@ -37,7 +41,7 @@ impl Histogram {
         self.sum.fetch_add(micros, Relaxed);
     }
 
-    /// What has been counted.
+    /// Returns a snapshot.
     pub fn read(&self) -> HistogramSnapshot {
         let ends = BUCKET_BOUNDS.iter().copied().chain([f64::INFINITY]);
         let steps = ends.zip(self.counts.iter().map(|count| count.load(Relaxed)));
@@ -49,7 +53,7 @@ impl Histogram {
 }
 
 impl HistogramSnapshot {
-    /// How many there were.
+    /// Returns the number of recorded durations.
     pub fn count(&self) -> u64 {
         self.steps.iter().map(|(_, count)| count).sum()
     }

@@ -1,4 +1,4 @@
-//! The text that Prometheus reads.
+//! Encoding of metrics in the OpenMetrics text format, for Prometheus.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::HistogramSnapshot;
 
-/// The media type of [`text`] (OpenMetrics).
+/// The media type of [`text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Numbers of one name.
+/// A metric family: all samples of one name.
 #[derive(Clone, Debug)]
 pub struct Family {
     name: &'static str,
@@ -21,33 +21,33 @@ pub struct Family {
     rows: Vec<(Vec<(&'static str, String)>, Sample)>,
 }
 
-/// What sort of numbers they are.
+/// The type and unit of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// They only grow; `_total` is added to the name.
+    /// A counter; `_total` is appended to the name.
     Counter,
-    /// They are as they are now.
+    /// A gauge without a unit.
     Gauge,
-    /// They are as they are now, in bytes; `_bytes` is added to the name.
+    /// A gauge in bytes; `_bytes` is appended to the name.
     Bytes,
-    /// They are moments in Unix time; `_seconds` is added to the name.
+    /// A gauge with a Unix timestamp; `_seconds` is appended to the name.
     Time,
-    /// They are histograms of seconds; `_seconds` is added to the name.
+    /// A histogram of seconds; `_seconds` is appended to the name.
     Seconds,
 }
 
-/// One number, or one histogram.
+/// The value of one sample.
 #[derive(Clone, Debug)]
 pub enum Sample {
-    /// A number.
+    /// The value of a counter or gauge.
     Number(f64),
-    /// A histogram.
+    /// The value of a histogram.
     Histogram(HistogramSnapshot),
 }
 
 impl Family {
-    /// The numbers `rows`, each with its labels. The name is without a prefix
-    /// before it and without unit and `_total` after it.
+    /// Creates a family of the samples `rows`, each with its labels. `name` has neither the
+    /// prefix `pwd_edge_` nor a unit or `_total`: [`text`] adds them.
     pub fn new(
         name: &'static str,
         help: &'static str,
@@ -62,22 +62,22 @@ impl Family {
         }
     }
 
-    /// One number as it is now.
+    /// Creates a gauge with a single sample and no labels.
     pub fn gauge(name: &'static str, help: &'static str, number: f64) -> Self {
         let rows = vec![(Vec::new(), Sample::Number(number))];
         Self::new(name, help, Kind::Gauge, rows)
     }
 }
 
-/// What is ours, and what all processes tell under the same names, as Prometheus
-/// reads it.
+/// Encodes all metrics. Names of `ours` get the prefix `pwd_edge_`; `common` has those that
+/// every process reports under the same names, such as `process_cpu_seconds`.
 pub fn text(ours: Vec<Family>, common: Vec<Family>) -> String {
     let mut registry = Registry::default();
     let prefixed = registry.sub_registry_with_prefix("pwd_edge");
     prefixed.register_collector(Box::new(Snapshot(ours)));
     registry.register_collector(Box::new(Snapshot(common)));
     let mut text = String::new();
-    // Writing to a text cannot fail.
+    // Writing to a `String` never fails.
     let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
     text
 }
