@@ -1,4 +1,4 @@
-//! The stand-in's routes, and how it publishes.
+//! The stand-in's HTTP server: routes, JSON responses, and publishing to the edge.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,10 +34,10 @@ pub struct App {
     url: String,
 }
 
-type Answer = Result<Response<Body>, DemoError>;
+type HandlerResult = Result<Response<Body>, DemoError>;
 
 impl App {
-    /// An app that publishes on the edge's `socket`, for visitors of `url`.
+    /// Creates an app that publishes on the edge's `socket`, and that users open at `url`.
     pub fn new(socket: PathBuf, url: String) -> Self {
         let edge = Upstream::new(&Settings {
             url: Target::unix(socket.clone()).into(),
@@ -69,19 +69,20 @@ impl App {
         let service = service_fn(move |request| {
             let app = Arc::clone(&self);
             async move {
-                let answer = app.answer(request).await;
-                Ok::<_, std::convert::Infallible>(answer.unwrap_or_else(refuse))
+                let result = app.handle(request).await;
+                Ok::<_, std::convert::Infallible>(result.unwrap_or_else(error_response))
             }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         tokio::select! {
-            // A connection that breaks is the edge's to report.
+            // The edge reports a connection that fails.
             _ = connection => {}
             () = drain.token().cancelled() => {}
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// Routes a request, by the paths of the real app.
+    async fn handle(&self, request: Request<Incoming>) -> HandlerResult {
         let (parts, body) = request.into_parts();
         let path: Vec<_> = parts.uri.path().split('/').skip(1).collect();
         let method = &parts.method;
@@ -116,28 +117,28 @@ impl App {
                 self.image(number(id))
             }
             (&Method::GET, ["demo.json"]) => {
-                let told = json!({ "socket": self.socket, "url": self.url });
-                Ok(json(StatusCode::OK, &told))
+                let info = json!({ "socket": self.socket, "url": self.url });
+                Ok(json(StatusCode::OK, &info))
             }
             (&Method::GET, _) => page::part(parts.uri.path()).ok_or(DemoError::NotFound),
             _ => Err(DemoError::NotFound),
         }
     }
 
-    fn log_in(&self, body: &Value) -> Answer {
+    fn log_in(&self, body: &Value) -> HandlerResult {
         let text = |key: &str| body[key].as_str().unwrap_or_default();
         let logged_in = self.desk.lock().log_in(text("username"), text("password"));
         let (account, token) = logged_in.ok_or(DemoError::BadCredentials)?;
-        let answer = json!({
+        let session = json!({
             "user": account.json(),
             "access_token": token,
             "token_type": "Bearer",
             "requires_captcha": false,
         });
-        Ok(json(StatusCode::OK, &answer))
+        Ok(json(StatusCode::OK, &session))
     }
 
-    fn log_out(&self, headers: &HeaderMap) -> Answer {
+    fn log_out(&self, headers: &HeaderMap) -> HandlerResult {
         self.bearer(headers)?;
         self.desk.lock().log_out(token(headers));
         Ok(json(
@@ -151,21 +152,23 @@ impl App {
         account.ok_or(DemoError::Unauthenticated)
     }
 
-    async fn post(&self, user: Account, id: u64, form: Form) -> Answer {
+    async fn post(&self, user: Account, id: u64, form: Form) -> HandlerResult {
         let message = self.desk.lock().post(user, id, form)?;
         let payload = json!({ "ticket_id": id, "message": message });
         self.publish("new_message", &payload).await;
-        let answer = json!({
+        let created = json!({
             "message": "Message added successfully",
             "ticket_message": message,
         });
-        Ok(json(StatusCode::CREATED, &answer))
+        Ok(json(StatusCode::CREATED, &created))
     }
 
-    fn image(&self, message: u64) -> Answer {
+    fn image(&self, message: u64) -> HandlerResult {
         let file = self.desk.lock().file(message).ok_or(DemoError::NotFound)?;
-        let kind = file.kind().filter(|kind| kind.starts_with("image/"));
-        let kind = kind.ok_or(DemoError::NotFound)?;
+        let kind = file
+            .kind()
+            .filter(|kind| kind.starts_with("image/"))
+            .ok_or(DemoError::NotFound)?;
         let mut response = Response::new(body::full(file.bytes));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -173,24 +176,24 @@ impl App {
         Ok(response)
     }
 
-    async fn set_status(&self, user: Account, id: u64, body: &Value) -> Answer {
+    async fn set_status(&self, user: Account, id: u64, body: &Value) -> HandlerResult {
         let status = body["status"].as_str().unwrap_or_default();
         let ticket = self.desk.lock().set_status(user, id, status)?;
         let payload = json!({ "ticket_id": id, "status": status });
         self.publish("ticket_status_update", &payload).await;
-        let answer = json!({ "message": "Ticket updated successfully", "ticket": ticket });
-        Ok(json(StatusCode::OK, &answer))
+        let updated = json!({ "message": "Ticket updated successfully", "ticket": ticket });
+        Ok(json(StatusCode::OK, &updated))
     }
 
-    /// Publishes as Laravel does: over the Unix socket. What is stored stays
-    /// stored if that fails.
+    /// Publishes an event over the Unix socket, as Laravel does. A failure is only logged: the
+    /// change is stored already.
     async fn publish(&self, kind: &str, payload: &Value) {
         let event = json!({ "type": kind, "payload": payload });
         let request = Request::post("/broadcast")
             .header(HOST, "edge")
             .header(CONTENT_TYPE, "application/json")
             .body(body::full(event.to_string()))
-            .expect("a fixed request");
+            .expect("the method, path and headers are valid constants");
         if let Err(error) = self.edge.send(Box::new(request)).await {
             tracing::warn!(
                 name: "demo_publish_failed",
@@ -201,49 +204,53 @@ impl App {
     }
 }
 
+/// Returns the bearer token, or an empty text.
 fn token(headers: &HeaderMap) -> &str {
-    let value = headers
+    headers
         .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    value
+        .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "))
         .unwrap_or_default()
 }
 
-/// 0, which no ticket has, for what is no number.
+/// Parses an id; returns 0, which no ticket has, for anything else.
 fn number(text: &str) -> u64 {
     text.parse().unwrap_or(0)
 }
 
 async fn read(body: Incoming) -> Result<Value, DemoError> {
-    let bytes = read_bytes(body, MAX_BODY).await?;
+    let bytes = read_bytes(body, MAX_BODY_BYTES).await?;
     serde_json::from_slice(&bytes).map_err(|_| DemoError::NotJson)
 }
 
-/// A message, as JSON or as a form with a file.
+/// Reads a message, as JSON or as a form with a file.
 async fn read_form(headers: &HeaderMap, body: Incoming) -> Result<Form, DemoError> {
-    let kind = headers
+    let multipart = headers
         .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind.filter(|kind| kind.starts_with("multipart/"));
-    if let Some(kind) = kind {
-        let bytes = read_bytes(body, MAX_FORM).await?;
+        .and_then(|value| value.to_str().ok())
+        .filter(|kind| kind.starts_with("multipart/"));
+    if let Some(kind) = multipart {
+        let bytes = read_bytes(body, MAX_FORM_BYTES).await?;
         return Form::read(kind, &bytes).ok_or(DemoError::NotJson);
     }
-    let body = read(body).await?;
+    let message = read(body).await?;
     Ok(Form {
-        message: body["message"].as_str().unwrap_or_default().to_owned(),
+        message: message["message"].as_str().unwrap_or_default().to_owned(),
         file: None,
     })
 }
 
-async fn read_bytes(body: Incoming, most: usize) -> Result<Bytes, DemoError> {
-    let bytes = Limited::new(body, most).collect().await;
-    Ok(bytes.map_err(|_| DemoError::NotJson)?.to_bytes())
+async fn read_bytes(body: Incoming, max_bytes: usize) -> Result<Bytes, DemoError> {
+    Limited::new(body, max_bytes)
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .map_err(|_| DemoError::NotJson)
 }
 
-fn refuse(no: DemoError) -> Response<Body> {
-    match no {
+/// Returns the response for an error, as the real app sends it.
+fn error_response(error: DemoError) -> Response<Body> {
+    match error {
         DemoError::BadCredentials => json(
             StatusCode::UNAUTHORIZED,
             &json!({ "message": "Invalid login credentials" }),
@@ -267,8 +274,9 @@ fn refuse(no: DemoError) -> Response<Body> {
     }
 }
 
-fn invalid(field: &str, what: &str) -> Response<Body> {
-    let errors = json!({ "errors": { field: [what] } });
+/// Returns the response for an invalid field, in the form of Laravel's validator.
+fn invalid(field: &str, message: &str) -> Response<Body> {
+    let errors = json!({ "errors": { field: [message] } });
     json(StatusCode::UNPROCESSABLE_ENTITY, &errors)
 }
 
@@ -280,5 +288,6 @@ fn json(status: StatusCode, value: &Value) -> Response<Body> {
     response
 }
 
-const MAX_BODY: usize = 64 * 1024;
-const MAX_FORM: usize = 11 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The edge accepts files of 10 MiB by default; the rest is for the other parts of the form.
+const MAX_FORM_BYTES: usize = 11 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! The stand-in's data: a few users, their tokens, one desk of tickets.
+//! The stand-in's data in memory: users, their tokens, and support tickets.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::form::{Form, Upload};
 
-/// Who may log in, with the password `demo`.
+/// A user account. Its password is `demo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Account {
     pub(super) id: u64,
@@ -42,7 +42,7 @@ impl Account {
         self.role != "PWDMember"
     }
 
-    /// As the real app answers `/api/user`.
+    /// Returns the JSON of `/api/user`, as the real app sends it.
     pub(super) fn json(&self) -> Value {
         json!({
             "userID": self.id,
@@ -55,14 +55,14 @@ impl Account {
     }
 }
 
-/// Everything that the stand-in remembers.
+/// All data of the stand-in.
 #[derive(Debug)]
 pub(super) struct Desk {
     tokens: HashMap<String, Account>,
     next_token: u64,
     tickets: Vec<Ticket>,
     next_message: u64,
-    /// The last attachments, by message.
+    /// The last attachments by message id, the oldest first.
     files: VecDeque<(u64, Upload)>,
 }
 
@@ -75,7 +75,7 @@ struct Ticket {
     messages: Vec<Value>,
 }
 
-/// Why the stand-in says no, in the real app's words.
+/// The reason why the stand-in rejects a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DemoError {
     BadCredentials,
@@ -89,7 +89,7 @@ pub(super) enum DemoError {
 }
 
 impl Desk {
-    /// One ticket of Ana's and one of Ben's.
+    /// Creates a desk with a ticket of Ana's and one of Ben's.
     pub(super) fn new() -> Self {
         let ticket = |id, owner, subject| Ticket {
             id,
@@ -108,22 +108,22 @@ impl Desk {
             next_message: 1,
             files: VecDeque::new(),
         };
-        let hello = "Good morning. I applied three weeks ago, and my card has not arrived yet.";
-        let hello = Form {
-            message: hello.to_owned(),
+        let first = Form {
+            message: "Good morning. I applied three weeks ago, and my card has not arrived yet."
+                .to_owned(),
             file: None,
         };
-        desk.post(ACCOUNTS[0], 1, hello)
-            .expect("Ana may write to her ticket");
+        desk.post(ACCOUNTS[0], 1, first)
+            .expect("ticket 1 is Ana's, and the message is not empty");
         desk
     }
 
-    /// A token for a user who knows the password.
+    /// Returns the account and a new token, if the password is right.
     pub(super) fn log_in(&mut self, username: &str, password: &str) -> Option<(Account, String)> {
         let account = ACCOUNTS
             .into_iter()
-            .find(|account| account.username == username);
-        let account = account.filter(|_| password == "demo")?;
+            .find(|account| account.username == username)
+            .filter(|_| password == "demo")?;
         let secret: String = std::iter::repeat_with(fastrand::alphanumeric)
             .take(48)
             .collect();
@@ -133,31 +133,48 @@ impl Desk {
         Some((account, token))
     }
 
+    /// Removes a token.
     pub(super) fn log_out(&mut self, token: &str) {
         self.tokens.remove(secret_of(token));
     }
 
+    /// Returns the account that a token belongs to.
     pub(super) fn bearer(&self, token: &str) -> Option<Account> {
         self.tokens.get(secret_of(token)).copied()
     }
 
-    /// The tickets that a user may see.
+    /// Returns the tickets that a user may see.
     pub(super) fn list(&self, user: Account) -> Value {
-        let seen = self.tickets.iter().filter(|ticket| ticket.open_to(user));
-        seen.map(Ticket::json).collect()
+        self.tickets
+            .iter()
+            .filter(|ticket| ticket.is_visible_to(user))
+            .map(Ticket::json)
+            .collect()
     }
 
+    /// Returns a ticket.
+    ///
+    /// # Errors
+    /// Returns [`DemoError::NotFound`], or [`DemoError::Forbidden`] if the user may not see
+    /// it.
     pub(super) fn show(&self, user: Account, id: u64) -> Result<Value, DemoError> {
-        let ticket = self.tickets.iter().find(|ticket| ticket.id == id);
-        let ticket = ticket.ok_or(DemoError::NotFound)?;
-        if ticket.open_to(user) {
+        let ticket = self
+            .tickets
+            .iter()
+            .find(|ticket| ticket.id == id)
+            .ok_or(DemoError::NotFound)?;
+        if ticket.is_visible_to(user) {
             Ok(ticket.json())
         } else {
             Err(DemoError::Forbidden)
         }
     }
 
-    /// Adds a message; returns it as the real app answers it and broadcasts it.
+    /// Adds a message. Returns it as the real app sends it in responses and broadcasts.
+    ///
+    /// # Errors
+    /// Returns [`DemoError::EmptyMessage`] or [`DemoError::WrongType`] for an invalid message,
+    /// and the errors of [`Self::show`].
     pub(super) fn post(&mut self, user: Account, id: u64, form: Form) -> Result<Value, DemoError> {
         let text = form.message.trim();
         if text.is_empty() && form.file.is_none() {
@@ -187,7 +204,7 @@ impl Desk {
             message["attachment_type"] = json!(kind.flatten());
             message["attachment_size"] = json!(file.bytes.len());
             self.files.push_back((number, file));
-            if self.files.len() > KEPT_FILES {
+            if self.files.len() > MAX_FILES {
                 self.files.pop_front();
             }
         }
@@ -195,13 +212,19 @@ impl Desk {
         Ok(message)
     }
 
-    /// A message's attachment: open to all who know the number, as in the real app.
+    /// Returns a message's attachment. It needs no login, as in the real app.
     pub(super) fn file(&self, message: u64) -> Option<Upload> {
-        let mut files = self.files.iter();
-        let found = files.find(|(number, _)| *number == message);
-        found.map(|(_, file)| file.clone())
+        self.files
+            .iter()
+            .find(|(number, _)| *number == message)
+            .map(|(_, file)| file.clone())
     }
 
+    /// Sets a ticket's status and returns the ticket.
+    ///
+    /// # Errors
+    /// Returns [`DemoError::WrongStatus`] for an unknown status, and the errors of
+    /// [`Self::show`].
     pub(super) fn set_status(
         &mut self,
         user: Account,
@@ -218,9 +241,11 @@ impl Desk {
 }
 
 fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, DemoError> {
-    let ticket = tickets.iter_mut().find(|ticket| ticket.id == id);
-    let ticket = ticket.ok_or(DemoError::NotFound)?;
-    if ticket.open_to(user) {
+    let ticket = tickets
+        .iter_mut()
+        .find(|ticket| ticket.id == id)
+        .ok_or(DemoError::NotFound)?;
+    if ticket.is_visible_to(user) {
         Ok(ticket)
     } else {
         Err(DemoError::Forbidden)
@@ -228,7 +253,7 @@ fn find(tickets: &mut [Ticket], user: Account, id: u64) -> Result<&mut Ticket, D
 }
 
 impl Ticket {
-    fn open_to(&self, user: Account) -> bool {
+    fn is_visible_to(&self, user: Account) -> bool {
         user.is_staff() || user.id == self.owner
     }
 
@@ -245,18 +270,18 @@ impl Ticket {
     }
 }
 
-/// What Sanctum compares of a token: all but the `id|` before it.
+/// Returns the part of a token that Sanctum compares: all after `id|`.
 fn secret_of(token: &str) -> &str {
     token.split_once('|').map_or(token, |(_, secret)| secret)
 }
 
-/// Now, as Laravel writes it (RFC 3339).
+/// Returns the current time as Laravel writes it (RFC 3339).
 fn now() -> String {
     humantime::format_rfc3339_micros(SystemTime::now()).to_string()
 }
 
-/// More are forgotten, the oldest first: they are in memory.
-const KEPT_FILES: usize = 10;
+/// The maximum number of attachments in memory; further ones replace the oldest.
+const MAX_FILES: usize = 10;
 const STATUSES: [&str; 5] = [
     "open",
     "in_progress",

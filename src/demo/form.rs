@@ -1,16 +1,16 @@
-//! The one kind of form that the edge sends, read in the plainest way: the
-//! stand-in keeps its files in memory.
+//! Parsing of the multipart form that the edge sends for an upload. It reads the form from
+//! memory, and only the form that the edge writes.
 
 use bytes::Bytes;
 
-/// A message with its attachment.
+/// A message and its attachment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Form {
     pub(super) message: String,
     pub(super) file: Option<Upload>,
 }
 
-/// A file as it came.
+/// An uploaded file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Upload {
     pub(super) name: String,
@@ -18,32 +18,36 @@ pub(super) struct Upload {
 }
 
 impl Form {
-    /// Takes a multipart body apart (RFC 7578), if it is one.
+    /// Parses a multipart body (RFC 7578); `None` if it is not one as the edge writes it.
     pub(super) fn read(content_type: &str, body: &Bytes) -> Option<Self> {
         let boundary = content_type.strip_prefix("multipart/form-data; boundary=")?;
         let end = format!("\r\n--{boundary}--\r\n");
-        let body = body.slice_ref(body.strip_suffix(end.as_bytes())?);
-        let mut rest = body.slice_ref(body.strip_prefix(format!("--{boundary}\r\n").as_bytes())?);
-        let between = format!("\r\n--{boundary}\r\n");
+        let start = format!("--{boundary}\r\n");
+        let parts = body
+            .strip_suffix(end.as_bytes())?
+            .strip_prefix(start.as_bytes())?;
+        let mut rest = body.slice_ref(parts);
+        let separator = format!("\r\n--{boundary}\r\n");
         let mut form = Self::default();
         loop {
-            let next = find(&rest, between.as_bytes());
+            let next = find(&rest, separator.as_bytes());
             form.take(&rest.slice(..next.unwrap_or(rest.len())))?;
             match next {
-                Some(at) => rest = rest.slice(at + between.len()..),
+                Some(at) => rest = rest.slice(at + separator.len()..),
                 None => return Some(form),
             }
         }
     }
 
+    /// Adds one part: a file if it has a file name, else the message.
     fn take(&mut self, part: &Bytes) -> Option<()> {
-        let blank = find(part, b"\r\n\r\n")?;
-        let head = std::str::from_utf8(&part[..blank]).ok()?;
-        let data = part.slice(blank + 4..);
+        let head_end = find(part, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&part[..head_end]).ok()?;
+        let data = part.slice(head_end + 4..);
         let line = head.lines().next()?;
         match line.split_once("; filename=\"") {
-            Some((_, name)) => {
-                let name = name.strip_suffix('"')?.replace("\\\"", "\"");
+            Some((_, quoted)) => {
+                let name = quoted.strip_suffix('"')?.replace("\\\"", "\"");
                 self.file = Some(Upload { name, bytes: data });
             }
             None => self.message = String::from_utf8(data.to_vec()).ok()?,
@@ -53,7 +57,7 @@ impl Form {
 }
 
 impl Upload {
-    /// What it is by its first bytes, if it is something that the desk takes.
+    /// Returns the media type by the first bytes; `None` if the desk does not accept it.
     pub(super) fn kind(&self) -> Option<&'static str> {
         let begins = |magic: &[u8]| self.bytes.starts_with(magic);
         if begins(b"\x89PNG\r\n\x1a\n") {
@@ -71,8 +75,8 @@ impl Upload {
     }
 }
 
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    text.windows(what.len()).position(|window| window == what)
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What `pwd-edge demo` puts behind the edge: a stand-in for the Laravel app,
-//! with the real app's routes and JSON shapes, its data in memory, and one page.
+//! The application behind the edge in `pwd-edge demo`: a stand-in for Laravel with the real
+//! app's routes and JSON, data in memory, and one page.
 //!
-//! Nothing else is simulated: the edge in front of it is the real one, and the
-//! stand-in publishes through the Unix socket as Laravel does.
+//! Nothing else is simulated: the edge in front of it is the real one, and the stand-in
+//! publishes over the Unix socket as Laravel does.
 
 mod app;
 mod desk;

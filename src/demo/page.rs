@@ -1,11 +1,11 @@
-//! The page, inside the binary.
+//! The files of the demo page, compiled into the binary.
 
 use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 
 use crate::core::body::{self, Body};
 
-/// The part of the page at `path`, if there is one.
+/// Returns the page's file at `path`, if there is one.
 pub(super) fn part(path: &str) -> Option<Response<Body>> {
     let (kind, text) = match path {
         "/" => ("text/html; charset=utf-8", include_str!("page/index.html")),
