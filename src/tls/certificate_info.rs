@@ -134,10 +134,6 @@ pub(super) fn format_date(time: SystemTime) -> String {
 }
 
 fn at(seconds: i64) -> SystemTime {
-    let since = Duration::from_secs(seconds.unsigned_abs());
-    match seconds < 0 {
-        // Dates before 1970 need no difference: such a certificate has expired.
-        true => SystemTime::UNIX_EPOCH,
-        false => SystemTime::UNIX_EPOCH + since,
-    }
+    // Dates before 1970 all become 1970: such a certificate has expired in any case.
+    SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }

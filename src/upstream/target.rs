@@ -93,10 +93,12 @@ impl TryFrom<String> for Target {
             return Err(format!("{text:?}: {hint}; {http}; for php-fpm, {fastcgi}"));
         };
         let wanted = expected(protocol);
-        let address = match is_unix {
-            true if rest.starts_with('/') => Address::Unix(rest.into()),
-            true => return Err(format!("{text:?} has no absolute path; {wanted}")),
-            false => Address::Tcp(authority(&text, rest, wanted)?),
+        let address = if !is_unix {
+            Address::Tcp(authority(&text, rest, wanted)?)
+        } else if rest.starts_with('/') {
+            Address::Unix(rest.into())
+        } else {
+            return Err(format!("{text:?} has no absolute path; {wanted}"));
         };
         Ok(Self { protocol, address })
     }
