@@ -138,17 +138,17 @@ impl IncomingConn {
             let permit = self.running.process.connections.admit_unlimited(slot);
             return Some((stream, Some(peer), permit));
         }
-        let client = match proxied {
-            false => peer,
-            true if !trusted => {
-                tracing::debug!(
-                    name: "untrusted_proxy_closed",
-                    { client.ip = %peer },
-                    "untrusted proxy connection closed"
-                );
-                return None;
-            }
-            true => match self.read_proxy_header(&mut stream).await {
+        let client = if !proxied {
+            peer
+        } else if !trusted {
+            tracing::debug!(
+                name: "untrusted_proxy_closed",
+                { client.ip = %peer },
+                "untrusted proxy connection closed"
+            );
+            return None;
+        } else {
+            match self.read_proxy_header(&mut stream).await {
                 Ok(Some(client)) => client,
                 Ok(None) => {
                     return Some((
@@ -165,7 +165,7 @@ impl IncomingConn {
                     );
                     return None;
                 }
-            },
+            }
         };
         let limits = &self.generation.limits;
         let connections = &self.running.process.connections;
