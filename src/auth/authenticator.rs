@@ -64,7 +64,10 @@ impl Authenticator {
         invalidations: Invalidations,
         drain: Drain,
     ) -> Self {
-        let (entries, concurrency) = (settings.cache_entries, settings.identity_concurrency);
+        let (entries, concurrency) = (
+            settings.max_cache_entries,
+            settings.max_concurrent_user_requests,
+        );
         Self {
             client: auth_client,
             cache: Cache::new(entries, concurrency, invalidations.clone(), drain),
@@ -125,7 +128,7 @@ impl Authenticator {
     fn interpret_response(&self, response: &AuthResponse) -> Result<Verdict<User>, Error> {
         let denied = Verdict {
             value: None,
-            ttl: self.settings.refusal_ttl.get(),
+            ttl: self.settings.denied_ttl.get(),
         };
         match response.status.as_u16() {
             200..=299 => {}
@@ -139,7 +142,7 @@ impl Authenticator {
             .map_err(|_| unavailable("auth.user_path does not answer with JSON".to_owned()))?;
         if self
             .settings
-            .refuse
+            .deny_if
             .as_ref()
             .is_some_and(|refuse| refuse.matches(&user))
         {
@@ -153,7 +156,7 @@ impl Authenticator {
                 name: self.name(&user, &id),
                 id,
             }),
-            ttl: self.settings.identity_ttl.get(),
+            ttl: self.settings.user_ttl.get(),
         })
     }
 

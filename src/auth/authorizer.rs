@@ -83,7 +83,10 @@ impl Authorizer {
         invalidations: Invalidations,
         drain: Drain,
     ) -> Self {
-        let (entries, concurrency) = (settings.cache_entries, settings.access_concurrency);
+        let (entries, concurrency) = (
+            settings.max_cache_entries,
+            settings.max_concurrent_ticket_requests,
+        );
         Self {
             client: auth_client,
             cache: Cache::new(entries, concurrency, invalidations.clone(), drain),
@@ -200,7 +203,7 @@ impl Authorizer {
         };
         let path = self.settings.ticket_path.path(room.ticket_id());
         let status = self.client.fetch_status(method, path, auth_request).await?;
-        let ttl = self.settings.access_ttl.get();
+        let ttl = self.settings.ticket_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {
                 value: Some(()),

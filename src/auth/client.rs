@@ -124,7 +124,7 @@ impl AuthClient {
     pub fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
             upstream,
-            timeout: settings.timeout.get(),
+            timeout: settings.request_timeout.get(),
             token_form: settings.token_form,
             metrics,
             backoff: Arc::new(Backoff::new()),

@@ -19,7 +19,7 @@ pub struct Settings {
     /// JSON pointers to the name that other users see.
     pub user_name: Vec<JsonPointer>,
     /// Which users are refused although Laravel knows them.
-    pub refuse: Option<Refuse>,
+    pub deny_if: Option<DenyIf>,
     /// How much of a token the edge's own requests carry.
     pub token_form: TokenForm,
     /// Where a client logs out: once Laravel has answered `POST` there with
@@ -31,21 +31,21 @@ pub struct Settings {
     pub ticket_method: TicketMethod,
     /// How long a question to Laravel may take; longer than anybody waits for
     /// it, so that a slow answer is there for those who come back.
-    pub timeout: ConfigDuration,
+    pub request_timeout: ConfigDuration,
     /// How long a client waits for an answer while Laravel cannot be asked.
-    pub patience: ConfigDuration,
+    pub retry_timeout: ConfigDuration,
     /// How long an answer about a token is believed.
-    pub identity_ttl: ConfigDuration,
+    pub user_ttl: ConfigDuration,
     /// How long a refused token stays refused without a new question.
-    pub refusal_ttl: ConfigDuration,
+    pub denied_ttl: ConfigDuration,
     /// How long an answer about a user and a ticket is believed.
-    pub access_ttl: ConfigDuration,
+    pub ticket_ttl: ConfigDuration,
     /// How many answers of each kind are remembered.
-    pub cache_entries: PositiveCount,
+    pub max_cache_entries: PositiveCount,
     /// Questions about tokens at once.
-    pub identity_concurrency: PositiveCount,
+    pub max_concurrent_user_requests: PositiveCount,
     /// Questions about tickets at once: as many as Laravel has workers.
-    pub access_concurrency: PositiveCount,
+    pub max_concurrent_ticket_requests: PositiveCount,
 }
 
 impl Default for Settings {
@@ -55,19 +55,19 @@ impl Default for Settings {
             user_path: UserPath(PathAndQuery::from_static("/api/user")),
             user_id: pointers(["/userID", "/id"]),
             user_name: pointers(["/username", "/name"]),
-            refuse: None,
+            deny_if: None,
             token_form: TokenForm::Secret,
             logout_paths: vec![ExactPath::new("/api/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
-            timeout: ConfigDuration::seconds(15),
-            patience: ConfigDuration::seconds(5),
-            identity_ttl: ConfigDuration::seconds(60),
-            refusal_ttl: ConfigDuration::seconds(10),
-            access_ttl: ConfigDuration::seconds(30),
-            cache_entries: PositiveCount::new(20_000),
-            identity_concurrency: PositiveCount::new(32),
-            access_concurrency: PositiveCount::new(4),
+            request_timeout: ConfigDuration::seconds(15),
+            retry_timeout: ConfigDuration::seconds(5),
+            user_ttl: ConfigDuration::seconds(60),
+            denied_ttl: ConfigDuration::seconds(10),
+            ticket_ttl: ConfigDuration::seconds(30),
+            max_cache_entries: PositiveCount::new(20_000),
+            max_concurrent_user_requests: PositiveCount::new(32),
+            max_concurrent_ticket_requests: PositiveCount::new(4),
         }
     }
 }
@@ -76,17 +76,17 @@ impl Default for Settings {
 /// `/status` is `inactive`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Refuse {
+pub struct DenyIf {
     /// Where to look in Laravel's answer.
     pub pointer: JsonPointer,
     /// Texts, numbers or booleans found there that refuse the user.
-    pub values: Vec<Refused>,
+    pub values: Vec<DeniedValue>,
 }
 
 /// A value that refuses a user.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Refused {
+pub enum DeniedValue {
     /// `true` or `false`.
     Bool(bool),
     /// A whole number.
@@ -95,16 +95,16 @@ pub enum Refused {
     Text(String),
 }
 
-impl Refuse {
+impl DenyIf {
     /// Whether `user`, as Laravel answered, is one of those.
     pub(super) fn matches(&self, user: &serde_json::Value) -> bool {
         let Some(found) = self.pointer.find(user) else {
             return false;
         };
         self.values.iter().any(|value| match value {
-            Refused::Bool(value) => found.as_bool() == Some(*value),
-            Refused::Number(value) => found.as_i64() == Some(*value),
-            Refused::Text(value) => found.as_str() == Some(value),
+            DeniedValue::Bool(value) => found.as_bool() == Some(*value),
+            DeniedValue::Number(value) => found.as_i64() == Some(*value),
+            DeniedValue::Text(value) => found.as_str() == Some(value),
         })
     }
 }
@@ -254,12 +254,12 @@ mod tests {
 
     #[test]
     fn inactive_users_can_be_refused() {
-        let refuse = Refuse {
+        let deny_if = DenyIf {
             pointer: JsonPointer("/status".to_owned()),
-            values: vec![Refused::Text("inactive".to_owned())],
+            values: vec![DeniedValue::Text("inactive".to_owned())],
         };
-        assert!(refuse.matches(&serde_json::json!({"status": "inactive"})));
-        assert!(!refuse.matches(&serde_json::json!({"status": "active"})));
-        assert!(!refuse.matches(&serde_json::json!({})));
+        assert!(deny_if.matches(&serde_json::json!({"status": "inactive"})));
+        assert!(!deny_if.matches(&serde_json::json!({"status": "active"})));
+        assert!(!deny_if.matches(&serde_json::json!({})));
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let certificates = Certificates::load(&config.tls).map_err(Failure::usage)?;
     let certificates = Arc::new(certificates);
     let ticketer = tls::ticketer().map_err(Failure::failed)?;
-    let authorities = ClientAuthorities::load(&config.tls.clients).map_err(Failure::usage)?;
+    let authorities = ClientAuthorities::load(&config.tls.client_auth).map_err(Failure::usage)?;
     Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::usage)?;
     certificates.check_dates().map_err(Failure::usage)?;
     for route in &config.routes {

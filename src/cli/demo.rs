@@ -68,7 +68,7 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     config.server.listen = loopback(port);
     // Ctrl+C should end a demo quickly.
     config.server.close_spread = ConfigDuration::seconds(1);
-    config.server.shutdown_grace = ConfigDuration::seconds(3);
+    config.server.shutdown_timeout = ConfigDuration::seconds(3);
     config.log.level = Level::Warn;
     config.tls.certificate = file("certificate.pem");
     config.tls.key = file("key.pem");

@@ -207,10 +207,10 @@ fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
     // A request to php-fpm may have a long body on disk as well: to write and to read.
     let for_each = if config.uses_fpm() { 3 } else { 1 };
-    let wanted = u64::from(limits.connections.get())
-        + u64::from(limits.requests_in_flight.get()) * for_each
-        + u64::from(limits.open_files.get())
-        + u64::from(config.broadcast.connections.get())
+    let wanted = u64::from(limits.max_connections.get())
+        + u64::from(limits.max_requests_in_flight.get()) * for_each
+        + u64::from(limits.max_open_files.get())
+        + u64::from(config.broadcast.max_connections.get())
         + config.apps().count() as u64 * MAX_BUFFERED_RESPONSES
         + 64;
     match rlimit::increase_nofile_limit(wanted) {

@@ -77,8 +77,8 @@ pub enum Error {
     Mistakes(Diagnostics),
     /// Anybody could fetch a private key.
     #[error(
-        "{} (files or links of a route in config.toml) holds {}, a private key that everybody \
-         could fetch then; name a directory of the site alone, such as \
+        "{} (files or allowed_symlink_targets of a route in config.toml) holds {}, a private \
+         key that everybody could fetch then; name a directory of the site alone, such as \
          \"/var/www/app/public\"",
         .root.display(),
         .secret.display()
@@ -174,43 +174,47 @@ impl Config {
             }
         };
         rule(
-            self.http.stall_timeout > self.upstream.response_timeout,
-            &["http.stall_timeout", "upstream.response_timeout"],
-            "http.stall_timeout must be longer than upstream.response_timeout, or clients are \
+            self.http.stream_idle_timeout > self.upstream.response_timeout,
+            &["http.stream_idle_timeout", "upstream.response_timeout"],
+            "http.stream_idle_timeout must be longer than upstream.response_timeout, or clients are \
              cut off before Laravel's time is up",
         );
         rule(
-            self.websocket.silence_timeout > self.websocket.ping_interval,
-            &["websocket.silence_timeout", "websocket.ping_interval"],
-            "websocket.silence_timeout must be longer than websocket.ping_interval, or quiet \
+            self.websocket.pong_timeout > self.websocket.ping_interval,
+            &["websocket.pong_timeout", "websocket.ping_interval"],
+            "websocket.pong_timeout must be longer than websocket.ping_interval, or quiet \
              clients are closed before they were pinged",
         );
         let uploads = &self.websocket.uploads;
         rule(
-            uploads.chunk_size.get() + HEADER_BYTES <= self.websocket.max_message.get(),
-            &["websocket.uploads.chunk_size", "websocket.max_message"],
-            "websocket.uploads.chunk_size must be less than websocket.max_message by the 13 \
+            uploads.chunk_size.get() + HEADER_BYTES <= self.websocket.max_message_size.get(),
+            &["websocket.uploads.chunk_size", "websocket.max_message_size"],
+            "websocket.uploads.chunk_size must be less than websocket.max_message_size by the 13 \
              bytes of a frame's header, or sessions are closed for what they are told to send",
         );
         rule(
-            uploads.chunk_size <= uploads.window && uploads.chunk_size <= uploads.bytes_per_second,
+            uploads.chunk_size <= uploads.window_size
+                && uploads.chunk_size <= uploads.bytes_per_second,
             &[
                 "websocket.uploads.chunk_size",
-                "websocket.uploads.window",
+                "websocket.uploads.window_size",
                 "websocket.uploads.bytes_per_second",
             ],
-            "websocket.uploads.chunk_size must not be more than websocket.uploads.window or \
+            "websocket.uploads.chunk_size must not be more than websocket.uploads.window_size or \
              websocket.uploads.bytes_per_second, or no chunk may ever be sent",
         );
         rule(
-            self.limits.connections_per_client <= self.limits.connections,
-            &["limits.connections_per_client", "limits.connections"],
-            "limits.connections_per_client must not be more than limits.connections",
+            self.limits.max_connections_per_client <= self.limits.max_connections,
+            &[
+                "limits.max_connections_per_client",
+                "limits.max_connections",
+            ],
+            "limits.max_connections_per_client must not be more than limits.max_connections",
         );
         rule(
-            self.limits.connections.size() > self.server.listen.len(),
-            &["limits.connections", "server.listen"],
-            "limits.connections must be more than there are addresses in server.listen",
+            self.limits.max_connections.size() > self.server.listen.len(),
+            &["limits.max_connections", "server.listen"],
+            "limits.max_connections must be more than there are addresses in server.listen",
         );
         rule(
             self.server.worker_threads <= 1024,
@@ -224,9 +228,9 @@ impl Config {
             "websocket.ping_interval must be a second or more",
         );
         rule(
-            !often(self.websocket.recheck_interval),
-            &["websocket.recheck_interval"],
-            "websocket.recheck_interval must be a second or more",
+            !often(self.websocket.revalidate_interval),
+            &["websocket.revalidate_interval"],
+            "websocket.revalidate_interval must be a second or more",
         );
         rule(
             !self.server.listen.is_empty(),
@@ -247,15 +251,15 @@ impl Config {
         );
         let listens = |address| self.server.listen.contains(address);
         rule(
-            self.tls.clients.listen.iter().all(listens),
-            &["tls.clients.listen", "server.listen"],
-            "tls.clients.listen must name addresses of server.listen, written as there",
+            self.tls.client_auth.listen.iter().all(listens),
+            &["tls.client_auth.listen", "server.listen"],
+            "tls.client_auth.listen must name addresses of server.listen, written as there",
         );
         let acme = &self.tls.acme;
         rule(
-            !acme.is_on() || acme.terms_accepted,
-            &["tls.acme.terms_accepted", "tls.acme.domains"],
-            "tls.acme.terms_accepted must be true: the CA gives no certificate to those who \
+            !acme.is_on() || acme.terms_of_service_agreed,
+            &["tls.acme.terms_of_service_agreed", "tls.acme.domains"],
+            "tls.acme.terms_of_service_agreed must be true: the CA gives no certificate to those who \
              do not accept its terms; read them first",
         );
         let needs_http = acme.is_on() && acme.challenge == tls::Challenge::Http01;

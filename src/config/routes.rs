@@ -26,16 +26,19 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
                 format!("there is no [upstreams.{name}]"),
             );
         }
-        if route.client_certificate && config.tls.clients.certificate == ClientAuthMode::Off {
-            let message = "nobody is asked for a certificate: tls.clients.certificate must be \
+        if route.require_client_certificate && config.tls.client_auth.mode == ClientAuthMode::Off {
+            let message = "nobody is asked for a certificate: tls.client_auth.mode must be \
                            \"optional\" or \"required\"";
-            tell(place(number, &["client_certificate"]), message.to_owned());
+            tell(
+                place(number, &["require_client_certificate"]),
+                message.to_owned(),
+            );
         }
-        if !route.tunnel.is_empty()
+        if !route.upgrade_protocols.is_empty()
             && upstream(config, &route.to).is_some_and(|it| it.root.is_some())
         {
             let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
-            tell(place(number, &["tunnel"]), message.to_owned());
+            tell(place(number, &["pass_upgrades"]), message.to_owned());
         }
         let earlier = &config.routes[..number];
         if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
@@ -61,14 +64,14 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
             &format!("upstreams.{name}"),
             upstream,
         ));
-        if upstream.response_timeout >= config.http.stall_timeout {
+        if upstream.response_timeout >= config.http.stream_idle_timeout {
             broken.push(RuleViolation {
                 keys: vec![
                     format!("upstreams.{name}.response_timeout"),
-                    "http.stall_timeout".to_owned(),
+                    "http.stream_idle_timeout".to_owned(),
                 ],
                 message: format!(
-                    "http.stall_timeout must be longer than upstreams.{name}.response_timeout, \
+                    "http.stream_idle_timeout must be longer than upstreams.{name}.response_timeout, \
                      or clients are cut off before the app's time is up"
                 ),
             });
@@ -89,13 +92,15 @@ fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Se
 }
 
 /// The longest body that is ever sent to `app`.
-fn max_body(config: &Config, app: &upstream::Settings) -> ByteSize {
+fn max_body_size(config: &Config, app: &upstream::Settings) -> ByteSize {
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
     let uploads =
         leads_there(&RouteAction::App(App::Laravel)).then_some(config.websocket.uploads.max_size);
-    let bodies = routes.filter_map(|route| route.max_body).chain(uploads);
-    bodies.fold(config.http.max_body, ByteSize::max)
+    let bodies = routes
+        .filter_map(|route| route.max_body_size)
+        .chain(uploads);
+    bodies.fold(config.http.max_body_size, ByteSize::max)
 }
 
 /// Rules about the app at `section`.
@@ -113,17 +118,19 @@ fn upstream_rules(
         (false, Some(_)) => {
             "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"
         }
-        _ if is_fastcgi && upstream.spool.get() / 4 < max_body(config, upstream).get() => {
-            "spool must be four times the longest body that may come (http.max_body, max_body of \
-             a route, websocket.uploads.max_size) or more: a quarter is the most that one client \
-             may fill"
+        _ if is_fastcgi
+            && upstream.disk_buffer_size.get() / 4 < max_body_size(config, upstream).get() =>
+        {
+            "disk_buffer_size must be four times the longest body that may come \
+             (http.max_body_size, max_body_size of a route, websocket.uploads.max_size) or more: a \
+             quarter is the most that one client may fill"
         }
-        _ if is_fastcgi && config.http.max_head > MAX_FASTCGI_HEAD => {
-            "http.max_head must not be more than 60 KiB: php-fpm takes no longer header"
+        _ if is_fastcgi && config.http.max_header_size > MAX_FASTCGI_HEAD => {
+            "http.max_header_size must not be more than 60 KiB: php-fpm takes no longer header"
         }
         _ => return Vec::new(),
     };
-    let keys = ["root", "spool", "url"].map(|key| format!("{section}.{key}"));
+    let keys = ["root", "disk_buffer_size", "url"].map(|key| format!("{section}.{key}"));
     vec![RuleViolation {
         keys: keys.to_vec(),
         message: format!("{section}: {message}"),

@@ -25,7 +25,7 @@ pub struct Server {
     /// Threads that do the work; 0 for one per processor.
     pub worker_threads: usize,
     /// How long a stop may take; what is not done then is cut off.
-    pub shutdown_grace: ConfigDuration,
+    pub shutdown_timeout: ConfigDuration,
     /// Over how long the ends of WebSocket sessions are spread at a stop.
     pub close_spread: ConfigDuration,
 }
@@ -39,7 +39,7 @@ impl Default for Server {
             trusted_proxies: TrustedProxies::default(),
             trusted_headers: TrustedHeaders::default(),
             worker_threads: 0,
-            shutdown_grace: ConfigDuration::seconds(30),
+            shutdown_timeout: ConfigDuration::seconds(30),
             close_spread: ConfigDuration::seconds(10),
         }
     }

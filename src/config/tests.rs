@@ -40,20 +40,23 @@ fn php_fpm_needs_a_root_and_room_and_takes_no_tunnels() {
             "root is for php-fpm",
         ),
         (
-            format!("{well}spool = \"127 MiB\"\n"),
-            "spool must be four times",
+            format!("{well}disk_buffer_size = \"127 MiB\"\n"),
+            "disk_buffer_size must be four times",
         ),
         (
-            format!("{well}[[routes]]\npath = \"/a\"\nmax_body = \"257 MiB\"\n"),
-            "spool must be four times",
+            format!("{well}[[routes]]\npath = \"/a\"\nmax_body_size = \"257 MiB\"\n"),
+            "disk_buffer_size must be four times",
         ),
         (
             format!("{well}[websocket.uploads]\nmax_size = \"257 MiB\"\n"),
-            "spool must be four times",
+            "disk_buffer_size must be four times",
         ),
-        (format!("{well}[http]\nmax_head = \"61 KiB\"\n"), "max_head"),
         (
-            format!("{well}[[routes]]\npath = \"/a\"\ntunnel = true\n"),
+            format!("{well}[http]\nmax_header_size = \"61 KiB\"\n"),
+            "max_header_size",
+        ),
+        (
+            format!("{well}[[routes]]\npath = \"/a\"\npass_upgrades = true\n"),
             "php-fpm takes no upgrades",
         ),
     ] {
@@ -129,13 +132,13 @@ fn every_mistake_is_told_at_once_with_its_line() {
     let text = r#"
 [server]
 lisen = ["[::]:443"]
-shutdown_grace = "soon"
+shutdown_timeout = "soon"
 [tls]
 handshake_timeout = 10
 [upstream]
 url = "https://app"
 [limits]
-connections = 0
+max_connections = 0
 [wbsocket]
 paths = ["/"]
 "#;
@@ -177,13 +180,13 @@ fn broken_toml_is_told_with_its_line() {
 
 #[test]
 fn rules_across_keys_name_the_key() {
-    let found = diagnostics("[http]\nstall_timeout = \"10s\"\n");
+    let found = diagnostics("[http]\nstream_idle_timeout = \"10s\"\n");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, Some(2));
     assert!(
         found[0]
             .1
-            .starts_with("http.stall_timeout must be longer than upstream.response_timeout")
+            .starts_with("http.stream_idle_timeout must be longer than upstream.response_timeout")
     );
     let found = diagnostics("[upstream]\nresponse_timeout = \"5m\"\n");
     assert_eq!(found[0].0, Some(2), "the one that is written");
@@ -191,13 +194,13 @@ fn rules_across_keys_name_the_key() {
 
 #[test]
 fn rules_are_told_along_with_other_mistakes() {
-    let text = "[limits]\nconnections = 5\nrequest_burst = 0\n";
+    let text = "[limits]\nmax_connections = 5\nrequest_burst = 0\n";
     let lines: Vec<_> = diagnostics(text)
         .iter()
         .map(|(line, _)| line.unwrap())
         .collect();
     assert_eq!(lines, [2, 3]);
-    let text = "[http]\nstall_timeout = \"10s\"\n[upstream]\nresponse_timeout = \"soon\"\n";
+    let text = "[http]\nstream_idle_timeout = \"10s\"\n[upstream]\nresponse_timeout = \"soon\"\n";
     let lines: Vec<_> = diagnostics(text)
         .iter()
         .map(|(line, _)| line.unwrap())
@@ -209,7 +212,17 @@ fn rules_are_told_along_with_other_mistakes() {
 fn paths_count_from_the_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");
-    std::fs::write(&path, "[tls]\ncertificate = \"a.pem\"\nkey = \"/b.pem\"\n[maintenance]\npage = \"m.html\"\n[[routes]]\nfiles = \"public\"\nlinks = [\"/c\", \"d\"]\n").unwrap();
+    let text = r#"
+[tls]
+certificate = "a.pem"
+key = "/b.pem"
+[maintenance]
+page = "m.html"
+[[routes]]
+files = "public"
+allowed_symlink_targets = ["/c", "d"]
+"#;
+    std::fs::write(&path, text).unwrap();
     let mut config = Config::load(&path).unwrap();
     let page = config.maintenance.page.take();
     assert_eq!(page, Some(dir.path().join("m.html")));
@@ -269,12 +282,12 @@ fn the_example_names_the_keys_of_a_route() {
     for key in keys {
         let beside = match key.split(' ').next().unwrap() {
             "request_burst" => "requests_per_minute = 30",
-            "tunnel_protocols" => "tunnel = true",
-            "fallback" | "links" => "files = \"public\"",
+            "upgrade_protocols" => "pass_upgrades = true",
+            "fallback" | "allowed_symlink_targets" => "files = \"public\"",
             _ => "",
         };
-        let needs = if key.starts_with("client_certificate") {
-            "[tls.clients]\ncertificate = \"optional\"\n"
+        let needs = if key.starts_with("require_client_certificate") {
+            "[tls.client_auth]\nmode = \"optional\"\n"
         } else {
             ""
         };
@@ -298,12 +311,12 @@ path = "/b/%61"
 status = 404
 [[routes]]
 path = "/c"
-tunel = true
+pas_upgrades = true
 [[routes]]
 path = "/a/b"
 status = 403
 [[routes]]
-client_certificate = true
+require_client_certificate = true
 [upstreams.vite]
 url = "http://127.0.0.1:5173"
 response_timeout = "10m"
@@ -313,11 +326,11 @@ response_timeout = "10m"
     assert_eq!(lines, [4, 6, 10, 12, 15, 18].map(Some), "{found:#?}");
     assert!(found[0].1.contains("[upstreams.vit]"), "{found:#?}");
     assert!(
-        found[2].1.contains(r#"did you mean "tunnel"?"#),
+        found[2].1.contains(r#"did you mean "pass_upgrades"?"#),
         "{found:#?}"
     );
     assert!(found[3].1.contains("never reached"), "{found:#?}");
-    assert!(found[4].1.contains("tls.clients.certificate"), "{found:#?}");
+    assert!(found[4].1.contains("tls.client_auth.mode"), "{found:#?}");
     let two = diagnostics("[[routes]]\nstatus = 404\nredirect = \"https://a\"\n");
     assert!(two[0].1.contains("one of upstream, files"), "{two:#?}");
 }
@@ -327,7 +340,7 @@ fn mistakes_about_files_are_told() {
     let route = |keys: &str| diagnostics(&format!("[[routes]]\n{keys}\n")).remove(0).1;
     for (keys, told) in [
         ("fallback = \"index.html\"", "need files"),
-        ("links = [\"/a\"]", "need files"),
+        ("allowed_symlink_targets = [\"/a\"]", "need files"),
         ("files = \"a\"\nfallback = \"../b\"", "not a file's name"),
         (
             "files = \"a\"\nfallback = \"b\"\nupstream = \"laravel\"",
@@ -338,12 +351,15 @@ fn mistakes_about_files_are_told() {
             "one of upstream, files",
         ),
         (
-            "files = \"a\"\ntunnel = true",
+            "files = \"a\"\npass_upgrades = true",
             "need a route to an upstream",
         ),
         ("files = \"a\"\nupstream = \"php\"", "[upstreams.php]"),
         ("files = \"\"", "must name directories"),
-        ("files = \"a\"\nlinks = [\"\"]", "must name directories"),
+        (
+            "files = \"a\"\nallowed_symlink_targets = [\"\"]",
+            "must name directories",
+        ),
     ] {
         let message = route(keys);
         assert!(message.contains(told), "{keys}: {message}");

@@ -94,7 +94,7 @@ impl Api {
     /// Serves what `introspection` shows, as `settings` say.
     pub fn new(introspection: Arc<Introspection>, settings: Settings) -> Self {
         Self {
-            connections: settings.connections.size(),
+            connections: settings.max_connections.size(),
             shown: ArcSwap::from_pointee((introspection, settings)),
             answers: ResponseCache::new(),
         }
@@ -190,7 +190,7 @@ async fn broadcast(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Failure> {
     let key = idempotency_key(&request)?;
-    let body = read(request, settings.max_body.get()).await?;
+    let body = read(request, settings.max_body_size.get()).await?;
     let broadcasts = decode(&body, settings.max_events.size())?;
     let pace = introspection
         .rooms
@@ -256,7 +256,7 @@ async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too_large",
-            format!("the body exceeds broadcast.max_body ({limit} bytes)"),
+            format!("the body exceeds broadcast.max_body_size ({limit} bytes)"),
         )),
         Ok(Err(_)) => Err(Failure::new(
             StatusCode::BAD_REQUEST,

@@ -67,7 +67,7 @@ fn bind_owned(settings: &Settings) -> Result<UnixListener, ListenError> {
         return Err(ListenError::NoDirectory(path.clone()));
     }
     clear_stale(path)?;
-    open(path, settings.mode.bits()).map_err(|source| ListenError::System {
+    open(path, settings.socket_mode.bits()).map_err(|source| ListenError::System {
         path: path.clone(),
         source,
     })

@@ -13,15 +13,15 @@ pub struct Settings {
     /// The Unix socket.
     pub socket: PathBuf,
     /// Who may open it, as file permissions.
-    pub mode: Mode,
-    /// The users (by number) that are served; empty for all whom `mode` lets in.
+    pub socket_mode: Mode,
+    /// The users (by number) that are served; empty for all whom `socket_mode` lets in.
     pub allowed_uids: Vec<u32>,
     /// The longest request body.
-    pub max_body: ByteSize,
+    pub max_body_size: ByteSize,
     /// The most events in one request.
     pub max_events: PositiveCount,
     /// Connections at once; PHP workers keep theirs open.
-    pub connections: PositiveCount,
+    pub max_connections: PositiveCount,
 }
 
 impl Default for Settings {
@@ -29,11 +29,11 @@ impl Default for Settings {
         let count = PositiveCount::new;
         Self {
             socket: "/run/pwd-edge/broadcast.sock".into(),
-            mode: Mode(0o660),
+            socket_mode: Mode(0o660),
             allowed_uids: Vec::new(),
-            max_body: ByteSize::kib(1024),
+            max_body_size: ByteSize::kib(1024),
             max_events: count(100),
-            connections: count(1024),
+            max_connections: count(1024),
         }
     }
 }

@@ -79,8 +79,8 @@ impl Files {
         } else {
             DiskWait::Allowed
         };
-        for link in &settings.links {
-            check_directory(link, "links")?;
+        for link in &settings.allowed_symlink_targets {
+            check_directory(link, "allowed_symlink_targets")?;
         }
         if let Some(fallback) = &settings.fallback {
             let tree = RootDir::open(settings, DiskWait::Allowed);

@@ -90,7 +90,7 @@ impl<'a> RootDir<'a> {
         let end = real(&self.settings.root.join(path))?;
         for base in [&self.settings.root]
             .into_iter()
-            .chain(&self.settings.links)
+            .chain(&self.settings.allowed_symlink_targets)
         {
             let Ok(base) = real(base) else { continue };
             let Ok(rest) = end.strip_prefix(&base) else {

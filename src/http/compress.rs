@@ -36,7 +36,7 @@ pub struct Settings {
     /// Shorter answers are not worth it.
     pub min_size: ByteSize,
     /// Paths, and all below, whose answers hold secrets.
-    pub except: Vec<UrlPath>,
+    pub exclude_paths: Vec<UrlPath>,
 }
 
 impl Default for Settings {
@@ -45,7 +45,7 @@ impl Default for Settings {
         Self {
             enabled: true,
             min_size: ByteSize::kib(1),
-            except: secrets.map(UrlPath::new).to_vec(),
+            exclude_paths: secrets.map(UrlPath::new).to_vec(),
         }
     }
 }
@@ -92,7 +92,7 @@ impl Compression {
         let secret = |root: &UrlPath| {
             path.is_doubtful || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
-        if self.settings.except.iter().any(secret) {
+        if self.settings.exclude_paths.iter().any(secret) {
             AcceptedEncoding::Never
         } else {
             best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)

@@ -74,7 +74,7 @@ pub async fn serve<S>(
         retired,
     };
     let first = Arc::clone(&watch.asked);
-    let streams = Streams::new(drain, watch.settings.stall_timeout.get());
+    let streams = Streams::new(drain, watch.settings.stream_idle_timeout.get());
     let begun = (alpn == Alpn::Http2).then(|| streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         first.notify_one();
@@ -277,17 +277,17 @@ impl ConnDriver<'_> {
     async fn stalled(&self) {
         let limit = |activity: &ActivityTracker| {
             if activity.is_active() || activity.has_unsent() {
-                self.settings.stall_timeout.get()
+                self.settings.stream_idle_timeout.get()
             } else {
                 self.settings.idle_timeout.get()
             }
         };
-        let stall = self.settings.stall_timeout.get();
+        let stall = self.settings.stream_idle_timeout.get();
         self.activity.stalled_or_blocked(limit, stall).await;
     }
 
     async fn dismissed(&self) -> Dismissal {
-        let limit = self.settings.stall_timeout.get();
+        let limit = self.settings.stream_idle_timeout.get();
         let stuck = async {
             if self.alpn == Alpn::Http1 {
                 // Without windows nothing sticks but the socket.
@@ -308,7 +308,7 @@ impl ConnDriver<'_> {
     async fn finished(&self, why: Dismissal) {
         let grace = match why {
             Dismissal::Refused => DISMISSED,
-            Dismissal::Stuck => self.settings.stall_timeout.get(),
+            Dismissal::Stuck => self.settings.stream_idle_timeout.get(),
         };
         tokio::time::sleep(grace).await;
         while self.activity.is_active() {
@@ -330,17 +330,17 @@ fn http1(settings: &Settings) -> http1::Builder {
         .timer(HeadTimer::default())
         .header_read_timeout(settings.header_timeout.get())
         .max_headers(MAX_HEADERS)
-        .max_header_size(settings.max_head.get())
-        .max_buf_size(settings.max_head.get().max(MAX_BUFFER_BYTES));
+        .max_header_size(settings.max_header_size.get())
+        .max_buf_size(settings.max_header_size.get().max(MAX_BUFFER_BYTES));
     builder
 }
 
 fn http2(settings: &Settings, streams: Streams) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
-    let head = u32::try_from(settings.max_head.get()).unwrap_or(u32::MAX);
+    let head = u32::try_from(settings.max_header_size.get()).unwrap_or(u32::MAX);
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(settings.max_streams.get())
+        .max_concurrent_streams(settings.max_concurrent_streams.get())
         .max_header_list_size(head)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -36,11 +36,11 @@ impl Handler {
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
         let place = self.acquire_permit(&self.in_flight, exchange).await?;
-        if request.body().size_hint().lower() > route.max_body as u64 {
+        if request.body().size_hint().lower() > route.max_body_size as u64 {
             return Err(Rejection::BodyTooLarge);
         }
-        let asked =
-            UpgradeRequest::parse(&mut request, &route.tunnel).map_err(Rejection::WebSocket)?;
+        let asked = UpgradeRequest::parse(&mut request, &route.upgrade_protocols)
+            .map_err(Rejection::WebSocket)?;
         let accepted_encoding = self.compression.accepted_encoding(&request);
         hop_by_hop::remove_headers(request.headers_mut());
         let log_out = self.gateway.logout(&request);
@@ -97,7 +97,7 @@ impl Handler {
         } else {
             limit_body(
                 body,
-                route.max_body,
+                route.max_body_size,
                 &self.settings,
                 &exchange.downstream.activity,
             )
@@ -124,10 +124,10 @@ impl Handler {
         let share = match keys {
             None => None,
             Some(keys) => {
-                let most = self.limits.settings().requests_in_flight_per_client;
+                let most = self.limits.settings().max_requests_in_flight_per_client;
                 let share = places.share(keys, most);
                 if share.is_none() {
-                    let over = LimitExceeded::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
+                    let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
                     self.limits
                         .report_exceeded(client, over)
                         .map_err(Rejection::Over)?;
@@ -155,7 +155,7 @@ impl Handler {
         }
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(HOST);
-        let body = IdleTimeoutBody::new(body, self.settings.stall_timeout.get(), place);
+        let body = IdleTimeoutBody::new(body, self.settings.stream_idle_timeout.get(), place);
         let mut body = Body::new(body);
         if may_buffer(&mut parts.headers) {
             let client = self.app_key(exchange);
@@ -191,7 +191,7 @@ impl Handler {
         let held = (place, exchange.downstream.permit.clone());
         let patience = Patience {
             idle: self.settings.tunnel_timeout.get(),
-            stall: self.settings.stall_timeout.get(),
+            stall: self.settings.stream_idle_timeout.get(),
         };
         asked.connect(&mut answer, &self.drain, patience, held);
         let (mut parts, _) = answer.into_parts();
@@ -214,7 +214,7 @@ fn limit_body(
     activity: &ActivityTracker,
 ) -> Body {
     let pace = MinRate {
-        grace: settings.body_grace.get(),
+        grace: settings.min_body_rate_grace.get(),
         bytes_per_second: settings.min_body_rate.get() as u64,
     };
     let body = MinRateBody::new(body::boxed(body), pace);

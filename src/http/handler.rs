@@ -185,7 +185,7 @@ impl Handler {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        if let Some(hsts) = self.settings.hsts {
+        if let Some(hsts) = self.settings.hsts_max_age {
             let header = response.headers_mut().entry(STRICT_TRANSPORT_SECURITY);
             header.or_insert_with(|| hsts_header(hsts));
         }
@@ -223,7 +223,7 @@ impl Handler {
                 .check_route(rate, client)
                 .map_err(Rejection::Over)?;
         }
-        if route.client_certificate && exchange.downstream.subject.is_none() {
+        if route.require_client_certificate && exchange.downstream.subject.is_none() {
             return Err(Rejection::NoCertificate);
         }
         if self.is_for_gateway(route, &request) {
@@ -287,10 +287,10 @@ impl Handler {
         let Some(keys) = self.limits.keys(client) else {
             return Ok(None);
         };
-        let most = self.limits.settings().sessions_per_client;
+        let most = self.limits.settings().max_sessions_per_client;
         let share = self.sessions.acquire(keys, most);
         if share.is_none() {
-            let over = LimitExceeded::new(Limit::SessionsPerClient, RETRY_AFTER);
+            let over = LimitExceeded::new(Limit::MaxSessionsPerClient, RETRY_AFTER);
             self.limits.report_exceeded(client, over)?;
         }
         Ok(share)
@@ -312,7 +312,7 @@ impl Handler {
     /// leads elsewhere, or lets the app answer upgrades.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
         let leads_on = matches!(route.action, Action::Upstream(_) | Action::Files(..));
-        leads_on && route.tunnel.is_empty() && self.gateway.is_upgrade(request)
+        leads_on && route.upgrade_protocols.is_empty() && self.gateway.is_upgrade(request)
     }
 }
 

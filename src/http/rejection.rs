@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up() {
-        let over = LimitExceeded::new(Limit::SessionsPerClient, Duration::from_millis(1100));
+        let over = LimitExceeded::new(Limit::MaxSessionsPerClient, Duration::from_millis(1100));
         let rejection = Rejection::Over(over);
         let response = rejection.response(&ErrorPages::default(), &RequestId::new(), true);
         assert_eq!(response.headers()[RETRY_AFTER], "2");

@@ -70,7 +70,12 @@ impl Limits {
             ),
             upgrades: rate(
                 |limits| &limits.upgrades,
-                |to| (to.upgrades_per_second, to.upgrade_burst),
+                |to| {
+                    (
+                        to.websocket_handshakes_per_second,
+                        to.websocket_handshake_burst,
+                    )
+                },
                 Rate::per_second,
             ),
             logins: rate(
@@ -105,7 +110,7 @@ impl Limits {
 
     /// The keys that `client` is counted by; none if it has no limits.
     pub fn keys(&self, client: ClientIp) -> Option<ClientKeys> {
-        let mut allowed = self.settings.allow.iter();
+        let mut allowed = self.settings.exempt.iter();
         if allowed.any(|network| network.contains(client)) {
             return None;
         }
@@ -148,7 +153,7 @@ impl Limits {
     /// It asks too often, or failed too often.
     pub fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check_login_failures(client)?;
-        self.check(Limit::UpgradesPerSecond, &self.upgrades, client)
+        self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
     }
 
     /// `client` tries to log in.

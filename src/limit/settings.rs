@@ -11,7 +11,7 @@ use crate::core::units::{ByteSize, PositiveCount};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Networks whose clients have no limits of their own.
-    pub allow: Vec<Network>,
+    pub exempt: Vec<Network>,
     /// The size of the IPv6 network that counts as one client.
     pub ipv6_prefix: Ipv6Prefix,
     /// The size of the IPv6 network that is counted beside its clients; nothing if it
@@ -22,9 +22,9 @@ pub struct Settings {
     /// Limits that are counted and logged, but refuse nobody.
     pub dry_run: Vec<Limit>,
     /// Connections at once, in all; more wait in the kernel's backlog.
-    pub connections: PositiveCount,
+    pub max_connections: PositiveCount,
     /// Connections at once per client; more are closed unheard.
-    pub connections_per_client: PositiveCount,
+    pub max_connections_per_client: PositiveCount,
     /// New connections per second and client, on average.
     pub connections_per_second: PositiveCount,
     /// New connections of a client at once before the average counts.
@@ -32,26 +32,26 @@ pub struct Settings {
     /// Memory in use, in bytes, above which new connections wait.
     pub max_memory: Option<ByteSize>,
     /// TLS handshakes at once, in all; more wait.
-    pub handshakes: PositiveCount,
+    pub max_handshakes: PositiveCount,
     /// TLS handshakes of one client at once; more are closed unheard.
-    pub handshakes_per_client: PositiveCount,
+    pub max_handshakes_per_client: PositiveCount,
     /// Requests on their way to Laravel at once, in all; more wait a moment.
-    pub requests_in_flight: PositiveCount,
+    pub max_requests_in_flight: PositiveCount,
     /// Requests of one client on their way to Laravel at once.
-    pub requests_in_flight_per_client: PositiveCount,
+    pub max_requests_in_flight_per_client: PositiveCount,
     /// Files on their way to clients at once, in all; more wait a moment. One client
     /// may have as many as requests on their way to Laravel.
-    pub open_files: PositiveCount,
+    pub max_open_files: PositiveCount,
     /// Requests per second and client, on average.
     pub requests_per_second: PositiveCount,
     /// Requests that a client may send at once before the average counts.
     pub request_burst: PositiveCount,
     /// WebSocket handshakes per second and client, on average.
-    pub upgrades_per_second: PositiveCount,
+    pub websocket_handshakes_per_second: PositiveCount,
     /// WebSocket handshakes of a client at once before the average counts.
-    pub upgrade_burst: PositiveCount,
+    pub websocket_handshake_burst: PositiveCount,
     /// WebSocket sessions at once per client.
-    pub sessions_per_client: PositiveCount,
+    pub max_sessions_per_client: PositiveCount,
     /// Where clients log in, by `POST`.
     pub login_paths: Vec<ExactPath>,
     /// Log-ins per minute and client, on average.
@@ -66,26 +66,26 @@ impl Default for Settings {
     fn default() -> Self {
         let count = PositiveCount::new;
         Self {
-            allow: Vec::new(),
+            exempt: Vec::new(),
             ipv6_prefix: Ipv6Prefix(64),
             ipv6_site_prefix: Ipv6Prefix(48),
             ipv6_site_multiple: count(16),
             dry_run: Vec::new(),
-            connections: count(20_000),
-            connections_per_client: count(100),
+            max_connections: count(20_000),
+            max_connections_per_client: count(100),
             connections_per_second: count(20),
             connection_burst: count(200),
             max_memory: None,
-            handshakes: count(2_000),
-            handshakes_per_client: count(64),
-            requests_in_flight: count(4096),
-            requests_in_flight_per_client: count(256),
-            open_files: count(4096),
+            max_handshakes: count(2_000),
+            max_handshakes_per_client: count(64),
+            max_requests_in_flight: count(4096),
+            max_requests_in_flight_per_client: count(256),
+            max_open_files: count(4096),
             requests_per_second: count(50),
             request_burst: count(100),
-            upgrades_per_second: count(5),
-            upgrade_burst: count(60),
-            sessions_per_client: count(50),
+            websocket_handshakes_per_second: count(5),
+            websocket_handshake_burst: count(60),
+            max_sessions_per_client: count(50),
             login_paths: vec![ExactPath::new("/api/login")],
             logins_per_minute: count(5),
             login_burst: count(5),
@@ -99,15 +99,15 @@ impl Default for Settings {
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Connections at once.
-    ConnectionsPerClient,
+    MaxConnectionsPerClient,
     /// New connections.
     ConnectionsPerSecond,
     /// TLS handshakes at once.
-    HandshakesPerClient,
+    MaxHandshakesPerClient,
     /// Requests.
     RequestsPerSecond,
     /// Requests on their way to Laravel.
-    RequestsInFlightPerClient,
+    MaxRequestsInFlightPerClient,
     /// Requests on a route with a rate of its own.
     Route,
     /// Log-ins.
@@ -115,11 +115,11 @@ pub enum Limit {
     /// Refused log-ins and tokens.
     FailedLoginsPerMinute,
     /// WebSocket handshakes.
-    UpgradesPerSecond,
+    WebsocketHandshakesPerSecond,
     /// WebSocket sessions at once.
-    SessionsPerClient,
+    MaxSessionsPerClient,
     /// WebSocket sessions of one user at once.
-    SessionsPerUser,
+    MaxSessionsPerUser,
     /// Messages of one session.
     MessagesPerSecond,
     /// Bytes of one session.
@@ -137,17 +137,17 @@ impl Limit {
     /// As configuration, log and metrics have it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::ConnectionsPerClient => "connections_per_client",
+            Self::MaxConnectionsPerClient => "max_connections_per_client",
             Self::ConnectionsPerSecond => "connections_per_second",
-            Self::HandshakesPerClient => "handshakes_per_client",
+            Self::MaxHandshakesPerClient => "max_handshakes_per_client",
             Self::RequestsPerSecond => "requests_per_second",
-            Self::RequestsInFlightPerClient => "requests_in_flight_per_client",
+            Self::MaxRequestsInFlightPerClient => "max_requests_in_flight_per_client",
             Self::Route => "route",
             Self::LoginsPerMinute => "logins_per_minute",
             Self::FailedLoginsPerMinute => "failed_logins_per_minute",
-            Self::UpgradesPerSecond => "upgrades_per_second",
-            Self::SessionsPerClient => "sessions_per_client",
-            Self::SessionsPerUser => "sessions_per_user",
+            Self::WebsocketHandshakesPerSecond => "websocket_handshakes_per_second",
+            Self::MaxSessionsPerClient => "max_sessions_per_client",
+            Self::MaxSessionsPerUser => "max_sessions_per_user",
             Self::MessagesPerSecond => "messages_per_second",
             Self::BytesPerSecond => "bytes_per_second",
             Self::JoinsPerMinute => "joins_per_minute",

@@ -232,7 +232,7 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         let mut registry = self.rooms.registry.lock();
-        let grace = (!self.left).then(|| self.rooms.settings.presence_grace.get());
+        let grace = (!self.left).then(|| self.rooms.settings.presence_timeout.get());
         let exit = self.room.exit(self.session, grace);
         if exit.empty {
             registry.remove(&self.room.name());

@@ -10,7 +10,7 @@ use crate::core::units::ConfigDuration;
 pub struct Settings {
     /// How long a user whose connection went away still counts as present, so
     /// that a page reload or a tunnel does not flicker.
-    pub presence_grace: ConfigDuration,
+    pub presence_timeout: ConfigDuration,
     /// How long typing stays on without a new sign of it.
     pub typing_timeout: ConfigDuration,
     /// How often at most the others are told that somebody types.
@@ -20,7 +20,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            presence_grace: ConfigDuration::seconds(8),
+            presence_timeout: ConfigDuration::seconds(8),
             typing_timeout: ConfigDuration::seconds(6),
             typing_interval: ConfigDuration::seconds(1),
         }

@@ -1,7 +1,7 @@
 //! The accept loop, and everything that comes before HTTP on a connection: the PROXY header,
 //! connection limits, and the TLS handshake.
 //!
-//! Order of what a connection acquires: a slot of `limits.connections` before `accept`, then
+//! Order of what a connection acquires: a slot of `limits.max_connections` before `accept`, then
 //! its client's permit, then a handshake's. A connection that has to wait holds only what
 //! comes earlier, and the handshake permit is released when the handshake is done.
 
@@ -169,9 +169,15 @@ impl IncomingConn {
         };
         let limits = &self.generation.limits;
         let connections = &self.running.process.connections;
-        let most = limits.settings().connections_per_client;
+        let most = limits.settings().max_connections_per_client;
         let admission = limits.check_connection(client).and_then(|()| {
-            self.acquire_permit(connections, slot, client, Limit::ConnectionsPerClient, most)
+            self.acquire_permit(
+                connections,
+                slot,
+                client,
+                Limit::MaxConnectionsPerClient,
+                most,
+            )
         });
         match admission {
             Ok(permit) => Some((stream, Some(client), permit)),
@@ -222,11 +228,11 @@ impl IncomingConn {
         let share = match keys {
             None => None,
             Some(keys) => {
-                let most = limits.settings().handshakes_per_client;
+                let most = limits.settings().max_handshakes_per_client;
                 let share = handshakes.share(keys, most);
                 if share.is_none() {
                     let exceeded =
-                        LimitExceeded::new(Limit::HandshakesPerClient, Duration::from_secs(1));
+                        LimitExceeded::new(Limit::MaxHandshakesPerClient, Duration::from_secs(1));
                     // It is no error if the limit is only observed (`dry_run`).
                     limits
                         .report_exceeded(client, exceeded)

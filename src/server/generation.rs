@@ -100,7 +100,7 @@ impl Generation {
     ) -> Result<BuiltGeneration, Error> {
         let mut tasks = Vec::new();
         let certificates = certificates(&config, process, old, &mut tasks)?;
-        let authorities = ClientAuthorities::load(&config.tls.clients)?;
+        let authorities = ClientAuthorities::load(&config.tls.client_auth)?;
         let frontends = frontends(&config, process, &certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
 
@@ -153,15 +153,16 @@ impl Generation {
                 old.map(|old| &*old.limits),
             )),
         };
-        let places =
-            |a: &Config, b: &Config| a.limits.requests_in_flight == b.limits.requests_in_flight;
+        let places = |a: &Config, b: &Config| {
+            a.limits.max_requests_in_flight == b.limits.max_requests_in_flight
+        };
         let in_flight = same(places).map(|old| old.in_flight.clone());
-        let in_flight =
-            in_flight.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.requests_in_flight));
-        let files = |a: &Config, b: &Config| a.limits.open_files == b.limits.open_files;
+        let in_flight = in_flight
+            .unwrap_or_else(|| ConcurrencyLimit::new(config.limits.max_requests_in_flight));
+        let files = |a: &Config, b: &Config| a.limits.max_open_files == b.limits.max_open_files;
         let open_files = same(files).map(|old| old.open_files.clone());
         let open_files =
-            open_files.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.open_files));
+            open_files.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.max_open_files));
 
         let backend = Arc::new(backend(&config, &auth.part, &uploads.part, &limits));
         let current_backend = old.map_or_else(
@@ -177,7 +178,7 @@ impl Generation {
         let routes = Routes::new(
             &config.routes,
             &upstreams.part,
-            config.http.max_body.get(),
+            config.http.max_body_size.get(),
             &process.metrics,
         )?;
         let handler = Handler::new(http::HandlerDeps {
@@ -226,7 +227,7 @@ impl Generation {
     /// Returns [`Error::Pages`] or [`Error::Tls`] if a file is unusable.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
-        let authorities = ClientAuthorities::load(&config.tls.clients)?;
+        let authorities = ClientAuthorities::load(&config.tls.client_auth)?;
         Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
     }
 
@@ -337,7 +338,7 @@ fn backend(
         identity,
         access,
         uploads: uploads.clone(),
-        patience: config.auth.patience.get(),
+        patience: config.auth.retry_timeout.get(),
         limits: Arc::clone(limits),
     }
 }

@@ -181,7 +181,7 @@ impl Server {
         });
         let served = async {
             stop.await;
-            let grace = running.current.load().config.server.shutdown_grace.get();
+            let grace = running.current.load().config.server.shutdown_timeout.get();
             drain.stop(grace).await
         };
         // The timers of rooms and the admin listeners are not tasks of the drain, so they run

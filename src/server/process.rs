@@ -69,16 +69,16 @@ impl Process {
         https: Vec<SocketAddr>,
     ) -> Result<Self, rustls::Error> {
         let limits = &config.limits;
-        let connections = ConcurrencyLimit::new(limits.connections);
+        let connections = ConcurrencyLimit::new(limits.max_connections);
         Ok(Self {
             rooms: Arc::new(Rooms::new(config.rooms.clone())),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),
             metrics: Arc::default(),
-            load: OverloadMonitor::new(connections.clone(), limits.connections),
+            load: OverloadMonitor::new(connections.clone(), limits.max_connections),
             connections,
-            handshakes: ConcurrencyLimit::new(limits.handshakes),
+            handshakes: ConcurrencyLimit::new(limits.max_handshakes),
             shares: ClientConcurrency::default(),
             ticketer: crate::tls::ticketer()?,
             drain: Drain::new(),

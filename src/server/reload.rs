@@ -121,14 +121,14 @@ fn keep_boot_settings(new: &mut Config, old: &Config) -> Vec<&'static str> {
     );
     let (limits, were) = (&mut new.limits, &old.limits);
     keep_old(
-        "limits.connections",
-        &mut limits.connections,
-        &were.connections,
+        "limits.max_connections",
+        &mut limits.max_connections,
+        &were.max_connections,
         &mut waiting,
     );
-    let handshakes = (&mut limits.handshakes, &were.handshakes);
+    let handshakes = (&mut limits.max_handshakes, &were.max_handshakes);
     keep_old(
-        "limits.handshakes",
+        "limits.max_handshakes",
         handshakes.0,
         handshakes.1,
         &mut waiting,
@@ -142,15 +142,15 @@ fn keep_boot_settings(new: &mut Config, old: &Config) -> Vec<&'static str> {
         &mut waiting,
     );
     keep_old(
-        "broadcast.mode",
-        &mut broadcast.mode,
-        &was.mode,
+        "broadcast.socket_mode",
+        &mut broadcast.socket_mode,
+        &was.socket_mode,
         &mut waiting,
     );
     keep_old(
-        "broadcast.connections",
-        &mut broadcast.connections,
-        &was.connections,
+        "broadcast.max_connections",
+        &mut broadcast.max_connections,
+        &was.max_connections,
         &mut waiting,
     );
     waiting

@@ -53,7 +53,7 @@ impl Certificates {
             .map(|pair| Ok(pair.load_at_start(&provider)?.map(Arc::new)))
             .collect::<Result<Vec<_>, Error>>()?;
         if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
-            && settings.acme.temporary_certificate
+            && settings.acme.self_signed_fallback
         {
             *empty = Some(Arc::new(self_signed_fallback(&settings.acme, &provider)));
         }
@@ -287,7 +287,7 @@ mod tests {
     fn a_broken_certificate_of_acmes_does_not_keep_the_edge_from_starting() {
         let state = tempfile::tempdir().unwrap();
         let text = format!(
-            "[acme]\nterms_accepted = true\ndomains = [\"desk.example\"]\nstate = {:?}\n",
+            "[acme]\nterms_of_service_agreed = true\ndomains = [\"desk.example\"]\nstorage = {:?}\n",
             state.path()
         );
         let mut settings: Settings = toml::from_str(&text).unwrap();

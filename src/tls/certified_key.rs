@@ -60,7 +60,7 @@ impl KeyPairFiles {
     pub(super) fn from_acme(path: &Path) -> Self {
         Self {
             presence: Presence::Later,
-            ..Self::new(path, path, "tls.acme.state: ")
+            ..Self::new(path, path, "tls.acme.storage: ")
         }
     }
 

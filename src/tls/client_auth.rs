@@ -17,14 +17,14 @@ use super::certified_key::read_chain;
 use super::error::{Error, FileOrigin};
 use super::provider;
 
-/// `[tls.clients]` of `config.toml`.
+/// `[tls.client_auth]` of `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Clients {
+pub struct ClientAuth {
     /// Whether the edge requests a client certificate.
-    pub certificate: ClientAuthMode,
+    pub mode: ClientAuthMode,
     /// The file with the CAs of client certificates, in PEM.
-    pub authorities: PathBuf,
+    pub ca_file: PathBuf,
     /// The addresses of `server.listen` that request a certificate; empty for all.
     pub listen: Vec<SocketAddr>,
 }
@@ -43,17 +43,17 @@ pub enum ClientAuthMode {
     Required,
 }
 
-impl Default for Clients {
+impl Default for ClientAuth {
     fn default() -> Self {
         Self {
-            certificate: ClientAuthMode::Off,
-            authorities: "certs/clients.pem".into(),
+            mode: ClientAuthMode::Off,
+            ca_file: "certs/clients.pem".into(),
             listen: Vec::new(),
         }
     }
 }
 
-impl Clients {
+impl ClientAuth {
     /// Returns whether the listener at `address` requests a certificate.
     pub(super) fn requires_certificate(&self, address: &SocketAddr) -> bool {
         self.listen.is_empty() || self.listen.contains(address)
@@ -103,12 +103,12 @@ impl ClientAuthorities {
     /// # Errors
     /// Returns [`Error::Read`] if the file cannot be read, and [`Error::Flawed`] if it holds
     /// no certificates in PEM form.
-    pub fn load(settings: &Clients) -> Result<Self, Error> {
+    pub fn load(settings: &ClientAuth) -> Result<Self, Error> {
         let place = FileOrigin {
-            path: settings.authorities.clone(),
-            key: "tls.clients.authorities".to_owned(),
+            path: settings.ca_file.clone(),
+            key: "tls.client_auth.ca_file".to_owned(),
         };
-        let certificates = match settings.certificate {
+        let certificates = match settings.mode {
             ClientAuthMode::Off => Vec::new(),
             ClientAuthMode::Optional | ClientAuthMode::Required => read_chain(&place)?,
         };

@@ -32,7 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
 pub use self::certificates::Certificates;
 pub use self::challenges::Challenges;
-pub use self::client_auth::{ClientAuthMode, ClientAuthorities, ClientSubject, Clients};
+pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientAuthorities, ClientSubject};
 pub use self::error::{CertificateFlaw, Error, FileOrigin};
 pub use self::expiry::{CertificateExpiry, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
@@ -112,7 +112,7 @@ pub fn ticketer() -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
 pub struct Acceptors {
     open: Acceptor,
     guarded: Option<Acceptor>,
-    clients: Clients,
+    client_auth: ClientAuth,
 }
 
 impl Acceptors {
@@ -138,7 +138,7 @@ impl Acceptors {
         );
         open.ticketer = ticketer;
         let guarded = authorities
-            .verifier(settings.clients.certificate)?
+            .verifier(settings.client_auth.mode)?
             .map(|verifier| {
                 let mut config = config(settings, certificates, verifier);
                 // No resumption here: a ticket would carry an identity past a change of the
@@ -151,7 +151,7 @@ impl Acceptors {
         Ok(Self {
             open: acceptor(open),
             guarded,
-            clients: settings.clients.clone(),
+            client_auth: settings.client_auth.clone(),
         })
     }
 
@@ -160,7 +160,7 @@ impl Acceptors {
         let guarded = self
             .guarded
             .as_ref()
-            .filter(|_| self.clients.requires_certificate(address));
+            .filter(|_| self.client_auth.requires_certificate(address));
         guarded.unwrap_or(&self.open).clone()
     }
 }

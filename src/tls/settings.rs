@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustls::SupportedProtocolVersion;
 use serde::Deserialize;
 
-use super::{Acme, Clients};
+use super::{Acme, ClientAuth};
 use crate::core::units::ConfigDuration;
 
 /// The certificates of the listeners, and the parameters of TLS.
@@ -25,8 +25,8 @@ pub struct Settings {
     pub min_version: MinVersion,
     /// The time within which a handshake must complete.
     pub handshake_timeout: ConfigDuration,
-    /// `[tls.clients]`
-    pub clients: Clients,
+    /// `[tls.client_auth]`
+    pub client_auth: ClientAuth,
     /// `[tls.acme]`
     pub acme: Acme,
 }
@@ -68,7 +68,7 @@ impl Settings {
     /// one, too.
     pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
         let more = self.certificates.iter().map(|pair| &pair.key);
-        [&self.key, &self.acme.state].into_iter().chain(more)
+        [&self.key, &self.acme.storage].into_iter().chain(more)
     }
 
     /// Returns every path, so that the caller can resolve relative ones.
@@ -77,7 +77,7 @@ impl Settings {
         [
             &mut self.certificate,
             &mut self.key,
-            &mut self.clients.authorities,
+            &mut self.client_auth.ca_file,
         ]
         .into_iter()
         .chain(more.flat_map(|pair| [&mut pair.certificate, &mut pair.key]))
@@ -94,7 +94,7 @@ impl Default for Settings {
             hosts: Vec::new(),
             min_version: MinVersion::default(),
             handshake_timeout: ConfigDuration::seconds(10),
-            clients: Clients::default(),
+            client_auth: ClientAuth::default(),
             acme: Acme::default(),
         }
     }

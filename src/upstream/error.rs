@@ -64,7 +64,7 @@ pub enum Error {
     #[error("the client stopped sending its request")]
     Client(#[source] body::Error),
     /// The request body could not be buffered on disk.
-    #[error("cannot keep request bodies on disk; see upstream.spool")]
+    #[error("cannot keep request bodies on disk; see upstream.disk_buffer_size")]
     Spool(#[source] io::Error),
     /// The path holds an encoded slash, which PHP applications and the servers in front of
     /// them decode differently.

@@ -46,7 +46,7 @@ pub(super) struct HealthState {
     /// change late and send one request more, or one less, to the server.
     has_failures: AtomicBool,
     failures: Mutex<Failures>,
-    max_failures: u32,
+    max_fails: u32,
     fail_timeout: Duration,
 }
 
@@ -78,12 +78,12 @@ pub(super) enum Availability {
 
 impl HealthState {
     /// Creates a healthy state. The server is marked down for `fail_timeout` after
-    /// `max_failures` failed requests in a row.
-    pub(super) fn new(max_failures: u32, fail_timeout: Duration) -> Self {
+    /// `max_fails` failed requests in a row.
+    pub(super) fn new(max_fails: u32, fail_timeout: Duration) -> Self {
         Self {
             has_failures: AtomicBool::new(false),
             failures: Mutex::default(),
-            max_failures,
+            max_fails,
             fail_timeout,
         }
     }
@@ -130,7 +130,7 @@ impl HealthState {
         self.has_failures.store(true, Relaxed);
         failures.failed_requests = failures.failed_requests.saturating_add(1);
         failures.request_error = Some(cause);
-        if failures.failed_requests < self.max_failures {
+        if failures.failed_requests < self.max_fails {
             return false;
         }
         let until = Instant::now() + self.fail_timeout;

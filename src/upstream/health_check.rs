@@ -27,9 +27,9 @@ impl HealthChecks {
     pub(super) fn new(upstream: Upstream, settings: &Settings) -> Option<Self> {
         Some(Self {
             upstream,
-            path: settings.probe_path.as_ref()?.uri(),
-            interval: settings.probe_interval.get(),
-            timeout: settings.probe_timeout.get(),
+            path: settings.health_check_path.as_ref()?.uri(),
+            interval: settings.health_check_interval.get(),
+            timeout: settings.health_check_timeout.get(),
         })
     }
 

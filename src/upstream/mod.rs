@@ -35,7 +35,7 @@ use self::ledger::Ledger;
 use self::request_buffer::RequestBuffer;
 pub use self::request_info::RequestInfo;
 use self::retry::RetryingRequest;
-pub use self::settings::{Balance, ProbePath, Settings};
+pub use self::settings::{Balance, HealthCheckPath, Settings};
 pub use self::target::{Address, Protocol, Target, Targets};
 use crate::core::body::Body;
 use crate::core::client::ClientKey;
@@ -63,12 +63,12 @@ struct Shared {
 impl Upstream {
     /// Creates a client without connections; the pool opens them when a request needs one.
     pub fn new(settings: &Settings) -> Self {
-        let disk = Ledger::new(settings.spool.get() as u64);
+        let disk = Ledger::new(settings.disk_buffer_size.get() as u64);
         let buffers = |size| Arc::new(ResponseBuffers::new(size, disk.clone()));
         Self(Arc::new(Shared {
             servers: Balancer::new(settings),
             response_timeout: settings.response_timeout.get(),
-            wait: settings.wait.get(),
+            wait: settings.connect_retry_timeout.get(),
             request_buffer: settings
                 .root
                 .is_some()

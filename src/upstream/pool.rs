@@ -57,7 +57,7 @@ enum PoolProtocol {
 #[derive(Debug)]
 struct IdlePool {
     conns: Mutex<IdleConns>,
-    max_idle: usize,
+    max_idle_connections: usize,
     idle_timeout: Duration,
 }
 
@@ -119,7 +119,7 @@ impl Pool {
             connect_timeout: settings.connect_timeout.get(),
             idle: Arc::new(IdlePool {
                 conns: Mutex::default(),
-                max_idle: settings.max_idle.size(),
+                max_idle_connections: settings.max_idle_connections.size(),
                 idle_timeout: settings.idle_timeout.get(),
             }),
         }
@@ -189,10 +189,10 @@ impl Pool {
 
 impl IdlePool {
     /// Adds a connection, starts the sweeper if there is none, and closes the connection
-    /// that has been idle longest if there are `max_idle` already.
+    /// that has been idle longest if there are `max_idle_connections` already.
     fn put(self: &Arc<Self>, conn: HttpConn) {
         let mut conns = self.conns.lock();
-        if conns.all.len() >= self.max_idle {
+        if conns.all.len() >= self.max_idle_connections {
             // The server closes the oldest one first, so this one is worth least.
             conns.all.remove(0);
         }

@@ -33,10 +33,7 @@ impl Server {
         let target = Arc::new(target.clone());
         Self {
             pool: Pool::new(Arc::clone(&target), settings),
-            health_state: HealthState::new(
-                settings.max_failures.get(),
-                settings.fail_timeout.get(),
-            ),
+            health_state: HealthState::new(settings.max_fails.get(), settings.fail_timeout.get()),
             active_requests: Arc::default(),
             target,
         }

@@ -22,7 +22,7 @@ pub struct Settings {
     pub root: Option<PathBuf>,
     /// The maximum of buffered bytes on disk: request bodies for php-fpm until they are
     /// complete, and responses until their clients have read them.
-    pub spool: ByteSize,
+    pub disk_buffer_size: ByteSize,
     /// The maximum of bytes of one response that are read ahead of its client.
     pub response_buffer_size: BufferSize,
     /// The algorithm that chooses among several servers.
@@ -36,23 +36,23 @@ pub struct Settings {
     /// idle timeout.
     pub idle_timeout: ConfigDuration,
     /// The maximum number of idle connections to each server.
-    pub max_idle: PositiveCount,
+    pub max_idle_connections: PositiveCount,
     /// The maximum number of requests at the app at once. More of them wait in the edge,
     /// which serves the clients in turn; one client gets half at most. `None`: no limit.
     pub max_connections: Option<PositiveCount>,
     /// The time for which a request retries while no server accepts a connection, counted
     /// from the first failure.
-    pub wait: ConfigDuration,
+    pub connect_retry_timeout: ConfigDuration,
     /// The number of failed requests in a row that mark one of several servers down.
-    pub max_failures: PositiveCount,
+    pub max_fails: PositiveCount,
     /// The time for which a failed server is skipped.
     pub fail_timeout: ConfigDuration,
     /// The path of health checks; `None` turns them off.
-    pub probe_path: Option<ProbePath>,
+    pub health_check_path: Option<HealthCheckPath>,
     /// The pause between two health checks of a server.
-    pub probe_interval: ConfigDuration,
+    pub health_check_interval: ConfigDuration,
     /// The time within which a server must respond to a health check.
-    pub probe_timeout: ConfigDuration,
+    pub health_check_timeout: ConfigDuration,
 }
 
 impl Default for Settings {
@@ -60,20 +60,20 @@ impl Default for Settings {
         Self {
             url: Targets::default(),
             root: None,
-            spool: ByteSize::kib(1024 * 1024),
+            disk_buffer_size: ByteSize::kib(1024 * 1024),
             response_buffer_size: BufferSize::kib(64 * 1024),
             balance: Balance::RoundRobin,
             connect_timeout: ConfigDuration::seconds(3),
             response_timeout: ConfigDuration::seconds(60),
             idle_timeout: ConfigDuration::seconds(15),
-            max_idle: PositiveCount::new(64),
+            max_idle_connections: PositiveCount::new(64),
             max_connections: None,
-            wait: ConfigDuration::seconds(2),
-            max_failures: PositiveCount::new(3),
+            connect_retry_timeout: ConfigDuration::seconds(2),
+            max_fails: PositiveCount::new(3),
             fail_timeout: ConfigDuration::seconds(10),
-            probe_path: None,
-            probe_interval: ConfigDuration::seconds(10),
-            probe_timeout: ConfigDuration::seconds(5),
+            health_check_path: None,
+            health_check_interval: ConfigDuration::seconds(10),
+            health_check_timeout: ConfigDuration::seconds(5),
         }
     }
 }
@@ -109,7 +109,7 @@ impl Settings {
     fn check_temp_dir(bodies: &str) -> Option<String> {
         let error = tempfile::tempfile().err()?;
         Some(format!(
-            "upstream.spool: {}: {error};{bodies} slow clients hold up the application: set \
+            "upstream.disk_buffer_size: {}: {error};{bodies} slow clients hold up the application: set \
              TMPDIR to a directory that the edge's user may write to",
             std::env::temp_dir().display()
         ))
@@ -129,15 +129,15 @@ pub enum Balance {
 /// The request target of a health check: a path, and a query if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct ProbePath(PathAndQuery);
+pub struct HealthCheckPath(PathAndQuery);
 
-impl ProbePath {
+impl HealthCheckPath {
     pub(super) fn uri(&self) -> Uri {
         self.0.clone().into()
     }
 }
 
-impl TryFrom<String> for ProbePath {
+impl TryFrom<String> for HealthCheckPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -160,7 +160,11 @@ mod tests {
             ("up", false),
             ("/<", false),
         ] {
-            assert_eq!(ProbePath::try_from(text.to_owned()).is_ok(), fits, "{text}");
+            assert_eq!(
+                HealthCheckPath::try_from(text.to_owned()).is_ok(),
+                fits,
+                "{text}"
+            );
         }
     }
 }

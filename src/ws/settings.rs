@@ -16,7 +16,7 @@ pub struct Settings {
     /// Origins that may connect besides the site's own host.
     pub allowed_origins: Vec<Origin>,
     /// The longest message that a client may send.
-    pub max_message: ByteSize,
+    pub max_message_size: ByteSize,
     /// Messages per second and session, on average.
     pub messages_per_second: PositiveCount,
     /// Messages that a session may send at once before the average counts.
@@ -28,24 +28,24 @@ pub struct Settings {
     /// Tickets that a session may join at once before the average counts.
     pub join_burst: PositiveCount,
     /// Sessions of one user at once; the oldest makes way.
-    pub sessions_per_user: PositiveCount,
+    pub max_sessions_per_user: PositiveCount,
     /// How long a session may press on over such a rate, slowed down, before it
     /// is closed.
-    pub flood_timeout: ConfigDuration,
+    pub throttle_timeout: ConfigDuration,
     /// Rooms that a session may be in.
     pub max_rooms: PositiveCount,
     /// Events that may wait for a session before it is told to come back.
-    pub queue_events: PositiveCount,
+    pub max_queued_events: PositiveCount,
     /// Bytes that may wait for a session before it is told to come back.
-    pub queue_bytes: ByteSize,
+    pub max_queued_size: ByteSize,
     /// How long one write may take.
     pub write_timeout: ConfigDuration,
     /// How often a quiet client is pinged.
     pub ping_interval: ConfigDuration,
     /// How long a client may be silent, pings unanswered, before it is closed.
-    pub silence_timeout: ConfigDuration,
+    pub pong_timeout: ConfigDuration,
     /// How often Laravel is asked again about a session's token and rooms.
-    pub recheck_interval: ConfigDuration,
+    pub revalidate_interval: ConfigDuration,
     /// `[websocket.uploads]`
     pub uploads: upload::Settings,
 }
@@ -56,21 +56,21 @@ impl Default for Settings {
         Self {
             paths: vec![ExactPath::new("/"), ExactPath::new("/ws")],
             allowed_origins: Vec::new(),
-            max_message: ByteSize::kib(64),
+            max_message_size: ByteSize::kib(64),
             messages_per_second: count(20),
             message_burst: count(40),
             bytes_per_second: ByteSize::kib(64),
             joins_per_minute: count(120),
             join_burst: count(100),
-            sessions_per_user: count(10),
-            flood_timeout: ConfigDuration::seconds(10),
+            max_sessions_per_user: count(10),
+            throttle_timeout: ConfigDuration::seconds(10),
             max_rooms: count(100),
-            queue_events: count(1024),
-            queue_bytes: ByteSize::kib(1024),
+            max_queued_events: count(1024),
+            max_queued_size: ByteSize::kib(1024),
             write_timeout: ConfigDuration::seconds(10),
             ping_interval: ConfigDuration::seconds(25),
-            silence_timeout: ConfigDuration::seconds(60),
-            recheck_interval: ConfigDuration::seconds(300),
+            pong_timeout: ConfigDuration::seconds(60),
+            revalidate_interval: ConfigDuration::seconds(300),
             uploads: upload::Settings::default(),
         }
     }

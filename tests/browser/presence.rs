@@ -61,5 +61,5 @@ fn now() -> Duration {
     Duration::from_millis(now.unwrap().as_millis() as u64)
 }
 
-/// `[rooms] presence_grace`, unless configured.
+/// `[rooms] presence_timeout`, unless configured.
 const GRACE: Duration = Duration::from_secs(8);

@@ -75,9 +75,9 @@ impl Ca {
         write!(
             text,
             "[tls.acme]\ndomains = [\"desk.example\", \"www.desk.example\"]\n\
-             terms_accepted = true\nretry_after = \"1s\"\nchallenge = \"{challenge}\"\n\
-             directory = \"https://localhost:{}/dir\"\ndirectory_ca = \"{}\"\n\
-             state = \"{}\"\n{more}",
+             terms_of_service_agreed = true\nretry_interval = \"1s\"\nchallenge = \"{challenge}\"\n\
+             directory = \"https://localhost:{}/dir\"\ndirectory_ca_file = \"{}\"\n\
+             storage = \"{}\"\n{more}",
             self.port,
             self.path("ca.crt"),
             self.path("state"),
@@ -206,7 +206,7 @@ async fn a_certificate_is_renewed_before_it_ends() {
 #[ignore = "needs pebble"]
 async fn a_failed_issue_leaves_what_was_and_recovers() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
-    let more = "temporary_certificate = true\n";
+    let more = "self_signed_fallback = true\n";
     let edge = Edge::configured(&laravel.url(), &ca.config("http-01", more));
     let temporary = shown(&edge, Some("desk.example")).await;
     assert!(temporary != edge.certificate);

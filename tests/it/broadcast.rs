@@ -79,7 +79,7 @@ async fn one_bad_event_holds_back_the_good_ones() {
 #[tokio::test]
 async fn what_is_no_broadcast_is_refused() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body = \"1 KiB\"\n");
+    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body_size = \"1 KiB\"\n");
     for (body, status, code) in [
         (
             "not json".to_owned(),
@@ -333,7 +333,10 @@ async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
 #[tokio::test]
 async fn status_tells_that_laravel_is_away() {
     let laravel = Laravel::start().await;
-    let more = format!("[upstream]\nurl = \"{}\"\nwait = \"10ms\"\n", laravel.url());
+    let more = format!(
+        "[upstream]\nurl = \"{}\"\nconnect_retry_timeout = \"10ms\"\n",
+        laravel.url()
+    );
     let edge = Edge::configured("", &more);
     laravel.stop();
     let mut client = Client::http1(&edge).await;

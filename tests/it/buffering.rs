@@ -139,7 +139,7 @@ async fn stopped(sent: &AtomicU64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_readers_leave_php_processes_and_places_to_others() {
-    let edge = processes(WORKERS, "[limits]\nrequests_in_flight = 2\n").await;
+    let edge = processes(WORKERS, "[limits]\nmax_requests_in_flight = 2\n").await;
     let mut held = Vec::new();
     for _ in 0..WORKERS {
         for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
@@ -166,7 +166,11 @@ async fn slow_readers_leave_php_processes_and_places_to_others() {
 /// for a while, and the others end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_whose_share_is_used_up_does_not_occupy_the_processes() {
-    let edge = processes(5, "spool = \"64 MiB\"\n[http]\nmax_body = \"12 MiB\"\n").await;
+    let edge = processes(
+        5,
+        "disk_buffer_size = \"64 MiB\"\n[http]\nmax_body_size = \"12 MiB\"\n",
+    )
+    .await;
     let mut slow = narrow(&edge, 1000).await;
     let mut held = Vec::new();
     for _ in 0..30 {
@@ -288,7 +292,7 @@ async fn a_short_response_that_breaks_off_before_it_is_read_does_not_look_whole(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_room_on_disk_the_application_waits_and_nothing_is_lost() {
     for more in [
-        "spool = \"1 KiB\"\n",
+        "disk_buffer_size = \"1 KiB\"\n",
         "response_buffer_size = \"128 KiB\"\n",
         "response_buffer_size = \"0\"\n",
     ] {

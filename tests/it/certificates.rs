@@ -241,7 +241,7 @@ async fn a_hundred_swaps_under_load_are_noticed_by_nobody() {
     let laravel = Laravel::start().await;
     // One address makes all requests here.
     let more = format!(
-        "[limits]\nallow = [\"127.0.0.0/8\"]\n[websocket]\nsessions_per_user = 1000\n{}",
+        "[limits]\nexempt = [\"127.0.0.0/8\"]\n[websocket]\nmax_sessions_per_user = 1000\n{}",
         listed(directory.path(), &["desk"])
     );
     let edge = Arc::new(Edge::configured(&laravel.url(), &more));

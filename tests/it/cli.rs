@@ -281,7 +281,7 @@ fn acme_wants_its_terms_accepted_and_a_way_in() {
     let (_directory, output) = with_config("check", text);
     let told_so = told(&output);
     assert!(
-        told_so.contains("tls.acme.terms_accepted must be true"),
+        told_so.contains("tls.acme.terms_of_service_agreed must be true"),
         "{told_so}"
     );
     assert!(

@@ -17,10 +17,10 @@ const ROOMS: u64 = 200;
 /// They all come from one address here.
 const LIMITS: &str = r#"
 [limits]
-allow = ["127.0.0.0/8"]
+exempt = ["127.0.0.0/8"]
 "#;
 /// For sessions whose client reads nothing for a while.
-const NO_PINGS: &str = "[websocket]\nping_interval = \"10m\"\nsilence_timeout = \"20m\"\n";
+const NO_PINGS: &str = "[websocket]\nping_interval = \"10m\"\npong_timeout = \"20m\"\n";
 
 #[tokio::test]
 async fn a_restart_of_laravel_loses_no_session_and_no_event() {
@@ -172,7 +172,7 @@ async fn what_sessions_do_and_what_is_sent_for_them_keep_their_order() {
     }
 }
 
-const SMALL: &str = "[websocket]\nqueue_events = 40\n";
+const SMALL: &str = "[websocket]\nmax_queued_events = 40\n";
 
 fn numbered(number: u64) -> String {
     let payload = json!({ "ticket_id": CROWDED, "message": number });

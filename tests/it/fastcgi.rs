@@ -297,7 +297,7 @@ async fn a_script_that_says_nothing_is_waited_for_and_no_longer() {
     let edge = before(&url.await, "response_timeout = \"100ms\"\n");
     let answer = fetch(&edge, get("/")).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-    let nowhere = before("http://127.0.0.1:1", "wait = \"1ms\"\n");
+    let nowhere = before("http://127.0.0.1:1", "connect_retry_timeout = \"1ms\"\n");
     let answer = fetch(&nowhere, get("/")).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -361,8 +361,8 @@ async fn bodies_share_what_there_is_on_disk() {
     });
     let edge = before(
         &url.await,
-        "spool = \"1600 KiB\"\n[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n[http]\nmax_body = \"400 KiB\"\n\
-         stall_timeout = \"1h\"\nbody_grace = \"1h\"\n[websocket.uploads]\nmax_size = \"400 KiB\"\n",
+        "disk_buffer_size = \"1600 KiB\"\n[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n[http]\nmax_body_size = \"400 KiB\"\n\
+         stream_idle_timeout = \"1h\"\nmin_body_rate_grace = \"1h\"\n[websocket.uploads]\nmax_size = \"400 KiB\"\n",
     );
     let (pieces, sent) = streamed();
     let mut first = Client::http2(&edge).await;

@@ -23,7 +23,7 @@ use crate::support::{Edge, Laravel};
 const SECRET: &str = "APP_KEY=base64:c2VjcmV0";
 
 /// No limits for the tests' own client.
-const ALLOW: &str = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+const ALLOW: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
 
 /// A directory with an app as Laravel lays it out; the site is `public`.
 struct Site {

@@ -60,7 +60,7 @@ impl Fpm {
 
     /// The edge before it.
     fn fronted(&self) -> Program {
-        self.fronted_with("[limits]\nallow = [\"127.0.0.0/8\"]\n")
+        self.fronted_with("[limits]\nexempt = [\"127.0.0.0/8\"]\n")
     }
 
     /// The edge before it, configured by more TOML; first comes what belongs to
@@ -208,7 +208,7 @@ async fn what_php_does_wrong_is_seen_for_what_it_is() {
 #[ignore = "needs php"]
 async fn a_head_that_is_longer_than_a_record_comes_through() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let edge = fpm.fronted_with("[http]\nmax_head = \"60 KiB\"\n");
+    let edge = fpm.fronted_with("[http]\nmax_header_size = \"60 KiB\"\n");
     // The query is told twice.
     let long = (0..4).fold(
         get(&format!("/?{}", "q".repeat(7000))),
@@ -281,7 +281,8 @@ async fn eight_exports_that_nobody_reads_leave_five_processes_to_others() {
 #[ignore = "needs php"]
 async fn a_gigabyte_goes_through_in_little_memory() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let edge = fpm.fronted_with("spool = \"4095 MiB\"\n[http]\nmax_body = \"1023 MiB\"\n");
+    let edge =
+        fpm.fronted_with("disk_buffer_size = \"4095 MiB\"\n[http]\nmax_body_size = \"1023 MiB\"\n");
     let (pieces, sent) = crate::support::http::streamed();
     let mut client = edge.http2().await;
     let sending = async move {

@@ -20,7 +20,7 @@ use crate::support::{Laravel, Socket};
 const SESSIONS: u64 = if cfg!(debug_assertions) { 500 } else { 5000 };
 const ROOMS: u64 = SESSIONS / 10;
 /// They all come from one address here.
-const LIMITS: &str = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+const LIMITS: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
 
 /// A session of a user of its own, in a room of ten. Comes back as
 /// `docs/PROTOCOL.md` says, with jitter, until it is let in.

@@ -73,7 +73,7 @@ impl Siege {
         let laravel = Laravel::start().await;
         let more = format!(
             "idle_timeout = \"500ms\"\nresponse_timeout = \"1s\"\n\
-             [limits]\nallow = [\"{address}\"]\n{more}"
+             [limits]\nexempt = [\"{address}\"]\n{more}"
         );
         let home = Home::new(&laravel.url(), (address, 0).into(), &more);
         let first = format!("{server}[tls]\nhandshake_timeout = \"2s\"");

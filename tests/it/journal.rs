@@ -159,7 +159,7 @@ async fn the_journal_has_fields_and_holds_up_nobody() {
     let laravel = Laravel::start().await;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let address = address.unwrap();
-    let unlimited = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+    let unlimited = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
     let home = Home::new(&laravel.url(), address, unlimited);
     let journald = UnixDatagram::bind(home.path("socket")).unwrap();
     let patience = Some(Duration::from_secs(10));

@@ -34,7 +34,7 @@ async fn requests_over_the_rate_are_told_when_to_come_back() {
 #[tokio::test]
 async fn connections_beyond_a_clients_share_are_closed_unheard() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 2\n");
+    let edge = Edge::configured(&laravel.url(), "[limits]\nmax_connections_per_client = 2\n");
     let held = [Client::http1(&edge).await, Client::http1(&edge).await];
     let mut third = TcpStream::connect(edge.address).await.unwrap();
     assert!(matches!(third.read(&mut [0]).await, Ok(0) | Err(_)));
@@ -47,7 +47,7 @@ async fn connections_beyond_a_clients_share_are_closed_unheard() {
 #[tokio::test]
 async fn a_session_holds_its_connections_place() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nconnections_per_client = 1\n");
+    let edge = Edge::configured(&laravel.url(), "[limits]\nmax_connections_per_client = 1\n");
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     assert!(connect(&edge, "http/1.1").await.is_err());
     socket.0.close(None).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_session_holds_its_connections_place() {
 async fn a_session_that_talks_too_much_is_told_and_closed() {
     let laravel = Laravel::start().await;
     let more =
-        "[websocket]\nmessages_per_second = 50\nmessage_burst = 3\nflood_timeout = \"1ms\"\n";
+        "[websocket]\nmessages_per_second = 50\nmessage_burst = 3\nthrottle_timeout = \"1ms\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     for _ in 0..9 {
@@ -79,12 +79,12 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
 #[tokio::test]
 async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nallow = [\"127.0.0.0/8\"]\n\
+    let more = "[limits]\nexempt = [\"127.0.0.0/8\"]\n\
         dry_run = [\"messages_per_second\", \"bytes_per_second\", \"joins_per_minute\", \
-        \"max_rooms\", \"sessions_per_user\"]\n\
+        \"max_rooms\", \"max_sessions_per_user\"]\n\
         [websocket]\nmessages_per_second = 1\nmessage_burst = 1\nmax_rooms = 1\n\
-        joins_per_minute = 1\njoin_burst = 1\nsessions_per_user = 1\n\
-        max_message = \"1 KiB\"\nbytes_per_second = \"1 B\"\nflood_timeout = \"1ms\"\n\
+        joins_per_minute = 1\njoin_burst = 1\nmax_sessions_per_user = 1\n\
+        max_message_size = \"1 KiB\"\nbytes_per_second = \"1 B\"\nthrottle_timeout = \"1ms\"\n\
         [websocket.uploads]\nchunk_size = \"1000 B\"\n";
     let program = Program::before(&laravel.url(), more);
     let mut desk = Socket::over(program.connect("http/1.1").await, "5|desk").await;
@@ -105,7 +105,7 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
         "bytes_per_second",
         "joins_per_minute",
         "max_rooms",
-        "sessions_per_user",
+        "max_sessions_per_user",
     ] {
         assert!(
             status["limits_exceeded"][limit].as_u64() > Some(0),
@@ -123,7 +123,7 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
 async fn a_message_over_the_limit_closes_the_session() {
     let laravel = Laravel::start().await;
     let more =
-        "[websocket]\nmax_message = \"1 KiB\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
+        "[websocket]\nmax_message_size = \"1 KiB\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     socket.say(&"x".repeat(1025)).await;
@@ -147,7 +147,7 @@ async fn a_session_is_in_so_many_rooms_and_no_more() {
 #[tokio::test]
 async fn one_client_cannot_hold_all_of_laravel() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nrequests_in_flight_per_client = 1\n";
+    let more = "[limits]\nmax_requests_in_flight_per_client = 1\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut holding = Client::http2(&edge).await;
     let mut client = Client::http2(&edge).await;
@@ -227,7 +227,7 @@ async fn who_guesses_tokens_has_to_wait() {
 #[tokio::test]
 async fn a_client_has_so_many_sessions_and_no_more() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nsessions_per_client = 1\n");
+    let edge = Edge::configured(&laravel.url(), "[limits]\nmax_sessions_per_client = 1\n");
     let first = Socket::greeted(&edge, "3|ana").await;
     let path = "/ws?token=3%7Cana";
     let refused = Socket::try_open(&edge, path, &[]).await.err();
@@ -239,7 +239,7 @@ async fn a_client_has_so_many_sessions_and_no_more() {
 #[tokio::test]
 async fn a_user_with_too_many_sessions_loses_the_oldest() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[websocket]\nsessions_per_user = 2\n");
+    let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_sessions_per_user = 2\n");
     let mut oldest = Socket::joined(&edge, "3|ana", 1).await;
     let mut second = Socket::joined(&edge, "3|ana", 1).await;
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
@@ -271,7 +271,7 @@ async fn a_client_connects_so_often_and_no_more() {
 #[tokio::test]
 async fn handshakes_that_do_not_come_on_hold_nobody_but_their_client() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nhandshakes_per_client = 2\nhandshakes = 3\n\
+    let more = "[limits]\nmax_handshakes_per_client = 2\nmax_handshakes = 3\n\
                 connections_per_second = 1000000\nconnection_burst = 1000000\n";
     let edge = Edge::configured(&laravel.url(), more);
     let idle = [
@@ -308,8 +308,8 @@ async fn a_route_has_a_rate_of_its_own() {
 #[tokio::test]
 async fn whom_the_sysadmin_knows_is_not_limited() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nallow = [\"127.0.0.1\"]\nconnections_per_client = 1\n\
-                request_burst = 1\nupgrade_burst = 1\nsessions_per_client = 1\n";
+    let more = "[limits]\nexempt = [\"127.0.0.1\"]\nmax_connections_per_client = 1\n\
+                request_burst = 1\nwebsocket_handshake_burst = 1\nmax_sessions_per_client = 1\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut client = Client::http2(&edge).await;
     for _ in 0..5 {
@@ -367,7 +367,7 @@ async fn a_flood_that_is_refused_does_not_fill_the_log() {
 #[tokio::test]
 async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[http]\nbody_grace = \"100ms\"\n");
+    let edge = Edge::configured(&laravel.url(), "[http]\nmin_body_rate_grace = \"100ms\"\n");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let (pieces, body) = streamed();
         pieces.send("x".into()).await.unwrap();
@@ -382,7 +382,7 @@ async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
 #[tokio::test]
 async fn a_session_that_joins_and_leaves_in_a_loop_is_told_and_closed() {
     let laravel = Laravel::start().await;
-    let more = "[websocket]\njoins_per_minute = 600\njoin_burst = 3\nflood_timeout = \"1ms\"\n";
+    let more = "[websocket]\njoins_per_minute = 600\njoin_burst = 3\nthrottle_timeout = \"1ms\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut desk = Socket::greeted(&edge, "5|desk").await;
     for _ in 0..6 {
@@ -404,8 +404,8 @@ async fn a_session_that_joins_and_leaves_in_a_loop_is_told_and_closed() {
 #[tokio::test]
 async fn a_session_that_sends_too_many_bytes_is_told_and_closed() {
     let laravel = Laravel::start().await;
-    let more = "[websocket]\nbytes_per_second = \"1 KiB\"\nmax_message = \"1 KiB\"\n\
-                flood_timeout = \"1ms\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
+    let more = "[websocket]\nbytes_per_second = \"1 KiB\"\nmax_message_size = \"1 KiB\"\n\
+                throttle_timeout = \"1ms\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     for _ in 0..4 {
@@ -427,7 +427,7 @@ async fn when_nearly_all_places_are_taken_sessions_come_back_later_and_requests_
     let laravel = Laravel::start().await;
     let edge = Edge::configured(
         &laravel.url(),
-        "[limits]\nconnections = 10\nconnections_per_client = 10\n",
+        "[limits]\nmax_connections = 10\nmax_connections_per_client = 10\n",
     );
     let mut clients = Vec::new();
     for _ in 0..8 {

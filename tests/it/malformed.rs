@@ -484,7 +484,7 @@ fn headers() -> Vec<(Vec<u8>, Becomes)> {
 #[tokio::test]
 async fn every_request_is_read_in_one_way() {
     let record = Record::default();
-    let limits = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+    let limits = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
     let edge = Edge::configured(&record.start().await, limits);
     let rows = [
         lengths(),

@@ -27,7 +27,7 @@ impl Silent {
         let home = Home::new(
             &laravel.url(),
             address,
-            "[limits]\nallow = [\"127.0.0.1\"]\n",
+            "[limits]\nexempt = [\"127.0.0.1\"]\n",
         );
         let mut command = home.command();
         command.args(["run", "--config", "config.toml"]);
@@ -120,9 +120,9 @@ async fn a_clock_that_jumps_closes_nothing() {
 #[tokio::test]
 async fn ten_mistakes_are_told_at_once() {
     let home = Home::new("ftp://nowhere", ([127, 0, 0, 1], 0).into(), "");
-    let mistakes = "idle_timout = \"1s\"\nconnect_timeout = \"soon\"\nmax_idle = 0\n\
-        [http]\nmax_body = \"big\"\nheader_timeout = 5\n\
-        [limits]\nallow = [\"10.0.0.1/8\"]\ndry_run = [\"everything\"]\n\
+    let mistakes = "idle_timout = \"1s\"\nconnect_timeout = \"soon\"\nmax_idle_connections = 0\n\
+        [http]\nmax_body_size = \"big\"\nheader_timeout = 5\n\
+        [limits]\nexempt = [\"10.0.0.1/8\"]\ndry_run = [\"everything\"]\n\
         [websocket]\npaths = \"/ws\"\n[rooms]\ntyping_timeout = \"-1s\"\n";
     let path = home.path("config.toml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -134,8 +134,8 @@ async fn ten_mistakes_are_told_at_once() {
         "ftp://nowhere",
         "idle_timout",
         "connect_timeout",
-        "max_idle",
-        "max_body",
+        "max_idle_connections",
+        "max_body_size",
         "header_timeout",
         "10.0.0.0/8",
         "everything",

@@ -70,7 +70,10 @@ async fn browsers_are_told_to_come_over_tls_only_if_the_sysadmin_says_so() {
     let laravel = Laravel::start().await;
     for (more, told) in [
         ("", None),
-        ("[http]\nhsts = \"365d\"\n", Some("max-age=31536000")),
+        (
+            "[http]\nhsts_max_age = \"365d\"\n",
+            Some("max-age=31536000"),
+        ),
     ] {
         let edge = Edge::configured(&laravel.url(), more);
         let mut client = Client::http1(&edge).await;

@@ -91,7 +91,7 @@ async fn a_stranger_is_believed_nothing() {
 async fn limits_count_the_client_that_the_proxy_names() {
     let laravel = Laravel::start().await;
     let limits =
-        "[limits]\nrequests_per_second = 1\nrequest_burst = 1\nconnections_per_client = 1\n";
+        "[limits]\nrequests_per_second = 1\nrequest_burst = 1\nmax_connections_per_client = 1\n";
     let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + limits));
     let mut proxy = [Client::http1(&edge).await, Client::http1(&edge).await];
     for (number, status) in [(1, 200), (2, 200), (2, 429), (3, 200)] {
@@ -135,7 +135,7 @@ async fn after(edge: &Edge, header: &[u8]) -> Option<TlsStream<TcpStream>> {
 async fn the_proxy_protocol_names_the_client_before_tls() {
     let laravel = Laravel::start().await;
     let more = format!(
-        "{TRUSTED}proxy_protocol = [\"127.0.0.1:0\"]\n[limits]\nconnections_per_client = 1\n"
+        "{TRUSTED}proxy_protocol = [\"127.0.0.1:0\"]\n[limits]\nmax_connections_per_client = 1\n"
     );
     let edge = Edge::configured(&laravel.url(), &server(&more));
     let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();

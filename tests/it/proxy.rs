@@ -160,7 +160,10 @@ async fn laravel_can_be_on_a_unix_socket() {
 async fn without_laravel_people_get_a_page_and_programs_json() {
     let laravel = Laravel::start().await;
     laravel.stop();
-    let more = format!("[upstream]\nurl = \"{}\"\nwait = \"10ms\"\n", laravel.url());
+    let more = format!(
+        "[upstream]\nurl = \"{}\"\nconnect_retry_timeout = \"10ms\"\n",
+        laravel.url()
+    );
     let edge = Edge::configured("", &more);
     let mut client = Client::http1(&edge).await;
     let answer = loop {
@@ -204,7 +207,7 @@ async fn a_silent_laravel_is_a_gateway_timeout() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[http]\nmax_body = \"1 KiB\"\n");
+    let edge = Edge::configured(&laravel.url(), "[http]\nmax_body_size = \"1 KiB\"\n");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let request = post("/echo").body(body(vec![0; 1025])).unwrap();
         let answer = client.fetch(request).await;
@@ -312,7 +315,7 @@ async fn split_cookies_reach_laravel_as_one() {
 async fn an_answer_that_stalls_is_ended() {
     let laravel = Laravel::start().await;
     let more = format!(
-        "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n[http]\nstall_timeout = \"200ms\"\n",
+        "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n[http]\nstream_idle_timeout = \"200ms\"\n",
         laravel.url()
     );
     let edge = Edge::configured("", &more);

@@ -90,7 +90,7 @@ async fn what_waits_for_a_restart_is_named() {
         .reload_with(|config| {
             config.server.listen.push("127.0.0.1:1".parse().unwrap());
             config.broadcast.socket = "/elsewhere".into();
-            config.http.max_streams = pwd_edge::core::units::PositiveCount::new(7);
+            config.http.max_concurrent_streams = pwd_edge::core::units::PositiveCount::new(7);
         })
         .await;
     assert_eq!(waiting.unwrap(), ["server.listen", "broadcast.socket"]);
@@ -120,7 +120,7 @@ async fn a_hundred_reloads_under_load_lose_and_leak_nothing() {
     let laravel = Laravel::start().await;
     let edge = Arc::new(Edge::configured(
         &laravel.url(),
-        "[limits]\nallow = [\"127.0.0.0/8\"]\n",
+        "[limits]\nexempt = [\"127.0.0.0/8\"]\n",
     ));
     let mut session = Socket::joined(&edge, "3|ana", 1).await;
     let (stop, served) = (

@@ -139,7 +139,7 @@ async fn reloads(
 #[ignore = "slow: hundreds of reloads"]
 async fn hundreds_of_reloads_of_the_binary_lose_nothing_and_leak_nothing() {
     let laravel = Laravel::start().await;
-    let more = "[limits]\nallow = [\"127.0.0.0/8\"]\n[[routes]]\npath = \"/0\"\nstatus = 404\n";
+    let more = "[limits]\nexempt = [\"127.0.0.0/8\"]\n[[routes]]\npath = \"/0\"\nstatus = 404\n";
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), more);
     let mut command = home.command();
     command.args(["run", "--config", "config.toml"]);

@@ -120,8 +120,8 @@ async fn no_spelling_gets_around_a_route() {
 #[tokio::test]
 async fn a_route_has_limits_of_its_own_and_no_sessions_where_it_refuses() {
     let laravel = Laravel::start().await;
-    let routes = "[http]\nmax_body = \"1 KiB\"\n\
-                  [[routes]]\npath = \"/upload\"\nmax_body = \"4 KiB\"\n\
+    let routes = "[http]\nmax_body_size = \"1 KiB\"\n\
+                  [[routes]]\npath = \"/upload\"\nmax_body_size = \"4 KiB\"\n\
                   [[routes]]\npath = \"/ws\"\nstatus = 403\n";
     let edge = Edge::configured(&laravel.url(), routes);
     let mut client = Client::http2(&edge).await;

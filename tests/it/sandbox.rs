@@ -98,7 +98,7 @@ async fn it_does_its_work_in_the_units_sandbox() {
         assert!(metrics.text().contains(&name), "{number}");
     }
 
-    program.change_config("[http]\nhsts = \"1h\"\n");
+    program.change_config("[http]\nhsts_max_age = \"1h\"\n");
     let sent = Command::new("kill")
         .args(["-HUP", &inside.to_string()])
         .status();

@@ -19,7 +19,7 @@ async fn printed(program: &str, arguments: &[&str]) -> String {
 #[ignore = "needs sslscan"]
 async fn sslscan_finds_new_versions_and_strong_ciphers_alone() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nallow = [\"127.0.0.0/8\"]\n");
+    let edge = Edge::configured(&laravel.url(), "[limits]\nexempt = [\"127.0.0.0/8\"]\n");
     let address = edge.address.to_string();
     let told = printed("sslscan", &["--xml=-", "--no-colour", &address]).await;
     for (version, enabled) in [("1.0", 0), ("1.1", 0), ("1.2", 1), ("1.3", 1)] {
@@ -46,7 +46,7 @@ async fn sslscan_finds_new_versions_and_strong_ciphers_alone() {
 #[ignore = "needs testssl.sh"]
 async fn testssl_finds_nothing_that_matters() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[limits]\nallow = [\"127.0.0.0/8\"]\n");
+    let edge = Edge::configured(&laravel.url(), "[limits]\nexempt = [\"127.0.0.0/8\"]\n");
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("found.json").display().to_string();
     let address = edge.address.to_string();

@@ -61,7 +61,7 @@ async fn what_does_not_end_is_cut_off_after_the_grace() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(
         &laravel.url(),
-        "[server]\nlisten = [\"127.0.0.1:0\"]\nshutdown_grace = \"100ms\"\n",
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nshutdown_timeout = \"100ms\"\n",
     );
     let mut client = Client::http1(&edge).await;
     let request = client.send(get("/hang").body(body("")).unwrap());

@@ -67,7 +67,7 @@ async fn expecting(edge: &Edge, lines: &str) -> String {
 async fn a_client_that_waits_is_told_to_go_on_only_if_the_body_is_wanted() {
     let gone = Edge::configured(
         "http://127.0.0.1:9",
-        "[upstream]\nurl = \"http://127.0.0.1:9\"\nwait = \"10ms\"\n",
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\nconnect_retry_timeout = \"10ms\"\n",
     );
     assert_eq!(
         expecting(&gone, "Content-Length: 2\r\n").await,
@@ -156,7 +156,7 @@ async fn an_upload_that_stands_still_is_ended() {
     })
     .await;
     let more = format!(
-        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"100ms\"\n[http]\nstall_timeout = \"200ms\"\n"
+        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"100ms\"\n[http]\nstream_idle_timeout = \"200ms\"\n"
     );
     let edge = Edge::configured("", &more);
     let (pieces, stream) = crate::support::http::streamed();
@@ -185,7 +185,7 @@ async fn an_upload_that_moves_slowly_is_not_ended() {
     })
     .await;
     let more = format!(
-        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"800ms\"\n[http]\nstall_timeout = \"1s\"\n"
+        "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"800ms\"\n[http]\nstream_idle_timeout = \"1s\"\n"
     );
     let edge = Edge::configured("", &more);
     let (pieces, stream) = crate::support::http::streamed();
@@ -296,8 +296,8 @@ async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
     assert!(output.await.unwrap().status.success(), "blamed on the app");
 }
 
-const UNLIMITED: &str = "[limits]\nallow = [\"127.0.0.0/8\"]\n\
-                         [http]\nmax_body = \"3 GiB\"\n";
+const UNLIMITED: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n\
+                         [http]\nmax_body_size = \"3 GiB\"\n";
 
 /// An app that sends `bytes` of no meaning, or counts what it is sent.
 async fn heavy(bytes: u64) -> (String, Arc<AtomicU64>) {

@@ -168,8 +168,8 @@ async fn nothing_is_proved_that_nobody_asked_the_ca_for() {
     let laravel = Laravel::start().await;
     let state = tempfile::tempdir().unwrap();
     let acme = format!(
-        "[tls.acme]\ndomains = [\"localhost\"]\nterms_accepted = true\n\
-         directory = \"https://127.0.0.1:1/\"\nchallenge = \"tls-alpn-01\"\nstate = {:?}\n",
+        "[tls.acme]\ndomains = [\"localhost\"]\nterms_of_service_agreed = true\n\
+         directory = \"https://127.0.0.1:1/\"\nchallenge = \"tls-alpn-01\"\nstorage = {:?}\n",
         state.path()
     );
     for more in [String::new(), acme] {
@@ -221,7 +221,7 @@ impl Known {
 
     fn asked(&self, how: &str) -> String {
         let directory = self.directory.path().display();
-        format!("[tls.clients]\ncertificate = \"{how}\"\nauthorities = \"{directory}/ca.pem\"\n")
+        format!("[tls.client_auth]\nmode = \"{how}\"\nca_file = \"{directory}/ca.pem\"\n")
     }
 
     fn config(client: &CertifiedClient) -> ClientConfig {
@@ -316,7 +316,7 @@ async fn another_authority_counts_after_a_reload() {
     assert!(client.send(get("/").body(body("")).unwrap()).await.is_err());
     std::fs::write(&authorities, "").unwrap();
     let refused = edge.reload_with(|_| {}).await.unwrap_err().to_string();
-    assert!(refused.contains("tls.clients.authorities"), "{refused}");
+    assert!(refused.contains("tls.client_auth.ca_file"), "{refused}");
     assert_eq!(
         subject(&edge, &laravel, Known::config(&other.client)).await,
         ana
@@ -366,7 +366,7 @@ async fn only_the_listeners_named_ask_and_a_ticket_is_no_way_in() {
 #[tokio::test]
 async fn a_route_can_be_for_those_with_a_certificate() {
     let (laravel, known) = (Laravel::start().await, Known::new());
-    let route = "[[routes]]\npath = \"/admin\"\nclient_certificate = true\n";
+    let route = "[[routes]]\npath = \"/admin\"\nrequire_client_certificate = true\n";
     let edge = Edge::configured(&laravel.url(), &(known.asked("optional") + route));
     let status = async |config: ClientConfig, path: &str| {
         let stream = greet(&edge, "localhost", config).await.unwrap();

@@ -10,7 +10,7 @@ use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect, get};
 use crate::support::{Edge, Laravel};
 
-const ROUTE: &str = "[[routes]]\npath = \"/app\"\ntunnel = true\n";
+const ROUTE: &str = "[[routes]]\npath = \"/app\"\npass_upgrades = true\n";
 const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const HANDSHAKE: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -288,7 +288,7 @@ async fn listed_protocol_is_tunnelled_in_the_place_of_websocket() {
         false,
     )
     .await;
-    let route = format!("{ROUTE}tunnel_protocols = [\"example/1\"]\n");
+    let route = format!("{ROUTE}upgrade_protocols = [\"example/1\"]\n");
     let edge = Edge::configured(&url, &route);
     let headers = "Connection: upgrade\r\nUpgrade: EXAMPLE/1\r\n";
     let (head, mut stream) = send(&edge, "POST /app HTTP/1.1", headers, "").await;

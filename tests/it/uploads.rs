@@ -309,7 +309,7 @@ async fn who_sends_more_than_the_window_is_told() {
 
 #[tokio::test]
 async fn several_uploads_at_once_are_bounded() {
-    let more = "[websocket.uploads]\nper_session = 2\nper_user = 3\nat_once = 4\n";
+    let more = "[websocket.uploads]\nmax_per_session = 2\nmax_per_user = 3\nmax_concurrent = 4\n";
     let (laravel, edge, mut socket) = with(more).await;
     let mut first = Sending::begin(&mut socket, start("1", 1)).await;
     Sending::begin(&mut socket, start("2", 1)).await;
@@ -616,7 +616,7 @@ async fn rooms_go_on_during_an_upload() {
 /// As any client, an uploader is held to his rate; the chunks are no messages.
 #[tokio::test]
 async fn chunks_are_no_messages_and_have_a_rate_of_their_own() {
-    let more = "[websocket]\nmessages_per_second = 1\nmessage_burst = 4\nflood_timeout = \"1ms\"\n\
+    let more = "[websocket]\nmessages_per_second = 1\nmessage_burst = 4\nthrottle_timeout = \"1ms\"\n\
                 [websocket.uploads]\nbytes_per_second = \"1 MiB\"\n";
     let (laravel, _edge, mut socket) = with(more).await;
     let file = file(MIB + MIB / 4);

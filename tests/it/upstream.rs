@@ -18,7 +18,7 @@ use crate::support::http::{Answer, Client, body, get, post};
 
 /// An edge that lets one client ask as much as it likes.
 fn before(urls: &[String], more: &str) -> Edge {
-    let limits = "[limits]\nallow = [\"127.0.0.0/8\"]\n";
+    let limits = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
     Edge::configured("", &format!("{limits}[upstream]\nurl = {urls:?}\n{more}"))
 }
 
@@ -74,7 +74,7 @@ fn all_are(statuses: &[StatusCode], wanted: &[StatusCode]) -> bool {
 async fn killed_and_started_again(place: Place) {
     let app = App::new("app", place);
     app.start().await;
-    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     for round in ["a", "b", "c"] {
         app.gate(false);
         let before_it = app.received().len();
@@ -124,7 +124,7 @@ async fn a_restart_of_laravel_on_a_socket_costs_no_get_and_doubles_no_post() {
 #[tokio::test]
 async fn requests_survive_kills_at_odd_moments() {
     let app = App::started("app").await;
-    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     for (round, moment) in [("a", 1), ("b", 40), ("c", 120)] {
         let before_it = app.received().len();
         let gets = crowd(&edge, &Method::GET, round, 150);
@@ -148,7 +148,7 @@ async fn requests_survive_kills_at_odd_moments() {
 async fn a_request_that_waits_keeps_its_whole_body() {
     let directory = tempfile::tempdir().unwrap();
     let app = App::new("app", Place::Socket(directory.path().join("app.sock")));
-    let edge = before(&[app.url()], "wait = \"30s\"\n");
+    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     let sent = "0123456789".repeat(50_000);
     let request = post("/").body(body(sent.clone())).unwrap();
     let starting = async {
@@ -236,7 +236,10 @@ async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
 async fn without_any_server_clients_are_told_when_to_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| format!("unix:{}", directory.path().join(name).display());
-    let edge = before(&[file("a.sock"), file("b.sock")], "wait = \"300ms\"\n");
+    let edge = before(
+        &[file("a.sock"), file("b.sock")],
+        "connect_retry_timeout = \"300ms\"\n",
+    );
     for _ in 0..3 {
         let answer = fetch(&edge, post("/").body(body("x")).unwrap()).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -253,7 +256,8 @@ async fn without_any_server_clients_are_told_when_to_come_back() {
 #[tokio::test]
 async fn probes_take_a_server_out_and_bring_it_back() {
     let (one, two) = (App::started("one").await, App::started("two").await);
-    let more = "probe_path = \"/up\"\nprobe_interval = \"10ms\"\nfail_timeout = \"1h\"\n";
+    let more =
+        "health_check_path = \"/up\"\nhealth_check_interval = \"10ms\"\nfail_timeout = \"1h\"\n";
     let edge = before(&[one.url(), two.url()], more);
     one.well(false);
     let status = told(&edge, |told| told["servers"][0]["marked_down"] == true).await;

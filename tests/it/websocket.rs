@@ -128,7 +128,7 @@ async fn request_with_two_authorization_headers_is_rejected() {
 #[tokio::test]
 async fn colleague_of_a_throttled_user_is_let_in() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
+    let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));
     let mut ana = Socket::open(&edge, "3|ana").await;
     assert_eq!(ana.closed().await.0, 1013);
@@ -142,7 +142,7 @@ async fn colleague_of_a_throttled_user_is_let_in() {
 #[tokio::test]
 async fn outage_that_names_a_long_time_ends_with_the_next_answer() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
+    let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::SERVICE_UNAVAILABLE));
     let mut ana = Socket::open(&edge, "3|ana").await;
     assert_eq!(ana.closed().await.0, 1013);
@@ -189,7 +189,7 @@ async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
 async fn a_laravel_that_cannot_answer_is_no_denial() {
     let laravel = Laravel::start().await;
     laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
+    let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     let mut socket = Socket::open(&edge, "3|ana").await;
     assert_eq!(socket.next().await["payload"]["code"], "unavailable");
     assert_eq!(socket.closed().await, (1013, "try again later".to_owned()));
@@ -519,7 +519,7 @@ async fn refused_token_says_nothing_about_the_users_others() {
 #[tokio::test]
 async fn laravel_is_left_alone_for_as_long_as_it_asks() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), "[auth]\npatience = \"100ms\"\n");
+    let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));
     for _ in 0..3 {
         let mut socket = Socket::open(&edge, "3|ana").await;

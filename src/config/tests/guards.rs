@@ -11,14 +11,18 @@ fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
     let sent = "sent as it is written";
     for (section, key, meaning) in [
         ("[[routes]]\nstatus = 403", "path = \"PATH\"", below),
-        ("[compression]", "except = [\"/login\", \"PATH\"]", below),
+        (
+            "[compression]",
+            "exclude_paths = [\"/login\", \"PATH\"]",
+            below,
+        ),
         ("[limits]", "login_paths = [\"/login\", \"PATH\"]", exact),
         ("[auth]", "logout_paths = [\"/logout\", \"PATH\"]", exact),
         ("[websocket]", "paths = [\"/ws\", \"PATH\"]", exact),
         ("[auth]", "user_path = \"PATH\"", sent),
         ("[auth]", "ticket_path = \"PATH/{id}\"", sent),
         ("[websocket.uploads]", "path = \"PATH/{id}\"", sent),
-        ("[upstream]", "probe_path = \"PATH\"", sent),
+        ("[upstream]", "health_check_path = \"PATH\"", sent),
     ] {
         for path in ["/x/*", "/x/**", "/x/{any}", "/^x", "/x/.*", "/(x|y)", "/x$"] {
             let text = format!("{section}\n{}\n", key.replace("PATH", path));
@@ -61,19 +65,25 @@ fn trusted_headers_need_proxies_that_write_them() {
 #[test]
 fn tunnel_protocols_are_those_of_a_tunnel_and_never_http() {
     let route = |keys: &str| Config::from_toml(&format!("[[routes]]\n{keys}\n"));
-    let both = route("tunnel = true\ntunnel_protocols = [\"websocket\", \"example/1\"]");
-    assert_eq!(both.unwrap().routes[0].tunnel.len(), 2);
-    let alone = route("tunnel = true").unwrap().routes.remove(0);
-    assert_eq!(alone.tunnel, [http::UpgradeProtocol::websocket()]);
+    let both = route("pass_upgrades = true\nupgrade_protocols = [\"websocket\", \"example/1\"]");
+    assert_eq!(both.unwrap().routes[0].upgrade_protocols.len(), 2);
+    let alone = route("pass_upgrades = true").unwrap().routes.remove(0);
+    assert_eq!(
+        alone.upgrade_protocols,
+        [http::UpgradeProtocol::websocket()]
+    );
     for (keys, told) in [
-        ("tunnel_protocols = [\"websocket\"]", "needs tunnel = true"),
-        ("tunnel = true\ntunnel_protocols = []", "names none"),
         (
-            "tunnel = true\ntunnel_protocols = [\"websocket\", \"h2c\"]",
+            "upgrade_protocols = [\"websocket\"]",
+            "needs pass_upgrades = true",
+        ),
+        ("pass_upgrades = true\nupgrade_protocols = []", "names none"),
+        (
+            "pass_upgrades = true\nupgrade_protocols = [\"websocket\", \"h2c\"]",
             "never tunnelled",
         ),
         (
-            "tunnel = true\ntunnel_protocols = [\"TLS/1.0\"]",
+            "pass_upgrades = true\nupgrade_protocols = [\"TLS/1.0\"]",
             "never tunnelled",
         ),
     ] {

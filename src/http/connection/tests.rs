@@ -199,7 +199,10 @@ fn watch(settings: &Settings) -> ConnDriver<'_> {
 #[tokio::test(start_paused = true)]
 async fn what_has_been_handed_over_is_not_idle() {
     let settings = Settings::default();
-    let (idle, stall) = (settings.idle_timeout.get(), settings.stall_timeout.get());
+    let (idle, stall) = (
+        settings.idle_timeout.get(),
+        settings.stream_idle_timeout.get(),
+    );
     assert!(idle < stall);
     for (has_rest, limit) in [(false, idle), (true, stall)] {
         let watch = watch(&settings);

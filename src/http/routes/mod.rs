@@ -33,10 +33,10 @@ pub(super) struct Route {
     hosts: Vec<HostPattern>,
     path: UrlPath,
     pub(super) action: Action,
-    pub(super) max_body: usize,
-    pub(super) client_certificate: bool,
+    pub(super) max_body_size: usize,
+    pub(super) require_client_certificate: bool,
     /// Upgrades to which protocols go there, too.
-    pub(super) tunnel: Vec<UpgradeProtocol>,
+    pub(super) upgrade_protocols: Vec<UpgradeProtocol>,
     pub(super) rate: Option<Rate>,
 }
 
@@ -81,7 +81,7 @@ impl Upstreams {
 }
 
 impl Routes {
-    /// The table for `settings`; bodies of up to `max_body` bytes where a route
+    /// The table for `settings`; bodies of up to `max_body_size` bytes where a route
     /// says nothing else. A name that is not among `upstreams` means Laravel;
     /// the configuration has none such.
     ///
@@ -90,7 +90,7 @@ impl Routes {
     pub fn new(
         settings: &[Settings],
         upstreams: &Upstreams,
-        max_body: usize,
+        max_body_size: usize,
         metrics: &Metrics,
     ) -> Result<Self, UnusableDirectory> {
         let route = |route: &Settings| -> Result<Route, UnusableDirectory> {
@@ -99,9 +99,9 @@ impl Routes {
                 hosts: route.hosts.clone(),
                 path: route.path.clone(),
                 action: upstreams.action(&route.to)?,
-                max_body: route.max_body.map_or(max_body, |most| most.get()),
-                client_certificate: route.client_certificate,
-                tunnel: route.tunnel.clone(),
+                max_body_size: route.max_body_size.map_or(max_body_size, |most| most.get()),
+                require_client_certificate: route.require_client_certificate,
+                upgrade_protocols: route.upgrade_protocols.clone(),
                 rate: route
                     .rate
                     .map(|(count, burst)| Rate::per_minute(count, burst)),
@@ -114,9 +114,9 @@ impl Routes {
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
                 action: Action::Upstream(upstreams.laravel.clone()),
-                max_body,
-                client_certificate: false,
-                tunnel: Vec::new(),
+                max_body_size,
+                require_client_certificate: false,
+                upgrade_protocols: Vec::new(),
                 rate: None,
             },
         })

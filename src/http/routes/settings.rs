@@ -25,12 +25,12 @@ pub struct Settings {
     pub path: UrlPath,
     /// Where the requests go.
     pub to: RouteAction,
-    /// The longest request body; `http.max_body` if none.
-    pub max_body: Option<ByteSize>,
+    /// The longest request body; `http.max_body_size` if none.
+    pub max_body_size: Option<ByteSize>,
     /// Whether only clients with a certificate get there.
-    pub client_certificate: bool,
+    pub require_client_certificate: bool,
     /// Upgrades to which protocols go there as well; none if empty.
-    pub tunnel: Vec<UpgradeProtocol>,
+    pub upgrade_protocols: Vec<UpgradeProtocol>,
     /// Requests per minute of each client, and how many of them at once.
     pub rate: Option<(PositiveCount, PositiveCount)>,
 }
@@ -76,15 +76,15 @@ struct Written {
     upstream: Option<String>,
     files: Option<PathBuf>,
     fallback: Option<files::SafePath>,
-    links: Option<Vec<PathBuf>>,
+    allowed_symlink_targets: Option<Vec<PathBuf>>,
     redirect: Option<Origin>,
     status: Option<u16>,
-    max_body: Option<ByteSize>,
+    max_body_size: Option<ByteSize>,
     #[serde(default)]
-    client_certificate: bool,
+    require_client_certificate: bool,
     #[serde(default)]
-    tunnel: bool,
-    tunnel_protocols: Option<Vec<UpgradeProtocol>>,
+    pass_upgrades: bool,
+    upgrade_protocols: Option<Vec<UpgradeProtocol>>,
     requests_per_minute: Option<PositiveCount>,
     request_burst: Option<PositiveCount>,
 }
@@ -95,17 +95,19 @@ impl TryFrom<Written> for Settings {
     fn try_from(mut written: Written) -> Result<Self, String> {
         let to = written.destination()?;
         let leads_on = matches!(to, RouteAction::App(_) | RouteAction::Files(_, Some(_)));
-        if !leads_on && (written.tunnel || written.max_body.is_some()) {
-            return Err("tunnel and max_body need a route to an upstream".to_owned());
+        if !leads_on && (written.pass_upgrades || written.max_body_size.is_some()) {
+            return Err("pass_upgrades and max_body_size need a route to an upstream".to_owned());
         }
-        let tunnel = match (written.tunnel, written.tunnel_protocols) {
+        let upgrade_protocols = match (written.pass_upgrades, written.upgrade_protocols) {
             (false, None) => Vec::new(),
             (true, None) => vec![UpgradeProtocol::websocket()],
             (true, Some(protocols)) if !protocols.is_empty() => protocols,
             (true, Some(_)) => {
-                return Err("tunnel_protocols names none; leave out tunnel then".to_owned());
+                return Err("upgrade_protocols names none; leave out pass_upgrades then".to_owned());
             }
-            (false, Some(_)) => return Err("tunnel_protocols needs tunnel = true".to_owned()),
+            (false, Some(_)) => {
+                return Err("upgrade_protocols needs pass_upgrades = true".to_owned());
+            }
         };
         let rate = match (written.requests_per_minute, written.request_burst) {
             (None, None) => None,
@@ -116,9 +118,9 @@ impl TryFrom<Written> for Settings {
             hosts: written.hosts,
             path: written.path.unwrap_or_else(|| UrlPath::new("/")),
             to,
-            max_body: written.max_body,
-            client_certificate: written.client_certificate,
-            tunnel,
+            max_body_size: written.max_body_size,
+            require_client_certificate: written.require_client_certificate,
+            upgrade_protocols,
             rate,
         })
     }
@@ -139,9 +141,12 @@ impl Written {
     fn destination(&mut self) -> Result<RouteAction, String> {
         let app = self.upstream.take().map(App::from);
         let files = self.files.take();
-        let (fallback, links) = (self.fallback.take(), self.links.take());
-        if files.is_none() && (fallback.is_some() || links.is_some()) {
-            return Err("fallback and links need files, the directory they belong to".to_owned());
+        let (fallback, targets) = (self.fallback.take(), self.allowed_symlink_targets.take());
+        if files.is_none() && (fallback.is_some() || targets.is_some()) {
+            return Err(
+                "fallback and allowed_symlink_targets need files, the directory they belong to"
+                    .to_owned(),
+            );
         }
         if fallback.is_some() && app.is_some() {
             return Err(
@@ -149,19 +154,19 @@ impl Written {
             );
         }
         let nameless = |path: &PathBuf| path.as_os_str().is_empty();
-        if files.iter().chain(links.iter().flatten()).any(nameless) {
+        if files.iter().chain(targets.iter().flatten()).any(nameless) {
             return Err(
-                "files and links must name directories: \"\" would be that of config.toml"
+                "files and allowed_symlink_targets must name directories: \"\" would be that of config.toml"
                     .to_owned(),
             );
         }
         match (files, app, self.redirect.take(), self.status) {
             (Some(root), app, None, None) => {
-                let links = links.unwrap_or_default();
+                let allowed_symlink_targets = targets.unwrap_or_default();
                 let files = files::Settings {
                     root,
                     fallback,
-                    links,
+                    allowed_symlink_targets,
                 };
                 Ok(RouteAction::Files(files, app))
             }

@@ -24,17 +24,17 @@ async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
 async fn every_limit_can_be_tried_out_by_its_name() {
     use Limit::*;
     let all = [
-        ConnectionsPerClient,
+        MaxConnectionsPerClient,
         ConnectionsPerSecond,
-        HandshakesPerClient,
+        MaxHandshakesPerClient,
         RequestsPerSecond,
-        RequestsInFlightPerClient,
+        MaxRequestsInFlightPerClient,
         Route,
         LoginsPerMinute,
         FailedLoginsPerMinute,
-        UpgradesPerSecond,
-        SessionsPerClient,
-        SessionsPerUser,
+        WebsocketHandshakesPerSecond,
+        MaxSessionsPerClient,
+        MaxSessionsPerUser,
         MessagesPerSecond,
         BytesPerSecond,
         JoinsPerMinute,
@@ -64,7 +64,7 @@ fn all_tables_together_stay_within_the_memory_that_is_promised() {
 
 #[tokio::test(start_paused = true)]
 async fn whom_the_sysadmin_knows_has_no_limits() {
-    let text = "requests_per_second = 1\nrequest_burst = 1\nallow = [\"192.0.2.0/24\"]";
+    let text = "requests_per_second = 1\nrequest_burst = 1\nexempt = [\"192.0.2.0/24\"]";
     let limits = limits(text);
     for _ in 0..5 {
         assert_eq!(limits.check_request(client("::ffff:192.0.2.1")), Ok(()));

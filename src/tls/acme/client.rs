@@ -50,11 +50,11 @@ impl CaHttpClient {
     /// unusable, and [`Error::NoRoots`] if the system has no CAs.
     pub(super) fn new(settings: &Acme, retry_after: CaRetryAfter) -> Result<Self, Error> {
         let builder = HttpsConnectorBuilder::new();
-        let connector = match &settings.directory_ca {
+        let connector = match &settings.directory_ca_file {
             Some(path) => {
                 let place = FileOrigin {
                     path: path.clone(),
-                    key: "tls.acme.directory_ca".to_owned(),
+                    key: "tls.acme.directory_ca_file".to_owned(),
                 };
                 let mut roots = RootCertStore::empty();
                 for root in read_chain(&place).map_err(Error::Authority)? {

@@ -29,7 +29,7 @@ use crate::runtime::drain::Drain;
 pub enum Error {
     /// The state directory or a file in it is not usable.
     #[error(
-        "cannot use {} (tls.acme.state in config.toml); \
+        "cannot use {} (tls.acme.storage in config.toml); \
          let the user that runs pwd-edge write to that directory", .path.display()
     )]
     State {
@@ -39,7 +39,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The stored account is malformed.
-    #[error("account.json in tls.acme.state cannot be read; delete it and a new account is made")]
+    #[error("account.json in tls.acme.storage cannot be read; delete it and a new account is made")]
     Account(#[source] serde_json::Error),
     /// The key of the external account is malformed.
     #[error("{} holds no key in base64url (tls.acme.external_account.key_file)", .0.display())]
@@ -51,7 +51,7 @@ pub enum Error {
     /// The system has no trusted CAs.
     #[error(
         "this machine knows no CA to recognise the ACME server by; \
-         install ca-certificates, or set tls.acme.directory_ca"
+         install ca-certificates, or set tls.acme.directory_ca_file"
     )]
     NoRoots(#[source] std::io::Error),
     /// The server's response is not ACME.
@@ -126,7 +126,7 @@ impl Renewal {
         }
         Ok(Some(Self {
             client: AcmeClient {
-                state: State::open(&settings.acme.state)?,
+                state: State::open(&settings.acme.storage)?,
                 settings: settings.acme.clone(),
                 challenges: certificates.challenges(),
                 pause: CaRetryAfter::default(),
@@ -161,7 +161,7 @@ impl Renewal {
             // There is a pause after a success, too: if the new certificate does not satisfy
             // `time_left`, the edge must not order one after the other.
             attempts += 1;
-            let first = self.client.settings.retry_after.get();
+            let first = self.client.settings.retry_interval.get();
             let retry_after = self.client.pause.take().unwrap_or_default();
             let pause = schedule::retry_delay(first, attempts, fastrand::f64()).max(retry_after);
             if let Err(error) = renewed {
@@ -221,7 +221,7 @@ impl Renewal {
         let directory = &client.settings.directory;
         tracing::info!(name: "acme_order_started", directory, "certificate order started");
         // Before the order: a certificate that cannot be stored would be lost.
-        State::open(&client.settings.state)?;
+        State::open(&client.settings.storage)?;
         let replaced = old.map(|loaded| &loaded.certified.cert[0]);
         let pem = tokio::time::timeout(ORDER_TIMEOUT, client.obtain(replaced))
             .await

@@ -129,7 +129,7 @@ impl AcmeClient {
         let contact: Vec<_> = self.settings.contact.iter().map(String::as_str).collect();
         let request = NewAccount {
             contact: &contact,
-            terms_of_service_agreed: self.settings.terms_accepted,
+            terms_of_service_agreed: self.settings.terms_of_service_agreed,
             only_return_existing: false,
         };
         let external = self.external_account_key()?;

@@ -15,20 +15,20 @@ pub struct Acme {
     /// The contact addresses for the CA, as `mailto:` URLs.
     pub contact: Vec<String>,
     /// Whether the operator has agreed to the CA's terms of service.
-    pub terms_accepted: bool,
+    pub terms_of_service_agreed: bool,
     /// The URL of the CA's ACME directory.
     pub directory: String,
     /// The file with the CA that has issued the directory server's own certificate, for a CA
     /// that the system does not trust.
-    pub directory_ca: Option<PathBuf>,
+    pub directory_ca_file: Option<PathBuf>,
     /// The type of challenge.
     pub challenge: Challenge,
     /// The directory for account, key and certificate.
-    pub state: PathBuf,
+    pub storage: PathBuf,
     /// The pause after a failure; it doubles with each further one.
-    pub retry_after: ConfigDuration,
+    pub retry_interval: ConfigDuration,
     /// Whether the edge presents a self-signed certificate until the CA has issued one.
-    pub temporary_certificate: bool,
+    pub self_signed_fallback: bool,
     /// The account to bind, if the CA requires one.
     pub external_account: Option<ExternalAccount>,
 }
@@ -63,15 +63,15 @@ impl Acme {
 
     /// Returns the path of the file with the certificate and its key.
     pub fn certificate(&self) -> PathBuf {
-        self.state.join("certificate.pem")
+        self.storage.join("certificate.pem")
     }
 
     /// Returns every path, so that the caller can resolve relative ones.
     pub(in crate::tls) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let external = self.external_account.as_mut();
-        [&mut self.state]
+        [&mut self.storage]
             .into_iter()
-            .chain(&mut self.directory_ca)
+            .chain(&mut self.directory_ca_file)
             .chain(external.map(|external| &mut external.key_file))
     }
 }
@@ -81,13 +81,13 @@ impl Default for Acme {
         Self {
             domains: Vec::new(),
             contact: Vec::new(),
-            terms_accepted: false,
+            terms_of_service_agreed: false,
             directory: "https://acme-v02.api.letsencrypt.org/directory".to_owned(),
-            directory_ca: None,
+            directory_ca_file: None,
             challenge: Challenge::default(),
-            state: "/var/lib/pwd-edge/acme".into(),
-            retry_after: ConfigDuration::seconds(300),
-            temporary_certificate: false,
+            storage: "/var/lib/pwd-edge/acme".into(),
+            retry_interval: ConfigDuration::seconds(300),
+            self_signed_fallback: false,
             external_account: None,
         }
     }

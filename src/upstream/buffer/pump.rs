@@ -27,7 +27,7 @@ impl Response {
             }
             let spilled = self.spill().await;
             if let Err(error) = &spilled {
-                let cause = || format!("upstream.spool: {}", error_chain(error));
+                let cause = || format!("upstream.disk_buffer_size: {}", error_chain(error));
                 self.buffers.report(cause);
             }
             if matches!(fill, Fill::Rest) {

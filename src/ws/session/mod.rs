@@ -99,8 +99,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let settings = setup.settings;
         let direct_writer = Some(socket.get_ref().direct_writer());
         let (outbox, inbox) = rooms::channel(
-            settings.queue_events.size(),
-            settings.queue_bytes.get(),
+            settings.max_queued_events.size(),
+            settings.max_queued_size.get(),
             direct_writer,
         );
         Self {
@@ -135,8 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             secret,
             self.outbox.clone(),
         );
-        let most = self.settings.sessions_per_user;
-        if registration.exceeds(most) && self.report_exceeded(Limit::SessionsPerUser) {
+        let most = self.settings.max_sessions_per_user;
+        if registration.exceeds(most) && self.report_exceeded(Limit::MaxSessionsPerUser) {
             registration.evict_oldest(most);
         }
         let user_joins = registration.join_rate(|| SessionRates::user_joins(&self.settings));

@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             cause,
             since,
             start: Instant::now(),
-            interval: self.settings.recheck_interval.get(),
+            interval: self.settings.revalidate_interval.get(),
             open: Arc::clone(&open),
         };
         self.revalidation = Some(Box::new(Revalidation {

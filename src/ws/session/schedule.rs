@@ -10,8 +10,8 @@ use super::Settings;
 #[derive(Debug)]
 pub(super) struct Schedule {
     ping_interval: Duration,
-    silence_timeout: Duration,
-    recheck_interval: Duration,
+    pong_timeout: Duration,
+    revalidate_interval: Duration,
     ping_at: Instant,
     silent_at: Instant,
     recheck_at: Instant,
@@ -23,22 +23,22 @@ impl Schedule {
     pub(super) fn new(settings: &Settings) -> Self {
         let now = Instant::now();
         let ping_interval = settings.ping_interval.get();
-        let silence_timeout = settings.silence_timeout.get();
-        let recheck_interval = settings.recheck_interval.get();
+        let pong_timeout = settings.pong_timeout.get();
+        let revalidate_interval = settings.revalidate_interval.get();
         Self {
             ping_at: now + jitter(ping_interval),
-            silent_at: now + silence_timeout,
-            recheck_at: now + jitter(recheck_interval),
+            silent_at: now + pong_timeout,
+            recheck_at: now + jitter(revalidate_interval),
             stop_at: None,
             ping_interval,
-            silence_timeout,
-            recheck_interval,
+            pong_timeout,
+            revalidate_interval,
         }
     }
 
     /// Records a sign of life of the client.
     pub(super) fn record_activity(&mut self) {
-        self.silent_at = Instant::now() + self.silence_timeout;
+        self.silent_at = Instant::now() + self.pong_timeout;
     }
 
     /// Sets the end of the session to a random moment within `spread`.
@@ -69,7 +69,7 @@ impl Schedule {
 
     /// Returns whether a periodic revalidation is due, and schedules the next.
     pub(super) fn take_revalidation(&mut self, now: Instant) -> bool {
-        take(&mut self.recheck_at, now, self.recheck_interval)
+        take(&mut self.recheck_at, now, self.revalidate_interval)
     }
 }
 

@@ -165,7 +165,7 @@ where
 /// Configures tungstenite. Its read buffer is allocated when the session starts, so it is
 /// small here; the default is 128 KiB.
 fn websocket_config(settings: &Settings) -> WebSocketConfig {
-    let longest = Some(settings.max_message.get());
+    let longest = Some(settings.max_message_size.get());
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(MAX_WRITE_BYTES)

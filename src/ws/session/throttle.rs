@@ -76,7 +76,7 @@ impl SessionRates {
         let burst = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
         let (messages, joins) = (settings.message_burst, settings.join_burst);
         // The longest message must pass at once.
-        let most = burst(bytes.max(settings.max_message.get()));
+        let most = burst(bytes.max(settings.max_message_size.get()));
         Self {
             messages: ThrottledRate::new(
                 SessionRate::per_second(settings.messages_per_second, messages),
@@ -164,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Runs `operation` if its rate allows it, or pauses it.
     async fn run_or_pause(&mut self, operation: RateLimited, was_paused: bool) -> LoopResult {
-        let flood = self.settings.flood_timeout.get();
+        let flood = self.settings.throttle_timeout.get();
         let RateCheck {
             wait,
             exceeded_since,

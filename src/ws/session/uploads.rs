@@ -131,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let part = Part::new(start.name, start.mime, start.message, start.size);
         let part = part.map_err(UploadRejection::Failed)?;
-        if self.uploads.held.len() >= uploads.settings().per_session.size() {
+        if self.uploads.held.len() >= uploads.settings().max_per_session.size() {
             return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
         if self.services.drain.is_stopping() {
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let mut held = self.uploads.held.values();
         let ours = held.any(|attached| Arc::ptr_eq(&attached.upload, &upload));
-        if !ours && self.uploads.held.len() >= uploads.settings().per_session.size() {
+        if !ours && self.uploads.held.len() >= uploads.settings().max_per_session.size() {
             let event = Event::Error {
                 message: "Too many uploads at once; wait until one is done",
                 code: "too_many_uploads",

@@ -94,7 +94,7 @@ impl Uploads {
         let Entry::Vacant(vacant) = all.entry(key.clone()) else {
             return Err(UploadRejection::Duplicate);
         };
-        if total >= settings.at_once.size() || of_user >= settings.per_user.size() {
+        if total >= settings.max_concurrent.size() || of_user >= settings.max_per_user.size() {
             return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
         let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);

@@ -20,13 +20,13 @@ pub struct Settings {
     /// The bytes of each binary frame but the last of a file, header not counted.
     pub chunk_size: ByteSize,
     /// What of one upload may be on its way to Laravel, and so in memory.
-    pub window: ByteSize,
+    pub window_size: ByteSize,
     /// Uploads of one session at once.
-    pub per_session: PositiveCount,
+    pub max_per_session: PositiveCount,
     /// Uploads of one user at once, interrupted ones included.
-    pub per_user: PositiveCount,
+    pub max_per_user: PositiveCount,
     /// Uploads at once in all: each is a request to Laravel.
-    pub at_once: PositiveCount,
+    pub max_concurrent: PositiveCount,
     /// Bytes per second and client that are passed on.
     pub bytes_per_second: ByteSize,
     /// How long nothing may move.
@@ -43,10 +43,10 @@ impl Default for Settings {
             message_field: FieldName("message".to_owned()),
             max_size: ByteSize::kib(10_240),
             chunk_size: ByteSize::kib(32),
-            window: ByteSize::kib(192),
-            per_session: PositiveCount::new(4),
-            per_user: PositiveCount::new(8),
-            at_once: PositiveCount::new(500),
+            window_size: ByteSize::kib(192),
+            max_per_session: PositiveCount::new(4),
+            max_per_user: PositiveCount::new(8),
+            max_concurrent: PositiveCount::new(500),
             bytes_per_second: ByteSize::kib(8 * 1024),
             idle_timeout: ConfigDuration::seconds(30),
             resume_timeout: ConfigDuration::seconds(60),

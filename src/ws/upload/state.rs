@@ -79,7 +79,7 @@ impl Upload {
         size: u64,
         settings: &Settings,
     ) -> (Self, mpsc::Receiver<Bytes>) {
-        let (chunk, window) = (settings.chunk_size.get(), settings.window.get());
+        let (chunk, window) = (settings.chunk_size.get(), settings.window_size.get());
         // All chunks are of one length, so no more than these fit into a window.
         let (sender, receiver) = mpsc::channel(window / chunk + 1);
         let state = State {

@@ -132,7 +132,7 @@ async fn a_file_that_is_replaced_is_sent_as_it_was() {
 async fn only_so_many_files_are_open() {
     let site = Site::new();
     sparse(&site, "public/film.mp4", GIB, 0, "mark");
-    let limits = format!("{ALLOW}open_files = 2\n");
+    let limits = format!("{ALLOW}max_open_files = 2\n");
     let edge = Edge::configured("http://127.0.0.1:9", &(site.route("") + &limits));
     let mut clients = [Client::http1(&edge).await, Client::http1(&edge).await];
     let mut held = Vec::new();

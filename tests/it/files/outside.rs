@@ -200,7 +200,7 @@ async fn links_lead_where_they_may() {
         assert_eq!(answer.status, 404, "{outside}");
     }
     let links = format!(
-        "links = [\"{}\"]",
+        "allowed_symlink_targets = [\"{}\"]",
         site.path("storage/app/public").display()
     );
     let edge = Edge::configured("http://127.0.0.1:9", &(site.route(&links) + ALLOW));
@@ -228,7 +228,7 @@ async fn links_lead_where_they_may() {
 async fn no_race_leads_out_of_the_directory() {
     let site = Site::new();
     let links = format!(
-        "links = [\"{}\"]",
+        "allowed_symlink_targets = [\"{}\"]",
         site.path("storage/app/public").display()
     );
     let edge = Edge::configured("http://127.0.0.1:9", &(site.route(&links) + ALLOW));

@@ -343,7 +343,7 @@ async fn a_directory_that_cannot_be_used_is_told_at_once() {
         ),
         ("files", file.display().to_string(), "Not a directory"),
         (
-            "links",
+            "allowed_symlink_targets",
             missing.display().to_string(),
             "No such file or directory",
         ),
@@ -352,7 +352,9 @@ async fn a_directory_that_cannot_be_used_is_told_at_once() {
     ] {
         let more = match key {
             "files" => format!("[[routes]]\nfiles = \"{value}\"\n"),
-            "links" => site.route(&format!("links = [\"{value}\"]")),
+            "allowed_symlink_targets" => {
+                site.route(&format!("allowed_symlink_targets = [\"{value}\"]"))
+            }
             _ => site.route(&format!("fallback = \"{value}\"")),
         };
         for command in ["check", "run"] {

@@ -11,7 +11,7 @@ use super::{ATTACKER, MIB, Siege, connect, secured};
 
 /// Deadlines that a test can wait for.
 const SHORT: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
-                     stall_timeout = \"2s\"\nbody_grace = \"1s\"\n";
+                     stream_idle_timeout = \"2s\"\nmin_body_rate_grace = \"1s\"\n";
 /// Of each kind.
 const CLIENTS: usize = 50;
 

@@ -21,7 +21,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
 /// Deadlines that a test can wait for, and a request that costs nothing.
-const SHORT: &str = "response_timeout = \"2500ms\"\n[http]\nstall_timeout = \"3s\"\n\
+const SHORT: &str = "response_timeout = \"2500ms\"\n[http]\nstream_idle_timeout = \"3s\"\n\
                      [[routes]]\npath = \"/cheap\"\nredirect = \"https://localhost\"\n";
 /// By when all must have happened, on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -261,8 +261,8 @@ async fn files_that_nobody_reads_are_closed() {
     std::fs::write(files.path().join("big.bin"), vec![0; 3_000_000]).unwrap();
     std::fs::write(files.path().join("small.txt"), "small").unwrap();
     let text = format!(
-        "{SHORT}[[routes]]\npath = \"/\"\nfiles = {:?}\n[limits]\nopen_files = 4\n\
-         allow = [\"127.0.0.1\"]\n",
+        "{SHORT}[[routes]]\npath = \"/\"\nfiles = {:?}\n[limits]\nmax_open_files = 4\n\
+         exempt = [\"127.0.0.1\"]\n",
         files.path()
     );
     let edge = Edge::configured("", &format!("[upstream]\n{text}"));
@@ -391,7 +391,7 @@ async fn encoders_of_one_client_are_not_all_there_are() {
 #[tokio::test]
 async fn encoders_come_back_when_nobody_takes_what_they_made() {
     let upstream = workers(100).await;
-    let allow = "[limits]\nallow = [\"127.0.0.1\"]\n";
+    let allow = "[limits]\nexempt = [\"127.0.0.1\"]\n";
     let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}{allow}");
     let edge = Edge::configured("", &text);
     let attacker = in_time(occupy_encoders(&edge)).await;
@@ -455,7 +455,7 @@ async fn tunnel_one_end_of_which_reads_nothing_ends() {
         let _ = tokio::join!(flood, tokio::io::copy(&mut from, &mut sink));
     })
     .await;
-    let route = "[[routes]]\npath = \"/app\"\ntunnel = true\n";
+    let route = "[[routes]]\npath = \"/app\"\npass_upgrades = true\n";
     let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}{route}");
     let edge = Edge::configured("", &text);
     let mut client = connect(&edge, "http/1.1").await.unwrap();

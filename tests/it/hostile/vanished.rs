@@ -87,8 +87,8 @@ const HOST: &str = "edgetest";
 #[ignore = "needs iproute2 and openssl, as root"]
 async fn peers_that_vanish_are_forgotten() {
     let host = Host::connected();
-    let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nstall_timeout = \"2s\"\n\
-                 [websocket]\nping_interval = \"1s\"\nsilence_timeout = \"2s\"\n";
+    let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nstream_idle_timeout = \"2s\"\n\
+                 [websocket]\nping_interval = \"1s\"\npong_timeout = \"2s\"\n";
     let mut siege = Siege::lay_on(HERE, "", short).await;
     let program = Arc::clone(&siege.program);
     let session = "GET /ws?token=5%7Cdesk HTTP/1.1\r\nConnection: Upgrade\r\n\

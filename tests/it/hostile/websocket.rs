@@ -12,7 +12,7 @@ use crate::support::program::Program;
 /// RFC 6455 §5: each of these breaks a rule, and is told which.
 #[tokio::test]
 async fn frames_that_break_the_rules_end_their_session_with_the_right_code() {
-    let mut siege = Siege::lay("upgrade_burst = 1000\n").await;
+    let mut siege = Siege::lay("websocket_handshake_burst = 1000\n").await;
     let program = Arc::clone(&siege.program);
     let cases: [(&str, Vec<u8>, u16); 14] = [
         ("unmasked", vec![0x81, 2, b'h', b'i'], 1002),
@@ -59,7 +59,7 @@ async fn frames_that_break_the_rules_end_their_session_with_the_right_code() {
 
 #[tokio::test]
 async fn floods_over_a_session_are_slowed_down_and_ended() {
-    let mut siege = Siege::lay("[websocket]\nflood_timeout = \"1s\"\n").await;
+    let mut siege = Siege::lay("[websocket]\nthrottle_timeout = \"1s\"\n").await;
     let program = Arc::clone(&siege.program);
     let (before, _) = program.memory();
     let many = |frame: Vec<u8>| vec![frame.repeat(100); 1000];

@@ -105,10 +105,10 @@ impl Ca {
         let directory = self.0.directory.path().display();
         write!(
             text,
-            "[tls.acme]\ndomains = [\"desk.example\"]\nterms_accepted = true\n\
-             retry_after = \"10ms\"\nchallenge = \"tls-alpn-01\"\n\
-             directory = \"{}\"\ndirectory_ca = \"{directory}/ca.crt\"\n\
-             state = \"{directory}/state\"\n",
+            "[tls.acme]\ndomains = [\"desk.example\"]\nterms_of_service_agreed = true\n\
+             retry_interval = \"10ms\"\nchallenge = \"tls-alpn-01\"\n\
+             directory = \"{}\"\ndirectory_ca_file = \"{directory}/ca.crt\"\n\
+             storage = \"{directory}/state\"\n",
             self.url("dir"),
         )
         .unwrap();

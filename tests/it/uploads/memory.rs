@@ -7,8 +7,8 @@ use crate::support::program::Program;
 use crate::support::sending::{Sending, ended};
 use crate::support::{Laravel, Socket};
 
-const MORE: &str = "[limits]\nallow = [\"127.0.0.0/8\"]\n[websocket]\nsessions_per_user = 1000\n\
-                    [websocket.uploads]\nper_user = 200\nbytes_per_second = \"2 GiB\"\n";
+const MORE: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n[websocket]\nmax_sessions_per_user = 1000\n\
+                    [websocket.uploads]\nmax_per_user = 200\nbytes_per_second = \"2 GiB\"\n";
 
 /// A hundred files of `size` bytes at once: how many bytes more than a hundred
 /// idle sessions they needed at the most.

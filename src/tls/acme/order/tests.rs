@@ -66,7 +66,10 @@ async fn a_server_that_says_nothing_is_told() {
 async fn a_ca_of_the_directory_that_cannot_be_read_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = client(&directory, "https://127.0.0.1:1/");
-    client.settings.directory_ca = Some(directory.path().join("none.pem"));
+    client.settings.directory_ca_file = Some(directory.path().join("none.pem"));
     let told = told(&client).await;
-    assert!(told.contains("none.pem (tls.acme.directory_ca"), "{told}");
+    assert!(
+        told.contains("none.pem (tls.acme.directory_ca_file"),
+        "{told}"
+    );
 }

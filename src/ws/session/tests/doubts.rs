@@ -136,7 +136,7 @@ async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
 async fn retry_does_not_wait_for_the_next_ping() {
     let edge = Edge::with(Settings {
         ping_interval: ConfigDuration::seconds(600),
-        silence_timeout: ConfigDuration::seconds(1800),
+        pong_timeout: ConfigDuration::seconds(1800),
         ..Settings::default()
     });
     let mut ana = edge.open_in(7, 3).await;

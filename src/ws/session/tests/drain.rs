@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_then() {
     let edge = Edge::with(Settings {
-        sessions_per_user: PositiveCount::new(100),
+        max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()
     });
     let mut clients = Vec::new();
@@ -30,7 +30,7 @@ async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_
 #[tokio::test(start_paused = true)]
 async fn a_session_that_waits_for_its_end_still_answers() {
     let edge = Edge::with(Settings {
-        sessions_per_user: PositiveCount::new(100),
+        max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()
     });
     let mut ana = edge.open_in(7, 3).await;
@@ -45,7 +45,7 @@ async fn a_session_that_waits_for_its_end_still_answers() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
     let edge = Edge::with(Settings {
-        sessions_per_user: PositiveCount::new(100),
+        max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()
     });
     let mut ana = edge.open_with_pipe(3, 1000).await;

@@ -55,7 +55,7 @@ async fn any_frame_is_a_sign_of_life() {
 #[tokio::test(start_paused = true)]
 async fn waiting_for_laravel_is_not_held_against_the_client() {
     let edge = Edge::with(Settings {
-        silence_timeout: ConfigDuration::seconds(3),
+        pong_timeout: ConfigDuration::seconds(3),
         ..Settings::default()
     });
     let mut ana = edge.open(3).await;

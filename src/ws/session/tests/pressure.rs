@@ -7,7 +7,7 @@ use super::*;
 /// Queues hold four events, so that a client that does not read is soon too slow.
 fn small() -> Settings {
     Settings {
-        queue_events: PositiveCount::new(4),
+        max_queued_events: PositiveCount::new(4),
         ..Settings::default()
     }
 }
@@ -181,7 +181,7 @@ async fn pongs_are_not_counted_as_messages() {
 async fn a_message_that_is_too_long_ends_the_session() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
-    let longest = edge.settings.max_message.get();
+    let longest = edge.settings.max_message_size.get();
     ana.send(Message::text("x".repeat(longest))).await;
     assert_eq!(ana.error().await, "invalid_json");
     ana.send(Message::text("x".repeat(longest + 1))).await;
