@@ -7,6 +7,10 @@
 mod admin;
 mod control_socket;
 mod diagnostics;
+mod explain;
+mod key_path;
+mod reader;
+mod renamed;
 mod routes;
 mod server;
 
@@ -17,8 +21,8 @@ use serde::Deserialize;
 
 pub use self::admin::Admin;
 pub use self::control_socket::ControlSocket;
-use self::diagnostics::RuleViolation;
 pub use self::diagnostics::{Diagnostic, Diagnostics};
+use self::reader::RuleViolation;
 pub use self::server::Server;
 use crate::core::units::ConfigDuration;
 use crate::ws::upload::frame::HEADER_BYTES;
@@ -150,7 +154,7 @@ impl Config {
     /// # Errors
     /// All mistakes in it.
     pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
-        diagnostics::read(text, Self::rules)
+        reader::read(text, Self::rules)
     }
 
     /// Whether requests go to php-fpm.

@@ -1,7 +1,7 @@
 //! Rules about `[[routes]]` that one route alone cannot break.
 
 use super::Config;
-use super::diagnostics::RuleViolation;
+use super::reader::RuleViolation;
 use crate::core::units::ByteSize;
 use crate::http::{App, RouteAction};
 use crate::introspection::LARAVEL;

@@ -1,6 +1,7 @@
 //! Tests of reading configurations.
 
 mod guards;
+mod renamed;
 
 use super::*;
 
@@ -145,7 +146,7 @@ paths = ["/"]
     let found = diagnostics(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
     assert_eq!(lines, [3, 4, 6, 8, 10, 11], "{found:#?}");
-    assert_eq!(found[0].1, r#"unknown key "lisen"; did you mean "listen"?"#);
+    assert_eq!(found[0].1, "unknown key `lisen`; did you mean `listen`?");
     assert!(
         found[1].1.contains(r#"expected a time such as "500ms""#),
         "{found:#?}"
@@ -159,7 +160,7 @@ paths = ["/"]
         "{found:#?}"
     );
     assert!(
-        found[5].1.contains(r#"did you mean "websocket"?"#),
+        found[5].1.contains("did you mean `websocket`?"),
         "{found:#?}"
     );
 }
@@ -326,7 +327,7 @@ response_timeout = "10m"
     assert_eq!(lines, [4, 6, 10, 12, 15, 18].map(Some), "{found:#?}");
     assert!(found[0].1.contains("[upstreams.vit]"), "{found:#?}");
     assert!(
-        found[2].1.contains(r#"did you mean "pass_upgrades"?"#),
+        found[2].1.contains("did you mean `pass_upgrades`?"),
         "{found:#?}"
     );
     assert!(found[3].1.contains("never reached"), "{found:#?}");

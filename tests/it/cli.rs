@@ -72,7 +72,7 @@ fn check_tells_every_mistake_at_once() {
     assert_eq!(output.status.code(), Some(64));
     let told = told(&output);
     assert!(
-        told.contains("config.toml:2:1: unknown key \"lisen\"; did you mean \"listen\"?"),
+        told.contains("config.toml:2:1: unknown key `lisen`; did you mean `listen`?"),
         "{told}"
     );
     assert!(told.contains("config.toml:4:7:"), "{told}");

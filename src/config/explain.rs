@@ -1,0 +1,55 @@
+//! The words for a mistake that serde or the TOML parser found.
+
+use super::key_path::KeyPath;
+use super::renamed::new_name;
+
+/// The message for `error` about the key at `path`, and the key's new name if it was
+/// renamed.
+pub(super) fn explain(error: &str, path: Option<&KeyPath>) -> (String, Option<&'static str>) {
+    let Some(names) = error.strip_prefix("unknown field `") else {
+        let message = error.lines().collect::<Vec<_>>().join("; ");
+        let words = RUST_WORDS.iter();
+        let plain = words.fold(message, |text, (word, plain)| text.replace(word, plain));
+        return (plain, None);
+    };
+    let mut names = names.split('`').step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let known: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+    let new = path.and_then(|path| Some((path, new_name(&path.section(), path.name())?)));
+    if let Some((path, new)) = new {
+        let message = format!("`{path}` is called `{}` now", path.beside(new));
+        return (message, Some(new));
+    }
+    let message = match nearest(unknown, &known) {
+        Some(name) => format!("unknown key `{unknown}`; did you mean `{name}`?"),
+        None => format!(
+            "unknown key `{unknown}`; expected one of {}",
+            known.join(", ")
+        ),
+    };
+    (message, None)
+}
+
+/// The name in `known` that `unknown` may be a misspelling of.
+fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(unknown, name), *name));
+    let near = distances.filter(|(distance, name)| *distance <= name.len().max(unknown.len()) / 2);
+    near.min().map(|(_, name)| name)
+}
+
+/// Types as serde names them, and as people do.
+const RUST_WORDS: [(&str, &str); 8] = [
+    (
+        "invalid socket address syntax",
+        "expected an address and port such as \"[::]:443\"",
+    ),
+    ("expected u64", "expected a whole number"),
+    ("a nonzero usize", "a whole number above 0"),
+    ("a nonzero u32", "a whole number above 0"),
+    ("usize", "a whole number"),
+    ("u32", "a whole number"),
+    ("socket address", "an address and port such as \"[::]:443\""),
+    ("expected a sequence", "expected a list in [ ]"),
+];
