@@ -19,7 +19,9 @@ fn event_of_the_log_has_an_id_of_its_own() {
         if !is_snake_case(&id) {
             wrong.push(format!("{place}: `{id}` is not in snake_case"));
         }
-        let other = by_message.entry(message.clone()).or_insert(id.clone());
+        let other = by_message
+            .entry(message.clone())
+            .or_insert_with(|| id.clone());
         if *other != id {
             wrong.push(format!("{place}: `{other}` and `{id}` say the same"));
         }
@@ -116,7 +118,7 @@ fn events_are_found_with_id_level_message_and_fields() {
         .into_iter()
         .map(|event| {
             let fields: Vec<_> = event.fields.into_iter().collect();
-            let id = event.id.unwrap_or("-".to_owned());
+            let id = event.id.unwrap_or_else(|| "-".to_owned());
             let fields = fields.join(" ");
             format!("{id} {} {}: {fields}", event.level, event.message)
         })
@@ -174,7 +176,7 @@ fn event(place: String, level: &'static str, arguments: &[Token]) -> Event {
     for argument in super::split(arguments) {
         let is_group = argument[0].text == "{";
         let inside = if is_group { group(argument, 0) } else { None };
-        for argument in inside.map_or(vec![argument], super::split) {
+        for argument in inside.map_or_else(|| vec![argument], super::split) {
             let (name, value) = field(argument);
             let text = value.first().and_then(|token| literal(&token.text));
             match &*name {
