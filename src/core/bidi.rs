@@ -1,16 +1,19 @@
-//! Characters that change the direction of text or are never shown: strangers choose
-//! names and paths, and others read them beside their own.
+//! Characters that change the direction of text or are never shown. Clients choose the
+//! names of files and the paths in the log; such characters would make them look like
+//! other names.
 
-/// Whether `c` changes the direction of what follows it (Unicode's `Bidi_Control`,
-/// UAX #9 §2).
+/// Returns whether `c` changes the direction of the text after it (Unicode property
+/// `Bidi_Control`, UAX #9 §2).
 pub fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether `c` is never shown and no language or emoji is written with it: soft hyphen,
-/// spaces and joiners without width, and the like (of Unicode's `Cf` and `Zl`, `Zp`).
-/// With it two names look the same and are not. Persian, Hindi and emoji need U+200C
-/// and U+200D, and flags are made of tags (U+E0020 and more): those are none of it.
+/// Returns whether `c` is invisible and needed by no language and no emoji: the soft
+/// hyphen, zero-width spaces and joiners, and the like (from Unicode's categories `Cf`,
+/// `Zl` and `Zp`). Such a character makes two different names look the same.
+///
+/// U+200C and U+200D are not among them, since Persian, Hindi and emoji need them; nor are
+/// the tag characters from U+E0020, which make up flags.
 pub fn is_invisible(c: char) -> bool {
     matches!(
         c,

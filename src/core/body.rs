@@ -1,32 +1,36 @@
-//! One type for every message body, both directions, all protocols.
+//! The body type of every request and response, in both directions and for every
+//! protocol, and the functions that make one.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 
-/// Why a body could not be read to its end.
+/// The reason why a body could not be read to its end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// A streamed body. Nothing in this crate holds a whole one in memory but the
-/// short answers that it writes itself.
+/// A streamed body. The edge never holds a whole body in memory, except for the short
+/// responses that it writes itself.
 pub type Body = UnsyncBoxBody<Bytes, Error>;
 
-/// A body without a byte.
+/// Returns an empty body.
 pub fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body that is all there already.
+/// Returns a body of the given bytes, sent as one frame.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
 }
 
-/// Reads all of `body`, which may have `most` bytes.
+/// Reads the whole of `body` into memory; trailers are dropped.
+///
+/// Not cancel-safe: bytes that have been read are lost.
 ///
 /// # Errors
-/// It breaks off or is longer.
+/// Returns the body's own error if it ends early, and an error of its own if the body
+/// is longer than `max_bytes`.
 pub async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Error> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -41,7 +45,7 @@ pub async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Err
     Ok(all.freeze())
 }
 
-/// Boxes a body of another type.
+/// Converts a body of any other type into a [`Body`].
 pub fn boxed<B>(body: B) -> Body
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and under which key its use is counted.
+//! Client addresses, the keys under which limits count them, and networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,18 +11,21 @@ use serde::Deserialize;
 pub struct ClientIp(IpAddr);
 
 impl ClientIp {
-    /// The address as the kernel or a trusted proxy gave it.
+    /// Creates a client address from one that the kernel or a trusted proxy reported.
     pub fn new(ip: IpAddr) -> Self {
         Self(ip.to_canonical())
     }
 
-    /// The address itself.
+    /// Returns the IP address.
     pub fn ip(self) -> IpAddr {
         self.0
     }
 
-    /// The key that limits count by; of an IPv6 address the first `ipv6_prefix`
-    /// bits, from 1 to 128.
+    /// Returns the key under which limits count this client: the whole IPv4 address, or
+    /// the first `ipv6_prefix` bits of an IPv6 address.
+    ///
+    /// # Panics
+    /// Panics in debug builds if `ipv6_prefix` is not from 1 to 128.
     pub fn key(self, ipv6_prefix: u32) -> ClientKey {
         match self.0 {
             IpAddr::V4(_) => ClientKey(self.0),
@@ -33,9 +36,11 @@ impl ClientIp {
         }
     }
 
-    /// What `read` makes of the address as text. Each request needs it, for Laravel and
-    /// for the log, and the standard library takes 1 300 instructions to write one of
-    /// IPv4, a fortieth of a request.
+    /// Calls `read` with the address as text and returns its result.
+    ///
+    /// Every request needs the text twice, for Laravel and for the log. The standard
+    /// library takes 1 300 instructions to format an IPv4 address, a fortieth of a small
+    /// request, so this writes the digits into a buffer on the stack.
     pub fn with_text<T>(self, read: impl FnOnce(&str) -> T) -> T {
         let IpAddr::V4(address) = self.0 else {
             return read(&self.0.to_string());
@@ -67,30 +72,30 @@ impl fmt::Display for ClientIp {
     }
 }
 
-/// The network that one client is taken to own: a single IPv4 address, or an
-/// IPv6 network, because one subscriber can use every address of its /64 at least.
+/// The network that counts as one client: a single IPv4 address, or an IPv6 network,
+/// because one subscriber can use every address of a /64 at least.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(IpAddr);
 
-/// A network of clients, written `192.0.2.0/24`, `2001:db8::/56`, or an address
-/// alone.
+/// A network of clients, written as `192.0.2.0/24`, `2001:db8::/56`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether `client` is in it.
+    /// Returns whether the network contains `client`.
     pub fn contains(self, client: ClientIp) -> bool {
         self.0.contains(&client.ip())
     }
 
-    /// Whether everybody is in it.
+    /// Returns whether the network contains every address of its family.
     pub fn is_unrestricted(self) -> bool {
         self.0.prefix_len() == 0
     }
 }
 
-/// `10.0.0.1/8` is refused: it says two things.
+/// Rejects a network with host bits such as `10.0.0.1/8`, since it may mean the address or
+/// the network.
 impl TryFrom<String> for Network {
     type Error = String;
 
@@ -101,7 +106,7 @@ impl TryFrom<String> for Network {
                 format!("{text:?} is not a network; expected one such as \"10.0.0.0/8\"")
             })?,
         };
-        // Clients are counted as IPv4 where they are, however they are written.
+        // `ClientIp` turns an IPv4-mapped address into IPv4; the network must match it.
         let network = match network {
             IpNet::V6(six) if six.prefix_len() >= 96 => match six.addr().to_ipv4_mapped() {
                 Some(four) => Ipv4Net::new(four, six.prefix_len() - 96).map_or(network, IpNet::V4),

@@ -1,4 +1,5 @@
-//! Content codings: which a client takes, and for what they are worth it.
+//! Content codings: negotiation by `Accept-Encoding`, media types worth compressing, and
+//! `Vary`.
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VARY};
 
@@ -14,27 +15,34 @@ pub enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// All of them.
+    /// Every coding that the edge supports.
     pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
-    /// The codings that a client accepts, each with its weight in thousandths,
-    /// above zero (RFC 9110 §12.5.3), in the order of the header.
+    /// Returns the supported codings that the client accepts, in the order of the header,
+    /// each with its weight in thousandths (RFC 9110 §12.5.3). Codings with the weight 0
+    /// or an invalid one are left out.
     pub fn parse_accept_encoding(headers: &HeaderMap) -> Vec<(u32, Self)> {
-        let lines = headers.get_all(ACCEPT_ENCODING).iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let offers = lines.flat_map(|line| line.split(',')).filter_map(|offer| {
-            let mut parts = offer.split(';').map(str::trim);
-            let coding = Self::from_name(parts.next().unwrap_or_default())?;
-            let weight =
-                parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            let weight = match weight.map(str::parse::<f32>) {
-                None => 1000,
-                Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
-                Some(_) => 0,
-            };
-            (weight > 0).then_some((weight, coding))
-        });
-        offers.collect()
+        headers
+            .get_all(ACCEPT_ENCODING)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(','))
+            .filter_map(Self::parse_offer)
+            .collect()
+    }
+
+    /// Parses one element of `Accept-Encoding`, such as `br;q=0.5`.
+    fn parse_offer(offer: &str) -> Option<(u32, Self)> {
+        let mut parts = offer.split(';').map(str::trim);
+        let coding = Self::from_name(parts.next().unwrap_or_default())?;
+        let quality =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = match quality.map(str::parse::<f32>) {
+            None => 1000,
+            Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
+            Some(_) => 0,
+        };
+        (weight > 0).then_some((weight, coding))
     }
 
     fn from_name(name: &str) -> Option<Self> {
@@ -42,7 +50,7 @@ impl ContentCoding {
         all.find(|one| name.eq_ignore_ascii_case(one.name()))
     }
 
-    /// As `Content-Encoding` names it.
+    /// Returns the coding's name in `Content-Encoding`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
@@ -52,15 +60,17 @@ impl ContentCoding {
     }
 }
 
-/// Whether things of this media type shrink: text, and what is like it. All else
-/// is packed already. Event streams do not bear waiting.
+/// Returns whether content of `media_type` gets smaller by compression: text and formats
+/// made of text. Other types are compressed already. `text/event-stream` is left out,
+/// because an encoder would delay its events.
 pub fn is_compressible(media_type: &str) -> bool {
-    let kind = media_type.split(';').next().unwrap_or_default();
-    let kind = kind.trim().to_ascii_lowercase();
-    let text = kind.starts_with("text/") && kind != "text/event-stream";
-    text || kind.ends_with("+json")
-        || kind.ends_with("+xml")
-        || COMPRESSIBLE_TYPES.contains(&kind.as_str())
+    let (essence, _parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
+    let essence = essence.trim().to_ascii_lowercase();
+    let is_text = essence.starts_with("text/") && essence != "text/event-stream";
+    is_text
+        || essence.ends_with("+json")
+        || essence.ends_with("+xml")
+        || COMPRESSIBLE_TYPES.contains(&essence.as_str())
 }
 
 const COMPRESSIBLE_TYPES: [&str; 8] = [
@@ -74,15 +84,15 @@ const COMPRESSIBLE_TYPES: [&str; 8] = [
     "font/otf",
 ];
 
-/// Says that the answer depends on what the client accepts (RFC 9110 §12.5.5).
+/// Adds `Vary: Accept-Encoding` unless `Vary` covers it already (RFC 9110 §12.5.5).
 pub fn add_vary(headers: &mut HeaderMap) {
-    let said = headers.get_all(VARY).iter();
-    let mut said = said.filter_map(|value| value.to_str().ok());
-    let known = said.any(|value| {
-        let mut names = value.split(',').map(str::trim);
-        names.any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"))
-    });
-    if !known {
+    let is_covered = headers
+        .get_all(VARY)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+        .any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"));
+    if !is_covered {
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
     }
 }

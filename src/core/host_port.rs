@@ -1,26 +1,30 @@
-//! A host and a port, as `Host`, `:authority` and `Origin` name them.
+//! A host with an optional port, as in `Host`, `:authority` and `Origin`.
 
 use std::net::Ipv6Addr;
 
-/// A name or address with the port that was named with it, if one was.
+/// A host name or IP address, with the port if one was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort {
-    /// In lower case; an IPv6 address in brackets.
+    /// The name in lower case, or the address; an IPv6 address stands in brackets.
     pub host: String,
-    /// Never 0.
+    /// The port, which is never 0.
     pub port: Option<u16>,
 }
 
 impl HostPort {
-    /// Reads `name`, `name:port`, `[address]` or `[address]:port`. Stricter than
-    /// RFC 3986 §3.2: no user, no percent sign, no empty part, so that nobody
-    /// behind us reads it in another way. One dot after the whole name, which
-    /// says that it is whole, is left out.
+    /// Parses `name`, `name:port`, `[address]` or `[address]:port`; returns `None` for
+    /// anything else.
+    ///
+    /// Stricter than RFC 3986 §3.2: no user information, no percent sign, no empty label,
+    /// so that no upstream reads another host. One trailing dot, which marks a fully
+    /// qualified name, is removed.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = split_port(text)?;
-        // One address has many spellings, which are compared as one.
-        let address = host.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
-        let address = address.and_then(|it| it.parse::<Ipv6Addr>().ok());
+        // One IPv6 address can be written in many ways; they must compare as equal.
+        let address = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .and_then(|host| host.parse::<Ipv6Addr>().ok());
         let host = match address {
             Some(address) => format!("[{address}]"),
             None => host.to_ascii_lowercase(),
@@ -28,20 +32,21 @@ impl HostPort {
         Some(Self { host, port })
     }
 
-    /// Whether [`parse`](Self::parse) can read it.
+    /// Returns whether [`parse`](Self::parse) accepts `text`, without allocating.
     pub fn is_valid(text: &str) -> bool {
         split_port(text).is_some()
     }
 
-    /// The port in what [`parse`](Self::parse) can read, and mostly in less time.
+    /// Returns the port in a text that [`parse`](Self::parse) accepts, without parsing the
+    /// host.
     pub fn port_of(text: &str) -> Option<u16> {
-        // In an address without a port this is no number: its bracket is still there.
+        // In an IPv6 address without a port the closing bracket makes this no number.
         let colon = text.bytes().rposition(|byte| byte == b':')?;
         parse_port(&text[colon + 1..])
     }
 }
 
-/// Host and port, as they are written.
+/// Checks host and port, and returns them as they are written, without a trailing dot.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -72,24 +77,24 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
     Some((host, port))
 }
 
-/// Whether `host` is labels with a dot between each two.
+/// Returns whether `host` consists of non-empty labels separated by single dots.
 fn is_host_name(host: &str) -> bool {
     let mut before = b'.';
-    let fits = |byte: u8| {
-        let fits = match byte {
+    let is_allowed = |byte: u8| {
+        let is_allowed = match byte {
             b'.' => before != b'.',
             b'-' | b'_' => true,
             _ => byte.is_ascii_alphanumeric(),
         };
         before = byte;
-        fits
+        is_allowed
     };
-    host.bytes().all(fits) && before != b'.'
+    host.bytes().all(is_allowed) && before != b'.'
 }
 
-/// Reads a port: digits alone, and never 0.
+/// Parses a port: digits only, from 1 to 65535.
 pub fn parse_port(text: &str) -> Option<u16> {
-    // A sign would be taken, too.
+    // `u16::from_str` would accept a leading `+`.
     let is_number = text.as_bytes().first()?.is_ascii_digit();
     text.parse().ok().filter(|port| is_number && *port > 0)
 }

@@ -1,4 +1,5 @@
-//! Names of things that cross module borders. A value that exists is well-formed.
+//! Identifiers of tickets, rooms, users and WebSocket sessions. Each type checks its form
+//! when it is parsed, so a value that exists is well-formed.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,17 +9,17 @@ use std::sync::Arc;
 use rustls::crypto::SecureRandom;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A positive whole number as Laravel numbers its rows: `[1-9][0-9]{0,18}`.
+/// The id of a database row in Laravel: `[1-9][0-9]{0,18}`.
 ///
-/// The app's database reads `1abc`, `01`, `1;2` and `+1` as 1, so nothing but
-/// this is ever put into a URL. Accepted as a JSON number or as a numeric
-/// string, always written as a number.
+/// The application's database may read `1abc`, `01`, `1;2` and `+1` as 1, so the edge puts
+/// only this form into a URL. It is accepted as a JSON number or a numeric string, and
+/// always serialized as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct RowId(NonZeroU64);
 
 impl RowId {
-    /// The id that a JSON number stands for, if it is one.
+    /// Returns the id, or `None` if `id` is 0 or has more than 19 digits.
     pub fn new(id: u64) -> Option<Self> {
         (id <= Self::MAX)
             .then(|| NonZeroU64::new(id))
@@ -26,12 +27,12 @@ impl RowId {
             .map(Self)
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0.get()
     }
 
-    /// Nineteen nines.
+    /// The largest number of 19 digits.
     const MAX: u64 = 9_999_999_999_999_999_999;
 }
 
@@ -41,7 +42,7 @@ impl fmt::Display for RowId {
     }
 }
 
-/// The text is not `[1-9][0-9]{0,18}`.
+/// The error for a text that is not `[1-9][0-9]{0,18}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a positive whole number of at most 19 digits")]
 pub struct NotARowId;
@@ -50,8 +51,8 @@ impl FromStr for RowId {
     type Err = NotARowId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
-        if !plain || text.len() > 19 {
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
+        if !is_plain || text.len() > 19 {
             return Err(NotARowId);
         }
         text.parse().ok().and_then(Self::new).ok_or(NotARowId)
@@ -83,17 +84,17 @@ impl de::Visitor<'_> for RowIdVisitor {
     }
 }
 
-/// The name of a room: one support ticket.
+/// The name of a room. Every support ticket has one room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RoomName(RowId);
 
 impl RoomName {
-    /// The room of a ticket.
+    /// Returns the room of the ticket `id`.
     pub fn ticket(id: RowId) -> Self {
         Self(id)
     }
 
-    /// The ticket of this room.
+    /// Returns the ticket that this room belongs to.
     pub fn ticket_id(self) -> RowId {
         self.0
     }
@@ -105,18 +106,19 @@ impl fmt::Display for RoomName {
     }
 }
 
-/// A user's id as Laravel gives it: a number, or a text such as a UUID. A
-/// numeric text is the number.
+/// The id of a user in Laravel: a number, or a text such as a UUID. A text that is a
+/// decimal number is the same id as that number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UserId {
     /// An auto-increment key.
     Number(u64),
-    /// Any other key.
+    /// Any other key, such as a UUID or ULID.
     Text(Arc<str>),
 }
 
 impl UserId {
-    /// The id in a JSON value, if the value can be one.
+    /// Returns the id in a JSON number or string; `None` for any other value, a negative
+    /// or fractional number, or a text that [`from_text`](Self::from_text) rejects.
     pub fn from_json(value: &serde_json::Value) -> Option<Self> {
         match value {
             serde_json::Value::Number(number) => number.as_u64().map(Self::Number),
@@ -125,15 +127,17 @@ impl UserId {
         }
     }
 
-    /// The id in a text, if the text can be one: not empty, 64 bytes at most,
-    /// no control characters.
+    /// Returns the id in `text`; `None` if the text is empty, longer than 64 bytes, or
+    /// contains control characters.
     pub fn from_text(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
             return None;
         }
-        let number = text.parse::<u64>().ok();
-        // Only the one way to write it: "007" is another user.
-        let number = number.filter(|number| number.to_string() == text);
+        // Only the canonical form is a number: "007" is another user than 7.
+        let number = text
+            .parse::<u64>()
+            .ok()
+            .filter(|number| number.to_string() == text);
         Some(number.map_or_else(|| Self::Text(text.into()), Self::Number))
     }
 }
@@ -156,11 +160,11 @@ impl Serialize for UserId {
     }
 }
 
-/// One WebSocket session of this process. Written `2760498117.39104226`, the form
-/// that Laravel's `X-Socket-ID` header has.
+/// The id of a WebSocket session of this process, written as `2760498117.39104226`, the
+/// form of Laravel's `X-Socket-ID` header.
 ///
-/// It opens nothing, but whoever knows it can have the session left out of a
-/// broadcast. So it cannot be guessed, and no client gets another session's.
+/// The id grants no access, but a client that knows it can exclude the session from a
+/// broadcast. Ids are therefore random, and no client learns the id of another session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u32, u32);
 
@@ -170,7 +174,7 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The text is not two whole numbers with a dot between.
+/// The error for a text that is not two whole numbers separated by a dot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a session id, two whole numbers as in \"17.4\"")]
 pub struct NotASessionId;
@@ -185,24 +189,26 @@ impl FromStr for SessionId {
     }
 }
 
-/// Hands out session ids: 64 bits of the system's randomness. That two of a
-/// million open sessions get the same is less likely than one in ten million; the
-/// ids of an earlier process do not return.
+/// Issues session ids of 64 random bits each. Among a million open sessions a collision is
+/// less likely than one in ten million, and a restarted process does not repeat ids.
 #[derive(Debug)]
 pub struct SessionIds(&'static dyn SecureRandom);
 
 impl SessionIds {
-    /// Ids of the randomness that TLS uses.
+    /// Creates a source of ids that draws from the random generator of TLS.
     pub fn new() -> Self {
         Self(rustls::crypto::aws_lc_rs::default_provider().secure_random)
     }
 
-    /// The next id.
+    /// Returns a new id.
+    ///
+    /// # Panics
+    /// Panics if the system has no randomness; TLS would have failed before.
     pub fn issue(&self) -> SessionId {
         let half = || {
             let mut random = [0; 4];
             let filled = self.0.fill(&mut random);
-            filled.expect("the system has randomness: TLS has used it already");
+            filled.expect("the system provides randomness, as TLS has needed it already");
             u32::from_ne_bytes(random)
         };
         SessionId(half(), half())

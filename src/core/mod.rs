@@ -1,6 +1,6 @@
-//! Plain values that every layer shares: addresses, host names, identifiers, paths,
-//! units of the configuration, content codings, errors with their causes. No I/O, no
-//! tasks, no state.
+//! Plain value types that every layer shares: client addresses, host names, identifiers,
+//! URL paths, units of the configuration, content codings, the body type, and errors with
+//! their causes. Nothing here does I/O, spawns tasks, or has global state.
 
 pub mod bidi;
 pub mod body;

@@ -1,5 +1,5 @@
-//! Paths as those behind us read them. What is forwarded stays as it came; what
-//! is decided about a path is decided on these readings.
+//! URL paths, normalized as upstream servers read them. Routing and access rules are
+//! decided on the normalized path; the edge forwards the path as the client sent it.
 
 mod url_path;
 
@@ -9,37 +9,38 @@ use percent_encoding::percent_decode_str;
 
 pub use self::url_path::{ExactPath, UrlPath, check_literal};
 
-/// The ways in which a path can be understood behind the edge.
+/// A request path in the forms that the software behind the edge may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalizedPath<'a> {
-    /// As Laravel reads it: decoded once, slashes merged, `index.php` as the
-    /// root that it is (`/index.php/admin` is the route `/admin`).
+    /// The path as Laravel reads it: decoded once, slashes merged, and a leading
+    /// `index.php` removed (`/index.php/admin` is the route `/admin`).
     pub literal: Cow<'a, str>,
-    /// As file servers and other proxies read it: `.` and `..` resolved as well,
-    /// and `\` taken for `/`.
+    /// The path as file servers and other proxies read it: like `literal`, with `.` and
+    /// `..` resolved and `\` read as `/`.
     pub resolved: Cow<'a, str>,
-    /// Whether `index.php` stands somewhere inside. An app in a directory of its
-    /// own, `/app`, reads `/app/index.php/admin` and even `/x/app/index.php/admin`
-    /// as its `/admin` (Symfony's `Request::prepareBaseUrl`).
-    pub is_doubtful: bool,
+    /// Whether either form contains another `index.php`. An application in a directory
+    /// of its own, `/app`, reads `/app/index.php/admin` and even
+    /// `/x/app/index.php/admin` as its `/admin` (Symfony's `Request::prepareBaseUrl`).
+    pub is_ambiguous: bool,
 }
 
-/// A NUL, encoded: nobody means it, and C programs end there.
+/// The error for a path with an encoded NUL: no legitimate client sends one, and a C
+/// program reads the path only up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its path holds a NUL")]
 pub struct NulInPath;
 
 impl<'a> NormalizedPath<'a> {
-    /// Reads `path`, which begins with a slash.
+    /// Normalizes `path`, which begins with a slash.
     ///
     /// # Errors
-    /// It holds `%00`.
+    /// Returns [`NulInPath`] if the path contains `%00`.
     pub fn parse(path: &'a str) -> Result<Self, NulInPath> {
-        if is_unambiguous(path) {
+        if is_normalized(path) {
             return Ok(Self {
                 literal: Cow::Borrowed(path),
                 resolved: Cow::Borrowed(path),
-                is_doubtful: false,
+                is_ambiguous: false,
             });
         }
         let decoded = percent_decode_str(path).decode_utf8_lossy();
@@ -47,8 +48,10 @@ impl<'a> NormalizedPath<'a> {
             return Err(NulInPath);
         }
         let parts = |text: &str| -> Vec<String> {
-            let parts = text.split('/').filter(|part| !part.is_empty());
-            parts.map(str::to_owned).collect()
+            text.split('/')
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
         };
         let literal = parts(&decoded);
         let mut resolved = Vec::new();
@@ -61,31 +64,34 @@ impl<'a> NormalizedPath<'a> {
         }
         let (literal, resolved) = (join_segments(&literal), join_segments(&resolved));
         Ok(Self {
-            is_doubtful: literal.contains(INDEX_SCRIPT) || resolved.contains(INDEX_SCRIPT),
+            is_ambiguous: literal.contains(INDEX_SCRIPT) || resolved.contains(INDEX_SCRIPT),
             literal: Cow::Owned(literal),
             resolved: Cow::Owned(resolved),
         })
     }
 
-    /// Whether either reading is `path`, but for a slash at the end.
+    /// Returns whether either form equals `path`; trailing slashes are ignored.
     pub fn matches(&self, path: &str) -> bool {
-        self.either(path, str::eq)
+        self.any_form(path, str::eq)
     }
 
-    /// Whether it spells `path`, or an app behind some `index.php` may read it so.
+    /// Returns whether either form equals `path`, or an application behind some
+    /// `index.php` may read the path as `path`.
     pub fn may_match_suffix(&self, path: &str) -> bool {
-        self.matches(path) || self.is_doubtful && self.either(path, |it, path| it.ends_with(path))
+        self.matches(path)
+            || self.is_ambiguous && self.any_form(path, |form, path| form.ends_with(path))
     }
 
-    fn either(&self, path: &str, fits: impl Fn(&str, &str) -> bool) -> bool {
+    fn any_form(&self, path: &str, matches: impl Fn(&str, &str) -> bool) -> bool {
         let bare = path.trim_end_matches('/');
-        let mut readings = [&self.literal, &self.resolved].into_iter();
-        readings.any(|reading| fits(reading.trim_end_matches('/'), bare))
+        let mut forms = [&self.literal, &self.resolved].into_iter();
+        forms.any(|form| matches(form.trim_end_matches('/'), bare))
     }
 }
 
-/// Whether there is only one way to read it.
-fn is_unambiguous(path: &str) -> bool {
+/// Returns whether both forms are `path` itself. Most paths are, and this check spares
+/// them four allocations.
+fn is_normalized(path: &str) -> bool {
     let mut before = 0;
     let mut is_simple = |byte: u8| {
         let merges = byte == b'/' && before == b'/';
@@ -93,7 +99,7 @@ fn is_unambiguous(path: &str) -> bool {
         !merges && !matches!(byte, b'%' | b'\\' | b'.')
     };
     if !path.is_empty() && path.bytes().all(&mut is_simple) {
-        // As most are: neither `..` nor `index.php` can be in it.
+        // The common case. Without a dot the path contains neither `..` nor `index.php`.
         return true;
     }
     let odd = |part: &str| part.is_empty() || part == "." || part == "..";
@@ -101,15 +107,16 @@ fn is_unambiguous(path: &str) -> bool {
     let ends_in_slash = path.ends_with('/');
     let parts = path.matches('/').count();
     let odd_parts = inner.enumerate().any(|(number, part)| {
-        // The empty part after a slash at the end is no doubled slash.
+        // The empty part after a trailing slash is not a doubled slash.
         odd(part) && !(part.is_empty() && ends_in_slash && number + 1 == parts)
     });
     !odd_parts && !path.contains(['%', '\\']) && !path.contains(INDEX_SCRIPT)
 }
 
-/// The one file of PHP that Laravel has.
+/// The only PHP file of a Laravel application that a web server runs.
 const INDEX_SCRIPT: &str = "index.php";
 
+/// Joins `parts` into a path and leaves out a leading `index.php`.
 fn join_segments(parts: &[String]) -> String {
     let parts = match parts.first().map(String::as_str) {
         Some(INDEX_SCRIPT) => &parts[1..],
@@ -172,10 +179,10 @@ mod tests {
             "/123456789/admin/%69ndex.php",
             "/aindex.php",
         ] {
-            assert!(NormalizedPath::parse(path).unwrap().is_doubtful, "{path}");
+            assert!(NormalizedPath::parse(path).unwrap().is_ambiguous, "{path}");
         }
         for path in ["/index.php/admin", "/index.html", "/php/index"] {
-            assert!(!NormalizedPath::parse(path).unwrap().is_doubtful, "{path}");
+            assert!(!NormalizedPath::parse(path).unwrap().is_ambiguous, "{path}");
         }
     }
 

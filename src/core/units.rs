@@ -1,4 +1,5 @@
-//! How `config.toml` writes times and sizes. A value that exists is in range.
+//! Durations, sizes and counts in `config.toml`. Each type checks its range when it is
+//! parsed, so a value that exists is in range.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,25 +8,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A length of time above zero, written `"500ms"`, `"10s"`, `"5m"`.
+/// A duration above zero and of at most a year, written as `"500ms"`, `"10s"` or `"5m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigDuration(Duration);
 
 impl ConfigDuration {
-    /// For defaults, which are written as whole seconds above zero.
+    /// Returns a duration of `seconds`, for default values; they must be above zero.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
-    /// The time itself.
+    /// Returns the duration.
     pub const fn get(self) -> Duration {
         self.0
     }
 }
 
 impl From<ConfigDuration> for Duration {
-    fn from(span: ConfigDuration) -> Self {
-        span.0
+    fn from(duration: ConfigDuration) -> Self {
+        duration.0
     }
 }
 
@@ -34,13 +35,13 @@ impl TryFrom<String> for ConfigDuration {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match humantime::parse_duration(&text) {
-            Ok(span) if span.is_zero() => Err(format!(
+            Ok(duration) if duration.is_zero() => Err(format!(
                 "{text:?} is no time at all; expected {EXPECTED_DURATION}"
             )),
-            Ok(span) if span > MAX_DURATION => Err(format!(
+            Ok(duration) if duration > MAX_DURATION => Err(format!(
                 "{text:?} is more than a year; expected {EXPECTED_DURATION}"
             )),
-            Ok(span) => Ok(Self(span)),
+            Ok(duration) => Ok(Self(duration)),
             Err(_) => Err(format!(
                 "{text:?} is not a time; expected {EXPECTED_DURATION}"
             )),
@@ -54,26 +55,27 @@ impl<'de> Deserialize<'de> for ConfigDuration {
     }
 }
 
-/// Longer is a slip of the pen, and far below what clocks can add.
+/// Anything longer is a mistake. A year is far below the point where adding to an
+/// `Instant` overflows.
 const MAX_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 const EXPECTED_DURATION: &str = r#"a time such as "500ms", "10s" or "5m""#;
 
-/// A number of bytes above zero, written `"64 KiB"`, `"32 MiB"`.
+/// A size in bytes, above zero and below 4 GiB, written as `"64 KiB"` or `"32 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u32);
 
 impl ByteSize {
-    /// For defaults, which are above zero.
+    /// Returns a size of `bytes`, for default values; they must be above zero.
     pub const fn bytes(bytes: u32) -> Self {
         Self(bytes)
     }
 
-    /// For defaults.
+    /// Returns a size of `kib` times 1024 bytes, for default values.
     pub const fn kib(kib: u32) -> Self {
         Self(kib * 1024)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn get(self) -> usize {
         self.0 as usize
     }
@@ -106,17 +108,17 @@ impl<'de> Deserialize<'de> for ByteSize {
 
 const EXPECTED_SIZE: &str = r#"a size such as "64 KiB" or "32 MiB""#;
 
-/// The size of a buffer, or `"0"`: no buffer.
+/// The size of a buffer, or `"0"` for no buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferSize(Option<ByteSize>);
 
 impl BufferSize {
-    /// For defaults.
+    /// Returns a size of `kib` times 1024 bytes, for default values.
     pub const fn kib(kib: u32) -> Self {
         Self(Some(ByteSize::kib(kib)))
     }
 
-    /// The number of bytes; none if there is no buffer.
+    /// Returns the number of bytes, or `None` for no buffer.
     pub fn get(self) -> Option<u64> {
         self.0.map(|size| size.get() as u64)
     }
@@ -135,43 +137,43 @@ impl TryFrom<String> for BufferSize {
 
 impl<'de> Deserialize<'de> for BufferSize {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserialize_text(deserializer, BUFFER_WANTED)
+        deserialize_text(deserializer, EXPECTED_BUFFER_SIZE)
     }
 }
 
-const BUFFER_WANTED: &str = r#"a size such as "64 MiB", or "0" for none"#;
+const EXPECTED_BUFFER_SIZE: &str = r#"a size such as "64 MiB", or "0" for none"#;
 
-/// How many of something: 1 to 1 000 000, of which nobody has more and which
-/// nothing here breaks at.
+/// A whole number from 1 to 1 000 000. The upper bound is beyond any real deployment and
+/// small enough that no sum or product of two counts overflows a `u64`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "u64")]
 pub struct PositiveCount(NonZeroU32);
 
 impl PositiveCount {
-    /// For defaults and tests.
+    /// Returns a count of `count`, for default values and tests.
     ///
     /// # Panics
-    /// `count` is 0.
+    /// Panics if `count` is 0.
     pub const fn new(count: u32) -> Self {
         Self(NonZeroU32::new(count).expect("a count is above zero"))
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn get(self) -> u32 {
         self.0.get()
     }
 
-    /// The number, for what counts in memory.
+    /// Returns the number as a `usize`, for lengths and capacities.
     pub const fn size(self) -> usize {
         self.0.get() as usize
     }
 
-    /// So many times as many, or as many as there can be.
+    /// Returns the product with `multiple`, at most `u32::MAX`.
     pub const fn times(self, multiple: Self) -> Self {
         Self(self.0.saturating_mul(multiple.0))
     }
 
-    /// The number, for what must not be zero.
+    /// Returns the number as a `NonZeroU32`.
     pub const fn non_zero(self) -> NonZeroU32 {
         self.0
     }
@@ -181,38 +183,38 @@ impl TryFrom<u64> for PositiveCount {
     type Error = String;
 
     fn try_from(count: u64) -> Result<Self, Self::Error> {
-        let fits = u32::try_from(count)
+        u32::try_from(count)
             .ok()
-            .filter(|count| *count <= 1_000_000);
-        let count = fits.and_then(NonZeroU32::new);
-        count
+            .filter(|count| *count <= 1_000_000)
+            .and_then(NonZeroU32::new)
             .map(Self)
             .ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
     }
 }
 
-/// Reads a value that is written as a text; `wanted` says which.
-fn deserialize_text<'de, D, T>(deserializer: D, wanted: &'static str) -> Result<T, D::Error>
+/// Deserializes a value that is written as a string. The error for any other TOML type
+/// says `expected`.
+fn deserialize_text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<String, Error = String>,
 {
     deserializer.deserialize_any(TextVisitor {
-        wanted,
-        made: PhantomData,
+        expected,
+        value: PhantomData,
     })
 }
 
 struct TextVisitor<T> {
-    wanted: &'static str,
-    made: PhantomData<T>,
+    expected: &'static str,
+    value: PhantomData<T>,
 }
 
 impl<T: TryFrom<String, Error = String>> de::Visitor<'_> for TextVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.wanted)
+        f.write_str(self.expected)
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {

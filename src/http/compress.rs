@@ -90,7 +90,7 @@ impl Compression {
             return AcceptedEncoding::Never;
         };
         let secret = |root: &UrlPath| {
-            path.is_doubtful || root.is_above(&path.literal) || root.is_above(&path.resolved)
+            path.is_ambiguous || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
         if self.settings.exclude_paths.iter().any(secret) {
             AcceptedEncoding::Never

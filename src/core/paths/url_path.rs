@@ -1,27 +1,29 @@
-//! Paths as `config.toml` writes them. A path that requests are compared with must be
-//! spelled as [`NormalizedPath`] reads it: no request fits any other, so it guards nothing.
+//! Paths in `config.toml`. A path that requests are compared with must be written in the
+//! form that [`NormalizedPath`] produces: any other form would match no request, and the
+//! rule would protect nothing.
 
 use serde::Deserialize;
 
 use super::{INDEX_SCRIPT, NormalizedPath};
 
-/// The path of a URL and all below it: `/admin`.
+/// A URL path and everything below it, such as `/admin`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UrlPath(String);
 
 impl UrlPath {
-    /// For defaults.
+    /// Returns `path` unchecked, for default values.
     pub(crate) fn new(path: &'static str) -> Self {
         Self(path.to_owned())
     }
 
-    /// The path itself.
+    /// Returns the path as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether `path` is this path or below it.
+    /// Returns whether `path` is this path or below it. Only whole segments count:
+    /// `/admin` is not above `/administrator`.
     pub fn is_above(&self, path: &str) -> bool {
         let rest = path.strip_prefix(self.0.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -32,24 +34,23 @@ impl TryFrom<String> for UrlPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        check(&text, "a path means it and all below")?;
+        check_path(&text, "a path means it and all below")?;
         Ok(Self(text))
     }
 }
 
-/// The path of a URL and nothing below it: `/ws`. A slash at its end makes no
-/// difference.
+/// A URL path and nothing below it, such as `/ws`. A trailing slash makes no difference.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct ExactPath(String);
 
 impl ExactPath {
-    /// For defaults.
+    /// Returns `path` unchecked, for default values.
     pub(crate) fn new(path: &'static str) -> Self {
         Self(path.to_owned())
     }
 
-    /// The path itself.
+    /// Returns the path as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -59,7 +60,7 @@ impl TryFrom<String> for ExactPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        check(
+        check_path(
             &text,
             "a path here means exactly it and nothing below, so list each one",
         )?;
@@ -67,9 +68,9 @@ impl TryFrom<String> for ExactPath {
     }
 }
 
-/// Checks that some request's path is read as `text`; `meaning` says what `text`
-/// stands for.
-fn check(text: &str, meaning: &str) -> Result<(), String> {
+/// Checks that the normalized path of some request can be `text`. The error text says
+/// `meaning`: which requests such a path matches.
+fn check_path(text: &str, meaning: &str) -> Result<(), String> {
     if let Some(sign) = find_pattern(text) {
         return Err(format!(
             "{text:?} holds a pattern, which is never matched: {meaning}; leave out the \
@@ -82,8 +83,8 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
              by; write \"/admin\" for \"/{INDEX_SCRIPT}/admin\""
         ));
     }
-    // Beyond ASCII a path is made of letters and digits. The other signs look like
-    // something else, or like nothing: `/admin` and an invisible sign guard nothing.
+    // Beyond ASCII, only letters and digits are accepted. Other characters look like an
+    // ASCII one or are invisible: `/admin` with an invisible character protects nothing.
     if let Some(sign) = text.chars().find(|c| !c.is_ascii() && !c.is_alphanumeric()) {
         return Err(format!(
             "{text:?} holds the sign {}, which is no letter and no digit; write the path anew \
@@ -99,51 +100,50 @@ fn check(text: &str, meaning: &str) -> Result<(), String> {
     }
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"?#".contains(c);
     let bare = |path: &str| path.trim_end_matches('/').to_owned();
-    let is_itself = |read: NormalizedPath<'_>| {
-        bare(&read.literal) == bare(text) && bare(&read.resolved) == bare(text)
+    let is_unchanged = |normalized: NormalizedPath<'_>| {
+        bare(&normalized.literal) == bare(text) && bare(&normalized.resolved) == bare(text)
     };
-    let is_spelled_plainly = text.chars().all(is_plain) && !text.ends_with("//");
-    let is_read_as_itself = || NormalizedPath::parse(text).is_ok_and(is_itself);
-    if text.starts_with('/') && is_spelled_plainly && is_read_as_itself() {
+    let is_plain_text = text.chars().all(is_plain) && !text.ends_with("//");
+    let is_normalized = || NormalizedPath::parse(text).is_ok_and(is_unchanged);
+    if text.starts_with('/') && is_plain_text && is_normalized() {
         Ok(())
     } else {
         Err(format!("{text:?} is not a path; expected {EXPECTED_PATH}"))
     }
 }
 
-/// Checks that no sign of a pattern is in `text`, a path that the edge asks Laravel
-/// for, with a query or without. Only `placeholder` is filled in, if there is one.
+/// Checks that `text` contains no pattern. `text` is a path, with or without a query, that
+/// the edge itself requests from Laravel; only `placeholder` is replaced in it.
 ///
 /// # Errors
-/// There is one.
+/// Returns a message for the sysadmin if the path contains a character of a pattern.
 pub fn check_literal(text: &str, placeholder: Option<&str>) -> Result<(), String> {
     let path = text.split_once('?').map_or(text, |(path, _)| path);
-    let (path, but) = match placeholder {
+    let (path, exception) = match placeholder {
         None => (path.to_owned(), String::new()),
-        Some(it) => (path.replacen(it, "1", 1), format!(" but for {it}")),
+        Some(name) => (path.replacen(name, "1", 1), format!(" but for {name}")),
     };
     match find_pattern(&path) {
         None => Ok(()),
         Some(sign) => Err(format!(
             "{text:?} holds a pattern, which is never matched: this path is sent as it is \
-             written{but}; leave out the {sign:?}"
+             written{exception}; leave out the {sign:?}"
         )),
     }
 }
 
-/// The first sign in `path` by which globs, regular expressions and routers write
-/// patterns. No path of an app needs one of them.
+/// Returns the first character or word in `path` with which globs, regular expressions or
+/// routers write patterns. No path of an application needs one of them.
 fn find_pattern(path: &str) -> Option<&str> {
     let is_sign = |c: char| "*{}[]()<>^$|".contains(c);
     if let Some((at, sign)) = path.char_indices().find(|(_, c)| is_sign(*c)) {
         return Some(&path[at..at + sign.len_utf8()]);
     }
-    // `/x/.+` of regular expressions, `/users/:id` and `/x/...` of routers, and two
-    // paths in one text. Alone, these characters are in paths: `/c++`, `/v1/a:b`.
-    let part = |part: &&str| *part == "..." || part.len() > 1 && part.starts_with(':');
-    let signs = [".+", ",/"];
-    let sign = signs.into_iter().find(|sign| path.contains(sign));
-    sign.or_else(|| path.split('/').find(part))
+    // `/x/.+` of regular expressions, `/users/:id` and `/x/...` of routers, and two paths
+    // in one string. The single characters are allowed, as in `/c++` and `/v1/a:b`.
+    let is_pattern = |part: &&str| *part == "..." || part.len() > 1 && part.starts_with(':');
+    let sign = [".+", ",/"].into_iter().find(|sign| path.contains(sign));
+    sign.or_else(|| path.split('/').find(is_pattern))
 }
 
 const EXPECTED_PATH: &str = r#"a path such as "/ws", decoded and without a query, // or .."#;

@@ -138,7 +138,7 @@ impl Routes {
         let host = host.map(|host| host.host).unwrap_or_default();
         let literal = self.route(&host, &path.literal);
         let agree = std::ptr::eq(literal, self.route(&host, &path.resolved));
-        if agree && !path.is_doubtful {
+        if agree && !path.is_ambiguous {
             Ok(literal)
         } else {
             Err(Rejection::BadRequest(BadRequest::AmbiguousPath))
