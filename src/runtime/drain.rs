@@ -1,7 +1,7 @@
-//! One place that starts tasks, counts them, and tells them to end.
+//! Graceful shutdown: spawns tasks, counts them, and signals them to end.
 //!
-//! Every task of the process is spawned here, so that stopping is one signal
-//! ([`Drain::token`]) and one wait with a limit ([`Drain::stop`]).
+//! Every task of the process is spawned here, so stopping is one signal
+//! ([`Drain::token`]) and one wait with a deadline ([`Drain::stop`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Spawns tasks and waits for them at the end. Cheap to clone; all clones are one.
+/// Spawns tasks and waits for them at shutdown. Cheap to clone; clones share the tasks and
+/// the signal.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 
-/// Behind one count: hyper clones its executor for each HTTP/2 stream, and to
-/// clone a token takes a lock.
+/// The shared state. hyper clones its executor for each HTTP/2 stream; cloning one `Arc`
+/// is cheaper than cloning a token, which takes a lock.
 #[derive(Debug, Default)]
 struct Inner {
     token: CancellationToken,
@@ -24,13 +25,13 @@ struct Inner {
 }
 
 impl Drain {
-    /// A drain with no task and no stop asked for.
+    /// Creates a drain without tasks that is not stopping.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A part of this one that can be told to end before the whole: its token is
-    /// cancelled with this one's, its tasks are counted here.
+    /// Returns a part of this drain that can be retired on its own. Cancelling the whole
+    /// cancels the part, and tasks of the part count as tasks of the whole.
     pub fn part(&self) -> Self {
         Self(Arc::new(Inner {
             token: self.0.token.child_token(),
@@ -38,12 +39,13 @@ impl Drain {
         }))
     }
 
-    /// Asks the tasks of this part to end, and does not wait.
+    /// Signals the tasks of this part to end, and does not wait for them.
     pub fn retire(&self) {
         self.0.token.cancel();
     }
 
-    /// Runs `task` to its end, counted. The only door to the runtime's spawn.
+    /// Spawns `task` on the runtime and counts it until it ends. Nothing else in this
+    /// crate spawns tasks.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that spawns"
@@ -56,34 +58,37 @@ impl Drain {
         tokio::spawn(self.0.tracker.track_future(task))
     }
 
-    /// Cancelled when the process begins to stop.
+    /// Returns the token that is cancelled when the process begins to stop or this part
+    /// is retired.
     pub fn token(&self) -> &CancellationToken {
         &self.0.token
     }
 
-    /// Whether a stop was asked for.
+    /// Returns whether the token has been cancelled.
     pub fn is_stopping(&self) -> bool {
         self.0.token.is_cancelled()
     }
 
-    /// Tasks that have not ended yet.
+    /// Returns the number of tasks that have not ended yet, those of other parts included.
     pub fn tasks(&self) -> usize {
         self.0.tracker.len()
     }
 
-    /// Asks every task to end and waits, `grace` at most. Returns how many
-    /// tasks were still running then; they end with the runtime.
-    pub async fn stop(&self, grace: Duration) -> usize {
+    /// Signals every task to end and waits up to `timeout` for them. Returns the number of
+    /// tasks that are still running then; they end with the runtime.
+    ///
+    /// Cancel-safe: the signal stays, only the wait ends.
+    pub async fn stop(&self, timeout: Duration) -> usize {
         self.0.token.cancel();
         self.0.tracker.close();
-        match tokio::time::timeout(grace, self.0.tracker.wait()).await {
+        match tokio::time::timeout(timeout, self.0.tracker.wait()).await {
             Ok(()) => 0,
             Err(_) => self.0.tracker.len(),
         }
     }
 }
 
-/// hyper runs the handlers of h2 streams as tasks of their own; this counts them.
+/// Counts the tasks that hyper spawns for the streams of an HTTP/2 connection.
 impl<F> hyper::rt::Executor<F> for Drain
 where
     F: Future + Send + 'static,

@@ -1,5 +1,5 @@
-//! Places that clients wait for in turn: not each request in the order in which it
-//! came, or the queue of one client stands before everybody's.
+//! A semaphore with one queue per client, served round-robin. With a single FIFO queue,
+//! one client with many waiting requests would delay every other client.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -9,33 +9,38 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// A semaphore whose waiters are served by client, each in its turn. One client holds
-/// half of it at most; those without a key count as one client, which may hold all.
-/// Clones are one.
+/// A semaphore that serves its waiting clients round-robin.
+///
+/// One client holds at most half of the permits, rounded up. Waiters without a key count
+/// as one client, which may hold all of them. Clones share the same permits.
 #[derive(Debug)]
 pub struct FairSemaphore<K: Key>(Arc<Mutex<State<K>>>);
 
-/// What clients are told apart by.
+/// A key that identifies a client.
 pub trait Key: Copy + Eq + Hash {}
 
 impl<K: Copy + Eq + Hash> Key for K {}
 
 #[derive(Debug)]
+// One lock guards the whole state. Nothing is awaited and no permit is dropped under it:
+// `FairPermit::drop` takes the lock itself, and it is not reentrant.
 struct State<K: Key> {
     free: usize,
-    most_each: usize,
-    held: HashMap<K, usize>,
-    /// Who waits, by client; nobody's queue is empty.
+    max_per_key: usize,
+    /// Permits that each client holds; there are no entries of zero.
+    in_use: HashMap<K, usize>,
+    /// The waiters of each client. No queue is empty, but some of its waiters may have
+    /// been cancelled.
     queues: HashMap<Option<K>, VecDeque<oneshot::Sender<FairPermit<K>>>>,
-    /// The clients of `queues`, the next one first.
-    next: VecDeque<Option<K>>,
+    /// The keys of `queues`, each once, in the order in which they are served.
+    order: VecDeque<Option<K>>,
 }
 
-/// One place; given back on drop.
+/// One permit, released on drop.
 #[derive(Debug)]
 pub struct FairPermit<K: Key> {
     key: Option<K>,
-    /// None once it is given back.
+    /// `None` once the permit is void, so that its drop releases nothing.
     semaphore: Option<FairSemaphore<K>>,
 }
 
@@ -46,79 +51,92 @@ impl<K: Key> Clone for FairSemaphore<K> {
 }
 
 impl<K: Key> FairSemaphore<K> {
-    /// So many places.
-    pub fn new(places: usize) -> Self {
+    /// Creates a semaphore with `permits` free permits.
+    pub fn new(permits: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            free: places,
-            most_each: places.div_ceil(2),
-            held: HashMap::new(),
+            free: permits,
+            max_per_key: permits.div_ceil(2),
+            in_use: HashMap::new(),
             queues: HashMap::new(),
-            next: VecDeque::new(),
+            order: VecDeque::new(),
         })))
     }
 
-    /// A place, if one is free that this client may have.
+    /// Returns a permit, or `None` if none is free or the client holds its maximum.
     pub fn try_acquire(&self, key: Option<K>) -> Option<FairPermit<K>> {
-        // What is free while others wait is not for them.
-        self.0.lock().take(key).then(|| self.turn(key))
+        // This overtakes no waiter. Every release serves the queues, so a permit is free
+        // beside waiting clients only if all of these hold their maximum.
+        self.0.lock().take(key).then(|| self.permit(key))
     }
 
-    /// A place in the client's turn. Cancel-safe.
+    /// Waits for a permit in the queue of the client. Without waiters it returns at once.
+    ///
+    /// Cancel-safe: a dropped future leaves its place in the queue, and a permit that was
+    /// sent to it already is released.
     ///
     /// # Panics
-    /// Never: a queue lasts as long as anybody waits in it.
+    /// Never: the state, and in it the sender of each waiter, lives as long as `self`.
     pub async fn acquire(&self, key: Option<K>) -> FairPermit<K> {
-        let waiter = {
+        let granted = {
             let mut state = self.0.lock();
             if state.take(key) {
-                return self.turn(key);
+                return self.permit(key);
             }
-            state.queue(key)
+            state.enqueue(key)
         };
-        waiter.await.expect("a queue outlives who waits in it")
+        granted.await.expect("the queue outlives its waiters")
     }
 
-    fn turn(&self, key: Option<K>) -> FairPermit<K> {
+    /// Makes a permit of what was taken from the state.
+    fn permit(&self, key: Option<K>) -> FairPermit<K> {
         FairPermit {
             key,
             semaphore: Some(self.clone()),
         }
     }
 
-    /// Gives free places to those who wait for them.
+    /// Hands free permits to waiters, one client after the other. Every release calls it,
+    /// so a releasing task wakes the tasks that get its permit.
     fn serve(&self, state: &mut State<K>) {
+        // Ends when a whole round has found only clients that hold their maximum.
         let mut passed_over = 0;
-        while state.free > 0 && passed_over < state.next.len() {
-            let Some(key) = state.next.pop_front() else {
+        while state.free > 0 && passed_over < state.order.len() {
+            let Some(key) = state.order.pop_front() else {
                 return;
             };
-            if !state.may_have(key) {
-                // It holds as many as it may; there are two such clients at most.
-                state.next.push_back(key);
+            if !state.has_room_for(key) {
+                // At most two clients can hold half of the permits each.
+                state.order.push_back(key);
                 passed_over += 1;
                 continue;
             }
             let queue = state.queues.get_mut(&key);
-            let given = queue.is_some_and(|queue| self.give(queue, key));
-            if given {
+            let is_granted = queue.is_some_and(|queue| self.grant_to_first(queue, key));
+            if is_granted {
                 state.take(key);
                 passed_over = 0;
             }
             if state.queues.get(&key).is_some_and(VecDeque::is_empty) {
                 state.queues.remove(&key);
             } else {
-                state.next.push_back(key);
+                state.order.push_back(key);
             }
         }
     }
 
-    /// A turn to the first in `queue` who still waits.
-    fn give(&self, queue: &mut VecDeque<oneshot::Sender<FairPermit<K>>>, key: Option<K>) -> bool {
+    /// Sends a permit to the first waiter in `queue` that has not been cancelled, and
+    /// removes it and those before it. Returns false if there is none.
+    fn grant_to_first(
+        &self,
+        queue: &mut VecDeque<oneshot::Sender<FairPermit<K>>>,
+        key: Option<K>,
+    ) -> bool {
         while let Some(waiter) = queue.pop_front() {
-            match waiter.send(self.turn(key)) {
+            match waiter.send(self.permit(key)) {
                 Ok(()) => return true,
-                // Nobody had it; the lock is held, so it must not give itself back.
-                Err(mut turn) => turn.semaphore = None,
+                // The permit came back and was not counted yet. Dropping it would take
+                // the lock, which the caller holds: a deadlock.
+                Err(mut permit) => permit.semaphore = None,
             }
         }
         false
@@ -126,47 +144,49 @@ impl<K: Key> FairSemaphore<K> {
 }
 
 impl<K: Key> State<K> {
-    fn may_have(&self, key: Option<K>) -> bool {
-        let held = key.and_then(|key| self.held.get(&key));
-        held.is_none_or(|held| *held < self.most_each)
+    fn has_room_for(&self, key: Option<K>) -> bool {
+        let in_use = key.and_then(|key| self.in_use.get(&key));
+        in_use.is_none_or(|count| *count < self.max_per_key)
     }
 
+    /// Counts one more permit of the client; false if it cannot have one.
     fn take(&mut self, key: Option<K>) -> bool {
         if self.free == 0 {
             return false;
         }
         if let Some(key) = key {
-            let held = self.held.entry(key).or_default();
-            if *held >= self.most_each {
+            let in_use = self.in_use.entry(key).or_default();
+            if *in_use >= self.max_per_key {
                 return false;
             }
-            *held += 1;
+            *in_use += 1;
         }
         self.free -= 1;
         true
     }
 
-    fn queue(&mut self, key: Option<K>) -> oneshot::Receiver<FairPermit<K>> {
-        let (waiter, turn) = oneshot::channel();
+    fn enqueue(&mut self, key: Option<K>) -> oneshot::Receiver<FairPermit<K>> {
+        let (waiter, granted) = oneshot::channel();
         let queue = self.queues.entry(key).or_insert_with(|| {
-            self.next.push_back(key);
+            self.order.push_back(key);
             VecDeque::new()
         });
         if queue.len() == queue.capacity() {
-            // Before it grows: those who have left need no room.
+            // Cancelled waiters are removed before the queue grows, so its capacity
+            // follows the number of live ones.
             queue.retain(|waiter| !waiter.is_closed());
         }
         queue.push_back(waiter);
-        turn
+        granted
     }
 
-    fn give_back(&mut self, key: Option<K>) {
+    fn release(&mut self, key: Option<K>) {
         self.free += 1;
         let Some(key) = key else { return };
-        if let Entry::Occupied(mut held) = self.held.entry(key) {
-            *held.get_mut() -= 1;
-            if *held.get() == 0 {
-                held.remove();
+        if let Entry::Occupied(mut in_use) = self.in_use.entry(key) {
+            *in_use.get_mut() -= 1;
+            if *in_use.get() == 0 {
+                in_use.remove();
             }
         }
     }
@@ -176,7 +196,7 @@ impl<K: Key> Drop for FairPermit<K> {
     fn drop(&mut self) {
         if let Some(semaphore) = self.semaphore.take() {
             let mut state = semaphore.0.lock();
-            state.give_back(self.key);
+            state.release(self.key);
             semaphore.serve(&mut state);
         }
     }
@@ -193,45 +213,47 @@ mod tests {
         Some(number)
     }
 
-    /// Somebody who waits.
+    /// Returns a future that waits for a permit.
     fn waiting(
         semaphore: &FairSemaphore<u8>,
         key: Option<u8>,
     ) -> BoxFuture<'static, FairPermit<u8>> {
         let semaphore = semaphore.clone();
-        let mut turn = async move { semaphore.acquire(key).await }.boxed();
-        assert!((&mut turn).now_or_never().is_none());
-        turn
+        let mut waiter = async move { semaphore.acquire(key).await }.boxed();
+        assert!((&mut waiter).now_or_never().is_none());
+        waiter
     }
 
     #[test]
     fn queue_of_one_client_does_not_stand_before_another() {
         let semaphore = FairSemaphore::new(2);
-        let mut held: Vec<_> = [1, 2].map(|n| semaphore.try_acquire(client(n))).into();
+        let mut permits: Vec<_> = [1, 2].map(|n| semaphore.try_acquire(client(n))).into();
         let mut queue: Vec<_> = (0..100).map(|_| waiting(&semaphore, client(1))).collect();
         let mut late = waiting(&semaphore, client(3));
-        held.remove(1);
+        permits.remove(1);
         assert!((&mut queue[0]).now_or_never().is_none(), "it has its half");
         assert!((&mut late).now_or_never().is_some());
-        // What it has given back is free for the first again.
-        held.remove(0);
-        let mut served = queue.iter_mut().map(|turn| turn.now_or_never().is_some());
+        // A permit that it has released is free for the first client again.
+        permits.remove(0);
+        let mut served = queue
+            .iter_mut()
+            .map(|permit| permit.now_or_never().is_some());
         assert!(served.next().unwrap());
     }
 
     #[test]
     fn clients_that_wait_are_served_in_turn() {
         let semaphore = FairSemaphore::new(4);
-        let mut held: Vec<_> = (1..=4).map(|n| semaphore.try_acquire(client(n))).collect();
+        let mut permits: Vec<_> = (1..=4).map(|n| semaphore.try_acquire(client(n))).collect();
         let mut first: Vec<_> = (0..2).map(|_| waiting(&semaphore, client(5))).collect();
         let mut second: Vec<_> = (0..2).map(|_| waiting(&semaphore, client(6))).collect();
         let mut got = Vec::new();
         for _ in 0..4 {
-            held.pop();
+            permits.pop();
             for (number, queue) in [(5, &mut first), (6, &mut second)] {
-                if let Some(turn) = queue.first_mut().and_then(FutureExt::now_or_never) {
+                if let Some(permit) = queue.first_mut().and_then(FutureExt::now_or_never) {
                     drop(queue.remove(0));
-                    got.push((number, turn));
+                    got.push((number, permit));
                 }
             }
         }
@@ -240,19 +262,19 @@ mod tests {
         drop(got);
         let state = semaphore.0.lock();
         assert_eq!(state.free, 4);
-        assert!(state.held.is_empty() && state.queues.is_empty() && state.next.is_empty());
+        assert!(state.in_use.is_empty() && state.queues.is_empty() && state.order.is_empty());
     }
 
     #[test]
     fn client_holds_half_at_most_and_those_without_a_key_all() {
         let semaphore = FairSemaphore::new(5);
-        let mut held: Vec<_> = (0..3).map(|_| semaphore.try_acquire(client(1))).collect();
-        assert!(held.iter().all(Option::is_some));
+        let mut permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire(client(1))).collect();
+        assert!(permits.iter().all(Option::is_some));
         assert!(semaphore.try_acquire(client(1)).is_none());
         let others: Vec<_> = (0..2).map(|_| semaphore.try_acquire(None)).collect();
         assert!(others.iter().all(Option::is_some));
         assert!(semaphore.try_acquire(None).is_none());
-        held.clear();
+        permits.clear();
         let all: Vec<_> = (0..3).map(|_| semaphore.try_acquire(None)).collect();
         assert!(all.iter().all(Option::is_some));
     }
@@ -260,18 +282,18 @@ mod tests {
     #[test]
     fn those_who_have_left_take_no_turn_and_no_room() {
         let semaphore = FairSemaphore::new(1);
-        let held = semaphore.try_acquire(client(1));
+        let permit = semaphore.try_acquire(client(1));
         for _ in 0..10_000 {
             drop(waiting(&semaphore, client(2)));
         }
         assert!(semaphore.0.lock().queues[&client(2)].capacity() < 16);
         let mut stays = waiting(&semaphore, client(3));
-        // It is given a place and leaves before it looks.
+        // This one is sent a permit and is cancelled before it is polled.
         let leaves = waiting(&semaphore, client(4));
-        drop(held);
-        let turn = (&mut stays).now_or_never();
-        assert!(turn.is_some());
-        drop(turn);
+        drop(permit);
+        let permit = (&mut stays).now_or_never();
+        assert!(permit.is_some());
+        drop(permit);
         drop(leaves);
         assert_eq!(semaphore.0.lock().free, 1);
         assert!(semaphore.0.lock().queues.is_empty());

@@ -1,6 +1,7 @@
-//! A deadline that is put off more often than it comes: that of a request's head, of
-//! an answer that is waited for. To set a timer for each and to take it away takes a
-//! fiftieth of a small request, so the timer stays, and looks again when it rings.
+//! A timer for deadlines that move later far more often than they expire, such as that
+//! of a request head or of a response. Registering and removing a tokio timer for each
+//! takes a fiftieth of a small request. This timer stays registered instead, and checks
+//! the current deadline when it fires.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,27 +9,31 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// One timer for deadlines one after the other.
+/// One reusable timer for successive deadlines. It allocates on first use.
 #[derive(Debug, Default)]
 pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
 impl LazyTimer {
-    /// Whether it is `due`. The task is woken then, and now and then before.
+    /// Polls for the deadline `due`. The task is woken at `due` at the latest, and
+    /// sometimes earlier, when the timer fires for a deadline that has moved.
     pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        // Only a deadline that has moved forward needs a reset at once. A later one waits
+        // until the timer fires, which saves the reset for most requests.
         if due < timer.deadline() {
             timer.as_mut().reset(due);
         }
         ready!(timer.as_mut().poll(cx));
         if timer.deadline() < due {
-            // It was set for an earlier one.
+            // The timer has fired for an earlier deadline. The poll after the reset
+            // registers the task's waker again.
             timer.as_mut().reset(due);
             ready!(timer.as_mut().poll(cx));
         }
         Poll::Ready(())
     }
 
-    /// Completes when it is `due`. Cancel-safe.
+    /// Completes at `due`. Cancel-safe.
     pub async fn sleep_until(&mut self, due: Instant) {
         poll_fn(|cx| self.poll_until(due, cx)).await;
     }

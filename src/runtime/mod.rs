@@ -1,5 +1,6 @@
-//! Building blocks for tasks: shutdown, timers, fair queues, wake-ups, activity of
-//! connections, the watchdog. They know nothing of HTTP or WebSocket sessions.
+//! Building blocks for tasks: graceful shutdown, timers, a fair semaphore, selective
+//! wake-ups, activity tracking of connections, and systemd's watchdog. Nothing here knows
+//! HTTP or WebSocket sessions.
 
 pub mod activity;
 pub mod drain;

@@ -1,6 +1,10 @@
-//! What a task looks after beside its main work, and only when it is woken for it. An
-//! event on its way to ten thousand sessions wakes each of them, and few of those have
-//! been spoken to meanwhile; a request moves its connection on, and seldom its clocks.
+//! A `select` of two futures that polls the second only when something it waits for has
+//! woken the task.
+//!
+//! A task of a connection or session has main work and side work, such as timers and
+//! signals. An event for ten thousand sessions wakes ten thousand tasks, and nearly none
+//! of them has side work to do; likewise a request wakes its connection, but rarely its
+//! timers. Polling all the side work each time costs more than the main work.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,50 +14,63 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
 
-/// Wakes the task for all but its main work, and remembers that.
+/// Gives the side work of a task a waker of its own, and remembers whether it was used.
+///
+/// Main work is polled with the task's waker, side work with the gate's. The gate's waker
+/// sets a flag and then wakes the task, so a poll of the task can tell the two apart.
 #[derive(Debug)]
 pub struct WakeGate {
-    bell: Arc<GateWaker>,
+    state: Arc<GateWaker>,
+    /// `state` as the waker with which side work is polled.
     waker: Waker,
 }
 
 #[derive(Debug)]
 struct GateWaker {
-    /// The future is to be polled.
-    rung: AtomicBool,
+    /// Whether the side work must be polled.
+    is_woken: AtomicBool,
+    /// The waker of the task.
     task: AtomicWaker,
 }
 
 impl WakeGate {
-    /// The first future is polled.
+    /// Creates a gate that polls the side work on the first call of
+    /// [`select`](Self::select).
     pub fn new() -> Self {
-        let bell = Arc::new(GateWaker {
-            rung: AtomicBool::new(true),
+        let state = Arc::new(GateWaker {
+            is_woken: AtomicBool::new(true),
             task: AtomicWaker::new(),
         });
         Self {
-            waker: Waker::from(Arc::clone(&bell)),
-            bell,
+            waker: Waker::from(Arc::clone(&state)),
+            state,
         }
     }
 
-    /// Has the future polled though nothing woke it: there is something new in it.
+    /// Makes the next [`select`](Self::select) poll the side work though nothing has woken
+    /// it. The task must call this when its side work waits for something new, which has
+    /// not been polled and so has no waker yet.
     pub fn force_poll(&self) {
-        self.bell.rung.store(true, Ordering::Relaxed);
+        // Relaxed: the task itself reads the flag.
+        self.state.is_woken.store(true, Ordering::Relaxed);
     }
 
-    /// Whichever is first ready: what `main` polls for, which the task is woken for, or
-    /// `rest`, which comes first if `main` `had_its_turn`. Cancel-safe as both are.
+    /// Completes with whichever is ready first: `main`, which is polled whenever the task
+    /// is, or `side`, which is polled only when it was woken. `main` goes first unless
+    /// `side_first` is true, for a task whose main work has just had its turn.
+    ///
+    /// Each call may pass a new `side`, as long as what it waits for is the same as
+    /// before, or [`force_poll`](Self::force_poll) was called. Cancel-safe if both are.
     pub async fn select<T>(
         &self,
-        rest: impl Future<Output = T>,
+        side: impl Future<Output = T>,
         mut main: impl FnMut(&mut Context<'_>) -> Poll<T>,
-        mut had_its_turn: bool,
+        mut side_first: bool,
     ) -> T {
-        let mut rest = pin!(rest);
+        let mut side = pin!(side);
         poll_fn(|cx| {
-            let first = if std::mem::take(&mut had_its_turn) {
-                self.poll(cx, rest.as_mut())
+            let first = if std::mem::take(&mut side_first) {
+                self.poll_side(cx, side.as_mut())
             } else {
                 Poll::Pending
             };
@@ -61,22 +78,26 @@ impl WakeGate {
                 return first;
             }
             match main(cx) {
-                Poll::Pending => self.poll(cx, rest.as_mut()),
+                Poll::Pending => self.poll_side(cx, side.as_mut()),
                 ready => ready,
             }
         })
         .await
     }
 
-    /// Polls `rest` if what it waits for, or what one before it waited for, may have
-    /// come. Once it is ready the next one is polled in any case.
-    fn poll<T>(&self, cx: &Context<'_>, rest: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
-        self.bell.task.register(cx.waker());
-        if !self.bell.rung.swap(false, Ordering::AcqRel) {
+    /// Polls `side` if it was woken.
+    fn poll_side<T>(&self, cx: &Context<'_>, side: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+        // Register before reading the flag. A wake-up between the two is then seen by the
+        // read; one after the read finds the registered waker. In the other order it could
+        // be lost. `wake_by_ref` has the mirrored order: flag first, then the task.
+        self.state.task.register(cx.waker());
+        if !self.state.is_woken.swap(false, Ordering::AcqRel) {
             return Poll::Pending;
         }
-        let polled = rest.poll(&mut Context::from_waker(&self.waker));
+        let polled = side.poll(&mut Context::from_waker(&self.waker));
         if polled.is_ready() {
+            // The caller will come with another future, of which parts may be ready or
+            // have not been polled yet.
             self.force_poll();
         }
         polled
@@ -89,7 +110,8 @@ impl Wake for GateWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
+        // The order matters; see `poll_side`.
+        self.is_woken.store(true, Ordering::Release);
         self.task.wake();
     }
 }
@@ -118,29 +140,29 @@ mod tests {
 
     #[tokio::test]
     async fn what_woke_nobody_is_not_polled_again() {
-        let (aside, polled) = (WakeGate::new(), Cell::new(0));
-        let rest = async {
+        let (gate, polled) = (WakeGate::new(), Cell::new(0));
+        let side = async {
             poll_fn(|_| {
                 polled.set(polled.get() + 1);
                 Poll::<()>::Pending
             })
             .await;
         };
-        let mut both = pin!(aside.select(rest, never, false));
+        let mut both = pin!(gate.select(side, never, false));
         for _ in 0..3 {
             assert!(both.as_mut().now_or_never().is_none());
         }
         assert_eq!(polled.get(), 1);
-        aside.force_poll();
+        gate.force_poll();
         assert!(both.now_or_never().is_none());
         assert_eq!(polled.get(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_woken_wakes_the_task() {
-        let (aside, bell) = (WakeGate::new(), Notify::new());
-        let waits = aside.select(bell.notified(), never, false);
-        let both = async { tokio::join!(waits, async { bell.notify_one() }) };
+        let (gate, notify) = (WakeGate::new(), Notify::new());
+        let waits = gate.select(notify.notified(), never, false);
+        let both = async { tokio::join!(waits, async { notify.notify_one() }) };
         let start = Instant::now();
         tokio::time::timeout(Duration::from_secs(1), both)
             .await
@@ -150,25 +172,20 @@ mod tests {
             Duration::ZERO,
             "it was the clock that woke it"
         );
-        // The next is polled though nothing woke it.
-        assert!(
-            aside
-                .select(async {}, never, false)
-                .now_or_never()
-                .is_some()
-        );
+        // The next side future is polled though nothing has woken it.
+        assert!(gate.select(async {}, never, false).now_or_never().is_some());
     }
 
     #[test]
     fn the_main_work_comes_first_unless_it_had_its_turn() {
-        let aside = WakeGate::new();
-        let first = |had_its_turn| {
-            let both = aside.select(async { "rest" }, |_| Poll::Ready("main"), had_its_turn);
+        let gate = WakeGate::new();
+        let first = |side_first| {
+            let both = gate.select(async { "side" }, |_| Poll::Ready("main"), side_first);
             both.now_or_never().unwrap()
         };
-        assert_eq!((first(false), first(true)), ("main", "rest"));
-        // What waits for nothing new does not hold up the main work.
-        let rest = aside.select(pending(), |_| Poll::Ready("main"), true);
-        assert_eq!(rest.now_or_never(), Some("main"));
+        assert_eq!((first(false), first(true)), ("main", "side"));
+        // Side work that is not ready does not delay the main work.
+        let side = gate.select(pending(), |_| Poll::Ready("main"), true);
+        assert_eq!(side.now_or_never(), Some("main"));
     }
 }

@@ -1,12 +1,15 @@
-//! Whether the loops that accept connections still go round, and the runtime's
-//! workers with them: for systemd's watchdog.
+//! The check behind systemd's watchdog: whether the accept loops still respond, and with
+//! them the runtime's worker threads.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Asks the loops. Cheap to clone; clones are one.
+/// Checks the registered loops. Cheap to clone; clones share the loops.
+///
+/// Each check is a numbered round. A loop responds with the number of the round that it
+/// has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Watchdog(Arc<Inner>);
 
@@ -19,72 +22,84 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct WatchedLoop {
     name: String,
-    answered: watch::Receiver<u64>,
+    /// The last round that the loop has responded to.
+    response: watch::Receiver<u64>,
 }
 
-/// One loop's end of it.
+/// The handle with which one loop responds to checks. A handle that is dropped without
+/// [`deregister`](Self::deregister) counts as a loop that has panicked.
 #[derive(Debug)]
 pub struct Heartbeat {
-    asked: watch::Receiver<u64>,
-    answer: watch::Sender<u64>,
+    round: watch::Receiver<u64>,
+    response: watch::Sender<u64>,
 }
 
 impl Watchdog {
-    /// One loop more, which must answer from now on.
+    /// Registers a loop, which must respond to every check from now on. `name` identifies
+    /// it in the log.
     pub fn register(&self, name: impl Into<String>) -> Heartbeat {
-        let (answer, answered) = watch::channel(0);
+        let (sender, response) = watch::channel(0);
         self.0.loops.lock().push(WatchedLoop {
             name: name.into(),
-            answered,
+            response,
         });
         Heartbeat {
-            asked: self.0.round.subscribe(),
-            answer,
+            round: self.0.round.subscribe(),
+            response: sender,
         }
     }
 
-    /// Asks all loops, and completes when each has gone round once more or has
-    /// ended as it should. One that broke never answers.
+    /// Starts a round, and completes when every loop has responded or has deregistered.
+    /// It never completes once a loop has panicked, so the caller needs a timeout.
+    ///
+    /// Cancel-safe: the next call starts another round.
     pub async fn check(&self) {
         let mut round = 0;
-        self.0.round.send_modify(|now| {
-            *now += 1;
-            round = *now;
+        self.0.round.send_modify(|current| {
+            *current += 1;
+            round = *current;
         });
+        // A copy, since the lock must not be held across an await.
         let loops = self.0.loops.lock().clone();
         for mut watched in loops {
-            if watched.answered.wait_for(|of| *of >= round).await.is_err() {
+            if watched
+                .response
+                .wait_for(|seen| *seen >= round)
+                .await
+                .is_err()
+            {
                 std::future::pending().await
             }
         }
     }
 
-    /// The names of those that have not answered what was last asked.
+    /// Returns the names of the loops that have not responded to the last check.
     pub fn unresponsive(&self) -> Vec<String> {
         let round = *self.0.round.borrow();
         let loops = self.0.loops.lock();
-        let silent = loops
+        loops
             .iter()
-            .filter(|known| *known.answered.borrow() < round);
-        silent.map(|known| known.name.clone()).collect()
+            .filter(|watched| *watched.response.borrow() < round)
+            .map(|watched| watched.name.clone())
+            .collect()
     }
 }
 
 impl Heartbeat {
-    /// Answers when it is asked. Cancel safe.
+    /// Waits for the next check and responds to it. Cancel-safe.
     pub async fn respond(&mut self) {
-        match self.asked.changed().await {
+        match self.round.changed().await {
             Ok(()) => {
-                let round = *self.asked.borrow_and_update();
-                self.answer.send_replace(round);
+                let round = *self.round.borrow_and_update();
+                self.response.send_replace(round);
             }
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// The loop ends as it should.
+    /// Removes the loop from all later checks, for a loop that ends as intended.
     pub fn deregister(self) {
-        self.answer.send_replace(u64::MAX);
+        self.response.send_replace(u64::MAX);
     }
 }
 

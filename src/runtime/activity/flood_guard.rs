@@ -1,7 +1,7 @@
-//! Frames that carry nothing: pings, settings, priorities, headers or messages
-//! that go on and on. Each is cheap and none is forbidden, so a client that sends nothing
-//! else is cut off by what it has sent since anything last moved; and one that
-//! only begins requests to reset them (CVE-2023-44487), by how many it has.
+//! Protection against floods of frames that carry nothing: PING, SETTINGS, PRIORITY, or
+//! header blocks that never end. Each frame is cheap and allowed, so the guard counts the
+//! bytes received since the last activity and closes the connection above a bound. It
+//! also counts requests that the client resets in a row (rapid reset, CVE-2023-44487).
 
 use std::io;
 use std::pin::Pin;
@@ -11,41 +11,42 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ActivityTracker;
 
-/// A connection whose bytes are counted while nothing moves. What it sends is noted,
-/// too.
+/// A stream that fails reads once the client floods it. It also records for the tracker
+/// whether the socket accepts writes.
 #[derive(Debug)]
 pub struct FloodGuard<S> {
     inner: S,
     activity: ActivityTracker,
-    noise: usize,
-    /// When it last moved, by the count of movements.
-    moved: u64,
+    /// Bytes read since the last activity.
+    idle_bytes: usize,
+    /// [`ActivityTracker::records`] at the last read.
+    seen_records: u64,
 }
 
-/// The client sent too much while nothing moved.
+/// The error of a client that has sent too many bytes without any activity.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client sent nothing but noise")]
 pub struct ControlFlood;
 
 impl<S> FloodGuard<S> {
-    /// Counts from now on.
+    /// Wraps `inner`, the connection that `activity` tracks.
     pub fn new(inner: S, activity: ActivityTracker) -> Self {
         Self {
             inner,
-            moved: activity.records(),
+            seen_records: activity.records(),
             activity,
-            noise: 0,
+            idle_bytes: 0,
         }
     }
 
-    /// Counts `read` bytes.
+    /// Counts `read` bytes, and fails if the client is over a bound.
     fn count(&mut self, read: usize) -> io::Result<()> {
-        let moved = self.activity.records();
-        if moved != self.moved {
-            (self.moved, self.noise) = (moved, 0);
+        let records = self.activity.records();
+        if records != self.seen_records {
+            (self.seen_records, self.idle_bytes) = (records, 0);
         }
-        self.noise += read;
-        if self.noise > MAX_IDLE_BYTES {
+        self.idle_bytes += read;
+        if self.idle_bytes > MAX_IDLE_BYTES {
             return Err(io::Error::other(ControlFlood));
         }
         if self.activity.abandoned_exchanges() > MAX_ABANDONED_EXCHANGES {
@@ -105,8 +106,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
     }
 }
 
-/// More than heads and window updates take that belong to something, and than
-/// is in flight of a body that nobody takes: the connection's window.
+/// Bytes without activity after which the connection is closed. More than the heads and
+/// window updates of legitimate requests, and than the unread part of a body in flight,
+/// which the connection's window bounds.
 const MAX_IDLE_BYTES: usize = 2 * 1024 * 1024;
-/// Requests in a row: more than a page has that somebody leaves before it is there.
+/// Abandoned requests in a row after which the connection is closed. More than a browser
+/// cancels when the user leaves a page that is still loading.
 const MAX_ABANDONED_EXCHANGES: usize = 200;

@@ -1,5 +1,5 @@
-//! A body that may not come drop by drop: who sends a byte now and then holds a
-//! place for ever, and never stands still.
+//! A request body with a minimum rate. A client that sends one byte now and then would
+//! never be idle, and would hold its permits for ever.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,50 +12,52 @@ use tokio::time::{Instant, Sleep};
 
 use crate::core::body::{self, Body};
 
-/// How slow a body may be.
+/// The minimum rate of a body: it may be waited for `grace` in all, and one second longer
+/// for every `bytes_per_second` bytes that have arrived.
 #[derive(Clone, Copy, Debug)]
 pub struct MinRate {
-    /// How long it may bring nothing at all.
+    /// The wait that is allowed without a byte.
     pub grace: Duration,
-    /// Bytes per second above that, for each of which it may take its time.
+    /// Bytes that earn one second of further waiting; 0 counts as 1.
     pub bytes_per_second: u64,
 }
 
-/// A body that fails once it was waited for longer than its [`MinRate`] allows.
-/// Only waiting for the sender counts: a slow receiver is not its fault.
+/// A body that fails with [`TooSlow`] once it falls below its [`MinRate`]. Only time spent
+/// waiting for the sender counts, since a slow receiver is not the sender's fault.
 #[derive(Debug)]
 pub struct MinRateBody {
     body: Body,
     min_rate: MinRate,
     bytes: u64,
-    /// How long it was waited for before the wait that goes on.
+    /// The time spent in earlier waits.
     waited: Duration,
+    /// The beginning and the timer of the current wait.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-/// The body came too slowly.
+/// The error of a body that has fallen below its minimum rate.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request body came too slowly")]
 pub struct TooSlow;
 
 impl MinRateBody {
-    /// Wraps `body`.
-    pub fn new(body: Body, pace: MinRate) -> Self {
+    /// Wraps `body`, which must keep `min_rate`.
+    pub fn new(body: Body, min_rate: MinRate) -> Self {
         Self {
             body,
-            min_rate: pace,
+            min_rate,
             bytes: 0,
             waited: Duration::ZERO,
             waiting: None,
         }
     }
 
-    /// How long it may have been waited for, in all.
+    /// Returns the total wait that is allowed for the bytes so far.
     fn allowed_wait(&self) -> Duration {
-        let earned = self.bytes.saturating_mul(1000) / self.min_rate.bytes_per_second.max(1);
+        let earned_ms = self.bytes.saturating_mul(1000) / self.min_rate.bytes_per_second.max(1);
         self.min_rate
             .grace
-            .saturating_add(Duration::from_millis(earned))
+            .saturating_add(Duration::from_millis(earned_ms))
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,6 +1,7 @@
-//! "When did anything last move here?": the one clock behind every stall and
-//! idle deadline, so that a slow peer who moves is never cut and one who does
-//! not is never kept.
+//! Activity tracking: the time at which anything last moved on a connection. Every idle
+//! and stall timeout uses it, so a slow peer that makes progress is never disconnected,
+//! and one that makes none always is. Also here: bodies with a minimum rate, a guard
+//! against control frame floods, and clocks for responses that the client does not read.
 
 mod flood_guard;
 mod min_rate;
@@ -18,31 +19,36 @@ use tokio::time::Instant;
 
 pub use self::flood_guard::{ControlFlood, FloodGuard};
 pub use self::min_rate::{MinRate, MinRateBody, TooSlow};
-use self::sending::Sending;
+use self::sending::SendState;
 pub use self::sending::{Chunk, SendClock, SendTimer};
 use crate::core::body::{self, Body};
 use crate::runtime::lazy_timer::LazyTimer;
 
-/// Notes movement; clones share one clock.
+/// Records activity on a connection. An exchange is a request with its response. Clones
+/// share one state.
 #[derive(Clone, Debug)]
 pub struct ActivityTracker(Arc<Shared>);
 
+// All atomics here and in `sending` are independent counters and times. No other memory is
+// published through them, and whoever waits on them checks again by a timer, so `Relaxed`
+// is enough. Nobody is woken by a change: that would cost more on every frame than the
+// late look of a timer.
 #[derive(Debug)]
 struct Shared {
     created_at: Instant,
-    /// Milliseconds from `created_at` to the last movement.
+    /// Milliseconds from `created_at` to the last activity.
     last_activity: AtomicU64,
-    /// How often something moved.
+    /// How often activity was recorded.
     records: AtomicU64,
-    /// Exchanges under way.
+    /// Exchanges in progress.
     active: AtomicUsize,
-    /// Exchanges given up in a row, none of which came to its end.
+    /// Exchanges that the client has abandoned since one was last completed.
     abandoned: AtomicUsize,
-    sending: Sending,
+    sending: SendState,
 }
 
 impl ActivityTracker {
-    /// A clock that has just moved.
+    /// Creates a tracker whose last activity is now.
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             created_at: Instant::now(),
@@ -50,54 +56,54 @@ impl ActivityTracker {
             records: AtomicU64::new(0),
             active: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
-            sending: Sending::default(),
+            sending: SendState::default(),
         }))
     }
 
-    /// Something moved.
+    /// Records activity now.
     pub fn record(&self) {
         self.0.records.fetch_add(1, Relaxed);
         self.0.last_activity.store(self.elapsed(), Relaxed);
     }
 
-    /// Milliseconds since the clock was made.
+    /// Returns the milliseconds since the tracker was created.
     fn elapsed(&self) -> u64 {
         u64::try_from(self.0.created_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How often something has moved.
+    /// Returns how often activity was recorded.
     pub fn records(&self) -> u64 {
         self.0.records.load(Relaxed)
     }
 
-    /// An exchange came to its end, or was given up by the client.
-    pub fn record_exchange_end(&self, whole: bool) {
-        if whole {
+    /// Records the end of an exchange: completed, or abandoned by the client.
+    pub fn record_exchange_end(&self, is_complete: bool) {
+        if is_complete {
             self.0.abandoned.store(0, Relaxed)
         } else {
             self.0.abandoned.fetch_add(1, Relaxed);
         }
     }
 
-    /// How many the client has given up since one last came to its end.
+    /// Returns how many exchanges the client has abandoned since one was last completed.
     pub fn abandoned_exchanges(&self) -> usize {
         self.0.abandoned.load(Relaxed)
     }
 
-    /// An exchange begins; it ends when the guard is dropped.
+    /// Begins an exchange, which ends when the guard is dropped.
     pub fn begin_exchange(&self) -> InFlight {
         self.0.active.fetch_add(1, Relaxed);
         self.record();
         InFlight(self.clone())
     }
 
-    /// Whether an exchange is under way.
+    /// Returns whether an exchange is in progress.
     pub fn is_active(&self) -> bool {
         self.0.active.load(Relaxed) > 0
     }
 
-    /// Returns once nothing has moved for `limit`, by a timer that may have served
-    /// before. Cancel-safe.
+    /// Completes once there was no activity for `limit`. The timer can be reused for the
+    /// next exchange. Cancel-safe.
     pub async fn idle_for_with(&self, timer: &mut LazyTimer, limit: Duration) {
         let due = || {
             self.0.created_at + Duration::from_millis(self.0.last_activity.load(Relaxed)) + limit
@@ -112,20 +118,23 @@ impl ActivityTracker {
         }
     }
 
-    /// Returns once nothing has moved for `limit()`, which is asked again at
-    /// each wake-up. Cancel-safe.
+    /// Completes once there was no activity for `limit()`, which is evaluated at each
+    /// wake-up of the timer. Cancel-safe.
     pub async fn idle_for(&self, limit: impl Fn(&Self) -> Duration) {
         self.stalled_or_blocked(limit, Duration::MAX).await;
     }
 
-    /// The same, and once the socket has taken nothing for `blocked` at a stretch,
-    /// whatever moves the other way. Seen at a wake-up after `limit()` at the latest.
+    /// Completes once there was no activity for `limit()`, or the socket has accepted no
+    /// bytes for `blocked` without a break, whatever was received meanwhile. A blocked
+    /// socket is noticed at the next wake-up of the timer, `limit()` later at most.
+    /// Cancel-safe.
     pub async fn stalled_or_blocked(&self, limit: impl Fn(&Self) -> Duration, blocked: Duration) {
         loop {
-            let moved = Duration::from_millis(self.0.last_activity.load(Relaxed));
+            let last_activity = Duration::from_millis(self.0.last_activity.load(Relaxed));
             let now = Instant::now();
-            let left = (self.0.created_at + moved + limit(self)).saturating_duration_since(now);
-            let left = left.min(blocked.saturating_sub(self.blocked()));
+            let left = (self.0.created_at + last_activity + limit(self))
+                .saturating_duration_since(now)
+                .min(blocked.saturating_sub(self.blocked()));
             if left.is_zero() {
                 return;
             }
@@ -140,7 +149,7 @@ impl Default for ActivityTracker {
     }
 }
 
-/// An exchange under way.
+/// The guard of an exchange in progress.
 #[derive(Debug)]
 pub struct InFlight(ActivityTracker);
 
@@ -151,7 +160,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A body that ticks a [`ActivityTracker`] with every frame and at its end.
+/// A body that records activity with every frame and at its end.
 #[derive(Debug)]
 pub struct ActivityBody {
     inner: Body,
@@ -159,7 +168,7 @@ pub struct ActivityBody {
 }
 
 impl ActivityBody {
-    /// Wraps `inner`.
+    /// Wraps `inner`, whose frames count as activity of `activity`.
     pub fn new(inner: Body, activity: ActivityTracker) -> Self {
         Self { inner, activity }
     }

@@ -1,6 +1,6 @@
-//! What a client is sent and does not take. A connection on which anything moves is
-//! alive, but a stream of it may stand still for ever: its window is closed, and what
-//! it holds here stays held.
+//! Send progress: whether the client reads what it is sent. A connection with any
+//! activity is alive, but one of its HTTP/2 streams may stall for ever with a closed
+//! window, and the stream would hold its buffers and permits for as long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,24 +13,30 @@ use tokio::time::Instant;
 use super::ActivityTracker;
 use crate::runtime::lazy_timer::LazyTimer;
 
-/// The part of a connection's [`ActivityTracker`] that is about sending. Times are in
-/// milliseconds since the connection's birth.
+/// The send state of a connection, a part of its [`ActivityTracker`]. Times are in
+/// milliseconds since the tracker was created.
+///
+/// Stuck chunks are found without a list of all chunks. Time is divided into periods, and
+/// each unsent chunk counts in the period of its last step. A chunk that still counts in
+/// the previous period when the current one is over has not moved for a whole period.
+/// Two counters are enough, since a new period begins only when the previous one has no
+/// chunk left.
 #[derive(Debug, Default)]
-pub(super) struct Sending {
-    /// Since when the socket takes nothing, plus one; zero while it does.
+pub(super) struct SendState {
+    /// The time since when the socket accepts nothing, plus one; 0 while it accepts.
     blocked_since: AtomicU64,
-    /// How long it has taken nothing before, in all.
+    /// The sum of all earlier times in which the socket accepted nothing.
     blocked_for: AtomicU64,
-    /// Chunks that have not left, by the period of their last step.
+    /// Unsent chunks by the period of their last step.
     unsent: [AtomicUsize; 2],
-    /// Which of the two is the current period.
+    /// The index in `unsent` of the current period.
     period: AtomicUsize,
-    /// When it began, in writable time.
+    /// The beginning of the current period, in writable time.
     period_began: AtomicU64,
 }
 
 impl ActivityTracker {
-    /// Notes what came of a write or a flush.
+    /// Records whether the socket accepted bytes, from the result of a write or a flush.
     pub fn note_send<T>(&self, polled: &Poll<T>) {
         if polled.is_pending() {
             self.block();
@@ -39,7 +45,7 @@ impl ActivityTracker {
         }
     }
 
-    /// The socket takes no more for now.
+    /// Records that the socket accepts no more bytes for now.
     fn block(&self) {
         if self.0.sending.blocked_since.load(Relaxed) == 0 {
             let since = self.elapsed() + 1;
@@ -47,24 +53,23 @@ impl ActivityTracker {
         }
     }
 
-    /// The socket has taken something.
+    /// Records that the socket has accepted bytes.
     fn unblock(&self) {
         let sending = &self.0.sending;
         if sending.blocked_since.load(Relaxed) > 0 {
-            let blocked = self.blocked().as_millis();
-            let blocked = u64::try_from(blocked).unwrap_or(u64::MAX);
+            let blocked = u64::try_from(self.blocked().as_millis()).unwrap_or(u64::MAX);
             sending.blocked_for.fetch_add(blocked, Relaxed);
             sending.blocked_since.store(0, Relaxed);
         }
     }
 
-    /// Whether something has been handed over to be sent, and has not left.
+    /// Returns whether hyper holds a chunk of a response that has not been written yet.
     pub fn has_unsent(&self) -> bool {
         let unsent = &self.0.sending.unsent;
         unsent.iter().any(|chunks| chunks.load(Relaxed) > 0)
     }
 
-    /// How long the socket has taken nothing; zero if nothing waits for it.
+    /// Returns for how long the socket has accepted nothing; zero if no write is waiting.
     pub fn blocked(&self) -> Duration {
         match self.0.sending.blocked_since.load(Relaxed) {
             0 => Duration::ZERO,
@@ -72,65 +77,70 @@ impl ActivityTracker {
         }
     }
 
-    /// A clock that stands still while the socket takes nothing: then no stream can
-    /// move, and none of them is to blame.
+    /// Returns the milliseconds in which the socket accepted bytes. This clock stops while
+    /// the socket accepts nothing, since no stream can make progress then, and no single
+    /// stream is at fault.
     fn writable_time(&self) -> u64 {
-        let blocked = self.blocked().as_millis();
-        let blocked = u64::try_from(blocked).unwrap_or(u64::MAX);
-        let before = self.0.sending.blocked_for.load(Relaxed);
+        let blocked = u64::try_from(self.blocked().as_millis()).unwrap_or(u64::MAX);
+        let blocked_before = self.0.sending.blocked_for.load(Relaxed);
         self.elapsed()
-            .saturating_sub(before)
+            .saturating_sub(blocked_before)
             .saturating_sub(blocked)
     }
 
-    /// Whether there is a chunk that has not moved for `limit`, twice that at most.
-    /// To be asked at least once in each `limit`.
+    /// Returns whether some chunk has made no progress for `limit`. Detection takes up to
+    /// twice that time. Must be called at least once in each `limit`, since the call also
+    /// begins new periods.
     pub fn has_stuck_chunk(&self, limit: Duration) -> bool {
         let (sending, now) = (&self.0.sending, self.writable_time());
         let age = now.saturating_sub(sending.period_began.load(Relaxed));
         if Duration::from_millis(age) < limit {
             return false;
         }
-        let before = 1 - sending.period.load(Relaxed);
-        if sending.unsent[before].load(Relaxed) > 0 {
+        let previous = 1 - sending.period.load(Relaxed);
+        if sending.unsent[previous].load(Relaxed) > 0 {
             return true;
         }
-        sending.period.store(before, Relaxed);
+        // The previous period has no chunk left, so its counter serves the new one.
+        sending.period.store(previous, Relaxed);
         sending.period_began.store(now, Relaxed);
         false
     }
 }
 
-/// How long the client of one response has left lying what it is sent. It sees a
-/// stream of HTTP/2 where [`ActivityTracker`] sees its connection.
+/// Measures for how long the client has not read one response. It sees an HTTP/2 stream
+/// where [`ActivityTracker`] sees the whole connection.
+///
+/// A step is progress of the response: `STEP_BYTES` written, or a first chunk that waits.
 #[derive(Debug)]
 pub struct SendClock {
     activity: ActivityTracker,
-    /// Chunks that have not left.
+    /// Chunks that have not been written yet.
     unsent: AtomicUsize,
-    /// Bytes that left since the last step.
-    taken: AtomicUsize,
-    /// The last step, in the connection's writable time.
-    moved: AtomicU64,
-    expired: AtomicBool,
+    /// Bytes written since the last step.
+    bytes_since_step: AtomicUsize,
+    /// The time of the last step, in the connection's writable time.
+    last_step: AtomicU64,
+    has_expired: AtomicBool,
 }
 
 impl SendClock {
-    /// Of a response on the connection of `activity`.
+    /// Creates the clock of a response on the connection that `activity` tracks.
     pub fn new(activity: ActivityTracker) -> Self {
         Self {
             activity,
             unsent: AtomicUsize::new(0),
-            taken: AtomicUsize::new(0),
-            moved: AtomicU64::new(0),
-            expired: AtomicBool::new(false),
+            bytes_since_step: AtomicUsize::new(0),
+            last_step: AtomicU64::new(0),
+            has_expired: AtomicBool::new(false),
         }
     }
 
-    /// `bytes` that are to be sent, and counted until they have left.
+    /// Wraps `bytes` of the response; they count as unsent until the chunk is dropped.
     pub fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+        // Nothing was waiting, so the client is not late with anything yet.
         if self.unsent.fetch_add(1, Relaxed) == 0 {
-            self.step();
+            self.record_step();
         }
         let sending = &self.activity.0.sending;
         let period = sending.period.load(Relaxed);
@@ -142,13 +152,16 @@ impl SendClock {
         }
     }
 
-    /// Whether the response was given up because its client did not take it.
+    /// Returns whether the response was aborted because the client did not read it.
     pub fn has_expired(&self) -> bool {
-        self.expired.load(Relaxed)
+        self.has_expired.load(Relaxed)
     }
 
-    /// Completes when something has been ready for `limit` and the client, whose
-    /// socket could take it, has not: neither all of it nor 1 KiB.
+    /// Completes when chunks have waited for `limit` of writable time without a step: the
+    /// client has read neither all of them nor 1 KiB. Cancel-safe.
+    ///
+    /// Nothing wakes the task when a first chunk arrives. The task that polls this also
+    /// polls the response, so it runs whenever it makes a chunk.
     pub fn poll_expired(
         &self,
         timer: &mut SendTimer,
@@ -159,40 +172,42 @@ impl SendClock {
             let due = *timer.due.get_or_insert_with(|| Instant::now() + limit);
             std::task::ready!(timer.timer.poll_until(due, cx));
             timer.due = None;
-            let moved = self.moved.load(Relaxed);
-            let stood = self.activity.writable_time().saturating_sub(moved);
-            let left = limit.saturating_sub(Duration::from_millis(stood));
+            let last_step = self.last_step.load(Relaxed);
+            let stalled_ms = self.activity.writable_time().saturating_sub(last_step);
+            let left = limit.saturating_sub(Duration::from_millis(stalled_ms));
             if left.is_zero() {
-                self.expired.store(true, Relaxed);
+                self.has_expired.store(true, Relaxed);
                 return Poll::Ready(());
             }
-            // While the socket takes nothing the time that is left stays the same.
+            // `left` does not shrink while the socket is blocked, so a lower bound keeps
+            // the timer from firing all the time.
             let next = left.max(limit / 8).max(MIN_WAIT);
             timer.due = Some(Instant::now() + next);
         }
         Poll::Pending
     }
 
-    fn step(&self) {
-        self.taken.store(0, Relaxed);
+    fn record_step(&self) {
+        self.bytes_since_step.store(0, Relaxed);
         let now = self.activity.writable_time();
-        self.moved.store(now, Relaxed);
+        self.last_step.store(now, Relaxed);
     }
 }
 
-/// The timer of one [`SendClock`]: set once something waits, and looked after when it
-/// rings, since mostly what waits has long left.
+/// The timer of one [`SendClock`]. It is set when a chunk waits and not reset when the
+/// chunk has been written; when it fires, the chunk is usually long gone.
 #[derive(Debug, Default)]
 pub struct SendTimer {
     timer: LazyTimer,
     due: Option<Instant>,
 }
 
-/// Bytes of a response that have not left yet.
+/// Bytes of a response that have not been written yet. hyper drops the chunk when it has
+/// written them all.
 #[derive(Debug)]
 pub struct Chunk {
     bytes: Bytes,
-    /// The connection's period when it last moved.
+    /// The period of its last step, an index in `SendState::unsent`.
     period: usize,
     clock: Arc<SendClock>,
 }
@@ -208,12 +223,13 @@ impl Buf for Chunk {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-        let taken = self.clock.taken.fetch_add(count, Relaxed) + count;
-        if taken < STEP_BYTES {
+        let written = self.clock.bytes_since_step.fetch_add(count, Relaxed) + count;
+        if written < STEP_BYTES {
             return;
         }
-        self.clock.step();
+        self.clock.record_step();
         self.clock.activity.record();
+        // The chunk has moved, so it counts in the current period from now on.
         let sending = &self.clock.activity.0.sending;
         sending.unsent[self.period].fetch_sub(1, Relaxed);
         self.period = sending.period.load(Relaxed);
@@ -228,12 +244,12 @@ impl Drop for Chunk {
     }
 }
 
-/// What a client must take for its clock to begin anew, if there is so much. A hundred
-/// streams that share a narrow connection must all come to it in the time that one has,
-/// so it is little: what a stream can hold for so few bytes is bounded by its client's
-/// shares, and an application does not wait for it that long.
+/// Bytes that a client must read to restart the clock of its response. They are few,
+/// because a hundred streams that share a narrow connection must all make a step within
+/// the time of one. A client that reads just that much holds no more than its per-client
+/// limits allow, and buffering keeps the application from waiting for it.
 const STEP_BYTES: usize = 1024;
-/// Between two looks at a clock.
+/// The shortest time between two checks of a clock.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
