@@ -1,5 +1,6 @@
-//! One log line for every request, written when its answer has been sent or
-//! the client has gone. Paths are logged, query strings never.
+//! The access log: one event per request, written when the response has been sent or the
+//! client has disconnected. Paths are logged, query strings never. The entry also feeds
+//! the metrics of the route.
 
 use std::fmt;
 use std::pin::Pin;
@@ -23,7 +24,7 @@ use crate::metrics;
 use crate::runtime::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::upstream::ReadBack;
 
-/// The line, written on drop.
+/// The entry of one request, logged on drop, so also if the request is cancelled.
 #[derive(Debug)]
 pub(super) struct AccessLogEntry {
     client: ClientIp,
@@ -35,31 +36,33 @@ pub(super) struct AccessLogEntry {
     status: StatusCode,
     bytes: u64,
     end: ResponseEnd,
-    /// Where it is counted.
+    /// The metrics of its route.
     metrics: Arc<metrics::Route>,
-    /// Of its connection.
+    /// The activity of its connection.
     activity: ActivityTracker,
-    /// Why the edge answered itself.
+    /// The reason if the edge itself has responded.
     rejection: Option<Rejection>,
 }
 
+/// The way in which a response has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ResponseEnd {
-    /// The client has it all.
+    /// The whole response was sent.
     Complete,
-    /// Laravel did not go on with its answer.
+    /// The upstream stalled in the middle of the response.
     Stalled,
-    /// Laravel broke off in the middle of its answer.
+    /// The upstream aborted the response.
     Upstream,
-    /// A file could not be read to its end, or what was buffered on disk.
+    /// A file, or the part of a response that is buffered on disk, could not be read.
     File,
-    /// The client did not take what was sent to it.
+    /// The client did not read the response.
     Untaken,
-    /// The client went away.
+    /// The client disconnected.
     Client,
 }
 
 impl ResponseEnd {
+    /// Returns the end that an error of the body stands for.
     fn of(error: &body::Error) -> Self {
         if error.is::<UpstreamStalled>() {
             Self::Stalled
@@ -71,8 +74,8 @@ impl ResponseEnd {
     }
 }
 
-/// Whether a file is behind it, however often it was wrapped on its way through an
-/// encoder.
+/// Returns whether `error` comes from reading a file. Each encoder wraps it once more in an
+/// [`io::Error`](std::io::Error).
 fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>();
     let inner = wrapped.and_then(std::io::Error::get_ref);
@@ -82,8 +85,8 @@ fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl AccessLogEntry {
-    /// Begins with a request. Until an answer begins, the end is that the client
-    /// went away: 499, as nginx has it.
+    /// Creates the entry of `request`. Until a response begins, its status is nginx's 499:
+    /// the client disconnected.
     pub(super) fn new<B>(
         exchange: &RequestContext<'_>,
         request: &Request<B>,
@@ -105,18 +108,19 @@ impl AccessLogEntry {
         }
     }
 
-    /// The request goes a route, by which it is counted.
+    /// Sets the route in whose metrics the request counts.
     pub(super) fn set_route(&mut self, metrics: &Arc<metrics::Route>) {
         self.metrics = Arc::clone(metrics);
     }
 
-    /// The edge answers itself.
+    /// Sets the reason why the edge itself responds, and counts it.
     pub(super) fn set_rejection(&mut self, rejection: Rejection) {
         self.metrics.rejections.add(rejection.code());
         self.rejection = Some(rejection);
     }
 
-    /// Goes on with the answer: the line is written when `body` ends.
+    /// Moves the entry into the body of the response. It is logged when the body ends or is
+    /// dropped.
     pub(super) fn begin_response(
         mut self,
         status: StatusCode,
@@ -131,7 +135,7 @@ impl AccessLogEntry {
         LoggedBody {
             body,
             clock,
-            line: self,
+            log_entry: self,
             _in_flight: in_flight,
         }
     }
@@ -144,7 +148,7 @@ impl Drop for AccessLogEntry {
         let took = self.start.elapsed();
         self.metrics.record_response(self.status.as_u16(), took);
         if matches!(self.rejection, Some(Rejection::Over(_))) {
-            // The limit has said it; a flood must not fill the disk.
+            // The limit logs it, at a bounded rate: a flood must not fill the disk.
             return;
         }
         let end = match self.end {
@@ -155,7 +159,7 @@ impl Drop for AccessLogEntry {
             ResponseEnd::Untaken => "client_stalled",
             ResponseEnd::Client => "client_aborted",
         };
-        // Texts as such: what is only displayed goes through a formatter.
+        // Fields are `str` where possible: a `Display` value would pass a formatter first.
         self.client.with_text(|client| {
             tracing::info!(
                 name: "http_request",
@@ -176,7 +180,7 @@ impl Drop for AccessLogEntry {
     }
 }
 
-/// As requests name it.
+/// Returns the version as it is written in a request line.
 fn version_name(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "HTTP/0.9",
@@ -187,24 +191,25 @@ fn version_name(version: Version) -> &'static str {
     }
 }
 
-/// The body of an answer on its way to the client.
+/// The body of a response to the client. It counts the bytes for the access log and records
+/// activity.
 pub struct LoggedBody {
     body: Body,
     clock: Arc<SendClock>,
-    line: AccessLogEntry,
+    log_entry: AccessLogEntry,
     _in_flight: InFlight,
 }
 
 impl fmt::Debug for LoggedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
+        f.debug_struct("LoggedBody").finish_non_exhaustive()
     }
 }
 
 impl Drop for LoggedBody {
     fn drop(&mut self) {
-        if self.line.end == ResponseEnd::Client && self.clock.has_expired() {
-            self.line.end = ResponseEnd::Untaken;
+        if self.log_entry.end == ResponseEnd::Client && self.clock.has_expired() {
+            self.log_entry.end = ResponseEnd::Untaken;
         }
     }
 }
@@ -219,19 +224,20 @@ impl hyper::body::Body for LoggedBody {
     ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
-            self.line.activity.record();
+            self.log_entry.activity.record();
             match next {
                 Some(Ok(frame)) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    self.line.bytes += bytes as u64;
+                    self.log_entry.bytes += bytes as u64;
+                    // hyper does not poll a body again whose `is_end_stream` is true.
                     if self.body.is_end_stream() {
-                        self.line.end = ResponseEnd::Complete;
+                        self.log_entry.end = ResponseEnd::Complete;
                     }
                 }
                 Some(Err(error)) => {
-                    self.line.end = ResponseEnd::of(error);
-                    let (path, error) = (&self.line.path, error_chain(&**error));
-                    if self.line.end == ResponseEnd::File {
+                    self.log_entry.end = ResponseEnd::of(error);
+                    let (path, error) = (&self.log_entry.path, error_chain(&**error));
+                    if self.log_entry.end == ResponseEnd::File {
                         tracing::warn!(
                             name: "file_response_aborted",
                             path, error, "file response aborted"
@@ -243,7 +249,7 @@ impl hyper::body::Body for LoggedBody {
                         );
                     }
                 }
-                None => self.line.end = ResponseEnd::Complete,
+                None => self.log_entry.end = ResponseEnd::Complete,
             }
         }
         polled.map_ok(|frame| frame.map_data(|bytes| self.clock.chunk(bytes)))

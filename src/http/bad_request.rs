@@ -1,6 +1,7 @@
-//! What makes a request malformed or ambiguous: answered with 400 (RFC 9110 §15.5.1).
+//! The reasons why a request is malformed or ambiguous and gets a 400 response (RFC 9110
+//! §15.5.1).
 
-/// Why a request is rejected as malformed. `Display` continues "The request was not
+/// The reason why a request is rejected as malformed. `Display` continues "The request was not
 /// understood: " for the visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
@@ -46,7 +47,7 @@ pub enum BadRequest {
 }
 
 impl BadRequest {
-    /// Returns the code by which it is logged and counted.
+    /// Returns the code in the log and the metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::MethodCase => "method_lowercase",

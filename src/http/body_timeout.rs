@@ -1,6 +1,6 @@
-//! The body of Laravel's answer, watched: if Laravel stops in the middle, the
-//! answer ends broken and does not hold its client's place for ever. The
-//! connection's own watchdog cannot see that while other streams move.
+//! The idle timeout of response bodies. If the upstream stalls in the middle of a response,
+//! the body fails, so it does not hold its permit for ever. The connection's own idle
+//! timeout cannot notice that while other streams are active.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,29 +14,33 @@ use crate::core::body::{self, Body};
 use crate::limit::Permit;
 use crate::runtime::lazy_timer::LazyTimer;
 
+/// A response body that fails with [`UpstreamStalled`] when no frame comes for a while. Only
+/// the wait for the upstream counts, not the time that the client needs to read.
 pub(super) struct IdleTimeoutBody {
     body: Body,
     limit: Duration,
     timer: LazyTimer,
-    /// Until when Laravel is waited for.
+    /// The deadline of the frame that is waited for.
     due: Option<Instant>,
-    /// Until Laravel has said all: it may be long until the client has it.
-    place: Option<Permit>,
+    /// The permit of the request in flight. It is released as soon as the upstream has
+    /// sent everything; the client may need much longer to read it.
+    permit: Option<Permit>,
 }
 
-/// Laravel began an answer and did not go on.
+/// The error of a response body that has stalled.
 #[derive(Debug, thiserror::Error)]
 #[error("upstream stopped in the middle of its answer")]
 pub(super) struct UpstreamStalled;
 
 impl IdleTimeoutBody {
+    /// Wraps `body`, which may take `limit` for each frame, and keeps `permit` for it.
     pub(super) fn new(body: Body, limit: Duration, permit: Permit) -> Self {
         Self {
             body,
             limit,
             timer: LazyTimer::default(),
             due: None,
-            place: Some(permit),
+            permit: Some(permit),
         }
     }
 }
@@ -53,14 +57,15 @@ impl hyper::body::Body for IdleTimeoutBody {
         if let Poll::Ready(next) = &polled {
             self.due = None;
             if !matches!(next, Some(Ok(_))) || self.body.is_end_stream() {
-                self.place = None;
+                self.permit = None;
             }
             return polled;
         }
         let limit = self.limit;
         let due = *self.due.get_or_insert_with(|| Instant::now() + limit);
-        let timer = self.timer.poll_until(due, cx);
-        timer.map(|()| Some(Err(UpstreamStalled.into())))
+        self.timer
+            .poll_until(due, cx)
+            .map(|()| Some(Err(UpstreamStalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,7 +1,11 @@
-//! What is written to an HTTP/2 connection, gathered: h2 writes and flushes each
-//! frame by itself, and over TLS each write is a record and a system call. Here
-//! they wait for the end of a turn, or until they fill a record; and a turn lets
-//! what else is ready add its answers first.
+//! Write coalescing for HTTP/2. h2 writes and flushes every frame separately, and over TLS
+//! every write costs a record and a system call. [`CoalescingWriter`] collects the frames,
+//! and [`CoalescedConn`] sends them at the end of a turn, or earlier when they fill a TLS
+//! record.
+//!
+//! A turn takes two polls of the connection's task. After the first, the task wakes itself
+//! and goes to the end of the runtime's queue, so that stream tasks that are ready run
+//! before it and add their frames. The second poll sends everything in one write.
 
 use std::future::Future;
 use std::io;
@@ -13,54 +17,59 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that what is written to it leaves when its [`CoalescedConn`] come to an end.
+/// A stream that collects written bytes until its [`CoalescedConn`] sends them.
 #[derive(Debug)]
 pub(super) struct CoalescingWriter<S> {
     inner: S,
-    waiting: BytesMut,
+    /// Collected bytes, at most one TLS record.
+    buffer: BytesMut,
     gate: Arc<FlushGate>,
 }
 
-/// What the stream and the turns tell each other.
+/// The flags that the writer and its connection share. hyper owns the writer, so the two
+/// cannot share a borrow. Both run in the connection's task: the writer is polled only from
+/// within `CoalescedConn::poll`, hence the atomics are `Relaxed`.
 #[derive(Debug, Default)]
 struct FlushGate {
-    /// A flush sends.
-    open: AtomicBool,
-    /// Something is to be sent.
-    waits: AtomicBool,
+    /// Whether a flush sends the buffer. Open only while `CoalescedConn` polls to send.
+    is_open: AtomicBool,
+    /// Whether something was written since the last complete flush of the inner stream.
+    has_pending: AtomicBool,
 }
 
-/// The turns of a connection over a [`CoalescingWriter`] stream.
+/// The connection over a [`CoalescingWriter`], with its turns.
 #[derive(Debug)]
 pub(super) struct CoalescedConn<C> {
     connection: C,
     gate: Arc<FlushGate>,
-    /// The others have been let go first.
-    waited: bool,
+    /// Whether the task has yielded in this turn, so that the next poll sends.
+    has_yielded: bool,
 }
 
 impl<S> CoalescingWriter<S> {
+    /// Wraps `inner`.
     pub(super) fn new(inner: S) -> Self {
         Self {
             inner,
-            waiting: BytesMut::new(),
+            buffer: BytesMut::new(),
             gate: Arc::default(),
         }
     }
 
-    /// The turns of the connection that `serve` makes over this stream. Without
-    /// them nothing would be sent.
+    /// Returns the connection that `serve` makes over this stream. The connection must be
+    /// polled through the result, or nothing is sent.
     pub(super) fn into_conn<C>(self, serve: impl FnOnce(Self) -> C) -> CoalescedConn<C> {
         let gate = Arc::clone(&self.gate);
         CoalescedConn {
             connection: serve(self),
             gate,
-            waited: false,
+            has_yielded: false,
         }
     }
 }
 
 impl<C> CoalescedConn<C> {
+    /// Returns hyper's connection, for its graceful shutdown.
     pub(super) fn connection(&mut self) -> &mut C {
         &mut self.connection
     }
@@ -71,39 +80,43 @@ impl<C: Future + Unpin> Future for CoalescedConn<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = &mut *self;
+        // A connection that ends cleanly has shut its stream down, which sends the buffer.
         if let Poll::Ready(ended) = Pin::new(&mut this.connection).poll(cx) {
             return Poll::Ready(ended);
         }
-        if !this.gate.waits.load(Relaxed) {
+        if !this.gate.has_pending.load(Relaxed) {
             return Poll::Pending;
         }
-        if !std::mem::replace(&mut this.waited, true) {
-            // To the end of the runtime's queue.
+        if !std::mem::replace(&mut this.has_yielded, true) {
+            // The first poll of the turn: go to the end of the runtime's queue.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        this.waited = false;
-        // The connection has nothing to write, so this is its flush.
-        this.gate.open.store(true, Relaxed);
+        this.has_yielded = false;
+        // The second poll of the turn. h2 ends each poll with a flush, and the open gate
+        // lets this one through. If the socket blocks, the inner stream has registered
+        // this task's waker; `has_pending` stays true, and the wake-up begins another turn.
+        this.gate.is_open.store(true, Relaxed);
         let polled = Pin::new(&mut this.connection).poll(cx);
-        this.gate.open.store(false, Relaxed);
+        this.gate.is_open.store(false, Relaxed);
         polled
     }
 }
 
 impl<S: AsyncWrite + Unpin> CoalescingWriter<S> {
-    /// Writes what waits; nothing is held once it has left.
+    /// Writes the buffer to the inner stream, frees it, and flushes the inner stream.
     fn poll_write_buffered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.waiting.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.waiting))?;
+        while !self.buffer.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.buffer))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.waiting.advance(written);
+            self.buffer.advance(written);
         }
-        self.waiting = BytesMut::new();
+        // An idle connection keeps no buffer.
+        self.buffer = BytesMut::new();
         ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.gate.waits.store(false, Relaxed);
+        self.gate.has_pending.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -128,9 +141,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gate.open.load(Relaxed) {
+        if self.gate.is_open.load(Relaxed) {
             self.poll_write_buffered(cx)
         } else {
+            // The bytes stay in the buffer. `CoalescedConn` sees `has_pending` after this
+            // poll and takes care that they are sent.
             Poll::Ready(Ok(()))
         }
     }
@@ -149,22 +164,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() >= TLS_RECORD_BYTES {
+        // The buffer is bounded by one record. A full one is sent at once, and a blocked
+        // socket then blocks h2: the backpressure reaches the streams.
+        if self.buffer.len() >= TLS_RECORD_BYTES {
             ready!(self.poll_write_buffered(cx))?;
         }
-        self.gate.waits.store(true, Relaxed);
-        let room = TLS_RECORD_BYTES - self.waiting.len();
-        let mut taken = 0;
+        self.gate.has_pending.store(true, Relaxed);
+        let room = TLS_RECORD_BYTES - self.buffer.len();
+        let mut written = 0;
         for buf in bufs {
-            let some = buf.len().min(room - taken);
-            self.waiting.extend_from_slice(&buf[..some]);
-            taken += some;
+            let count = buf.len().min(room - written);
+            self.buffer.extend_from_slice(&buf[..count]);
+            written += count;
         }
-        Poll::Ready(Ok(taken))
+        Poll::Ready(Ok(written))
     }
 }
 
-/// What fits into one TLS record (RFC 8446 §5.1).
+/// The largest plaintext of a TLS record (RFC 8446 §5.1).
 const TLS_RECORD_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
@@ -202,13 +219,13 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(1024);
         let writes = Arc::default();
         let stream = CoalescingWriter::new(Counting(near, Arc::clone(&writes)));
-        let mut turns = stream.into_conn(|mut stream| {
+        let mut connection = stream.into_conn(|mut stream| {
             Box::pin(async move {
                 for frame in ["head, ", "body, ", "end"] {
                     stream.write_all(frame.as_bytes()).await.unwrap();
                     stream.flush().await.unwrap();
                 }
-                // As h2 does: while it has nothing to write it flushes.
+                // Like h2: flush whenever there is nothing to write.
                 std::future::poll_fn(|cx| -> Poll<()> {
                     assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
                     Poll::Pending
@@ -218,7 +235,7 @@ mod tests {
         });
         let mut got = [0; 64];
         tokio::select! {
-            () = &mut turns => panic!("it does not end"),
+            () = &mut connection => panic!("the connection must not end"),
             read = far.read(&mut got) => assert_eq!(&got[..read.unwrap()], b"head, body, end"),
         }
         assert_eq!(writes.load(Relaxed), 1);
@@ -232,7 +249,7 @@ mod tests {
         let writing = async {
             near.write_all(&sent).await.unwrap();
             near.shutdown().await.unwrap();
-            assert_eq!(near.waiting.capacity(), 0);
+            assert_eq!(near.buffer.capacity(), 0);
         };
         let mut got = Vec::new();
         let ((), read) = tokio::join!(writing, far.read_to_end(&mut got));

@@ -1,9 +1,8 @@
-//! Compression of text on its way to the client.
+//! Compression of responses with text.
 //!
-//! An answer that holds a secret next to something that a stranger can choose
-//! gives the secret away by its compressed length (BREACH). So paths whose
-//! answers are secrets are left out, and so is whatever the page of another
-//! site asks for: that is how the attack is mounted.
+//! If a response contains a secret next to text that an attacker chooses, its compressed
+//! length reveals the secret (BREACH). So responses on paths with secrets are never
+//! compressed, nor are cross-site requests, with which the attack is carried out.
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
@@ -50,26 +49,27 @@ impl Default for Settings {
     }
 }
 
-/// Compresses answers as one configuration says.
+/// Compresses the responses of one configuration generation.
 #[derive(Debug)]
 pub(super) struct Compression {
     settings: Settings,
-    /// Each answer under way holds an encoder of up to some MiB.
+    /// The limit of encoders in use; each holds up to a few MiB.
     encoders: ConcurrencyLimit,
 }
 
-/// How one answer may be compressed, as its request tells.
+/// The encoding that a request allows for its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AcceptedEncoding {
-    /// Not at all, whoever asks.
+    /// The response must not be compressed for any client.
     Never,
-    /// If the client could have it; this one cannot.
+    /// The response may be compressed, but this client accepts no supported coding.
     Identity,
-    /// In this coding.
+    /// The response may be compressed with this coding.
     Coded(ContentCoding),
 }
 
 impl Compression {
+    /// Creates the compression of `settings`.
     pub(super) fn new(settings: Settings) -> Self {
         Self {
             settings,
@@ -77,30 +77,30 @@ impl Compression {
         }
     }
 
-    /// What `request` wishes for.
+    /// Returns the encoding for the response to `request`.
     pub(super) fn accepted_encoding<B>(&self, request: &Request<B>) -> AcceptedEncoding {
         let headers = request.headers();
-        let foreign = headers
+        let is_cross_site = headers
             .get(SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site");
-        if !self.settings.enabled || request.method() == Method::HEAD || foreign {
+        if !self.settings.enabled || request.method() == Method::HEAD || is_cross_site {
             return AcceptedEncoding::Never;
         }
         let Ok(path) = NormalizedPath::parse(request.uri().path()) else {
             return AcceptedEncoding::Never;
         };
-        let secret = |root: &UrlPath| {
+        let is_excluded = |root: &UrlPath| {
             path.is_ambiguous || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
-        if self.settings.exclude_paths.iter().any(secret) {
+        if self.settings.except.iter().any(is_excluded) {
             AcceptedEncoding::Never
         } else {
             best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)
         }
     }
 
-    /// `response`, compressed if it is worth it. If too many are under way, to all or
-    /// to this client, it goes as it is.
+    /// Returns `response`, compressed if that makes sense. If too many encoders are in use,
+    /// in all or by this client, the response stays as it is.
     pub(super) fn apply(
         &self,
         accepted: AcceptedEncoding,
@@ -128,29 +128,29 @@ impl Compression {
 
     fn should_compress(&self, response: &Response<Body>) -> bool {
         let headers = response.headers();
-        let says = |name, word: &str| {
+        let contains = |name, word: &str| {
             let value = headers.get(name).and_then(|value| value.to_str().ok());
             value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
         };
-        let short = response.body().size_hint().upper();
-        let bare = [
+        let max_size = response.body().size_hint().upper();
+        let uncompressed_statuses = [
             StatusCode::NO_CONTENT,
             StatusCode::NOT_MODIFIED,
             StatusCode::PARTIAL_CONTENT,
         ];
-        !bare.contains(&response.status())
-            && short.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
+        !uncompressed_statuses.contains(&response.status())
+            && max_size.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
             && has_compressible_type(headers)
             && !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
             && !DIGEST_HEADERS.iter().any(|sum| headers.contains_key(sum))
-            // RFC 9110 §7.7: then nobody may.
-            && !says(CACHE_CONTROL, "no-transform")
+            // RFC 9110 §7.7: a proxy must not transform such content.
+            && !contains(CACHE_CONTROL, "no-transform")
     }
 }
 
-/// The bytes are others now: the tag stands for the same thing only (RFC 9110
-/// §8.8.1).
+/// Makes a strong `ETag` weak, since the compressed bytes differ and only the meaning is
+/// the same (RFC 9110 §8.8.1).
 fn weaken_etag(headers: &mut HeaderMap) {
     let Some(tag) = headers.get(ETAG).map(HeaderValue::as_bytes) else {
         return;
@@ -162,15 +162,16 @@ fn weaken_etag(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the answer's type is one that shrinks.
+/// Returns whether the media type of the response is compressible.
 fn has_compressible_type(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(content_coding::is_compressible)
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|media_type| media_type.to_str().ok())
+        .is_some_and(content_coding::is_compressible)
 }
 
-/// The best that a client accepts: its weights first (RFC 9110 §12.5.3), then ours:
-/// among equals, the cheapest for its size.
+/// Returns the coding that the client weights highest (RFC 9110 §12.5.3). Among equals the
+/// one with the best ratio of size to CPU time wins.
 fn best_coding(headers: &HeaderMap) -> Option<ContentCoding> {
     let rank = |coding| match coding {
         ContentCoding::Zstd => 2,
@@ -182,7 +183,8 @@ fn best_coding(headers: &HeaderMap) -> Option<ContentCoding> {
     best.map(|(_, coding)| coding)
 }
 
-/// What has come is passed on when more is waited for.
+/// Encodes `body`. While the encoder waits for more input it flushes, so that a streamed
+/// response is not delayed.
 fn encode(coding: ContentCoding, body: Body, permit: Permit) -> Body {
     let data = BodyDataStream::new(body).map_err(std::io::Error::other);
     let plain = BufReader::new(StreamReader::new(data));
@@ -212,11 +214,11 @@ where
 }
 
 const MAX_ENCODERS: PositiveCount = PositiveCount::new(64);
-/// Of one client: an office has many, each for a moment; one whose responses nobody
-/// reads leaves the others theirs.
+/// The maximum per client. An office behind one address uses many, each for a moment; a
+/// client that does not read its responses cannot take all of them.
 const ENCODERS_PER_CLIENT: PositiveCount = PositiveCount::new(16);
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Over the bytes as they are (RFC 9530).
+/// Digests of the bytes as they are sent (RFC 9530); compression would make them wrong.
 const DIGEST_HEADERS: [HeaderName; 3] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("digest"),

@@ -1,8 +1,8 @@
-//! One connection from a client: HTTP/1.1 or HTTP/2 as ALPN settled it, with a
-//! watchdog over it, until it ends, stalls, or is retired.
+//! A downstream connection: serves HTTP/1.1 or HTTP/2, as ALPN has negotiated, until the
+//! connection ends, stalls, or is retired by a reload or a shutdown.
 //!
-//! hyper's own builders, not hyper-util's automatic one: that one has no
-//! deadline while it guesses the version.
+//! It uses hyper's own builders instead of hyper-util's automatic one, which has no
+//! timeout while it detects the version.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -32,28 +32,28 @@ use crate::runtime::drain::Drain;
 use crate::runtime::wake_gate::WakeGate;
 use crate::tls::{Alpn, ClientSubject};
 
-/// What one connection knows about its peer.
+/// The facts about a downstream connection that its requests share.
 #[derive(Debug)]
 pub struct Downstream {
-    /// Its address, or that of the proxy that stands before it.
+    /// The address of the client, or of the proxy in front of it.
     pub peer: ClientIp,
-    /// Whether its PROXY header names no client. Then `peer` is the proxy, which passes
-    /// on unread what comes: the headers are not the proxy's.
+    /// Whether the PROXY header names no client. `peer` is the proxy then, but the proxy
+    /// passes the bytes on unread, so the HTTP headers are the client's.
     pub is_unnamed: bool,
-    /// The port it connects from; none if a proxy connects for it.
+    /// The client's source port; `None` if a proxy connects for it.
     pub port: Option<u16>,
-    /// Who it is by its certificate, if it was asked for one.
+    /// The subject of the client's certificate, if it was requested and valid.
     pub subject: Option<ClientSubject>,
-    /// Its right to this connection; a WebSocket session takes a share of it.
+    /// The permit of the connection. A WebSocket session shares it and keeps it.
     pub permit: Arc<Permit>,
-    /// When anything last moved on it.
+    /// The activity of the connection.
     pub activity: ActivityTracker,
-    /// How often limits have refused it something.
-    pub refusals: Arc<RejectionCounter>,
+    /// The requests that limits have rejected on this connection.
+    pub rejections: Arc<RejectionCounter>,
 }
 
-/// Serves a connection to its end. When `retired` is cancelled it finishes what
-/// it is doing and closes.
+/// Serves a connection to its end. When `retired` is cancelled, the connection finishes
+/// its open requests and closes.
 pub async fn serve<S>(
     io: S,
     alpn: Alpn,
@@ -64,28 +64,30 @@ pub async fn serve<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let kept = Arc::clone(&handler);
-    let watch = ConnDriver {
-        settings: kept.settings(),
+    // The service takes `handler`; the driver borrows its settings from this clone.
+    let shared = Arc::clone(&handler);
+    let driver = ConnDriver {
+        settings: shared.settings(),
         activity: downstream.activity.clone(),
-        refusals: Arc::clone(&downstream.refusals),
+        rejections: Arc::clone(&downstream.rejections),
         alpn,
-        asked: Arc::new(Notify::new()),
+        request_begun: Arc::new(Notify::new()),
         retired,
     };
-    let first = Arc::clone(&watch.asked);
-    let streams = Streams::new(drain, watch.settings.stream_idle_timeout.get());
-    let begun = (alpn == Alpn::Http2).then(|| streams.clone());
+    let request_begun = Arc::clone(&driver.request_begun);
+    let streams = Streams::new(drain, driver.settings.stream_idle_timeout.get());
+    let http2_streams = (alpn == Alpn::Http2).then(|| streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        first.notify_one();
+        request_begun.notify_one();
         let activity = &downstream.activity;
-        let clock = match &begun {
+        let clock = match &http2_streams {
             Some(streams) => streams.begin(activity),
             None => Arc::new(SendClock::new(activity.clone())),
         };
         let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
-        // In boxes: each function on the request's way would keep room for it, and HTTP/2
-        // makes a task of this, and would move it several times.
+        // Boxed: otherwise the future of every function that takes the request would
+        // reserve room for it, and HTTP/2, which makes a task of this future, would move
+        // it several times.
         let request = Box::new(request);
         Box::pin(async move {
             Ok::<Response<LoggedBody>, Infallible>(
@@ -94,48 +96,51 @@ pub async fn serve<S>(
         })
     });
     match alpn {
-        Alpn::Http1 => watch.serve_http1(io, service).await,
+        Alpn::Http1 => driver.serve_http1(io, service).await,
         Alpn::Http2 => {
-            let http2 = http2(watch.settings, streams);
-            let io = CoalescingWriter::new(FloodGuard::new(io, watch.activity.clone()));
+            let http2 = http2(driver.settings, streams);
+            let io = CoalescingWriter::new(FloodGuard::new(io, driver.activity.clone()));
             let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
             let mut connection = Box::new(connection);
-            let retire = |mut turns: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
-                Pin::new(turns.connection()).graceful_shutdown();
+            let retire = |mut connection: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
+                Pin::new(connection.connection()).graceful_shutdown();
             };
             let never = std::future::pending();
-            watch.drive(Pin::new(&mut *connection), retire, never).await;
+            driver
+                .drive(Pin::new(&mut *connection), retire, never)
+                .await;
         }
     }
 }
 
+/// Drives hyper's connection beside the timeouts and signals that end it.
 struct ConnDriver<'a> {
     settings: &'a Settings,
     activity: ActivityTracker,
-    refusals: Arc<RejectionCounter>,
+    rejections: Arc<RejectionCounter>,
     alpn: Alpn,
-    /// Notified once a request has come.
-    asked: Arc<Notify>,
+    /// Notified when a request begins.
+    request_begun: Arc<Notify>,
     retired: CancellationToken,
 }
 
-/// What happens to a connection that is driven.
+/// An event in the life of a driven connection.
 enum DriverEvent<E> {
     Ended(Result<(), E>),
     Retired,
-    /// It is to end soon, whatever it still does.
+    /// The connection must end soon, whatever its requests do.
     Dismissed(Dismissal),
     Stalled,
     BecameIdle,
 }
 
-/// Why a connection is to end soon.
+/// The reason why a connection must end soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dismissal {
-    /// Limits have refused all that it asked for, again and again.
-    Refused,
-    /// The rest of a response waits for a client that does not take it. hyper has
-    /// handed that over, so its stream alone cannot be reset any more.
+    /// Limits have rejected far more of its requests than they admitted.
+    Rejected,
+    /// The client does not read the end of a response. hyper has handed all of it to h2
+    /// already, so the stream alone can no longer be reset.
     Stuck,
 }
 
@@ -143,13 +148,13 @@ impl Dismissal {
     /// Returns the code that the log has for it.
     fn code(self) -> &'static str {
         match self {
-            Self::Refused => "limits_exceeded",
+            Self::Rejected => "limits_exceeded",
             Self::Stuck => "response_stalled",
         }
     }
 }
 
-/// Why a connection is not driven any more.
+/// The reason why the driver has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DriverExit {
     Ended,
@@ -157,7 +162,8 @@ enum DriverExit {
 }
 
 impl ConnDriver<'_> {
-    /// HTTP/1.1: requests, and between them rests without hyper.
+    /// Serves HTTP/1.1. While the connection is idle between requests, hyper's connection
+    /// is dropped and only the stream remains.
     async fn serve_http1<S, H, B>(&self, io: S, mut service: H)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -165,49 +171,54 @@ impl ConnDriver<'_> {
         B: hyper::body::Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (mut line, traffic) = KeepAliveStream::new(io, self.activity.clone());
+        let (mut stream, conn_activity) = KeepAliveStream::new(io, self.activity.clone());
         loop {
             let http1 = http1(self.settings);
-            // In a box, of which nothing is left while the connection rests.
-            let connection = http1.serve_connection(TokioIo::new(line), service);
+            // Boxed, so that an idle connection keeps no memory for it.
+            let connection = http1.serve_connection(TokioIo::new(stream), service);
             let mut connection = Box::new(connection.with_upgrades());
             let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
                 connection.graceful_shutdown()
             };
-            let driven = self.drive(Pin::new(&mut *connection), retire, traffic.became_idle());
+            let became_idle = conn_activity.became_idle();
+            let driven = self.drive(Pin::new(&mut *connection), retire, became_idle);
             if driven.await == DriverExit::Ended {
                 return;
             }
             let Some(parts) = connection.into_parts() else {
                 return;
             };
-            (line, service) = (parts.io.into_inner(), parts.service);
-            line.unread(parts.read_buf);
-            if !self.wait_for_request(&mut line).await {
-                // It has nothing to wait for: whoever is there is told the end.
-                let _ = tokio::time::timeout(CLOSE_TIMEOUT, line.shutdown()).await;
+            (stream, service) = (parts.io.into_inner(), parts.service);
+            stream.unread(parts.read_buf);
+            if !self.wait_for_request(&mut stream).await {
+                // No request is open, so the connection ends with a clean TLS close.
+                let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
                 return;
             }
         }
     }
 
-    /// Waits for the next request; false if there will be none.
-    async fn wait_for_request<S: AsyncRead + Unpin>(&self, line: &mut KeepAliveStream<S>) -> bool {
+    /// Waits for the next request on an idle connection. Returns false if the client has
+    /// closed it, the connection is retired, or the idle timeout is over. Cancel-safe.
+    async fn wait_for_request<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut KeepAliveStream<S>,
+    ) -> bool {
         let limit = self.settings.header_timeout.get();
         tokio::select! {
-            woken = line.wait_readable() => woken,
+            is_readable = stream.wait_readable() => is_readable,
             () = self.retired.cancelled() => false,
             () = tokio::time::sleep(limit.saturating_sub(keep_alive::MIN_IDLE_TIME)) => false,
         }
     }
 
-    /// Drives `connection` until it ends, stands still for too long, or `became_idle`
-    /// completes; asks it to end, once, when it is retired.
+    /// Drives `connection` until it ends, stalls for too long, or `became_idle` completes.
+    /// Calls `retire` once, when the connection is retired or dismissed.
     async fn drive<C, E>(
         &self,
         mut connection: Pin<&mut C>,
         retire: impl Fn(Pin<&mut C>),
-        rested: impl Future<Output = ()>,
+        became_idle: impl Future<Output = ()>,
     ) -> DriverExit
     where
         C: Future<Output = Result<(), E>>,
@@ -215,35 +226,44 @@ impl ConnDriver<'_> {
     {
         let mut stalled = pin!(self.stalled());
         let mut dismissed = pin!(self.dismissed());
-        let mut leave = pin!(async {
+        let mut retire_requested = pin!(async {
             self.retired.cancelled().await;
-            // Who has just connected is about to ask, and would not ask twice.
-            let first = self.asked.notified();
-            let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first).await;
+            // A client that has just connected is about to send its first request, and
+            // would not retry it on another connection.
+            let first_request = self.request_begun.notified();
+            let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request).await;
         });
-        let mut rested = pin!(rested);
-        let mut end = pin!(None);
-        let aside = WakeGate::new();
-        let mut retired = false;
+        let mut became_idle = pin!(became_idle);
+        let mut dismissal_end = pin!(None);
+        // hyper's connection is the main work, polled at every wake-up. The timers and
+        // signals are polled only when one of them has woken the task. `side` is made anew
+        // in each round, but of the same pinned futures; what an event adds or removes
+        // there is polled, since the gate polls its side work after each event.
+        let gate = WakeGate::new();
+        let mut is_retired = false;
         loop {
-            let rest = async {
+            let side = async {
                 tokio::select! {
                     biased;
-                    () = &mut leave, if !retired => DriverEvent::Retired,
+                    () = &mut retire_requested, if !is_retired => DriverEvent::Retired,
                     () = &mut stalled => DriverEvent::Stalled,
-                    why = &mut dismissed, if end.is_none() => DriverEvent::Dismissed(why),
-                    () = ended(end.as_mut()), if end.is_some() => DriverEvent::Stalled,
-                    () = &mut rested, if !retired => DriverEvent::BecameIdle,
+                    reason = &mut dismissed, if dismissal_end.is_none() => {
+                        DriverEvent::Dismissed(reason)
+                    }
+                    () = wait_if_set(dismissal_end.as_mut()), if dismissal_end.is_some() => {
+                        DriverEvent::Stalled
+                    }
+                    () = &mut became_idle, if !is_retired => DriverEvent::BecameIdle,
                 }
             };
-            let wake = aside.select(
-                rest,
+            let event = gate.select(
+                side,
                 |cx| connection.as_mut().poll(cx).map(DriverEvent::Ended),
                 false,
             );
-            match wake.await {
-                DriverEvent::Ended(ended) => {
-                    if let Err(error) = ended {
+            match event.await {
+                DriverEvent::Ended(result) => {
+                    if let Err(error) = result {
                         tracing::debug!(
                             name: "connection_failed",
                             error = error_chain(&error),
@@ -253,13 +273,13 @@ impl ConnDriver<'_> {
                     return DriverExit::Ended;
                 }
                 DriverEvent::Retired => {
-                    retired = true;
+                    is_retired = true;
                     retire(connection.as_mut());
                 }
                 DriverEvent::Dismissed(why) => {
                     tracing::debug!(name: "connection_closing", reason = why.code(), "connection closing");
-                    end.set(Some(self.finished(why)));
-                    if !std::mem::replace(&mut retired, true) {
+                    dismissal_end.set(Some(self.dismissal_ended(why)));
+                    if !std::mem::replace(&mut is_retired, true) {
                         retire(connection.as_mut());
                     }
                 }
@@ -272,8 +292,8 @@ impl ConnDriver<'_> {
         }
     }
 
-    /// Completes when nothing has moved on the connection for too long, or its socket
-    /// has taken nothing.
+    /// Completes when the connection has had no activity, or its socket has accepted no
+    /// bytes, for longer than the timeout that applies.
     async fn stalled(&self) {
         let limit = |activity: &ActivityTracker| {
             if activity.is_active() || activity.has_unsent() {
@@ -286,11 +306,13 @@ impl ConnDriver<'_> {
         self.activity.stalled_or_blocked(limit, stall).await;
     }
 
+    /// Completes when the connection must end soon, with the reason.
     async fn dismissed(&self) -> Dismissal {
         let limit = self.settings.stream_idle_timeout.get();
         let stuck = async {
             if self.alpn == Alpn::Http1 {
-                // Without windows nothing sticks but the socket.
+                // HTTP/1.1 has no windows, so only the whole socket can be stuck, which
+                // `stalled` notices.
                 std::future::pending::<()>().await;
             }
             while !self.activity.has_stuck_chunk(limit) {
@@ -298,29 +320,29 @@ impl ConnDriver<'_> {
             }
         };
         tokio::select! {
-            () = self.refusals.exceeded() => Dismissal::Refused,
+            () = self.rejections.exceeded() => Dismissal::Rejected,
             () = stuck => Dismissal::Stuck,
         }
     }
 
-    /// Completes when a connection that is to end has had time to, and nothing is under
-    /// way on it: what was admitted has clocks of its own.
-    async fn finished(&self, why: Dismissal) {
-        let grace = match why {
-            Dismissal::Refused => DISMISSED,
+    /// Completes when a dismissed connection has had its grace time and has no open
+    /// request any more. Admitted requests have timeouts of their own.
+    async fn dismissal_ended(&self, reason: Dismissal) {
+        let grace = match reason {
+            Dismissal::Rejected => DISMISSAL_GRACE,
             Dismissal::Stuck => self.settings.stream_idle_timeout.get(),
         };
         tokio::time::sleep(grace).await;
         while self.activity.is_active() {
-            tokio::time::sleep(DISMISSED).await;
+            tokio::time::sleep(DISMISSAL_GRACE).await;
         }
     }
 }
 
-/// Completes when `end` does, if there is one.
-async fn ended(end: Pin<&mut Option<impl Future<Output = ()>>>) {
-    if let Some(end) = end.as_pin_mut() {
-        end.await;
+/// Completes when `future` does, or at once if there is none.
+async fn wait_if_set(future: Pin<&mut Option<impl Future<Output = ()>>>) {
+    if let Some(future) = future.as_pin_mut() {
+        future.await;
     }
 }
 
@@ -348,17 +370,17 @@ fn http2(settings: &Settings, streams: Streams) -> http2::Builder<Streams> {
     builder
 }
 
-/// How long a client has to read that a connection at rest ends.
+/// The time that a client has to accept the close of an idle connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a connection may finish what it is doing once all is refused to it.
-const DISMISSED: Duration = Duration::from_secs(5);
-/// How long a connection that is retired before it asked anything may still ask.
+/// The time that open requests have once limits have dismissed their connection.
+const DISMISSAL_GRACE: Duration = Duration::from_secs(5);
+/// The time that a retired connection still waits for its first request.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// What hyper gathers of a body before it waits for the client.
+/// Bytes of a response that hyper buffers over HTTP/1.1 before it waits for the client.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Per stream, while its client does not read.
+/// Bytes of a response that h2 buffers per stream while the client does not read.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Error pages: ours, or the sysadmin's in their place. Short, for people and
-//! screen readers, or JSON for programs, and never a word about what is behind
-//! the edge.
+//! Error pages: the built-in one, or the sysadmin's own from `http.error_pages`. Each is
+//! short HTML for browsers and screen readers, or JSON for programs, and never reveals
+//! anything about the servers behind the edge.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,23 +10,23 @@ use hyper::StatusCode;
 
 use crate::forwarded::RequestId;
 
-/// The sysadmin's pages: `502.html`, or `5xx.html` for all that have none of
-/// their own; `.json` likewise.
+/// The sysadmin's pages by file name: `502.html` for one status, or `5xx.html` for all
+/// statuses of a class without a page of their own. `.json` files likewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorPages(BTreeMap<String, String>);
 
-/// Why the pages cannot be used.
+/// The error of a directory of pages that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The directory or a page in it.
+    /// The directory or a page in it cannot be read.
     #[error("cannot read the error page {} (http.error_pages in config.toml)", .path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// It is no page.
+    /// A file is not a valid page.
     #[error(
         "{} (http.error_pages in config.toml) is {problem}; expected files of up to 256 KiB \
          such as 404.html, 5xx.html or 5xx.json",
@@ -35,25 +35,27 @@ pub enum Error {
     Unfit {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason, as a complement of "the file is".
         problem: &'static str,
     },
 }
 
-/// What a page tells.
+/// The content of one error page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ErrorPage<'a> {
     pub(super) status: StatusCode,
-    /// Plain text without anything that HTML or JSON would escape.
+    /// Plain text, without characters that need escaping in HTML.
     pub(super) message: &'a str,
     pub(super) request_id: &'a RequestId,
 }
 
 impl ErrorPages {
-    /// Reads the pages in `directory`; none if there is no directory.
+    /// Loads the pages in `directory`; without a directory there are only built-in pages.
+    /// Blocks on the disk.
     ///
     /// # Errors
-    /// A page cannot be read, or a file is none.
+    /// Returns [`Error::Read`] if a page cannot be read, and [`Error::Unfit`] if a file is
+    /// not named after a status or is longer than 256 KiB.
     pub fn load(directory: Option<&Path>) -> Result<Self, Error> {
         let Some(directory) = directory else {
             return Ok(Self::default());
@@ -67,7 +69,7 @@ impl ErrorPages {
             let path = entry.map_err(|error| read(directory, error))?.path();
             let name = path.file_name().and_then(|name| name.to_str());
             let name = name.unwrap_or_default().to_owned();
-            // An editor's leavings.
+            // Backup and swap files of editors.
             if name.starts_with('.') || name.ends_with('~') {
                 continue;
             }
@@ -88,7 +90,7 @@ impl ErrorPages {
         Ok(Self(pages))
     }
 
-    /// The page in the wanted form, and its media type.
+    /// Returns the media type and the text of `page`, as JSON or HTML.
     pub(super) fn render(&self, page: ErrorPage<'_>, as_json: bool) -> (&'static str, String) {
         let (kind, media_type) = if as_json {
             ("json", "application/json")
@@ -97,9 +99,9 @@ impl ErrorPages {
         };
         let code = page.status.as_u16();
         let exact = self.0.get(&format!("{code}.{kind}"));
-        let text = exact.or_else(|| self.0.get(&format!("{}xx.{kind}", code / 100)));
-        let text = match (text, as_json) {
-            (Some(text), _) => page.fill(text),
+        let template = exact.or_else(|| self.0.get(&format!("{}xx.{kind}", code / 100)));
+        let text = match (template, as_json) {
+            (Some(template), _) => page.fill(template),
             (None, true) => page.json(),
             (None, false) => page.fill(HTML),
         };
@@ -107,13 +109,13 @@ impl ErrorPages {
     }
 }
 
-/// `404.html`, `5xx.json`: of statuses that are errors.
+/// Returns whether `name` is that of a page, such as `404.html` or `5xx.json`.
 fn is_page_name(name: &str) -> bool {
     let (stem, kind) = name.split_once('.').unwrap_or_default();
-    let class = stem.starts_with(['4', '5']) && stem.len() == 3;
-    let rest = stem.get(1..).unwrap_or_default();
-    let rest = rest == "xx" || rest.bytes().all(|b| b.is_ascii_digit());
-    class && rest && ["html", "json"].contains(&kind)
+    let is_error = stem.starts_with(['4', '5']) && stem.len() == 3;
+    let digits = stem.get(1..).unwrap_or_default();
+    let is_status = digits == "xx" || digits.bytes().all(|b| b.is_ascii_digit());
+    is_error && is_status && ["html", "json"].contains(&kind)
 }
 
 impl ErrorPage<'_> {
@@ -121,14 +123,16 @@ impl ErrorPage<'_> {
         self.status.canonical_reason().unwrap_or("Error")
     }
 
-    fn fill(&self, text: &str) -> String {
-        text.replace("{{status}}", self.status.as_str())
+    /// Returns `template` with its placeholders replaced.
+    fn fill(&self, template: &str) -> String {
+        template
+            .replace("{{status}}", self.status.as_str())
             .replace("{{title}}", self.title())
             .replace("{{message}}", self.message)
             .replace("{{request_id}}", &self.request_id.to_string())
     }
 
-    /// In the shape of Laravel's own errors.
+    /// Returns the page as JSON, in the form of Laravel's own errors.
     fn json(&self) -> String {
         serde_json::json!({
             "message": self.message,

@@ -1,4 +1,5 @@
-//! From a request that passed to Laravel's answer; both bodies stream.
+//! Forwarding: rewrites an admitted request for its upstream, sends it, and relays the
+//! response. Both bodies are streamed.
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use super::body_timeout::IdleTimeoutBody;
 use super::handler::{Handler, RequestContext};
 use super::routes::Route;
-use super::tunnel::{Patience, UpgradeRequest};
+use super::tunnel::{TunnelTimeouts, UpgradeRequest};
 use super::{Rejection, Settings, hop_by_hop};
 use crate::core::body::{self, Body};
 use crate::core::client::ClientKey;
@@ -27,7 +28,12 @@ use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBo
 use crate::upstream::{self, RequestInfo, Upstream};
 
 impl Handler {
-    /// Sends `request` on to `upstream`, as `route` says, and its answer back.
+    /// Forwards `request` to `upstream` and returns the response.
+    ///
+    /// # Errors
+    /// Returns `Over` or `Busy` if there is no permit, `BodyTooLarge` and `WebSocket` for
+    /// the request, and `Unreachable`, `BadGateway`, `GatewayTimeout` and the like for an
+    /// upstream that fails.
     pub(super) async fn forward(
         &self,
         exchange: &RequestContext<'_>,
@@ -35,41 +41,42 @@ impl Handler {
         upstream: &Upstream,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let place = self.acquire_permit(&self.in_flight, exchange).await?;
+        let permit = self.acquire_permit(&self.in_flight, exchange).await?;
         if request.body().size_hint().lower() > route.max_body_size as u64 {
             return Err(Rejection::BodyTooLarge);
         }
-        let asked = UpgradeRequest::parse(&mut request, &route.upgrade_protocols)
-            .map_err(Rejection::WebSocket)?;
+        let upgrade =
+            UpgradeRequest::parse(&mut request, &route.tunnel).map_err(Rejection::WebSocket)?;
         let accepted_encoding = self.compression.accepted_encoding(&request);
         hop_by_hop::remove_headers(request.headers_mut());
-        let log_out = self.gateway.logout(&request);
+        let logout = self.gateway.logout(&request);
         let mut request = self.upstream_request(exchange, route, upstream, request);
-        if let Some(asked) = &asked {
-            asked.add_headers(&mut request);
+        if let Some(upgrade) = &upgrade {
+            upgrade.add_headers(&mut request);
         }
         let target = request.uri().path_and_query().cloned();
         let start = Instant::now();
-        let answer = match log_out {
-            Some(log_out) => Box::pin(log_out.send(upstream.clone(), request)).await,
+        let result = match logout {
+            Some(logout) => Box::pin(logout.send(upstream.clone(), request)).await,
             None => upstream.send(request).await,
         };
-        let answer = answer.map_err(|error| {
+        let response = result.map_err(|error| {
             self.metrics.upstream_failures.add(error.code());
             log_upstream_error(&error, target.as_ref().map_or("", PathAndQuery::path));
             Rejection::from(&error)
         })?;
         self.metrics.upstream_seconds.observe(start.elapsed());
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch_protocols(exchange, asked, answer, place);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch_protocols(exchange, upgrade, response, permit);
         }
-        let answer = self.relay(exchange, upstream, answer, place);
+        let response = self.relay(exchange, upstream, response, permit);
         let client = self.limits.share_key(exchange.client_info.client);
-        Ok(self.compression.apply(accepted_encoding, client, answer))
+        Ok(self.compression.apply(accepted_encoding, client, response))
     }
 
-    /// What the app is sent for `request`, which is rid of what concerned its
-    /// connection: who asks is written, and not more of the body comes than may.
+    /// Returns the request for the application: with the forwarding headers of the client
+    /// and a body that is bounded in size and rate. The hop-by-hop headers must have been
+    /// removed before.
     fn upstream_request(
         &self,
         exchange: &RequestContext<'_>,
@@ -78,8 +85,8 @@ impl Handler {
         request: Box<Request<Incoming>>,
     ) -> Box<Request<Body>> {
         let (mut parts, body) = request.into_parts();
-        // hyper has answered it, or will when the body is wanted; PHP's own
-        // server never does.
+        // hyper sends 100 (Continue) itself when the body is read. PHP's built-in server
+        // never does.
         parts.headers.remove(EXPECT);
         forwarded::remove_spoofable(&mut parts.headers);
         exchange.client_info.write_headers(&mut parts.headers);
@@ -105,57 +112,61 @@ impl Handler {
         Box::new(Request::from_parts(parts, body))
     }
 
-    /// By what a client's share of an app is counted; none if it has no limits.
+    /// Returns the key under which the client's share of an application is counted; `None`
+    /// if the client is exempt from limits.
     fn app_key(&self, exchange: &RequestContext<'_>) -> Option<ClientKey> {
         let keys = self.limits.keys(exchange.client_info.client);
         keys.map(ClientKeys::widest)
     }
 
-    /// A place among `places`, the requests on their way to Laravel or the files on
-    /// their way to clients: each may hold an open file for as long as its client
-    /// likes.
+    /// Waits for a permit of `limit`: requests in flight or open files. Either may hold a
+    /// file descriptor for as long as the client reads. Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns `Over` if the client has its maximum, and `Busy` if no permit becomes free
+    /// in time.
     pub(super) async fn acquire_permit(
         &self,
-        places: &ConcurrencyLimit,
+        limit: &ConcurrencyLimit,
         exchange: &RequestContext<'_>,
     ) -> Result<Permit, Rejection> {
         let client = exchange.client_info.client;
         let keys = self.limits.keys(client);
-        let share = match keys {
+        let client_permit = match keys {
             None => None,
             Some(keys) => {
                 let most = self.limits.settings().max_requests_in_flight_per_client;
-                let share = places.share(keys, most);
-                if share.is_none() {
-                    let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
+                let client_permit = limit.share(keys, most);
+                if client_permit.is_none() {
+                    let over = LimitExceeded::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
                     self.limits
                         .report_exceeded(client, over)
                         .map_err(Rejection::Over)?;
                 }
-                share
+                client_permit
             }
         };
-        let slot = places.acquire_slot_within(QUEUE_TIMEOUT, keys).await;
-        Ok(places.permit(share, slot.ok_or(Rejection::Busy)?))
+        let slot = limit.acquire_slot_within(QUEUE_TIMEOUT, keys).await;
+        Ok(limit.permit(client_permit, slot.ok_or(Rejection::Busy)?))
     }
 
-    /// Laravel's answer without what concerned only the connection to it. PHP's own
-    /// server echoes `Host`.
+    /// Returns the response for the client: without hop-by-hop headers, and with a timeout
+    /// on its body. `Host`, which PHP's built-in server echoes, is removed as well.
     fn relay(
         &self,
         exchange: &RequestContext<'_>,
         upstream: &Upstream,
-        answer: Response<Body>,
-        place: Permit,
+        response: Response<Body>,
+        permit: Permit,
     ) -> Response<Body> {
-        let (mut parts, body) = answer.into_parts();
-        // RFC 9112 §6.3: chunked wins over a length; RFC 9110 §8.6: a 204 has none.
+        let (mut parts, body) = response.into_parts();
+        // Chunked overrides a length (RFC 9112 §6.3); a 204 has none (RFC 9110 §8.6).
         if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
             parts.headers.remove(CONTENT_LENGTH);
         }
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(HOST);
-        let body = IdleTimeoutBody::new(body, self.settings.stream_idle_timeout.get(), place);
+        let body = IdleTimeoutBody::new(body, self.settings.stream_idle_timeout.get(), permit);
         let mut body = Body::new(body);
         if may_buffer(&mut parts.headers) {
             let client = self.app_key(exchange);
@@ -164,22 +175,25 @@ impl Handler {
         Response::from_parts(parts, body)
     }
 
-    /// The app leaves HTTP: right if that was asked for, and then bytes pass.
+    /// Returns the 101 response for the client and starts the tunnel.
+    ///
+    /// # Errors
+    /// Returns `BadGateway` if the client has requested no upgrade, or another one.
     fn switch_protocols(
         &self,
         exchange: &RequestContext<'_>,
-        asked: Option<UpgradeRequest>,
-        mut answer: Response<Body>,
-        place: Permit,
+        upgrade: Option<UpgradeRequest>,
+        mut response: Response<Body>,
+        permit: Permit,
     ) -> Result<Response<Body>, Rejection> {
-        let Some(asked) = asked else {
+        let Some(upgrade) = upgrade else {
             tracing::warn!(
                 name: "upstream_switch_unsolicited",
                 "unsolicited protocol switch by upstream"
             );
             return Err(Rejection::BadGateway);
         };
-        if let Err(reason) = asked.check_response(answer.headers()) {
+        if let Err(reason) = upgrade.check_response(response.headers()) {
             tracing::warn!(
                 name: "upstream_switch_invalid",
                 reason,
@@ -187,48 +201,50 @@ impl Handler {
             );
             return Err(Rejection::BadGateway);
         }
-        let upgrade = answer.headers().get(UPGRADE).cloned();
-        let held = (place, exchange.downstream.permit.clone());
-        let patience = Patience {
+        let protocol = response.headers().get(UPGRADE).cloned();
+        let permits = (permit, exchange.downstream.permit.clone());
+        let timeouts = TunnelTimeouts {
             idle: self.settings.tunnel_timeout.get(),
             stall: self.settings.stream_idle_timeout.get(),
         };
-        asked.connect(&mut answer, &self.drain, patience, held);
-        let (mut parts, _) = answer.into_parts();
+        upgrade.connect(&mut response, &self.drain, timeouts, permits);
+        let (mut parts, _) = response.into_parts();
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
         parts
             .headers
             .insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        if let Some(upgrade) = upgrade {
-            parts.headers.insert(UPGRADE, upgrade);
+        if let Some(protocol) = protocol {
+            parts.headers.insert(UPGRADE, protocol);
         }
         Ok(Response::from_parts(parts, body::empty()))
     }
 }
 
+/// Returns `body` bounded to `limit` bytes and to the minimum rate of `settings`, and with
+/// its trailers cleaned.
 fn limit_body(
     body: Incoming,
     limit: usize,
     settings: &Settings,
     activity: &ActivityTracker,
 ) -> Body {
-    let pace = MinRate {
+    let min_rate = MinRate {
         grace: settings.min_body_rate_grace.get(),
         bytes_per_second: settings.min_body_rate.get() as u64,
     };
-    let body = MinRateBody::new(body::boxed(body), pace);
-    // A body whose length is known was checked; only one without is counted.
+    let body = MinRateBody::new(body::boxed(body), min_rate);
+    // A known length was checked against the limit already.
     let body = match body.size_hint().exact() {
         Some(_) => Body::new(body),
         None => Limited::new(body, limit).boxed_unsync(),
     };
-    // Answered early, a request is still under way until its body is read or
-    // given up: what comes meanwhile belongs to it.
-    let under_way = activity.begin_exchange();
-    // Trailers could say what headers may not.
+    // If the response comes early, the exchange still lasts until the request body has
+    // been read or dropped, since its bytes are activity of this exchange.
+    let in_flight = activity.begin_exchange();
+    // Trailers must not carry what is removed from the headers.
     let body = body.map_frame(move |frame| {
-        let _held = &under_way;
+        let _held = &in_flight;
         match frame.into_trailers() {
             Ok(mut trailers) => {
                 hop_by_hop::remove_headers(&mut trailers);
@@ -241,15 +257,14 @@ fn limit_body(
     Body::new(ActivityBody::new(Body::new(body), activity.clone()))
 }
 
-/// Whether the application lets the response be buffered: nginx's convention, by which
-/// frameworks keep streams from being held back.
+/// Removes `X-Accel-Buffering`, and returns whether it allows the response to be buffered.
+/// With `no`, nginx's convention, an application keeps its streams from being delayed.
 fn may_buffer(headers: &mut HeaderMap) -> bool {
-    let accepted_encoding = headers.remove(X_ACCEL_BUFFERING);
-    !accepted_encoding
-        .is_some_and(|accepted_encoding| accepted_encoding.as_bytes().eq_ignore_ascii_case(b"no"))
+    let value = headers.remove(X_ACCEL_BUFFERING);
+    !value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
 }
 
-/// The one log line about a request that Laravel did not answer.
+/// Logs, once per request, why no response came from the upstream.
 fn log_upstream_error(error: &upstream::Error, path: &str) {
     let (reason, text) = (error.code(), error_chain(error));
     match error {
@@ -270,7 +285,7 @@ fn log_upstream_error(error: &upstream::Error, path: &str) {
 }
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// When one of a client's own requests may have ended.
+/// The time after which one of the client's own requests may have ended.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How long a request waits for others to end.
+/// The time that a request waits for a permit.
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);

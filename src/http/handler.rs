@@ -1,4 +1,6 @@
-//! What becomes of one request: counted, checked, routed, answered.
+//! The request handler: applies limits, normalization, routing, maintenance and access
+//! rules to a request, passes it to its destination, and finishes the response with its
+//! common headers and the access log line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +32,7 @@ use crate::runtime::drain::Drain;
 use crate::upstream::Upstream;
 use crate::ws::Gateway;
 
-/// Answers requests as one configuration says.
+/// Handles the requests of one configuration generation.
 #[derive(Debug)]
 pub struct Handler {
     pub(super) settings: Settings,
@@ -48,94 +50,98 @@ pub struct Handler {
     pages: ErrorPages,
     maintenance: Maintenance,
     pub(super) metrics: Arc<Metrics>,
-    /// Of requests that no route was found for.
+    /// Metrics of requests for which no route was found.
     unrouted: Arc<metrics::Route>,
 }
 
-/// What a [`Handler`] is made of.
+/// The dependencies of a [`Handler`].
 #[derive(Debug)]
 pub struct HandlerDeps {
-    /// `[http]`.
+    /// The settings of `[http]`.
     pub settings: Settings,
-    /// `[compression]`.
+    /// The settings of `[compression]`.
     pub compression: compress::Settings,
-    /// Who may say for whom he asks.
+    /// Proxies whose `X-Forwarded-*` headers are trusted.
     pub proxies: TrustedProxies,
-    /// Which headers of theirs are believed.
+    /// The headers of these proxies that are trusted.
     pub trusted_headers: TrustedHeaders,
-    /// What each client may do.
+    /// The limits of each client.
     pub limits: Arc<Limits>,
-    /// WebSocket sessions of each client.
+    /// The WebSocket sessions of each client.
     pub sessions: ClientConcurrency,
-    /// Whether there are too many already.
+    /// The monitor that rejects new sessions while the edge is overloaded.
     pub load: OverloadMonitor,
-    /// Requests on their way to an upstream.
+    /// The limit of requests that are in flight to an upstream.
     pub in_flight: ConcurrencyLimit,
-    /// Files on their way to clients.
+    /// The limit of files that are open for responses.
     pub open_files: ConcurrencyLimit,
-    /// Answers WebSocket upgrades.
+    /// The gateway that takes WebSocket upgrades.
     pub gateway: Gateway,
-    /// Which request goes where.
+    /// The routing table.
     pub routes: Routes,
-    /// What refusals look like.
+    /// The pages of rejections.
     pub pages: ErrorPages,
-    /// Whether the site is closed.
+    /// The maintenance mode of the site.
     pub maintenance: Maintenance,
-    /// Where tunnels run.
+    /// The drain that runs tunnels and buffered responses.
     pub drain: Drain,
-    /// Where requests are counted.
+    /// The metrics of requests and upstreams.
     pub metrics: Arc<Metrics>,
 }
 
-/// One request and whose it is.
+/// The context of one request: its connection and its client.
 pub(super) struct RequestContext<'a> {
     pub(super) downstream: &'a Downstream,
     pub(super) client_info: ClientInfo,
 }
 
 impl RequestContext<'_> {
-    /// The client's own port, if it is its connection.
+    /// Returns the client's source port, or `None` behind a proxy.
     pub(super) fn client_port(&self) -> Option<u16> {
-        let is_its = self.client_info.client == self.downstream.peer;
-        self.downstream.port.filter(|_| is_its)
+        let is_direct = self.client_info.client == self.downstream.peer;
+        self.downstream.port.filter(|_| is_direct)
     }
 }
 
 impl Handler {
-    /// A handler made of `parts`.
-    pub fn new(parts: HandlerDeps) -> Self {
+    /// Creates a handler from its dependencies.
+    pub fn new(deps: HandlerDeps) -> Self {
         Self {
-            settings: parts.settings,
-            compression: Compression::new(parts.compression),
-            in_flight: parts.in_flight,
-            open_files: parts.open_files,
-            gateway: parts.gateway,
-            drain: parts.drain,
-            proxies: parts.proxies,
-            trusted_headers: parts.trusted_headers,
-            limits: parts.limits,
-            sessions: parts.sessions,
-            load: parts.load,
-            routes: parts.routes,
-            pages: parts.pages,
-            maintenance: parts.maintenance,
-            unrouted: parts.metrics.requests.route(&"none".into()),
-            metrics: parts.metrics,
+            settings: deps.settings,
+            compression: Compression::new(deps.compression),
+            in_flight: deps.in_flight,
+            open_files: deps.open_files,
+            gateway: deps.gateway,
+            drain: deps.drain,
+            proxies: deps.proxies,
+            trusted_headers: deps.trusted_headers,
+            limits: deps.limits,
+            sessions: deps.sessions,
+            load: deps.load,
+            routes: deps.routes,
+            pages: deps.pages,
+            maintenance: deps.maintenance,
+            unrouted: deps.metrics.requests.route(&"none".into()),
+            metrics: deps.metrics,
         }
     }
 
-    /// Frees what is kept of clients that have been quiet for a while.
+    /// Frees the state of clients whose limits have recovered completely.
     pub fn forget_idle(&self) {
         self.limits.forget_idle();
         self.routes.forget_idle();
     }
 
+    /// Returns the settings of `[http]`.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Answers one request. Never fails: what goes wrong becomes an answer. `clock`
-    /// sees whether the client takes it.
+    /// Returns the response to `request`. It never fails: every error becomes a response.
+    /// `clock` measures whether the client reads the response.
+    ///
+    /// Cancel-safe: if the future is dropped, the request is logged as 499 and its upstream
+    /// request is aborted.
     pub async fn handle(
         &self,
         downstream: &Downstream,
@@ -147,21 +153,23 @@ impl Handler {
             downstream,
             client_info: self.client_info(downstream, request.headers()),
         };
-        let mut line = AccessLogEntry::new(&exchange, &request, &self.unrouted);
+        let mut log_entry = AccessLogEntry::new(&exchange, &request, &self.unrouted);
         let as_json = prefers_json(request.headers());
         let version = request.version();
         let is_head = request.method() == Method::HEAD;
-        let answer = self.respond(&exchange, &mut line, request).await;
+        let result = self.respond(&exchange, &mut log_entry, request).await;
+        // An HTTP/1.0 client gets one response and the end of the connection.
         let mut close = version < Version::HTTP_11;
-        // On the connection of a trusted proxy others are served as well.
+        // A trusted proxy shares its connection among clients, so the limits of one client
+        // must not close it.
         if exchange.client_info.client == downstream.peer {
-            let is_over = matches!(answer, Err(Rejection::Over(_)));
-            downstream.refusals.record(is_over);
-            close |= downstream.refusals.is_exceeded() && version <= Version::HTTP_11;
+            let is_over = matches!(result, Err(Rejection::Over(_)));
+            downstream.rejections.record(is_over);
+            close |= downstream.rejections.is_exceeded() && version <= Version::HTTP_11;
         }
-        let mut response = answer.unwrap_or_else(|rejection| {
+        let mut response = result.unwrap_or_else(|rejection| {
             close |= rejection.closes_connection() && version <= Version::HTTP_11;
-            line.set_rejection(rejection);
+            log_entry.set_rejection(rejection);
             let response =
                 rejection.response(&self.pages, &exchange.client_info.request_id, as_json);
             let response = if rejection == Rejection::Maintenance && !as_json {
@@ -176,12 +184,11 @@ impl Handler {
             }
         });
         let mut id = exchange.client_info.request_id.header();
-        // HTTP/2 would keep it for the next answers, and compare each of theirs with
-        // all that it kept (RFC 7541 §6.2.3).
+        // Never indexed (RFC 7541 §6.2.3): the id never repeats, so HPACK would only fill
+        // its table with it and search the table for each response.
         id.set_sensitive(true);
         response.headers_mut().insert(X_REQUEST_ID, id);
         if close {
-            // An HTTP/1.0 client is given one answer and the end of the connection.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
@@ -190,10 +197,10 @@ impl Handler {
             header.or_insert_with(|| hsts_header(hsts));
         }
         let status = response.status();
-        response.map(|body| line.begin_response(status, body, clock, in_flight))
+        response.map(|body| log_entry.begin_response(status, body, clock, in_flight))
     }
 
-    /// Who sends a request with `headers`.
+    /// Returns the client of a request with `headers`.
     fn client_info(&self, downstream: &Downstream, headers: &HeaderMap) -> ClientInfo {
         let peer = downstream.peer;
         if downstream.is_unnamed {
@@ -203,20 +210,23 @@ impl Handler {
         }
     }
 
+    /// Applies all checks in order, then passes the request to its destination.
     async fn respond(
         &self,
         exchange: &RequestContext<'_>,
-        line: &mut AccessLogEntry,
+        log_entry: &mut AccessLogEntry,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
         let client = exchange.client_info.client;
-        let within = self.limits.check_request(client);
-        let settled = normalize::normalize_request(&mut request, &exchange.client_info);
-        let found = settled.and_then(|()| self.routes.find(&request));
+        // The rate is counted first and reported last: a request over the limit still
+        // counts in the metrics of its route.
+        let within_rate = self.limits.check_request(client);
+        let found = normalize::normalize_request(&mut request, &exchange.client_info)
+            .and_then(|()| self.routes.find(&request));
         if let Ok(route) = &found {
-            line.set_route(&route.metrics);
+            log_entry.set_route(&route.metrics);
         }
-        within.map_err(Rejection::Over)?;
+        within_rate.map_err(Rejection::Over)?;
         let route = found?;
         if let Some(rate) = &route.rate {
             self.limits
@@ -227,12 +237,12 @@ impl Handler {
             return Err(Rejection::NoCertificate);
         }
         if self.is_for_gateway(route, &request) {
-            let share = self.admit_session(client).map_err(Rejection::Over)?;
+            let session_permit = self.admit_session(client).map_err(Rejection::Over)?;
             if self.load.is_full() {
                 return Err(Rejection::Full);
             }
-            let held = (Arc::clone(&exchange.downstream.permit), share);
-            let accepted = self.gateway.accept(*request, client, held);
+            let permits = (Arc::clone(&exchange.downstream.permit), session_permit);
+            let accepted = self.gateway.accept(*request, client, permits);
             return accepted.map_err(Rejection::WebSocket);
         }
         if self.maintenance.is_on() {
@@ -244,8 +254,8 @@ impl Handler {
                 if let Some(file) = Box::pin(self.serve_file(exchange, files, &request)).await? {
                     return Ok(file);
                 }
-                let missing = || static_files::not_found(&request);
-                upstream.as_ref().ok_or_else(missing)?
+                let not_found = || static_files::not_found(&request);
+                upstream.as_ref().ok_or_else(not_found)?
             }
             Action::Redirect(origin) => {
                 return redirect(routes::redirect_location(origin, request.uri()));
@@ -255,7 +265,7 @@ impl Handler {
         self.proxy(exchange, route, upstream, request).await
     }
 
-    /// Sends `check_request` on to an app, and counts whose log-in it refuses.
+    /// Forwards `request` to an application, and counts a log-in that fails.
     async fn proxy(
         &self,
         exchange: &RequestContext<'_>,
@@ -264,65 +274,65 @@ impl Handler {
         request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
         let client = exchange.client_info.client;
-        let logs_in = self.is_login(&request);
-        if logs_in {
+        let is_login = self.is_login(&request);
+        if is_login {
             self.limits.check_login(client).map_err(Rejection::Over)?;
         }
-        let answer = self.forward(exchange, route, upstream, request).await?;
-        if logs_in && LOGIN_FAILED_STATUSES.contains(&answer.status().as_u16()) {
+        let response = self.forward(exchange, route, upstream, request).await?;
+        if is_login && LOGIN_FAILED_STATUSES.contains(&response.status().as_u16()) {
             self.limits.record_login_failure(client, None);
         }
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Looks whether the site is closed. Reads from disk, so not on a thread that
-    /// serves others.
+    /// Checks whether the maintenance page exists. Blocks on the disk, so it must run on a
+    /// blocking thread.
     pub fn refresh_maintenance(&self) {
         self.maintenance.refresh();
     }
 
-    /// A share in the sessions that `client` may have; none if it has no limits.
+    /// Returns a permit for one session of `client`; `None` if the client is exempt.
     fn admit_session(&self, client: ClientIp) -> Result<Option<ClientPermit>, LimitExceeded> {
         self.limits.check_upgrade(client)?;
         let Some(keys) = self.limits.keys(client) else {
             return Ok(None);
         };
         let most = self.limits.settings().max_sessions_per_client;
-        let share = self.sessions.acquire(keys, most);
-        if share.is_none() {
-            let over = LimitExceeded::new(Limit::MaxSessionsPerClient, RETRY_AFTER);
+        let permit = self.sessions.acquire(keys, most);
+        if permit.is_none() {
+            let over = LimitExceeded::new(Limit::SessionsPerClient, RETRY_AFTER);
             self.limits.report_exceeded(client, over)?;
         }
-        Ok(share)
+        Ok(permit)
     }
 
-    /// Whether somebody says who he is, with a password.
+    /// Returns whether `request` is a `POST` to one of `limits.login_paths`.
     fn is_login<B>(&self, request: &Request<B>) -> bool {
-        let paths = &self.limits.settings().login_paths;
-        let read = || NormalizedPath::parse(request.uri().path()).ok();
-        let may_be = |path: NormalizedPath<'_>| {
-            paths
+        let login_paths = &self.limits.settings().login_paths;
+        let parse = || NormalizedPath::parse(request.uri().path()).ok();
+        let may_match = |path: NormalizedPath<'_>| {
+            login_paths
                 .iter()
-                .any(|ours| path.may_match_suffix(ours.as_str()))
+                .any(|login_path| path.may_match_suffix(login_path.as_str()))
         };
-        request.method() == Method::POST && read().is_some_and(may_be)
+        request.method() == Method::POST && parse().is_some_and(may_match)
     }
 
-    /// Whether `check_request` is a WebSocket of ours: not where a route refuses,
-    /// leads elsewhere, or lets the app answer upgrades.
+    /// Returns whether the gateway takes `request`: it is a WebSocket upgrade, and its
+    /// route neither rejects nor redirects it, nor tunnels upgrades to the application.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
-        let leads_on = matches!(route.action, Action::Upstream(_) | Action::Files(..));
-        leads_on && route.upgrade_protocols.is_empty() && self.gateway.is_upgrade(request)
+        let has_content = matches!(route.action, Action::Upstream(_) | Action::Files(..));
+        has_content && route.tunnel.is_empty() && self.gateway.is_upgrade(request)
     }
 }
 
-/// When a place that others hold may be free.
+/// The time after which one of the client's sessions may have ended.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// What Laravel apps say to a wrong password; 422 is Laravel's own, 423 a locked
-/// account.
+/// The statuses of Laravel applications for a failed log-in. 422 is Laravel's default; 423
+/// stands for a locked account.
 const LOGIN_FAILED_STATUSES: [u16; 4] = [401, 403, 422, 423];
 
-/// 308: the method and the body go along (RFC 9110 §15.4.9).
+/// Returns a 308 response, which keeps the method and the body (RFC 9110 §15.4.9).
 fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Rejection> {
     let location = location.ok_or(Rejection::BadRequest(BadRequest::TargetForm))?;
     let mut response = Response::new(body::empty());
@@ -331,8 +341,8 @@ fn redirect(location: Option<HeaderValue>) -> Result<Response<Body>, Rejection> 
     Ok(response)
 }
 
-/// Only the head of `response`: over HTTP/2 hyper would send its body, too, which no
-/// client bears (RFC 9110 §9.3.2).
+/// Removes the body of a response to `HEAD` and keeps its `Content-Length` (RFC 9110
+/// §9.3.2). Over HTTP/2, hyper would send the body, which clients treat as an error.
 fn without_body(mut response: Response<Body>) -> Response<Body> {
     if let Some(length) = response.body().size_hint().exact() {
         let length = HeaderValue::from(length);
@@ -341,7 +351,7 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
     response.map(|_| body::empty())
 }
 
-/// For how long a browser is to come over TLS alone (RFC 6797 §6.1).
+/// Returns the value of `Strict-Transport-Security` (RFC 6797 §6.1).
 fn hsts_header(hsts: ConfigDuration) -> HeaderValue {
     let text = format!("max-age={}", hsts.get().as_secs());
     HeaderValue::try_from(text).expect("digits are visible ASCII")

@@ -1,5 +1,5 @@
-//! The clock that hyper is given for the heads of requests: one timer for all that
-//! come on a connection, where hyper would set one for each.
+//! hyper's timer for `header_read_timeout`. One [`LazyTimer`] serves all request heads of
+//! a connection, where hyper's default would register a timer for each.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 
 use crate::runtime::lazy_timer::LazyTimer;
 
-/// For one connection, on which no two heads are waited for at once.
+/// The timer of one HTTP/1.1 connection. hyper waits for one head at a time, so the sleeps
+/// that it creates can share one [`LazyTimer`], and the lock is never contended.
 #[derive(Debug, Default)]
 pub(super) struct HeadTimer(Arc<Mutex<LazyTimer>>);
 
@@ -34,7 +35,7 @@ impl Timer for HeadTimer {
         })
     }
 
-    /// The clock that tests may pause.
+    /// Returns tokio's time, which tests can pause.
     #[expect(clippy::disallowed_types, reason = "hyper's clock")]
     fn now(&self) -> std::time::Instant {
         tokio::time::Instant::now().into()

@@ -1,15 +1,16 @@
-//! Headers that mean one connection only (RFC 9110 §7.6.1).
+//! Removal of hop-by-hop headers, which apply to one connection only (RFC 9110 §7.6.1).
 
 use hyper::header::{
     CONNECTION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRANSFER_ENCODING, UPGRADE,
 };
 
-/// Removes hop-by-hop headers, those that `Connection` names included. What
-/// `Connection` names can take away no header that says who the client is: those
-/// are written after this.
+/// Removes the hop-by-hop headers, including those that `Connection` names. A client
+/// cannot remove a forwarding header by naming it there, since the edge writes those
+/// afterwards.
 pub(super) fn remove_headers(headers: &mut HeaderMap) {
-    // Mostly there is none; to compare the few names is cheaper than to look for each.
+    // Most requests have none. Comparing their few names is cheaper than hashing and
+    // looking up each of the nine.
     if !headers.keys().any(|name| HOP_BY_HOP_HEADERS.contains(name)) {
         return;
     }
@@ -26,8 +27,9 @@ pub(super) fn remove_headers(headers: &mut HeaderMap) {
     }
 }
 
-/// `HTTP2-Settings` goes with `Upgrade: h2c`, which nobody is asked for (RFC 9113 §3.1);
-/// `Proxy-Authorization` is for a proxy that asked for it.
+/// The headers that are always removed. `HTTP2-Settings` belongs to `Upgrade: h2c`, which
+/// is obsolete (RFC 9113 §3.1); `Proxy-Authorization` is meant for a proxy that requested
+/// it, and the edge does not.
 const HOP_BY_HOP_HEADERS: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("http2-settings"),

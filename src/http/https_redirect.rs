@@ -1,4 +1,5 @@
-//! Port 80: sends everybody to https, answers ACME challenges, and nothing else.
+//! The plain HTTP port (80): redirects every request to https and responds to ACME HTTP-01
+//! challenges. It serves nothing else.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::core::error_chain::error_chain;
 use crate::core::host_port::HostPort;
 use crate::tls::Challenges;
 
-/// What is answered without TLS.
+/// Serves connections without TLS.
 #[derive(Debug)]
 pub struct HttpsRedirect {
     challenges: Arc<Challenges>,
@@ -28,8 +29,8 @@ pub struct HttpsRedirect {
 }
 
 impl HttpsRedirect {
-    /// Sends clients to `https_port`; a connection has `timeout` for its request,
-    /// and as long again for the answer.
+    /// Creates the redirect to `https_port`. A client has `timeout` to send its request
+    /// head, and a connection lasts at most twice as long.
     pub fn new(challenges: Arc<Challenges>, https_port: u16, timeout: Duration) -> Self {
         Self {
             challenges,
@@ -38,7 +39,8 @@ impl HttpsRedirect {
         }
     }
 
-    /// Answers one request over `io`.
+    /// Serves one request over `io` and closes the connection. Dropping the future closes
+    /// it at once.
     pub async fn serve<S>(&self, io: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -99,7 +101,7 @@ impl HttpsRedirect {
 }
 
 fn redirect_location(host: &str, port: u16, target: &str) -> String {
-    // `OPTIONS *` asks about the server, which is at the root.
+    // `OPTIONS *` has no path; it is redirected to the root.
     let target = if target.starts_with('/') { target } else { "/" };
     match port {
         443 => format!("https://{host}{target}"),

@@ -1,7 +1,10 @@
-//! An HTTP/1.1 connection that rests. hyper keeps two buffers of 8 KiB and all
-//! that a request needs for one on which nothing happens, and browsers keep
-//! several such connections each. So while one rests there is no hyper, only the
-//! stream; what comes next is handed to a new one.
+//! Idle HTTP/1.1 keep-alive connections. For an idle connection hyper keeps two buffers
+//! of 8 KiB and the state of a request, and each browser keeps several connections open.
+//! So the edge drops hyper's connection while it is idle and keeps only this stream; the
+//! next bytes are served by a new hyper connection.
+//!
+//! Dropping it is safe only if hyper holds no bytes of its own. The stream below hyper
+//! sees every read, write and flush, and derives that from them.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,28 +19,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::runtime::activity::ActivityTracker;
 
-/// The stream under hyper; it knows whether hyper holds anything of it.
+/// The stream below hyper, which tracks whether hyper holds any bytes.
 #[derive(Debug)]
 pub(super) struct KeepAliveStream<S> {
     inner: S,
-    /// What was read already.
+    /// Bytes that were read from `inner` and are not consumed yet; they are read first.
     read_ahead: Bytes,
     activity: Arc<ConnActivity>,
 }
 
-/// What hyper has in its buffers, as far as the stream can tell.
+/// The state that the stream shares with the driver of the connection. The stream writes
+/// it while hyper polls; the driver reads it from a timer in the same task.
 #[derive(Debug)]
 pub(super) struct ConnActivity {
     activity: ActivityTracker,
-    /// What was written is not flushed yet.
-    unsent: AtomicBool,
-    /// How often something had moved when last something was read.
-    heard: AtomicU64,
+    /// Whether bytes were written and not flushed yet.
+    has_unflushed: AtomicBool,
+    /// [`ActivityTracker::records`] at the last read.
+    records_at_read: AtomicU64,
 }
 
 impl ConnActivity {
-    /// Returns once a request has been answered and nothing followed for a while.
-    /// Cancel-safe.
+    /// Completes once the connection is idle: there was no activity for [`MIN_IDLE_TIME`],
+    /// the last response has been sent, and nothing was read after it. Cancel-safe.
     pub(super) async fn became_idle(&self) {
         loop {
             self.activity.idle_for(|_| MIN_IDLE_TIME).await;
@@ -48,35 +52,39 @@ impl ConnActivity {
         }
     }
 
-    /// Something was read: only what moves after it makes it old.
+    /// Records that bytes were read, which hyper may hold now.
     fn record_read(&self) {
-        self.heard.store(self.activity.records(), Relaxed);
+        self.records_at_read.store(self.activity.records(), Relaxed);
     }
 
-    /// Whether hyper can be let go: the last answer has left, and nothing was
-    /// read since. Hyper flushes whenever it has written all that it holds.
+    /// Returns whether hyper's connection can be dropped.
     fn is_idle(&self) -> bool {
-        let answered = self.activity.records() > self.heard.load(Relaxed);
-        answered && !self.activity.is_active() && !self.unsent.load(Relaxed)
+        // A read is not activity, but the request that it brings is. Without activity
+        // after the last read, hyper may be waiting for the rest of a head, with its
+        // timeout running. hyper flushes the stream only after it has written its whole
+        // buffer, so a flush after the last write means that no response is left there.
+        let has_consumed = self.activity.records() > self.records_at_read.load(Relaxed);
+        has_consumed && !self.activity.is_active() && !self.has_unflushed.load(Relaxed)
     }
 }
 
 impl<S> KeepAliveStream<S> {
+    /// Wraps `inner`, and returns the stream with the state that it shares.
     pub(super) fn new(inner: S, activity: ActivityTracker) -> (Self, Arc<ConnActivity>) {
-        let traffic = Arc::new(ConnActivity {
+        let conn_activity = Arc::new(ConnActivity {
             activity,
-            unsent: AtomicBool::new(false),
-            heard: AtomicU64::new(0),
+            has_unflushed: AtomicBool::new(false),
+            records_at_read: AtomicU64::new(0),
         });
-        let line = Self {
+        let stream = Self {
             inner,
             read_ahead: Bytes::new(),
-            activity: Arc::clone(&traffic),
+            activity: Arc::clone(&conn_activity),
         };
-        (line, traffic)
+        (stream, conn_activity)
     }
 
-    /// Takes back what hyper had read and not used.
+    /// Puts back bytes that hyper has read and not consumed; the next read returns them.
     pub(super) fn unread(&mut self, ahead: Bytes) {
         if !ahead.is_empty() {
             self.read_ahead = [ahead, std::mem::take(&mut self.read_ahead)]
@@ -88,12 +96,14 @@ impl<S> KeepAliveStream<S> {
 }
 
 impl<S: AsyncRead + Unpin> KeepAliveStream<S> {
-    /// Waits until the client says something; false if it has left. Cancel-safe.
+    /// Waits until the client has sent bytes; returns false if it has closed the
+    /// connection or a read fails. Cancel-safe: bytes are kept in `read_ahead`.
     pub(super) async fn wait_readable(&mut self) -> bool {
         if !self.read_ahead.is_empty() {
             return true;
         }
         let read = poll_fn(|cx| {
+            // The buffer lives on the stack for one poll, so waiting needs no memory.
             let mut space = [0; 1024];
             let mut buf = ReadBuf::new(&mut space);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
@@ -115,9 +125,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for KeepAliveStream<S> {
         if self.read_ahead.is_empty() {
             ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         } else {
-            let some = self.read_ahead.len().min(buf.remaining());
-            buf.put_slice(&self.read_ahead[..some]);
-            self.read_ahead.advance(some);
+            let count = self.read_ahead.len().min(buf.remaining());
+            buf.put_slice(&self.read_ahead[..count]);
+            self.read_ahead.advance(count);
         }
         if buf.filled().len() > before {
             self.activity.record_read();
@@ -132,7 +142,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepAliveStream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.activity.unsent.store(true, Relaxed);
+        self.activity.has_unflushed.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.activity.activity.note_send(&polled);
         polled
@@ -142,7 +152,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepAliveStream<S> {
         let polled = Pin::new(&mut self.inner).poll_flush(cx);
         self.activity.activity.note_send(&polled);
         ready!(polled)?;
-        self.activity.unsent.store(false, Relaxed);
+        self.activity.has_unflushed.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
 
@@ -159,13 +169,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for KeepAliveStream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.activity.unsent.store(true, Relaxed);
+        self.activity.has_unflushed.store(true, Relaxed);
         let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.activity.activity.note_send(&polled);
         polled
     }
 }
 
-/// How long nothing must have happened. Shorter would build hyper anew for each
-/// request of a page, longer would keep what a client that has its page needs not.
+/// The time without activity after which a connection counts as idle. A shorter time would
+/// build a new hyper connection for each request of a page; a longer one would keep memory
+/// for clients that have loaded their page.
 pub(super) const MIN_IDLE_TIME: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
-//! A site that is closed for a while: as long as a file exists, it is all that
-//! anybody is shown. Who only asks whether it exists asks no disk: that is looked at
-//! every second.
+//! Maintenance mode: as long as the file of `maintenance.page` exists, requests get a 503
+//! response with that page, or with JSON if they prefer it. WebSocket upgrades are not
+//! affected. A task checks the file every second, so no request waits for the disk.
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -23,20 +23,22 @@ use crate::core::error_chain::error_chain;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The page whose existence closes the site; none for never.
+    /// The page whose existence switches maintenance mode on; `None` for never.
     pub page: Option<PathBuf>,
 }
 
-/// Whether the site is closed, as of a second ago.
+/// The maintenance state, as of the last [`refresh`](Self::refresh).
 #[derive(Debug, Default)]
 pub struct Maintenance {
     page: Option<PathBuf>,
+    /// The page that requests get; `None` while maintenance mode is off.
     closed: ArcSwapOption<ClosedPage>,
-    /// It has been said that nobody can tell.
+    /// Whether the last check failed; a failure is logged once, until a check succeeds.
     is_out_of_reach: AtomicBool,
 }
 
-/// Nobody could close the site: whether the page exists cannot be told.
+/// The error of a page whose existence cannot be checked, so that maintenance mode would
+/// not work.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot look for {} (maintenance.page in config.toml); the user of pwd-edge must \
@@ -50,20 +52,21 @@ pub struct PageUnreachable {
 
 #[derive(Debug)]
 struct ClosedPage {
-    /// Which state of the file was read.
+    /// The version of the file that was read.
     version: FileVersion,
-    /// None if it cannot be used: then there is the edge's own.
+    /// The content; `None` if it is unusable and the built-in page takes its place.
     page: Option<Bytes>,
 }
 
-/// Size, inode, and when it was written to, to the nanosecond.
+/// Size, inode, and time of last modification in seconds and nanoseconds.
 type FileVersion = (u64, u64, i64, i64);
 
 impl Maintenance {
-    /// Looks for the page for the first time.
+    /// Creates the state and checks the page for the first time. Blocks on the disk.
     ///
     /// # Errors
-    /// It cannot be told whether it exists.
+    /// Returns [`PageUnreachable`] if the check fails, for example because the user of
+    /// pwd-edge must not enter the directory.
     pub fn new(settings: &Settings) -> Result<Self, PageUnreachable> {
         if let Some(page) = &settings.page
             && let Err(source) = fs::metadata(page)
@@ -80,12 +83,12 @@ impl Maintenance {
         Ok(maintenance)
     }
 
-    /// Whether the site is closed.
+    /// Returns whether maintenance mode is on.
     pub(super) fn is_on(&self) -> bool {
         self.page.is_some() && self.closed.load().is_some()
     }
 
-    /// The page in place of the edge's own.
+    /// Replaces the body of `response` by the page, if there is a usable one.
     pub(super) fn write(&self, response: Response<Body>) -> Response<Body> {
         let closed = self.closed.load();
         let Some(page) = closed.as_ref().and_then(|closed| closed.page.clone()) else {
@@ -97,24 +100,24 @@ impl Maintenance {
         response
     }
 
-    /// Looks whether the page is there, and reads it if it is another.
+    /// Checks whether the page exists, and reads it if it has changed. Blocks on the disk.
     pub(super) fn refresh(&self) {
         let Some(path) = &self.page else { return };
-        let was = self.closed.load_full();
-        let found = fs::metadata(path);
-        let told = found.as_ref().map_or_else(is_not_found, |_| true);
-        let was_told = !self.is_out_of_reach.swap(!told, Relaxed);
-        let version = match found {
-            Ok(found) => version(&found),
+        let previous = self.closed.load_full();
+        let metadata = fs::metadata(path);
+        let is_known = metadata.as_ref().map_or_else(is_not_found, |_| true);
+        let was_known = !self.is_out_of_reach.swap(!is_known, Relaxed);
+        let version = match metadata {
+            Ok(metadata) => version(&metadata),
             Err(error) if is_not_found(&error) => {
-                if was.is_some() {
+                if previous.is_some() {
                     tracing::info!(name: "maintenance_ended", "maintenance ended");
                 }
                 return self.closed.store(None);
             }
-            // It cannot be told: nothing changes.
+            // The state of the file is unknown, so the mode stays as it is.
             Err(error) => {
-                if was_told {
+                if was_known {
                     let page = path.display();
                     tracing::warn!(
                         name: "maintenance_page_inaccessible",
@@ -125,10 +128,13 @@ impl Maintenance {
                 return;
             }
         };
-        if was.as_ref().is_some_and(|was| was.version == version) {
+        if previous
+            .as_ref()
+            .is_some_and(|previous| previous.version == version)
+        {
             return;
         }
-        if was.is_none() {
+        if previous.is_none() {
             tracing::info!(
                 name: "maintenance_started",
                 page = %path.display(), "maintenance started"
@@ -152,12 +158,18 @@ fn is_not_found(error: &io::Error) -> bool {
     [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
-fn version(found: &Metadata) -> FileVersion {
-    (found.size(), found.ino(), found.mtime(), found.mtime_nsec())
+fn version(metadata: &Metadata) -> FileVersion {
+    (
+        metadata.size(),
+        metadata.ino(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    )
 }
 
+/// Reads the page; fails if it is not a regular file, is empty, or is too long.
 fn read(path: &Path) -> io::Result<Bytes> {
-    // A pipe would be waited for.
+    // Opening a FIFO would block without this flag.
     let flags = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()
         .read(true)

@@ -1,4 +1,6 @@
-//! HTTP towards the client: connections, and what becomes of each request.
+//! HTTP on the downstream side: connections of HTTP/1.1 and HTTP/2, and the path of a
+//! request through normalization, limits, routing and forwarding, up to the response with
+//! its compression, error pages and access log line.
 
 mod access_log;
 mod bad_request;

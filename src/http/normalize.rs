@@ -1,6 +1,6 @@
-//! One reading of every request: what could be read in two ways is refused, or
-//! put into the one form that Laravel sees. hyper has refused before this what
-//! is no HTTP at all (RFC 9112 §2.2, §5): it never reaches us.
+//! Request normalization: rejects requests that two servers could read differently, or
+//! rewrites them into the one form that the upstream gets. hyper has rejected malformed
+//! HTTP before (RFC 9112 §2.2, §5).
 
 use hyper::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
@@ -12,53 +12,57 @@ use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
 use crate::forwarded::ClientInfo;
 
-/// Headers of one request, over either protocol.
+/// The maximum number of header fields of a request, in either protocol.
 pub(super) const MAX_HEADERS: usize = 100;
 
-/// The longest target: path and query.
+/// The maximum length of the target: path and query.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Checks `request` and settles its `Host`, which is then the one that the
-/// client means.
+/// Checks `request`, joins its cookies, and makes sure that it has exactly one `Host`: that
+/// of the request, or the one that a trusted proxy reports in `client_info`.
 ///
 /// # Errors
-/// It is not sound.
+/// Returns [`Rejection::HeadTooLarge`] for too many headers, [`Rejection::TargetTooLong`]
+/// for a long target, [`Rejection::Method`] for `CONNECT` and `TRACE`, and
+/// [`Rejection::BadRequest`] for an ambiguous method, target, `Host`, `Authorization` or
+/// `Transfer-Encoding`.
 pub fn normalize_request<B>(
     request: &mut Request<B>,
-    sender: &ClientInfo,
+    client_info: &ClientInfo,
 ) -> Result<(), Rejection> {
     join_cookies(request.headers_mut());
-    // hyper counts them over HTTP/1.1 only.
+    // hyper limits the number in HTTP/1.1 only.
     if request.headers().len() > MAX_HEADERS {
         return Err(Rejection::HeadTooLarge);
     }
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Rejection::Method);
     }
-    // Methods are case-sensitive (RFC 9110 §9.1), but PHP frameworks take `post`
-    // for `POST`: a log-in that we would not take for one. nginx refuses it, too.
+    // Methods are case-sensitive (RFC 9110 §9.1), but PHP frameworks read `post` as
+    // `POST`: the edge would not recognize such a log-in. nginx rejects it, too.
     let is_lower = |byte: u8| byte.is_ascii_lowercase();
     if request.method().as_str().bytes().any(is_lower) {
         return Err(Rejection::BadRequest(BadRequest::MethodCase));
     }
     check_target(request)?;
     check_transfer_encoding(request.headers())?;
-    // Who is meant by two of them depends on who reads (RFC 9110 §5.3 allows one).
+    // RFC 9110 §5.3 allows one; which of two counts depends on the server.
     if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
         return Err(Rejection::BadRequest(BadRequest::DuplicateAuthorization));
     }
     normalize_host(request)?;
-    if let Some(host) = &sender.host {
+    if let Some(host) = &client_info.host {
         request.headers_mut().insert(HOST, host.clone());
     }
     Ok(())
 }
 
-/// A path of this site (RFC 9112 §3.2.1, §3.2.2); nothing else is asked of us.
+/// Checks that the target is in origin form or absolute form, with an http(s) scheme and a
+/// path (RFC 9112 §3.2.1, §3.2.2).
 fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
     let uri = request.uri();
-    let web = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
-    if !uri.scheme().is_none_or(web) {
+    let is_http = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
+    if !uri.scheme().is_none_or(is_http) {
         return Err(Rejection::BadRequest(BadRequest::TargetScheme));
     }
     if !uri.path().starts_with('/') {
@@ -72,20 +76,21 @@ fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
     }
 }
 
-/// Any other coding than `chunked`, however spelled, is read in as many ways as
-/// there are servers (RFC 9112 §6.1, §11.2).
+/// Checks that `Transfer-Encoding` is absent or exactly `chunked`. Servers read any other
+/// value differently, which allows request smuggling (RFC 9112 §6.1, §11.2).
 fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
     match (codings.next(), codings.next()) {
         (None, _) => Ok(()),
-        (Some(coding), None) if chunked(coding) => Ok(()),
+        (Some(coding), None) if is_chunked(coding) => Ok(()),
         _ => Err(Rejection::BadRequest(BadRequest::TransferEncoding)),
     }
 }
 
-/// Browsers split `Cookie` over HTTP/2, where it costs nothing; towards HTTP/1.1
-/// it must be one again (RFC 9113 §8.2.3), or PHP reads the first alone.
+/// Joins several `Cookie` fields into one. Browsers split the field over HTTP/2 for better
+/// compression; over HTTP/1.1 it must be one field (RFC 9113 §8.2.3), since PHP reads only
+/// the first.
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<_> = headers
         .get_all(COOKIE)
@@ -100,8 +105,9 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes sure that there is one `Host`: HTTP/2 and absolute-form targets carry
-/// it in the URI, where it must not differ (RFC 9112 §3.2.2, RFC 9113 §8.3.1).
+/// Makes sure that there is exactly one valid `Host`. HTTP/2 requests and absolute-form
+/// targets carry the host in the URI; a `Host` field must not differ from it (RFC 9112
+/// §3.2.2, RFC 9113 §8.3.1).
 fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
@@ -109,7 +115,7 @@ fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
         (host, None) => host.cloned(),
     };
     let authority = request.uri().authority().map(Authority::as_str);
-    let is_there = host.is_some();
+    let has_header = host.is_some();
     let host = match (host, authority) {
         (None, None) => return Err(Rejection::BadRequest(BadRequest::MissingHost)),
         (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| INVALID_HOST)?,
@@ -124,18 +130,20 @@ fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
     if !host.to_str().is_ok_and(HostPort::is_valid) {
         return Err(INVALID_HOST);
     }
-    if !is_there {
+    if !has_header {
         request.headers_mut().insert(HOST, host);
     }
     Ok(())
 }
 
-/// Whether `request` asks to leave HTTP on this connection.
+/// Returns whether `Connection` contains the option `upgrade`.
 pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    let listed = headers.get_all(CONNECTION).iter();
-    let listed = listed.filter_map(|value| value.to_str().ok());
-    let mut names = listed.flat_map(|value| value.split(',')).map(str::trim);
-    names.any(|name| name.eq_ignore_ascii_case("upgrade"))
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(',').map(str::trim))
+        .any(|name| name.eq_ignore_ascii_case("upgrade"))
 }
 
 const INVALID_HOST: Rejection = Rejection::BadRequest(BadRequest::InvalidHost);

@@ -1,4 +1,5 @@
-//! Why the edge answers a request itself, and with which status and headers.
+//! Rejections: the reasons why the edge responds to a request itself, with their statuses,
+//! headers, metric names, and texts for the visitor.
 
 use std::time::Duration;
 
@@ -16,53 +17,54 @@ use crate::limit::{LimitExceeded, Policy};
 use crate::upstream;
 use crate::ws::HandshakeRejection;
 
-/// Why a request gets no answer of Laravel's.
+/// The reason why a request gets no response from its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The request is malformed or ambiguous.
     BadRequest(BadRequest),
-    /// `CONNECT` or `TRACE`, which make no sense here.
+    /// The method is `CONNECT` or `TRACE`, which the edge does not support.
     Method,
-    /// Files are only read.
+    /// The route serves files, and the method is neither `GET` nor `HEAD`.
     ReadOnly,
-    /// There is no such file, and no application behind the files.
+    /// The route serves files only, and none matches.
     FileNotFound,
-    /// The edge's user may not read the file.
+    /// The user of the edge must not read the file.
     FileForbidden,
-    /// A file is there, but cannot be read just now.
+    /// A file exists but cannot be read at the moment.
     Unreadable,
-    /// The site is closed for a while.
+    /// Maintenance mode is on.
     Maintenance,
-    /// There are too many headers.
+    /// The request has too many headers.
     HeadTooLarge,
     /// The path and query are too long.
     TargetTooLong,
-    /// A route says so: 403 or 404.
+    /// The route itself rejects the request, with 403 or 404.
     Route(StatusCode),
-    /// A route wants a client certificate, and there is none.
+    /// The route requires a client certificate, and the client has shown none.
     NoCertificate,
-    /// The body is over the limit.
+    /// The request body is larger than allowed.
     BodyTooLarge,
-    /// The client is over a limit.
+    /// The client has exceeded a limit.
     Over(LimitExceeded),
-    /// The client sends its request too slowly.
+    /// The request body is below its minimum rate.
     TooSlow,
-    /// A WebSocket upgrade that is not answered with 101.
+    /// A WebSocket handshake has failed.
     WebSocket(HandshakeRejection),
-    /// There are as many sessions as the edge can carry.
+    /// The edge is overloaded and accepts no more sessions.
     Full,
-    /// Laravel has as many requests as it may have.
+    /// No permit for a request in flight, an open file or an upstream connection became
+    /// free in time.
     Busy,
-    /// No server of Laravel's accepts a connection: nothing was sent.
+    /// No upstream server accepts connections; nothing was sent.
     Unreachable,
-    /// Laravel breaks off.
+    /// The upstream closed the connection or sent an invalid response.
     BadGateway,
-    /// Laravel does not answer.
+    /// The upstream did not respond in time.
     GatewayTimeout,
 }
 
 impl Rejection {
-    /// The status (RFC 9110 §15).
+    /// Returns the status of the response (RFC 9110 §15).
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(_) | Self::WebSocket(HandshakeRejection::Malformed(_)) => {
@@ -89,7 +91,7 @@ impl Rejection {
         }
     }
 
-    /// Returns the code by which it is logged and counted.
+    /// Returns the code in the log and the metrics.
     pub fn code(self) -> &'static str {
         match self {
             Self::BadRequest(reason) => reason.code(),
@@ -117,7 +119,7 @@ impl Rejection {
         }
     }
 
-    /// What to tell a person.
+    /// Returns the text for the visitor.
     pub(super) fn message(self) -> String {
         match self {
             Self::BadRequest(reason) => format!("The request was not understood: {reason}."),
@@ -152,8 +154,8 @@ impl Rejection {
         }
     }
 
-    /// Whether the connection is not to be trusted with another request: what
-    /// follows may be meant as part of this one (RFC 9112 §11.2).
+    /// Returns whether an HTTP/1.1 connection must be closed, because the bytes that follow
+    /// may be a part of this request (RFC 9112 §11.2).
     pub(super) fn closes_connection(self) -> bool {
         matches!(
             self,
@@ -166,7 +168,7 @@ impl Rejection {
         )
     }
 
-    /// The answer, in the form that the client accepts.
+    /// Returns the response, as JSON or HTML.
     pub(super) fn response(
         self,
         pages: &ErrorPages,
@@ -232,14 +234,15 @@ impl From<&upstream::Error> for Rejection {
     }
 }
 
-/// Whether a client asks for JSON, by the rule of Laravel's `expectsJson`.
+/// Returns whether the client prefers JSON, by the rule of Laravel's `expectsJson`: the
+/// first media type in `Accept` decides.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let first = accept.and_then(|accept| accept.split(',').next());
     first.is_some_and(|first| first.contains("/json") || first.contains("+json"))
 }
 
-/// When to come back, and what is allowed
+/// Adds `Retry-After`, and for a rate also `RateLimit-Policy` and `RateLimit`
 /// (draft-ietf-httpapi-ratelimit-headers-10 §3, §4).
 fn add_rate_limit_headers(headers: &mut HeaderMap, over: LimitExceeded) {
     let wait = round_up_to_seconds(over.retry_after);
@@ -256,7 +259,8 @@ fn add_rate_limit_headers(headers: &mut HeaderMap, over: LimitExceeded) {
     headers.insert(RETRY_AFTER, HeaderValue::from(wait));
 }
 
-/// Rounded up: a client that comes back after this is not turned away again.
+/// Returns `wait` in whole seconds, rounded up, so that a client that retries then is not
+/// rejected again.
 fn round_up_to_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }

@@ -1,12 +1,13 @@
-//! Refusals by limits on one connection: whoever goes on and on after so many is not
-//! served by it any longer.
+//! The count of requests that limits have rejected on one connection. A connection whose
+//! client keeps sending far above its limits is closed.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-/// Counts how many more requests of one connection were refused than were not. A client
-/// that asks far more than it may has some that pass all the same.
+/// Counts how many more requests of a connection were rejected than admitted. The surplus
+/// counts, and not the rejections in a row: a limit admits some requests even of a client
+/// that is far above it.
 #[derive(Debug, Default)]
 pub struct RejectionCounter {
     surplus: AtomicUsize,
@@ -14,39 +15,42 @@ pub struct RejectionCounter {
 }
 
 impl RejectionCounter {
-    /// A request was refused by a limit, or was not.
-    pub(super) fn record(&self, is_refused: bool) {
+    /// Records a request that a limit has rejected or admitted.
+    pub(super) fn record(&self, is_rejected: bool) {
         let surplus = self.surplus.load(Relaxed);
-        // Mostly nothing was refused, and to write would cost more than to read.
-        if surplus >= MAX_SURPLUS || surplus == 0 && !is_refused {
+        // The common case, nothing rejected, only reads: a write would contend for the
+        // cache line among the streams of the connection.
+        if surplus >= MAX_SURPLUS || surplus == 0 && !is_rejected {
             return;
         }
         let change = |surplus: usize| {
-            if is_refused {
+            if is_rejected {
                 Some(surplus + 1)
             } else {
-                // Once there are too many that stays so.
+                // The maximum is final: the connection is closing.
                 (surplus < MAX_SURPLUS).then(|| surplus.saturating_sub(1))
             }
         };
         let changed = self.surplus.fetch_update(Relaxed, Relaxed, change);
-        if is_refused && changed.is_ok_and(|before| before + 1 >= MAX_SURPLUS) {
+        // Wakes the driver of the connection. `notify_one` keeps the wake-up if the driver
+        // does not wait yet.
+        if is_rejected && changed.is_ok_and(|before| before + 1 >= MAX_SURPLUS) {
             self.too_many.notify_one();
         }
     }
 
-    /// Whether the connection is to end.
+    /// Returns whether the connection must be closed.
     pub(super) fn is_exceeded(&self) -> bool {
         self.surplus.load(Relaxed) >= MAX_SURPLUS
     }
 
-    /// Completes when the connection is to end. Cancel-safe.
+    /// Completes when the connection must be closed. Cancel-safe; for one waiter.
     pub(super) async fn exceeded(&self) {
         self.too_many.notified().await;
     }
 }
 
-/// More than a page asks for at once.
+/// The surplus at which a connection is closed; more than a page requests at once.
 const MAX_SURPLUS: usize = 200;
 
 #[cfg(test)]

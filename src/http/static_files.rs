@@ -1,4 +1,5 @@
-//! Requests that a file answers.
+//! Static files as responses: permits, compression, and the rejections of a route that
+//! serves files.
 
 use hyper::{Method, Request, Response};
 
@@ -9,7 +10,12 @@ use crate::core::error_chain::error_chain;
 use crate::files::{Error, Files};
 
 impl Handler {
-    /// The answer of `files`, if one of them is asked for.
+    /// Returns the response for the file of `files` that `request` names; `None` if there
+    /// is no such file, or the method is neither `GET` nor `HEAD`.
+    ///
+    /// # Errors
+    /// Returns `Over` or `Busy` if there is no permit, `FileForbidden` if the file must not be
+    /// read, and `Unreadable` if it cannot be read.
     pub(super) async fn serve_file<B>(
         &self,
         exchange: &RequestContext<'_>,
@@ -19,8 +25,8 @@ impl Handler {
         if !is_read_request(request) {
             return Ok(None);
         }
-        let place = self.acquire_permit(&self.open_files, exchange).await?;
-        let answer = files.respond(request, place).await.map_err(|error| {
+        let permit = self.acquire_permit(&self.open_files, exchange).await?;
+        let response = files.respond(request, permit).await.map_err(|error| {
             let path = request.uri().path();
             tracing::warn!(
                 name: "file_unreadable",
@@ -35,11 +41,11 @@ impl Handler {
         })?;
         let accepted_encoding = self.compression.accepted_encoding(request);
         let client = self.limits.share_key(exchange.client_info.client);
-        Ok(answer.map(|answer| self.compression.apply(accepted_encoding, client, answer)))
+        Ok(response.map(|response| self.compression.apply(accepted_encoding, client, response)))
     }
 }
 
-/// What is said where there are only files, and no such one.
+/// Returns the rejection of a request on a route with files only, when no file matches.
 pub(super) fn not_found<B>(request: &Request<B>) -> Rejection {
     if is_read_request(request) {
         Rejection::FileNotFound

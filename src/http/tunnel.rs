@@ -1,5 +1,6 @@
-//! Upgrades that an app behind the edge answers itself, such as the WebSockets
-//! of Vite or Reverb: once both sides have agreed, bytes are passed on unread.
+//! Tunnels for upgrades that an application behind the edge accepts itself, such as the
+//! WebSockets of Vite or Reverb. The edge checks the handshake of both sides, then relays
+//! bytes unread until one side closes or a timeout ends the tunnel.
 
 use std::io;
 use std::time::Duration;
@@ -22,31 +23,32 @@ use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::ws::{Challenge, HandshakeRejection};
 
-/// How long a tunnel may stand still.
+/// The timeouts of a tunnel.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    /// In both directions, with nothing to pass on.
+pub(super) struct TunnelTimeouts {
+    /// The time without bytes in both directions after which the tunnel is closed.
     pub(super) idle: Duration,
-    /// In one direction, while there is something that the other end does not take.
+    /// The time for which one side may leave bytes unread.
     pub(super) stall: Duration,
 }
 
-/// A client that asked to leave HTTP for a protocol that its route passes on.
+/// An upgrade to a protocol that the route tunnels.
 #[derive(Debug)]
 pub(super) struct UpgradeRequest {
     protocol: UpgradeProtocol,
-    /// If it asks for a WebSocket.
+    /// The challenge of a WebSocket handshake; `None` for other protocols.
     challenge: Option<Challenge>,
     client: OnUpgrade,
 }
 
 impl UpgradeRequest {
-    /// What `request` asks for, if that is one of `protocols`. Any other upgrade is
-    /// ignored, as RFC 9110 §7.8 allows: what is no such protocol, not over HTTP/1.1, or
-    /// has a body, which none of the bytes behind it may be taken for.
+    /// Returns the upgrade that `request` offers, if it is one of `protocols`. Any other
+    /// upgrade is ignored, as RFC 9110 §7.8 allows: another protocol, another version than
+    /// HTTP/1.1, or a request with a body, whose bytes could be mistaken for tunnel bytes.
     ///
     /// # Errors
-    /// It asks for a WebSocket by what is no opening handshake.
+    /// Returns the [`HandshakeRejection`] of a WebSocket upgrade that is not a valid
+    /// opening handshake.
     pub(super) fn parse<B: hyper::body::Body>(
         request: &mut Request<B>,
         protocols: &[UpgradeProtocol],
@@ -58,11 +60,13 @@ impl UpgradeRequest {
         {
             return Ok(None);
         }
-        let offers = headers.get_all(UPGRADE).iter();
-        let offers = offers.filter_map(|value| value.to_str().ok());
-        let mut offers = offers.flat_map(|value| value.split(',')).map(str::trim);
-        let known = |offer| protocols.iter().find(|known| known.matches(offer));
-        let Some(protocol) = offers.find_map(known) else {
+        let offered = headers
+            .get_all(UPGRADE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(',').map(str::trim))
+            .find_map(|offer| protocols.iter().find(|protocol| protocol.matches(offer)));
+        let Some(protocol) = offered else {
             return Ok(None);
         };
         let challenge = if protocol.is_websocket() {
@@ -79,8 +83,8 @@ impl UpgradeRequest {
         }))
     }
 
-    /// Asks on for that one protocol, where hop-by-hop headers have been taken away,
-    /// and with them whatever the client's `Connection` named.
+    /// Adds the headers of the upgrade to the upstream request. Its hop-by-hop headers
+    /// have been removed, so only this one protocol is offered.
     pub(super) fn add_headers<B>(&self, request: &mut Request<B>) {
         let headers = request.headers_mut();
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -91,11 +95,11 @@ impl UpgradeRequest {
         }
     }
 
-    /// Checks the headers of a 101: that the app leaves HTTP for what was asked for and,
-    /// if that is a WebSocket, has read the handshake (RFC 9110 §7.8, RFC 6455 §4.1).
+    /// Checks the headers of a 101 response: they must name the offered protocol and, for
+    /// WebSocket, the right `Sec-WebSocket-Accept` (RFC 9110 §7.8, RFC 6455 §4.1).
     ///
     /// # Errors
-    /// Why it does not.
+    /// Returns the reason why the response does not complete the upgrade.
     pub(super) fn check_response(&self, headers: &HeaderMap) -> Result<(), &'static str> {
         if !normalize::wants_upgrade(headers) {
             return Err("connection_header_invalid");
@@ -112,24 +116,24 @@ impl UpgradeRequest {
         Ok(())
     }
 
-    /// Connects both ends, once both have switched, until one ends or `patience` does,
-    /// or the process stops. `held` is kept until then.
+    /// Spawns the task that relays bytes once both sides have switched. It ends when one
+    /// side closes, a timeout is over, or the process stops, and drops `permits` then.
     pub(super) fn connect<T>(
         self,
-        answer: &mut Response<Body>,
+        response: &mut Response<Body>,
         drain: &Drain,
-        patience: Patience,
-        held: T,
+        timeouts: TunnelTimeouts,
+        permits: T,
     ) where
         T: Send + 'static,
     {
-        let app = hyper::upgrade::on(answer);
+        let app = hyper::upgrade::on(response);
         let stop = drain.token().clone();
         drain.spawn(async move {
-            let _held = held;
+            let _permits = permits;
             match tokio::try_join!(self.client, app) {
                 Ok((client, app)) => tokio::select! {
-                    () = relay_both_ways(client, app, patience) => {}
+                    () = relay_both_ways(client, app, timeouts) => {}
                     () = stop.cancelled() => {}
                 },
                 Err(error) => tracing::debug!(
@@ -142,7 +146,7 @@ impl UpgradeRequest {
     }
 }
 
-/// The value of a header that is there once.
+/// Returns the value of a header that occurs exactly once.
 fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -151,15 +155,15 @@ fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str
     }
 }
 
-async fn relay_both_ways(client: Upgraded, app: Upgraded, patience: Patience) {
+async fn relay_both_ways(client: Upgraded, app: Upgraded, timeouts: TunnelTimeouts) {
     let activity = ActivityTracker::new();
     let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
     let (from_app, to_app) = tokio::io::split(TokioIo::new(app));
     tokio::select! {
         ended = async {
             tokio::try_join!(
-                copy_one_way(from_client, to_app, &activity, patience.stall),
-                copy_one_way(from_app, to_client, &activity, patience.stall),
+                copy_one_way(from_client, to_app, &activity, timeouts.stall),
+                copy_one_way(from_app, to_client, &activity, timeouts.stall),
             )
         } => {
             if let Err(error) = ended {
@@ -170,12 +174,12 @@ async fn relay_both_ways(client: Upgraded, app: Upgraded, patience: Patience) {
                 );
             }
         }
-        () = activity.idle_for(|_| patience.idle) => tracing::debug!(name: "tunnel_idle_timeout", "tunnel idle timeout"),
+        () = activity.idle_for(|_| timeouts.idle) => tracing::debug!(name: "tunnel_idle_timeout", "tunnel idle timeout"),
     }
 }
 
-/// One direction, to its end. An end that takes nothing for `stall` breaks it,
-/// whatever moves the other way.
+/// Copies one direction to its end. Fails with a timeout if `to` accepts no bytes for
+/// `stall`, whatever moves in the other direction.
 async fn copy_one_way<R, W>(
     mut from: R,
     mut to: W,

@@ -69,7 +69,7 @@ impl<K: Key> FairSemaphore<K> {
         self.0.lock().take(key).then(|| self.permit(key))
     }
 
-    /// Waits for a permit in the queue of the client. Without waiters it returns at once.
+    /// Waits for a permit in the queue of the client, unless one is free for it already.
     ///
     /// Cancel-safe: a dropped future leaves its place in the queue, and a permit that was
     /// sent to it already is released.

@@ -18,8 +18,8 @@ impl LazyTimer {
     /// sometimes earlier, when the timer fires for a deadline that has moved.
     pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        // Only a deadline that has moved forward needs a reset at once. A later one waits
-        // until the timer fires, which saves the reset for most requests.
+        // Only an earlier deadline needs a reset now. A later one waits until the timer
+        // fires, which saves the reset for most requests.
         if due < timer.deadline() {
             timer.as_mut().reset(due);
         }
@@ -52,7 +52,7 @@ mod tests {
         let mut timer = LazyTimer::default();
         timer.sleep_until(at(2)).await;
         assert_eq!(start.elapsed().as_secs(), 2);
-        // What was waited for came before.
+        // The awaited event comes before the deadline.
         tokio::select! {
             biased;
             () = sleep_until(at(4)) => {}

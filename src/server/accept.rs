@@ -297,7 +297,7 @@ impl IncomingConn {
             subject: secured.client.take(),
             permit: Arc::new(permit),
             activity: ActivityTracker::new(),
-            refusals: Arc::default(),
+            rejections: Arc::default(),
         };
         Some((secured, downstream))
     }

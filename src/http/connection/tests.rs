@@ -1,4 +1,5 @@
-//! HTTP/1.1 connections at rest, over a pipe in memory and in paused time.
+//! Tests of idle HTTP/1.1 connections and of dismissal, over an in-memory pipe and in
+//! paused time.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -11,20 +12,20 @@ use super::*;
 use crate::core::body;
 use crate::runtime::activity::SendClock;
 
-/// A client's end of a connection that is served.
+/// The client side of a connection that a driver serves.
 struct Client {
     pipe: DuplexStream,
     retired: CancellationToken,
-    /// How much the server's last read asked for.
+    /// The size of the buffer of the server's last read.
     wanted: Arc<AtomicUsize>,
     served: JoinHandle<()>,
 }
 
-/// Notes how much is asked for.
+/// A stream that records the size of each read buffer.
 struct Noting(DuplexStream, Arc<AtomicUsize>);
 
 impl Client {
-    /// Of a server whose answers are `size` bytes.
+    /// Connects to a server whose responses have `size` bytes.
     #[expect(clippy::disallowed_methods, reason = "there is no drain here")]
     fn connect(pipe: usize, size: usize) -> Self {
         let (near, far) = tokio::io::duplex(pipe);
@@ -32,19 +33,19 @@ impl Client {
         let (io, token) = (Noting(far, Arc::clone(&wanted)), retired.clone());
         let served = tokio::spawn(async move {
             let (activity, settings) = (ActivityTracker::new(), Settings::default());
-            let watch = ConnDriver {
+            let driver = ConnDriver {
                 settings: &settings,
                 activity: activity.clone(),
-                refusals: Arc::default(),
+                rejections: Arc::default(),
                 alpn: Alpn::Http1,
-                asked: Arc::default(),
+                request_begun: Arc::default(),
                 retired: token,
             };
             let service = service_fn(move |_: Request<Incoming>| {
                 drop(activity.begin_exchange());
                 async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
             });
-            watch.serve_http1(io, service).await;
+            driver.serve_http1(io, service).await;
         });
         Self {
             pipe: near,
@@ -58,7 +59,7 @@ impl Client {
         self.pipe.write_all(text.as_bytes()).await.unwrap();
     }
 
-    /// Reads one answer with a body of `size` bytes.
+    /// Reads one response with a body of `size` bytes.
     async fn hear(&mut self, size: usize) {
         let mut got = Vec::new();
         while !got.ends_with(&vec![b'x'; size]) {
@@ -102,7 +103,7 @@ async fn a_rest_ends_at_the_header_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_head_is_no_rest() {
-    // Before the first request, after a rest, and together with a request.
+    // Before the first request, while idle, and together with a request.
     for (before, rest) in [("", 0), (REQUEST, 5), (REQUEST, 0)] {
         let mut client = Client::connect(1024, 3);
         client.say(before).await;
@@ -183,19 +184,19 @@ const REQUEST: &str = "GET / HTTP/1.1\r\nHost: desk.example\r\n\r\n";
 const LIMIT: Duration = Duration::from_secs(15);
 const MS: Duration = Duration::from_millis(1);
 
-/// A watch over a connection of HTTP/2 of which nothing else is there.
-fn watch(settings: &Settings) -> ConnDriver<'_> {
+/// Returns the driver of an HTTP/2 connection, without the connection itself.
+fn driver(settings: &Settings) -> ConnDriver<'_> {
     ConnDriver {
         settings,
         activity: ActivityTracker::new(),
-        refusals: Arc::default(),
+        rejections: Arc::default(),
         alpn: Alpn::Http2,
-        asked: Arc::default(),
+        request_begun: Arc::default(),
         retired: CancellationToken::new(),
     }
 }
 
-/// The rest of a response is under way although its request is done.
+/// The end of a response is still being sent although its exchange is over.
 #[tokio::test(start_paused = true)]
 async fn what_has_been_handed_over_is_not_idle() {
     let settings = Settings::default();
@@ -205,28 +206,28 @@ async fn what_has_been_handed_over_is_not_idle() {
     );
     assert!(idle < stall);
     for (has_rest, limit) in [(false, idle), (true, stall)] {
-        let watch = watch(&settings);
-        let clock = Arc::new(SendClock::new(watch.activity.clone()));
+        let driver = driver(&settings);
+        let clock = Arc::new(SendClock::new(driver.activity.clone()));
         let rest = has_rest.then(|| clock.chunk(vec![0; 10].into()));
         let start = tokio::time::Instant::now();
-        watch.stalled().await;
+        driver.stalled().await;
         assert_eq!(start.elapsed(), limit);
         drop(rest);
     }
 }
 
-/// What was admitted goes on, under clocks of its own.
+/// Admitted requests continue, under timeouts of their own.
 #[tokio::test(start_paused = true)]
 async fn connection_that_is_to_end_finishes_what_is_under_way() {
     let settings = Settings::default();
-    let watch = watch(&settings);
-    let download = watch.activity.begin_exchange();
+    let driver = driver(&settings);
+    let download = driver.activity.begin_exchange();
     let hour = Duration::from_secs(3600);
-    let end = watch.finished(Dismissal::Refused);
+    let end = driver.dismissal_ended(Dismissal::Rejected);
     let ended = tokio::time::timeout(hour, end).await;
     assert!(ended.is_err());
     drop(download);
     let start = tokio::time::Instant::now();
-    watch.finished(Dismissal::Refused).await;
-    assert_eq!(start.elapsed(), DISMISSED);
+    driver.dismissal_ended(Dismissal::Rejected).await;
+    assert_eq!(start.elapsed(), DISMISSAL_GRACE);
 }

@@ -1,4 +1,5 @@
-//! Which request goes where: the table that `[[routes]]` writes.
+//! The routing table of `[[routes]]`: finds the route of a request by host and path, and
+//! with it the upstream, file directory, redirect or rejection.
 
 mod protocol;
 mod settings;
@@ -19,14 +20,14 @@ use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
 use crate::upstream::Upstream;
 
-/// All routes, in order; what fits none goes to Laravel.
+/// The routes in order of precedence. A request that matches none goes to Laravel.
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
-    rest: Route,
+    default: Route,
 }
 
-/// What becomes of a request.
+/// One route: the requests that it matches, and their destination.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) metrics: Arc<metrics::Route>,
@@ -35,27 +36,27 @@ pub(super) struct Route {
     pub(super) action: Action,
     pub(super) max_body_size: usize,
     pub(super) require_client_certificate: bool,
-    /// Upgrades to which protocols go there, too.
-    pub(super) upgrade_protocols: Vec<UpgradeProtocol>,
+    /// Protocols whose upgrades are tunneled to the upstream.
+    pub(super) tunnel: Vec<UpgradeProtocol>,
     pub(super) rate: Option<Rate>,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug)]
 pub(super) enum Action {
     Upstream(Upstream),
-    /// What is no file goes to the upstream, if there is one.
+    /// Files, and the upstream for requests that match no file.
     Files(Files, Option<Upstream>),
     Redirect(Origin),
     Refusal(StatusCode),
 }
 
-/// The apps behind the edge.
+/// The applications behind the edge.
 #[derive(Clone, Debug)]
 pub struct Upstreams {
-    /// `[upstream]`.
+    /// The application of `[upstream]`.
     pub laravel: Upstream,
-    /// `[upstreams.NAME]`.
+    /// The applications of `[upstreams.NAME]`, by name.
     pub named: BTreeMap<String, Upstream>,
 }
 
@@ -86,7 +87,7 @@ impl Routes {
     /// the configuration has none such.
     ///
     /// # Errors
-    /// A directory of files cannot be used.
+    /// Returns [`UnusableDirectory`] if the directory of a route with files cannot be used.
     pub fn new(
         settings: &[Settings],
         upstreams: &Upstreams,
@@ -109,7 +110,7 @@ impl Routes {
         };
         Ok(Self {
             routes: settings.iter().map(route).collect::<Result<_, _>>()?,
-            rest: Route {
+            default: Route {
                 metrics: metrics.requests.route(&"/".into()),
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
@@ -122,37 +123,40 @@ impl Routes {
         })
     }
 
-    /// The route of `request`, whose `Host` is settled.
+    /// Returns the route of `request`, which must be normalized.
     ///
     /// # Errors
-    /// The path can be read in two ways that lead to two routes: whoever spells
-    /// it so wants to get past one of them.
+    /// Returns [`Rejection::BadRequest`] if the path contains a NUL, or if it can be read in
+    /// two ways that lead to different routes: such a path is meant to bypass one of them.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Rejection> {
         let path = NormalizedPath::parse(request.uri().path())
             .map_err(|_| Rejection::BadRequest(BadRequest::NulInPath))?;
         if self.routes.is_empty() {
-            return Ok(&self.rest);
+            return Ok(&self.default);
         }
-        let host = request.headers().get(HOST);
-        let host = host.and_then(|host| HostPort::parse(host.to_str().ok()?));
-        let host = host.map(|host| host.host).unwrap_or_default();
-        let literal = self.route(&host, &path.literal);
-        let agree = std::ptr::eq(literal, self.route(&host, &path.resolved));
-        if agree && !path.is_ambiguous {
-            Ok(literal)
+        let host = request
+            .headers()
+            .get(HOST)
+            .and_then(|host| HostPort::parse(host.to_str().ok()?))
+            .map(|parsed| parsed.host)
+            .unwrap_or_default();
+        let route = self.first_match(&host, &path.literal);
+        let is_same = std::ptr::eq(route, self.first_match(&host, &path.resolved));
+        if is_same && !path.is_ambiguous {
+            Ok(route)
         } else {
             Err(Rejection::BadRequest(BadRequest::AmbiguousPath))
         }
     }
 
-    fn route(&self, host: &str, path: &str) -> &Route {
-        let fits = |route: &&Route| route.matches(host, path);
-        self.routes.iter().find(fits).unwrap_or(&self.rest)
+    fn first_match(&self, host: &str, path: &str) -> &Route {
+        let matches = |route: &&Route| route.matches(host, path);
+        self.routes.iter().find(matches).unwrap_or(&self.default)
     }
 }
 
 impl Routes {
-    /// Frees what the routes' rates keep of clients that have been quiet.
+    /// Frees the state of clients whose rates have recovered completely.
     pub fn forget_idle(&self) {
         let rates = self.routes.iter().filter_map(|route| route.rate.as_ref());
         rates.for_each(Rate::forget_idle);
@@ -161,31 +165,32 @@ impl Routes {
 
 impl Route {
     fn matches(&self, host: &str, path: &str) -> bool {
-        let host = self.hosts.is_empty() || self.hosts.iter().any(|one| one.matches(host));
-        host && self.path.is_above(path)
+        let matches_host =
+            self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host));
+        matches_host && self.path.is_above(path)
     }
 }
 
 impl Settings {
-    /// As metrics name it: hosts and path.
+    /// Returns the name of the route in metrics: hosts and path.
     fn name(&self) -> String {
         let hosts: Vec<_> = self.hosts.iter().map(ToString::to_string).collect();
         format!("{}{}", hosts.join(","), self.path.as_str())
     }
 
-    /// Whether every request that fits `other` fits this one.
+    /// Returns whether this route matches every request that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
-        let covered = |one: &HostPattern| self.hosts.iter().any(|mine| mine.covers(one));
-        let hosts = match (self.hosts.is_empty(), other.hosts.is_empty()) {
+        let is_covered = |pattern: &HostPattern| self.hosts.iter().any(|own| own.covers(pattern));
+        let covers_hosts = match (self.hosts.is_empty(), other.hosts.is_empty()) {
             (true, _) => true,
             (false, true) => false,
-            (false, false) => other.hosts.iter().all(covered),
+            (false, false) => other.hosts.iter().all(is_covered),
         };
-        hosts && self.path.is_above(other.path.as_str())
+        covers_hosts && self.path.is_above(other.path.as_str())
     }
 }
 
-/// The same path and query at another site.
+/// Returns the `Location` of a redirect: the path and query of `uri` at `origin`.
 pub(super) fn redirect_location(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     HeaderValue::try_from(format!("{}{target}", origin.as_str())).ok()

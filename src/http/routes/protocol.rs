@@ -1,30 +1,31 @@
-//! Protocols that an upgrade may lead to.
+//! Protocols of HTTP upgrades that a route may tunnel.
 
 use hyper::header::HeaderValue;
 use serde::Deserialize;
 
-/// What `Upgrade` names (RFC 9110 §7.8): `websocket`, or a name and a version.
+/// A protocol in an `Upgrade` field (RFC 9110 §7.8): `websocket`, or a name with an optional
+/// version. Compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UpgradeProtocol(String);
 
 impl UpgradeProtocol {
-    /// The one that is passed on if nothing else is said.
+    /// Returns `websocket`, the default of a route that tunnels upgrades.
     pub fn websocket() -> Self {
         Self(WEBSOCKET.to_owned())
     }
 
-    /// Whether it is WebSocket, whose handshake can be checked.
+    /// Returns whether the protocol is WebSocket, whose handshake the edge can check.
     pub(in crate::http) fn is_websocket(&self) -> bool {
         self.matches(WEBSOCKET)
     }
 
-    /// Whether `text` names it, in any case.
+    /// Returns whether `text` names the protocol.
     pub(in crate::http) fn matches(&self, text: &str) -> bool {
         self.0.eq_ignore_ascii_case(text)
     }
 
-    /// As a header's value.
+    /// Returns the value of the `Upgrade` field.
     pub(in crate::http) fn header(&self) -> HeaderValue {
         HeaderValue::from_str(&self.0).expect("a protocol is visible ASCII")
     }
@@ -64,13 +65,13 @@ impl TryFrom<String> for UpgradeProtocol {
     }
 }
 
-/// A byte of a token (RFC 9110 §5.6.2).
+/// Returns whether `byte` may occur in a token (RFC 9110 §5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 const WEBSOCKET: &str = "websocket";
-/// How the names of HTTP itself begin, and of what hides it.
+/// Prefixes of HTTP itself and of protocols that can carry it.
 const FORBIDDEN_PREFIXES: [&str; 6] = ["http", "h2", "h3", "spdy", "tls", "ssl"];
 
 #[cfg(test)]

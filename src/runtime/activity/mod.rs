@@ -30,9 +30,9 @@ use crate::runtime::lazy_timer::LazyTimer;
 pub struct ActivityTracker(Arc<Shared>);
 
 // All atomics here and in `sending` are independent counters and times. No other memory is
-// published through them, and whoever waits on them checks again by a timer, so `Relaxed`
-// is enough. Nobody is woken by a change: that would cost more on every frame than the
-// late look of a timer.
+// published through them, and the tasks that wait for them check again by a timer, so
+// `Relaxed` is enough. A change wakes no task: a wake-up for every frame would cost more
+// than a timer that fires now and then.
 #[derive(Debug)]
 struct Shared {
     created_at: Instant,
