@@ -1,5 +1,6 @@
-//! What Laravel is told about the client: removed from what a stranger sent,
-//! then written by us; what a proxy of ours says counts.
+//! Forwarding headers: removes those that a client could have spoofed, reads those of
+//! trusted proxies, and writes the `X-Forwarded-*` headers, the request id and the client
+//! certificate's subject for the upstream. Also parses the PROXY protocol.
 
 mod proxy_protocol;
 mod request_id;
@@ -20,30 +21,31 @@ use crate::core::client::ClientIp;
 use crate::core::host_port::{self, HostPort};
 use crate::core::paths::UrlPath;
 
-/// Who sends one request, as far as it can be believed.
+/// The client of a request, from trusted sources only.
 #[derive(Clone, Debug)]
 pub struct ClientInfo {
-    /// The client that all limits and logs mean.
+    /// The address of the client, for limits, logs and the upstream.
     pub client: ClientIp,
-    /// The request's name.
+    /// The id of the request.
     pub request_id: RequestId,
-    /// The host that the client asked a trusted proxy for.
+    /// The `X-Forwarded-Host` of a trusted proxy: the host that the client requested.
     pub host: Option<HeaderValue>,
-    told: ProxyHeaders,
+    proxy_headers: ProxyHeaders,
 }
 
-/// What else a trusted proxy says.
+/// The other values that a trusted proxy has sent.
 #[derive(Clone, Debug, Default)]
 struct ProxyHeaders {
+    /// Whether `X-Forwarded-Proto` is `http`: the client came without TLS.
     is_http: bool,
     port: Option<u16>,
     prefix: Option<HeaderValue>,
 }
 
 impl ClientInfo {
-    /// Reads what `peer` says about its client in `headers`: those of `trusted`, if it
-    /// is one of `proxies`. Of anybody else there is the address alone. A value that
-    /// is no host, port or path is dropped.
+    /// Returns the client of a request that came from `peer`. If `peer` is one of `proxies`,
+    /// this reads the headers that are in `trusted`; an invalid host, port or prefix is
+    /// ignored. For any other peer, only its address counts.
     pub fn from_headers(
         peer: ClientIp,
         headers: &HeaderMap,
@@ -61,84 +63,89 @@ impl ClientInfo {
                 .then(|| single_value(headers, &header.name()))
                 .flatten()
         };
-        let value = |text| HeaderValue::from_str(text).ok();
+        let header_value = |text| HeaderValue::from_str(text).ok();
         let host = text(Host).filter(|host| HostPort::is_valid(host));
         let proto = text(Proto);
         let prefix = text(Prefix).filter(|prefix| is_valid_prefix(prefix));
         Self {
             client: proxies.find_client(peer, headers, trusted.contains(For)),
             request_id: text(Id).and_then(RequestId::parse).unwrap_or_default(),
-            host: host.and_then(value),
-            told: ProxyHeaders {
-                is_http: proto.is_some_and(|it| it.eq_ignore_ascii_case("http")),
+            host: host.and_then(header_value),
+            proxy_headers: ProxyHeaders {
+                is_http: proto.is_some_and(|proto| proto.eq_ignore_ascii_case("http")),
                 port: text(Port).and_then(host_port::parse_port),
-                prefix: prefix.and_then(value),
+                prefix: prefix.and_then(header_value),
             },
         }
     }
 
-    /// A client that speaks for nobody, whose headers say nothing about it.
+    /// Returns a client with a new request id, whose headers are ignored.
     pub fn untrusted(client: ClientIp) -> Self {
         Self {
             client,
             request_id: RequestId::new(),
             host: None,
-            told: ProxyHeaders::default(),
+            proxy_headers: ProxyHeaders::default(),
         }
     }
 
-    /// Writes who asked, by which name and port, and that it was over TLS,
-    /// unless a trusted proxy says that its client came without. What a client
-    /// wrote there must have been taken away by [`remove_spoofable`].
+    /// Writes the forwarding headers: address, host, port, and `https`, unless a trusted
+    /// proxy reports that the client came without TLS. [`remove_spoofable`] must have
+    /// removed those that the client sent.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         write_headers(headers, self.client);
-        if self.told.is_http {
+        let proxy_headers = &self.proxy_headers;
+        if proxy_headers.is_http {
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
         }
-        if self.told.is_http || self.told.port.is_some() {
-            let port = self.told.port.or_else(|| host_port(headers.get(HOST)));
+        if proxy_headers.is_http || proxy_headers.port.is_some() {
+            let port = proxy_headers.port.or_else(|| host_port(headers.get(HOST)));
             headers.insert(X_FORWARDED_PORT, HeaderValue::from(port.unwrap_or(80)));
         }
-        if let Some(prefix) = &self.told.prefix {
+        if let Some(prefix) = &proxy_headers.prefix {
             headers.insert(X_FORWARDED_PREFIX, prefix.clone());
         }
         headers.insert(X_REQUEST_ID, self.request_id.header());
     }
 }
 
-/// Whether Laravel may put `prefix` before the paths of its links: plain parts alone.
+/// Returns whether `prefix` is a plain path that Laravel may put before the paths of its
+/// links. Any other text could become markup or another site there.
 fn is_valid_prefix(prefix: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     prefix.bytes().all(is_plain) && UrlPath::try_from(prefix.to_owned()).is_ok()
 }
 
-/// Writes who asked, by which name and port, and that it was over TLS. The
-/// protocol is `https` for wss as well: Laravel knows no other word for secure.
+/// Writes `X-Forwarded-For`, `-Proto`, `-Host` and `-Port` for a request over TLS. The
+/// protocol of a WebSocket is `https` as well, since Laravel knows no other value for TLS.
 pub fn write_headers(headers: &mut HeaderMap, client: ClientIp) {
     let ip = client.with_text(HeaderValue::from_str);
     headers.insert(X_FORWARDED_FOR, ip.expect("an address is visible ASCII"));
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
     if let Some(host) = headers.get(HOST).cloned() {
-        let port = host_port(Some(&host));
-        let port = port.map_or_else(|| HeaderValue::from_static("443"), HeaderValue::from);
+        let port = host_port(Some(&host))
+            .map_or_else(|| HeaderValue::from_static("443"), HeaderValue::from);
         headers.insert(X_FORWARDED_PORT, port);
         headers.insert(X_FORWARDED_HOST, host);
     }
 }
 
-/// Writes who the client is by its certificate. [`remove_spoofable`] takes away what a
-/// stranger wrote there.
+/// Writes the subject of the client's certificate. [`remove_spoofable`] removes the header
+/// from what a client sends.
+///
+/// # Panics
+/// Never: a `ClientSubject` consists of visible ASCII and spaces.
 pub fn write_client_subject(headers: &mut HeaderMap, subject: &str) {
-    let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and blanks");
+    let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and spaces");
     headers.insert("x-forwarded-client-subject", subject);
 }
 
-/// The port in a `Host` value that is settled, if it names one.
+/// Returns the port in a valid `Host` value.
 fn host_port(host: Option<&HeaderValue>) -> Option<u16> {
     HostPort::port_of(host?.to_str().ok()?)
 }
 
-// Names known beforehand: those given as text would be parsed for each request.
+// Constants, since a name given as text would be parsed for each request.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -146,9 +153,9 @@ const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-pref
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Marks the requests in which the edge asks who a user is and what they may see, so
-/// that Laravel can leave them out of its throttle. An upload is the user's own request
-/// and has no mark. [`remove_spoofable`] removes it from what a client sends.
+/// Marks the requests in which the edge asks Laravel who a user is and what they may see,
+/// so that Laravel can exempt them from its throttle. An upload is the user's own request
+/// and has no mark. [`remove_spoofable`] removes the header from what a client sends.
 pub const EDGE_REQUEST: HeaderName = HeaderName::from_static("x-edge-request");
 
 #[cfg(test)]

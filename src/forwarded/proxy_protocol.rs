@@ -1,5 +1,6 @@
-//! The PROXY protocol: a load balancer that passes TLS on unread says first
-//! for whom it connects (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
+//! The PROXY protocol, versions 1 and 2: a load balancer that passes TLS through unread
+//! sends the address of the client first
+//! (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
 
 use std::io;
 use std::net::IpAddr;
@@ -9,12 +10,16 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::core::client::ClientIp;
 
-/// Reads the header of version 1 or 2 from the beginning of `stream`, and not a
-/// byte more. `None` if the balancer speaks for itself, as its health checks do,
-/// or does not know for whom.
+/// Reads a header of version 1 or 2 from `stream`, and not a byte more. Returns the client,
+/// or `None` if the header names none: the balancer connects for itself, as for a health
+/// check, or does not know the client.
+///
+/// Not cancel-safe: bytes that have been read are lost, so the stream must be closed. The
+/// caller sets the deadline.
 ///
 /// # Errors
-/// There is no such header, or the stream ended.
+/// Returns [`io::ErrorKind::InvalidData`] if there is no valid header, and the error of the
+/// stream if it fails or ends early.
 pub async fn read_header<S>(stream: &mut S) -> io::Result<Option<ClientIp>>
 where
     S: AsyncRead + Unpin,
@@ -36,6 +41,7 @@ where
     parse_client(&header).ok_or_else(|| invalid("a PROXY header that cannot be read"))
 }
 
+/// Reads the remaining bytes of a version 2 header, after its signature, into `header`.
 async fn read_rest_of_v2<S>(stream: &mut S, header: &mut Vec<u8>) -> io::Result<()>
 where
     S: AsyncRead + Unpin,
@@ -51,7 +57,8 @@ where
     Ok(())
 }
 
-/// Whom a whole header names, if it can be read.
+/// Returns the client that a complete header names (`Some(None)` if it names none), or
+/// `None` if the header is invalid.
 fn parse_client(header: &[u8]) -> Option<Option<ClientIp>> {
     let ip: Option<IpAddr> = match HeaderResult::parse(header) {
         HeaderResult::V1(Ok(header)) => match header.addresses {
@@ -70,15 +77,17 @@ fn parse_client(header: &[u8]) -> Option<Option<ClientIp>> {
     Some(ip.map(ClientIp::new))
 }
 
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn invalid(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// The signature of version 2, and shorter than any header of version 1.
+/// The length of version 2's signature. No header of version 1 is shorter, so this many
+/// bytes can always be read first.
 const SIGNATURE_BYTES: usize = 12;
 const V2_HEADER_BYTES: usize = 16;
+/// The longest line of version 1, with its line end.
 const MAX_V1_BYTES: usize = 107;
-/// Far more than addresses and the usual extras take.
+/// The maximum length of the addresses and TLVs of version 2; common ones are far shorter.
 const MAX_V2_BYTES: usize = 2048;
 
 #[cfg(test)]

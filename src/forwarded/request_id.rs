@@ -1,40 +1,43 @@
-//! The name of one request, by which a line in our log and one in Laravel's are
-//! found together, and which an error page tells its reader.
+//! Request ids (`X-Request-Id`). The id appears in the access log, in the upstream request,
+//! in the response, and on error pages, and so links the entries of one request.
 
 use std::fmt;
 
 use hyper::header::HeaderValue;
 
-/// A request's name: visible, short, and safe to print anywhere.
+/// The id of one request: 1 to 128 characters of visible ASCII that are safe in logs, HTML
+/// and JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// A new one. Unlikely to be met twice; not a secret.
+    /// Returns a new random id of 128 bits, in 32 hexadecimal digits. It is practically
+    /// unique, but not a secret.
     pub fn new() -> Self {
-        let mut name = [0; 32];
+        let mut id = [0; 32];
         let bits = fastrand::u128(..).to_ne_bytes();
-        for (digits, byte) in name.chunks_exact_mut(2).zip(bits) {
+        for (digits, byte) in id.chunks_exact_mut(2).zip(bits) {
             digits[0] = DIGITS[usize::from(byte >> 4)];
             digits[1] = DIGITS[usize::from(byte & 15)];
         }
-        Self(HeaderValue::from_bytes(&name).expect("hexadecimal digits are visible ASCII"))
+        Self(HeaderValue::from_bytes(&id).expect("hexadecimal digits are visible ASCII"))
     }
 
-    /// The one that a trusted proxy gave, if it is harmless.
+    /// Returns the id that a trusted proxy has sent, or `None` if its length or one of its
+    /// characters is not allowed.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(&b);
-        let sane = (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(plain);
-        let value = sane.then(|| HeaderValue::from_str(text).ok());
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:=+/@".contains(&b);
+        let is_valid = (1..=MAX_ID_BYTES).contains(&text.len()) && text.bytes().all(is_plain);
+        let value = is_valid.then(|| HeaderValue::from_str(text).ok());
         value.flatten().map(Self)
     }
 
-    /// The name itself.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
-    /// As a header's value.
+    /// Returns the value of `X-Request-Id`.
     pub fn header(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -1,23 +1,23 @@
-//! Headers by which a client could speak for a proxy.
+//! Removal of headers with which a client could pretend to be a proxy.
 //!
-//! PHP folds `-`, `_` and `.` in header names into one key, so `X_Forwarded_For`
-//! would arrive as `X-Forwarded-For`: names with `_` or `.` are dropped too, and
-//! `Proxy`, which PHP would take for the environment's `HTTP_PROXY`.
+//! PHP folds `-`, `_` and `.` in header names into one key, so `X_Forwarded_For` would
+//! arrive as `X-Forwarded-For`. All names with `_` or `.` are therefore removed, too. So is
+//! `Proxy`, which PHP would read as the environment variable `HTTP_PROXY` (httpoxy).
 
 use hyper::header::{HeaderMap, HeaderName};
 
 use super::traceparent;
 
-/// Removes every header by which a client could speak for a proxy, and a
-/// `traceparent` that nobody could read.
+/// Removes every header with which a client could pretend to be a proxy, and a malformed
+/// `traceparent`.
 pub fn remove_spoofable(headers: &mut HeaderMap) {
     traceparent::normalize(headers);
-    let forged: Vec<HeaderName> = headers
+    let spoofable: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_spoofable(name))
         .cloned()
         .collect();
-    for name in forged {
+    for name in spoofable {
         headers.remove(name);
     }
 }
@@ -27,16 +27,16 @@ fn is_spoofable(name: &HeaderName) -> bool {
     name.bytes().any(|b| matches!(b, b'_' | b'.'))
         || SPOOFABLE_PREFIXES
             .iter()
-            .any(|family| name.starts_with(family))
+            .any(|prefix| name.starts_with(prefix))
         || SPOOFABLE_HEADERS.contains(&name)
 }
 
-/// How the names begin by which proxies tell what was asked for, and by whom.
+/// Prefixes of headers with which proxies report the original request and its client.
 const SPOOFABLE_PREFIXES: [&str; 4] = ["x-forwarded-", "x-original-", "x-real-", "x-rewrite-"];
 
-/// What the proxies of this world call themselves and their clients, and by which
-/// apps and their packages learn of TLS, host and address. `X-HTTP-Method-Override`
-/// is none of them: it is the app's own feature, for its own clients.
+/// Headers with which proxies and CDNs report the client, and from which applications and
+/// their packages read TLS, host and address. `X-HTTP-Method-Override` is not among them:
+/// it is a feature of the application for its own clients.
 const SPOOFABLE_HEADERS: [&str; 33] = [
     "x-edge-request",
     "forwarded",
@@ -69,8 +69,8 @@ const SPOOFABLE_HEADERS: [&str; 33] = [
     "x-url-scheme",
     "x-host",
     "x-http-host-override",
-    // Symfony's BinaryFileResponse would name a file in place of its bytes, for a
-    // web server that the edge is not.
+    // They make Symfony's BinaryFileResponse send a file name instead of the bytes, for a
+    // web server that supports it. The edge does not.
     "x-sendfile-type",
     "x-accel-mapping",
 ];

@@ -1,12 +1,13 @@
-//! Where a request belongs in somebody's trace (W3C Trace Context): passed on as
-//! it came, or not at all.
+//! W3C Trace Context: a well-formed `traceparent` is forwarded unchanged, any other is
+//! removed.
 
 use hyper::header::{HeaderMap, HeaderName};
 
-/// Takes away a `traceparent` that is not exactly one well-formed value, and the
-/// `tracestate` that means nothing without it (Trace Context §3.2.2, §3.3).
+/// Removes `traceparent` unless it is exactly one well-formed value, and with it
+/// `tracestate`, which is meaningless without it (Trace Context §3.2.2, §3.3).
 pub(super) fn normalize(headers: &mut HeaderMap) {
-    // Mostly there is none; to compare names is cheaper than to look for each.
+    // Most requests have neither. Comparing their few names is cheaper than hashing and
+    // looking up both.
     if !headers
         .keys()
         .any(|name| [TRACEPARENT, TRACESTATE].contains(name))
@@ -14,31 +15,32 @@ pub(super) fn normalize(headers: &mut HeaderMap) {
         return;
     }
     let mut values = headers.get_all(&TRACEPARENT).iter();
-    let sound = match (values.next(), values.next()) {
+    let is_valid = match (values.next(), values.next()) {
         (Some(value), None) => is_well_formed(value.as_bytes()),
         _ => false,
     };
-    if !sound {
+    if !is_valid {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);
     }
 }
 
-/// Version, trace id, parent id and flags, in lower-case hexadecimal digits
-/// between hyphens. Versions after 00 may say more behind them; ff is none.
+/// Returns whether `value` consists of version, trace id, parent id and flags, in lower-case
+/// hexadecimal digits separated by hyphens. Versions after 00 may append more fields; the
+/// version ff is invalid.
 fn is_well_formed(value: &[u8]) -> bool {
-    let digits = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
     let mut parts = value.splitn(5, |b| *b == b'-');
-    let fits = [2, 32, 16, 2].map(|length| {
+    let fields = [2, 32, 16, 2].map(|length| {
         let part = parts.next().unwrap_or_default();
-        (part.len() == length && part.iter().all(digits)).then_some(part)
+        (part.len() == length && part.iter().all(is_digit)).then_some(part)
     });
-    let [Some(version), Some(trace), Some(parent), Some(_)] = fits else {
+    let [Some(version), Some(trace), Some(parent), Some(_)] = fields else {
         return false;
     };
-    let is_some = |id: &[u8]| id.iter().any(|b| *b != b'0');
-    let ends_well = parts.next().is_none() || version != b"00";
-    version != b"ff" && is_some(trace) && is_some(parent) && ends_well
+    let is_non_zero = |id: &[u8]| id.iter().any(|b| *b != b'0');
+    let has_valid_end = parts.next().is_none() || version != b"00";
+    version != b"ff" && is_non_zero(trace) && is_non_zero(parent) && has_valid_end
 }
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

@@ -1,4 +1,5 @@
-//! Which peers are proxies of ours, and who asks through them.
+//! Trusted proxies: the networks of `server.trusted_proxies`, and the client's address
+//! behind them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,43 +8,44 @@ use serde::Deserialize;
 
 use crate::core::client::{ClientIp, Network};
 
-/// The proxies that may say for whom they ask: networks, and the presets
-/// `cloudflare` and `private`. By default nobody.
+/// Proxies whose `X-Forwarded-*` headers are trusted, written as networks and the presets
+/// `cloudflare` and `private`. None by default.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct TrustedProxies {
     networks: Vec<Network>,
-    /// Those of them in front of which `CF-Connecting-IP` is true.
+    /// The networks of Cloudflare, whose `CF-Connecting-IP` is trusted as well.
     cloudflare: Vec<Network>,
 }
 
 impl TrustedProxies {
-    /// Whether nobody is trusted.
+    /// Returns whether no proxy is trusted.
     pub fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.cloudflare.is_empty()
     }
 
-    /// Whether `peer` may say for whom it asks.
+    /// Returns whether `peer` is a trusted proxy.
     pub fn trusts(&self, peer: ClientIp) -> bool {
-        let both = self.networks.iter().chain(&self.cloudflare);
-        both.into_iter().any(|network| network.contains(peer))
+        let mut networks = self.networks.iter().chain(&self.cloudflare);
+        networks.any(|network| network.contains(peer))
     }
 
-    /// Whether `peer` is trusted as a part of Cloudflare.
+    /// Returns whether `peer` is trusted as a proxy of Cloudflare.
     pub(super) fn is_cloudflare(&self, peer: ClientIp) -> bool {
-        self.cloudflare.iter().any(|one| one.contains(peer))
+        self.cloudflare.iter().any(|network| network.contains(peer))
     }
 
-    /// Whether proxies other than Cloudflare are trusted.
+    /// Returns whether proxies other than those of Cloudflare are trusted.
     pub fn has_non_cloudflare(&self) -> bool {
         !self.networks.is_empty()
     }
 
-    /// Who asks through `peer`: for a stranger, `peer` itself. From the right of
-    /// `X-Forwarded-For`, if `by_hops`, the hops that are trusted are passed over; the
-    /// first that is not is the client, and what stands left of it is hearsay. What
-    /// cannot be read ends the search at the last hop that could be.
-    pub fn find_client(&self, peer: ClientIp, headers: &HeaderMap, by_hops: bool) -> ClientIp {
+    /// Returns the client behind `peer`, which is `peer` itself unless it is trusted.
+    ///
+    /// With `use_hops` this reads `X-Forwarded-For` from the right and skips trusted
+    /// proxies. The first other address is the client; anything left of it could be
+    /// spoofed. An address that cannot be parsed ends the search at the last one before it.
+    pub fn find_client(&self, peer: ClientIp, headers: &HeaderMap, use_hops: bool) -> ClientIp {
         if !self.trusts(peer) {
             return peer;
         }
@@ -52,7 +54,7 @@ impl TrustedProxies {
         {
             return client;
         }
-        if !by_hops {
+        if !use_hops {
             return peer;
         }
         let mut client = peer;
@@ -80,11 +82,11 @@ impl TryFrom<Vec<String>> for TrustedProxies {
         for text in texts {
             match text.as_str() {
                 "cloudflare" => {
-                    trusted.cloudflare = CLOUDFLARE_NETWORKS.iter().map(known_network).collect()
+                    trusted.cloudflare = CLOUDFLARE_NETWORKS.iter().map(preset_network).collect()
                 }
                 "private" => trusted
                     .networks
-                    .extend(PRIVATE_NETWORKS.iter().map(known_network)),
+                    .extend(PRIVATE_NETWORKS.iter().map(preset_network)),
                 _ => trusted.networks.push(parse_network(text)?),
             }
         }
@@ -93,8 +95,8 @@ impl TryFrom<Vec<String>> for TrustedProxies {
 }
 
 fn parse_network(text: String) -> Result<Network, String> {
-    let named = |wrong| format!("{wrong}, or \"cloudflare\" or \"private\"");
-    let network = Network::try_from(text.clone()).map_err(named)?;
+    let with_presets = |error| format!("{error}, or \"cloudflare\" or \"private\"");
+    let network = Network::try_from(text.clone()).map_err(with_presets)?;
     if network.is_unrestricted() {
         Err(format!(
             "{text:?} is everybody: then anybody could give himself any address"
@@ -104,21 +106,25 @@ fn parse_network(text: String) -> Result<Network, String> {
     }
 }
 
-fn known_network(text: &&str) -> Network {
+fn preset_network(text: &&str) -> Network {
     Network::try_from((*text).to_owned()).expect("the presets are networks")
 }
 
-/// An address, with or without a port.
+/// Parses an address, with or without a port or brackets.
 fn parse_address(text: &str) -> Option<ClientIp> {
-    let bare = text
+    let without_brackets = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
-    let ip = bare.unwrap_or(text).parse::<IpAddr>().ok();
-    let ip = ip.or_else(|| text.parse::<SocketAddr>().ok().map(|with| with.ip()));
-    ip.map(ClientIp::new)
+    without_brackets
+        .unwrap_or(text)
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .map(ClientIp::new)
 }
 
-/// The text of a header that is there once; of one said twice, neither counts.
+/// Returns the value of a header that occurs exactly once. If it occurs twice, a client may
+/// have added one, so neither counts.
 pub(super) fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -130,8 +136,7 @@ pub(super) fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opt
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
-/// Of this machine and networks without a way to the Internet (RFC 1918,
-/// RFC 3927, RFC 4193, RFC 4291).
+/// Loopback, private and link-local networks (RFC 1918, RFC 3927, RFC 4193, RFC 4291).
 const PRIVATE_NETWORKS: [&str; 8] = [
     "127.0.0.0/8",
     "10.0.0.0/8",
@@ -143,7 +148,7 @@ const PRIVATE_NETWORKS: [&str; 8] = [
     "fe80::/10",
 ];
 
-/// <https://www.cloudflare.com/ips/>, which has not changed since 2023.
+/// The list of <https://www.cloudflare.com/ips/>, which has not changed since 2023.
 const CLOUDFLARE_NETWORKS: [&str; 22] = [
     "173.245.48.0/20",
     "103.21.244.0/22",

@@ -1,4 +1,5 @@
-//! Which headers of a trusted proxy are believed.
+//! Trusted headers: the headers of trusted proxies that the edge reads
+//! (`server.trusted_headers`).
 
 use hyper::header::HeaderName;
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use super::{
     X_REQUEST_ID,
 };
 
-/// A header by which a proxy speaks for its client.
+/// A header with which a proxy reports its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum TrustedHeader {
@@ -16,17 +17,18 @@ pub enum TrustedHeader {
     For,
     /// `X-Forwarded-Proto`: whether the client came over TLS.
     Proto,
-    /// `X-Forwarded-Host`: the host that the client asked for.
+    /// `X-Forwarded-Host`: the host that the client requested.
     Host,
-    /// `X-Forwarded-Port`: the port that the client asked at.
+    /// `X-Forwarded-Port`: the port that the client connected to.
     Port,
-    /// `X-Forwarded-Prefix`: the path that the proxy has taken away.
+    /// `X-Forwarded-Prefix`: the path prefix that the proxy has removed.
     Prefix,
-    /// `X-Request-Id`: the request's name.
+    /// `X-Request-Id`: the id of the request.
     RequestId,
 }
 
 impl TrustedHeader {
+    /// Returns the name of the header.
     pub(super) fn name(self) -> HeaderName {
         match self {
             Self::For => X_FORWARDED_FOR,
@@ -38,8 +40,8 @@ impl TrustedHeader {
         }
     }
 
-    /// Whether every proxy that forwards writes it itself, Cloudflare too, whatever
-    /// its client wrote.
+    /// Returns whether every common proxy, Cloudflare included, writes the header itself
+    /// and so overwrites what its client has sent.
     pub(super) fn is_set_by_all(self) -> bool {
         matches!(self, Self::For | Self::Proto)
     }
@@ -71,8 +73,8 @@ const ALL_TRUSTED_HEADERS: [TrustedHeader; 6] = [
     TrustedHeader::RequestId,
 ];
 
-/// `server.trusted_headers`. By default those two that every proxy writes itself once
-/// it is told to forward; the others it passes on as its client wrote them.
+/// The headers of `server.trusted_headers`. By default the two that every proxy writes
+/// itself; most proxies pass the others on as their client has sent them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct TrustedHeaders(Vec<TrustedHeader>);
 
@@ -83,18 +85,19 @@ impl Default for TrustedHeaders {
 }
 
 impl TrustedHeaders {
-    /// Whether `header` is believed.
+    /// Returns whether `header` is trusted.
     pub(super) fn contains(&self, header: TrustedHeader) -> bool {
         self.0.contains(&header)
     }
 
-    /// Whether the client's address is believed. Without it all clients behind a proxy
-    /// are one.
+    /// Returns whether `X-Forwarded-For` is trusted. Without it, all clients behind a proxy
+    /// count as one.
     pub fn has_client(&self) -> bool {
         self.contains(TrustedHeader::For)
     }
 
-    /// Whether one is believed that most proxies pass on as their clients wrote it.
+    /// Returns whether a header is trusted that most proxies pass on as their client has
+    /// sent it.
     pub fn exceeds_default(&self) -> bool {
         self.0.iter().any(|header| !header.is_set_by_all())
     }
