@@ -1,6 +1,6 @@
-//! A file on its way to a client: read in chunks when the client takes more. What the
-//! kernel has in memory is read at once, without another thread; the disk is waited
-//! for on a thread that serves nobody else.
+//! The body of a file response: reads the file in chunks as the client takes them. Bytes in
+//! the page cache are read on the runtime's thread; the disk is waited for on a blocking
+//! thread.
 
 use std::future::Future;
 use std::io::{self, IoSliceMut};
@@ -18,61 +18,71 @@ use super::root_dir::DiskWait;
 use crate::core::body;
 use crate::limit::Permit;
 
-/// Some bytes of a file, in order.
+/// The body of one byte range of a file.
 #[derive(Debug)]
 pub(super) struct FileBody {
     file: Arc<OpenFile>,
-    at: u64,
+    /// The offset of the next byte.
+    offset: u64,
+    /// The bytes that remain to be read.
     left: u64,
-    /// What is being waited for.
+    /// The read on a blocking thread that is waited for.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
-/// The file, and the place that it takes among those that may be open. A thread that
-/// waits for a dead disk keeps both.
+/// An open file with its permit. A blocking thread that hangs on a dead disk keeps both,
+/// so the file counts as open for as long.
 #[derive(Debug)]
 struct OpenFile {
     descriptor: OwnedFd,
-    _place: Permit,
+    _permit: Permit,
 }
 
-/// Why a file was not sent to its end.
+/// The error of a file that was not sent to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum FileBodyError {
-    /// Somebody cut it off meanwhile.
+    /// The file was truncated meanwhile.
     #[error("the file became shorter while it was sent")]
     Truncated,
-    /// The disk.
+    /// The disk has failed.
     #[error("cannot read the file")]
     Unreadable(#[from] io::Error),
 }
 
 impl FileBody {
-    /// `length` bytes from `first` on.
-    pub(super) fn new(descriptor: OwnedFd, place: Permit, first: u64, length: u64) -> Self {
+    /// Creates the body of `length` bytes from the offset `first` on.
+    pub(super) fn new(descriptor: OwnedFd, permit: Permit, first: u64, length: u64) -> Self {
         let file = OpenFile {
             descriptor,
-            _place: place,
+            _permit: permit,
         };
         Self {
             file: Arc::new(file),
-            at: first,
+            offset: first,
             left: length,
             reading: None,
         }
     }
 
+    /// Reads the next chunk: from the page cache if it is there, else on a blocking thread.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
-        let (at, most) = (self.at, CHUNK_BYTES.min(self.left));
+        let (offset, max_bytes) = (self.offset, CHUNK_BYTES.min(self.left));
         if self.reading.is_none() {
-            match read_chunk(&self.file.descriptor, at, most, DiskWait::Forbidden) {
+            match read_chunk(
+                &self.file.descriptor,
+                offset,
+                max_bytes,
+                DiskWait::Forbidden,
+            ) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return Poll::Ready(read),
             }
         }
         let reading = self.reading.get_or_insert_with(|| {
             let file = Arc::clone(&self.file);
-            spawn_blocking(move || read_chunk(&file.descriptor, at, most, DiskWait::Allowed))
+            spawn_blocking(move || {
+                read_chunk(&file.descriptor, offset, max_bytes, DiskWait::Allowed)
+            })
         });
         let read = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
@@ -80,22 +90,28 @@ impl FileBody {
     }
 }
 
-/// Some bytes from `at` on, `most` at most; none at the end.
-fn read_chunk(file: &OwnedFd, at: u64, most: u64, patience: DiskWait) -> io::Result<Bytes> {
-    let flags = match patience {
+/// Reads up to `max_bytes` at `offset`; returns no bytes at the end of the file. Without
+/// `DiskWait::Allowed` it fails with [`io::ErrorKind::WouldBlock`] instead of waiting.
+fn read_chunk(
+    file: &OwnedFd,
+    offset: u64,
+    max_bytes: u64,
+    disk_wait: DiskWait,
+) -> io::Result<Bytes> {
+    let flags = match disk_wait {
         DiskWait::Forbidden => ReadWriteFlags::NOWAIT,
         DiskWait::Allowed => ReadWriteFlags::empty(),
     };
-    let mut buffer = vec![0; usize::try_from(most).unwrap_or(0)];
+    let mut buffer = vec![0; usize::try_from(max_bytes).unwrap_or(0)];
     loop {
-        match preadv2(file, &mut [IoSliceMut::new(&mut buffer)], at, flags) {
+        match preadv2(file, &mut [IoSliceMut::new(&mut buffer)], offset, flags) {
             Ok(read) => {
                 buffer.truncate(read);
                 return Ok(buffer.into());
             }
             Err(Errno::INTR) => {}
-            // A file system that cannot tell what it has in memory.
-            Err(Errno::OPNOTSUPP) if patience == DiskWait::Forbidden => {
+            // The file system does not support RWF_NOWAIT.
+            Err(Errno::OPNOTSUPP) if disk_wait == DiskWait::Forbidden => {
                 return Err(Errno::AGAIN.into());
             }
             Err(error) => return Err(error.into()),
@@ -114,19 +130,19 @@ impl hyper::body::Body for FileBody {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let chunk = match ready!(self.poll_chunk(cx)) {
+        let result = match ready!(self.poll_chunk(cx)) {
             Ok(chunk) if chunk.is_empty() => Err(FileBodyError::Truncated),
             Ok(chunk) => Ok(chunk),
             Err(error) => Err(FileBodyError::Unreadable(error)),
         };
-        let chunk = match chunk {
+        let chunk = match result {
             Ok(chunk) => chunk,
-            Err(broken) => {
+            Err(error) => {
                 self.left = 0;
-                return Poll::Ready(Some(Err(broken.into())));
+                return Poll::Ready(Some(Err(error.into())));
             }
         };
-        self.at += chunk.len() as u64;
+        self.offset += chunk.len() as u64;
         self.left -= chunk.len() as u64;
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
@@ -140,5 +156,5 @@ impl hyper::body::Body for FileBody {
     }
 }
 
-/// What one download holds in memory.
+/// The bytes of a file that one download holds in memory.
 const CHUNK_BYTES: u64 = 64 * 1024;

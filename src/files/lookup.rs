@@ -1,4 +1,5 @@
-//! Which file answers a request.
+//! File lookup: finds the file of a request, the index page of a directory, the fallback,
+//! or a precompressed variant.
 
 use std::io::{self, ErrorKind};
 
@@ -7,11 +8,11 @@ use super::root_dir::{DiskWait, Entry, File, RootDir};
 use super::{SafePath, Settings};
 use crate::core::content_coding::{self, ContentCoding};
 
-/// What there is for a name.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(super) enum LookupResult {
     File(FoundFile),
-    /// A directory that has a page, asked for without its slash.
+    /// The path lacks the trailing slash of a directory that has an index page.
     Directory,
     NotFound,
 }
@@ -20,55 +21,56 @@ pub(super) enum LookupResult {
 #[derive(Debug)]
 pub(super) struct FoundFile {
     pub(super) file: File,
-    /// Of the file itself, even if it is sent compressed.
+    /// The path of the uncompressed file, even if a compressed variant is sent.
     pub(super) path: String,
+    /// The media type of the uncompressed file.
     pub(super) media_type: String,
-    /// How it is compressed.
+    /// The coding of the variant; `None` if the file itself is sent.
     pub(super) coding: Option<ContentCoding>,
 }
 
-/// Looks for `name`. Of files that are there compressed as well, one is taken that
-/// the client accepts: `codings`, the best first.
+/// Looks up `request_path` below the root. If the file has a precompressed variant in one
+/// of `codings`, the first of them is chosen.
 ///
 /// # Errors
-/// Something is there and cannot be read, or would have to be waited for.
+/// Returns an error if something exists at the path and cannot be read, and
+/// [`io::ErrorKind::WouldBlock`] if the disk must be waited for and must not.
 pub(super) fn find_file(
     settings: &Settings,
-    name: &SafePath,
+    request_path: &SafePath,
     codings: &[ContentCoding],
-    patience: DiskWait,
+    disk_wait: DiskWait,
 ) -> io::Result<LookupResult> {
-    let tree = RootDir::open(settings, patience)?;
-    let path = if name.is_directory() {
-        index_path(name.path())
+    let root = RootDir::open(settings, disk_wait)?;
+    let path = if request_path.is_directory() {
+        index_path(request_path.path())
     } else {
-        name.path().to_owned()
+        request_path.path().to_owned()
     };
-    match tree.entry(&path)? {
+    match root.entry(&path)? {
         Some(Entry::File(file)) => {
-            return choose_encoding(&tree, file, path, codings).map(LookupResult::File);
+            return choose_encoding(&root, file, path, codings).map(LookupResult::File);
         }
-        Some(Entry::Directory) if !name.is_directory() => {
-            if let Some(Entry::File(_)) = tree.entry(&index_path(&path))? {
+        Some(Entry::Directory) if !request_path.is_directory() => {
+            if let Some(Entry::File(_)) = root.entry(&index_path(&path))? {
                 return Ok(LookupResult::Directory);
             }
         }
         Some(Entry::Directory) | None => {}
     }
-    let fallback = settings.fallback.as_ref();
-    let Some(fallback) = fallback.filter(|_| !media_type::is_asset(name)) else {
-        return Ok(LookupResult::NotFound);
+    let fallback = match &settings.fallback {
+        Some(fallback) if !media_type::is_asset(request_path) => fallback.path(),
+        _ => return Ok(LookupResult::NotFound),
     };
-    match tree.entry(fallback.path())? {
+    match root.entry(fallback)? {
         Some(Entry::File(file)) => {
-            choose_encoding(&tree, file, fallback.path().to_owned(), codings)
-                .map(LookupResult::File)
+            choose_encoding(&root, file, fallback.to_owned(), codings).map(LookupResult::File)
         }
         Some(Entry::Directory) | None => Ok(LookupResult::NotFound),
     }
 }
 
-/// The page of a directory.
+/// Returns the path of a directory's index page.
 fn index_path(directory: &str) -> String {
     if directory.is_empty() {
         INDEX_FILE.to_owned()
@@ -77,9 +79,10 @@ fn index_path(directory: &str) -> String {
     }
 }
 
-/// `file`, or what was compressed of it, if it is not older: then somebody forgot it.
+/// Returns `file` or its variant in the first coding that has one. A variant that is older
+/// than the file is stale and ignored.
 fn choose_encoding(
-    tree: &RootDir<'_>,
+    root: &RootDir<'_>,
     file: File,
     path: String,
     codings: &[ContentCoding],
@@ -91,10 +94,10 @@ fn choose_encoding(
         &[]
     };
     for coding in codings {
-        match tree.entry(&format!("{path}.{}", extension(*coding))) {
-            Ok(Some(Entry::File(packed))) if packed.modified >= file.modified => {
+        match root.entry(&format!("{path}.{}", extension(*coding))) {
+            Ok(Some(Entry::File(variant))) if variant.modified >= file.modified => {
                 return Ok(FoundFile {
-                    file: packed,
+                    file: variant,
                     path,
                     media_type,
                     coding: Some(*coding),

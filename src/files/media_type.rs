@@ -1,14 +1,14 @@
-//! What a file's name tells: its type, and how long it may be kept.
+//! Properties of a file that follow from its path: media type and `Cache-Control`.
 
 use super::SafePath;
 
-/// The media type of the file at `path`, by its extension.
+/// Returns the media type of the file at `path`, by its extension.
 pub(super) fn media_type(path: &str) -> String {
     let extension = path
         .rsplit('/')
         .next()
-        .and_then(|name| name.rsplit_once('.'));
-    let extension = extension.map(|(_, extension)| extension.to_ascii_lowercase());
+        .and_then(|name| name.rsplit_once('.'))
+        .map(|(_, extension)| extension.to_ascii_lowercase());
     let guessed = match extension.as_deref() {
         Some("webmanifest") => "application/manifest+json",
         Some("mjs") => "text/javascript",
@@ -24,10 +24,10 @@ pub(super) fn media_type(path: &str) -> String {
     }
 }
 
-/// `Cache-Control` of the file at `path`, which is of `media_type`: a page is asked
-/// for again each time, since it names the files of the present build; what has the
-/// hash of its content in its name never changes. All else is asked for again, too:
-/// told nothing, browsers keep it for a tenth of its age (RFC 9111 §4.2.2).
+/// Returns the `Cache-Control` of the file at `path`. A file with a content hash in its name
+/// never changes, so it may be cached for a year. Browsers must revalidate everything else:
+/// a page names the files of the current build, and without the header they would cache a
+/// file for a tenth of its age (RFC 9111 §4.2.2).
 pub(super) fn cache_control(path: &str, media_type: &str) -> &'static str {
     if is_hashed(path) && !media_type.starts_with("text/html") {
         "public, max-age=31536000, immutable"
@@ -36,31 +36,33 @@ pub(super) fn cache_control(path: &str, media_type: &str) -> &'static str {
     }
 }
 
-/// Whether a build tool gave the file its name: below a directory `assets` or
-/// `static`, and with a hash before its extension.
+/// Returns whether a build tool has named the file: it is below a directory `assets` or
+/// `static`, and has a hash before its extension.
 ///
-/// Vite and Rollup write `name-` and 8 characters of base64url, webpack `name.` and
-/// 8 or more hexadecimal digits. People write names that look like one of these, such
-/// as `report-20240101.pdf` or `team-Juni2024.jpg`; a hash is taken for one only if it
-/// is no word, number or date. Some hashes look like words: their files are only
-/// asked for again.
+/// Vite and Rollup write `name-` and 8 characters of base64url; webpack writes `name.` and
+/// 8 or more hexadecimal digits. Users choose similar names, such as `report-20240101.pdf`
+/// or `team-Juni2024.jpg`, so a hash counts only if it is no word, number or date. Some
+/// real hashes look like a word; their files are revalidated, which is only slower.
 fn is_hashed(path: &str) -> bool {
-    let mut parts: Vec<_> = path.split('/').collect();
-    let name = parts.pop().unwrap_or_default();
-    let built = parts.iter().any(|part| ["assets", "static"].contains(part));
+    let mut directories: Vec<_> = path.split('/').collect();
+    let name = directories.pop().unwrap_or_default();
+    let is_built = directories
+        .iter()
+        .any(|directory| ["assets", "static"].contains(directory));
     let mut pieces = name.split('.');
-    let first = pieces.next().unwrap_or_default();
-    let inner: Vec<_> = pieces.collect();
-    let Some((_extension, inner)) = inner.split_last() else {
+    let stem = pieces.next().unwrap_or_default();
+    let suffixes: Vec<_> = pieces.collect();
+    let Some((_extension, inner)) = suffixes.split_last() else {
         return false;
     };
-    let ends = inner
+    let has_common_suffixes = inner
         .iter()
         .all(|piece| ["chunk", "min", "js", "css"].contains(piece));
-    built && (ends && is_vite_hashed(first) || inner.iter().any(|piece| is_hex(piece)))
+    let is_vite = has_common_suffixes && is_vite_hashed(stem);
+    is_built && (is_vite || inner.iter().any(|piece| is_hex(piece)))
 }
 
-/// `name-` and a hash that may hold `-` itself.
+/// Returns whether `stem` is `name-` and a hash, which may contain `-` itself.
 fn is_vite_hashed(stem: &str) -> bool {
     let Some((name, hash)) = stem
         .len()
@@ -72,7 +74,7 @@ fn is_vite_hashed(stem: &str) -> bool {
     name.len() > 1 && name.ends_with('-') && is_base64(hash)
 }
 
-/// Capitals, small letters and digits, and mixed as nobody mixes them.
+/// Returns whether `hash` has capitals, small letters and digits, mixed as in no word.
 fn is_base64(hash: &str) -> bool {
     let kind = |byte: u8| match byte {
         b'A'..=b'Z' => Some('A'),
@@ -88,19 +90,21 @@ fn is_base64(hash: &str) -> bool {
     ['A', 'a', '0'].iter().all(|one| kinds.contains(one)) && changes >= 4
 }
 
-/// Letters and digits, so neither a word nor a date.
+/// Returns whether `hash` consists of hexadecimal digits, with both letters and numbers, so
+/// that it is neither a word nor a date.
 fn is_hex(hash: &str) -> bool {
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let both = hash.bytes().any(|byte| byte.is_ascii_digit())
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let is_mixed = hash.bytes().any(|byte| byte.is_ascii_digit())
         && hash.bytes().any(|byte| byte.is_ascii_lowercase());
-    (8..=64).contains(&hash.len()) && hash.bytes().all(hex) && both
+    (8..=64).contains(&hash.len()) && hash.bytes().all(is_digit) && is_mixed
 }
 
-/// Whether who asks for `name` wants a file and nothing else: a page in its place, such
-/// as for a script of an older build, would only break things further away.
-pub(super) fn is_asset(name: &SafePath) -> bool {
-    let extension = name.extension();
-    extension.is_some_and(|extension| ASSET_EXTENSIONS.contains(&extension.as_str()))
+/// Returns whether `path` has the extension of an asset, for which the fallback page is no
+/// substitute. A page in place of a script of an older build, for example, would only cause
+/// a confusing error in the browser.
+pub(super) fn is_asset(path: &SafePath) -> bool {
+    path.extension()
+        .is_some_and(|extension| ASSET_EXTENSIONS.contains(&extension.as_str()))
 }
 
 const DEFAULT_MEDIA_TYPE: &str = "application/octet-stream";

@@ -1,8 +1,8 @@
-//! Files of a directory, as answers: which file a path names, its type, conditions,
-//! ranges, what was compressed before.
+//! Static files: looks up the file of a request below a directory, and makes the response
+//! with media type, cache headers, preconditions, ranges and precompressed variants.
 //!
-//! Bytes go from the kernel's cache into a buffer of ours, through TLS, to the
-//! socket; the kernel could only spare us that if it did TLS itself.
+//! Bytes are read from the page cache into a buffer and pass through TLS to the socket.
+//! `sendfile` would need TLS in the kernel.
 
 mod body;
 mod lookup;
@@ -35,11 +35,12 @@ use crate::limit::Permit;
 #[derive(Clone, Debug)]
 pub struct Files {
     settings: Arc<Settings>,
-    /// What a thread that serves others may do.
-    patience: DiskWait,
+    /// `Forbidden` if a lookup without waiting is tried first, on the runtime's thread. That
+    /// is possible on a local disk only.
+    first_try: DiskWait,
 }
 
-/// Why a directory cannot be used at all.
+/// The error of a directory or fallback file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot use {} ({key} of a route in config.toml); it must be a {wanted} that the \
@@ -53,28 +54,28 @@ pub struct UnusableDirectory {
     source: io::Error,
 }
 
-/// Why there is no answer although there may be a file.
+/// The error of a file that may exist but cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The edge's user may not read it.
+    /// The user of the edge must not read the file.
     #[error("the user of pwd-edge may not read it")]
     Forbidden,
-    /// The disk, or the directory is gone.
+    /// The disk has failed, or the directory is gone.
     #[error("cannot read it")]
     Unreadable(#[from] io::Error),
-    /// The disk does not answer.
+    /// The disk did not respond in time.
     #[error("the disk did not answer in {} s", LOOKUP_TIMEOUT.as_secs())]
     Slow,
 }
 
 impl Files {
-    /// The files that `settings` name.
+    /// Checks the directories and the fallback of `settings`. Blocks on the disk.
     ///
     /// # Errors
-    /// A directory is missing, is none, or may not be entered; or the fallback is no
-    /// file.
+    /// Returns [`UnusableDirectory`] if a directory is missing, is not a directory or must
+    /// not be entered, or if the fallback is not a readable file.
     pub fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
-        let patience = if check_directory(&settings.root, "files")? {
+        let first_try = if check_directory(&settings.root, "files")? {
             DiskWait::Forbidden
         } else {
             DiskWait::Allowed
@@ -83,13 +84,12 @@ impl Files {
             check_directory(link, "allowed_symlink_targets")?;
         }
         if let Some(fallback) = &settings.fallback {
-            let tree = RootDir::open(settings, DiskWait::Allowed);
-            let entry = tree.and_then(|tree| tree.entry(fallback.path()));
-            let missing = || io::Error::from(ErrorKind::NotFound);
+            let entry = RootDir::open(settings, DiskWait::Allowed)
+                .and_then(|root| root.entry(fallback.path()));
             let source = match entry {
                 Ok(Some(Entry::File(_))) => None,
                 Ok(Some(Entry::Directory)) => Some(ErrorKind::IsADirectory.into()),
-                Ok(None) => Some(missing()),
+                Ok(None) => Some(ErrorKind::NotFound.into()),
                 Err(error) => Some(error),
             };
             if let Some(source) = source {
@@ -103,36 +103,44 @@ impl Files {
         }
         Ok(Self {
             settings: Arc::new(settings.clone()),
-            patience,
+            first_try,
         })
     }
 
-    /// The answer to `request`, a `GET` or `HEAD`, if there is a file for it. As long
-    /// as the file is open, `place` is held.
+    /// Returns the response to `request`, a `GET` or `HEAD`, or `None` if no file matches.
+    /// `permit` is kept as long as the file is open.
+    ///
+    /// Cancel-safe; a lookup on a blocking thread continues, and releases the permit when
+    /// it ends.
     ///
     /// # Errors
-    /// There may be a file, but it cannot be read.
+    /// Returns [`Error::Forbidden`], [`Error::Unreadable`] or [`Error::Slow`] if a file may
+    /// exist but cannot be read.
     pub async fn respond<B>(
         &self,
         request: &Request<B>,
-        place: Permit,
+        permit: Permit,
     ) -> Result<Option<Response<Body>>, Error> {
-        let Some(name) = SafePath::parse(request.uri().path()) else {
+        let Some(path) = SafePath::parse(request.uri().path()) else {
             return Ok(None);
         };
         let codings = accepted_codings(request);
-        let at_once = match self.patience {
-            DiskWait::Forbidden => find_file(&self.settings, &name, &codings, DiskWait::Forbidden),
+        // What the kernel has in memory is found on this thread, which saves the trip to a
+        // blocking one; everything else is found there.
+        let first_try = match self.first_try {
+            DiskWait::Forbidden => find_file(&self.settings, &path, &codings, DiskWait::Forbidden),
             DiskWait::Allowed => Err(ErrorKind::WouldBlock.into()),
         };
-        let (found, place) = match at_once {
+        let (result, permit) = match first_try {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.find_blocking(name, codings, place).await?
+                self.find_blocking(path, codings, permit).await?
             }
-            found => (found, place),
+            result => (result, permit),
         };
-        match found {
-            Ok(LookupResult::File(hit)) => Ok(Some(response::file_response(request, hit, place))),
+        match result {
+            Ok(LookupResult::File(found)) => {
+                Ok(Some(response::file_response(request, found, permit)))
+            }
             Ok(LookupResult::Directory) => Ok(Some(response::redirect_to_directory(request.uri()))),
             Ok(LookupResult::NotFound) => Ok(None),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::Forbidden),
@@ -140,28 +148,30 @@ impl Files {
         }
     }
 
-    /// Finds it on a thread that may wait for the disk.
+    /// Looks the file up on a thread that may wait for the disk, and returns the permit.
     async fn find_blocking(
         &self,
-        name: SafePath,
+        path: SafePath,
         codings: Vec<ContentCoding>,
-        place: Permit,
+        permit: Permit,
     ) -> Result<(io::Result<LookupResult>, Permit), Error> {
         let settings = Arc::clone(&self.settings);
-        // The place goes along: who waits for a dead disk keeps it.
-        let found = tokio::task::spawn_blocking(move || {
+        // The thread takes the permit along: as long as it hangs on a dead disk, it counts.
+        let lookup = tokio::task::spawn_blocking(move || {
             (
-                find_file(&settings, &name, &codings, DiskWait::Allowed),
-                place,
+                find_file(&settings, &path, &codings, DiskWait::Allowed),
+                permit,
             )
         });
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, found).await;
-        let found = found.map_err(|_| Error::Slow)?;
-        found.map_err(|error| Error::Unreadable(io::Error::other(error)))
+        tokio::time::timeout(LOOKUP_TIMEOUT, lookup)
+            .await
+            .map_err(|_| Error::Slow)?
+            .map_err(|error| Error::Unreadable(io::Error::other(error)))
     }
 }
 
-/// What the client accepts, the best first: its weights, then the smallest.
+/// Returns the codings that the client accepts, the best first: by the client's weights,
+/// then by compressed size.
 fn accepted_codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
     let mut offers = ContentCoding::parse_accept_encoding(request.headers());
     let rank = |coding| match coding {
@@ -170,27 +180,26 @@ fn accepted_codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
         ContentCoding::Gzip => 2,
     };
     offers.sort_by_key(|(weight, coding)| (std::cmp::Reverse(*weight), rank(*coding)));
-    // Repeated, it would only be looked for again.
+    // A client may repeat a coding many times; each would cost a lookup.
     offers.truncate(ContentCoding::ALL.len());
     offers.into_iter().map(|(_, coding)| coding).collect()
 }
 
-/// Whether a directory is there and what is in it can be reached; and if so, whether
-/// it is on a disk of this machine.
+/// Checks that a directory exists and may be entered, and returns whether it is on a local
+/// file system.
 fn check_directory(path: &Path, key: &'static str) -> Result<bool, UnusableDirectory> {
-    let directory = root_dir::open_directory(path, DiskWait::Allowed);
-    let entered = directory.and_then(|directory| {
-        let may = Access::EXEC_OK;
-        accessat(&directory, ".", may, AtFlags::EACCESS)?;
-        root_dir::is_local(&directory)
-    });
-    entered.map_err(|error| UnusableDirectory {
-        path: path.to_owned(),
-        key,
-        wanted: "directory",
-        source: error.into(),
-    })
+    root_dir::open_directory(path, DiskWait::Allowed)
+        .and_then(|directory| {
+            accessat(&directory, ".", Access::EXEC_OK, AtFlags::EACCESS)?;
+            root_dir::is_local(&directory)
+        })
+        .map_err(|error| UnusableDirectory {
+            path: path.to_owned(),
+            key,
+            wanted: "directory",
+            source: error.into(),
+        })
 }
 
-/// How long the disk may take to find a file.
+/// The time that a lookup may wait for the disk.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,4 +1,5 @@
-//! Whether the client has it already, and whether it still wants it (RFC 9110 §13).
+//! Preconditions of a request (RFC 9110 §13): `If-Match`, `If-None-Match`,
+//! `If-Modified-Since`, `If-Unmodified-Since` and `If-Range`.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,43 +8,43 @@ use hyper::header::{
     IF_UNMODIFIED_SINCE,
 };
 
-/// What tells one state of a file from another.
+/// The validators of one version of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Validators {
-    /// A strong tag, in its quotes.
+    /// The strong entity tag, with its quotes.
     pub(super) tag: String,
-    /// In seconds since 1970.
+    /// The time of the last modification, in seconds since 1970.
     pub(super) modified: u64,
 }
 
-/// What the request's conditions come to.
+/// The result of a request's preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PreconditionResult {
     Send,
-    /// The client has it. If it knows it by a weak tag, by that.
+    /// The client has this version: 304.
     NotModified {
+        /// Whether the client named it by a weak tag, which the response then repeats.
         weak: bool,
     },
-    /// It is not what the client wanted to go on with.
+    /// The client wants another version: 412.
     Failed,
 }
 
 impl Validators {
-    /// Weighs the conditions in the order of RFC 9110 §13.2.2.
+    /// Evaluates the preconditions in the order of RFC 9110 §13.2.2.
     pub(super) fn evaluate(&self, headers: &HeaderMap) -> PreconditionResult {
-        let wanted = parse_etags(headers, &IF_MATCH);
-        let goes_on = match wanted {
+        let is_expected = match parse_etags(headers, &IF_MATCH) {
             Some(tags) => tags.iter().any(|tag| tag.matches(&self.tag, false)),
             None => {
                 parse_date(headers, &IF_UNMODIFIED_SINCE).is_none_or(|date| self.modified <= date)
             }
         };
-        if !goes_on {
+        if !is_expected {
             return PreconditionResult::Failed;
         }
         match parse_etags(headers, &IF_NONE_MATCH) {
-            Some(known) => {
-                let same = known.iter().find(|tag| tag.matches(&self.tag, true));
+            Some(tags) => {
+                let same = tags.iter().find(|tag| tag.matches(&self.tag, true));
                 same.map_or(PreconditionResult::Send, |tag| {
                     PreconditionResult::NotModified {
                         weak: matches!(tag, ETag::Weak(_)),
@@ -59,7 +60,7 @@ impl Validators {
         }
     }
 
-    /// Whether a part is of any use: what the client has the rest of is this
+    /// Returns whether a range may be sent: without `If-Range`, or if it names this version
     /// (RFC 9110 §13.1.5).
     pub(super) fn matches_if_range(&self, headers: &HeaderMap) -> bool {
         match headers.get(IF_RANGE) {
@@ -69,16 +70,16 @@ impl Validators {
         }
     }
 
-    /// `Last-Modified`.
+    /// Returns the value of `Last-Modified`; `None` for a time after the year 9999.
     pub(super) fn last_modified(&self) -> Option<HeaderValue> {
         let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.modified))?;
-        // Later than the year 9999 there is no such date.
+        // `fmt_http_date` panics after the year 9999.
         let fits = self.modified < 253_402_300_800;
         HeaderValue::try_from(fits.then(|| httpdate::fmt_http_date(time))?).ok()
     }
 }
 
-/// One of a list of tags (RFC 9110 §8.8.3).
+/// An entity tag in a list (RFC 9110 §8.8.3); `Any` is `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ETag<'a> {
     Any,
@@ -87,7 +88,7 @@ enum ETag<'a> {
 }
 
 impl ETag<'_> {
-    /// Whether it stands for `tag`, which is strong; a weak one does if that is enough.
+    /// Returns whether this is the strong tag `tag`, by the weak comparison if `weakly`.
     fn matches(self, tag: &str, weakly: bool) -> bool {
         match self {
             Self::Any => true,
@@ -97,8 +98,8 @@ impl ETag<'_> {
     }
 }
 
-/// The tags that a header lists; none if there is no such header. What is no tag ends
-/// the list.
+/// Returns the tags in the header `name`, or `None` if the header is absent. An invalid tag
+/// ends the list.
 fn parse_etags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<ETag<'a>>> {
     if !headers.contains_key(name) {
         return None;
@@ -118,7 +119,8 @@ fn parse_etags<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<ETag
     Some(tags)
 }
 
-/// The tag at the beginning, which may hold commas, and what follows.
+/// Returns the tag at the beginning of `text`, which may contain commas, and the text after
+/// it.
 fn parse_first_etag(text: &str) -> Option<(ETag<'_>, &str)> {
     let (weak, quoted) = match text.strip_prefix("W/") {
         Some(quoted) => (true, quoted),
@@ -134,7 +136,8 @@ fn parse_first_etag(text: &str) -> Option<(ETag<'_>, &str)> {
     Some((tag, rest))
 }
 
-/// A date, in seconds since 1970; what is none counts as not sent.
+/// Returns the date in the header `name`, in seconds since 1970; `None` if it is absent or
+/// invalid.
 fn parse_date(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
     let since = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;

@@ -1,19 +1,19 @@
-//! Which part of a file is wanted (RFC 9110 §14).
+//! Byte ranges (RFC 9110 §14).
 
-/// What a `Range` comes to.
+/// The part of a file that a `Range` selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByteRange {
-    /// All of it: the header is none that we answer, which is allowed to be ignored.
-    /// So are several ranges at once, which only old PDF readers ask for.
+    /// The whole file. A server may ignore a range that it does not support: one that is
+    /// not in bytes, is invalid, or is one of several, which only old PDF readers send.
     Whole,
     /// From the first byte to the last, both included.
     Of(u64, u64),
-    /// Nothing of what there is.
+    /// No byte of the file: 416.
     OutOfReach,
 }
 
 impl ByteRange {
-    /// Reads `range` for a file of `size` bytes.
+    /// Returns the part that the header value `range` selects of a file of `size` bytes.
     pub(super) fn parse(range: &str, size: u64) -> Self {
         match parse_bounds(range) {
             None => Self::Whole,
@@ -27,7 +27,7 @@ impl ByteRange {
     }
 }
 
-/// `bytes=first-last`, of which either may be missing, but not both.
+/// Parses `bytes=first-last`; either bound may be missing, but not both.
 fn parse_bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, set) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
@@ -41,10 +41,11 @@ fn parse_bounds(range: &str) -> Option<(Option<u64>, Option<u64>)> {
     }
 }
 
-/// Digits; more than 64 bits hold is more than any file has.
+/// Parses an optional number: `Some(None)` if the text is empty, `None` if it is invalid. A
+/// number beyond 64 bits is larger than any file, so it becomes the maximum.
 fn parse_number(text: &str) -> Option<Option<u64>> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    match (text.is_empty(), digits) {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    match (text.is_empty(), is_number) {
         (true, _) => Some(None),
         (false, true) => Some(Some(text.parse().unwrap_or(u64::MAX))),
         (false, false) => None,

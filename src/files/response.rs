@@ -1,4 +1,4 @@
-//! From a file to the answer.
+//! File responses: 200, 206, 304, 412 and 416, with their headers and body.
 
 use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
@@ -15,14 +15,15 @@ use crate::core::body::{self, Body};
 use crate::core::content_coding;
 use crate::limit::Permit;
 
-/// Answers `request` with `hit`, or with what its conditions come to.
+/// Returns the response with `found`, or the one that the preconditions and the range of
+/// `request` demand.
 pub(super) fn file_response<B>(
     request: &Request<B>,
-    hit: FoundFile,
-    place: Permit,
+    found: FoundFile,
+    permit: Permit,
 ) -> Response<Body> {
-    let validators = hit.validators();
-    let mut headers = hit.cache_headers(&validators);
+    let validators = found.validators();
+    let mut headers = found.cache_headers(&validators);
     match validators.evaluate(request.headers()) {
         PreconditionResult::Failed => {
             empty_response(StatusCode::PRECONDITION_FAILED, HeaderMap::new())
@@ -34,28 +35,31 @@ pub(super) fn file_response<B>(
             empty_response(StatusCode::NOT_MODIFIED, headers)
         }
         PreconditionResult::Send => {
-            let range = request.headers().get(RANGE);
-            // Of other methods no part is defined (RFC 9110 §14.2).
-            let range = range.filter(|_| request.method() == Method::GET);
-            let range = range.filter(|_| validators.matches_if_range(request.headers()));
-            let range = range.and_then(|range| range.to_str().ok());
-            let part = range.map_or(ByteRange::Whole, |range| {
-                ByteRange::parse(range, hit.file.size)
-            });
-            send_file(request.method(), hit, part, headers, place)
+            // Ranges are defined for GET only (RFC 9110 §14.2).
+            let range = request
+                .headers()
+                .get(RANGE)
+                .filter(|_| request.method() == Method::GET)
+                .filter(|_| validators.matches_if_range(request.headers()))
+                .and_then(|range| range.to_str().ok())
+                .map_or(ByteRange::Whole, |range| {
+                    ByteRange::parse(range, found.file.size)
+                });
+            send_file(request.method(), found, range, headers, permit)
         }
     }
 }
 
+/// Returns the response with `range` of the file.
 fn send_file(
     method: &Method,
-    hit: FoundFile,
-    part: ByteRange,
+    found: FoundFile,
+    range: ByteRange,
     mut headers: HeaderMap,
-    place: Permit,
+    permit: Permit,
 ) -> Response<Body> {
-    let size = hit.file.size;
-    let (status, first, length) = match part {
+    let size = found.file.size;
+    let (status, first, length) = match range {
         ByteRange::Whole => {
             headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             (StatusCode::OK, 0, size)
@@ -71,12 +75,12 @@ fn send_file(
             return empty_response(StatusCode::RANGE_NOT_SATISFIABLE, headers);
         }
     };
-    hit.add_content_headers(&mut headers);
+    found.add_content_headers(&mut headers);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     let body = if method == Method::HEAD || length == 0 {
         body::empty()
     } else {
-        Body::new(FileBody::new(hit.file.descriptor, place, first, length))
+        Body::new(FileBody::new(found.file.descriptor, permit, first, length))
     };
     response_with(status, headers, body)
 }
@@ -84,15 +88,17 @@ fn send_file(
 impl FoundFile {
     fn validators(&self) -> Validators {
         let (modified, size) = (self.file.modified, self.file.size);
-        let coding = self.coding.map(|coding| format!("-{}", coding.name()));
-        let coding = coding.unwrap_or_default();
+        let suffix = self
+            .coding
+            .map(|coding| format!("-{}", coding.name()))
+            .unwrap_or_default();
         Validators {
-            tag: format!("\"{modified:x}-{size:x}{coding}\""),
+            tag: format!("\"{modified:x}-{size:x}{suffix}\""),
             modified,
         }
     }
 
-    /// What is said even if the file is not sent (RFC 9110 §15.4.5).
+    /// Returns the headers that a 304 response has as well (RFC 9110 §15.4.5).
     fn cache_headers(&self, validators: &Validators) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Some(modified) = validators.last_modified() {
@@ -101,16 +107,16 @@ impl FoundFile {
         if let Ok(tag) = HeaderValue::try_from(&validators.tag) {
             headers.insert(ETAG, tag);
         }
-        let kept = media_type::cache_control(&self.path, &self.media_type);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
-        // Others may get it compressed.
+        let cache_control = media_type::cache_control(&self.path, &self.media_type);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+        // Another client may get a compressed variant.
         if content_coding::is_compressible(&self.media_type) {
             content_coding::add_vary(&mut headers);
         }
         headers
     }
 
-    /// What is said about bytes that are sent.
+    /// Adds the headers that describe the content.
     fn add_content_headers(&self, headers: &mut HeaderMap) {
         if let Ok(kind) = HeaderValue::try_from(&self.media_type) {
             headers.insert(CONTENT_TYPE, kind);
@@ -118,14 +124,14 @@ impl FoundFile {
         if let Some(coding) = self.coding {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         }
-        let sniff = HeaderValue::from_static("nosniff");
-        headers.insert(X_CONTENT_TYPE_OPTIONS, sniff);
+        let nosniff = HeaderValue::from_static("nosniff");
+        headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
     }
 }
 
-/// Sends the client to the directory that it means: relative links in its page count
-/// from there. `uri` names something below the root, so its path does not begin with
-/// two slashes, which would be another site.
+/// Returns a redirect to `uri` with a trailing slash, since relative links in the index page
+/// start from there. `uri` names something below the root, so its path does not begin with
+/// two slashes, which would redirect to another site.
 pub(super) fn redirect_to_directory(uri: &Uri) -> Response<Body> {
     let query = uri.query().map(|query| format!("?{query}"));
     let location = format!("{}/{}", uri.path(), query.unwrap_or_default());

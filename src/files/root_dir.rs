@@ -1,8 +1,8 @@
-//! A directory that nobody gets out of, and what is in it.
+//! Confined access to a directory: no path leads out of it.
 //!
-//! The kernel looks up whole paths and refuses those that leave the directory, by
-//! `..` or by symbolic link, however fast somebody renames meanwhile (openat2(2),
-//! `RESOLVE_BENEATH`).
+//! The kernel resolves the whole path and rejects one that leaves the directory by `..` or
+//! by a symbolic link (openat2(2), `RESOLVE_BENEATH`). So there is no race between a check
+//! and the open, even if files are renamed meanwhile.
 
 use std::fs;
 use std::io;
@@ -14,25 +14,26 @@ use rustix::io::Errno;
 
 use super::Settings;
 
-/// Whether the disk may be waited for.
+/// Whether an operation may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DiskWait {
-    /// No: what the kernel has not in memory is an error, [`io::ErrorKind::WouldBlock`].
+    /// The operation fails with [`io::ErrorKind::WouldBlock`] for anything that the kernel
+    /// does not have in memory.
     Forbidden,
-    /// Yes: not on a thread that serves others.
+    /// The operation may block, so it must run on a blocking thread.
     Allowed,
 }
 
-/// A directory, open for a moment: who swaps it for a new one, as deployments do,
-/// needs to tell nobody.
+/// The root directory, opened for one lookup. A deployment that replaces the directory by a
+/// new one therefore takes effect at once.
 #[derive(Debug)]
 pub(super) struct RootDir<'a> {
     directory: OwnedFd,
     settings: &'a Settings,
-    patience: DiskWait,
+    disk_wait: DiskWait,
 }
 
-/// What a name stands for.
+/// An entry of the directory tree.
 #[derive(Debug)]
 pub(super) enum Entry {
     File(File),
@@ -43,106 +44,118 @@ pub(super) enum Entry {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) descriptor: OwnedFd,
+    /// The size in bytes.
     pub(super) size: u64,
-    /// When it was last written to, in seconds since 1970.
+    /// The time of the last modification, in seconds since 1970.
     pub(super) modified: u64,
 }
 
 impl<'a> RootDir<'a> {
-    pub(super) fn open(settings: &'a Settings, patience: DiskWait) -> io::Result<Self> {
+    /// Opens the root of `settings`.
+    pub(super) fn open(settings: &'a Settings, disk_wait: DiskWait) -> io::Result<Self> {
         Ok(Self {
-            directory: open_directory(&settings.root, patience)?,
+            directory: open_directory(&settings.root, disk_wait)?,
             settings,
-            patience,
+            disk_wait,
         })
     }
 
-    /// What is at `path`; none if there is nothing that may be seen.
+    /// Opens the entry at `path`, relative to the root. Returns `None` if there is nothing,
+    /// or nothing that may be served: an entry outside, or neither a file nor a directory.
     ///
     /// # Errors
-    /// It may be there, but cannot be read.
+    /// Returns an error if an entry may exist but cannot be read, and
+    /// [`io::ErrorKind::WouldBlock`] if the disk must be waited for and must not.
     pub(super) fn entry(&self, path: &str) -> io::Result<Option<Entry>> {
         let path = if path.is_empty() { "." } else { path };
-        let found = open_beneath(&self.directory, path, ResolveFlags::empty(), self.patience);
-        let found = match found {
-            Err(Errno::XDEV) => self.follow_link(path),
-            other => other,
-        };
-        match found {
+        let opened =
+            match open_beneath(&self.directory, path, ResolveFlags::empty(), self.disk_wait) {
+                Err(Errno::XDEV) => self.follow_link(path),
+                other => other,
+            };
+        match opened {
             Ok(descriptor) => Ok(entry(descriptor)?),
             Err(
                 Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::XDEV
-                // Sockets, and names that a file system cannot have.
+                // Sockets, and names that the file system does not allow.
                 | Errno::NXIO | Errno::INVAL | Errno::ILSEQ,
             ) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A link leads out of the directory, or is absolute: where it ends must be in
-    /// the directory after all, or in one that links may lead to. That is only where
-    /// to look: what is opened is opened below that, without another link.
+    /// Opens `path` through a symbolic link that is absolute or leads out of the directory.
+    /// The link must end in the directory after all, or in an allowed target.
+    ///
+    /// The canonical path only says where to look. The file is then opened below the
+    /// directory that contains it, without following links, so a link that is replaced
+    /// meanwhile leads nowhere.
     fn follow_link(&self, path: &str) -> rustix::io::Result<OwnedFd> {
-        if self.patience == DiskWait::Forbidden {
+        if self.disk_wait == DiskWait::Forbidden {
             return Err(Errno::AGAIN);
         }
-        let real = |path: &Path| fs::canonicalize(path).map_err(|_| Errno::NOENT);
-        let end = real(&self.settings.root.join(path))?;
+        let canonicalize = |path: &Path| fs::canonicalize(path).map_err(|_| Errno::NOENT);
+        let target = canonicalize(&self.settings.root.join(path))?;
         for base in [&self.settings.root]
             .into_iter()
             .chain(&self.settings.allowed_symlink_targets)
         {
-            let Ok(base) = real(base) else { continue };
-            let Ok(rest) = end.strip_prefix(&base) else {
+            let Ok(base) = canonicalize(base) else {
                 continue;
             };
-            let rest = if rest.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                rest
+            let relative = match target.strip_prefix(&base) {
+                Ok(relative) if relative.as_os_str().is_empty() => Path::new("."),
+                Ok(relative) => relative,
+                Err(_) => continue,
             };
-            let base = open_directory(&base, self.patience)?;
-            return open_beneath(&base, rest, ResolveFlags::NO_SYMLINKS, self.patience);
+            let directory = open_directory(&base, self.disk_wait)?;
+            return open_beneath(
+                &directory,
+                relative,
+                ResolveFlags::NO_SYMLINKS,
+                self.disk_wait,
+            );
         }
         Err(Errno::XDEV)
     }
 }
 
-/// A directory by its path, which the sysadmin wrote.
-pub(super) fn open_directory(path: &Path, patience: DiskWait) -> rustix::io::Result<OwnedFd> {
+/// Opens a directory of the configuration. Its path is trusted, so links are followed.
+pub(super) fn open_directory(path: &Path, disk_wait: DiskWait) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(CWD, path, flags, ResolveFlags::empty(), patience)
+    open(CWD, path, flags, ResolveFlags::empty(), disk_wait)
 }
 
-/// Whether files there open without anybody being asked. That cannot be left out
-/// elsewhere: over a network, or in a program (FUSE), even an open of what the kernel
-/// knows waits for an answer.
+/// Returns whether the directory is on a local file system. On a network file system or
+/// FUSE, even opening a cached file may wait for a server or a program, so lookups must not
+/// run on the runtime's threads.
 pub(super) fn is_local(directory: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(LOCAL_FILESYSTEMS.contains(&fstatfs(directory)?.f_type))
 }
 
-/// What is at `path` below `open_directory`. Nothing is waited for that is not a file:
-/// pipes and devices open at once, and are closed again.
+/// Opens `path` below `directory` for reading. The open of a FIFO or a device does not block
+/// (`O_NONBLOCK`); the caller closes it again.
 fn open_beneath(
     directory: &OwnedFd,
     path: impl rustix::path::Arg + Copy,
     more: ResolveFlags,
-    patience: DiskWait,
+    disk_wait: DiskWait,
 ) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mut resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | more;
-    if patience == DiskWait::Forbidden {
-        // What is mounted below may be elsewhere.
+    if disk_wait == DiskWait::Forbidden {
+        // Another file system may be mounted below, and it may not be local.
         resolve |= ResolveFlags::NO_XDEV;
     }
-    let mut found = open(directory, path, flags, resolve, patience);
-    // Somebody renames, so the kernel cannot be sure.
-    for _ in 0..MAX_TRIES {
-        if patience == DiskWait::Allowed && found.as_ref().err() == Some(&Errno::AGAIN) {
-            found = open(directory, path, flags, resolve, patience);
+    let mut opened = open(directory, path, flags, resolve, disk_wait);
+    // EAGAIN: files were renamed during the lookup, so the kernel could not make sure that
+    // the path stays below the directory.
+    for _ in 0..MAX_RETRIES {
+        if disk_wait == DiskWait::Allowed && opened.as_ref().err() == Some(&Errno::AGAIN) {
+            opened = open(directory, path, flags, resolve, disk_wait);
         }
     }
-    found
+    opened
 }
 
 fn open(
@@ -150,15 +163,15 @@ fn open(
     path: impl rustix::path::Arg,
     flags: OFlags,
     resolve: ResolveFlags,
-    patience: DiskWait,
+    disk_wait: DiskWait,
 ) -> rustix::io::Result<OwnedFd> {
-    match patience {
+    match disk_wait {
         DiskWait::Allowed => openat2(directory, path, flags, Mode::empty(), resolve),
         DiskWait::Forbidden => {
-            let resolve = resolve | ResolveFlags::CACHED;
-            let found = openat2(directory, path, flags, Mode::empty(), resolve);
-            // Before Linux 5.12 it cannot be asked for.
-            found.map_err(|error| match error {
+            let cached = resolve | ResolveFlags::CACHED;
+            let opened = openat2(directory, path, flags, Mode::empty(), cached);
+            // Linux before 5.12 does not know RESOLVE_CACHED.
+            opened.map_err(|error| match error {
                 Errno::INVAL => Errno::AGAIN,
                 other => other,
             })
@@ -166,6 +179,7 @@ fn open(
     }
 }
 
+/// Returns the entry of an open descriptor; `None` for anything but files and directories.
 fn entry(descriptor: OwnedFd) -> rustix::io::Result<Option<Entry>> {
     let stat = fstat(&descriptor)?;
     Ok(match FileType::from_raw_mode(stat.st_mode) {
@@ -179,10 +193,10 @@ fn entry(descriptor: OwnedFd) -> rustix::io::Result<Option<Entry>> {
     })
 }
 
-const MAX_TRIES: usize = 16;
+const MAX_RETRIES: usize = 16;
 
-/// By their numbers in statfs(2): ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS, F2FS,
-/// SquashFS, EROFS, bcachefs.
+/// The `f_type` of local file systems in statfs(2): ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS,
+/// F2FS, SquashFS, EROFS, bcachefs.
 const LOCAL_FILESYSTEMS: [i64; 10] = [
     0xef53,
     0x5846_5342,

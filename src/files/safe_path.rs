@@ -1,39 +1,39 @@
-//! What a path of a URL names below a directory, in the one way that leaves no
-//! doubt. Whatever could be meant otherwise names nothing.
+//! Safe relative paths from URLs: only the plain spelling of a path names a file. Ambiguous
+//! spellings, hidden files and PHP programs name nothing.
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-/// A file's or a directory's name below the root: parts without `.` and `..`, none
-/// of them hidden, none a program of PHP's. It cannot lead upwards.
+/// The path of a file or directory below the root. Its segments are neither `.` nor `..`,
+/// not hidden, and not PHP programs, so it cannot lead out of the root.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct SafePath {
-    /// Without a slash at either end; empty for the root.
+    /// The decoded path, without a slash at either end; empty for the root.
     path: String,
     is_directory: bool,
 }
 
 impl SafePath {
-    /// What `path`, as it stands in a URL, names; none if it is spelled in any way
-    /// but the plain one, or names what nobody is to see.
+    /// Parses the path of a URL. Returns `None` if it is not in its plain spelling, or names
+    /// something that must not be served.
     ///
-    /// A name that exists is read as the same path by [`crate::core::paths::NormalizedPath`], so
-    /// the route that was found is the route of this file.
+    /// [`NormalizedPath`](crate::core::paths::NormalizedPath) reads an accepted path as the
+    /// same path, so the route of the request is the route of this file.
     pub fn parse(path: &str) -> Option<Self> {
-        let inner = path.strip_prefix('/')?;
-        let bare = inner.strip_suffix('/').unwrap_or(inner);
-        let is_directory = bare.len() < inner.len() || inner.is_empty();
+        let relative = path.strip_prefix('/')?;
+        let bare = relative.strip_suffix('/').unwrap_or(relative);
+        let is_directory = bare.len() < relative.len() || relative.is_empty();
         if bare.is_empty() {
             // "//" is not the root.
-            return inner.is_empty().then_some(Self::root());
+            return relative.is_empty().then_some(Self::root());
         }
         let mut decoded = String::with_capacity(bare.len());
-        for (number, part) in bare.split('/').enumerate() {
+        for (number, segment) in bare.split('/').enumerate() {
             if number > 0 {
                 decoded.push('/');
             }
-            decoded.push_str(&decode_segment(part, number == 0)?);
+            decoded.push_str(&decode_segment(segment, number == 0)?);
         }
         Some(Self {
             path: decoded,
@@ -48,17 +48,17 @@ impl SafePath {
         }
     }
 
-    /// Relative to the root.
+    /// Returns the decoded path relative to the root, without slashes at its ends.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether it ends in a slash, or is the root.
+    /// Returns whether the path has a trailing slash or is the root.
     pub fn is_directory(&self) -> bool {
         self.is_directory
     }
 
-    /// What its last part ends in after a dot, in lower case.
+    /// Returns the extension of the last segment in lower case, without the dot.
     pub(super) fn extension(&self) -> Option<String> {
         let last = self.path.rsplit('/').next().unwrap_or_default();
         let (_, extension) = last.rsplit_once('.')?;
@@ -70,40 +70,42 @@ impl TryFrom<String> for SafePath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let plain = !text.contains('%') && !text.starts_with('/');
-        let name = Self::parse(&format!("/{text}")).filter(|name| plain && !name.is_directory);
-        name.ok_or_else(|| {
+        let is_plain = !text.contains('%') && !text.starts_with('/');
+        let path = Self::parse(&format!("/{text}")).filter(|path| is_plain && !path.is_directory);
+        path.ok_or_else(|| {
             format!("{text:?} is not a file's name below the directory; expected \"index.html\"")
         })
     }
 }
 
-/// One part, decoded once.
-fn decode_segment(part: &str, is_first: bool) -> Option<String> {
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        let hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
-        if byte == b'%' && !(hex(rest.next()) && hex(rest.next())) {
+/// Decodes one segment once. Returns `None` if its encoding is invalid or the segment is not
+/// allowed.
+fn decode_segment(segment: &str, is_first: bool) -> Option<String> {
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+        if byte == b'%' && !(is_hex(bytes.next()) && is_hex(bytes.next())) {
             return None;
         }
     }
-    let part = percent_decode_str(part).decode_utf8().ok()?.into_owned();
-    let odd = |c: char| c.is_control() || c == '/' || c == '\\';
-    let hidden = part.starts_with('.') && !(is_first && part == ".well-known");
-    if part.is_empty() || part.contains(odd) || hidden || is_script(&part) {
+    let decoded = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+    let is_forbidden = |c: char| c.is_control() || c == '/' || c == '\\';
+    let is_hidden = decoded.starts_with('.') && !(is_first && decoded == ".well-known");
+    if decoded.is_empty() || decoded.contains(is_forbidden) || is_hidden || is_script(&decoded) {
         None
     } else {
-        Some(part)
+        Some(decoded)
     }
 }
 
-/// What PHP might run, in any spelling: its text is nobody's business.
-fn is_script(part: &str) -> bool {
-    let mut extensions = part.split('.').skip(1);
+/// Returns whether PHP might run a file of this name, in any case and with any suffix. Its
+/// source code must not be served.
+fn is_script(segment: &str) -> bool {
+    let mut extensions = segment.split('.').skip(1).map(str::to_ascii_lowercase);
     extensions.any(|extension| {
-        let extension = extension.to_ascii_lowercase();
-        let mut programs = ["php", "pht", "phar"].iter();
-        programs.any(|program| extension.starts_with(program))
+        ["php", "pht", "phar"]
+            .iter()
+            .any(|prefix| extension.starts_with(prefix))
     })
 }
 
