@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(value("x-forwarded-port"), "8443");
     }
 
-    /// What Laravel is told when `peer` sends `said` and `trusted` are believed of
+    /// Returns the headers for Laravel when `peer` sends `said` and `trusted` are trusted of
     /// proxies in 10.0.0.0/8 and of Cloudflare.
     fn forwarded(
         peer: &str,

@@ -1,4 +1,4 @@
-//! Bytes per second of each client, for what it uploads.
+//! The byte rate of uploads, per client.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::rate::{KeyedLimiter, RateTable};
 use crate::core::client::ClientKey;
 use crate::core::units::ByteSize;
 
-/// Bytes per second of each client. Who is over it waits; nothing is refused.
+/// A limit of bytes per second for each client. A client over its rate waits and is never
+/// rejected.
 #[derive(Debug)]
 pub struct ByteRate {
     limiter: KeyedLimiter,
@@ -19,25 +20,27 @@ pub struct ByteRate {
 }
 
 impl ByteRate {
-    /// Nobody has sent anything yet. A second's worth may come at once.
+    /// Creates a limit of `per_second` bytes, with a burst of one second.
     pub fn new(per_second: ByteSize) -> Self {
-        let per_second = u32::try_from(per_second.get()).unwrap_or(u32::MAX);
-        let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+        let bytes = u32::try_from(per_second.get()).unwrap_or(u32::MAX);
+        let quota = Quota::per_second(NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN));
         let clock = TokioClock::new();
         Self {
-            limiter: RateLimiter::new(Quota::per_second(per_second), RateTable::new(clock), clock),
+            limiter: RateLimiter::new(quota, RateTable::new(clock), clock),
             clock,
         }
     }
 
-    /// Counts `byte_rate` of `client`, once there is room for them. Dropped before
-    /// that, it counts nothing; nor does it if the client has no limits.
+    /// Waits until the rate of `client` has room for `bytes`, and counts them. Returns at
+    /// once for a client that is exempt (`None`). Cancel-safe: a dropped future has counted
+    /// nothing.
     pub async fn acquire(&self, client: Option<ClientKey>, bytes: usize) {
         let bytes = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
         let (Some(client), Some(bytes)) = (client, bytes) else {
             return;
         };
-        // More than a second's worth never fits at once; the settings have no such chunk.
+        // `Err` of the outer result: more bytes than one second allows can never pass. The
+        // settings exclude a rate below the size of a chunk.
         while let Ok(Err(not_yet)) = self.limiter.check_key_n(&client, bytes) {
             let wait = not_yet.wait_time_from(self.clock.now());
             tokio::time::sleep(wait.max(MIN_WAIT)).await;
@@ -45,6 +48,7 @@ impl ByteRate {
     }
 }
 
+/// The shortest sleep, so that rounding cannot make the loop spin.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

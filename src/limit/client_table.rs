@@ -1,4 +1,4 @@
-//! What is remembered of clients, in memory that does not grow with their number.
+//! A table of per-client state with bounded memory and eviction.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -9,83 +9,89 @@ use parking_lot::Mutex;
 use super::clock::TokioClock;
 use crate::core::client::ClientKey;
 
-/// A table of clients that forgets those first who lose least by it, and never
-/// one who is over a limit: a flood from many addresses buys nobody a new start.
+/// A table of per-client state. When it is full, it evicts the clients that lose least by
+/// it, and never a client that is over a limit, so a flood from many addresses does not
+/// reset the limit of an abusive one.
 #[derive(Debug)]
 pub(super) struct ClientTable<V> {
+    /// Clients are spread over shards, each with its own lock, so that threads rarely wait
+    /// for each other and an eviction blocks a small part of the clients. No operation
+    /// holds two of the locks.
     shards: Box<[Mutex<Shard<V>>]>,
+    /// Randomly seeded, so an attacker cannot fill one shard on purpose.
     hasher: RandomState,
     clock: TokioClock,
-    /// Entries of one shard.
-    most: usize,
+    max_shard_entries: usize,
 }
 
 #[derive(Debug)]
 struct Shard<V> {
     entries: HashMap<ClientKey, V>,
-    /// Shared by all who come while everybody in the shard is over a limit.
-    crowd: V,
+    /// The state that all new clients share while every entry of the shard is over a limit
+    /// and cannot be evicted.
+    overflow: V,
 }
 
-/// What a table remembers of one client.
+/// Per-client state that can be evicted.
 pub(super) trait Evictable: Default {
-    /// What would be lost without it.
+    /// Returns how much is lost if the state is evicted at the time `now`.
     fn eviction_priority(&self, now: Duration) -> EvictionPriority;
 }
 
-/// What it is worth to remember a client.
+/// The loss by the eviction of one client's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EvictionPriority {
-    /// Nothing: a client that is not known has the same rights.
+    /// Nothing is lost: the state equals that of a new client.
     Nothing,
-    /// The more, the less it should be forgotten.
+    /// Something is lost: the longer the duration, the later the state is evicted.
     Some(Duration),
-    /// The client is over a limit.
+    /// The client is over a limit, so its state is never evicted.
     Kept,
 }
 
 impl<V: Evictable> ClientTable<V> {
-    /// Knows nobody.
+    /// Creates an empty table of clients.
     pub(super) fn new(clock: TokioClock) -> Self {
         Self::with_size(clock, SHARD_COUNT, MAX_SHARD_ENTRIES)
     }
 
-    /// For networks that hold many clients each, of which there are fewer.
+    /// Creates an empty table of IPv6 sites, which is smaller, since there are fewer.
     pub(super) fn of_sites(clock: TokioClock) -> Self {
-        Self::with_size(clock, SHARD_COUNT, MAX_SHARD_ENTRIES / SITES)
+        Self::with_size(clock, SHARD_COUNT, MAX_SHARD_ENTRIES / SITE_TABLE_DIVISOR)
     }
 
-    fn with_size(clock: TokioClock, shards: usize, most: usize) -> Self {
+    fn with_size(clock: TokioClock, shards: usize, max_shard_entries: usize) -> Self {
         let shard = || Shard {
             entries: HashMap::new(),
-            crowd: V::default(),
+            overflow: V::default(),
         };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
             hasher: RandomState::new(),
             clock,
-            most,
+            max_shard_entries,
         }
     }
 
-    /// Does something with what is known of `client`.
+    /// Calls `act` with the state of `client`, which is created if needed, and returns its
+    /// result. The lock of the shard is held meanwhile, so `act` must not use the table.
     pub(super) fn with_entry<T>(&self, client: ClientKey, act: impl FnOnce(&mut V) -> T) -> T {
         let number = self.hasher.hash_one(client) as usize % self.shards.len();
         let mut shard = self.shards[number].lock();
-        if let Some(known) = shard.entries.get_mut(&client) {
-            return act(known);
+        if let Some(state) = shard.entries.get_mut(&client) {
+            return act(state);
         }
-        if shard.entries.len() >= self.most {
-            shard.evict(self.clock.elapsed(), self.most);
+        if shard.entries.len() >= self.max_shard_entries {
+            shard.evict(self.clock.elapsed(), self.max_shard_entries);
         }
-        if shard.entries.len() < self.most {
+        if shard.entries.len() < self.max_shard_entries {
             act(shard.entries.entry(client).or_default())
         } else {
-            act(&mut shard.crowd)
+            act(&mut shard.overflow)
         }
     }
 
-    /// Frees what is remembered for nothing.
+    /// Removes the states that equal that of a new client, and frees their memory.
     pub(super) fn forget_idle(&self) {
         let now = self.clock.elapsed();
         for shard in &self.shards {
@@ -95,17 +101,17 @@ impl<V: Evictable> ClientTable<V> {
         }
     }
 
-    /// The bytes that it takes when it is full: hash tables of so many places,
-    /// with a byte each beside the entry.
+    /// Returns the bytes of a full table: a hash table has one control byte beside each
+    /// entry.
     #[cfg(test)]
     pub(super) fn max_bytes() -> usize {
         SHARD_COUNT * MAX_SHARD_ENTRIES.next_power_of_two() * (size_of::<(ClientKey, V)>() + 1)
     }
 
-    /// The same of one for sites.
+    /// Returns the bytes of a full table of sites.
     #[cfg(test)]
     pub(super) fn most_bytes_of_sites() -> usize {
-        Self::max_bytes() / SITES
+        Self::max_bytes() / SITE_TABLE_DIVISOR
     }
 
     #[cfg(test)]
@@ -121,12 +127,12 @@ impl<V: Evictable> Shard<V> {
             .retain(|_, entry| entry.eviction_priority(now) != EvictionPriority::Nothing);
     }
 
-    /// Forgets an eighth at once, so that a flood does not cost a search for
-    /// each newcomer.
-    fn evict(&mut self, now: Duration, most: usize) {
+    /// Evicts an eighth of the entries, those with the lowest priority. In a flood of new
+    /// clients the search then runs once for many of them.
+    fn evict(&mut self, now: Duration, max_entries: usize) {
         self.forget_idle(now);
-        let wanted = most / 8 + 1;
-        let free = most.saturating_sub(self.entries.len());
+        let wanted = max_entries / 8 + 1;
+        let free = max_entries.saturating_sub(self.entries.len());
         if free >= wanted {
             return;
         }
@@ -138,19 +144,20 @@ impl<V: Evictable> Shard<V> {
         if ranks.is_empty() {
             return;
         }
+        // Only the highest rank to evict is needed, which is cheaper than sorting.
         let nth = (wanted - free - 1).min(ranks.len() - 1);
-        let (_, least, _) = ranks.select_nth_unstable(nth);
-        let least = *least;
+        let highest_evicted = *ranks.select_nth_unstable(nth).1;
         self.entries
-            .retain(|_, entry| rank(entry).is_none_or(|rank| rank > least));
+            .retain(|_, entry| rank(entry).is_none_or(|rank| rank > highest_evicted));
     }
 }
 
 const SHARD_COUNT: usize = 16;
-/// What 4096 places of a hash table hold before it grows: 57 344 clients in all.
+/// The entries that a hash table of 4096 buckets holds before it grows, at a load of 7/8.
+/// All shards together hold 57 344 clients.
 const MAX_SHARD_ENTRIES: usize = 3584;
-/// A table of sites has so many times fewer.
-const SITES: usize = 4;
+/// A table of sites has this many times fewer entries than one of clients.
+const SITE_TABLE_DIVISOR: usize = 4;
 
 #[cfg(test)]
 mod tests {

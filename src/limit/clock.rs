@@ -1,24 +1,25 @@
-//! The clock of all limits: tokio's, so that tests can pause it.
+//! The clock of all limits: tokio's, so that tests can pause it, behind governor's trait.
 
 use std::time::Duration;
 
 use governor::clock::Clock;
 use tokio::time::Instant;
 
-/// tokio's clock in the form that governor asks for.
+/// A governor clock over tokio's time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokioClock {
     start: Instant,
 }
 
 impl TokioClock {
+    /// Creates a clock that starts at zero now.
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
         }
     }
 
-    /// Since the clock was made.
+    /// Returns the time since the clock was created.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }

@@ -1,4 +1,5 @@
-//! Connections at once, in all and per client; requests at once likewise.
+//! Concurrency limits in total and per client: connections, TLS handshakes, requests in
+//! flight, open files, encoders.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,94 +10,98 @@ use crate::core::client::ClientKey;
 use crate::core::units::PositiveCount;
 use crate::runtime::fair::{FairPermit, FairSemaphore};
 
-/// Counts connections, or what else is held for a while. Cheap to clone; clones
-/// count together.
+/// Limits connections or anything else that is held for a while, in total and per client.
+/// Cheap to clone; clones count together.
+///
+/// A [`Slot`] is one unit of the total, a [`ClientPermit`] one of the client, and a
+/// [`Permit`] has both.
 #[derive(Clone, Debug)]
 pub struct ConcurrencyLimit {
     slots: FairSemaphore<ClientKey>,
-    held: Arc<AtomicUsize>,
+    in_use: Arc<AtomicUsize>,
     clients: ClientConcurrency,
 }
 
-/// Room for one connection.
+/// One unit of the total, released on drop.
 #[derive(Debug)]
 pub struct Slot {
-    _turn: FairPermit<ClientKey>,
+    _permit: FairPermit<ClientKey>,
 }
 
-/// The right of one client to one connection; given back on drop. It lives as
-/// long as the connection, the WebSocket session on it included.
+/// One unit of the total and of the client, released on drop. The permit of a connection
+/// lives as long as the connection, or the WebSocket session on it.
 #[derive(Debug)]
 pub struct Permit {
-    _share: Option<ClientPermit>,
+    _client: Option<ClientPermit>,
     _slot: Slot,
-    held: Arc<AtomicUsize>,
+    in_use: Arc<AtomicUsize>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.held.fetch_sub(1, Relaxed);
+        self.in_use.fetch_sub(1, Relaxed);
     }
 }
 
 impl ConcurrencyLimit {
-    /// None yet; at most `all`.
+    /// Creates a limit of `all` units in total.
     pub fn new(all: PositiveCount) -> Self {
         Self {
             slots: FairSemaphore::new(all.size()),
-            held: Arc::default(),
+            in_use: Arc::default(),
             clients: ClientConcurrency::default(),
         }
     }
 
-    /// How many there are.
+    /// Returns the number of permits in use. Slots without a permit do not count.
     pub fn in_use(&self) -> usize {
-        self.held.load(Relaxed)
+        self.in_use.load(Relaxed)
     }
 
-    /// Waits until there is room for one more of whoever comes next. Taken before
-    /// `accept`, so that what is too much waits in the kernel's backlog. Cancel-safe.
+    /// Waits for a slot of a client that is not known yet. A listener calls this before
+    /// `accept`, so that excess connections wait in the kernel's backlog. Cancel-safe.
     pub async fn acquire_slot(&self) -> Slot {
-        let turn = self.slots.acquire(None).await;
-        Slot { _turn: turn }
+        let permit = self.slots.acquire(None).await;
+        Slot { _permit: permit }
     }
 
-    /// The right of `client` to one of `most` of its own, those that it waits for
-    /// included. To be asked for before a slot, or one client's queue would be before
-    /// everybody's.
+    /// Returns a permit of the client's own, or `None` if it has `most` already. It must be
+    /// acquired before waiting for a slot, since it bounds the client's queue there.
     pub fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<ClientPermit> {
         self.clients.acquire(client, most)
     }
 
-    /// A slot for `client`, if its turn comes within `patience`: clients have turns,
-    /// and hold half of all at most. Without a key there is no such bound.
+    /// Waits up to `timeout` for a slot of `client`. Clients are served round-robin, and
+    /// each holds at most half of the total; `None` stands for one without this bound.
+    /// Cancel-safe.
     pub async fn acquire_slot_within(
         &self,
-        patience: Duration,
+        timeout: Duration,
         client: Option<ClientKeys>,
     ) -> Option<Slot> {
         let key = client.map(ClientKeys::client);
-        // Mostly one is free that nobody waits for: no clock, and no room for one.
-        let turn = match self.slots.try_acquire(key) {
-            Some(turn) => Some(turn),
-            None => Box::pin(tokio::time::timeout(patience, self.slots.acquire(key)))
+        // The common case needs no timer. The rare one is boxed, so that the caller's
+        // future reserves no room for it.
+        let permit = match self.slots.try_acquire(key) {
+            Some(permit) => Some(permit),
+            None => Box::pin(tokio::time::timeout(timeout, self.slots.acquire(key)))
                 .await
                 .ok(),
         };
-        turn.map(|turn| Slot { _turn: turn })
+        permit.map(|permit| Slot { _permit: permit })
     }
 
-    /// One of `most` of `client`'s own, if there is a slot for it now.
+    /// Returns a permit for `client`, or `None` if it has `most` already or no slot is free.
     pub fn try_permit(&self, client: ClientKeys, most: PositiveCount) -> Option<Permit> {
-        let share = self.share(client, most)?;
-        let turn = self.slots.try_acquire(Some(client.client()))?;
-        Some(self.permit(Some(share), Slot { _turn: turn }))
+        let client_permit = self.share(client, most)?;
+        let permit = self.slots.try_acquire(Some(client.client()))?;
+        Some(self.permit(Some(client_permit), Slot { _permit: permit }))
     }
 
-    /// Gives `acquire_slot` to `client`.
+    /// Makes `slot` a permit of `client`.
     ///
     /// # Errors
-    /// The client has `most` already: the slot is still to be given.
+    /// Returns the slot, for another client, if this one has `most` permits already.
     pub fn admit(
         &self,
         slot: Slot,
@@ -104,24 +109,24 @@ impl ConcurrencyLimit {
         most: PositiveCount,
     ) -> Result<Permit, Slot> {
         match self.clients.acquire(client, most) {
-            Some(share) => Ok(self.permit(Some(share), slot)),
+            Some(client_permit) => Ok(self.permit(Some(client_permit), slot)),
             None => Err(slot),
         }
     }
 
-    /// Gives `acquire_slot` to somebody who may have as many as there are: a proxy of
-    /// ours, which asks for many clients, or a client without limits.
+    /// Makes `slot` a permit without a limit per client: for a trusted proxy, which
+    /// connects for many clients, or for a client that is exempt.
     pub fn admit_unlimited(&self, slot: Slot) -> Permit {
         self.permit(None, slot)
     }
 
-    /// Gives `acquire_slot` to whoever has `acquire`, or has no limits.
-    pub fn permit(&self, share: Option<ClientPermit>, slot: Slot) -> Permit {
-        self.held.fetch_add(1, Relaxed);
+    /// Combines `slot` with the client's own permit; a client that is exempt has none.
+    pub fn permit(&self, client: Option<ClientPermit>, slot: Slot) -> Permit {
+        self.in_use.fetch_add(1, Relaxed);
         Permit {
-            _share: share,
+            _client: client,
             _slot: slot,
-            held: Arc::clone(&self.held),
+            in_use: Arc::clone(&self.in_use),
         }
     }
 }

@@ -1,18 +1,18 @@
-//! By what a client is counted.
+//! The keys under which limits count a client.
 
 use crate::core::client::ClientKey;
 use crate::core::units::PositiveCount;
 
-/// The keys that a client is counted by: its own, and over IPv6 that of the site it is
-/// in. One customer may have a whole site, and each of its networks would count as
-/// a client.
+/// The keys of one client: its own, and over IPv6 also that of its site. A site is a network
+/// such as a /48 that one customer may own; without its own limit, each of its networks
+/// would count as a separate client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientKeys {
     client: ClientKey,
     site: Option<Site>,
 }
 
-/// An IPv6 site, and how many clients' worth it has together.
+/// An IPv6 site. All its clients together may use `multiple` times the limit of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Site {
     pub(super) key: ClientKey,
@@ -24,7 +24,7 @@ impl Site {
         Self { key, multiple }
     }
 
-    /// What it may have where one client may have `most`.
+    /// Returns the limit of the site where that of one client is `most`.
     pub(super) fn most(self, most: PositiveCount) -> u32 {
         most.times(self.multiple).get()
     }
@@ -35,23 +35,24 @@ impl ClientKeys {
         Self { client, site }
     }
 
-    /// Its own.
+    /// Returns the client's own key.
     pub fn client(self) -> ClientKey {
         self.client
     }
 
-    /// That of its site, if it is in one, else its own: for what few clients could use
-    /// up, such as processes of an application.
+    /// Returns the key of the site, or the client's own without one. It serves resources
+    /// that a few clients could exhaust, such as the processes of an application.
     pub fn widest(self) -> ClientKey {
         self.site.map_or(self.client, |site| site.key)
     }
 
+    /// Returns the site, if the client is counted by one.
     pub(super) fn site(self) -> Option<Site> {
         self.site
     }
 }
 
-/// Without a site.
+/// Returns keys without a site.
 impl From<ClientKey> for ClientKeys {
     fn from(client: ClientKey) -> Self {
         Self::new(client, None)

@@ -1,5 +1,5 @@
-//! The limits of each client, in one place: who is counted, what is refused,
-//! and who is told.
+//! The limits of clients in one place: checks rates and failed log-ins, applies exemptions
+//! and dry runs, and reports exceeded limits to the log and the metrics.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::core::client::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
 use crate::metrics::Metrics;
 
-/// Counts what clients do, as one `[limits]` says.
+/// The rates and counters of one `[limits]` configuration.
 #[derive(Debug)]
 pub struct Limits {
     settings: Settings,
@@ -25,38 +25,38 @@ pub struct Limits {
     upgrades: Arc<Rate>,
     logins: Arc<Rate>,
     failures: Arc<LoginFailures>,
-    told: Arc<LogThrottle>,
+    log_throttle: Arc<LogThrottle>,
 }
 
-/// A client is over a limit.
+/// The event of a client that has exceeded a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
-    /// Which.
+    /// The limit that was exceeded.
     pub limit: Limit,
-    /// When it is worth trying again.
+    /// The time after which a retry may succeed.
     pub retry_after: Duration,
-    /// What is allowed, where that is a rate.
+    /// The allowed rate, if the limit is a rate.
     pub policy: Option<Policy>,
 }
 
 impl Limits {
-    /// What `old` remembers is still known where the numbers are the same: to
-    /// tighten one limit forgives nobody what he did to another.
+    /// Creates the limits of `settings`. Each rate whose numbers are the same in `old` keeps
+    /// its state, so that a reload which changes one limit does not reset the others.
     pub fn new(settings: Settings, metrics: Arc<Metrics>, old: Option<&Self>) -> Self {
         let rate = |of: fn(&Self) -> &Arc<Rate>,
                     numbers: fn(&Settings) -> (PositiveCount, PositiveCount),
                     new: fn(PositiveCount, PositiveCount) -> Rate| {
             let multiple = settings.ipv6_site_multiple;
-            let kept = old.filter(|old| {
+            let unchanged = old.filter(|old| {
                 let same_sites = old.settings.ipv6_site_multiple == multiple;
                 same_sites && numbers(&old.settings) == numbers(&settings)
             });
             let (count, burst) = numbers(&settings);
             let new = || Arc::new(new(count, burst).with_sites(count, burst, multiple));
-            kept.map_or_else(new, |old| Arc::clone(of(old)))
+            unchanged.map_or_else(new, |old| Arc::clone(of(old)))
         };
-        let most = settings.failed_logins_per_minute;
-        let guesses = old.filter(|old| old.settings.failed_logins_per_minute == most);
+        let max_failures = settings.failed_logins_per_minute;
+        let same_failures = old.filter(|old| old.settings.failed_logins_per_minute == max_failures);
         Self {
             connections: rate(
                 |limits| &limits.connections,
@@ -83,90 +83,94 @@ impl Limits {
                 |to| (to.logins_per_minute, to.login_burst),
                 Rate::per_minute,
             ),
-            failures: guesses.map_or_else(
-                || Arc::new(LoginFailures::new(most)),
+            failures: same_failures.map_or_else(
+                || Arc::new(LoginFailures::new(max_failures)),
                 |old| Arc::clone(&old.failures),
             ),
-            told: old.map_or_else(Arc::default, |old| Arc::clone(&old.told)),
+            log_throttle: old.map_or_else(Arc::default, |old| Arc::clone(&old.log_throttle)),
             settings,
             metrics,
         }
     }
 
-    /// `[limits]`.
+    /// Returns the settings of `[limits]`.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The key that `client` is counted by; none if it has no limits.
+    /// Returns the key of `client`, or `None` if it is exempt.
     pub fn key(&self, client: ClientIp) -> Option<ClientKey> {
         self.keys(client).map(ClientKeys::client)
     }
 
-    /// The key of `client` for what all have a share of, those without limits too.
+    /// Returns the key of `client` for what exempt clients are counted in as well, such as
+    /// encoders and log events.
     pub fn share_key(&self, client: ClientIp) -> ClientKey {
         client.key(self.settings.ipv6_prefix.get())
     }
 
-    /// The keys that `client` is counted by; none if it has no limits.
+    /// Returns the keys of `client` with its IPv6 site, or `None` if it is exempt.
     pub fn keys(&self, client: ClientIp) -> Option<ClientKeys> {
         let mut allowed = self.settings.exempt.iter();
         if allowed.any(|network| network.contains(client)) {
             return None;
         }
-        let (own, site) = (self.settings.ipv6_prefix, self.settings.ipv6_site_prefix);
-        let has_site = client.ip().is_ipv6() && site.get() < own.get();
+        let prefix = self.settings.ipv6_prefix.get();
+        let site_prefix = self.settings.ipv6_site_prefix.get();
+        let has_site = client.ip().is_ipv6() && site_prefix < prefix;
         let site = has_site.then(|| {
             let multiple = self.settings.ipv6_site_multiple;
-            Site::new(client.key(site.get()), multiple)
+            Site::new(client.key(site_prefix), multiple)
         });
-        Some(ClientKeys::new(client.key(own.get()), site))
+        Some(ClientKeys::new(client.key(prefix), site))
     }
 
-    /// A connection of `client` was accepted.
+    /// Counts a new connection of `client`.
     ///
     /// # Errors
-    /// It is one too many; so for all below.
+    /// Returns [`LimitExceeded`] if the client is over its rate of connections.
     pub fn check_connection(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::ConnectionsPerSecond, &self.connections, client)
     }
 
-    /// A request of `client` came.
+    /// Counts a request of `client`.
     ///
     /// # Errors
-    /// It is one too many.
+    /// Returns [`LimitExceeded`] if the client is over its rate of requests.
     pub fn check_request(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::RequestsPerSecond, &self.requests, client)
     }
 
-    /// A request of `client` goes a route that has a rate of its own.
+    /// Counts a request of `client` on a route with a rate of its own.
     ///
     /// # Errors
-    /// It is one too many.
+    /// Returns [`LimitExceeded`] if the client is over the rate of the route.
     pub fn check_route(&self, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::Route, rate, client)
     }
 
-    /// `client` asks for a WebSocket session.
+    /// Counts a WebSocket handshake of `client`.
     ///
     /// # Errors
-    /// It asks too often, or failed too often.
+    /// Returns [`LimitExceeded`] if the client is over its rate of handshakes, or waits
+    /// after too many failed log-ins.
     pub fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check_login_failures(client)?;
         self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
     }
 
-    /// `client` tries to log in.
+    /// Counts a log-in of `client`.
     ///
     /// # Errors
-    /// It tries too often, or failed too often.
+    /// Returns [`LimitExceeded`] if the client is over its rate of log-ins, or waits after
+    /// too many failed ones.
     pub fn check_login(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check_login_failures(client)?;
         self.check(Limit::LoginsPerMinute, &self.logins, client)
     }
 
-    /// A log-in of `client` was refused, or a token: then `token` tells it from
-    /// others.
+    /// Counts a failed log-in of `client`, or a rejected token. The same `token`, given as a
+    /// hash, counts once.
     pub fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
         if let Some(keys) = self.keys(client) {
             self.failures.record(keys, token);
@@ -198,10 +202,10 @@ impl Limits {
         )
     }
 
-    /// Notes that `client` is over a limit.
+    /// Counts and logs that `client` has exceeded a limit.
     ///
     /// # Errors
-    /// `report_exceeded` itself, unless that limit is only tried out.
+    /// Returns `over` itself, unless the limit is in `limits.dry_run`.
     pub fn report_exceeded(
         &self,
         client: ClientIp,
@@ -220,13 +224,14 @@ impl Limits {
         if enforced { Err(over) } else { Ok(()) }
     }
 
-    /// Whether the log has said nothing of this client and limit for a while.
+    /// Returns whether to log the event, which is throttled per client and limit.
     fn should_log(&self, client: ClientIp, limit: Limit) -> bool {
-        // Whoever is in `allow` has sessions, and they have limits.
-        self.told.should_log(self.share_key(client), limit)
+        // An exempt client has a key here, too: its sessions have limits of their own.
+        let key = self.share_key(client);
+        self.log_throttle.should_log(key, limit)
     }
 
-    /// Frees what is kept of clients that have been quiet for a while.
+    /// Frees the state of clients whose limits have recovered completely.
     pub fn forget_idle(&self) {
         for rate in [
             &self.connections,
@@ -237,12 +242,12 @@ impl Limits {
             rate.forget_idle();
         }
         self.failures.forget_idle();
-        self.told.clients.forget_idle();
+        self.log_throttle.clients.forget_idle();
     }
 }
 
 impl LimitExceeded {
-    /// Over a limit that is no rate.
+    /// Creates the event for a limit that is not a rate.
     pub fn new(limit: Limit, retry_after: Duration) -> Self {
         Self {
             limit,
@@ -252,12 +257,13 @@ impl LimitExceeded {
     }
 }
 
-/// What the log has told.
+/// The throttle of log events about exceeded limits: once per client and limit in
+/// `LOG_INTERVAL`, and in total at a bounded rate.
 #[derive(Debug)]
 struct LogThrottle {
     clients: ClientTable<QuietUntil>,
-    /// Lines about all clients together.
-    lines: SessionRate,
+    /// The rate of events about all clients together.
+    total: SessionRate,
     clock: TokioClock,
 }
 
@@ -266,7 +272,7 @@ impl Default for LogThrottle {
         let clock = TokioClock::new();
         Self {
             clients: ClientTable::new(clock),
-            lines: SessionRate::per_second(LOG_LINES_PER_SECOND, LOG_BURST),
+            total: SessionRate::per_second(LOG_EVENTS_PER_SECOND, LOG_BURST),
             clock,
         }
     }
@@ -275,25 +281,26 @@ impl Default for LogThrottle {
 impl LogThrottle {
     fn should_log(&self, client: ClientKey, limit: Limit) -> bool {
         let now = self.clock.elapsed();
-        let due = self
+        let is_due = self
             .clients
             .with_entry(client, |quiet| quiet.restart_if_over(limit, now));
-        due && self.lines.check(1, LOG_BURST).is_ok()
+        is_due && self.total.check(1, LOG_BURST).is_ok()
     }
 }
 
-/// Until which second the log is quiet about each limit.
+/// The second until which no further event about each limit is logged, for one client.
 #[derive(Debug, Default)]
 struct QuietUntil([u32; Limit::COUNT]);
 
 impl QuietUntil {
+    /// Returns whether the quiet time of `limit` is over, and if so starts a new one.
     fn restart_if_over(&mut self, limit: Limit, now: Duration) -> bool {
         let until = &mut self.0[limit as usize];
-        let due = u64::from(*until) <= now.as_secs();
-        if due {
+        let is_over = u64::from(*until) <= now.as_secs();
+        if is_over {
             *until = u32::try_from((now + LOG_INTERVAL).as_secs()).unwrap_or(u32::MAX);
         }
-        due
+        is_over
     }
 }
 
@@ -308,11 +315,11 @@ impl Evictable for QuietUntil {
     }
 }
 
-/// For how long the log is quiet about the same client and limit.
+/// The time for which further events about the same client and limit are not logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Log lines about limits, at once and per second, however many clients there are.
+/// Log events about exceeded limits, at once and per second, for all clients together.
 const LOG_BURST: PositiveCount = PositiveCount::new(100);
-const LOG_LINES_PER_SECOND: PositiveCount = PositiveCount::new(10);
+const LOG_EVENTS_PER_SECOND: PositiveCount = PositiveCount::new(10);
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
-//! Log-ins and tokens that were refused: who guesses has to wait.
+//! Failed log-ins and rejected tokens: a client that guesses passwords or tokens is blocked
+//! for a minute.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,37 +9,40 @@ use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
 use crate::core::units::PositiveCount;
 
-/// Counts what was refused of each client. After so many within a minute the
-/// client waits for a minute. The same token again is no other guess: one phone
-/// that goes on with an old one must not bar all who share its address.
+/// Counts the failures of each client. After the maximum within a minute, the client is
+/// blocked for a minute. Retries with the same token are not counted: one phone with an
+/// expired token must not block all users behind its address.
 #[derive(Debug)]
 pub(super) struct LoginFailures {
     table: ClientTable<FailureHistory>,
     sites: ClientTable<FailureHistory>,
     clock: TokioClock,
-    most: PositiveCount,
+    max_per_minute: PositiveCount,
 }
 
+/// The failures of one client. Times are durations since the start of the clock.
 #[derive(Debug, Default)]
 struct FailureHistory {
+    /// Failures in the current minute.
     count: u32,
-    /// When the minute of `count` is over.
-    ends: Duration,
-    /// Until when the client waits.
-    barred: Duration,
-    /// The tokens of this minute, the last ones in turn.
+    /// The end of the current minute.
+    window_end: Duration,
+    /// The end of the block.
+    blocked_until: Duration,
+    /// A ring of the hashes of the last tokens in this minute.
     tokens: [Option<NonZeroU32>; MAX_TOKENS],
+    /// The next position in the ring; it wraps.
     next: u8,
 }
 
 impl FailureHistory {
-    /// One more at `now`, of `most` in a minute; false if `token` is not new.
-    fn add(&mut self, token: Option<NonZeroU32>, most: u32, now: Duration) -> bool {
-        if self.ends <= now {
-            let barred = self.barred;
+    /// Counts a failure at the time `now`, and blocks the client at `max` of them. Returns
+    /// false, and counts nothing, if `token` has failed before in this minute.
+    fn add(&mut self, token: Option<NonZeroU32>, max: u32, now: Duration) -> bool {
+        if self.window_end <= now {
             *self = Self {
-                ends: now + FAILURE_WINDOW,
-                barred,
+                window_end: now + FAILURE_WINDOW,
+                blocked_until: self.blocked_until,
                 ..Self::default()
             };
         }
@@ -46,27 +50,28 @@ impl FailureHistory {
             return false;
         }
         self.count = self.count.saturating_add(1);
-        if self.count >= most {
-            self.barred = now + FAILURE_WINDOW;
+        if self.count >= max {
+            self.blocked_until = now + FAILURE_WINDOW;
         }
         true
     }
 
-    /// Whether `token` was among the last ones; from now on it is.
+    /// Adds `token` to the last tokens; returns whether it was one of them already.
     fn remember_token(&mut self, token: NonZeroU32) -> bool {
-        let known = self.tokens.contains(&Some(token));
-        if !known {
-            let place = usize::from(self.next) % MAX_TOKENS;
-            self.tokens[place] = Some(token);
+        let is_known = self.tokens.contains(&Some(token));
+        if !is_known {
+            // 256 is a multiple of `MAX_TOKENS`, so wrapping keeps the order of the ring.
+            let position = usize::from(self.next) % MAX_TOKENS;
+            self.tokens[position] = Some(token);
             self.next = self.next.wrapping_add(1);
         }
-        known
+        is_known
     }
 }
 
 impl Evictable for FailureHistory {
     fn eviction_priority(&self, now: Duration) -> EvictionPriority {
-        match (self.barred > now, self.ends > now) {
+        match (self.blocked_until > now, self.window_end > now) {
             (true, _) => EvictionPriority::Kept,
             (false, true) => EvictionPriority::Some(Duration::from_secs(self.count.into())),
             (false, false) => EvictionPriority::Nothing,
@@ -75,63 +80,72 @@ impl Evictable for FailureHistory {
 }
 
 impl LoginFailures {
-    /// At most `most` in a minute, and of a site the multiple of that.
-    pub(super) fn new(most: PositiveCount) -> Self {
+    /// Creates counters that block a client at `max_per_minute` failures, and a site at its
+    /// multiple of that.
+    pub(super) fn new(max_per_minute: PositiveCount) -> Self {
         let clock = TokioClock::new();
         Self {
             table: ClientTable::new(clock),
             sites: ClientTable::of_sites(clock),
             clock,
-            most,
+            max_per_minute,
         }
     }
 
-    /// The bytes that its tables take when they are full.
+    /// Returns the bytes of full tables.
     #[cfg(test)]
     pub(super) fn max_bytes() -> usize {
         ClientTable::<FailureHistory>::max_bytes()
             + ClientTable::<FailureHistory>::most_bytes_of_sites()
     }
 
-    /// `client` was refused once more; by `token`, or by what cannot be told apart.
+    /// Counts a failure of `client`. `token` is the hash of the rejected token; `None` for a
+    /// failed log-in, which always counts.
     pub(super) fn record(&self, client: ClientKeys, token: Option<NonZeroU32>) {
-        let (now, most) = (self.clock.elapsed(), self.most.get());
-        let add = |failed: &mut FailureHistory| failed.add(token, most, now);
-        let counts = self.table.with_entry(client.client(), add);
-        // An old token is none of its site's guesses either.
-        if let Some(site) = client.site().filter(|_| counts) {
-            let add = |failed: &mut FailureHistory| failed.add(None, site.most(self.most), now);
-            self.sites.with_entry(site.key, add);
+        let now = self.clock.elapsed();
+        let is_new = self.table.with_entry(client.client(), |history| {
+            history.add(token, self.max_per_minute.get(), now)
+        });
+        // A token that does not count for its client does not count for the site either.
+        if let Some(site) = client.site().filter(|_| is_new) {
+            self.sites.with_entry(site.key, |history| {
+                history.add(None, site.most(self.max_per_minute), now)
+            });
         }
     }
 
-    /// Whether `client` may try again.
+    /// Checks whether `client` may try again.
     ///
     /// # Errors
-    /// It may not, or its site may not: how long it has to wait.
+    /// Returns the time that the client must wait if it or its site is blocked.
     pub(super) fn check(&self, client: ClientKeys) -> Result<(), Duration> {
         let now = self.clock.elapsed();
-        let own = self
+        let client_blocked = self
             .table
-            .with_entry(client.client(), |failed| failed.barred);
-        let site = client.site();
-        let site = site.map(|site| self.sites.with_entry(site.key, |failed| failed.barred));
-        let barred = own.max(site.unwrap_or_default());
-        if barred > now {
-            Err(barred - now)
+            .with_entry(client.client(), |history| history.blocked_until);
+        let site_blocked = client.site().map(|site| {
+            self.sites
+                .with_entry(site.key, |history| history.blocked_until)
+        });
+        let blocked_until = client_blocked.max(site_blocked.unwrap_or_default());
+        if blocked_until > now {
+            Err(blocked_until - now)
         } else {
             Ok(())
         }
     }
 
+    /// Frees the state of clients without recent failures.
     pub(super) fn forget_idle(&self) {
         self.table.forget_idle();
         self.sites.forget_idle();
     }
 }
 
+/// The time in which failures count together, and for which a client is blocked.
 const FAILURE_WINDOW: Duration = Duration::from_secs(60);
-/// As many phones with an old token as share one address, and some.
+/// Tokens that are recognized as repeated; more than the phones with an expired token that
+/// usually share one address.
 const MAX_TOKENS: usize = 8;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What one client may take of the edge: connections, requests, sessions and
-//! messages, at once and per second.
+//! Limits per client and in total: concurrent connections, requests and sessions, rates by
+//! GCRA, failed log-ins, and overload protection. A client is counted by its address and,
+//! over IPv6, also by its site. Memory is bounded: tables evict the clients that lose least.
 //!
-//! Each limit that is counted per client goes by the name of its key.
+//! Each per-client limit is named after its configuration key.
 
 mod byte_rate;
 mod client_concurrency;

@@ -1,4 +1,5 @@
-//! How much the edge carries, and whether it should take on more.
+//! Overload protection: rejects new sessions when connections run out, and holds up new
+//! connections when memory does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -6,44 +7,45 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::ConcurrencyLimit;
 use crate::core::units::PositiveCount;
 
-/// What there is in all. Cheap to clone; clones are one.
+/// Monitors the load of the whole process. Cheap to clone; clones share one state.
 #[derive(Clone, Debug)]
 pub struct OverloadMonitor {
     connections: ConcurrencyLimit,
-    /// From here on no more sessions: they would hold their places for long.
-    full: usize,
-    /// Whether there is more memory in use than there should be.
-    heavy: Arc<AtomicBool>,
+    /// The number of connections above which no more sessions are accepted. Sessions hold
+    /// their connections for long, so the last tenth is left to plain requests.
+    max_for_sessions: usize,
+    /// Whether more memory is in use than allowed.
+    is_over_memory: Arc<AtomicBool>,
 }
 
 impl OverloadMonitor {
-    /// Of `connections`, of which there may be `all`.
+    /// Creates a monitor of `connections`, whose limit is `all`.
     pub fn new(connections: ConcurrencyLimit, all: PositiveCount) -> Self {
         Self {
             connections,
-            full: all.size() - all.size() / 10,
-            heavy: Arc::default(),
+            max_for_sessions: all.size() - all.size() / 10,
+            is_over_memory: Arc::default(),
         }
     }
 
-    /// Whether new connections should wait.
+    /// Returns whether new connections should wait, since memory is short.
     pub fn is_overloaded(&self) -> bool {
-        self.heavy.load(Relaxed)
+        self.is_over_memory.load(Relaxed)
     }
 
-    /// Whether new sessions should come back later.
+    /// Returns whether new sessions should be rejected.
     pub fn is_full(&self) -> bool {
-        self.is_overloaded() || self.connections.in_use() > self.full
+        self.is_overloaded() || self.connections.in_use() > self.max_for_sessions
     }
 
-    /// Notes that `memory` bytes are in use, of which there should be `most`.
-    /// Above that it is heavy, until a twentieth is free again. Returns what is
-    /// new.
-    pub fn update_memory(&self, memory: u64, most: Option<u64>) -> Option<bool> {
-        let was = self.is_overloaded();
-        let is = most.is_some_and(|most| memory > if was { most - most / 20 } else { most });
-        self.heavy.store(is, Relaxed);
-        (is != was).then_some(is)
+    /// Updates the monitor with `memory` bytes in use, of `max` allowed. The overload
+    /// begins above `max` and ends a twentieth below it, so that it does not flap. Returns
+    /// the new state if it has changed.
+    pub fn update_memory(&self, memory: u64, max: Option<u64>) -> Option<bool> {
+        let was_over = self.is_overloaded();
+        let is_over = max.is_some_and(|max| memory > if was_over { max - max / 20 } else { max });
+        self.is_over_memory.store(is_over, Relaxed);
+        (is_over != was_over).then_some(is_over)
     }
 }
 

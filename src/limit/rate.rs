@@ -1,4 +1,5 @@
-//! Rates, by GCRA (governor) over tokio's clock.
+//! Rate limits by GCRA (governor) over tokio's clock: per client and IPv6 site, and for one
+//! WebSocket session.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,33 +20,34 @@ use crate::core::units::PositiveCount;
 type Middleware = NoOpMiddleware<Duration>;
 pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Middleware>;
 
-/// So many of something in so long, for each client.
+/// A rate limit for each client.
 #[derive(Debug)]
 pub struct Rate {
     limiter: KeyedLimiter,
+    /// The state of `limiter`, which does not give access to its own.
     table: RateTable,
-    /// The same for each IPv6 site, if sites are counted.
+    /// The limiter and table of IPv6 sites, if sites are counted.
     sites: Option<(KeyedLimiter, RateTable)>,
     clock: TokioClock,
     policy: Policy,
 }
 
-/// What a rate allows on average, as clients are told.
+/// The average that a rate allows, for the `RateLimit-Policy` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How many.
+    /// The number allowed in the period.
     pub count: u32,
-    /// In how many seconds.
+    /// The length of the period in seconds.
     pub seconds: u64,
 }
 
 impl Rate {
-    /// So many a second on average, `burst` at once.
+    /// Creates a rate of `count` per second on average, with `burst` at once.
     pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
-    /// So many a minute on average, `burst` at once.
+    /// Creates a rate of `count` per minute on average, with `burst` at once.
     pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
@@ -66,8 +68,8 @@ impl Rate {
         }
     }
 
-    /// Each IPv6 site may have `multiple` times `count` and `burst`, which are those of
-    /// one client.
+    /// Adds a limit for each IPv6 site: `multiple` times the `count` and `burst` of one
+    /// client.
     pub fn with_sites(
         mut self,
         count: PositiveCount,
@@ -82,10 +84,11 @@ impl Rate {
         self
     }
 
-    /// Counts one of `client`, and if it passes, of its site.
+    /// Counts one event of `client`, and if it passes, one of its site.
     ///
     /// # Errors
-    /// The client is over its rate, or its site is: how long until the next one passes.
+    /// Returns the time until the next event passes if the client or its site is over its
+    /// rate.
     pub fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
         let keys = client.into();
         let check = |limiter: &KeyedLimiter, key: ClientKey| {
@@ -99,19 +102,18 @@ impl Rate {
         }
     }
 
-    /// What it allows.
+    /// Returns the average that the rate allows.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
-    /// The bytes that its tables take when they are full.
+    /// Returns the bytes of full tables.
     #[cfg(test)]
     pub(super) fn max_bytes() -> usize {
         ClientTable::<ArrivalTime>::max_bytes() + ClientTable::<ArrivalTime>::most_bytes_of_sites()
     }
 
-    /// Frees what is kept of clients that have been quiet long enough to have
-    /// their whole burst again.
+    /// Frees the state of clients that have their whole burst again.
     pub fn forget_idle(&self) {
         self.table.0.forget_idle();
         if let Some((_, table)) = &self.sites {
@@ -120,29 +122,30 @@ impl Rate {
     }
 }
 
-/// GCRA's memory of one client: its theoretical arrival time.
+/// The GCRA state of one client: its theoretical arrival time.
 #[derive(Debug, Default)]
 pub(super) struct ArrivalTime {
     at: Option<Nanos>,
-    /// Whether the last one was refused.
-    refused: bool,
+    /// Whether the last event was rejected.
+    is_rejected: bool,
 }
 
 impl Evictable for ArrivalTime {
     fn eviction_priority(&self, now: Duration) -> EvictionPriority {
         match self.at.map(Duration::from) {
-            Some(at) if at > now && self.refused => EvictionPriority::Kept,
+            Some(at) if at > now && self.is_rejected => EvictionPriority::Kept,
             Some(at) if at > now => EvictionPriority::Some(at),
             _ => EvictionPriority::Nothing,
         }
     }
 }
 
-/// The clients of one rate. Clones are one.
+/// The state of all clients of one rate. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct RateTable(Arc<ClientTable<ArrivalTime>>);
 
 impl RateTable {
+    /// Creates an empty table.
     pub(super) fn new(clock: TokioClock) -> Self {
         Self(Arc::new(ClientTable::new(clock)))
     }
@@ -157,7 +160,7 @@ impl StateStore for RateTable {
     {
         self.0.with_entry(*client, |arrival| {
             let measured = measure(arrival.at);
-            arrival.refused = measured.is_err();
+            arrival.is_rejected = measured.is_err();
             let (passed, at) = measured?;
             arrival.at = Some(at);
             Ok(passed)
@@ -165,17 +168,17 @@ impl StateStore for RateTable {
     }
 }
 
-/// So many of something in so long, of one WebSocket session.
+/// A rate limit for one WebSocket session, or for anything else without keys.
 #[derive(Debug)]
 pub struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middleware>);
 
 impl SessionRate {
-    /// So many a second on average, `burst` at once.
+    /// Creates a rate of `count` per second on average, with `burst` at once.
     pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
-    /// So many a minute on average, `burst` at once.
+    /// Creates a rate of `count` per minute on average, with `burst` at once.
     pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
@@ -185,27 +188,29 @@ impl SessionRate {
         Self(RateLimiter::direct_with_clock(quota, TokioClock::new()))
     }
 
-    /// Counts `n` at once; more than the burst count as the burst.
+    /// Counts `n` events at once. More than `burst`, which is that of the rate, count as
+    /// `burst`, since they could never pass otherwise.
     ///
     /// # Errors
-    /// The session is over its rate: how long until they pass.
+    /// Returns the time until the events pass if the session is over its rate.
     pub fn check(&self, n: usize, burst: PositiveCount) -> Result<(), Duration> {
-        let n = u32::try_from(n).unwrap_or(u32::MAX).min(burst.get());
-        let Some(n) = NonZeroU32::new(n) else {
+        let capped = u32::try_from(n).unwrap_or(u32::MAX).min(burst.get());
+        let Some(events) = NonZeroU32::new(capped) else {
             return Ok(());
         };
         let now = self.0.clock().now();
-        match self.0.check_n(n) {
+        match self.0.check_n(events) {
             Ok(Err(not_until)) => Err(not_until.wait_time_from(now)),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 }
 
-/// At most one each nanosecond, which is no limit any more.
+/// Returns the quota of `count` events per `period`. It is capped at one event per
+/// nanosecond, which is no limit in practice.
 fn quota(count: PositiveCount, period: Duration, burst: PositiveCount) -> Quota {
-    let each = (period / count.get()).max(Duration::from_nanos(1));
-    let quota = Quota::with_period(each).expect("longer than nothing");
+    let interval = (period / count.get()).max(Duration::from_nanos(1));
+    let quota = Quota::with_period(interval).expect("the interval is above zero");
     quota.allow_burst(burst.non_zero())
 }
 

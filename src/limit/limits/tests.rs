@@ -1,4 +1,4 @@
-//! What limits count, whom they refuse, and what they remember.
+//! Tests of what limits count, which clients they reject, and which state they keep.
 
 use super::*;
 
@@ -51,7 +51,7 @@ async fn every_limit_can_be_tried_out_by_its_name() {
     }
 }
 
-/// What `docs/OPERATIONS.md` says of their memory.
+/// The documentation promises this bound of memory.
 #[test]
 fn all_tables_together_stay_within_the_memory_that_is_promised() {
     let rates = 4 * Rate::max_bytes();
