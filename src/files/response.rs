@@ -66,11 +66,12 @@ fn send_file(
         }
         ByteRange::Of(first, last) => {
             let range = HeaderValue::try_from(format!("bytes {first}-{last}/{size}"));
-            headers.insert(CONTENT_RANGE, range.expect("visible ASCII"));
+            headers.insert(CONTENT_RANGE, range.expect("numbers are visible ASCII"));
             (StatusCode::PARTIAL_CONTENT, first, last - first + 1)
         }
         ByteRange::OutOfReach => {
-            let range = HeaderValue::try_from(format!("bytes */{size}")).expect("visible ASCII");
+            let range = HeaderValue::try_from(format!("bytes */{size}"))
+                .expect("numbers are visible ASCII");
             let headers = HeaderMap::from_iter([(CONTENT_RANGE, range)]);
             return empty_response(StatusCode::RANGE_NOT_SATISFIABLE, headers);
         }

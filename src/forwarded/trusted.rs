@@ -107,7 +107,7 @@ fn parse_network(text: String) -> Result<Network, String> {
 }
 
 fn preset_network(text: &&str) -> Network {
-    Network::try_from((*text).to_owned()).expect("the presets are networks")
+    Network::try_from((*text).to_owned()).expect("the presets are valid networks")
 }
 
 /// Parses an address, with or without a port or brackets.

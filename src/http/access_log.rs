@@ -99,7 +99,7 @@ impl AccessLogEntry {
             path: request.uri().path().to_owned(),
             version: request.version(),
             start: Instant::now(),
-            status: StatusCode::from_u16(499).expect("three digits"),
+            status: StatusCode::from_u16(499).expect("499 is a valid status"),
             bytes: 0,
             end: ResponseEnd::Client,
             metrics: Arc::clone(metrics),

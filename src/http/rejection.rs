@@ -252,8 +252,14 @@ fn add_rate_limit_headers(headers: &mut HeaderMap, over: LimitExceeded) {
         let policy = HeaderValue::try_from(format!("\"{name}\";q={count};w={seconds}"));
         let left = HeaderValue::try_from(format!("\"{name}\";r=0;t={wait}"));
         headers.extend([
-            (RATE_LIMIT_POLICY, policy.expect("visible ASCII")),
-            (RATE_LIMIT, left.expect("visible ASCII")),
+            (
+                RATE_LIMIT_POLICY,
+                policy.expect("names and numbers are visible ASCII"),
+            ),
+            (
+                RATE_LIMIT,
+                left.expect("names and numbers are visible ASCII"),
+            ),
         ]);
     }
     headers.insert(RETRY_AFTER, HeaderValue::from(wait));

@@ -56,6 +56,7 @@ impl ClientConcurrency {
         })
     }
 
+    /// Returns whether there are no permits, and so no entries.
     #[cfg(test)]
     pub(super) fn is_unused(&self) -> bool {
         let counts = self.counts.lock();

@@ -114,6 +114,7 @@ impl<V: Evictable> ClientTable<V> {
         Self::max_bytes() / SITE_TABLE_DIVISOR
     }
 
+    /// Returns the number of clients with a state of their own.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let entries = self.shards.iter().map(|shard| shard.lock().entries.len());

@@ -20,6 +20,7 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// Creates a site with its key.
     pub(super) fn new(key: ClientKey, multiple: PositiveCount) -> Self {
         Self { key, multiple }
     }
@@ -31,6 +32,7 @@ impl Site {
 }
 
 impl ClientKeys {
+    /// Creates the keys of a client.
     pub(super) fn new(client: ClientKey, site: Option<Site>) -> Self {
         Self { client, site }
     }

@@ -169,8 +169,8 @@ impl Limits {
         self.check(Limit::LoginsPerMinute, &self.logins, client)
     }
 
-    /// Counts a failed log-in of `client`, or a rejected token. The same `token`, given as a
-    /// hash, counts once.
+    /// Counts a failed log-in of `client`, or a rejected token. The same `token`, given by
+    /// its fingerprint, counts once.
     pub fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
         if let Some(keys) = self.keys(client) {
             self.failures.record(keys, token);

@@ -29,7 +29,7 @@ struct FailureHistory {
     window_end: Duration,
     /// The end of the block.
     blocked_until: Duration,
-    /// A ring of the hashes of the last tokens in this minute.
+    /// A ring of the fingerprints of the last tokens in this minute.
     tokens: [Option<NonZeroU32>; MAX_TOKENS],
     /// The next position in the ring; it wraps.
     next: u8,
@@ -99,8 +99,8 @@ impl LoginFailures {
             + ClientTable::<FailureHistory>::most_bytes_of_sites()
     }
 
-    /// Counts a failure of `client`. `token` is the hash of the rejected token; `None` for a
-    /// failed log-in, which always counts.
+    /// Counts a failure of `client`. `token` is the fingerprint of the rejected token; a
+    /// failed log-in has none and always counts.
     pub(super) fn record(&self, client: ClientKeys, token: Option<NonZeroU32>) {
         let now = self.clock.elapsed();
         let is_new = self.table.with_entry(client.client(), |history| {

@@ -18,6 +18,7 @@ use crate::core::client::ClientKey;
 use crate::core::units::PositiveCount;
 
 type Middleware = NoOpMiddleware<Duration>;
+/// A governor limiter with a state for each client in a [`RateTable`].
 pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Middleware>;
 
 /// A rate limit for each client.
