@@ -92,7 +92,7 @@ impl Compression {
         let is_excluded = |root: &UrlPath| {
             path.is_ambiguous || root.is_above(&path.literal) || root.is_above(&path.resolved)
         };
-        if self.settings.except.iter().any(is_excluded) {
+        if self.settings.exclude_paths.iter().any(is_excluded) {
             AcceptedEncoding::Never
         } else {
             best_coding(headers).map_or(AcceptedEncoding::Identity, AcceptedEncoding::Coded)

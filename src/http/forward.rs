@@ -45,8 +45,8 @@ impl Handler {
         if request.body().size_hint().lower() > route.max_body_size as u64 {
             return Err(Rejection::BodyTooLarge);
         }
-        let upgrade =
-            UpgradeRequest::parse(&mut request, &route.tunnel).map_err(Rejection::WebSocket)?;
+        let upgrade = UpgradeRequest::parse(&mut request, &route.upgrade_protocols)
+            .map_err(Rejection::WebSocket)?;
         let accepted_encoding = self.compression.accepted_encoding(&request);
         hop_by_hop::remove_headers(request.headers_mut());
         let logout = self.gateway.logout(&request);
@@ -138,7 +138,7 @@ impl Handler {
                 let most = self.limits.settings().max_requests_in_flight_per_client;
                 let client_permit = limit.share(keys, most);
                 if client_permit.is_none() {
-                    let over = LimitExceeded::new(Limit::RequestsInFlightPerClient, RETRY_AFTER);
+                    let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
                     self.limits
                         .report_exceeded(client, over)
                         .map_err(Rejection::Over)?;

@@ -300,7 +300,7 @@ impl Handler {
         let most = self.limits.settings().max_sessions_per_client;
         let permit = self.sessions.acquire(keys, most);
         if permit.is_none() {
-            let over = LimitExceeded::new(Limit::SessionsPerClient, RETRY_AFTER);
+            let over = LimitExceeded::new(Limit::MaxSessionsPerClient, RETRY_AFTER);
             self.limits.report_exceeded(client, over)?;
         }
         Ok(permit)
@@ -322,7 +322,7 @@ impl Handler {
     /// route neither rejects nor redirects it, nor tunnels upgrades to the application.
     fn is_for_gateway<B>(&self, route: &Route, request: &Request<B>) -> bool {
         let has_content = matches!(route.action, Action::Upstream(_) | Action::Files(..));
-        has_content && route.tunnel.is_empty() && self.gateway.is_upgrade(request)
+        has_content && route.upgrade_protocols.is_empty() && self.gateway.is_upgrade(request)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Route {
     pub(super) max_body_size: usize,
     pub(super) require_client_certificate: bool,
     /// Protocols whose upgrades are tunneled to the upstream.
-    pub(super) tunnel: Vec<UpgradeProtocol>,
+    pub(super) upgrade_protocols: Vec<UpgradeProtocol>,
     pub(super) rate: Option<Rate>,
 }
 
