@@ -116,8 +116,7 @@ impl Authenticator {
         let path = self.settings.user_path.path();
         let response = self.client.fetch(path, auth_request).await;
         let verdict = response.and_then(|response| self.interpret_response(&response));
-        self.client
-            .count_verdict(auth_request, &verdict, METRIC_NAMES);
+        self.client.count_verdict(auth_request, &verdict, "user");
         verdict
     }
 
@@ -186,9 +185,6 @@ impl Authenticator {
 fn is_shown(c: &char) -> bool {
     !c.is_control() && !bidi::is_bidi_control(*c) && !bidi::is_invisible(*c)
 }
-
-/// The metric's results for a yes, a no and neither.
-const METRIC_NAMES: [&str; 3] = ["user_known", "user_refused", "user_not_told"];
 
 /// The maximum length of a display name.
 const MAX_NAME_CHARS: usize = 100;

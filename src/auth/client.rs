@@ -137,25 +137,26 @@ impl AuthClient {
         self.backoff.has_granted_since(moment)
     }
 
-    /// Counts a result under one of three names. A yes or a no ends the token's wait for
+    /// Counts a result about a `kind` of right. A yes or a no ends the token's wait for
     /// Laravel's `Retry-After`.
     pub(super) fn count_verdict<V>(
         &self,
         auth_request: &AuthRequest,
         verdict: &Result<Verdict<V>, Error>,
-        [yes, no, neither]: [&'static str; 3],
+        kind: &'static str,
     ) {
-        self.metrics.questions.add(match verdict {
+        let result = match verdict {
             Ok(Verdict { value: Some(_), .. }) => {
                 self.backoff.granted(&auth_request.secret);
-                yes
+                "allowed"
             }
             Ok(_) | Err(Error::Denied | Error::TokenRefused | Error::OtherUser) => {
                 self.backoff.denied(&auth_request.secret);
-                no
+                "denied"
             }
-            Err(Error::Unavailable { .. }) => neither,
-        });
+            Err(Error::Unavailable { .. }) => "unavailable",
+        };
+        self.metrics.auth_requests.add((kind, result));
     }
 
     /// Sends `GET path` and reads the response, of at most 1 MiB. Like

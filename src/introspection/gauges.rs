@@ -14,40 +14,48 @@ impl Introspection {
         let mut all = self.metrics.families();
         all.extend([
             gauge("connections", "Open connections", self.connections.in_use()),
-            gauge("sessions", "Open WebSocket sessions", self.sessions.count()),
-            gauge("rooms", "Rooms with somebody in them", self.rooms.count()),
             gauge(
-                "queued_events",
-                "Events that wait for clients to read them",
+                "websocket_sessions",
+                "Open WebSocket sessions",
+                self.sessions.count(),
+            ),
+            gauge(
+                "rooms",
+                "Rooms with at least one session",
+                self.rooms.count(),
+            ),
+            gauge(
+                "websocket_send_queue_events",
+                "Events in the send queues of all sessions",
                 queued,
             ),
             gauge(
-                "longest_queue_events",
-                "Events that wait for the slowest client",
+                "websocket_send_queue_max_events",
+                "Events in the longest send queue",
                 longest,
             ),
             gauge(
-                "configurations",
+                "config_generations",
                 "Configurations that open connections still use",
                 Arc::strong_count(&self.used) - 1,
             ),
             gauge(
-                "stopping",
-                "Whether the edge is stopping",
+                "draining",
+                "Whether the edge shuts down",
                 self.drain.is_stopping().into(),
             ),
             Family::new(
-                "log_lines_lost",
-                "Lines of the log that were lost because nobody read them",
+                "log_events_dropped",
+                "Log events that were dropped because the reader was too slow",
                 Kind::Counter,
                 vec![(Vec::new(), Sample::Number(self.lost_lines.read() as f64))],
             ),
             self.upstream_health(),
             self.spooled(),
-            self.certificate_ends(),
+            self.certificate_expiry(),
             Family::new(
                 "config_loaded_timestamp",
-                "When the configuration in use was read",
+                "Unix time at which the configuration in use was loaded",
                 Kind::Time,
                 vec![(Vec::new(), Sample::Number(unix(self.about.loaded)))],
             ),
@@ -69,8 +77,8 @@ impl Introspection {
             let healthy = f64::from(u8::from(upstream.health().failure().is_none()));
             (vec![("upstream", name.clone())], Sample::Number(healthy))
         });
-        let help = "Whether the last request that could tell was answered";
-        Family::new("upstream_healthy", help, Kind::Gauge, rows.collect())
+        let help = "Whether the last request or health check got a response";
+        Family::new("upstream_up", help, Kind::Gauge, rows.collect())
     }
 
     fn spooled(&self) -> Family {
@@ -79,21 +87,21 @@ impl Introspection {
             (vec![("upstream", name.clone())], Sample::Number(spooled))
         });
         let help = "Request bodies and responses on disk";
-        Family::new("spool", help, Kind::Bytes, rows.collect())
+        Family::new("upstream_disk_buffer", help, Kind::Bytes, rows.collect())
     }
 
-    fn certificate_ends(&self) -> Family {
+    fn certificate_expiry(&self) -> Family {
         let rows = self.certificates.expiry().into_iter().map(|certificate| {
             let names = certificate.names.join(",");
             let issuer = certificate.issuer.clone();
-            let left = certificate.days_left as f64;
             (
                 vec![("names", names), ("issuer", issuer)],
-                Sample::Number(left),
+                Sample::Number(unix(certificate.expires_at)),
             )
         });
-        let help = "Whole days until the certificate ends";
-        Family::new("certificate_days_left", help, Kind::Gauge, rows.collect())
+        let help = "Unix time at which the certificate expires";
+        let name = "certificate_not_after_timestamp";
+        Family::new(name, help, Kind::Time, rows.collect())
     }
 }
 

@@ -156,7 +156,7 @@ impl Introspection {
             certificates: self.certificates.expiry(),
             reloads: self.metrics.reloads.read(),
             rejections: self.metrics.all_rejections(),
-            limits_exceeded: self.metrics.over_limits.read(),
+            limits_exceeded: self.metrics.limits_exceeded(),
             sessions_closed: self.metrics.closes.read(),
             memory_bytes: process::memory(),
             open_files: process::open_files(),

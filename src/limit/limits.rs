@@ -213,7 +213,7 @@ impl Limits {
     ) -> Result<(), LimitExceeded> {
         let limit = over.limit.name();
         let enforced = !self.settings.dry_run.contains(&over.limit);
-        self.metrics.over_limits.add(limit);
+        self.metrics.limits_exceeded.add((limit, enforced));
         if self.should_log(client, over.limit) {
             tracing::info!(
                 name: "limit_exceeded",

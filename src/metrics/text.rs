@@ -141,20 +141,20 @@ mod tests {
         let route = metrics.requests.route(&"/".into());
         route.record_response(200, Duration::from_millis(3));
         let mut families = metrics.families();
-        families.push(Family::gauge("sessions", "Open sessions", 2.0));
+        families.push(Family::gauge("websocket_sessions", "Open sessions", 2.0));
         let files = Family::gauge("process_open_fds", "Open files", 9.0);
         let text = text(families, vec![files]);
         for line in [
-            "# HELP pwd_edge_session_ends Ended WebSocket sessions by reason",
-            "# TYPE pwd_edge_session_ends counter",
-            "pwd_edge_session_ends_total{reason=\"slow\"} 1.0",
-            "pwd_edge_deliveries_total 3.0",
-            "# UNIT pwd_edge_http_request_seconds seconds",
+            "# HELP pwd_edge_websocket_sessions_closed Closed WebSocket sessions by reason",
+            "# TYPE pwd_edge_websocket_sessions_closed counter",
+            "pwd_edge_websocket_sessions_closed_total{reason=\"slow\"} 1.0",
+            "pwd_edge_websocket_events_delivered_total 3.0",
+            "# UNIT pwd_edge_http_request_duration_seconds seconds",
             "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"} 1.0",
-            "pwd_edge_http_request_seconds_bucket{le=\"0.005\",route=\"/\"} 1",
-            "pwd_edge_http_request_seconds_bucket{le=\"+Inf\",route=\"/\"} 1",
-            "pwd_edge_http_request_seconds_count{route=\"/\"} 1",
-            "pwd_edge_sessions 2.0",
+            "pwd_edge_http_request_duration_seconds_bucket{le=\"0.005\",route=\"/\"} 1",
+            "pwd_edge_http_request_duration_seconds_bucket{le=\"+Inf\",route=\"/\"} 1",
+            "pwd_edge_http_request_duration_seconds_count{route=\"/\"} 1",
+            "pwd_edge_websocket_sessions 2.0",
             "process_open_fds 9.0",
             "# EOF",
         ] {

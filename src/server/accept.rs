@@ -289,7 +289,7 @@ impl IncomingConn {
             }
         };
         drop(handshake_permit);
-        handshakes.add("done");
+        handshakes.add("ok");
         let downstream = Downstream {
             peer,
             is_unnamed,

@@ -25,6 +25,9 @@ pub struct CertificateExpiry {
     /// The reason why it is not valid today: it has expired, or is not valid yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Its last moment.
+    #[serde(skip)]
+    pub expires_at: SystemTime,
     #[serde(skip)]
     lifetime_days: i64,
 }
@@ -56,6 +59,7 @@ impl CertificateExpiry {
                 .check_dates(now)
                 .err()
                 .map(|problem| problem.to_string()),
+            expires_at: info.not_after,
             lifetime_days: days(info.not_before, info.not_after),
         }
     }
@@ -143,6 +147,7 @@ mod tests {
             not_after: "2030-01-01T00:00:00Z".to_owned(),
             days_left,
             problem: (days_left < 0).then(|| "expired".to_owned()),
+            expires_at: SystemTime::UNIX_EPOCH,
             lifetime_days,
         }
     }

@@ -56,33 +56,63 @@ async fn numbers_follow_what_happens() {
             "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"}",
             3.0,
         ),
-        ("pwd_edge_http_request_seconds_count{route=\"/\"}", 4.0),
-        ("pwd_edge_upstream_response_seconds_count", 3.0),
-        ("pwd_edge_tls_handshakes_total{result=\"done\"}", 2.0),
-        ("pwd_edge_sessions", 1.0),
+        (
+            "pwd_edge_http_request_duration_seconds_count{route=\"/\"}",
+            4.0,
+        ),
+        ("pwd_edge_upstream_time_to_headers_seconds_count", 3.0),
+        ("pwd_edge_tls_handshakes_total{result=\"ok\"}", 2.0),
+        ("pwd_edge_websocket_sessions", 1.0),
         ("pwd_edge_rooms", 1.0),
-        ("pwd_edge_joins_total{result=\"joined\"}", 1.0),
-        ("pwd_edge_commands_total{type=\"join_ticket\"}", 1.0),
-        ("pwd_edge_commands_total{type=\"upload_cancel\"}", 1.0),
-        ("pwd_edge_commands_total{type=\"unknown_type\"}", 2.0),
-        ("pwd_edge_events_total{type=\"connection\"}", 1.0),
-        ("pwd_edge_events_total{type=\"ticket_joined\"}", 1.0),
-        ("pwd_edge_events_total{type=\"broadcast\"}", 1.0),
-        ("pwd_edge_events_total{type=\"error\"}", 2.0),
-        ("pwd_edge_events_total{type=\"upload_failed\"}", 1.0),
-        ("pwd_edge_events_total{type=\"pong\"}", 1.0),
-        ("pwd_edge_publications_total{type=\"broadcast\"}", 1.0),
-        ("pwd_edge_deliveries_total", 1.0),
-        ("pwd_edge_delivery_seconds_count", 1.0),
+        ("pwd_edge_room_joins_total{result=\"joined\"}", 1.0),
         (
-            "pwd_edge_auth_questions_total{question=\"user_known\"}",
+            "pwd_edge_websocket_messages_received_total{type=\"join_ticket\"}",
             1.0,
         ),
         (
-            "pwd_edge_auth_questions_total{question=\"ticket_open\"}",
+            "pwd_edge_websocket_messages_received_total{type=\"upload_cancel\"}",
             1.0,
         ),
-        ("pwd_edge_upstream_healthy{upstream=\"laravel\"}", 1.0),
+        (
+            "pwd_edge_websocket_messages_received_total{type=\"unknown_type\"}",
+            2.0,
+        ),
+        (
+            "pwd_edge_websocket_messages_sent_total{type=\"connection\"}",
+            1.0,
+        ),
+        (
+            "pwd_edge_websocket_messages_sent_total{type=\"ticket_joined\"}",
+            1.0,
+        ),
+        (
+            "pwd_edge_websocket_messages_sent_total{type=\"broadcast\"}",
+            1.0,
+        ),
+        (
+            "pwd_edge_websocket_messages_sent_total{type=\"error\"}",
+            2.0,
+        ),
+        (
+            "pwd_edge_websocket_messages_sent_total{type=\"upload_failed\"}",
+            1.0,
+        ),
+        ("pwd_edge_websocket_messages_sent_total{type=\"pong\"}", 1.0),
+        (
+            "pwd_edge_room_events_published_total{type=\"broadcast\"}",
+            1.0,
+        ),
+        ("pwd_edge_websocket_events_delivered_total", 1.0),
+        ("pwd_edge_websocket_delivery_duration_seconds_count", 1.0),
+        (
+            "pwd_edge_auth_requests_total{kind=\"user\",result=\"allowed\"}",
+            1.0,
+        ),
+        (
+            "pwd_edge_auth_requests_total{kind=\"ticket\",result=\"allowed\"}",
+            1.0,
+        ),
+        ("pwd_edge_upstream_up{upstream=\"laravel\"}", 1.0),
         ("pwd_edge_connections", 2.0),
     ] {
         assert_eq!(number(&edge, line).await, expected, "{line}");
@@ -93,7 +123,7 @@ async fn numbers_follow_what_happens() {
     // The same numbers are on the Unix socket.
     let text = edge.get("/metrics").await;
     assert!(
-        text.text().contains("pwd_edge_sessions 1.0"),
+        text.text().contains("pwd_edge_websocket_sessions 1.0"),
         "{}",
         text.text()
     );
@@ -146,7 +176,7 @@ async fn the_dashboard_shows_numbers_that_exist() {
         hidden,
         [
             "process_start_time_seconds",
-            "pwd_edge_stopping",
+            "pwd_edge_draining",
             "pwd_edge_config_loaded_timestamp_seconds",
             "pwd_edge_build_info"
         ]

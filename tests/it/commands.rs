@@ -326,7 +326,7 @@ async fn a_hangup_reads_the_configuration_again_or_says_why_not() {
     };
     program.change_config("\n[[routes]]\npath = \"/hidden\"\nstatus = 404\n");
     program.hang_up();
-    reloads("done").await;
+    reloads("ok").await;
     let answer = program
         .http1()
         .await

@@ -244,7 +244,7 @@ async fn what_is_no_answer_becomes_a_502_and_too_much_a_503() {
 /// Bytes of Laravel's bodies that are on disk.
 pub(crate) async fn spooled(edge: &Edge) -> u64 {
     let answer = edge.get("/metrics").await;
-    let name = "pwd_edge_spool_bytes{upstream=\"laravel\"} ";
+    let name = "pwd_edge_upstream_disk_buffer_bytes{upstream=\"laravel\"} ";
     let line = answer
         .text()
         .lines()

@@ -51,7 +51,7 @@ async fn lost_lines(home: &Home) -> f64 {
     let mut monitoring = Client::over_http1(socket.unwrap()).await;
     let numbers = monitoring.fetch(get("/metrics").body(body("")).unwrap());
     let numbers = numbers.await;
-    let name = "pwd_edge_log_lines_lost_total ";
+    let name = "pwd_edge_log_events_dropped_total ";
     let found = numbers
         .text()
         .lines()

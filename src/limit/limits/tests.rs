@@ -17,7 +17,8 @@ async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
     for _ in 0..5 {
         assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
     }
-    assert_eq!(limits.metrics.over_limits.read()["requests_per_second"], 4);
+    let counted = limits.metrics.limits_exceeded.read();
+    assert_eq!(counted[&("requests_per_second", false)], 4);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,30 @@ async fn metric_of_a_fresh_edge_has_its_row() {
     reference.assert_names(0, &metrics, "metric");
 }
 
+#[tokio::test]
+async fn label_of_a_metric_is_in_its_row() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let text = edge.get("/metrics").await;
+    let reference = Reference::read("docs/REFERENCE.md", "metrics");
+    let samples = text.text().lines().filter_map(|line| line.split_once('{'));
+    let wrong = samples.filter_map(|(metric, labels)| {
+        let mut rows = reference.rows.iter();
+        let row = rows.find(|row| row.names(0).iter().any(|name| metric.starts_with(name)))?;
+        let names = labels
+            .split(['"', '{', '}'])
+            .filter_map(|part| part.strip_suffix('='));
+        let names = names.map(|name| name.trim_start_matches(','));
+        let mut names = names.filter(|name| *name != "le");
+        let name = names.find(|name| !row.names(1).iter().any(|known| known == name))?;
+        Some(format!(
+            "line {}: `{metric}` has a label `{name}`",
+            row.line
+        ))
+    });
+    reference.assert_none(wrong);
+}
+
 /// Wherever the docs quote one, such as in an alarm.
 #[tokio::test]
 async fn metric_that_the_docs_quote_exists() {
