@@ -103,6 +103,8 @@ impl From<ServerHealth> for ServerStatus {
 struct RecentError {
     at: String,
     level: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'static str>,
     message: String,
 }
 
@@ -119,6 +121,7 @@ impl Introspection {
         let recent = self.recent.read().into_iter().map(|event| RecentError {
             at: format_time(event.at),
             level: event.level,
+            event: event.id,
             message: event.text,
         });
         let laravel = self

@@ -179,6 +179,7 @@ impl<S: Subscriber> Layer<S> for RecentEventsLayer {
         self.0.push(LoggedEvent {
             at: SystemTime::now(),
             level,
+            id: event_id(event.metadata()),
             text: text.message + &text.fields,
         });
     }

@@ -17,6 +17,8 @@ pub struct LoggedEvent {
     pub at: SystemTime,
     /// `warn` or `error`.
     pub level: &'static str,
+    /// The event's id; libraries' events have none.
+    pub id: Option<&'static str>,
     /// What the log says, which names no secret.
     pub text: String,
 }
@@ -50,6 +52,7 @@ mod tests {
             recent.push(LoggedEvent {
                 at: SystemTime::UNIX_EPOCH,
                 level: "warn",
+                id: None,
                 text: number.to_string(),
             });
         }

@@ -73,6 +73,10 @@ async fn status_of_a_running_edge_is_healthy_or_degraded() {
     );
     let output = command(&program, &["status", "--json"]).await;
     assert_eq!(output.status.code(), Some(1));
+    let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let events = status["recent_errors"].as_array().unwrap().iter();
+    let ids: Vec<_> = events.map(|event| &event["event"]).collect();
+    assert!(ids.contains(&&json!("upstream_request_failed")), "{status}");
 }
 
 #[tokio::test]
