@@ -1,5 +1,6 @@
-//! What is counted: numbers that only grow, no logic. What is as it is just
-//! now, such as how many sessions there are, is read when somebody asks.
+//! Counters and histograms of the process, without a lock on the hot path. Gauges, such as
+//! the number of sessions, are read from their owners at each scrape
+//! (`introspection::gauges`).
 
 mod families;
 mod histogram;
@@ -15,12 +16,12 @@ use parking_lot::{Mutex, RwLock};
 pub use self::histogram::{Histogram, HistogramSnapshot};
 pub use self::text::{CONTENT_TYPE, Family, Kind, Sample, text};
 
-/// The counters of the process.
+/// The counters and histograms of the process.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Connections that were accepted.
+    /// Accepted connections.
     pub connections: Counter,
-    /// TLS handshakes, by how they ended.
+    /// TLS handshakes, by result.
     pub handshakes: LabeledCounters,
     /// Requests, by route and class of status.
     pub requests: Routes,
@@ -29,42 +30,42 @@ pub struct Metrics {
     /// Times that a client exceeded a limit, by its name, and whether the limit is
     /// enforced or in a dry run.
     pub limits_exceeded: LabeledCounters<(&'static str, bool)>,
-    /// Requests that the upstream did not answer, by what went wrong.
+    /// Requests without a response from the upstream, by reason.
     pub upstream_failures: LabeledCounters,
-    /// From sending a request on to the head of the answer.
+    /// From sending a request to the upstream to the head of its response.
     pub upstream_seconds: Histogram,
-    /// Ended WebSocket sessions, by the reason's name.
+    /// Closed WebSocket sessions, by reason.
     pub closes: LabeledCounters,
-    /// What clients sent, by the command's name or what was wrong with it.
+    /// Messages from WebSocket clients, by type or error.
     pub commands: LabeledCounters,
-    /// What was written to clients, by the event's name.
+    /// Events sent to WebSocket clients, by type.
     pub events: LabeledCounters,
-    /// Answers to requests to join a room, by what they were.
+    /// Requests to join a room, by result.
     pub joins: LabeledCounters,
-    /// Events that were published, by kind.
+    /// Published events, by type.
     pub publications: LabeledCounters,
-    /// Events that were written to a session's socket.
+    /// Published events written to a session's socket.
     pub deliveries: Counter,
-    /// From publishing to the socket of the last that got it, one sample for
+    /// From publishing an event to its last byte on a session's socket, one sample for
     /// each write.
     pub delivery_seconds: Histogram,
     /// Authorization requests to Laravel, by kind and result.
     pub auth_requests: LabeledCounters<(&'static str, &'static str)>,
-    /// Times that the configuration was read again, by result.
+    /// Reloads of the configuration, by result.
     pub reloads: LabeledCounters,
 }
 
-/// A number that only grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// `more` of it.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Relaxed);
     }
 
-    /// How many there were.
+    /// Returns the count.
     pub fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -97,29 +98,30 @@ impl<L: Copy + Ord> LabeledCounters<L> {
     }
 }
 
-/// What is counted of requests, by route: as many rows as `config.toml` has.
+/// The counters of requests by route: as many as `config.toml` has.
 #[derive(Debug, Default)]
 pub struct Routes(Mutex<BTreeMap<Arc<str>, Arc<Route>>>);
 
-/// What is counted of one route's requests.
+/// The counters of one route's requests.
 #[derive(Debug, Default)]
 pub struct Route {
-    /// By the status' first digit, from 1.
+    /// Responses by the first digit of their status, 1 to 5.
     classes: [Counter; 5],
     /// Requests that the edge rejected, by code.
     pub rejections: LabeledCounters,
-    /// From the head of the request to the end of the answer.
+    /// From the head of a request to the end of its response.
     seconds: Histogram,
 }
 
 impl Routes {
-    /// The counters of a route, which are the same for the same name.
+    /// Returns the counters of the route `name`. The same name has the same counters
+    /// across reloads.
     pub fn route(&self, name: &Arc<str>) -> Arc<Route> {
         let mut routes = self.0.lock();
         Arc::clone(routes.entry(Arc::clone(name)).or_default())
     }
 
-    /// The answers of all routes.
+    /// Returns the number of responses of all routes.
     pub fn count(&self) -> u64 {
         let routes = self.0.lock();
         let classes = routes.values().flat_map(|route| &route.classes);
@@ -128,7 +130,7 @@ impl Routes {
 }
 
 impl Route {
-    /// A request that was answered with `status`, `took` after it came.
+    /// Counts a response with `status`, `took` after its request arrived.
     pub fn record_response(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.classes[class].add(1);
