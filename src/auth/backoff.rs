@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttled_token_waits_alone_and_as_long_as_laravel_said() {
+    async fn throttled_token_waits_alone_for_its_retry_after() {
         let (backoff, ana, ben) = (Backoff::new(), token("ana"), token("ben"));
         backoff.throttle(ana, 59 * SECOND);
         tokio::time::advance(58 * SECOND).await;
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn outage_ends_after_a_second_or_with_any_yes() {
+    async fn outage_ends_after_a_second_or_with_any_granted_request() {
         let (backoff, ana, ben) = (Backoff::new(), token("ana"), token("ben"));
         backoff.outage(ana, 600 * SECOND);
         assert_eq!(left(backoff.check(&ana)), MAX_OUTAGE);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_request_goes_first_after_a_wait() {
+    async fn expired_backoff_lets_one_request_probe_first() {
         let (backoff, ana) = (Backoff::new(), token("ana"));
         backoff.throttle(ana, SECOND);
         tokio::time::advance(SECOND).await;

@@ -93,7 +93,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn a_short_outage_is_waited_out() {
+    async fn short_outage_is_retried_until_success() {
         let mut asked = 0;
         let answer = retry_while_unavailable(LIMIT, |_| {
             asked += 1;
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_no_is_final_and_a_long_outage_too() {
+    async fn denial_and_long_outage_are_final() {
         let start = Instant::now();
         let denied = retry_while_unavailable(LIMIT, |_| ready(Err::<(), _>(Error::Denied))).await;
         assert_eq!(
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn time_in_our_own_queue_does_not_count() {
+    async fn time_in_the_queue_does_not_count_as_retry_time() {
         let queued = |patience: RetryDeadline| async move {
             tokio::time::sleep(4 * LIMIT).await;
             patience.start();

@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_path_has_one_place_for_the_id() {
+    fn ticket_path_requires_exactly_one_id_placeholder() {
         let path = TicketPath::try_from("/t/{id}/see?x=1".to_owned()).unwrap();
         let id = "9999999999999999999".parse().unwrap();
         assert_eq!(path.path(id).as_str(), "/t/9999999999999999999/see?x=1");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn inactive_users_can_be_refused() {
+    fn deny_rule_matches_users_with_a_listed_value() {
         let deny_if = DenyIf {
             pointer: JsonPointer("/status".to_owned()),
             values: vec![DeniedValue::Text("inactive".to_owned())],

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn authorization_is_read_as_laravel_reads_it() {
+    fn authorization_header_is_parsed_as_in_laravel() {
         let token = Token::new("13|s");
         for value in [
             "Bearer 13|s",
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn token_with_a_comma_is_none() {
+    fn token_with_a_comma_is_rejected() {
         assert_eq!(Token::new("13|s,x"), None);
         assert_eq!(Token::new(","), None);
     }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_carry_the_secret_alone_unless_told_otherwise() {
+    fn authorization_sends_the_secret_alone_unless_form_is_full() {
         let sent = |text: &str, form| {
             let value = Token::new(text).unwrap().authorization(form);
             value.to_str().unwrap().to_owned()

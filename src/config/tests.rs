@@ -13,14 +13,14 @@ fn diagnostics(text: &str) -> Vec<(Option<usize>, String)> {
 }
 
 #[test]
-fn an_empty_file_is_all_defaults() {
+fn empty_file_gives_all_defaults() {
     let config = Config::from_toml("").unwrap();
     assert_eq!(config.server.listen, ["[::]:443".parse().unwrap()]);
 }
 
 /// The file at the top of the repository shows every key with its default.
 #[test]
-fn the_example_is_the_defaults() {
+fn example_file_shows_the_defaults() {
     let example = include_str!("../../config.toml");
     let written = Config::from_toml(example).expect("the example has no mistakes");
     let mut expected = Config::default();
@@ -30,7 +30,7 @@ fn the_example_is_the_defaults() {
 }
 
 #[test]
-fn php_fpm_needs_a_root_and_room_and_takes_no_tunnels() {
+fn php_fpm_without_root_or_buffer_or_with_tunnel_is_rejected() {
     let fpm = "[upstream]\nurl = \"fastcgi://127.0.0.1:9000\"\n";
     let well = format!("{fpm}root = \"/srv/app/public\"\n");
     Config::from_toml(&well).unwrap();
@@ -70,7 +70,7 @@ fn php_fpm_needs_a_root_and_room_and_takes_no_tunnels() {
 }
 
 #[test]
-fn php_fpm_is_told_the_whole_path_of_a_root() {
+fn php_fpm_root_becomes_an_absolute_path() {
     let directory = tempfile::tempdir_in(".").unwrap();
     let file = directory.path().join("config.toml");
     let text = "[upstream]\nurl = \"fastcgi://127.0.0.1:9000\"\nroot = \"public\"\n";
@@ -85,14 +85,14 @@ fn php_fpm_is_told_the_whole_path_of_a_root() {
 }
 
 #[test]
-fn the_whole_site_has_no_mistake_and_forty_lines() {
+fn site_example_is_valid_and_short() {
     let site = include_str!("../../docs/pwd-site.toml");
     Config::from_toml(site).unwrap_or_else(|wrong| panic!("{wrong}"));
     assert!(site.lines().count() <= 45);
 }
 
 #[test]
-fn the_example_shows_every_key() {
+fn example_file_shows_every_key() {
     let example = include_str!("../../config.toml");
     let shown = |key: &str| {
         let (assigned, section) = (format!("{key} ="), format!("[{key}]"));
@@ -129,7 +129,7 @@ fn the_example_shows_every_key() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once_with_its_line() {
+fn config_errors_are_all_reported_with_their_lines() {
     let text = r#"
 [server]
 lisen = ["[::]:443"]
@@ -166,7 +166,7 @@ paths = ["/"]
 }
 
 #[test]
-fn a_mistake_is_shown_in_its_line() {
+fn config_error_shows_its_line_with_a_marker() {
     let text = "[server]\nworker_threads = \"many\"\n";
     let shown = Config::from_toml(text).unwrap_err().to_string();
     let expected = "config.toml:2:18: invalid type: string \"many\", expected a whole number\n   |\n 2 | worker_threads = \"many\"\n   |                  ^^^^^^";
@@ -174,13 +174,13 @@ fn a_mistake_is_shown_in_its_line() {
 }
 
 #[test]
-fn broken_toml_is_told_with_its_line() {
+fn toml_syntax_error_is_reported_with_its_line() {
     let found = diagnostics("[server]\nlisten = [\n[tls\n");
     assert!(found.iter().all(|(line, _)| line.is_some()), "{found:#?}");
 }
 
 #[test]
-fn rules_across_keys_name_the_key() {
+fn violated_rule_across_keys_names_the_written_key() {
     let found = diagnostics("[http]\nstream_idle_timeout = \"10s\"\n");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].0, Some(2));
@@ -194,7 +194,7 @@ fn rules_across_keys_name_the_key() {
 }
 
 #[test]
-fn rules_are_told_along_with_other_mistakes() {
+fn rule_violations_are_reported_along_with_other_errors() {
     let text = "[limits]\nmax_connections = 5\nrequest_burst = 0\n";
     let lines: Vec<_> = diagnostics(text)
         .iter()
@@ -210,7 +210,7 @@ fn rules_are_told_along_with_other_mistakes() {
 }
 
 #[test]
-fn paths_count_from_the_file() {
+fn relative_path_resolves_from_the_config_directory() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");
     let text = r#"
@@ -238,7 +238,7 @@ allowed_symlink_targets = ["/c", "d"]
 }
 
 #[test]
-fn a_route_never_sends_a_private_key() {
+fn route_to_files_that_include_a_private_key_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.toml");
     for (files, is_well) in [
@@ -268,7 +268,7 @@ fn a_route_never_sends_a_private_key() {
 /// The lines about routes in the example are comments, so that nothing leads
 /// astray; their keys exist all the same.
 #[test]
-fn the_example_names_the_keys_of_a_route() {
+fn example_file_names_the_keys_of_a_route() {
     let example = include_str!("../../config.toml");
     let keys = example
         .lines()
@@ -302,7 +302,7 @@ fn the_example_names_the_keys_of_a_route() {
 }
 
 #[test]
-fn mistakes_in_routes_are_told_with_their_lines() {
+fn route_errors_are_reported_with_their_lines() {
     let text = r#"
 [[routes]]
 path = "/a"
@@ -337,7 +337,7 @@ response_timeout = "10m"
 }
 
 #[test]
-fn mistakes_about_files_are_told() {
+fn errors_in_file_settings_are_reported() {
     let route = |keys: &str| diagnostics(&format!("[[routes]]\n{keys}\n")).remove(0).1;
     for (keys, told) in [
         ("fallback = \"index.html\"", "need files"),

@@ -365,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_surely_done_is_done_once() {
+    fn guarded_action_runs_once_even_if_dropped() {
         let done = Cell::new(0);
         let act = || done.set(done.get() + 1);
         RunOnDrop::new(act).run();

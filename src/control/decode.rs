@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_keeps_its_bytes() {
+    fn payload_bytes_are_passed_unchanged() {
         let payload =
             r#"{"ticket_id":123, "n":1.10e2,"big":12345678901234567890123,"s":"\u00e9 é \/"}"#;
         let body = format!(r#"{{ "payload" : {payload}, "type":"new_message" }}"#);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_name_the_field() {
+    fn decode_error_names_its_code_and_field() {
         for (body, code, pointer) in [
             ("", "invalid_json", None),
             ("7", "invalid_json", None),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_all_or_nothing() {
+    fn batch_with_an_invalid_event_is_rejected_whole() {
         let good = r#"{"type":"a","payload":{"ticket_id":1}}"#;
         let mistake = decode(format!("[{good},{{}}]").as_bytes(), 100).unwrap_err();
         assert_eq!((mistake.index, mistake.pointer), (Some(1), Some("/type")));
@@ -309,7 +309,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_decode_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn decode_of_arbitrary_bytes_never_panics(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode(&body, 100);
         }
     }

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_with_another_request_is_refused() {
+    async fn key_reused_for_another_request_is_rejected() {
         let answers = ResponseCache::new();
         once(&answers, "a", "first");
         let other = |wanted| answers.get_or_run(key("a"), wanted, b"[]", || panic!("not acted on"));
@@ -185,7 +185,7 @@ mod tests {
     /// Another request may come between the answer and its being counted, and
     /// need the room.
     #[tokio::test(start_paused = true)]
-    async fn an_answer_evicted_before_it_is_counted_leaves_the_count_right() {
+    async fn response_evicted_before_counting_keeps_the_byte_count() {
         let answers = ResponseCache::new();
         once(&answers, "kept", "x");
         let entry = answers.0.lock().entry(&key("a"), [0; 32]);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn evicting_ends_whatever_the_count_says() {
+    async fn eviction_with_a_wrong_byte_count_terminates() {
         let answers = ResponseCache::new();
         once(&answers, "a", "x");
         answers.0.lock().bytes = usize::MAX / 2;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_acted_on_once_until_it_is_old() {
+    async fn key_runs_its_action_once_until_it_expires() {
         let answers = ResponseCache::new();
         assert_eq!(once(&answers, "a", "first"), "first");
         tokio::time::advance(ENTRY_TTL - Duration::from_millis(1)).await;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_kept_is_bounded() {
+    async fn stored_responses_are_bounded_in_count_and_bytes() {
         let answers = ResponseCache::new();
         for n in 0..MAX_ENTRIES + 10 {
             once(&answers, &n.to_string(), "x");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_short_and_visible() {
+    fn key_empty_long_or_not_visible_ascii_is_rejected() {
         for wrong in ["", "a b", "é", "a\n", &"x".repeat(201)] {
             assert_eq!(Key::new(wrong.as_bytes()), None, "{wrong:?}");
         }

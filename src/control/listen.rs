@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    fn stale_socket_is_replaced_and_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir);
         let live = listen(&settings, None).unwrap();
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_left_alone() {
+    fn file_that_is_no_socket_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir);
         std::fs::write(&settings.socket, "precious").unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
+    fn missing_directory_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(&dir);
         settings.socket = dir.path().join("none/b.sock");

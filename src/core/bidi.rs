@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_languages_and_emoji_are_written_with_stays() {
+    fn characters_of_languages_and_emoji_are_allowed() {
         for honest in [
             "می\u{200c}خواهم",
             "क्\u{200d}ष",

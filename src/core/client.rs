@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_written_as_everybody_does() {
+    fn address_is_formatted_as_std_formats_it() {
         for text in ["0.0.0.0", "9.10.99.100", "255.255.255.255", "2001:db8::1"] {
             let address: IpAddr = text.parse().unwrap();
             let client = ClientIp::new(address);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_ipv4_however_it_is_written() {
+    fn mapped_ipv4_network_contains_ipv4_clients() {
         let client = ClientIp::new("203.0.113.7".parse().unwrap());
         for text in [
             "203.0.113.7",
@@ -157,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_one_64_share_a_key() {
+    fn ipv6_addresses_of_one_64_share_a_key() {
         assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
     }
 
     #[test]
-    fn a_mapped_ipv4_address_is_the_ipv4_address() {
+    fn mapped_ipv4_address_has_the_key_of_the_ipv4_address() {
         assert_eq!(key("::ffff:192.0.2.7"), key("192.0.2.7"));
         assert_ne!(key("192.0.2.7"), key("192.0.2.8"));
     }

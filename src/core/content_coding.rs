@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_are_read_in_thousandths() {
+    fn quality_values_are_parsed_in_thousandths() {
         let offers = |text: &'static str| {
             let value = HeaderValue::from_static(text);
             ContentCoding::parse_accept_encoding(&HeaderMap::from_iter([(ACCEPT_ENCODING, value)]))

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_addresses_are_read() {
+    fn host_with_optional_port_is_parsed_and_normalized() {
         let parsed = |text| HostPort::parse(text).map(|read| (read.host, read.port));
         assert_eq!(
             parsed("Desk.Example"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn doubtful_ones_are_not() {
+    fn malformed_host_is_rejected() {
         for wrong in [
             "", ":80", ".", "a..b", ".a", "a..", "[::1].", "a b", "a@b", "a/b", "a:", "a:0",
             "a:+1", "a:99999", "a:1:2", "[::1", "[a]", "]", "a]", "a[b:80", "[::1]80", "[::1]:",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_found_in_what_can_be_read() {
+    fn port_of_a_valid_host_equals_the_parsed_port() {
         for text in [
             "desk",
             "desk:8443",

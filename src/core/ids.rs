@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_positive_numbers_are_row_ids() {
+    fn row_id_that_is_no_plain_positive_number_is_rejected() {
         let parsed = |json: &str| serde_json::from_str::<RowId>(json).ok().map(RowId::get);
         assert_eq!(parsed("7"), Some(7));
         assert_eq!(parsed(r#""7""#), Some(7));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numeric_text_is_the_same_user_as_the_number() {
+    fn user_id_in_numeric_text_equals_the_number() {
         assert_eq!(UserId::from_text("3"), Some(UserId::Number(3)));
         assert_eq!(UserId::from_text("0"), Some(UserId::Number(0)));
         assert_eq!(UserId::from_text("03"), Some(UserId::Text("03".into())));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn session_ids_survive_text() {
+    fn session_id_survives_a_round_trip_through_text() {
         let ids = SessionIds::new();
         for _ in 0..1000 {
             let id = ids.issue();

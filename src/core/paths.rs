@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_read_as_the_same_path() {
+    fn spellings_of_one_path_normalize_alike() {
         for path in [
             "//admin",
             "/%61dmin",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_and_backslashes_can_be_read_in_two_ways() {
+    fn path_with_dots_or_backslashes_has_two_readings() {
         let two = |literal: &str, resolved: &str| (literal.to_owned(), resolved.to_owned());
         assert_eq!(both("/api/../admin"), two("/api/../admin", "/admin"));
         assert_eq!(both("/api/%2e%2e/admin"), two("/api/../admin", "/admin"));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_another_index_in_it_is_doubtful() {
+    fn path_with_an_inner_index_php_is_ambiguous() {
         for path in [
             "/x/index.php/admin",
             "/index.php/index.php/admin",
@@ -187,12 +187,12 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_refused() {
+    fn path_with_a_nul_is_rejected() {
         assert_eq!(NormalizedPath::parse("/a%00.php"), Err(NulInPath));
     }
 
     #[test]
-    fn a_slash_at_the_end_spells_the_same() {
+    fn path_with_a_trailing_slash_matches_the_same() {
         assert!(
             NormalizedPath::parse("/api//logout/")
                 .unwrap()

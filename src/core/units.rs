@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_read_as_people_write_them() {
+    fn duration_with_a_unit_is_parsed() {
         let span = |text: &str| ConfigDuration::try_from(text.to_owned());
         assert_eq!(span("10s"), Ok(ConfigDuration::seconds(10)));
         assert_eq!(span("5m"), Ok(ConfigDuration::seconds(300)));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_have_a_bottom_and_a_top() {
+    fn count_outside_its_range_is_rejected() {
         assert_eq!(
             PositiveCount::try_from(1_000_000).map(PositiveCount::get),
             Ok(1_000_000)
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_as_people_write_them() {
+    fn size_with_a_unit_is_parsed() {
         let size = |text: &str| ByteSize::try_from(text.to_owned());
         assert_eq!(size("64 KiB"), Ok(ByteSize::kib(64)));
         assert_eq!(size("32MiB"), Ok(ByteSize::kib(32 * 1024)));

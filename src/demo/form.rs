@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_edges_form_is_understood() {
+    fn multipart_form_from_the_edge_is_parsed() {
         let body = "--b\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nhello\r\n\
             --b\r\nContent-Disposition: form-data; name=\"attachment\"; filename=\"a \\\"b\\\".gif\"\r\n\
             Content-Type: image/gif\r\n\r\nGIF89a\r\n\r\n--b--\r\n";

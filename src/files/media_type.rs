@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_with_a_hash_are_kept_for_ever() {
+    fn hashed_asset_name_is_recognized() {
         for hashed in [
             "assets/index-BfS2k_9a.js",
             "assets/index-DiwrgT4a.css",
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_people_give_are_not() {
+    fn ordinary_file_name_is_not_taken_for_hashed() {
         for plain in [
             "index-BfS2k_9a.js",
             "main.3f2a9c1b.js",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn text_says_its_alphabet() {
+    fn media_type_of_text_carries_a_charset() {
         assert_eq!(media_type("a/b.HTML"), "text/html; charset=utf-8");
         assert_eq!(media_type("b.js"), "text/javascript; charset=utf-8");
         assert_eq!(media_type("b.woff2"), "font/woff2");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_do_not_stand_in_for_assets() {
+    fn asset_path_is_distinguished_from_a_page_path() {
         let is_asset = |path: &str| is_asset(&SafePath::parse(path).unwrap());
         assert!(is_asset("/a/index-old.JS") && is_asset("/favicon.ico"));
         assert!(!is_asset("/users/john.doe") && !is_asset("/") && !is_asset("/a.js/b"));

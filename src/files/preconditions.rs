@@ -174,7 +174,7 @@ mod tests {
     const KNOWN: PreconditionResult = PreconditionResult::NotModified { weak: false };
 
     #[test]
-    fn what_the_client_has_is_not_sent_again() {
+    fn conditional_request_for_an_unchanged_file_gets_304() {
         for (value, verdict) in [
             ("\"a\"", KNOWN),
             ("*", KNOWN),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_does_not_want_any_more_is_not_sent() {
+    fn failed_if_match_or_unmodified_since_is_rejected() {
         assert_eq!(judged(&[(&IF_MATCH, "\"a\"")]), PreconditionResult::Send);
         assert_eq!(judged(&[(&IF_MATCH, "*")]), PreconditionResult::Send);
         for value in ["\"b\"", "W/\"a\"", "a", ""] {
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_goes_only_with_the_rest_of_the_same() {
+    fn if_range_matches_only_the_same_strong_tag_or_date() {
         let fits = |value| file().matches_if_range(&headers(&[(&IF_RANGE, value)]));
         assert!(fits("\"a\"") && fits(THEN) && file().matches_if_range(&HeaderMap::new()));
         for value in ["\"b\"", "W/\"a\"", AFTER, BEFORE, "a", ""] {

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_range_is_answered() {
+    fn single_range_is_resolved_against_the_length() {
         for (range, part) in [
             ("bytes=0-0", ByteRange::Of(0, 0)),
             ("bytes=2-4", ByteRange::Of(2, 4)),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_is_ignored() {
+    fn multiple_or_malformed_range_is_ignored() {
         for range in [
             "",
             "bytes",

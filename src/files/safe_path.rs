@@ -117,7 +117,7 @@ mod tests {
     use crate::core::paths::NormalizedPath;
 
     #[test]
-    fn plain_paths_name_files() {
+    fn plain_path_names_a_file() {
         let path = |text: &str| SafePath::parse(text).map(|name| (name.path, name.is_directory));
         let file = |text: &str| Some((text.to_owned(), false));
         assert_eq!(path("/"), Some((String::new(), true)));
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_could_be_meant_otherwise_names_nothing() {
+    fn ambiguous_path_names_no_file() {
         for path in [
             "",
             "a",
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sysadmin_names_a_file() {
+    fn configured_file_name_with_unsafe_parts_is_rejected() {
         let name = |text: &str| SafePath::try_from(text.to_owned());
         assert_eq!(name("a/index.html").unwrap().path(), "a/index.html");
         for wrong in [
@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_route_is_found_for_the_file_that_is_named(path in "/([a-c./\\\\%;é]|%2[eEfF5]|%5c|index.php|/){0,12}") {
+        fn file_path_equals_the_path_that_routes_match(path in "/([a-c./\\\\%;é]|%2[eEfF5]|%5c|index.php|/){0,12}") {
             if let Some(name) = SafePath::parse(&path) {
                 let read = NormalizedPath::parse(&path).unwrap();
                 let bare = |text: &str| text.trim_matches('/').to_owned();

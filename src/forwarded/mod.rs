@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn laravel_learns_client_host_port_and_scheme() {
+    fn forwarded_headers_carry_client_host_port_and_scheme() {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example:8443"));
         write_headers(&mut headers, ClientIp::new([192, 0, 2, 7].into()));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn proxy_is_believed_its_clients_address_and_protocol_alone() {
+    fn trusted_proxy_by_default_sets_only_address_and_protocol() {
         // Cloudflare passes the others on as clients write them, listed or not.
         for (peer, trusted) in [
             ("10.0.0.1", TrustedHeaders::default()),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_headers_of_a_trusted_proxy_are_believed() {
+    fn listed_headers_of_a_trusted_proxy_are_used() {
         let headers = forwarded("10.0.0.1", &all(), &SAID);
         assert_eq!(headers["host"], "evil.example:8080");
         assert_eq!(headers["x-forwarded-host"], "evil.example:8080");
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn stranger_is_believed_nothing() {
+    fn headers_of_an_untrusted_peer_are_ignored() {
         let headers = forwarded("192.0.2.1", &all(), &SAID);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn value_that_is_no_host_port_path_or_protocol_is_dropped() {
+    fn invalid_forwarded_value_is_dropped() {
         for (name, wrong) in [
             ("x-forwarded-host", "a/b"),
             ("x-forwarded-host", "u@evil.example"),

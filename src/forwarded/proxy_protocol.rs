@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_are_read_and_nothing_after_them() {
+    async fn proxy_header_of_both_versions_is_read_without_excess() {
         let ipv4 = [192, 0, 2, 9, 10, 0, 0, 1, 1, 2, 1, 187];
         for (bytes, client) in [
             (
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn anything_else_is_refused() {
+    async fn malformed_proxy_header_is_rejected() {
         let long = format!("PROXY TCP4 {}\r\n", "1".repeat(200));
         for bytes in [
             &b""[..],

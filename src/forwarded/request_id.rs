@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_harmless_names_are_taken_over() {
+    fn request_id_with_unsafe_characters_is_rejected() {
         assert!(RequestId::parse("7b7d4c1e-2f0a_1.x").is_some());
         let long = "a".repeat(129);
         for wrong in ["", "a b", "<b>", "a\u{202e}", "\"", long.as_str()] {
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn each_request_has_its_own() {
+    fn new_request_ids_are_unique() {
         assert_ne!(RequestId::new(), RequestId::new());
         assert_eq!(RequestId::new().to_string().len(), 32);
     }

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_a_stranger_says_about_himself_survives() {
+    fn spoofable_headers_are_removed() {
         let mut headers = HeaderMap::new();
         for name in [
             "forwarded",

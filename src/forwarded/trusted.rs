@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_speaks_for_himself() {
+    fn untrusted_peer_is_the_client_itself() {
         let said = [
             ("x-forwarded-for", "1.2.3.4"),
             ("cf-connecting-ip", "1.2.3.4"),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_first_stranger_from_the_right() {
+    fn client_is_the_rightmost_untrusted_address() {
         let find = |said| client(&["10.0.0.0/8"], "10.0.0.1", &[("x-forwarded-for", said)]);
         assert_eq!(find("6.6.6.6, 192.0.2.9, 10.0.0.7"), "192.0.2.9");
         assert_eq!(find("6.6.6.6,192.0.2.9:4711"), "192.0.2.9");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn cloudflare_names_the_client_in_a_header_of_its_own() {
+    fn cloudflare_peer_names_the_client_in_cf_connecting_ip() {
         let said = [
             ("cf-connecting-ip", "192.0.2.9"),
             ("x-forwarded-for", "6.6.6.6"),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_trusted_proxy_is_rejected() {
         for wrong in [
             "",
             "10.0.0.1/8",

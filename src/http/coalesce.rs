@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_of_one_turn_leave_as_one_write() {
+    async fn frames_of_one_poll_are_coalesced_into_one_write() {
         let (near, mut far) = tokio::io::duplex(1024);
         let writes = Arc::default();
         let stream = CoalescingWriter::new(Counting(near, Arc::clone(&writes)));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_than_a_record_passes_whole_through_a_narrow_pipe() {
+    async fn large_write_passes_whole_through_a_small_pipe() {
         let (near, mut far) = tokio::io::duplex(1000);
         let mut near = CoalescingWriter::new(near);
         let sent: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();

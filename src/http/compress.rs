@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_weights_come_before_our_taste() {
+    fn client_quality_values_come_before_server_preference() {
         assert_eq!(
             accepted("gzip, deflate, br, zstd"),
             Some(ContentCoding::Zstd)
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_pages_of_other_sites_are_never_compressed() {
+    fn secret_paths_and_cross_site_requests_are_not_compressed() {
         let compression = Compression::new(Settings::default());
         let accepted_encoding = |path: &str, site: &str| {
             let request = Request::get(path)
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strong_tag_becomes_a_weak_one() {
+    fn strong_etag_becomes_weak() {
         let mut headers = HeaderMap::new();
         headers.insert(ETAG, HeaderValue::from_static("\"a\""));
         weaken_etag(&mut headers);

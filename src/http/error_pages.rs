@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sysadmins_page_stands_in_for_ours() {
+    fn configured_error_page_replaces_the_default() {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             std::fs::write(directory.path().join(name), text).unwrap();
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_statuses() {
+    fn error_page_name_that_is_no_status_is_rejected() {
         for right in ["404.html", "5xx.json", "499.html"] {
             assert!(is_page_name(right), "{right}");
         }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_connection_names_goes_too() {
+    fn headers_named_by_connection_are_removed() {
         let mut headers = HeaderMap::new();
         headers.append(CONNECTION, HeaderValue::from_static("close, X-One"));
         headers.append(CONNECTION, HeaderValue::from_static("x-two, host"));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_go_where_no_connection_names_them() {
+    fn hop_by_hop_headers_without_connection_are_removed() {
         for name in ["http2-settings", "proxy-authorization", "keep-alive"] {
             let mut headers = HeaderMap::new();
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("v"));

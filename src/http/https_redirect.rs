@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_redirect_keeps_path_and_query() {
+    fn redirect_keeps_path_and_query() {
         assert_eq!(redirect_location("a", 443, "/b?c=d"), "https://a/b?c=d");
         assert_eq!(redirect_location("[::1]", 8443, "/"), "https://[::1]:8443/");
         assert_eq!(redirect_location("a", 443, "*"), "https://a/");

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_out_of_reach_is_told_at_once() {
+    fn unreachable_maintenance_page_is_reported_at_load() {
         let dir = tempfile::tempdir().unwrap();
         // As a directory that may not be entered, but for root as well.
         std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn one_host_is_settled() {
+    fn request_with_one_host_is_normalized() {
         let host = |uri, hosts| settled(uri, hosts).unwrap();
         assert_eq!(host("/", &["desk.example:8443"]), "desk.example:8443");
         assert_eq!(host("https://desk.example/", &[]), "desk.example");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn doubtful_hosts_are_refused() {
+    fn missing_repeated_or_invalid_host_is_rejected() {
         for (uri, hosts) in [
             ("/", &[][..]),
             ("/", &["a", "a"]),
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn only_paths_of_the_web_are_targets() {
+    fn request_target_that_is_no_http_path_is_rejected() {
         let check = |uri: String| check_target(&Request::builder().uri(uri).body(()).unwrap());
         assert_eq!(check("/a?b".to_owned()), Ok(()));
         assert_eq!(check("http://a/b".to_owned()), Ok(()));

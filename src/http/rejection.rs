@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn json_goes_to_those_who_ask_for_it_first() {
+    fn client_that_accepts_json_first_gets_json() {
         let accept = |value| HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]);
         assert!(prefers_json(&accept("application/json, text/plain, */*")));
         assert!(prefers_json(&accept("application/problem+json")));

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn client_that_asks_for_much_more_than_it_may_is_let_go() {
+    async fn rejections_far_above_the_limit_are_too_many() {
         let refusals = RejectionCounter::default();
         for _ in 0..MAX_SURPLUS / 10 {
             assert!(!refusals.is_exceeded());
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn burst_of_a_page_is_forgotten() {
+    async fn rejections_in_a_burst_are_forgiven_by_later_requests() {
         let refusals = RejectionCounter::default();
         for _ in 0..10 {
             (1..MAX_SURPLUS).for_each(|_| refusals.record(true));

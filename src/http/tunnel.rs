@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_end_that_takes_nothing_breaks_its_direction() {
+    async fn tunnel_direction_with_a_stalled_receiver_times_out() {
         let (mut app, from_app) = tokio::io::duplex(1024);
         // The client's end: 10 bytes of what it is sent, and no more.
         let (to_client, mut client) = tokio::io::duplex(10);

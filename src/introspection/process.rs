@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_has_memory_and_files() {
+    fn process_reports_its_memory_and_open_files() {
         assert!(memory().unwrap() > 1024 * 1024);
         assert!(open_files().unwrap() >= 3);
         assert!(max_open_files().is_none_or(|most| most >= open_files().unwrap()));

@@ -59,7 +59,7 @@ mod tests {
     use crate::core::client::ClientIp;
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_passes_at_once_then_the_rate_holds_for_this_client_only() {
+    async fn byte_rate_passes_one_second_at_once_then_limits_the_client() {
         let rate = ByteRate::new(ByteSize::kib(64));
         let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64);
         let start = Instant::now();

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_one_site_share_what_it_may_have() {
+    fn ipv6_networks_of_one_site_share_its_slots() {
         let (shares, most) = (ClientConcurrency::default(), PositiveCount::new(2));
         let of = |network| shares.acquire(client(network), most);
         // 2001:db8:0:0::/64 and its site have the same key, and are counted apart.

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_costs_so_much_and_no_offender_is_forgotten() {
+    async fn client_table_in_a_flood_stays_bounded_and_keeps_offenders() {
         let table = ClientTable::<Entry>::with_size(TokioClock::new(), 1, 80);
         for n in 0..20 {
             table.with_entry(client(n), |entry| entry.0 = u64::MAX);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_comes_while_all_are_offenders_shares_one_entry() {
+    async fn new_clients_in_a_table_of_offenders_share_one_entry() {
         let table = ClientTable::<Entry>::with_size(TokioClock::new(), 1, 4);
         for n in 0..4 {
             table.with_entry(client(n), |entry| entry.0 = u64::MAX);

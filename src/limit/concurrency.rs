@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_client_cannot_take_more_than_its_share() {
+    async fn client_above_its_share_is_rejected() {
         let connections = ConcurrencyLimit::new(PositiveCount::new(10));
         let first = connections.admit(connections.acquire_slot().await, client(1), ONE);
         assert!(first.is_ok());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn beyond_the_total_the_next_one_waits() {
+    async fn connection_beyond_the_total_waits() {
         let connections = ConcurrencyLimit::new(PositiveCount::new(1));
         let permit = connections.admit(connections.acquire_slot().await, client(1), ONE);
         assert!(connections.acquire_slot().now_or_never().is_none());

@@ -154,7 +154,7 @@ mod tests {
     use crate::core::client::ClientIp;
 
     #[tokio::test(start_paused = true)]
-    async fn who_fails_too_often_waits_a_minute_and_nobody_else_does() {
+    async fn client_with_too_many_failures_waits_a_minute_alone() {
         let failures = LoginFailures::new(PositiveCount::new(3));
         let client = |last| ClientIp::new([192, 0, 2, last].into()).key(64).into();
         for _ in 0..2 {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_token_again_is_no_other_guess() {
+    async fn same_token_tried_again_is_not_a_new_guess() {
         let failures = LoginFailures::new(PositiveCount::new(3));
         let client = ClientIp::new([192, 0, 2, 1].into()).key(64).into();
         for _ in 0..100 {

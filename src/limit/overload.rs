@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_stays_heavy_until_there_is_room_to_spare() {
+    async fn overload_by_memory_ends_below_a_lower_threshold() {
         let load = OverloadMonitor::new(
             ConcurrencyLimit::new(PositiveCount::new(10)),
             PositiveCount::new(10),

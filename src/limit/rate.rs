@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_passes_then_the_rate_holds_for_this_client_only() {
+    async fn rate_passes_a_burst_then_limits_this_client_only() {
         let rate = Rate::per_second(count(2), count(3));
         for _ in 0..3 {
             assert_eq!(rate.check(client(1)), Ok(()));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn five_a_minute_are_one_in_twelve_seconds() {
+    async fn rate_of_five_a_minute_passes_one_in_twelve_seconds() {
         let rate = Rate::per_minute(count(5), count(1));
         assert_eq!(rate.check(client(1)), Ok(()));
         let wait = rate.check(client(1)).unwrap_err();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn quiet_clients_are_forgotten() {
+    async fn idle_client_is_removed_from_the_table() {
         let rate = Rate::per_second(count(1), count(1));
         assert_eq!(rate.check(client(1)), Ok(()));
         rate.forget_idle();
@@ -269,7 +269,7 @@ mod tests {
 
     /// A million addresses, and one that is over its rate before, during and after.
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_addresses_gives_no_offender_a_new_start() {
+    async fn rate_in_a_flood_of_addresses_keeps_offenders_limited() {
         let rate = Rate::per_minute(count(1), count(5));
         let offender = client(1);
         while rate.check(offender).is_ok() {}
@@ -283,7 +283,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_the_burst_and_what_time_brings(
+        fn rate_never_passes_more_than_burst_and_refill(
             per_second in 1..200_u32,
             burst in 1..50_u32,
             gaps in prop::collection::vec(0..2_000_u64, 1..200),

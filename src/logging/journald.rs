@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_arrives_as_fields_that_nobody_can_add_to() {
+    fn event_is_sent_as_fields_without_injection() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let journald = UnixDatagram::bind(&path).unwrap();
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_hides_no_request() {
+    fn long_path_is_truncated_and_the_event_still_sent() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let journald = UnixDatagram::bind(&path).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_journal_it_is_said_at_once() {
+    fn missing_journal_socket_is_an_error() {
         assert!(JournalSocket::connect(Path::new("/nowhere/socket")).is_err());
     }
 }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_one_line_with_all_that_it_says() {
+    fn event_is_one_json_line_with_all_its_fields() {
         let lines = told(|| {
             tracing::info!(
                 name: "http_request",

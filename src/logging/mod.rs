@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_a_line_that_quotes_nobody() {
+    fn panic_is_logged_as_one_line_without_user_data() {
         let (mut read, write) = pipe().unwrap();
         let lines = LogWriter::spawn(io::LineWriter::new(write), false).unwrap();
         let subscriber = tracing_subscriber::registry().with(JsonLayer(lines));

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_are_kept() {
+    fn recent_events_keep_only_the_last() {
         let recent = RecentEvents::default();
         for number in 0..MAX_EVENTS + 2 {
             recent.push(LoggedEvent {

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_that_nobody_reads_take_little_memory() {
+    fn unread_long_lines_stay_within_the_memory_limit() {
         let (_go_on, still) = sync_channel(1);
         let lines = LogWriter::spawn(Still(still), false).unwrap();
         for _ in 0..100 {
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_warns_waits_for_no_others() {
+    fn warning_flushes_buffered_lines_at_once() {
         let (read, write) = io::pipe().unwrap();
         let lines = LogWriter::gathered(io::LineWriter::new(write), false, Duration::MAX).unwrap();
         let mut read = io::BufReader::new(read).lines();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_lost_at_once() {
+    fn line_that_fails_to_be_written_is_counted_as_lost() {
         let full = std::fs::File::options().write(true).open("/dev/full");
         let lines = LogWriter::spawn(io::BufWriter::new(full.unwrap()), false).unwrap();
         lines.send(b"one\n", Level::INFO);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_in_a_line_turns_text_around() {
+    fn control_and_bidi_characters_in_a_line_are_escaped() {
         let line = "{\"path\":\"/\u{61c}\u{202e}gpj\u{7f}\u{9b}2J\u{2066}\",\"name\":\"\u{e9}\"}\n";
         let told = String::from_utf8(escaped(line.as_bytes()).into_owned()).unwrap();
         assert_eq!(

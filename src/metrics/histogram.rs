@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_time_falls_into_its_step() {
+    fn observed_duration_falls_into_its_bucket() {
         let histogram = Histogram::default();
         for millis in [0, 1, 2, 100_000] {
             histogram.observe(Duration::from_millis(millis));

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_units_and_helps_follow_the_conventions() {
+    fn metrics_text_follows_the_openmetrics_conventions() {
         let metrics = Metrics::default();
         metrics.closes.add("slow");
         metrics.deliveries.add(3);

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_earliest_comes_first_even_if_it_was_added_last() {
+    async fn earliest_deadline_fires_first_even_if_added_last() {
         let deadlines = Deadlines::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);

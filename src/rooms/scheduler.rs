@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_few_are_served_and_the_others_have_their_turn_later() {
+    async fn scheduler_serves_a_few_sessions_per_turn() {
         let (scheduler, crowd) = (
             DeliveryScheduler::default(),
             Members::gather(3 * BATCH_SIZE),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn neither_small_nor_large_rooms_wait_for_the_other() {
+    async fn small_and_large_rooms_do_not_wait_for_each_other() {
         for (class, other) in [
             (QueueClass::Small, QueueClass::Large),
             (QueueClass::Large, QueueClass::Small),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_left_asleep_when_the_last_who_serves_ends() {
+    async fn scheduler_that_ends_wakes_all_waiting_sessions() {
         let (scheduler, crowd) = (
             DeliveryScheduler::default(),
             Members::gather(3 * BATCH_SIZE),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_takes_none_of_the_others_along() {
+    async fn panic_while_serving_leaves_other_sessions_served() {
         let (scheduler, broken) = (
             DeliveryScheduler::default(),
             Members::gather_with(1, Some(Arc::new(Broken))),

@@ -264,7 +264,7 @@ mod tests {
     use crate::core::ids::SessionIds;
 
     #[tokio::test(start_paused = true)]
-    async fn a_session_that_enters_with_a_revoked_token_is_ended() {
+    async fn session_registered_with_a_revoked_token_is_evicted() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let here = ClientIp::new([127, 0, 0, 1].into());
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_session_of_a_user_makes_way_and_only_that() {
+    async fn user_over_the_session_limit_loses_only_the_oldest() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let here = ClientIp::new([127, 0, 0, 1].into());
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();

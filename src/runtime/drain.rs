@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn stop_waits_for_tasks_that_obey() {
+    async fn stop_waits_for_tasks_that_end() {
         let drain = Drain::new();
         let token = drain.token().clone();
         drain.spawn(async move { token.cancelled().await });
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stop_gives_up_after_the_grace_and_counts_the_rest() {
+    async fn stop_after_its_timeout_counts_the_remaining_tasks() {
         let drain = Drain::new();
         drain.spawn(std::future::pending::<()>());
         assert_eq!(drain.stop(Duration::from_secs(30)).await, 1);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn queue_of_one_client_does_not_stand_before_another() {
+    fn queue_of_one_client_does_not_block_another() {
         let semaphore = FairSemaphore::new(2);
         let mut permits: Vec<_> = [1, 2].map(|n| semaphore.try_acquire(client(n))).into();
         let mut queue: Vec<_> = (0..100).map(|_| waiting(&semaphore, client(1))).collect();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_wait_are_served_in_turn() {
+    fn waiting_clients_are_served_in_turn() {
         let semaphore = FairSemaphore::new(4);
         let mut permits: Vec<_> = (1..=4).map(|n| semaphore.try_acquire(client(n))).collect();
         let mut first: Vec<_> = (0..2).map(|_| waiting(&semaphore, client(5))).collect();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn client_holds_half_at_most_and_those_without_a_key_all() {
+    fn client_with_a_key_holds_at_most_half_of_the_permits() {
         let semaphore = FairSemaphore::new(5);
         let mut permits: Vec<_> = (0..3).map(|_| semaphore.try_acquire(client(1))).collect();
         assert!(permits.iter().all(Option::is_some));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_left_take_no_turn_and_no_room() {
+    fn cancelled_waiters_take_no_turn_and_no_memory() {
         let semaphore = FairSemaphore::new(1);
         let permit = semaphore.try_acquire(client(1));
         for _ in 0..10_000 {

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn it_rings_when_it_is_due_whatever_it_was_set_for_before() {
+    async fn lazy_timer_set_again_fires_at_its_new_deadline() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let mut timer = LazyTimer::default();

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_woke_nobody_is_not_polled_again() {
+    async fn future_not_woken_is_not_polled_again() {
         let (gate, polled) = (WakeGate::new(), Cell::new(0));
         let side = async {
             poll_fn(|_| {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_woken_wakes_the_task() {
+    async fn woken_future_wakes_the_task() {
         let (gate, notify) = (WakeGate::new(), Notify::new());
         let waits = gate.select(notify.notified(), never, false);
         let both = async { tokio::join!(waits, async { notify.notify_one() }) };
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_main_work_comes_first_unless_it_had_its_turn() {
+    fn main_future_is_polled_first_unless_it_had_its_turn() {
         let gate = WakeGate::new();
         let first = |side_first| {
             let both = gate.select(async { "side" }, |_| Poll::Ready("main"), side_first);

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_a_loop_that_goes_round_or_ended_well_is_not_missed() {
+    async fn watchdog_reports_loops_that_neither_beat_nor_ended() {
         let watchdog = Watchdog::default();
         let (mut well, broken, ended) = (
             watchdog.register("a"),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn all_that_answer_complete_it() {
+    async fn watchdog_completes_when_every_loop_beats() {
         let watchdog = Watchdog::default();
         let mut heartbeat = watchdog.register("a");
         for _ in 0..2 {

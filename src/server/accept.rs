@@ -353,7 +353,7 @@ mod tests {
 
     /// EMFILE and the like do not pass by trying at once (accept(2)).
     #[tokio::test(start_paused = true)]
-    async fn without_files_it_rests_between_tries_and_tells_now_and_then() {
+    async fn accept_without_free_files_pauses_and_logs_rarely() {
         let none_left = io::Error::from_raw_os_error(24);
         let (mut last_log, start) = (None, Instant::now());
         for _ in 0..200 {

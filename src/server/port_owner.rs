@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_of_this_process_is_found() {
+    fn port_of_this_process_is_found() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = std::net::TcpListener::bind(address) else {
                 continue;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_in_the_way_counts() {
+    fn socket_on_another_address_or_port_does_not_block() {
         let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000 0 4711 1";
         let blocks = |wanted: &str| !socket_links(line, wanted.parse().unwrap()).is_empty();
         if cfg!(target_endian = "little") {

@@ -284,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_certificate_of_acmes_does_not_keep_the_edge_from_starting() {
+    fn broken_acme_certificate_does_not_prevent_startup() {
         let state = tempfile::tempdir().unwrap();
         let text = format!(
             "[acme]\nterms_of_service_agreed = true\ndomains = [\"desk.example\"]\nstorage = {:?}\n",

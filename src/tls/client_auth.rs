@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subject_fits_into_a_header() {
+    fn client_subject_is_encoded_for_a_header() {
         let subject = |text| ClientSubject::new(text).as_str().to_owned();
         assert_eq!(subject("CN=Ana, O=Desk"), "CN=Ana, O=Desk");
         assert_eq!(

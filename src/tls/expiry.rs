@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn it_gets_urgent_at_21_7_and_1_days() {
+    fn expiry_urgency_rises_at_21_7_and_1_days() {
         let urgency = |days| outlook(days, 90).urgency();
         assert_eq!([urgency(90), urgency(22)], [Urgency::None; 2]);
         assert_eq!([urgency(21), urgency(8)], [Urgency::Soon; 2]);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_lasts_six_days_is_not_late_from_birth() {
+    fn six_day_certificate_is_not_urgent_when_new() {
         let urgency = |days| outlook(days, 6).urgency();
         assert_eq!(urgency(5), Urgency::None);
         assert_eq!(urgency(2), Urgency::Week);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_whole_and_negative_once_over() {
+    fn days_left_are_whole_and_negative_once_expired() {
         let start = SystemTime::UNIX_EPOCH;
         let after = |seconds| start + std::time::Duration::from_secs(seconds);
         assert_eq!(days(start, after(DAY)), 1);

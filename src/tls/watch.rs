@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_ends_soon_is_told_each_day() {
+    async fn expiring_certificate_is_logged_daily() {
         let directory = tempfile::tempdir().unwrap();
         let mut params = rcgen::CertificateParams::new(["desk.example".to_owned()]).unwrap();
         params.not_after = (SystemTime::now() + EXPIRY_LOG_INTERVAL * 20).into();

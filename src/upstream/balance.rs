@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_turn_and_a_skipped_one_has_none() {
+    fn round_robin_rotates_and_passes_over_skipped_servers() {
         let servers = servers(Balance::RoundRobin);
         assert_eq!(places(&servers, 4), [0, 1, 2, 0]);
         skip(&servers, 1);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn if_all_would_be_skipped_none_is() {
+    fn servers_all_unhealthy_are_all_tried() {
         let servers = servers(Balance::RoundRobin);
         (0..3).for_each(|index| skip(&servers, index));
         let mut tried = ServerSet::default();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_busy_comes_first() {
+    fn least_requests_chooses_the_least_busy_server() {
         let servers = servers(Balance::LeastRequests);
         let _busy = [0, 0, 2].map(|index: usize| servers.all[index].begin());
         assert_eq!(places(&servers, 3), [1, 1, 1]);

@@ -205,7 +205,7 @@ mod tests {
     use crate::core::error_chain::error_chain;
 
     #[test]
-    fn a_socket_that_is_forbidden_or_absent_comes_with_advice() {
+    fn connect_error_of_a_unix_socket_carries_advice() {
         let told = |path: &Path, kind: io::ErrorKind| {
             let target = Target::try_from(format!("fastcgi+unix:{}", path.display()));
             error_chain(&Error::from_connect(

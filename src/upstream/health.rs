@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_skip_a_server_until_one_trial_succeeds() {
+    async fn server_failing_repeatedly_is_skipped_until_a_trial_succeeds() {
         let record = record();
         fail(&record, 2);
         assert!(!record.record_response());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_that_fails_skips_it_again_and_one_that_is_left_does_not_block() {
+    async fn failed_trial_skips_the_server_and_cancelled_trial_does_not() {
         let record = record();
         fail(&record, 3);
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn two_bad_probes_skip_a_server_and_one_good_one_ends_it() {
+    async fn health_check_failing_twice_skips_a_server_until_it_passes() {
         let record = record();
         assert!(!record.record_probe_failure("500".to_owned()));
         assert_eq!(record.availability(), Availability::Healthy);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_has_a_quarter_and_those_without_limits_no_more_than_there_is() {
+    fn client_gets_a_quarter_and_exempt_client_all_of_the_buffer() {
         let ledger = Ledger::new(400);
         let of = |last: u8| ledger.reservation(Purpose::Requests, Some(key(last)));
         let (mut first, mut again, mut other) = (of(1), of(1), of(2));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_leave_half_and_every_clients_share_to_request_bodies() {
+    fn responses_leave_half_of_the_buffer_to_request_bodies() {
         let ledger = Ledger::new(400);
         let responses = |last: u8| ledger.reservation(Purpose::Responses, Some(key(last)));
         let mut own = responses(1);

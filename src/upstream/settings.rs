@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_probe_asks_for_a_path() {
+    fn health_check_path_that_is_no_path_is_rejected() {
         for (text, fits) in [
             ("/up", true),
             ("/up?a=1", true),

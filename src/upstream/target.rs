@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_read_back() {
+    fn target_url_survives_a_round_trip() {
         for text in [
             "http://127.0.0.1:8000",
             "http://[::1]:80",
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn unsupported_target_url_is_rejected() {
         for wrong in [
             "",
             "127.0.0.1:8000",
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_one_text_or_a_list_without_doubles() {
+    fn targets_are_one_url_or_a_list_without_duplicates() {
         let read = |json: &str| serde_json::from_str::<Targets>(json).map(|all| all.to_string());
         assert_eq!(read(r#""unix:/a""#).unwrap(), "unix:/a");
         let two = read(r#"["unix:/a", "http://b:1"]"#).unwrap();

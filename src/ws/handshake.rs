@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_token_of_the_query_counts() {
+    fn first_token_of_the_query_is_used() {
         assert_eq!(token("token=13%7Cabc"), Token::new("13|abc"));
         assert_eq!(token("token=13|abc"), Token::new("13|abc"));
         assert_eq!(token("a=b&token=1&token=2"), Token::new("1"));
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_can_carry_the_token_too() {
+    fn token_in_a_header_is_found() {
         let mut headers = HeaderMap::new();
         headers.insert(
             SEC_WEBSOCKET_PROTOCOL,
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_sixteen_bytes_in_base64() {
+    fn websocket_key_that_is_not_16_bytes_is_rejected() {
         assert!(is_key("dGhlIHNhbXBsZSBub25jZQ=="));
         for wrong in [
             "",

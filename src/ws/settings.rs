@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_site_is_https_under_its_own_name() {
+    fn origin_of_the_site_is_https_under_its_host() {
         let site = |origin: &str| Origin::parse(origin).unwrap().is_site("Desk.example:8080");
         assert!(site("https://desk.example") && site("https://desk.example:8080"));
         assert!(!site("http://desk.example") && !site("https://desk.example.evil"));

@@ -26,16 +26,16 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) async fn start() -> Self {
         // The tests listen there, and not on ::1.
-        Self::resolving("MAP localhost 127.0.0.1").await
+        Self::start_with_resolver_rules("MAP localhost 127.0.0.1").await
     }
 
     /// One for which an edge is on well-known ports, wherever it is in truth.
-    pub(crate) async fn at(names: &[&str], edge: SocketAddr) -> Self {
+    pub(crate) async fn start_with_hosts(names: &[&str], edge: SocketAddr) -> Self {
         let rules: Vec<_> = names.iter().map(|it| format!("MAP {it} {edge}")).collect();
-        Self::resolving(&rules.join(",")).await
+        Self::start_with_resolver_rules(&rules.join(",")).await
     }
 
-    async fn resolving(rules: &str) -> Self {
+    async fn start_with_resolver_rules(rules: &str) -> Self {
         let driver = Driver::start();
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(driver.capabilities(rules))
@@ -132,7 +132,7 @@ impl Browser {
     }
 
     /// Waits until an element is there to be seen and says exactly this.
-    pub(crate) async fn shows(&self, selector: &str, text: &str) {
+    pub(crate) async fn wait_for_text(&self, selector: &str, text: &str) {
         let script = format!(
             "const element = document.querySelector({});
              return element?.checkVisibility() ? element.innerText.trim() : null",
@@ -142,7 +142,7 @@ impl Browser {
     }
 
     /// Waits until no such element is there to be seen.
-    pub(crate) async fn hides(&self, selector: &str) {
+    pub(crate) async fn wait_until_hidden(&self, selector: &str) {
         let selector = json!(selector);
         self.until(&format!(
             "![...document.querySelectorAll({selector})].some((it) => it.checkVisibility())"
@@ -151,7 +151,7 @@ impl Browser {
     }
 
     /// Waits until there are exactly these elements.
-    pub(crate) async fn lists(&self, selector: &str, texts: &[&str]) {
+    pub(crate) async fn wait_for_list(&self, selector: &str, texts: &[&str]) {
         let script = format!(
             "return [...document.querySelectorAll({})].map((it) => it.innerText.trim())",
             json!(selector)
@@ -160,7 +160,7 @@ impl Browser {
     }
 
     async fn wait_for(&self, script: &str, expected: &Value) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         loop {
             // A page that is being loaded has nowhere to run it.
             let found: Result<Value, CmdError> = self.client.execute(script, Vec::new()).await;
@@ -171,12 +171,12 @@ impl Browser {
                 let console = self.console().await;
                 panic!("{script}\nexpected {expected}, got {found:?}\nconsole: {console}");
             }
-            sleep(POLL).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Expects that the browser had nothing to complain about since the last time.
-    pub(crate) async fn console_is_clean(&self) {
+    pub(crate) async fn assert_console_is_clean(&self) {
         let complaints = self.console().await;
         assert!(complaints.is_empty(), "{complaints}");
     }
@@ -197,7 +197,7 @@ impl Browser {
     }
 
     /// Gives the tab that is driven the window of a phone.
-    pub(crate) async fn be_as_wide_as(&self, width: u32) {
+    pub(crate) async fn set_viewport_width(&self, width: u32) {
         let phone =
             json!({ "width": width, "height": 640, "deviceScaleFactor": 2, "mobile": false });
         let resize = devtools("Emulation.setDeviceMetricsOverride", &phone);
@@ -232,5 +232,5 @@ impl WebDriverCompatibleCommand for Extension {
 }
 
 /// How long a page may take for anything; only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(20);
-const POLL: Duration = Duration::from_millis(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(30);

@@ -55,7 +55,7 @@ impl Demo {
         for user in ["ana", "desk"] {
             browser.click(&side(user, "[data-role=login] button")).await;
         }
-        both_are_in(&browser).await;
+        wait_until_both_joined(&browser).await;
         (demo, browser)
     }
 }
@@ -73,20 +73,20 @@ pub(crate) fn side(user: &str, what: &str) -> String {
 }
 
 /// Waits until both are connected and each sees the other.
-pub(crate) async fn both_are_in(browser: &Browser) {
+pub(crate) async fn wait_until_both_joined(browser: &Browser) {
     for (user, present) in [
         ("ana", "Here now: Ana Alpha (you), Desk"),
         ("desk", "Here now: Desk (you), Ana Alpha"),
     ] {
         let connection = side(user, "[data-role=connection]");
-        browser.shows(&connection, "Connected").await;
+        browser.wait_for_text(&connection, "Connected").await;
         browser
-            .shows(&side(user, "[data-role=present]"), present)
+            .wait_for_text(&side(user, "[data-role=present]"), present)
             .await;
     }
 }
 
-async fn says(browser: &Browser, user: &str, text: &str) {
+async fn send_message(browser: &Browser, user: &str, text: &str) {
     browser.type_into(&side(user, "textarea"), text).await;
     browser
         .click(&side(user, "[data-role=compose] button[type=submit]"))
@@ -97,50 +97,56 @@ const GREETING: &str = "Good morning. I applied three weeks ago, and my card has
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn what_one_side_sends_appears_on_the_other() {
+async fn message_of_one_side_appears_on_the_other() {
     let (_demo, browser) = Demo::logged_in().await;
-    says(&browser, "ana", "Is it on its way?").await;
+    send_message(&browser, "ana", "Is it on its way?").await;
     let list = |user| side(user, "li .text");
     browser
-        .lists(&list("desk"), &[GREETING, "Is it on its way?"])
+        .wait_for_list(&list("desk"), &[GREETING, "Is it on its way?"])
         .await;
-    says(&browser, "desk", "It is. <b>Tomorrow</b>, मंगलवार ☀").await;
+    send_message(&browser, "desk", "It is. <b>Tomorrow</b>, मंगलवार ☀").await;
     let all = [
         GREETING,
         "Is it on its way?",
         "It is. <b>Tomorrow</b>, मंगलवार ☀",
     ];
-    browser.lists(&list("ana"), &all).await;
-    browser.lists(&list("desk"), &all).await;
-    browser.console_is_clean().await;
+    browser.wait_for_list(&list("ana"), &all).await;
+    browser.wait_for_list(&list("desk"), &all).await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn typing_shows_and_clears() {
+async fn typing_indicator_appears_and_disappears() {
     let (_demo, browser) = Demo::logged_in().await;
     let typing = |user| side(user, "[data-role=typing]");
     browser.type_into(&side("ana", "textarea"), "Is it").await;
-    browser.shows(&typing("desk"), "Ana Alpha is typing…").await;
+    browser
+        .wait_for_text(&typing("desk"), "Ana Alpha is typing…")
+        .await;
     // Leaving the field takes it back at once.
     browser.click(&side("desk", "textarea")).await;
-    browser.shows(&typing("desk"), "").await;
+    browser.wait_for_text(&typing("desk"), "").await;
     // Sending does too.
     browser.type_into(&side("desk", "textarea"), "It is").await;
-    browser.shows(&typing("ana"), "Desk is typing…").await;
+    browser
+        .wait_for_text(&typing("ana"), "Desk is typing…")
+        .await;
     browser.press(ENTER).await;
-    browser.shows(&typing("ana"), "").await;
-    browser.console_is_clean().await;
+    browser.wait_for_text(&typing("ana"), "").await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn a_new_status_shows_on_both_sides() {
+async fn new_status_appears_on_both_sides() {
     let (_demo, browser) = Demo::logged_in().await;
-    browser.hides(&side("ana", "[data-role=set-status]")).await;
+    browser
+        .wait_until_hidden(&side("ana", "[data-role=set-status]"))
+        .await;
     for user in ["ana", "desk"] {
         browser
-            .shows(&side(user, "[data-role=status]"), "Open")
+            .wait_for_text(&side(user, "[data-role=status]"), "Open")
             .await;
     }
     browser
@@ -148,65 +154,67 @@ async fn a_new_status_shows_on_both_sides() {
         .await;
     for user in ["ana", "desk"] {
         browser
-            .shows(&side(user, "[data-role=status]"), "Resolved")
+            .wait_for_text(&side(user, "[data-role=status]"), "Resolved")
             .await;
     }
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn a_message_that_the_other_side_shows_is_marked_as_seen() {
+async fn message_shown_on_the_other_side_is_marked_as_seen() {
     let (_demo, browser) = Demo::opened().await;
     let log_in = |user| side(user, "[data-role=login] button");
     browser.click(&log_in("ana")).await;
     let seen = side("ana", "li[data-own] .seen");
     browser
-        .shows(
+        .wait_for_text(
             &side("ana", "[data-role=present]"),
             "Here now: Ana Alpha (you)",
         )
         .await;
-    browser.hides(&seen).await;
+    browser.wait_until_hidden(&seen).await;
     browser.click(&log_in("desk")).await;
-    browser.shows(&seen, "Seen").await;
-    browser.hides(&side("desk", ".seen")).await;
-    browser.console_is_clean().await;
+    browser.wait_for_text(&seen, "Seen").await;
+    browser.wait_until_hidden(&side("desk", ".seen")).await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn logging_out_on_one_side_leaves_the_other_alone() {
+async fn logout_on_one_side_leaves_the_other_connected() {
     let (_demo, browser) = Demo::logged_in().await;
     browser.click(&side("ana", "[data-role=logout]")).await;
     browser
-        .shows(&side("ana", "[data-role=connection]"), "Not connected")
-        .await;
-    browser.hides(&side("ana", "[data-role=ticket]")).await;
-    browser
-        .shows(&side("desk", "[data-role=present]"), "Here now: Desk (you)")
+        .wait_for_text(&side("ana", "[data-role=connection]"), "Not connected")
         .await;
     browser
-        .shows(&side("desk", "[data-role=connection]"), "Connected")
+        .wait_until_hidden(&side("ana", "[data-role=ticket]"))
+        .await;
+    browser
+        .wait_for_text(&side("desk", "[data-role=present]"), "Here now: Desk (you)")
+        .await;
+    browser
+        .wait_for_text(&side("desk", "[data-role=connection]"), "Connected")
         .await;
     browser.click("#log-both-in").await;
     let present = side("desk", "[data-role=present]");
     browser
-        .shows(&present, "Here now: Desk (you), Ana Alpha")
+        .wait_for_text(&present, "Here now: Desk (you), Ana Alpha")
         .await;
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn a_wrong_password_is_told_beside_the_form() {
+async fn wrong_password_is_reported_beside_the_form() {
     let (_demo, browser) = Demo::opened().await;
     browser.type_into("#ana-password", "wrong").await;
     browser
         .click(&side("ana", "[data-role=login] button"))
         .await;
     browser
-        .shows("#ana-login-problem", "Invalid login credentials")
+        .wait_for_text("#ana-login-problem", "Invalid login credentials")
         .await;
     browser
         .until("document.querySelector('#ana-password').ariaInvalid === 'true'")
@@ -215,18 +223,18 @@ async fn a_wrong_password_is_told_beside_the_form() {
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn nothing_is_wider_than_320_pixels() {
+async fn page_fits_into_320_pixels() {
     let (demo, browser) = (Demo::start(), Browser::start().await);
-    browser.be_as_wide_as(320).await;
+    browser.set_viewport_width(320).await;
     browser.open(&demo.url).await;
     let fits = "innerWidth === 320 && document.documentElement.scrollWidth <= 320";
     browser.until(fits).await;
     browser.click("#log-both-in").await;
-    both_are_in(&browser).await;
+    wait_until_both_joined(&browser).await;
     let long = "W".repeat(300);
-    says(&browser, "ana", &long).await;
+    send_message(&browser, "ana", &long).await;
     browser
-        .lists(&side("desk", "li .text"), &[GREETING, &long])
+        .wait_for_list(&side("desk", "li .text"), &[GREETING, &long])
         .await;
     browser.until(fits).await;
     browser.click("summary").await;
@@ -234,7 +242,7 @@ async fn nothing_is_wider_than_320_pixels() {
         .until("document.querySelector('[data-command=broadcast]').checkVisibility()")
         .await;
     browser.until(fits).await;
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }
 
 /// WebDriver's code point for the key.

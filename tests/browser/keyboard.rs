@@ -1,7 +1,7 @@
 //! The demo's page without a mouse.
 
 use super::Browser;
-use super::demo::{Demo, ENTER, both_are_in, side};
+use super::demo::{Demo, ENTER, side, wait_until_both_joined};
 
 /// Presses Tab until the focus is there, and expects to see where it is.
 async fn tab_to(browser: &Browser, selector: &str) {
@@ -34,7 +34,7 @@ async fn write(browser: &Browser, text: &str) {
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn logging_in_and_sending_need_no_mouse() {
+async fn login_and_sending_work_by_keyboard() {
     let (_demo, browser) = Demo::opened().await;
     tab_to(&browser, "#ana-username").await;
     tab_to(&browser, "#ana-password").await;
@@ -46,13 +46,13 @@ async fn logging_in_and_sending_need_no_mouse() {
     tab_to(&browser, &side("desk", "[data-role=login] button")).await;
     browser.press(ENTER).await;
     browser.until(&focus("desk")).await;
-    both_are_in(&browser).await;
+    wait_until_both_joined(&browser).await;
 
     tab_to(&browser, "#desk-message").await;
     write(&browser, "good morning").await;
     browser.press(ENTER).await;
     browser
-        .shows(&side("ana", "li:last-child .text"), "good morning")
+        .wait_for_text(&side("ana", "li:last-child .text"), "good morning")
         .await;
     // The field is empty and still has the focus: the next one can be written.
     browser
@@ -62,9 +62,9 @@ async fn logging_in_and_sending_need_no_mouse() {
     tab_to(&browser, &side("desk", "[data-role=set-status]")).await;
     browser.press(DOWN).await;
     browser
-        .shows(&side("ana", "[data-role=status]"), "In progress")
+        .wait_for_text(&side("ana", "[data-role=status]"), "In progress")
         .await;
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }
 
 /// WebDriver's code points for keys.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Browser;
 use super::support::http::{Client, body};
-use super::support::sending::{Sending, ended};
+use super::support::upload_sender::{UploadSender, next_upload_event};
 use super::support::{Answer, Edge, Socket};
 
 /// The app in `tests/laravel` behind an edge. PHP and its workers end with it.
@@ -100,7 +100,7 @@ impl App {
             .type_into("#password", &format!("secret-{user}"))
             .await;
         browser.click("#login button").await;
-        browser.shows("#connection", "connected").await;
+        browser.wait_for_text("#connection", "connected").await;
     }
 }
 
@@ -143,7 +143,7 @@ async fn post(browser: &Browser, text: &str) {
 
 #[tokio::test]
 #[ignore = "needs chromium and php"]
-async fn what_is_posted_over_http_arrives_over_wss() {
+async fn message_posted_over_http_arrives_over_wss() {
     let app = App::start().await;
     let (ana, desk) = (Browser::start().await, Browser::start().await);
     for (browser, user) in [(&ana, "ana"), (&desk, "desk")] {
@@ -153,20 +153,22 @@ async fn what_is_posted_over_http_arrives_over_wss() {
     post(&ana, "Is it on its way?").await;
     for browser in [&ana, &desk] {
         let last = "#messages li:last-child";
-        browser.shows(last, "Ana Alpha: Is it on its way?").await;
+        browser
+            .wait_for_text(last, "Ana Alpha: Is it on its way?")
+            .await;
     }
     desk.choose("#new-status", "resolved").await;
     desk.click("#change button").await;
     for browser in [&ana, &desk] {
-        browser.shows("#status", "resolved").await;
-        browser.shows("#problem", "").await;
-        browser.console_is_clean().await;
+        browser.wait_for_text("#status", "resolved").await;
+        browser.wait_for_text("#problem", "").await;
+        browser.assert_console_is_clean().await;
     }
 }
 
 #[tokio::test]
 #[ignore = "needs chromium and php"]
-async fn logging_out_in_one_tab_ends_the_other() {
+async fn logout_in_one_tab_closes_the_other() {
     let app = App::start().await;
     let (ana, desk) = (Browser::start().await, Browser::start().await);
     app.log_in(&desk, "desk").await;
@@ -176,7 +178,7 @@ async fn logging_out_in_one_tab_ends_the_other() {
     ana.run("window.open('/')").await;
     let second = ana.other_tab(&first).await;
     ana.switch_to(&second).await;
-    ana.shows("#connection", "connected").await;
+    ana.wait_for_text("#connection", "connected").await;
 
     ana.switch_to(&first).await;
     ana.click("#logout").await;
@@ -185,9 +187,9 @@ async fn logging_out_in_one_tab_ends_the_other() {
         ana.until("/^closed 450[34]$/.test(document.querySelector('#connection').innerText)")
             .await;
     }
-    desk.shows("#connection", "connected").await;
-    ana.console_is_clean().await;
-    desk.console_is_clean().await;
+    desk.wait_for_text("#connection", "connected").await;
+    ana.assert_console_is_clean().await;
+    desk.assert_console_is_clean().await;
 }
 
 impl App {
@@ -223,10 +225,10 @@ async fn upload(socket: &mut Socket, name: &str, file: &[u8]) -> Value {
         "upload_id": "a", "ticket_id": 1, "name": name, "size": file.len(), "message": "Narito po",
     });
     let start = json!({ "type": "upload_start", "payload": payload });
-    let mut sending = Sending::begin(socket, start).await;
+    let mut sending = UploadSender::begin(socket, start).await;
     sending.until(socket, file, file.len()).await;
     loop {
-        let event = ended(socket).await;
+        let event = next_upload_event(socket).await;
         if event["type"].as_str().unwrap().starts_with("upload_") {
             return event;
         }
@@ -235,13 +237,13 @@ async fn upload(socket: &mut Socket, name: &str, file: &[u8]) -> Value {
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn what_is_uploaded_is_what_laravel_stores() {
+async fn uploaded_file_is_stored_unchanged_by_laravel() {
     for php in [Php::BuiltIn, Php::Fpm] {
-        stores_what_is_uploaded(&App::configured(php, "").await).await;
+        assert_upload_is_stored(&App::configured(php, "").await).await;
     }
 }
 
-async fn stores_what_is_uploaded(app: &App) {
+async fn assert_upload_is_stored(app: &App) {
     let mut ana = app.joined("ana", 1).await;
     let mut png = PNG.to_vec();
     for size in [PNG.len(), 32 * 1024, 32 * 1024 + 1, 10 * 1024 * 1024] {
@@ -260,13 +262,13 @@ async fn stores_what_is_uploaded(app: &App) {
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn what_laravel_refuses_is_told_in_its_words_and_not_stored() {
+async fn upload_rejected_by_laravel_is_reported_and_not_stored() {
     for php in [Php::BuiltIn, Php::Fpm] {
-        tells_what_laravel_refuses(&App::configured(php, "").await).await;
+        assert_rejection_is_reported(&App::configured(php, "").await).await;
     }
 }
 
-async fn tells_what_laravel_refuses(app: &App) {
+async fn assert_rejection_is_reported(app: &App) {
     let mut ana = app.joined("ana", 1).await;
     for file in [&b"MZ\x90\0\x03\0\0\0"[..], b""] {
         let event = upload(&mut ana, "picture.png", file).await;
@@ -284,7 +286,7 @@ async fn tells_what_laravel_refuses(app: &App) {
 pub(crate) const PNG: &[u8] = b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x00\x00\x00\x00\x3a\x7e\x9b\x55\x00\x00\x00\x0a\x49\x44\x41\x54\x78\x9c\x63\x68\x00\x00\x00\x82\x00\x81\x77\xcd\x72\xb6\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";
 
 /// What the real app makes of a request: `lines` are more headers.
-async fn echoed(app: &App, path: &str, lines: &[(&str, &str)]) -> Answer {
+async fn fetch_echo(app: &App, path: &str, lines: &[(&str, &str)]) -> Answer {
     let mut request = Request::get(path).header("host", "localhost:8443");
     for (name, value) in lines {
         request = request.header(*name, *value);
@@ -293,7 +295,7 @@ async fn echoed(app: &App, path: &str, lines: &[(&str, &str)]) -> Answer {
     Client::http1(&app.edge).await.fetch(request).await
 }
 
-const SAID: [(&str, &str); 3] = [
+const FORWARDED_HEADERS: [(&str, &str); 3] = [
     ("x-forwarded-for", "192.0.2.9"),
     ("x-forwarded-host", "desk.example"),
     ("x-forwarded-proto", "https"),
@@ -301,15 +303,15 @@ const SAID: [(&str, &str); 3] = [
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn laravel_knows_its_own_address_and_its_clients() {
+async fn laravel_sees_its_own_address_and_its_clients() {
     for php in [Php::BuiltIn, Php::Fpm] {
-        knows_itself_and_its_clients(&App::configured(php, "").await).await;
+        assert_addresses_are_seen(&App::configured(php, "").await).await;
     }
 }
 
-async fn knows_itself_and_its_clients(app: &App) {
-    for lines in [&[][..], &SAID] {
-        let told = echoed(app, "/echo/url?a=b", lines).await.json();
+async fn assert_addresses_are_seen(app: &App) {
+    for lines in [&[][..], &FORWARDED_HEADERS] {
+        let told = fetch_echo(app, "/echo/url?a=b", lines).await.json();
         assert_eq!(told["url"], "https://localhost:8443/somewhere");
         assert_eq!(told["full"], "https://localhost:8443/echo/url?a=b");
         assert_eq!(
@@ -317,9 +319,9 @@ async fn knows_itself_and_its_clients(app: &App) {
             (&true.into(), &"127.0.0.1".into())
         );
     }
-    let moved = echoed(app, "/echo/redirect", &SAID).await;
+    let moved = fetch_echo(app, "/echo/redirect", &FORWARDED_HEADERS).await;
     assert_eq!(moved.headers["location"], "https://localhost:8443/echo/url");
-    let cookie = echoed(app, "/echo/cookie", &[]).await;
+    let cookie = fetch_echo(app, "/echo/cookie", &[]).await;
     let cookies = cookie.headers.get_all("set-cookie").iter();
     let mut cookies = cookies.map(|value| value.to_str().unwrap().to_ascii_lowercase());
     let probe = cookies.find(|cookie| cookie.starts_with("probe=")).unwrap();
@@ -344,29 +346,33 @@ async fn knows_itself_and_its_clients(app: &App) {
         assert_eq!(told["files"]["attachment"]["name"], "a.txt", "{told}");
         assert_eq!(told["files"]["attachment"]["size"], 9, "{told}");
     }
-    let told = echoed(app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
+    let told = fetch_echo(app, "/echo/headers", &[("x_forwarded_for", "6.6.6.6")]).await;
     assert!(!told.text().contains("6.6.6.6"), "{}", told.text());
 }
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
+async fn laravel_behind_two_proxies_sees_its_clients() {
     let trusted = "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n";
     let listed = "trusted_headers = [\"x-forwarded-for\", \"x-forwarded-host\"]\n";
     for php in [Php::BuiltIn, Php::Fpm] {
         // A host that the client may have written, and one that the proxy writes.
         let app = App::configured(php, trusted).await;
-        let told = echoed(&app, "/echo/url", &SAID).await.json();
+        let told = fetch_echo(&app, "/echo/url", &FORWARDED_HEADERS)
+            .await
+            .json();
         assert_eq!(told["url"], "https://localhost:8443/somewhere");
         assert_eq!(told["ip"], "192.0.2.9");
         let app = App::configured(php, &format!("{trusted}{listed}")).await;
-        let told = echoed(&app, "/echo/url", &SAID).await.json();
+        let told = fetch_echo(&app, "/echo/url", &FORWARDED_HEADERS)
+            .await
+            .json();
         assert_eq!(told["url"], "https://desk.example/somewhere");
         assert_eq!(
             (&told["secure"], &told["ip"]),
             (&true.into(), &"192.0.2.9".into())
         );
-        let moved = echoed(&app, "/echo/redirect", &SAID).await;
+        let moved = fetch_echo(&app, "/echo/redirect", &FORWARDED_HEADERS).await;
         assert_eq!(moved.headers["location"], "https://desk.example/echo/url");
     }
 }
@@ -374,7 +380,7 @@ async fn laravel_knows_its_clients_through_a_proxy_before_the_edge() {
 /// `docs/pwd-site.toml` as it is, but for places and ports.
 #[tokio::test]
 #[ignore = "needs php"]
-async fn the_whole_site_needs_no_other_server() {
+async fn site_example_serves_the_whole_site() {
     let front = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(front.path().join(name), text).unwrap();
     std::fs::create_dir(front.path().join("assets")).unwrap();
@@ -402,20 +408,20 @@ async fn the_whole_site_needs_no_other_server() {
     let app = App::configured(Php::Fpm, &more).await;
     let mut client = Client::http2(&app.edge).await;
     for path in ["/", "/tickets/5", "/index.html"] {
-        let page = asked(&mut client, Request::get(path), "").await;
+        let page = fetch(&mut client, Request::get(path), "").await;
         assert_eq!(
             (page.status.as_u16(), page.text()),
             (200, "<title>PWD</title>")
         );
         assert_eq!(page.headers["cache-control"], "no-cache");
     }
-    let script = asked(&mut client, Request::get("/assets/index-BxK3q9Za.js"), "").await;
+    let script = fetch(&mut client, Request::get("/assets/index-BxK3q9Za.js"), "").await;
     assert_eq!(script.text(), "start()");
     let json =
         |request: hyper::http::request::Builder| request.header("accept", "application/json");
-    let who = asked(&mut client, json(Request::get("/api/user")), "").await;
+    let who = fetch(&mut client, json(Request::get("/api/user")), "").await;
     assert_eq!(who.status, 401, "{}", who.text());
-    let nothing = asked(&mut client, json(Request::get("/storage/nothing.png")), "").await;
+    let nothing = fetch(&mut client, json(Request::get("/storage/nothing.png")), "").await;
     assert_eq!(nothing.status, 404);
     let said = nothing.json();
     assert!(
@@ -425,14 +431,14 @@ async fn the_whole_site_needs_no_other_server() {
     let log_in = || json(Request::post("/api/login")).header("content-type", "application/json");
     let sent = r#"{"username":"ana","password":"wrong"}"#;
     for number in 0..6 {
-        let refused = asked(&mut client, log_in(), sent).await;
+        let refused = fetch(&mut client, log_in(), sent).await;
         let is_limited = refused.status == 429;
         assert_eq!(is_limited, number == 5, "{number}: {}", refused.text());
     }
     let mut ana = app.joined("ana", 1).await;
     std::fs::write(front.path().join("closed"), "back at nine").unwrap();
     loop {
-        let closed = asked(&mut client, Request::get("/"), "").await;
+        let closed = fetch(&mut client, Request::get("/"), "").await;
         if closed.status == 503 {
             assert_eq!(closed.text(), "back at nine");
             break;
@@ -442,7 +448,7 @@ async fn the_whole_site_needs_no_other_server() {
 }
 
 /// Asks php-fpm's app for `request`.
-async fn asked(client: &mut Client, request: hyper::http::request::Builder, sent: &str) -> Answer {
+async fn fetch(client: &mut Client, request: hyper::http::request::Builder, sent: &str) -> Answer {
     let request = request.header("host", "localhost");
     client
         .fetch(request.body(body(sent.to_owned())).unwrap())
@@ -451,7 +457,7 @@ async fn asked(client: &mut Client, request: hyper::http::request::Builder, sent
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn php_runs_index_php_alone_and_every_body_comes_whole() {
+async fn php_runs_only_index_php_and_gets_whole_bodies() {
     let app = App::configured(Php::Fpm, "").await;
     for mut client in [
         Client::http1(&app.edge).await,
@@ -463,23 +469,23 @@ async fn php_runs_index_php_alone_and_every_body_comes_whole() {
             "/artisan.php/echo/url",
             "/x/index.php",
         ] {
-            let answer = asked(&mut client, Request::get(path), "").await;
+            let answer = fetch(&mut client, Request::get(path), "").await;
             assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         }
-        let told = asked(&mut client, Request::get("/index.php/echo/url"), "").await;
+        let told = fetch(&mut client, Request::get("/index.php/echo/url"), "").await;
         assert_eq!(told.json()["remote"], "127.0.0.1");
-        let head = asked(&mut client, Request::head("/echo/url"), "").await;
+        let head = fetch(&mut client, Request::head("/echo/url"), "").await;
         assert_eq!((head.status.as_u16(), head.text()), (200, ""));
         // More than a record, a spool in memory and a pipe hold.
         for length in [0, 1, 65_535, 65_536, 1_000_000] {
             let sent = "x".repeat(length);
-            let told = asked(&mut client, Request::put("/echo/body"), &sent).await;
+            let told = fetch(&mut client, Request::put("/echo/body"), &sent).await;
             assert_eq!(told.json()["length"], length);
             let path = format!("/echo/bytes?n={length}");
-            let came = asked(&mut client, Request::get(path), "").await;
+            let came = fetch(&mut client, Request::get(path), "").await;
             assert_eq!(came.body.len(), length);
         }
-        let refused = asked(&mut client, Request::get("/echo%2Furl"), "").await;
+        let refused = fetch(&mut client, Request::get("/echo%2Furl"), "").await;
         assert_eq!(refused.status, 400);
     }
 }

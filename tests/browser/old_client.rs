@@ -4,31 +4,31 @@ use super::site::{Site, open};
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn the_old_client_works_unchanged() {
+async fn old_client_works_unchanged() {
     let site = Site::start().await;
-    let desk = site.visitor("5|desk").await;
-    let ana = site.visitor("3|ana").await;
-    desk.shows("#connection", "connected as 5").await;
-    ana.shows("#connection", "connected as 3").await;
-    desk.lists("#shown li", &["user 3 joined"]).await;
+    let desk = site.open_page_as("5|desk").await;
+    let ana = site.open_page_as("3|ana").await;
+    desk.wait_for_text("#connection", "connected as 5").await;
+    ana.wait_for_text("#connection", "connected as 3").await;
+    desk.wait_for_list("#shown li", &["user 3 joined"]).await;
 
     ana.type_into("#text", "h").await;
-    desk.lists("#shown li", &["user 3 joined", "ana is typing"])
+    desk.wait_for_list("#shown li", &["user 3 joined", "ana is typing"])
         .await;
     ana.type_into("#text", BACKSPACE).await;
-    desk.shows("#shown li:last-child", "ana stopped typing")
+    desk.wait_for_text("#shown li:last-child", "ana stopped typing")
         .await;
 
     site.message(14, "hello").await;
-    desk.lists("#messages li", &["hello"]).await;
+    desk.wait_for_list("#messages li", &["hello"]).await;
     desk.click("#messages li").await;
-    ana.lists("#shown li", &["message 14", "message 14 seen by 5"])
+    ana.wait_for_list("#shown li", &["message 14", "message 14 seen by 5"])
         .await;
 
     let event = r#"{"type":"ticket_status_update","payload":{"ticket_id":1,"status":"resolved"}}"#;
     site.edge.broadcast(event).await;
     ana.click("#leave").await;
-    desk.lists(
+    desk.wait_for_list(
         "#shown li",
         &[
             "user 3 joined",
@@ -40,37 +40,37 @@ async fn the_old_client_works_unchanged() {
         ],
     )
     .await;
-    ana.lists(
+    ana.wait_for_list(
         "#shown li",
         &["message 14", "message 14 seen by 5", "status resolved"],
     )
     .await;
-    desk.console_is_clean().await;
-    ana.console_is_clean().await;
+    desk.assert_console_is_clean().await;
+    ana.assert_console_is_clean().await;
 }
 
 /// Its page is on 443, and the page connects to 8080 unless told otherwise.
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn the_old_client_finds_its_web_socket_on_port_8080() {
+async fn old_client_connects_to_its_websocket_on_port_8080() {
     let site = Site::start().await;
-    let desk = site.arrival("5|desk").await;
+    let desk = site.browser_with_token("5|desk").await;
     open(&desk).await;
-    desk.shows("#connection", "connected as 5").await;
-    desk.console_is_clean().await;
+    desk.wait_for_text("#connection", "connected as 5").await;
+    desk.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn the_old_client_is_told_that_its_token_is_not_good() {
+async fn old_client_with_a_wrong_token_is_closed_with_4502() {
     let site = Site::start().await;
-    let desk = site.visitor("5|desk").await;
+    let desk = site.open_page_as("5|desk").await;
     desk.run("localStorage.setItem('token', '5|wrong')").await;
     desk.reload().await;
-    desk.shows("#connection", "closed 4502").await;
-    desk.lists("#shown li", &["error: Authentication failed"])
+    desk.wait_for_text("#connection", "closed 4502").await;
+    desk.wait_for_list("#shown li", &["error: Authentication failed"])
         .await;
-    desk.console_is_clean().await;
+    desk.assert_console_is_clean().await;
 }
 
 /// WebDriver's code point for the key.

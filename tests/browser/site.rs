@@ -31,8 +31,8 @@ impl Site {
 
     /// A browser of whoever has this token, in the ticket, with the WebSocket
     /// on the page's own port.
-    pub(crate) async fn visitor(&self, token: &str) -> Browser {
-        let browser = self.arrival(token).await;
+    pub(crate) async fn open_page_as(&self, token: &str) -> Browser {
+        let browser = self.browser_with_token(token).await;
         browser
             .run("localStorage.setItem('websocket.url', 'wss://localhost')")
             .await;
@@ -41,8 +41,10 @@ impl Site {
     }
 
     /// The same before the page has connected anywhere.
-    pub(crate) async fn arrival(&self, token: &str) -> Browser {
-        let browser = Browser::at(&["localhost:443", "localhost:8080"], self.edge.address).await;
+    pub(crate) async fn browser_with_token(&self, token: &str) -> Browser {
+        let browser =
+            Browser::start_with_hosts(&["localhost:443", "localhost:8080"], self.edge.address)
+                .await;
         browser.open(PAGE_URL).await;
         let script = format!("localStorage.setItem('token', {})", json!(token));
         browser.run(&script).await;
@@ -61,12 +63,12 @@ impl Site {
 /// Opens the page in the tab that is driven, and waits until it is in the ticket.
 pub(crate) async fn open(browser: &Browser) {
     browser.open(PAGE_URL).await;
-    is_in(browser).await;
+    wait_until_joined(browser).await;
 }
 
 /// Waits until the page is in the ticket: that it is told so is new to it.
-pub(crate) async fn is_in(browser: &Browser) {
-    browser.shows("#unhandled", "ticket_joined").await;
+pub(crate) async fn wait_until_joined(browser: &Browser) {
+    browser.wait_for_text("#unhandled", "ticket_joined").await;
 }
 
 async fn serve(listener: TcpListener) {

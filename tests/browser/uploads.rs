@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::Browser;
-use super::demo::{Demo, both_are_in, side};
+use super::demo::{Demo, side, wait_until_both_joined};
 use super::laravel::PNG;
 
 /// The page with both sides logged in. It keeps its sockets in `sockets`, and
 /// reads no file beyond its first chunks until `go()`.
-async fn held() -> (Demo, Browser) {
+async fn start_with_held_uploads() -> (Demo, Browser) {
     let (demo, browser) = Demo::opened().await;
     browser
         .run(
@@ -28,7 +28,7 @@ async fn held() -> (Demo, Browser) {
         )
         .await;
     browser.click("#log-both-in").await;
-    both_are_in(&browser).await;
+    wait_until_both_joined(&browser).await;
     (demo, browser)
 }
 
@@ -42,7 +42,7 @@ fn picture() -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-async fn send(browser: &Browser, path: &std::path::Path) {
+async fn start_upload(browser: &Browser, path: &std::path::Path) {
     browser.type_into("#ana-file", path.to_str().unwrap()).await;
     browser
         .click(&side("ana", "[data-role=compose] button[type=submit]"))
@@ -54,7 +54,7 @@ async fn send(browser: &Browser, path: &std::path::Path) {
 }
 
 /// Waits until a person sees the picture, and compares what is shown with the file.
-async fn sees(browser: &Browser, user: &str, path: &std::path::Path) {
+async fn wait_for_picture(browser: &Browser, user: &str, path: &std::path::Path) {
     let image = side(user, "li .preview");
     browser
         .until(&format!(
@@ -81,10 +81,10 @@ async fn sees(browser: &Browser, user: &str, path: &std::path::Path) {
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn a_picture_that_is_interrupted_arrives_whole_and_is_shown() {
-    let (_demo, browser) = held().await;
+async fn interrupted_upload_resumes_and_the_picture_is_shown() {
+    let (_demo, browser) = start_with_held_uploads().await;
     let (_directory, path) = picture();
-    send(&browser, &path).await;
+    start_upload(&browser, &path).await;
     browser
         .run("sockets.forEach((socket) => socket.close(4000))")
         .await;
@@ -92,36 +92,42 @@ async fn a_picture_that_is_interrupted_arrives_whole_and_is_shown() {
         .until("sockets.length >= 4 && sockets.at(-1).readyState === 1")
         .await;
     browser.run("go()").await;
-    sees(&browser, "ana", &path).await;
-    sees(&browser, "desk", &path).await;
-    browser.hides(&side("ana", "[data-role=upload]")).await;
+    wait_for_picture(&browser, "ana", &path).await;
+    wait_for_picture(&browser, "desk", &path).await;
+    browser
+        .wait_until_hidden(&side("ana", "[data-role=upload]"))
+        .await;
     browser
         .until("document.querySelector('#ana-file').files.length === 0")
         .await;
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn an_upload_can_be_cancelled() {
-    let (_demo, browser) = held().await;
+async fn upload_cancelled_by_the_user_is_not_shown() {
+    let (_demo, browser) = start_with_held_uploads().await;
     let (_directory, path) = picture();
-    send(&browser, &path).await;
+    start_upload(&browser, &path).await;
     browser
         .click(&side("ana", "[data-role=upload-cancel]"))
         .await;
     browser
-        .shows("#ana-send-problem", "The upload was cancelled")
+        .wait_for_text("#ana-send-problem", "The upload was cancelled")
         .await;
-    browser.hides(&side("ana", "[data-role=upload]")).await;
-    browser.hides(&side("desk", "li .preview")).await;
-    browser.console_is_clean().await;
+    browser
+        .wait_until_hidden(&side("ana", "[data-role=upload]"))
+        .await;
+    browser
+        .wait_until_hidden(&side("desk", "li .preview"))
+        .await;
+    browser.assert_console_is_clean().await;
 }
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn what_the_site_refuses_is_told_beside_the_form() {
-    let (_demo, browser) = held().await;
+async fn rejected_upload_is_reported_beside_the_form() {
+    let (_demo, browser) = start_with_held_uploads().await;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("picture.png");
     std::fs::write(&path, b"\x7fELF\0\0").unwrap();
@@ -130,10 +136,10 @@ async fn what_the_site_refuses_is_told_beside_the_form() {
         .click(&side("ana", "[data-role=compose] button[type=submit]"))
         .await;
     browser
-        .shows(
+        .wait_for_text(
             "#ana-send-problem",
             "The attachment must be a file of type: pdf, txt, jpg, jpeg, png, gif.",
         )
         .await;
-    browser.console_is_clean().await;
+    browser.assert_console_is_clean().await;
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::program::{Home, Program};
-use crate::support::tls::{Issued, shown, shown_at};
+use crate::support::tls::{TestCertificate, presented_certificate, presented_certificate_at};
 use crate::support::{Edge, Laravel};
 
 /// A CA that is not running yet, and a state directory for the edge.
@@ -46,7 +46,7 @@ fn free_port() -> u16 {
 impl Ca {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Issued::to(&["localhost"]).write(directory.path(), "ca");
+        TestCertificate::for_names(&["localhost"]).write(directory.path(), "ca");
         let kept = TcpSocket::new_v4().unwrap();
         // As pebble sets it, too, so that both may have the port.
         kept.set_reuseaddr(true).unwrap();
@@ -143,9 +143,12 @@ impl Ca {
 }
 
 /// Waits until another certificate than `before` is shown for `desk.example`.
-async fn other(edge: &Edge, before: &CertificateDer<'static>) -> CertificateDer<'static> {
+async fn wait_for_new_certificate(
+    edge: &Edge,
+    before: &CertificateDer<'static>,
+) -> CertificateDer<'static> {
     for _ in 0..600 {
-        let now = shown(edge, Some("desk.example")).await;
+        let now = presented_certificate(edge, Some("desk.example")).await;
         if now != *before {
             return now;
         }
@@ -158,57 +161,57 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// First issue, although the CA is down at first; then a restart with what was
 /// stored, the CA being down again.
-async fn issues_and_remembers(challenge: &str) {
+async fn assert_issued_and_stored(challenge: &str) {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let config = ca.config(challenge, "");
     let edge = Edge::configured(&laravel.url(), &config);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let own = edge.certificate.clone();
-    assert!(shown(&edge, Some("desk.example")).await == own);
+    assert!(presented_certificate(&edge, Some("desk.example")).await == own);
     let running = ca.start(&edge, YEAR, "").await;
-    let issued = other(&edge, &own).await;
-    assert!(shown(&edge, Some("www.desk.example")).await == issued);
-    assert!(shown(&edge, Some("localhost")).await == own);
+    let issued = wait_for_new_certificate(&edge, &own).await;
+    assert!(presented_certificate(&edge, Some("www.desk.example")).await == issued);
+    assert!(presented_certificate(&edge, Some("localhost")).await == own);
     assert_eq!(ca.mode("state"), 0o700);
     assert_eq!(ca.mode("state/account.json"), 0o600);
     assert_eq!(ca.mode("state/certificate.pem"), 0o600);
     drop(running);
     edge.stop().await.unwrap();
     let edge = Edge::configured(&laravel.url(), &config);
-    assert!(shown(&edge, Some("desk.example")).await == issued);
+    assert!(presented_certificate(&edge, Some("desk.example")).await == issued);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_certificate_is_issued_over_http_and_remembered() {
-    issues_and_remembers("http-01").await;
+async fn certificate_over_http_01_is_issued_and_stored() {
+    assert_issued_and_stored("http-01").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_certificate_is_issued_over_tls_and_remembered() {
-    issues_and_remembers("tls-alpn-01").await;
+async fn certificate_over_tls_alpn_01_is_issued_and_stored() {
+    assert_issued_and_stored("tls-alpn-01").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_certificate_is_renewed_before_it_ends() {
+async fn certificate_is_renewed_before_it_expires() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let edge = Edge::configured(&laravel.url(), &ca.config("http-01", ""));
     let _running = ca.start(&edge, Duration::from_secs(20), "").await;
-    let first = other(&edge, &edge.certificate).await;
-    let second = other(&edge, &first).await;
-    let third = other(&edge, &second).await;
+    let first = wait_for_new_certificate(&edge, &edge.certificate).await;
+    let second = wait_for_new_certificate(&edge, &first).await;
+    let third = wait_for_new_certificate(&edge, &second).await;
     assert!(third != first && third != edge.certificate);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_failed_issue_leaves_what_was_and_recovers() {
+async fn failed_issuance_keeps_the_certificate_and_recovers() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let more = "self_signed_fallback = true\n";
     let edge = Edge::configured(&laravel.url(), &ca.config("http-01", more));
-    let temporary = shown(&edge, Some("desk.example")).await;
+    let temporary = presented_certificate(&edge, Some("desk.example")).await;
     assert!(temporary != edge.certificate);
     // A CA that looks for proofs where there are none.
     let elsewhere = Edge::configured(&laravel.url(), &Ca::new().config("http-01", ""));
@@ -216,16 +219,16 @@ async fn a_failed_issue_leaves_what_was_and_recovers() {
     while !Path::new(&ca.path("state/account.json")).exists() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(shown(&edge, Some("desk.example")).await == temporary);
+    assert!(presented_certificate(&edge, Some("desk.example")).await == temporary);
     drop(running);
     // It comes back, and knows the account no more.
     let _running = ca.start(&edge, YEAR, "").await;
-    other(&edge, &temporary).await;
+    wait_for_new_certificate(&edge, &temporary).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn an_external_account_is_bound() {
+async fn external_account_is_bound() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let key = "a2V5".repeat(16);
     std::fs::write(ca.path("eab.key"), format!("{key}\n")).unwrap();
@@ -239,7 +242,7 @@ async fn an_external_account_is_bound() {
          \"externalAccountMACKeys\": {{\"kid-1\": \"{key}\"}},\n"
     );
     let _running = ca.start(&edge, YEAR, &bound).await;
-    other(&edge, &edge.certificate).await;
+    wait_for_new_certificate(&edge, &edge.certificate).await;
 }
 
 /// A certificate that is in use is to be renewed, and the CA is down, then fails
@@ -247,11 +250,11 @@ async fn an_external_account_is_bound() {
 /// new one is there, and the log tells each reason.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble"]
-async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
+async fn failed_renewal_keeps_the_certificate_and_recovers() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let more = ca.acme("tls-alpn-01", "").replace("\"1s\"", "\"100ms\"");
     let program = Program::before(&laravel.url(), &more);
-    let show = async || shown_at(program.address, Some("desk.example")).await;
+    let show = async || presented_certificate_at(program.address, Some("desk.example")).await;
     let own = show().await;
     let changes = async |before: &CertificateDer<'static>| {
         while show().await == *before {
@@ -293,7 +296,7 @@ async fn a_failed_renewal_leaves_the_certificate_in_use_and_recovers() {
 /// and told, and the CA is not asked for one after the other.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble and faketime"]
-async fn a_wrong_clock_costs_one_certificate_and_not_many() {
+async fn wrong_clock_causes_one_certificate_order_only() {
     let (laravel, ca) = (Laravel::start().await, Ca::new());
     let more = ca.acme("tls-alpn-01", "").replace("\"1s\"", "\"10ms\"");
     let home = Home::new(&laravel.url(), "127.0.0.1:0".parse().unwrap(), &more);
@@ -305,7 +308,7 @@ async fn a_wrong_clock_costs_one_certificate_and_not_many() {
         Program::start(&home, command)
     };
     let program = run("-2d");
-    let own = shown_at(program.address, None).await;
+    let own = presented_certificate_at(program.address, None).await;
     let port = program.address.port();
     let _running = ca.start_before((port, port), YEAR, "").await;
     let untimely = |line: &Value| {
@@ -314,10 +317,10 @@ async fn a_wrong_clock_costs_one_certificate_and_not_many() {
     };
     program.logged(untimely).await;
     let kept = std::fs::read(ca.path("state/certificate.pem")).unwrap();
-    assert!(shown_at(program.address, Some("desk.example")).await == own);
+    assert!(presented_certificate_at(program.address, Some("desk.example")).await == own);
     // The pause is some milliseconds; whole handshakes later nothing was asked.
     for _ in 0..50 {
-        shown_at(program.address, None).await;
+        presented_certificate_at(program.address, None).await;
     }
     assert_eq!(program.count(untimely), 1);
     assert_eq!(
@@ -327,5 +330,5 @@ async fn a_wrong_clock_costs_one_certificate_and_not_many() {
     assert!(program.stop().success());
     // The clock is right again.
     let program = run("+0d");
-    assert!(shown_at(program.address, Some("desk.example")).await != own);
+    assert!(presented_certificate_at(program.address, Some("desk.example")).await != own);
 }

@@ -10,7 +10,7 @@ use crate::support::{Edge, Laravel, Socket};
 
 const LISTEN: &str = "[admin]\nlisten = [\"127.0.0.1:0\"]\n";
 
-async fn ask(edge_admin: std::net::SocketAddr, path: &str) -> Answer {
+async fn fetch_admin(edge_admin: std::net::SocketAddr, path: &str) -> Answer {
     let stream = TcpStream::connect(edge_admin).await.unwrap();
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.unwrap();
@@ -20,8 +20,8 @@ async fn ask(edge_admin: std::net::SocketAddr, path: &str) -> Answer {
 }
 
 /// The value of one line of `/metrics`.
-async fn number(edge: &Edge, line: &str) -> f64 {
-    let text = ask(edge.admin[0], "/metrics").await;
+async fn metric_value(edge: &Edge, line: &str) -> f64 {
+    let text = fetch_admin(edge.admin[0], "/metrics").await;
     let text = text.text();
     let found = text
         .lines()
@@ -33,7 +33,7 @@ async fn number(edge: &Edge, line: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn numbers_follow_what_happens() {
+async fn metrics_count_requests_sessions_and_messages() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LISTEN);
     let mut client = Client::http1(&edge).await;
@@ -115,11 +115,11 @@ async fn numbers_follow_what_happens() {
         ("pwd_edge_upstream_up{upstream=\"laravel\"}", 1.0),
         ("pwd_edge_connections", 2.0),
     ] {
-        assert_eq!(number(&edge, line).await, expected, "{line}");
+        assert_eq!(metric_value(&edge, line).await, expected, "{line}");
     }
-    assert!(number(&edge, "process_resident_memory_bytes").await > 1e6);
-    let files = number(&edge, "process_open_fds").await;
-    assert!((3.0..number(&edge, "process_max_fds").await).contains(&files));
+    assert!(metric_value(&edge, "process_resident_memory_bytes").await > 1e6);
+    let files = metric_value(&edge, "process_open_fds").await;
+    assert!((3.0..metric_value(&edge, "process_max_fds").await).contains(&files));
     // The same numbers are on the Unix socket.
     let text = edge.get("/metrics").await;
     assert!(
@@ -132,10 +132,10 @@ async fn numbers_follow_what_happens() {
 /// `docs/grafana.json` asks for nothing that there is not: each name it has is
 /// announced from the first moment on.
 #[tokio::test]
-async fn the_dashboard_shows_numbers_that_exist() {
+async fn grafana_dashboard_uses_metrics_that_exist() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LISTEN);
-    let text = ask(edge.admin[0], "/metrics").await;
+    let text = fetch_admin(edge.admin[0], "/metrics").await;
     let announced: Vec<_> = text
         .text()
         .lines()
@@ -184,37 +184,40 @@ async fn the_dashboard_shows_numbers_that_exist() {
 }
 
 #[tokio::test]
-async fn readiness_says_why_not() {
+async fn readiness_without_an_upstream_is_503_with_a_reason() {
     let gone = "http://127.0.0.1:9";
     let edge = Edge::configured(gone, LISTEN);
-    let answer = ask(edge.admin[0], "/readyz").await;
+    let answer = fetch_admin(edge.admin[0], "/readyz").await;
     assert_eq!((answer.status, answer.text()), (StatusCode::OK, "ready\n"));
     let mut client = Client::http1(&edge).await;
     client.fetch(get("/").body(body("")).unwrap()).await;
-    let answer = ask(edge.admin[0], "/readyz").await;
+    let answer = fetch_admin(edge.admin[0], "/readyz").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(
         answer.text().contains("upstream laravel is unreachable"),
         "{}",
         answer.text()
     );
-    assert_eq!(ask(edge.admin[0], "/healthz").await.status, StatusCode::OK);
     assert_eq!(
-        ask(edge.admin[0], "/else").await.status,
+        fetch_admin(edge.admin[0], "/healthz").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        fetch_admin(edge.admin[0], "/else").await.status,
         StatusCode::NOT_FOUND
     );
 }
 
 #[tokio::test]
-async fn while_it_stops_it_is_not_ready_and_says_so() {
+async fn readiness_during_shutdown_is_not_ready_with_a_reason() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LISTEN);
     let admin = edge.admin[0];
     let mut session = Socket::greeted(&edge, "3|ana").await;
     let ended = edge.stop();
-    let mut answer = ask(admin, "/readyz").await;
+    let mut answer = fetch_admin(admin, "/readyz").await;
     while answer.status == StatusCode::OK {
-        answer = ask(admin, "/readyz").await;
+        answer = fetch_admin(admin, "/readyz").await;
     }
     assert_eq!(answer.text(), "the edge is stopping\n");
     assert_eq!(session.closed().await.0, 1012);

@@ -9,7 +9,7 @@ use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
-async fn everyone_in_the_room_gets_it_and_nobody_else() {
+async fn broadcast_reaches_its_room_only() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -30,7 +30,7 @@ async fn everyone_in_the_room_gets_it_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn the_payload_arrives_byte_for_byte() {
+async fn payload_arrives_byte_for_byte() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -45,7 +45,7 @@ async fn the_payload_arrives_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_array_arrives_in_its_order() {
+async fn batch_arrives_in_order() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -59,7 +59,7 @@ async fn an_array_arrives_in_its_order() {
 }
 
 #[tokio::test]
-async fn one_bad_event_holds_back_the_good_ones() {
+async fn batch_with_an_invalid_event_delivers_nothing() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -77,7 +77,7 @@ async fn one_bad_event_holds_back_the_good_ones() {
 }
 
 #[tokio::test]
-async fn what_is_no_broadcast_is_refused() {
+async fn invalid_broadcast_is_rejected_with_its_code() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_body_size = \"1 KiB\"\n");
     for (body, status, code) in [
@@ -108,7 +108,7 @@ async fn what_is_no_broadcast_is_refused() {
 }
 
 #[tokio::test]
-async fn the_session_that_caused_it_can_be_left_out() {
+async fn session_in_except_receives_no_broadcast() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::open(&edge, "3|ana").await;
@@ -126,7 +126,7 @@ async fn the_session_that_caused_it_can_be_left_out() {
 
 /// A client can send the id of another's session as its own.
 #[tokio::test]
-async fn a_session_that_is_not_the_named_users_is_not_left_out() {
+async fn except_with_another_users_session_has_no_effect() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::open(&edge, "3|ana").await;
@@ -143,7 +143,7 @@ async fn a_session_that_is_not_the_named_users_is_not_left_out() {
 }
 
 #[tokio::test]
-async fn users_that_are_not_listed_are_refused() {
+async fn caller_with_an_unlisted_uid_is_rejected() {
     let laravel = Laravel::start().await;
     let more = "[broadcast]\nallowed_uids = [4294967294]\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -157,7 +157,7 @@ async fn users_that_are_not_listed_are_refused() {
 }
 
 #[tokio::test]
-async fn laravel_can_end_a_users_sessions() {
+async fn disconnect_closes_the_sessions_of_the_user_with_4504() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -174,7 +174,7 @@ async fn laravel_can_end_a_users_sessions() {
 }
 
 #[tokio::test]
-async fn access_that_is_withdrawn_ends_at_a_recheck() {
+async fn withdrawn_access_ends_at_a_recheck() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
@@ -198,7 +198,7 @@ async fn access_that_is_withdrawn_ends_at_a_recheck() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() {
+async fn recheck_closes_a_revoked_token_but_not_in_an_outage() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -216,7 +216,7 @@ async fn a_token_that_is_revoked_ends_at_a_recheck_and_an_outage_ends_nothing() 
 }
 
 #[tokio::test]
-async fn a_request_that_is_sent_again_is_not_delivered_again() {
+async fn broadcast_repeated_with_its_key_is_delivered_once() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -248,7 +248,7 @@ async fn a_request_that_is_sent_again_is_not_delivered_again() {
 
 /// The body of a job's retry may hold another time than that of its first attempt.
 #[tokio::test]
-async fn a_retry_with_another_body_is_answered_as_the_first_if_it_asks_for_that() {
+async fn retry_matched_by_key_gets_the_first_response() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -276,7 +276,7 @@ async fn a_retry_with_another_body_is_answered_as_the_first_if_it_asks_for_that(
 
 /// Two workers may have the same job, if the first takes longer than the queue waits.
 #[tokio::test]
-async fn requests_with_one_key_at_the_same_time_deliver_once() {
+async fn concurrent_requests_with_one_key_deliver_once() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -291,7 +291,7 @@ async fn requests_with_one_key_at_the_same_time_deliver_once() {
 
 /// A mistake is not the answer that a corrected request shall get.
 #[tokio::test]
-async fn a_refusal_is_not_remembered_under_its_key() {
+async fn rejection_is_not_stored_under_its_key() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let key = [("idempotency-key", "job-1")];
@@ -303,7 +303,7 @@ async fn a_refusal_is_not_remembered_under_its_key() {
 }
 
 #[tokio::test]
-async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
+async fn status_and_room_queries_report_sessions_and_users() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let _ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -331,7 +331,7 @@ async fn laravel_can_ask_how_the_edge_is_and_who_is_where() {
 }
 
 #[tokio::test]
-async fn status_tells_that_laravel_is_away() {
+async fn status_reports_an_unhealthy_upstream() {
     let laravel = Laravel::start().await;
     let more = format!(
         "[upstream]\nurl = \"{}\"\nconnect_retry_timeout = \"10ms\"\n",
@@ -359,7 +359,7 @@ async fn status_tells_that_laravel_is_away() {
 
 /// Half requests and clients that vanish hold nobody else up.
 #[tokio::test]
-async fn a_crowd_on_the_socket_is_served_and_half_requests_are_harmless() {
+async fn partial_requests_on_the_socket_do_not_delay_others() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::fastcgi::{Asked, before, end, record, spooled, stdout};
+use crate::fastcgi::{FastCgiRequest, buffered_bytes, edge_before, end, record, stdout};
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect, get};
@@ -27,7 +27,7 @@ const WORKERS: usize = 2;
 const PIECE: usize = 32 * 1024;
 
 /// Fails instead of waiting for ever.
-async fn soon<T>(work: impl Future<Output = T>) -> T {
+async fn within_deadline<T>(work: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(Duration::from_secs(60), work).await;
     done.expect("somebody waits for a client that does not read")
 }
@@ -45,19 +45,19 @@ fn assert_whole(got: &[u8]) {
 
 /// A php-fpm with few processes, each of which is occupied until the edge closes its
 /// connection. `/export` is long, all else short.
-async fn processes(workers: usize, more: &str) -> Edge {
+async fn edge_before_workers(workers: usize, more: &str) -> Edge {
     let idle = Arc::new(Semaphore::new(workers));
     let url = scripted(move |_, mut stream| {
         let idle = Arc::clone(&idle);
         async move {
             let _process = idle.acquire().await.unwrap();
-            let Some(asked) = Asked::read(&mut stream).await else {
+            let Some(asked) = FastCgiRequest::read(&mut stream).await else {
                 return;
             };
             if asked.params["REQUEST_URI"] == "/export" {
                 let head = format!("X-A: b\r\nContent-Length: {LENGTH}\r\n\r\n");
                 let _ = stream.write_all(&stdout(&head)).await;
-                let _ = export(
+                let _ = write_export(
                     &mut stream,
                     |piece| record(6, &piece, 0),
                     &AtomicU64::new(0),
@@ -70,10 +70,10 @@ async fn processes(workers: usize, more: &str) -> Edge {
             let _ = stream.read(&mut [0]).await;
         }
     });
-    before(&url.await, more)
+    edge_before(&url.await, more)
 }
 
-async fn export(
+async fn write_export(
     stream: &mut TcpStream,
     wrapped: impl Fn(Vec<u8>) -> Vec<u8>,
     sent: &AtomicU64,
@@ -87,7 +87,7 @@ async fn export(
 
 /// An HTTP server that counts the bytes of its only response, whose head ends with
 /// `lines`; `released` once it is sent to its end.
-async fn counting(lines: &'static str) -> (String, Arc<AtomicU64>, Arc<Notify>) {
+async fn counting_server(lines: &'static str) -> (String, Arc<AtomicU64>, Arc<Notify>) {
     let (sent, released) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
     let (count, done) = (Arc::clone(&sent), Arc::clone(&released));
     let url = scripted(move |_, mut stream| {
@@ -96,7 +96,10 @@ async fn counting(lines: &'static str) -> (String, Arc<AtomicU64>, Arc<Notify>) 
             head(&mut stream).await;
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n{lines}\r\n");
             stream.write_all(head.as_bytes()).await.unwrap();
-            if export(&mut stream, |piece| piece, &sent).await.is_ok() {
+            if write_export(&mut stream, |piece| piece, &sent)
+                .await
+                .is_ok()
+            {
                 released.notify_one();
                 let _ = stream.read(&mut [0]).await;
             }
@@ -106,7 +109,7 @@ async fn counting(lines: &'static str) -> (String, Arc<AtomicU64>, Arc<Notify>) 
 }
 
 /// A client whose window is smaller than any response here.
-async fn narrow(edge: &Edge, window: u32) -> Client {
+async fn http2_with_window(edge: &Edge, window: u32) -> Client {
     let stream = TokioIo::new(connect(edge, "h2").await.unwrap());
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window);
@@ -116,18 +119,21 @@ async fn narrow(edge: &Edge, window: u32) -> Client {
 }
 
 async fn fetch_head(client: &mut Client, path: &str) -> Response<Incoming> {
-    let answer = soon(client.send(get(path).body(body("")).unwrap())).await;
+    let answer = within_deadline(client.send(get(path).body(body("")).unwrap())).await;
     let answer = answer.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     answer
 }
 
-async fn rest(answer: Response<Incoming>) -> Bytes {
-    soon(answer.into_body().collect()).await.unwrap().to_bytes()
+async fn read_rest(answer: Response<Incoming>) -> Bytes {
+    within_deadline(answer.into_body().collect())
+        .await
+        .unwrap()
+        .to_bytes()
 }
 
 /// Waits until the application cannot send any more.
-async fn stopped(sent: &AtomicU64) -> u64 {
+async fn wait_until_blocked(sent: &AtomicU64) -> u64 {
     let mut last = u64::MAX;
     while sent.load(SeqCst) != last {
         last = sent.load(SeqCst);
@@ -138,68 +144,74 @@ async fn stopped(sent: &AtomicU64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn slow_readers_leave_php_processes_and_places_to_others() {
-    let edge = processes(WORKERS, "[limits]\nmax_requests_in_flight = 2\n").await;
+async fn slow_readers_leave_workers_and_request_slots_to_others() {
+    let edge = edge_before_workers(WORKERS, "[limits]\nmax_requests_in_flight = 2\n").await;
     let mut held = Vec::new();
     for _ in 0..WORKERS {
-        for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+        for mut client in [
+            Client::http1(&edge).await,
+            http2_with_window(&edge, 1000).await,
+        ] {
             let answer = fetch_head(&mut client, "/export").await;
             held.push((client, answer));
         }
     }
     // Its window is closed from the first byte on.
-    let mut closed = narrow(&edge, 0).await;
+    let mut closed = http2_with_window(&edge, 0).await;
     for path in ["/export", "/"] {
         fetch_head(&mut closed, path).await;
     }
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-        let answer = soon(client.fetch(get("/").body(body("")).unwrap())).await;
+        let answer = within_deadline(client.fetch(get("/").body(body("")).unwrap())).await;
         assert_eq!(answer.text(), "short");
     }
-    assert!(spooled(&edge).await > 0);
+    assert!(buffered_bytes(&edge).await > 0);
     for (_client, answer) in held {
-        assert_whole(&rest(answer).await);
+        assert_whole(&read_rest(answer).await);
     }
 }
 
 /// More than the client may have buffered: a few of its responses may occupy processes,
 /// for a while, and the others end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_whose_share_is_used_up_does_not_occupy_the_processes() {
-    let edge = processes(
+async fn client_with_its_buffer_share_used_frees_the_workers() {
+    let edge = edge_before_workers(
         5,
         "disk_buffer_size = \"64 MiB\"\n[http]\nmax_body_size = \"12 MiB\"\n",
     )
     .await;
-    let mut slow = narrow(&edge, 1000).await;
+    let mut slow = http2_with_window(&edge, 1000).await;
     let mut held = Vec::new();
     for _ in 0..30 {
         // As many at once as there are processes, and many more behind them.
         let request = get("/export").body(body("")).unwrap();
-        held.push(soon(slow.send(request)).await.unwrap());
+        held.push(within_deadline(slow.send(request)).await.unwrap());
     }
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-        let answer = soon(client.fetch(get("/").body(body("")).unwrap())).await;
+        let answer = within_deadline(client.fetch(get("/").body(body("")).unwrap())).await;
         assert_eq!(answer.text(), "short");
     }
     // What was given up does not look whole.
     let last = held.pop().unwrap().into_body();
-    assert!(soon(last.collect()).await.is_err());
+    assert!(within_deadline(last.collect()).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_http_server_has_its_connection_back_before_the_client_has_read() {
-    let (url, _, released) = counting("").await;
+async fn upstream_connection_is_free_before_the_client_has_read() {
+    let (url, _, released) = counting_server("").await;
     let edge = Edge::configured(&url, "");
-    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+    for mut client in [
+        Client::http1(&edge).await,
+        http2_with_window(&edge, 1000).await,
+    ] {
         let answer = fetch_head(&mut client, "/").await;
-        soon(released.notified()).await;
-        assert_whole(&rest(answer).await);
+        within_deadline(released.notified()).await;
+        assert_whole(&read_rest(answer).await);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_leaves_frees_its_file_and_the_application() {
+async fn client_that_leaves_frees_its_buffer_and_the_upstream() {
     let left = Arc::new(Notify::new());
     let noticed = Arc::clone(&left);
     let url = scripted(move |_, mut stream| {
@@ -208,7 +220,7 @@ async fn a_client_that_leaves_frees_its_file_and_the_application() {
             head(&mut stream).await;
             let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
             stream.write_all(head.as_bytes()).await.unwrap();
-            let _ = export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
+            let _ = write_export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
             // It is still at work.
             let _ = stream.read(&mut [0]).await;
             left.notify_one();
@@ -216,24 +228,27 @@ async fn a_client_that_leaves_frees_its_file_and_the_application() {
     })
     .await;
     let edge = Edge::configured(&url, "");
-    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+    for mut client in [
+        Client::http1(&edge).await,
+        http2_with_window(&edge, 1000).await,
+    ] {
         let answer = fetch_head(&mut client, "/").await;
-        soon(async { while spooled(&edge).await == 0 {} }).await;
+        within_deadline(async { while buffered_bytes(&edge).await == 0 {} }).await;
         drop((client, answer));
-        soon(noticed.notified()).await;
-        soon(async { while spooled(&edge).await > 0 {} }).await;
+        within_deadline(noticed.notified()).await;
+        within_deadline(async { while buffered_bytes(&edge).await > 0 {} }).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_response_that_breaks_off_while_it_is_buffered_does_not_look_whole() {
+async fn response_aborted_while_buffered_does_not_look_complete() {
     const PART: usize = LENGTH / 2;
     let gone = Arc::new(Notify::new());
     let told = Arc::clone(&gone);
     let url = scripted(move |_, mut stream| {
         let gone = Arc::clone(&told);
         async move {
-            if Asked::read(&mut stream).await.is_some() {
+            if FastCgiRequest::read(&mut stream).await.is_some() {
                 // Neither length nor end.
                 stream.write_all(&stdout("X-A: b\r\n\r\n")).await.unwrap();
                 for from in (0..PART).step_by(PIECE) {
@@ -244,28 +259,28 @@ async fn a_response_that_breaks_off_while_it_is_buffered_does_not_look_whole() {
             }
         }
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     let mut stream = connect(&edge, "http/1.1").await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.unwrap();
-    soon(gone.notified()).await;
+    within_deadline(gone.notified()).await;
     let mut got = Vec::new();
-    let _ = soon(stream.read_to_end(&mut got)).await;
+    let _ = within_deadline(stream.read_to_end(&mut got)).await;
     // What hyper holds for a client that does not read goes with the connection.
     let most_lost = 256 * 1024;
     assert!(got.len() > PART - most_lost, "{} bytes came", got.len());
     assert!(!got.ends_with(b"0\r\n\r\n"), "it looks whole");
 
-    let mut client = narrow(&edge, 1000).await;
+    let mut client = http2_with_window(&edge, 1000).await;
     let answer = fetch_head(&mut client, "/").await;
-    soon(gone.notified()).await;
-    let read = soon(answer.into_body().collect()).await;
+    within_deadline(gone.notified()).await;
+    let read = within_deadline(answer.into_body().collect()).await;
     assert!(read.is_err(), "it looks whole");
 }
 
 /// Short ones fit into memory.
 #[tokio::test]
-async fn a_short_response_that_breaks_off_before_it_is_read_does_not_look_whole() {
+async fn short_response_aborted_before_read_does_not_look_complete() {
     let gone = Arc::new(Notify::new());
     let told = Arc::clone(&gone);
     let url = scripted(move |number, mut stream| {
@@ -282,35 +297,35 @@ async fn a_short_response_that_breaks_off_before_it_is_read_does_not_look_whole(
     .await;
     let edge = Edge::configured(&url, "");
     for _ in 0..2 {
-        let mut client = narrow(&edge, 2).await;
+        let mut client = http2_with_window(&edge, 2).await;
         let answer = fetch_head(&mut client, "/").await;
-        soon(gone.notified()).await;
-        assert!(soon(answer.into_body().collect()).await.is_err());
+        within_deadline(gone.notified()).await;
+        assert!(within_deadline(answer.into_body().collect()).await.is_err());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_room_on_disk_the_application_waits_and_nothing_is_lost() {
+async fn upstream_waits_without_data_loss_if_the_buffer_is_full() {
     for more in [
         "disk_buffer_size = \"1 KiB\"\n",
         "response_buffer_size = \"128 KiB\"\n",
         "response_buffer_size = \"0\"\n",
     ] {
-        let (url, sent, _) = counting("").await;
+        let (url, sent, _) = counting_server("").await;
         let program = Program::before(&url, more);
         let mut client = program.http1().await;
         let answer = fetch_head(&mut client, "/").await;
-        assert!(stopped(&sent).await < LENGTH as u64, "{more}");
-        assert_whole(&rest(answer).await);
+        assert!(wait_until_blocked(&sent).await < LENGTH as u64, "{more}");
+        assert_whole(&read_rest(answer).await);
         let full = program.events("response_buffer_full").len();
         assert_eq!(full, usize::from(more.starts_with("spool")), "{more}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_directory_the_application_waits_and_nothing_is_lost() {
+async fn upstream_waits_without_data_loss_if_tmpdir_is_missing() {
     use crate::support::program::Home;
-    let (url, sent, _) = counting("").await;
+    let (url, sent, _) = counting_server("").await;
     let home = Home::new(&url, ([127, 0, 0, 1], 0).into(), "");
     let mut command = home.command();
     command.args(["run", "--config", "config.toml"]);
@@ -321,32 +336,32 @@ async fn without_a_directory_the_application_waits_and_nothing_is_lost() {
     assert!(detail.contains("set TMPDIR to a directory"), "{detail}");
     let mut client = program.http1().await;
     let answer = fetch_head(&mut client, "/").await;
-    assert!(stopped(&sent).await < LENGTH as u64);
+    assert!(wait_until_blocked(&sent).await < LENGTH as u64);
     assert_eq!(program.events("response_buffer_full").len(), 1);
-    assert_whole(&rest(answer).await);
+    assert_whole(&read_rest(answer).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_application_that_forbids_buffering_waits_and_its_wish_is_not_passed_on() {
-    let (url, sent, _) = counting("x-accel-buffering: NO\r\n").await;
+async fn x_accel_buffering_no_disables_buffering_and_is_removed() {
+    let (url, sent, _) = counting_server("x-accel-buffering: NO\r\n").await;
     let edge = Edge::configured(&url, "");
     let mut client = Client::http1(&edge).await;
     let answer = fetch_head(&mut client, "/").await;
     assert!(!answer.headers().contains_key("x-accel-buffering"));
-    assert!(stopped(&sent).await < LENGTH as u64);
-    assert_eq!(spooled(&edge).await, 0);
-    assert_whole(&rest(answer).await);
+    assert!(wait_until_blocked(&sent).await < LENGTH as u64);
+    assert_eq!(buffered_bytes(&edge).await, 0);
+    assert_whole(&read_rest(answer).await);
 
-    let (url, _, released) = counting("x-accel-buffering: yes\r\n").await;
+    let (url, _, released) = counting_server("x-accel-buffering: yes\r\n").await;
     let edge = Edge::configured(&url, "");
     let answer = fetch_head(&mut Client::http1(&edge).await, "/").await;
     assert!(!answer.headers().contains_key("x-accel-buffering"));
-    soon(released.notified()).await;
+    within_deadline(released.notified()).await;
 }
 
 /// Also after its client was slow for once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_passed_on_at_once() {
+async fn event_stream_is_passed_on_at_once() {
     let (next, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (told, tell) = (Arc::clone(&next), Arc::clone(&sent));
     let url = scripted(move |_, mut stream| {
@@ -355,7 +370,7 @@ async fn an_event_is_passed_on_at_once() {
             head(&mut stream).await;
             let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
             stream.write_all(kind.as_bytes()).await.unwrap();
-            let _ = export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
+            let _ = write_export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
             sent.notify_one();
             for number in 0..3 {
                 next.notified().await;
@@ -366,14 +381,17 @@ async fn an_event_is_passed_on_at_once() {
     })
     .await;
     let edge = Edge::configured(&url, "");
-    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+    for mut client in [
+        Client::http1(&edge).await,
+        http2_with_window(&edge, 1000).await,
+    ] {
         let mut answer = fetch_head(&mut client, "/").await.into_body();
-        soon(sent.notified()).await;
+        within_deadline(sent.notified()).await;
         let mut got = Vec::new();
         let mut read = async |wanted: usize| {
             let mut part = Vec::new();
             while part.len() < wanted {
-                let frame = soon(answer.frame()).await.unwrap().unwrap();
+                let frame = within_deadline(answer.frame()).await.unwrap().unwrap();
                 part.extend(frame.into_data().unwrap());
             }
             part
@@ -389,13 +407,16 @@ async fn an_event_is_passed_on_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_and_a_stop_deliver_what_is_buffered() {
-    let (url, _, released) = counting("").await;
+async fn buffered_responses_survive_reload_and_shutdown() {
+    let (url, _, released) = counting_server("").await;
     let edge = Edge::configured(&url, "");
     let mut held = Vec::new();
-    for mut client in [Client::http1(&edge).await, narrow(&edge, 1000).await] {
+    for mut client in [
+        Client::http1(&edge).await,
+        http2_with_window(&edge, 1000).await,
+    ] {
         let answer = fetch_head(&mut client, "/").await;
-        soon(released.notified()).await;
+        within_deadline(released.notified()).await;
         held.push((client, answer));
     }
     let reloaded = edge.reload_with(|config| {
@@ -404,7 +425,11 @@ async fn a_reload_and_a_stop_deliver_what_is_buffered() {
     assert_eq!(reloaded.await.unwrap(), [""; 0]);
     let stopped = edge.stop();
     for (_client, answer) in held {
-        assert_whole(&rest(answer).await);
+        assert_whole(&read_rest(answer).await);
     }
-    assert_eq!(soon(stopped).await.unwrap(), 0, "something was cut off");
+    assert_eq!(
+        within_deadline(stopped).await.unwrap(),
+        0,
+        "something was cut off"
+    );
 }

@@ -9,11 +9,11 @@ use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::http::{Client, body, get};
-use crate::support::tls::{Issued, shown};
+use crate::support::tls::{TestCertificate, presented_certificate};
 use crate::support::{Edge, Laravel, Socket};
 
 /// `[[tls.certificates]]` for pairs written to `directory`.
-fn listed(directory: &Path, names: &[&str]) -> String {
+fn certificates_config(directory: &Path, names: &[&str]) -> String {
     let directory = directory.display();
     let tables = names.iter().map(|name| {
         format!(
@@ -25,14 +25,14 @@ fn listed(directory: &Path, names: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn certificates_are_chosen_by_the_names_in_them() {
+async fn certificate_is_selected_by_its_names() {
     let directory = tempfile::tempdir().unwrap();
-    let exact = Issued::to(&["desk.example"]);
-    let wild = Issued::to(&["*.example", "example"]);
+    let exact = TestCertificate::for_names(&["desk.example"]);
+    let wild = TestCertificate::for_names(&["*.example", "example"]);
     exact.write(directory.path(), "exact");
     wild.write(directory.path(), "wild");
     let laravel = Laravel::start().await;
-    let more = listed(directory.path(), &["wild", "exact"]);
+    let more = certificates_config(directory.path(), &["wild", "exact"]);
     let edge = Edge::configured(&laravel.url(), &more);
     for (name, expected) in [
         (Some("desk.example"), &exact.der),
@@ -44,25 +44,28 @@ async fn certificates_are_chosen_by_the_names_in_them() {
         (Some("stranger.test"), &edge.certificate),
         (None, &edge.certificate),
     ] {
-        assert!(shown(&edge, name).await == *expected, "{name:?}");
+        assert!(
+            presented_certificate(&edge, name).await == *expected,
+            "{name:?}"
+        );
     }
 }
 
 /// An edge with a pair of its own beside the default: names, files, and the
 /// certificate first shown.
-struct Changing {
+struct ChangingCertificate {
     edge: Edge,
     directory: tempfile::TempDir,
-    first: Issued,
+    first: TestCertificate,
 }
 
-impl Changing {
+impl ChangingCertificate {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let first = Issued::to(&["desk.example"]);
+        let first = TestCertificate::for_names(&["desk.example"]);
         first.write(directory.path(), "desk");
         let laravel = Laravel::start().await;
-        let more = listed(directory.path(), &["desk"]);
+        let more = certificates_config(directory.path(), &["desk"]);
         let edge = Edge::configured(&laravel.url(), &more);
         Self {
             edge,
@@ -72,11 +75,11 @@ impl Changing {
     }
 
     async fn shown(&self) -> CertificateDer<'static> {
-        shown(&self.edge, Some("desk.example")).await
+        presented_certificate(&self.edge, Some("desk.example")).await
     }
 
     /// Waits until `expected` is shown.
-    async fn shows(&self, expected: &Issued) {
+    async fn wait_until_shown(&self, expected: &TestCertificate) {
         for _ in 0..200 {
             if self.shown().await == expected.der {
                 return;
@@ -88,23 +91,26 @@ impl Changing {
 }
 
 #[tokio::test]
-async fn changed_files_are_noticed_and_open_connections_go_on() {
-    let changing = Changing::start().await;
+async fn changed_certificate_is_loaded_and_connections_stay() {
+    let changing = ChangingCertificate::start().await;
     assert!(changing.shown().await == changing.first.der);
     let mut open = Client::http1(&changing.edge).await;
-    let second = Issued::to(&["desk.example"]);
+    let second = TestCertificate::for_names(&["desk.example"]);
     second.write(changing.directory.path(), "desk");
-    changing.shows(&second).await;
+    changing.wait_until_shown(&second).await;
     let answer = open.fetch(get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, 200);
 }
 
 /// As certbot does it: `live/` has links into `archive/`, which are swapped.
 #[tokio::test]
-async fn swapped_links_are_noticed() {
+async fn certificate_behind_a_swapped_symlink_is_loaded() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_owned();
-    let pairs = [Issued::to(&["desk.example"]), Issued::to(&["desk.example"])];
+    let pairs = [
+        TestCertificate::for_names(&["desk.example"]),
+        TestCertificate::for_names(&["desk.example"]),
+    ];
     let link = |number: usize| {
         for extension in ["crt", "key"] {
             let (new, live) = (path.join("new"), path.join(format!("live.{extension}")));
@@ -117,23 +123,23 @@ async fn swapped_links_are_noticed() {
     pairs[1].write(&path, "archive1");
     link(0);
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &listed(&path, &["live"]));
-    let changing = Changing {
+    let edge = Edge::configured(&laravel.url(), &certificates_config(&path, &["live"]));
+    let changing = ChangingCertificate {
         edge,
-        first: Issued::to(&["unused"]),
+        first: TestCertificate::for_names(&["unused"]),
         directory,
     };
-    changing.shows(&pairs[0]).await;
+    changing.wait_until_shown(&pairs[0]).await;
     link(1);
-    changing.shows(&pairs[1]).await;
+    changing.wait_until_shown(&pairs[1]).await;
 }
 
 #[tokio::test]
-async fn bad_files_leave_the_last_good_certificate_in_use() {
-    let changing = Changing::start().await;
+async fn invalid_certificate_keeps_the_last_good_one_in_use() {
+    let changing = ChangingCertificate::start().await;
     let path = changing.directory.path();
-    let second = Issued::to(&["desk.example"]);
-    let expired = Issued::with(&["desk.example"], |params| {
+    let second = TestCertificate::for_names(&["desk.example"]);
+    let expired = TestCertificate::with_params(&["desk.example"], |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     });
@@ -156,8 +162,8 @@ async fn bad_files_leave_the_last_good_certificate_in_use() {
 }
 
 #[tokio::test]
-async fn the_socket_tells_how_long_each_certificate_lasts() {
-    let changing = Changing::start().await;
+async fn status_reports_days_left_of_each_certificate() {
+    let changing = ChangingCertificate::start().await;
     let status = changing.edge.get("/status").await.json();
     let told = &status["certificates"][1];
     assert_eq!(told["names"][0], "desk.example", "{status}");
@@ -172,33 +178,33 @@ fn certificates(text: &str) -> impl FnOnce(&mut Config) + use<> {
 }
 
 #[tokio::test]
-async fn pairs_come_and_go_by_reload() {
-    let changing = Changing::start().await;
+async fn reload_adds_and_removes_certificates() {
+    let changing = ChangingCertificate::start().await;
     let (edge, path) = (&changing.edge, changing.directory.path());
     let mut open = Client::http2(edge).await;
     open.fetch(get("/").body(body("")).unwrap()).await;
     let mut session = Socket::joined(edge, "3|ana", 1).await;
-    let shop = Issued::to(&["shop.example"]);
+    let shop = TestCertificate::for_names(&["shop.example"]);
     shop.write(path, "shop");
-    let both = listed(path, &["desk", "shop"]);
+    let both = certificates_config(path, &["desk", "shop"]);
     edge.reload_with(certificates(&both)).await.unwrap();
-    assert!(shown(edge, Some("shop.example")).await == shop.der);
+    assert!(presented_certificate(edge, Some("shop.example")).await == shop.der);
     assert!(changing.shown().await == changing.first.der);
     // The new pair is watched like those from before.
-    let renewed = Issued::to(&["shop.example"]);
+    let renewed = TestCertificate::for_names(&["shop.example"]);
     renewed.write(path, "shop");
-    while shown(edge, Some("shop.example")).await != renewed.der {
+    while presented_certificate(edge, Some("shop.example")).await != renewed.der {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // A pair that is of no use changes nothing, and is named.
-    let bad = listed(path, &["shop", "none"]);
+    let bad = certificates_config(path, &["shop", "none"]);
     let refused = edge.reload_with(certificates(&bad)).await.unwrap_err();
     assert!(
         refused.to_string().contains("[[tls.certificates]] no. 2"),
         "{refused}"
     );
     assert!(changing.shown().await == changing.first.der);
-    let one = listed(path, &["shop"]);
+    let one = certificates_config(path, &["shop"]);
     edge.reload_with(certificates(&one)).await.unwrap();
     assert!(changing.shown().await == edge.certificate);
     session.send(serde_json::json!({ "type": "ping" })).await;
@@ -209,8 +215,8 @@ async fn pairs_come_and_go_by_reload() {
 
 /// Whoever reads one of these waits for ever; so nobody does.
 #[tokio::test(flavor = "multi_thread")]
-async fn pipes_and_loops_in_the_place_of_files_hold_up_nobody() {
-    let changing = Changing::start().await;
+async fn pipe_or_loop_as_a_certificate_blocks_nothing() {
+    let changing = ChangingCertificate::start().await;
     let path = changing.directory.path();
     for name in ["desk.crt", "desk.key"] {
         let file = path.join(name);
@@ -226,7 +232,7 @@ async fn pipes_and_loops_in_the_place_of_files_hold_up_nobody() {
         std::fs::remove_file(&file).unwrap();
         changing.first.write(path, "desk");
     }
-    let second = Issued::to(&["desk.example"]);
+    let second = TestCertificate::for_names(&["desk.example"]);
     second.write(path, "desk");
     changing.edge.reload().await;
     assert!(changing.shown().await == second.der);
@@ -234,15 +240,15 @@ async fn pipes_and_loops_in_the_place_of_files_hold_up_nobody() {
 
 /// A hundred swaps, while requests and WebSocket sessions go on.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_swaps_under_load_are_noticed_by_nobody() {
+async fn hundred_certificate_swaps_under_load_disturb_no_client() {
     let directory = tempfile::tempdir().unwrap();
-    let first = Issued::to(&["desk.example"]);
+    let first = TestCertificate::for_names(&["desk.example"]);
     first.write(directory.path(), "desk");
     let laravel = Laravel::start().await;
     // One address makes all requests here.
     let more = format!(
         "[limits]\nexempt = [\"127.0.0.0/8\"]\n[websocket]\nmax_sessions_per_user = 1000\n{}",
-        listed(directory.path(), &["desk"])
+        certificates_config(directory.path(), &["desk"])
     );
     let edge = Arc::new(Edge::configured(&laravel.url(), &more));
     let mut sessions = Vec::new();
@@ -254,10 +260,10 @@ async fn a_hundred_swaps_under_load_are_noticed_by_nobody() {
         .map(|number| tokio::spawn(request_until(stop.clone(), Arc::clone(&edge), number)))
         .collect();
     for _ in 0..100 {
-        let next = Issued::to(&["desk.example"]);
+        let next = TestCertificate::for_names(&["desk.example"]);
         next.write(directory.path(), "desk");
         edge.reload().await;
-        assert!(shown(&edge, Some("desk.example")).await == next.der);
+        assert!(presented_certificate(&edge, Some("desk.example")).await == next.der);
     }
     stop.cancel();
     for client in clients {

@@ -24,7 +24,7 @@ fn write(directory: &Path, text: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-fn issue(directory: &Path) {
+fn write_certificate(directory: &Path) {
     std::fs::create_dir_all(directory.join("certs")).unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(directory.join("certs/fullchain.pem"), made.cert.pem()).unwrap();
@@ -35,7 +35,7 @@ fn issue(directory: &Path) {
     .unwrap();
 }
 
-fn told(output: &Output) -> String {
+fn stderr_text(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
@@ -67,10 +67,10 @@ fn request_for_help_or_the_version_succeeds() {
 }
 
 #[test]
-fn check_tells_every_mistake_at_once() {
+fn check_reports_all_config_errors_at_once() {
     let (_directory, output) = with_config("check", "[server]\nlisen = []\n[upstream]\nurl = 7\n");
     assert_eq!(output.status.code(), Some(64));
-    let told = told(&output);
+    let told = stderr_text(&output);
     assert!(
         told.contains("config.toml:2:1: unknown key `lisen`; did you mean `listen`?"),
         "{told}"
@@ -81,13 +81,13 @@ fn check_tells_every_mistake_at_once() {
 #[test]
 fn check_of_a_good_file_says_that_it_is_valid() {
     let directory = tempfile::tempdir().unwrap();
-    issue(directory.path());
+    write_certificate(directory.path());
     let config = write(directory.path(), "");
     let output = pwd_edge()
         .args(["check", "--config", &config])
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", told(&output));
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
     assert!(
         String::from_utf8(output.stdout)
             .unwrap()
@@ -96,22 +96,22 @@ fn check_of_a_good_file_says_that_it_is_valid() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn missing_config_file_is_named() {
     let output = pwd_edge()
         .args(["check", "--config", "/none/c.toml"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(64));
-    assert!(told(&output).contains("/none/c.toml"));
+    assert!(stderr_text(&output).contains("/none/c.toml"));
 }
 
 #[test]
-fn a_missing_certificate_is_named_with_its_key_and_a_cure() {
+fn missing_certificate_is_named_with_its_key_and_a_cure() {
     for verb in ["check", "run"] {
         let more = "[server]\nlisten = [\"127.0.0.1:0\"]\n[broadcast]\nsocket = \"b.sock\"\n";
         let (_directory, output) = with_config(verb, more);
         assert_eq!(output.status.code(), Some(64), "{verb}");
-        let told = told(&output);
+        let told = stderr_text(&output);
         assert!(
             told.contains("certs/fullchain.pem (tls.certificate in config.toml)"),
             "{told}"
@@ -126,7 +126,7 @@ fn a_missing_certificate_is_named_with_its_key_and_a_cure() {
 }
 
 #[test]
-fn all_sockets_that_cannot_be_opened_are_told_at_once() {
+fn listen_errors_are_all_reported_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = (taken.local_addr().unwrap(), taken);
     let more = format!(
@@ -135,7 +135,7 @@ fn all_sockets_that_cannot_be_opened_are_told_at_once() {
     );
     let (_directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
-    let told = told(&output);
+    let told = stderr_text(&output);
     let pid = format!("(process {})", std::process::id());
     for part in [
         &*taken.0.to_string(),
@@ -149,13 +149,13 @@ fn all_sockets_that_cannot_be_opened_are_told_at_once() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_named() {
+fn occupied_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let more = format!("[server]\nlisten = [\"{address}\"]\n[broadcast]\nsocket = \"b.sock\"\n");
     let (_directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
-    let told = told(&output);
+    let told = stderr_text(&output);
     assert!(
         told.contains(&address.to_string()) && told.contains("another program has this port"),
         "{told}"
@@ -181,7 +181,7 @@ fn demo() -> (Child, String) {
 }
 
 #[test]
-fn the_demo_says_where_it_is_and_stops_when_told() {
+fn demo_prints_its_address_and_stops_on_sigterm() {
     let (mut child, printed) = demo();
     for part in [
         "https://localhost:",
@@ -217,15 +217,15 @@ fn the_demo_says_where_it_is_and_stops_when_told() {
 }
 
 #[test]
-fn a_demo_without_a_port_or_a_place_to_write_says_so() {
+fn demo_without_a_port_or_temp_directory_reports_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let output = pwd_edge().args(["demo", "--port", &port]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        told(&output).contains("choose another with --port"),
+        stderr_text(&output).contains("choose another with --port"),
         "{}",
-        told(&output)
+        stderr_text(&output)
     );
     let output = pwd_edge()
         .arg("demo")
@@ -233,7 +233,11 @@ fn a_demo_without_a_port_or_a_place_to_write_says_so() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(told(&output).contains("set TMPDIR"), "{}", told(&output));
+    assert!(
+        stderr_text(&output).contains("set TMPDIR"),
+        "{}",
+        stderr_text(&output)
+    );
 }
 
 fn check(directory: &Path, text: &str) -> Output {
@@ -245,15 +249,15 @@ fn check(directory: &Path, text: &str) -> Output {
 }
 
 #[test]
-fn a_host_without_a_certificate_is_told_with_the_names_there_are() {
+fn host_without_a_certificate_is_reported_with_known_names() {
     let directory = tempfile::tempdir().unwrap();
-    issue(directory.path());
+    write_certificate(directory.path());
     let output = check(
         directory.path(),
         "[tls]\nhosts = [\"localhost\", \"desk.example\"]\n",
     );
     assert_eq!(output.status.code(), Some(64));
-    let told = told(&output);
+    let told = stderr_text(&output);
     assert!(
         told.contains("no certificate is for desk.example") && told.contains("localhost"),
         "{told}"
@@ -261,14 +265,14 @@ fn a_host_without_a_certificate_is_told_with_the_names_there_are() {
 }
 
 #[test]
-fn a_bad_pair_of_several_is_named_by_its_place() {
+fn invalid_pair_of_several_is_named_by_its_position() {
     let directory = tempfile::tempdir().unwrap();
-    issue(directory.path());
+    write_certificate(directory.path());
     let text =
         "[[tls.certificates]]\ncertificate = \"certs/fullchain.pem\"\nkey = \"certs/none.pem\"\n";
     let output = check(directory.path(), text);
     assert_eq!(output.status.code(), Some(64));
-    let told = told(&output);
+    let told = stderr_text(&output);
     assert!(
         told.contains("none.pem ([[tls.certificates]] no. 1, key in config.toml)"),
         "{told}"
@@ -276,10 +280,10 @@ fn a_bad_pair_of_several_is_named_by_its_place() {
 }
 
 #[test]
-fn acme_wants_its_terms_accepted_and_a_way_in() {
+fn acme_without_terms_or_port_80_is_rejected() {
     let text = "[tls.acme]\ndomains = [\"desk.example\"]\n";
     let (_directory, output) = with_config("check", text);
-    let told_so = told(&output);
+    let told_so = stderr_text(&output);
     assert!(
         told_so.contains("tls.acme.terms_of_service_agreed must be true"),
         "{told_so}"
@@ -289,5 +293,5 @@ fn acme_wants_its_terms_accepted_and_a_way_in() {
         "{told_so}"
     );
     let (_directory, output) = with_config("check", "[tls.acme]\ndomains = [\"*.example\"]\n");
-    assert!(told(&output).contains("which only a change in the DNS proves"));
+    assert!(stderr_text(&output).contains("which only a change in the DNS proves"));
 }

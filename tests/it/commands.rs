@@ -80,7 +80,7 @@ async fn status_of_a_running_edge_is_healthy_or_degraded() {
 }
 
 #[tokio::test]
-async fn rooms_and_sessions_can_be_looked_into_and_acted_on() {
+async fn room_commands_inspect_publish_and_disconnect() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "");
     let mut session = Socket::over(program.connect("http/1.1").await, "3|ana").await;
@@ -99,7 +99,7 @@ async fn rooms_and_sessions_can_be_looked_into_and_acted_on() {
         "{explained}"
     );
     assert!(explained.contains("Laravel allows it"), "{explained}");
-    session.refused(999).await;
+    session.expect_join_denied(999).await;
     let why = &["why", "--user", "3", "--ticket", "999"];
     let explained = text(&command(&program, why).await);
     assert!(
@@ -195,14 +195,14 @@ async fn socket_can_be_named_without_a_configuration() {
 async fn mistake_in_the_configuration_does_not_hide_the_edge() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "");
-    program.change_config("\n[http]\nmax_heads = 1\nmax_bodies = 1\n");
+    program.append_config("\n[http]\nmax_heads = 1\nmax_bodies = 1\n");
     let output = command(&program, &["status"]).await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(
         errors(&output),
         "warning: config.toml has 2 mistakes; run `pwd-edge check --config config.toml`\n"
     );
-    program.change_config("= nonsense");
+    program.append_config("= nonsense");
     let output = command(&program, &["rooms", "--json"]).await;
     assert_eq!(text(&output), "{\"rooms\":[],\"total\":0}\n");
     assert!(
@@ -318,7 +318,7 @@ async fn health_is_unknown_if_another_program_has_the_socket() {
 }
 
 #[tokio::test]
-async fn a_hangup_reads_the_configuration_again_or_says_why_not() {
+async fn sighup_reloads_the_config_or_keeps_the_old_one() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "");
     let reloads = async |result: &str| loop {
@@ -328,8 +328,8 @@ async fn a_hangup_reads_the_configuration_again_or_says_why_not() {
             return status;
         }
     };
-    program.change_config("\n[[routes]]\npath = \"/hidden\"\nstatus = 404\n");
-    program.hang_up();
+    program.append_config("\n[[routes]]\npath = \"/hidden\"\nstatus = 404\n");
+    program.send_sighup();
     reloads("ok").await;
     let answer = program
         .http1()
@@ -338,8 +338,8 @@ async fn a_hangup_reads_the_configuration_again_or_says_why_not() {
         .await;
     assert_eq!(answer.status, 404);
 
-    program.change_config("\n[http]\nmax_heads = 1\n");
-    program.hang_up();
+    program.append_config("\n[http]\nmax_heads = 1\n");
+    program.send_sighup();
     let answer = program
         .http1()
         .await

@@ -77,7 +77,7 @@ async fn decoded(coding: &str, bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn what_shrinks_arrives_whole_in_the_coding_that_the_client_likes_best() {
+async fn compressible_response_uses_the_preferred_coding() {
     let edge = Edge::configured(&app().await, "");
     let answer = (
         "x-answer",
@@ -107,7 +107,7 @@ async fn what_shrinks_arrives_whole_in_the_coding_that_the_client_likes_best() {
 }
 
 #[tokio::test]
-async fn what_must_stay_as_it_is_stays() {
+async fn response_that_must_not_change_is_not_compressed() {
     let edge = Edge::configured(&app().await, "");
     for (path, answer, header) in [
         (
@@ -189,7 +189,7 @@ async fn what_must_stay_as_it_is_stays() {
 /// What has been written is seen at once, compressed or not; and what breaks
 /// off is broken, not short.
 #[tokio::test]
-async fn pieces_arrive_as_they_come_and_a_broken_answer_is_broken() {
+async fn compressed_stream_is_flushed_and_its_abort_passed_on() {
     let go_on = Arc::new(Notify::new());
     let waiting = Arc::clone(&go_on);
     let app = scripted(move |_, mut stream| {

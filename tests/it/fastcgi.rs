@@ -16,13 +16,13 @@ use crate::support::http::{Answer, Client, body, connect, get, post, streamed};
 
 /// A request as a FastCGI server reads it.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct FastCgiRequest {
     keep: bool,
     pub(crate) params: HashMap<String, String>,
     stdin: Vec<u8>,
 }
 
-impl Asked {
+impl FastCgiRequest {
     /// Reads to the end of the request; none if the connection ended.
     pub(crate) async fn read(stream: &mut TcpStream) -> Option<Self> {
         let (mut asked, mut params) = (Self::default(), Vec::new());
@@ -84,11 +84,11 @@ pub(crate) fn end(status: u8) -> Vec<u8> {
 
 /// An edge before a server that answers each request with these bytes, and then
 /// closes if it may.
-async fn answering(wire: Vec<u8>) -> Edge {
+async fn edge_before_reply(wire: Vec<u8>) -> Edge {
     let url = scripted(move |_, mut stream| {
         let wire = wire.clone();
         async move {
-            while let Some(asked) = Asked::read(&mut stream).await {
+            while let Some(asked) = FastCgiRequest::read(&mut stream).await {
                 stream.write_all(&wire).await.unwrap();
                 if !asked.keep {
                     return;
@@ -96,10 +96,10 @@ async fn answering(wire: Vec<u8>) -> Edge {
             }
         }
     });
-    before(&url.await, "")
+    edge_before(&url.await, "")
 }
 
-pub(crate) fn before(url: &str, more: &str) -> Edge {
+pub(crate) fn edge_before(url: &str, more: &str) -> Edge {
     let url = url.replace("http:", "fastcgi:");
     let upstream = format!("[upstream]\nurl = \"{url}\"\nroot = \"/srv/app/public\"\n{more}");
     Edge::configured("", &upstream)
@@ -111,7 +111,7 @@ async fn fetch(edge: &Edge, request: Builder) -> Answer {
 }
 
 #[tokio::test]
-async fn answers_of_all_forms_come_through() {
+async fn responses_of_every_form_are_passed_on() {
     let cut: Vec<u8> = "Status: 201 Created\r\nX-A: b\r\n\r\nwhole"
         .bytes()
         .flat_map(|byte| record(6, &[byte], 7))
@@ -146,7 +146,7 @@ async fn answers_of_all_forms_come_through() {
             404,
         ),
     ] {
-        let edge = answering(wire).await;
+        let edge = edge_before_reply(wire).await;
         for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
             for _ in 0..2 {
                 let answer = client.fetch(get("/").body(body("")).unwrap()).await;
@@ -160,7 +160,7 @@ async fn answers_of_all_forms_come_through() {
 
 /// What clients send gets into PHP's log.
 #[tokio::test]
-async fn what_a_script_complains_of_is_not_php_fpms_own_word() {
+async fn stderr_of_a_script_is_not_taken_for_php_fpm_errors() {
     for (complaint, head) in [
         ("PHP Warning: Primary script unknown", "Status: 404\r\n\r\n"),
         ("Primary script unknown", "X-A: b\r\n\r\n"),
@@ -171,26 +171,26 @@ async fn what_a_script_complains_of_is_not_php_fpms_own_word() {
             stdout("whole"),
             end(0),
         ];
-        let edge = answering(wire.concat()).await;
+        let edge = edge_before_reply(wire.concat()).await;
         assert_eq!(fetch(&edge, get("/")).await.text(), "whole");
     }
 }
 
 #[tokio::test]
-async fn what_has_no_body_needs_none() {
+async fn response_without_a_body_is_passed_on_without_one() {
     for (request, head, status) in [
         (Request::head("/"), "Content-Length: 7\r\n\r\n", 200),
         (Request::get("/"), "Status: 204\r\n\r\n", 204),
         (Request::get("/"), "Status: 304\r\nETag: \"a\"\r\n\r\n", 304),
     ] {
-        let edge = answering([stdout(head), stdout("ignored"), end(0)].concat()).await;
+        let edge = edge_before_reply([stdout(head), stdout("ignored"), end(0)].concat()).await;
         let answer = fetch(&edge, request.header("host", "localhost")).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (status, ""));
     }
 }
 
 #[tokio::test]
-async fn what_is_no_answer_becomes_a_502_and_too_much_a_503() {
+async fn invalid_response_gives_502_and_overload_503() {
     for (wire, status) in [
         (vec![], 502),
         (
@@ -231,18 +231,18 @@ async fn what_is_no_answer_becomes_a_502_and_too_much_a_503() {
         let url = scripted(move |_, mut stream| {
             let wire = wire.clone();
             async move {
-                Asked::read(&mut stream).await;
+                FastCgiRequest::read(&mut stream).await;
                 let _ = stream.write_all(&wire).await;
             }
         });
-        let edge = before(&url.await, "");
+        let edge = edge_before(&url.await, "");
         let answer = fetch(&edge, post("/")).await;
         assert_eq!(answer.status, status, "{text:?}");
     }
 }
 
 /// Bytes of Laravel's bodies that are on disk.
-pub(crate) async fn spooled(edge: &Edge) -> u64 {
+pub(crate) async fn buffered_bytes(edge: &Edge) -> u64 {
     let answer = edge.get("/metrics").await;
     let name = "pwd_edge_upstream_disk_buffer_bytes{upstream=\"laravel\"} ";
     let line = answer
@@ -253,7 +253,7 @@ pub(crate) async fn spooled(edge: &Edge) -> u64 {
 }
 
 /// What a client has got of `/` when the connection ends.
-async fn got(edge: &Edge) -> String {
+async fn fetch_until_closed(edge: &Edge) -> String {
     let mut stream = connect(edge, "http/1.1").await.unwrap();
     let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
     stream.write_all(request).await.unwrap();
@@ -263,7 +263,7 @@ async fn got(edge: &Edge) -> String {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_never_looks_whole() {
+async fn aborted_response_never_looks_complete() {
     let large = "x".repeat(60_000);
     let page = format!("X-A: b\r\n\r\n{large}");
     for rest in [
@@ -277,46 +277,46 @@ async fn an_answer_that_breaks_off_never_looks_whole() {
         let url = scripted(move |_, mut stream| {
             let wire = wire.clone();
             async move {
-                Asked::read(&mut stream).await;
+                FastCgiRequest::read(&mut stream).await;
                 stream.write_all(&wire).await.unwrap();
             }
         });
-        let edge = before(&url.await, "");
-        let got = got(&edge).await;
+        let edge = edge_before(&url.await, "");
+        let got = fetch_until_closed(&edge).await;
         assert!(got.starts_with("HTTP/1.1 200 OK"), "{}", &got[..50]);
         assert!(!got.ends_with("0\r\n\r\n"), "it looks whole");
     }
 }
 
 #[tokio::test]
-async fn a_script_that_says_nothing_is_waited_for_and_no_longer() {
+async fn silent_script_gives_504_at_the_response_timeout() {
     let url = scripted(|_, mut stream| async move {
-        Asked::read(&mut stream).await;
+        FastCgiRequest::read(&mut stream).await;
         std::future::pending::<()>().await;
     });
-    let edge = before(&url.await, "response_timeout = \"100ms\"\n");
+    let edge = edge_before(&url.await, "response_timeout = \"100ms\"\n");
     let answer = fetch(&edge, get("/")).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-    let nowhere = before("http://127.0.0.1:1", "connect_retry_timeout = \"1ms\"\n");
+    let nowhere = edge_before("http://127.0.0.1:1", "connect_retry_timeout = \"1ms\"\n");
     let answer = fetch(&nowhere, get("/")).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]
-async fn php_is_asked_only_once_a_body_is_whole_and_told_how_long_it_is() {
+async fn request_is_sent_to_php_with_its_complete_body_and_length() {
     let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
     let url = scripted(move |_, mut stream| {
         let seen = Arc::clone(&seen);
         async move {
-            if let Some(asked) = Asked::read(&mut stream).await {
+            if let Some(asked) = FastCgiRequest::read(&mut stream).await {
                 seen.lock().push(asked);
                 let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
                 stream.write_all(&wire).await.unwrap();
             }
         }
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     // Of no known length: chunked, and in frames of HTTP/2.
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         for length in [1, 65_536, 65_537, 300_000] {
@@ -353,13 +353,13 @@ async fn php_is_asked_only_once_a_body_is_whole_and_told_how_long_it_is() {
 }
 
 #[tokio::test]
-async fn bodies_share_what_there_is_on_disk() {
+async fn request_bodies_share_the_disk_buffer() {
     let url = scripted(|_, mut stream| async move {
-        Asked::read(&mut stream).await;
+        FastCgiRequest::read(&mut stream).await;
         let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
         let _ = stream.write_all(&wire).await;
     });
-    let edge = before(
+    let edge = edge_before(
         &url.await,
         "disk_buffer_size = \"1600 KiB\"\n[limits]\nrequests_per_second = 100000\nrequest_burst = 100000\n[http]\nmax_body_size = \"400 KiB\"\n\
          stream_idle_timeout = \"1h\"\nmin_body_rate_grace = \"1h\"\n[websocket.uploads]\nmax_size = \"400 KiB\"\n",
@@ -373,7 +373,7 @@ async fn bodies_share_what_there_is_on_disk() {
         pieces.send(vec![b'x'; 15_000].into()).await.unwrap();
     }
     let large = || post("/").body(body(vec![b'x'; 200_000])).unwrap();
-    while spooled(&edge).await < 250_000 {}
+    while buffered_bytes(&edge).await < 250_000 {}
     // A client has a quarter.
     let refused = second.fetch(large()).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -384,13 +384,13 @@ async fn bodies_share_what_there_is_on_disk() {
 }
 
 #[tokio::test]
-async fn each_request_has_a_connection_of_its_own_and_one_that_may_be_is_repeated() {
+async fn request_uses_a_new_connection_and_is_retried_if_safe() {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
     let url = scripted(move |number, mut stream| {
         count.fetch_add(1, SeqCst);
         async move {
-            let asked = Asked::read(&mut stream).await.unwrap();
+            let asked = FastCgiRequest::read(&mut stream).await.unwrap();
             assert!(!asked.keep);
             // As if php-fpm was told to begin anew.
             if number == 2 {
@@ -402,7 +402,7 @@ async fn each_request_has_a_connection_of_its_own_and_one_that_may_be_is_repeate
             let _ = stream.write_all(&wire).await;
         }
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     let mut client = Client::http1(&edge).await;
     for (request, wanted) in [(get("/"), 1), (post("/"), 2), (get("/"), 4), (get("/"), 5)] {
         let answer = client.fetch(request.body(body("")).unwrap()).await;
@@ -413,7 +413,7 @@ async fn each_request_has_a_connection_of_its_own_and_one_that_may_be_is_repeate
 
 /// What php-fpm answers when a body breaks off, before it has all of it.
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_body_comes_through() {
+async fn response_before_the_end_of_the_body_is_passed_on() {
     let url = scripted(|_, mut stream| async move {
         let _ = stream.read(&mut [0; 1000]).await;
         let wire = [stdout("Status: 413\r\n\r\nno"), end(0)].concat();
@@ -421,7 +421,7 @@ async fn an_answer_before_the_end_of_the_body_comes_through() {
         // What is sent then is not read.
         std::future::pending::<()>().await;
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     let mut client = Client::http1(&edge).await;
     let request = post("/").body(body(vec![b'x'; 20 << 20])).unwrap();
     let answer = client.fetch(request).await;
@@ -429,19 +429,19 @@ async fn an_answer_before_the_end_of_the_body_comes_through() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_ends_the_connection_to_php() {
+async fn client_that_leaves_ends_the_connection_to_php() {
     let (left, mut noticed) = tokio::sync::mpsc::channel(1);
     let url = scripted(move |_, mut stream| {
         let left = left.clone();
         async move {
-            Asked::read(&mut stream).await;
+            FastCgiRequest::read(&mut stream).await;
             let page = format!("X-A: b\r\n\r\n{}", "x".repeat(60_000));
             stream.write_all(&stdout(&page)).await.unwrap();
             while stream.write_all(&stdout(&page)).await.is_ok() {}
             left.send(()).await.unwrap();
         }
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     let mut client = Client::http2(&edge).await;
     let answer = client.send(get("/").body(body("")).unwrap()).await;
     let mut answer = answer.unwrap().into_body();
@@ -451,19 +451,19 @@ async fn a_client_that_leaves_ends_the_connection_to_php() {
 }
 
 #[tokio::test]
-async fn php_is_told_nothing_of_an_upgrade() {
+async fn upgrade_headers_are_not_sent_to_php() {
     let (seen, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let url = scripted(move |_, mut stream| {
         let seen = seen.clone();
         async move {
-            if let Some(asked) = Asked::read(&mut stream).await {
+            if let Some(asked) = FastCgiRequest::read(&mut stream).await {
                 let _ = seen.send(asked);
                 let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
                 stream.write_all(&wire).await.unwrap();
             }
         }
     });
-    let edge = before(&url.await, "");
+    let edge = edge_before(&url.await, "");
     let request = get("/")
         .header("connection", "Upgrade")
         .header("upgrade", "h2c")
@@ -477,6 +477,6 @@ async fn php_is_told_nothing_of_an_upgrade() {
     }
     // PHP cannot leave HTTP.
     let switch = "Status: 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";
-    let edge = answering([stdout(switch), end(0)].concat()).await;
+    let edge = edge_before_reply([stdout(switch), end(0)].concat()).await;
     assert_eq!(fetch(&edge, get("/")).await.status, StatusCode::BAD_GATEWAY);
 }

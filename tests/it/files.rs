@@ -1,11 +1,11 @@
 //! Files of directories: which are sent, how, and that no other ever is.
 
-mod big;
 mod conditions;
+mod large_files;
 mod maintenance;
 mod nginx;
-mod outside;
 mod pages;
+mod path_escape;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -106,14 +106,14 @@ fn write(path: &Path, bytes: impl AsRef<[u8]>) {
 }
 
 /// An answer as it came.
-struct Raw {
+struct RawResponse {
     status: u16,
     /// In lower case.
     lines: Vec<String>,
     body: Vec<u8>,
 }
 
-impl Raw {
+impl RawResponse {
     fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.lines.iter();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
@@ -125,7 +125,7 @@ impl Raw {
 }
 
 /// Asks for a target that no client library would send as it is.
-async fn raw(edge: &Edge, line: &str, lines: &str) -> Raw {
+async fn fetch_raw(edge: &Edge, line: &str, lines: &str) -> RawResponse {
     ask(edge.address, &edge.certificate, line, lines).await
 }
 
@@ -134,7 +134,7 @@ async fn ask(
     certificate: &CertificateDer<'static>,
     line: &str,
     lines: &str,
-) -> Raw {
+) -> RawResponse {
     let all = rustls::ALL_VERSIONS;
     let stream = connect_to(address, certificate, "http/1.1", all).await;
     let mut stream = stream.unwrap();
@@ -155,7 +155,7 @@ async fn ask(
         Some((name, value)) => format!("{}: {value}", name.to_ascii_lowercase()),
         None => line.to_owned(),
     });
-    Raw {
+    RawResponse {
         status,
         lines: lines.collect(),
         body: answer[end + 4..].to_vec(),

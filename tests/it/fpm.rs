@@ -59,13 +59,13 @@ impl Fpm {
     }
 
     /// The edge before it.
-    fn fronted(&self) -> Program {
-        self.fronted_with("[limits]\nexempt = [\"127.0.0.0/8\"]\n")
+    fn start_edge(&self) -> Program {
+        self.start_edge_with("[limits]\nexempt = [\"127.0.0.0/8\"]\n")
     }
 
     /// The edge before it, configured by more TOML; first comes what belongs to
     /// `[upstream]`.
-    fn fronted_with(&self, more: &str) -> Program {
+    fn start_edge_with(&self, more: &str) -> Program {
         let root = self.directory.path().join("public");
         Program::before(&self.url(), &format!("root = {root:?}\n{more}"))
     }
@@ -122,7 +122,7 @@ switch (parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH)) {
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
+async fn script_that_fpm_cannot_find_is_logged_with_its_cause() {
     let fpm = Fpm::start("pm.max_children = 1").await;
     let edge = Program::before(&fpm.url(), "root = \"/nowhere\"\n");
     let doubt = |line: &Value| {
@@ -150,10 +150,10 @@ async fn a_script_that_fpm_does_not_run_is_told_in_one_clear_line() {
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn one_process_serves_everybody_in_turn() {
+async fn single_process_serves_all_clients_in_turn() {
     // It is a new one after each third request.
     let fpm = Fpm::start("pm.max_children = 1\npm.max_requests = 3").await;
-    let edge = fpm.fronted();
+    let edge = fpm.start_edge();
     let all = (0..60).map(|number| {
         let edge = &edge;
         async move {
@@ -173,9 +173,9 @@ async fn one_process_serves_everybody_in_turn() {
 
 #[tokio::test]
 #[ignore = "needs php"]
-async fn what_php_does_wrong_is_seen_for_what_it_is() {
+async fn php_warnings_errors_and_crashes_are_distinguished() {
     let fpm = Fpm::start("pm.max_children = 2").await;
-    let edge = fpm.fronted();
+    let edge = fpm.start_edge();
     let ask = async |path: &str| {
         let mut client: Client = edge.http1().await;
         client.fetch(get(path).body(body("")).unwrap()).await
@@ -206,9 +206,9 @@ async fn what_php_does_wrong_is_seen_for_what_it_is() {
 /// php-fpm takes no parameter that is in two records.
 #[tokio::test]
 #[ignore = "needs php"]
-async fn a_head_that_is_longer_than_a_record_comes_through() {
+async fn head_longer_than_a_record_is_passed_on() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let edge = fpm.fronted_with("[http]\nmax_header_size = \"60 KiB\"\n");
+    let edge = fpm.start_edge_with("[http]\nmax_header_size = \"60 KiB\"\n");
     // The query is told twice.
     let long = (0..4).fold(
         get(&format!("/?{}", "q".repeat(7000))),
@@ -222,9 +222,9 @@ async fn a_head_that_is_longer_than_a_record_comes_through() {
 /// Laravel ends every answer so, and then does what it has put off.
 #[tokio::test]
 #[ignore = "needs php"]
-async fn nobody_waits_for_what_a_script_does_after_its_answer() {
+async fn client_does_not_wait_for_work_after_the_response() {
     let fpm = Fpm::start("pm.max_children = 2").await;
-    let edge = fpm.fronted();
+    let edge = fpm.start_edge();
     for (path, text) in [("/late", "late"), ("/", "GET")] {
         let mut client = edge.http1().await;
         let answer = client.fetch(get(path).body(body("")).unwrap());
@@ -236,9 +236,9 @@ async fn nobody_waits_for_what_a_script_does_after_its_answer() {
 /// Debian's pool has five processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs php"]
-async fn eight_exports_that_nobody_reads_leave_five_processes_to_others() {
+async fn unread_responses_leave_processes_to_others() {
     let fpm = Fpm::start("pm.max_children = 5").await;
-    let edge = fpm.fronted();
+    let edge = fpm.start_edge();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(1000);
     let stream = TokioIo::new(edge.connect("h2").await);
@@ -279,10 +279,10 @@ async fn eight_exports_that_nobody_reads_leave_five_processes_to_others() {
 /// As much as the edge must never hold in memory, both ways.
 #[tokio::test]
 #[ignore = "needs php"]
-async fn a_gigabyte_goes_through_in_little_memory() {
+async fn gigabyte_body_passes_in_little_memory() {
     let fpm = Fpm::start("pm.max_children = 1").await;
-    let edge =
-        fpm.fronted_with("disk_buffer_size = \"4095 MiB\"\n[http]\nmax_body_size = \"1023 MiB\"\n");
+    let edge = fpm
+        .start_edge_with("disk_buffer_size = \"4095 MiB\"\n[http]\nmax_body_size = \"1023 MiB\"\n");
     let (pieces, sent) = crate::support::http::streamed();
     let mut client = edge.http2().await;
     let sending = async move {

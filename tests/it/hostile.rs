@@ -37,12 +37,12 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 type Stream = TlsStream<TcpStream>;
 
 /// The edge under attack, and somebody who must not notice.
-struct Siege {
+struct AttackHarness {
     program: Arc<Program>,
     laravel: Laravel,
     bystander: Bystander,
     /// What there was before the attack.
-    before: Held,
+    before: OpenResources,
 }
 
 /// A session and a connection that have no limits of their own.
@@ -55,21 +55,21 @@ struct Bystander {
 
 /// What the edge holds.
 #[derive(Debug)]
-struct Held {
+struct OpenResources {
     connections: u64,
     sessions: u64,
     rooms: u64,
     open_files: u64,
 }
 
-impl Siege {
+impl AttackHarness {
     /// An edge configured by more TOML; first comes what belongs to `[limits]`.
-    async fn lay(more: &str) -> Self {
-        Self::lay_on(Ipv4Addr::LOCALHOST, "", more).await
+    async fn start(more: &str) -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST, "", more).await
     }
 
     /// The same on another address of this machine, with more for `[server]`.
-    async fn lay_on(address: Ipv4Addr, server: &str, more: &str) -> Self {
+    async fn start_on(address: Ipv4Addr, server: &str, more: &str) -> Self {
         let laravel = Laravel::start().await;
         let more = format!(
             "idle_timeout = \"500ms\"\nresponse_timeout = \"1s\"\n\
@@ -92,7 +92,7 @@ impl Siege {
         };
         bystander.served(&program).await;
         Self {
-            before: Held::by(&program).await,
+            before: OpenResources::of(&program).await,
             program,
             laravel,
             bystander,
@@ -101,7 +101,7 @@ impl Siege {
 
     /// Lets `attack` happen while the bystander is served, and says how much
     /// slower that was; then waits until all that it held is freed.
-    async fn withstand<T>(&mut self, name: &str, attack: impl Future<Output = T>) -> T {
+    async fn run<T>(&mut self, name: &str, attack: impl Future<Output = T>) -> T {
         let (program, bystander) = (&self.program, &mut self.bystander);
         let mut calm = Vec::new();
         for _ in 0..10 {
@@ -123,7 +123,10 @@ impl Siege {
         let (seen, under) = tokio::join!(attack, serving);
         let (calm, times, under) = (median(calm), under.len(), median(under));
         println!("{name}: a bystander took {calm:?} before, {under:?} meanwhile ({times} times)");
-        while !Held::by(program).await.is_no_more_than(&self.before) {}
+        while !OpenResources::of(program)
+            .await
+            .is_no_more_than(&self.before)
+        {}
         bystander.served(program).await;
         seen
     }
@@ -140,7 +143,7 @@ impl Bystander {
             match self.client.send(request).await {
                 Ok(response) => break Answer::read(response).await,
                 // On a slow machine the connection may reach its idle timeout.
-                Err(error) => assert!(self.answered.elapsed() > RESTED, "{error}"),
+                Err(error) => assert!(self.answered.elapsed() > HALF_IDLE_TIMEOUT, "{error}"),
             }
             self.client = program.http2().await;
         };
@@ -150,8 +153,8 @@ impl Bystander {
     }
 }
 
-impl Held {
-    async fn by(program: &Program) -> Self {
+impl OpenResources {
+    async fn of(program: &Program) -> Self {
         let status = program.status().await;
         let count = |name: &str| status[name].as_u64().unwrap();
         Self {
@@ -171,7 +174,7 @@ impl Held {
 }
 
 /// Half of the shortest `http.idle_timeout` of these tests.
-const RESTED: Duration = Duration::from_millis(500);
+const HALF_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn median(mut took: Vec<Duration>) -> Duration {
     took.sort();
@@ -186,6 +189,6 @@ async fn connect(from: Ipv4Addr, program: &Program) -> std::io::Result<TcpStream
 }
 
 /// The same with TLS on it.
-async fn secured(from: Ipv4Addr, program: &Program, alpn: &str) -> std::io::Result<Stream> {
+async fn connect_tls(from: Ipv4Addr, program: &Program, alpn: &str) -> std::io::Result<Stream> {
     program.secure(connect(from, program).await?, alpn).await
 }

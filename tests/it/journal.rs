@@ -15,9 +15,9 @@ use crate::support::http::{Client, body, get};
 use crate::support::program::Home;
 
 /// A process that does not outlive its test.
-struct Ended(Child);
+struct KillOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -25,14 +25,14 @@ impl Drop for Ended {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_holds_up_nobody() {
+async fn blocked_log_reader_does_not_block_requests() {
     let laravel = Laravel::start().await;
     let site = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = site.local_addr().unwrap();
     let unlimited = "[limits]\nrequests_per_second = 1000000\nrequest_burst = 1000000\n";
     let home = Home::new(&laravel.url(), address, unlimited);
     let mut command = home.command_with(site.into(), None);
-    let _child = Ended(command.stderr(Stdio::piped()).spawn().unwrap());
+    let _child = KillOnDrop(command.stderr(Stdio::piped()).spawn().unwrap());
     let mut client = Client::over_http1(home.connect(address, "http/1.1").await.unwrap()).await;
     // More than the pipe holds, and what waits before it.
     let mut lost = 0.0;
@@ -79,7 +79,7 @@ async fn written_when_ready(home: &Home) -> String {
 }
 
 #[tokio::test]
-async fn the_journal_is_told_how_urgent_a_line_is() {
+async fn log_lines_to_the_journal_carry_their_priority() {
     let laravel = Laravel::start().await;
     let json = "[log]\nformat = \"json\"\n";
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), json);
@@ -88,7 +88,7 @@ async fn the_journal_is_told_how_urgent_a_line_is() {
     let mut command = home.command();
     command.args(["run", "--config", "config.toml"]).stderr(log);
     command.env("JOURNAL_STREAM", name);
-    let _child = Ended(command.spawn().unwrap());
+    let _child = KillOnDrop(command.spawn().unwrap());
     let written = written_when_ready(&home).await;
     for (priority, level) in [("<6>", "INFO"), ("<4>", "WARN")] {
         let mut lines = written.lines().filter(|line| line.contains(level));
@@ -138,13 +138,13 @@ fn without_run(home: &Home, there: &[&str]) -> Command {
 
 #[tokio::test]
 #[ignore = "needs bubblewrap"]
-async fn a_journald_that_is_away_is_told_of() {
+async fn missing_journald_is_reported() {
     let laravel = Laravel::start().await;
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let (log, name) = journal_stream(&home);
     let mut command = without_run(&home, &[]);
     command.stderr(log).env("JOURNAL_STREAM", name);
-    let _child = Ended(command.spawn().unwrap());
+    let _child = KillOnDrop(command.spawn().unwrap());
     let written = written_when_ready(&home).await;
     let mut lines = written.lines();
     assert!(lines.any(
@@ -155,7 +155,7 @@ async fn a_journald_that_is_away_is_told_of() {
 /// A socket of the test's stands in the place of journald's; then nobody reads it.
 #[tokio::test]
 #[ignore = "needs bubblewrap"]
-async fn the_journal_has_fields_and_holds_up_nobody() {
+async fn journal_entries_have_fields_and_never_block_requests() {
     let laravel = Laravel::start().await;
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
     let address = address.unwrap();
@@ -174,7 +174,7 @@ async fn the_journal_has_fields_and_holds_up_nobody() {
         ],
     );
     command.stderr(log).env("JOURNAL_STREAM", name);
-    let _child = Ended(command.spawn().unwrap());
+    let _child = KillOnDrop(command.spawn().unwrap());
 
     let upstream = entry(&journald, "SYSLOG_IDENTIFIER=pwd-edge", "PRIORITY=");
     assert!(["4", "6"].contains(&upstream.as_str()));

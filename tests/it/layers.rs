@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::support::source::{read, root, rust_files, tokens};
 
 #[test]
-fn no_arrow_points_up_or_sideways() {
+fn modules_use_lower_layers_only() {
     let rows = rows();
     let mut wrong = Vec::new();
     for file in sources() {
@@ -27,14 +27,14 @@ fn no_arrow_points_up_or_sideways() {
 }
 
 #[test]
-fn every_module_has_its_row() {
+fn module_table_lists_every_module() {
     let drawn: BTreeSet<String> = rows().into_keys().collect();
     let real: BTreeSet<String> = sources().into_iter().map(|file| file.module).collect();
     assert_eq!(drawn, real, "left: the table in src/lib.rs; right: src/");
 }
 
 #[test]
-fn no_file_is_longer_than_a_sitting() {
+fn source_files_stay_below_the_line_limit() {
     for path in rust_files(&root().join("src")) {
         let lines = read(&path).lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines", path.display());
@@ -42,7 +42,7 @@ fn no_file_is_longer_than_a_sitting() {
 }
 
 #[test]
-fn arrows_are_found_wherever_they_hide() {
+fn module_references_are_found_in_every_form() {
     let source = r##"
         //! Not [`crate::comment`] /* nor this.
         use crate::a;

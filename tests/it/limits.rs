@@ -10,7 +10,7 @@ use crate::support::program::Program;
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
-async fn requests_over_the_rate_are_told_when_to_come_back() {
+async fn request_over_the_rate_gets_429_with_retry_after() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 3\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -32,7 +32,7 @@ async fn requests_over_the_rate_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn connections_beyond_a_clients_share_are_closed_unheard() {
+async fn connection_beyond_the_clients_share_is_closed() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nmax_connections_per_client = 2\n");
     let held = [Client::http1(&edge).await, Client::http1(&edge).await];
@@ -45,7 +45,7 @@ async fn connections_beyond_a_clients_share_are_closed_unheard() {
 
 /// The share is the session's for as long as it lives.
 #[tokio::test]
-async fn a_session_holds_its_connections_place() {
+async fn session_counts_as_a_connection_while_it_is_open() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nmax_connections_per_client = 1\n");
     let mut socket = Socket::greeted(&edge, "3|ana").await;
@@ -55,7 +55,7 @@ async fn a_session_holds_its_connections_place() {
 }
 
 #[tokio::test]
-async fn a_session_that_talks_too_much_is_told_and_closed() {
+async fn session_over_the_message_rate_is_closed_with_1008() {
     let laravel = Laravel::start().await;
     let more =
         "[websocket]\nmessages_per_second = 50\nmessage_burst = 3\nthrottle_timeout = \"1ms\"\n";
@@ -77,7 +77,7 @@ async fn a_session_that_talks_too_much_is_told_and_closed() {
 /// Every limit of a session can be tried out: it is counted, told once, and
 /// nothing else comes of it.
 #[tokio::test]
-async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
+async fn dry_run_session_limits_are_logged_and_not_enforced() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nexempt = [\"127.0.0.0/8\"]\n\
         dry_run = [\"messages_per_second\", \"bytes_per_second\", \"joins_per_minute\", \
@@ -93,7 +93,7 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
         desk.join(ticket).await;
     }
     for _ in 0..20 {
-        desk.say(&json!({ "type": "ping", "more": "x".repeat(500) }).to_string())
+        desk.send_text(&json!({ "type": "ping", "more": "x".repeat(500) }).to_string())
             .await;
     }
     second.settle().await;
@@ -120,18 +120,18 @@ async fn limits_of_sessions_that_are_tried_out_slow_down_and_end_nobody() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_closes_the_session() {
+async fn session_with_a_too_long_message_is_closed_with_1009() {
     let laravel = Laravel::start().await;
     let more =
         "[websocket]\nmax_message_size = \"1 KiB\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
-    socket.say(&"x".repeat(1025)).await;
+    socket.send_text(&"x".repeat(1025)).await;
     assert_eq!(socket.closed().await.0, 1009);
 }
 
 #[tokio::test]
-async fn a_session_is_in_so_many_rooms_and_no_more() {
+async fn join_above_max_rooms_is_rejected() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_rooms = 1\n");
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
@@ -145,7 +145,7 @@ async fn a_session_is_in_so_many_rooms_and_no_more() {
 
 /// Each may hold a connection to Laravel for as long as its client likes.
 #[tokio::test]
-async fn one_client_cannot_hold_all_of_laravel() {
+async fn client_over_its_requests_in_flight_gets_429() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nmax_requests_in_flight_per_client = 1\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -168,7 +168,7 @@ async fn one_client_cannot_hold_all_of_laravel() {
 }
 
 #[tokio::test]
-async fn log_ins_have_a_limit_of_their_own_however_their_path_is_spelled() {
+async fn login_rate_applies_to_every_spelling_of_its_path() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nlogin_burst = 3\nlogins_per_minute = 1\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -201,7 +201,7 @@ async fn log_ins_have_a_limit_of_their_own_however_their_path_is_spelled() {
 }
 
 #[tokio::test]
-async fn who_guesses_tokens_has_to_wait() {
+async fn client_with_failed_tokens_gets_429() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nfailed_logins_per_minute = 2\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -225,7 +225,7 @@ async fn who_guesses_tokens_has_to_wait() {
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_sessions_and_no_more() {
+async fn session_above_the_client_limit_gets_429() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nmax_sessions_per_client = 1\n");
     let first = Socket::greeted(&edge, "3|ana").await;
@@ -237,7 +237,7 @@ async fn a_client_has_so_many_sessions_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_user_with_too_many_sessions_loses_the_oldest() {
+async fn user_over_the_session_limit_loses_the_oldest_with_4505() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[websocket]\nmax_sessions_per_user = 2\n");
     let mut oldest = Socket::joined(&edge, "3|ana", 1).await;
@@ -258,7 +258,7 @@ async fn a_user_with_too_many_sessions_loses_the_oldest() {
 }
 
 #[tokio::test]
-async fn a_client_connects_so_often_and_no_more() {
+async fn connection_over_the_rate_is_closed() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nconnections_per_second = 1\nconnection_burst = 2\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -269,7 +269,7 @@ async fn a_client_connects_so_often_and_no_more() {
 }
 
 #[tokio::test]
-async fn handshakes_that_do_not_come_on_hold_nobody_but_their_client() {
+async fn stalled_handshakes_block_only_their_client() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nmax_handshakes_per_client = 2\nmax_handshakes = 3\n\
                 connections_per_second = 1000000\nconnection_burst = 1000000\n";
@@ -292,7 +292,7 @@ async fn handshakes_that_do_not_come_on_hold_nobody_but_their_client() {
 }
 
 #[tokio::test]
-async fn a_route_has_a_rate_of_its_own() {
+async fn route_has_its_own_rate() {
     let laravel = Laravel::start().await;
     let more = "[[routes]]\npath = \"/export\"\nrequests_per_minute = 1\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -306,7 +306,7 @@ async fn a_route_has_a_rate_of_its_own() {
 }
 
 #[tokio::test]
-async fn whom_the_sysadmin_knows_is_not_limited() {
+async fn exempt_client_is_not_limited() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nexempt = [\"127.0.0.1\"]\nmax_connections_per_client = 1\n\
                 request_burst = 1\nwebsocket_handshake_burst = 1\nmax_sessions_per_client = 1\n";
@@ -323,7 +323,7 @@ async fn whom_the_sysadmin_knows_is_not_limited() {
 }
 
 #[tokio::test]
-async fn a_limit_that_is_tried_out_is_counted_and_told_once() {
+async fn dry_run_limit_is_counted_and_logged_once() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n\
                 dry_run = [\"requests_per_second\"]\n";
@@ -345,7 +345,7 @@ async fn a_limit_that_is_tried_out_is_counted_and_told_once() {
 }
 
 #[tokio::test]
-async fn a_flood_that_is_refused_does_not_fill_the_log() {
+async fn rejected_flood_does_not_fill_the_log() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
     let program = Program::before(&laravel.url(), more);
@@ -356,7 +356,7 @@ async fn a_flood_that_is_refused_does_not_fill_the_log() {
         refused += usize::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
     }
     assert!(refused > 10, "{refused}");
-    program.hang_up();
+    program.send_sighup();
     program
         .logged(|line| line["event"] == "reload_succeeded")
         .await;
@@ -365,7 +365,7 @@ async fn a_flood_that_is_refused_does_not_fill_the_log() {
 }
 
 #[tokio::test]
-async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
+async fn body_below_the_min_rate_gets_408() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[http]\nmin_body_rate_grace = \"100ms\"\n");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -380,7 +380,7 @@ async fn a_body_that_comes_drop_by_drop_is_answered_with_408() {
 }
 
 #[tokio::test]
-async fn a_session_that_joins_and_leaves_in_a_loop_is_told_and_closed() {
+async fn session_over_the_join_rate_is_closed_with_1008() {
     let laravel = Laravel::start().await;
     let more = "[websocket]\njoins_per_minute = 600\njoin_burst = 3\nthrottle_timeout = \"1ms\"\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -402,7 +402,7 @@ async fn a_session_that_joins_and_leaves_in_a_loop_is_told_and_closed() {
 }
 
 #[tokio::test]
-async fn a_session_that_sends_too_many_bytes_is_told_and_closed() {
+async fn session_over_the_byte_rate_is_closed_with_1008() {
     let laravel = Laravel::start().await;
     let more = "[websocket]\nbytes_per_second = \"1 KiB\"\nmax_message_size = \"1 KiB\"\n\
                 throttle_timeout = \"1ms\"\n[websocket.uploads]\nchunk_size = \"1000 B\"\n";
@@ -423,7 +423,7 @@ async fn a_session_that_sends_too_many_bytes_is_told_and_closed() {
 }
 
 #[tokio::test]
-async fn when_nearly_all_places_are_taken_sessions_come_back_later_and_requests_go_on() {
+async fn session_when_nearly_full_gets_503_and_requests_pass() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(
         &laravel.url(),
@@ -444,13 +444,13 @@ async fn when_nearly_all_places_are_taken_sessions_come_back_later_and_requests_
 }
 
 #[tokio::test]
-async fn above_the_memory_that_it_may_have_it_takes_on_nothing_new() {
+async fn session_above_max_memory_gets_503_and_requests_pass() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "");
     let mut client = program.http1().await;
     let mut here = Socket::over(program.connect("http/1.1").await, "3|ana").await;
-    program.change_config("[limits]\nmax_memory = \"1 MiB\"\n");
-    program.hang_up();
+    program.append_config("[limits]\nmax_memory = \"1 MiB\"\n");
+    program.send_sighup();
     program
         .logged(|line| line["event"] == "memory_limit_exceeded")
         .await;
@@ -477,7 +477,7 @@ async fn above_the_memory_that_it_may_have_it_takes_on_nothing_new() {
 }
 
 #[tokio::test]
-async fn who_guesses_passwords_has_to_wait() {
+async fn client_with_failed_logins_gets_429() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nfailed_logins_per_minute = 2\n";
     let edge = Edge::configured(&laravel.url(), more);

@@ -16,22 +16,22 @@ use crate::support::http::connect;
 mod http2;
 
 /// What must become of a request.
-enum Becomes {
+enum Expected {
     /// Refused with this status: the app sees nothing, the connection ends, and
     /// what came behind on it is not served.
-    Refused(u16),
+    Rejected(u16),
     /// Not HTTP/1.1 at all: closed without a word.
     Closed,
     /// It reaches the app once, with all of the first and none of the second.
     Passed(&'static [&'static str], &'static [&'static str]),
 }
-use Becomes::{Closed, Passed, Refused};
+use Expected::{Closed, Passed, Rejected};
 
 /// Every request that the app saw, as bytes.
 #[derive(Clone, Default)]
-struct Record(Arc<Mutex<Vec<String>>>);
+struct RecordingApp(Arc<Mutex<Vec<String>>>);
 
-impl Record {
+impl RecordingApp {
     /// An app that answers `ok` to everything, once for each connection.
     async fn start(&self) -> String {
         let record = self.clone();
@@ -127,7 +127,7 @@ fn line(line: &str) -> Vec<u8> {
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
 /// Lengths (RFC 9112 §6.3, RFC 9110 §8.6).
-fn lengths() -> Vec<(Vec<u8>, Becomes)> {
+fn lengths() -> Vec<(Vec<u8>, Expected)> {
     vec![
         (
             posted("Content-Length: 2\r\n", "ab"),
@@ -135,7 +135,7 @@ fn lengths() -> Vec<(Vec<u8>, Becomes)> {
         ),
         (
             posted("Content-Length: 2\r\nContent-Length: 3\r\n", "abc"),
-            Refused(400),
+            Rejected(400),
         ),
         // Said twice alike: said once.
         (
@@ -145,26 +145,26 @@ fn lengths() -> Vec<(Vec<u8>, Becomes)> {
                 &["content-length: 2\r\ncontent-length", "2, 2"],
             ),
         ),
-        (posted("Content-Length: 2, 2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: 2, 3\r\n", "abc"), Refused(400)),
-        (posted("Content-Length: +2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: -2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: 0x2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: 2 2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: \r\n", ""), Refused(400)),
-        (posted("Content-Length: two\r\n", "ab"), Refused(400)),
+        (posted("Content-Length: 2, 2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: 2, 3\r\n", "abc"), Rejected(400)),
+        (posted("Content-Length: +2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: -2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: 0x2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: 2 2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: \r\n", ""), Rejected(400)),
+        (posted("Content-Length: two\r\n", "ab"), Rejected(400)),
         (
             posted("Content-Length: 99999999999999999999999\r\n", "ab"),
-            Refused(400),
+            Rejected(400),
         ),
-        (posted("Content-Length: 1e1\r\n", "ab"), Refused(400)),
-        (posted("Content-Length : 2\r\n", "ab"), Refused(400)),
-        (posted("Content-Length: 33554433\r\n", "ab"), Refused(413)),
+        (posted("Content-Length: 1e1\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length : 2\r\n", "ab"), Rejected(400)),
+        (posted("Content-Length: 33554433\r\n", "ab"), Rejected(413)),
     ]
 }
 
 /// Transfer codings (RFC 9112 §6.1, §7).
-fn codings() -> Vec<(Vec<u8>, Becomes)> {
+fn codings() -> Vec<(Vec<u8>, Expected)> {
     let one = "1\r\na\r\n0\r\n\r\n";
     vec![
         (
@@ -195,42 +195,51 @@ fn codings() -> Vec<(Vec<u8>, Becomes)> {
         ),
         (
             posted("Transfer-Encoding: gzip, chunked\r\n", one),
-            Refused(400),
+            Rejected(400),
         ),
         (
             posted("Transfer-Encoding: chunked, chunked\r\n", one),
-            Refused(400),
+            Rejected(400),
         ),
         (
             posted("Transfer-Encoding: chunked, gzip\r\n", one),
-            Refused(400),
+            Rejected(400),
         ),
-        (posted("Transfer-Encoding: gzip\r\n", one), Refused(400)),
-        (posted("Transfer-Encoding: identity\r\n", one), Refused(400)),
-        (posted("Transfer-Encoding: xchunked\r\n", one), Refused(400)),
+        (posted("Transfer-Encoding: gzip\r\n", one), Rejected(400)),
+        (
+            posted("Transfer-Encoding: identity\r\n", one),
+            Rejected(400),
+        ),
+        (
+            posted("Transfer-Encoding: xchunked\r\n", one),
+            Rejected(400),
+        ),
         (
             posted("Transfer-Encoding: \"chunked\"\r\n", one),
-            Refused(400),
+            Rejected(400),
         ),
-        (posted("Transfer-Encoding: \r\n", one), Refused(400)),
+        (posted("Transfer-Encoding: \r\n", one), Rejected(400)),
         (
             posted(
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
                 one,
             ),
-            Refused(400),
+            Rejected(400),
         ),
         (
             posted(
                 "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
                 one,
             ),
-            Refused(400),
+            Rejected(400),
         ),
-        (posted("Transfer-Encoding : chunked\r\n", one), Refused(400)),
+        (
+            posted("Transfer-Encoding : chunked\r\n", one),
+            Rejected(400),
+        ),
         (
             posted("Transfer-Encoding: chunked;q=1\r\n", one),
-            Refused(400),
+            Rejected(400),
         ),
         (
             posted("Transfer_Encoding: chunked\r\nContent-Length: 1\r\n", "a"),
@@ -238,7 +247,7 @@ fn codings() -> Vec<(Vec<u8>, Becomes)> {
         ),
         (
             format!("POST /row HTTP/1.0\r\nHost: localhost\r\n{CHUNKED}\r\n{one}").into_bytes(),
-            Refused(400),
+            Rejected(400),
         ),
     ]
 }
@@ -246,7 +255,7 @@ fn codings() -> Vec<(Vec<u8>, Becomes)> {
 /// Chunks (RFC 9112 §7.1). A head that is sound has reached the app by the time
 /// a chunk turns out broken; then the app sees a request that never ends, and
 /// no status of the app's is passed off as an answer to it.
-fn chunks() -> Vec<(Vec<u8>, Becomes)> {
+fn chunks() -> Vec<(Vec<u8>, Expected)> {
     vec![
         (
             posted(CHUNKED, "1;name=value\r\na\r\n0\r\n\r\n"),
@@ -274,22 +283,22 @@ fn chunks() -> Vec<(Vec<u8>, Becomes)> {
 }
 
 /// Lines and names (RFC 9112 §2.2, §5.1, §5.2).
-fn lines() -> Vec<(Vec<u8>, Becomes)> {
+fn lines() -> Vec<(Vec<u8>, Expected)> {
     vec![
-        (with("X-Row : v\r\n"), Refused(400)),
-        (with("X-Row\t: v\r\n"), Refused(400)),
-        (with(" X-Row: v\r\n"), Refused(400)),
-        (with("X-Row: a\r\n b\r\n"), Refused(400)),
-        (with("X-Row: a\r\n\tb\r\n"), Refused(400)),
-        (with("X-Row: a\rb\r\n"), Refused(400)),
-        (with("X-Row: a\0b\r\n"), Refused(400)),
-        (with("X-Row: a\x01b\r\n"), Refused(400)),
-        (with("X-Row: a\x7fb\r\n"), Refused(400)),
-        (with("X-Row\r\n"), Refused(400)),
-        (with(": v\r\n"), Refused(400)),
-        (with("X Row: v\r\n"), Refused(400)),
-        (with("X-R\u{e9}: v\r\n"), Refused(400)),
-        (with("X(Row): v\r\n"), Refused(400)),
+        (with("X-Row : v\r\n"), Rejected(400)),
+        (with("X-Row\t: v\r\n"), Rejected(400)),
+        (with(" X-Row: v\r\n"), Rejected(400)),
+        (with("X-Row: a\r\n b\r\n"), Rejected(400)),
+        (with("X-Row: a\r\n\tb\r\n"), Rejected(400)),
+        (with("X-Row: a\rb\r\n"), Rejected(400)),
+        (with("X-Row: a\0b\r\n"), Rejected(400)),
+        (with("X-Row: a\x01b\r\n"), Rejected(400)),
+        (with("X-Row: a\x7fb\r\n"), Rejected(400)),
+        (with("X-Row\r\n"), Rejected(400)),
+        (with(": v\r\n"), Rejected(400)),
+        (with("X Row: v\r\n"), Rejected(400)),
+        (with("X-R\u{e9}: v\r\n"), Rejected(400)),
+        (with("X(Row): v\r\n"), Rejected(400)),
         // A bare LF ends a line (RFC 9112 §2.2 allows it); the app sees CRLF.
         (
             with("X-One: 1\nX-Two: 2\r\n"),
@@ -312,35 +321,35 @@ fn lines() -> Vec<(Vec<u8>, Becomes)> {
 }
 
 /// Request lines (RFC 9112 §3).
-fn request_lines() -> Vec<(Vec<u8>, Becomes)> {
+fn request_lines() -> Vec<(Vec<u8>, Expected)> {
     vec![
-        (b"GET /row\r\n".to_vec(), Refused(400)),
-        (line("GET  /row HTTP/1.1"), Refused(400)),
-        (line("GET /row  HTTP/1.1"), Refused(400)),
-        (line("GET\t/row\tHTTP/1.1"), Refused(400)),
-        (line("GET /a b HTTP/1.1"), Refused(400)),
-        (line("GET /row HTTP/1.2"), Refused(400)),
-        (line("GET /row HTTP/2.0"), Refused(400)),
-        (line("GET /row http/1.1"), Refused(400)),
-        (line("GET /row HTTP/1.1 "), Refused(400)),
-        (line("G@T/ /row HTTP/1.1"), Refused(400)),
-        (line(" GET /row HTTP/1.1"), Refused(400)),
-        (line("/row HTTP/1.1"), Refused(400)),
+        (b"GET /row\r\n".to_vec(), Rejected(400)),
+        (line("GET  /row HTTP/1.1"), Rejected(400)),
+        (line("GET /row  HTTP/1.1"), Rejected(400)),
+        (line("GET\t/row\tHTTP/1.1"), Rejected(400)),
+        (line("GET /a b HTTP/1.1"), Rejected(400)),
+        (line("GET /row HTTP/1.2"), Rejected(400)),
+        (line("GET /row HTTP/2.0"), Rejected(400)),
+        (line("GET /row http/1.1"), Rejected(400)),
+        (line("GET /row HTTP/1.1 "), Rejected(400)),
+        (line("G@T/ /row HTTP/1.1"), Rejected(400)),
+        (line(" GET /row HTTP/1.1"), Rejected(400)),
+        (line("/row HTTP/1.1"), Rejected(400)),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), Closed),
         (
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
-            Refused(400),
+            Rejected(400),
         ),
-        (line("CONNECT localhost:22 HTTP/1.1"), Refused(405)),
-        (line("CONNECT /row HTTP/1.1"), Refused(405)),
-        (line("TRACE /row HTTP/1.1"), Refused(405)),
-        (target("*"), Refused(400)),
-        (line("OPTIONS * HTTP/1.1"), Refused(400)),
-        (target("row"), Refused(400)),
-        (target("localhost:443"), Refused(400)),
-        (target("ftp://localhost/row"), Refused(400)),
-        (target("https://other/row"), Refused(400)),
-        (target("https://user@localhost/row"), Refused(400)),
+        (line("CONNECT localhost:22 HTTP/1.1"), Rejected(405)),
+        (line("CONNECT /row HTTP/1.1"), Rejected(405)),
+        (line("TRACE /row HTTP/1.1"), Rejected(405)),
+        (target("*"), Rejected(400)),
+        (line("OPTIONS * HTTP/1.1"), Rejected(400)),
+        (target("row"), Rejected(400)),
+        (target("localhost:443"), Rejected(400)),
+        (target("ftp://localhost/row"), Rejected(400)),
+        (target("https://other/row"), Rejected(400)),
+        (target("https://user@localhost/row"), Rejected(400)),
         (
             target("https://localhost/row?x"),
             Passed(
@@ -355,9 +364,9 @@ fn request_lines() -> Vec<(Vec<u8>, Becomes)> {
                 &[],
             ),
         ),
-        (target("/row%00"), Refused(400)),
-        (target("/r\u{1}ow"), Refused(400)),
-        (target(&format!("/{}", "a".repeat(8192))), Refused(414)),
+        (target("/row%00"), Rejected(400)),
+        (target("/r\u{1}ow"), Rejected(400)),
+        (target(&format!("/{}", "a".repeat(8192))), Rejected(414)),
         (
             line("BREW /row HTTP/1.1"),
             Passed(&["BREW /row HTTP/1.1\r\n"], &[]),
@@ -371,24 +380,24 @@ fn request_lines() -> Vec<(Vec<u8>, Becomes)> {
 }
 
 /// Hosts (RFC 9112 §3.2).
-fn hosts() -> Vec<(Vec<u8>, Becomes)> {
+fn hosts() -> Vec<(Vec<u8>, Expected)> {
     vec![
-        (host(""), Refused(400)),
-        (host("Host: \r\n"), Refused(400)),
-        (host("Host: a\r\nHost: a\r\n"), Refused(400)),
-        (host("Host: a\r\nHost: b\r\n"), Refused(400)),
-        (host("Host: a, b\r\n"), Refused(400)),
-        (host("Host: a b\r\n"), Refused(400)),
-        (host("Host: a/b\r\n"), Refused(400)),
-        (host("Host: user@a\r\n"), Refused(400)),
-        (host("Host: a:0\r\n"), Refused(400)),
-        (host("Host: a:65536\r\n"), Refused(400)),
-        (host("Host: a:443x\r\n"), Refused(400)),
-        (host("Host: a..b\r\n"), Refused(400)),
-        (host("Host: .a\r\n"), Refused(400)),
-        (host("Host: [::1\r\n"), Refused(400)),
-        (host("Host: a%2eb\r\n"), Refused(400)),
-        (host("Host: a\\b\r\n"), Refused(400)),
+        (host(""), Rejected(400)),
+        (host("Host: \r\n"), Rejected(400)),
+        (host("Host: a\r\nHost: a\r\n"), Rejected(400)),
+        (host("Host: a\r\nHost: b\r\n"), Rejected(400)),
+        (host("Host: a, b\r\n"), Rejected(400)),
+        (host("Host: a b\r\n"), Rejected(400)),
+        (host("Host: a/b\r\n"), Rejected(400)),
+        (host("Host: user@a\r\n"), Rejected(400)),
+        (host("Host: a:0\r\n"), Rejected(400)),
+        (host("Host: a:65536\r\n"), Rejected(400)),
+        (host("Host: a:443x\r\n"), Rejected(400)),
+        (host("Host: a..b\r\n"), Rejected(400)),
+        (host("Host: .a\r\n"), Rejected(400)),
+        (host("Host: [::1\r\n"), Rejected(400)),
+        (host("Host: a%2eb\r\n"), Rejected(400)),
+        (host("Host: a\\b\r\n"), Rejected(400)),
         (
             host("Host: a\r\nX-Forwarded-Host: b\r\n"),
             Passed(&["host: a\r\n", "x-forwarded-host: a\r\n"], &[": b\r\n"]),
@@ -397,12 +406,12 @@ fn hosts() -> Vec<(Vec<u8>, Becomes)> {
             host("Host: [::1]:8443\r\n"),
             Passed(&["host: [::1]:8443\r\n", "x-forwarded-port: 8443\r\n"], &[]),
         ),
-        (b"GET /row HTTP/1.0\r\n\r\n".to_vec(), Refused(400)),
+        (b"GET /row HTTP/1.0\r\n\r\n".to_vec(), Rejected(400)),
     ]
 }
 
 /// Headers by which a client could speak for a proxy, or for this connection.
-fn headers() -> Vec<(Vec<u8>, Becomes)> {
+fn headers() -> Vec<(Vec<u8>, Expected)> {
     let long = "X-Row: ".to_owned() + &"a".repeat(33 * 1024) + "\r\n";
     let many: String = (0..101).map(|n| format!("X-{n}: v\r\n")).collect();
     vec![
@@ -476,14 +485,14 @@ fn headers() -> Vec<(Vec<u8>, Becomes)> {
             posted("Expect: pigs-fly\r\nContent-Length: 2\r\n", "ab"),
             Passed(&["ab"], &["expect"]),
         ),
-        (with(&long), Refused(431)),
-        (with(&many), Refused(431)),
+        (with(&long), Rejected(431)),
+        (with(&many), Rejected(431)),
     ]
 }
 
 #[tokio::test]
-async fn every_request_is_read_in_one_way() {
-    let record = Record::default();
+async fn malformed_request_is_rejected_or_normalized() {
+    let record = RecordingApp::default();
     let limits = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
     let edge = Edge::configured(&record.start().await, limits);
     let rows = [
@@ -502,7 +511,7 @@ async fn every_request_is_read_in_one_way() {
         let statuses = exchange(&edge, &bytes).await;
         let saw = record.take();
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(300)]).into_owned();
-        if !becomes.is_so(&statuses, &saw) {
+        if !becomes.is_met_by(&statuses, &saw) {
             wrong.push(format!(
                 "{shown:?}\n  came back: {statuses:?}\n  the app saw: {saw:#?}"
             ));
@@ -514,10 +523,10 @@ async fn every_request_is_read_in_one_way() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-impl Becomes {
-    fn is_so(&self, statuses: &[u16], saw: &[String]) -> bool {
+impl Expected {
+    fn is_met_by(&self, statuses: &[u16], saw: &[String]) -> bool {
         match self {
-            Refused(status) => statuses == [*status] && saw.is_empty(),
+            Rejected(status) => statuses == [*status] && saw.is_empty(),
             Closed => statuses.is_empty() && saw.is_empty(),
             Passed(parts, missing) => {
                 let after = |one: &&String| one.starts_with("GET /after ");
@@ -535,8 +544,8 @@ impl Becomes {
 /// A body that turns out broken on its way: the app must never take what it got
 /// for the whole, and no answer of the app's is passed on for it.
 #[tokio::test]
-async fn a_body_that_breaks_off_never_looks_complete() {
-    let record = Record::default();
+async fn malformed_chunked_body_never_looks_complete() {
+    let record = RecordingApp::default();
     let edge = Edge::configured(&record.start().await, "");
     for broken in [
         "-1\r\na\r\n0\r\n\r\n",

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect_to};
-use crate::support::tls::Issued;
+use crate::support::tls::TestCertificate;
 
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
@@ -34,7 +34,7 @@ impl Nginx {
     /// One whose server does what `lines` say.
     pub(crate) async fn with(lines: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let issued = Issued::to(&["localhost"]);
+        let issued = TestCertificate::for_names(&["localhost"]);
         issued.write(directory.path(), "pair");
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
@@ -199,7 +199,7 @@ fn request(line: &str, lines: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs nginx"]
-async fn what_comes_back_is_what_nginx_sends() {
+async fn responses_equal_those_of_nginx() {
     let app = app().await;
     let nginx = Nginx::before(&app).await;
     let edge = Edge::configured(&app, "[compression]\nenabled = false\n");

@@ -7,7 +7,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::http::{Client, body, get};
-use crate::support::tls::curious;
+use crate::support::tls::any_certificate_config;
 use crate::support::{Edge, Laravel, Socket};
 
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.1\"]\n";
@@ -19,7 +19,7 @@ fn server(more: &str) -> String {
     format!("[server]\nlisten = [\"127.0.0.1:0\"]\n{more}")
 }
 
-fn told(headers: &[(&str, &str)]) -> Request<crate::support::http::Body> {
+fn request_with(headers: &[(&str, &str)]) -> Request<crate::support::http::Body> {
     let mut request = get("/");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -27,7 +27,7 @@ fn told(headers: &[(&str, &str)]) -> Request<crate::support::http::Body> {
     request.body(body("")).unwrap()
 }
 
-const SAID: [(&str, &str); 5] = [
+const FORWARDED_HEADERS: [(&str, &str); 5] = [
     ("x-forwarded-for", "6.6.6.6, 192.0.2.9, 127.0.0.1"),
     ("x-forwarded-host", "desk.example:8443"),
     ("x-forwarded-proto", "https"),
@@ -36,11 +36,11 @@ const SAID: [(&str, &str); 5] = [
 ];
 
 #[tokio::test]
-async fn laravel_learns_from_a_trusted_proxy_who_asks() {
+async fn headers_of_a_trusted_proxy_reach_laravel() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &server(&(TRUSTED.to_owned() + ALL_HEADERS)));
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-        client.fetch(told(&SAID)).await;
+        client.fetch(request_with(&FORWARDED_HEADERS)).await;
         let seen = laravel.last();
         assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.9"));
         assert_eq!(seen.header("host"), Some("desk.example:8443"));
@@ -58,9 +58,12 @@ async fn forged_host_behind_a_proxy_reaches_neither_route_nor_laravel() {
     let routes = "[[routes]]\nhosts = [\"desk.example\"]\nstatus = 403\n";
     let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + routes));
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-        let mut said = SAID.to_vec();
+        let mut said = FORWARDED_HEADERS.to_vec();
         said.push(("x-forwarded-prefix", "/evil"));
-        assert_eq!(client.fetch(told(&said)).await.status, StatusCode::OK);
+        assert_eq!(
+            client.fetch(request_with(&said)).await.status,
+            StatusCode::OK
+        );
         let seen = laravel.last();
         assert_eq!(seen.header("x-forwarded-for"), Some("192.0.2.9"));
         assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
@@ -73,10 +76,13 @@ async fn forged_host_behind_a_proxy_reaches_neither_route_nor_laravel() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_believed_nothing() {
+async fn headers_of_an_untrusted_peer_are_ignored() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
-    Client::http1(&edge).await.fetch(told(&SAID)).await;
+    Client::http1(&edge)
+        .await
+        .fetch(request_with(&FORWARDED_HEADERS))
+        .await;
     let seen = laravel.last();
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.header("host"), Some("localhost"));
@@ -96,14 +102,14 @@ async fn limits_count_the_client_that_the_proxy_names() {
     let mut proxy = [Client::http1(&edge).await, Client::http1(&edge).await];
     for (number, status) in [(1, 200), (2, 200), (2, 429), (3, 200)] {
         let client = format!("192.0.2.{number}");
-        let request = told(&[("x-forwarded-for", &client)]);
+        let request = request_with(&[("x-forwarded-for", &client)]);
         let answer = proxy[number % 2].fetch(request).await;
         assert_eq!(answer.status.as_u16(), status, "{client}");
     }
 }
 
 #[tokio::test]
-async fn laravel_is_asked_about_a_session_for_the_client_that_the_proxy_names() {
+async fn session_query_names_the_client_that_the_proxy_names() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &server(&(TRUSTED.to_owned() + ALL_HEADERS)));
     let said = [
@@ -120,10 +126,10 @@ async fn laravel_is_asked_about_a_session_for_the_client_that_the_proxy_names() 
 }
 
 /// A connection that begins with `header`; none if it is closed for that.
-async fn after(edge: &Edge, header: &[u8]) -> Option<TlsStream<TcpStream>> {
+async fn connect_after_header(edge: &Edge, header: &[u8]) -> Option<TlsStream<TcpStream>> {
     let mut stream = TcpStream::connect(edge.address).await.unwrap();
     let _ = stream.write_all(header).await;
-    let config = curious(rustls::ALL_VERSIONS);
+    let config = any_certificate_config(rustls::ALL_VERSIONS);
     let name = "localhost".try_into().unwrap();
     TlsConnector::from(std::sync::Arc::new(config))
         .connect(name, stream)
@@ -132,7 +138,7 @@ async fn after(edge: &Edge, header: &[u8]) -> Option<TlsStream<TcpStream>> {
 }
 
 #[tokio::test]
-async fn the_proxy_protocol_names_the_client_before_tls() {
+async fn proxy_protocol_header_names_the_client() {
     let laravel = Laravel::start().await;
     let more = format!(
         "{TRUSTED}proxy_protocol = [\"127.0.0.1:0\"]\n[limits]\nmax_connections_per_client = 1\n"
@@ -151,34 +157,37 @@ async fn the_proxy_protocol_names_the_client_before_tls() {
         // The balancer for itself, as it looks whether we are there.
         (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
     ] {
-        let stream = after(&edge, header).await.unwrap();
+        let stream = connect_after_header(&edge, header).await.unwrap();
         let mut client_of = Client::over_http1(stream).await;
         // What passes through unread was written by the client, also where the header
         // does not say by whom.
-        let answer = client_of.fetch(told(&SAID)).await;
+        let answer = client_of.fetch(request_with(&FORWARDED_HEADERS)).await;
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(laravel.last().header("x-forwarded-for"), Some(client));
         held.push(client_of);
     }
     // Connections are counted for whom they are.
-    let again = after(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4712 443\r\n").await;
+    let again = connect_after_header(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4712 443\r\n").await;
     assert!(again.is_none());
     for garbage in [
         &b""[..],
         b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         b"PROXY TCP4 a b c d\r\n",
     ] {
-        assert!(after(&edge, garbage).await.is_none(), "{garbage:?}");
+        assert!(
+            connect_after_header(&edge, garbage).await.is_none(),
+            "{garbage:?}"
+        );
     }
 }
 
 #[tokio::test]
-async fn nobody_else_may_speak_the_proxy_protocol_and_nobody_is_waited_for() {
+async fn untrusted_or_silent_proxy_protocol_peer_is_closed() {
     let laravel = Laravel::start().await;
     let foreign = "trusted_proxies = [\"192.0.2.1\"]\nproxy_protocol = [\"127.0.0.1:0\"]\n";
     let edge = Edge::configured(&laravel.url(), &server(foreign));
     assert!(
-        after(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4711 443\r\n")
+        connect_after_header(&edge, b"PROXY TCP4 192.0.2.9 127.0.0.1 4711 443\r\n")
             .await
             .is_none()
     );

@@ -30,7 +30,7 @@ async fn requests_reach_laravel_over_http1_and_http2() {
 }
 
 #[tokio::test]
-async fn laravel_learns_the_client_from_the_edge_alone() {
+async fn forged_forwarding_headers_are_replaced() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let forged = [
@@ -70,7 +70,7 @@ async fn laravel_learns_the_client_from_the_edge_alone() {
 }
 
 #[tokio::test]
-async fn headers_of_one_connection_stay_on_it() {
+async fn hop_by_hop_headers_are_not_passed_on() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
@@ -119,7 +119,7 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test]
-async fn large_bodies_come_through_whole() {
+async fn large_bodies_are_passed_on_whole() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let sent: Bytes = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
@@ -132,7 +132,7 @@ async fn large_bodies_come_through_whole() {
 }
 
 #[tokio::test]
-async fn connections_to_laravel_are_kept() {
+async fn upstream_connections_are_reused() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
@@ -143,7 +143,7 @@ async fn connections_to_laravel_are_kept() {
 }
 
 #[tokio::test]
-async fn laravel_can_be_on_a_unix_socket() {
+async fn upstream_on_a_unix_socket_is_reached() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let laravel = Laravel::start_on(&path);
@@ -157,7 +157,7 @@ async fn laravel_can_be_on_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn without_laravel_people_get_a_page_and_programs_json() {
+async fn request_without_an_upstream_gets_503_as_html_or_json() {
     let laravel = Laravel::start().await;
     laravel.stop();
     let more = format!(
@@ -190,7 +190,7 @@ async fn without_laravel_people_get_a_page_and_programs_json() {
 }
 
 #[tokio::test]
-async fn a_silent_laravel_is_a_gateway_timeout() {
+async fn silent_upstream_gives_504() {
     let laravel = Laravel::start().await;
     let more = format!(
         "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n",
@@ -205,7 +205,7 @@ async fn a_silent_laravel_is_a_gateway_timeout() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
+async fn body_over_the_limit_gets_413() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[http]\nmax_body_size = \"1 KiB\"\n");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -227,7 +227,7 @@ async fn a_body_over_the_limit_is_refused_and_its_client_is_told() {
 }
 
 #[tokio::test]
-async fn an_answer_that_laravel_cuts_short_never_looks_complete() {
+async fn response_truncated_by_the_upstream_never_looks_complete() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -244,7 +244,7 @@ async fn an_answer_that_laravel_cuts_short_never_looks_complete() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_request_along() {
+async fn client_that_leaves_cancels_its_upstream_request() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -253,7 +253,7 @@ async fn a_client_that_leaves_takes_its_request_along() {
         let sending = client.send(request);
         tokio::select! {
             answer = sending => panic!("{answer:?}"),
-            () = arrived(&laravel, before) => {}
+            () = wait_for_request(&laravel, before) => {}
         }
         drop(client);
         laravel.cancelled().await;
@@ -261,14 +261,14 @@ async fn a_client_that_leaves_takes_its_request_along() {
 }
 
 /// Completes when one more request has come.
-async fn arrived(laravel: &Laravel, before: usize) {
+async fn wait_for_request(laravel: &Laravel, before: usize) {
     while laravel.requests().len() == before {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn doubtful_hosts_and_connect_are_refused() {
+async fn invalid_host_or_connect_is_rejected() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for request in [
@@ -312,7 +312,7 @@ async fn split_cookies_reach_laravel_as_one() {
 /// An answer that stops in the middle ends broken, though other streams of the
 /// connection go on.
 #[tokio::test]
-async fn an_answer_that_stalls_is_ended() {
+async fn stalled_response_is_aborted() {
     let laravel = Laravel::start().await;
     let more = format!(
         "[upstream]\nurl = \"{}\"\nresponse_timeout = \"100ms\"\n[http]\nstream_idle_timeout = \"200ms\"\n",
@@ -338,7 +338,7 @@ async fn an_answer_that_stalls_is_ended() {
 }
 
 #[tokio::test]
-async fn trailers_cannot_say_what_headers_may_not() {
+async fn forwarding_headers_in_trailers_are_dropped() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut client = Client::http2(&edge).await;
@@ -356,7 +356,7 @@ async fn trailers_cannot_say_what_headers_may_not() {
 }
 
 #[tokio::test]
-async fn too_many_headers_are_refused_over_either_protocol() {
+async fn request_with_too_many_headers_gets_431() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -372,14 +372,14 @@ async fn too_many_headers_are_refused_over_either_protocol() {
 
 /// RFC 9112 §6.3: chunked wins over a length; a 204 has neither (RFC 9110 §8.6).
 #[tokio::test]
-async fn answers_with_a_wrong_length_are_put_right() {
+async fn response_with_a_wrong_length_is_corrected() {
     let both = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let nothing = "HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n";
     for (raw, status, text) in [
         (both, StatusCode::OK, "hello"),
         (nothing, StatusCode::NO_CONTENT, ""),
     ] {
-        let edge = Edge::configured(&always(raw).await, "");
+        let edge = Edge::configured(&fixed_response_app(raw).await, "");
         for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
             let answer = client.fetch(get("/").body(body("")).unwrap()).await;
             assert_eq!((answer.status, answer.text()), (status, text));
@@ -388,9 +388,9 @@ async fn answers_with_a_wrong_length_are_put_right() {
 }
 
 #[tokio::test]
-async fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
+async fn unrequested_101_response_gives_502() {
     let raw = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
-    let edge = Edge::configured(&always(raw).await, "");
+    let edge = Edge::configured(&fixed_response_app(raw).await, "");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let answer = client.fetch(get("/").body(body("")).unwrap()).await;
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
@@ -398,7 +398,7 @@ async fn a_switch_of_protocols_that_nobody_asked_for_is_an_error() {
 }
 
 /// An app that gives the same bytes to whatever it is asked, and closes.
-async fn always(raw: &'static str) -> String {
+async fn fixed_response_app(raw: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

@@ -328,7 +328,7 @@ fn sources_are_read_without_their_tests() {
 }
 
 #[test]
-fn rows_are_cut_into_cells() {
+fn table_rows_are_split_into_cells() {
     let row = |line| {
         cells(line)
             .into_iter()

@@ -18,7 +18,7 @@ fn route(text: &str) -> impl FnOnce(&mut Config) + use<> {
 }
 
 #[tokio::test]
-async fn new_connections_go_by_the_new_configuration_and_sessions_stay() {
+async fn reload_applies_to_new_connections_and_keeps_sessions() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut session = Socket::joined(&edge, "3|ana", 1).await;
@@ -41,7 +41,7 @@ async fn new_connections_go_by_the_new_configuration_and_sessions_stay() {
 }
 
 #[tokio::test]
-async fn a_request_in_flight_ends_and_then_its_connection() {
+async fn request_in_flight_at_reload_ends_before_its_connection() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut client = Client::http1(&edge).await;
@@ -63,7 +63,7 @@ async fn a_request_in_flight_ends_and_then_its_connection() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_changes_nothing() {
+async fn failed_reload_keeps_the_current_config() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let refused = edge
@@ -83,7 +83,7 @@ async fn what_cannot_be_used_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_restart_is_named() {
+async fn settings_that_need_a_restart_are_reported() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let waiting = edge
@@ -98,7 +98,7 @@ async fn what_waits_for_a_restart_is_named() {
 
 /// A limit that did not change keeps its memory: a reload is no amnesty.
 #[tokio::test]
-async fn a_reload_is_no_amnesty() {
+async fn reload_keeps_the_counts_of_unchanged_limits() {
     let laravel = Laravel::start().await;
     let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
     let edge = Edge::configured(&laravel.url(), limits);
@@ -116,7 +116,7 @@ async fn a_reload_is_no_amnesty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_reloads_under_load_lose_and_leak_nothing() {
+async fn hundred_reloads_under_load_lose_and_leak_nothing() {
     let laravel = Laravel::start().await;
     let edge = Arc::new(Edge::configured(
         &laravel.url(),
@@ -165,7 +165,7 @@ async fn a_hundred_reloads_under_load_lose_and_leak_nothing() {
 /// Who a user is and what they may see is a matter of the configuration in use, not of
 /// the one that their session began with.
 #[tokio::test]
-async fn open_session_asks_the_app_that_a_reload_names() {
+async fn open_session_after_a_reload_queries_the_new_upstream() {
     let (old, new) = (Laravel::start().await, Laravel::start().await);
     let edge = Edge::before(&old);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;

@@ -8,10 +8,10 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::{Value, json};
 
 use crate::support::Laravel;
-use crate::support::ca::{Asked, Ca, problem};
+use crate::support::ca::{AcmeRequest, Ca, acme_problem};
 use crate::support::http::{body, get};
 use crate::support::program::Program;
-use crate::support::tls::Issued;
+use crate::support::tls::TestCertificate;
 
 fn page(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let page = Response::builder().status(status);
@@ -19,18 +19,18 @@ fn page(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 /// A CA that gives an account and then refuses every order, `wait` seconds long.
-fn refuse(wait: &'static str) -> impl Fn(&Asked) -> Option<Response<Full<Bytes>>> {
+fn reject_orders(wait: &'static str) -> impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> {
     move |(path, _)| {
-        let refusal = problem(429, "rateLimited").header("Retry-After", wait);
+        let refusal = acme_problem(429, "rateLimited").header("Retry-After", wait);
         (path == "/order").then(|| refusal.body(Full::default()).unwrap())
     }
 }
 
-fn says(line: &Value, key: &str, part: &str) -> bool {
+fn field_contains(line: &Value, key: &str, part: &str) -> bool {
     line[key].as_str().is_some_and(|text| text.contains(part))
 }
 
-async fn is_served(program: &Program) {
+async fn assert_is_served(program: &Program) {
     let mut client = program.http1().await;
     let answer = client.fetch(get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, 200);
@@ -38,58 +38,63 @@ async fn is_served(program: &Program) {
 
 /// Each of these is told, the site is served meanwhile, and once the CA makes
 /// sense it is asked for what is wanted.
-async fn recovers_from(
-    nonsense: impl Fn(&Asked) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
+async fn assert_recovers_from(
+    nonsense: impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
     part: &str,
 ) {
     let laravel = Laravel::start().await;
     let ca = Ca::start(nonsense).await;
     let program = Program::before(&laravel.url(), &ca.config());
-    program.logged(|line| says(line, "error", part)).await;
-    is_served(&program).await;
-    ca.change(refuse("3600"));
-    ca.is_asked("/order", 1).await;
-    let identifiers = &ca.asked("/order")[0]["identifiers"];
+    program
+        .logged(|line| field_contains(line, "error", part))
+        .await;
+    assert_is_served(&program).await;
+    ca.set_script(reject_orders("3600"));
+    ca.wait_for_requests("/order", 1).await;
+    let identifiers = &ca.requests("/order")[0]["identifiers"];
     assert_eq!(identifiers[0]["value"], "desk.example");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_that_talks_nonsense_is_told_and_the_site_goes_on() {
+async fn invalid_ca_response_is_logged_and_the_site_is_served() {
     let wrong = "is tls.acme.directory the address of an ACME directory?";
-    recovers_from(|_| Some(page(200, "<html>")), wrong).await;
-    recovers_from(|_| Some(page(200, "{}")), "missing field").await;
-    let huge = |_: &Asked| Some(page(200, vec![b' '; 2 << 20]));
-    recovers_from(huge, "length limit exceeded").await;
+    assert_recovers_from(|_| Some(page(200, "<html>")), wrong).await;
+    assert_recovers_from(|_| Some(page(200, "{}")), "missing field").await;
+    let huge = |_: &AcmeRequest| Some(page(200, vec![b' '; 2 << 20]));
+    assert_recovers_from(huge, "length limit exceeded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_that_refuses_is_told_and_asked_again() {
+async fn ca_error_is_logged_and_the_order_retried() {
     let wordless = "it answered 503 Service Unavailable and does not say why";
-    recovers_from(|_| Some(page(503, "<html>")), wordless).await;
-    let nonce = |(path, _): &Asked| (path == "/nonce").then(|| page(500, "{}"));
-    recovers_from(nonce, "it answered 500 Internal Server Error").await;
-    let account = |(path, _): &Asked| {
-        let refusal = problem(403, "unauthorized");
+    assert_recovers_from(|_| Some(page(503, "<html>")), wordless).await;
+    let nonce = |(path, _): &AcmeRequest| (path == "/nonce").then(|| page(500, "{}"));
+    assert_recovers_from(nonce, "it answered 500 Internal Server Error").await;
+    let account = |(path, _): &AcmeRequest| {
+        let refusal = acme_problem(403, "unauthorized");
         (path == "/account").then(|| refusal.body(Full::default()).unwrap())
     };
-    recovers_from(account, "as the test wants it").await;
+    assert_recovers_from(account, "as the test wants it").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_that_wants_to_be_left_alone_is() {
+async fn ca_retry_after_is_obeyed() {
     let laravel = Laravel::start().await;
     for (wait, retry_in) in [("3600", "1h"), ("18446744073709551615", "1day")] {
-        let ca = Ca::start(refuse(wait)).await;
+        let ca = Ca::start(reject_orders(wait)).await;
         let program = Program::before(&laravel.url(), &ca.config());
         let refused = program.logged(|line| line["retry_in"].is_string()).await;
         assert_eq!(refused["retry_in"], retry_in, "{refused}");
-        assert!(says(&refused, "error", "rateLimited"), "{refused}");
-        assert_eq!(ca.asked("/order").len(), 1);
+        assert!(
+            field_contains(&refused, "error", "rateLimited"),
+            "{refused}"
+        );
+        assert_eq!(ca.requests("/order").len(), 1);
     }
 }
 
 /// A certificate for years, which only its CA would have renewed.
-fn lasting() -> Issued {
+fn long_lived_certificate() -> TestCertificate {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -97,7 +102,7 @@ fn lasting() -> Issued {
     site.use_authority_key_identifier_extension = true;
     let key = KeyPair::generate().unwrap();
     let site = site.signed_by(&key, &authority).unwrap();
-    Issued {
+    TestCertificate {
         der: site.der().clone(),
         certificate: site.pem(),
         key: key.serialize_pem(),
@@ -107,7 +112,7 @@ fn lasting() -> Issued {
 /// The CA wants certificates back (ARI): the edge renews, saying what it
 /// replaces, and without saying so if the CA does not like that.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ca_can_have_its_certificates_renewed_early() {
+async fn ca_renewal_info_triggers_an_early_renewal() {
     let laravel = Laravel::start().await;
     let ca = Ca::start(|(path, asked)| {
         if path.starts_with("/renewal/") {
@@ -118,27 +123,27 @@ async fn a_ca_can_have_its_certificates_renewed_early() {
             return Some(advice.body(Full::from(window.to_string())).unwrap());
         }
         let refusal = match asked.get("replaces") {
-            Some(_) => problem(409, "alreadyReplaced"),
-            None => problem(429, "rateLimited").header("Retry-After", "3600"),
+            Some(_) => acme_problem(409, "alreadyReplaced"),
+            None => acme_problem(429, "rateLimited").header("Retry-After", "3600"),
         };
         (path == "/order").then(|| refusal.body(Full::default()).unwrap())
     })
     .await;
-    ca.remembers(&lasting());
+    ca.store(&long_lived_certificate());
     let program = Program::before(&laravel.url(), &ca.config());
     program.logged(|line| line["retry_in"] == "1h").await;
     let told = program.events("acme_renewal_window");
     assert_eq!(told[0]["until"], "2020-01-02T00:00:00Z");
-    let orders = ca.asked("/order");
+    let orders = ca.requests("/order");
     assert_eq!(orders.len(), 2);
     let replaced = orders[0]["replaces"].as_str().unwrap();
-    assert_eq!(ca.asked(&format!("/renewal/{replaced}")).len(), 1);
+    assert_eq!(ca.requests(&format!("/renewal/{replaced}")).len(), 1);
     assert!(orders[1].get("replaces").is_none());
 }
 
 /// The CA that says nothing useful about renewals leaves the schedule as it is.
 #[tokio::test(flavor = "multi_thread")]
-async fn nonsense_about_renewals_is_passed_over() {
+async fn invalid_renewal_info_is_ignored() {
     let laravel = Laravel::start().await;
     for nonsense in [
         json!({ "suggestedWindow": { "start": "2020-01-02T00:00:00Z", "end": "2020-01-01T00:00:00Z" }}),
@@ -152,16 +157,16 @@ async fn nonsense_about_renewals_is_passed_over() {
             path.starts_with("/renewal/").then_some(advice)
         })
         .await;
-        ca.remembers(&lasting());
+        ca.store(&long_lived_certificate());
         let program = Program::before(&laravel.url(), &ca.config());
-        ca.is_asked("/renewal/", 1).await;
-        is_served(&program).await;
+        ca.wait_for_requests("/renewal/", 1).await;
+        assert_is_served(&program).await;
         let status = program.status().await;
         assert_eq!(
             status["certificates"][1]["names"][0], "desk.example",
             "{status}"
         );
-        assert!(ca.asked("/order").is_empty());
+        assert!(ca.requests("/order").is_empty());
         assert!(program.stop().success());
     }
 }

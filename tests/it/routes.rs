@@ -13,7 +13,7 @@ async fn fetch(edge: &Edge, path: &str, host: &str) -> Answer {
 }
 
 /// The status of a target that no client library would send as it is.
-async fn raw(edge: &Edge, target: &str, host: &str) -> u16 {
+async fn raw_status(edge: &Edge, target: &str, host: &str) -> u16 {
     let mut stream = connect(edge, "http/1.1").await.unwrap();
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -23,7 +23,7 @@ async fn raw(edge: &Edge, target: &str, host: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn hosts_and_paths_lead_to_their_targets() {
+async fn hosts_and_paths_are_routed_to_their_targets() {
     let laravel = Laravel::start().await;
     let vite = App::started("vite").await;
     let routes = format!(
@@ -66,7 +66,7 @@ async fn hosts_and_paths_lead_to_their_targets() {
 }
 
 #[tokio::test]
-async fn no_spelling_gets_around_a_route() {
+async fn path_spellings_do_not_bypass_a_route() {
     let laravel = Laravel::start().await;
     let routes = "[[routes]]\npath = \"/admin\"\nstatus = 404\n\
                   [[routes]]\nhosts = [\"inner.example\"]\nstatus = 404\n";
@@ -92,7 +92,7 @@ async fn no_spelling_gets_around_a_route() {
         "https://localhost/admin",
         "/admin/../x",
     ] {
-        let status = raw(&edge, target, "localhost").await;
+        let status = raw_status(&edge, target, "localhost").await;
         assert!([400, 404].contains(&status), "{target}: {status}");
     }
     for host in [
@@ -101,12 +101,16 @@ async fn no_spelling_gets_around_a_route() {
         "inner.example.",
         "inner.example:443",
     ] {
-        assert_eq!(raw(&edge, "/", host).await, 404, "{host}");
+        assert_eq!(raw_status(&edge, "/", host).await, 404, "{host}");
     }
     assert!(laravel.requests().is_empty(), "Laravel was asked");
     // What is odd but means one thing passes, as it came.
     for target in ["/caf%C3%A9/a%2Fb", "//x", "/a/./b", "/a\\b"] {
-        assert_eq!(raw(&edge, target, "localhost").await, 200, "{target}");
+        assert_eq!(
+            raw_status(&edge, target, "localhost").await,
+            200,
+            "{target}"
+        );
         assert_eq!(laravel.last().target, target);
     }
     // Over HTTP/2 as well.
@@ -118,7 +122,7 @@ async fn no_spelling_gets_around_a_route() {
 }
 
 #[tokio::test]
-async fn a_route_has_limits_of_its_own_and_no_sessions_where_it_refuses() {
+async fn route_applies_its_body_limit_and_rejects_sessions() {
     let laravel = Laravel::start().await;
     let routes = "[http]\nmax_body_size = \"1 KiB\"\n\
                   [[routes]]\npath = \"/upload\"\nmax_body_size = \"4 KiB\"\n\
@@ -144,7 +148,7 @@ async fn a_route_has_limits_of_its_own_and_no_sessions_where_it_refuses() {
 }
 
 #[tokio::test]
-async fn a_slash_at_the_end_of_a_configured_path_makes_no_difference() {
+async fn trailing_slash_of_a_configured_path_is_ignored() {
     let laravel = Laravel::start().await;
     let more = "[websocket]\npaths = [\"/ws/\"]\n\
                 [limits]\nlogin_paths = [\"/login/\"]\nlogin_burst = 1\n\
@@ -164,6 +168,6 @@ async fn a_slash_at_the_end_of_a_configured_path_makes_no_difference() {
         );
     }
     for path in ["/admin", "/admin/", "/admin/x"] {
-        assert_eq!(raw(&edge, path, "localhost").await, 403, "{path}");
+        assert_eq!(raw_status(&edge, path, "localhost").await, 403, "{path}");
     }
 }

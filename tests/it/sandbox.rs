@@ -46,11 +46,11 @@ fn sandboxed(home: &Home) -> Command {
 
 #[tokio::test]
 #[ignore = "needs bubblewrap"]
-async fn it_does_its_work_in_the_units_sandbox() {
+async fn edge_works_in_the_sandbox_of_its_systemd_unit() {
     let laravel = Laravel::start().await;
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let program = Program::start(&home, sandboxed(&home));
-    let inside = program.child_of();
+    let inside = program.child_pid();
     let status = std::fs::read_to_string(format!("/proc/{inside}/status")).unwrap();
     for line in ["CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
         assert!(status.contains(line), "{status}");
@@ -98,7 +98,7 @@ async fn it_does_its_work_in_the_units_sandbox() {
         assert!(metrics.text().contains(&name), "{number}");
     }
 
-    program.change_config("[http]\nhsts_max_age = \"1h\"\n");
+    program.append_config("[http]\nhsts_max_age = \"1h\"\n");
     let sent = Command::new("kill")
         .args(["-HUP", &inside.to_string()])
         .status();
@@ -111,7 +111,7 @@ async fn it_does_its_work_in_the_units_sandbox() {
 /// As systemd judges the unit: 0 is nothing exposed, 10 everything.
 #[test]
 #[ignore = "needs systemd"]
-fn the_unit_exposes_little() {
+fn systemd_unit_has_a_low_exposure_score() {
     let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/pwd-edge.service");
     let judged = Command::new("systemd-analyze")
         .args(["security", "--offline=yes", "--no-pager", "--threshold=20"])

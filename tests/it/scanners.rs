@@ -7,7 +7,7 @@ use tokio::process::Command;
 
 use crate::support::{Edge, Laravel};
 
-async fn printed(program: &str, arguments: &[&str]) -> String {
+async fn stdout_of(program: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     let output = command.output().await;
@@ -17,11 +17,11 @@ async fn printed(program: &str, arguments: &[&str]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sslscan"]
-async fn sslscan_finds_new_versions_and_strong_ciphers_alone() {
+async fn sslscan_finds_only_tls_1_2_and_1_3_with_strong_ciphers() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nexempt = [\"127.0.0.0/8\"]\n");
     let address = edge.address.to_string();
-    let told = printed("sslscan", &["--xml=-", "--no-colour", &address]).await;
+    let told = stdout_of("sslscan", &["--xml=-", "--no-colour", &address]).await;
     for (version, enabled) in [("1.0", 0), ("1.1", 0), ("1.2", 1), ("1.3", 1)] {
         let line = format!("type=\"tls\" version=\"{version}\" enabled=\"{enabled}\"");
         assert!(told.contains(&line), "{line} is missing: {told}");
@@ -44,13 +44,13 @@ async fn sslscan_finds_new_versions_and_strong_ciphers_alone() {
 /// Protocols, ciphers and every attack that it knows.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs testssl.sh"]
-async fn testssl_finds_nothing_that_matters() {
+async fn testssl_finds_no_vulnerability() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nexempt = [\"127.0.0.0/8\"]\n");
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("found.json").display().to_string();
     let address = edge.address.to_string();
-    let told = printed(
+    let told = stdout_of(
         "testssl",
         &[
             "--quiet",

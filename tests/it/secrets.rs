@@ -12,7 +12,7 @@ use crate::support::{Laravel, Socket};
 const MARK: &str = "hunter2";
 
 #[tokio::test]
-async fn no_output_holds_a_token_a_cookie_or_a_password() {
+async fn secrets_never_appear_in_any_output() {
     let laravel = Laravel::start().await;
     let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\n";
     let program = Program::before(&laravel.url(), more);
@@ -51,7 +51,7 @@ async fn no_output_holds_a_token_a_cookie_or_a_password() {
         .send(json!({ "type": MARK, "payload": { "token": MARK } }))
         .await;
     socket
-        .say(&format!(
+        .send_text(&format!(
             "{{\"type\":\"join_ticket\",\"payload\":\"{MARK}\""
         ))
         .await;
@@ -68,8 +68,8 @@ async fn no_output_holds_a_token_a_cookie_or_a_password() {
     let request = get(&format!("/?token={MARK}")).header("cookie", MARK);
     client.fetch(request.body(body("")).unwrap()).await;
 
-    program.change_config("nonsense = 1\n");
-    program.hang_up();
+    program.append_config("nonsense = 1\n");
+    program.send_sighup();
     program
         .logged(|line| line["event"] == "reload_failed")
         .await;

@@ -6,7 +6,7 @@ use crate::support::http::{Client, body, get};
 use crate::support::{Answer, Edge, Laravel, Socket};
 
 #[tokio::test]
-async fn requests_in_flight_end_and_nothing_new_begins() {
+async fn shutdown_finishes_requests_in_flight_and_accepts_no_more() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let address = edge.address;
@@ -38,7 +38,7 @@ async fn requests_in_flight_end_and_nothing_new_begins() {
 }
 
 #[tokio::test]
-async fn sessions_are_told_to_come_back() {
+async fn shutdown_closes_sessions_with_1012() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(
         &laravel.url(),
@@ -57,7 +57,7 @@ async fn sessions_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_cut_off_after_the_grace() {
+async fn shutdown_aborts_requests_after_its_timeout() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(
         &laravel.url(),

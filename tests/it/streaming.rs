@@ -18,7 +18,7 @@ use crate::support::http::{Client, body, connect, get, post};
 use crate::support::program::Program;
 
 #[tokio::test]
-async fn events_arrive_one_by_one() {
+async fn event_stream_arrives_event_by_event() {
     let next = Arc::new(Notify::new());
     let told = Arc::clone(&next);
     let app = scripted(move |_, mut stream| {
@@ -52,7 +52,7 @@ async fn events_arrive_one_by_one() {
 }
 
 /// What comes back to a head that says `Expect: 100-continue` and no body yet.
-async fn expecting(edge: &Edge, lines: &str) -> String {
+async fn send_expect_continue(edge: &Edge, lines: &str) -> String {
     let mut stream = connect(edge, "http/1.1").await.unwrap();
     let request =
         format!("POST /row HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n{lines}\r\n");
@@ -64,13 +64,13 @@ async fn expecting(edge: &Edge, lines: &str) -> String {
 
 /// 100 is said when the body is wanted, and not where it is not.
 #[tokio::test]
-async fn a_client_that_waits_is_told_to_go_on_only_if_the_body_is_wanted() {
+async fn expect_continue_gets_100_only_if_the_body_is_wanted() {
     let gone = Edge::configured(
         "http://127.0.0.1:9",
         "[upstream]\nurl = \"http://127.0.0.1:9\"\nconnect_retry_timeout = \"10ms\"\n",
     );
     assert_eq!(
-        expecting(&gone, "Content-Length: 2\r\n").await,
+        send_expect_continue(&gone, "Content-Length: 2\r\n").await,
         "HTTP/1.1 503"
     );
 
@@ -89,16 +89,16 @@ async fn a_client_that_waits_is_told_to_go_on_only_if_the_body_is_wanted() {
     let refused = "[[routes]]\npath = \"/row\"\nstatus = 404\n";
     let hidden = Edge::configured(&app, refused);
     assert_eq!(
-        expecting(&hidden, "Content-Length: 2\r\n").await,
+        send_expect_continue(&hidden, "Content-Length: 2\r\n").await,
         "HTTP/1.1 404"
     );
     let edge = Edge::configured(&app, "");
     assert_eq!(
-        expecting(&edge, "Content-Length: 99999999\r\n").await,
+        send_expect_continue(&edge, "Content-Length: 99999999\r\n").await,
         "HTTP/1.1 413"
     );
     assert_eq!(
-        expecting(&edge, "Content-Length: 2\r\n").await,
+        send_expect_continue(&edge, "Content-Length: 2\r\n").await,
         "HTTP/1.1 100"
     );
 
@@ -114,7 +114,7 @@ async fn a_client_that_waits_is_told_to_go_on_only_if_the_body_is_wanted() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_keep_their_headers_and_the_connection() {
+async fn bodiless_responses_keep_their_headers_and_connection() {
     let app = scripted(|_, mut stream| async move {
         loop {
             let request = head(&mut stream).await;
@@ -149,7 +149,7 @@ async fn answers_without_a_body_keep_their_headers_and_the_connection() {
 }
 
 #[tokio::test]
-async fn an_upload_that_stands_still_is_ended() {
+async fn stalled_request_body_is_aborted() {
     let app = scripted(|_, mut stream| async move {
         head(&mut stream).await;
         std::future::pending::<()>().await;
@@ -172,7 +172,7 @@ async fn an_upload_that_stands_still_is_ended() {
 
 /// A phone on a poor line: slower in all than any deadline, but never silent.
 #[tokio::test]
-async fn an_upload_that_moves_slowly_is_not_ended() {
+async fn slow_request_body_is_not_aborted() {
     let app = scripted(|_, mut stream| async move {
         let mut read = head(&mut stream).await;
         while !read.ends_with("0\r\n\r\n") {
@@ -205,12 +205,12 @@ async fn an_upload_that_moves_slowly_is_not_ended() {
     dripping.await.unwrap();
 }
 
-const REST: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
+const SMUGGLED_REQUEST: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// The app answers before it has the body, and the client is slow with the rest: what
 /// comes then is still that body, and never a request (RFC 9112 §11.2).
 #[tokio::test]
-async fn a_body_that_goes_on_after_the_answer_is_never_taken_for_a_request() {
+async fn body_after_an_early_response_is_not_read_as_a_request() {
     let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let app = scripted(move |_, mut stream| {
         let heads = heads.clone();
@@ -220,14 +220,14 @@ async fn a_body_that_goes_on_after_the_answer_is_never_taken_for_a_request() {
             let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
             stream.write_all(answer).await.unwrap();
             if read.starts_with("POST") {
-                let _ = stream.read_exact(&mut [0; REST.len()]).await;
+                let _ = stream.read_exact(&mut [0; SMUGGLED_REQUEST.len()]).await;
             }
         }
     })
     .await;
     let edge = Edge::configured(&app, "");
     let mut stream = connect(&edge, "http/1.1").await.unwrap();
-    let length = 10 + REST.len();
+    let length = 10 + SMUGGLED_REQUEST.len();
     let begin = format!(
         "POST /row HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n0123456789"
     );
@@ -238,7 +238,7 @@ async fn a_body_that_goes_on_after_the_answer_is_never_taken_for_a_request() {
     }
     // How slow the client is, not a wait for anything.
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    let _ = stream.write_all(REST.as_bytes()).await;
+    let _ = stream.write_all(SMUGGLED_REQUEST.as_bytes()).await;
     let end = "GET /end HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let _ = stream.write_all(end.as_bytes()).await;
     let _ = stream.read_to_end(&mut answer).await;
@@ -256,7 +256,7 @@ async fn a_body_that_goes_on_after_the_answer_is_never_taken_for_a_request() {
 
 /// As nginx has it: 499, and no blame on the app.
 #[tokio::test]
-async fn a_client_that_leaves_is_logged_as_that_and_blamed_on_nobody() {
+async fn client_that_leaves_is_logged_as_499() {
     let came = Arc::new(Notify::new());
     let arrived = Arc::clone(&came);
     let app = scripted(move |_, mut stream| {
@@ -300,7 +300,7 @@ const UNLIMITED: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n\
                          [http]\nmax_body_size = \"3 GiB\"\n";
 
 /// An app that sends `bytes` of no meaning, or counts what it is sent.
-async fn heavy(bytes: u64) -> (String, Arc<AtomicU64>) {
+async fn large_body_app(bytes: u64) -> (String, Arc<AtomicU64>) {
     let moved = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&moved);
     let url = scripted(move |_, mut stream| {
@@ -308,7 +308,7 @@ async fn heavy(bytes: u64) -> (String, Arc<AtomicU64>) {
         async move {
             let request = head(&mut stream).await;
             if request.starts_with("POST") {
-                return swallow(stream, bytes, &count).await;
+                return read_body(stream, bytes, &count).await;
             }
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n");
@@ -326,7 +326,7 @@ async fn heavy(bytes: u64) -> (String, Arc<AtomicU64>) {
     (url, moved)
 }
 
-async fn swallow(mut stream: TcpStream, bytes: u64, count: &AtomicU64) {
+async fn read_body(mut stream: TcpStream, bytes: u64, count: &AtomicU64) {
     let mut buffer = vec![0; PIECE];
     while count.load(Relaxed) < bytes {
         match stream.read(&mut buffer).await {
@@ -340,8 +340,8 @@ async fn swallow(mut stream: TcpStream, bytes: u64, count: &AtomicU64) {
 
 /// The memory may grow by `most_grown` MiB: of what was given back the allocator keeps
 /// some for a moment, up to 8 and 18 MiB of the two bodies below in eight runs.
-async fn up_and_down(bytes: u64, most_grown: u64) {
-    let (app, taken) = heavy(bytes).await;
+async fn assert_memory_both_ways(bytes: u64, most_grown: u64) {
+    let (app, taken) = large_body_app(bytes).await;
     let program = Program::before(&app, UNLIMITED);
     for http2 in [false, true] {
         let client = || async {
@@ -391,21 +391,21 @@ async fn up_and_down(bytes: u64, most_grown: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_body_costs_no_memory_either_way() {
-    up_and_down(64 * MIB, 16).await;
+async fn large_body_passes_both_ways_in_little_memory() {
+    assert_memory_both_ways(64 * MIB, 16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: moves 4 GiB"]
-async fn a_gibibyte_costs_no_memory_either_way() {
-    up_and_down(1024 * MIB, 32).await;
+async fn gibibyte_body_passes_both_ways_in_little_memory() {
+    assert_memory_both_ways(1024 * MIB, 32).await;
 }
 
 /// Clients that ask for much and read nothing: the app is made to wait, and
 /// nothing is gathered for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_slow_readers_cost_less_than_a_hundred_mebibytes() {
-    let (app, sent) = heavy(50 * MIB).await;
+async fn two_hundred_slow_readers_use_less_than_100_mib() {
+    let (app, sent) = large_body_app(50 * MIB).await;
     let program = Program::before(&app, UNLIMITED);
     drop(program.http2().await);
     let (before, _) = program.memory();

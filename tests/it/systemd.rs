@@ -22,7 +22,7 @@ fn listener() -> (TcpListener, SocketAddr) {
 }
 
 #[tokio::test]
-async fn sockets_that_systemd_passed_are_used() {
+async fn sockets_passed_by_systemd_are_used() {
     let laravel = Laravel::start().await;
     let (site, address) = listener();
     let home = Home::new(&laravel.url(), address, "");
@@ -41,7 +41,7 @@ async fn sockets_that_systemd_passed_are_used() {
 }
 
 #[tokio::test]
-async fn a_passed_socket_that_nobody_wants_is_named() {
+async fn passed_socket_not_in_the_config_is_reported() {
     let laravel = Laravel::start().await;
     let (stray, address) = listener();
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
@@ -52,7 +52,7 @@ async fn a_passed_socket_that_nobody_wants_is_named() {
 }
 
 #[tokio::test]
-async fn a_passed_file_that_is_no_socket_is_named() {
+async fn passed_file_that_is_no_socket_is_reported() {
     let laravel = Laravel::start().await;
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let file = std::fs::File::open(home.path("config.toml")).unwrap();
@@ -89,7 +89,7 @@ impl Load {
     }
 
     /// Waits until `more` have been answered.
-    async fn goes_on(&self, more: usize) {
+    async fn wait_for_responses(&self, more: usize) {
         let wanted = self.answered.load(Ordering::Relaxed) + more;
         while self.answered.load(Ordering::Relaxed) < wanted {
             tokio::task::yield_now().await;
@@ -98,7 +98,7 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_restart_refuses_nobody_and_loses_no_request() {
+async fn restart_with_a_passed_socket_loses_no_request() {
     let laravel = Laravel::start().await;
     // The test stands for systemd, which keeps the socket.
     let (kept, address) = listener();
@@ -119,11 +119,11 @@ async fn a_restart_refuses_nobody_and_loses_no_request() {
         })
         .collect();
     for _ in 0..3 {
-        load.goes_on(50).await;
+        load.wait_for_responses(50).await;
         assert!(tokio::task::block_in_place(|| program.stop()).success());
         program = tokio::task::block_in_place(start);
     }
-    load.goes_on(50).await;
+    load.wait_for_responses(50).await;
     load.is_over.store(true, Ordering::Relaxed);
     for client in clients {
         assert_eq!(client.await.unwrap(), Ok(()));
@@ -131,10 +131,10 @@ async fn a_restart_refuses_nobody_and_loses_no_request() {
 }
 
 /// Where systemd is told things.
-struct Notified(UnixDatagram);
+struct NotifySocket(UnixDatagram);
 
-impl Notified {
-    fn at(home: &Home) -> Self {
+impl NotifySocket {
+    fn bind(home: &Home) -> Self {
         let socket = UnixDatagram::bind(home.path("notify.sock")).unwrap();
         Self(socket)
     }
@@ -150,7 +150,7 @@ impl Notified {
     }
 
     /// Waits until nothing at all comes for ten times the watchdog's patience.
-    fn falls_silent(&self) {
+    fn wait_for_silence(&self) {
         let patience = Duration::from_micros(10 * WATCHDOG_USEC);
         self.0.set_read_timeout(Some(patience)).unwrap();
         // What was told before waits in the socket.
@@ -163,9 +163,9 @@ impl Notified {
 const WATCHDOG_USEC: u64 = 100_000;
 
 /// The binary under a watchdog.
-fn watched(laravel: &Laravel) -> (Arc<Home>, Notified, Program) {
+fn start_with_watchdog(laravel: &Laravel) -> (Arc<Home>, NotifySocket, Program) {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
-    let systemd = Notified::at(&home);
+    let systemd = NotifySocket::bind(&home);
     let mut command = home.command();
     command.args(["run", "--config", "config.toml"]);
     command.env("NOTIFY_SOCKET", home.path("notify.sock"));
@@ -176,29 +176,29 @@ fn watched(laravel: &Laravel) -> (Arc<Home>, Notified, Program) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watchdog_is_answered_until_the_process_is_stuck() {
+async fn watchdog_is_notified_until_the_process_is_stopped() {
     let laravel = Laravel::start().await;
-    let (_home, systemd, program) = watched(&laravel);
+    let (_home, systemd, program) = start_with_watchdog(&laravel);
     for _ in 0..5 {
         systemd.until("WATCHDOG=1");
     }
     program.signal("-STOP");
-    systemd.falls_silent();
+    systemd.wait_for_silence();
     program.signal("-CONT");
     systemd.until("WATCHDOG=1");
 }
 
 /// A pipe that nobody writes stands for a disk that does not answer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_from_a_disk_that_hangs_holds_up_nothing_else() {
+async fn reload_from_a_hanging_disk_blocks_nothing_else() {
     let laravel = Laravel::start().await;
-    let (home, systemd, program) = watched(&laravel);
+    let (home, systemd, program) = start_with_watchdog(&laravel);
     let config = home.path("config.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::remove_file(&config).unwrap();
     let made = Command::new("mkfifo").arg(&config).status().unwrap();
     assert!(made.success());
-    program.hang_up();
+    program.send_sighup();
     systemd.until("RELOADING=1");
     for _ in 0..5 {
         systemd.until("WATCHDOG=1");
@@ -215,7 +215,7 @@ async fn a_reload_from_a_disk_that_hangs_holds_up_nothing_else() {
 }
 
 #[test]
-fn loops_that_get_no_worker_do_not_answer() {
+fn watchdog_reports_loops_without_a_worker() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

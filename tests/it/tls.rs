@@ -13,11 +13,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::http::{Client, body, connect, connect_with, get};
-use crate::support::tls::{Issued, curious, greet};
+use crate::support::tls::{TestCertificate, any_certificate_config, tls_handshake};
 use crate::support::{Edge, Laravel};
 
 #[tokio::test]
-async fn both_versions_are_spoken_and_the_hybrid_key_exchange_comes_first() {
+async fn tls_1_2_and_1_3_connect_and_prefer_hybrid_key_exchange() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for version in [&TLS13, &TLS12] {
@@ -35,7 +35,7 @@ async fn both_versions_are_spoken_and_the_hybrid_key_exchange_comes_first() {
 }
 
 #[tokio::test]
-async fn alpn_settles_the_protocol() {
+async fn alpn_selects_the_protocol() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for alpn in ["h2", "http/1.1"] {
@@ -46,7 +46,7 @@ async fn alpn_settles_the_protocol() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_closed_and_others_are_served() {
+async fn connection_without_tls_is_closed_and_others_are_served() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[tls]\nhandshake_timeout = \"100ms\"\n");
     let mut plain = TcpStream::connect(edge.address).await.unwrap();
@@ -68,10 +68,12 @@ async fn what_is_no_tls_is_closed_and_others_are_served() {
 
 /// Connects twice with one client memory; whether the second was resumed.
 async fn resumes(edge: &Edge, version: &'static SupportedProtocolVersion) -> bool {
-    let config = curious(&[version]);
+    let config = any_certificate_config(&[version]);
     let mut last = None;
     for _ in 0..2 {
-        let stream = greet(edge, "localhost", config.clone()).await.unwrap();
+        let stream = tls_handshake(edge, "localhost", config.clone())
+            .await
+            .unwrap();
         last = stream.get_ref().1.handshake_kind();
         // Tickets of TLS 1.3 come after the handshake, with the first answer.
         let mut client = Client::over_http1(stream).await;
@@ -82,10 +84,10 @@ async fn resumes(edge: &Edge, version: &'static SupportedProtocolVersion) -> boo
 }
 
 #[tokio::test]
-async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
+async fn second_connection_resumes_after_a_certificate_reload() {
     let laravel = Laravel::start().await;
     let directory = tempfile::tempdir().unwrap();
-    Issued::to(&["desk.example"]).write(directory.path(), "desk");
+    TestCertificate::for_names(&["desk.example"]).write(directory.path(), "desk");
     let more = format!(
         "[[tls.certificates]]\ncertificate = \"{0}/desk.crt\"\nkey = \"{0}/desk.key\"\n",
         directory.path().display()
@@ -93,24 +95,26 @@ async fn a_second_connection_resumes_over_both_versions_and_a_reload() {
     let edge = Edge::configured(&laravel.url(), &more);
     for version in [&TLS12, &TLS13] {
         assert!(resumes(&edge, version).await, "{version:?}");
-        Issued::to(&["desk.example"]).write(directory.path(), "desk");
+        TestCertificate::for_names(&["desk.example"]).write(directory.path(), "desk");
     }
 }
 
 /// One ticketer for the process: whatever a reload changes about TLS, tickets
 /// from before are good.
 #[tokio::test]
-async fn tickets_outlive_the_configuration_that_they_are_from() {
+async fn session_tickets_survive_a_reload() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for version in [&TLS12, &TLS13] {
-        let config = curious(&[version]);
+        let config = any_certificate_config(&[version]);
         let mut kinds = Vec::new();
         for hosts in [vec![], vec!["localhost".to_owned()]] {
             edge.reload_with(|config| config.tls.hosts = hosts)
                 .await
                 .unwrap();
-            let stream = greet(&edge, "localhost", config.clone()).await.unwrap();
+            let stream = tls_handshake(&edge, "localhost", config.clone())
+                .await
+                .unwrap();
             kinds.push(stream.get_ref().1.handshake_kind());
             let mut client = Client::over_http1(stream).await;
             client.fetch(get("/").body(body("")).unwrap()).await;
@@ -137,7 +141,7 @@ async fn openssl(edge: &Edge, arguments: &[&str]) -> String {
 
 /// Names that no honest client asks for: an answer or an alert, and on it goes.
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_names_are_no_way_in_and_no_way_down() {
+async fn unusual_server_names_are_handled_safely() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let long = "a".repeat(250);
@@ -154,7 +158,9 @@ async fn odd_names_are_no_way_in_and_no_way_down() {
         let told = openssl(&edge, &["-servername", name]).await;
         let is_answered = told.contains("BEGIN CERTIFICATE") || told.contains("alert");
         assert!(is_answered, "{name}: {told}");
-        let stream = greet(&edge, "localhost", curious(&[&TLS13])).await.unwrap();
+        let stream = tls_handshake(&edge, "localhost", any_certificate_config(&[&TLS13]))
+            .await
+            .unwrap();
         let mut client = Client::over_http1(stream).await;
         let answer = client.fetch(get("/").body(body("")).unwrap());
         assert_eq!(answer.await.status, 200, "{name}");
@@ -164,7 +170,7 @@ async fn odd_names_are_no_way_in_and_no_way_down() {
 /// Who asks for a proof when nothing is to be proved gets no certificate: else
 /// the edge could be made to prove something for somebody else.
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_proved_that_nobody_asked_the_ca_for() {
+async fn acme_tls_alpn_without_a_challenge_gets_no_certificate() {
     let laravel = Laravel::start().await;
     let state = tempfile::tempdir().unwrap();
     let acme = format!(
@@ -185,22 +191,30 @@ async fn nothing_is_proved_that_nobody_asked_the_ca_for() {
 }
 
 #[tokio::test]
-async fn old_versions_can_be_refused() {
+async fn tls_below_min_version_is_rejected() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[tls]\nmin_version = \"1.3\"\n");
-    assert!(greet(&edge, "localhost", curious(&[&TLS12])).await.is_err());
-    assert!(greet(&edge, "localhost", curious(&[&TLS13])).await.is_ok());
+    assert!(
+        tls_handshake(&edge, "localhost", any_certificate_config(&[&TLS12]))
+            .await
+            .is_err()
+    );
+    assert!(
+        tls_handshake(&edge, "localhost", any_certificate_config(&[&TLS13]))
+            .await
+            .is_ok()
+    );
 }
 
 /// A CA of clients in a file, and a client that it knows.
-struct Known {
+struct ClientCa {
     directory: tempfile::TempDir,
     client: CertifiedClient,
 }
 
 type CertifiedClient = (Vec<CertificateDer<'static>>, Vec<u8>);
 
-impl Known {
+impl ClientCa {
     fn new() -> Self {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -219,13 +233,13 @@ impl Known {
         }
     }
 
-    fn asked(&self, how: &str) -> String {
+    fn client_auth_config(&self, how: &str) -> String {
         let directory = self.directory.path().display();
         format!("[tls.client_auth]\nmode = \"{how}\"\nca_file = \"{directory}/ca.pem\"\n")
     }
 
     fn config(client: &CertifiedClient) -> ClientConfig {
-        let mut config = curious(&[&TLS13]);
+        let mut config = any_certificate_config(&[&TLS13]);
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let key = PrivateKeyDer::Pkcs8(client.1.clone().into());
         let certified = CertifiedKey::from_der(client.0.clone(), key, &provider).unwrap();
@@ -237,7 +251,7 @@ impl Known {
 
 /// What Laravel is told of the client's certificate; none if there was no answer.
 async fn subject(edge: &Edge, laravel: &Laravel, config: ClientConfig) -> Option<Option<String>> {
-    let stream = greet(edge, "localhost", config).await.ok()?;
+    let stream = tls_handshake(edge, "localhost", config).await.ok()?;
     let mut client = Client::over_http1(stream).await;
     let request = get("/").header("X-Forwarded-Client-Subject", "CN=Root");
     let answer = client.send(request.body(body("")).unwrap()).await.ok()?;
@@ -249,9 +263,9 @@ async fn subject(edge: &Edge, laravel: &Laravel, config: ClientConfig) -> Option
 
 /// PHP writes `-`, `_` and `.` in a header's name alike.
 #[tokio::test]
-async fn no_spelling_of_the_subjects_header_gets_through() {
-    let (laravel, known) = (Laravel::start().await, Known::new());
-    let edge = Edge::configured(&laravel.url(), &known.asked("optional"));
+async fn forged_client_subject_header_is_removed_in_any_spelling() {
+    let (laravel, known) = (Laravel::start().await, ClientCa::new());
+    let edge = Edge::configured(&laravel.url(), &known.client_auth_config("optional"));
     let forged = || {
         get("/")
             .header("X-Forwarded-Client-Subject", "CN=Root")
@@ -263,8 +277,8 @@ async fn no_spelling_of_the_subjects_header_gets_through() {
     };
     for http2 in [false, true] {
         for (config, told) in [
-            (curious(&[&TLS13]), vec![]),
-            (Known::config(&known.client), vec!["CN=Ana"]),
+            (any_certificate_config(&[&TLS13]), vec![]),
+            (ClientCa::config(&known.client), vec!["CN=Ana"]),
         ] {
             let mut config = config;
             config.alpn_protocols = vec![if http2 {
@@ -272,7 +286,7 @@ async fn no_spelling_of_the_subjects_header_gets_through() {
             } else {
                 b"http/1.1".to_vec()
             }];
-            let stream = greet(&edge, "localhost", config).await.unwrap();
+            let stream = tls_handshake(&edge, "localhost", config).await.unwrap();
             let mut client = if http2 {
                 Client::over_http2(stream).await
             } else {
@@ -293,12 +307,12 @@ async fn no_spelling_of_the_subjects_header_gets_through() {
 /// A CA that is added to the file or taken out of it counts from the next
 /// reload on, also for connections that are open.
 #[tokio::test]
-async fn another_authority_counts_after_a_reload() {
-    let (laravel, known, other) = (Laravel::start().await, Known::new(), Known::new());
-    let edge = Edge::configured(&laravel.url(), &known.asked("required"));
+async fn client_ca_file_changes_apply_after_a_reload() {
+    let (laravel, known, other) = (Laravel::start().await, ClientCa::new(), ClientCa::new());
+    let edge = Edge::configured(&laravel.url(), &known.client_auth_config("required"));
     let authorities = known.directory.path().join("ca.pem");
     let mut client = {
-        let stream = greet(&edge, "localhost", Known::config(&known.client)).await;
+        let stream = tls_handshake(&edge, "localhost", ClientCa::config(&known.client)).await;
         Client::over_http1(stream.unwrap()).await
     };
     client.fetch(get("/").body(body("")).unwrap()).await;
@@ -306,11 +320,11 @@ async fn another_authority_counts_after_a_reload() {
     edge.reload().await;
     let ana = Some(Some("CN=Ana".to_owned()));
     assert_eq!(
-        subject(&edge, &laravel, Known::config(&known.client)).await,
+        subject(&edge, &laravel, ClientCa::config(&known.client)).await,
         None
     );
     assert_eq!(
-        subject(&edge, &laravel, Known::config(&other.client)).await,
+        subject(&edge, &laravel, ClientCa::config(&other.client)).await,
         ana
     );
     assert!(client.send(get("/").body(body("")).unwrap()).await.is_err());
@@ -318,19 +332,19 @@ async fn another_authority_counts_after_a_reload() {
     let refused = edge.reload_with(|_| {}).await.unwrap_err().to_string();
     assert!(refused.contains("tls.client_auth.ca_file"), "{refused}");
     assert_eq!(
-        subject(&edge, &laravel, Known::config(&other.client)).await,
+        subject(&edge, &laravel, ClientCa::config(&other.client)).await,
         ana
     );
 }
 
 #[tokio::test]
-async fn laravel_learns_whose_certificate_a_client_has_and_no_lies() {
-    let (laravel, known, stranger) = (Laravel::start().await, Known::new(), Known::new());
-    let ana = || Known::config(&known.client);
-    let someone = || curious(&[&TLS13]);
+async fn client_certificate_subject_reaches_laravel_if_trusted() {
+    let (laravel, known, stranger) = (Laravel::start().await, ClientCa::new(), ClientCa::new());
+    let ana = || ClientCa::config(&known.client);
+    let someone = || any_certificate_config(&[&TLS13]);
     let told = Some(Some("CN=Ana".to_owned()));
     for how in ["off", "optional", "required"] {
-        let edge = Edge::configured(&laravel.url(), &known.asked(how));
+        let edge = Edge::configured(&laravel.url(), &known.client_auth_config(how));
         let (without, with) = match how {
             "off" => (Some(None), Some(None)),
             "optional" => (Some(None), told.clone()),
@@ -338,42 +352,48 @@ async fn laravel_learns_whose_certificate_a_client_has_and_no_lies() {
         };
         assert_eq!(subject(&edge, &laravel, someone()).await, without, "{how}");
         assert_eq!(subject(&edge, &laravel, ana()).await, with, "{how}");
-        let wrong = subject(&edge, &laravel, Known::config(&stranger.client)).await;
+        let wrong = subject(&edge, &laravel, ClientCa::config(&stranger.client)).await;
         assert_eq!(wrong.is_some(), how == "off", "{how}");
     }
 }
 
 /// A ticket from where nobody is asked opens nothing where everybody is.
 #[tokio::test]
-async fn only_the_listeners_named_ask_and_a_ticket_is_no_way_in() {
-    let (laravel, known) = (Laravel::start().await, Known::new());
+async fn client_auth_applies_to_its_listeners_despite_tickets() {
+    let (laravel, known) = (Laravel::start().await, ClientCa::new());
     let more = format!(
         "[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.2:0\"]\n{}listen = [\"127.0.0.2:0\"]\n",
-        known.asked("required")
+        known.client_auth_config("required")
     );
     let mut edge = Edge::configured(&laravel.url(), &more);
-    let someone = curious(&[&TLS13]);
+    let someone = any_certificate_config(&[&TLS13]);
     let open = subject(&edge, &laravel, someone.clone()).await;
     assert_eq!(open, Some(None));
     edge.address = edge.addresses[1];
     assert_eq!(subject(&edge, &laravel, someone).await, None);
-    let ana = subject(&edge, &laravel, Known::config(&known.client)).await;
+    let ana = subject(&edge, &laravel, ClientCa::config(&known.client)).await;
     assert_eq!(ana, Some(Some("CN=Ana".to_owned())));
 }
 
 /// A part of the site for those alone who show a certificate, on the listener
 /// that everybody uses.
 #[tokio::test]
-async fn a_route_can_be_for_those_with_a_certificate() {
-    let (laravel, known) = (Laravel::start().await, Known::new());
+async fn route_with_client_certificate_rejects_clients_without() {
+    let (laravel, known) = (Laravel::start().await, ClientCa::new());
     let route = "[[routes]]\npath = \"/admin\"\nrequire_client_certificate = true\n";
-    let edge = Edge::configured(&laravel.url(), &(known.asked("optional") + route));
+    let edge = Edge::configured(
+        &laravel.url(),
+        &(known.client_auth_config("optional") + route),
+    );
     let status = async |config: ClientConfig, path: &str| {
-        let stream = greet(&edge, "localhost", config).await.unwrap();
+        let stream = tls_handshake(&edge, "localhost", config).await.unwrap();
         let mut client = Client::over_http1(stream).await;
         client.fetch(get(path).body(body("")).unwrap()).await.status
     };
-    let (ana, nobody) = (|| Known::config(&known.client), || curious(&[&TLS13]));
+    let (ana, nobody) = (
+        || ClientCa::config(&known.client),
+        || any_certificate_config(&[&TLS13]),
+    );
     assert_eq!(status(ana(), "/admin").await, 200);
     assert_eq!(status(nobody(), "/").await, 200);
     for path in ["/admin", "/admin/x", "/%61dmin", "/index.php/admin"] {

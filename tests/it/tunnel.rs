@@ -82,15 +82,15 @@ async fn read_head(stream: &mut TlsStream<TcpStream>) -> String {
 }
 
 /// Asks for a WebSocket on `path`.
-async fn ask(edge: &Edge, path: &str) -> (String, TlsStream<TcpStream>) {
+async fn open_tunnel(edge: &Edge, path: &str) -> (String, TlsStream<TcpStream>) {
     send(edge, &format!("GET {path} HTTP/1.1"), HANDSHAKE, "").await
 }
 
 #[tokio::test]
-async fn both_ends_hear_each_other_and_a_reload_is_not_noticed() {
+async fn tunnel_passes_data_both_ways_across_a_reload() {
     let (url, _heads) = echo().await;
     let edge = Edge::configured(&url, ROUTE);
-    let (head, stream) = ask(&edge, "/app/key?protocol=7").await;
+    let (head, stream) = open_tunnel(&edge, "/app/key?protocol=7").await;
     assert!(head.starts_with("http/1.1 101 "), "{head}");
     assert!(head.contains("\r\nupgrade: websocket\r\n"), "{head}");
     assert!(head.contains(&ACCEPT.to_ascii_lowercase()), "{head}");
@@ -112,7 +112,7 @@ async fn both_ends_hear_each_other_and_a_reload_is_not_noticed() {
 
 /// Through `h2c` a client would send requests that no route sees.
 #[tokio::test]
-async fn upgrade_to_another_protocol_is_passed_on_as_an_ordinary_request() {
+async fn upgrade_to_another_protocol_becomes_an_ordinary_request() {
     let (url, mut heads) = app("connection: upgrade\r\nupgrade: h2c\r\n".to_owned(), false).await;
     let edge = Edge::configured(&url, ROUTE);
     for headers in [
@@ -142,7 +142,7 @@ async fn upgrade_to_another_protocol_is_passed_on_as_an_ordinary_request() {
 }
 
 #[tokio::test]
-async fn bytes_behind_an_ignored_upgrade_are_requests_that_routes_see() {
+async fn bytes_after_an_ignored_upgrade_are_routed_as_requests() {
     let (url, mut heads) = app("connection: upgrade\r\nupgrade: h2c\r\n".to_owned(), false).await;
     let routes = format!("{ROUTE}[[routes]]\npath = \"/closed\"\nstatus = 403\n");
     let edge = Edge::configured(&url, &routes);
@@ -172,7 +172,7 @@ async fn bytes_behind_an_ignored_upgrade_are_requests_that_routes_see() {
 }
 
 #[tokio::test]
-async fn websocket_among_other_offers_is_asked_for_alone() {
+async fn websocket_among_other_offers_is_requested_alone() {
     let (url, mut heads) = echo().await;
     let edge = Edge::configured(&url, ROUTE);
     let version = "Sec-WebSocket-Version: 13\r\n";
@@ -208,7 +208,7 @@ async fn websocket_among_other_offers_is_asked_for_alone() {
 }
 
 #[tokio::test]
-async fn websocket_handshake_that_is_none_is_rejected() {
+async fn invalid_websocket_handshake_is_rejected() {
     let (url, mut heads) = echo().await;
     let edge = Edge::configured(&url, ROUTE);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
@@ -242,7 +242,7 @@ async fn websocket_handshake_that_is_none_is_rejected() {
 }
 
 #[tokio::test]
-async fn switch_that_is_not_what_was_asked_for_is_a_502() {
+async fn mismatched_101_response_gives_502() {
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\n";
     for switch in [
         format!("connection: upgrade\r\nupgrade: h2c\r\n{ACCEPT}"),
@@ -256,13 +256,13 @@ async fn switch_that_is_not_what_was_asked_for_is_a_502() {
     ] {
         let (url, _heads) = app(switch.clone(), false).await;
         let edge = Edge::configured(&url, ROUTE);
-        let (head, _stream) = ask(&edge, "/app").await;
+        let (head, _stream) = open_tunnel(&edge, "/app").await;
         assert!(head.starts_with("http/1.1 502 "), "{switch}: {head}");
     }
 }
 
 #[tokio::test]
-async fn switch_that_nobody_asked_for_is_a_502() {
+async fn unrequested_101_response_gives_502() {
     let switch = format!("connection: upgrade\r\nupgrade: websocket\r\n{ACCEPT}");
     let (url, _heads) = app(switch, true).await;
     let edge = Edge::configured(&url, ROUTE);
@@ -282,7 +282,7 @@ async fn switch_that_nobody_asked_for_is_a_502() {
 }
 
 #[tokio::test]
-async fn listed_protocol_is_tunnelled_in_the_place_of_websocket() {
+async fn listed_protocol_is_tunnelled_instead_of_websocket() {
     let (url, mut heads) = app(
         "connection: upgrade\r\nupgrade: Example/1\r\n".to_owned(),
         false,
@@ -309,25 +309,25 @@ async fn listed_protocol_is_tunnelled_in_the_place_of_websocket() {
 }
 
 #[tokio::test]
-async fn without_the_route_nothing_is_tunnelled() {
+async fn request_outside_the_route_is_not_tunnelled() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), ROUTE);
-    let (head, _stream) = ask(&edge, "/application").await;
+    let (head, _stream) = open_tunnel(&edge, "/application").await;
     assert!(head.starts_with("http/1.1 200 "), "{head}");
     assert_eq!(laravel.last().header("upgrade"), None);
 }
 
 #[tokio::test]
-async fn a_silent_tunnel_ends_and_so_does_one_at_a_stop() {
+async fn tunnel_is_closed_when_silent_and_at_shutdown() {
     let (url, _heads) = echo().await;
     let short = format!("[http]\ntunnel_timeout = \"100ms\"\n{ROUTE}");
     let edge = Edge::configured(&url, &short);
-    let (_, mut stream) = ask(&edge, "/app").await;
+    let (_, mut stream) = open_tunnel(&edge, "/app").await;
     // It ends without a word of the client's: there is nobody else to end it.
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
 
     let edge = Edge::configured(&url, ROUTE);
-    let (_, mut stream) = ask(&edge, "/app").await;
+    let (_, mut stream) = open_tunnel(&edge, "/app").await;
     let ended = edge.stop();
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
     assert_eq!(ended.await.unwrap(), 0, "something was cut off");

@@ -17,7 +17,7 @@ use crate::support::app::{App, Place, head, scripted};
 use crate::support::http::{Answer, Client, body, get, post};
 
 /// An edge that lets one client ask as much as it likes.
-fn before(urls: &[String], more: &str) -> Edge {
+fn edge_before(urls: &[String], more: &str) -> Edge {
     let limits = "[limits]\nexempt = [\"127.0.0.0/8\"]\n";
     Edge::configured("", &format!("{limits}[upstream]\nurl = {urls:?}\n{more}"))
 }
@@ -26,14 +26,14 @@ async fn fetch(edge: &Edge, request: Request<crate::support::http::Body>) -> Ans
     Client::http1(edge).await.fetch(request).await
 }
 
-async fn text(edge: &Edge) -> String {
+async fn fetch_text(edge: &Edge) -> String {
     let answer = fetch(edge, get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
     answer.text().to_owned()
 }
 
 /// Completes when what the edge tells of Laravel is as wanted.
-async fn told(edge: &Edge, wanted: impl Fn(&Value) -> bool) -> Value {
+async fn wait_for_upstream_status(edge: &Edge, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
         let status = edge.get("/status").await.json()["upstream"].take();
         if wanted(&status) {
@@ -44,7 +44,7 @@ async fn told(edge: &Edge, wanted: impl Fn(&Value) -> bool) -> Value {
 }
 
 /// Many requests at once, over few connections; all have a target of their own.
-async fn crowd(edge: &Edge, method: &Method, round: &str, count: usize) -> Vec<StatusCode> {
+async fn send_many(edge: &Edge, method: &Method, round: &str, count: usize) -> Vec<StatusCode> {
     let some = (0..count.div_ceil(50)).map(|connection| async move {
         let Client::Http2(sender) = Client::http2(edge).await else {
             unreachable!()
@@ -71,22 +71,22 @@ fn all_are(statuses: &[StatusCode], wanted: &[StatusCode]) -> bool {
 
 /// What the app has of a request when it dies decides: what may be repeated is,
 /// and no `POST` ever.
-async fn killed_and_started_again(place: Place) {
+async fn assert_restart_is_safe(place: Place) {
     let app = App::new("app", place);
     app.start().await;
-    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
+    let edge = edge_before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     for round in ["a", "b", "c"] {
-        app.gate(false);
+        app.set_open(false);
         let before_it = app.received().len();
-        let gets = crowd(&edge, &Method::GET, round, 150);
-        let posts = crowd(&edge, &Method::POST, round, 150);
+        let gets = send_many(&edge, &Method::GET, round, 150);
+        let posts = send_many(&edge, &Method::POST, round, 150);
         let late_name = format!("{round}-late");
         let dying = async {
-            app.has_received(before_it + 300).await;
+            app.wait_until_received(before_it + 300).await;
             app.kill().await;
-            app.gate(true);
-            told(&edge, |told| told["healthy"] == false).await;
-            let late = crowd(&edge, &Method::POST, &late_name, 100);
+            app.set_open(true);
+            wait_for_upstream_status(&edge, |told| told["healthy"] == false).await;
+            let late = send_many(&edge, &Method::POST, &late_name, 100);
             let reviving = async {
                 // The late ones must find nobody first.
                 for _ in 0..200 {
@@ -107,30 +107,30 @@ async fn killed_and_started_again(place: Place) {
 }
 
 #[tokio::test]
-async fn a_restart_of_laravel_on_a_port_costs_no_get_and_doubles_no_post() {
+async fn upstream_restart_on_a_port_loses_no_get_repeats_no_post() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    killed_and_started_again(Place::Port(port)).await;
+    assert_restart_is_safe(Place::Port(port)).await;
 }
 
 #[tokio::test]
-async fn a_restart_of_laravel_on_a_socket_costs_no_get_and_doubles_no_post() {
+async fn upstream_restart_on_a_socket_loses_no_get_repeats_no_post() {
     let directory = tempfile::tempdir().unwrap();
-    killed_and_started_again(Place::Socket(directory.path().join("app.sock"))).await;
+    assert_restart_is_safe(Place::Socket(directory.path().join("app.sock"))).await;
 }
 
 /// Killed at any moment, not only when all requests have arrived.
 #[tokio::test]
-async fn requests_survive_kills_at_odd_moments() {
+async fn upstream_killed_at_any_moment_loses_no_get_repeats_no_post() {
     let app = App::started("app").await;
-    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
+    let edge = edge_before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     for (round, moment) in [("a", 1), ("b", 40), ("c", 120)] {
         let before_it = app.received().len();
-        let gets = crowd(&edge, &Method::GET, round, 150);
-        let posts = crowd(&edge, &Method::POST, round, 150);
+        let gets = send_many(&edge, &Method::GET, round, 150);
+        let posts = send_many(&edge, &Method::POST, round, 150);
         let dying = async {
-            app.has_received(before_it + moment).await;
+            app.wait_until_received(before_it + moment).await;
             app.kill().await;
             app.start().await;
         };
@@ -145,14 +145,14 @@ async fn requests_survive_kills_at_odd_moments() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_keeps_its_whole_body() {
+async fn request_waiting_for_the_upstream_keeps_its_body() {
     let directory = tempfile::tempdir().unwrap();
     let app = App::new("app", Place::Socket(directory.path().join("app.sock")));
-    let edge = before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
+    let edge = edge_before(&[app.url()], "connect_retry_timeout = \"30s\"\n");
     let sent = "0123456789".repeat(50_000);
     let request = post("/").body(body(sent.clone())).unwrap();
     let starting = async {
-        told(&edge, |told| told["healthy"] == false).await;
+        wait_for_upstream_status(&edge, |told| told["healthy"] == false).await;
         app.start().await;
     };
     let (answer, ()) = tokio::join!(fetch(&edge, request), starting);
@@ -160,12 +160,12 @@ async fn a_request_that_waits_keeps_its_whole_body() {
 }
 
 #[tokio::test]
-async fn servers_have_their_turns() {
+async fn round_robin_uses_servers_in_turn() {
     let (one, two) = (App::started("one").await, App::started("two").await);
-    let edge = before(&[one.url(), two.url()], "");
+    let edge = edge_before(&[one.url(), two.url()], "");
     let mut answers = Vec::new();
     for _ in 0..10 {
-        answers.push(text(&edge).await);
+        answers.push(fetch_text(&edge).await);
     }
     let ones = answers.iter().filter(|answer| answer.starts_with("one"));
     assert_eq!(ones.count(), 5, "{answers:?}");
@@ -173,7 +173,7 @@ async fn servers_have_their_turns() {
 
 /// A request counts until the end of its answer.
 #[tokio::test]
-async fn the_server_with_the_fewest_requests_is_asked() {
+async fn least_requests_uses_the_least_busy_server() {
     let release = Arc::new(Notify::new());
     let end = Arc::clone(&release);
     let one = scripted(move |connection, mut stream| {
@@ -190,28 +190,28 @@ async fn the_server_with_the_fewest_requests_is_asked() {
     });
     let two = App::started("two").await;
     let more = "balance = \"least_requests\"\n";
-    let edge = before(&[one.await, two.url()], more);
+    let edge = edge_before(&[one.await, two.url()], more);
     // With nothing under way the first one is asked.
     let mut client = Client::http1(&edge).await;
     let slow = client.send(get("/slow").body(body("")).unwrap()).await;
     for _ in 0..5 {
-        assert!(text(&edge).await.starts_with("two"));
+        assert!(fetch_text(&edge).await.starts_with("two"));
     }
     release.notify_one();
     assert_eq!(Answer::read(slow.unwrap()).await.text(), "one");
-    while text(&edge).await != "one" {}
+    while fetch_text(&edge).await != "one" {}
 }
 
 #[tokio::test]
-async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
+async fn unhealthy_server_is_skipped_and_retried_later() {
     let directory = tempfile::tempdir().unwrap();
     let dead = App::new("dead", Place::Socket(directory.path().join("app.sock")));
     let alive = App::started("alive").await;
-    let edge = before(&[dead.url(), alive.url()], "fail_timeout = \"50ms\"\n");
+    let edge = edge_before(&[dead.url(), alive.url()], "fail_timeout = \"50ms\"\n");
     for _ in 0..10 {
-        assert!(text(&edge).await.starts_with("alive"));
+        assert!(fetch_text(&edge).await.starts_with("alive"));
     }
-    let status = told(&edge, |_| true).await;
+    let status = wait_for_upstream_status(&edge, |_| true).await;
     assert_eq!(status["healthy"], true);
     let (first, second) = (&status["servers"][0], &status["servers"][1]);
     assert_eq!(
@@ -227,16 +227,16 @@ async fn a_dead_server_is_noticed_by_nobody_and_asked_again_later() {
         "{first}"
     );
     dead.start().await;
-    while !text(&edge).await.starts_with("dead") {}
-    let status = told(&edge, |_| true).await;
+    while !fetch_text(&edge).await.starts_with("dead") {}
+    let status = wait_for_upstream_status(&edge, |_| true).await;
     assert_eq!(status["servers"][0]["marked_down"], false);
 }
 
 #[tokio::test]
-async fn without_any_server_clients_are_told_when_to_come_back() {
+async fn request_without_any_server_gets_503_with_retry_after() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| format!("unix:{}", directory.path().join(name).display());
-    let edge = before(
+    let edge = edge_before(
         &[file("a.sock"), file("b.sock")],
         "connect_retry_timeout = \"300ms\"\n",
     );
@@ -245,7 +245,7 @@ async fn without_any_server_clients_are_told_when_to_come_back() {
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers["retry-after"], "2");
     }
-    let status = told(&edge, |_| true).await;
+    let status = wait_for_upstream_status(&edge, |_| true).await;
     let failure = status["failure"].as_str().unwrap();
     assert!(
         failure.contains("a.sock") && failure.contains("b.sock"),
@@ -254,30 +254,31 @@ async fn without_any_server_clients_are_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn probes_take_a_server_out_and_bring_it_back() {
+async fn health_checks_mark_a_server_down_and_up() {
     let (one, two) = (App::started("one").await, App::started("two").await);
     let more =
         "health_check_path = \"/up\"\nhealth_check_interval = \"10ms\"\nfail_timeout = \"1h\"\n";
-    let edge = before(&[one.url(), two.url()], more);
-    one.well(false);
-    let status = told(&edge, |told| told["servers"][0]["marked_down"] == true).await;
+    let edge = edge_before(&[one.url(), two.url()], more);
+    one.set_healthy(false);
+    let status =
+        wait_for_upstream_status(&edge, |told| told["servers"][0]["marked_down"] == true).await;
     let failure = status["servers"][0]["failure"].as_str().unwrap();
     assert!(
         failure.ends_with("asked for /up: it answered 503"),
         "{failure}"
     );
     for _ in 0..4 {
-        assert!(text(&edge).await.starts_with("two"));
+        assert!(fetch_text(&edge).await.starts_with("two"));
     }
-    one.well(true);
-    told(&edge, |told| told["servers"][0]["marked_down"] == false).await;
-    while !text(&edge).await.starts_with("one") {}
+    one.set_healthy(true);
+    wait_for_upstream_status(&edge, |told| told["servers"][0]["marked_down"] == false).await;
+    while !fetch_text(&edge).await.starts_with("one") {}
     assert_eq!(edge.stop().await.unwrap(), 0, "a probe outlived the edge");
 }
 
 /// An app that loses each second request on a connection after `heard` of an
 /// answer, and notes all that it gets.
-async fn forgetful(heard: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+async fn connection_dropping_app(heard: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let notes = Arc::clone(&seen);
     let url = scripted(move |_, mut stream| {
@@ -303,7 +304,7 @@ async fn forgetful(heard: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
-async fn a_lost_connection_repeats_only_what_may_be_done_twice() {
+async fn lost_connection_retries_idempotent_requests_only() {
     let lost = "";
     let begun = "HTTP/1.1 200 OK\r\ncontent-le";
     for (heard, method, content, times, status) in [
@@ -319,9 +320,9 @@ async fn a_lost_connection_repeats_only_what_may_be_done_twice() {
         (lost, "PATCH", "", 1, StatusCode::BAD_GATEWAY),
         (begun, "GET", "", 1, StatusCode::BAD_GATEWAY),
     ] {
-        let (url, seen) = forgetful(heard).await;
-        let edge = before(&[url], "");
-        assert_eq!(text(&edge).await, "ok");
+        let (url, seen) = connection_dropping_app(heard).await;
+        let edge = edge_before(&[url], "");
+        assert_eq!(fetch_text(&edge).await, "ok");
         let request = Request::builder().method(method).uri("/x");
         let request = request.header("host", "localhost").body(body(content));
         let answer = fetch(&edge, request.unwrap()).await;
@@ -334,7 +335,7 @@ async fn a_lost_connection_repeats_only_what_may_be_done_twice() {
 }
 
 #[tokio::test]
-async fn what_is_lost_twice_is_not_sent_a_third_time() {
+async fn request_lost_twice_is_not_retried_again() {
     let seen = Arc::new(Mutex::new(0));
     let count = Arc::clone(&seen);
     let url = scripted(move |_, mut stream| {
@@ -344,25 +345,25 @@ async fn what_is_lost_twice_is_not_sent_a_third_time() {
             *count.lock() += 1;
         }
     });
-    let edge = before(&[url.await], "");
+    let edge = edge_before(&[url.await], "");
     let answer = fetch(&edge, get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
     assert_eq!(*seen.lock(), 2);
 }
 
 #[tokio::test]
-async fn what_is_not_answered_in_time_is_not_sent_again() {
+async fn request_that_times_out_is_not_retried() {
     let (one, two) = (App::started("one").await, App::started("two").await);
-    one.gate(false);
-    two.gate(false);
-    let edge = before(&[one.url(), two.url()], "response_timeout = \"50ms\"\n");
+    one.set_open(false);
+    two.set_open(false);
+    let edge = edge_before(&[one.url(), two.url()], "response_timeout = \"50ms\"\n");
     let answer = fetch(&edge, get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(one.received().len() + two.received().len(), 1);
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_uses_is_closed_in_time() {
+async fn idle_upstream_connection_is_closed_at_its_timeout() {
     let (closed, mut ends) = tokio::sync::mpsc::unbounded_channel();
     let url = scripted(move |_, mut stream| {
         let closed = closed.clone();
@@ -373,9 +374,9 @@ async fn a_connection_that_nobody_uses_is_closed_in_time() {
             closed.send(head(&mut stream).await).unwrap();
         }
     });
-    let edge = before(&[url.await], "idle_timeout = \"20ms\"\n");
+    let edge = edge_before(&[url.await], "idle_timeout = \"20ms\"\n");
     for _ in 0..2 {
-        assert_eq!(text(&edge).await, "ok");
+        assert_eq!(fetch_text(&edge).await, "ok");
         assert_eq!(ends.recv().await.unwrap(), "", "it was used again");
     }
 }

@@ -9,7 +9,7 @@ use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
-async fn a_known_token_is_greeted_on_both_paths() {
+async fn session_with_a_valid_token_opens_on_both_paths() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for path in ["/?token=3|ana", "/ws?token=3%7Cana"] {
@@ -29,7 +29,7 @@ async fn a_known_token_is_greeted_on_both_paths() {
 
 /// What the app's middleware demands of a question.
 #[tokio::test]
-async fn laravel_is_asked_as_it_wants_to_be_asked() {
+async fn auth_requests_carry_the_headers_that_laravel_needs() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     Socket::joined(&edge, "3|ana", 1).await;
@@ -68,7 +68,7 @@ async fn token_form_full_sends_the_whole_token() {
 
 /// Laravel can leave the edge's own requests out of its throttle, and nobody else's.
 #[tokio::test]
-async fn mark_of_the_edges_own_requests_cannot_be_forged() {
+async fn forged_x_edge_request_header_is_removed() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let forged = hyper::Request::get("/api/user")
@@ -99,7 +99,7 @@ async fn token_with_a_comma_is_no_second_token() {
 
 /// Laravel reads the token between bytes that are no ASCII.
 #[tokio::test]
-async fn log_out_with_odd_bytes_around_the_token_ends_its_sessions() {
+async fn logout_with_non_ascii_bytes_closes_its_sessions() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
@@ -126,7 +126,7 @@ async fn request_with_two_authorization_headers_is_rejected() {
 
 /// What throttles one user is no reason to leave another at the same address waiting.
 #[tokio::test]
-async fn colleague_of_a_throttled_user_is_let_in() {
+async fn colleague_of_a_throttled_user_is_admitted() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));
@@ -140,7 +140,7 @@ async fn colleague_of_a_throttled_user_is_let_in() {
 
 /// `artisan down --retry=600` may be over long before.
 #[tokio::test]
-async fn outage_that_names_a_long_time_ends_with_the_next_answer() {
+async fn outage_with_a_long_retry_after_ends_at_the_next_success() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::SERVICE_UNAVAILABLE));
@@ -152,21 +152,21 @@ async fn outage_that_names_a_long_time_ends_with_the_next_answer() {
 }
 
 #[tokio::test]
-async fn the_token_can_come_in_a_header() {
+async fn token_in_a_header_is_accepted() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let bearer = [("authorization", "Bearer 3|ana")];
     let mut socket = Socket::try_open(&edge, "/ws", &bearer).await.unwrap();
     assert_eq!(socket.next().await["payload"]["user_id"], 3);
     let offered = [("sec-websocket-protocol", "bearer, 4|ben")];
-    let (mut socket, headers) = Socket::shake_hands(&edge, "/ws", &offered).await.unwrap();
+    let (mut socket, headers) = Socket::handshake(&edge, "/ws", &offered).await.unwrap();
     assert_eq!(headers["sec-websocket-protocol"], "bearer");
     assert!(headers.contains_key("x-request-id"));
     assert_eq!(socket.next().await["payload"]["user_id"], 4);
 }
 
 #[tokio::test]
-async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
+async fn session_without_a_valid_token_is_closed_with_4501_or_4502() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     for (path, message, code) in [
@@ -186,7 +186,7 @@ async fn without_a_good_token_the_client_is_told_and_closed_for_good() {
 }
 
 #[tokio::test]
-async fn a_laravel_that_cannot_answer_is_no_denial() {
+async fn laravel_failure_is_unavailable_and_not_denied() {
     let laravel = Laravel::start().await;
     laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
     let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
@@ -205,7 +205,7 @@ async fn a_laravel_that_cannot_answer_is_no_denial() {
 }
 
 #[tokio::test]
-async fn a_short_outage_is_waited_out() {
+async fn join_in_a_short_outage_is_retried() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
@@ -222,7 +222,7 @@ async fn a_short_outage_is_waited_out() {
 }
 
 #[tokio::test]
-async fn only_tickets_that_laravel_grants_can_be_joined() {
+async fn join_of_a_ticket_not_granted_is_denied() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "4|ben").await;
@@ -245,7 +245,7 @@ async fn only_tickets_that_laravel_grants_can_be_joined() {
 }
 
 #[tokio::test]
-async fn nothing_but_a_plain_id_reaches_laravel() {
+async fn malformed_ticket_id_never_reaches_laravel() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
@@ -275,7 +275,7 @@ async fn nothing_but_a_plain_id_reaches_laravel() {
 }
 
 #[tokio::test]
-async fn mistakes_are_answered_and_the_session_lives() {
+async fn invalid_message_gets_an_error_and_keeps_the_session() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -303,7 +303,7 @@ async fn mistakes_are_answered_and_the_session_lives() {
             "invalid_payload",
         ),
     ] {
-        ana.say(text).await;
+        ana.send_text(text).await;
         let error = ana.next().await;
         assert_eq!(
             (&error["type"], &error["payload"]["code"]),
@@ -321,7 +321,7 @@ async fn mistakes_are_answered_and_the_session_lives() {
 }
 
 #[tokio::test]
-async fn ping_is_answered_with_the_time() {
+async fn ping_gets_a_pong_with_the_time() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut socket = Socket::greeted(&edge, "3|ana").await;
@@ -332,7 +332,7 @@ async fn ping_is_answered_with_the_time() {
 }
 
 #[tokio::test]
-async fn who_left_hears_nothing_more() {
+async fn member_that_left_receives_nothing_more() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut socket = Socket::joined(&edge, "3|ana", 1).await;
@@ -348,7 +348,7 @@ async fn who_left_hears_nothing_more() {
 }
 
 #[tokio::test]
-async fn pages_of_other_sites_may_not_connect() {
+async fn origin_of_another_site_gets_403() {
     let laravel = Laravel::start().await;
     let more = "[websocket]\nallowed_origins = [\"https://desk.example\"]\n";
     let edge = Edge::configured(&laravel.url(), more);
@@ -374,7 +374,7 @@ async fn pages_of_other_sites_may_not_connect() {
 }
 
 #[tokio::test]
-async fn handshakes_that_are_none_are_refused() {
+async fn invalid_handshake_is_rejected_or_passed_to_laravel() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let refused = Socket::try_open(&edge, "/ws", &[("sec-websocket-version", "8")]).await;
@@ -395,7 +395,7 @@ async fn handshakes_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn logging_out_through_the_edge_closes_the_sessions_of_that_token() {
+async fn logout_closes_the_sessions_of_its_token() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -420,7 +420,7 @@ async fn logging_out_through_the_edge_closes_the_sessions_of_that_token() {
 }
 
 #[tokio::test]
-async fn a_log_out_that_laravel_refuses_closes_nothing() {
+async fn logout_rejected_by_laravel_closes_nothing() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
@@ -437,12 +437,12 @@ async fn a_log_out_that_laravel_refuses_closes_nothing() {
 
 /// Browsers leave the page without waiting for the answer.
 #[tokio::test]
-async fn a_log_out_counts_even_if_its_client_has_left() {
+async fn logout_counts_even_if_its_client_has_left() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
     let before = laravel.requests().len();
-    laravel.hold_log_outs();
+    laravel.hold_logouts();
     let mut client = Client::http1(&edge).await;
     let request = hyper::Request::post("/api//logout/")
         .header("host", "localhost")
@@ -459,11 +459,11 @@ async fn a_log_out_counts_even_if_its_client_has_left() {
 
 /// The token may be gone all the same: Laravel is asked.
 #[tokio::test]
-async fn a_log_out_whose_answer_is_an_error_is_looked_into() {
+async fn logout_with_an_error_response_is_revalidated() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
-    laravel.lose_log_outs();
+    laravel.fail_logouts();
     let request = hyper::Request::post("/api/logout")
         .header("host", "localhost")
         .header("authorization", "Bearer 3|ana");
@@ -475,7 +475,7 @@ async fn a_log_out_whose_answer_is_an_error_is_looked_into() {
 
 /// Laravel finds a token by its secret alone, whatever stands before it.
 #[tokio::test]
-async fn a_log_out_ends_every_spelling_of_the_token() {
+async fn logout_closes_every_spelling_of_the_token() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut bare = Socket::greeted(&edge, "ana").await;
@@ -489,7 +489,7 @@ async fn a_log_out_ends_every_spelling_of_the_token() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_disconnected_is_asked_about_when_he_returns() {
+async fn disconnected_user_is_authenticated_anew_on_return() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
@@ -502,7 +502,7 @@ async fn a_user_who_is_disconnected_is_asked_about_when_he_returns() {
 
 /// A dead token of a user must not cost their good one its room.
 #[tokio::test]
-async fn refused_token_says_nothing_about_the_users_others() {
+async fn rejected_token_does_not_affect_other_tokens_of_the_user() {
     let laravel = Laravel::start().await;
     laravel.add_token("phone", 3);
     let edge = Edge::before(&laravel);
@@ -517,7 +517,7 @@ async fn refused_token_says_nothing_about_the_users_others() {
 }
 
 #[tokio::test]
-async fn laravel_is_left_alone_for_as_long_as_it_asks() {
+async fn retry_after_of_laravel_is_obeyed() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[auth]\nretry_timeout = \"100ms\"\n");
     laravel.fail_with(Some(StatusCode::TOO_MANY_REQUESTS));

@@ -14,7 +14,7 @@ use PwdEdge\Laravel\WebSocketBroadcastService;
 
 final class BroadcastTest extends TestCase
 {
-    public function test_a_message_arrives_as_the_api_shows_it(): void
+    public function test_message_arrives_as_the_api_shows_it(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $message = (new SupportTicketMessage())->forceFill([
@@ -29,7 +29,7 @@ final class BroadcastTest extends TestCase
         ], $this->withoutTimestamp($this->received($ana)));
     }
 
-    public function test_a_status_arrives_with_a_number_for_the_ticket(): void
+    public function test_status_arrives_with_a_numeric_ticket_id(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -40,13 +40,13 @@ final class BroadcastTest extends TestCase
         ], $this->withoutTimestamp($this->received($ana)));
     }
 
-    public function test_the_apps_old_class_name_leads_here(): void
+    public function test_old_class_name_is_an_alias(): void
     {
         $this->assertTrue(class_exists('App\Services\WebSocketBroadcastService'));
         $this->assertTrue(\App\Services\WebSocketBroadcastService::isAvailable());
     }
 
-    public function test_the_delivery_says_who_was_reached(): void
+    public function test_delivery_lists_the_reached_users(): void
     {
         $this->clientIn(1, 'ana');
         $this->clientIn(1, 'ana');
@@ -61,7 +61,7 @@ final class BroadcastTest extends TestCase
         $this->assertFalse($delivery->reached(4));
     }
 
-    public function test_a_room_with_nobody_in_it_is_no_failure(): void
+    public function test_broadcast_to_an_empty_room_succeeds(): void
     {
         $delivery = Edge::broadcast('note', 4);
 
@@ -69,7 +69,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame([], $this->logged());
     }
 
-    public function test_only_the_room_of_the_ticket_gets_it(): void
+    public function test_broadcast_reaches_only_the_room_of_its_ticket(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ben = $this->clientIn(3, 'ben');
@@ -80,7 +80,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame([], $this->received($ben, 3));
     }
 
-    public function test_one_session_can_be_left_out(): void
+    public function test_session_in_except_receives_nothing(): void
     {
         $writing = $this->clientIn(1, 'ana');
         $other = $this->clientIn(1, 'ana');
@@ -115,7 +115,7 @@ final class BroadcastTest extends TestCase
         ];
     }
 
-    public function test_a_batch_is_one_call_and_keeps_its_order(): void
+    public function test_batch_is_one_call_and_keeps_its_order(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ben = $this->clientIn(3, 'ben');
@@ -139,7 +139,7 @@ final class BroadcastTest extends TestCase
         $this->assertCount(1, $this->received($ben, 3));
     }
 
-    public function test_a_batch_larger_than_one_call_is_sent_whole(): void
+    public function test_batch_larger_than_one_call_is_sent_whole(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -158,7 +158,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame(range(0, 229), array_column(array_column($this->received($ana), 'payload'), 'n'));
     }
 
-    public function test_what_was_said_before_a_batch_throws_is_sent(): void
+    public function test_batch_that_throws_sends_its_earlier_events(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -173,7 +173,7 @@ final class BroadcastTest extends TestCase
         }
     }
 
-    public function test_the_same_idempotency_key_is_answered_alike_and_delivered_once(): void
+    public function test_repeated_idempotency_key_is_delivered_once(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $transport = new Transport($this->stack->edge->socket, 0.25, 1.0);
@@ -191,7 +191,7 @@ final class BroadcastTest extends TestCase
         $this->assertCount(2, $this->received($ana));
     }
 
-    public function test_an_error_names_the_event_and_what_is_wrong_in_it(): void
+    public function test_error_names_the_event_and_the_field(): void
     {
         $answer = (new Transport($this->stack->edge->socket, 0.25, 1.0))->send('POST', '/broadcast',
             '[{"type":"a","payload":{"ticket_id":1}},{"type":"a","payload":{"ticket_id":"x"}}]',
@@ -201,7 +201,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame([400, 1, '/payload/ticket_id'], [$cause->status(), $cause->index(), $cause->pointer()]);
     }
 
-    public function test_a_user_is_disconnected_and_checked_again(): void
+    public function test_user_is_rechecked_and_disconnected(): void
     {
         $ben = $this->clientIn(3, 'ben');
 
@@ -213,7 +213,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame(0, Edge::disconnectUser(4));
     }
 
-    public function test_the_edge_tells_of_itself_and_its_rooms(): void
+    public function test_status_and_room_are_returned(): void
     {
         $this->clientIn(2, 'ana');
 
@@ -225,7 +225,7 @@ final class BroadcastTest extends TestCase
         $this->assertSame([['user_id' => 3, 'user_name' => 'ana']], $room['users']);
     }
 
-    public function test_several_calls_share_one_connection(): void
+    public function test_calls_share_one_connection(): void
     {
         $client = app(Client::class);
         $this->assertSame($client, app(Client::class));

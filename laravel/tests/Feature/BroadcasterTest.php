@@ -24,7 +24,7 @@ use PwdEdge\Laravel\Tests\TestCase;
 final class BroadcasterTest extends TestCase
 {
     /** @dataProvider channels */
-    public function test_an_event_reaches_the_room_of_its_channel($channel): void
+    public function test_event_reaches_the_room_of_its_channel($channel): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -46,7 +46,7 @@ final class BroadcasterTest extends TestCase
         ];
     }
 
-    public function test_several_channels_are_one_call(): void
+    public function test_event_on_several_channels_reaches_each_room(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ben = $this->clientIn(3, 'ben');
@@ -57,7 +57,7 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($ben, 3));
     }
 
-    public function test_to_others_leaves_out_the_tab_that_asked(): void
+    public function test_to_others_excludes_the_requesting_tab(): void
     {
         $asking = $this->clientIn(1, 'ana');
         $other = $this->clientIn(1, 'ana');
@@ -72,7 +72,7 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($other));
     }
 
-    public function test_another_users_session_is_not_left_out(): void
+    public function test_session_of_another_user_is_not_excluded(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $desk = $this->clientIn(1, 'desk');
@@ -85,7 +85,7 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(2, $this->received($ana));
     }
 
-    public function test_ones_own_session_is_left_out(): void
+    public function test_own_session_is_excluded(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $this->ask($ana->sessionId(), 'ana');
@@ -96,7 +96,7 @@ final class BroadcasterTest extends TestCase
         $this->assertSame([], $this->received($ana));
     }
 
-    public function test_a_failure_is_a_broadcast_exception(): void
+    public function test_failure_throws_a_broadcast_exception(): void
     {
         $this->boot($this->stack->data.'/nobody.sock');
 
@@ -105,14 +105,14 @@ final class BroadcasterTest extends TestCase
         event(new TicketNoted(['ticket.1'], []));
     }
 
-    public function test_a_channel_without_a_room_is_a_broadcast_exception(): void
+    public function test_channel_without_a_room_throws_a_broadcast_exception(): void
     {
         $this->expectException(BroadcastException::class);
         $this->expectExceptionMessage('"private-App.Models.User.3"');
         event(new TicketNoted([new PrivateChannel('App.Models.User.3')], []));
     }
 
-    public function test_a_retried_job_does_not_deliver_again(): void
+    public function test_retried_job_does_not_deliver_again(): void
     {
         $ana = $this->clientIn(1, 'ana');
         Queue::connection('database')->push(new BroadcastThenFail());
@@ -126,7 +126,7 @@ final class BroadcasterTest extends TestCase
         $this->assertSame([], $this->received($ana));
     }
 
-    public function test_a_queued_broadcast_event_is_delivered_once_however_often_its_job_runs(): void
+    public function test_queued_event_is_delivered_once_if_its_job_reruns(): void
     {
         $ana = $this->clientIn(1, 'ana');
         config(['queue.default' => 'database']);
@@ -141,7 +141,7 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($ana));
     }
 
-    public function test_a_retry_that_says_something_else_is_done_if_the_first_attempt_was(): void
+    public function test_retry_with_another_body_does_not_deliver_again(): void
     {
         $ana = $this->clientIn(1, 'ana');
         config(['queue.default' => 'database']);
@@ -156,7 +156,7 @@ final class BroadcasterTest extends TestCase
         $this->assertCount(1, $this->received($ana));
     }
 
-    public function test_what_a_sync_job_broadcast_is_not_delivered_again_by_the_retry_of_its_job(): void
+    public function test_retried_job_does_not_repeat_events_of_its_sync_job(): void
     {
         $ana = $this->clientIn(1, 'ana');
         Queue::connection('database')->push(new BroadcastInsideThenFail());
@@ -169,7 +169,7 @@ final class BroadcasterTest extends TestCase
         $this->assertSame([], $this->received($ana));
     }
 
-    public function test_a_queued_broadcast_waits_for_the_edge(): void
+    public function test_queued_broadcast_is_retried_until_the_edge_runs(): void
     {
         $away = $this->boot($this->stack->data.'/nobody.sock', ['queue.default' => 'database']);
         broadcast(new TicketNoted(['ticket.1'], ['n' => 1]));

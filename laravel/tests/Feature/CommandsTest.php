@@ -9,7 +9,7 @@ use PwdEdge\Laravel\Tests\TestCase;
 
 final class CommandsTest extends TestCase
 {
-    public function test_status_shows_the_edge_and_what_is_watched(): void
+    public function test_status_shows_the_edge_and_watched_models(): void
     {
         $this->boot($this->stack->edge->socket, ['edge.watch' => ['messages' => ['App\Models\NoSuch' => 'ticket']]]);
 
@@ -21,7 +21,7 @@ final class CommandsTest extends TestCase
         $this->assertStringContainsString('App\Models\NoSuch (ticket): no such class', $output);
     }
 
-    public function test_status_as_json(): void
+    public function test_status_with_json_option_prints_json(): void
     {
         [$code, $output] = $this->artisan('edge:status', ['--json' => true]);
 
@@ -29,7 +29,7 @@ final class CommandsTest extends TestCase
         $this->assertTrue(json_decode($output, true)['healthy']);
     }
 
-    public function test_status_says_why_there_is_no_edge(): void
+    public function test_status_without_an_edge_reports_the_cause(): void
     {
         $this->boot($this->stack->data.'/nobody.sock');
 
@@ -50,7 +50,7 @@ final class CommandsTest extends TestCase
         $this->assertSame(['note'], array_column($this->received($ana), 'type'));
     }
 
-    public function test_broadcast_says_what_is_wrong(): void
+    public function test_broadcast_with_invalid_arguments_reports_the_error(): void
     {
         foreach ([['ticket' => 'x'], ['ticket' => '1', 'payload' => '[1]'], ['ticket' => '1', 'payload' => '{']] as $arguments) {
             [$code, $output] = $this->artisan('edge:broadcast', $arguments);

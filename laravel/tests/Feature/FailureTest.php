@@ -25,7 +25,7 @@ final class FailureTest extends TestCase
         parent::tearDown();
     }
 
-    public function test_the_edge_is_away(): void
+    public function test_broadcast_without_an_edge_fails_with_one_log_line(): void
     {
         $this->boot($this->stack->data.'/nobody.sock');
 
@@ -37,7 +37,7 @@ final class FailureTest extends TestCase
         $this->assertCount(1, $this->logged(), 'asking is not a failure');
     }
 
-    public function test_nothing_else_of_the_facade_throws_either(): void
+    public function test_facade_without_an_edge_returns_null(): void
     {
         $this->boot($this->stack->data.'/nobody.sock');
 
@@ -47,7 +47,7 @@ final class FailureTest extends TestCase
         $this->assertCount(4, $this->logged());
     }
 
-    public function test_a_web_request_succeeds_while_the_edge_is_away(): void
+    public function test_web_request_without_an_edge_succeeds(): void
     {
         $app = new AppProcess($this->stack->data, Wait::freePort(), ['EDGE_SOCKET' => $this->stack->data.'/nobody.sock']);
         [$status] = $this->http('POST', 'http://127.0.0.1:'.$app->port.'/api/support-tickets/1/messages', 'ana', ['message' => 'x']);
@@ -57,7 +57,7 @@ final class FailureTest extends TestCase
         $this->assertCount(1, $this->logged(), 'watched and called, but logged once');
     }
 
-    public function test_the_edge_hangs(): void
+    public function test_hanging_edge_delays_only_one_broadcast(): void
     {
         $this->other = $this->stack->anotherEdge('hang');
         $this->boot($this->other->socket, ['edge.timeout_ms' => 1000]);
@@ -77,7 +77,7 @@ final class FailureTest extends TestCase
         $this->assertTrue(WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 51]));
     }
 
-    public function test_after_a_restart_the_next_broadcast_arrives_without_a_word(): void
+    public function test_broadcast_after_a_restart_arrives_without_a_log_line(): void
     {
         $this->other = $this->stack->anotherEdge('restart');
         $this->boot($this->other->socket);
@@ -101,7 +101,7 @@ final class FailureTest extends TestCase
         $this->assertSame([], $this->logged());
     }
 
-    public function test_between_stop_and_start_it_fails_and_then_works_again(): void
+    public function test_broadcast_fails_while_stopped_and_works_after_start(): void
     {
         $this->other = $this->stack->anotherEdge('between');
         $this->boot($this->other->socket);
@@ -114,7 +114,7 @@ final class FailureTest extends TestCase
         $this->assertCount(1, $this->logged());
     }
 
-    public function test_the_edge_does_not_serve_this_user(): void
+    public function test_broadcast_by_an_unlisted_uid_fails_with_403(): void
     {
         $this->other = $this->stack->anotherEdge('refuse', posix_geteuid() + 1);
         $this->boot($this->other->socket);
@@ -125,14 +125,14 @@ final class FailureTest extends TestCase
         $this->assertStringContainsString('the edge responded 403', implode($this->logged()));
     }
 
-    public function test_what_cannot_be_said_in_json_is_one_line(): void
+    public function test_invalid_payload_causes_one_log_line(): void
     {
         $this->assertFalse(WebSocketBroadcastService::broadcastNewMessage(1, ['text' => "\xff"]));
         $this->assertFalse(WebSocketBroadcastService::broadcastNewMessage('1abc', ['text' => 'x']));
         $this->assertCount(2, $this->logged());
     }
 
-    public function test_a_message_that_is_too_large_is_one_line(): void
+    public function test_too_large_message_causes_one_log_line(): void
     {
         $this->assertFalse(WebSocketBroadcastService::broadcastNewMessage(1, ['text' => str_repeat('x', 2 << 20)]));
         $this->assertCount(1, $this->logged());
@@ -140,7 +140,7 @@ final class FailureTest extends TestCase
         $this->assertTrue(WebSocketBroadcastService::isAvailable());
     }
 
-    public function test_an_accessor_that_throws_does_not_reach_the_insert(): void
+    public function test_throwing_accessor_does_not_fail_the_insert(): void
     {
         $message = new class() extends SupportTicketMessage {
             protected $table = 'support_ticket_messages';
@@ -159,7 +159,7 @@ final class FailureTest extends TestCase
         $this->assertStringContainsString('no sender', implode($this->logged()));
     }
 
-    public function test_turned_off_nothing_is_sent_and_nothing_is_logged(): void
+    public function test_disabled_package_sends_and_logs_nothing(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $this->boot($this->stack->edge->socket, ['edge.enabled' => false]);

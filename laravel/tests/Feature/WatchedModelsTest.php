@@ -17,7 +17,7 @@ use PwdEdge\Laravel\WebSocketBroadcastService;
 
 final class WatchedModelsTest extends TestCase
 {
-    public function test_a_created_message_is_broadcast_as_its_api_answers_it(): void
+    public function test_created_message_is_broadcast_as_the_api_shows_it(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -27,7 +27,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame([['ticket_id' => 1, 'message' => $shown]], array_column($this->received($ana), 'payload'));
     }
 
-    public function test_only_a_changed_status_is_broadcast(): void
+    public function test_status_is_broadcast_only_if_changed(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ticket = SupportTicket::find(1);
@@ -41,7 +41,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['closed', 'open', 'closed'], $this->statuses($this->received($ana)));
     }
 
-    public function test_in_a_transaction_it_waits_for_the_commit_and_goes_as_one_call(): void
+    public function test_events_in_a_transaction_are_sent_after_the_commit(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -57,7 +57,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['new_message', 'new_message', 'ticket_status_update'], array_column($this->received($ana), 'type'));
     }
 
-    public function test_what_is_rolled_back_is_not_broadcast(): void
+    public function test_rolled_back_message_is_not_broadcast(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -79,7 +79,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['kept'], $this->texts($this->received($ana)));
     }
 
-    public function test_what_the_model_said_at_its_creation_is_sent(): void
+    public function test_message_is_broadcast_as_it_was_created(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -91,7 +91,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['as created'], $this->texts($this->received($ana)));
     }
 
-    public function test_an_object_in_the_model_that_changes_before_the_commit_changes_nothing(): void
+    public function test_nested_object_is_broadcast_as_it_was_created(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $message = new class() extends SupportTicketMessage {
@@ -117,7 +117,7 @@ final class WatchedModelsTest extends TestCase
             array_column(array_column($this->received($ana), 'payload'), 'message'), 'mood'));
     }
 
-    public function test_watched_and_called_is_sent_once(): void
+    public function test_watched_and_explicit_broadcast_is_sent_once(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -133,7 +133,7 @@ final class WatchedModelsTest extends TestCase
      * @requires PHP 8.1
      * @dataProvider waysToSayClosed
      */
-    public function test_watched_and_called_is_sent_once_whatever_the_status_is_given_as(string $given): void
+    public function test_watched_and_explicit_status_of_any_type_is_sent_once(string $given): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ticket = new class() extends SupportTicket {
@@ -156,7 +156,7 @@ final class WatchedModelsTest extends TestCase
         return [['enum'], ['value'], ['stringable']];
     }
 
-    public function test_called_before_the_commit_it_is_not_sent_again_after_it(): void
+    public function test_explicit_broadcast_before_the_commit_is_sent_once(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -168,7 +168,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertCount(1, $this->received($ana));
     }
 
-    public function test_a_call_excuses_one_change_and_no_more(): void
+    public function test_explicit_broadcast_replaces_one_watched_change_only(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $ticket = SupportTicket::find(1);
@@ -181,7 +181,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame(['closed', 'open', 'closed'], $this->statuses($this->received($ana)));
     }
 
-    public function test_the_next_request_remembers_nothing(): void
+    public function test_deduplication_ends_with_the_request(): void
     {
         $ana = $this->clientIn(1, 'ana');
 
@@ -193,7 +193,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertCount(2, $this->received($ana));
     }
 
-    public function test_over_https_and_back_over_wss(): void
+    public function test_message_posted_over_https_arrives_over_wss(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $desk = $this->clientIn(1, 'desk');
@@ -214,7 +214,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame([], $this->logged());
     }
 
-    public function test_to_others_over_http_is_up_to_the_tab_that_sends_its_session(): void
+    public function test_socket_id_header_reaches_the_app(): void
     {
         $asking = $this->clientIn(1, 'ana');
         [$status, $answer] = $this->http('GET', $this->throughEdge('/echo/headers'), 'ana', null, ['X-Socket-ID: '.$asking->sessionId()]);
@@ -222,7 +222,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertSame([200, [$asking->sessionId()]], [$status, $answer['x-socket-id']]);
     }
 
-    public function test_a_logout_closes_the_sessions_of_the_user(): void
+    public function test_logout_closes_the_sessions_of_the_user(): void
     {
         [$status, $login] = $this->http('POST', $this->throughEdge('/api/login'), 'ben', ['username' => 'ben', 'password' => 'secret-ben']);
         $this->assertSame(200, $status);
@@ -236,7 +236,7 @@ final class WatchedModelsTest extends TestCase
         $this->assertNotNull($ben->closedWith);
     }
 
-    public function test_a_controller_that_throws_after_the_insert_has_broadcast_all_the_same(): void
+    public function test_controller_that_throws_after_the_insert_still_broadcasts(): void
     {
         $ana = $this->clientIn(1, 'ana');
         $app = new AppProcess($this->stack->data, Wait::freePort(), ['EDGE_SOCKET' => $this->stack->edge->socket, 'APP_UNMODIFIED' => '1']);

@@ -14,13 +14,13 @@ use PwdEdge\Laravel\Event;
 
 final class EventTest extends TestCase
 {
-    public function test_the_ticket_id_is_a_number_whatever_it_came_as(): void
+    public function test_ticket_id_is_encoded_as_a_number(): void
     {
         $this->assertSame('{"type":"x","payload":{"ticket_id":7}}', (new Event('x', '7'))->toJson());
     }
 
     /** @dataProvider notTickets */
-    public function test_what_is_not_a_ticket_id_is_refused($id): void
+    public function test_invalid_ticket_id_is_rejected($id): void
     {
         $this->expectException(InvalidArgumentException::class);
         new Event('x', $id);
@@ -32,12 +32,12 @@ final class EventTest extends TestCase
         return [[0], [-1], ['01'], ['1abc'], [' 1'], ["1\n"], [''], [1.0], [true], [null], [[1]], ['9999999999999999999']];
     }
 
-    public function test_the_given_ticket_wins_over_one_in_the_payload(): void
+    public function test_given_ticket_overrides_one_in_the_payload(): void
     {
         $this->assertSame('{"type":"x","payload":{"ticket_id":1,"a":2}}', (new Event('x', 1, ['a' => 2, 'ticket_id' => 9]))->toJson());
     }
 
-    public function test_collections_and_resources_are_said_as_a_json_response_says_them(): void
+    public function test_collections_and_resources_are_encoded_as_in_a_response(): void
     {
         $resource = new class(new ArrayObject(['a' => 1])) extends JsonResource {
             public function toArray($request)
@@ -52,25 +52,25 @@ final class EventTest extends TestCase
         $this->assertSame('{"type":"x","payload":{"ticket_id":1,"r":{"from":"resource"},"c":[1,2]}}', $event->toJson());
     }
 
-    public function test_an_empty_object_inside_stays_an_object(): void
+    public function test_nested_empty_object_stays_an_object(): void
     {
         $this->assertStringEndsWith('{"ticket_id":1,"o":{}}}', (new Event('x', 1, (object) ['o' => (object) []]))->toJson());
     }
 
-    public function test_a_list_is_not_a_payload(): void
+    public function test_list_as_a_payload_is_rejected(): void
     {
         $this->expectException(InvalidArgumentException::class);
         new Event('x', 1, [1, 2]);
     }
 
-    public function test_text_that_is_not_utf8_is_refused_with_a_reason(): void
+    public function test_text_that_is_not_utf8_is_rejected(): void
     {
         $this->expectException(JsonException::class);
         new Event('x', 1, ['a' => "\xff"]);
     }
 
     /** @dataProvider sessions */
-    public function test_only_what_can_be_a_session_is_left_out(string $except, bool $isOne): void
+    public function test_except_that_is_no_session_id_is_dropped(string $except, bool $isOne): void
     {
         $this->assertSame($isOne, strpos((new Event('x', 1, [], $except))->toJson(), '"except"') !== false);
     }
@@ -85,14 +85,14 @@ final class EventTest extends TestCase
         ];
     }
 
-    public function test_a_type_has_1_to_200_bytes(): void
+    public function test_type_longer_than_200_bytes_is_rejected(): void
     {
         new Event(str_repeat('ü', 100), 1);
         $this->expectException(InvalidArgumentException::class);
         new Event(str_repeat('ü', 101), 1);
     }
 
-    public function test_a_session_is_left_out_with_its_owner_or_not_at_all(): void
+    public function test_except_carries_its_user_if_given(): void
     {
         $this->assertStringEndsWith('"except":"17.4","except_user":3}', (new Event('x', 1, [], '17.4', 3))->toJson());
         $this->assertStringEndsWith('"except":"17.4"}', (new Event('x', 1, [], '17.4'))->toJson());
@@ -100,7 +100,7 @@ final class EventTest extends TestCase
     }
 
     /** @requires PHP 8.1 */
-    public function test_an_enum_is_its_value_or_its_name(): void
+    public function test_enum_is_encoded_as_its_value_or_name(): void
     {
         $event = new Event('x', 1, ['backed' => \App\Enums\TicketStatus::Closed, 'pure' => \App\Enums\Mood::Calm]);
 

@@ -15,7 +15,7 @@ final class JobKeysTest extends TestCase
 {
     private const UUID = '0b6c4f1e-7a52-4c7e-9a0a-6a3f5f2d8f11';
 
-    public function test_a_retry_has_the_keys_of_the_first_attempt(): void
+    public function test_retry_has_the_keys_of_the_first_attempt(): void
     {
         $attempt = function (): array {
             return $this->during(new JobKeys(), $this->job(['uuid' => self::UUID]), ['a', 'b', 'a']);
@@ -25,7 +25,7 @@ final class JobKeysTest extends TestCase
         $this->assertCount(3, array_unique(array_column($attempt(), 'Idempotency-Key')), 'two alike are two');
     }
 
-    public function test_another_content_of_an_ordinary_job_is_another_thing(): void
+    public function test_other_content_of_an_ordinary_job_has_another_key(): void
     {
         $job = $this->job(['uuid' => self::UUID]);
 
@@ -34,7 +34,7 @@ final class JobKeysTest extends TestCase
     }
 
     /** @dataProvider wrappers */
-    public function test_a_queued_broadcast_event_is_the_same_whatever_it_says_on_its_retry(string $wrapper): void
+    public function test_queued_event_has_one_key_whatever_its_content(string $wrapper): void
     {
         $job = $this->job(['uuid' => self::UUID, 'data' => ['commandName' => $wrapper]]);
         $first = $this->during(new JobKeys(), $job, ['a', 'b']);
@@ -59,7 +59,7 @@ final class JobKeysTest extends TestCase
     }
 
     /** @dataProvider noUuids */
-    public function test_a_job_without_a_uuid_ends_like_any_other(array $payload): void
+    public function test_job_without_a_uuid_ends_like_any_other(array $payload): void
     {
         $keys = new JobKeys();
         $during = $this->during($keys, $this->job($payload), ['a'])[0]['Idempotency-Key'];
@@ -74,7 +74,7 @@ final class JobKeysTest extends TestCase
         return [[[]], [['uuid' => null]], [['uuid' => ['x']]], [['uuid' => "a\r\nHost: b"]], [['uuid' => str_repeat('x', 300)]]];
     }
 
-    public function test_a_sync_job_is_part_of_the_job_that_runs_it(): void
+    public function test_sync_job_shares_the_keys_of_its_outer_job(): void
     {
         $attempt = function (): array {
             $keys = new JobKeys();
@@ -91,7 +91,7 @@ final class JobKeysTest extends TestCase
         $this->assertCount(4, array_unique($attempt()));
     }
 
-    public function test_a_sync_job_alone_ends_with_its_end(): void
+    public function test_keys_of_a_lone_sync_job_end_with_it(): void
     {
         $keys = new JobKeys();
         $during = $this->during($keys, $job = $this->syncJob(), ['a'])[0]['Idempotency-Key'];
@@ -100,7 +100,7 @@ final class JobKeysTest extends TestCase
         $this->assertStringStartsNotWith($job->payload()['uuid'], $keys->headers('a')['Idempotency-Key']);
     }
 
-    public function test_a_job_whose_end_was_not_announced_lends_its_keys_to_no_other(): void
+    public function test_job_without_an_end_event_does_not_affect_the_next(): void
     {
         $keys = new JobKeys();
         $keys->begin($this->job(['uuid' => 'the-lost-one']));
@@ -110,7 +110,7 @@ final class JobKeysTest extends TestCase
         $this->assertStringStartsNotWith('the-lost-one', $keys->headers('a')['Idempotency-Key']);
     }
 
-    public function test_a_job_that_is_gone_is_over_even_if_its_end_was_not_announced(): void
+    public function test_destroyed_job_ends_without_an_end_event(): void
     {
         $keys = new JobKeys();
         $keys->begin($lost = $this->syncJob());

@@ -13,7 +13,7 @@ use PwdEdge\Laravel\Ledger;
 
 final class LedgerTest extends TestCase
 {
-    public function test_a_message_is_known_again_whatever_it_is_given_as(): void
+    public function test_message_of_any_type_has_one_key(): void
     {
         $message = new class(['number' => 'm-7']) extends Model {
             protected $primaryKey = 'number';
@@ -31,14 +31,14 @@ final class LedgerTest extends TestCase
         }
     }
 
-    public function test_a_message_without_an_id_is_like_no_other(): void
+    public function test_message_without_an_id_has_no_key(): void
     {
         foreach ([['text' => 'x'], ['id' => null], ['id' => ''], new JsonResource(null), 'x', null] as $given) {
             $this->assertNull(Ledger::messageKey(1, $given));
         }
     }
 
-    public function test_a_status_is_what_clients_see_of_it(): void
+    public function test_status_key_follows_its_json_form(): void
     {
         foreach ([2, '2', 2.0, Str::of('2')] as $given) {
             $this->assertSame('status 1 2', Ledger::statusKey('1', $given));
@@ -48,7 +48,7 @@ final class LedgerTest extends TestCase
         $this->assertSame(Ledger::statusKey(1, $time->toJSON()), Ledger::statusKey(1, $time));
     }
 
-    public function test_what_cannot_be_said_is_like_nothing_else(): void
+    public function test_status_without_a_json_form_has_a_unique_key(): void
     {
         $this->assertNotSame(Ledger::statusKey(1, [NAN]), Ledger::statusKey(1, [NAN]));
     }

@@ -8,7 +8,7 @@ use PHPUnit\Framework\TestCase;
 
 final class PackageTest extends TestCase
 {
-    public function test_what_composer_is_told_to_discover_exists(): void
+    public function test_discovered_classes_exist(): void
     {
         $package = json_decode((string) file_get_contents(dirname(__DIR__, 2).'/composer.json'), true);
         $discovered = $package['extra']['laravel'];

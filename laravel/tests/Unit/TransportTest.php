@@ -33,14 +33,14 @@ final class TransportTest extends TestCase
         exec('rm -rf '.escapeshellarg($this->directory));
     }
 
-    public function test_a_connection_is_kept_for_the_next_request(): void
+    public function test_connection_is_kept_for_the_next_request(): void
     {
         $transport = $this->transportTo('answer', 'answer');
 
         $this->assertSame([1, 1], [$this->ask($transport)['sessions'], $this->ask($transport)['sessions']]);
     }
 
-    public function test_without_keeping_each_request_has_its_own_connection(): void
+    public function test_request_without_keep_alive_uses_a_new_connection(): void
     {
         $this->transportTo('close', 'close');
         $transport = new Transport($this->path(), 0.25, 1.0, false);
@@ -48,7 +48,7 @@ final class TransportTest extends TestCase
         $this->assertSame([1, 2], [$this->ask($transport)['sessions'], $this->ask($transport)['sessions']]);
     }
 
-    public function test_a_connection_closed_while_idle_is_replaced(): void
+    public function test_connection_closed_while_idle_is_replaced(): void
     {
         $transport = $this->transportTo('close', 'answer');
 
@@ -56,7 +56,7 @@ final class TransportTest extends TestCase
         $this->assertSame(2, $this->ask($transport)['sessions']);
     }
 
-    public function test_a_request_on_a_dead_kept_connection_is_said_again_with_the_same_key(): void
+    public function test_request_on_a_dead_connection_is_retried_with_its_key(): void
     {
         $transport = $this->transportTo('answer', 'drop', 'answer');
         $this->ask($transport);
@@ -66,7 +66,7 @@ final class TransportTest extends TestCase
         $this->assertSame([2, 'the-key'], [$answer['sessions'], $answer['key']]);
     }
 
-    public function test_it_is_said_again_only_once(): void
+    public function test_request_is_retried_only_once(): void
     {
         $transport = $this->transportTo('answer', 'drop', 'drop', 'answer');
         $this->ask($transport);
@@ -75,7 +75,7 @@ final class TransportTest extends TestCase
         $this->ask($transport);
     }
 
-    public function test_a_fresh_connection_that_dies_is_a_failure(): void
+    public function test_fresh_connection_that_dies_is_a_failure(): void
     {
         $transport = $this->transportTo('drop', 'answer');
 
@@ -83,7 +83,7 @@ final class TransportTest extends TestCase
         $this->ask($transport);
     }
 
-    public function test_an_answer_that_had_begun_is_never_asked_for_again(): void
+    public function test_request_with_a_partial_response_is_not_retried(): void
     {
         $transport = $this->transportTo('answer', 'half', 'answer');
         $this->ask($transport);
@@ -96,7 +96,7 @@ final class TransportTest extends TestCase
         }
     }
 
-    public function test_silence_ends_with_the_time_limit_and_the_late_answer_is_nobodys(): void
+    public function test_silent_edge_times_out_and_its_late_response_is_dropped(): void
     {
         $this->transportTo('silence', 'answer');
         $transport = new Transport($this->path(), 1.0, 1.0);
@@ -111,7 +111,7 @@ final class TransportTest extends TestCase
         $this->assertSame(2, $this->ask($transport)['sessions']);
     }
 
-    public function test_a_refusal_that_comes_before_the_body_is_written_is_read(): void
+    public function test_rejection_before_the_end_of_the_body_is_read(): void
     {
         $transport = $this->transportTo('refuse');
 
@@ -120,7 +120,7 @@ final class TransportTest extends TestCase
         $this->assertSame([413, 'too_large'], [$response->status, $response->json()['code']]);
     }
 
-    public function test_a_full_backlog_is_retried(): void
+    public function test_full_backlog_is_retried(): void
     {
         $this->start(1, 'slow-accept', 'slow-accept', 'slow-accept', 'slow-accept');
         $opener = new Transport($this->path(), 1.0, 5.0);
@@ -137,7 +137,7 @@ final class TransportTest extends TestCase
         $this->assertGreaterThan(1, $this->ask(new Transport($this->path(), 1.0, 5.0))['sessions']);
     }
 
-    public function test_a_child_process_does_not_use_the_connection_of_its_parent(): void
+    public function test_child_process_does_not_use_its_parents_connection(): void
     {
         $transport = $this->transportTo('answer', 'answer', 'answer');
         $this->ask($transport);
@@ -154,7 +154,7 @@ final class TransportTest extends TestCase
         $this->assertSame(1, $this->ask($transport)['sessions']);
     }
 
-    public function test_under_php_fpm_the_connection_outlives_the_web_request(): void
+    public function test_connection_under_php_fpm_outlives_the_web_request(): void
     {
         $this->start(100, 'answer', 'answer', 'drop', 'answer');
         $webRequest = function (): array {
@@ -165,7 +165,7 @@ final class TransportTest extends TestCase
         $this->assertSame(2, $webRequest()['sessions'], 'a dead one is replaced, silently');
     }
 
-    public function test_two_transports_on_one_persistent_stream_outlive_its_end(): void
+    public function test_transports_on_one_persistent_stream_survive_its_end(): void
     {
         $this->start(100, 'answer', 'answer', 'close', 'answer', 'half', 'answer');
         $one = new Transport($this->path(), 1.0, 5.0, true, 'fpm-fcgi');
@@ -182,7 +182,7 @@ final class TransportTest extends TestCase
         }
     }
 
-    public function test_a_web_server_process_keeps_it_from_request_to_request(): void
+    public function test_web_server_process_keeps_the_connection(): void
     {
         $this->start(100);
         $port = Wait::freePort();
@@ -207,14 +207,14 @@ final class TransportTest extends TestCase
         }
     }
 
-    public function test_an_absent_socket_fails_with_its_reason(): void
+    public function test_missing_socket_fails_with_its_reason(): void
     {
         $this->expectException(EdgeUnreachable::class);
         $this->expectExceptionMessage('No such file or directory (errno 2)');
         $this->ask(new Transport($this->path(), 0.25, 1.0));
     }
 
-    public function test_something_that_is_not_http_is_refused(): void
+    public function test_response_that_is_not_http_is_rejected(): void
     {
         $this->expectExceptionMessage('the response is not HTTP');
         Response::fromHead('+OK redis');

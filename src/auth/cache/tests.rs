@@ -43,7 +43,7 @@ fn yes(value: u32) -> Result<Verdict<u32>, Error> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_believed_for_its_time_and_not_longer() {
+async fn decision_is_cached_until_its_ttl_ends() {
     let cache = cache(10, 1);
     assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
     tokio::time::advance(Duration::from_secs(59)).await;
@@ -53,7 +53,7 @@ async fn an_answer_is_believed_for_its_time_and_not_longer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_is_remembered_and_a_failure_is_not() {
+async fn denial_is_cached_and_failure_is_not() {
     let cache = cache(10, 1);
     let no = Verdict {
         value: None,
@@ -68,7 +68,7 @@ async fn a_no_is_remembered_and_a_failure_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_question_serves_all_who_wait() {
+async fn concurrent_requests_share_one_query() {
     let cache = cache(10, 1);
     let asked = Arc::new(AtomicUsize::new(0));
     let ask = || {
@@ -85,7 +85,7 @@ async fn one_question_serves_all_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_asker_who_leaves_does_not_take_the_answer_with_him() {
+async fn query_whose_caller_left_still_fills_the_cache() {
     let cache = cache(10, 1);
     let slow = get(&cache, 1, async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -100,7 +100,7 @@ async fn an_asker_who_leaves_does_not_take_the_answer_with_him() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn questions_at_once_are_bounded() {
+async fn concurrent_queries_are_bounded() {
     let cache = cache(10, 2);
     let now = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
@@ -118,7 +118,7 @@ async fn questions_at_once_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_forgotten_in_flight_is_not_remembered() {
+async fn decision_invalidated_in_flight_is_not_cached() {
     let cache = cache(10, 1);
     let first = get(&cache, 1, async {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -133,7 +133,7 @@ async fn what_is_forgotten_in_flight_is_not_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_doubt_asks_again_once_for_all_who_share_it() {
+async fn invalidation_causes_one_query_for_all_callers() {
     let cache = cache(10, 1);
     assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
     tokio::time::advance(Duration::from_secs(1)).await;
@@ -158,7 +158,7 @@ async fn a_doubt_asks_again_once_for_all_who_share_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn urgent_question_does_not_wait_for_the_same_routine_one() {
+async fn urgent_query_does_not_wait_for_the_same_routine_query() {
     let cache = cache(10, 2);
     let hour = Duration::from_secs(3600);
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -191,7 +191,7 @@ async fn urgent_question_does_not_wait_for_the_same_routine_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_starts_with_the_place_in_the_queue() {
+async fn retry_timeout_starts_when_the_query_leaves_the_queue() {
     let cache = cache(10, 1);
     let slow = get(&cache, 1, async {
         tokio::time::sleep(Duration::from_secs(20)).await;
@@ -213,7 +213,7 @@ async fn patience_starts_with_the_place_in_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_any_more_is_not_asked() {
+async fn queued_query_without_callers_is_not_sent() {
     let cache = cache(10, 1);
     let slow = get(&cache, 1, async {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -140,7 +140,7 @@ async fn urgent_requests_come_first_and_leave_one_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn token_in_doubt_again_and_again_holds_half_the_places_at_most() {
+async fn token_with_many_urgent_requests_holds_half_the_places() {
     in_local(async {
         let (queue, running) = (FairQueue::new(4), Running::default());
         for _ in 0..50 {
@@ -158,7 +158,7 @@ async fn token_in_doubt_again_and_again_holds_half_the_places_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiter_that_has_gone_is_passed_over() {
+async fn cancelled_waiter_is_skipped() {
     in_local(async {
         let (queue, running) = (FairQueue::new(1), Running::default());
         ask(&queue, &running, "first", owner(1, "a"), Urgency::Routine).await;
@@ -225,7 +225,7 @@ async fn request_in_a_queue_that_moves_waits_for_its_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn request_in_a_queue_that_stands_still_is_told() {
+async fn request_in_a_stalled_queue_times_out() {
     in_local(async {
         let queue = FairQueue::new(1);
         let _held = queue

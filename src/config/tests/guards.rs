@@ -5,7 +5,7 @@ use crate::http;
 
 /// A pattern fits no request, so what it was meant to guard would stand open.
 #[test]
-fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
+fn path_with_a_pattern_is_rejected_with_line_and_meaning() {
     let below = "means it and all below";
     let exact = "means exactly it and nothing below";
     let sent = "sent as it is written";
@@ -39,7 +39,7 @@ fn a_pattern_in_any_path_is_a_mistake_with_its_line_and_meaning() {
 }
 
 #[test]
-fn trusted_headers_need_proxies_that_write_them() {
+fn trusted_headers_without_proxies_that_set_them_are_rejected() {
     let server = |keys: &str| Config::from_toml(&format!("[server]\n{keys}"));
     let listed = "trusted_headers = [\"x-forwarded-for\", \"X-Forwarded-Host\"]\n";
     server(&format!("trusted_proxies = [\"10.0.0.1\"]\n{listed}")).unwrap();
@@ -63,7 +63,7 @@ fn trusted_headers_need_proxies_that_write_them() {
 }
 
 #[test]
-fn tunnel_protocols_are_those_of_a_tunnel_and_never_http() {
+fn tunnel_protocols_without_tunnel_or_with_http_are_rejected() {
     let route = |keys: &str| Config::from_toml(&format!("[[routes]]\n{keys}\n"));
     let both = route("pass_upgrades = true\nupgrade_protocols = [\"websocket\", \"example/1\"]");
     assert_eq!(both.unwrap().routes[0].upgrade_protocols.len(), 2);

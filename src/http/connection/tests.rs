@@ -80,7 +80,7 @@ impl Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_rests_keeps_no_buffers_and_is_answered_again() {
+async fn idle_connection_keeps_no_buffers_and_serves_again() {
     let mut client = Client::connect(1024, 3);
     for _ in 0..3 {
         client.say(REQUEST).await;
@@ -93,7 +93,7 @@ async fn a_connection_that_rests_keeps_no_buffers_and_is_answered_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rest_ends_at_the_header_timeout() {
+async fn idle_connection_is_closed_at_its_timeout() {
     let mut client = Client::connect(1024, 3);
     client.say(REQUEST).await;
     client.hear(3).await;
@@ -102,7 +102,7 @@ async fn a_rest_ends_at_the_header_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_head_is_no_rest() {
+async fn connection_with_a_partial_head_is_not_idle() {
     // Before the first request, while idle, and together with a request.
     for (before, rest) in [("", 0), (REQUEST, 5), (REQUEST, 0)] {
         let mut client = Client::connect(1024, 3);
@@ -121,7 +121,7 @@ async fn half_a_head_is_no_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_too_early_is_not_lost() {
+async fn bytes_of_the_next_request_sent_early_are_kept() {
     let mut client = Client::connect(1024, 3);
     let (head, tail) = REQUEST.split_at(9);
     client.say(&format!("{REQUEST}{head}")).await;
@@ -132,7 +132,7 @@ async fn what_came_too_early_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_read_slowly_is_no_rest() {
+async fn connection_with_a_slowly_read_response_is_not_idle() {
     let size = 100_000;
     let mut client = Client::connect(1000, size);
     client.say(REQUEST).await;
@@ -141,7 +141,7 @@ async fn an_answer_that_is_read_slowly_is_no_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rest_ends_at_once_when_the_configuration_is_retired() {
+async fn idle_connection_of_a_retired_config_is_closed_at_once() {
     let mut client = Client::connect(1024, 3);
     client.say(REQUEST).await;
     client.hear(3).await;
@@ -198,7 +198,7 @@ fn driver(settings: &Settings) -> ConnDriver<'_> {
 
 /// The end of a response is still being sent although its exchange is over.
 #[tokio::test(start_paused = true)]
-async fn what_has_been_handed_over_is_not_idle() {
+async fn http2_connection_with_an_unsent_response_is_not_idle() {
     let settings = Settings::default();
     let (idle, stall) = (
         settings.idle_timeout.get(),
@@ -218,7 +218,7 @@ async fn what_has_been_handed_over_is_not_idle() {
 
 /// Admitted requests continue, under timeouts of their own.
 #[tokio::test(start_paused = true)]
-async fn connection_that_is_to_end_finishes_what_is_under_way() {
+async fn dismissed_connection_finishes_requests_in_flight() {
     let settings = Settings::default();
     let driver = driver(&settings);
     let download = driver.activity.begin_exchange();

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_names_below() {
+    fn wildcard_host_matches_subdomains_only() {
         assert!(pattern("*.Example.org").matches("a.b.example.org"));
         assert!(!pattern("*.example.org").matches("example.org"));
         assert!(!pattern("*.example.org").matches("badexample.org"));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_goes_to_a_site() {
+    fn redirect_target_that_is_no_origin_is_rejected() {
         for wrong in [
             "",
             "www.example.org",

@@ -11,7 +11,7 @@ fn limits(text: &str) -> Limits {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
+async fn dry_run_limit_counts_and_rejects_nothing() {
     let text = "requests_per_second = 1\nrequest_burst = 1\ndry_run = [\"requests_per_second\"]";
     let limits = limits(text);
     for _ in 0..5 {
@@ -22,7 +22,7 @@ async fn a_limit_that_is_tried_out_counts_and_refuses_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_limit_can_be_tried_out_by_its_name() {
+async fn limit_named_in_dry_run_is_not_enforced() {
     use Limit::*;
     let all = [
         MaxConnectionsPerClient,
@@ -54,7 +54,7 @@ async fn every_limit_can_be_tried_out_by_its_name() {
 
 /// The documentation promises this bound of memory.
 #[test]
-fn all_tables_together_stay_within_the_memory_that_is_promised() {
+fn client_tables_stay_within_the_documented_memory() {
     let rates = 4 * Rate::max_bytes();
     let all = rates + LoginFailures::max_bytes() + ClientTable::<QuietUntil>::max_bytes();
     let mib = all as f64 / f64::from(1 << 20);
@@ -64,7 +64,7 @@ fn all_tables_together_stay_within_the_memory_that_is_promised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whom_the_sysadmin_knows_has_no_limits() {
+async fn exempt_client_has_no_limits() {
     let text = "requests_per_second = 1\nrequest_burst = 1\nexempt = [\"192.0.2.0/24\"]";
     let limits = limits(text);
     for _ in 0..5 {
@@ -75,7 +75,7 @@ async fn whom_the_sysadmin_knows_has_no_limits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ipv6_network_of_the_chosen_size_is_one_client() {
+async fn ipv6_network_of_the_configured_prefix_is_one_client() {
     let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_prefix = 56";
     let limits = limits(text);
     assert_eq!(limits.check_request(client("2001:db8:0:1::1")), Ok(()));
@@ -85,7 +85,7 @@ async fn an_ipv6_network_of_the_chosen_size_is_one_client() {
 
 /// As many networks as a /48 has, each with the rights of a client.
 #[tokio::test(start_paused = true)]
-async fn networks_of_one_ipv6_site_have_so_much_together() {
+async fn ipv6_networks_of_one_site_share_a_multiple_of_the_limit() {
     let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_site_multiple = 3\n\
                 failed_logins_per_minute = 2";
     let limits = limits(text);
@@ -105,7 +105,7 @@ async fn networks_of_one_ipv6_site_have_so_much_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn old_tokens_of_many_phones_do_not_bar_their_site() {
+async fn old_tokens_of_many_clients_do_not_block_their_ipv6_site() {
     let limits = limits("failed_logins_per_minute = 2\nipv6_site_multiple = 3");
     let network = |n: u16| client(&format!("2001:db8:0:{n:x}::1"));
     for n in 0..5 {
@@ -124,7 +124,7 @@ async fn client_as_large_as_a_site_is_counted_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
+async fn client_with_failed_logins_cannot_log_in_or_open_a_session() {
     let limits = limits("failed_logins_per_minute = 2");
     let (one, other) = (client("192.0.2.1"), client("192.0.2.2"));
     limits.record_login_failure(one, None);
@@ -137,7 +137,7 @@ async fn who_fails_too_often_may_neither_log_in_nor_open_a_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_limits_forgive_nobody_what_he_did_to_this_one() {
+async fn reload_of_other_limits_keeps_the_counts_of_this_one() {
     let old = limits("failed_logins_per_minute = 1\nrequest_burst = 1");
     let client = client("192.0.2.1");
     old.record_login_failure(client, None);
@@ -150,7 +150,7 @@ async fn other_limits_forgive_nobody_what_he_did_to_this_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_tells_once_in_ten_seconds() {
+async fn exceeded_limit_is_logged_once_in_ten_seconds() {
     let limits = limits("");
     let told = || limits.should_log(client("192.0.2.1"), Limit::Route);
     assert!(told() && !told());

@@ -30,7 +30,7 @@ fn push(outbox: &Outbox, publication: &Arc<Publication>) -> bool {
 }
 
 #[test]
-fn what_waits_is_taken_at_once_and_in_order() {
+fn queued_events_are_taken_together_in_order() {
     let (outbox, inbox) = channel(4, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
     let Some(SessionEvent::Batch(batch)) = inbox.next().now_or_never() else {
@@ -45,7 +45,7 @@ fn what_waits_is_taken_at_once_and_in_order() {
 }
 
 #[test]
-fn above_half_typing_is_dropped_and_messages_are_not() {
+fn queue_above_half_drops_typing_and_keeps_messages() {
     let (outbox, inbox) = channel(4, 1024, None);
     assert!(push(&outbox, &typing()) && push(&outbox, &typing()));
     assert!(!push(&outbox, &typing()));
@@ -54,7 +54,7 @@ fn above_half_typing_is_dropped_and_messages_are_not() {
 }
 
 #[test]
-fn a_full_queue_ends_the_session_not_the_publisher() {
+fn full_queue_evicts_its_session() {
     let (outbox, inbox) = channel(2, 1024, None);
     assert!(push(&outbox, &message("a")) && push(&outbox, &message("b")));
     assert!(!push(&outbox, &message("c")));
@@ -62,7 +62,7 @@ fn a_full_queue_ends_the_session_not_the_publisher() {
 }
 
 #[test]
-fn bytes_are_bounded_but_one_event_always_fits() {
+fn queue_bytes_are_bounded_but_one_event_always_fits() {
     let (outbox, inbox) = channel(100, 10, None);
     assert!(push(&outbox, &message("longer than ten bytes")));
     assert!(inbox.evicted().now_or_never().is_none());
@@ -98,7 +98,7 @@ fn session(events: usize, bytes: usize) -> (Outbox, Inbox, Arc<Woken>) {
 }
 
 #[test]
-fn a_session_stands_in_each_lane_once_until_it_is_called() {
+fn session_is_scheduled_once_per_queue_class_until_served() {
     let (outbox, inbox, woken) = session(100, 1024);
     for class in [QueueClass::Small, QueueClass::Large] {
         let mut to_schedule = Vec::new();
@@ -123,7 +123,7 @@ fn a_session_stands_in_each_lane_once_until_it_is_called() {
 }
 
 #[test]
-fn what_cannot_wait_wakes_who_stands_in_line() {
+fn revalidation_or_eviction_wakes_a_scheduled_session() {
     let urgent: [fn(&Outbox); 2] = [Outbox::revalidate, |outbox| outbox.evict(Eviction::Revoked)];
     for happens in urgent {
         let (outbox, _inbox, woken) = session(8, 1024);
@@ -172,7 +172,7 @@ fn session_with_sink() -> (Outbox, Inbox, Arc<Woken>, Arc<Basin>) {
 }
 
 #[test]
-fn what_waits_is_sent_for_a_session_that_rests() {
+fn parked_session_has_its_queued_events_sent_directly() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     push(&outbox, &message("a"));
     push(&outbox, &message("b"));
@@ -187,7 +187,7 @@ fn what_waits_is_sent_for_a_session_that_rests() {
 }
 
 #[test]
-fn nothing_is_sent_for_a_session_that_has_something_to_do() {
+fn busy_session_sends_its_queued_events_itself() {
     let rises: [fn(&Inbox, &Outbox); 3] = [
         |inbox, _| inbox.set_busy(),
         |inbox, _| assert!(inbox.evicted().now_or_never().is_none()),
@@ -214,7 +214,7 @@ fn nothing_is_sent_for_a_session_that_has_something_to_do() {
 }
 
 #[test]
-fn nothing_is_sent_for_a_session_that_is_to_end() {
+fn evicted_session_gets_no_more_events() {
     let (outbox, inbox, _, basin) = session_with_sink();
     push(&outbox, &message("a"));
     outbox.evict(Eviction::Revoked);
@@ -224,7 +224,7 @@ fn nothing_is_sent_for_a_session_that_is_to_end() {
 }
 
 #[test]
-fn a_session_is_woken_to_see_that_all_leaves() {
+fn session_with_a_partial_write_is_woken_to_finish_it() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     push(&outbox, &message("a"));
     basin.full.store(true, Relaxed);
@@ -244,7 +244,7 @@ fn a_session_is_woken_to_see_that_all_leaves() {
 }
 
 #[test]
-fn who_could_not_be_served_stands_in_line_again() {
+fn session_that_could_not_be_served_is_scheduled_again() {
     let (outbox, inbox, woken, basin) = session_with_sink();
     let mut to_schedule = Vec::new();
     outbox.push(&message("a"), QueueClass::Small, &mut to_schedule);
@@ -278,7 +278,7 @@ impl DirectWriter for Meanwhile {
 }
 
 #[test]
-fn who_rests_again_by_the_time_is_not_forgotten() {
+fn session_parked_again_during_delivery_is_woken() {
     let (meanwhile, woken) = (
         Arc::new(Meanwhile(Mutex::default())),
         Arc::new(Woken(false.into())),
@@ -303,7 +303,7 @@ fn who_rests_again_by_the_time_is_not_forgotten() {
 }
 
 #[test]
-fn who_did_not_have_his_turn_is_behind_and_who_does_not_read_is_not() {
+fn unserved_session_is_behind_and_slow_reader_is_not() {
     for (events, bytes) in [(8, 1024), (100, 8)] {
         let (outbox, inbox, woken) = session(events, bytes);
         let pushed = || outbox.push(&message("a"), QueueClass::Small, &mut Vec::new());

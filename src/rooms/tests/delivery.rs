@@ -11,7 +11,7 @@ use crate::core::client::ClientIp;
 use crate::core::ids::UserId;
 
 #[tokio::test(start_paused = true)]
-async fn every_tab_receives() {
+async fn published_event_reaches_every_tab() {
     let desk = Desk::new();
     let tabs = [1, 1, 2, 2, 3].map(|user| desk.tab_in(7, user));
     for tab in &tabs {
@@ -25,7 +25,7 @@ async fn every_tab_receives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_users_in_two_rooms_hear_nothing_of_each_other() {
+async fn users_in_different_rooms_get_no_events_of_each_other() {
     let desk = Desk::new();
     let (ana, mut ben) = (desk.tab_in(7, 1), desk.tab_in(8, 2));
     desk.publish(7, "for ana");
@@ -37,7 +37,7 @@ async fn two_users_in_two_rooms_hear_nothing_of_each_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_left_receives_nothing_more() {
+async fn member_that_left_receives_nothing_more() {
     let desk = Desk::new();
     let _ana = desk.tab_in(7, 1);
     let mut ben = desk.tab_in(7, 2);
@@ -47,7 +47,7 @@ async fn who_left_receives_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_session_that_caused_a_broadcast_can_be_left_out() {
+async fn broadcast_excludes_the_sending_session_if_requested() {
     let desk = Desk::new();
     let (sender, own, other) = (desk.tab_in(7, 1), desk.tab_in(7, 1), desk.tab_in(7, 2));
     sender.heard();
@@ -60,7 +60,7 @@ async fn the_session_that_caused_a_broadcast_can_be_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broadcast_counts_sessions_and_names_users_once() {
+async fn broadcast_counts_sessions_and_lists_users_once() {
     let desk = Desk::new();
     let _tabs = [1, 1, 2].map(|user| desk.tab_in(7, user));
     let delivered = desk.publish(7, "a");
@@ -71,7 +71,7 @@ async fn a_broadcast_counts_sessions_and_names_users_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broadcast_names_a_hundred_users_at_most() {
+async fn broadcast_lists_a_hundred_users_at_most() {
     let desk = Desk::new();
     let _tabs: Vec<_> = (1..=120).map(|user| desk.tab_in(7, user)).collect();
     let delivered = desk.publish(7, "a");
@@ -79,14 +79,14 @@ async fn a_broadcast_names_a_hundred_users_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broadcast_to_nobody_makes_no_room() {
+async fn broadcast_without_members_creates_no_room() {
     let desk = Desk::new();
     assert_eq!(desk.publish(7, "a"), Delivered::default());
     assert_eq!(desk.rooms.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_costs_its_owner_the_session_and_the_others_nothing() {
+async fn session_with_a_full_queue_is_evicted_and_others_unaffected() {
     let desk = Desk::new();
     let fast = desk.tab_in(7, 1);
     let mut slow = desk.tab_with_queue(2, 2);
@@ -103,7 +103,7 @@ async fn a_full_queue_costs_its_owner_the_session_and_the_others_nothing() {
 }
 
 #[test]
-fn all_members_hear_concurrent_publishers_in_one_order() {
+fn members_receive_concurrent_publications_in_one_order() {
     let desk = Desk::new();
     let tabs: Vec<_> = (1..=8).map(|user| desk.tab_in(7, user)).collect();
     for tab in &tabs {
@@ -127,7 +127,7 @@ fn all_members_hear_concurrent_publishers_in_one_order() {
 }
 
 #[test]
-fn a_frame_is_made_once_for_all_members() {
+fn frame_is_encoded_once_for_all_members() {
     let desk = Desk::new();
     let tabs = [1, 2, 3].map(|user| desk.tab_in(7, user));
     for tab in &tabs {
@@ -149,7 +149,7 @@ fn a_frame_is_made_once_for_all_members() {
 }
 
 #[test]
-fn sessions_are_found_by_their_user_and_by_their_token() {
+fn sessions_are_found_by_user_and_by_token() {
     let desk = Desk::new();
     let sessions = Sessions::default();
     let tabs = [(1, "1|a"), (1, "1|b"), (2, "2|c")].map(|(user, token)| {
@@ -191,7 +191,7 @@ fn keep_pace(desk: &Desk) -> impl Future<Output = ()> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_publishes_waits_until_sessions_have_had_their_turn() {
+async fn publisher_waits_until_sessions_are_served() {
     let desk = Desk::new();
     let tab = behind(&desk);
     let mut pace = pin!(keep_pace(&desk));
@@ -204,7 +204,7 @@ async fn who_publishes_waits_until_sessions_have_had_their_turn() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_publishes_waits_for_nobody_who_left_or_does_not_read() {
+async fn publisher_does_not_wait_for_slow_or_departed_members() {
     let desk = Desk::new();
     let _other = desk.tab_in(7, 2);
     let tab = behind(&desk);
@@ -217,7 +217,7 @@ async fn who_publishes_waits_for_nobody_who_left_or_does_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_publishes_waits_for_the_last_who_is_behind() {
+async fn publisher_waits_for_the_last_session_that_is_behind() {
     for first in [0, 1] {
         for leaves in [false, true] {
             let desk = Desk::new();
@@ -245,7 +245,7 @@ async fn who_publishes_waits_for_the_last_who_is_behind() {
 
 /// Typing is dropped when a queue is half full, which must not hide a session that is behind.
 #[tokio::test(start_paused = true)]
-async fn what_is_left_out_lets_nobody_publish() {
+async fn dropped_typing_event_does_not_release_the_publisher() {
     let desk = Desk::new();
     let typist = desk.tab_in(7, 2);
     let tab = behind(&desk);
@@ -257,7 +257,7 @@ async fn what_is_left_out_lets_nobody_publish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_publishes_does_not_wait_for_long() {
+async fn publisher_stops_waiting_at_the_timeout() {
     let desk = Desk::new();
     let _tab = behind(&desk);
     let time = tokio::time::advance(BACKPRESSURE_TIMEOUT);

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn others_are_told_at_the_first_session_and_at_the_last() {
+async fn presence_is_announced_at_the_first_and_last_session() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     let mut first = desk.tab_in(7, 2);
@@ -16,7 +16,7 @@ async fn others_are_told_at_the_first_session_and_at_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_told_about_himself() {
+async fn user_receives_no_presence_events_about_themselves() {
     let desk = Desk::new();
     let first = desk.tab_in(7, 1);
     let mut second = desk.tab_in(7, 1);
@@ -27,7 +27,7 @@ async fn nobody_is_told_about_himself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_enters_is_told_who_is_here_himself_included() {
+async fn joining_user_gets_the_list_of_users_including_themselves() {
     let desk = Desk::new();
     let (mut ana, mut ben) = (desk.tab(1), desk.tab(2));
     assert_eq!(ana.enter(7), ["user1"]);
@@ -37,7 +37,7 @@ async fn who_enters_is_told_who_is_here_himself_included() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_connection_is_told_after_the_grace_and_not_before() {
+async fn lost_connection_is_announced_only_after_the_grace() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     drop(desk.tab_in(7, 2));
@@ -51,7 +51,7 @@ async fn a_lost_connection_is_told_after_the_grace_and_not_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_returns_within_the_grace_was_never_away() {
+async fn user_that_returns_within_the_grace_is_not_announced() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     drop(desk.tab_in(7, 2));
@@ -63,7 +63,7 @@ async fn who_returns_within_the_grace_was_never_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_returns_after_the_grace_comes_again() {
+async fn user_that_returns_after_the_grace_is_announced_again() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     drop(desk.tab_in(7, 2));
@@ -73,7 +73,7 @@ async fn who_returns_after_the_grace_comes_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_grace_counts_from_the_last_loss() {
+async fn grace_counts_from_the_last_lost_connection() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     drop(desk.tab_in(7, 2));
@@ -88,7 +88,7 @@ async fn a_grace_counts_from_the_last_loss() {
 
 /// A room that was empty in between is a new room of the same name.
 #[tokio::test(start_paused = true)]
-async fn a_grace_of_an_earlier_room_ends_nothing_in_a_later_one() {
+async fn grace_of_an_earlier_room_does_not_affect_a_later_one() {
     let desk = Desk::new();
     let mut ana = desk.tab_in(7, 1);
     drop(desk.tab_in(7, 2));
@@ -105,7 +105,7 @@ async fn a_grace_of_an_earlier_room_ends_nothing_in_a_later_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn leaving_during_the_grace_of_another_tab_is_told_once() {
+async fn leave_during_the_grace_of_another_tab_is_announced_once() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     let mut staying = desk.tab_in(7, 2);
@@ -118,7 +118,7 @@ async fn leaving_during_the_grace_of_another_tab_is_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_lasts_as_long_as_somebody_is_in_it() {
+async fn room_exists_while_it_has_a_member() {
     let desk = Desk::new();
     let mut ana = desk.tab_in(7, 1);
     ana.enter(8);

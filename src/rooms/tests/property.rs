@@ -182,7 +182,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_tab_hears_what_the_model_says(script in proptest::collection::vec(step(), 1..120)) {
+    fn tabs_receive_what_the_model_predicts(script in proptest::collection::vec(step(), 1..120)) {
         let runtime = runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

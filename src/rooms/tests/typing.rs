@@ -10,7 +10,7 @@ fn two(desk: &Desk) -> (Tab, Tab) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typing_reaches_every_tab_of_the_others_and_none_of_ones_own() {
+async fn typing_reaches_every_tab_of_other_users_only() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     let (ana_again, ben_again) = (desk.tab_in(7, 1), desk.tab_in(7, 2));
@@ -25,7 +25,7 @@ async fn typing_reaches_every_tab_of_the_others_and_none_of_ones_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typing_is_told_once_a_second_at_most() {
+async fn typing_is_announced_once_a_second_at_most() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     let ben_again = desk.tab_in(7, 2);
@@ -41,7 +41,7 @@ async fn typing_is_told_once_a_second_at_most() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typing_in_one_room_says_nothing_about_another() {
+async fn typing_in_one_room_does_not_affect_another() {
     let desk = Desk::new();
     let (mut ana, mut ben) = two(&desk);
     ana.enter(8);
@@ -68,7 +68,7 @@ async fn typing_ends_after_six_seconds_of_silence() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_that_is_not_passed_on_still_keeps_typing_on() {
+async fn typing_signal_not_passed_on_still_extends_typing() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     ben.place(7).typing(true);
@@ -81,7 +81,7 @@ async fn a_sign_that_is_not_passed_on_still_keeps_typing_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_did_not_type_does_not_stop() {
+async fn stop_without_typing_is_not_announced() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     ben.place(7).typing(false);
@@ -92,7 +92,7 @@ async fn who_did_not_type_does_not_stop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_typist_who_leaves_stops_first() {
+async fn typing_member_that_leaves_stops_typing_first() {
     let desk = Desk::new();
     let (ana, mut ben) = two(&desk);
     ben.place(7).typing(true);
@@ -101,7 +101,7 @@ async fn a_typist_who_leaves_stops_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_typist_who_is_lost_stops_at_once() {
+async fn typing_member_that_is_lost_stops_at_once() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     ben.place(7).typing(true);
@@ -112,7 +112,7 @@ async fn a_typist_who_is_lost_stops_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn typing_ends_with_the_tab_that_types_and_with_no_other() {
+async fn typing_ends_with_the_typing_tab_only() {
     let desk = Desk::new();
     let (ana, ben) = two(&desk);
     let idle = desk.tab_in(7, 2);
@@ -127,7 +127,7 @@ async fn typing_ends_with_the_tab_that_types_and_with_no_other() {
 /// Every start of typing needs a deadline, but those of earlier starts must not stay: a
 /// client that starts and stops for a day would pile them up.
 #[tokio::test(start_paused = true)]
-async fn starting_and_stopping_gathers_no_deadlines() {
+async fn repeated_typing_accumulates_no_deadlines() {
     let desk = Desk::new();
     let (ana, mut ben) = two(&desk);
     for _ in 0..60 {

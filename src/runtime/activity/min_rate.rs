@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drop_now_and_then_is_too_slow() {
+    async fn body_below_the_min_rate_is_aborted() {
         let (whole, took) = sent(1, Duration::from_secs(1), 100).await;
         assert!(!whole);
         assert_eq!(took.as_secs(), 10);
@@ -132,13 +132,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_poor_network_is_fast_enough() {
+    async fn body_on_a_slow_network_passes() {
         assert!(sent(500, Duration::from_secs(1), 1000).await.0);
         assert!(sent(16_000, Duration::from_secs(9), 100).await.0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_receiver_is_not_the_senders_fault() {
+    async fn slow_receiver_does_not_count_against_the_sender() {
         let pieces = futures_util::stream::iter((0..3).map(|_| Ok(Frame::data(Bytes::from("x")))));
         let mut body = MinRateBody::new(BodyExt::boxed_unsync(StreamBody::new(pieces)), PACE);
         for _ in 0..3 {

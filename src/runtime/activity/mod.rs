@@ -205,14 +205,14 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_at_the_limit() {
+    async fn idle_tracker_ends_at_the_limit() {
         let start = Instant::now();
         ActivityTracker::new().idle_for(|_| LIMIT).await;
         assert_eq!(start.elapsed().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn movement_puts_the_end_off() {
+    async fn activity_postpones_the_timeout() {
         let activity = ActivityTracker::new();
         let start = Instant::now();
         tokio::join!(activity.idle_for(|_| LIMIT), async {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_alarm_serves_many() {
+    async fn timer_is_reused_by_several_trackers() {
         let mut timer = LazyTimer::default();
         let start = Instant::now();
         for _ in 0..3 {

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn chunk_that_nobody_takes_expires_at_the_limit() {
+    async fn chunk_not_sent_expires_at_the_limit() {
         let (_, clock) = clock();
         let _chunk = chunk(&clock, 10);
         assert_eq!(expired(&clock).await, 60);
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_takes_a_step_now_and_then_does_not_expire() {
+    async fn client_reading_a_step_per_period_does_not_expire() {
         let (_, clock) = clock();
         let mut taken = chunk(&clock, 10 * STEP_BYTES);
         let slow = async {
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn drip_expires() {
+    async fn client_reading_byte_by_byte_expires() {
         let (_, clock) = clock();
         let mut taken = chunk(&clock, STEP_BYTES);
         let drip = async {
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn stream_is_not_to_blame_while_the_socket_takes_nothing() {
+    async fn stream_clock_pauses_while_the_socket_is_blocked() {
         let (activity, clock) = clock();
         let _chunk = chunk(&clock, 10);
         let blocked = async {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn blocked_socket_ends_a_connection_that_hears_of_its_client() {
+    async fn blocked_socket_ends_a_connection_despite_client_activity() {
         let activity = ActivityTracker::new();
         activity.block();
         let talk = async {

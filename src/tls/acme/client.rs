@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_ca_says_about_waiting_is_read_and_bounded() {
+    fn retry_after_of_the_ca_is_parsed_and_bounded() {
         let read = |text| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, HeaderValue::from_static(text));

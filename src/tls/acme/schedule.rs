@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_renewed_with_a_third_left() {
+    fn certificate_is_renewed_with_a_third_of_its_life_left() {
         let mut params = CertificateParams::new(["a".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2030, 1, 1);
         params.not_after = rcgen::date_time_ymd(2030, 4, 1);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_half_a_day() {
+    fn retry_interval_doubles_up_to_half_a_day() {
         let minutes =
             |failures| retry_delay(Duration::from_secs(300), failures, 0.5).as_secs() / 60;
         assert_eq!([1, 2, 3, 4].map(minutes), [5, 10, 20, 40]);

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_for_their_owner_alone() {
+    fn stored_files_are_readable_by_their_owner_only() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("a/b");
         let state = State::open(&directory).unwrap();

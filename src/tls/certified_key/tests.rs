@@ -67,7 +67,7 @@ fn hierarchy() -> ([String; 3], String) {
 }
 
 #[test]
-fn a_pair_loads_without_a_doubt() {
+fn valid_pair_loads_without_warnings() {
     let (certificate, key) = issue();
     let files = Files::write(&certificate, &key);
     let loaded = files.load().unwrap();
@@ -76,7 +76,7 @@ fn a_pair_loads_without_a_doubt() {
 }
 
 #[test]
-fn a_key_of_another_certificate_is_named() {
+fn key_of_another_certificate_is_rejected() {
     let told = told(&issue().0, &issue().1);
     assert!(
         told.contains("k.pem (tls.key in config.toml) does not belong to the certificate"),
@@ -85,7 +85,7 @@ fn a_key_of_another_certificate_is_named() {
 }
 
 #[test]
-fn empty_files_say_what_was_expected() {
+fn empty_file_is_rejected_with_the_expected_content() {
     let (certificate, key) = issue();
     let empty = told("", &key);
     assert!(empty.contains("tls.certificate") && empty.contains("BEGIN CERTIFICATE"));
@@ -94,7 +94,7 @@ fn empty_files_say_what_was_expected() {
 }
 
 #[test]
-fn a_broken_key_is_not_quoted() {
+fn truncated_key_is_rejected_without_quoting_it() {
     let (certificate, key) = issue();
     let half = &key[..key.len() / 2];
     let told = told(&certificate, half);
@@ -103,7 +103,7 @@ fn a_broken_key_is_not_quoted() {
 }
 
 #[test]
-fn a_truncated_certificate_is_told() {
+fn truncated_certificate_is_rejected() {
     let (certificate, key) = issue();
     let half = &certificate[..certificate.len() / 2];
     let cut = told(half, &key);
@@ -117,7 +117,7 @@ fn a_truncated_certificate_is_told() {
 }
 
 #[test]
-fn a_directory_is_told_from_a_file() {
+fn directory_instead_of_a_file_is_rejected() {
     let files = Files::write("", "");
     let pair = KeyPairFiles::new(files.0.path(), &files.path("k.pem"), "tls.");
     let error = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
@@ -126,7 +126,7 @@ fn a_directory_is_told_from_a_file() {
 }
 
 #[test]
-fn a_chain_with_or_without_its_root_loads() {
+fn chain_with_or_without_its_root_loads() {
     let ([site, middle, root], key) = hierarchy();
     for chain in [format!("{site}{middle}"), format!("{site}{middle}{root}")] {
         let files = Files::write(&chain, &key);
@@ -137,7 +137,7 @@ fn a_chain_with_or_without_its_root_loads() {
 }
 
 #[test]
-fn a_missing_intermediate_is_named() {
+fn missing_intermediate_is_named() {
     let ([site, _, root], key) = hierarchy();
     let gap = told(&format!("{site}{root}"), &key);
     assert!(
@@ -150,7 +150,7 @@ fn a_missing_intermediate_is_named() {
 }
 
 #[test]
-fn certificates_in_the_wrong_order_are_told() {
+fn certificates_in_the_wrong_order_are_rejected() {
     let ([site, middle, root], key) = hierarchy();
     let told = told(&format!("{site}{root}{middle}"), &key);
     assert!(
@@ -160,7 +160,7 @@ fn certificates_in_the_wrong_order_are_told() {
 }
 
 #[test]
-fn dates_are_told_with_the_clock() {
+fn certificate_outside_its_dates_is_reported() {
     let mut params = CertificateParams::new(["desk.example".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2030, 1, 1);
     params.not_after = rcgen::date_time_ymd(2031, 1, 1);
@@ -176,7 +176,7 @@ fn dates_are_told_with_the_clock() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_doubted() {
+fn key_readable_by_others_causes_a_warning() {
     let (certificate, key) = issue();
     let files = Files::write(&certificate, &key);
     let everybody = std::fs::Permissions::from_mode(0o644);
@@ -187,7 +187,7 @@ fn a_key_that_others_can_read_is_doubted() {
 
 /// Every form in which OpenSSL writes keys: PKCS#8, SEC1, PKCS#1, and locked.
 #[test]
-fn keys_of_every_form_load() {
+fn keys_in_every_openssl_format_load() {
     let files = Files::write("", "");
     let script = "
         openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=a \
@@ -225,7 +225,7 @@ fn keys_of_every_form_load() {
 
 /// Reading one would never end, and with it no start and no reload.
 #[test]
-fn pipes_devices_and_endless_files_are_refused_at_once() {
+fn pipes_devices_and_huge_files_are_rejected_at_once() {
     let (certificate, key) = issue();
     let files = Files::write(&certificate, &key);
     let made = Command::new("mkfifo").arg(files.path("pipe")).status();

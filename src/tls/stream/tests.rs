@@ -64,7 +64,7 @@ fn assert_holds_nothing(server: &mut Server) {
 }
 
 #[tokio::test]
-async fn all_comes_in_order_both_ways_whatever_the_sizes() {
+async fn data_arrives_in_order_both_ways_for_any_sizes() {
     for (pipe, piece) in [
         (1_000, 1_000),
         (5_000, 7),
@@ -94,7 +94,7 @@ async fn all_comes_in_order_both_ways_whatever_the_sizes() {
 }
 
 #[tokio::test]
-async fn pieces_are_written_together_and_in_order() {
+async fn vectored_writes_arrive_whole_and_in_order() {
     let (mut client, mut server) = pair(1 << 20).await;
     let (head, body) = (noise(300), noise(100_000));
     for size in [0, 1, 1_000, 16_000, 60_000, body.len()] {
@@ -112,7 +112,7 @@ async fn pieces_are_written_together_and_in_order() {
 }
 
 #[tokio::test]
-async fn new_keys_of_the_client_are_taken_and_answered() {
+async fn key_updates_of_the_client_are_followed() {
     let (mut client, mut server) = pair(1 << 20).await;
     for round in 0..3 {
         client.get_mut().1.refresh_traffic_keys().unwrap();
@@ -125,7 +125,7 @@ async fn new_keys_of_the_client_are_taken_and_answered() {
 }
 
 #[tokio::test]
-async fn the_end_is_told_from_a_break() {
+async fn close_notify_is_an_end_and_a_break_is_an_error() {
     let (mut client, mut server) = pair(1 << 20).await;
     client.write_all(b"last").await.unwrap();
     client.shutdown().await.unwrap();
@@ -149,7 +149,7 @@ async fn the_end_is_told_from_a_break() {
 
 /// Reading does not write, so data that cannot be sent does not block received data.
 #[tokio::test]
-async fn last_words_are_heard_while_an_answer_is_stuck() {
+async fn last_data_is_read_while_a_write_is_blocked() {
     let (mut client, mut server) = pair(5_000).await;
     let _ = server.write(&noise(60_000)).await.unwrap();
     client.write_all(b"last words").await.unwrap();
@@ -160,7 +160,7 @@ async fn last_words_are_heard_while_an_answer_is_stuck() {
 
 /// Each key update requests a response; rustls counts them.
 #[tokio::test]
-async fn new_keys_without_end_end_the_connection() {
+async fn endless_key_updates_end_the_connection() {
     let (mut client, mut server) = pair(1 << 20).await;
     for _ in 0..100 {
         client.get_mut().1.refresh_traffic_keys().unwrap();
@@ -173,7 +173,7 @@ async fn new_keys_without_end_end_the_connection() {
 
 /// After a forged record the connection accepts nothing, not even a valid record.
 #[tokio::test]
-async fn what_follows_a_false_record_is_not_heard() {
+async fn data_after_a_forged_record_is_not_read() {
     let (mut client, mut server) = pair(1 << 20).await;
     client.write_all(b"before").await.unwrap();
     let false_record = [23, 3, 3, 0, 20].iter().chain(&[7; 20]).copied();
@@ -195,7 +195,7 @@ async fn what_follows_a_false_record_is_not_heard() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_gets_an_alert() {
+async fn client_without_tls_gets_an_alert() {
     let (mut near, far) = tokio::io::duplex(1 << 16);
     near.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
@@ -208,7 +208,7 @@ async fn who_speaks_no_tls_gets_an_alert() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_breaks_off_fails() {
+async fn truncated_handshake_fails() {
     let (mut near, far) = tokio::io::duplex(1 << 16);
     near.write_all(&[22, 3, 1, 0, 100, 1]).await.unwrap();
     drop(near);
@@ -218,6 +218,6 @@ async fn a_handshake_that_breaks_off_fails() {
 
 /// One of five thousand that rest: what it is made of, without its keys.
 #[test]
-fn a_connection_is_small() {
+fn tls_stream_stays_small_in_memory() {
     assert!(size_of::<TlsStream<tokio::net::TcpStream>>() <= 1_600);
 }

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn two_clients_that_take_nothing_are_waited_for_and_no_third() {
+    async fn third_client_that_reads_nothing_is_not_waited_for() {
         let all = BlockedResponses::default();
         let mut idle = [all.enter(Cause::Full), all.enter(Cause::Full)];
         assert!(idle.iter_mut().all(|one| one.check(None).is_ok()));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn client_that_takes_nothing_is_not_waited_for_long() {
+    async fn client_that_reads_nothing_is_not_waited_for_long() {
         let all = BlockedResponses::default();
         for cause in [Cause::Full, Cause::Disk] {
             let mut blocked = all.enter(cause);

@@ -41,7 +41,7 @@ async fn pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_waits_for_the_application_needs_no_task() {
+async fn client_waiting_for_the_upstream_needs_no_task() {
     let (frames, mut body, buffers) = response(1 << 20, &Ledger::new(1 << 20));
     assert!(body.frame().now_or_never().is_none());
     pause().await;
@@ -62,7 +62,7 @@ async fn a_client_that_waits_for_the_application_needs_no_task() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_and_errors_come_after_what_was_buffered() {
+async fn trailers_and_errors_follow_the_buffered_body() {
     for length in [5, 500_000] {
         let (frames, body, _) = response(1 << 20, &Ledger::new(4 << 20));
         send(&frames, length);
@@ -92,7 +92,7 @@ async fn trailers_and_errors_come_after_what_was_buffered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_has_ended_is_as_long_as_what_is_left_of_it() {
+async fn ended_response_reports_its_remaining_length() {
     let disk = Ledger::new(4 << 20);
     let (frames, mut body, _) = response(1 << 20, &disk);
     send(&frames, 500_000);

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn php_learns_what_is_asked_by_whom_and_how() {
+    fn params_describe_request_client_and_script() {
         let server = server(
             Request::post("/api/tickets?page=2&q=a%20b")
                 .header("host", "pwd.example:8443")
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn no_header_comes_out_as_something_else() {
+    fn params_exclude_ambiguous_header_names() {
         let server = server(
             Request::get("/")
                 .header("proxy", "http://evil.example")
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn only_index_php_has_path_info() {
+    fn path_info_is_set_for_index_php_only() {
         let path_info = |path: &str| server(Request::get(path)).remove("PATH_INFO");
         assert_eq!(
             path_info("/index.php/caf%C3%A9?x").as_deref(),
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_written_from_the_last_to_the_first() {
+    fn headers_are_written_in_reverse_order() {
         let request = Request::get("/")
             .header("accept", "a")
             .header("authorization", "b");

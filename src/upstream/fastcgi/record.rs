@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_answer_our_request_is_malformed() {
+    fn record_of_another_request_is_malformed() {
         let end = |status: u8| record(END_REQUEST, ID, &[0, 0, 0, 0, status, 0, 0, 0], 0);
         let taken = |mut record: BytesMut| take(&mut record);
         assert_eq!(taken(end(0)), Ok(Some(Record::End(Outcome::Complete))));
@@ -203,7 +203,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_out_as_they_went_in_however_they_are_cut(
+        fn records_split_anywhere_are_decoded_unchanged(
             pieces in vec((vec(any::<u8>(), 0..300), any::<u8>(), any::<bool>()), 0..8),
             cut in 1_usize..50,
         ) {
@@ -228,13 +228,13 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(bytes in vec(any::<u8>(), 0..200)) {
+        fn decoding_of_arbitrary_bytes_never_panics(bytes in vec(any::<u8>(), 0..200)) {
             let mut buffer = BytesMut::from(&bytes[..]);
             while let Ok(Some(_)) = take(&mut buffer) {}
         }
 
         #[test]
-        fn a_long_stream_is_cut_into_records(length in 0_usize..200_000) {
+        fn long_stdin_is_split_into_records(length in 0_usize..200_000) {
             let mut out = BytesMut::new();
             stdin(&mut out, &vec![b'a'; length]);
             end_of_stdin(&mut out);

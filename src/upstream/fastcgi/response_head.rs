@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_and_taken_away() {
+    fn status_header_is_parsed_and_removed() {
         let well = |status, headers, rest: &str| Ok(Some((status, headers, rest.to_owned())));
         assert_eq!(taken("A: b\r\n\r\nbody"), well(200, 1, "body"));
         assert_eq!(taken("A: b\n\nbody"), well(200, 1, "body"));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_refused() {
+    fn malformed_response_head_is_rejected() {
         for wrong in [
             "\r\n\r\n",
             "<html>\r\n\r\n",
@@ -161,7 +161,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        fn parsing_of_arbitrary_bytes_never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
             let _ = take(&mut BytesMut::from(&bytes[..]));
             let line = [b"Status: ", &bytes[..], b"\r\n\r\n"].concat();
             let _ = take(&mut BytesMut::from(&line[..]));

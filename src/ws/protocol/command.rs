@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_client_is_understood() {
+    fn commands_of_the_old_client_are_decoded() {
         let text = r#"{"type":"join_ticket","payload":{"ticket_id":7},"timestamp":"2026-11-23T00:00:00Z"}"#;
         assert_eq!(decode(text), Ok(Command::Join(id(7))));
         let text = r#"{"type":"message_seen","payload":{"message_id":"14"},"timestamp":1}"#;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_has_its_code() {
+    fn invalid_command_has_its_error_code() {
         for (text, code) in [
             ("", "invalid_json"),
             ("hello", "invalid_json"),
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_decode_panic(text in ".{0,200}") {
+        fn decode_of_arbitrary_text_never_panics(text in ".{0,200}") {
             let _ = decode(&text);
         }
     }

@@ -237,7 +237,7 @@ mod tests {
     use crate::rooms::Audience;
 
     #[test]
-    fn events_read_as_the_protocol_says() {
+    fn events_are_encoded_as_documented() {
         let ana = User::for_test(3);
         let seven = RowId::new(7).unwrap();
         let joined = Event::TicketJoined {
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_in_rooms_reads_as_the_protocol_says() {
+    fn room_events_are_encoded_as_documented() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
         let said =
             |what| publication_text(&Publication::new(room, what, Audience::All)).to_string();

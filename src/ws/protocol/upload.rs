@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_start_needs_what_cannot_be_guessed() {
+    fn upload_start_without_required_fields_is_rejected() {
         let read = |payload| decode("upload_start", payload).unwrap();
         let full = r#"{"upload_id":"a-1","ticket_id":"7","name":"a.png","size":0,"mime":null}"#;
         let Ok(UploadCommand::Start(start)) = read(full) else {

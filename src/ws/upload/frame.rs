@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_reads_as_the_protocol_says() {
+    fn frame_is_decoded_as_documented() {
         let frame = b"\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x01\x00\x00GIF";
         let chunk = decode(&Bytes::from_static(frame)).unwrap();
         assert_eq!((chunk.upload, chunk.offset), (2, 65_536));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_told() {
+    fn malformed_frame_is_rejected() {
         let decode = |frame: &'static [u8]| decode(&Bytes::from_static(frame));
         assert_eq!(decode(b""), Err(FrameError::Short));
         assert_eq!(decode(&[1; 12]), Err(FrameError::Short));

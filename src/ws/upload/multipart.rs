@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_reads_as_the_rfc_says_and_knows_its_length() {
+    fn form_follows_the_rfc_and_states_its_length() {
         let mut part = part("si \"Ñoño\" 🎉.png", "image/png").unwrap();
         part.message = Some("kumusta".to_owned());
         let form = Form::with_boundary(&part, &Settings::default(), "b");
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_names_and_nothing_else() {
+    fn unsafe_file_name_is_rejected() {
         for right in [
             "a",
             "liham ng pagtatapat 📄.pdf",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_passed_on_without_what_nobody_sees() {
+    fn invisible_characters_in_a_file_name_are_removed() {
         for (given, passed) in [
             ("gnp\u{202e}exe.png", "gnpexe.png"),
             ("\u{200e}WhatsApp Chat.txt", "WhatsApp Chat.txt"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_types_and_nothing_else() {
+    fn malformed_media_type_is_rejected() {
         for right in ["", "image/svg+xml", "application/vnd.ms-excel"] {
             assert!(part("a", right).is_ok(), "{right}");
         }
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn no_boundary_comes_twice() {
+    fn boundary_is_unique() {
         assert_ne!(boundary(), boundary());
         assert_eq!(boundary().len(), 5 + 48);
     }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_has_its_meaning() {
+    fn upstream_response_maps_to_its_upload_outcome() {
         let none = String::new;
         assert_eq!(
             judged(201, r#"{"a":1}"#, true),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_or_broken_off_is_no_yes() {
+    fn oversized_or_aborted_response_fails_the_upload() {
         let outcome = interpret(201, None, true);
         let Outcome::Failed(failure) = outcome else {
             panic!("{outcome:?}")

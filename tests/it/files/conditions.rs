@@ -2,11 +2,11 @@
 
 use hyper::StatusCode;
 
-use super::{Site, raw};
+use super::{Site, fetch_raw};
 use crate::support::http::{Client, body, get};
 
 #[tokio::test]
-async fn a_client_that_has_it_is_told_so() {
+async fn conditional_request_gets_304_or_412() {
     let site = Site::new();
     let edge = site.edge();
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
@@ -39,7 +39,7 @@ async fn a_client_that_has_it_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_part_is_sent_and_said_to_be_one() {
+async fn range_request_gets_206_or_416() {
     let site = Site::new();
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     site.write("public/film.mp4", &bytes);
@@ -70,6 +70,6 @@ async fn a_part_is_sent_and_said_to_be_one() {
             assert!(answer.body == bytes, "{ignored}");
         }
     }
-    let head = raw(&edge, "HEAD /film.mp4", "Range: bytes=0-1\r\n").await;
+    let head = fetch_raw(&edge, "HEAD /film.mp4", "Range: bytes=0-1\r\n").await;
     assert_eq!(head.status, 200);
 }

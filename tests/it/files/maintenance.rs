@@ -10,7 +10,7 @@ use crate::support::http::{Answer, Client, body, get, post};
 use crate::support::{Edge, Laravel, Socket};
 
 /// Asks until the answer has this status; it is looked at once a second.
-async fn until(client: &mut Client, status: StatusCode) -> Answer {
+async fn fetch_until_status(client: &mut Client, status: StatusCode) -> Answer {
     let asked = async {
         loop {
             let answer = client.fetch(get("/").body(body("")).unwrap()).await;
@@ -25,7 +25,7 @@ async fn until(client: &mut Client, status: StatusCode) -> Answer {
 }
 
 #[tokio::test]
-async fn a_page_closes_the_site_and_sessions_stay() {
+async fn maintenance_page_closes_the_site_but_not_sessions() {
     let site = Site::new();
     let laravel = Laravel::start().await;
     let page = site.path("maintenance.html");
@@ -43,7 +43,7 @@ async fn a_page_closes_the_site_and_sessions_stay() {
     let mut session = Socket::joined(&edge, "3|ana", 1).await;
 
     fs::write(&page, "<p>back at <b>five</b>").unwrap();
-    let closed = until(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
+    let closed = fetch_until_status(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(closed.text(), "<p>back at <b>five</b>");
     assert_eq!(closed.headers["retry-after"], "60");
     assert_eq!(closed.headers["cache-control"], "no-store");
@@ -76,18 +76,18 @@ async fn a_page_closes_the_site_and_sessions_stay() {
     Socket::joined(&edge, "3|ana", 1).await;
 
     fs::write(&page, "<p>back at six").unwrap();
-    while until(&mut client, StatusCode::SERVICE_UNAVAILABLE)
+    while fetch_until_status(&mut client, StatusCode::SERVICE_UNAVAILABLE)
         .await
         .text()
         != "<p>back at six"
     {}
     fs::remove_file(&page).unwrap();
-    until(&mut client, StatusCode::OK).await;
+    fetch_until_status(&mut client, StatusCode::OK).await;
     session.settle().await;
 }
 
 #[tokio::test]
-async fn a_page_that_cannot_be_used_closes_it_all_the_same() {
+async fn unusable_maintenance_page_still_closes_the_site() {
     let site = Site::new();
     let laravel = Laravel::start().await;
     let page = site.path("maintenance.html");
@@ -105,11 +105,11 @@ async fn a_page_that_cannot_be_used_closes_it_all_the_same() {
     );
     fs::remove_file(&page).unwrap();
     fs::create_dir(&page).unwrap();
-    until(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
+    fetch_until_status(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
     fs::remove_dir(&page).unwrap();
-    until(&mut client, StatusCode::OK).await;
+    fetch_until_status(&mut client, StatusCode::OK).await;
     // Just as long as may be.
     fs::write(&page, vec![b'x'; 1024 * 1024]).unwrap();
-    let closed = until(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
+    let closed = fetch_until_status(&mut client, StatusCode::SERVICE_UNAVAILABLE).await;
     assert_eq!(closed.body.len(), 1024 * 1024);
 }

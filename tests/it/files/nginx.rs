@@ -4,12 +4,12 @@
 use std::fs::File;
 use std::time::{Duration, SystemTime};
 
-use super::{Raw, Site, ask};
+use super::{RawResponse, Site, ask};
 use crate::nginx::Nginx;
 use crate::support::Edge;
 
 /// What differs where everything is well, and is left out of the comparison.
-const OWN: [&str; 7] = [
+const IGNORED_HEADERS: [&str; 7] = [
     "server:",
     "date:",
     "x-request-id:",
@@ -21,9 +21,9 @@ const OWN: [&str; 7] = [
 ];
 
 /// Headers without those that differ; text has its alphabet, scripts their right name.
-fn compared(answer: &Raw) -> (u16, Vec<String>, String) {
+fn comparable_response(answer: &RawResponse) -> (u16, Vec<String>, String) {
     let lines = answer.lines.iter();
-    let lines = lines.filter(|line| !OWN.iter().any(|own| line.starts_with(own)));
+    let lines = lines.filter(|line| !IGNORED_HEADERS.iter().any(|own| line.starts_with(own)));
     let lines = lines.map(|line| {
         let line = line.replace("; charset=utf-8", "");
         line.replace("application/javascript", "text/javascript")
@@ -128,8 +128,9 @@ async fn files_are_sent_as_nginx_sends_them() {
     }
     let mut wrong = Vec::new();
     for (line, lines) in &requests {
-        let theirs = compared(&ask(nginx.address, &nginx.certificate, line, lines).await);
-        let ours = compared(&ask(edge.address, &edge.certificate, line, lines).await);
+        let theirs =
+            comparable_response(&ask(nginx.address, &nginx.certificate, line, lines).await);
+        let ours = comparable_response(&ask(edge.address, &edge.certificate, line, lines).await);
         if ours != theirs {
             wrong.push(format!(
                 "{line} {lines:?}: the edge {ours:?}, nginx {theirs:?}"
@@ -201,13 +202,13 @@ async fn files_are_sent_as_nginx_sends_them() {
     let lines = "Accept-Encoding: gzip\r\n";
     let theirs = ask(nginx.address, &nginx.certificate, "GET /app.js", lines).await;
     let ours = ask(edge.address, &edge.certificate, "GET /app.js", lines).await;
-    let without_tag = |answer: &Raw| {
-        let (status, mut lines, text) = compared(answer);
+    let without_tag = |answer: &RawResponse| {
+        let (status, mut lines, text) = comparable_response(answer);
         lines.retain(|line| !line.starts_with("etag:") && !line.starts_with("accept-ranges:"));
         (status, lines, text)
     };
     if without_tag(&ours) != without_tag(&theirs) {
-        let (ours, theirs) = (compared(&ours), compared(&theirs));
+        let (ours, theirs) = (comparable_response(&ours), comparable_response(&theirs));
         wrong.push(format!("gzip: the edge {ours:?}, nginx {theirs:?}"));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

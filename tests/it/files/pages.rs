@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 
-use super::{ALLOW, Site, raw};
+use super::{ALLOW, Site, fetch_raw};
 use crate::support::http::{Client, body, get};
 use crate::support::program::{Home, Program};
 use crate::support::{Edge, Laravel, Socket};
 
 #[tokio::test]
-async fn files_are_what_they_are() {
+async fn file_has_its_media_type_cache_headers_and_content() {
     let site = Site::new();
     let edge = site.edge();
     for (path, kind, kept, text) in [
@@ -73,7 +73,7 @@ async fn files_are_what_they_are() {
             "hashed",
         ),
     ] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(
             (answer.status, answer.text().as_str()),
             (200, text),
@@ -85,7 +85,7 @@ async fn files_are_what_they_are() {
         assert_eq!(answer.header("accept-ranges"), Some("bytes"));
         let length = text.len().to_string();
         assert_eq!(answer.header("content-length"), Some(length.as_str()));
-        let head = raw(&edge, &format!("HEAD {path}"), "").await;
+        let head = fetch_raw(&edge, &format!("HEAD {path}"), "").await;
         let lines = |lines: &[String]| -> Vec<String> {
             let own = |line: &&String| line.starts_with("date:") || line.starts_with("x-request");
             let lines = lines.iter().filter(|line| !own(line));
@@ -99,11 +99,11 @@ async fn files_are_what_they_are() {
 }
 
 #[tokio::test]
-async fn a_directory_is_its_page_or_nothing() {
+async fn directory_serves_its_index_or_404() {
     let site = Site::new();
     let edge = site.edge();
     for (path, location) in [("/docs", "/docs/"), ("/docs?a=b//c", "/docs/?a=b//c")] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(answer.status, 301);
         assert_eq!(answer.header("location"), Some(location));
     }
@@ -111,7 +111,7 @@ async fn a_directory_is_its_page_or_nothing() {
     for path in [
         "/empty", "/empty/", "//docs", "/\\docs", "/%2fdocs", "/docs//", "/docs/x",
     ] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert!(
             [400, 404].contains(&answer.status),
             "{path}: {}",
@@ -122,11 +122,11 @@ async fn a_directory_is_its_page_or_nothing() {
 }
 
 #[tokio::test]
-async fn files_are_only_read() {
+async fn file_accepts_only_get_and_head() {
     let site = Site::new();
     let edge = site.edge();
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = raw(
+        let answer = fetch_raw(
             &edge,
             &format!("{method} /robots.txt"),
             "Content-Length: 0\r\n",
@@ -137,23 +137,23 @@ async fn files_are_only_read() {
     }
     let laravel = Laravel::start().await;
     let edge = site.edge_before(&laravel);
-    let answer = raw(&edge, "POST /robots.txt", "Content-Length: 0\r\n").await;
+    let answer = fetch_raw(&edge, "POST /robots.txt", "Content-Length: 0\r\n").await;
     assert_eq!(answer.status, 200);
     assert_eq!(laravel.last().target, "/robots.txt");
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_the_apps() {
+async fn path_without_a_file_goes_to_the_app() {
     let site = Site::new();
     let laravel = Laravel::start().await;
     let edge = site.edge_before(&laravel);
     assert_eq!(
-        raw(&edge, "GET /robots.txt", "").await.text(),
+        fetch_raw(&edge, "GET /robots.txt", "").await.text(),
         "all may come"
     );
     assert!(laravel.requests().is_empty());
     for path in ["/api/user?a=b", "/a%2Fb", "/docs/missing.js", "/empty"] {
-        raw(&edge, &format!("GET {path}"), "").await;
+        fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(laravel.last().target, path);
     }
     // Sessions are answered here all the same.
@@ -165,7 +165,7 @@ async fn what_is_no_file_is_the_apps() {
 }
 
 #[tokio::test]
-async fn a_page_finds_its_way_by_itself() {
+async fn page_path_falls_back_to_the_single_page_app() {
     let site = Site::new();
     let route = site.route("fallback = \"index.html\"");
     let laravel = Laravel::start().await;
@@ -178,7 +178,7 @@ async fn a_page_finds_its_way_by_itself() {
         "/assets",
         "/a;b",
     ] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(
             (answer.status, answer.text().as_str()),
             (200, "<p>a page"),
@@ -194,10 +194,10 @@ async fn a_page_finds_its_way_by_itself() {
         "/x.map",
         "/f.WOFF2",
     ] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(answer.status, 404, "{path}");
     }
-    assert_eq!(raw(&edge, "POST /tickets/7", "").await.status, 405);
+    assert_eq!(fetch_raw(&edge, "POST /tickets/7", "").await.status, 405);
     assert!(
         Socket::try_open(&edge, "/ws?token=3%7Cana", &[])
             .await
@@ -211,7 +211,7 @@ async fn a_page_finds_its_way_by_itself() {
 }
 
 #[tokio::test]
-async fn what_was_compressed_before_is_sent() {
+async fn precompressed_file_is_sent_if_accepted() {
     let site = Site::new();
     let edge = site.edge();
     for (name, text) in [
@@ -234,7 +234,7 @@ async fn what_was_compressed_before_is_sent() {
         ("br;q=0", None, "plain"),
     ] {
         let lines = format!("Accept-Encoding: {accepted}\r\n");
-        let answer = raw(&edge, "GET /app.js", &lines).await;
+        let answer = fetch_raw(&edge, "GET /app.js", &lines).await;
         assert_eq!(
             (answer.status, answer.text().as_str()),
             (200, text),
@@ -248,21 +248,21 @@ async fn what_was_compressed_before_is_sent() {
         assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
         tags.push(answer.header("etag").unwrap().to_owned());
         let known = format!("{lines}If-None-Match: {}\r\n", tags.last().unwrap());
-        let again = raw(&edge, "GET /app.js", &known).await;
+        let again = fetch_raw(&edge, "GET /app.js", &known).await;
         assert_eq!(again.status, 304, "{accepted}");
         assert_eq!(again.header("vary"), Some("Accept-Encoding"));
     }
     tags.sort();
     tags.dedup();
     assert_eq!(tags.len(), 4, "{tags:?}");
-    let part = raw(
+    let part = fetch_raw(
         &edge,
         "GET /app.js",
         "Accept-Encoding: br\r\nRange: bytes=1-3\r\n",
     )
     .await;
     assert_eq!((part.status, part.text().as_str()), (206, "rot"));
-    let photo = raw(&edge, "GET /photo.png", "Accept-Encoding: gzip\r\n").await;
+    let photo = fetch_raw(&edge, "GET /photo.png", "Accept-Encoding: gzip\r\n").await;
     assert_eq!(photo.text(), "plain");
     // Older than the file: forgotten after a change.
     let old = SystemTime::now() - Duration::from_secs(3600);
@@ -270,23 +270,23 @@ async fn what_was_compressed_before_is_sent() {
         .append(true)
         .open(site.path("public/app.js.br"));
     packed.unwrap().set_modified(old).unwrap();
-    let answer = raw(&edge, "GET /app.js", "Accept-Encoding: br\r\n").await;
+    let answer = fetch_raw(&edge, "GET /app.js", "Accept-Encoding: br\r\n").await;
     assert_eq!(answer.text(), "plain");
 }
 
 #[tokio::test]
-async fn what_was_not_is_compressed_on_its_way() {
+async fn plain_file_is_compressed_while_sent() {
     let site = Site::new();
     let edge = site.edge();
     let text = "very much the same ".repeat(1000);
     site.write("public/long.css", &text);
     let coded = "Accept-Encoding: gzip\r\n";
-    let answer = raw(&edge, "GET /long.css", coded).await;
+    let answer = fetch_raw(&edge, "GET /long.css", coded).await;
     assert_eq!(answer.header("content-encoding"), Some("gzip"));
     assert!(answer.body.len() < text.len() / 10);
     let tag = answer.header("etag").unwrap();
     assert!(tag.starts_with("W/"), "{tag}");
-    let known = raw(
+    let known = fetch_raw(
         &edge,
         "GET /long.css",
         &format!("{coded}If-None-Match: {tag}\r\n"),
@@ -294,7 +294,7 @@ async fn what_was_not_is_compressed_on_its_way() {
     .await;
     assert_eq!((known.status, known.header("etag")), (304, Some(tag)));
     // A part is of the bytes as they are, and not of the compressed ones.
-    let part = raw(
+    let part = fetch_raw(
         &edge,
         "GET /long.css",
         &format!("{coded}Range: bytes=0-2999\r\n"),
@@ -303,11 +303,11 @@ async fn what_was_not_is_compressed_on_its_way() {
     assert_eq!((part.status, part.text().as_str()), (206, &text[..3000]));
     assert_eq!(part.header("content-encoding"), None);
     let rest = format!("{coded}Range: bytes=9-\r\nIf-Range: {tag}\r\n");
-    assert_eq!(raw(&edge, "GET /long.css", &rest).await.status, 200);
+    assert_eq!(fetch_raw(&edge, "GET /long.css", &rest).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_new_build_needs_no_reload() {
+async fn new_build_behind_a_symlink_needs_no_reload() {
     let site = Site::new();
     let (one, two) = (site.path("one"), site.path("two"));
     site.write("one/index.html", "one");
@@ -330,7 +330,7 @@ async fn a_new_build_needs_no_reload() {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_used_is_told_at_once() {
+async fn unusable_directory_is_reported_at_check_and_start() {
     let site = Site::new();
     let home = |more: &str| Home::new("http://127.0.0.1:9", ([127, 0, 0, 1], 0).into(), more);
     let file = site.path("secret.txt");
@@ -373,7 +373,7 @@ async fn a_directory_that_cannot_be_used_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_read_is_forbidden() {
+async fn unreadable_file_gets_403() {
     let site = Site::new();
     let none = fs::Permissions::from_mode(0o000);
     fs::set_permissions(site.path("public/robots.txt"), none).unwrap();
@@ -398,7 +398,7 @@ async fn a_file_that_may_not_be_read_is_forbidden() {
 
 /// curl and browsers take a body after `HEAD` for a broken connection.
 #[tokio::test]
-async fn a_head_has_no_body_whatever_is_said() {
+async fn head_response_has_no_body() {
     let site = Site::new();
     let more = format!(
         "[maintenance]\npage = \"{}\"\n",

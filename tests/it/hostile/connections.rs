@@ -8,15 +8,15 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use super::{ATTACKER, MIB, Siege, connect};
+use super::{ATTACKER, AttackHarness, MIB, connect};
 use crate::support::program::Program;
 
 /// From one address, then from two hundred, saying nothing.
 #[tokio::test]
-async fn ten_thousand_connections_that_say_nothing() {
+async fn ten_thousand_silent_connections_leave_others_served() {
     rlimit::increase_nofile_limit(30_000).unwrap();
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     for addresses in [1_u32, 200] {
         let (before, _) = program.memory();
         let from = |n: u32| Ipv4Addr::from_bits(ATTACKER.to_bits() + n % addresses);
@@ -28,7 +28,7 @@ async fn ten_thousand_connections_that_say_nothing() {
             program.memory().1.saturating_sub(before) / MIB
         };
         let name = format!("10 000 connections from {addresses} addresses");
-        let grown = siege.withstand(&name, attack).await;
+        let grown = harness.run(&name, attack).await;
         println!("{name}: {grown} MiB more");
         assert!(grown < 256, "{grown} MiB more");
     }
@@ -36,9 +36,9 @@ async fn ten_thousand_connections_that_say_nothing() {
 
 /// The kernel refuses more files: nothing dies, and it is told once.
 #[tokio::test]
-async fn no_file_is_left_for_a_connection() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn accept_without_free_files_is_logged_once_and_recovers() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let told = |line: &Value| line["event"] == "accept_failed";
     let attack = async {
         limit_files(&program, "40");
@@ -52,7 +52,7 @@ async fn no_file_is_left_for_a_connection() {
         drop(held);
         program.http1().await;
     };
-    siege.withstand("no file left", attack).await;
+    harness.run("no file left", attack).await;
     assert_eq!(program.count(told), 1);
 }
 

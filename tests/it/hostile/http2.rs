@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ATTACKER, MIB, Siege, secured};
+use super::{ATTACKER, AttackHarness, MIB, connect_tls};
 use crate::support::program::Program;
 
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -55,8 +55,12 @@ fn target(path: &str) -> Vec<u8> {
 
 /// Sends `first`, then `flood(n)` for n from 0 until the connection ends; whether
 /// it ended before all buffers on the way were full many times over.
-async fn ends(program: &Program, first: &[u8], flood: impl Fn(u32) -> Vec<u8>) -> bool {
-    let stream = secured(ATTACKER, program, "h2").await.unwrap();
+async fn flood_ends_connection(
+    program: &Program,
+    first: &[u8],
+    flood: impl Fn(u32) -> Vec<u8>,
+) -> bool {
+    let stream = connect_tls(ATTACKER, program, "h2").await.unwrap();
     let (mut from, mut to) = tokio::io::split(stream);
     let reading = tokio::spawn(async move {
         let mut sink = [0; 4096];
@@ -66,7 +70,7 @@ async fn ends(program: &Program, first: &[u8], flood: impl Fn(u32) -> Vec<u8>) -
     let begin = [PREFACE, &settings, first].concat();
     to.write_all(&begin).await.unwrap();
     let (mut batch, mut sent) = (0, 0);
-    while sent < MOST {
+    while sent < MAX_SENT_BYTES {
         let bytes: Vec<u8> = (0..BATCH).flat_map(|n| flood(batch * BATCH + n)).collect();
         (batch, sent) = (batch + 1, sent + bytes.len() as u64);
         if to.write_all(&bytes).await.is_err() || reading.is_finished() {
@@ -78,15 +82,15 @@ async fn ends(program: &Program, first: &[u8], flood: impl Fn(u32) -> Vec<u8>) -
 }
 
 const BATCH: u32 = 100;
-const MOST: u64 = 64 * MIB;
+const MAX_SENT_BYTES: u64 = 64 * MIB;
 
 /// Makes the frames of one number.
 type Flood = &'static dyn Fn(u32) -> Vec<u8>;
 
 #[tokio::test]
-async fn frames_that_carry_nothing_end_their_connection() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn flood_of_empty_frames_ends_its_connection() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let open_post = frame(HEADERS, 0x4, 1, &post("/trailers"));
     let floods: [(&str, &[u8], Flood); 8] = [
@@ -111,24 +115,29 @@ async fn frames_that_carry_nothing_end_their_connection() {
         }),
     ];
     for (name, first, flood) in floods {
-        let attack = async { assert!(ends(&program, first, flood).await, "{name}") };
-        siege.withstand(name, attack).await;
+        let attack = async {
+            assert!(
+                flood_ends_connection(&program, first, flood).await,
+                "{name}"
+            )
+        };
+        harness.run(name, attack).await;
     }
     let grown = program.memory().1.saturating_sub(before) / MIB;
     assert!(grown < 32, "{grown} MiB");
 }
 
 #[tokio::test]
-async fn headers_that_go_on_and_on_end_their_connection() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn endless_headers_end_their_connection() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let endless = |n: u32| match n {
         0 => frame(HEADERS, 0, 1, &request("/hang")),
         _ => frame(CONTINUATION, 0, 1, b"\0\x01a\x01b"),
     };
-    let attack = async { assert!(ends(&program, &[], endless).await) };
-    siege.withstand("CONTINUATION", attack).await;
+    let attack = async { assert!(flood_ends_connection(&program, &[], endless).await) };
+    harness.run("CONTINUATION", attack).await;
     // One header, and references to it: small on the way, large when unpacked.
     let bomb = |n: u32| {
         let mut block = request("/hang");
@@ -137,9 +146,9 @@ async fn headers_that_go_on_and_on_end_their_connection() {
         block.extend([0xbe; 8000]);
         frame(HEADERS, 0x5, 2 * n + 1, &block)
     };
-    let attack = async { assert!(ends(&program, &[], bomb).await) };
-    siege.withstand("HPACK bomb", attack).await;
-    let mut seen = siege.laravel.requests().into_iter();
+    let attack = async { assert!(flood_ends_connection(&program, &[], bomb).await) };
+    harness.run("HPACK bomb", attack).await;
+    let mut seen = harness.laravel.requests().into_iter();
     assert!(!seen.any(|seen| seen.target == "/hang"));
     let grown = program.memory().1.saturating_sub(before) / MIB;
     assert!(grown < 32, "{grown} MiB");
@@ -147,18 +156,19 @@ async fn headers_that_go_on_and_on_end_their_connection() {
 
 /// CVE-2023-44487.
 #[tokio::test]
-async fn requests_that_are_reset_at_once_end_their_connection() {
-    let mut siege = Siege::lay("requests_per_second = 1000000\nrequest_burst = 1000000\n").await;
-    let program = Arc::clone(&siege.program);
+async fn rapid_resets_end_their_connection() {
+    let mut harness =
+        AttackHarness::start("requests_per_second = 1000000\nrequest_burst = 1000000\n").await;
+    let program = Arc::clone(&harness.program);
     let reset = |n: u32| {
         let stream = 2 * n + 1;
         let mut both = frame(HEADERS, 0x5, stream, &request("/hang"));
         both.extend(frame(RESET, 0, stream, &8_u32.to_be_bytes()));
         both
     };
-    let attack = async { assert!(ends(&program, &[], reset).await) };
-    siege.withstand("rapid reset", attack).await;
-    let seen = siege.laravel.requests().into_iter();
+    let attack = async { assert!(flood_ends_connection(&program, &[], reset).await) };
+    harness.run("rapid reset", attack).await;
+    let seen = harness.laravel.requests().into_iter();
     let asked = seen.filter(|seen| seen.target == "/hang").count();
     assert!(asked < 2000, "{asked} requests reached Laravel");
 }

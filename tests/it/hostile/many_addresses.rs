@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use hyper::StatusCode;
 use tokio::time::Instant;
 
-use super::{MIB, Siege};
+use super::{AttackHarness, MIB};
 use crate::support::http::{Client, body, post};
 
 /// More than each table has places for.
@@ -24,11 +24,11 @@ const WAIT: Duration = Duration::from_secs(60);
 /// passwords before still has to wait after it.
 #[tokio::test]
 #[ignore = "slow: eighty thousand requests"]
-async fn a_flood_of_addresses_costs_so_much_memory_and_forgives_nobody() {
+async fn flood_of_addresses_stays_in_memory_and_keeps_offenders() {
     let proxy = "trusted_proxies = [\"127.0.0.1\"]\n";
     let limits = "logins_per_minute = 100\nlogin_burst = 100\nfailed_logins_per_minute = 3\n";
-    let mut siege = Siege::lay_on(Ipv4Addr::LOCALHOST, proxy, limits).await;
-    let (program, laravel) = (Arc::clone(&siege.program), siege.laravel.clone());
+    let mut harness = AttackHarness::start_on(Ipv4Addr::LOCALHOST, proxy, limits).await;
+    let (program, laravel) = (Arc::clone(&harness.program), harness.laravel.clone());
     let (before, _) = program.memory();
     let attack = async {
         let Client::Http2(proxy) = program.http2().await else {
@@ -69,7 +69,7 @@ async fn a_flood_of_addresses_costs_so_much_memory_and_forgives_nobody() {
         }
     };
     let name = "eighty thousand addresses";
-    siege.withstand(name, attack).await;
+    harness.run(name, attack).await;
     let grown = program.memory().0.saturating_sub(before) / MIB;
     println!("{name}: {grown} MiB more");
     assert!(grown <= 32, "{grown} MiB");

@@ -7,17 +7,17 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
-use super::{ATTACKER, MIB, Siege, connect, secured};
+use super::{ATTACKER, AttackHarness, MIB, connect, connect_tls};
 
 /// Deadlines that a test can wait for.
-const SHORT: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
+const SHORT_TIMEOUTS: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
                      stream_idle_timeout = \"2s\"\nmin_body_rate_grace = \"1s\"\n";
 /// Of each kind.
 const CLIENTS: usize = 50;
 
 /// Sends `start`, then one of `drops` after the other as slowly as that is; what
 /// was answered until the connection ended.
-async fn drip<S>(stream: S, start: &[u8], drops: &[u8]) -> Vec<u8>
+async fn send_slowly<S>(stream: S, start: &[u8], drops: &[u8]) -> Vec<u8>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -47,9 +47,9 @@ where
 
 /// Slowloris, in each place where a client can be waited for.
 #[tokio::test]
-async fn who_sends_a_byte_now_and_then_is_closed() {
-    let mut siege = Siege::lay(SHORT).await;
-    let program = Arc::clone(&siege.program);
+async fn client_sending_byte_by_byte_is_closed() {
+    let mut harness = AttackHarness::start(SHORT_TIMEOUTS).await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let hello = [
         &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..],
@@ -102,16 +102,16 @@ async fn who_sends_a_byte_now_and_then_is_closed() {
     ] {
         let clients = (0..CLIENTS).map(|_| async {
             let answer = match alpn {
-                None => drip(connect(ATTACKER, &program).await.unwrap(), start, drops).await,
+                None => send_slowly(connect(ATTACKER, &program).await.unwrap(), start, drops).await,
                 Some(alpn) => {
-                    let stream = secured(ATTACKER, &program, alpn).await.unwrap();
-                    drip(stream, start, drops).await
+                    let stream = connect_tls(ATTACKER, &program, alpn).await.unwrap();
+                    send_slowly(stream, start, drops).await
                 }
             };
             let answer = String::from_utf8_lossy(&answer);
             assert!(answer.starts_with(told), "{name}: {answer:?}");
         });
-        siege.withstand(name, join_all(clients)).await;
+        harness.run(name, join_all(clients)).await;
     }
     let grown = program.memory().1.saturating_sub(before) / MIB;
     assert!(grown < 64, "{grown} MiB");
@@ -119,9 +119,9 @@ async fn who_sends_a_byte_now_and_then_is_closed() {
 
 /// They ask for much and read nothing; over HTTP/2 they open no window.
 #[tokio::test]
-async fn who_reads_nothing_is_closed() {
-    let mut siege = Siege::lay(SHORT).await;
-    let program = Arc::clone(&siege.program);
+async fn client_that_reads_nothing_is_closed() {
+    let mut harness = AttackHarness::start(SHORT_TIMEOUTS).await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let http1 = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
     let no_window = [&[0, 4][..], &0_u32.to_be_bytes()].concat();
@@ -131,7 +131,7 @@ async fn who_reads_nothing_is_closed() {
     }
     for (alpn, clients, asked) in [("http/1.1", 50, http1), ("h2", 10, http2)] {
         let clients = (0..clients).map(|_| async {
-            let mut stream = secured(ATTACKER, &program, alpn).await.unwrap();
+            let mut stream = connect_tls(ATTACKER, &program, alpn).await.unwrap();
             stream.write_all(&asked).await.unwrap();
             stream
         });
@@ -141,9 +141,7 @@ async fn who_reads_nothing_is_closed() {
             while program.status().await["connections"] != 2 {}
             drop(held);
         };
-        siege
-            .withstand(&format!("{alpn}, nothing read"), ended)
-            .await;
+        harness.run(&format!("{alpn}, nothing read"), ended).await;
         let grown = program.memory().1.saturating_sub(before) / MIB;
         println!("{alpn}, nothing read: {grown} MiB more");
         assert!(grown < 96, "{grown} MiB");

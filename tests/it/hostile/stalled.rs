@@ -21,7 +21,7 @@ const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 
 /// Deadlines that a test can wait for, and a request that costs nothing.
-const SHORT: &str = "response_timeout = \"2500ms\"\n[http]\nstream_idle_timeout = \"3s\"\n\
+const SHORT_TIMEOUTS: &str = "response_timeout = \"2500ms\"\n[http]\nstream_idle_timeout = \"3s\"\n\
                      [[routes]]\npath = \"/cheap\"\nredirect = \"https://localhost\"\n";
 /// By when all must have happened, on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -56,12 +56,12 @@ async fn workers(count: usize) -> String {
 }
 
 /// An HTTP/2 connection of which the test writes each frame.
-struct Raw {
+struct RawHttp2 {
     to: WriteHalf<TlsStream<TcpStream>>,
     from: ReadHalf<TlsStream<TcpStream>>,
 }
 
-impl Raw {
+impl RawHttp2 {
     /// One whose streams have `window` bytes each.
     async fn connect(edge: &Edge, window: u32) -> Self {
         let (from, mut to) = tokio::io::split(connect(edge, "h2").await.unwrap());
@@ -71,14 +71,19 @@ impl Raw {
         Self { to, from }
     }
 
-    async fn ask(&mut self, stream: u32, path: &str) {
+    async fn send_request(&mut self, stream: u32, path: &str) {
         let headers = frame(HEADERS, 0x5, stream, &request(path));
         self.to.write_all(&headers).await.unwrap();
     }
 
     /// Asks for something cheap again and again, and sends `also` each time, while
     /// frames are read; `until` says which frame is the last.
-    async fn go_on(self, mut number: u32, also: &[u8], mut until: impl FnMut(&Frame) -> bool) {
+    async fn send_cheap_requests(
+        self,
+        mut number: u32,
+        also: &[u8],
+        mut until: impl FnMut(&Frame) -> bool,
+    ) {
         let Self { mut to, mut from } = self;
         let asking = async {
             loop {
@@ -127,7 +132,7 @@ impl Frame {
 }
 
 /// Asks until somebody is served.
-async fn served(edge: &Edge, path: &str) {
+async fn fetch_until_ok(edge: &Edge, path: &str) {
     loop {
         let mut client = Client::http1(edge).await;
         // While nothing is free it is told so, or cut off after a while.
@@ -138,25 +143,25 @@ async fn served(edge: &Edge, path: &str) {
     }
 }
 
-async fn in_time<T>(what: impl Future<Output = T>) -> T {
+async fn within_deadline<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what)
         .await
         .expect("it comes to its end")
 }
 
 #[tokio::test]
-async fn streams_that_nobody_reads_are_reset_while_their_connection_goes_on() {
+async fn unread_streams_are_reset_and_their_connection_stays() {
     let upstream = workers(8).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
-    let mut attacker = Raw::connect(&edge, 0).await;
+    let mut attacker = RawHttp2::connect(&edge, 0).await;
     for stream in 0..8 {
         attacker
-            .ask(2 * stream + 1, &format!("/export/{stream}"))
+            .send_request(2 * stream + 1, &format!("/export/{stream}"))
             .await;
     }
     let reset = AtomicUsize::new(0);
-    let attack = attacker.go_on(17, &[], |frame| {
+    let attack = attacker.send_cheap_requests(17, &[], |frame| {
         assert_ne!(frame.kind, GOAWAY);
         if frame.kind == RESET && frame.stream < 17 {
             reset.fetch_add(1, SeqCst);
@@ -164,78 +169,78 @@ async fn streams_that_nobody_reads_are_reset_while_their_connection_goes_on() {
         // Something cheap is still answered after that.
         frame.kind == HEADERS && frame.stream > 17 && reset.load(SeqCst) == 8
     });
-    in_time(async { tokio::join!(attack, served(&edge, "/")) }).await;
+    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/")) }).await;
     assert_eq!(reset.load(SeqCst), 8);
 }
 
 #[tokio::test]
-async fn drip_of_window_updates_does_not_keep_a_stream() {
+async fn tiny_window_updates_do_not_keep_a_stream_open() {
     let upstream = workers(1).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
-    let mut attacker = Raw::connect(&edge, 1).await;
-    attacker.ask(1, "/export/1").await;
+    let mut attacker = RawHttp2::connect(&edge, 1).await;
+    attacker.send_request(1, "/export/1").await;
     let drop = frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes());
     let mut reset = false;
-    let attack = attacker.go_on(3, &drop, |frame| {
+    let attack = attacker.send_cheap_requests(3, &drop, |frame| {
         reset |= frame.kind == RESET && frame.stream == 1;
         reset
     });
-    in_time(async { tokio::join!(attack, served(&edge, "/")) }).await;
+    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/")) }).await;
     assert!(reset);
 }
 
 /// The connection's window, which all streams share, stays shut.
 #[tokio::test]
-async fn closed_window_of_the_connection_does_not_keep_its_streams() {
+async fn closed_connection_window_does_not_keep_streams_open() {
     let upstream = workers(4).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
-    let mut attacker = Raw::connect(&edge, 16 * 1024 * 1024).await;
+    let mut attacker = RawHttp2::connect(&edge, 16 * 1024 * 1024).await;
     for stream in 0..4 {
         attacker
-            .ask(2 * stream + 1, &format!("/export/{stream}"))
+            .send_request(2 * stream + 1, &format!("/export/{stream}"))
             .await;
     }
     let mut reset = 0;
-    let attack = attacker.go_on(9, &[], |frame| {
+    let attack = attacker.send_cheap_requests(9, &[], |frame| {
         reset += usize::from(frame.kind == RESET && frame.stream < 9);
         reset == 4
     });
-    in_time(async { tokio::join!(attack, served(&edge, "/")) }).await;
+    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/")) }).await;
     assert_eq!(reset, 4);
 }
 
 /// hyper has handed over the whole response, of which the client takes one byte.
 #[tokio::test]
-async fn rest_of_a_response_that_nobody_takes_ends_its_connection() {
+async fn unread_rest_of_a_response_ends_its_connection() {
     let upstream = workers(1).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
-    let mut attacker = Raw::connect(&edge, 1).await;
-    attacker.ask(1, "/").await;
+    let mut attacker = RawHttp2::connect(&edge, 1).await;
+    attacker.send_request(1, "/").await;
     let (mut warned, mut ended) = (false, false);
     let attack = async {
         attacker
-            .go_on(3, &[], |frame| {
+            .send_cheap_requests(3, &[], |frame| {
                 warned |= frame.kind == GOAWAY;
                 false
             })
             .await;
         ended = true;
     };
-    in_time(attack).await;
+    within_deadline(attack).await;
     assert!(warned && ended);
 }
 
 /// Windows are open, but nothing is read from the socket, while an upload goes on.
 #[tokio::test]
-async fn socket_that_takes_nothing_ends_its_connection() {
+async fn blocked_socket_ends_its_connection() {
     let upstream = workers(2).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
     let attack = async {
-        let mut attacker = Raw::connect(&edge, 1 << 30).await;
+        let mut attacker = RawHttp2::connect(&edge, 1 << 30).await;
         let all = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
         let upload = frame(HEADERS, 0x4, 1, &post("/upload"));
         attacker
@@ -244,7 +249,7 @@ async fn socket_that_takes_nothing_ends_its_connection() {
             .await
             .unwrap();
         for stream in 1..50 {
-            attacker.ask(2 * stream + 1, "/export/1").await;
+            attacker.send_request(2 * stream + 1, "/export/1").await;
         }
         let piece = frame(DATA, 0, 1, &[b'x'; 100]);
         while attacker.to.write_all(&piece).await.is_ok() {
@@ -252,42 +257,42 @@ async fn socket_that_takes_nothing_ends_its_connection() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    in_time(async { tokio::join!(attack, served(&edge, "/")) }).await;
+    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/")) }).await;
 }
 
 #[tokio::test]
-async fn files_that_nobody_reads_are_closed() {
+async fn files_of_unread_streams_are_closed() {
     let files = tempfile::tempdir().unwrap();
     std::fs::write(files.path().join("big.bin"), vec![0; 3_000_000]).unwrap();
     std::fs::write(files.path().join("small.txt"), "small").unwrap();
     let text = format!(
-        "{SHORT}[[routes]]\npath = \"/\"\nfiles = {:?}\n[limits]\nmax_open_files = 4\n\
+        "{SHORT_TIMEOUTS}[[routes]]\npath = \"/\"\nfiles = {:?}\n[limits]\nmax_open_files = 4\n\
          exempt = [\"127.0.0.1\"]\n",
         files.path()
     );
     let edge = Edge::configured("", &format!("[upstream]\n{text}"));
-    let mut attacker = Raw::connect(&edge, 0).await;
+    let mut attacker = RawHttp2::connect(&edge, 0).await;
     for stream in 0..4 {
-        attacker.ask(2 * stream + 1, "/big.bin").await;
+        attacker.send_request(2 * stream + 1, "/big.bin").await;
     }
     let mut reset = 0;
-    let attack = attacker.go_on(9, &[], |frame| {
+    let attack = attacker.send_cheap_requests(9, &[], |frame| {
         reset += usize::from(frame.kind == RESET && frame.stream < 9);
         reset == 4
     });
-    in_time(async { tokio::join!(attack, served(&edge, "/small.txt")) }).await;
+    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/small.txt")) }).await;
     assert_eq!(reset, 4);
 }
 
 /// A client that reads slowly, but reads, gets all of it.
 #[tokio::test]
-async fn slow_client_that_takes_steps_is_not_cut() {
+async fn slow_client_that_keeps_reading_gets_everything() {
     let upstream = workers(1).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
     let edge = Edge::configured("", &text);
-    let mut client = Raw::connect(&edge, 65_535).await;
-    client.ask(1, "/export/1").await;
-    let Raw { mut to, mut from } = client;
+    let mut client = RawHttp2::connect(&edge, 65_535).await;
+    client.send_request(1, "/export/1").await;
+    let RawHttp2 { mut to, mut from } = client;
     let mut got = 0;
     let reading = async {
         loop {
@@ -313,31 +318,31 @@ async fn slow_client_that_takes_steps_is_not_cut() {
             }
         }
     };
-    in_time(reading).await;
+    within_deadline(reading).await;
 }
 
 /// Half of the places at the app are not for one client.
 #[tokio::test]
-async fn one_client_does_not_hold_all_workers() {
+async fn client_does_not_hold_all_workers() {
     let upstream = workers(4).await;
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\
          [upstream]\nurl = \"{upstream}\"\nmax_connections = 4\n{}",
-        SHORT
+        SHORT_TIMEOUTS
             .replace("\"3s\"", "\"600s\"")
             .replace("\"2500ms\"", "\"500s\"")
     );
     let edge = Edge::configured("", &text);
-    let mut attacker = Raw::connect(&edge, 0).await;
+    let mut attacker = RawHttp2::connect(&edge, 0).await;
     for stream in 0..8 {
         attacker
-            .ask(2 * stream + 1, &format!("/export/{stream}"))
+            .send_request(2 * stream + 1, &format!("/export/{stream}"))
             .await;
     }
-    let attack = attacker.go_on(17, &[], |_| false);
+    let attack = attacker.send_cheap_requests(17, &[], |_| false);
     let mut other = Client::http1(&edge).await;
     let request = get("/").header("x-forwarded-for", "198.51.100.7");
-    let served = in_time(other.fetch(request.body(body("")).unwrap()));
+    let served = within_deadline(other.fetch(request.body(body("")).unwrap()));
     tokio::select! {
         () = attack => panic!("its connection goes on"),
         answer = served => assert_eq!(answer.status, StatusCode::OK),
@@ -345,8 +350,8 @@ async fn one_client_does_not_hold_all_workers() {
 }
 
 /// Asks for 70 compressed responses and takes none of them.
-async fn occupy_encoders(edge: &Edge) -> Raw {
-    let mut attacker = Raw::connect(edge, 0).await;
+async fn occupy_encoders(edge: &Edge) -> RawHttp2 {
+    let mut attacker = RawHttp2::connect(edge, 0).await;
     let accepts = [&[0, 15][..], b"accept-encoding", &[4], b"gzip"].concat();
     for stream in 0..70 {
         let block = [request("/export"), accepts.clone()].concat();
@@ -373,30 +378,30 @@ async fn is_compressed(edge: &Edge, client: Option<&str>) -> bool {
 }
 
 #[tokio::test]
-async fn encoders_of_one_client_are_not_all_there_are() {
+async fn client_does_not_hold_all_encoders() {
     let upstream = workers(100).await;
     let text = format!(
         "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\
          [upstream]\nurl = \"{upstream}\"\n{}",
-        SHORT
+        SHORT_TIMEOUTS
             .replace("\"3s\"", "\"600s\"")
             .replace("\"2500ms\"", "\"500s\"")
     );
     let edge = Edge::configured("", &text);
-    let _attacker = in_time(occupy_encoders(&edge)).await;
+    let _attacker = within_deadline(occupy_encoders(&edge)).await;
     assert!(!is_compressed(&edge, None).await, "it has its share");
     assert!(is_compressed(&edge, Some("198.51.100.7")).await);
 }
 
 #[tokio::test]
-async fn encoders_come_back_when_nobody_takes_what_they_made() {
+async fn encoders_of_unread_responses_are_freed() {
     let upstream = workers(100).await;
     let allow = "[limits]\nexempt = [\"127.0.0.1\"]\n";
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}{allow}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}{allow}");
     let edge = Edge::configured("", &text);
-    let attacker = in_time(occupy_encoders(&edge)).await;
-    let attack = attacker.go_on(141, &[], |_| false);
-    let back = in_time(async { while !is_compressed(&edge, None).await {} });
+    let attacker = within_deadline(occupy_encoders(&edge)).await;
+    let attack = attacker.send_cheap_requests(141, &[], |_| false);
+    let back = within_deadline(async { while !is_compressed(&edge, None).await {} });
     tokio::select! {
         () = attack => panic!("its connection goes on"),
         () = back => {}
@@ -405,11 +410,11 @@ async fn encoders_come_back_when_nobody_takes_what_they_made() {
 
 /// One whose requests are all refused is told, and its connection ends.
 #[tokio::test]
-async fn connection_that_is_refused_again_and_again_ends() {
+async fn connection_with_many_rejected_requests_is_closed() {
     let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), limits);
-    let mut attacker = Raw::connect(&edge, 65_535).await;
+    let mut attacker = RawHttp2::connect(&edge, 65_535).await;
     for stream in 0..1000 {
         let headers = frame(HEADERS, 0x5, 2 * stream + 1, &request("/"));
         if attacker.to.write_all(&headers).await.is_err() {
@@ -417,17 +422,17 @@ async fn connection_that_is_refused_again_and_again_ends() {
         }
     }
     let (mut warned, mut frames) = (false, 0);
-    let attack = attacker.go_on(2001, &[], |frame| {
+    let attack = attacker.send_cheap_requests(2001, &[], |frame| {
         warned |= frame.kind == GOAWAY;
         frames += 1;
         false
     });
-    in_time(attack).await;
+    within_deadline(attack).await;
     assert!(warned && frames > 200, "{warned} {frames}");
     // HTTP/1.1 is told in the last answer.
     let mut client = Client::http1(&edge).await;
     let mut refused = 0;
-    let last = in_time(async {
+    let last = within_deadline(async {
         loop {
             let answer = client.fetch(get("/").body(body("")).unwrap()).await;
             if answer.headers.contains_key("connection") {
@@ -442,7 +447,7 @@ async fn connection_that_is_refused_again_and_again_ends() {
 
 /// One end of a tunnel reads nothing while it goes on to send.
 #[tokio::test]
-async fn tunnel_one_end_of_which_reads_nothing_ends() {
+async fn tunnel_with_a_stalled_end_is_closed() {
     let upstream = scripted(|_, mut stream| async move {
         let _ = head(&mut stream).await;
         let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
@@ -456,7 +461,7 @@ async fn tunnel_one_end_of_which_reads_nothing_ends() {
     })
     .await;
     let route = "[[routes]]\npath = \"/app\"\npass_upgrades = true\n";
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT}{route}");
+    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}{route}");
     let edge = Edge::configured("", &text);
     let mut client = connect(&edge, "http/1.1").await.unwrap();
     let ask = "GET /app HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
@@ -466,7 +471,7 @@ async fn tunnel_one_end_of_which_reads_nothing_ends() {
     let mut answer = [0; 12];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, *b"HTTP/1.1 101");
-    in_time(async {
+    within_deadline(async {
         while client.write_all(b"more").await.is_ok() {
             // The attack itself, not a wait for anything.
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-use super::{ATTACKER, MIB, Siege, connect, secured};
+use super::{ATTACKER, AttackHarness, MIB, connect, connect_tls};
 use crate::support::program::Program;
 
 /// Sends `first`, then `more` again and again until the connection ends; how many
 /// bytes it took.
-async fn taken(program: &Program, first: &[u8], more: &[u8]) -> u64 {
+async fn bytes_sent_until_closed(program: &Program, first: &[u8], more: &[u8]) -> u64 {
     let stream = connect(ATTACKER, program).await.unwrap();
     let (mut from, mut to) = tokio::io::split(stream);
     let reading = async {
@@ -42,9 +42,9 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_ends_the_connection() {
-    let mut siege = Siege::lay("connection_burst = 10000\n").await;
-    let program = Arc::clone(&siege.program);
+async fn invalid_handshake_ends_the_connection() {
+    let mut harness = AttackHarness::start("connection_burst = 10000\n").await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let [alert, handshake, data, heartbeat] = [21, 22, 23, 24];
     // A ClientHello that says it has 16 MiB (RFC 8446 §4).
@@ -89,7 +89,9 @@ async fn what_is_no_handshake_ends_the_connection() {
         ("change cipher spec", &record(20, &[1]), &record(20, &[1])),
     ];
     for (name, first, more) in cases {
-        let taken = siege.withstand(name, taken(&program, first, more)).await;
+        let taken = harness
+            .run(name, bytes_sent_until_closed(&program, first, more))
+            .await;
         // With what the kernel took on the way.
         assert!(taken < 16 * MIB, "{name}: {taken} bytes");
     }
@@ -101,11 +103,11 @@ async fn what_is_no_handshake_ends_the_connection() {
 
 /// RFC 8446 §4.6.3: each asks for another in return.
 #[tokio::test]
-async fn who_asks_for_new_keys_again_and_again_is_closed() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn client_with_endless_key_updates_is_closed() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let attack = async {
-        let mut stream = secured(ATTACKER, &program, "http/1.1").await.unwrap();
+        let mut stream = connect_tls(ATTACKER, &program, "http/1.1").await.unwrap();
         loop {
             let (_, tls) = stream.get_mut();
             if tls.refresh_traffic_keys().is_err() || stream.flush().await.is_err() {
@@ -114,15 +116,15 @@ async fn who_asks_for_new_keys_again_and_again_is_closed() {
             tokio::task::yield_now().await;
         }
     };
-    siege.withstand("new keys", attack).await;
+    harness.run("new keys", attack).await;
 }
 
 /// RFC 5246 §7.2.2: refused, whatever it would cost the server (CVE-2011-1473).
 #[tokio::test]
 #[ignore = "needs openssl"]
-async fn who_wants_another_handshake_gets_none() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn renegotiation_is_rejected() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let attack = async {
         let address = program.address.to_string();
         let mut client = Command::new("openssl")
@@ -144,19 +146,19 @@ async fn who_wants_another_handshake_gets_none() {
         drop(stdin);
         told
     };
-    let told = siege.withstand("renegotiation", attack).await;
+    let told = harness.run("renegotiation", attack).await;
     assert!(told.contains("RENEGOTIATING"), "{told}");
     assert!(told.contains("no renegotiation"), "{told}");
 }
 
 /// Bytes that are not what was agreed on, after the handshake.
 #[tokio::test]
-async fn a_record_that_was_not_encrypted_with_our_keys_ends_the_connection() {
-    let mut siege = Siege::lay("").await;
-    let program = Arc::clone(&siege.program);
+async fn forged_record_ends_the_connection() {
+    let mut harness = AttackHarness::start("").await;
+    let program = Arc::clone(&harness.program);
     let attack = async {
         for alpn in ["http/1.1", "h2"] {
-            let stream = secured(ATTACKER, &program, alpn).await.unwrap();
+            let stream = connect_tls(ATTACKER, &program, alpn).await.unwrap();
             let (mut plain, _) = stream.into_inner();
             plain.write_all(&record(23, &[7; 100])).await.unwrap();
             let mut answer = Vec::new();
@@ -164,5 +166,5 @@ async fn a_record_that_was_not_encrypted_with_our_keys_ends_the_connection() {
             assert!(!String::from_utf8_lossy(&answer).contains("HTTP"));
         }
     };
-    siege.withstand("foreign records", attack).await;
+    harness.run("foreign records", attack).await;
 }

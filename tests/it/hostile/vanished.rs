@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 
-use super::Siege;
+use super::AttackHarness;
 
 /// A host of its own, behind a cable of which this end is ours.
 struct Host;
@@ -85,12 +85,12 @@ const HOST: &str = "edgetest";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs iproute2 and openssl, as root"]
-async fn peers_that_vanish_are_forgotten() {
+async fn vanished_peers_are_closed_and_freed() {
     let host = Host::connected();
     let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nstream_idle_timeout = \"2s\"\n\
                  [websocket]\nping_interval = \"1s\"\npong_timeout = \"2s\"\n";
-    let mut siege = Siege::lay_on(HERE, "", short).await;
-    let program = Arc::clone(&siege.program);
+    let mut harness = AttackHarness::start_on(HERE, "", short).await;
+    let program = Arc::clone(&harness.program);
     let session = "GET /ws?token=5%7Cdesk HTTP/1.1\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
@@ -115,6 +115,6 @@ async fn peers_that_vanish_are_forgotten() {
         peers
     };
     // All is freed while they still believe that they are connected.
-    let peers = siege.withstand("peers that vanish", attack).await;
+    let peers = harness.run("peers that vanish", attack).await;
     drop(peers);
 }

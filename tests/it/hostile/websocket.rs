@@ -5,15 +5,15 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{ATTACKER, MIB, Siege, Stream, secured};
+use super::{ATTACKER, AttackHarness, MIB, Stream, connect_tls};
 use crate::support::Socket;
 use crate::support::program::Program;
 
 /// RFC 6455 §5: each of these breaks a rule, and is told which.
 #[tokio::test]
-async fn frames_that_break_the_rules_end_their_session_with_the_right_code() {
-    let mut siege = Siege::lay("websocket_handshake_burst = 1000\n").await;
-    let program = Arc::clone(&siege.program);
+async fn invalid_frame_closes_the_session_with_its_code() {
+    let mut harness = AttackHarness::start("websocket_handshake_burst = 1000\n").await;
+    let program = Arc::clone(&harness.program);
     let cases: [(&str, Vec<u8>, u16); 14] = [
         ("unmasked", vec![0x81, 2, b'h', b'i'], 1002),
         ("RSV1 without an extension", masked(0xc1, b"hi"), 1002),
@@ -54,13 +54,13 @@ async fn frames_that_break_the_rules_end_their_session_with_the_right_code() {
             assert_eq!(closed, Some(1002), "close code {code}");
         }
     };
-    siege.withstand("frames against the rules", attack).await;
+    harness.run("frames against the rules", attack).await;
 }
 
 #[tokio::test]
-async fn floods_over_a_session_are_slowed_down_and_ended() {
-    let mut siege = Siege::lay("[websocket]\nthrottle_timeout = \"1s\"\n").await;
-    let program = Arc::clone(&siege.program);
+async fn session_flooding_messages_is_throttled_and_closed() {
+    let mut harness = AttackHarness::start("[websocket]\nthrottle_timeout = \"1s\"\n").await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let many = |frame: Vec<u8>| vec![frame.repeat(100); 1000];
     let endless = |frame: Vec<u8>| vec![frame.repeat(100); 10_000];
@@ -96,7 +96,7 @@ async fn floods_over_a_session_are_slowed_down_and_ended() {
         ),
     ] {
         // The code is lost where the connection breaks with data on its way.
-        let code = siege.withstand(name, closed_after(&program, &frames)).await;
+        let code = harness.run(name, closed_after(&program, &frames)).await;
         assert!(
             code.is_none_or(|code| codes.contains(&code)),
             "{name}: {code:?}"
@@ -108,12 +108,12 @@ async fn floods_over_a_session_are_slowed_down_and_ended() {
 
 /// Its events wait, then it is told to come back; the room goes on.
 #[tokio::test]
-async fn a_session_that_never_reads_is_closed() {
-    let mut siege = Siege::lay("[websocket]\nwrite_timeout = \"1s\"\n").await;
-    let program = Arc::clone(&siege.program);
+async fn session_that_never_reads_is_closed() {
+    let mut harness = AttackHarness::start("[websocket]\nwrite_timeout = \"1s\"\n").await;
+    let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let attack = async {
-        let stream = secured(ATTACKER, &program, "http/1.1").await.unwrap();
+        let stream = connect_tls(ATTACKER, &program, "http/1.1").await.unwrap();
         let mut deaf = Socket::over(stream, "5|desk").await;
         deaf.join(2).await;
         let text = "x".repeat(60_000);
@@ -124,16 +124,16 @@ async fn a_session_that_never_reads_is_closed() {
         }
         drop(deaf);
     };
-    siege.withstand("a session that never reads", attack).await;
+    harness.run("a session that never reads", attack).await;
     let grown = program.memory().1.saturating_sub(before) / MIB;
     assert!(grown < 32, "{grown} MiB");
 }
 
 /// `permessage-deflate` would let one small frame grow to a large one.
 #[tokio::test]
-async fn no_extension_is_agreed_on() {
-    let siege = Siege::lay("").await;
-    let (_, head) = upgraded(&siege.program).await;
+async fn websocket_extensions_are_not_negotiated() {
+    let harness = AttackHarness::start("").await;
+    let (_, head) = open_raw_session(&harness.program).await;
     let head = head.to_ascii_lowercase();
     assert!(!head.contains("sec-websocket-extensions"), "{head}");
 }
@@ -154,8 +154,8 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A session that was opened by hand, and the head of the answer.
-async fn upgraded(program: &Program) -> (Stream, String) {
-    let mut stream = secured(ATTACKER, program, "http/1.1").await.unwrap();
+async fn open_raw_session(program: &Program) -> (Stream, String) {
+    let mut stream = connect_tls(ATTACKER, program, "http/1.1").await.unwrap();
     let request = "GET /ws?token=3%7Cana HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -173,7 +173,7 @@ async fn upgraded(program: &Program) -> (Stream, String) {
 /// Sends all of `bytes` over a new session; the code that it is closed with, if
 /// it is told before the connection breaks.
 async fn closed_after(program: &Program, bytes: &[Vec<u8>]) -> Option<u16> {
-    let (stream, _) = upgraded(program).await;
+    let (stream, _) = open_raw_session(program).await;
     let (mut from, mut to) = tokio::io::split(stream);
     let writing = async {
         for part in bytes {

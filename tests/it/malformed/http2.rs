@@ -4,7 +4,7 @@
 use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
-use super::Record;
+use super::RecordingApp;
 use crate::support::Edge;
 use crate::support::http::{Body, Client, body};
 
@@ -26,8 +26,8 @@ fn request(uri: &str, headers: &[(&'static str, &'static str)]) -> Request<Body>
 }
 
 #[tokio::test]
-async fn over_http2_too() {
-    let record = Record::default();
+async fn invalid_http2_request_is_rejected() {
+    let record = RecordingApp::default();
     let edge = Edge::configured(&record.start().await, "");
     for (uri, headers) in [
         ("https://localhost/row", &[("host", "other")][..]),
@@ -62,8 +62,8 @@ async fn over_http2_too() {
 }
 
 #[tokio::test]
-async fn what_passes_over_http2_is_sound_http1() {
-    let record = Record::default();
+async fn http2_request_is_passed_on_as_valid_http1() {
+    let record = RecordingApp::default();
     let edge = Edge::configured(&record.start().await, "");
     let mut sent = request(
         "https://localhost/row?q",

@@ -147,11 +147,11 @@ impl App {
     }
 
     /// Whether answers are given.
-    pub(crate) fn gate(&self, open: bool) {
+    pub(crate) fn set_open(&self, open: bool) {
         self.0.gate.send_replace(open);
     }
 
-    pub(crate) fn well(&self, well: bool) {
+    pub(crate) fn set_healthy(&self, well: bool) {
         self.0.well.store(well, SeqCst);
     }
 
@@ -161,7 +161,7 @@ impl App {
     }
 
     /// Completes when at least `count` different requests have come.
-    pub(crate) async fn has_received(&self, count: usize) {
+    pub(crate) async fn wait_until_received(&self, count: usize) {
         while self.0.received.lock().len() < count {
             tokio::task::yield_now().await;
         }

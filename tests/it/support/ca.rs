@@ -23,13 +23,13 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::tls::Issued;
+use super::tls::TestCertificate;
 
 /// What was asked: the path, and what was in the request.
-pub(crate) type Asked = (String, Value);
+pub(crate) type AcmeRequest = (String, Value);
 
 /// Answers for itself; none: as an ACME server does it.
-type Script = dyn Fn(&Asked) -> Option<Response<Full<Bytes>>> + Send + Sync;
+type Script = dyn Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> + Send + Sync;
 
 /// The server; clones are one.
 #[derive(Clone)]
@@ -39,11 +39,11 @@ struct State {
     directory: TempDir,
     port: u16,
     script: Mutex<Arc<Script>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<AcmeRequest>>,
 }
 
 /// A problem (RFC 8555 §6.7).
-pub(crate) fn problem(status: u16, kind: &str) -> hyper::http::response::Builder {
+pub(crate) fn acme_problem(status: u16, kind: &str) -> hyper::http::response::Builder {
     Response::builder()
         .status(status)
         .header("Content-Type", "application/problem+json")
@@ -53,10 +53,10 @@ pub(crate) fn problem(status: u16, kind: &str) -> hyper::http::response::Builder
 impl Ca {
     /// One that answers by `script`.
     pub(crate) async fn start(
-        script: impl Fn(&Asked) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
+        script: impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let own = Issued::to(&["localhost"]);
+        let own = TestCertificate::for_names(&["localhost"]);
         own.write(directory.path(), "ca");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -92,9 +92,9 @@ impl Ca {
     }
 
     /// Answers by another script from now on.
-    pub(crate) fn change(
+    pub(crate) fn set_script(
         &self,
-        script: impl Fn(&Asked) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
+        script: impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
     ) {
         *self.0.script.lock() = Arc::new(script);
     }
@@ -116,7 +116,7 @@ impl Ca {
     }
 
     /// Puts `certificate` and an account where the edge keeps what it was given.
-    pub(crate) fn remembers(&self, certificate: &Issued) {
+    pub(crate) fn store(&self, certificate: &TestCertificate) {
         let state = self.0.directory.path().join("state");
         std::fs::create_dir(&state).unwrap();
         let pem = format!("{}{}", certificate.key, certificate.certificate);
@@ -131,15 +131,15 @@ impl Ca {
     }
 
     /// What was asked at `path`, as often as it was.
-    pub(crate) fn asked(&self, path: &str) -> Vec<Value> {
+    pub(crate) fn requests(&self, path: &str) -> Vec<Value> {
         let asked = self.0.asked.lock();
         let these = asked.iter().filter(|(at, _)| at.starts_with(path));
         these.map(|(_, what)| what.clone()).collect()
     }
 
     /// Waits until `path` was asked for so often.
-    pub(crate) async fn is_asked(&self, path: &str, times: usize) {
-        while self.asked(path).len() < times {
+    pub(crate) async fn wait_for_requests(&self, path: &str, times: usize) {
+        while self.requests(path).len() < times {
             tokio::task::yield_now().await;
         }
     }
@@ -160,7 +160,8 @@ impl Ca {
         let payload = serde_json::from_slice(&payload).unwrap_or_default();
         let asked = (head.uri.path().to_owned(), payload);
         let script = Arc::clone(&self.0.script.lock());
-        let mut answer = script(&asked).unwrap_or_else(|| self.usual(&head.method, &asked.0));
+        let mut answer =
+            script(&asked).unwrap_or_else(|| self.default_response(&head.method, &asked.0));
         self.0.asked.lock().push(asked);
         if let Some(kind) = answer.headers_mut().remove("Test-Problem") {
             let kind = format!("urn:ietf:params:acme:error:{}", kind.to_str().unwrap());
@@ -172,7 +173,7 @@ impl Ca {
         Ok(answer)
     }
 
-    fn usual(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
+    fn default_response(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
         let told = match path {
             "/dir" => json!({
                 "newNonce": self.url("nonce"),

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::posts::Posts;
+use super::upload_posts::Posts;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
@@ -36,7 +36,7 @@ struct State {
     users: Mutex<HashMap<String, u64>>,
     /// Who may see which ticket.
     seen_by: Mutex<HashSet<(u64, u64)>>,
-    requests: Mutex<Vec<Seen>>,
+    requests: Mutex<Vec<SeenRequest>>,
     connections: AtomicUsize,
     who: Gauge,
     may: Gauge,
@@ -71,13 +71,13 @@ impl Gauge {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen {
+pub(crate) struct SeenRequest {
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) headers: HeaderMap,
 }
 
-impl Seen {
+impl SeenRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -190,11 +190,11 @@ impl Laravel {
         format!("http://{}", self.0.address.lock().unwrap())
     }
 
-    pub(crate) fn requests(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<SeenRequest> {
         self.0.requests.lock().clone()
     }
 
-    pub(crate) fn last(&self) -> Seen {
+    pub(crate) fn last(&self) -> SeenRequest {
         self.0
             .requests
             .lock()
@@ -208,7 +208,7 @@ impl Laravel {
     }
 
     /// The most questions at once: about tokens, about tickets.
-    pub(crate) fn most_at_once(&self) -> (usize, usize) {
+    pub(crate) fn max_concurrent_queries(&self) -> (usize, usize) {
         (self.0.who.most.load(SeqCst), self.0.may.most.load(SeqCst))
     }
 
@@ -236,12 +236,12 @@ impl Laravel {
     }
 
     /// From now on a log-out is answered only once released.
-    pub(crate) fn hold_log_outs(&self) {
+    pub(crate) fn hold_logouts(&self) {
         self.0.hold_log_outs.store(true, SeqCst);
     }
 
     /// From now on a log-out is done, but answered as if it had failed.
-    pub(crate) fn lose_log_outs(&self) {
+    pub(crate) fn fail_logouts(&self) {
         self.0.lose_log_outs.store(true, SeqCst);
     }
 
@@ -256,7 +256,7 @@ impl Laravel {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        self.0.requests.lock().push(Seen {
+        self.0.requests.lock().push(SeenRequest {
             method: request.method().clone(),
             target: request.uri().to_string(),
             headers: request.headers().clone(),
@@ -316,13 +316,13 @@ impl Laravel {
     }
 
     async fn hang(&self) -> Response<Body> {
-        struct Given(Laravel);
-        impl Drop for Given {
+        struct NotifyOnDrop(Laravel);
+        impl Drop for NotifyOnDrop {
             fn drop(&mut self) {
                 self.0.0.cancelled.notify_one();
             }
         }
-        let _given = Given(self.clone());
+        let _given = NotifyOnDrop(self.clone());
         std::future::pending().await
     }
 

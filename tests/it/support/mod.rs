@@ -5,12 +5,12 @@ pub(crate) mod ca;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
-pub(crate) mod posts;
 pub(crate) mod program;
-pub(crate) mod sending;
 pub(crate) mod socket;
 pub(crate) mod source;
 pub(crate) mod tls;
+pub(crate) mod upload_posts;
+pub(crate) mod upload_sender;
 
 pub(crate) use self::edge::Edge;
 pub(crate) use self::http::Answer;

@@ -190,7 +190,7 @@ impl Program {
     }
 
     /// Adds to the configuration's file.
-    pub(crate) fn change_config(&self, more: &str) {
+    pub(crate) fn append_config(&self, more: &str) {
         let path = self.home.path("config.toml");
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(path, text + more).unwrap();
@@ -213,7 +213,7 @@ impl Program {
     }
 
     /// Sends SIGHUP.
-    pub(crate) fn hang_up(&self) {
+    pub(crate) fn send_sighup(&self) {
         self.signal("-HUP");
     }
 
@@ -225,7 +225,7 @@ impl Program {
     }
 
     /// The process that the one we started has started.
-    pub(crate) fn child_of(&self) -> u32 {
+    pub(crate) fn child_pid(&self) -> u32 {
         let pid = self.child.id();
         let children = format!("/proc/{pid}/task/{pid}/children");
         let children = std::fs::read_to_string(children).unwrap();

@@ -35,7 +35,7 @@ impl Socket {
     }
 
     /// Asks to join a ticket that it may not see.
-    pub(crate) async fn refused(&mut self, ticket: u64) {
+    pub(crate) async fn expect_join_denied(&mut self, ticket: u64) {
         self.send(json!({ "type": "join_ticket", "payload": { "ticket_id": ticket } }))
             .await;
         while self.next().await["type"] != "error" {}
@@ -62,12 +62,12 @@ impl Socket {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, StatusCode> {
-        Self::shake_hands(edge, path, headers)
+        Self::handshake(edge, path, headers)
             .await
             .map(|(socket, _)| socket)
     }
 
-    pub(crate) async fn shake_hands(
+    pub(crate) async fn handshake(
         edge: &Edge,
         path: &str,
         headers: &[(&'static str, &str)],
@@ -87,10 +87,10 @@ impl Socket {
     }
 
     pub(crate) async fn send(&mut self, value: Value) {
-        self.say(&value.to_string()).await;
+        self.send_text(&value.to_string()).await;
     }
 
-    pub(crate) async fn say(&mut self, text: &str) {
+    pub(crate) async fn send_text(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.unwrap();
     }
 

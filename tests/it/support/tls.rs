@@ -16,20 +16,20 @@ use tokio_rustls::client::TlsStream;
 use super::Edge;
 
 /// A certificate with its key, in PEM, made by itself.
-pub(crate) struct Issued {
+pub(crate) struct TestCertificate {
     pub(crate) der: CertificateDer<'static>,
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-impl Issued {
+impl TestCertificate {
     /// For `names`, good for years.
-    pub(crate) fn to(names: &[&str]) -> Self {
-        Self::with(names, |_| {})
+    pub(crate) fn for_names(names: &[&str]) -> Self {
+        Self::with_params(names, |_| {})
     }
 
     /// The same with other parameters.
-    pub(crate) fn with(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn with_params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Self {
         let names: Vec<_> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names).unwrap();
         change(&mut params);
@@ -53,26 +53,28 @@ impl Issued {
 }
 
 /// A client that takes any certificate.
-pub(crate) fn curious(versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+pub(crate) fn any_certificate_config(
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider)))
         .with_no_client_auth()
 }
 
 /// Connects to `edge` and asks for `name`.
-pub(crate) async fn greet(
+pub(crate) async fn tls_handshake(
     edge: &Edge,
     name: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    greet_at(edge.address, name, config).await
+    tls_handshake_at(edge.address, name, config).await
 }
 
-async fn greet_at(
+async fn tls_handshake_at(
     address: SocketAddr,
     name: &str,
     config: ClientConfig,
@@ -85,24 +87,30 @@ async fn greet_at(
 }
 
 /// The certificate that `edge` shows to who asks for `name`, or for none.
-pub(crate) async fn shown(edge: &Edge, name: Option<&str>) -> CertificateDer<'static> {
-    shown_at(edge.address, name).await
+pub(crate) async fn presented_certificate(
+    edge: &Edge,
+    name: Option<&str>,
+) -> CertificateDer<'static> {
+    presented_certificate_at(edge.address, name).await
 }
 
 /// The same of whoever is at `address`.
-pub(crate) async fn shown_at(address: SocketAddr, name: Option<&str>) -> CertificateDer<'static> {
-    let mut config = curious(rustls::ALL_VERSIONS);
+pub(crate) async fn presented_certificate_at(
+    address: SocketAddr,
+    name: Option<&str>,
+) -> CertificateDer<'static> {
+    let mut config = any_certificate_config(rustls::ALL_VERSIONS);
     config.enable_sni = name.is_some();
-    let stream = greet_at(address, name.unwrap_or("nobody"), config);
+    let stream = tls_handshake_at(address, name.unwrap_or("nobody"), config);
     let stream = stream.await.unwrap();
     let certificates = stream.get_ref().1.peer_certificates().unwrap();
     certificates[0].clone().into_owned()
 }
 
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

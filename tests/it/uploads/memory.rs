@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{MIB, file, start};
+use super::{MIB, file, upload_start};
 use crate::support::program::Program;
-use crate::support::sending::{Sending, ended};
+use crate::support::upload_sender::{UploadSender, next_upload_event};
 use crate::support::{Laravel, Socket};
 
-const MORE: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n[websocket]\nmax_sessions_per_user = 1000\n\
+const CONFIG: &str = "[limits]\nexempt = [\"127.0.0.0/8\"]\n[websocket]\nmax_sessions_per_user = 1000\n\
                     [websocket.uploads]\nmax_per_user = 200\nbytes_per_second = \"2 GiB\"\n";
 
 /// A hundred files of `size` bytes at once: how many bytes more than a hundred
 /// idle sessions they needed at the most.
-async fn cost(size: usize) -> u64 {
+async fn memory_of_uploads(size: usize) -> u64 {
     let laravel = Laravel::start().await;
-    let program = Arc::new(Program::before(&laravel.url(), MORE));
+    let program = Arc::new(Program::before(&laravel.url(), CONFIG));
     let mut sockets = Vec::new();
     for _ in 0..100 {
         let stream = program.connect("http/1.1").await;
@@ -27,10 +27,10 @@ async fn cost(size: usize) -> u64 {
     let sending = sockets.into_iter().enumerate().map(|(number, mut socket)| {
         let file = Arc::clone(&file);
         tokio::spawn(async move {
-            let start = start(&format!("file-{number}"), file.len());
-            let mut sending = Sending::begin(&mut socket, start).await;
+            let start = upload_start(&format!("file-{number}"), file.len());
+            let mut sending = UploadSender::begin(&mut socket, start).await;
             sending.until(&mut socket, &file, file.len()).await;
-            assert_eq!(ended(&mut socket).await["type"], "upload_done");
+            assert_eq!(next_upload_event(&mut socket).await["type"], "upload_done");
         })
     });
     let sending: Vec<_> = sending.collect();
@@ -52,12 +52,12 @@ fn assert_small(cost: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_uploads_cost_what_their_windows_hold() {
-    assert_small(cost(MIB).await);
+async fn hundred_uploads_use_memory_for_their_windows_only() {
+    assert_small(memory_of_uploads(MIB).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: moves a gigabyte twice"]
-async fn a_hundred_large_uploads_cost_no_more() {
-    assert_small(cost(10 * MIB).await);
+async fn hundred_large_uploads_use_memory_for_their_windows_only() {
+    assert_small(memory_of_uploads(10 * MIB).await);
 }

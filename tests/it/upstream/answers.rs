@@ -3,14 +3,14 @@
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{before, fetch};
+use super::{edge_before, fetch};
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect, get, post};
 
 /// What PHP's own server and others send, and what the client gets.
 #[tokio::test]
-async fn answers_of_all_forms_come_through() {
+async fn responses_of_every_form_are_passed_on() {
     let to_the_end = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nto the end";
     let old = "HTTP/1.0 404 Not Found\r\n\r\nold";
     let old_length = "HTTP/1.0 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nold";
@@ -25,7 +25,7 @@ async fn answers_of_all_forms_come_through() {
             head(&mut stream).await;
             stream.write_all(raw.as_bytes()).await.unwrap();
         });
-        let edge = before(&[url.await], "");
+        let edge = edge_before(&[url.await], "");
         for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
             // Twice, since the app closes after each.
             for _ in 0..2 {
@@ -37,7 +37,7 @@ async fn answers_of_all_forms_come_through() {
 }
 
 #[tokio::test]
-async fn an_answer_may_have_many_headers_but_no_endless_head() {
+async fn response_head_above_the_limit_gives_502() {
     for (count, status) in [(200, StatusCode::OK), (300, StatusCode::BAD_GATEWAY)] {
         let cookies: String = (0..count)
             .map(|number| format!("set-cookie: c{number}={number}\r\n"))
@@ -50,7 +50,7 @@ async fn an_answer_may_have_many_headers_but_no_endless_head() {
                 stream.write_all(raw.as_bytes()).await.unwrap();
             }
         });
-        let edge = before(&[url.await], "");
+        let edge = edge_before(&[url.await], "");
         // Over HTTP/1.1 this test's own client would take no more than 100.
         let mut client = Client::http2(&edge).await;
         let answer = client.fetch(get("/").body(body("")).unwrap()).await;
@@ -64,14 +64,14 @@ async fn an_answer_may_have_many_headers_but_no_endless_head() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nx: ").await;
         while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
-    let edge = before(&[url.await], "");
+    let edge = edge_before(&[url.await], "");
     let answer = fetch(&edge, get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
 }
 
 /// The app says no after the first bytes, and then closes or reads no more.
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
+async fn response_before_the_end_of_the_body_reaches_the_client() {
     for closes in [true, false] {
         let url = scripted(move |_, mut stream| async move {
             head(&mut stream).await;
@@ -82,7 +82,7 @@ async fn an_answer_before_the_end_of_the_upload_reaches_the_client() {
                 std::future::pending::<()>().await;
             }
         });
-        let edge = before(&[url.await], "");
+        let edge = edge_before(&[url.await], "");
         for _ in 0..5 {
             let answer = upload_over_http1(&edge).await;
             assert!(answer.starts_with("HTTP/1.1 422 "), "{closes}: {answer}");
@@ -127,13 +127,13 @@ async fn upload_over_http1(edge: &Edge) -> String {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_before_its_length_never_looks_complete() {
+async fn body_shorter_than_its_length_never_looks_complete() {
     let url = scripted(|_, mut stream| async move {
         head(&mut stream).await;
         let raw = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf";
         stream.write_all(raw.as_bytes()).await.unwrap();
     });
-    let edge = before(&[url.await], "");
+    let edge = edge_before(&[url.await], "");
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let response = client.send(get("/").body(body("")).unwrap()).await;
         let read = http_body_util::BodyExt::collect(response.unwrap().into_body());

@@ -20,7 +20,7 @@ async fn told(client: &AcmeClient) -> String {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_told() {
+async fn unreachable_acme_server_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
     assert!(told.contains("the ACME request failed"), "{told}");
@@ -28,7 +28,7 @@ async fn a_server_that_is_down_is_told() {
 }
 
 #[tokio::test]
-async fn an_account_that_cannot_be_read_is_told_with_the_cure() {
+async fn unreadable_acme_account_is_reported_with_the_cure() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(ACCOUNT_FILE), "{").unwrap();
     let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
@@ -39,7 +39,7 @@ async fn an_account_that_cannot_be_read_is_told_with_the_cure() {
 }
 
 #[tokio::test]
-async fn a_key_for_an_external_account_must_be_one() {
+async fn invalid_external_account_key_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let key_file = directory.path().join("eab.key");
     std::fs::write(&key_file, "no base64!").unwrap();
@@ -54,7 +54,7 @@ async fn a_key_for_an_external_account_must_be_one() {
 
 /// Time is paused, so the test does not take half a minute.
 #[tokio::test(start_paused = true)]
-async fn a_server_that_says_nothing_is_told() {
+async fn silent_acme_server_is_reported_after_30_seconds() {
     let directory = tempfile::tempdir().unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
@@ -63,7 +63,7 @@ async fn a_server_that_says_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn a_ca_of_the_directory_that_cannot_be_read_is_told() {
+async fn unreadable_directory_ca_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = client(&directory, "https://127.0.0.1:1/");
     client.settings.directory_ca_file = Some(directory.path().join("none.pem"));

@@ -41,7 +41,7 @@ fn deliveries(shared_stream: &SharedStream<DuplexStream>) -> u64 {
 }
 
 #[tokio::test]
-async fn what_fits_leaves_at_once() {
+async fn batch_that_fits_is_written_at_once() {
     let (shared_stream, direct_writer, mut far) = shared_stream(100);
     assert_eq!(
         direct_writer.send(&mut || batch(&["one", "two"])),
@@ -56,7 +56,7 @@ async fn what_fits_leaves_at_once() {
 
 /// At every point at which the stream may stop accepting bytes.
 #[tokio::test]
-async fn what_does_not_fit_goes_before_what_is_written_later() {
+async fn rest_of_a_batch_is_written_before_later_writes() {
     for room in 1..14 {
         let (mut shared_stream, direct_writer, mut far) = shared_stream(room);
         assert_eq!(
@@ -84,7 +84,7 @@ async fn what_does_not_fit_goes_before_what_is_written_later() {
 }
 
 #[tokio::test]
-async fn the_session_finds_out_that_it_cannot_be_sent() {
+async fn failed_direct_write_is_reported_to_the_session() {
     let (shared_stream, direct_writer, far) = shared_stream(100);
     drop(far);
     assert_eq!(
@@ -96,7 +96,7 @@ async fn the_session_finds_out_that_it_cannot_be_sent() {
 }
 
 #[tokio::test]
-async fn one_turn_is_one_write_of_little() {
+async fn large_batch_is_written_in_bounded_chunks() {
     let (shared_stream, direct_writer, mut far) = shared_stream(1024 * 1024);
     let text: &'static str = "x".repeat(1000).leak();
     assert_eq!(

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_is_answered_with_the_time() {
+async fn ping_gets_a_pong_with_the_time() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     ana.say("ping", json!({})).await;
@@ -15,7 +15,7 @@ async fn a_ping_is_answered_with_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_is_an_error_and_the_session_lives() {
+async fn unreadable_message_is_an_error_and_keeps_the_session() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     ana.send(Message::text("hello")).await;
@@ -26,7 +26,7 @@ async fn what_cannot_be_read_is_an_error_and_the_session_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_members_type() {
+async fn typing_by_a_non_member_is_rejected() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(8, 3).await;
@@ -49,7 +49,7 @@ async fn only_members_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_members_say_what_they_have_seen() {
+async fn message_seen_by_a_non_member_is_rejected() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open(3).await;
@@ -62,7 +62,7 @@ async fn only_members_say_what_they_have_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seen_without_a_ticket_means_the_one_room() {
+async fn message_seen_without_a_ticket_applies_to_the_one_room() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -76,7 +76,7 @@ async fn seen_without_a_ticket_means_the_one_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seen_without_a_ticket_is_refused_in_two_rooms() {
+async fn message_seen_without_a_ticket_in_two_rooms_is_rejected() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -93,7 +93,7 @@ async fn seen_without_a_ticket_is_refused_in_two_rooms() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_says_who_is_here_also_when_it_is_repeated() {
+async fn repeated_join_returns_the_users_without_a_new_query() {
     let edge = Edge::new();
     let _ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -112,7 +112,7 @@ async fn a_join_says_who_is_here_also_when_it_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_see_a_ticket_hears_nothing_of_it_and_stays() {
+async fn denied_join_gets_no_events_and_keeps_the_session() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     edge.laravel.withdraw(3, 7);
@@ -127,7 +127,7 @@ async fn who_may_not_see_a_ticket_hears_nothing_of_it_and_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_is_in_so_many_rooms_and_no_more() {
+async fn join_above_max_rooms_is_rejected() {
     let max_rooms = PositiveCount::new(2);
     let edge = Edge::with(Settings {
         max_rooms,
@@ -142,7 +142,7 @@ async fn a_session_is_in_so_many_rooms_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_join_waits_for_laravel_and_then_says_that_it_is_down() {
+async fn join_while_laravel_is_down_fails_after_the_retry_timeout() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     edge.laravel.change(|app| app.down = true);
@@ -161,7 +161,7 @@ async fn a_join_waits_for_laravel_and_then_says_that_it_is_down() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_join_is_asked_about_all_else_goes_on_and_what_concerns_it_waits() {
+async fn pending_join_delays_its_own_messages_but_no_events() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = 2 * SECOND);

@@ -6,7 +6,7 @@ use super::*;
 
 /// Laravel grants nobody anything, so a missing confirmation is not held against the user.
 #[tokio::test(start_paused = true)]
-async fn outage_takes_nothing_from_the_periodic_round() {
+async fn outage_during_periodic_revalidation_keeps_the_session() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.down = true);
@@ -25,7 +25,7 @@ async fn outage_takes_nothing_from_the_periodic_round() {
 
 /// In an outage, and while Laravel throttles the user, a withdrawn right cannot be noticed.
 #[tokio::test(start_paused = true)]
-async fn right_in_doubt_that_an_outage_leaves_open_ends_within_thirty_seconds() {
+async fn right_unconfirmed_in_an_outage_ends_within_30_seconds() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.down = true);
@@ -37,7 +37,7 @@ async fn right_in_doubt_that_an_outage_leaves_open_ends_within_thirty_seconds() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn throttled_user_does_not_keep_a_right_that_is_in_doubt() {
+async fn unconfirmed_right_of_a_throttled_user_ends_in_30_seconds() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
@@ -50,7 +50,7 @@ async fn throttled_user_does_not_keep_a_right_that_is_in_doubt() {
 
 /// The retry comes when Laravel's `Retry-After` has passed, and ignores the token's backoff.
 #[tokio::test(start_paused = true)]
-async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
+async fn revalidation_of_a_throttled_user_waits_for_retry_after() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
@@ -69,7 +69,7 @@ async fn doubt_about_a_throttled_user_is_settled_when_laravel_said() {
 
 /// A deleted token is distinguished from a throttled one, whatever came before.
 #[tokio::test(start_paused = true)]
-async fn doubt_is_asked_about_although_the_user_is_throttled() {
+async fn invalidation_of_a_throttled_user_is_queried_at_once() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.throttled.extend([(3, 600)]));
@@ -85,7 +85,7 @@ async fn doubt_is_asked_about_although_the_user_is_throttled() {
 /// A user who keeps Laravel's throttle busy is no outage: the session ends after one more
 /// interval.
 #[tokio::test(start_paused = true)]
-async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
+async fn session_of_an_always_throttled_user_ends_in_two_intervals() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
@@ -100,7 +100,7 @@ async fn throttled_user_is_not_kept_by_the_periodic_round_for_ever() {
 
 /// Laravel responds to others, so the failure concerns this user alone.
 #[tokio::test(start_paused = true)]
-async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
+async fn session_whose_user_alone_fails_ends_in_two_intervals() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     let mut ben = edge.open_in(8, 4).await;
@@ -117,7 +117,7 @@ async fn user_whose_requests_alone_fail_is_not_kept_for_ever() {
 
 /// Only the ticket cannot be confirmed: the session continues without it.
 #[tokio::test(start_paused = true)]
-async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
+async fn unconfirmed_room_is_left_with_access_unconfirmed() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;
@@ -133,7 +133,7 @@ async fn room_that_is_not_confirmed_is_left_with_a_code_that_says_come_back() {
 
 /// A long ping interval does not postpone an earlier deadline.
 #[tokio::test(start_paused = true)]
-async fn retry_does_not_wait_for_the_next_ping() {
+async fn revalidation_retry_does_not_wait_for_the_next_ping() {
     let edge = Edge::with(Settings {
         ping_interval: ConfigDuration::seconds(600),
         pong_timeout: ConfigDuration::seconds(1800),
@@ -152,7 +152,7 @@ async fn retry_does_not_wait_for_the_next_ping() {
 
 /// A doubt does not wait for a round that an outage delays.
 #[tokio::test(start_paused = true)]
-async fn doubt_takes_the_place_of_a_periodic_round() {
+async fn invalidation_replaces_a_stalled_periodic_revalidation() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.down = true);
@@ -167,7 +167,7 @@ async fn doubt_takes_the_place_of_a_periodic_round() {
 
 /// A logout may have been executed although its request failed: the session is revalidated.
 #[tokio::test(start_paused = true)]
-async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
+async fn token_invalidation_reaches_its_sessions_and_handshakes() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     let secret = Token::new(&Laravel::token(3)).unwrap().hash();
@@ -183,7 +183,7 @@ async fn doubt_about_a_token_reaches_its_sessions_and_its_joins() {
 
 /// A doubt starts requests at once, also while an earlier one waits for Laravel.
 #[tokio::test(start_paused = true)]
-async fn doubt_does_not_wait_for_the_round_of_another() {
+async fn invalidation_does_not_wait_for_an_earlier_one() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;
@@ -202,7 +202,7 @@ async fn doubt_does_not_wait_for_the_round_of_another() {
 
 /// Users get no more time by casting doubt on their own token.
 #[tokio::test(start_paused = true)]
-async fn doubts_without_end_give_no_more_time() {
+async fn repeated_invalidations_do_not_extend_the_deadline() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
@@ -227,7 +227,7 @@ async fn doubts_without_end_give_no_more_time() {
 
 /// 401 for a ticket is a denial if the token itself is valid.
 #[tokio::test(start_paused = true)]
-async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
+async fn ticket_with_status_401_is_withdrawn_at_once() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel
@@ -245,7 +245,7 @@ async fn ticket_that_is_answered_401_is_withdrawn_at_once() {
 /// The throttle's Redis is down, and the token is checked before it: unknown tokens are denied,
 /// known ones get 500. A denial of an unknown client does not end the outage.
 #[tokio::test(start_paused = true)]
-async fn strangers_who_are_refused_make_no_outage_end() {
+async fn rejected_unknown_tokens_do_not_end_an_outage() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.failing.extend([3]));
@@ -261,7 +261,7 @@ async fn strangers_who_are_refused_make_no_outage_end() {
 
 /// A session is found by its user's id, so it cannot continue under another.
 #[tokio::test(start_paused = true)]
-async fn session_whose_token_is_another_users_now_ends() {
+async fn session_whose_token_changed_its_user_is_closed() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.renamed.extend([(3, 33)]));
@@ -273,7 +273,7 @@ async fn session_whose_token_is_another_users_now_ends() {
 
 /// A room that was lost and joined again does not end by the old doubt.
 #[tokio::test(start_paused = true)]
-async fn room_that_is_joined_anew_has_its_own_time() {
+async fn rejoined_room_has_its_own_deadline() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_then() {
+async fn sessions_at_shutdown_serve_until_closed_within_the_spread() {
     let edge = Edge::with(Settings {
         max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()
@@ -28,7 +28,7 @@ async fn when_the_edge_stops_its_sessions_end_within_the_spread_and_serve_until_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_that_waits_for_its_end_still_answers() {
+async fn session_waiting_to_close_still_serves() {
     let edge = Edge::with(Settings {
         max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()
@@ -43,7 +43,7 @@ async fn a_session_that_waits_for_its_end_still_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_does_not_hold_up_the_end() {
+async fn client_that_does_not_read_does_not_delay_shutdown() {
     let edge = Edge::with(Settings {
         max_sessions_per_user: PositiveCount::new(100),
         ..Settings::default()

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn account_with_many_joins_does_not_hold_up_a_bystander() {
+async fn user_with_many_joins_does_not_delay_another_user() {
     let edge = Edge::new();
     let mut flood = Vec::new();
     for _ in 0..10 {
@@ -27,7 +27,7 @@ async fn account_with_many_joins_does_not_hold_up_a_bystander() {
 
 /// An account has half of four places, from whichever addresses.
 #[tokio::test(start_paused = true)]
-async fn account_at_many_addresses_does_not_hold_up_a_bystander() {
+async fn user_at_many_addresses_does_not_delay_another_user() {
     let edge = Edge::new();
     let mut flood = Vec::new();
     for host in 10..20 {
@@ -47,7 +47,7 @@ async fn account_at_many_addresses_does_not_hold_up_a_bystander() {
 
 /// Requests wait for each other longer than Laravel may take, and that is no outage.
 #[tokio::test(start_paused = true)]
-async fn crowd_that_returns_joins_however_long_its_queue_is() {
+async fn crowd_that_reconnects_joins_despite_a_long_queue() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.delay = 200 * MS);
     let mut crowd = Vec::new();
@@ -94,7 +94,7 @@ async fn office_at_one_address_joins_at_the_pace_of_laravel() {
 
 /// All sessions of a user share one rate; joins above it wait, and end no session.
 #[tokio::test(start_paused = true)]
-async fn joins_of_all_sessions_of_a_user_have_one_rate() {
+async fn joins_of_all_sessions_of_a_user_share_one_rate() {
     let edge = Edge::with(Settings {
         joins_per_minute: PositiveCount::new(10),
         join_burst: PositiveCount::new(10),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_client_without_a_sign_of_life_is_closed_after_a_minute() {
+async fn silent_client_is_closed_after_a_minute_with_4009() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     tokio::time::sleep(60 * SECOND - MS).await;
@@ -16,7 +16,7 @@ async fn a_client_without_a_sign_of_life_is_closed_after_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_quiet_client_is_pinged_every_25_seconds_and_lives_by_its_answers() {
+async fn quiet_client_is_pinged_every_25_seconds_and_kept() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     let start = Instant::now();
@@ -34,7 +34,7 @@ async fn a_quiet_client_is_pinged_every_25_seconds_and_lives_by_its_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn any_frame_is_a_sign_of_life() {
+async fn frame_of_any_kind_keeps_the_session_alive() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     for frame in [
@@ -53,7 +53,7 @@ async fn any_frame_is_a_sign_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_laravel_is_not_held_against_the_client() {
+async fn time_waiting_for_laravel_does_not_count_as_silence() {
     let edge = Edge::with(Settings {
         pong_timeout: ConfigDuration::seconds(3),
         ..Settings::default()
@@ -68,7 +68,7 @@ async fn waiting_for_laravel_is_not_held_against_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ping_is_answered_at_once() {
+async fn websocket_ping_gets_a_pong_at_once() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     ana.send(Message::Ping(Bytes::from_static(b"x"))).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn the_greeting_says_who_one_is() {
+async fn connection_event_names_the_user_and_session() {
     let edge = Edge::new();
     let mut ana = edge.knock(Some("3|secret3")).await;
     let event = ana.event().await;
@@ -19,14 +19,14 @@ async fn the_greeting_says_who_one_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_question_serves_all_tabs_of_a_token() {
+async fn tabs_of_one_token_share_one_user_query() {
     let edge = Edge::new();
     let _tabs = [edge.open(3).await, edge.open(3).await];
     assert_eq!(edge.laravel.take_asked(), ["GET /api/user 3"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_token_is_refused_and_need_not_come_back() {
+async fn session_without_a_token_is_closed_with_4501() {
     let edge = Edge::new();
     let mut client = edge.knock(None).await;
     assert_eq!(client.error().await, "no_token");
@@ -35,7 +35,7 @@ async fn no_token_is_refused_and_need_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_laravel_refuses_is_refused() {
+async fn session_with_a_rejected_token_is_closed_with_4502() {
     let edge = Edge::new();
     let mut client = edge.knock(Some("3|guessed")).await;
     assert_eq!(client.error().await, "authentication_failed");
@@ -44,7 +44,7 @@ async fn a_token_that_laravel_refuses_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_laravel_is_down_new_clients_are_asked_to_come_back() {
+async fn session_while_laravel_is_down_is_closed_with_1013() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
     let start = Instant::now();
@@ -56,7 +56,7 @@ async fn while_laravel_is_down_new_clients_are_asked_to_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_outage_delays_the_greeting_and_no_more() {
+async fn short_outage_only_delays_the_connection_event() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
     let mut client = edge.knock(Some("3|secret3")).await;
@@ -66,7 +66,7 @@ async fn a_short_outage_delays_the_greeting_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_while_the_edge_stops_is_asked_to_come_back() {
+async fn session_opened_during_shutdown_is_closed_with_1012() {
     let edge = Edge::new();
     edge.laravel.change(|app| app.down = true);
     let mut client = edge.knock(Some("3|secret3")).await;

@@ -31,7 +31,7 @@ async fn revoke(edge: &Edge, user: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_is_closed_and_holds_nobody() {
+async fn slow_reader_is_closed_with_4008_and_delays_no_other() {
     let edge = Edge::with(small());
     let mut fast = edge.open_in(7, 3).await;
     let mut slow = edge.open_with_pipe(4, 1000).await;
@@ -48,7 +48,7 @@ async fn a_slow_reader_is_closed_and_holds_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn eviction_interrupts_a_write_that_is_blocked() {
+async fn eviction_interrupts_a_blocked_write() {
     let edge = Edge::with(small());
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
@@ -61,7 +61,7 @@ async fn eviction_interrupts_a_write_that_is_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revocation_interrupts_a_write_that_is_blocked() {
+async fn revocation_interrupts_a_blocked_write() {
     let edge = Edge::new();
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
@@ -72,7 +72,7 @@ async fn revocation_interrupts_a_write_that_is_blocked() {
 
 /// Events that the session has taken to send are dropped.
 #[tokio::test(start_paused = true)]
-async fn who_is_revoked_while_much_waits_hears_little_more_and_why() {
+async fn revoked_slow_reader_gets_few_more_events_and_the_code() {
     let edge = Edge::new();
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
@@ -95,7 +95,7 @@ async fn who_is_revoked_while_much_waits_hears_little_more_and_why() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_nobody_takes_ends_after_ten_seconds() {
+async fn blocked_write_closes_the_session_after_ten_seconds() {
     let edge = Edge::new();
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
@@ -108,7 +108,7 @@ async fn a_write_that_nobody_takes_ends_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_only_paused_misses_nothing() {
+async fn client_that_pauses_reading_misses_nothing() {
     let edge = Edge::with(small());
     let mut slow = edge.open_with_pipe(4, 1000).await;
     slow.join(7).await;
@@ -123,7 +123,7 @@ async fn who_only_paused_misses_nothing() {
 
 /// The client is slowed down to 20 messages a second, and closed after 10 s of that.
 #[tokio::test(start_paused = true)]
-async fn who_goes_on_sending_too_much_is_told_and_closed() {
+async fn session_over_the_message_rate_is_closed_with_1008() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     for _ in 0..300 {
@@ -145,7 +145,7 @@ async fn who_goes_on_sending_too_much_is_told_and_closed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_desk_that_joins_all_its_tickets_at_once_is_no_flood() {
+async fn burst_of_eighty_joins_is_accepted() {
     let edge = Edge::new();
     let mut desk = edge.open(3).await;
     for ticket in 100..180 {
@@ -158,7 +158,7 @@ async fn a_desk_that_joins_all_its_tickets_at_once_is_no_flood() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn twenty_messages_a_second_are_not_too_much() {
+async fn session_sending_twenty_messages_a_second_stays_open() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     for _ in 0..200 {
@@ -178,7 +178,7 @@ async fn pongs_are_not_counted_as_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_too_long_ends_the_session() {
+async fn session_with_a_too_long_message_is_closed_with_1009() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     let longest = edge.settings.max_message_size.get();
@@ -190,7 +190,7 @@ async fn a_message_that_is_too_long_ends_the_session() {
 
 /// The length is known from the header, long before the last bytes are sent.
 #[tokio::test(start_paused = true)]
-async fn who_is_still_sending_when_the_session_ends_is_told_why() {
+async fn client_still_sending_a_too_long_message_gets_1009() {
     let edge = Edge::new();
     let mut ana = edge.open_with_pipe(3, 1000).await;
     ana.send(Message::text("x".repeat(1024 * 1024))).await;

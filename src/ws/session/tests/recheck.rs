@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_room_whose_access_was_withdrawn_is_heard_no_more() {
+async fn room_with_withdrawn_access_sends_no_more_events() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -25,7 +25,7 @@ async fn a_room_whose_access_was_withdrawn_is_heard_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_session_is_rechecked_within_five_minutes() {
+async fn session_is_revalidated_within_five_minutes() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
@@ -42,7 +42,7 @@ async fn every_session_is_rechecked_within_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_refused_later_ends_its_session() {
+async fn session_whose_token_is_revoked_is_closed_with_4503() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -54,7 +54,7 @@ async fn a_token_that_is_refused_later_ends_its_session() {
 
 /// Messages of a client over its rate wait; events from Laravel do not.
 #[tokio::test(start_paused = true)]
-async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
+async fn throttled_client_is_revalidated_at_once_and_gets_events() {
     let edge = Edge::with(Settings {
         join_burst: PositiveCount::new(1),
         joins_per_minute: PositiveCount::new(1),
@@ -76,7 +76,7 @@ async fn slowed_down_client_is_rechecked_at_once_and_hears_events() {
 
 /// The round that is under way may have had its response before the change.
 #[tokio::test(start_paused = true)]
-async fn a_recheck_that_is_asked_for_during_another_is_not_lost() {
+async fn revalidation_requested_during_another_is_not_lost() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = SECOND);
@@ -90,7 +90,7 @@ async fn a_recheck_that_is_asked_for_during_another_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_go_on_during_a_recheck() {
+async fn events_are_delivered_during_a_revalidation() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = SECOND);
@@ -103,7 +103,7 @@ async fn events_go_on_during_a_recheck() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_whom_laravel_disconnects_is_gone_at_once() {
+async fn user_disconnected_by_laravel_is_removed_at_once() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut tabs = [edge.open_in(7, 3).await, edge.open_in(7, 3).await];
@@ -119,7 +119,7 @@ async fn a_user_whom_laravel_disconnects_is_gone_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_whose_end_was_asked_for_says_why() {
+async fn session_disconnected_by_laravel_is_closed_with_4504() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     edge.services.sessions.disconnect_user(&UserId::Number(3));
@@ -129,7 +129,7 @@ async fn a_session_whose_end_was_asked_for_says_why() {
 /// Decisions cached before do not count, not even for a user who had no session when Laravel
 /// asked for the revalidation.
 #[tokio::test(start_paused = true)]
-async fn a_doubt_reaches_who_comes_later() {
+async fn invalidation_applies_to_later_joins() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     ana.say("leave_ticket", json!({"ticket_id": 7})).await;
@@ -143,7 +143,7 @@ async fn a_doubt_reaches_who_comes_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_doubt_reaches_a_join_that_is_on_its_way() {
+async fn invalidation_applies_to_a_pending_join() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     edge.laravel.change(|app| app.delay = SECOND);
@@ -160,7 +160,7 @@ async fn a_doubt_reaches_a_join_that_is_on_its_way() {
 
 /// Two tokens of one user may have different abilities.
 #[tokio::test(start_paused = true)]
-async fn right_of_one_token_is_no_right_of_another() {
+async fn ticket_access_of_one_token_does_not_apply_to_another() {
     let edge = Edge::new();
     let _ana = edge.open_in(7, 3).await;
     edge.laravel
@@ -173,7 +173,7 @@ async fn right_of_one_token_is_no_right_of_another() {
 
 /// Sessions of any age ask the app of the configuration in use.
 #[tokio::test(start_paused = true)]
-async fn session_asks_the_app_that_a_reload_named() {
+async fn session_after_a_reload_queries_the_new_app() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     let next = Laravel::start();

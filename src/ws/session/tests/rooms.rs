@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn every_tab_of_a_room_receives_and_no_other() {
+async fn published_event_reaches_the_tabs_of_its_room_only() {
     let edge = Edge::new();
     let mut here = [edge.open_in(7, 3).await, edge.open_in(7, 3).await];
     let mut elsewhere = edge.open_in(8, 3).await;
@@ -19,7 +19,7 @@ async fn every_tab_of_a_room_receives_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tab_that_is_lost_leaves_after_the_grace_and_one_that_leaves_at_once() {
+async fn lost_tab_leaves_after_the_grace_and_leaving_tab_at_once() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
@@ -36,7 +36,7 @@ async fn a_tab_that_is_lost_leaves_after_the_grace_and_one_that_leaves_at_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reload_is_not_noticed() {
+async fn page_reload_causes_no_presence_events() {
     let edge = Edge::new();
     let mut ben = edge.open_in(7, 4).await;
     edge.open_in(7, 3).await.lose().await;
@@ -48,7 +48,7 @@ async fn a_reload_is_not_noticed() {
 
 /// The order of simultaneous events is random, so this is tried often.
 #[tokio::test(start_paused = true)]
-async fn what_waits_from_a_room_that_was_left_is_not_sent() {
+async fn queued_event_of_a_left_room_is_not_sent() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     for _ in 0..ROUNDS {
@@ -64,7 +64,7 @@ async fn what_waits_from_a_room_that_was_left_is_not_sent() {
 
 /// Such an event is outdated: a user who has come back since would be gone again.
 #[tokio::test(start_paused = true)]
-async fn what_waits_from_before_a_return_is_not_sent_after_it() {
+async fn queued_event_from_before_a_rejoin_is_not_sent() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     for _ in 0..ROUNDS {
@@ -80,7 +80,7 @@ async fn what_waits_from_before_a_return_is_not_sent_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_good_bye_is_answered() {
+async fn close_frame_of_the_client_is_echoed() {
     let edge = Edge::new();
     let mut ana = edge.open(3).await;
     ana.send(Message::Close(None)).await;

@@ -4,7 +4,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_session_that_rests_is_small() {
+async fn parked_session_stays_small_in_memory() {
     let edge = Edge::new();
     let (near, _far) = tokio::io::duplex(PIPE);
     let setup = edge.setup(Some(&Laravel::token(1)));

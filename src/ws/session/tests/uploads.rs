@@ -51,7 +51,7 @@ fn posts(edge: &Edge) -> Vec<String> {
 
 /// The wait is longer than Laravel may take, but it is the client that is slow.
 #[tokio::test(start_paused = true)]
-async fn a_pause_of_nearly_a_minute_and_a_half_is_survived() {
+async fn upload_resumes_after_a_pause_of_88_seconds() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 2).await;
@@ -72,7 +72,7 @@ async fn a_pause_of_nearly_a_minute_and_a_half_is_survived() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_is_waited_for_longer_than_a_minute() {
+async fn upload_without_its_client_expires_after_a_minute() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 2).await;
@@ -97,7 +97,7 @@ async fn nobody_is_waited_for_longer_than_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outcome_that_nobody_asks_for_is_forgotten() {
+async fn upload_outcome_not_collected_expires_after_a_minute() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = SECOND);
@@ -114,7 +114,7 @@ async fn an_outcome_that_nobody_asks_for_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_client_is_told_after_half_a_minute_and_its_session_lives() {
+async fn idle_upload_fails_after_30_seconds_and_session_stays() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 2).await;
@@ -134,7 +134,7 @@ async fn an_idle_client_is_told_after_half_a_minute_and_its_session_lives() {
 
 /// Chunks are no messages: twenty a second would be too few of them.
 #[tokio::test(start_paused = true)]
-async fn chunks_cost_no_messages_and_delay_no_event() {
+async fn upload_chunks_count_no_messages_and_delay_no_events() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 200).await;
@@ -156,7 +156,7 @@ async fn chunks_cost_no_messages_and_delay_no_event() {
 
 /// The right to the ticket is confirmed at the end, by a request of its own.
 #[tokio::test(start_paused = true)]
-async fn laravel_is_asked_for_the_right_once_more() {
+async fn ticket_access_is_checked_again_before_the_upload_ends() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 1).await;
@@ -172,7 +172,7 @@ async fn laravel_is_asked_for_the_right_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_upload_outlives_a_stop() {
+async fn uploads_are_aborted_at_shutdown() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     begin(&mut ana, 2).await;

@@ -13,13 +13,13 @@ use crate::support::program::{Home, Program};
 use crate::support::{Edge, Laravel, Socket};
 
 /// The binary with standard error of our own, on a port that was free just now.
-struct Silent {
+struct EdgeProcess {
     home: Arc<Home>,
     address: SocketAddr,
     child: Child,
 }
 
-impl Silent {
+impl EdgeProcess {
     fn before(laravel: &Laravel, stderr: Stdio) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -40,7 +40,7 @@ impl Silent {
     }
 
     /// Waits until it serves, then asks a thousand times.
-    async fn serves(&mut self) {
+    async fn assert_serves(&mut self) {
         let stream = loop {
             assert_eq!(self.child.try_wait().unwrap(), None, "it has ended");
             if let Ok(stream) = self.home.connect(self.address, "h2").await {
@@ -55,7 +55,7 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for EdgeProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -64,25 +64,27 @@ impl Drop for Silent {
 
 /// Every write of the log fails with ENOSPC.
 #[tokio::test]
-async fn a_full_disk_under_the_log_ends_nothing() {
+async fn full_log_disk_does_not_stop_the_edge() {
     let laravel = Laravel::start().await;
     let full = File::options().write(true).open("/dev/full").unwrap();
-    Silent::before(&laravel, full.into()).serves().await;
+    EdgeProcess::before(&laravel, full.into())
+        .assert_serves()
+        .await;
 }
 
 /// The journal is gone: nobody has the other end of the pipe.
 #[tokio::test]
-async fn a_log_without_a_reader_ends_nothing() {
+async fn closed_log_pipe_does_not_stop_the_edge() {
     let laravel = Laravel::start().await;
-    let mut silent = Silent::before(&laravel, Stdio::piped());
+    let mut silent = EdgeProcess::before(&laravel, Stdio::piped());
     drop(silent.child.stderr.take());
-    silent.serves().await;
+    silent.assert_serves().await;
 }
 
 /// A year ahead, then two back: sessions and connections live by another clock.
 #[tokio::test]
 #[ignore = "needs faketime"]
-async fn a_clock_that_jumps_closes_nothing() {
+async fn clock_jump_closes_no_connection() {
     let laravel = Laravel::start().await;
     let home = Home::new(&laravel.url(), ([127, 0, 0, 1], 0).into(), "");
     let clock = home.path("clock");
@@ -118,7 +120,7 @@ async fn a_clock_that_jumps_closes_nothing() {
 }
 
 #[tokio::test]
-async fn ten_mistakes_are_told_at_once() {
+async fn ten_config_errors_are_reported_at_once() {
     let home = Home::new("ftp://nowhere", ([127, 0, 0, 1], 0).into(), "");
     let mistakes = "idle_timout = \"1s\"\nconnect_timeout = \"soon\"\nmax_idle_connections = 0\n\
         [http]\nmax_body_size = \"big\"\nheader_timeout = 5\n\
@@ -148,7 +150,7 @@ async fn ten_mistakes_are_told_at_once() {
 
 /// One id: in the log, for Laravel, and for the client, whatever Laravel calls it.
 #[tokio::test]
-async fn a_request_can_be_followed_through() {
+async fn request_id_reaches_log_laravel_and_client() {
     let laravel = Laravel::start().await;
     let program = Program::before(&laravel.url(), "[[routes]]\npath = \"/no\"\nstatus = 404\n");
     for (version, mut client) in [
@@ -173,7 +175,7 @@ async fn a_request_can_be_followed_through() {
 }
 
 #[tokio::test]
-async fn a_trace_passes_as_it_came_or_not_at_all() {
+async fn traceparent_is_passed_unchanged_or_dropped() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut client = Client::http2(&edge).await;

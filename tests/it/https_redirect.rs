@@ -8,7 +8,7 @@ use crate::support::{Edge, Laravel};
 
 const LISTEN: &str = "[server]\nlisten = [\"127.0.0.1:0\"]\nredirect_listen = [\"127.0.0.1:0\"]\n";
 
-async fn say(edge: &Edge, request: &str) -> String {
+async fn send_plain_http(edge: &Edge, request: &str) -> String {
     let mut stream = TcpStream::connect(edge.redirects[0]).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -17,7 +17,7 @@ async fn say(edge: &Edge, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn plain_http_is_sent_to_https_with_path_and_query_and_reaches_nobody() {
+async fn plain_http_request_is_redirected_to_https() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LISTEN);
     let port = edge.address.port();
@@ -40,7 +40,7 @@ async fn plain_http_is_sent_to_https_with_path_and_query_and_reaches_nobody() {
             "//evil.example/",
         ),
     ] {
-        let answer = say(&edge, request).await;
+        let answer = send_plain_http(&edge, request).await;
         assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
         let location = format!("location: https://desk.example:{port}{location}\r\n");
         assert!(answer.contains(&location), "{answer}");
@@ -49,7 +49,7 @@ async fn plain_http_is_sent_to_https_with_path_and_query_and_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_on_is_refused() {
+async fn plain_http_request_without_a_valid_host_is_rejected() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LISTEN);
     for request in [
@@ -57,16 +57,16 @@ async fn what_cannot_be_sent_on_is_refused() {
         "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: evil.example/@desk.example\r\n\r\n",
     ] {
-        let answer = say(&edge, request).await;
+        let answer = send_plain_http(&edge, request).await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
     let unknown = "GET /.well-known/acme-challenge/x HTTP/1.1\r\nHost: desk.example\r\n\r\n";
-    let answer = say(&edge, unknown).await;
+    let answer = send_plain_http(&edge, unknown).await;
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_come_over_tls_only_if_the_sysadmin_says_so() {
+async fn hsts_header_is_sent_only_if_configured() {
     let laravel = Laravel::start().await;
     for (more, told) in [
         ("", None),

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::support::program::{Home, Program};
-use crate::support::tls::{Issued, shown_at};
+use crate::support::tls::{TestCertificate, presented_certificate_at};
 use crate::support::{Edge, Laravel};
 
 /// A directory with a certificate that begins and ends so many days from now.
-fn home(laravel: &Laravel, begins: i64, ends: i64) -> (Arc<Home>, Issued) {
+fn home_with_certificate(
+    laravel: &Laravel,
+    begins: i64,
+    ends: i64,
+) -> (Arc<Home>, TestCertificate) {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let home = Home::new(&laravel.url(), anywhere, "");
     let at = |days: i64| {
@@ -20,7 +24,7 @@ fn home(laravel: &Laravel, begins: i64, ends: i64) -> (Arc<Home>, Issued) {
         let now = SystemTime::now() + Duration::from_secs(3600);
         if days < 0 { now - way } else { now + way }
     };
-    let issued = Issued::with(&["desk.example"], |params| {
+    let issued = TestCertificate::with_params(&["desk.example"], |params| {
         params.not_before = at(begins).into();
         params.not_after = at(ends).into();
     });
@@ -44,7 +48,7 @@ fn check(home: &Home) -> (Output, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_log_and_status_tell_what_ends_soon() {
+async fn expiring_certificate_is_reported_by_check_log_and_status() {
     let laravel = Laravel::start().await;
     for (days, level, event) in [
         (22, "INFO", "certificate_valid"),
@@ -52,7 +56,7 @@ async fn check_log_and_status_tell_what_ends_soon() {
         (7, "WARN", "certificate_expires_soon"),
         (1, "ERROR", "certificate_expires_soon"),
     ] {
-        let (home, _) = home(&laravel, -60, days);
+        let (home, _) = home_with_certificate(&laravel, -60, days);
         let (output, told) = check(&home);
         assert!(output.status.success(), "{told}");
         let left = if days == 1 {
@@ -85,13 +89,13 @@ async fn check_log_and_status_tell_what_ends_soon() {
 /// With a wrong clock, or a renewal that is late, an old certificate is better
 /// than none; but it is not put into use quietly.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_or_has_not_begun_fails_the_check_and_is_served_loudly() {
+async fn untimely_certificate_fails_check_and_is_served_with_error() {
     let laravel = Laravel::start().await;
     for (begins, ends, reason) in [
         (-90, -1, "renew it, or set the clock"),
         (2, 90, "most likely the clock is wrong: set it"),
     ] {
-        let (home, issued) = home(&laravel, begins, ends);
+        let (home, issued) = home_with_certificate(&laravel, begins, ends);
         let (output, told) = check(&home);
         assert_eq!(output.status.code(), Some(64), "{told}");
         assert!(
@@ -109,7 +113,7 @@ async fn what_is_over_or_has_not_begun_fails_the_check_and_is_served_loudly() {
         let status = program.command(&["status"]).output().unwrap().stdout;
         let status = String::from_utf8(status).unwrap();
         assert!(status.contains(reason), "{status}");
-        assert!(shown_at(program.address, None).await == issued.der);
+        assert!(presented_certificate_at(program.address, None).await == issued.der);
     }
 }
 

@@ -65,7 +65,7 @@ async fn try_open(home: &Home, address: SocketAddr, number: u64) -> Option<Socke
 /// The numbers in `bench/README.md` are what this prints in a release build.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: a restart takes ten seconds"]
-async fn sessions_come_back_after_a_restart() {
+async fn sessions_reconnect_after_a_restart() {
     rlimit::increase_nofile_limit(30_000).unwrap();
     let laravel = Laravel::start().await;
     let site = System::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -107,7 +107,7 @@ async fn sessions_come_back_after_a_restart() {
         took.push(after);
     }
     took.sort();
-    let (who, may) = laravel.most_at_once();
+    let (who, may) = laravel.max_concurrent_queries();
     println!(
         "the old process was gone after {stop:.1?}; half were back after {:.1?}, all after \
          {:.1?}; at most {who} and {may} questions at once",

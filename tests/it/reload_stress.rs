@@ -44,7 +44,7 @@ impl Load {
         }
     }
 
-    async fn goes_on(&self) {
+    async fn wait_for_responses(&self) {
         let before = self.answered.load(Ordering::Relaxed);
         while self.answered.load(Ordering::Relaxed) == before {
             tokio::task::yield_now().await;
@@ -69,13 +69,13 @@ async fn listen(program: &Program, number: u64) -> JoinHandle<Socket> {
 
 /// What the program holds while no connection uses an old configuration.
 #[derive(Clone, Copy, Debug)]
-struct Held {
+struct ResourceUse {
     memory: u64,
     files: usize,
 }
 
-impl Held {
-    async fn by(program: &Program) -> Self {
+impl ResourceUse {
+    async fn of(program: &Program) -> Self {
         loop {
             let stream = UnixStream::connect(program.path("broadcast.sock")).await;
             let mut client = Client::over_http1(stream.unwrap()).await;
@@ -105,7 +105,7 @@ impl Held {
 async fn reload(program: &Program, home: &Home, number: u64) -> Duration {
     home.configure(&format!("\"/{number}\""), &format!("\"/{}\"", number + 1));
     let before = Instant::now();
-    program.hang_up();
+    program.send_sighup();
     let says_so = |line: &Value| line["event"] == "reload_succeeded";
     while program.count(says_so) as u64 <= number {
         tokio::time::sleep(Duration::from_micros(200)).await;
@@ -120,14 +120,14 @@ async fn reloads(
     home: &Home,
     load: &Load,
     numbers: Range<u64>,
-) -> (Vec<Duration>, Held) {
+) -> (Vec<Duration>, ResourceUse) {
     let (mut took, mut held) = (Vec::new(), None);
     for number in numbers {
         took.push(reload(program, home, number).await);
         program.publish(CROWDED, json!({ "number": number })).await;
-        load.goes_on().await;
+        load.wait_for_responses().await;
         if number % STEP == STEP - 1 {
-            let now = Held::by(program).await;
+            let now = ResourceUse::of(program).await;
             held = held.map(|held| now.least(held)).or(Some(now));
         }
     }
@@ -137,7 +137,7 @@ async fn reloads(
 /// The numbers in `bench/README.md` are what this prints in a release build.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: hundreds of reloads"]
-async fn hundreds_of_reloads_of_the_binary_lose_nothing_and_leak_nothing() {
+async fn program_reloaded_hundreds_of_times_loses_and_leaks_nothing() {
     let laravel = Laravel::start().await;
     let more = "[limits]\nexempt = [\"127.0.0.0/8\"]\n[[routes]]\npath = \"/0\"\nstatus = 404\n";
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), more);

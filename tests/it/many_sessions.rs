@@ -23,14 +23,14 @@ exempt = ["127.0.0.0/8"]
 const NO_PINGS: &str = "[websocket]\nping_interval = \"10m\"\npong_timeout = \"20m\"\n";
 
 #[tokio::test]
-async fn a_restart_of_laravel_loses_no_session_and_no_event() {
+async fn laravel_restart_loses_no_session_and_no_event() {
     rlimit::increase_nofile_limit(5 * SESSIONS).unwrap();
     let laravel = Laravel::start().await;
     // A slow machine reads the first session again only after the last has opened.
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{NO_PINGS}"));
     let opening = (0..SESSIONS).map(|number| open(&edge, number));
     let mut sockets: Vec<_> = stream::iter(opening).buffered(100).collect().await;
-    let (who, may) = laravel.most_at_once();
+    let (who, may) = laravel.max_concurrent_queries();
     assert!(who <= 32 && may <= 4, "{who} and {may} questions at once");
 
     let [before, away, back] = ["before", "away", "back"];
@@ -57,7 +57,7 @@ async fn a_restart_of_laravel_loses_no_session_and_no_event() {
 
 /// Its sessions are woken in turns: nobody misses his, however fast events come.
 #[tokio::test]
-async fn everyone_in_a_large_room_hears_every_event_in_order() {
+async fn members_of_a_large_room_get_every_event_in_order() {
     const MEMBERS: u64 = 100;
     let laravel = Laravel::start().await;
     // No ping wakes who was forgotten.
@@ -86,11 +86,11 @@ async fn everyone_in_a_large_room_hears_every_event_in_order() {
 
 /// Their queues hold less than is published at once: it waits, and nobody is sent away.
 #[tokio::test]
-async fn many_who_publish_keep_to_what_the_sessions_are_given() {
+async fn concurrent_publishers_wait_and_evict_no_session() {
     const MEMBERS: u64 = 50;
     const EVENTS: u64 = 80;
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL}"));
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
     let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
     let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
     let publishing = (0..EVENTS).map(|number| {
@@ -100,16 +100,16 @@ async fn many_who_publish_keep_to_what_the_sessions_are_given() {
             assert_eq!(reached["sessions"], MEMBERS);
         }
     });
-    tokio::join!(all_hear(sockets, EVENTS), join_all(publishing));
+    tokio::join!(assert_all_receive(sockets, EVENTS), join_all(publishing));
 }
 
 /// What waits is published even if nobody waits for the answer any more.
 #[tokio::test]
-async fn who_publishes_and_hangs_up_is_heard() {
+async fn publisher_that_hangs_up_still_has_its_event_delivered() {
     const MEMBERS: u64 = 50;
     const EVENTS: u64 = 36;
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL}"));
+    let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
     let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
     let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
     // No more than their queues hold, since who goes waits for nobody.
@@ -126,12 +126,12 @@ async fn who_publishes_and_hangs_up_is_heard() {
         }
     });
     join_all(publishing).await;
-    all_hear(sockets, EVENTS).await;
+    assert_all_receive(sockets, EVENTS).await;
 }
 
 /// Events are sent for sessions while they rest, and they do not rest here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_sessions_do_and_what_is_sent_for_them_keep_their_order() {
+async fn direct_writes_and_session_writes_keep_their_order() {
     const MEMBERS: u64 = 50;
     const ROUNDS: usize = 8;
     let laravel = Laravel::start().await;
@@ -172,7 +172,7 @@ async fn what_sessions_do_and_what_is_sent_for_them_keep_their_order() {
     }
 }
 
-const SMALL: &str = "[websocket]\nmax_queued_events = 40\n";
+const SMALL_QUEUE: &str = "[websocket]\nmax_queued_events = 40\n";
 
 fn numbered(number: u64) -> String {
     let payload = json!({ "ticket_id": CROWDED, "message": number });
@@ -180,7 +180,7 @@ fn numbered(number: u64) -> String {
 }
 
 /// Each of the numbered events comes to all, in one order.
-async fn all_hear(sockets: Vec<Socket>, events: u64) {
+async fn assert_all_receive(sockets: Vec<Socket>, events: u64) {
     let hearing = sockets.into_iter().map(|mut socket| async move {
         let mut heard = Vec::new();
         while (heard.len() as u64) < events {

@@ -23,7 +23,7 @@ fn sparse(site: &Site, name: &str, size: u64, at: u64, mark: &str) -> File {
 }
 
 /// Asks for a file and reads the first bytes of it.
-async fn begun(client: &mut Client, path: &str) -> (Response<Incoming>, usize) {
+async fn begin_download(client: &mut Client, path: &str) -> (Response<Incoming>, usize) {
     let request = get(path).body(body("")).unwrap();
     let mut response = client.send(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
@@ -33,7 +33,7 @@ async fn begun(client: &mut Client, path: &str) -> (Response<Incoming>, usize) {
 }
 
 #[tokio::test]
-async fn parts_beyond_4_gib_are_right() {
+async fn range_beyond_4_gib_is_correct() {
     let site = Site::new();
     sparse(&site, "public/film.mp4", 5 * GIB, 4 * GIB + 10, "mark");
     let edge = site.edge();
@@ -67,13 +67,13 @@ async fn parts_beyond_4_gib_are_right() {
 
 #[tokio::test]
 #[ignore = "sends 2 GiB"]
-async fn a_file_of_more_than_2_gib_takes_no_memory() {
+async fn file_over_2_gib_is_sent_in_little_memory() {
     let site = Site::new();
     let size = 2 * GIB + 5;
     sparse(&site, "public/film.mp4", size, size - 4, "mark");
     let edge = Program::before("http://127.0.0.1:9", &(site.route("") + ALLOW));
     let mut client = edge.http1().await;
-    let (mut answer, first) = begun(&mut client, "/film.mp4").await;
+    let (mut answer, first) = begin_download(&mut client, "/film.mp4").await;
     let (before, _) = edge.memory();
     let mut read = first as u64;
     let mut last = Vec::new();
@@ -89,13 +89,13 @@ async fn a_file_of_more_than_2_gib_takes_no_memory() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_cut_off_is_never_taken_for_whole() {
+async fn file_truncated_while_sent_does_not_look_complete() {
     let site = Site::new();
     let edge = site.edge();
     let size = 256 * MIB;
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         let file = sparse(&site, "public/film.mp4", size, 0, "mark");
-        let (mut answer, mut read) = begun(&mut client, "/film.mp4").await;
+        let (mut answer, mut read) = begin_download(&mut client, "/film.mp4").await;
         assert_eq!(
             answer.headers()["content-length"],
             size.to_string().as_str()
@@ -113,13 +113,13 @@ async fn a_file_that_is_cut_off_is_never_taken_for_whole() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_replaced_is_sent_as_it_was() {
+async fn file_replaced_while_sent_arrives_as_it_was() {
     let site = Site::new();
     let edge = site.edge();
     let old = vec![b'o'; 32 * MIB as usize];
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
         site.write("public/film.mp4", &old);
-        let (answer, read) = begun(&mut client, "/film.mp4").await;
+        let (answer, read) = begin_download(&mut client, "/film.mp4").await;
         site.write("public/new", "n");
         fs::rename(site.path("public/new"), site.path("public/film.mp4")).unwrap();
         let rest = Answer::read(answer).await.body;
@@ -129,7 +129,7 @@ async fn a_file_that_is_replaced_is_sent_as_it_was() {
 }
 
 #[tokio::test]
-async fn only_so_many_files_are_open() {
+async fn request_above_the_open_file_limit_gets_503() {
     let site = Site::new();
     sparse(&site, "public/film.mp4", GIB, 0, "mark");
     let limits = format!("{ALLOW}max_open_files = 2\n");
@@ -137,7 +137,7 @@ async fn only_so_many_files_are_open() {
     let mut clients = [Client::http1(&edge).await, Client::http1(&edge).await];
     let mut held = Vec::new();
     for client in &mut clients {
-        held.push(begun(client, "/film.mp4").await);
+        held.push(begin_download(client, "/film.mp4").await);
     }
     let page = || get("/robots.txt").body(body("")).unwrap();
     let mut client = Client::http2(&edge).await;
@@ -149,7 +149,7 @@ async fn only_so_many_files_are_open() {
 }
 
 #[tokio::test]
-async fn many_clients_get_their_files() {
+async fn concurrent_clients_get_their_files() {
     let site = Site::new();
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     site.write("public/film.mp4", &bytes);

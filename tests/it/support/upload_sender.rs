@@ -18,14 +18,14 @@ pub(crate) fn frame(upload: u64, offset: usize, data: &[u8]) -> Message {
 }
 
 /// A client's side of an upload.
-pub(crate) struct Sending {
+pub(crate) struct UploadSender {
     pub(crate) upload: u64,
     pub(crate) offset: usize,
     limit: usize,
     window: usize,
 }
 
-impl Sending {
+impl UploadSender {
     pub(crate) fn ready(event: &Value) -> Self {
         assert_eq!(event["type"], "upload_ready", "{event}");
         let number = |key: &str| event["payload"][key].as_u64().unwrap();
@@ -41,7 +41,7 @@ impl Sending {
 
     pub(crate) async fn begin(socket: &mut Socket, start: Value) -> Self {
         socket.send(start).await;
-        Self::ready(&ended(socket).await)
+        Self::ready(&next_upload_event(socket).await)
     }
 
     /// Sends the next chunk.
@@ -59,12 +59,12 @@ impl Sending {
                 self.chunk(socket, file).await;
                 continue;
             }
-            self.hear(socket, "upload_progress").await;
+            self.wait_for_event(socket, "upload_progress").await;
         }
     }
 
     /// Reads to the next event of this type, and heeds the progress on the way.
-    pub(crate) async fn hear(&mut self, socket: &mut Socket, wanted: &str) -> Value {
+    pub(crate) async fn wait_for_event(&mut self, socket: &mut Socket, wanted: &str) -> Value {
         loop {
             let event = socket.next().await;
             assert_ne!(event["type"], "upload_failed", "{event}");
@@ -80,7 +80,7 @@ impl Sending {
 }
 
 /// The end of an upload; progress is passed over.
-pub(crate) async fn ended(socket: &mut Socket) -> Value {
+pub(crate) async fn next_upload_event(socket: &mut Socket) -> Value {
     loop {
         let event = socket.next().await;
         if event["type"] != "upload_progress" && event["type"] != "new_message" {

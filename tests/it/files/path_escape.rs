@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-use super::{ALLOW, SECRET, Site, raw};
+use super::{ALLOW, SECRET, Site, fetch_raw};
 use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel};
 
 /// Ways to what is not in the directory.
-const WAYS: [&str; 64] = [
+const ESCAPE_PATHS: [&str; 64] = [
     "/../secret.txt",
     "/../../../../../../../../etc/passwd",
     "/docs/../../secret.txt",
@@ -82,7 +82,7 @@ const WAYS: [&str; 64] = [
 ];
 
 /// Ways to what is inside and is not sent.
-const HIDDEN: [&str; 27] = [
+const HIDDEN_PATHS: [&str; 27] = [
     "/.env",
     "/%2eenv",
     "/%2Eenv",
@@ -113,11 +113,11 @@ const HIDDEN: [&str; 27] = [
 ];
 
 #[tokio::test]
-async fn no_spelling_leads_out_of_the_directory() {
+async fn path_spellings_never_escape_the_directory() {
     let site = Site::new();
     let edge = site.edge();
-    for target in WAYS.iter().chain(&HIDDEN) {
-        let answer = raw(&edge, &format!("GET {target}"), "").await;
+    for target in ESCAPE_PATHS.iter().chain(&HIDDEN_PATHS) {
+        let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;
         let told = answer.text();
         assert!(
             [400, 404].contains(&answer.status),
@@ -131,18 +131,18 @@ async fn no_spelling_leads_out_of_the_directory() {
     }
     // The table would find what it looks for.
     site.write("public/bare.txt", SECRET);
-    assert_eq!(raw(&edge, "GET /bare.txt", "").await.text(), SECRET);
+    assert_eq!(fetch_raw(&edge, "GET /bare.txt", "").await.text(), SECRET);
 }
 
 #[tokio::test]
-async fn nor_does_one_over_http2_or_with_a_fallback() {
+async fn path_spellings_over_http2_never_escape_the_directory() {
     let site = Site::new();
     site.write("public/index.html", "the page");
     let route = site.route("fallback = \"index.html\"");
     let edge = Edge::configured("http://127.0.0.1:9", &(route + ALLOW));
     let mut client = Client::http2(&edge).await;
     let mut asked = 0;
-    for target in WAYS.iter().chain(&HIDDEN) {
+    for target in ESCAPE_PATHS.iter().chain(&HIDDEN_PATHS) {
         // The rest, no library sends.
         if target.parse::<hyper::Uri>().is_err() || !target.starts_with('/') {
             continue;
@@ -158,7 +158,7 @@ async fn nor_does_one_over_http2_or_with_a_fallback() {
     assert!(asked > 70, "{asked}");
     // Who looks for what is hidden is not shown a page instead.
     for target in ["/.env", "/index.php", "/a/..%2f..%2f.env", "//x"] {
-        let answer = raw(&edge, &format!("GET {target}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;
         assert!(
             [400, 404].contains(&answer.status),
             "{target}: {}",
@@ -168,24 +168,24 @@ async fn nor_does_one_over_http2_or_with_a_fallback() {
 }
 
 #[tokio::test]
-async fn what_is_hidden_is_the_apps_to_answer() {
+async fn hidden_file_request_is_passed_to_the_app() {
     let site = Site::new();
     let laravel = Laravel::start().await;
     let edge = site.edge_before(&laravel);
     for target in ["/index.php", "/.env", "/docs/.x", "/old.PHP"] {
-        let answer = raw(&edge, &format!("GET {target}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;
         assert!(!answer.text().contains(SECRET), "{target}");
         assert_eq!(laravel.last().target, target);
     }
 }
 
 #[tokio::test]
-async fn links_lead_where_they_may() {
+async fn symlink_leads_only_to_allowed_targets() {
     let site = Site::new();
     let edge = site.edge();
     for inside in ["/inner", "/absolute"] {
         assert_eq!(
-            raw(&edge, &format!("GET {inside}"), "").await.text(),
+            fetch_raw(&edge, &format!("GET {inside}"), "").await.text(),
             "all may come"
         );
     }
@@ -196,7 +196,7 @@ async fn links_lead_where_they_may() {
         "/loop",
         "/storage-secret",
     ] {
-        let answer = raw(&edge, &format!("GET {outside}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {outside}"), "").await;
         assert_eq!(answer.status, 404, "{outside}");
     }
     let links = format!(
@@ -204,7 +204,7 @@ async fn links_lead_where_they_may() {
         site.path("storage/app/public").display()
     );
     let edge = Edge::configured("http://127.0.0.1:9", &(site.route(&links) + ALLOW));
-    let photo = raw(&edge, "GET /storage/photo.txt", "").await;
+    let photo = fetch_raw(&edge, "GET /storage/photo.txt", "").await;
     assert_eq!((photo.status, photo.text().as_str()), (200, "a photo"));
     for outside in [
         "/storage/.gitignore",
@@ -213,7 +213,7 @@ async fn links_lead_where_they_may() {
         "/far",
         "/storage/../secret.txt",
     ] {
-        let answer = raw(&edge, &format!("GET {outside}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {outside}"), "").await;
         assert!(
             [400, 404].contains(&answer.status),
             "{outside}: {}",
@@ -225,7 +225,7 @@ async fn links_lead_where_they_may() {
 
 /// Somebody swaps files for links out of the directory, as fast as he can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_race_leads_out_of_the_directory() {
+async fn symlink_race_never_escapes_the_directory() {
     let site = Site::new();
     let links = format!(
         "allowed_symlink_targets = [\"{}\"]",
@@ -294,7 +294,7 @@ fn swap_directories(stop: &Arc<AtomicBool>, at: PathBuf) -> JoinHandle<()> {
 }
 
 #[tokio::test]
-async fn only_files_are_opened() {
+async fn path_that_is_no_regular_file_is_not_opened() {
     let site = Site::new();
     let pipe = site.path("public/pipe.txt");
     assert!(
@@ -314,7 +314,7 @@ async fn only_files_are_opened() {
         "/docs.html",
         "/empty/",
     ] {
-        let answer = raw(&edge, &format!("GET {path}"), "").await;
+        let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(answer.status, 404, "{path}");
     }
 }

@@ -70,17 +70,17 @@ impl Posts {
     }
 
     /// From now on a body is read only once released.
-    pub(crate) fn leave_unread(&self) {
+    pub(crate) fn hold_reading(&self) {
         self.unread.store(true, SeqCst);
     }
 
     /// From now on a post that came is answered only once released.
-    pub(crate) fn leave_unanswered(&self) {
+    pub(crate) fn hold_responses(&self) {
         self.unanswered.store(true, SeqCst);
     }
 
     /// From now on a post is answered before its body is read.
-    pub(crate) fn answer_early(&self) {
+    pub(crate) fn respond_early(&self) {
         self.early.store(true, SeqCst);
     }
 
