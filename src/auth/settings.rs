@@ -1,4 +1,4 @@
-//! `[auth]` of `config.toml`: how Laravel is asked.
+//! The `[auth]` table of `config.toml`.
 
 use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
@@ -8,43 +8,43 @@ use crate::core::ids::{RowId, UserId};
 use crate::core::paths::{self, ExactPath};
 use crate::core::units::{ConfigDuration, PositiveCount};
 
-/// How Laravel is asked who somebody is and what he may see.
+/// The settings of the requests by which Laravel authenticates and authorizes users.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where Laravel tells who the bearer of a token is.
+    /// The path on which Laravel returns the user of a token.
     pub user_path: UserPath,
-    /// JSON pointers to the user's id in that answer; the first that is there counts.
+    /// JSON pointers to the user's id in that response; the first that exists counts.
     pub user_id: Vec<JsonPointer>,
-    /// JSON pointers to the name that other users see.
+    /// JSON pointers to the name that other users see; the first that exists counts.
     pub user_name: Vec<JsonPointer>,
-    /// Which users are refused although Laravel knows them.
+    /// The users that are denied although Laravel accepts their tokens.
     pub deny_if: Option<DenyIf>,
-    /// How much of a token the edge's own requests carry.
+    /// The part of a token that the edge's own requests carry.
     pub token_form: TokenForm,
-    /// Where a client logs out: once Laravel has answered `POST` there with
-    /// 2xx, the bearer token's sessions are closed.
+    /// The paths of logouts: when Laravel responds 2xx to a `POST` there, the bearer token's
+    /// sessions are closed.
     pub logout_paths: Vec<ExactPath>,
-    /// Where Laravel tells whether a ticket may be seen.
+    /// The path on which Laravel decides whether the user may see a ticket.
     pub ticket_path: TicketPath,
-    /// How that is asked.
+    /// The method of these requests.
     pub ticket_method: TicketMethod,
-    /// How long a question to Laravel may take; longer than anybody waits for
-    /// it, so that a slow answer is there for those who come back.
+    /// The time limit of one request. It is longer than a client waits, so that a late response
+    /// is cached for the client's retry.
     pub request_timeout: ConfigDuration,
-    /// How long a client waits for an answer while Laravel cannot be asked.
+    /// The time for which a request is retried while Laravel is unavailable.
     pub retry_timeout: ConfigDuration,
-    /// How long an answer about a token is believed.
+    /// The cache lifetime of the user of a token.
     pub user_ttl: ConfigDuration,
-    /// How long a refused token stays refused without a new question.
+    /// The cache lifetime of a denied token.
     pub denied_ttl: ConfigDuration,
-    /// How long an answer about a user and a ticket is believed.
+    /// The cache lifetime of a decision on a ticket.
     pub ticket_ttl: ConfigDuration,
-    /// How many answers of each kind are remembered.
+    /// The maximum number of cached decisions of each kind.
     pub max_cache_entries: PositiveCount,
-    /// Questions about tokens at once.
+    /// The maximum number of requests about tokens under way.
     pub max_concurrent_user_requests: PositiveCount,
-    /// Questions about tickets at once: as many as Laravel has workers.
+    /// The maximum number of requests about tickets under way.
     pub max_concurrent_ticket_requests: PositiveCount,
 }
 
@@ -72,18 +72,18 @@ impl Default for Settings {
     }
 }
 
-/// Users that Laravel answers for but that may not connect, such as those whose
+/// The users that may not connect although Laravel accepts their tokens, such as those whose
 /// `/status` is `inactive`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DenyIf {
-    /// Where to look in Laravel's answer.
+    /// The JSON pointer to the value in Laravel's response.
     pub pointer: JsonPointer,
-    /// Texts, numbers or booleans found there that refuse the user.
+    /// The strings, numbers or booleans that deny the user.
     pub values: Vec<DeniedValue>,
 }
 
-/// A value that refuses a user.
+/// A value that denies a user.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum DeniedValue {
@@ -91,12 +91,12 @@ pub enum DeniedValue {
     Bool(bool),
     /// A whole number.
     Number(i64),
-    /// A text.
+    /// A string.
     Text(String),
 }
 
 impl DenyIf {
-    /// Whether `user`, as Laravel answered, is one of those.
+    /// Returns whether `user`, as Laravel returned it, is denied.
     pub(super) fn matches(&self, user: &serde_json::Value) -> bool {
         let Some(found) = self.pointer.find(user) else {
             return false;
@@ -115,6 +115,7 @@ impl DenyIf {
 pub struct JsonPointer(String);
 
 impl JsonPointer {
+    /// Returns the value that the pointer finds, unless it is null.
     pub(super) fn find<'a>(&self, value: &'a serde_json::Value) -> Option<&'a serde_json::Value> {
         value.pointer(&self.0).filter(|found| !found.is_null())
     }
@@ -124,8 +125,8 @@ impl TryFrom<String> for JsonPointer {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        // A list has numbers, and no object of Laravel's has such a key: what was meant
-        // to refuse users would refuse nobody.
+        // The keys of a list are numbers, and no object of Laravel has such a key: a pattern that
+        // is meant to deny users would deny nobody.
         if text.split('/').any(|part| part.starts_with('*')) {
             return Err(format!(
                 r#"{text:?} holds a pattern, and a JSON pointer names one value; expected one such as "/id" or "/roles/0""#
@@ -141,12 +142,13 @@ impl TryFrom<String> for JsonPointer {
     }
 }
 
-/// The path that tells who a token belongs to.
+/// The path on which Laravel returns the user of a token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct UserPath(PathAndQuery);
 
 impl UserPath {
+    /// Returns the path.
     pub(super) fn path(&self) -> PathAndQuery {
         self.0.clone()
     }
@@ -163,7 +165,7 @@ impl TryFrom<String> for UserPath {
     }
 }
 
-/// The path that tells whether a ticket may be seen, with `{id}` in it.
+/// A path of a ticket, with `{id}` in the place of its number.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct TicketPath {
@@ -172,7 +174,7 @@ pub struct TicketPath {
 }
 
 impl TicketPath {
-    /// For defaults: what comes before the ticket's number, and after it.
+    /// Creates a default from the parts before and after the ticket's number.
     pub(crate) fn new(before: &'static str, after: &'static str) -> Self {
         Self {
             before: before.to_owned(),
@@ -180,10 +182,10 @@ impl TicketPath {
         }
     }
 
-    /// The path for one ticket.
+    /// Returns the path of one ticket.
     pub fn path(&self, id: RowId) -> PathAndQuery {
         PathAndQuery::try_from(format!("{}{id}{}", self.before, self.after))
-            .expect("was checked with another number when it was read")
+            .expect("validated with another number when it was read")
     }
 }
 
@@ -208,26 +210,29 @@ impl TryFrom<String> for TicketPath {
     }
 }
 
+/// Parses an absolute path; none if it is no valid one.
 fn parse_path(text: &str) -> Option<PathAndQuery> {
     let path = PathAndQuery::try_from(text).ok()?;
     (text.starts_with('/') && path.as_str() == text).then_some(path)
 }
 
-/// How a ticket is asked about.
+/// The method of a request about a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum TicketMethod {
-    /// Spares the body.
+    /// `HEAD`, which saves the body.
     #[serde(rename = "HEAD")]
     Head,
-    /// For apps that do not route `HEAD`.
+    /// `GET`, for applications that do not route `HEAD`.
     #[serde(rename = "GET")]
     Get,
 }
 
-/// The user's id and name, as `pointers` find them.
+/// Returns the user's id, by the first of `pointers` that finds a value.
 pub(super) fn find_id(pointers: &[JsonPointer], user: &serde_json::Value) -> Option<UserId> {
-    let mut found = pointers.iter().filter_map(|pointer| pointer.find(user));
-    found.next().and_then(UserId::from_json)
+    pointers
+        .iter()
+        .find_map(|pointer| pointer.find(user))
+        .and_then(UserId::from_json)
 }
 
 #[cfg(test)]

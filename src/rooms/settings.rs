@@ -8,12 +8,12 @@ use crate::core::units::ConfigDuration;
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long a user whose connection went away still counts as present, so
-    /// that a page reload or a tunnel does not flicker.
+    /// The time for which a disconnected user still counts as present, so that a page reload
+    /// publishes no events.
     pub presence_timeout: ConfigDuration,
-    /// How long typing stays on without a new sign of it.
+    /// The time after which typing ends unless the client repeats it.
     pub typing_timeout: ConfigDuration,
-    /// How often at most the others are told that somebody types.
+    /// The minimum time between two typing events of one user to the others.
     pub typing_interval: ConfigDuration,
 }
 

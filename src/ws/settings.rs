@@ -1,4 +1,4 @@
-//! `[websocket]` of `config.toml`.
+//! The `[websocket]` table of `config.toml`.
 
 use serde::Deserialize;
 
@@ -7,46 +7,47 @@ use crate::core::host_port::HostPort;
 use crate::core::paths::ExactPath;
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
-/// How sessions are opened and kept.
+/// The settings of sessions.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The paths on which an upgrade is answered here; elsewhere it is Laravel's.
+    /// The paths on which the edge accepts upgrades. It passes all others to Laravel.
     pub paths: Vec<ExactPath>,
-    /// Origins that may connect besides the site's own host.
+    /// The origins whose pages may connect, besides the site's own.
     pub allowed_origins: Vec<Origin>,
-    /// The longest message that a client may send.
+    /// The maximum size of a client's message; a larger one closes the session.
     pub max_message_size: ByteSize,
-    /// Messages per second and session, on average.
+    /// The average rate of messages of one session.
     pub messages_per_second: PositiveCount,
-    /// Messages that a session may send at once before the average counts.
+    /// The messages that a session may send at once before the rate applies.
     pub message_burst: PositiveCount,
-    /// Bytes per second and session, on average; files do not count.
+    /// The average rate of bytes of one session, without uploads.
     pub bytes_per_second: ByteSize,
-    /// Tickets per minute that a session may join, on average.
+    /// The average rate at which a session may join tickets.
     pub joins_per_minute: PositiveCount,
-    /// Tickets that a session may join at once before the average counts.
+    /// The tickets that a session may join at once before the rate applies.
     pub join_burst: PositiveCount,
-    /// Sessions of one user at once; the oldest makes way.
+    /// The maximum number of sessions of one user. Above it the oldest is closed.
     pub max_sessions_per_user: PositiveCount,
-    /// How long a session may press on over such a rate, slowed down, before it
-    /// is closed.
+    /// The time for which a session may exceed one of these rates, slowed down, before it is
+    /// closed.
     pub throttle_timeout: ConfigDuration,
-    /// Rooms that a session may be in.
+    /// The maximum number of rooms of one session.
     pub max_rooms: PositiveCount,
-    /// Events that may wait for a session before it is told to come back.
+    /// The maximum number of events queued for a session. Above it the session is closed, and
+    /// the client reconnects.
     pub max_queued_events: PositiveCount,
-    /// Bytes that may wait for a session before it is told to come back.
+    /// The maximum size of the events queued for a session, with the same effect.
     pub max_queued_size: ByteSize,
-    /// How long one write may take.
+    /// The time limit of one write to the client.
     pub write_timeout: ConfigDuration,
-    /// How often a quiet client is pinged.
+    /// The interval of the pings to each client, with jitter.
     pub ping_interval: ConfigDuration,
-    /// How long a client may be silent, pings unanswered, before it is closed.
+    /// The time without any frame of the client, after which the session is closed.
     pub pong_timeout: ConfigDuration,
-    /// How often Laravel is asked again about a session's token and rooms.
+    /// The interval at which a session's token and rooms are revalidated, with jitter.
     pub revalidate_interval: ConfigDuration,
-    /// `[websocket.uploads]`
+    /// The `[websocket.uploads]` table.
     pub uploads: upload::Settings,
 }
 
@@ -82,8 +83,8 @@ impl Default for Settings {
 pub struct Origin(String);
 
 impl Origin {
-    /// The origin in the text of an `Origin` header, if it is one. Compared by
-    /// scheme, host and port, never by parts of the text.
+    /// Parses the value of an `Origin` header; none if it is no origin. Origins are equal if
+    /// scheme, host and port are.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let scheme = scheme.to_ascii_lowercase();
@@ -97,8 +98,8 @@ impl Origin {
         Some(Self(format!("{scheme}://{host}:{port}")))
     }
 
-    /// Whether this is a page served by us under the name in `host`, on
-    /// whichever port: the old front end connects to another than its page's.
+    /// Returns whether this is the site's own origin: HTTPS with the name in `host`, on any port.
+    /// The old front end connects to another port than that of its page.
     pub(super) fn is_site(&self, host: &str) -> bool {
         let own = HostPort::parse(host).map(|own| own.host);
         let Some((scheme, authority)) = self.0.split_once("://") else {

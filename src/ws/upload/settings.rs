@@ -1,37 +1,37 @@
-//! `[websocket.uploads]` of `config.toml`.
+//! The `[websocket.uploads]` table of `config.toml`.
 
 use serde::Deserialize;
 
 use crate::auth::settings::TicketPath;
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
-/// How attachments are taken and passed on.
+/// The settings of uploads.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where Laravel takes a ticket's messages with their attachments.
+    /// The path on which Laravel accepts a ticket's messages with attachments.
     pub path: TicketPath,
     /// The form field of the file.
     pub file_field: FieldName,
     /// The form field of the text.
     pub message_field: FieldName,
-    /// The longest file.
+    /// The maximum size of a file.
     pub max_size: ByteSize,
-    /// The bytes of each binary frame but the last of a file, header not counted.
+    /// The bytes of the file in each binary frame but the last.
     pub chunk_size: ByteSize,
-    /// What of one upload may be on its way to Laravel, and so in memory.
+    /// The maximum number of bytes of one upload between client and Laravel, and so in memory.
     pub window_size: ByteSize,
-    /// Uploads of one session at once.
+    /// The maximum number of uploads of one session.
     pub max_per_session: PositiveCount,
-    /// Uploads of one user at once, interrupted ones included.
+    /// The maximum number of uploads of one user, interrupted ones included.
     pub max_per_user: PositiveCount,
-    /// Uploads at once in all: each is a request to Laravel.
+    /// The maximum number of all uploads. Each is a request to Laravel.
     pub max_concurrent: PositiveCount,
-    /// Bytes per second and client that are passed on.
+    /// The rate at which the bytes of one client are passed on.
     pub bytes_per_second: ByteSize,
-    /// How long nothing may move.
+    /// The time without progress after which an upload fails.
     pub idle_timeout: ConfigDuration,
-    /// How long an upload waits for a client whose connection broke.
+    /// The time for which an upload waits for a disconnected client to resume it.
     pub resume_timeout: ConfigDuration,
 }
 
@@ -60,6 +60,7 @@ impl Default for Settings {
 pub struct FieldName(String);
 
 impl FieldName {
+    /// Returns the name as text.
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
@@ -69,8 +70,8 @@ impl TryFrom<String> for FieldName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b);
-        if !text.is_empty() && text.len() <= 64 && text.bytes().all(plain) {
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b);
+        if !text.is_empty() && text.len() <= 64 && text.bytes().all(is_allowed) {
             Ok(Self(text))
         } else {
             Err(format!(
