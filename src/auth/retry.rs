@@ -119,8 +119,8 @@ mod tests {
             Err(Error::Unavailable { .. })
         ));
         assert!(start.elapsed() <= LIMIT);
-        let hangs = |patience: RetryDeadline| {
-            patience.start();
+        let hangs = |deadline: RetryDeadline| {
+            deadline.start();
             std::future::pending::<Result<(), _>>()
         };
         assert!(retry_while_unavailable(LIMIT, hangs).await.is_err());
@@ -128,9 +128,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_the_queue_does_not_count_as_retry_time() {
-        let queued = |patience: RetryDeadline| async move {
+        let queued = |deadline: RetryDeadline| async move {
             tokio::time::sleep(4 * LIMIT).await;
-            patience.start();
+            deadline.start();
             tokio::time::sleep(LIMIT / 2).await;
             Ok(7)
         };

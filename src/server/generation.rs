@@ -338,7 +338,7 @@ fn backend(
         identity,
         access,
         uploads: uploads.clone(),
-        patience: config.auth.retry_timeout.get(),
+        retry_timeout: config.auth.retry_timeout.get(),
         limits: Arc::clone(limits),
     }
 }

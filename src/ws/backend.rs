@@ -20,7 +20,7 @@ pub struct Backend {
     /// Registers uploads and sends them to Laravel.
     pub uploads: Uploads,
     /// The time for which a request is retried while Laravel is unavailable.
-    pub patience: Duration,
+    pub retry_timeout: Duration,
     /// The limits per client.
     pub limits: Arc<Limits>,
 }

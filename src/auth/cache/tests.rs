@@ -197,15 +197,15 @@ async fn retry_timeout_starts_when_the_query_leaves_the_queue() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         yes(7)
     });
-    let wait = |patience: RetryDeadline| {
-        let (cache, auth_request) = (cache.clone(), auth_request(2).with_deadline(patience));
+    let wait = |deadline: RetryDeadline| {
+        let (cache, auth_request) = (cache.clone(), auth_request(2).with_deadline(deadline));
         async move { cache.get(2, &auth_request, async { yes(8) }).await }
     };
     let waiting = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait);
     let (_, waited) = tokio::join!(slow, waiting);
     assert_eq!(waited.unwrap().value, Some(8));
-    let hangs = |patience: RetryDeadline| {
-        let (cache, auth_request) = (cache.clone(), auth_request(3).with_deadline(patience));
+    let hangs = |deadline: RetryDeadline| {
+        let (cache, auth_request) = (cache.clone(), auth_request(3).with_deadline(deadline));
         async move { cache.get(3, &auth_request, std::future::pending()).await }
     };
     let hung = crate::auth::retry_while_unavailable(Duration::from_secs(5), hangs).await;

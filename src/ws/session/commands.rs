@@ -129,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             };
             (
                 room,
-                retry_while_unavailable(backend.get().patience, ask).await,
+                retry_while_unavailable(backend.get().retry_timeout, ask).await,
             )
         };
         self.joins.begin(room, deciding.boxed());

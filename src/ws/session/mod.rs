@@ -135,9 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             secret,
             self.outbox.clone(),
         );
-        let most = self.settings.max_sessions_per_user;
-        if registration.exceeds(most) && self.report_exceeded(Limit::MaxSessionsPerUser) {
-            registration.evict_oldest(most);
+        let max_sessions = self.settings.max_sessions_per_user;
+        if registration.exceeds(max_sessions) && self.report_exceeded(Limit::MaxSessionsPerUser) {
+            registration.evict_oldest(max_sessions);
         }
         let user_joins = registration.join_rate(|| SessionRates::user_joins(&self.settings));
         self.rates.share_user_joins(user_joins);

@@ -14,7 +14,7 @@ pub(super) struct Schedule {
     revalidate_interval: Duration,
     ping_at: Instant,
     silent_at: Instant,
-    recheck_at: Instant,
+    revalidate_at: Instant,
     stop_at: Option<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl Schedule {
         Self {
             ping_at: now + jitter(ping_interval),
             silent_at: now + pong_timeout,
-            recheck_at: now + jitter(revalidate_interval),
+            revalidate_at: now + jitter(revalidate_interval),
             stop_at: None,
             ping_interval,
             pong_timeout,
@@ -48,7 +48,7 @@ impl Schedule {
 
     /// Returns the earliest deadline.
     pub(super) fn next(&self) -> Instant {
-        let next = self.ping_at.min(self.silent_at).min(self.recheck_at);
+        let next = self.ping_at.min(self.silent_at).min(self.revalidate_at);
         self.stop_at.map_or(next, |at| at.min(next))
     }
 
@@ -69,7 +69,7 @@ impl Schedule {
 
     /// Returns whether a periodic revalidation is due, and schedules the next.
     pub(super) fn take_revalidation(&mut self, now: Instant) -> bool {
-        take(&mut self.recheck_at, now, self.revalidate_interval)
+        take(&mut self.revalidate_at, now, self.revalidate_interval)
     }
 }
 

@@ -126,7 +126,7 @@ async fn identify(
         async move { backend.identity.identify(auth_request).await }
     };
     let result = tokio::select! {
-        result = retry_while_unavailable(services.backend.get().patience, ask) => result,
+        result = retry_while_unavailable(services.backend.get().retry_timeout, ask) => result,
         () = services.drain.token().cancelled() => {
             return Err((CloseReason::Restart, String::new()));
         }

@@ -197,7 +197,7 @@ fn backend(
             auth.token_form,
             old.map(|old| &old.uploads),
         ),
-        patience: auth.retry_timeout.get(),
+        retry_timeout: auth.retry_timeout.get(),
         limits: Arc::new(Limits::new(limits, Arc::default(), None)),
     }
 }

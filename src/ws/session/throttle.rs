@@ -75,14 +75,17 @@ impl SessionRates {
         let bytes = settings.bytes_per_second.get();
         let burst = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
         let (messages, joins) = (settings.message_burst, settings.join_burst);
-        // The longest message must pass at once.
-        let most = burst(bytes.max(settings.max_message_size.get()));
+        // A message of the maximum size must pass at once.
+        let byte_burst = burst(bytes.max(settings.max_message_size.get()));
         Self {
             messages: ThrottledRate::new(
                 SessionRate::per_second(settings.messages_per_second, messages),
                 messages,
             ),
-            bytes: ThrottledRate::new(SessionRate::per_second(burst(bytes), most), most),
+            bytes: ThrottledRate::new(
+                SessionRate::per_second(burst(bytes), byte_burst),
+                byte_burst,
+            ),
             joins: ThrottledRate::new(
                 SessionRate::per_minute(settings.joins_per_minute, joins),
                 joins,
@@ -164,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Runs `operation` if its rate allows it, or pauses it.
     async fn run_or_pause(&mut self, operation: RateLimited, was_paused: bool) -> LoopResult {
-        let flood = self.settings.throttle_timeout.get();
+        let timeout = self.settings.throttle_timeout.get();
         let RateCheck {
             wait,
             exceeded_since,
@@ -182,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !was_paused && !self.report_exceeded(operation.limit()) {
             return self.run_now(operation).await;
         }
-        if now - since >= flood {
+        if now - since >= timeout {
             self.send_error("too_many_messages", "You send too many messages", None)
                 .await?;
             return Err(CloseReason::TooManyMessages);

@@ -22,7 +22,7 @@ use crate::core::ids::{RoomName, SessionId};
 /// twice in a session.
 #[derive(Default)]
 pub(super) struct SessionUploads {
-    held: BTreeMap<u32, AttachedUpload>,
+    attached: BTreeMap<u32, AttachedUpload>,
     last: u32,
     /// Wakes the session when there may be something to report.
     notify: Arc<Notify>,
@@ -52,12 +52,12 @@ impl SessionUploads {
 
     /// Returns whether any upload is attached.
     pub(super) fn has_any(&self) -> bool {
-        !self.held.is_empty()
+        !self.attached.is_empty()
     }
 
     /// Abandons the uploads to `room`, which is no longer open to the user.
     pub(super) fn remove_room(&self, room: RoomName) {
-        for attached in self.held.values() {
+        for attached in self.attached.values() {
             if attached.upload.room == room {
                 attached.upload.abandon(Reason::AccessWithdrawn);
             }
@@ -68,7 +68,7 @@ impl SessionUploads {
     /// that have left for Laravel.
     fn attach(&mut self, upload: Arc<Upload>, session: SessionId) -> (u32, u64, u64) {
         // The same session may resume an upload although nothing was interrupted.
-        self.held
+        self.attached
             .retain(|_, attached| !Arc::ptr_eq(&attached.upload, &upload));
         let (offset, received) = upload.attach(session, &self.notify);
         self.last += 1;
@@ -77,7 +77,7 @@ impl SessionUploads {
             session,
             reported: received,
         };
-        self.held.insert(self.last, attached);
+        self.attached.insert(self.last, attached);
         (self.last, offset, received)
     }
 }
@@ -129,9 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if start.size > uploads.settings().max_size.get() as u64 {
             return Err(UploadRejection::Failed(Reason::TooLarge));
         }
-        let part = Part::new(start.name, start.mime, start.message, start.size);
-        let part = part.map_err(UploadRejection::Failed)?;
-        if self.uploads.held.len() >= uploads.settings().max_per_session.size() {
+        let part = Part::new(start.name, start.mime, start.message, start.size)
+            .map_err(UploadRejection::Failed)?;
+        if self.uploads.attached.len() >= uploads.settings().max_per_session.size() {
             return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
         if self.services.drain.is_stopping() {
@@ -159,9 +159,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 .send_upload_failed(id.as_str(), &Reason::UnknownUpload.into())
                 .await;
         };
-        let mut held = self.uploads.held.values();
-        let ours = held.any(|attached| Arc::ptr_eq(&attached.upload, &upload));
-        if !ours && self.uploads.held.len() >= uploads.settings().max_per_session.size() {
+        let mut attached = self.uploads.attached.values();
+        let is_ours = attached.any(|attached| Arc::ptr_eq(&attached.upload, &upload));
+        if !is_ours && self.uploads.attached.len() >= uploads.settings().max_per_session.size() {
             let event = Event::Error {
                 message: "Too many uploads at once; wait until one is done",
                 code: "too_many_uploads",
@@ -195,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match uploads.find(&self.user, &self.token, id.as_str()) {
             Some(upload) => {
                 upload.abandon(Reason::Cancelled);
-                let mut attached = self.uploads.held.values();
+                let mut attached = self.uploads.attached.values();
                 if !attached.any(|attached| Arc::ptr_eq(&attached.upload, &upload)) {
                     self.uploads.attach(upload, self.id);
                 }
@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Handles a binary frame: a chunk of an upload, or a frame that counts as a message.
     pub(super) async fn on_chunk(&mut self, frame: &Bytes) -> LoopResult {
         if let Ok(chunk) = frame::decode(frame)
-            && let Some(attached) = self.uploads.held.get(&chunk.upload)
+            && let Some(attached) = self.uploads.attached.get(&chunk.upload)
         {
             attached.upload.take(self.id, chunk.offset, chunk.data);
             return Ok(());
@@ -243,14 +243,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Reports the progress and the outcomes of the uploads since the last call.
     pub(super) async fn send_upload_events(&mut self) -> LoopResult {
-        let numbers: Vec<u32> = self.uploads.held.keys().copied().collect();
+        let numbers: Vec<u32> = self.uploads.attached.keys().copied().collect();
         for number in numbers {
-            let Some(attached) = self.uploads.held.get_mut(&number) else {
+            let Some(attached) = self.uploads.attached.get_mut(&number) else {
                 continue;
             };
             let upload = Arc::clone(&attached.upload);
             match upload.progress(self.id) {
-                UploadProgress::TakenOver => drop(self.uploads.held.remove(&number)),
+                UploadProgress::TakenOver => drop(self.uploads.attached.remove(&number)),
                 UploadProgress::Running(received) if received > attached.reported => {
                     attached.reported = received;
                     let upload_id = &upload.id;
@@ -263,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 UploadProgress::Running(_) => {}
                 UploadProgress::Ended(outcome) => {
                     self.send_outcome(&upload.id, &outcome).await?;
-                    self.uploads.held.remove(&number);
+                    self.uploads.attached.remove(&number);
                     let uploads = &self.services.backend.get().uploads;
                     uploads.forget(&self.user, &self.token, &upload);
                 }
@@ -302,7 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Returns whether a stop that is due is put off, by [`STOP_TIMEOUT`] at most: Laravel has
     /// all of an upload, and the client would never get its response.
     pub(super) fn waits_for_uploads(&mut self) -> bool {
-        let mut uploads = self.uploads.held.values();
+        let mut uploads = self.uploads.attached.values();
         if !uploads.any(|attached| attached.upload.is_fully_sent()) {
             return false;
         }
@@ -321,15 +321,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             CloseReason::Revoked | CloseReason::Disconnected => Reason::AccessWithdrawn,
             CloseReason::Restart => Reason::Restart,
             _ => {
-                self.uploads.held.clear();
+                self.uploads.attached.clear();
                 return;
             }
         };
-        for attached in self.uploads.held.values() {
+        for attached in self.uploads.attached.values() {
             attached.upload.abandon(abandon_reason);
         }
         if reason == CloseReason::Restart && self.send_upload_events().await.is_ok() {
-            for (_, attached) in std::mem::take(&mut self.uploads.held) {
+            for (_, attached) in std::mem::take(&mut self.uploads.attached) {
                 let failure = Reason::NoAnswer.into();
                 if self
                     .send_upload_failed(&attached.upload.id, &failure)
@@ -340,7 +340,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             }
         }
-        self.uploads.held.clear();
+        self.uploads.attached.clear();
     }
 }
 

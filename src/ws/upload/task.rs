@@ -139,7 +139,7 @@ fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'sta
             let request = auth_request.clone().with_deadline(deadline);
             async move { backend.access.authorize(user, room, request).await }
         };
-        let reason = match retry_while_unavailable(context.backend.get().patience, ask).await {
+        let reason = match retry_while_unavailable(context.backend.get().retry_timeout, ask).await {
             Ok(_) => return true,
             Err(auth::Error::Unavailable { .. }) => Reason::Unavailable,
             Err(_) => Reason::AccessWithdrawn,
