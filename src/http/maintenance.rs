@@ -27,7 +27,7 @@ pub struct Settings {
     pub page: Option<PathBuf>,
 }
 
-/// The maintenance state, as of the last [`refresh`](Self::refresh).
+/// The maintenance state, as of the last check of the page.
 #[derive(Debug, Default)]
 pub struct Maintenance {
     page: Option<PathBuf>,
