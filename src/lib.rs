@@ -1,7 +1,7 @@
-//! pwd-edge: one binary in front of a Laravel site.
+//! pwd-edge is the reverse proxy of a Laravel site, in one binary.
 //!
-//! It terminates TLS, sends ordinary HTTP on to Laravel, speaks WebSocket
-//! itself, with rooms, and takes broadcasts from Laravel on a Unix socket.
+//! It terminates TLS, forwards HTTP requests to Laravel, serves WebSocket sessions with
+//! rooms itself, and accepts broadcasts from Laravel on a Unix socket.
 //!
 //! ```text
 //! browser ─TLS─▶ server::accept ▶ tls ▶ http::connection ▶ handler ─┬─▶ upstream ──▶ Laravel
@@ -10,8 +10,8 @@
 //! Laravel ─Unix socket─▶ control ─▶ rooms::publish ─▶ room ─▶ outbox ────────────────┘
 //! ```
 //!
-//! Layers, top first; a module uses itself and lower rows, nothing else (a test
-//! keeps it so):
+//! The layers, top first. A module uses only itself and modules of lower rows; a test
+//! checks that.
 //!
 //! | row | modules |
 //! |---|---|

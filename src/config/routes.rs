@@ -87,7 +87,7 @@ fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Se
             App::Laravel => Some(&config.upstream),
             App::Named(name) => config.upstreams.get(name),
         },
-        RouteAction::Files(_, None) | RouteAction::Redirect(_) | RouteAction::Refusal(_) => None,
+        RouteAction::Files(_, None) | RouteAction::Redirect(_) | RouteAction::Reject(_) => None,
     }
 }
 

@@ -260,7 +260,7 @@ impl Handler {
             Action::Redirect(origin) => {
                 return redirect(routes::redirect_location(origin, request.uri()));
             }
-            Action::Refusal(status) => return Err(Rejection::Route(*status)),
+            Action::Reject(status) => return Err(Rejection::Route(*status)),
         };
         self.proxy(exchange, route, upstream, request).await
     }

@@ -48,7 +48,8 @@ pub(super) enum Action {
     /// Files, and the upstream for requests that match no file.
     Files(Files, Option<Upstream>),
     Redirect(Origin),
-    Refusal(StatusCode),
+    /// A rejection with 403 or 404.
+    Reject(StatusCode),
 }
 
 /// The applications behind the edge.
@@ -76,7 +77,7 @@ impl Upstreams {
                 Action::Files(Files::open(files)?, app.as_ref().map(|app| self.app(app)))
             }
             RouteAction::Redirect(origin) => Action::Redirect(origin.clone()),
-            RouteAction::Refusal(status) => Action::Refusal(*status),
+            RouteAction::Reject(status) => Action::Reject(*status),
         })
     }
 }

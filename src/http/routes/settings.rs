@@ -35,25 +35,25 @@ pub struct Settings {
     pub rate: Option<(PositiveCount, PositiveCount)>,
 }
 
-/// Where a route leads.
+/// The destination of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteAction {
-    /// To an app.
+    /// An application.
     App(App),
-    /// To the files of a directory; what is none of them to an app, if there is one.
+    /// The files of a directory, and an application for requests that match no file.
     Files(files::Settings, Option<App>),
-    /// Elsewhere: an origin, below which path and query stay.
+    /// A redirect to another origin, with the same path and query.
     Redirect(Origin),
-    /// Nowhere: 403 or 404.
-    Refusal(StatusCode),
+    /// A rejection with 403 or 404.
+    Reject(StatusCode),
 }
 
-/// An app behind the edge.
+/// An application behind the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum App {
-    /// That of `[upstream]`, called `laravel`.
+    /// The application of `[upstream]`, called `laravel`.
     Laravel,
-    /// That of `[upstreams.NAME]`.
+    /// The application of `[upstreams.NAME]`.
     Named(String),
 }
 
@@ -127,7 +127,7 @@ impl TryFrom<Written> for Settings {
 }
 
 impl Settings {
-    /// All paths of the file system in it, to be made absolute.
+    /// Returns all file system paths of the route, so that they can be made absolute.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let files = match &mut self.to {
             RouteAction::Files(files, _) => Some(files),
@@ -172,24 +172,24 @@ impl Written {
             }
             (None, app, None, None) => Ok(RouteAction::App(app.unwrap_or(App::Laravel))),
             (None, None, Some(origin), None) => Ok(RouteAction::Redirect(origin)),
-            (None, None, None, Some(403)) => Ok(RouteAction::Refusal(StatusCode::FORBIDDEN)),
-            (None, None, None, Some(404)) => Ok(RouteAction::Refusal(StatusCode::NOT_FOUND)),
+            (None, None, None, Some(403)) => Ok(RouteAction::Reject(StatusCode::FORBIDDEN)),
+            (None, None, None, Some(404)) => Ok(RouteAction::Reject(StatusCode::NOT_FOUND)),
             (None, None, None, Some(_)) => Err("status can be 403 or 404".to_owned()),
             _ => Err("a route has one of upstream, files, redirect and status".to_owned()),
         }
     }
 }
 
-/// Hosts: a name, or `*.name` for all names below it. Without a port.
+/// A pattern of hosts, without a port: a name, or `*.name` for all names below it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct HostPattern {
-    /// In lower case; with the dot before it if it is for names below.
+    /// The name in lower case. A leading dot stands for all names below.
     name: String,
 }
 
 impl HostPattern {
-    /// Whether `host`, in lower case, is meant.
+    /// Returns whether the pattern matches `host`, which is in lower case.
     pub(super) fn matches(&self, host: &str) -> bool {
         if self.name.starts_with('.') {
             host.ends_with(&self.name)
@@ -198,7 +198,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether all that `other` means is meant by this one.
+    /// Returns whether this pattern matches every host that `other` matches.
     pub(super) fn covers(&self, other: &Self) -> bool {
         self == other || self.name.starts_with('.') && other.name.ends_with(&self.name)
     }
@@ -230,13 +230,13 @@ impl TryFrom<String> for HostPattern {
     }
 }
 
-/// `https://host` or `https://host:port`.
+/// The origin of a redirect: scheme, host, and port if one was written.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Origin(String);
 
 impl Origin {
-    /// As it was written.
+    /// Returns the origin as text, without a trailing slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -249,10 +249,10 @@ impl TryFrom<String> for Origin {
         let rest = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("http://"));
-        let authority = rest.map(|rest| rest.trim_end_matches('/'));
-        let sound = authority
+        let is_valid = rest
+            .map(|rest| rest.trim_end_matches('/'))
             .is_some_and(|one| HostPort::parse(one).is_some() && one.parse::<Authority>().is_ok());
-        if sound {
+        if is_valid {
             Ok(Self(text.trim_end_matches('/').to_owned()))
         } else {
             Err(format!(
