@@ -1,23 +1,23 @@
-//! `files` of `[[routes]]`.
+//! The settings of a route with `files` in `[[routes]]`.
 
 use std::path::PathBuf;
 
 use super::SafePath;
 
-/// A directory whose files are sent.
+/// A directory whose files are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The directory. Paths are looked up below it whole.
+    /// The directory. The whole path of a request is looked up below it.
     pub root: PathBuf,
-    /// The file that stands in where there is none: a page that finds its way by
-    /// itself.
+    /// The file for paths without a file: the page of a single-page application, which
+    /// routes the path itself.
     pub fallback: Option<SafePath>,
-    /// Directories elsewhere that symbolic allowed_symlink_targets in `root` may lead to.
+    /// Directories outside `root` that symbolic links in it may lead to.
     pub allowed_symlink_targets: Vec<PathBuf>,
 }
 
 impl Settings {
-    /// All paths of the file system in it, to be made absolute.
+    /// Returns all file system paths of the settings, so that they can be made absolute.
     pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         [&mut self.root]
             .into_iter()

@@ -26,15 +26,15 @@ use crate::core::paths::{NormalizedPath, UrlPath};
 use crate::core::units::{ByteSize, PositiveCount};
 use crate::limit::{ConcurrencyLimit, Permit};
 
-/// `[compression]` of `config.toml`.
+/// The settings of `[compression]` in `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Whether anything is compressed.
+    /// Whether responses are compressed.
     pub enabled: bool,
-    /// Shorter answers are not worth it.
+    /// The minimum size of a response that is compressed.
     pub min_size: ByteSize,
-    /// Paths, and all below, whose answers hold secrets.
+    /// Paths, with everything below, whose responses contain secrets.
     pub exclude_paths: Vec<UrlPath>,
 }
 

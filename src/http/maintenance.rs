@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 
-/// `[maintenance]` of `config.toml`.
+/// The settings of `[maintenance]` in `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {

@@ -1,4 +1,4 @@
-//! `[http]` of `config.toml`.
+//! The settings of `[http]` in `config.toml`.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
-/// Bounds of what a client may send, and how long it may take.
+/// Bounds and timeouts of HTTP connections and requests.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -15,24 +15,24 @@ pub struct Settings {
     pub header_timeout: ConfigDuration,
     /// How long an HTTP/2 connection without a request may rest.
     pub idle_timeout: ConfigDuration,
-    /// How long a connection with a request may stand still in both directions.
+    /// The time for which an open request may make no progress in either direction.
     pub stream_idle_timeout: ConfigDuration,
-    /// What a request's body must bring each second, on average, once `min_body_rate_grace`
-    /// is over.
+    /// The bytes per second that a request body must bring on average, once
+    /// `min_body_rate_grace` is over.
     pub min_body_rate: ByteSize,
-    /// How long a request's body may be slower.
+    /// The time for which a request body may be below `min_body_rate`.
     pub min_body_rate_grace: ConfigDuration,
-    /// The longest request head.
+    /// The maximum size of a request head.
     pub max_header_size: ByteSize,
-    /// The longest request body.
+    /// The maximum size of a request body.
     pub max_body_size: ByteSize,
-    /// Requests at once on one HTTP/2 connection.
+    /// The maximum number of concurrent requests on one HTTP/2 connection.
     pub max_concurrent_streams: PositiveCount,
-    /// How long a tunnel to an app may be silent in both directions.
+    /// The time for which a tunnel to an application may be idle in both directions.
     pub tunnel_timeout: ConfigDuration,
     /// The directory with the sysadmin's own error pages.
     pub error_pages: Option<PathBuf>,
-    /// For how long browsers are told to come over TLS alone.
+    /// The `max-age` of `Strict-Transport-Security`; `None` for no such header.
     pub hsts_max_age: Option<ConfigDuration>,
 }
 

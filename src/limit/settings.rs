@@ -1,4 +1,4 @@
-//! `[limits]` of `config.toml`.
+//! The settings of `[limits]` in `config.toml`, and the names of the limits.
 
 use serde::Deserialize;
 
@@ -6,24 +6,24 @@ use crate::core::client::Network;
 use crate::core::paths::ExactPath;
 use crate::core::units::{ByteSize, PositiveCount};
 
-/// What one client may take, and all together.
+/// The limits of one client and of all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Networks whose clients have no limits of their own.
+    /// Networks whose clients are exempt from the limits per client.
     pub exempt: Vec<Network>,
-    /// The size of the IPv6 network that counts as one client.
+    /// The prefix of the IPv6 network that counts as one client.
     pub ipv6_prefix: Ipv6Prefix,
-    /// The size of the IPv6 network that is counted beside its clients; nothing if it
-    /// is no larger than a client's.
+    /// The prefix of the IPv6 network that counts as a site. Sites are not counted unless
+    /// it is shorter than `ipv6_prefix`.
     pub ipv6_site_prefix: Ipv6Prefix,
-    /// How many times what one client may have such a network has.
+    /// The limit of a site, as a multiple of that of one client.
     pub ipv6_site_multiple: PositiveCount,
-    /// Limits that are counted and logged, but refuse nobody.
+    /// Limits that are counted and logged, but reject nothing.
     pub dry_run: Vec<Limit>,
-    /// Connections at once, in all; more wait in the kernel's backlog.
+    /// Concurrent connections in total; more wait in the kernel's backlog.
     pub max_connections: PositiveCount,
-    /// Connections at once per client; more are closed unheard.
+    /// Concurrent connections per client; more are closed without a response.
     pub max_connections_per_client: PositiveCount,
     /// New connections per second and client, on average.
     pub connections_per_second: PositiveCount,
@@ -31,16 +31,16 @@ pub struct Settings {
     pub connection_burst: PositiveCount,
     /// Memory in use, in bytes, above which new connections wait.
     pub max_memory: Option<ByteSize>,
-    /// TLS handshakes at once, in all; more wait.
+    /// Concurrent TLS handshakes in total; more wait.
     pub max_handshakes: PositiveCount,
-    /// TLS handshakes of one client at once; more are closed unheard.
+    /// Concurrent TLS handshakes per client; more are closed without a response.
     pub max_handshakes_per_client: PositiveCount,
-    /// Requests on their way to Laravel at once, in all; more wait a moment.
+    /// Concurrent requests to upstreams in total; more wait a few seconds.
     pub max_requests_in_flight: PositiveCount,
-    /// Requests of one client on their way to Laravel at once.
+    /// Concurrent requests to upstreams per client.
     pub max_requests_in_flight_per_client: PositiveCount,
-    /// Files on their way to clients at once, in all; more wait a moment. One client
-    /// may have as many as requests on their way to Laravel.
+    /// Concurrent file responses in total; more wait a few seconds. The limit per client
+    /// is `max_requests_in_flight_per_client`, counted apart.
     pub max_open_files: PositiveCount,
     /// Requests per second and client, on average.
     pub requests_per_second: PositiveCount,
@@ -50,15 +50,16 @@ pub struct Settings {
     pub websocket_handshakes_per_second: PositiveCount,
     /// WebSocket handshakes of a client at once before the average counts.
     pub websocket_handshake_burst: PositiveCount,
-    /// WebSocket sessions at once per client.
+    /// Concurrent WebSocket sessions per client.
     pub max_sessions_per_client: PositiveCount,
-    /// Where clients log in, by `POST`.
+    /// Paths of log-ins, which are `POST` requests.
     pub login_paths: Vec<ExactPath>,
     /// Log-ins per minute and client, on average.
     pub logins_per_minute: PositiveCount,
     /// Log-ins of a client at once before the average counts.
     pub login_burst: PositiveCount,
-    /// Refused log-ins and tokens of one client in a minute; then it waits for one.
+    /// Failed log-ins and rejected tokens of one client in a minute, after which it is
+    /// blocked for a minute.
     pub failed_logins_per_minute: PositiveCount,
 }
 
@@ -94,47 +95,47 @@ impl Default for Settings {
     }
 }
 
-/// A limit of each client, user or session, by its key.
+/// A limit of each client, user or session, named after its configuration key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Connections at once.
+    /// Concurrent connections.
     MaxConnectionsPerClient,
     /// New connections.
     ConnectionsPerSecond,
-    /// TLS handshakes at once.
+    /// Concurrent TLS handshakes.
     MaxHandshakesPerClient,
     /// Requests.
     RequestsPerSecond,
-    /// Requests on their way to Laravel.
+    /// Concurrent requests to upstreams, and concurrent file responses.
     MaxRequestsInFlightPerClient,
     /// Requests on a route with a rate of its own.
     Route,
     /// Log-ins.
     LoginsPerMinute,
-    /// Refused log-ins and tokens.
+    /// Failed log-ins and rejected tokens.
     FailedLoginsPerMinute,
     /// WebSocket handshakes.
     WebsocketHandshakesPerSecond,
-    /// WebSocket sessions at once.
+    /// Concurrent WebSocket sessions.
     MaxSessionsPerClient,
-    /// WebSocket sessions of one user at once.
+    /// Concurrent WebSocket sessions of one user.
     MaxSessionsPerUser,
     /// Messages of one session.
     MessagesPerSecond,
     /// Bytes of one session.
     BytesPerSecond,
-    /// Tickets that one session joins.
+    /// Rooms that one session joins.
     JoinsPerMinute,
-    /// Tickets that one session has open.
+    /// Rooms that one session has joined.
     MaxRooms,
 }
 
 impl Limit {
-    /// How many there are.
+    /// The number of limits.
     pub(super) const COUNT: usize = 15;
 
-    /// As configuration, log and metrics have it.
+    /// Returns the name in the configuration, the log and the metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::MaxConnectionsPerClient => "max_connections_per_client",
@@ -162,7 +163,7 @@ impl Limit {
 pub struct Ipv6Prefix(u32);
 
 impl Ipv6Prefix {
-    /// In bits.
+    /// Returns the length in bits.
     pub fn get(self) -> u32 {
         self.0
     }

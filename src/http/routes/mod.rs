@@ -83,9 +83,8 @@ impl Upstreams {
 }
 
 impl Routes {
-    /// The table for `settings`; bodies of up to `max_body_size` bytes where a route
-    /// says nothing else. A name that is not among `upstreams` means Laravel;
-    /// the configuration has none such.
+    /// Creates the table of `settings`, with `max_body_size` as the default in bytes. An
+    /// unknown upstream name stands for Laravel; the configuration rejects such names.
     ///
     /// # Errors
     /// Returns [`UnusableDirectory`] if the directory of a route with files cannot be used.

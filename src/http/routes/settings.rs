@@ -1,4 +1,4 @@
-//! `[[routes]]` of `config.toml`.
+//! The settings of `[[routes]]` in `config.toml`.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,24 +14,24 @@ use crate::core::units::{ByteSize, PositiveCount};
 use crate::files;
 use crate::introspection::LARAVEL;
 
-/// What becomes of the requests to some hosts and below some path. The first
-/// route that fits a request counts.
+/// A route: the destination of the requests to some hosts below some path. The first route
+/// that matches a request applies.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Settings {
-    /// The hosts; none for all.
+    /// The hosts; empty for all.
     pub hosts: Vec<HostPattern>,
-    /// The path, and all below it.
+    /// The path, with everything below it.
     pub path: UrlPath,
-    /// Where the requests go.
+    /// The destination of the requests.
     pub to: RouteAction,
-    /// The longest request body; `http.max_body_size` if none.
+    /// The maximum size of a request body; `http.max_body_size` if `None`.
     pub max_body_size: Option<ByteSize>,
-    /// Whether only clients with a certificate get there.
+    /// Whether the route rejects clients without a certificate.
     pub require_client_certificate: bool,
-    /// Upgrades to which protocols go there as well; none if empty.
+    /// Protocols whose upgrades are tunneled to the upstream; empty for none.
     pub upgrade_protocols: Vec<UpgradeProtocol>,
-    /// Requests per minute of each client, and how many of them at once.
+    /// The rate of each client: requests per minute, and the burst.
     pub rate: Option<(PositiveCount, PositiveCount)>,
 }
 
@@ -94,8 +94,8 @@ impl TryFrom<Written> for Settings {
 
     fn try_from(mut written: Written) -> Result<Self, String> {
         let to = written.destination()?;
-        let leads_on = matches!(to, RouteAction::App(_) | RouteAction::Files(_, Some(_)));
-        if !leads_on && (written.pass_upgrades || written.max_body_size.is_some()) {
+        let has_upstream = matches!(to, RouteAction::App(_) | RouteAction::Files(_, Some(_)));
+        if !has_upstream && (written.pass_upgrades || written.max_body_size.is_some()) {
             return Err("pass_upgrades and max_body_size need a route to an upstream".to_owned());
         }
         let upgrade_protocols = match (written.pass_upgrades, written.upgrade_protocols) {
@@ -153,8 +153,8 @@ impl Written {
                 "a route has a fallback or an upstream: either answers what is no file".to_owned(),
             );
         }
-        let nameless = |path: &PathBuf| path.as_os_str().is_empty();
-        if files.iter().chain(targets.iter().flatten()).any(nameless) {
+        let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
+        if files.iter().chain(targets.iter().flatten()).any(is_empty) {
             return Err(
                 "files and allowed_symlink_targets must name directories: \"\" would be that of config.toml"
                     .to_owned(),
