@@ -148,7 +148,7 @@ impl Authenticator {
             return Ok(denied);
         }
         let id = find_id(&self.settings.user_id, &user).ok_or_else(|| {
-            unavailable("auth.user_id points to nothing in Laravel's answer".to_owned())
+            unavailable("auth.user_id names no value in Laravel's response".to_owned())
         })?;
         Ok(Verdict {
             value: Some(User {

@@ -204,7 +204,7 @@ impl AuthClient {
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, request).await {
             Ok(result) => result,
-            Err(_) => Err(unavailable("Laravel did not answer in time".to_owned())),
+            Err(_) => Err(unavailable("Laravel did not respond in time".to_owned())),
         }
     }
 

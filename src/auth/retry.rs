@@ -60,7 +60,7 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let deadline = RetryDeadline::new(limit);
-    let mut last = unavailable("Laravel did not answer in time".to_owned());
+    let mut last = unavailable("Laravel did not respond in time".to_owned());
     loop {
         let result = tokio::select! {
             biased;

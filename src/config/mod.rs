@@ -82,7 +82,7 @@ pub enum Error {
     /// Anybody could fetch a private key.
     #[error(
         "{} (files or allowed_symlink_targets of a route in config.toml) holds {}, a private \
-         key that everybody could fetch then; name a directory of the site alone, such as \
+         key that everyone could then fetch; name a directory of the site alone, such as \
          \"/var/www/app/public\"",
         .root.display(),
         .secret.display()

@@ -26,7 +26,7 @@ pub enum ListenError {
     InUse(PathBuf),
     /// Something that is no socket has that name.
     #[error(
-        "{} (broadcast.socket in config.toml) is not a socket; it is left alone: choose \
+        "{} (broadcast.socket in config.toml) is not a socket, and the edge does not replace it; choose \
          another path or remove it", .0.display()
     )]
     NotASocket(PathBuf),

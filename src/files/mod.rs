@@ -64,7 +64,7 @@ pub enum Error {
     #[error("cannot read it")]
     Unreadable(#[from] io::Error),
     /// The disk did not respond in time.
-    #[error("the disk did not answer in {} s", LOOKUP_TIMEOUT.as_secs())]
+    #[error("the disk did not respond in {} s", LOOKUP_TIMEOUT.as_secs())]
     Slow,
 }
 

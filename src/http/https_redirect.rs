@@ -84,7 +84,10 @@ impl HttpsRedirect {
             .get(HOST)
             .and_then(|host| host.to_str().ok());
         let Some(host) = authority.or(header).and_then(HostPort::parse) else {
-            return text_response(StatusCode::BAD_REQUEST, "which host?\n".to_owned());
+            return text_response(
+                StatusCode::BAD_REQUEST,
+                "the request has no valid Host header\n".to_owned(),
+            );
         };
         let target = request
             .uri()
@@ -92,7 +95,10 @@ impl HttpsRedirect {
             .map_or("/", |target| target.as_str());
         let location = redirect_location(&host.host, self.https_port, target);
         let Ok(location) = HeaderValue::try_from(&location) else {
-            return text_response(StatusCode::BAD_REQUEST, "what is this?\n".to_owned());
+            return text_response(
+                StatusCode::BAD_REQUEST,
+                "the request is not valid\n".to_owned(),
+            );
         };
         let mut response = text_response(StatusCode::PERMANENT_REDIRECT, String::new());
         response.headers_mut().insert(LOCATION, location);

@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         received?;
         match self.conn.outgoing.len() {
             ..=SCRATCH_BYTES => Ok(()),
-            _ => Err(invalid("it asks and does not read")),
+            _ => Err(invalid("the client sends and does not read")),
         }
     }
 

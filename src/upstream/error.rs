@@ -47,7 +47,7 @@ pub enum Error {
     #[error("the app is busy with as many requests as upstream.max_connections allows")]
     Busy,
     /// The head of the response did not arrive within `response_timeout`.
-    #[error("{target} did not answer within {} s", .waited.as_secs())]
+    #[error("{target} did not respond within {} s", .waited.as_secs())]
     ResponseTimeout {
         /// The server, as configured.
         target: Arc<Target>,
@@ -71,7 +71,7 @@ pub enum Error {
     #[error("the path holds an encoded slash")]
     EncodedSlash,
     /// The connection was lost, or the server sent something that is not a response.
-    #[error("{target} broke off or gave no sound answer")]
+    #[error("{target} aborted the connection or sent an invalid response")]
     Protocol {
         /// The server, as configured.
         target: Arc<Target>,
