@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
-use pwd_edge::core::client::ClientIp;
+use pwd_edge::core::client_ip::ClientIp;
 use pwd_edge::core::ids::{RoomName, RowId};
-use pwd_edge::core::paths::NormalizedPath;
+use pwd_edge::core::request_path::NormalizedPath;
 use pwd_edge::metrics::Metrics;
 use pwd_edge::rooms::{Audience, EventKind, Publication};
 use pwd_edge::ws::protocol;

@@ -5,7 +5,7 @@
 
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::core::client::ClientIp;
+use pwd_edge::core::client_ip::ClientIp;
 use pwd_edge::forwarded;
 
 fuzz_target!(|head: &[u8]| {

@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::core::paths::NormalizedPath;
+use pwd_edge::core::request_path::NormalizedPath;
 use pwd_edge::files::SafePath;
 
 fuzz_target!(|path: &str| {

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
-use pwd_edge::core::client::ClientIp;
+use pwd_edge::core::client_ip::ClientIp;
 use pwd_edge::core::host_port::HostPort;
 use pwd_edge::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies};
 use pwd_edge::http::normalize_request;

@@ -6,8 +6,8 @@ use super::cache::{Cache, Verdict};
 use super::client::{AuthResponse, unavailable};
 use super::settings::{Settings, find_id};
 use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash};
-use crate::core::bidi;
 use crate::core::ids::UserId;
+use crate::core::invisible_chars;
 use crate::runtime::drain::Drain;
 
 /// An authenticated user. Only this module creates one, out of Laravel's response.
@@ -183,7 +183,7 @@ impl Authenticator {
 /// Returns whether `c` may be part of a name that others see. Control characters, bidi
 /// controls and invisible characters may not: "desk" with one of them looks like "desk".
 fn is_shown(c: &char) -> bool {
-    !c.is_control() && !bidi::is_bidi_control(*c) && !bidi::is_invisible(*c)
+    !c.is_control() && !invisible_chars::is_bidi_control(*c) && !invisible_chars::is_invisible(*c)
 }
 
 /// The maximum length of a display name.

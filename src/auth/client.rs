@@ -17,7 +17,7 @@ use super::fair_queue::Owner;
 use super::settings::Settings;
 use super::{Epoch, Error, RetryDeadline, Token, TokenForm, TokenHash, Urgency};
 use crate::core::body::{self, Body};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::metrics::Metrics;

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::TokenHash;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 
 /// The class of a request to Laravel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

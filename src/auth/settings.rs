@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::TokenForm;
 use crate::core::ids::{RowId, UserId};
-use crate::core::paths::{self, ExactPath};
+use crate::core::request_path::{self, ExactPath};
 use crate::core::units::{ConfigDuration, PositiveCount};
 
 /// The settings of the requests by which Laravel authenticates and authorizes users.
@@ -158,7 +158,7 @@ impl TryFrom<String> for UserPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        paths::check_literal(&text, None)?;
+        request_path::check_literal(&text, None)?;
         parse_path(&text)
             .map(Self)
             .ok_or_else(|| format!(r#"{text:?} is not a path; expected one such as "/api/user""#))
@@ -202,7 +202,7 @@ impl TryFrom<String> for TicketPath {
         if after.contains("{id}") || parse_path(&format!("{before}1{after}")).is_none() {
             return Err(wrong());
         }
-        paths::check_literal(&text, Some("{id}"))?;
+        request_path::check_literal(&text, Some("{id}"))?;
         Ok(Self {
             before: before.to_owned(),
             after: after.to_owned(),

@@ -18,8 +18,8 @@ use serde_json::Value;
 
 pub use self::args::Cli;
 use self::args::{Command, RoomKind};
-use crate::core::bidi;
 use crate::core::error_chain::error_chain;
+use crate::core::invisible_chars;
 
 /// Runs the command that the arguments of the process name, and returns its exit code.
 pub fn main() -> ExitCode {
@@ -86,7 +86,7 @@ fn plain(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         other => other.to_string(),
     };
-    let moves = |c: char| c.is_control() || bidi::is_bidi_control(c);
+    let moves = |c: char| c.is_control() || invisible_chars::is_bidi_control(c);
     let shown = text.chars().map(|c| if moves(c) { '?' } else { c });
     shown.collect()
 }

@@ -11,7 +11,7 @@ mod explain;
 mod key_path;
 mod reader;
 mod renamed;
-mod routes;
+mod route_rules;
 mod server;
 
 use std::collections::BTreeMap;
@@ -306,7 +306,7 @@ impl Config {
             "server.trusted_headers must have \"x-forwarded-for\": without it all clients of a \
              proxy are one client to the limits and to Laravel",
         );
-        broken.extend(routes::rules(self));
+        broken.extend(route_rules::rules(self));
         broken
     }
 }

@@ -2,12 +2,12 @@
 //! URL paths, units of the configuration, content codings, the body type, and errors with
 //! their causes. Nothing here does I/O, spawns tasks, or has global state.
 
-pub mod bidi;
 pub mod body;
-pub mod client;
+pub mod client_ip;
 pub mod content_coding;
 pub mod error_chain;
 pub mod host_port;
 pub mod ids;
-pub mod paths;
+pub mod invisible_chars;
+pub mod request_path;
 pub mod units;

@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::desk::{Account, DemoError, Desk};
 use super::form::Form;
 use super::page;
+use super::store::{Account, DemoError, Desk};
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;

@@ -5,8 +5,8 @@
 //! publishes over the Unix socket as Laravel does.
 
 mod app;
-mod desk;
 mod form;
 mod page;
+mod store;
 
 pub use self::app::App;

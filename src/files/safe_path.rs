@@ -18,7 +18,7 @@ impl SafePath {
     /// Parses the path of a URL. Returns `None` if it is not in its plain spelling, or names
     /// something that must not be served.
     ///
-    /// [`NormalizedPath`](crate::core::paths::NormalizedPath) reads an accepted path as the
+    /// [`NormalizedPath`](crate::core::request_path::NormalizedPath) reads an accepted path as the
     /// same path, so the route of the request is the route of this file.
     pub fn parse(path: &str) -> Option<Self> {
         let relative = path.strip_prefix('/')?;
@@ -114,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::core::paths::NormalizedPath;
+    use crate::core::request_path::NormalizedPath;
 
     #[test]
     fn plain_path_names_a_file() {

@@ -17,9 +17,9 @@ pub use self::spoofable::remove_spoofable;
 pub use self::trusted::TrustedProxies;
 use self::trusted::single_value;
 pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::host_port::{self, HostPort};
-use crate::core::paths::UrlPath;
+use crate::core::request_path::UrlPath;
 
 /// The client of a request, from trusted sources only.
 #[derive(Clone, Debug)]

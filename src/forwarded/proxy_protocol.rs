@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use ppp::{HeaderResult, v1, v2};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 
 /// Reads a header of version 1 or 2 from `stream`, and not a byte more. Returns the client,
 /// or `None` if the header names none: the balancer connects for itself, as for a health

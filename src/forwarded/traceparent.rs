@@ -52,11 +52,11 @@ mod tests {
 
     #[test]
     fn traceparent_outside_the_standard_is_malformed() {
-        let sound = [
+        let valid = [
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
         ];
-        for value in sound {
+        for value in valid {
             assert!(is_well_formed(value.as_bytes()), "{value}");
         }
         let wrong = [

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::core::client::{ClientIp, Network};
+use crate::core::client_ip::{ClientIp, Network};
 
 /// Proxies whose `X-Forwarded-*` headers are trusted, written as networks and the presets
 /// `cloudflare` and `private`. None by default.

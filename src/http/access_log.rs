@@ -16,7 +16,7 @@ use super::Rejection;
 use super::body_timeout::UpstreamStalled;
 use super::handler::RequestContext;
 use crate::core::body::{self, Body};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
 use crate::forwarded::RequestId;

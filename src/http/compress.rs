@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::core::body::{self, Body};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::content_coding::{self, ContentCoding};
-use crate::core::paths::{NormalizedPath, UrlPath};
+use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::core::units::{ByteSize, PositiveCount};
 use crate::limit::{ConcurrencyLimit, Permit};
 

@@ -18,13 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::coalesce::{CoalescedConn, CoalescingWriter};
 use super::head_timer::HeadTimer;
 use super::keep_alive::{self, KeepAliveStream};
 use super::normalize::MAX_HEADERS;
-use super::streams::Streams;
+use super::stream_tasks::Streams;
+use super::write_coalescing::{CoalescedConn, CoalescingWriter};
 use super::{Handler, LoggedBody, RejectionCounter, Settings};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::limit::Permit;
 use crate::runtime::activity::{ActivityTracker, FloodGuard, SendClock};

@@ -20,7 +20,7 @@ use super::routes::Route;
 use super::tunnel::{TunnelTimeouts, UpgradeRequest};
 use super::{Rejection, Settings, hop_by_hop};
 use crate::core::body::{self, Body};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};

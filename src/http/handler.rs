@@ -18,8 +18,8 @@ use super::routes::{self, Action, Route, Routes};
 use super::static_files;
 use super::{BadRequest, Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
 use crate::core::body::{self, Body};
-use crate::core::client::ClientIp;
-use crate::core::paths::NormalizedPath;
+use crate::core::client_ip::ClientIp;
+use crate::core::request_path::NormalizedPath;
 use crate::core::units::ConfigDuration;
 use crate::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies, X_REQUEST_ID};
 use crate::limit::{

@@ -5,7 +5,6 @@
 mod access_log;
 mod bad_request;
 mod body_timeout;
-mod coalesce;
 mod compress;
 mod connection;
 mod error_pages;
@@ -18,12 +17,13 @@ mod keep_alive;
 mod maintenance;
 mod normalize;
 mod rejection;
-mod rejections;
+mod rejection_counter;
 mod routes;
 mod settings;
 mod static_files;
-mod streams;
+mod stream_tasks;
 mod tunnel;
+mod write_coalescing;
 
 pub use self::access_log::LoggedBody;
 pub use self::bad_request::BadRequest;
@@ -35,7 +35,7 @@ pub use self::https_redirect::HttpsRedirect;
 pub use self::maintenance::{Maintenance, PageUnreachable, Settings as MaintenanceSettings};
 pub use self::normalize::normalize_request;
 pub use self::rejection::Rejection;
-pub use self::rejections::RejectionCounter;
+pub use self::rejection_counter::RejectionCounter;
 pub use self::routes::{
     App, HostPattern, Origin, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol,
     Upstreams,

@@ -2,7 +2,7 @@
 //! socket, and to monitoring.
 
 mod explain;
-mod gauges;
+mod exposition;
 mod process;
 mod status;
 

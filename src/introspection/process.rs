@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use procfs::process::{LimitValue, Process};
 use procfs::{page_size, ticks_per_second};
 
-use super::gauges::unix;
+use super::exposition::unix;
 use crate::metrics::{Family, Kind, Sample};
 
 /// Resident memory, in bytes.

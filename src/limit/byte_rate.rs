@@ -8,7 +8,7 @@ use governor::{Quota, RateLimiter};
 
 use super::clock::TokioClock;
 use super::rate::{KeyedLimiter, RateTable};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::units::ByteSize;
 
 /// A limit of bytes per second for each client. A client over its rate waits and is never
@@ -56,7 +56,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     #[tokio::test(start_paused = true)]
     async fn byte_rate_passes_one_second_at_once_then_limits_the_client() {

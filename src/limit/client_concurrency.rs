@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::ClientKeys;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::units::PositiveCount;
 
 /// Counts the permits of each client and of each IPv6 site. Cheap to clone; clones count
@@ -95,7 +95,7 @@ impl Drop for ClientPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
     use crate::limit::keys::Site;
 
     /// Returns a client of the site 2001:db8::/48, whose multiple is 3.

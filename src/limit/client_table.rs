@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::clock::TokioClock;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 
 /// A table of per-client state. When it is full, it evicts the clients that lose least by
 /// it, and never a client that is over a limit, so a flood from many addresses does not
@@ -163,7 +163,7 @@ const SITE_TABLE_DIVISOR: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     #[derive(Default)]
     struct Entry(u64);

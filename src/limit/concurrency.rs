@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::{ClientConcurrency, ClientKeys, ClientPermit};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::units::PositiveCount;
-use crate::runtime::fair::{FairPermit, FairSemaphore};
+use crate::runtime::fair_semaphore::{FairPermit, FairSemaphore};
 
 /// Limits connections or anything else that is held for a while, in total and per client.
 /// Cheap to clone; clones count together.
@@ -136,7 +136,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     const ONE: PositiveCount = PositiveCount::new(1);
 

@@ -1,6 +1,6 @@
 //! The keys under which limits count a client.
 
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::units::PositiveCount;
 
 /// The keys of one client: its own, and over IPv6 also that of its site. A site is a network

@@ -11,7 +11,7 @@ use super::keys::Site;
 use super::login_failures::LoginFailures;
 use super::rate::{Policy, Rate, SessionRate};
 use super::{ClientKeys, Limit, Settings};
-use crate::core::client::{ClientIp, ClientKey};
+use crate::core::client_ip::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
 use crate::metrics::Metrics;
 

@@ -151,7 +151,7 @@ const MAX_TOKENS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     #[tokio::test(start_paused = true)]
     async fn client_with_too_many_failures_waits_a_minute_alone() {

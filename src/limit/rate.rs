@@ -14,7 +14,7 @@ use governor::{Quota, RateLimiter};
 use super::ClientKeys;
 use super::client_table::{ClientTable, Evictable, EvictionPriority};
 use super::clock::TokioClock;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::units::PositiveCount;
 
 type Middleware = NoOpMiddleware<Duration>;
@@ -221,7 +221,7 @@ mod tests {
     use tokio::time::{Instant, advance};
 
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     fn client(last: u8) -> ClientKey {
         ClientIp::new([192, 0, 2, last].into()).key(64)

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::core::client::Network;
-use crate::core::paths::ExactPath;
+use crate::core::client_ip::Network;
+use crate::core::request_path::ExactPath;
 use crate::core::units::{ByteSize, PositiveCount};
 
 /// The limits of one client and of all together.

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::core::bidi;
+use crate::core::invisible_chars;
 use crate::metrics::Counter;
 
 /// Takes lines. Cheap to clone; clones are one.
@@ -254,7 +254,7 @@ fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
 /// `text` with what moves a cursor or turns text around in the escapes of JSON,
 /// but for those characters that are `ours`.
 pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let moves = |c: char| (c.is_control() || bidi::is_bidi_control(c)) && !ours(c);
+    let moves = |c: char| (c.is_control() || invisible_chars::is_bidi_control(c)) && !ours(c);
     if !text.contains(moves) {
         return text.into();
     }

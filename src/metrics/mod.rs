@@ -1,6 +1,6 @@
 //! Counters and histograms of the process, without a lock on the hot path. Gauges, such as
 //! the number of sessions, are read from their owners at each scrape
-//! (`introspection::gauges`).
+//! (`introspection::exposition`).
 
 mod families;
 mod histogram;

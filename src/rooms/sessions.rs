@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{Eviction, Outbox};
 use crate::auth::TokenHash;
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::ids::{SessionId, UserId};
 use crate::core::units::PositiveCount;
 use crate::limit::SessionRate;

@@ -4,7 +4,7 @@
 
 pub mod activity;
 pub mod drain;
-pub mod fair;
+pub mod fair_semaphore;
 pub mod lazy_timer;
 pub mod wake_gate;
 pub mod watchdog;

@@ -17,7 +17,7 @@ use super::Running;
 use super::frontend::{Frontend, FrontendKind};
 use super::generation::Generation;
 use super::process::Process;
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::core::units::PositiveCount;
 use crate::forwarded;

@@ -4,12 +4,12 @@
 
 mod balance;
 mod buffer;
+mod byte_quota;
 mod connector;
 mod error;
 pub mod fastcgi;
 mod health;
 mod health_check;
-mod ledger;
 mod pool;
 mod request_buffer;
 mod request_info;
@@ -28,19 +28,19 @@ use hyper::{Request, Response, Uri, Version};
 use self::balance::Balancer;
 use self::buffer::ResponseBuffers;
 pub use self::buffer::{MAX_BUFFERED_RESPONSES, ReadBack};
+use self::byte_quota::Ledger;
 pub use self::error::Error;
 pub use self::health::{Health, ServerHealth};
 pub use self::health_check::HealthChecks;
-use self::ledger::Ledger;
 use self::request_buffer::RequestBuffer;
 pub use self::request_info::RequestInfo;
 use self::retry::RetryingRequest;
 pub use self::settings::{Balance, HealthCheckPath, Settings};
 pub use self::target::{Address, Protocol, Target, Targets};
 use crate::core::body::Body;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::runtime::drain::Drain;
-use crate::runtime::fair::{FairPermit, FairSemaphore};
+use crate::runtime::fair_semaphore::{FairPermit, FairSemaphore};
 
 /// A client of the servers of one app. Cheap to clone; clones share connections and health.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::ledger::{Ledger, Purpose, Reservation};
+use super::byte_quota::{Ledger, Purpose, Reservation};
 use super::{Error, RequestInfo};
 use crate::core::body::{self, Body};
 

@@ -1,6 +1,6 @@
 //! Facts about the client of a request that its headers do not carry.
 
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 
 /// The client of a request, as an extension of the request.
 #[derive(Clone, Copy, Debug)]

@@ -10,9 +10,9 @@ use super::balance::{Choice, ServerSet};
 use super::pool::{ExchangeError, PooledConn};
 use super::{Error, Shared};
 use crate::core::body::{self, Body};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::runtime::activity::{ActivityBody, ActivityTracker};
-use crate::runtime::fair::FairPermit;
+use crate::runtime::fair_semaphore::FairPermit;
 
 /// One request on its way to the app, through all its attempts.
 pub(super) struct RetryingRequest<'a> {

@@ -7,7 +7,7 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::Targets;
-use crate::core::paths;
+use crate::core::request_path;
 use crate::core::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
 
 /// The addresses of an app's servers, and how the edge sends requests to them. Every app has
@@ -141,7 +141,7 @@ impl TryFrom<String> for HealthCheckPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        paths::check_literal(&text, None)?;
+        request_path::check_literal(&text, None)?;
         let path = text.parse().ok().filter(|_| text.starts_with('/'));
         path.map(Self)
             .ok_or_else(|| format!("{text:?} is not a path; expected one such as \"/up\""))

@@ -6,7 +6,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::gateway::Services;
 use crate::auth::TokenHash;
 use crate::core::body::Body;
-use crate::core::paths::{ExactPath, NormalizedPath};
+use crate::core::request_path::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
 
 /// A logout request on its way to Laravel.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::upload;
 use crate::core::host_port::HostPort;
-use crate::core::paths::ExactPath;
+use crate::core::request_path::ExactPath;
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
 /// The settings of sessions.

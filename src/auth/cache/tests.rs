@@ -6,7 +6,7 @@ use hyper::header::HeaderValue;
 
 use super::*;
 use crate::auth::{ClientContext, RetryDeadline, Token};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 
 fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
     Cache::new(

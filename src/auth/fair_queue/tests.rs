@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::auth::Token;
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 
 /// The requests under way, in the order in which they got their places.
 #[derive(Clone, Default)]

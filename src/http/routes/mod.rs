@@ -1,8 +1,8 @@
 //! The routing table of `[[routes]]`: finds the route of a request by host and path, and
 //! with it the upstream, file directory, redirect or rejection.
 
-mod protocol;
 mod settings;
+mod upgrade_protocol;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use std::sync::Arc;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 
-pub use self::protocol::UpgradeProtocol;
 pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
+pub use self::upgrade_protocol::UpgradeProtocol;
 use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
-use crate::core::paths::{NormalizedPath, UrlPath};
+use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};

@@ -7,9 +7,9 @@ use hyper::StatusCode;
 use hyper::http::uri::Authority;
 use serde::Deserialize;
 
-use super::protocol::UpgradeProtocol;
+use super::upgrade_protocol::UpgradeProtocol;
 use crate::core::host_port::HostPort;
-use crate::core::paths::UrlPath;
+use crate::core::request_path::UrlPath;
 use crate::core::units::{ByteSize, PositiveCount};
 use crate::files;
 use crate::introspection::LARAVEL;

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::*;
 use crate::auth::Token;
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::ids::UserId;
 
 #[tokio::test(start_paused = true)]

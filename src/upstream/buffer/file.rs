@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::state::Chunk;
-use crate::upstream::ledger::Reservation;
+use crate::upstream::byte_quota::Reservation;
 
 /// A queue of bytes in a file: the pump writes at the end while the client reads from the
 /// start. The disk space is freed only with the file.

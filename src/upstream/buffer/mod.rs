@@ -3,7 +3,7 @@
 //! unlinked temporary file (`docs/decisions/0019-response-buffering.md`).
 //!
 //! A response passes straight through as long as its client keeps up. One task per
-//! application looks for slow clients ([`candidates`]). Only a slow client's response gets a
+//! application looks for slow clients ([`pump_candidates`]). Only a slow client's response gets a
 //! task of its own, which reads ahead ([`pump`]).
 //!
 //! Lock order: a response's state, then a ledger. The lock of the candidates is never held
@@ -12,11 +12,11 @@
 //! something to read or the response has ended, and the client wakes the pump when it has
 //! emptied the memory or has left.
 
-mod blocked;
+mod blocked_responses;
 mod body;
-mod candidates;
 mod file;
 mod pump;
+mod pump_candidates;
 mod state;
 
 use std::sync::Arc;
@@ -26,14 +26,14 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use self::blocked::BlockedResponses;
+use self::blocked_responses::BlockedResponses;
 use self::body::BufferedBody;
 pub use self::body::ReadBack;
-use self::candidates::Candidates;
+use self::pump_candidates::Candidates;
 use self::state::State;
-use super::ledger::{Ledger, NoRoom, Purpose, Reservation};
+use super::byte_quota::{Ledger, NoRoom, Purpose, Reservation};
 use crate::core::body::Body;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::runtime::drain::Drain;
 
 /// The response buffers of one application.

@@ -10,11 +10,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::Response;
-use super::blocked::Cause;
+use super::blocked_responses::Cause;
 use super::file::TemporaryFile;
 use super::state::Fill;
 use crate::core::error_chain::error_chain;
-use crate::upstream::ledger::{NoRoom, Purpose};
+use crate::upstream::byte_quota::{NoRoom, Purpose};
 
 impl Response {
     /// Reads until the application's response has ended or the client has left. Without room

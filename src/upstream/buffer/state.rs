@@ -8,10 +8,10 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::MAX_MEMORY_BYTES;
-use super::blocked::{Blocked, BlockedResponses, Cause, GivenUp, MIN_PROGRESS_BYTES};
+use super::blocked_responses::{Blocked, BlockedResponses, Cause, GivenUp, MIN_PROGRESS_BYTES};
 use super::file::TemporaryFile;
 use crate::core::body::{self, Body};
-use crate::upstream::ledger::Reservation;
+use crate::upstream::byte_quota::Reservation;
 
 type PolledFrame = Poll<Option<Result<Frame<Bytes>, body::Error>>>;
 

@@ -27,7 +27,7 @@ use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
 use crate::auth::{AuthClient, Authenticator, Authorizer, Invalidations};
-use crate::core::client::ClientIp;
+use crate::core::client_ip::ClientIp;
 use crate::core::ids::{RowId, SessionIds, UserId};
 use crate::core::units::{ConfigDuration, PositiveCount};
 use crate::limit::Limits;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::multipart::Form;
 use super::state::Upload;
 use crate::core::body::{self, Body};
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::limit::ByteRate;
 
 /// The parts of the body, and the rules by which they are sent.

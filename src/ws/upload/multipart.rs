@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::outcome::Reason;
 use super::settings::Settings;
-use crate::core::bidi;
+use crate::core::invisible_chars;
 
 /// The client's description of its file. It is validated when it is created, so it can be
 /// written into a form safely.
@@ -104,7 +104,7 @@ fn quoted(name: &str) -> String {
 /// Removes bidi controls and invisible characters, so that a name reads as it is written. They
 /// are no mistake of the user: phones and messengers put them into the names of files.
 fn without_hidden(mut name: String) -> String {
-    name.retain(|c| !bidi::is_bidi_control(c) && !bidi::is_invisible(c));
+    name.retain(|c| !invisible_chars::is_bidi_control(c) && !invisible_chars::is_invisible(c));
     name
 }
 

@@ -21,7 +21,7 @@ use super::response;
 use super::state::Upload;
 use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
 use crate::core::body::Body;
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};

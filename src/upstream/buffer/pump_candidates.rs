@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blocked::Cause;
+use super::blocked_responses::Cause;
 use super::{Response, ResponseBuffers};
 
 /// The responses in progress that may need a pump. A response whose client waits for the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::core::client::ClientKey;
+use crate::core::client_ip::ClientKey;
 
 /// A budget of bytes on disk or in memory. Cheap to clone; clones share the count.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ const MIN_CLIENTS_TO_FILL: u64 = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::client::ClientIp;
+    use crate::core::client_ip::ClientIp;
 
     fn key(last: u8) -> ClientKey {
         ClientIp::new([192, 0, 2, last].into()).key(64)

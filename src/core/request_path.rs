@@ -1,13 +1,13 @@
 //! URL paths, normalized as upstream servers read them. Routing and access rules are
 //! decided on the normalized path; the edge forwards the path as the client sent it.
 
-mod url_path;
+mod configured_path;
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::url_path::{ExactPath, UrlPath, check_literal};
+pub use self::configured_path::{ExactPath, UrlPath, check_literal};
 
 /// A request path in the forms that the software behind the edge may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
