@@ -4,6 +4,8 @@
 //! It uses hyper's own builders instead of hyper-util's automatic one, which has no
 //! timeout while it detects the version.
 
+mod builders;
+
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,14 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::head_timer::HeadTimer;
-use super::keep_alive::{self, KeepAliveStream};
-use super::normalize::MAX_HEADERS;
+use super::h2_head_timeout::HeadTimeoutStream;
+use super::keep_alive::KeepAliveStream;
 use super::stream_tasks::Streams;
 use super::write_coalescing::{CoalescedConn, CoalescingWriter};
 use super::{Handler, LoggedBody, RejectionCounter, Settings};
@@ -97,19 +98,7 @@ pub async fn serve<S>(
     });
     match alpn {
         Alpn::Http1 => driver.serve_http1(io, service).await,
-        Alpn::Http2 => {
-            let http2 = http2(driver.settings, streams);
-            let io = CoalescingWriter::new(FloodGuard::new(io, driver.activity.clone()));
-            let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
-            let mut connection = Box::new(connection);
-            let retire = |mut connection: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
-                Pin::new(connection.connection()).graceful_shutdown();
-            };
-            let never = std::future::pending();
-            driver
-                .drive(Pin::new(&mut *connection), retire, never)
-                .await;
-        }
+        Alpn::Http2 => driver.serve_http2(io, service, streams).await,
     }
 }
 
@@ -173,15 +162,24 @@ impl ConnDriver<'_> {
     {
         let (mut stream, conn_activity) = KeepAliveStream::new(io, self.activity.clone());
         loop {
-            let http1 = http1(self.settings);
+            let http1 = builders::http1(self.settings, &conn_activity);
             // Boxed, so that an idle connection keeps no memory for it.
             let connection = http1.serve_connection(TokioIo::new(stream), service);
             let mut connection = Box::new(connection.with_upgrades());
             let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
                 connection.graceful_shutdown()
             };
+            let (header, idle) = (self.settings.header_timeout, self.settings.idle_timeout);
+            // hyper has a timeout for the head, and this one must not be over before that.
+            let idle_limit = || {
+                if conn_activity.is_reading_head() {
+                    idle.get() + header.get()
+                } else {
+                    idle.get()
+                }
+            };
             let became_idle = conn_activity.became_idle();
-            let driven = self.drive(Pin::new(&mut *connection), retire, became_idle);
+            let driven = self.drive(Pin::new(&mut *connection), retire, idle_limit, became_idle);
             if driven.await == DriverExit::Ended {
                 return;
             }
@@ -198,33 +196,66 @@ impl ConnDriver<'_> {
         }
     }
 
+    /// Serves HTTP/2, each request in a task of `streams`.
+    async fn serve_http2<S, H, B>(&self, io: S, service: H, streams: Streams)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        H::Future: Send + 'static,
+        B: hyper::body::Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (header, idle) = (self.settings.header_timeout, self.settings.idle_timeout);
+        let http2 = builders::http2(self.settings, streams);
+        let io = HeadTimeoutStream::new(io, header.get());
+        let io = CoalescingWriter::new(FloodGuard::new(io, self.activity.clone()));
+        let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
+        let mut connection = Box::new(connection);
+        let retire = |mut connection: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
+            Pin::new(connection.connection()).graceful_shutdown();
+        };
+        // The time for the first head runs from the start of the connection.
+        let idle_limit = || {
+            if self.activity.records() == 0 {
+                header.get()
+            } else {
+                idle.get()
+            }
+        };
+        let never = std::future::pending();
+        let driven = self.drive(Pin::new(&mut *connection), retire, idle_limit, never);
+        driven.await;
+    }
+
     /// Waits for the next request on an idle connection. Returns false if the client has
     /// closed it, the connection is retired, or the idle timeout is over. Cancel-safe.
     async fn wait_for_request<S: AsyncRead + Unpin>(
         &self,
         stream: &mut KeepAliveStream<S>,
     ) -> bool {
-        let limit = self.settings.header_timeout.get();
+        let limit = self.settings.idle_timeout.get();
         tokio::select! {
             is_readable = stream.wait_readable() => is_readable,
             () = self.retired.cancelled() => false,
-            () = tokio::time::sleep(limit.saturating_sub(keep_alive::MIN_IDLE_TIME)) => false,
+            () = self.activity.idle_for(|_| limit) => false,
         }
     }
 
-    /// Drives `connection` until it ends, stalls for too long, or `became_idle` completes.
-    /// Calls `retire` once, when the connection is retired or dismissed.
+    /// Drives `connection` until it ends, stalls for too long (for `idle_limit` while no
+    /// exchange is open), or `became_idle` completes. Calls `retire` once, when the connection is retired or dismissed.
     async fn drive<C, E>(
         &self,
         mut connection: Pin<&mut C>,
         retire: impl Fn(Pin<&mut C>),
+        idle_limit: impl Fn() -> Duration,
         became_idle: impl Future<Output = ()>,
     ) -> DriverExit
     where
         C: Future<Output = Result<(), E>>,
         E: std::error::Error,
     {
-        let mut stalled = pin!(self.stalled());
+        let mut stalled = pin!(self.stalled(idle_limit));
         let mut dismissed = pin!(self.dismissed());
         let mut retire_requested = pin!(async {
             self.retired.cancelled().await;
@@ -294,16 +325,21 @@ impl ConnDriver<'_> {
 
     /// Completes when the connection has had no activity, or its socket has accepted no
     /// bytes, for longer than the timeout that applies.
-    async fn stalled(&self) {
+    async fn stalled(&self, idle_limit: impl Fn() -> Duration) {
         let limit = |activity: &ActivityTracker| {
             if activity.is_active() || activity.has_unsent() {
                 self.settings.stream_idle_timeout.get()
             } else {
-                self.settings.idle_timeout.get()
+                idle_limit()
             }
         };
-        let stall = self.settings.stream_idle_timeout.get();
-        self.activity.stalled_or_blocked(limit, stall).await;
+        let (stall, idle) = (
+            self.settings.stream_idle_timeout,
+            self.settings.idle_timeout,
+        );
+        self.activity
+            .stalled_or_blocked(limit, stall.get(), idle.get())
+            .await;
     }
 
     /// Completes when the connection must end soon, with the reason.
@@ -346,42 +382,12 @@ async fn wait_if_set(future: Pin<&mut Option<impl Future<Output = ()>>>) {
     }
 }
 
-fn http1(settings: &Settings) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(HeadTimer::default())
-        .header_read_timeout(settings.header_timeout.get())
-        .max_headers(MAX_HEADERS)
-        .max_header_size(settings.max_header_size.get())
-        .max_buf_size(settings.max_header_size.get().max(MAX_BUFFER_BYTES));
-    builder
-}
-
-fn http2(settings: &Settings, streams: Streams) -> http2::Builder<Streams> {
-    let mut builder = http2::Builder::new(streams);
-    let head = u32::try_from(settings.max_header_size.get()).unwrap_or(u32::MAX);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(settings.max_concurrent_streams.get())
-        .max_header_list_size(head)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(SEND_BUFFER_BYTES);
-    builder
-}
-
 /// The time that a client has to accept the close of an idle connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time that open requests have once limits have dismissed their connection.
 const DISMISSAL_GRACE: Duration = Duration::from_secs(5);
 /// The time that a retired connection still waits for its first request.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of a response that hyper buffers over HTTP/1.1 before it waits for the client.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes of a response that h2 buffers per stream while the client does not read.
-const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,8 @@ pub(super) struct ConnActivity {
     has_unflushed: AtomicBool,
     /// [`ActivityTracker::records`] at the last read.
     records_at_read: AtomicU64,
+    /// Whether a head has begun: the first with the connection, others with a byte.
+    is_reading_head: AtomicBool,
 }
 
 impl ConnActivity {
@@ -55,6 +57,18 @@ impl ConnActivity {
     /// Records that bytes were read, which hyper may hold now.
     fn record_read(&self) {
         self.records_at_read.store(self.activity.records(), Relaxed);
+        self.is_reading_head.store(true, Relaxed);
+    }
+
+    /// Records that hyper waits for a head: the next byte begins it.
+    pub(super) fn await_head(&self) {
+        self.is_reading_head.store(false, Relaxed);
+    }
+
+    /// Returns whether a head has begun. Meaningless while an exchange is open, since the
+    /// bytes of its body count too.
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.is_reading_head.load(Relaxed)
     }
 
     /// Returns whether hyper's connection can be dropped.
@@ -75,6 +89,7 @@ impl<S> KeepAliveStream<S> {
             activity,
             has_unflushed: AtomicBool::new(false),
             records_at_read: AtomicU64::new(0),
+            is_reading_head: AtomicBool::new(true),
         });
         let stream = Self {
             inner,

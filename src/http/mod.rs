@@ -9,6 +9,7 @@ mod compress;
 mod connection;
 mod error_pages;
 mod forward;
+mod h2_head_timeout;
 mod handler;
 mod head_timer;
 mod hop_by_hop;

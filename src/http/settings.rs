@@ -10,10 +10,10 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long the head of a request may take, and how long a kept HTTP/1.1
-    /// connection may rest before the next.
+    /// How long the head of a request may take from its first byte, and that of the first
+    /// request from the start of the connection.
     pub header_timeout: ConfigDuration,
-    /// How long an HTTP/2 connection without a request may rest.
+    /// How long a connection may be idle between requests.
     pub idle_timeout: ConfigDuration,
     /// The time for which an open request may make no progress in either direction.
     pub stream_idle_timeout: ConfigDuration,
@@ -39,8 +39,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            header_timeout: ConfigDuration::seconds(15),
-            idle_timeout: ConfigDuration::seconds(60),
+            header_timeout: ConfigDuration::seconds(10),
+            idle_timeout: ConfigDuration::seconds(75),
             stream_idle_timeout: ConfigDuration::seconds(75),
             min_body_rate: ByteSize::bytes(500),
             min_body_rate_grace: ConfigDuration::seconds(10),

@@ -6,7 +6,7 @@
 //! hold.
 
 mod connections;
-mod http2;
+pub(crate) mod http2;
 mod many_addresses;
 mod slow;
 mod stalled;

@@ -44,6 +44,7 @@ mod shutdown;
 mod streaming;
 mod support;
 mod systemd;
+mod timeouts;
 mod tls;
 mod tunnel;
 mod uploads;

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::core::body;
+use crate::http::keep_alive::MIN_IDLE_TIME;
 use crate::runtime::activity::SendClock;
 
 /// The client side of a connection that a driver serves.
@@ -87,36 +88,65 @@ async fn idle_connection_keeps_no_buffers_and_serves_again() {
         client.hear(3).await;
         tokio::time::sleep(MS).await;
         assert!(client.wanted.load(Relaxed) > 4096, "hyper does not read");
-        tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 3).await;
+        tokio::time::sleep(MIN_IDLE_TIME * 3).await;
         assert_eq!(client.wanted.load(Relaxed), 1024, "hyper still reads");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_connection_is_closed_at_its_timeout() {
+async fn idle_connection_is_closed_after_the_idle_timeout() {
     let mut client = Client::connect(1024, 3);
     client.say(REQUEST).await;
     client.hear(3).await;
-    let rested = client.ended().await;
-    assert!(LIMIT <= rested && rested < LIMIT * 5 / 4, "{rested:?}");
+    assert_eq!(client.ended().await, IDLE);
 }
 
 #[tokio::test(start_paused = true)]
-async fn connection_with_a_partial_head_is_not_idle() {
-    // Before the first request, while idle, and together with a request.
-    for (before, rest) in [("", 0), (REQUEST, 5), (REQUEST, 0)] {
+async fn connection_without_a_request_is_closed_after_the_header_timeout() {
+    assert_eq!(Client::connect(1024, 3).ended().await, HEADER);
+    // A first byte does not extend it.
+    let mut client = Client::connect(1024, 3);
+    tokio::time::sleep(HEADER / 2).await;
+    client.say(PARTIAL).await;
+    assert_eq!(client.ended().await, HEADER / 2);
+}
+
+/// The time runs from the first byte: while hyper's connection exists, after that, and
+/// shortly before the idle timeout.
+#[tokio::test(start_paused = true)]
+async fn used_connection_with_a_partial_head_is_closed_after_the_header_timeout() {
+    let almost_idle = IDLE - Duration::from_secs(1);
+    for rest in [MIN_IDLE_TIME / 2, 5 * MIN_IDLE_TIME, almost_idle] {
         let mut client = Client::connect(1024, 3);
-        client.say(before).await;
-        if rest > 0 {
-            client.hear(3).await;
-            tokio::time::sleep(Duration::from_secs(rest)).await;
-        }
-        client.say("GET / HTTP/1.1\r\nHo").await;
-        if rest == 0 && !before.is_empty() {
-            client.hear(3).await;
-        }
-        let lasted = client.ended().await;
-        assert!(LIMIT <= lasted && lasted < LIMIT * 5 / 4, "{lasted:?}");
+        client.say(REQUEST).await;
+        client.hear(3).await;
+        tokio::time::sleep(rest).await;
+        client.say(PARTIAL).await;
+        assert_eq!(client.ended().await, HEADER, "{rest:?}");
+    }
+}
+
+/// hyper has read the head already, so the time runs from the next hyper connection.
+#[tokio::test(start_paused = true)]
+async fn partial_head_sent_with_a_request_is_closed_after_the_header_timeout() {
+    let mut client = Client::connect(1024, 3);
+    client.say(&format!("{REQUEST}{PARTIAL}")).await;
+    client.hear(3).await;
+    let lasted = client.ended().await;
+    let expected = HEADER..HEADER + 3 * MIN_IDLE_TIME;
+    assert!(expected.contains(&lasted), "{lasted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_heads_within_the_header_timeout_are_served() {
+    let mut client = Client::connect(1024, 3);
+    let (head, tail) = REQUEST.split_at(9);
+    for _ in 0..3 {
+        client.say(head).await;
+        tokio::time::sleep(HEADER - MIN_IDLE_TIME).await;
+        client.say(tail).await;
+        client.hear(3).await;
+        tokio::time::sleep(MIN_IDLE_TIME / 2).await;
     }
 }
 
@@ -126,7 +156,7 @@ async fn bytes_of_the_next_request_sent_early_are_kept() {
     let (head, tail) = REQUEST.split_at(9);
     client.say(&format!("{REQUEST}{head}")).await;
     client.hear(3).await;
-    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 4).await;
+    tokio::time::sleep(MIN_IDLE_TIME * 4).await;
     client.say(tail).await;
     client.hear(3).await;
 }
@@ -136,7 +166,7 @@ async fn connection_with_a_slowly_read_response_is_not_idle() {
     let size = 100_000;
     let mut client = Client::connect(1000, size);
     client.say(REQUEST).await;
-    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 10).await;
+    tokio::time::sleep(MIN_IDLE_TIME * 10).await;
     client.hear(size).await;
 }
 
@@ -145,7 +175,7 @@ async fn idle_connection_of_a_retired_config_is_closed_at_once() {
     let mut client = Client::connect(1024, 3);
     client.say(REQUEST).await;
     client.hear(3).await;
-    tokio::time::sleep(keep_alive::MIN_IDLE_TIME * 3).await;
+    tokio::time::sleep(MIN_IDLE_TIME * 3).await;
     client.retired.cancel();
     assert_eq!(client.ended().await, Duration::ZERO);
 }
@@ -180,8 +210,10 @@ impl AsyncWrite for Noting {
 }
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: desk.example\r\n\r\n";
-/// The default `header_timeout`.
-const LIMIT: Duration = Duration::from_secs(15);
+const PARTIAL: &str = "GET / HTTP/1.1\r\nHo";
+/// The defaults of `header_timeout` and `idle_timeout`.
+const HEADER: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(75);
 const MS: Duration = Duration::from_millis(1);
 
 /// Returns the driver of an HTTP/2 connection, without the connection itself.
@@ -200,17 +232,13 @@ fn driver(settings: &Settings) -> ConnDriver<'_> {
 #[tokio::test(start_paused = true)]
 async fn http2_connection_with_an_unsent_response_is_not_idle() {
     let settings = Settings::default();
-    let (idle, stall) = (
-        settings.idle_timeout.get(),
-        settings.stream_idle_timeout.get(),
-    );
-    assert!(idle < stall);
+    let (idle, stall) = (Duration::from_secs(20), settings.stream_idle_timeout.get());
     for (has_rest, limit) in [(false, idle), (true, stall)] {
         let driver = driver(&settings);
         let clock = Arc::new(SendClock::new(driver.activity.clone()));
         let rest = has_rest.then(|| clock.chunk(vec![0; 10].into()));
         let start = tokio::time::Instant::now();
-        driver.stalled().await;
+        driver.stalled(|| idle).await;
         assert_eq!(start.elapsed(), limit);
         drop(rest);
     }

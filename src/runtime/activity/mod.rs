@@ -121,14 +121,22 @@ impl ActivityTracker {
     /// Completes once there was no activity for `limit()`, which is evaluated at each
     /// wake-up of the timer. Cancel-safe.
     pub async fn idle_for(&self, limit: impl Fn(&Self) -> Duration) {
-        self.stalled_or_blocked(limit, Duration::MAX).await;
+        self.stalled_or_blocked(limit, Duration::MAX, Duration::MAX)
+            .await;
     }
 
     /// Completes once there was no activity for `limit()`, or the socket has accepted no
     /// bytes for `blocked` without a break, whatever was received meanwhile. A blocked
     /// socket is noticed at the next wake-up of the timer, `limit()` later at most.
-    /// Cancel-safe.
-    pub async fn stalled_or_blocked(&self, limit: impl Fn(&Self) -> Duration, blocked: Duration) {
+    ///
+    /// The timer wakes up each `check_interval` at least. So a limit that becomes shorter
+    /// is obeyed in time unless it is shorter than that. Cancel-safe.
+    pub async fn stalled_or_blocked(
+        &self,
+        limit: impl Fn(&Self) -> Duration,
+        blocked: Duration,
+        check_interval: Duration,
+    ) {
         loop {
             let last_activity = Duration::from_millis(self.0.last_activity.load(Relaxed));
             let now = Instant::now();
@@ -138,7 +146,7 @@ impl ActivityTracker {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep_until(now + left).await;
+            tokio::time::sleep_until(now + left.min(check_interval)).await;
         }
     }
 }
@@ -220,6 +228,22 @@ mod tests {
             activity.record();
         });
         assert_eq!(start.elapsed().as_secs(), 110);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limit_that_becomes_shorter_is_obeyed_in_time() {
+        let (activity, start) = (ActivityTracker::new(), Instant::now());
+        let (busy, idle) = (10 * LIMIT, LIMIT / 10);
+        let limit = |activity: &ActivityTracker| {
+            if activity.is_active() { busy } else { idle }
+        };
+        let exchange = activity.begin_exchange();
+        let stalled = activity.stalled_or_blocked(limit, Duration::MAX, idle);
+        tokio::join!(stalled, async {
+            tokio::time::sleep(Duration::from_secs(50)).await;
+            drop(exchange);
+        });
+        assert_eq!(start.elapsed().as_secs(), 56);
     }
 
     #[tokio::test(start_paused = true)]

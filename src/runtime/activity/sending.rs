@@ -392,7 +392,7 @@ mod tests {
         };
         let start = Instant::now();
         tokio::select! {
-            () = activity.stalled_or_blocked(|_| LIMIT, LIMIT) => {}
+            () = activity.stalled_or_blocked(|_| LIMIT, LIMIT, LIMIT) => {}
             () = talk => {}
         }
         assert_eq!(start.elapsed().as_secs(), 60);

@@ -1,0 +1,101 @@
+//! `http.header_timeout` and `http.idle_timeout`, over both versions of HTTP. Where one
+//! of them is to end a connection, the other is too long to do so.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::hostile::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
+use crate::support::http::{Client, body, connect, get};
+use crate::support::{Edge, Laravel};
+
+const SHORT_HEADER: &str = "[http]\nheader_timeout = \"300ms\"\nidle_timeout = \"1h\"\n";
+const SHORT_IDLE: &str = "[http]\nheader_timeout = \"1h\"\nidle_timeout = \"300ms\"\n";
+const HEAD: &str = "HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+/// The flags END_STREAM and END_HEADERS (RFC 9113 §6.2).
+const WHOLE: u8 = 0x5;
+
+/// What the edge sends to a client that sends `text` and waits for the end.
+async fn until_closed(edge: &Edge, alpn: &str, text: &[u8]) -> Vec<u8> {
+    let mut stream = connect(edge, alpn).await.unwrap();
+    stream.write_all(text).await.unwrap();
+    let mut answer = Vec::new();
+    // An end without a farewell is one, too.
+    let _ = within_a_minute(stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
+    let minute = Duration::from_secs(60);
+    let done = tokio::time::timeout(minute, future).await;
+    done.expect("the edge closes the connection")
+}
+
+/// The beginning of an HTTP/2 connection, and `frames`.
+fn http2(frames: &[Vec<u8>]) -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frames.concat()].concat()
+}
+
+#[tokio::test]
+async fn connection_without_a_whole_head_is_closed_after_the_header_timeout() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_HEADER);
+    let half = frame(HEADERS, 0, 1, &request("/"));
+    for (alpn, text) in [
+        ("http/1.1", Vec::new()),
+        ("http/1.1", HEAD.as_bytes()[..9].to_vec()),
+        ("h2", Vec::new()),
+        ("h2", http2(&[])),
+        ("h2", http2(&[half])),
+    ] {
+        until_closed(&edge, alpn, &text).await;
+    }
+    assert!(laravel.requests().is_empty());
+}
+
+#[tokio::test]
+async fn half_a_head_on_a_used_connection_is_closed_after_the_header_timeout() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_HEADER);
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    stream.write_all(HEAD.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    stream.write_all(&HEAD.as_bytes()[..9]).await.unwrap();
+    let _ = within_a_minute(stream.read_to_end(&mut answer)).await;
+    let whole = frame(HEADERS, WHOLE, 1, &request("/"));
+    let half = frame(HEADERS, 0, 3, &request("/"));
+    until_closed(&edge, "h2", &http2(&[whole, half])).await;
+    assert_eq!(laravel.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn used_connection_is_kept_beyond_the_header_timeout() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_HEADER);
+    let mut clients = [Client::http1(&edge).await, Client::http2(&edge).await];
+    for client in &mut clients {
+        client.fetch(get("/").body(body("")).unwrap()).await;
+    }
+    // As long as those that ask nothing are kept; twice, since HTTP/1.1 lets hyper go
+    // meanwhile.
+    for alpn in ["h2", "http/1.1", "h2", "http/1.1"] {
+        until_closed(&edge, alpn, &[]).await;
+    }
+    for client in &mut clients {
+        client.fetch(get("/").body(body("")).unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn idle_connection_is_closed_after_the_idle_timeout() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_IDLE);
+    let answer = until_closed(&edge, "http/1.1", HEAD.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 200 "), "{answer:?}");
+    let whole = frame(HEADERS, WHOLE, 1, &request("/"));
+    until_closed(&edge, "h2", &http2(&[whole])).await;
+    assert_eq!(laravel.requests().len(), 2);
+}
