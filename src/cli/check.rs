@@ -13,15 +13,20 @@ use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 /// Reads the configuration and the files that it names, and reports that they are valid.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::usage)?;
-    let certificates = Certificates::load(&config.tls).map_err(Failure::usage)?;
+    let wrong = |error: anyhow::Error| Failure::configuration(path, error);
+    let certificates = Certificates::load(&config.tls).map_err(|error| wrong(error.into()))?;
     let certificates = Arc::new(certificates);
     let ticketer = tls::ticketer().map_err(Failure::failed)?;
-    let authorities = ClientAuthorities::load(&config.tls.client_auth).map_err(Failure::usage)?;
-    Acceptors::new(&config.tls, &certificates, &authorities, ticketer).map_err(Failure::usage)?;
-    certificates.check_dates().map_err(Failure::usage)?;
+    let authorities =
+        ClientAuthorities::load(&config.tls.client_auth).map_err(|error| wrong(error.into()))?;
+    Acceptors::new(&config.tls, &certificates, &authorities, ticketer)
+        .map_err(|error| wrong(error.into()))?;
+    certificates
+        .check_dates()
+        .map_err(|error| wrong(error.into()))?;
     for route in &config.routes {
         if let RouteAction::Files(files, _) = &route.to {
-            Files::open(files).map_err(Failure::usage)?;
+            Files::open(files).map_err(|error| wrong(error.into()))?;
         }
     }
     for doubt in certificates.warnings() {

@@ -11,6 +11,7 @@ mod run;
 mod status;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -115,6 +116,11 @@ impl Failure {
     /// The command line or the configuration is wrong.
     fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::new(exit_code::USAGE, error)
+    }
+
+    /// A value in the configuration `file`, or a file that it names, is wrong.
+    fn configuration(file: &Path, error: impl Into<anyhow::Error>) -> Self {
+        Self::usage(error.into().context(file.display().to_string()))
     }
 
     /// The edge is unreachable, or did not do what the command asked for.

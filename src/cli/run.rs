@@ -53,7 +53,8 @@ async fn serve(
         recent: logging.recent.clone(),
         lost_lines: Arc::clone(&logging.lost),
     };
-    let server = Server::bind(config, listeners, origin).map_err(Failure::usage)?;
+    let server = Server::bind(config, listeners, origin)
+        .map_err(|error| Failure::configuration(path, error))?;
     let stop = stop_signal().map_err(Failure::failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     for address in server.addresses() {

@@ -3,9 +3,13 @@
 use super::key_path::KeyPath;
 use super::renamed::new_name;
 
-/// The message for `error` about the key at `path`, and the key's new name if it was
-/// renamed.
-pub(super) fn explain(error: &str, path: Option<&KeyPath>) -> (String, Option<&'static str>) {
+/// Returns the message for `error` about the key at `path`, and the key's new name if it
+/// was renamed. `tables_with` finds the tables that have a key of a name.
+pub(super) fn explain(
+    error: &str,
+    path: Option<&KeyPath>,
+    tables_with: impl FnOnce(&str) -> Vec<&'static str>,
+) -> (String, Option<&'static str>) {
     let Some(names) = error.strip_prefix("unknown field `") else {
         let message = error.lines().collect::<Vec<_>>().join("; ");
         let words = RUST_WORDS.iter();
@@ -20,7 +24,11 @@ pub(super) fn explain(error: &str, path: Option<&KeyPath>) -> (String, Option<&'
         let message = format!("`{path}` is called `{}` now", path.beside(new));
         return (message, Some(new));
     }
+    let tables = tables_with(unknown);
     let message = match nearest(unknown, &known) {
+        _ if !tables.is_empty() => {
+            format!("`{unknown}` belongs to {}, not here", tables.join(" or "))
+        }
         Some(name) => format!("unknown key `{unknown}`; did you mean `{name}`?"),
         None => format!(
             "unknown key `{unknown}`; expected one of {}",

@@ -76,23 +76,50 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file is not text in UTF-8.
+    #[error("{}: {problem}; save it as UTF-8", .path.display())]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What the bytes look like.
+        problem: String,
+    },
     /// The file has mistakes.
     #[error("{0}")]
     Mistakes(Diagnostics),
     /// Anybody could fetch a private key.
     #[error(
-        "{} (files or allowed_symlink_targets of a route in config.toml) holds {}, a private \
-         key that everyone could then fetch; name a directory of the site alone, such as \
+        "{}: {} (files or allowed_symlink_targets of a route) holds {}, a private key that \
+         everyone could then fetch; name a directory of the site alone, such as \
          \"/var/www/app/public\"",
+        .file.display(),
         .root.display(),
         .secret.display()
     )]
     Exposed {
+        /// The configuration file.
+        file: PathBuf,
         /// The key, or the directory of keys.
         secret: PathBuf,
         /// The directory whose files are sent.
         root: PathBuf,
     },
+}
+
+/// Returns the text of a file.
+///
+/// # Errors
+/// The reason why it is not UTF-8.
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    // A byte order mark of UTF-16, which Windows writes (RFC 2781 §3.2).
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("the file is in UTF-16".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes()[..valid].split(|byte| *byte == b'\n');
+        format!("line {} is not UTF-8, but perhaps Latin-1", lines.count())
+    })
 }
 
 impl Config {
@@ -101,9 +128,13 @@ impl Config {
     /// # Errors
     /// The file cannot be read, or has mistakes: all of them.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
+        })?;
+        let text = decode(bytes).map_err(|problem| Error::Encoding {
+            path: path.to_owned(),
+            problem,
         })?;
         let mut config = Self::from_toml(&text).map_err(|diagnostics| {
             Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
@@ -128,7 +159,11 @@ impl Config {
             })?;
         }
         match config.find_exposed_key() {
-            Some((secret, root)) => Err(Error::Exposed { secret, root }),
+            Some((secret, root)) => Err(Error::Exposed {
+                file: path.to_owned(),
+                secret,
+                root,
+            }),
             None => Ok(config),
         }
     }

@@ -35,12 +35,14 @@ pub(super) fn read<T: DeserializeOwned>(
     rules: impl FnOnce(&T) -> Vec<RuleViolation>,
 ) -> Result<T, Diagnostics> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        let all = errors.iter().map(|error| {
-            let (message, _) = explain(error.message(), None);
-            Diagnostic::new(text, error.span(), message)
-        });
-        return Err(Diagnostics::sorted(all.collect()));
+    // The parser goes on after a syntax error, and takes what follows for more of them.
+    if let Some(first) = errors
+        .iter()
+        .min_by_key(|error| error.span().map(|span| span.start))
+    {
+        let (message, _) = explain(first.message(), None, tables_with::<T>);
+        let all = vec![Diagnostic::new(text, first.span(), message)];
+        return Err(Diagnostics::sorted(all));
     }
     let mut all = Vec::new();
     let mut rest = table.clone();
@@ -52,7 +54,7 @@ pub(super) fn read<T: DeserializeOwned>(
         let path = error
             .span()
             .and_then(|span| KeyPath::find(rest.get_ref(), &span));
-        let (message, new_name) = explain(error.message(), path.as_ref());
+        let (message, new_name) = explain(error.message(), path.as_ref(), tables_with::<T>);
         all.push(Diagnostic::new(text, error.span(), message));
         let is_mended = path.is_some_and(|path| match new_name {
             Some(new) => path.rename(rest.get_mut(), new),
@@ -77,6 +79,43 @@ pub(super) fn read<T: DeserializeOwned>(
         Err(Diagnostics::sorted(all))
     }
 }
+
+/// Returns the tables of a `T` that have the key `name`.
+fn tables_with<T: DeserializeOwned>(name: &str) -> Vec<&'static str> {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if name.is_empty() || !name.chars().all(is_bare) {
+        return Vec::new();
+    }
+    let unknown = format!("unknown field `{name}`");
+    // A table that has the key objects to its value, or to nothing.
+    let has_key = |table: &&str| {
+        let value = toml::from_str::<T>(&format!("{table}\n{name} = [[]]\n"));
+        value.map_or_else(|error| !error.message().starts_with(&unknown), |_| true)
+    };
+    TABLES.iter().copied().filter(has_key).collect()
+}
+
+/// The tables of the configuration that have keys of their own, in the order of the file.
+pub(super) const TABLES: [&str; 18] = [
+    "[server]",
+    "[admin]",
+    "[log]",
+    "[tls]",
+    "[[tls.certificates]]",
+    "[tls.acme]",
+    "[tls.client_auth]",
+    "[upstream]",
+    "[http]",
+    "[maintenance]",
+    "[compression]",
+    "[[routes]]",
+    "[limits]",
+    "[websocket]",
+    "[websocket.uploads]",
+    "[auth]",
+    "[rooms]",
+    "[broadcast]",
+];
 
 /// Where the value of `section.key` or `list.2.key` is written, if it is.
 fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {

@@ -14,24 +14,24 @@ use super::Settings;
 pub enum ListenError {
     /// The directory is not there.
     #[error(
-        "the directory of {} (broadcast.socket in config.toml) does not exist; make it \
+        "the directory of {} (broadcast.socket) does not exist; make it \
          (pwd-edge.service does: RuntimeDirectory=pwd-edge) or correct the path", .0.display()
     )]
     NoDirectory(PathBuf),
     /// Another process listens there.
     #[error(
-        "another process already serves {} (broadcast.socket in config.toml); stop it or \
+        "another process already serves {} (broadcast.socket); stop it or \
          choose another path", .0.display()
     )]
     InUse(PathBuf),
     /// Something that is no socket has that name.
     #[error(
-        "{} (broadcast.socket in config.toml) is not a socket, and the edge does not replace it; choose \
+        "{} (broadcast.socket) is not a socket, and the edge does not replace it; choose \
          another path or remove it", .0.display()
     )]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("cannot open {} (broadcast.socket in config.toml)", .path.display())]
+    #[error("cannot open {} (broadcast.socket)", .path.display())]
     System {
         /// The path.
         path: PathBuf,

@@ -43,7 +43,7 @@ pub struct Files {
 /// The error of a directory or fallback file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot use {} ({key} of a route in config.toml); it must be a {wanted} that the \
+    "cannot use {} ({key} of a route); it must be a {wanted} that the \
      user of pwd-edge may read",
     .path.display()
 )]

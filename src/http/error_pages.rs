@@ -19,7 +19,7 @@ pub struct ErrorPages(BTreeMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory or a page in it cannot be read.
-    #[error("cannot read the error page {} (http.error_pages in config.toml)", .path.display())]
+    #[error("cannot read the error page {} (http.error_pages)", .path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum Error {
     },
     /// A file is not a valid page.
     #[error(
-        "{} (http.error_pages in config.toml) is {problem}; expected files of up to 256 KiB \
+        "{} (http.error_pages) is {problem}; expected files of up to 256 KiB \
          such as 404.html, 5xx.html or 5xx.json",
         .path.display()
     )]

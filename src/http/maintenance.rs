@@ -41,7 +41,7 @@ pub struct Maintenance {
 /// not work.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot look for {} (maintenance.page in config.toml); the user of pwd-edge must \
+    "cannot look for {} (maintenance.page); the user of pwd-edge must \
      be able to enter its directory",
     .page.display()
 )]

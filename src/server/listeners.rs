@@ -25,7 +25,7 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// A TCP address cannot be bound.
-    #[error("cannot listen on {address} ({key} in config.toml); {}", advice(.source, .owner.as_ref()))]
+    #[error("cannot listen on {address} ({key}); {}", advice(.source, .owner.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,

@@ -56,7 +56,7 @@ impl InheritedSockets {
         for socket in &self.0 {
             tracing::warn!(
                 name: "systemd_socket_unused",
-                %socket, hint = "correct the socket unit or config.toml",
+                %socket, hint = "correct the socket unit or the configuration",
                 "systemd socket not configured"
             );
         }

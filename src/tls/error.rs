@@ -17,7 +17,7 @@ pub struct FileOrigin {
 impl fmt::Display for FileOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
-        write!(f, "{path} ({} in config.toml)", self.key)
+        write!(f, "{path} ({})", self.key)
     }
 }
 
@@ -61,7 +61,7 @@ pub enum Error {
     },
     /// No certificate covers a name of `tls.hosts`.
     #[error(
-        "no certificate is for {host} (tls.hosts in config.toml); there are: {names}; \
+        "no certificate is for {host} (tls.hosts); there are: {names}; \
          get one that has the name, or correct tls.hosts"
     )]
     Uncovered {

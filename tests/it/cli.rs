@@ -113,7 +113,7 @@ fn missing_certificate_is_named_with_its_key_and_a_cure() {
         assert_eq!(output.status.code(), Some(64), "{verb}");
         let told = stderr_text(&output);
         assert!(
-            told.contains("certs/fullchain.pem (tls.certificate in config.toml)"),
+            told.contains("certs/fullchain.pem (tls.certificate)"),
             "{told}"
         );
         assert!(told.contains("put it there, or correct the path"), "{told}");
@@ -274,7 +274,7 @@ fn invalid_pair_of_several_is_named_by_its_position() {
     assert_eq!(output.status.code(), Some(64));
     let told = stderr_text(&output);
     assert!(
-        told.contains("none.pem ([[tls.certificates]] no. 1, key in config.toml)"),
+        told.contains("none.pem ([[tls.certificates]] no. 1, key)"),
         "{told}"
     );
 }

@@ -29,7 +29,7 @@ use crate::runtime::drain::Drain;
 pub enum Error {
     /// The state directory or a file in it is not usable.
     #[error(
-        "cannot use {} (tls.acme.storage in config.toml); \
+        "cannot use {} (tls.acme.storage); \
          let the user that runs pwd-edge write to that directory", .path.display()
     )]
     State {

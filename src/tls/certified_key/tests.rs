@@ -79,7 +79,7 @@ fn valid_pair_loads_without_warnings() {
 fn key_of_another_certificate_is_rejected() {
     let told = told(&issue().0, &issue().1);
     assert!(
-        told.contains("k.pem (tls.key in config.toml) does not belong to the certificate"),
+        told.contains("k.pem (tls.key) does not belong to the certificate"),
         "{told}"
     );
 }
