@@ -1,6 +1,7 @@
 //! Tests of reading configurations.
 
 mod guards;
+mod misplaced;
 mod renamed;
 
 use super::*;
@@ -171,13 +172,6 @@ fn config_error_shows_its_line_with_a_marker() {
     let shown = Config::from_toml(text).unwrap_err().to_string();
     let expected = "config.toml:2:18: invalid type: string \"many\", expected a whole number\n   |\n 2 | worker_threads = \"many\"\n   |                  ^^^^^^";
     assert_eq!(shown, expected);
-}
-
-#[test]
-fn toml_syntax_error_is_reported_with_its_line() {
-    let found = diagnostics("[server]\nlisten = [\n[tls\nkey = \"a\"\n[http]\nx = 1\n");
-    assert_eq!(found.len(), 1, "{found:#?}");
-    assert_eq!(found[0].0, Some(3), "{found:#?}");
 }
 
 #[test]
@@ -370,52 +364,4 @@ fn errors_in_file_settings_are_reported() {
     assert!(closed[0].1.contains("must name a file"), "{closed:#?}");
     let taken = diagnostics("[upstreams.laravel]\nurl = \"http://127.0.0.1:1\"\n");
     assert!(taken[0].1.contains("the name of [upstream]"), "{taken:#?}");
-}
-
-#[test]
-fn key_in_a_wrong_table_is_reported_with_the_right_ones() {
-    let found =
-        diagnostics("listen = []\n[server]\nmax_body_size = \"1 MiB\"\npong_timeout = \"1s\"\n");
-    let messages: Vec<_> = found.into_iter().map(|(_, message)| message).collect();
-    assert_eq!(
-        messages,
-        [
-            "`listen` belongs to [server] or [admin] or [tls.client_auth], not here",
-            "`max_body_size` belongs to [http] or [[routes]] or [broadcast], not here",
-            "`pong_timeout` belongs to [websocket], not here",
-        ]
-    );
-}
-
-#[test]
-fn tables_of_the_example_are_searched_for_misplaced_keys() {
-    let example = include_str!("../../config.toml");
-    let headers = example.lines().filter(|line| line.starts_with('['));
-    for header in headers {
-        assert!(reader::TABLES.contains(&header), "{header}");
-    }
-}
-
-#[test]
-fn file_that_is_not_utf8_is_reported_as_that() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("site.toml");
-    let cases: [(&[u8], &str); 3] = [
-        (b"\xff\xfe[\0s\0]\0", "the file is in UTF-16"),
-        (b"\xfe\xff\0[\0s", "the file is in UTF-16"),
-        (
-            b"[server]\n# caf\xe9\n",
-            "line 2 is not UTF-8, but perhaps Latin-1",
-        ),
-    ];
-    for (bytes, problem) in cases {
-        std::fs::write(&file, bytes).unwrap();
-        let error = Config::load(&file).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("{}: {problem}; save it as UTF-8", file.display())
-        );
-    }
-    std::fs::write(&file, b"\xef\xbb\xbf[server]\nworker_threads = 2\n").unwrap();
-    assert_eq!(Config::load(&file).unwrap().server.worker_threads, 2);
 }

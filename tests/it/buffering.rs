@@ -318,7 +318,11 @@ async fn upstream_waits_without_data_loss_if_the_buffer_is_full() {
         assert!(wait_until_blocked(&sent).await < LENGTH as u64, "{more}");
         assert_whole(&read_rest(answer).await);
         let full = program.events("response_buffer_full").len();
-        assert_eq!(full, usize::from(more.starts_with("disk_buffer_size")), "{more}");
+        assert_eq!(
+            full,
+            usize::from(more.starts_with("disk_buffer_size")),
+            "{more}"
+        );
     }
 }
 
