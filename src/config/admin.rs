@@ -1,14 +1,14 @@
-//! `[admin]` of `config.toml`.
+//! `[admin]` of `config.toml`: the endpoints for monitoring.
 
 use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-/// Where monitoring asks for numbers and health.
+/// Settings of the listener for metrics and health checks.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
-    /// Addresses, without TLS and without a password: for this machine alone, or
-    /// a network that nobody else is in.
+    /// Addresses that accept plain HTTP without a password. They must be reachable only from
+    /// this machine or from a private network. Empty turns monitoring off.
     pub listen: Vec<SocketAddr>,
 }

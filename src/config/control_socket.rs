@@ -1,4 +1,4 @@
-//! The socket of a running edge, also from a file with mistakes.
+//! The path of the control socket, which is found even in a file with mistakes.
 
 use std::path::{Path, PathBuf};
 
@@ -7,18 +7,22 @@ use toml::de::{DeTable, DeValue};
 use super::{Config, Error};
 use crate::control;
 
-/// The socket that a configuration file names.
+/// The control socket that a configuration file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlSocket {
-    /// `broadcast.socket`, or its default.
+    /// The path of `broadcast.socket`, or of its default, resolved against the directory of
+    /// the file.
     pub path: PathBuf,
-    /// The mistakes in the file.
+    /// Number of mistakes in the file. A file that is not UTF-8, or that exposes a private
+    /// key, counts as one.
     pub mistakes: usize,
 }
 
 impl ControlSocket {
-    /// Reads `broadcast.socket` from the file at `path`. Mistakes are counted and skipped: a
-    /// running edge can be asked whatever its file holds by now.
+    /// Reads `broadcast.socket` from the file at `path`.
+    ///
+    /// Mistakes in the file are counted and skipped: the running edge still has its previous
+    /// configuration, and commands must reach it while the file is being edited.
     ///
     /// # Errors
     /// [`Error::Read`] if the file cannot be read.
@@ -37,8 +41,8 @@ impl ControlSocket {
             path: path.to_owned(),
             source,
         })?;
-        let socket = find_socket(&String::from_utf8_lossy(&bytes));
-        let socket = socket.unwrap_or_else(|| control::Settings::default().socket);
+        let socket = find_socket(&String::from_utf8_lossy(&bytes))
+            .unwrap_or_else(|| control::Settings::default().socket);
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         Ok(Self {
             path: directory.join(socket),
@@ -47,7 +51,8 @@ impl ControlSocket {
     }
 }
 
-/// Returns `broadcast.socket` if the parser can still find it.
+/// Returns the value of `broadcast.socket`, or `None` if the key is missing, is not a string,
+/// or lies where the parser cannot recover from a syntax error.
 fn find_socket(text: &str) -> Option<PathBuf> {
     let (table, _) = DeTable::parse_recoverable(text);
     let DeValue::Table(section) = table.get_ref().get("broadcast")?.get_ref() else {

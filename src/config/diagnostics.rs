@@ -1,25 +1,25 @@
-//! Mistakes in `config.toml`, each with its line.
+//! Reports of mistakes in `config.toml`, each with its line and column.
 
 use std::fmt;
 use std::ops::Range;
 
-/// One mistake in the file, and where.
+/// A mistake in the file and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// What is wrong and what was expected.
+    /// The message: the mistake and the expected value.
     pub message: String,
-    /// The line, from 1; none if the key is not in the file.
+    /// The line, from 1; `None` if the mistake has no place in the file.
     pub line: Option<usize>,
-    /// The column, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// The text of the line.
+    /// The text of the line, with a space for each tab so that the carets align.
     source: String,
-    /// How many characters are wrong.
+    /// Number of characters to mark, at least 1.
     width: usize,
 }
 
 impl Diagnostic {
-    /// The mistake at `span` of `text`.
+    /// Creates a diagnostic for the bytes at `span` of `text`. Without a span it has no line.
     pub(super) fn new(text: &str, span: Option<Range<usize>>, message: String) -> Self {
         let Some(span) = span else {
             return Self {
@@ -51,7 +51,9 @@ impl Diagnostic {
     }
 }
 
-/// All mistakes of a file, in the order of its lines.
+/// All mistakes of a file, in the order of its lines. Those without a line come first.
+///
+/// It displays each with its line of the file and carets below the mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
     file: String,
@@ -59,12 +61,13 @@ pub struct Diagnostics {
 }
 
 impl Diagnostics {
-    /// The mistakes.
+    /// Returns the mistakes in the order of their lines.
     pub fn all(&self) -> &[Diagnostic] {
         &self.all
     }
 
-    /// Of a file whose name is not known.
+    /// Sorts the mistakes of a text by line and column. The file is called `config.toml` until
+    /// [`Diagnostics::in_file`] sets its name.
     pub(super) fn sorted(mut all: Vec<Diagnostic>) -> Self {
         all.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
         Self {
@@ -73,7 +76,7 @@ impl Diagnostics {
         }
     }
 
-    /// Names the file they are in.
+    /// Sets the name of the file that the report shows.
     pub(super) fn in_file(self, file: &str) -> Self {
         Self {
             file: file.to_owned(),

@@ -1,10 +1,13 @@
-//! The words for a mistake that serde or the TOML parser found.
+//! Messages for the errors of serde and of the TOML parser.
 
 use super::key_path::KeyPath;
 use super::renamed::new_name;
 
-/// Returns the message for `error` about the key at `path`, and the key's new name if it
-/// was renamed. `tables_with` finds the tables that have a key of a name.
+/// Returns the message for `error` about the key at `path`, and the new name of the key if
+/// it was renamed.
+///
+/// `tables_with` returns the tables that have a key of the given name. It is called only for
+/// an unknown key that was not renamed.
 pub(super) fn explain(
     error: &str,
     path: Option<&KeyPath>,
@@ -16,6 +19,7 @@ pub(super) fn explain(
         let plain = words.fold(message, |text, (word, plain)| text.replace(word, plain));
         return (plain, None);
     };
+    // serde writes "x`, expected one of `a`, `b`": each second part is a name.
     let mut names = names.split('`').step_by(2);
     let unknown = names.next().unwrap_or_default();
     let known: Vec<_> = names.filter(|name| !name.is_empty()).collect();
@@ -38,7 +42,8 @@ pub(super) fn explain(
     (message, None)
 }
 
-/// The name in `known` that `unknown` may be a misspelling of.
+/// Returns the name in `known` that is most similar to `unknown`, or `None` if each
+/// differs from it in more characters than half of the longer name.
 fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let distances = known
         .iter()
@@ -47,7 +52,9 @@ fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     near.min().map(|(_, name)| name)
 }
 
-/// Types as serde names them, and as people do.
+/// Phrases of serde and Rust, and their replacements in messages.
+///
+/// They apply in this order: a phrase must come before the shorter ones that it contains.
 const RUST_WORDS: [(&str, &str); 8] = [
     (
         "invalid socket address syntax",

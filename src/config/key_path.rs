@@ -1,4 +1,4 @@
-//! Where a key is in the parsed file.
+//! The path from the top of the parsed file to a key.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,12 +6,15 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The names of tables and the numbers of list elements that lead to a key, and the key.
+/// A path to a key: table names and list indices from 0, then the name of the key.
+///
+/// It displays without the indices, as `routes.path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KeyPath(Vec<String>);
 
 impl KeyPath {
-    /// The innermost key at `span`, itself or its value.
+    /// Returns the path of the innermost key whose name or value contains `span`, a range of
+    /// bytes in the text.
     pub(super) fn find(table: &DeTable<'_>, span: &Range<usize>) -> Option<Self> {
         let mut found = None;
         for (key, value) in table {
@@ -34,12 +37,14 @@ impl KeyPath {
         found
     }
 
+    /// Puts `part` in front of the path.
     fn below(mut self, part: String) -> Self {
         self.0.insert(0, part);
         self
     }
 
-    /// The table that the key is in, by its settings: `upstream` for `upstreams.vite`.
+    /// Returns the table of the key, such as `tls.acme`. It is `upstream` for a key of
+    /// `upstreams.NAME`, because both have the same keys.
     pub(super) fn section(&self) -> String {
         let mut names = self.names();
         names.pop();
@@ -49,12 +54,12 @@ impl KeyPath {
         names.join(".")
     }
 
-    /// The key's own name.
+    /// Returns the name of the key without its table.
     pub(super) fn name(&self) -> &str {
         self.0.last().map_or("", String::as_str)
     }
 
-    /// The key called `name` in the same table.
+    /// Returns the path of the key `name` in the same table.
     pub(super) fn beside(&self, name: &str) -> Self {
         let mut parts = self.0.clone();
         parts.pop();
@@ -62,21 +67,24 @@ impl KeyPath {
         Self(parts)
     }
 
-    /// The names in it, without the numbers of list elements.
+    /// Returns the names of the path without the list indices.
     fn names(&self) -> Vec<&str> {
         let is_name = |part: &&str| part.parse::<usize>().is_err();
         let parts = self.0.iter().map(String::as_str);
         parts.filter(is_name).collect()
     }
 
-    /// Takes the key out of `table`; false if it is not there.
+    /// Removes the key and its value from `table`, the top of the file. Returns whether the
+    /// key was there.
     pub(super) fn remove(&self, table: &mut DeTable<'_>) -> bool {
         let table = holder(table, &self.0);
         table.is_some_and(|table| table.remove(self.name()).is_some())
     }
 
-    /// Calls the key `new` in `table`, unless there is one of that name; false if it is
-    /// not there.
+    /// Renames the key to `new` in `table`, the top of the file. Returns whether the key was
+    /// there.
+    ///
+    /// If the key `new` exists already, its value stays and the old key is only removed.
     pub(super) fn rename(&self, table: &mut DeTable<'_>, new: &'static str) -> bool {
         let Some(table) = holder(table, &self.0) else {
             return false;
@@ -97,11 +105,13 @@ impl fmt::Display for KeyPath {
     }
 }
 
+/// Returns whether `inner` lies within `outer`.
 fn contains(outer: &Range<usize>, inner: &Range<usize>) -> bool {
     outer.start <= inner.start && inner.end <= outer.end
 }
 
-/// The table in `table` that has the last part of `path`.
+/// Returns the table below `table` that holds the last part of `path`, or `None` if a part
+/// before it is missing. The last part itself need not exist.
 fn holder<'t, 'i>(table: &'t mut DeTable<'i>, path: &[String]) -> Option<&'t mut DeTable<'i>> {
     let (first, rest) = path.split_first()?;
     if rest.is_empty() {

@@ -1,8 +1,8 @@
-//! `config.toml`: one text, read once into values that are all in range.
+//! The configuration: reads `config.toml` into values that are all in range.
 //!
-//! Each module owns the settings that it reads; here they are only put
-//! together, and rules that span several of them are checked. Reading does no
-//! I/O but for the file itself, and to see that no route sends a private key.
+//! Each module of the edge defines the settings of its own table. This module combines
+//! them and checks the rules that span several keys. It opens no file but `config.toml`;
+//! it follows other paths on disk only to check that no route serves a private key.
 
 mod admin;
 mod control_socket;
@@ -28,66 +28,68 @@ use crate::core::units::ConfigDuration;
 use crate::ws::upload::frame::HEADER_BYTES;
 use crate::{auth, control, http, limit, logging, rooms, tls, upstream, ws};
 
-/// What the sysadmin wrote, with defaults where he wrote nothing. It exists only
-/// with every value in range.
+/// The settings of `config.toml`, with defaults for missing keys.
+///
+/// [`Config::from_toml`] and [`Config::load`] return it only if every value is in range and
+/// every rule across keys holds.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `[server]`
+    /// Addresses, trusted proxies, threads and shutdown: `[server]`.
     pub server: Server,
-    /// `[admin]`
+    /// Addresses of the monitoring endpoints: `[admin]`.
     pub admin: Admin,
-    /// `[log]`
+    /// Log level and format: `[log]`.
     pub log: logging::Settings,
-    /// `[tls]`
+    /// Certificates, ACME and client certificates: `[tls]`.
     pub tls: tls::Settings,
-    /// `[upstream]`
+    /// The upstream of all requests that no route sends elsewhere: `[upstream]`.
     pub upstream: upstream::Settings,
-    /// `[upstreams.NAME]`
+    /// Further upstreams by the name that routes use: `[upstreams.NAME]`.
     pub upstreams: BTreeMap<String, upstream::Settings>,
-    /// `[[routes]]`
+    /// Routes in the order of the file; the first match wins: `[[routes]]`.
     pub routes: Vec<http::RouteSettings>,
-    /// `[compression]`
+    /// Response compression: `[compression]`.
     pub compression: http::CompressionSettings,
-    /// `[http]`
+    /// Timeouts and limits of HTTP: `[http]`.
     pub http: http::Settings,
-    /// `[maintenance]`
+    /// Maintenance mode: `[maintenance]`.
     pub maintenance: http::MaintenanceSettings,
-    /// `[limits]`
+    /// Connection and rate limits: `[limits]`.
     pub limits: limit::Settings,
-    /// `[websocket]`
+    /// WebSocket sessions and uploads: `[websocket]`.
     pub websocket: ws::Settings,
-    /// `[auth]`
+    /// Authentication by Laravel and its cache: `[auth]`.
     pub auth: auth::settings::Settings,
-    /// `[rooms]`
+    /// Rooms and presence: `[rooms]`.
     pub rooms: rooms::Settings,
-    /// `[broadcast]`
+    /// The control socket and the events that it accepts: `[broadcast]`.
     pub broadcast: control::Settings,
 }
 
-/// Why there is no configuration.
+/// An error that leaves the edge without a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
+    /// The file cannot be read, or the path of a `root` in it cannot be made absolute.
     #[error("cannot read {}; name the file with --config", .path.display())]
     Read {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// The file is not text in UTF-8.
+    /// The file is not encoded in UTF-8.
     #[error("{}: {problem}; save it as UTF-8", .path.display())]
     Encoding {
-        /// The file.
+        /// The configuration file.
         path: PathBuf,
-        /// What the bytes look like.
+        /// The likely encoding, and the line of the first invalid byte if it is known.
         problem: String,
     },
-    /// The file has mistakes.
+    /// The text has syntax errors, invalid values or broken rules.
     #[error("{0}")]
     Mistakes(Diagnostics),
-    /// Anybody could fetch a private key.
+    /// A route serves a directory that holds a private key, so that any client could fetch it.
     #[error(
         "{}: {} (files or allowed_symlink_targets of a route) holds {}, a private key that \
          everyone could then fetch; name a directory of the site alone, such as \
@@ -99,19 +101,19 @@ pub enum Error {
     Exposed {
         /// The configuration file.
         file: PathBuf,
-        /// The key, or the directory of keys.
+        /// The private key, or the storage directory of the ACME client.
         secret: PathBuf,
-        /// The directory whose files are sent.
+        /// The directory that the route serves.
         root: PathBuf,
     },
 }
 
-/// Returns the text of a file.
+/// Decodes the bytes of a file as UTF-8.
 ///
 /// # Errors
-/// The reason why it is not UTF-8.
+/// A message that names UTF-16, or the first line, from 1, with an invalid byte.
 fn decode(bytes: Vec<u8>) -> Result<String, String> {
-    // A byte order mark of UTF-16, which Windows writes (RFC 2781 §3.2).
+    // The byte order mark of UTF-16 (RFC 2781 §3.2). Editors on Windows write it.
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err("the file is in UTF-16".to_owned());
     }
@@ -123,10 +125,16 @@ fn decode(bytes: Vec<u8>) -> Result<String, String> {
 }
 
 impl Config {
-    /// Reads the file at `path`. Relative paths in it count from its directory.
+    /// Reads the configuration file at `path`.
+    ///
+    /// Relative paths in the file are resolved against its directory. The call blocks on
+    /// the file system.
     ///
     /// # Errors
-    /// The file cannot be read, or has mistakes: all of them.
+    /// - [`Error::Read`] if the file cannot be read, or a `root` cannot be made absolute.
+    /// - [`Error::Encoding`] if the file is not UTF-8.
+    /// - [`Error::Mistakes`] if [`Config::from_toml`] fails.
+    /// - [`Error::Exposed`] if a route serves a directory that holds a private key.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
@@ -140,15 +148,18 @@ impl Config {
             Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
         })?;
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        let files = config.tls.paths_mut();
-        let files = files.chain([&mut config.broadcast.socket]);
-        let files = files.chain(&mut config.http.error_pages);
-        let files = files.chain(&mut config.maintenance.page);
+        let files = config
+            .tls
+            .paths_mut()
+            .chain([&mut config.broadcast.socket])
+            .chain(&mut config.http.error_pages)
+            .chain(&mut config.maintenance.page);
         let routes = config.routes.iter_mut();
         for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
             *file = directory.join(&*file);
         }
-        // php-fpm has another directory of its own.
+        // php-fpm runs in another working directory, so that a path that is relative to the
+        // edge's would name another file there.
         let apps = [&mut config.upstream].into_iter();
         let roots = apps.chain(config.upstreams.values_mut());
         for root in roots.filter_map(|app| app.root.as_mut()) {
@@ -168,15 +179,18 @@ impl Config {
         }
     }
 
-    /// A private key that a route would send as a file, and the route's directory.
+    /// Returns the first private key that a route would serve as a file, and the directory
+    /// that the route serves.
     fn find_exposed_key(&mut self) -> Option<(PathBuf, PathBuf)> {
-        // What is not there yet is compared as it is written.
+        // Symbolic links are resolved, or a link could hide a key. A path that does not exist
+        // yet cannot be resolved and is compared as written.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let roots = self
+        let roots: Vec<_> = self
             .routes
             .iter_mut()
-            .flat_map(http::RouteSettings::paths_mut);
-        let roots: Vec<_> = roots.map(|root| real(root)).collect();
+            .flat_map(http::RouteSettings::paths_mut)
+            .map(|root| real(root))
+            .collect();
         let mut secrets = self.tls.secrets().map(|secret| (secret, real(secret)));
         secrets.find_map(|(secret, end)| {
             let root = roots.iter().find(|root| end.starts_with(root))?;
@@ -184,25 +198,28 @@ impl Config {
         })
     }
 
-    /// Reads a configuration from its text.
+    /// Reads a configuration from the text of a file. Paths stay as written.
     ///
     /// # Errors
-    /// All mistakes in it.
+    /// The first syntax error, or else all invalid keys and broken rules, sorted by line.
+    /// After 50 invalid keys the reading stops.
     pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
         reader::read(text, Self::rules)
     }
 
-    /// Whether requests go to php-fpm.
+    /// Returns whether an upstream is php-fpm; only these have a `root`.
     pub fn uses_fpm(&self) -> bool {
         self.apps().any(|app| app.root.is_some())
     }
 
-    /// All apps: that of `[upstream]`, then those of `[upstreams.NAME]`.
+    /// Returns all upstreams: that of `[upstream]`, then those of `[upstreams.NAME]` sorted
+    /// by name.
     pub fn apps(&self) -> impl Iterator<Item = &upstream::Settings> {
         [&self.upstream].into_iter().chain(self.upstreams.values())
     }
 
-    /// Rules that span several keys.
+    /// Checks the rules that serde cannot check on a single value, and returns those that do
+    /// not hold.
     fn rules(&self) -> Vec<RuleViolation> {
         let mut broken = Vec::new();
         let mut rule = |holds: bool, keys: &'static [&'static str], message: &'static str| {

@@ -1,8 +1,8 @@
-//! Reading a TOML text so that every mistake in it is found in one go.
+//! The reader of TOML that reports all invalid keys at once.
 //!
-//! serde stops at the first one. So the key that it stopped at is taken out of
-//! the parsed table, which leaves its default, and the rest is read again. A key with
-//! an old name gets its new one instead, so that its value is checked too.
+//! serde stops at the first invalid key. The reader then removes that key from the parsed
+//! table, so that its default applies, and deserializes the table once more. It renames a
+//! key that has an old name instead of removing it, so that serde checks its value too.
 
 use std::ops::Range;
 
@@ -14,28 +14,33 @@ use super::diagnostics::{Diagnostic, Diagnostics};
 use super::explain::explain;
 use super::key_path::KeyPath;
 
-/// A rule across several keys that does not hold.
+/// A rule about one or more keys that does not hold.
 #[derive(Clone, Debug)]
 pub(super) struct RuleViolation {
-    /// The keys that it is about, as `section.key` or `list.2.key`, from 0.
+    /// The keys of the rule, as `section.key` or `list.2.key`; list elements count from 0.
+    /// The report shows the first of them that the file contains.
     pub(super) keys: Vec<String>,
-    /// The rule.
+    /// The message for the report: what the keys must be, and why.
     pub(super) message: String,
 }
 
-/// Nobody mends more in one go, and each costs one round of reading.
+/// Maximum number of invalid keys in one report. Each costs one pass over the whole table,
+/// so that the limit bounds the time for a file that is wrong throughout.
 const MAX_DIAGNOSTICS: usize = 50;
 
 /// Reads `text` as a `T` and checks `rules` on it.
 ///
 /// # Errors
-/// All mistakes in the text, up to [`MAX_DIAGNOSTICS`].
+/// - The first syntax error alone, if there is one.
+/// - Otherwise all invalid keys and the rules that do not hold. `rules` is not called after
+///   [`MAX_DIAGNOSTICS`] invalid keys, or after an error that belongs to no key.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     rules: impl FnOnce(&T) -> Vec<RuleViolation>,
 ) -> Result<T, Diagnostics> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    // The parser goes on after a syntax error, and takes what follows for more of them.
+    // The parser resumes after a syntax error and often takes valid lines for further errors.
+    // Only the first error in the text is reliable.
     if let Some(first) = errors
         .iter()
         .min_by_key(|error| error.span().map(|span| span.start))
@@ -45,6 +50,8 @@ pub(super) fn read<T: DeserializeOwned>(
         return Err(Diagnostics::sorted(all));
     }
     let mut all = Vec::new();
+    // `table` keeps all keys and their places; `rest` loses the invalid ones. Each pass
+    // removes or renames a key, or returns, so that the loop ends.
     let mut rest = table.clone();
     let value = loop {
         let error = match T::deserialize(Deserializer::from(rest.clone())) {
@@ -67,7 +74,8 @@ pub(super) fn read<T: DeserializeOwned>(
     let written = |table: &Spanned<DeTable<'_>>, key: &String| locate(table.get_ref(), key);
     for broken in rules(&value) {
         let mut keys = broken.keys.iter();
-        // About a key whose own mistake was told, a rule has nothing to say.
+        // A key that differs between the tables was removed or renamed and is reported
+        // already. A rule would judge the default, or repeat the report.
         if keys.all(|key| written(&table, key) == written(&rest, key)) {
             let place = broken.keys.iter().find_map(|key| written(&table, key));
             all.push(Diagnostic::new(text, place, broken.message));
@@ -80,14 +88,17 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
-/// Returns the tables of a `T` that have the key `name`.
+/// Returns the tables of [`TABLES`] that have the key `name` in a `T`.
+///
+/// Returns none if `name` is not a bare key in TOML, because it becomes part of a text.
 fn tables_with<T: DeserializeOwned>(name: &str) -> Vec<&'static str> {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(is_bare) {
         return Vec::new();
     }
     let unknown = format!("unknown field `{name}`");
-    // A table that has the key objects to its value, or to nothing.
+    // Reads a table with this key alone. Without the key in `T`, serde reports an unknown
+    // field. With it, serde accepts the value or reports another error about it.
     let has_key = |table: &&str| {
         let value = toml::from_str::<T>(&format!("{table}\n{name} = [[]]\n"));
         value.map_or_else(|error| !error.message().starts_with(&unknown), |_| true)
@@ -95,7 +106,8 @@ fn tables_with<T: DeserializeOwned>(name: &str) -> Vec<&'static str> {
     TABLES.iter().copied().filter(has_key).collect()
 }
 
-/// The tables of the configuration that have keys of their own, in the order of the file.
+/// Headers of the tables that have keys of their own, in the order of `config.toml`.
+/// `[upstreams.NAME]` is missing, because it has the keys of `[upstream]`.
 pub(super) const TABLES: [&str; 18] = [
     "[server]",
     "[admin]",
@@ -117,7 +129,8 @@ pub(super) const TABLES: [&str; 18] = [
     "[broadcast]",
 ];
 
-/// Where the value of `section.key` or `list.2.key` is written, if it is.
+/// Returns the byte range of the value of `section.key` or `list.2.key`, or `None` if the
+/// table does not contain the key. List elements count from 0.
 fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
     let mut parts = key.split('.');
     let mut found = table.get(parts.next()?)?;

@@ -1,14 +1,16 @@
-//! Keys that had another name.
+//! Old names of keys, for messages that name the new one.
 
-/// What the key `old` of the table `section` is called now.
+/// Returns the new name of the key `old` in the table `section`, if it was renamed.
 pub(super) fn new_name(section: &str, old: &str) -> Option<&'static str> {
     let mut renamed = RENAMED.iter().filter(|(table, _)| *table == section);
     let mut pairs = renamed.by_ref().flat_map(|(_, pairs)| *pairs);
     pairs.find(|(name, _)| *name == old).map(|(_, new)| *new)
 }
 
-/// Old and new names by table. Tables in these paths have their new names: a renamed
-/// table is read under its new name. `upstream` stands for each `upstreams.NAME`.
+/// Tables, each with pairs of an old and a new name.
+///
+/// The tables themselves have their new names, because the reader renames a table before it
+/// reads the keys in it. `upstream` stands for each `upstreams.NAME` too.
 #[rustfmt::skip]
 pub(super) const RENAMED: [(&str, &[(&str, &str)]); 14] = [
     ("server", &[

@@ -1,4 +1,4 @@
-//! Rules about `[[routes]]` that one route alone cannot break.
+//! Rules that relate `[[routes]]` and upstreams to each other and to other tables.
 
 use super::Config;
 use super::reader::RuleViolation;
@@ -8,9 +8,11 @@ use crate::introspection::LARAVEL;
 use crate::tls::ClientAuthMode;
 use crate::upstream::{self, Protocol};
 
+/// Checks all routes and upstreams, and returns the rules that do not hold.
 pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
     let mut broken = Vec::new();
     for (number, route) in config.routes.iter().enumerate() {
+        // The route itself comes last: it is reported if the file has none of the keys.
         let place = |number: usize, keys: &[&str]| -> Vec<String> {
             let keys = keys.iter().map(|key| format!("routes.{number}.{key}"));
             keys.chain([format!("routes.{number}")]).collect()
@@ -80,7 +82,8 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
     broken
 }
 
-/// Where a route leads, if that is an app.
+/// Returns the upstream that a route with the action `to` sends requests to, or `None` if it
+/// has none or the name is unknown.
 fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Settings> {
     match to {
         RouteAction::App(app) | RouteAction::Files(_, Some(app)) => match app {
@@ -91,8 +94,12 @@ fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Se
     }
 }
 
-/// The longest body that is ever sent to `app`.
+/// Returns the size of the longest request body that the edge may send to `app`.
+///
+/// It is the largest of `http.max_body_size`, `max_body_size` of the routes to `app` and, if
+/// `app` is Laravel, `websocket.uploads.max_size`.
 fn max_body_size(config: &Config, app: &upstream::Settings) -> ByteSize {
+    // Two upstreams may have equal settings; the address tells them apart.
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
     let uploads =
@@ -103,7 +110,8 @@ fn max_body_size(config: &Config, app: &upstream::Settings) -> ByteSize {
     bodies.fold(config.http.max_body_size, ByteSize::max)
 }
 
-/// Rules about the app at `section`.
+/// Checks the rules about `upstream`, whose table is `section`. Returns the first that does
+/// not hold.
 fn upstream_rules(
     config: &Config,
     section: &str,
@@ -137,5 +145,6 @@ fn upstream_rules(
     }]
 }
 
-/// A parameter of FastCGI must fit into one record.
+/// Largest `http.max_header_size` with php-fpm. A header becomes one FastCGI parameter, and
+/// php-fpm closes the connection if a parameter does not fit into one record of 65,535 bytes.
 const MAX_FASTCGI_HEAD: ByteSize = ByteSize::kib(60);

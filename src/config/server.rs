@@ -1,4 +1,4 @@
-//! `[server]` of `config.toml`: what only a restart can change.
+//! `[server]` of `config.toml`: listeners, trusted proxies, threads and shutdown.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -7,26 +7,30 @@ use serde::Deserialize;
 use crate::core::units::ConfigDuration;
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
 
-/// Where to listen, and how to stop.
+/// Settings of the listeners, the trusted proxies, the worker threads and the shutdown.
+///
+/// A change of `listen`, `redirect_listen` or `worker_threads` needs a restart.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Addresses on which TLS is spoken. `[::]` is IPv4 as well.
+    /// Addresses that accept TLS. `[::]` accepts IPv4 too.
     pub listen: Vec<SocketAddr>,
-    /// Addresses on which plain HTTP is sent to TLS.
+    /// Addresses that accept plain HTTP. The edge redirects it to HTTPS, and responds to
+    /// ACME challenges.
     pub redirect_listen: Vec<SocketAddr>,
-    /// Addresses of both kinds on which a trusted proxy says by the PROXY
-    /// protocol for whom it connects.
+    /// Addresses of `listen` and `redirect_listen` that require the PROXY protocol. The edge
+    /// closes connections from untrusted peers there.
     pub proxy_protocol: Vec<SocketAddr>,
-    /// Who may say for whom he asks.
+    /// Proxies whose `X-Forwarded-*` headers and PROXY protocol are trusted.
     pub trusted_proxies: TrustedProxies,
-    /// Which headers of theirs are believed.
+    /// Headers of the trusted proxies that the edge trusts.
     pub trusted_headers: TrustedHeaders,
-    /// Threads that do the work; 0 for one per processor.
+    /// Number of worker threads, at most 1024; 0 is one per processor.
     pub worker_threads: usize,
-    /// How long a stop may take; what is not done then is cut off.
+    /// Time limit of a shutdown. After it the edge closes the remaining connections.
     pub shutdown_timeout: ConfigDuration,
-    /// Over how long the ends of WebSocket sessions are spread at a stop.
+    /// Time over which a shutdown closes the WebSocket sessions, so that clients do not all
+    /// reconnect at once.
     pub close_spread: ConfigDuration,
 }
 
