@@ -1,4 +1,4 @@
-//! What Laravel can ask of the edge.
+//! The HTTP API on the broadcast socket: publishing, session control, and reports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::introspection::Introspection;
 use crate::metrics;
 use crate::rooms::{Delivered, Sessions};
 
-/// Answers requests on the broadcast socket.
+/// The request handler of the broadcast socket. It outlives reloads.
 #[derive(Debug)]
 pub struct Api {
-    /// What one configuration shows, and how.
+    /// The state and settings of the current configuration.
     shown: ArcSwap<(Arc<Introspection>, Settings)>,
-    /// Connections at once.
+    /// The maximum number of open connections, fixed at the start.
     connections: usize,
     answers: ResponseCache,
 }
 
-/// Whom one event reached.
+/// The sessions and users that one event reached.
 #[derive(Serialize)]
 struct DeliveryReport {
     sessions: usize,
@@ -46,7 +46,7 @@ impl From<Delivered> for DeliveryReport {
     }
 }
 
-/// Why a request was not done.
+/// The JSON body and status of a response to a rejected request.
 #[derive(Debug, Serialize)]
 struct Failure {
     #[serde(skip)]
@@ -91,7 +91,7 @@ impl From<KeyReused> for Failure {
 }
 
 impl Api {
-    /// Serves what `introspection` shows, as `settings` say.
+    /// Creates the handler for the process state `introspection` with the limits of `settings`.
     pub fn new(introspection: Arc<Introspection>, settings: Settings) -> Self {
         Self {
             connections: settings.max_connections.size(),
@@ -100,7 +100,8 @@ impl Api {
         }
     }
 
-    /// Goes on with another configuration. Connections at once stay as many.
+    /// Switches to a reloaded configuration. Requests in progress keep the previous one, and the
+    /// maximum number of connections does not change.
     pub fn replace(&self, introspection: Arc<Introspection>, settings: Settings) {
         self.shown.store(Arc::new((introspection, settings)));
     }
@@ -109,7 +110,10 @@ impl Api {
         self.connections
     }
 
-    /// Answers one request of the user `peer`.
+    /// Returns the response to `request` from the Unix user ID `peer`, and logs a rejection.
+    ///
+    /// Cancel safety: if the future is dropped before the body is complete, nothing happens. If
+    /// it is dropped later, the edge still publishes the events.
     pub(super) async fn respond(&self, peer: u32, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         match self.route(peer, request).await {
@@ -206,8 +210,8 @@ async fn broadcast(
     Ok(json_bytes(StatusCode::OK, publishing.run()?))
 }
 
-/// Acts when it is told to, or else when it is dropped: what came whole is published
-/// even if who sent it does not wait for the answer.
+/// An action that runs once: in [`run`](Self::run), or else in `drop`. hyper drops the future of
+/// a request when its client disconnects; the edge still publishes a body that was complete.
 struct RunOnDrop<T, F: FnOnce() -> T>(Option<F>);
 
 impl<T, F: FnOnce() -> T> RunOnDrop<T, F> {
@@ -284,7 +288,8 @@ fn to_sessions(
         sessions: usize,
     }
     let user = user(id)?;
-    // First the doubt: who is about to enter is asked about again too.
+    // The invalidation comes first, so that a session that is about to join cannot rely on an
+    // older decision.
     introspection.invalidations.invalidate_user(&user);
     let sessions = act(&introspection.sessions, &user);
     Ok(json(StatusCode::OK, &Count { sessions }))
@@ -332,9 +337,8 @@ fn idempotency_key(request: &Request<Incoming>) -> Result<Option<(Key, RequestDi
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    let key = Key::new(value.as_bytes());
     let expected = "expected an Idempotency-Key of 1 to 200 visible ASCII characters";
-    let key = key.ok_or_else(|| invalid(expected))?;
+    let key = Key::new(value.as_bytes()).ok_or_else(|| invalid(expected))?;
     Ok(Some((key, wanted)))
 }
 
@@ -355,7 +359,8 @@ fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {
     response
 }
 
-/// A local writer needs no longer for a megabyte.
+/// The time in which a request's body must arrive; 408 after it. A local client sends 1 MiB in
+/// far less.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

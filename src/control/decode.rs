@@ -1,4 +1,4 @@
-//! From a request's bytes to broadcasts: all of them, or one mistake.
+//! Decoding of request bodies. A body is valid as a whole, or it yields its first error.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 use crate::rooms::{Audience, EventKind, Publication};
 
-/// One event from Laravel, bound for a room.
+/// An event from Laravel with its room and audience.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broadcast {
     room: RoomName,
@@ -15,7 +15,7 @@ pub struct Broadcast {
 }
 
 impl Broadcast {
-    /// The publication that carries it.
+    /// Converts the event into a publication to its room.
     pub fn into_publication(self) -> Publication {
         Publication::new(
             self.room,
@@ -25,17 +25,17 @@ impl Broadcast {
     }
 }
 
-/// What a request body holds, in the form in which it is answered.
+/// The events of a request body. The response has the same form: one report, or an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Broadcasts {
-    /// One event, not in an array.
+    /// A single event outside an array.
     One(Broadcast),
-    /// An array of events.
+    /// An array of events, never empty.
     Many(Vec<Broadcast>),
 }
 
 impl Broadcasts {
-    /// The rooms that they are for.
+    /// Returns the room of each event, in the order of the body. A room may occur repeatedly.
     pub fn rooms(&self) -> impl Iterator<Item = RoomName> {
         let all = match self {
             Self::One(event) => std::slice::from_ref(event),
@@ -45,16 +45,16 @@ impl Broadcasts {
     }
 }
 
-/// What is wrong with a request body, and where.
+/// The first error in a request body, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
-    /// For programs.
+    /// The stable error code, for programs.
     pub code: &'static str,
-    /// For people.
+    /// The description of the error, for developers.
     pub message: String,
-    /// Which event of an array, from 0.
+    /// The index of the invalid event in its array, from 0.
     pub index: Option<usize>,
-    /// Which field of the event, as a JSON pointer.
+    /// The invalid field of the event, as a JSON pointer (RFC 6901).
     pub pointer: Option<&'static str>,
 }
 
@@ -77,11 +77,13 @@ struct Payload<'a> {
     ticket_id: Option<&'a RawValue>,
 }
 
-/// Reads one event or an array of at most `max_events`. The bytes of `type` and
-/// `payload` go on as they are: no number and no character is rewritten.
+/// Decodes one event, or an array of 1 to `max_events` events. The bytes of `type` and
+/// `payload` stay as they are: decoding changes no number and no character.
 ///
 /// # Errors
-/// The first mistake; then nothing of the body counts.
+/// Returns the first error: `invalid_json` if the body is not UTF-8 or not the expected JSON,
+/// `wrong_count` if the array is empty or too long, `invalid_event` if a field is missing or
+/// invalid. One invalid event invalidates the whole body.
 pub fn decode(body: &[u8], max_events: usize) -> Result<Broadcasts, DecodeError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| malformed(format!("byte {} is not UTF-8", error.valid_up_to())))?;
@@ -170,7 +172,7 @@ fn user_id(user: &RawValue) -> Result<UserId, DecodeError> {
 fn malformed(message: String) -> DecodeError {
     DecodeError {
         code: "invalid_json",
-        // It may quote what was sent.
+        // The parser's message may quote the body, so its length is bounded.
         message: message.chars().take(300).collect(),
         index: None,
         pointer: None,

@@ -1,5 +1,5 @@
-//! Answers to requests that may be sent again: a queue's retry must not deliver
-//! twice.
+//! The responses to requests with an `Idempotency-Key`, so that the retry of a Laravel queue
+//! job does not deliver its events twice.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,46 +10,49 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-/// Answers by `Idempotency-Key`, remembered for a while, bounded in number and
-/// in bytes; the least recently used go first.
+/// Response bodies by `Idempotency-Key`. An entry expires after [`ENTRY_TTL`]. The cache is
+/// bounded in entries and in bytes, and evicts the least recently used entry first.
 #[derive(Debug)]
 pub(super) struct ResponseCache(Mutex<CacheState>);
 
 #[derive(Debug)]
 struct CacheState {
     answers: LruCache<Key, Entry>,
-    /// The sum of the entries' `bytes`. Both change under the shelf's lock only.
+    /// The sum of the entries' `bytes`. Invariant: both change only under the cache's lock.
     bytes: usize,
 }
 
 #[derive(Clone, Debug)]
 struct Entry {
     answer: Arc<OnceLock<Bytes>>,
+    /// The SHA-256 digest of the first request's body.
     request: [u8; 32],
     since: Instant,
-    /// What the entry counts for. Not the answer's length: the answer is given
-    /// without the shelf's lock, so the entry may be evicted before it is counted.
+    /// The entry's share of the cache's `bytes`; 0 until the response is counted. The
+    /// response's length cannot replace it: the response is set without the cache's lock, so
+    /// the entry may be evicted before it is counted.
     bytes: usize,
 }
 
-/// What two requests with one key must have in common to be the same request.
+/// The part of a request that must be equal in a retry, apart from the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestDigest {
-    /// The body too. Another body tells that keys are reused by mistake.
+    /// The body. A different body indicates that a key was reused by mistake.
     Body,
-    /// Nothing else: the body may differ between attempts, as a time in it does.
+    /// Nothing but the key: the body may differ between attempts, for example in a timestamp.
     Key,
 }
 
-/// The key came before, with another request: somebody reuses keys.
+/// The error of a key that an earlier request used with a different body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyReused;
 
-/// A key as a client sent it: 1 to 200 visible ASCII characters.
+/// An `Idempotency-Key`: 1 to 200 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(Box<str>);
 
 impl Key {
+    /// Returns the key, or `None` if `text` is empty, too long, or not visible ASCII.
     pub(super) fn new(text: &[u8]) -> Option<Self> {
         let fits = (1..=200).contains(&text.len()) && text.iter().all(u8::is_ascii_graphic);
         let text = std::str::from_utf8(text).ok().filter(|_| fits)?;
@@ -65,12 +68,13 @@ impl ResponseCache {
         }))
     }
 
-    /// The answer to the first request with `key`, given by `act` if this is
-    /// the first. Who comes meanwhile waits for it: `act` only fills queues.
+    /// Returns the response to the first request with `key`; runs `act` to create it if this is
+    /// the first one. Concurrent requests with `key` block their thread meanwhile, which is
+    /// short: `act` only fills queues.
     ///
     /// # Errors
-    /// The first request with `key` had another body than `request`, and `wanted`
-    /// is [`Match::Body`].
+    /// Returns [`KeyReused`] if the first request with `key` had a body other than `request`
+    /// and `wanted` is [`RequestDigest::Body`].
     pub(super) fn get_or_run(
         &self,
         key: Key,
@@ -83,6 +87,7 @@ impl ResponseCache {
         if wanted == RequestDigest::Body && entry.request != request {
             return Err(KeyReused);
         }
+        // `act` runs without the cache's lock, so it delays only requests with the same key.
         let mut fresh = false;
         let answer = entry.answer.get_or_init(|| {
             fresh = true;
@@ -96,6 +101,7 @@ impl ResponseCache {
 }
 
 impl CacheState {
+    /// Returns the entry of `key`; inserts an empty one if there is none or it has expired.
     fn entry(&mut self, key: &Key, request: [u8; 32]) -> Entry {
         let now = Instant::now();
         self.forget_old(now);
@@ -113,8 +119,8 @@ impl CacheState {
         self.answers.get_or_insert(key.clone(), made).clone()
     }
 
-    /// Entries are used in about the order in which they came, so the old ones
-    /// are at the end.
+    /// Evicts expired entries. It stops at the first other one: entries are used in roughly the
+    /// order of their insertion, so the expired ones are the least recently used.
     fn forget_old(&mut self, now: Instant) {
         let is_old = |entry: &Entry| now >= entry.since + ENTRY_TTL;
         while self
@@ -125,6 +131,8 @@ impl CacheState {
         {}
     }
 
+    /// Counts the `bytes` of the response of `entry`, unless it was evicted or replaced
+    /// meanwhile, and evicts entries until the cache is within its bounds.
     fn add_bytes(&mut self, key: &Key, entry: &Entry, bytes: usize) {
         let kept = self.answers.peek_mut(key);
         if let Some(kept) = kept.filter(|kept| Arc::ptr_eq(&kept.answer, &entry.answer)) {
@@ -138,13 +146,14 @@ impl CacheState {
         self.bytes > MAX_BYTES || self.answers.len() > MAX_ENTRIES
     }
 
-    /// Forgets the least recently used entry; false if there is none, which ends
-    /// every loop that evicts.
+    /// Evicts the least recently used entry. Returns false if there is none, which ends every
+    /// loop that evicts.
     fn evict(&mut self) -> bool {
         let evicted = self.answers.pop_lru();
         self.forget(evicted.map(|(_, entry)| entry))
     }
 
+    /// Subtracts the bytes of a removed entry. Returns false if there was no entry.
     fn forget(&mut self, entry: Option<Entry>) -> bool {
         let Some(entry) = entry else {
             return false;
@@ -154,6 +163,7 @@ impl CacheState {
     }
 }
 
+/// The time for which a retry gets the first response.
 const ENTRY_TTL: Duration = Duration::from_secs(300);
 const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;

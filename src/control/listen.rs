@@ -1,4 +1,5 @@
-//! Opening the socket: a stale file is replaced, a live one is not stolen.
+//! The broadcast socket's listener. It replaces a stale socket file, but never the socket of
+//! a running process.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -9,43 +10,46 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::Settings;
 
-/// Why the socket cannot be opened, and what to do.
+/// The reason why the socket cannot be opened. Its text names the cure.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The directory is not there.
+    /// The socket's directory does not exist.
     #[error(
         "the directory of {} (broadcast.socket) does not exist; make it \
          (pwd-edge.service does: RuntimeDirectory=pwd-edge) or correct the path", .0.display()
     )]
     NoDirectory(PathBuf),
-    /// Another process listens there.
+    /// Another process listens on this path.
     #[error(
         "another process already serves {} (broadcast.socket); stop it or \
          choose another path", .0.display()
     )]
     InUse(PathBuf),
-    /// Something that is no socket has that name.
+    /// The path is a file that is not a socket. The edge never removes such a file.
     #[error(
         "{} (broadcast.socket) is not a socket, and the edge does not replace it; choose \
          another path or remove it", .0.display()
     )]
     NotASocket(PathBuf),
-    /// The system refused.
+    /// A system call failed.
     #[error("cannot open {} (broadcast.socket)", .path.display())]
     System {
-        /// The path.
+        /// The socket's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Opens the socket of `settings`, with its mode and a backlog that a burst of
-/// PHP workers does not overflow. If it was `passed`, its mode is a matter of
-/// those who opened it.
+/// Opens the socket of `settings` with its file mode, or takes the listener that was `passed`
+/// to the process, whose mode stays as it is. Logs a warning if all local users can open or
+/// replace the socket.
 ///
 /// # Errors
-/// See [`ListenError`].
+/// Returns [`ListenError::NoDirectory`] if the socket's directory does not exist,
+/// [`ListenError::InUse`] if another process listens on the path,
+/// [`ListenError::NotASocket`] if the path is another kind of file, and
+/// [`ListenError::System`] if a system call fails. A `passed` listener never fails.
 pub fn listen(
     settings: &Settings,
     passed: Option<UnixListener>,
@@ -82,8 +86,8 @@ fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-/// Whoever can open the socket can speak for Laravel; whoever can write to its
-/// directory can put another in its place.
+/// Logs a warning if the file permissions are too wide. A local user with access to the socket
+/// can publish in Laravel's name; one with write access to its directory can replace it.
 fn warn_of_strangers(settings: &Settings) {
     let path = settings.socket.display();
     let mode_of = |path: &Path| {
@@ -107,10 +111,13 @@ fn warn_of_strangers(settings: &Settings) {
     }
 }
 
+/// The permission bits of users outside the file's group.
 const OTHERS_MASK: u32 = 0o007;
 const WRITABLE_BY_OTHERS: u32 = 0o002;
+/// The sticky bit: in such a directory only a file's owner can replace it.
 const STICKY: u32 = 0o1000;
 
+/// Removes the socket file of a process that no longer runs.
 fn clear_stale(path: &Path) -> Result<(), ListenError> {
     let system = |source| ListenError::System {
         path: path.to_owned(),
@@ -128,7 +135,7 @@ fn clear_stale(path: &Path) -> Result<(), ListenError> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(system)
         }
-        // A backlog that is full is somebody's backlog too.
+        // A live process owns the socket; `WouldBlock` is a live process whose backlog is full.
         Ok(_) => Err(ListenError::InUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(ListenError::InUse(path.to_owned()))
@@ -137,7 +144,8 @@ fn clear_stale(path: &Path) -> Result<(), ListenError> {
     }
 }
 
-/// With 64, 334 of 2 000 connects at once were refused in a measurement.
+/// Connections that may wait for `accept`: enough for a burst of PHP workers. With 64, the
+/// kernel refused 334 of 2 000 simultaneous connections in a measurement.
 const BACKLOG: i32 = 4096;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The Unix socket on which Laravel speaks to the edge: HTTP/1.1, JSON in and out.
+//! The Unix socket on which Laravel sends requests to the edge: HTTP/1.1 with JSON bodies.
 //!
-//! Framing, keep-alive and status codes come for free that way, `curl
-//! --unix-socket` is the debugging tool, and PHP reaches it with one option.
+//! HTTP provides framing, keep-alive and status codes. `curl --unix-socket` serves for
+//! debugging, and PHP's HTTP clients need a single option.
 
 mod api;
 mod decode;
@@ -27,8 +27,9 @@ use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Heartbeat;
 
-/// Serves the socket until the drain stops it. What has been read by then is
-/// answered.
+/// Serves the socket until `drain` begins. Open connections then respond to the requests that
+/// they have received, and close within 2 s. At the connection limit, new connections wait in
+/// the socket's backlog.
 pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut heartbeat: Heartbeat) {
     let slots = Arc::new(Semaphore::new(api.connections()));
     loop {
@@ -37,6 +38,7 @@ pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut hear
             biased;
             () = drain.token().cancelled() => return heartbeat.deregister(),
             () = heartbeat.respond() => continue,
+            // Cancel safe: a dropped future releases its slot, and `accept` loses no connection.
             accepted = async { (slot.await, listener.accept().await) } => accepted,
         };
         let (slot, stream) = match accepted {
@@ -91,7 +93,8 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        // A peer that asks but does not read holds nobody's place for ever.
+        // hyper has no timeout for writes: without this branch a client that never reads its
+        // response would occupy a connection slot forever.
         () = activity.idle_for(|_| IDLE_TIMEOUT) => return,
         () = drain.token().cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -111,11 +114,13 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
     }
 }
 
-/// How long a kept connection may rest: a PHP worker's next broadcast can be
-/// minutes away, and a new connection costs it nothing.
+/// The time after which an idle connection is closed. A PHP worker's next broadcast may be
+/// minutes away, and opening another connection is cheap.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long what is being read at a stop may still take.
+/// The time that a request in progress still has after the drain begins.
 const STOP_BODY_TIMEOUT: Duration = Duration::from_secs(2);
-/// A pause after a failed accept, so that running out of files does not spin.
+/// The pause after a failed `accept`. Without it the loop would spin when the process has no
+/// file descriptors left.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// The maximum size of a connection's read buffer, and thus of a request's head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;

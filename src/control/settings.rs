@@ -1,4 +1,4 @@
-//! `[broadcast]` of `config.toml`.
+//! The `[broadcast]` table of `config.toml`.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,23 @@ use serde::Deserialize;
 
 use crate::core::units::{ByteSize, PositiveCount};
 
-/// Where Laravel speaks to the edge, and how much at once.
+/// The address, access rights and limits of the broadcast socket.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The Unix socket.
+    /// The path of the Unix socket.
     pub socket: PathBuf,
-    /// Who may open it, as file permissions.
+    /// The file permissions of the socket.
     pub socket_mode: Mode,
-    /// The users (by number) that are served; empty for all whom `socket_mode` lets in.
+    /// The numeric IDs of the Unix users that may send requests; others get 403. Empty allows
+    /// every user that `socket_mode` admits.
     pub allowed_uids: Vec<u32>,
-    /// The longest request body.
+    /// The maximum size of a request body. The edge rejects longer ones with 413.
     pub max_body_size: ByteSize,
-    /// The most events in one request.
+    /// The maximum number of events in one request. The edge rejects larger ones with 400.
     pub max_events: PositiveCount,
-    /// Connections at once; PHP workers keep theirs open.
+    /// The maximum number of open connections; further ones wait. PHP workers keep theirs open.
+    /// A reload does not change it.
     pub max_connections: PositiveCount,
 }
 
@@ -38,13 +40,13 @@ impl Default for Settings {
     }
 }
 
-/// File permissions, written in octal: `"0660"`.
+/// File permissions, configured as octal digits such as `"0660"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Mode(u32);
 
 impl Mode {
-    /// The permission bits.
+    /// Returns the permission bits, at most `0o777`.
     pub fn bits(self) -> u32 {
         self.0
     }

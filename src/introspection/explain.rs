@@ -1,4 +1,4 @@
-//! Why a user is, or is not, in the room of a ticket: what the edge knows about it.
+//! The report that explains why a user is, or is not, in the room of a ticket.
 
 use serde::Serialize;
 
@@ -14,13 +14,13 @@ pub struct Explanation {
     room: String,
     /// Whether one of the user's sessions is in the room.
     in_room: bool,
-    /// The user's sessions.
+    /// All open sessions of the user.
     sessions: Vec<SessionView>,
     /// Laravel's last decision for the tokens of these sessions, if it is cached. If Laravel
     /// allowed one token and denied another, this is the one that it allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     cached_decision: Option<CachedDecision>,
-    /// Why the user last failed to join, if they did.
+    /// The last denied attempt of the user to join the room, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_denial: Option<Denial>,
 }
@@ -30,7 +30,7 @@ struct SessionView {
     session_id: String,
     client_ip: String,
     open_seconds: u64,
-    /// Events in the send queue.
+    /// The number of events in the send queue.
     queued_events: usize,
     rooms: Vec<String>,
 }
@@ -38,7 +38,7 @@ struct SessionView {
 #[derive(Debug, Serialize)]
 struct CachedDecision {
     allowed: bool,
-    /// How long the edge still uses it.
+    /// The remaining time until the decision expires, in seconds.
     expires_in_seconds: u64,
 }
 
@@ -49,7 +49,8 @@ struct Denial {
 }
 
 impl Introspection {
-    /// Returns what the edge knows about `user` and `room`. Sends nothing to Laravel.
+    /// Returns the sessions of `user`, and the cached decision and last denial for `room`. It
+    /// sends no request to Laravel.
     pub fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);

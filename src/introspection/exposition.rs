@@ -1,4 +1,4 @@
-//! Everything that monitoring asks for.
+//! The metrics of the edge for Prometheus.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,7 +7,8 @@ use super::{Introspection, process};
 use crate::metrics::{self, Family, Kind, Sample};
 
 impl Introspection {
-    /// All counters and what is as it is just now, as Prometheus reads it.
+    /// Returns all counters, and gauges of the current state, in the OpenMetrics text
+    /// format.
     pub fn metrics(&self) -> String {
         let (queued, longest) = self.sessions.queued_events();
         let gauge = |name, help, number: usize| Family::gauge(name, help, number as f64);
@@ -105,6 +106,7 @@ impl Introspection {
     }
 }
 
+/// Returns `at` as Unix time in seconds; 0 for times before 1970.
 pub(super) fn unix(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH)
         .unwrap_or_default()

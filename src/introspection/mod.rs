@@ -1,5 +1,5 @@
-//! What the edge tells about itself: to Laravel and the sysadmin on the Unix
-//! socket, and to monitoring.
+//! The reports of the edge about its own state: status, rooms and users on the Unix socket for
+//! Laravel and the system administrator, and metrics for monitoring.
 
 mod explain;
 mod exposition;
@@ -28,59 +28,61 @@ use crate::runtime::drain::Drain;
 use crate::tls::Certificates;
 use crate::upstream::Upstream;
 
-/// What there is to see of the process, and to act on.
+/// The state of the process under one configuration, to report on and to act on.
 #[derive(Debug)]
 pub struct Introspection {
-    /// The rooms.
+    /// All rooms with their members.
     pub rooms: Arc<Rooms>,
-    /// All sessions.
+    /// All open WebSocket sessions.
     pub sessions: Sessions,
-    /// Since when what is known about somebody is in doubt.
+    /// The latest invalidation of the cached decisions of each user and token.
     pub invalidations: Invalidations,
-    /// What is known of who may see what.
+    /// The cached decisions of Laravel about users and rooms.
     pub access: Authorizer,
-    /// The apps, as the edge sees them.
+    /// The upstreams by name, with their health.
     pub upstreams: BTreeMap<String, Upstream>,
-    /// What was counted.
+    /// The counters of the process.
     pub metrics: Arc<Metrics>,
-    /// The certificates.
+    /// The TLS certificates in use.
     pub certificates: Arc<Certificates>,
-    /// Connections at once.
+    /// The limit of open connections, which also counts them.
     pub connections: ConcurrencyLimit,
-    /// Whether the process stops.
+    /// The state of the shutdown.
     pub drain: Drain,
-    /// What the log last complained of.
+    /// The last warnings and errors of the log.
     pub recent: RecentEvents,
-    /// Lines of the log that nobody will read.
+    /// The number of log lines that were dropped because the log's reader was too slow.
     pub lost_lines: Arc<Counter>,
-    /// How it was started.
+    /// The start and the configuration of the process.
     pub about: StartContext,
-    /// Held by each configuration that is still in use, and by the process.
+    /// A token whose references count the configurations in use: each configuration holds one,
+    /// and the process another.
     pub used: Arc<()>,
-    /// Whether it carries too much.
+    /// The load monitor: whether memory use is over `limits.max_memory`.
     pub load: OverloadMonitor,
 }
 
-/// How the process was started, and with what.
+/// The start times, configuration file and listeners of the process.
 #[derive(Clone, Debug)]
 pub struct StartContext {
-    /// The configuration's file; none if it came from elsewhere.
+    /// The configuration file; `None` if the configuration has another source.
     pub config: Option<PathBuf>,
-    /// When the configuration in use was read.
+    /// The time at which the configuration in use was loaded.
     pub loaded: SystemTime,
-    /// Where TLS is spoken.
+    /// The addresses of the TLS listeners.
     pub listeners: Vec<SocketAddr>,
-    /// When the process began.
+    /// The start of the process on the monotonic clock, for the uptime.
     pub start: Instant,
-    /// The same by the clock of that moment.
+    /// The start of the process on the system clock, for display.
     pub began: SystemTime,
 }
 
-/// The name of Laravel among the upstreams.
+/// The name of the Laravel application among the upstreams.
 pub const LARAVEL: &str = "laravel";
 
 impl Introspection {
-    /// Returns the users in a room.
+    /// Returns the users in `room`, including those within their grace period after a
+    /// disconnect, and the number of its sessions.
     pub fn occupants(&self, room: RoomName) -> Occupants {
         let (users, sessions) = self.rooms.occupants(room);
         Occupants {
@@ -90,7 +92,8 @@ impl Introspection {
         }
     }
 
-    /// Returns the 200 rooms with most sessions, the largest first.
+    /// Returns the 200 rooms with the most sessions, the largest first, and the number of all
+    /// rooms.
     pub fn rooms(&self) -> RoomList {
         let mut rooms = self.rooms.list();
         let total = rooms.len();
@@ -110,7 +113,7 @@ impl Introspection {
 /// The response to `GET /rooms`.
 #[derive(Debug, Serialize)]
 pub struct RoomList {
-    /// All rooms, also those that are not listed.
+    /// The number of all rooms, including those that are not listed.
     total: usize,
     rooms: Vec<ListedRoom>,
 }
@@ -144,7 +147,7 @@ impl From<&User> for Occupant {
     }
 }
 
-/// A time as RFC 3339 writes it.
+/// Formats a time by RFC 3339, in UTC with whole seconds.
 fn format_time(at: SystemTime) -> String {
     humantime::format_rfc3339_seconds(at).to_string()
 }

@@ -1,4 +1,4 @@
-//! What Linux tells about this process.
+//! The memory, files and processor time of this process, from `/proc/self`.
 
 use std::time::SystemTime;
 
@@ -8,21 +8,23 @@ use procfs::{page_size, ticks_per_second};
 use super::exposition::unix;
 use crate::metrics::{Family, Kind, Sample};
 
-/// Resident memory, in bytes.
+/// Returns the resident memory in bytes, or `None` if `/proc` is not readable.
 pub fn memory() -> Option<u64> {
     Some(own()?.statm().ok()?.resident * page_size())
 }
 
-/// Open files.
+/// Returns the number of open file descriptors, or `None` if `/proc` is not readable.
 pub(super) fn open_files() -> Option<u64> {
-    // Less those that are open to count them.
+    // The count includes the descriptors that counting itself opens.
     let all = own()?.fd_count().ok()?;
     u64::try_from(all.saturating_sub(OWN_DESCRIPTORS)).ok()
 }
 
-/// What Prometheus wants to know of every process, under the names that it
-/// gives all of them. The unit hides what Linux tells of the time of the boot
-/// (`ProcSubset=pid`), without which it cannot be asked for `began`.
+/// Returns the process metrics under the names that Prometheus client libraries share. Metrics
+/// that Linux does not provide are left out.
+///
+/// The caller passes the start time `began`: `/proc` counts it from the boot, and the systemd
+/// unit hides the boot time (`ProcSubset=pid`).
 pub(super) fn families(began: SystemTime) -> Vec<Family> {
     let one = |name, help, kind, number: f64| {
         Family::new(name, help, kind, vec![(Vec::new(), Sample::Number(number))])
@@ -64,6 +66,7 @@ fn own() -> Option<Process> {
     Process::myself().ok()
 }
 
+/// Returns the soft limit of open files, or `None` if there is none.
 fn max_open_files() -> Option<u64> {
     match own()?.limits().ok()?.max_open_files.soft_limit {
         LimitValue::Value(most) => Some(most),
@@ -71,12 +74,12 @@ fn max_open_files() -> Option<u64> {
     }
 }
 
-/// In seconds.
+/// Converts clock ticks to seconds.
 fn ticks(ticks: u64) -> f64 {
     ticks as f64 / ticks_per_second() as f64
 }
 
-/// The process' directory and that of its files.
+/// The descriptors that counting opens: the process's directory in `/proc`, and its `fd`.
 const OWN_DESCRIPTORS: usize = 2;
 
 #[cfg(test)]

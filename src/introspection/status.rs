@@ -1,4 +1,4 @@
-//! The health of the edge, and its state at a glance.
+//! The health and status reports of the edge.
 
 use std::collections::BTreeMap;
 
@@ -11,15 +11,15 @@ use crate::upstream::{Health, ServerHealth};
 /// The response to `GET /status`.
 #[derive(Debug, Serialize)]
 pub struct Status {
-    /// Whether there are no problems.
+    /// Whether `problems` is empty.
     healthy: bool,
     /// One sentence for each problem that someone must solve.
     problems: Vec<String>,
     version: &'static str,
     uptime_seconds: u64,
-    /// The configuration file; none if the configuration came from elsewhere.
+    /// The configuration file; `None` if the configuration has another source.
     config_file: Option<String>,
-    /// When the current configuration was loaded.
+    /// The time at which the current configuration was loaded, by RFC 3339.
     config_loaded_at: String,
     listeners: Vec<String>,
     connections: usize,
@@ -35,7 +35,7 @@ pub struct Status {
     broadcasts: u64,
     /// Events written to sessions since the start.
     deliveries: u64,
-    /// Laravel; the same as in `upstreams`.
+    /// The Laravel upstream, which is also in `upstreams`.
     upstream: Option<UpstreamStatus>,
     /// All upstreams by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
@@ -44,14 +44,14 @@ pub struct Status {
     reloads: BTreeMap<&'static str, u64>,
     /// Rejected connections and requests since the start, by reason.
     rejections: BTreeMap<&'static str, u64>,
-    /// How often clients exceeded each limit, enforced or not.
+    /// The number of times that clients exceeded each limit, enforced or not.
     limits_exceeded: BTreeMap<&'static str, u64>,
     /// Sessions that have ended since the start, by reason.
     sessions_closed: BTreeMap<&'static str, u64>,
-    /// Resident memory.
+    /// The resident memory in bytes.
     memory_bytes: Option<u64>,
     open_files: Option<u64>,
-    /// The last warnings and errors of the log, the newest last.
+    /// The last warnings and errors of the log, the newest at the end.
     recent_errors: Vec<RecentError>,
 }
 
@@ -60,7 +60,7 @@ struct UpstreamStatus {
     healthy: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// One for each server; empty if there is only one.
+    /// The state of each server; empty if there is only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     servers: Vec<ServerStatus>,
 }
@@ -69,7 +69,7 @@ struct UpstreamStatus {
 struct ServerStatus {
     server: String,
     healthy: bool,
-    /// Whether other servers get its requests.
+    /// Whether the edge sends the server's requests to other servers.
     marked_down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -109,7 +109,7 @@ struct RecentError {
 }
 
 impl Introspection {
-    /// Returns the health of the edge and what it does now.
+    /// Returns the health of the edge, its current load, and its counters since the start.
     pub fn status(&self) -> Status {
         let problems = self.problems();
         let upstreams: BTreeMap<_, _> = self
@@ -188,8 +188,8 @@ impl Introspection {
         problems
     }
 
-    /// Returns why a load balancer should send requests elsewhere; nothing if the edge is
-    /// ready.
+    /// Returns the reasons for which a load balancer should send requests elsewhere: a shutdown
+    /// or an unreachable upstream. Empty if the edge is ready.
     pub fn reasons_not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.is_stopping() {
