@@ -1,4 +1,4 @@
-//! The arguments of the command line.
+//! The command-line arguments. Doc comments on clap items are the `--help` text.
 
 use std::path::{Path, PathBuf};
 
@@ -118,7 +118,8 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Returns the path that was given, or the default.
+    /// Returns the path from `--config`; otherwise `config.toml` of the working directory if
+    /// it exists, else `/etc/pwd-edge/config.toml`.
     pub(super) fn path(&self) -> &Path {
         let here = Path::new("config.toml");
         match &self.path {
@@ -149,6 +150,10 @@ pub(super) enum RoomKind {
     Ticket,
 }
 
+/// Parses a user id for clap.
+///
+/// # Errors
+/// `text` is not a valid user id.
 fn user_id(text: &str) -> Result<UserId, String> {
     UserId::from_text(text).ok_or_else(|| "expected a user's id".to_owned())
 }

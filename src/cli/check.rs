@@ -1,4 +1,4 @@
-//! `pwd-edge check`.
+//! `pwd-edge check`: validation of the configuration without serving.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,12 +10,19 @@ use crate::http::RouteAction;
 use crate::logging;
 use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
 
-/// Reads the configuration and the files that it names, and reports that they are valid.
+/// Validates the configuration and the files that it names, and prints a summary.
+///
+/// Doubtful settings and certificates that expire soon are warnings on standard error.
+/// Opens no port, and sends nothing to an upstream.
+///
+/// # Errors
+/// The configuration or one of its files is invalid or unreadable, or standard output is
+/// closed.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::usage)?;
     let wrong = |error: anyhow::Error| Failure::configuration(path, error);
-    let certificates = Certificates::load(&config.tls).map_err(|error| wrong(error.into()))?;
-    let certificates = Arc::new(certificates);
+    let certificates =
+        Arc::new(Certificates::load(&config.tls).map_err(|error| wrong(error.into()))?);
     let ticketer = tls::ticketer().map_err(Failure::failed)?;
     let authorities =
         ClientAuthorities::load(&config.tls.client_auth).map_err(|error| wrong(error.into()))?;
@@ -54,6 +61,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     super::print(&report).map_err(Failure::failed)
 }
 
+/// Returns the listen addresses, separated by commas.
 fn addresses(config: &Config) -> String {
     let addresses = config.server.listen.iter().map(ToString::to_string);
     addresses.collect::<Vec<_>>().join(", ")

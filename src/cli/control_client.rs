@@ -20,18 +20,18 @@ use super::{Failure, counted, plain};
 use crate::config::{self, ControlSocket};
 use crate::logging;
 
-/// A client of the socket of one edge.
+/// A blocking HTTP client for the control socket of one edge.
 pub(super) struct ControlClient {
     socket: PathBuf,
     runtime: Runtime,
 }
 
 impl ControlClient {
-    /// Returns a client of the socket that the arguments or the configuration name. A
-    /// mistake in the configuration is a warning.
+    /// Returns a client for the socket that `--socket` or the configuration names. Does not
+    /// connect yet. Mistakes in the configuration are only a warning.
     ///
     /// # Errors
-    /// The configuration cannot be read.
+    /// The configuration cannot be read, or the runtime cannot start.
     pub(super) fn new(edge: &Edge) -> Result<Self, Failure> {
         let socket = match &edge.socket {
             Some(socket) => socket.clone(),
@@ -44,16 +44,28 @@ impl ControlClient {
         })
     }
 
-    /// Sends `GET path` and returns the JSON of the response.
+    /// Sends `GET path` and returns the JSON body of the response.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.request(Method::GET, path, String::new())
     }
 
-    /// Sends `POST path` with a body of JSON, and returns the JSON of the response.
+    /// Sends `POST path` with a JSON body and returns the JSON body of the response.
+    ///
+    /// # Errors
+    /// As for [`Self::request`].
     pub(super) fn post(&self, path: &str, json: String) -> Result<Value, Failure> {
         self.request(Method::POST, path, json)
     }
 
+    /// Sends one request and waits at most [`REQUEST_TIMEOUT`] for its response.
+    ///
+    /// # Errors
+    /// - Usage: the edge rejects the arguments (400 or 413).
+    /// - Unreachable: the connection fails, the timeout expires, the response is not JSON, or
+    ///   it has another status than 2xx.
     fn request(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
         let exchange = self.exchange(method, path, json);
         let exchange = async { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await };
@@ -68,20 +80,20 @@ impl ControlClient {
         let message = plain(&response["message"]);
         let error = anyhow!("the edge rejected the request: {message}");
         Err(match status {
-            // The arguments of the command made this request.
+            // The request is built from the arguments, so the user must correct those.
             StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Failure::usage(error),
             _ => Failure::unreachable(error),
         })
     }
 
+    /// Sends one request on a new connection; returns the status and the JSON body.
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         json: String,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        let stream = UnixStream::connect(&self.socket).await;
-        let stream = stream.map_err(|error| {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             let socket = self.socket.display();
             anyhow!("cannot connect to {socket}: {error}; {}", advice(&error))
         })?;
@@ -101,6 +113,8 @@ impl ControlClient {
         tokio::pin!(exchange);
         let (status, body) = tokio::select! {
             response = &mut exchange => response?,
+            // The connection may finish first; the exchange then completes from the data that
+            // was received.
             ended = connection => {
                 ended?;
                 exchange.await?
@@ -112,7 +126,10 @@ impl ControlClient {
     }
 }
 
-/// Returns the socket that the configuration names.
+/// Returns the socket that the configuration names, and warns of mistakes in the file.
+///
+/// # Errors
+/// The file cannot be read.
 fn configured_socket(edge: &Edge) -> Result<PathBuf, Failure> {
     let file = edge.config.path();
     let socket = ControlSocket::load(file).map_err(|error| match error {
@@ -132,6 +149,7 @@ fn configured_socket(edge: &Edge) -> Result<PathBuf, Failure> {
     Ok(socket.path)
 }
 
+/// Returns a hint for the user on how to cure a failed connection.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -144,4 +162,5 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
+/// Time limit for one request: connect, send and read the whole response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

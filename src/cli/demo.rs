@@ -1,5 +1,5 @@
-//! `pwd-edge demo`: the real edge, a certificate made for this run, and a
-//! stand-in for Laravel behind it.
+//! `pwd-edge demo`: the real edge with a self-signed certificate, in front of a
+//! stand-in for Laravel.
 
 use std::fs::Permissions;
 use std::io;
@@ -22,7 +22,10 @@ use crate::runtime::drain::Drain;
 use crate::server::{InheritedSockets, Listeners, Server, StartInfo};
 use crate::upstream::Target;
 
-/// Runs until it is interrupted.
+/// Runs the demo until SIGTERM or SIGINT. The temporary directory is removed at the end.
+///
+/// # Errors
+/// The directory, the port, the sockets, the log or the runtime cannot be set up.
 pub(super) fn demo(port: u16) -> Result<(), Failure> {
     let directory = tempfile::Builder::new()
         .prefix("pwd-edge-demo-")
@@ -40,6 +43,7 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Serves the edge and the stand-in for Laravel until a stop signal.
 async fn serve(
     config: &Config,
     listeners: Listeners,
@@ -54,19 +58,23 @@ async fn serve(
     let drain = Drain::new();
     drain.spawn(app.serve(laravel, drain.clone()));
     let stop = run::stop_signal().map_err(Failure::failed)?;
-    // The demo serves also without a reader of its greeting.
+    // A closed standard output does not stop the demo.
     let _ = greet(&url, &config.broadcast.socket);
     server.run(stop).await;
     drain.stop(Duration::from_secs(1)).await;
     Ok(())
 }
 
-/// The edge's configuration: defaults but for where things are.
+/// Returns the demo's configuration and writes its certificate and key into `directory`.
+/// Paths and addresses are local, and shutdown is quick; the rest are the defaults.
+///
+/// # Errors
+/// The certificate cannot be generated, or the directory is not writable.
 fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     let mut config = Config::default();
     let file = |name: &str| directory.path().join(name);
     config.server.listen = loopback(port);
-    // Ctrl+C should end a demo quickly.
+    // Shorter than the defaults, so that Ctrl+C stops a demo quickly.
     config.server.close_spread = ConfigDuration::seconds(1);
     config.server.shutdown_timeout = ConfigDuration::seconds(3);
     config.log.level = Level::Warn;
@@ -83,7 +91,9 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// 127.0.0.1, and [::1] where the machine has it: browsers try either.
+/// Returns the loopback addresses: 127.0.0.1, and `[::1]` if the machine has IPv6, since
+/// browsers resolve `localhost` to either. Port 0 yields IPv4 only, because each listener
+/// would get another port.
 fn loopback(port: u16) -> Vec<SocketAddr> {
     let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
@@ -94,6 +104,7 @@ fn loopback(port: u16) -> Vec<SocketAddr> {
     }
 }
 
+/// Prints the address, the accounts and example commands.
 fn greet(url: &str, socket: &Path) -> io::Result<()> {
     let (program, socket) = (program(), socket.display());
     super::print(&format!(
@@ -118,7 +129,8 @@ fn greet(url: &str, socket: &Path) -> io::Result<()> {
     ))
 }
 
-/// Returns how a shell runs this program again: it may not be in the search path.
+/// Returns the command by which a shell runs this program again. It is the path of this
+/// run, as the program may not be in `PATH`, unless the path needs quoting.
 fn program() -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let name = std::env::args().next();

@@ -1,13 +1,13 @@
-//! The exit codes of all commands: 0 to 2 as a Nagios plug-in returns them, and 64 as
+//! Exit codes of all commands: 0 to 2 follow the Nagios plug-in convention, and 64 is
 //! `EX_USAGE` of sysexits(3).
 
 /// Success; for `status`, the edge is healthy.
 pub const SUCCESS: u8 = 0;
-/// The edge runs, but has a problem that someone must solve.
+/// The edge runs, but has a problem that needs an operator.
 pub const DEGRADED: u8 = 1;
 /// The command failed, for example because a port is in use.
 pub const FAILED: u8 = 1;
-/// The edge is unreachable, or did not give the requested answer.
+/// The edge is unreachable, or did not send the requested response.
 pub const UNREACHABLE: u8 = 2;
 /// The command line or the configuration is wrong.
 pub const USAGE: u8 = 64;

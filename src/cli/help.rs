@@ -1,4 +1,4 @@
-//! What `--help` shows behind the options: examples, exit codes and files.
+//! The end of the `--help` text, after the options: examples, exit codes and files.
 
 use super::exit_code::{DEGRADED, FAILED, SUCCESS, UNREACHABLE, USAGE};
 
@@ -107,11 +107,12 @@ pub(super) fn demo() -> String {
     )
 }
 
-/// The notes of a command that sends one request to the running edge.
+/// Returns the notes of a command that sends one request to the running edge.
 fn asking(examples: &[&str]) -> String {
     notes(examples, &[(SUCCESS, "success"), NO_RESPONSE, WRONG_USAGE])
 }
 
+/// Returns the examples and the exit codes of a command as help text.
 fn notes(examples: &[&str], exit_codes: &[Meaning]) -> String {
     let mut text = "Examples:".to_owned();
     for example in examples {

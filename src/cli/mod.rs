@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: parses arguments, runs commands and returns exit codes.
 
 mod args;
 mod check;
@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => cli.execute(),
         Err(error) => {
-            // A reader that has left is no reason to panic.
+            // Ignored: a closed pipe must not cause a panic.
             let _ = error.print();
             ExitCode::from(if error.use_stderr() {
                 exit_code::USAGE
@@ -39,7 +39,7 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    /// Runs the command, and reports a failure on standard error.
+    /// Runs the command, reports a failure on standard error, and returns the exit code.
     fn execute(self) -> ExitCode {
         let result = match self.command {
             Command::Run(config) => run::run(config.path()),
@@ -65,7 +65,7 @@ impl Cli {
             Ok(()) => ExitCode::from(exit_code::SUCCESS),
             Err(failure) => {
                 if let Some(error) = &failure.error {
-                    // A reader that has left is no reason to panic.
+                    // Ignored: a closed pipe must not cause a panic.
                     let _ = writeln!(io::stderr(), "{}", error_chain(&**error));
                 }
                 ExitCode::from(failure.code)
@@ -74,13 +74,17 @@ impl Cli {
     }
 }
 
-/// Writes to standard output. `println!` would panic on a full disk.
+/// Writes `text` and a line feed to standard output. `println!` would panic on a full disk
+/// or a closed pipe.
+///
+/// # Errors
+/// Standard output cannot be written.
 fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(format!("{text}\n").as_bytes())
 }
 
-/// Returns a value of the edge's JSON as text for a terminal. Characters that move the
-/// cursor or turn the text around become question marks.
+/// Returns a value of the edge's JSON as text that is safe on a terminal. Control and
+/// bidirectional formatting characters become question marks; null becomes `-`.
 fn plain(value: &Value) -> String {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -98,42 +102,43 @@ fn counted(number: &Value, noun: &str) -> String {
     format!("{} {noun}{plural}", plain(number))
 }
 
-/// Returns the elements of an array of the edge's JSON; none if it is something else.
+/// Returns the elements of an array of the edge's JSON; an empty slice for other values.
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Why a command ends without success.
+/// A command's failure: its exit code and cause.
 #[derive(Debug)]
 struct Failure {
-    /// One of [`exit_code`].
+    /// The exit code, a constant of [`exit_code`].
     code: u8,
-    /// The cause; none if the command has printed it.
+    /// The cause; `None` if the command has already printed it.
     error: Option<anyhow::Error>,
 }
 
 impl Failure {
-    /// The command line or the configuration is wrong.
+    /// Returns a failure due to a wrong command line or configuration.
     fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self::new(exit_code::USAGE, error)
     }
 
-    /// A value in the configuration `file`, or a file that it names, is wrong.
+    /// Returns a failure due to a wrong value in the configuration `file`, or in a file that
+    /// it names.
     fn configuration(file: &Path, error: impl Into<anyhow::Error>) -> Self {
         Self::usage(error.into().context(file.display().to_string()))
     }
 
-    /// The edge is unreachable, or did not do what the command asked for.
+    /// Returns a failure due to an unreachable edge or a failed request to it.
     fn unreachable(error: impl Into<anyhow::Error>) -> Self {
         Self::new(exit_code::UNREACHABLE, error)
     }
 
-    /// The command failed for another reason.
+    /// Returns a failure for any other reason, such as a port in use.
     fn failed(error: impl Into<anyhow::Error>) -> Self {
         Self::new(exit_code::FAILED, error)
     }
 
-    /// The edge has problems, which the command has printed.
+    /// Returns the failure for an edge with problems, which the command has already printed.
     fn degraded() -> Self {
         Self {
             code: exit_code::DEGRADED,
@@ -141,6 +146,7 @@ impl Failure {
         }
     }
 
+    /// Returns a failure with `code` and a cause that is still to be printed.
     fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
         Self {
             code,

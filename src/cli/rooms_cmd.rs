@@ -1,4 +1,4 @@
-//! The commands that look into rooms and sessions, or act on them.
+//! Commands that inspect rooms and sessions, or act on them.
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
@@ -8,7 +8,10 @@ use super::control_client::ControlClient;
 use super::{Failure, counted, list, plain, print};
 use crate::core::ids::{RowId, UserId};
 
-/// `pwd-edge rooms`
+/// Prints the rooms and their session counts: `pwd-edge rooms`.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
     let response = ControlClient::new(edge)?.get("/rooms")?;
     report(edge, &response, |response| {
@@ -21,7 +24,10 @@ pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
     })
 }
 
-/// `pwd-edge room ticket 123`
+/// Prints the users in one room: `pwd-edge room ticket 123`.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
     let response = ControlClient::new(edge)?.get(&format!("/rooms/ticket/{ticket}"))?;
     report(edge, &response, |response| {
@@ -35,13 +41,17 @@ pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
     })
 }
 
-/// `pwd-edge explain --user 5 --ticket 123`
+/// Explains the access of a user to a room: `pwd-edge explain --user 5 --ticket 123`.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn explain(edge: &Edge, user: &UserId, ticket: RowId) -> Result<(), Failure> {
     let path = format!("/users/{}/ticket/{ticket}", encode(user));
     let response = ControlClient::new(edge)?.get(&path)?;
     report(edge, &response, explanation)
 }
 
+/// Returns the lines that `explain` prints for a response.
 fn explanation(response: &Value) -> Vec<String> {
     let line = |name: &str, value: String| format!("  {name:<12} {value}");
     let is = if response["in_room"] == true {
@@ -73,7 +83,7 @@ fn explanation(response: &Value) -> Vec<String> {
     lines
 }
 
-/// One session of a user, as `explain` shows it.
+/// Returns one session of a user as a line of `explain`.
 fn session(session: &Value) -> String {
     let rooms: Vec<_> = list(&session["rooms"]).iter().map(plain).collect();
     let rooms = if rooms.is_empty() {
@@ -90,7 +100,10 @@ fn session(session: &Value) -> String {
     )
 }
 
-/// `pwd-edge disconnect --user 5`
+/// Closes all sessions of a user: `pwd-edge disconnect --user 5`.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn disconnect(edge: &Edge, user: &UserId) -> Result<(), Failure> {
     let path = format!("/users/{}/disconnect", encode(user));
     let response = ControlClient::new(edge)?.post(&path, String::new())?;
@@ -102,7 +115,12 @@ pub(super) fn disconnect(edge: &Edge, user: &UserId) -> Result<(), Failure> {
     })
 }
 
-/// `pwd-edge publish --ticket 123 --type new_message --payload '{}'`
+/// Sends an event to a room:
+/// `pwd-edge publish --ticket 123 --type new_message --payload '{}'`.
+///
+/// # Errors
+/// The payload is not a JSON object, the edge is unreachable or rejects the event, or
+/// standard output is closed.
 pub(super) fn publish(
     edge: &Edge,
     ticket: RowId,
@@ -124,12 +142,16 @@ pub(super) fn publish(
     })
 }
 
+/// Returns the user id percent-encoded as one path segment (RFC 3986, section 2.1).
 fn encode(user: &UserId) -> String {
     let text = user.to_string();
     percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Prints the response as JSON, or as the lines that `lines` makes of it.
+/// Prints the response as JSON with `--json`, else as the text that `lines` returns.
+///
+/// # Errors
+/// Standard output cannot be written.
 fn report(
     edge: &Edge,
     response: &Value,

@@ -1,4 +1,4 @@
-//! `pwd-edge run`.
+//! `pwd-edge run`: serving, signals, reload and the systemd watchdog.
 
 use std::convert::Infallible;
 use std::io;
@@ -19,7 +19,11 @@ use crate::runtime::watchdog::Watchdog;
 use crate::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
 use crate::upstream::MAX_BUFFERED_RESPONSES;
 
-/// Serves until told to stop.
+/// Serves until SIGTERM or SIGINT, then drains and returns.
+///
+/// # Errors
+/// The configuration or a file that it names is invalid, or the log, a listener, the
+/// runtime or a signal handler cannot be set up.
 pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let inherited = InheritedSockets::take();
     let config = Config::load(path).map_err(Failure::usage)?;
@@ -28,12 +32,16 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let listeners = Listeners::open(&config, inherited).map_err(Failure::failed)?;
     let runtime = runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
-    // What is left was counted and warned of; it ends here.
+    // `serve` has already logged the remaining tasks. They are dropped here; blocking calls
+    // get one more second.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-/// The runtime that `[server]` asks for.
+/// Builds the Tokio runtime with `server.worker_threads`; 0 means one thread per CPU.
+///
+/// # Errors
+/// The operating system cannot start the runtime.
 pub(super) fn runtime(config: &Config) -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     if config.server.worker_threads > 0 {
@@ -42,6 +50,10 @@ pub(super) fn runtime(config: &Config) -> io::Result<Runtime> {
     builder.enable_all().build()
 }
 
+/// Binds the server and runs it until a stop signal, with reload and watchdog beside it.
+///
+/// # Errors
+/// The server cannot be built from the configuration, or a signal handler cannot be set up.
 async fn serve(
     path: &Path,
     config: &Config,
@@ -90,13 +102,14 @@ async fn serve(
     Ok(())
 }
 
-/// Tells systemd that all is well, often enough for its patience, while
-/// every loop that accepts goes round.
+/// Notifies the systemd watchdog as long as every accept loop responds. Waits forever if
+/// the watchdog is disabled. Never completes.
 async fn notify_watchdog(watchdog: &Watchdog) -> Infallible {
     let Some(patience) = sd_notify::watchdog_enabled().filter(|time| !time.is_zero()) else {
         return std::future::pending().await;
     };
-    // Once more than that: an answer may take as long as the pause.
+    // One round is a check of up to one pause, and the pause itself. Together they are half
+    // of the watchdog timeout, as sd_watchdog_enabled(3) recommends.
     let pause = patience / 4;
     loop {
         let answered = tokio::time::timeout(pause, watchdog.check());
@@ -115,7 +128,11 @@ async fn notify_watchdog(watchdog: &Watchdog) -> Infallible {
     }
 }
 
-/// Completes at the first SIGTERM or SIGINT.
+/// Returns a future that completes at the first SIGTERM or SIGINT. Signals count from this
+/// call on, not from the first poll.
+///
+/// # Errors
+/// A signal handler cannot be installed.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -127,8 +144,8 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// At every SIGHUP, reads the configuration and the certificates again, one after
-/// the other; those that come meanwhile are one.
+/// Reloads the configuration and the certificates at every SIGHUP. Reloads never overlap:
+/// all SIGHUPs during one cause a single further reload. Never completes.
 async fn reload_on_hangup(
     mut hangup: Signal,
     path: &Path,
@@ -137,6 +154,7 @@ async fn reload_on_hangup(
 ) -> Infallible {
     while hangup.recv().await.is_some() {
         notify(NotifyState::Reloading);
+        // Pinned, so that the timeout only logs and does not cancel the reload.
         let mut reload = pin!(reload(path, reloader, logging));
         while tokio::time::timeout(SLOW_RELOAD, reload.as_mut())
             .await
@@ -154,10 +172,11 @@ async fn reload_on_hangup(
     std::future::pending().await
 }
 
-/// All of the new configuration, or nothing of it.
+/// Reloads the configuration. If any part is invalid, the current configuration stays in
+/// force as a whole, and the failure is logged.
 async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
     let file = path.to_owned();
-    // Aside from this task, which answers the watchdog as well.
+    // On a blocking thread: this task also notifies the watchdog.
     let config = match tokio::task::spawn_blocking(move || Config::load(&file)).await {
         Ok(Ok(config)) => config,
         Ok(Err(error)) => return log_reload_failure(reloader, &error),
@@ -181,6 +200,7 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
     }
 }
 
+/// Records the failed reload for `status`, and logs it.
 fn log_reload_failure(reloader: &Reloader, error: &dyn std::error::Error) {
     reloader.record_failure();
     tracing::warn!(
@@ -190,7 +210,7 @@ fn log_reload_failure(reloader: &Reloader, error: &dyn std::error::Error) {
     );
 }
 
-/// Tells systemd, if it listens.
+/// Sends a state to systemd. Does nothing without `NOTIFY_SOCKET`; logs a failure.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!(
@@ -201,12 +221,12 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
-/// Raises the limit of open files as far as it goes, and warns if that is not
-/// enough: a connection is one file, and so are a request on its way to Laravel, and a
-/// file or a buffered response on its way to a client.
+/// Raises the limit of open files as far as permitted, and warns if it stays below the
+/// configured limits. Each of these takes one file: a connection, a request to an upstream,
+/// an open static file, and a buffered response.
 fn warn_of_few_files(config: &Config) {
     let limits = &config.limits;
-    // A request to php-fpm may have a long body on disk as well: to write and to read.
+    // A request to PHP-FPM may also buffer its body on disk: one file to write, one to read.
     let for_each = if config.uses_fpm() { 3 } else { 1 };
     let wanted = u64::from(limits.max_connections.get())
         + u64::from(limits.max_requests_in_flight.get()) * for_each
@@ -231,5 +251,5 @@ fn warn_of_few_files(config: &Config) {
     }
 }
 
-/// When a reload takes so long that somebody should know.
+/// Interval of the warnings during a slow reload.
 const SLOW_RELOAD: Duration = Duration::from_secs(10);

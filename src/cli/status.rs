@@ -12,8 +12,11 @@ use super::control_client::ControlClient;
 use super::{Failure, counted, list, plain, print};
 use crate::core::error_chain::error_chain;
 
-/// Prints the health of the edge, once or again and again. Without `watch` the health is
-/// also the exit code.
+/// Prints the health of the edge: once, or with `watch` until interrupted.
+///
+/// # Errors
+/// The configuration cannot be read, or standard output cannot be written. Without `watch`
+/// also if the edge is degraded or unreachable; with `watch` the screen shows that.
 pub(super) fn status(edge: &Edge, watch: bool) -> Result<(), Failure> {
     let client = ControlClient::new(edge)?;
     loop {
@@ -29,7 +32,7 @@ pub(super) fn status(edge: &Edge, watch: bool) -> Result<(), Failure> {
         let text = if edge.json {
             text
         } else {
-            // Clears the terminal and begins at its top (ECMA-48).
+            // ECMA-48: ED 2 clears the terminal, CUP moves the cursor to the top left.
             format!("\x1b[2J\x1b[H{text}")
         };
         print(&text).map_err(Failure::unreachable)?;
@@ -37,7 +40,8 @@ pub(super) fn status(edge: &Edge, watch: bool) -> Result<(), Failure> {
     }
 }
 
-/// Returns the status as JSON, and the health. An unreachable edge is JSON too.
+/// Returns the status as JSON, and the health. An unreachable edge also yields JSON, with
+/// the cause as its only problem.
 fn report_json(client: &ControlClient) -> (String, Result<(), Failure>) {
     match client.get("/status") {
         Ok(status) => (status.to_string(), health(&status)),
@@ -49,7 +53,7 @@ fn report_json(client: &ControlClient) -> (String, Result<(), Failure>) {
     }
 }
 
-/// Returns the screen, and the health.
+/// Returns the screen, and the health. Takes at least [`REFRESH_INTERVAL`].
 fn report_screen(client: &ControlClient) -> (String, Result<(), Failure>) {
     // Rates per second need two samples.
     let samples = client.get("/status").and_then(|first| {
@@ -69,14 +73,19 @@ fn report_screen(client: &ControlClient) -> (String, Result<(), Failure>) {
     }
 }
 
-/// Moves the cause of a failure to the report.
+/// Moves the cause out of a failure, so that only the report prints it.
 fn unreachable(mut failure: Failure) -> (String, Failure) {
-    let cause = failure.error.take();
-    let cause = cause.map_or_else(String::new, |error| error_chain(&*error));
+    let cause = failure
+        .error
+        .take()
+        .map_or_else(String::new, |error| error_chain(&*error));
     (cause, failure)
 }
 
-/// The health that a status reports, as the result of the command.
+/// Returns the health that a status reports, as the result of the command.
+///
+/// # Errors
+/// The edge is degraded, or the status has no `healthy` field.
 fn health(status: &Value) -> Result<(), Failure> {
     match status["healthy"].as_bool() {
         Some(true) => Ok(()),
@@ -87,7 +96,7 @@ fn health(status: &Value) -> Result<(), Failure> {
     }
 }
 
-/// The screen, from two samples that are `interval` apart.
+/// Returns the screen for two samples that are `interval` apart.
 fn screen(before: &Value, now: &Value, interval: Duration) -> String {
     let health = match now["healthy"].as_bool() {
         Some(true) => "healthy",
@@ -135,23 +144,26 @@ fn screen(before: &Value, now: &Value, interval: Duration) -> String {
     screen.text
 }
 
-/// Lines with a name before each.
+/// The text of a screen: a title, then lines of name and value.
 struct Screen {
     text: String,
 }
 
 impl Screen {
+    /// Returns a screen with only its title.
     fn new(title: &str) -> Self {
         Self {
             text: title.to_owned(),
         }
     }
 
+    /// Appends a line with a name column 15 characters wide.
     fn line(&mut self, name: &str, value: String) {
-        // Writing to a text cannot fail.
+        // Ignored: writing to a `String` cannot fail.
         let _ = write!(self.text, "\n  {name:<15} {value}");
     }
 
+    /// Appends a line for each upstream and each of its servers.
     fn upstreams(&mut self, upstreams: &Value) {
         for (name, upstream) in fields(upstreams) {
             self.line("upstream", format!("{name}: {}", reachability(upstream)));
@@ -163,7 +175,7 @@ impl Screen {
     }
 }
 
-/// Whether an upstream, or one of its servers, is healthy.
+/// Returns the health of an upstream or one of its servers, with the last failure.
 fn reachability(upstream: &Value) -> String {
     if upstream["failure"].is_null() {
         return "healthy".to_owned();
@@ -176,7 +188,7 @@ fn reachability(upstream: &Value) -> String {
     format!("unreachable{down}: {}", plain(&upstream["failure"]))
 }
 
-/// What happened per second between two samples.
+/// Returns the requests, broadcasts and deliveries per second between two samples.
 fn rates(before: &Value, now: &Value, interval: Duration) -> String {
     let rate = |key: &str| {
         let count = |sample: &Value| sample[key].as_u64().unwrap_or(0);
@@ -188,15 +200,18 @@ fn rates(before: &Value, now: &Value, interval: Duration) -> String {
         .join(", ")
 }
 
+/// Returns the entries of a JSON object; none for other values.
 fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
+/// Returns the elements of a JSON array, separated by commas.
 fn joined(value: &Value) -> String {
     let parts: Vec<_> = list(value).iter().map(plain).collect();
     parts.join(", ")
 }
 
+/// Returns the names and counts of a JSON object, or "none".
 fn counts(value: &Value) -> String {
     let parts: Vec<_> = fields(value)
         .map(|(name, count)| format!("{name} {count}"))
@@ -208,6 +223,7 @@ fn counts(value: &Value) -> String {
     }
 }
 
+/// Time between two samples, and between two screens of `--watch`.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// Events of the log on one screen.
+/// Log events that one screen shows at most.
 const MAX_LOG_LINES: usize = 5;

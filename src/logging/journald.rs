@@ -1,8 +1,8 @@
-//! Events for journald as fields, each of which can be searched for, in its native
-//! protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
+//! Log events as journald entries with searchable fields, in its native protocol:
+//! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>.
 //!
-//! tracing-journald speaks it too, but sends from the thread that logs and waits
-//! there: a journal that stands still would hold up requests.
+//! The crate tracing-journald has the same protocol, but sends from the thread that logs.
+//! There a blocked journal would block requests.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -17,10 +17,10 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::event_id;
 use super::writer::{LogWriter, escape};
 
-/// Where journald listens.
+/// The path of journald's socket for the native protocol.
 pub(super) const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
-/// The way to journald: each write is one entry.
+/// A datagram socket to journald. Each write sends one entry.
 #[derive(Debug)]
 pub(super) struct JournalSocket {
     socket: UnixDatagram,
@@ -28,14 +28,14 @@ pub(super) struct JournalSocket {
 }
 
 impl JournalSocket {
-    /// Whoever listens at `path`.
+    /// Returns a socket that sends to `path`, after a trial connection.
     ///
     /// # Errors
-    /// Nobody does.
+    /// No process listens at `path`, or the socket cannot be created.
     pub(super) fn connect(path: &Path) -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(path)?;
         Ok(Self {
-            // Not connected: journald may come again with another socket.
+            // Not connected, so that entries reach a restarted journald with a new socket.
             socket: UnixDatagram::unbound()?,
             path: path.to_owned(),
         })
@@ -52,7 +52,7 @@ impl Write for JournalSocket {
     }
 }
 
-/// Makes an entry of each event.
+/// A layer that sends each event to journald as one entry.
 #[derive(Debug)]
 pub(super) struct JournalLayer(pub(super) LogWriter);
 
@@ -66,18 +66,19 @@ impl<S: Subscriber> Layer<S> for JournalLayer {
     }
 }
 
-/// One event.
+/// A journald entry in the making.
 #[derive(Default)]
 struct Entry {
-    /// What happened.
+    /// The event's message.
     message: String,
-    /// The fields, as people read them behind it.
+    /// The fields as readable text, which follows the message.
     told: String,
-    /// The fields, as journald reads them.
+    /// The fields in journald's form: one `NAME=value` per line.
     fields: String,
 }
 
 impl Entry {
+    /// Returns the serialized entry.
     fn finish(self, level: Level, id: Option<&str>) -> Vec<u8> {
         let Self {
             message,
@@ -94,6 +95,7 @@ impl Entry {
         .into()
     }
 
+    /// Appends a field under a name that journald accepts: upper case, digits and `_`.
     fn add(&mut self, name: &str, value: &str) {
         let letters = name.chars().map(|c| {
             if c.is_ascii_alphanumeric() {
@@ -113,7 +115,7 @@ impl Visit for Entry {
             "message" => self.message.push_str(value),
             name => {
                 let value = cut(value);
-                // Writing to a text cannot fail.
+                // Ignored: writing to a `String` cannot fail.
                 let _ = write!(self.told, " {name}={value:?}");
                 self.add(name, &value);
             }
@@ -133,7 +135,7 @@ impl Visit for Entry {
     }
 }
 
-/// The number that syslog gives it (syslog(3)).
+/// Returns the syslog priority of a level (syslog(3)).
 pub(super) fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
@@ -143,14 +145,16 @@ pub(super) fn priority(level: Level) -> u8 {
     }
 }
 
-/// A value that ends nowhere but at its end, and turns no line around.
+/// Returns the text with control and bidirectional characters escaped. A line feed in a
+/// value would otherwise start a forged field.
 fn one_line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
 
-/// The beginning of a value that is too long: an entry that does not fit into one
-/// datagram, 208 KiB, is lost, and strangers choose paths. Escapes make a value six
-/// times as long, and it is there twice.
+/// Returns the value, truncated to [`MAX_VALUE_BYTES`].
+///
+/// Clients choose paths, and an entry larger than one datagram (208 KiB) is lost. Escapes
+/// lengthen a value up to six times, and each entry contains it twice.
 fn cut(value: &str) -> Cow<'_, str> {
     match value.split_at(value.floor_char_boundary(MAX_VALUE_BYTES)) {
         (_, "") => value.into(),
@@ -158,7 +162,7 @@ fn cut(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// The longest value, in bytes.
+/// Maximum length of a field's value in bytes, before escapes.
 const MAX_VALUE_BYTES: usize = 4096;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Events as lines of JSON, in one pass: there is a line for each request.
+//! Log events as lines of JSON. Every request logs a line, so each is written in one pass
+//! into a buffer that its thread reuses.
 
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write};
@@ -11,14 +12,15 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::event_id;
 use super::writer::{LogWriter, escape};
 
-/// Makes a line of each event, all fields side by side.
+/// A layer that writes each event as one flat JSON object on one line.
 #[derive(Debug)]
 pub(super) struct JsonLayer(pub(super) LogWriter);
 
 impl<S: Subscriber> Layer<S> for JsonLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let level = event.metadata().level();
-        // An empty one while a value says something itself, and at the thread's end.
+        // The buffer is new if a value logs an event while it is formatted, and during the
+        // destruction of thread-locals.
         let mut line = LINE.try_with(Cell::take).unwrap_or_default();
         line.push_str(self.0.prefix(*level));
         line.push_str("{\"timestamp\":\"");
@@ -39,23 +41,24 @@ impl<S: Subscriber> Layer<S> for JsonLayer {
     }
 }
 
-/// Writes what the clock says (RFC 3339, in microseconds). The calendar is asked once
-/// a second: it takes as long as a fifth of a line.
+/// Writes the current time in UTC (RFC 3339, microseconds). The date and time of day are
+/// formatted once per second, because that takes a fifth of the time of a line.
 fn write_now(line: &mut String) {
-    // A clock may be set to before all time that can be told.
+    // The system clock may be set to before 1970.
     let now = SystemTime::now().max(SystemTime::UNIX_EPOCH);
-    let since = now.duration_since(SystemTime::UNIX_EPOCH);
-    let since = since.unwrap_or_default();
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let mut second = SECOND.try_with(Cell::take).unwrap_or_default();
     if second.number != Some(since.as_secs()) {
         second.number = Some(since.as_secs());
         second.text.clear();
-        // Nothing is written from the year 10000 on.
+        // From the year 10000 on, formatting fails and the text stays empty.
         let _ = write!(second.text, "{}", humantime::format_rfc3339_seconds(now));
         second.text.pop();
     }
     line.push_str(&second.text);
-    // A digit before them, so that none of them is left out.
+    // The added million keeps leading zeros; its own digit is skipped below.
     let micros = 1_000_000 + since.subsec_micros();
     line.push('.');
     line.push_str(&itoa::Buffer::new().format(micros)[1..]);
@@ -63,20 +66,20 @@ fn write_now(line: &mut String) {
     let _ = SECOND.try_with(|kept| kept.set(second));
 }
 
-/// A second of the clock.
+/// A formatted second of the clock.
 #[derive(Default)]
 struct Second {
-    /// Since 1970.
+    /// Seconds since 1970; `None` before the first use.
     number: Option<u64>,
-    /// Without the zone.
+    /// The second in RFC 3339, without the final `Z`.
     text: String,
 }
 
-/// Writes fields behind others.
+/// A visitor that appends fields to a JSON object.
 struct Fields<'a>(&'a mut String);
 
 impl Fields<'_> {
-    /// A field's name comes from our source, or a library's, and needs no escapes.
+    /// Appends a field. Its name comes from source code, so it needs no escapes.
     fn add(&mut self, field: &Field, value: impl FnOnce(&mut String)) {
         self.0.push_str(",\"");
         self.0.push_str(field.name());
@@ -84,12 +87,14 @@ impl Fields<'_> {
         value(self.0);
     }
 
+    /// Appends an integer.
     fn add_number(&mut self, field: &Field, number: impl itoa::Integer) {
         self.add(field, |line| {
             line.push_str(itoa::Buffer::new().format(number));
         });
     }
 
+    /// Appends a string; `write` supplies its content.
     fn add_quoted(&mut self, field: &Field, write: impl FnOnce(&mut Quoted<'_>)) {
         self.add(field, |line| {
             line.push('"');
@@ -130,21 +135,21 @@ impl Visit for Fields<'_> {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.add_quoted(field, |out| {
-            // Writing to a text cannot fail.
+            // Ignored: writing to a `String` cannot fail.
             let _ = write!(out, "{value:?}");
         });
     }
 }
 
-/// Writes what is between the quotes of a string.
+/// A writer for the content of a JSON string, which it escapes.
 struct Quoted<'a>(&'a mut String);
 
 impl Quoted<'_> {
-    /// Strangers choose paths: nothing in them ends the string, moves a terminal's
-    /// cursor or turns text around.
+    /// Appends text. Clients choose paths, so quotes, control characters and bidirectional
+    /// characters are escaped: none can end the string or forge terminal output.
     fn push(&mut self, text: &str) {
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        // Without a branch for each byte.
+        // `fold` does not stop early, so the loop has no branch per byte.
         if text.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.0.push_str(text);
         } else if let Ok(quoted) = serde_json::to_string(text) {
@@ -162,13 +167,13 @@ impl Write for Quoted<'_> {
 }
 
 thread_local! {
-    /// Where the thread's next line is made.
+    /// The thread's reusable line buffer; empty between events.
     static LINE: Cell<String> = const { Cell::new(String::new()) };
-    /// The second in which the thread's last line was made.
+    /// The second of the thread's last line, already formatted.
     static SECOND: Cell<Second> = const { Cell::new(Second { number: None, text: String::new() }) };
 }
 
-/// Most lines have no more bytes.
+/// Bytes of the line buffer that a thread retains; most lines are shorter.
 const LINE_CAPACITY: usize = 1024;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Where log lines go: to journald as fields, or else to standard error.
+//! The log: starts it, and sends events to journald as fields or to standard error as
+//! lines.
 
 mod journald;
 mod json;
@@ -29,19 +30,19 @@ use self::writer::{FlushGuard, LogWriter};
 use crate::core::error_chain::error_chain;
 use crate::metrics::Counter;
 
-/// What the log can be told while it goes on.
+/// A handle to the running log. Dropping it flushes the log.
 #[derive(Debug)]
 pub(crate) struct Logging {
-    /// The last warnings and errors.
+    /// The most recent warnings and errors.
     pub(crate) recent: RecentEvents,
-    /// Lines that were lost because nobody read them.
+    /// Count of lines lost to a full queue or a failed write.
     pub(crate) lost: Arc<Counter>,
     filter: reload::Handle<EnvFilter, Registry>,
     _flush: FlushGuard,
 }
 
 impl Logging {
-    /// Changes the level, unless `RUST_LOG` says another.
+    /// Changes the level; `RUST_LOG` takes precedence. A failure is logged.
     pub(crate) fn set_level(&self, level: Level) {
         if let Err(error) = self.filter.reload(filter(level)) {
             tracing::warn!(
@@ -53,12 +54,14 @@ impl Logging {
     }
 }
 
-/// Starts to log. The configured level is ours; what the libraries say below a
-/// warning is of no use to an operator and may quote what a client sent.
-/// `RUST_LOG` wins over the configuration.
+/// Starts the log and installs the panic hook.
+///
+/// The configured level applies to the edge's own events. Libraries log from `warn` up:
+/// their lower levels do not help an operator and may quote client data. `RUST_LOG` takes
+/// precedence over the configuration.
 ///
 /// # Errors
-/// There is no thread to write with.
+/// The operating system cannot start the writer thread.
 pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     let (filter, handle) = reload::Layer::new(filter(settings.level));
     let recent = RecentEvents::default();
@@ -79,7 +82,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     let as_fields = journal.is_some();
     let out = match journal {
         Some(journal) => LogWriter::spawn(journal, false)?,
-        // Many lines, one write: standard error itself gathers nothing.
+        // Standard error is unbuffered; the buffer turns many lines into one write.
         None => LogWriter::spawn(
             BufWriter::with_capacity(MAX_BATCH_BYTES, io::stderr()),
             is_journal,
@@ -90,13 +93,13 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     let keep = RecentEventsLayer(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
     let lines = |out| fmt::layer().with_writer(out).with_target(false);
-    // A second start, in one process, changes nothing.
+    // Ignored: a second start in one process, as in tests, keeps the first subscriber.
     let _ = match (as_fields, human) {
         (true, _) => registry.with(JournalLayer(out)).try_init(),
         (_, true) => registry.with(lines(out).with_ansi(terminal)).try_init(),
         (_, false) => registry.with(JsonLayer(out)).try_init(),
     };
-    // The process may end by it: what it says is written before.
+    // A panic may end the process, so the hook flushes the log before it returns.
     std::panic::set_hook(Box::new(move |panic| {
         log_panic(panic);
         drop(panics.flush_at_end());
@@ -118,11 +121,11 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     })
 }
 
-/// Says where our code is wrong, and why if it says so in words of its own: what it
-/// formats may quote a client.
+/// Logs the location of a panic, and its message if that is a literal. A formatted message
+/// may quote client data, so it is left out.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     if !tracing::enabled!(tracing::Level::ERROR) {
-        // Somebody wants no log. This he wants.
+        // `RUST_LOG` turns the log off, but a panic must not go unnoticed.
         let location = panic.location().map(ToString::to_string);
         print_warning(&format!(
             "internal error: task panicked at {}; please report",
@@ -139,18 +142,19 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     );
 }
 
-/// Returns the stable id of an event, which its call site gives as `name:`. The message
-/// says the same in words, and may be reworded. Events of libraries have no id: their
-/// names are the default, which is a place in the source and contains a space.
+/// Returns the stable id of an event, which its call site sets as `name:`.
+///
+/// Events of libraries have no id. Their name is the default of tracing, a source location
+/// that contains a space.
 pub(super) fn event_id(metadata: &Metadata<'_>) -> Option<&'static str> {
     Some(metadata.name()).filter(|name| !name.contains(' '))
 }
 
-/// Bytes of lines that leave in one write.
+/// Buffer size of standard error: bytes of lines that one write sends at most.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 
-/// Whether standard error is the journal's own socket (systemd.exec(5),
-/// `JOURNAL_STREAM`).
+/// Returns whether standard error is connected to the journal (`JOURNAL_STREAM` in
+/// systemd.exec(5)).
 fn is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
@@ -159,12 +163,14 @@ fn is_journal() -> bool {
     here.is_ok_and(|here| stream == format!("{}:{}", here.dev(), here.ino()))
 }
 
+/// Returns the filter of `RUST_LOG`; without a valid one, `level` for the edge and `warn`
+/// for libraries.
 fn filter(level: Level) -> EnvFilter {
     let ours = format!("warn,pwd_edge={}", level.as_str());
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours))
 }
 
-/// Keeps warnings and errors for those who ask what is wrong.
+/// A layer that stores warnings and errors in [`RecentEvents`].
 struct RecentEventsLayer(RecentEvents);
 
 impl<S: Subscriber> Layer<S> for RecentEventsLayer {
@@ -185,7 +191,7 @@ impl<S: Subscriber> Layer<S> for RecentEventsLayer {
     }
 }
 
-/// An event in one line.
+/// A visitor that formats an event as text: its message, then its fields.
 #[derive(Default)]
 struct Text {
     message: String,
@@ -194,7 +200,7 @@ struct Text {
 
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        // Writing to a text cannot fail.
+        // Ignored: writing to a `String` cannot fail.
         let _ = match field.name() {
             "message" => write!(self.message, "{value:?}"),
             name => write!(self.fields, " {name}={value:?}"),
@@ -202,8 +208,8 @@ impl Visit for Text {
     }
 }
 
-/// Writes a warning to standard error. If that is closed, the warning is lost; there
-/// is no other place for it.
+/// Writes a warning to standard error, past the log. If standard error is closed, the
+/// warning is lost.
 pub(crate) fn print_warning(text: &str) {
     let _ = writeln!(io::stderr(), "warning: {text}");
 }

@@ -1,4 +1,4 @@
-//! The last warnings and errors, for whoever asks what is wrong.
+//! The most recent warnings and errors, which `status` reports.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,25 +6,25 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-/// Keeps the last few. Cheap to clone; clones are one.
+/// A ring buffer of the last `MAX_EVENTS` events. Clones are cheap and share it.
 #[derive(Clone, Debug, Default)]
 pub struct RecentEvents(Arc<Mutex<VecDeque<LoggedEvent>>>);
 
-/// One line of the log.
+/// A logged warning or error.
 #[derive(Clone, Debug)]
 pub struct LoggedEvent {
-    /// When.
+    /// The time of the event.
     pub at: SystemTime,
     /// `warn` or `error`.
     pub level: &'static str,
-    /// The event's id; libraries' events have none.
+    /// The event's stable id; `None` for events of libraries.
     pub id: Option<&'static str>,
-    /// What the log says, which names no secret.
+    /// The message and the fields. Events never contain secrets.
     pub text: String,
 }
 
 impl RecentEvents {
-    /// One more; the oldest goes.
+    /// Appends an event and evicts the oldest if the buffer is full.
     pub fn push(&self, event: LoggedEvent) {
         let mut notes = self.0.lock();
         if notes.len() == MAX_EVENTS {
@@ -33,12 +33,13 @@ impl RecentEvents {
         notes.push_back(event);
     }
 
-    /// All that are kept, the newest last.
+    /// Returns copies of all stored events, the newest last.
     pub fn read(&self) -> Vec<LoggedEvent> {
         self.0.lock().iter().cloned().collect()
     }
 }
 
+/// Number of events that are stored.
 const MAX_EVENTS: usize = 20;
 
 #[cfg(test)]

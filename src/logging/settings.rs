@@ -1,37 +1,36 @@
-//! `[log]` of `config.toml`.
+//! The `[log]` section of `config.toml`.
 
 use serde::Deserialize;
 
-/// How much is logged, and in which form.
+/// The log's level and format.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The least important level that is still written.
+    /// The least severe level that is logged.
     pub level: Level,
-    /// The form of a line.
+    /// The format of the lines.
     pub format: Format,
 }
 
-/// Levels mean actions: error = act, warn = unexpected but handled, info = what
-/// happens, debug = each connection, trace = each frame.
+/// A log level. Each level includes those above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Only what somebody must act on.
+    /// Lost service.
     Error,
-    /// And what was unexpected.
+    /// Conditions that need an operator.
     Warn,
-    /// And requests and sessions.
+    /// Requests, sessions and changes of state.
     #[default]
     Info,
-    /// And connections.
+    /// Connections.
     Debug,
-    /// And everything else.
+    /// Frames and all other events.
     Trace,
 }
 
 impl Level {
-    /// The word for it.
+    /// Returns the level's name, as the configuration and `RUST_LOG` spell it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -43,15 +42,15 @@ impl Level {
     }
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people on a terminal, fields for journald, JSON elsewhere.
+    /// Text on a terminal, fields for journald, JSON elsewhere.
     #[default]
     Auto,
-    /// For people.
+    /// Text for human readers.
     Human,
-    /// For programs.
+    /// One JSON object per line, for programs.
     Json,
 }

@@ -1,5 +1,5 @@
-//! Where the log's lines leave the process: by a thread of their own. A reader
-//! that stands still costs lines, which are counted, and holds up nobody.
+//! The log's writer thread. A blocked log reader never blocks requests: lines that exceed
+//! the queue are lost and counted.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -13,57 +13,69 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::core::invisible_chars;
 use crate::metrics::Counter;
 
-/// Takes lines. Cheap to clone; clones are one.
+/// A handle that queues lines for the writer thread. Clones are cheap and share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct LogWriter {
     entrance: Arc<WriterGuard>,
     prefixed: bool,
 }
 
-/// The thread ends when this has gone and all is written.
+/// A guard shared by all clones of a [`LogWriter`]. After its drop, the thread writes the
+/// queued lines and ends.
 #[derive(Debug)]
 struct WriterGuard(Arc<Shared>);
 
+/// The state that the handles share with the writer thread.
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
-    /// There is something to do for the thread.
+    /// Wakes the writer thread: lines, urgency or the end.
     some: Condvar,
-    /// The thread has done it.
+    /// Wakes a [`FlushGuard`]: the thread has written a batch.
     done: Condvar,
     lost: Arc<Counter>,
 }
 
+/// The queue of lines and the flags for the writer thread.
 #[derive(Debug, Default)]
 struct Waiting {
     lines: LineBuffer,
-    /// Bytes that came in, and those of them that went out, or were lost on their way.
+    /// Total bytes queued (`came`), and total bytes written or lost in a write (`went`). The
+    /// difference is the queue, with the batch that is being written.
     came: u64,
     went: u64,
-    /// The thread is not to wait for more.
+    /// The thread writes at once and does not wait for more lines.
     is_urgent: bool,
+    /// All handles are dropped.
     is_closed: bool,
 }
 
-/// Lines one behind the other: to copy a line costs less than to hand it over.
+/// A buffer of consecutive lines. Copying a line costs less than passing its own
+/// allocation to the thread.
 #[derive(Debug, Default)]
 struct LineBuffer {
     text: Vec<u8>,
+    /// The end of each line in `text`.
     ends: Vec<usize>,
 }
 
-/// Sees to it, when it is dropped, that what was said is written.
+/// A guard whose drop waits until the lines queued before it are written, at most
+/// [`FLUSH_TIMEOUT`].
 #[derive(Debug)]
 pub(super) struct FlushGuard(LogWriter);
 
 impl LogWriter {
-    /// Writes to `out`. With `prefixed`, each line begins with its priority, as
-    /// journald reads it (sd-daemon(3)).
+    /// Starts the thread that writes to `out`. With `prefixed`, each line begins with its
+    /// priority in the form of sd-daemon(3), such as `<4>`.
+    ///
+    /// # Errors
+    /// The operating system cannot start the thread.
     pub(super) fn spawn(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
         Self::gathered(out, prefixed, BATCH_DELAY)
     }
 
-    /// The same; lines wait for others as long as `gather`.
+    /// Starts the thread as [`Self::spawn`] does; it collects lines for up to `gather` into
+    /// one batch.
     fn gathered(
         out: impl Write + Send + 'static,
         prefixed: bool,
@@ -76,8 +88,11 @@ impl LogWriter {
         Ok(Self { entrance, prefixed })
     }
 
-    /// Sends one line, whole; or it is lost. One that warns leaves at once, since the
-    /// process may end by what it warns of, and has room where others have none.
+    /// Queues one whole line. Never waits for the reader: a line that exceeds the queue is
+    /// lost and counted.
+    ///
+    /// Warnings and errors are written at once, since the process may be about to end. They
+    /// may also use the last [`RESERVED_BYTES`] of the queue.
     pub(super) fn send(&self, line: &[u8], level: Level) {
         let shared = &self.entrance.0;
         let warns = level <= Level::WARN;
@@ -97,12 +112,13 @@ impl LogWriter {
         let is_urgent = warns && !std::mem::replace(&mut waiting.is_urgent, warns);
         waiting.lines.add(line);
         drop(waiting);
+        // Later lines need no wake-up: the thread already waits for its batch to end.
         if is_first || is_urgent {
             shared.some.notify_one();
         }
     }
 
-    /// What a line of this level begins with.
+    /// Returns the sd-daemon(3) prefix of a level; empty unless lines are prefixed.
     pub(super) fn prefix(&self, level: Level) -> &'static str {
         match (self.prefixed, level) {
             (false, _) => "",
@@ -113,12 +129,12 @@ impl LogWriter {
         }
     }
 
-    /// How many lines nobody will read.
+    /// Returns the count of lost lines.
     pub(super) fn lost(&self) -> Arc<Counter> {
         Arc::clone(&self.entrance.0.lost)
     }
 
-    /// What the end of the process waits for.
+    /// Returns a guard whose drop flushes the log, for the end of the process.
     pub(super) fn flush_at_end(&self) -> FlushGuard {
         FlushGuard(self.clone())
     }
@@ -139,7 +155,7 @@ impl Drop for FlushGuard {
         shared.some.notify_one();
         let came = waiting.came;
         let unwritten = |waiting: &mut Waiting| waiting.went < came;
-        // A reader who stands still does not get to read it.
+        // After the timeout, a blocked reader loses the remaining lines.
         let _ = shared
             .done
             .wait_while_for(&mut waiting, unwritten, FLUSH_TIMEOUT);
@@ -147,8 +163,8 @@ impl Drop for FlushGuard {
 }
 
 impl Shared {
-    /// Writes what comes, a moment after the first of it: whoever logs meanwhile wakes
-    /// nobody, which costs more than the line does.
+    /// Writes batches until all handles are dropped. A batch is collected for `gather` after
+    /// its first line, because waking the thread costs more than queueing a line.
     fn write_all(&self, mut out: impl Write, gather: Duration) {
         let mut lines = LineBuffer::default();
         while self.take(&mut lines, gather) {
@@ -159,7 +175,8 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and takes them; false if there will be none.
+    /// Waits for lines and swaps them into `lines`. Returns false once the queue is closed and
+    /// empty.
     fn take(&self, lines: &mut LineBuffer, gather: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         let is_idle = |waiting: &mut Waiting| waiting.lines.ends.is_empty() && !waiting.is_closed;
@@ -173,17 +190,20 @@ impl Shared {
 }
 
 impl LineBuffer {
+    /// Appends one line.
     fn add(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.ends.push(self.text.len());
     }
 
-    /// Writes and forgets the lines; returns how many of them were lost. What `out`
-    /// cannot pass on may come later, or never: who looks at the number must see it now.
+    /// Writes and clears the lines. Returns how many were lost.
+    ///
+    /// If the flush fails, all lines of the batch count as lost: `out` may still write them
+    /// later, but the count must not hide a failure.
     fn write(&mut self, out: &mut impl Write) -> u64 {
         let (mut start, mut gathered, mut lost) = (0, 0, 0);
         for &end in &self.ends {
-            // A reader that is gone is no reason to stop.
+            // Continues after an error: the next line may succeed.
             match out.write_all(&self.text[start..end]) {
                 Ok(()) => gathered += 1,
                 Err(_) => lost += 1,
@@ -201,7 +221,7 @@ impl LineBuffer {
     }
 }
 
-/// One line on its way.
+/// A writer for one line of the formatting layer, with the line's level.
 #[derive(Debug)]
 pub(super) struct LineWriter<'a> {
     lines: &'a LogWriter,
@@ -222,7 +242,7 @@ impl<'a> MakeWriter<'a> for LogWriter {
     }
 }
 
-/// The subscriber writes each line in one piece.
+/// The formatting layer passes each line in a single `write`.
 impl Write for LineWriter<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let prefix = self.lines.prefix(self.level);
@@ -236,10 +256,12 @@ impl Write for LineWriter<'_> {
     }
 }
 
-/// A line without what moves a terminal's cursor or turns text around: the
-/// subscriber lets some of it pass, and strangers choose paths.
+/// Returns a formatted line with control and bidirectional characters escaped. The
+/// formatting layer leaves some of them, and clients choose paths. The layer's own line
+/// feeds, tabs and colours stay.
 fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
-    // Nearly all lines, and without a branch for each byte.
+    // The fast path for nearly all lines. `fold` does not stop early, so the loop has no
+    // branch per byte.
     let plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\x1b');
     if line.iter().fold(true, |all, byte| all & plain(byte)) {
         return Cow::Borrowed(line);
@@ -251,8 +273,8 @@ fn escaped(line: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// `text` with what moves a cursor or turns text around in the escapes of JSON,
-/// but for those characters that are `ours`.
+/// Returns `text` with control and bidirectional characters as JSON escapes, except
+/// characters for which `ours` returns true.
 pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
     let moves = |c: char| (c.is_control() || invisible_chars::is_bidi_control(c)) && !ours(c);
     if !text.contains(moves) {
@@ -269,16 +291,16 @@ pub(super) fn escape(text: &str, ours: impl Fn(char) -> bool) -> Cow<'_, str> {
     safe.into()
 }
 
-/// Bytes of lines that wait while the reader is busy.
+/// Maximum bytes of queued lines. Further lines are lost and counted.
 const MAX_QUEUED_BYTES: u64 = 8 << 20;
-/// Those of them that only a line that warns may take.
+/// Bytes of the queue that are reserved for warnings and errors.
 const RESERVED_BYTES: u64 = 1 << 20;
-/// How long lines wait for others. [`MAX_QUEUED_BYTES`] holds what comes meanwhile, at millions of
-/// lines a second.
+/// Time for which a batch is collected. [`MAX_QUEUED_BYTES`] is enough for millions of lines
+/// per second in that time.
 const BATCH_DELAY: Duration = Duration::from_millis(10);
-/// Bytes of the memory for lines that stay with it.
+/// Bytes of buffer memory that remain allocated after a batch.
 const MAX_RETAINED_BYTES: usize = 64 * 1024;
-/// How long the end of the process waits for a reader.
+/// Maximum time that the end of the process waits for the log reader.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
