@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pwd_edge::config::Config;
 
-use super::{code_spans, pages};
+use super::{Reference, code_spans};
 use crate::support::source::{read, root};
 
 #[test]
@@ -35,21 +35,26 @@ fn key_in_config_toml_exists_in_the_settings() {
 }
 
 #[test]
-fn key_of_the_settings_is_named_in_the_docs() {
-    let sections: Vec<_> = pages()
-        .iter()
-        .flat_map(|(_, page)| sections(page))
-        .collect();
-    let missing: Vec<_> = keys()
+fn key_of_the_settings_has_its_row_in_the_reference() {
+    let reference = Reference::read("docs/REFERENCE.md", "keys");
+    let written = reference.names(0);
+    // A list of tables, or a key with several forms, has one row for all that is in it.
+    let has_row = |key: &Vec<String>| {
+        let paths = (2..=key.len()).map(|length| key[..length].join("."));
+        paths
+            .into_iter()
+            .any(|path| written.iter().any(|(_, name)| *name == path))
+    };
+    let missing = keys()
         .into_iter()
-        .filter(|key| !sections.iter().any(|section| is_named(section, key)))
-        .map(|key| key.join("."))
-        .collect();
-    assert!(
-        missing.is_empty(),
-        "no section of docs/*.md names these keys together with their tables; add them to the \
-         tables of docs/REFERENCE.md: {missing:#?}"
-    );
+        .filter(|key| key.len() > 1 && !has_row(key))
+        .map(|key| format!("key `{}` is missing", key.join(".")));
+    let known = names();
+    let gone = written
+        .iter()
+        .filter(|(_, name)| !known.contains(name))
+        .map(|(line, name)| format!("line {line}: there is no key `{name}`"));
+    reference.assert_none(missing.chain(gone));
 }
 
 #[test]
@@ -199,46 +204,6 @@ fn header_of(line: &str) -> Option<&str> {
 fn key_of(line: &str) -> Option<&str> {
     let (key, _) = line.trim_start_matches("# ").split_once(" = ")?;
     (words(key).next() == Some((0, key))).then_some(key)
-}
-
-/// A page's text from one heading to the next.
-fn sections(page: &str) -> Vec<String> {
-    let mut sections = vec![String::new()];
-    let mut is_code = false;
-    for line in page.lines() {
-        is_code ^= line.trim_start().starts_with("```");
-        if line.starts_with('#') && !is_code {
-            sections.push(String::new());
-        }
-        let section = sections.last_mut().expect("it began with one");
-        section.push_str(line);
-        section.push('\n');
-    }
-    sections
-}
-
-/// Whether a section of a page names the key in full, or its last part and, anywhere, the
-/// table that it belongs to.
-fn is_named(section: &str, key: &[String]) -> bool {
-    let (name, table) = key.split_last().expect("no path is empty");
-    let (full, table) = (key.join("."), table.join("."));
-    let is_beside = |word: &str| word == table || word.starts_with(&format!("{table}."));
-    if name == NAME {
-        return code(section).any(is_beside);
-    }
-    code(section).any(|word| word == full)
-        || code(section).any(|word| word == *name)
-            && (table.is_empty() || code(section).any(is_beside))
-}
-
-/// The words in backticks, in blocks of code, and in brackets, in which the docs name
-/// the key of a number.
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    // Fences are backticks as well, an odd number at each end.
-    let spans = text.split('`').skip(1).step_by(2);
-    let bracketed = text.split(['[', ']']).skip(1).step_by(2);
-    let texts = spans.chain(bracketed);
-    texts.flat_map(|text| words(text).map(|(_, word)| word))
 }
 
 /// The names in a text, dotted ones as one, each with its place.
