@@ -29,15 +29,15 @@ pub(super) fn explain(
         return (message, Some(new));
     }
     let tables = tables_with(unknown);
-    let message = match nearest(unknown, &known) {
-        _ if !tables.is_empty() => {
-            format!("`{unknown}` belongs to {}, not here", tables.join(" or "))
-        }
-        Some(name) => format!("unknown key `{unknown}`; did you mean `{name}`?"),
-        None => format!(
+    let message = if !tables.is_empty() {
+        format!("`{unknown}` belongs to {}, not here", tables.join(" or "))
+    } else if let Some(name) = nearest(unknown, &known) {
+        format!("unknown key `{unknown}`; did you mean `{name}`?")
+    } else {
+        format!(
             "unknown key `{unknown}`; expected one of {}",
             known.join(", ")
-        ),
+        )
     };
     (message, None)
 }

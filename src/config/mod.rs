@@ -232,8 +232,8 @@ impl Config {
         rule(
             self.http.stream_idle_timeout > self.upstream.response_timeout,
             &["http.stream_idle_timeout", "upstream.response_timeout"],
-            "http.stream_idle_timeout must be longer than upstream.response_timeout, or clients are \
-             cut off before Laravel's time is up",
+            "http.stream_idle_timeout must be longer than upstream.response_timeout, or the edge \
+             closes connections before Laravel's time is up",
         );
         rule(
             self.websocket.pong_timeout > self.websocket.ping_interval,
@@ -246,7 +246,7 @@ impl Config {
             uploads.chunk_size.get() + HEADER_BYTES <= self.websocket.max_message_size.get(),
             &["websocket.uploads.chunk_size", "websocket.max_message_size"],
             "websocket.uploads.chunk_size must be less than websocket.max_message_size by the 13 \
-             bytes of a frame's header, or sessions are closed for what they are told to send",
+             bytes of a frame's header, or the edge closes sessions that send the chunks it asks for",
         );
         rule(
             uploads.chunk_size <= uploads.window_size
@@ -341,7 +341,8 @@ impl Config {
         rule(
             proxied.is_empty() || !self.server.trusted_proxies.is_empty(),
             &["server.trusted_proxies", "server.proxy_protocol"],
-            "server.proxy_protocol needs server.trusted_proxies: nobody else may speak it",
+            "server.proxy_protocol needs server.trusted_proxies: the edge accepts the PROXY \
+             header from these proxies alone",
         );
         let server = &self.server;
         rule(
@@ -349,8 +350,8 @@ impl Config {
                 || !server.trusted_headers.exceeds_default(),
             &["server.trusted_headers", "server.trusted_proxies"],
             "server.trusted_headers needs server.trusted_proxies that write these headers \
-             themselves: strangers are never believed, and Cloudflare passes on what its \
-             clients wrote there",
+             themselves: the edge never trusts headers of clients, and Cloudflare passes on the \
+             values of its clients",
         );
         rule(
             !server.trusted_proxies.has_non_cloudflare() || server.trusted_headers.has_client(),

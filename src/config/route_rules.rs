@@ -29,7 +29,7 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
             );
         }
         if route.require_client_certificate && config.tls.client_auth.mode == ClientAuthMode::Off {
-            let message = "nobody is asked for a certificate: tls.client_auth.mode must be \
+            let message = "the edge requests no client certificates: tls.client_auth.mode must be \
                            \"optional\" or \"required\"";
             tell(
                 place(number, &["require_client_certificate"]),
@@ -74,7 +74,7 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
                 ],
                 message: format!(
                     "http.stream_idle_timeout must be longer than upstreams.{name}.response_timeout, \
-                     or clients are cut off before the app's time is up"
+                     or the edge closes connections before the app's time is up"
                 ),
             });
         }

@@ -99,7 +99,7 @@ fn parse_network(text: String) -> Result<Network, String> {
     let network = Network::try_from(text.clone()).map_err(with_presets)?;
     if network.is_unrestricted() {
         Err(format!(
-            "{text:?} is everybody: then anybody could give himself any address"
+            "{text:?} is every address: then any client could claim any address"
         ))
     } else {
         Ok(network)

@@ -243,7 +243,8 @@ impl ConnDriver<'_> {
     }
 
     /// Drives `connection` until it ends, stalls for too long (for `idle_limit` while no
-    /// exchange is open), or `became_idle` completes. Calls `retire` once, when the connection is retired or dismissed.
+    /// exchange is open), or `became_idle` completes. Calls `retire` once, when the
+    /// connection is retired or dismissed.
     async fn drive<C, E>(
         &self,
         mut connection: Pin<&mut C>,

@@ -91,7 +91,7 @@ pub enum CertificateFlaw {
     Unreadable(usize),
     /// The key is encrypted with a password.
     #[error(
-        "holds a key that is locked with a password, and nobody is there to type it; \
+        "holds a key that is locked with a password, which the edge cannot ask for; \
          unlock it with `openssl pkey -in … -out …`"
     )]
     Locked,
