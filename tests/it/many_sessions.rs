@@ -62,8 +62,7 @@ async fn members_of_a_large_room_get_every_event_in_order() {
     let laravel = Laravel::start().await;
     // No ping wakes who was forgotten.
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{NO_PINGS}"));
-    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
-    let mut sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let mut sockets = open_members(&edge, MEMBERS).await;
     let event = |number: u64| {
         let payload = json!({ "ticket_id": CROWDED, "message": number });
         json!({ "type": "new_message", "payload": payload })
@@ -91,8 +90,7 @@ async fn concurrent_publishers_wait_and_evict_no_session() {
     const EVENTS: u64 = 80;
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
-    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
-    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let sockets = open_members(&edge, MEMBERS).await;
     let publishing = (0..EVENTS).map(|number| {
         let edge = &edge;
         async move {
@@ -110,8 +108,7 @@ async fn publisher_that_hangs_up_still_has_its_event_delivered() {
     const EVENTS: u64 = 36;
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
-    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
-    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let sockets = open_members(&edge, MEMBERS).await;
     // No more than their queues hold, since who goes waits for nobody.
     let publishing = (0..EVENTS).map(|number| {
         let edge = &edge;
@@ -136,8 +133,7 @@ async fn direct_writes_and_session_writes_keep_their_order() {
     const ROUNDS: usize = 8;
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), LIMITS);
-    let opening = (0..MEMBERS).map(|number| open(&edge, number * ROOMS));
-    let sockets: Vec<_> = stream::iter(opening).buffered(20).collect().await;
+    let sockets = open_members(&edge, MEMBERS).await;
     let coming_and_going = sockets.into_iter().map(|mut socket| async move {
         for _ in 0..ROUNDS {
             let ticket = json!({ "ticket_id": CROWDED });
@@ -197,6 +193,12 @@ async fn assert_all_receive(sockets: Vec<Socket>, events: u64) {
     }
     let numbers: BTreeSet<_> = all[0].iter().copied().collect();
     assert!(numbers.into_iter().eq(0..events));
+}
+
+/// Opens `count` sessions in the room [`CROWDED`].
+async fn open_members(edge: &Edge, count: u64) -> Vec<Socket> {
+    let opening = (0..count).map(|number| open(edge, number * ROOMS));
+    stream::iter(opening).buffered(20).collect().await
 }
 
 async fn open(edge: &Edge, number: u64) -> Socket {
