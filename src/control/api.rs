@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
@@ -16,8 +16,7 @@ use super::idempotency::{Key, KeyReused, RequestDigest, ResponseCache};
 use super::settings::Settings;
 use crate::core::body::{self, Body};
 use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
-use crate::introspection::Introspection;
-use crate::metrics;
+use crate::introspection::{Introspection, TextFormat};
 use crate::rooms::{Delivered, Sessions};
 
 /// The request handler of the broadcast socket. It outlives reloads.
@@ -155,7 +154,7 @@ impl Api {
                 to_sessions(introspection, id, Sessions::revalidate_user)
             }
             (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &introspection.status())),
-            (&Method::GET, ["metrics"]) => Ok(metrics(introspection)),
+            (&Method::GET, ["metrics"]) => Ok(metrics(introspection, request.headers())),
             (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &introspection.rooms())),
             (&Method::GET, ["rooms", "ticket", id]) => {
                 let occupants = introspection.occupants(RoomName::ticket(ticket(id)?));
@@ -310,9 +309,11 @@ fn ticket(id: &str) -> Result<RowId, Failure> {
     })
 }
 
-fn metrics(introspection: &Introspection) -> Response<Body> {
-    let mut response = Response::new(body::full(introspection.metrics()));
-    let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+fn metrics(introspection: &Introspection, headers: &HeaderMap) -> Response<Body> {
+    let format = TextFormat::negotiate(headers);
+    let text = format.encode(&introspection.metrics());
+    let mut response = Response::new(body::full(text));
+    let kind = HeaderValue::from_static(format.content_type());
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
 }

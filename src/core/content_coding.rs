@@ -3,6 +3,8 @@
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VARY};
 
+use super::quality_value::parse_weight;
+
 /// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentCoding {
@@ -35,13 +37,7 @@ impl ContentCoding {
     fn parse_offer(offer: &str) -> Option<(u32, Self)> {
         let mut parts = offer.split(';').map(str::trim);
         let coding = Self::from_name(parts.next().unwrap_or_default())?;
-        let quality =
-            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight = match quality.map(str::parse::<f32>) {
-            None => 1000,
-            Some(Ok(q)) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u32,
-            Some(_) => 0,
-        };
+        let weight = parse_weight(parts);
         (weight > 0).then_some((weight, coding))
     }
 

@@ -9,5 +9,6 @@ pub mod error_chain;
 pub mod host_port;
 pub mod ids;
 pub mod invisible_chars;
+pub mod quality_value;
 pub mod request_path;
 pub mod units;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use prometheus_client::registry::Registry;
+
 use super::{Introspection, process};
 use crate::metrics::{self, Family, Kind, Sample};
 
 impl Introspection {
-    /// Returns all counters, and gauges of the current state, in the OpenMetrics text
-    /// format.
-    pub fn metrics(&self) -> String {
+    /// Returns all counters, and gauges of the current state.
+    pub fn metrics(&self) -> Registry {
         let (queued, longest) = self.sessions.queued_events();
         let gauge = |name, help, number: usize| Family::gauge(name, help, number as f64);
         let mut all = self.metrics.families();
@@ -70,7 +71,7 @@ impl Introspection {
                 )],
             ),
         ]);
-        metrics::text(all, process::families(self.about.began))
+        metrics::registry(all, process::families(self.about.began))
     }
 
     fn upstream_health(&self) -> Family {

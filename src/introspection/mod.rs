@@ -5,6 +5,7 @@ mod explain;
 mod exposition;
 mod process;
 mod status;
+mod text_format;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 pub use self::explain::Explanation;
 pub use self::process::memory;
 pub use self::status::Status;
+pub use self::text_format::TextFormat;
 use crate::auth::{Authorizer, Invalidations, User};
 use crate::core::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};

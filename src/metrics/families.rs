@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Counter, Family, Histogram, Kind, LabeledCounters, Metrics, Routes, Sample};
 
 impl Metrics {
-    /// Returns all counters and histograms, for [`text`](super::text).
+    /// Returns all counters and histograms, for a [`registry`](super::registry).
     pub fn families(&self) -> Vec<Family> {
         let mut all: Vec<_> = self.connection_families().into();
         all.extend(self.http_families());

@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 pub use self::histogram::{Histogram, HistogramSnapshot};
-pub use self::text::{CONTENT_TYPE, Family, Kind, Sample, text};
+pub use self::text::{Family, Kind, Sample, registry};
 
 /// The counters and histograms of the process.
 #[derive(Debug, Default)]

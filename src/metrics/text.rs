@@ -1,4 +1,4 @@
-//! Encoding of metrics in the OpenMetrics text format, for Prometheus.
+//! Families of metrics, and the registry of all of them.
 
 use std::fmt;
 
@@ -8,9 +8,6 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::histogram::HistogramSnapshot;
-
-/// The media type of [`text`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A metric family: all samples of one name.
 #[derive(Clone, Debug)]
@@ -47,7 +44,7 @@ pub enum Sample {
 
 impl Family {
     /// Creates a family of the samples `rows`, each with its labels. `name` has neither the
-    /// prefix `pwd_edge_` nor a unit or `_total`: [`text`] adds them.
+    /// prefix `pwd_edge_` nor a unit or `_total`: [`registry`] adds them.
     pub fn new(
         name: &'static str,
         help: &'static str,
@@ -69,17 +66,14 @@ impl Family {
     }
 }
 
-/// Encodes all metrics. Names of `ours` get the prefix `pwd_edge_`; `common` has those that
-/// every process reports under the same names, such as `process_cpu_seconds`.
-pub fn text(ours: Vec<Family>, common: Vec<Family>) -> String {
+/// Returns a registry of all metrics. Names of `ours` get the prefix `pwd_edge_`; `common` has
+/// those that every process reports under the same names, such as `process_cpu_seconds`.
+pub fn registry(ours: Vec<Family>, common: Vec<Family>) -> Registry {
     let mut registry = Registry::default();
     let prefixed = registry.sub_registry_with_prefix("pwd_edge");
     prefixed.register_collector(Box::new(Snapshot(ours)));
     registry.register_collector(Box::new(Snapshot(common)));
-    let mut text = String::new();
-    // Writing to a `String` never fails.
-    let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
-    text
+    registry
 }
 
 #[derive(Debug)]
@@ -122,43 +116,6 @@ impl Family {
             Sample::Histogram(read) => {
                 row.encode_histogram::<NoLabelSet>(read.sum, read.count(), &read.steps, None)
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::Metrics;
-    use super::*;
-
-    #[test]
-    fn metrics_text_follows_the_openmetrics_conventions() {
-        let metrics = Metrics::default();
-        metrics.closes.add("slow");
-        metrics.deliveries.add(3);
-        let route = metrics.requests.route(&"/".into());
-        route.record_response(200, Duration::from_millis(3));
-        let mut families = metrics.families();
-        families.push(Family::gauge("websocket_sessions", "Open sessions", 2.0));
-        let files = Family::gauge("process_open_fds", "Open files", 9.0);
-        let text = text(families, vec![files]);
-        for line in [
-            "# HELP pwd_edge_websocket_sessions_closed Closed WebSocket sessions by reason",
-            "# TYPE pwd_edge_websocket_sessions_closed counter",
-            "pwd_edge_websocket_sessions_closed_total{reason=\"slow\"} 1.0",
-            "pwd_edge_websocket_events_delivered_total 3.0",
-            "# UNIT pwd_edge_http_request_duration_seconds seconds",
-            "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"} 1.0",
-            "pwd_edge_http_request_duration_seconds_bucket{le=\"0.005\",route=\"/\"} 1",
-            "pwd_edge_http_request_duration_seconds_bucket{le=\"+Inf\",route=\"/\"} 1",
-            "pwd_edge_http_request_duration_seconds_count{route=\"/\"} 1",
-            "pwd_edge_websocket_sessions 2.0",
-            "process_open_fds 9.0",
-            "# EOF",
-        ] {
-            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
         }
     }
 }

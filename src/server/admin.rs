@@ -17,8 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::Running;
 use crate::core::error_chain::error_chain;
-use crate::introspection::Introspection;
-use crate::metrics;
+use crate::introspection::{Introspection, TextFormat};
 use crate::runtime::watchdog::Heartbeat;
 
 /// Serves `listener` forever. Dropping the future stops accepting; connections are tasks of
@@ -98,11 +97,11 @@ fn respond<B>(request: &Request<B>, introspection: &Introspection) -> Response<F
         return response;
     }
     match request.uri().path() {
-        "/metrics" => reply(
-            StatusCode::OK,
-            metrics::CONTENT_TYPE,
-            introspection.metrics(),
-        ),
+        "/metrics" => {
+            let format = TextFormat::negotiate(request.headers());
+            let text = format.encode(&introspection.metrics());
+            reply(StatusCode::OK, format.content_type(), text)
+        }
         "/healthz" => reply(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/readyz" => match introspection.reasons_not_ready() {
             reasons if reasons.is_empty() => reply(StatusCode::OK, TEXT, "ready\n".to_owned()),

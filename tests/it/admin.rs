@@ -1,21 +1,27 @@
 //! What monitoring sees.
 
-use hyper::StatusCode;
+use std::collections::BTreeMap;
+
+use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::support::http::{Answer, Client, body, get};
+use crate::support::http::{Answer, Body, Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
 const LISTEN: &str = "[admin]\nlisten = [\"127.0.0.1:0\"]\n";
 
 async fn fetch_admin(edge_admin: std::net::SocketAddr, path: &str) -> Answer {
+    send_admin(edge_admin, get(path).body(body("")).unwrap()).await
+}
+
+async fn send_admin(edge_admin: std::net::SocketAddr, request: Request<Body>) -> Answer {
     let stream = TcpStream::connect(edge_admin).await.unwrap();
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.unwrap();
     tokio::spawn(connection);
-    let request = get(path).body(body("")).unwrap();
     Answer::read(sender.send_request(request).await.unwrap()).await
 }
 
@@ -129,6 +135,84 @@ async fn metrics_count_requests_sessions_and_messages() {
     );
 }
 
+/// Both `/metrics`, of the admin listener and of the Unix socket, each with `accept`.
+async fn scrape(edge: &Edge, accept: &str) -> [Answer; 2] {
+    let request = || get("/metrics").header(ACCEPT, accept).body(body(""));
+    [
+        send_admin(edge.admin[0], request().unwrap()).await,
+        edge.ask(request().unwrap()).await,
+    ]
+}
+
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[tokio::test]
+async fn metrics_are_in_the_prometheus_text_format_by_default() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    Client::http1(&edge)
+        .await
+        .fetch(get("/").body(body("")).unwrap())
+        .await;
+    for answer in scrape(&edge, "*/*").await {
+        assert_eq!(answer.headers[CONTENT_TYPE], PROMETHEUS);
+        let text = answer.text();
+        for line in [
+            "# HELP pwd_edge_http_requests_total Requests by route and class of status",
+            "# TYPE pwd_edge_http_requests_total counter",
+            "# TYPE pwd_edge_http_request_duration_seconds histogram",
+            "# TYPE pwd_edge_connections gauge",
+            "pwd_edge_http_request_duration_seconds_count{route=\"/\"} 1",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+        }
+        // A parser takes a sample for a counter's if its name is that of the `# TYPE`.
+        let mut types = BTreeMap::new();
+        for line in text.lines() {
+            if let Some(of_type) = line.strip_prefix("# TYPE ") {
+                types.extend(of_type.split_once(' '));
+            } else if !line.starts_with("# HELP ") {
+                let name = &line[..line.find(['{', ' ']).unwrap()];
+                let value = line.rsplit_once(' ').unwrap().1;
+                assert!(value.parse::<f64>().is_ok(), "{line}");
+                let parts = ["_bucket", "_sum", "_count"];
+                let mut families = parts.iter().filter_map(|part| name.strip_suffix(part));
+                let is_histogram = families.any(|family| types.get(family) == Some(&"histogram"));
+                let is_counter = name.ends_with("_total");
+                let expected = if is_counter { "counter" } else { "gauge" };
+                assert!(
+                    is_histogram || types.get(name) == Some(&expected),
+                    "{line}\n{types:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_in_openmetrics_if_accept_prefers_it() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
+    for answer in scrape(&edge, accept).await {
+        assert_eq!(
+            answer.headers[CONTENT_TYPE],
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        );
+        let text = answer.text();
+        assert!(
+            text.contains("# TYPE pwd_edge_http_requests counter\n"),
+            "{text}"
+        );
+        assert!(text.contains("\npwd_edge_http_requests_total{"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+    let accept = "application/openmetrics-text;version=1.0.0;q=0.3,text/plain;version=0.0.4;q=0.5";
+    for answer in scrape(&edge, accept).await {
+        assert_eq!(answer.headers[CONTENT_TYPE], PROMETHEUS);
+    }
+}
+
 /// `docs/grafana.json` asks for nothing that there is not: each name it has is
 /// announced from the first moment on.
 #[tokio::test]
@@ -141,7 +225,6 @@ async fn grafana_dashboard_uses_metrics_that_exist() {
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
         .flat_map(|(name, kind)| match kind {
-            "counter" => vec![format!("{name}_total")],
             "histogram" => vec![format!("{name}_bucket"), format!("{name}_count")],
             _ => vec![name.to_owned()],
         })

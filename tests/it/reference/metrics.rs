@@ -87,15 +87,10 @@ async fn metrics(edge: &Edge) -> Vec<Found> {
     let types = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
-    let names = types.map(|(name, kind)| match kind {
-        "counter" => format!("{name}_total"),
-        _ => name.to_owned(),
-    });
-    let place = || "/metrics".to_owned();
-    let found: Vec<_> = names
-        .map(|name| Found {
-            name,
-            place: place(),
+    let found: Vec<_> = types
+        .map(|(name, _)| Found {
+            name: name.to_owned(),
+            place: "/metrics".to_owned(),
         })
         .collect();
     assert!(!found.is_empty(), "{text}");

@@ -208,7 +208,7 @@ impl Edge {
         self.ask(get(path).body(body("")).unwrap()).await
     }
 
-    async fn ask(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn ask(&self, request: Request<Body>) -> Answer {
         let stream = UnixStream::connect(&self.broadcasts).await.unwrap();
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
