@@ -15,6 +15,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::core::error_chain::error_chain;
 use crate::logging::{self, Logging};
+use crate::runtime::open_file_limit::raise_open_file_limit;
 use crate::runtime::watchdog::Watchdog;
 use crate::server::{InheritedSockets, Listeners, Reloader, Server, StartInfo};
 use crate::upstream::MAX_BUFFERED_RESPONSES;
@@ -234,7 +235,7 @@ fn warn_of_few_files(config: &Config) {
         + u64::from(config.broadcast.max_connections.get())
         + config.apps().count() as u64 * MAX_BUFFERED_RESPONSES
         + 64;
-    match rlimit::increase_nofile_limit(wanted) {
+    match raise_open_file_limit(wanted) {
         Ok(files) if files < wanted => tracing::warn!(
             name: "open_file_limit_low",
             files,

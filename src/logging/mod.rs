@@ -18,9 +18,10 @@ use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{Registry, fmt, reload};
 
 use self::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
 use self::json::JsonLayer;
@@ -37,7 +38,7 @@ pub(crate) struct Logging {
     pub(crate) recent: RecentEvents,
     /// Count of lines lost to a full queue or a failed write.
     pub(crate) lost: Arc<Counter>,
-    filter: reload::Handle<EnvFilter, Registry>,
+    filter: reload::Handle<Targets, Registry>,
     _flush: FlushGuard,
 }
 
@@ -165,9 +166,28 @@ fn is_journal() -> bool {
 
 /// Returns the filter of `RUST_LOG`; without a valid one, `level` for the edge and `warn`
 /// for libraries.
-fn filter(level: Level) -> EnvFilter {
-    let ours = format!("warn,pwd_edge={}", level.as_str());
-    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours))
+fn filter(level: Level) -> Targets {
+    let overriding = std::env::var("RUST_LOG").ok();
+    let overriding = overriding.and_then(|directives| parse_filter(&directives));
+    overriding.unwrap_or_else(|| {
+        Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_target(env!("CARGO_CRATE_NAME"), level)
+    })
+}
+
+/// Parses directives `LEVEL`, `TARGET` and `TARGET=LEVEL` with commas between them. Returns
+/// `None` if one is invalid or if there is none.
+fn parse_filter(directives: &str) -> Option<Targets> {
+    let directives = directives.split(',').map(str::trim);
+    let directives: Vec<_> = directives.filter(|one| !one.is_empty()).collect();
+    // `Targets` takes any text for a target, and none for all targets at `trace`.
+    let is_known = |one: char| one.is_ascii_alphanumeric() || "_:-=".contains(one);
+    let is_valid = |one: &&str| !one.starts_with('=') && one.chars().all(is_known);
+    if directives.is_empty() || !directives.iter().all(is_valid) {
+        return None;
+    }
+    directives.join(",").parse().ok()
 }
 
 /// A layer that stores warnings and errors in [`RecentEvents`].
@@ -221,6 +241,35 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn filter_enables_targets_at_their_levels() {
+        let filter = parse_filter("warn, pwd_edge=debug,pwd_edge::tls=OFF,").unwrap();
+        let enables = |target, level| filter.would_enable(target, &level);
+        assert!(enables("hyper::proto", tracing::Level::WARN));
+        assert!(!enables("hyper::proto", tracing::Level::INFO));
+        assert!(enables("pwd_edge::http", tracing::Level::DEBUG));
+        assert!(!enables("pwd_edge::http", tracing::Level::TRACE));
+        assert!(!enables("pwd_edge::tls", tracing::Level::ERROR));
+        let filter = parse_filter("info").unwrap();
+        assert!(filter.would_enable("hyper", &tracing::Level::INFO));
+        assert!(!filter.would_enable("hyper", &tracing::Level::DEBUG));
+    }
+
+    #[test]
+    fn invalid_filter_is_no_filter() {
+        for directives in [
+            "",
+            " ,",
+            "pwd_edge=loud",
+            "a=b=info",
+            "=info",
+            "info!",
+            "[a]=info",
+        ] {
+            assert_eq!(parse_filter(directives), None, "{directives}");
+        }
+    }
 
     #[test]
     fn panic_is_logged_as_one_line_without_user_data() {

@@ -1,6 +1,7 @@
 //! The `[log]` section of `config.toml`.
 
 use serde::Deserialize;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The log's level and format.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
@@ -29,15 +30,14 @@ pub enum Level {
     Trace,
 }
 
-impl Level {
-    /// Returns the level's name, as the configuration and `RUST_LOG` spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
+impl From<Level> for LevelFilter {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Error => Self::ERROR,
+            Level::Warn => Self::WARN,
+            Level::Info => Self::INFO,
+            Level::Debug => Self::DEBUG,
+            Level::Trace => Self::TRACE,
         }
     }
 }

@@ -24,7 +24,7 @@ const NO_PINGS: &str = "[websocket]\nping_interval = \"10m\"\npong_timeout = \"2
 
 #[tokio::test]
 async fn laravel_restart_loses_no_session_and_no_event() {
-    rlimit::increase_nofile_limit(5 * SESSIONS).unwrap();
+    pwd_edge::runtime::open_file_limit::raise_open_file_limit(5 * SESSIONS).unwrap();
     let laravel = Laravel::start().await;
     // A slow machine reads the first session again only after the last has opened.
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{NO_PINGS}"));

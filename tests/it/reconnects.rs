@@ -66,7 +66,7 @@ async fn try_open(home: &Home, address: SocketAddr, number: u64) -> Option<Socke
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "slow: a restart takes ten seconds"]
 async fn sessions_reconnect_after_a_restart() {
-    rlimit::increase_nofile_limit(30_000).unwrap();
+    pwd_edge::runtime::open_file_limit::raise_open_file_limit(30_000).unwrap();
     let laravel = Laravel::start().await;
     let site = System::new(Domain::IPV4, Type::STREAM, None).unwrap();
     site.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())

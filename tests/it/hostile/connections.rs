@@ -14,7 +14,7 @@ use crate::support::program::Program;
 /// From one address, then from two hundred, saying nothing.
 #[tokio::test]
 async fn ten_thousand_silent_connections_leave_others_served() {
-    rlimit::increase_nofile_limit(30_000).unwrap();
+    pwd_edge::runtime::open_file_limit::raise_open_file_limit(30_000).unwrap();
     let mut harness = AttackHarness::start("").await;
     let program = Arc::clone(&harness.program);
     for addresses in [1_u32, 200] {
