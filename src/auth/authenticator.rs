@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::cache::{Cache, Verdict};
-use super::client::{AuthResponse, unavailable};
+use super::client::AuthResponse;
 use super::settings::{Settings, find_id};
 use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash};
 use crate::core::ids::UserId;
@@ -134,11 +134,12 @@ impl Authenticator {
             401 | 403 => return Ok(denied),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.user_path right?");
-                return Err(unavailable(reason));
+                return Err(Error::unavailable(reason));
             }
         }
-        let user: serde_json::Value = serde_json::from_slice(&response.body)
-            .map_err(|_| unavailable("auth.user_path does not answer with JSON".to_owned()))?;
+        let user: serde_json::Value = serde_json::from_slice(&response.body).map_err(|_| {
+            Error::unavailable("auth.user_path does not answer with JSON".to_owned())
+        })?;
         if self
             .settings
             .deny_if
@@ -148,7 +149,7 @@ impl Authenticator {
             return Ok(denied);
         }
         let id = find_id(&self.settings.user_id, &user).ok_or_else(|| {
-            unavailable("auth.user_id names no value in Laravel's response".to_owned())
+            Error::unavailable("auth.user_id names no value in Laravel's response".to_owned())
         })?;
         Ok(Verdict {
             value: Some(User {

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::cache::{Cache, Verdict};
-use super::client::unavailable;
 use super::settings::{Settings, TicketMethod};
 use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash, User};
 use crate::core::ids::{RoomName, UserId};
@@ -213,7 +212,7 @@ impl Authorizer {
             401 => Err(Error::TokenRefused),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.ticket_path right?");
-                Err(unavailable(reason))
+                Err(Error::unavailable(reason))
             }
         }
     }

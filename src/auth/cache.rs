@@ -19,7 +19,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::client::unavailable;
 use super::fair_queue::FairQueue;
 use super::invalidation::Epoch;
 use super::{AuthRequest, Error, Invalidations, Urgency};
@@ -137,7 +136,9 @@ where
             match state.find_in_flight(&key, auth_request) {
                 Some(in_flight) => in_flight,
                 None if state.in_flight.len() >= MAX_IN_FLIGHT => {
-                    return Err(unavailable("too many questions wait already".to_owned()));
+                    return Err(Error::unavailable(
+                        "too many questions wait already".to_owned(),
+                    ));
                 }
                 None => self.start_query(&mut state, key, auth_request, query),
             }
@@ -169,7 +170,7 @@ where
         let (sender, receiver) = oneshot::channel();
         let result = receiver
             .map(|received| {
-                received.unwrap_or_else(|_| Err(unavailable("the edge is stopping".into())))
+                received.unwrap_or_else(|_| Err(Error::unavailable("the edge is stopping".into())))
             })
             .boxed()
             .shared();
@@ -197,7 +198,7 @@ where
             leaves_queue.cancel();
             let verdict = match permit {
                 Ok(_permit) => query.await,
-                Err(error) => Err(unavailable(error.to_string())),
+                Err(error) => Err(Error::unavailable(error.to_string())),
             };
             let decision = inner.state.lock().finish_query(&key, begun, verdict);
             drop(sender.send(decision));

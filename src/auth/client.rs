@@ -13,94 +13,13 @@ use tokio::time::Instant;
 
 use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
-use super::fair_queue::Owner;
 use super::settings::Settings;
-use super::{Epoch, Error, RetryDeadline, Token, TokenForm, TokenHash, Urgency};
+use super::{AuthRequest, ClientContext, Error, Token, TokenForm, Urgency};
 use crate::core::body::{self, Body};
-use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
-
-/// The client on whose behalf a request is sent: Laravel throttles by the client's address,
-/// and routes by the site's name.
-#[derive(Clone, Debug)]
-pub struct ClientContext {
-    /// The client's address.
-    pub client: ClientIp,
-    /// The `Host` of the client's request.
-    pub host: HeaderValue,
-}
-
-impl ClientContext {
-    /// Returns the owner that the queue counts the request for.
-    fn owner(&self, token: TokenHash) -> Owner {
-        Owner {
-            client: self.client.key(IPV6_PREFIX_BITS),
-            token,
-        }
-    }
-}
-
-/// A request about a token: the client, the urgency, and the age that a cached decision may
-/// have.
-#[derive(Clone, Debug)]
-pub struct AuthRequest {
-    pub(super) token: Token,
-    pub(super) secret: TokenHash,
-    pub(super) client: ClientContext,
-    pub(super) since: Option<Epoch>,
-    pub(super) urgency: Urgency,
-    pub(super) deadline: Option<RetryDeadline>,
-}
-
-impl AuthRequest {
-    /// Creates a routine request, whose decision may come from the cache.
-    pub fn new(token: &Token, client_context: &ClientContext) -> Self {
-        Self {
-            token: token.clone(),
-            secret: token.hash(),
-            client: client_context.clone(),
-            since: None,
-            urgency: Urgency::Routine,
-            deadline: None,
-        }
-    }
-
-    /// Accepts only a decision whose request began at `since` or later.
-    #[must_use]
-    pub fn since(self, since: impl Into<Option<Epoch>>) -> Self {
-        Self {
-            since: since.into(),
-            ..self
-        }
-    }
-
-    /// Makes the request urgent: it goes first in the queue, and ignores Laravel's
-    /// `Retry-After`.
-    #[must_use]
-    pub fn urgent(self) -> Self {
-        Self {
-            urgency: Urgency::Urgent,
-            ..self
-        }
-    }
-
-    /// Starts `deadline` when the request leaves the queue.
-    #[must_use]
-    pub fn with_deadline(self, deadline: RetryDeadline) -> Self {
-        Self {
-            deadline: Some(deadline),
-            ..self
-        }
-    }
-
-    /// Returns the owner that the queue counts the request for.
-    pub(super) fn owner(&self) -> Owner {
-        self.client.owner(self.secret)
-    }
-}
 
 /// Sends the edge's own requests to Laravel. Cheap to clone; clones share the backoff.
 #[derive(Clone, Debug)]
@@ -175,7 +94,9 @@ impl AuthClient {
             let status = response.status();
             let body = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES)
                 .await
-                .map_err(|_| unavailable("Laravel's answer broke off or is too long".to_owned()))?;
+                .map_err(|_| {
+                    Error::unavailable("Laravel's answer broke off or is too long".to_owned())
+                })?;
             Ok(AuthResponse { status, body })
         };
         self.with_timeout(fetching).await
@@ -204,7 +125,9 @@ impl AuthClient {
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, request).await {
             Ok(result) => result,
-            Err(_) => Err(unavailable("Laravel did not respond in time".to_owned())),
+            Err(_) => Err(Error::unavailable(
+                "Laravel did not respond in time".to_owned(),
+            )),
         }
     }
 
@@ -229,7 +152,7 @@ impl AuthClient {
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let sent = self.upstream.send(Box::new(request)).await;
-        let response = sent.map_err(|error| unavailable(error_chain(&error)))?;
+        let response = sent.map_err(|error| Error::unavailable(error_chain(&error)))?;
         let status = response.status();
         let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;
         if !is_throttled && !status.is_server_error() {
@@ -264,15 +187,6 @@ impl AuthClient {
             retry_after: Some(wait.left),
             is_throttled: wait.is_throttled,
         })
-    }
-}
-
-/// Creates an [`Error::Unavailable`] that names no time to wait.
-pub(super) fn unavailable(reason: String) -> Error {
-    Error::Unavailable {
-        reason,
-        retry_after: None,
-        is_throttled: false,
     }
 }
 
@@ -314,7 +228,5 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The `User-Agent` of the edge's own requests.
 const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
-/// The IPv6 prefix that counts as one client in the queue to Laravel.
-const IPV6_PREFIX_BITS: u32 = 56;
 /// The maximum body of a response. A user is far shorter.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;

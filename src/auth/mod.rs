@@ -10,15 +10,17 @@ mod cache;
 mod client;
 mod fair_queue;
 mod invalidation;
+mod request;
 mod retry;
 pub mod settings;
 mod token;
 
 pub use self::authenticator::{AuthenticatedUser, Authenticator, User};
 pub use self::authorizer::{Authorizer, CachedAccess, Grant};
-pub use self::client::{AuthClient, AuthRequest, ClientContext, request_headers};
+pub use self::client::{AuthClient, request_headers};
 pub use self::fair_queue::Urgency;
 pub use self::invalidation::{Epoch, Invalidations};
+pub use self::request::{AuthRequest, ClientContext};
 pub use self::retry::{RetryDeadline, retry_while_unavailable};
 pub use self::settings::Settings;
 pub use self::token::{Token, TokenForm, TokenHash};
@@ -48,4 +50,15 @@ pub enum Error {
         /// Whether Laravel throttles the user (429), which is no outage.
         is_throttled: bool,
     },
+}
+
+impl Error {
+    /// Creates an [`Error::Unavailable`] that names no time to wait.
+    fn unavailable(reason: String) -> Self {
+        Self::Unavailable {
+            reason,
+            retry_after: None,
+            is_throttled: false,
+        }
+    }
 }

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use super::client::unavailable;
 
 /// The time limit of a request with its retries. It starts when the first attempt leaves the
 /// edge's own queue: the time in it does not count. Clones share the limit.
@@ -60,7 +59,7 @@ where
     F: Future<Output = Result<T, Error>>,
 {
     let deadline = RetryDeadline::new(limit);
-    let mut last = unavailable("Laravel did not respond in time".to_owned());
+    let mut last = Error::unavailable("Laravel did not respond in time".to_owned());
     loop {
         let result = tokio::select! {
             biased;
@@ -99,7 +98,7 @@ mod tests {
             asked += 1;
             ready(match asked {
                 3 => Ok(7),
-                _ => Err(unavailable("down".to_owned())),
+                _ => Err(Error::unavailable("down".to_owned())),
             })
         });
         assert_eq!(answer.await, Ok(7));
@@ -113,7 +112,7 @@ mod tests {
             (denied, start.elapsed()),
             (Err(Error::Denied), Duration::ZERO)
         );
-        let down = |_| ready(Err::<(), _>(unavailable("down".to_owned())));
+        let down = |_| ready(Err::<(), _>(Error::unavailable("down".to_owned())));
         assert!(matches!(
             retry_while_unavailable(LIMIT, down).await,
             Err(Error::Unavailable { .. })

@@ -61,7 +61,7 @@ async fn denial_is_cached_and_failure_is_not() {
     };
     assert_eq!(get(&cache, 1, async { Ok(no) }).await, Err(Error::Denied));
     assert_eq!(get(&cache, 1, async { yes(7) }).await, Err(Error::Denied));
-    let down = unavailable("down".into());
+    let down = Error::unavailable("down".into());
     let failed = get(&cache, 2, std::future::ready(Err(down.clone()))).await;
     assert_eq!(failed, Err(down));
     assert_eq!(get(&cache, 2, async { yes(7) }).await, Ok(7));

@@ -1,0 +1,89 @@
+//! A request about a token, and the client on whose behalf the edge sends it.
+
+use hyper::header::HeaderValue;
+
+use super::fair_queue::Owner;
+use super::{Epoch, RetryDeadline, Token, TokenHash, Urgency};
+use crate::core::client_ip::ClientIp;
+
+/// The client on whose behalf a request is sent: Laravel throttles by the client's address,
+/// and routes by the site's name.
+#[derive(Clone, Debug)]
+pub struct ClientContext {
+    /// The client's address.
+    pub client: ClientIp,
+    /// The `Host` of the client's request.
+    pub host: HeaderValue,
+}
+
+impl ClientContext {
+    /// Returns the owner that the queue counts the request for.
+    fn owner(&self, token: TokenHash) -> Owner {
+        Owner {
+            client: self.client.key(IPV6_PREFIX_BITS),
+            token,
+        }
+    }
+}
+
+/// A request about a token: the client, the urgency, and the age that a cached decision may
+/// have.
+#[derive(Clone, Debug)]
+pub struct AuthRequest {
+    pub(super) token: Token,
+    pub(super) secret: TokenHash,
+    pub(super) client: ClientContext,
+    pub(super) since: Option<Epoch>,
+    pub(super) urgency: Urgency,
+    pub(super) deadline: Option<RetryDeadline>,
+}
+
+impl AuthRequest {
+    /// Creates a routine request, whose decision may come from the cache.
+    pub fn new(token: &Token, client_context: &ClientContext) -> Self {
+        Self {
+            token: token.clone(),
+            secret: token.hash(),
+            client: client_context.clone(),
+            since: None,
+            urgency: Urgency::Routine,
+            deadline: None,
+        }
+    }
+
+    /// Accepts only a decision whose request began at `since` or later.
+    #[must_use]
+    pub fn since(self, since: impl Into<Option<Epoch>>) -> Self {
+        Self {
+            since: since.into(),
+            ..self
+        }
+    }
+
+    /// Makes the request urgent: it goes first in the queue, and ignores Laravel's
+    /// `Retry-After`.
+    #[must_use]
+    pub fn urgent(self) -> Self {
+        Self {
+            urgency: Urgency::Urgent,
+            ..self
+        }
+    }
+
+    /// Starts `deadline` when the request leaves the queue.
+    #[must_use]
+    pub fn with_deadline(self, deadline: RetryDeadline) -> Self {
+        Self {
+            deadline: Some(deadline),
+            ..self
+        }
+    }
+
+    /// Returns the owner that the queue counts the request for.
+    pub(super) fn owner(&self) -> Owner {
+        self.client.owner(self.secret)
+    }
+}
+
+/// The IPv6 prefix that counts as one client in the queue to Laravel.
+const IPV6_PREFIX_BITS: u32 = 56;
