@@ -12,7 +12,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Response;
-use super::state::{Chunk, Next};
+use super::file::Chunk;
+use super::state::Next;
 use crate::core::body;
 
 /// The body of a response for its client. Dropping it frees the buffers and aborts the

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-use super::state::Chunk;
 use crate::upstream::byte_quota::Reservation;
 
 /// A queue of bytes in a file: the pump writes at the end while the client reads from the
@@ -16,6 +15,13 @@ pub(super) struct TemporaryFile {
     file: Option<(Arc<File>, Reservation)>,
     start: u64,
     end: u64,
+}
+
+/// A range of bytes of a file.
+pub(super) struct Chunk {
+    pub(super) file: Arc<File>,
+    pub(super) at: u64,
+    pub(super) length: usize,
 }
 
 impl TemporaryFile {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::MAX_MEMORY_BYTES;
 use super::blocked_responses::{Blocked, BlockedResponses, Cause, GivenUp, MIN_PROGRESS_BYTES};
-use super::file::TemporaryFile;
+use super::file::{Chunk, TemporaryFile};
 use crate::core::body::{self, Body};
 use crate::upstream::byte_quota::Reservation;
 
@@ -63,13 +63,6 @@ pub(super) enum Next {
     Polled(PolledFrame),
     /// A part of the file, which the client must read without the lock.
     Disk(Chunk),
-}
-
-/// A range of bytes of a file.
-pub(super) struct Chunk {
-    pub(super) file: Arc<std::fs::File>,
-    pub(super) at: u64,
-    pub(super) length: usize,
 }
 
 /// The reason why the pump has stopped reading.
