@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::error::CommandError;
+use super::payload::read;
 use super::upload::{self, UploadCommand};
 use crate::core::ids::RowId;
 
@@ -47,38 +49,6 @@ impl Command {
             Self::Upload(UploadCommand::Start(_)) => "upload_start",
             Self::Upload(UploadCommand::Resume(_)) => "upload_resume",
             Self::Upload(UploadCommand::Cancel(_)) => "upload_cancel",
-        }
-    }
-}
-
-/// The mistake in a client's text. `Display` is for the developer of the client.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// The text is no JSON object.
-    #[error("expected a JSON object such as {{\"type\":\"ping\",\"payload\":{{}}}}")]
-    NotJson,
-    /// The `type` is missing or no string.
-    #[error("the message has no \"type\"")]
-    NoType,
-    /// The `type` is unknown.
-    #[error(
-        "unknown type; expected one of join_ticket, leave_ticket, typing_indicator, message_seen, \
-         upload_start, upload_resume, upload_cancel, ping"
-    )]
-    UnknownType,
-    /// The `payload` does not fit the type.
-    #[error("{0} needs a payload with {1}")]
-    Payload(&'static str, &'static str),
-}
-
-impl CommandError {
-    /// Returns the code in the `error` event.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotJson => "invalid_json",
-            Self::NoType => "missing_type",
-            Self::UnknownType => "unknown_type",
-            Self::Payload(..) => "invalid_payload",
         }
     }
 }
@@ -144,23 +114,6 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
             Some(command) => command.map(Command::Upload),
             None => Err(CommandError::UnknownType),
         },
-    }
-}
-
-/// Reads the payload of a command of type `kind`, which must be an object.
-///
-/// # Errors
-/// `Payload`, with `kind` and the `expected` content.
-pub(super) fn read<'a, T: Deserialize<'a>>(
-    kind: &'static str,
-    payload: &'a str,
-    expected: &'static str,
-) -> Result<T, CommandError> {
-    // serde reads a struct from an array, too, which the protocol does not allow.
-    if payload.trim_start().starts_with('{') {
-        serde_json::from_str(payload).map_err(|_| CommandError::Payload(kind, expected))
-    } else {
-        Err(CommandError::Payload(kind, expected))
     }
 }
 

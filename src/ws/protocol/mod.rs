@@ -2,9 +2,12 @@
 //! commands, encodes events and frames. `docs/PROTOCOL.md` describes it for front ends.
 
 mod command;
+mod error;
 mod event;
+mod payload;
 mod upload;
 
-pub use self::command::{Command, CommandError, decode};
+pub use self::command::{Command, decode};
+pub use self::error::CommandError;
 pub use self::event::{Event, Present, frame, publication_type};
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

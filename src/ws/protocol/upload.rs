@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::command::{CommandError, read};
+use super::error::CommandError;
+use super::payload::read;
 use crate::core::ids::RowId;
 
 /// A command about an upload.
