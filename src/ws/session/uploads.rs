@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 use super::super::protocol::{Event, UploadCommand, UploadId, UploadStart};
 use super::super::upload::{
-    Begin, Failure, Outcome, Part, Reason, Upload, UploadProgress, UploadRejection, frame,
+    Failure, Outcome, Part, Reason, Upload, UploadContext, UploadProgress, UploadRejection, frame,
 };
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.services.drain.is_stopping() {
             return Err(UploadRejection::Failed(Reason::Restart));
         }
-        let context = Begin {
+        let context = UploadContext {
             user: self.user.clone(),
             token: self.token.clone(),
             client_context: self.client_context.clone(),

@@ -20,7 +20,8 @@ mod task;
 
 pub(in crate::ws) use self::multipart::Part;
 pub(in crate::ws) use self::outcome::{Failure, Outcome, Reason};
+pub(in crate::ws) use self::registry::UploadRejection;
 pub use self::registry::Uploads;
-pub(in crate::ws) use self::registry::{Begin, UploadRejection};
 pub use self::settings::{FieldName, Settings};
 pub(in crate::ws) use self::state::{Upload, UploadProgress};
+pub(in crate::ws) use self::task::UploadContext;

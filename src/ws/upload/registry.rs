@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
-use super::multipart::Part;
 use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
-use super::task;
-pub(in crate::ws) use super::task::UploadContext as Begin;
 use crate::auth::{Token, TokenForm, TokenHash, User};
 use crate::core::ids::{RoomName, UserId};
 use crate::limit::ByteRate;
@@ -20,7 +19,7 @@ use crate::upstream::Upstream;
 
 /// The uploads, with the settings of one configuration. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
-pub struct Uploads(Arc<Shared>);
+pub struct Uploads(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -74,20 +73,19 @@ impl Uploads {
         &self.0.settings
     }
 
-    /// Begins an upload and spawns the task that sends it. It belongs to no session until one
-    /// attaches it.
+    /// Creates an upload of `size` bytes and registers it until the entry is dropped. Returns
+    /// it with the receiver of its chunks.
     ///
     /// # Errors
     /// `Duplicate` if the id is in use; `Failed` with [`Reason::TooManyUploads`] above a limit.
-    pub(in crate::ws) fn begin(
+    pub(super) fn register(
         &self,
-        id: &str,
+        (user, token, id): (&User, &Token, &str),
         room: RoomName,
-        part: Part,
-        context: Begin,
-    ) -> Result<Arc<Upload>, UploadRejection> {
+        size: u64,
+    ) -> Result<(RegistryEntry, mpsc::Receiver<Bytes>), UploadRejection> {
         let settings = &self.0.settings;
-        let key = key(&context.user, &context.token, id);
+        let key = key(user, token, id);
         let mut all = self.0.all.lock();
         let total = all.len();
         let of_user = all.keys().filter(|other| other.0 == key.0).count();
@@ -97,16 +95,15 @@ impl Uploads {
         if total >= settings.max_concurrent.size() || of_user >= settings.max_per_user.size() {
             return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
-        let (upload, chunks) = Upload::new(id.into(), room, part.size, settings);
+        let (upload, chunks) = Upload::new(id.into(), room, size, settings);
         let upload = Arc::new(upload);
         vacant.insert(Arc::clone(&upload));
-        drop(all);
-        let (this, task_upload) = (self.clone(), Arc::clone(&upload));
-        context.drain.clone().spawn(async move {
-            let _guard = RegistryGuard(this.clone(), key, Arc::clone(&task_upload));
-            task::run(this.0, task_upload, part, chunks, context).await;
-        });
-        Ok(upload)
+        let entry = RegistryEntry {
+            shared: Arc::clone(&self.0),
+            key,
+            upload,
+        };
+        Ok((entry, chunks))
     }
 
     /// Returns the upload of this id that the user began with this token, unless its outcome
@@ -143,11 +140,16 @@ impl Shared {
     }
 }
 
-/// Removes an upload from the registry when its task ends, even by a panic.
-struct RegistryGuard(Uploads, Key, Arc<Upload>);
+/// An upload's entry in the registry. Dropping it removes the upload.
+#[derive(Debug)]
+pub(super) struct RegistryEntry {
+    shared: Arc<Shared>,
+    key: Key,
+    pub(super) upload: Arc<Upload>,
+}
 
-impl Drop for RegistryGuard {
+impl Drop for RegistryEntry {
     fn drop(&mut self) {
-        self.0.0.remove(&self.1, &self.2);
+        self.shared.remove(&self.key, &self.upload);
     }
 }

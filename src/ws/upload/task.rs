@@ -16,13 +16,14 @@ use super::super::backend::CurrentBackend;
 use super::body::{self, UploadSource};
 use super::multipart::{Form, Part};
 use super::outcome::{Outcome, Reason};
-use super::registry::Shared;
+use super::registry::{Shared, UploadRejection, Uploads};
 use super::response;
 use super::state::Upload;
 use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
 use crate::core::body::Body;
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
+use crate::core::ids::RoomName;
 use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};
 
@@ -40,9 +41,35 @@ pub(in crate::ws) struct UploadContext {
     pub(in crate::ws) drain: Drain,
 }
 
+impl Uploads {
+    /// Begins an upload and spawns the task that sends it. It belongs to no session until one
+    /// attaches it.
+    ///
+    /// # Errors
+    /// As [`Uploads::register`].
+    pub(in crate::ws) fn begin(
+        &self,
+        id: &str,
+        room: RoomName,
+        part: Part,
+        context: UploadContext,
+    ) -> Result<Arc<Upload>, UploadRejection> {
+        let key = (&context.user, &context.token, id);
+        let (entry, chunks) = self.register(key, room, part.size)?;
+        let upload = Arc::clone(&entry.upload);
+        let shared = Arc::clone(&self.0);
+        context.drain.clone().spawn(async move {
+            // The registry has the upload until the task ends, even by a panic.
+            let entry = entry;
+            run(shared, Arc::clone(&entry.upload), part, chunks, context).await;
+        });
+        Ok(upload)
+    }
+}
+
 /// Sends `upload` and sets its outcome. Then keeps it until the client has got the outcome, the
 /// resume timeout has passed, or the process stops and no session has it.
-pub(super) async fn run(
+async fn run(
     shared: Arc<Shared>,
     upload: Arc<Upload>,
     part: Part,
