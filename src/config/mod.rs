@@ -12,6 +12,7 @@ mod key_path;
 mod reader;
 mod renamed;
 mod route_rules;
+mod rules;
 mod server;
 
 use std::collections::BTreeMap;
@@ -22,10 +23,7 @@ use serde::Deserialize;
 pub use self::admin::Admin;
 pub use self::control_socket::ControlSocket;
 pub use self::diagnostics::{Diagnostic, Diagnostics};
-use self::reader::RuleViolation;
 pub use self::server::Server;
-use crate::core::units::ConfigDuration;
-use crate::ws::upload::frame::HEADER_BYTES;
 use crate::{auth, control, http, limit, logging, rooms, tls, upstream, ws};
 
 /// The settings of `config.toml`, with defaults for missing keys.
@@ -204,7 +202,7 @@ impl Config {
     /// The first syntax error, or else all invalid keys and broken rules, sorted by line.
     /// After 50 invalid keys the reading stops.
     pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
-        reader::read(text, Self::rules)
+        reader::read(text, rules::violations)
     }
 
     /// Returns whether an upstream is php-fpm; only these have a `root`.
@@ -216,151 +214,6 @@ impl Config {
     /// by name.
     pub fn apps(&self) -> impl Iterator<Item = &upstream::Settings> {
         [&self.upstream].into_iter().chain(self.upstreams.values())
-    }
-
-    /// Checks the rules that serde cannot check on a single value, and returns those that do
-    /// not hold.
-    fn rules(&self) -> Vec<RuleViolation> {
-        let mut broken = Vec::new();
-        let mut rule = |holds: bool, keys: &'static [&'static str], message: &'static str| {
-            if !holds {
-                let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-                let message = message.to_owned();
-                broken.push(RuleViolation { keys, message });
-            }
-        };
-        rule(
-            self.http.stream_idle_timeout > self.upstream.response_timeout,
-            &["http.stream_idle_timeout", "upstream.response_timeout"],
-            "http.stream_idle_timeout must be longer than upstream.response_timeout, or the edge \
-             closes connections before Laravel's time is up",
-        );
-        rule(
-            self.websocket.pong_timeout > self.websocket.ping_interval,
-            &["websocket.pong_timeout", "websocket.ping_interval"],
-            "websocket.pong_timeout must be longer than websocket.ping_interval, or quiet \
-             clients are closed before they were pinged",
-        );
-        let uploads = &self.websocket.uploads;
-        rule(
-            uploads.chunk_size.get() + HEADER_BYTES <= self.websocket.max_message_size.get(),
-            &["websocket.uploads.chunk_size", "websocket.max_message_size"],
-            "websocket.uploads.chunk_size must be less than websocket.max_message_size by the 13 \
-             bytes of a frame's header, or the edge closes sessions that send the chunks it asks for",
-        );
-        rule(
-            uploads.chunk_size <= uploads.window_size
-                && uploads.chunk_size <= uploads.bytes_per_second,
-            &[
-                "websocket.uploads.chunk_size",
-                "websocket.uploads.window_size",
-                "websocket.uploads.bytes_per_second",
-            ],
-            "websocket.uploads.chunk_size must not be more than websocket.uploads.window_size or \
-             websocket.uploads.bytes_per_second, or no chunk may ever be sent",
-        );
-        rule(
-            self.limits.max_connections_per_client <= self.limits.max_connections,
-            &[
-                "limits.max_connections_per_client",
-                "limits.max_connections",
-            ],
-            "limits.max_connections_per_client must not be more than limits.max_connections",
-        );
-        rule(
-            self.limits.max_connections.size() > self.server.listen.len(),
-            &["limits.max_connections", "server.listen"],
-            "limits.max_connections must be more than there are addresses in server.listen",
-        );
-        rule(
-            self.server.worker_threads <= 1024,
-            &["server.worker_threads"],
-            "server.worker_threads must not be more than 1024",
-        );
-        let often = |interval: ConfigDuration| interval < ConfigDuration::seconds(1);
-        rule(
-            !often(self.websocket.ping_interval),
-            &["websocket.ping_interval"],
-            "websocket.ping_interval must be a second or more",
-        );
-        rule(
-            !often(self.websocket.revalidate_interval),
-            &["websocket.revalidate_interval"],
-            "websocket.revalidate_interval must be a second or more",
-        );
-        rule(
-            !self.server.listen.is_empty(),
-            &["server.listen"],
-            "server.listen needs at least one address, such as \"[::]:443\"",
-        );
-        let page = self.maintenance.page.as_ref();
-        rule(
-            page.is_none_or(|page| !page.as_os_str().is_empty()),
-            &["maintenance.page"],
-            "maintenance.page must name a file, or be left out: \"\" is a directory, and would \
-             close the site for ever",
-        );
-        rule(
-            !self.auth.user_id.is_empty(),
-            &["auth.user_id"],
-            "auth.user_id needs at least one JSON pointer, such as \"/id\"",
-        );
-        let listens = |address| self.server.listen.contains(address);
-        rule(
-            self.tls.client_auth.listen.iter().all(listens),
-            &["tls.client_auth.listen", "server.listen"],
-            "tls.client_auth.listen must name addresses of server.listen, written as there",
-        );
-        let acme = &self.tls.acme;
-        rule(
-            !acme.is_on() || acme.terms_of_service_agreed,
-            &["tls.acme.terms_of_service_agreed", "tls.acme.domains"],
-            "tls.acme.terms_of_service_agreed must be true: the CA gives no certificate to those who \
-             do not accept its terms; read them first",
-        );
-        let needs_http = acme.is_on() && acme.challenge == tls::Challenge::Http01;
-        rule(
-            !needs_http || !self.server.redirect_listen.is_empty(),
-            &["server.redirect_listen", "tls.acme.challenge"],
-            "server.redirect_listen must have port 80, such as \"[::]:80\", where the CA looks \
-             for http-01; or choose tls-alpn-01",
-        );
-        rule(
-            acme.directory.starts_with("https://"),
-            &["tls.acme.directory"],
-            "tls.acme.directory must begin with https://",
-        );
-        let proxied = &self.server.proxy_protocol;
-        let somewhere = |address| listens(address) || self.server.redirect_listen.contains(address);
-        rule(
-            proxied.iter().all(somewhere),
-            &["server.proxy_protocol", "server.listen"],
-            "server.proxy_protocol must name addresses of server.listen or \
-             server.redirect_listen, written as there",
-        );
-        rule(
-            proxied.is_empty() || !self.server.trusted_proxies.is_empty(),
-            &["server.trusted_proxies", "server.proxy_protocol"],
-            "server.proxy_protocol needs server.trusted_proxies: the edge accepts the PROXY \
-             header from these proxies alone",
-        );
-        let server = &self.server;
-        rule(
-            server.trusted_proxies.has_non_cloudflare()
-                || !server.trusted_headers.exceeds_default(),
-            &["server.trusted_headers", "server.trusted_proxies"],
-            "server.trusted_headers needs server.trusted_proxies that write these headers \
-             themselves: the edge never trusts headers of clients, and Cloudflare passes on the \
-             values of its clients",
-        );
-        rule(
-            !server.trusted_proxies.has_non_cloudflare() || server.trusted_headers.has_client(),
-            &["server.trusted_headers", "server.trusted_proxies"],
-            "server.trusted_headers must have \"x-forwarded-for\": without it all clients of a \
-             proxy are one client to the limits and to Laravel",
-        );
-        broken.extend(route_rules::rules(self));
-        broken
     }
 }
 

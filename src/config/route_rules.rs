@@ -3,56 +3,17 @@
 use super::Config;
 use super::reader::RuleViolation;
 use crate::core::units::ByteSize;
-use crate::http::{App, RouteAction};
+use crate::http::{App, RouteAction, RouteSettings};
 use crate::introspection::LARAVEL;
 use crate::tls::ClientAuthMode;
 use crate::upstream::{self, Protocol};
 
 /// Checks all routes and upstreams, and returns the rules that do not hold.
 pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
-    let mut broken = Vec::new();
-    for (number, route) in config.routes.iter().enumerate() {
-        // The route itself comes last: it is reported if the file has none of the keys.
-        let place = |number: usize, keys: &[&str]| -> Vec<String> {
-            let keys = keys.iter().map(|key| format!("routes.{number}.{key}"));
-            keys.chain([format!("routes.{number}")]).collect()
-        };
-        let mut tell =
-            |keys: Vec<String>, message: String| broken.push(RuleViolation { keys, message });
-        if let RouteAction::App(App::Named(name)) | RouteAction::Files(_, Some(App::Named(name))) =
-            &route.to
-            && !config.upstreams.contains_key(name)
-        {
-            tell(
-                place(number, &["upstream"]),
-                format!("there is no [upstreams.{name}]"),
-            );
-        }
-        if route.require_client_certificate && config.tls.client_auth.mode == ClientAuthMode::Off {
-            let message = "the edge requests no client certificates: tls.client_auth.mode must be \
-                           \"optional\" or \"required\"";
-            tell(
-                place(number, &["require_client_certificate"]),
-                message.to_owned(),
-            );
-        }
-        if !route.upgrade_protocols.is_empty()
-            && upstream(config, &route.to).is_some_and(|it| it.root.is_some())
-        {
-            let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
-            tell(place(number, &["pass_upgrades"]), message.to_owned());
-        }
-        let earlier = &config.routes[..number];
-        if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
-            let message = format!(
-                "this route is never reached: all its requests fit [[routes]] number {} above; \
-                 put this one first",
-                above + 1
-            );
-            let fit = ["path", "hosts"];
-            tell([place(number, &fit), place(above, &fit)].concat(), message);
-        }
-    }
+    let routes = config.routes.iter().enumerate();
+    let mut broken: Vec<_> = routes
+        .flat_map(|(number, route)| route_violations(config, number, route))
+        .collect();
     broken.extend(upstream_rules(config, "upstream", &config.upstream));
     if config.upstreams.contains_key(LARAVEL) {
         broken.push(RuleViolation {
@@ -61,25 +22,84 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
         });
     }
     for (name, upstream) in &config.upstreams {
-        broken.extend(upstream_rules(
-            config,
-            &format!("upstreams.{name}"),
-            upstream,
-        ));
-        if upstream.response_timeout >= config.http.stream_idle_timeout {
-            broken.push(RuleViolation {
-                keys: vec![
-                    format!("upstreams.{name}.response_timeout"),
-                    "http.stream_idle_timeout".to_owned(),
-                ],
-                message: format!(
-                    "http.stream_idle_timeout must be longer than upstreams.{name}.response_timeout, \
-                     or the edge closes connections before the app's time is up"
-                ),
-            });
-        }
+        let section = format!("upstreams.{name}");
+        broken.extend(upstream_rules(config, &section, upstream));
+        broken.extend(check_response_timeout(config, &section, upstream));
     }
     broken
+}
+
+/// Returns the rules that `route`, which has this `number` in the file from 0, does not hold.
+fn route_violations(config: &Config, number: usize, route: &RouteSettings) -> Vec<RuleViolation> {
+    let mut broken = Vec::new();
+    let mut report =
+        |keys: Vec<String>, message: String| broken.push(RuleViolation { keys, message });
+    if let RouteAction::App(App::Named(name)) | RouteAction::Files(_, Some(App::Named(name))) =
+        &route.to
+        && !config.upstreams.contains_key(name)
+    {
+        report(
+            route_keys(number, &["upstream"]),
+            format!("there is no [upstreams.{name}]"),
+        );
+    }
+    if route.require_client_certificate && config.tls.client_auth.mode == ClientAuthMode::Off {
+        let message = "the edge requests no client certificates: tls.client_auth.mode must be \
+                       \"optional\" or \"required\"";
+        report(
+            route_keys(number, &["require_client_certificate"]),
+            message.to_owned(),
+        );
+    }
+    if !route.upgrade_protocols.is_empty()
+        && upstream(config, &route.to).is_some_and(|it| it.root.is_some())
+    {
+        let message = "php-fpm takes no upgrades: a tunnel needs an upstream that speaks HTTP";
+        report(route_keys(number, &["pass_upgrades"]), message.to_owned());
+    }
+    let earlier = &config.routes[..number];
+    if let Some(above) = earlier.iter().position(|earlier| earlier.covers(route)) {
+        let message = format!(
+            "this route is never reached: all its requests fit [[routes]] number {} above; \
+             put this one first",
+            above + 1
+        );
+        let fit = ["path", "hosts"];
+        report(
+            [route_keys(number, &fit), route_keys(above, &fit)].concat(),
+            message,
+        );
+    }
+    broken
+}
+
+/// Returns the paths of `keys` of a route. The route itself comes last: it is reported if the
+/// file has none of the keys.
+fn route_keys(number: usize, keys: &[&str]) -> Vec<String> {
+    let keys = keys.iter().map(|key| format!("routes.{number}.{key}"));
+    keys.chain([format!("routes.{number}")]).collect()
+}
+
+/// Checks that connections outlive the response timeout of `upstream`, whose table is
+/// `section`.
+fn check_response_timeout(
+    config: &Config,
+    section: &str,
+    upstream: &upstream::Settings,
+) -> Option<RuleViolation> {
+    if upstream.response_timeout < config.http.stream_idle_timeout {
+        return None;
+    }
+    Some(RuleViolation {
+        keys: vec![
+            format!("{section}.response_timeout"),
+            "http.stream_idle_timeout".to_owned(),
+        ],
+        message: format!(
+            "http.stream_idle_timeout must be longer than {section}.response_timeout, \
+             or the edge closes connections before the app's time is up"
+        ),
+    })
 }
 
 /// Returns the upstream that a route with the action `to` sends requests to, or `None` if it

@@ -1,0 +1,177 @@
+//! Rules that relate keys of different tables to each other, or that serde cannot check on a
+//! single value. A new rule is one more row of [`RULES`].
+
+use super::reader::RuleViolation;
+use super::{Config, route_rules};
+use crate::core::units::ConfigDuration;
+use crate::tls::Challenge;
+use crate::ws::upload::frame::HEADER_BYTES;
+
+/// A condition on some keys.
+struct Rule {
+    /// The keys that the report points to: the first of them that the file has.
+    keys: &'static [&'static str],
+    holds: fn(&Config) -> bool,
+    /// The message if the rule does not hold.
+    message: &'static str,
+}
+
+/// Checks all rules, and returns those that do not hold.
+pub(super) fn violations(config: &Config) -> Vec<RuleViolation> {
+    let broken = RULES.iter().filter(|rule| !(rule.holds)(config));
+    let violations = broken.map(|rule| RuleViolation {
+        keys: rule.keys.iter().map(|key| (*key).to_owned()).collect(),
+        message: rule.message.to_owned(),
+    });
+    violations.chain(route_rules::rules(config)).collect()
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        keys: &["http.stream_idle_timeout", "upstream.response_timeout"],
+        holds: |c| c.http.stream_idle_timeout > c.upstream.response_timeout,
+        message: "http.stream_idle_timeout must be longer than upstream.response_timeout, or the edge \
+                  closes connections before Laravel's time is up",
+    },
+    Rule {
+        keys: &["websocket.pong_timeout", "websocket.ping_interval"],
+        holds: |c| c.websocket.pong_timeout > c.websocket.ping_interval,
+        message: "websocket.pong_timeout must be longer than websocket.ping_interval, or quiet \
+                  clients are closed before they were pinged",
+    },
+    Rule {
+        keys: &["websocket.uploads.chunk_size", "websocket.max_message_size"],
+        holds: |c| {
+            let chunk = c.websocket.uploads.chunk_size.get();
+            chunk + HEADER_BYTES <= c.websocket.max_message_size.get()
+        },
+        message: "websocket.uploads.chunk_size must be less than websocket.max_message_size by the 13 \
+                  bytes of a frame's header, or the edge closes sessions that send the chunks it asks for",
+    },
+    Rule {
+        keys: &[
+            "websocket.uploads.chunk_size",
+            "websocket.uploads.window_size",
+            "websocket.uploads.bytes_per_second",
+        ],
+        holds: |c| {
+            let uploads = &c.websocket.uploads;
+            uploads.chunk_size <= uploads.window_size
+                && uploads.chunk_size <= uploads.bytes_per_second
+        },
+        message: "websocket.uploads.chunk_size must not be more than websocket.uploads.window_size or \
+                  websocket.uploads.bytes_per_second, or no chunk may ever be sent",
+    },
+    Rule {
+        keys: &[
+            "limits.max_connections_per_client",
+            "limits.max_connections",
+        ],
+        holds: |c| c.limits.max_connections_per_client <= c.limits.max_connections,
+        message: "limits.max_connections_per_client must not be more than limits.max_connections",
+    },
+    Rule {
+        keys: &["limits.max_connections", "server.listen"],
+        holds: |c| c.limits.max_connections.size() > c.server.listen.len(),
+        message: "limits.max_connections must be more than there are addresses in server.listen",
+    },
+    Rule {
+        keys: &["server.worker_threads"],
+        holds: |c| c.server.worker_threads <= 1024,
+        message: "server.worker_threads must not be more than 1024",
+    },
+    Rule {
+        keys: &["websocket.ping_interval"],
+        holds: |c| c.websocket.ping_interval >= ConfigDuration::seconds(1),
+        message: "websocket.ping_interval must be a second or more",
+    },
+    Rule {
+        keys: &["websocket.revalidate_interval"],
+        holds: |c| c.websocket.revalidate_interval >= ConfigDuration::seconds(1),
+        message: "websocket.revalidate_interval must be a second or more",
+    },
+    Rule {
+        keys: &["server.listen"],
+        holds: |c| !c.server.listen.is_empty(),
+        message: "server.listen needs at least one address, such as \"[::]:443\"",
+    },
+    Rule {
+        keys: &["maintenance.page"],
+        holds: |c| {
+            let page = c.maintenance.page.as_ref();
+            page.is_none_or(|page| !page.as_os_str().is_empty())
+        },
+        message: "maintenance.page must name a file, or be left out: \"\" is a directory, and would \
+                  close the site for ever",
+    },
+    Rule {
+        keys: &["auth.user_id"],
+        holds: |c| !c.auth.user_id.is_empty(),
+        message: "auth.user_id needs at least one JSON pointer, such as \"/id\"",
+    },
+    Rule {
+        keys: &["tls.client_auth.listen", "server.listen"],
+        holds: |c| {
+            let mut addresses = c.tls.client_auth.listen.iter();
+            addresses.all(|address| c.server.listen.contains(address))
+        },
+        message: "tls.client_auth.listen must name addresses of server.listen, written as there",
+    },
+    Rule {
+        keys: &["tls.acme.terms_of_service_agreed", "tls.acme.domains"],
+        holds: |c| !c.tls.acme.is_on() || c.tls.acme.terms_of_service_agreed,
+        message: "tls.acme.terms_of_service_agreed must be true: the CA gives no certificate to those who \
+                  do not accept its terms; read them first",
+    },
+    Rule {
+        keys: &["server.redirect_listen", "tls.acme.challenge"],
+        holds: |c| {
+            let acme = &c.tls.acme;
+            !acme.is_on()
+                || acme.challenge != Challenge::Http01
+                || !c.server.redirect_listen.is_empty()
+        },
+        message: "server.redirect_listen must have port 80, such as \"[::]:80\", where the CA looks \
+                  for http-01; or choose tls-alpn-01",
+    },
+    Rule {
+        keys: &["tls.acme.directory"],
+        holds: |c| c.tls.acme.directory.starts_with("https://"),
+        message: "tls.acme.directory must begin with https://",
+    },
+    Rule {
+        keys: &["server.proxy_protocol", "server.listen"],
+        holds: |c| {
+            let server = &c.server;
+            server.proxy_protocol.iter().all(|address| {
+                server.listen.contains(address) || server.redirect_listen.contains(address)
+            })
+        },
+        message: "server.proxy_protocol must name addresses of server.listen or \
+                  server.redirect_listen, written as there",
+    },
+    Rule {
+        keys: &["server.trusted_proxies", "server.proxy_protocol"],
+        holds: |c| c.server.proxy_protocol.is_empty() || !c.server.trusted_proxies.is_empty(),
+        message: "server.proxy_protocol needs server.trusted_proxies: the edge accepts the PROXY \
+                  header from these proxies alone",
+    },
+    Rule {
+        keys: &["server.trusted_headers", "server.trusted_proxies"],
+        holds: |c| {
+            c.server.trusted_proxies.has_non_cloudflare()
+                || !c.server.trusted_headers.exceeds_default()
+        },
+        message: "server.trusted_headers needs server.trusted_proxies that write these headers \
+                  themselves: the edge never trusts headers of clients, and Cloudflare passes on the \
+                  values of its clients",
+    },
+    Rule {
+        keys: &["server.trusted_headers", "server.trusted_proxies"],
+        holds: |c| {
+            !c.server.trusted_proxies.has_non_cloudflare() || c.server.trusted_headers.has_client()
+        },
+        message: "server.trusted_headers must have \"x-forwarded-for\": without it all clients of a \
+                  proxy are one client to the limits and to Laravel",
+    },
+];
