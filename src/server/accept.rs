@@ -167,7 +167,7 @@ impl IncomingConn {
                 }
             }
         };
-        let limits = &self.generation.limits;
+        let limits = self.generation.limits();
         let connections = &self.running.process.connections;
         let most = limits.settings().max_connections_per_client;
         let admission = limits.check_connection(client).and_then(|()| {
@@ -201,7 +201,7 @@ impl IncomingConn {
         limit: Limit,
         max: PositiveCount,
     ) -> Result<Permit, LimitExceeded> {
-        let limits = &self.generation.limits;
+        let limits = self.generation.limits();
         let Some(keys) = limits.keys(client) else {
             return Ok(permits.admit_unlimited(slot));
         };
@@ -222,7 +222,7 @@ impl IncomingConn {
     /// The client's share is acquired before the slot, so that the handshakes that wait count
     /// against it, too.
     async fn acquire_handshake(&self, client: ClientIp) -> Option<Permit> {
-        let (limits, handshakes) = (&self.generation.limits, &self.running.process.handshakes);
+        let (limits, handshakes) = (self.generation.limits(), &self.running.process.handshakes);
         let trusted = self.generation.config.server.trusted_proxies.trusts(client);
         let keys = limits.keys(client).filter(|_| !trusted);
         let share = match keys {

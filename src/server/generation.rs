@@ -1,25 +1,20 @@
 //! A generation: everything that the edge builds from one reading of the configuration. It is
-//! immutable; a reload builds another one. Parts whose settings have not changed are shared,
-//! so that a reload loses no connection, no cached decision and no limit's state.
+//! immutable; a reload builds another one. The two share the [`Parts`] whose settings have not
+//! changed.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-
 use super::Error;
 use super::frontend::{Frontend, frontends};
+use super::parts::{Parts, Task};
 use super::process::Process;
-use crate::auth::{AuthClient, Authenticator, Authorizer};
 use crate::config::Config;
-use crate::http::{self, ErrorPages, Handler, Maintenance, Routes, Upstreams};
+use crate::http::{self, ErrorPages, Handler, Maintenance, Routes};
 use crate::introspection::{Introspection, LARAVEL, StartContext};
-use crate::limit::{ConcurrencyLimit, Limits};
+use crate::limit::Limits;
 use crate::runtime::drain::Drain;
-use crate::tls::{self, Certificates, ClientAuthorities, Renewal};
-use crate::upstream::Upstream;
-use crate::ws::upload::Uploads;
+use crate::tls::{Certificates, ClientAuthorities};
 use crate::ws::{Backend, CurrentBackend, Gateway, Services};
 
 /// One generation. Connections hold the one they began with, until they end.
@@ -29,16 +24,9 @@ pub(super) struct Generation {
     pub(super) frontends: Vec<Frontend>,
     pub(super) handler: Arc<Handler>,
     pub(super) introspection: Arc<Introspection>,
-    pub(super) limits: Arc<Limits>,
-    in_flight: ConcurrencyLimit,
-    open_files: ConcurrencyLimit,
+    parts: Parts,
     pages: ErrorPages,
     authorities: ClientAuthorities,
-    certificates: Reusable<Certificates>,
-    upstreams: Reusable<Upstreams>,
-    auth: Reusable<(Authenticator, Authorizer)>,
-    /// The uploads; paused ones wait here until their client resumes.
-    uploads: Reusable<Uploads>,
     /// The services for sessions, also those of older generations, while this one is in use.
     backend: Arc<Backend>,
     /// The handle through which sessions find the backend in use; shared by all generations.
@@ -48,43 +36,10 @@ pub(super) struct Generation {
     pub(super) drain: Drain,
 }
 
-/// A part that the next generation shares if its settings are the same, and the drain for the
-/// tasks that live as long as the part.
-#[derive(Debug)]
-struct Reusable<T> {
-    part: Arc<T>,
-    drain: Drain,
-}
-
-impl<T> Clone for Reusable<T> {
-    fn clone(&self) -> Self {
-        Self {
-            part: Arc::clone(&self.part),
-            drain: self.drain.clone(),
-        }
-    }
-}
-
-impl<T> Reusable<T> {
-    fn new(part: T, process: &Process) -> Self {
-        Self {
-            part: Arc::new(part),
-            drain: process.drain.part(),
-        }
-    }
-
-    /// Stops the part's tasks, unless `next` shares the part.
-    fn retire_unless_in(&self, next: &Self) {
-        if !Arc::ptr_eq(&self.part, &next.part) {
-            self.drain.retire();
-        }
-    }
-}
-
 /// A new generation, and the tasks to spawn once it is in use.
 pub(super) struct BuiltGeneration {
     pub(super) generation: Generation,
-    pub(super) tasks: Vec<BoxFuture<'static, ()>>,
+    pub(super) tasks: Vec<Task>,
 }
 
 impl Generation {
@@ -99,122 +54,28 @@ impl Generation {
         old: Option<&Self>,
     ) -> Result<BuiltGeneration, Error> {
         let mut tasks = Vec::new();
-        let certificates = certificates(&config, process, old, &mut tasks)?;
+        let old_parts = old.map(|old| (&old.config, &old.parts));
+        let parts = Parts::build(&config, process, old_parts, &mut tasks)?;
         let authorities = ClientAuthorities::load(&config.tls.client_auth)?;
-        let frontends = frontends(&config, process, &certificates.part, &authorities)?;
+        let frontends = frontends(&config, process, &parts.certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
-
-        // The old generation if the settings that `is_same` compares have not changed. Parts
-        // that use another part compare its settings, too: they must not share an old one.
-        let same =
-            |is_same: fn(&Config, &Config) -> bool| old.filter(|old| is_same(&old.config, &config));
-        let apps = |a: &Config, b: &Config| a.upstream == b.upstream && a.upstreams == b.upstreams;
-        let upstreams = match same(apps) {
-            Some(old) => old.upstreams.clone(),
-            None => {
-                let new = Reusable::new(build_upstreams(&config), process);
-                tasks.extend(health_checks(&config, &new));
-                new
-            }
-        };
-        let auth_settings = |a: &Config, b: &Config| {
-            a.upstream == b.upstream && a.upstreams == b.upstreams && a.auth == b.auth
-        };
-        let auth = match same(auth_settings) {
-            Some(old) => old.auth.clone(),
-            None => Reusable::new(
-                build_auth(&config, process, &upstreams.part.laravel),
-                process,
-            ),
-        };
-        let upload_settings = |a: &Config, b: &Config| {
-            a.upstream == b.upstream
-                && a.upstreams == b.upstreams
-                && a.websocket.uploads == b.websocket.uploads
-                && a.auth.token_form == b.auth.token_form
-        };
-        let uploads = match same(upload_settings) {
-            Some(old) => old.uploads.clone(),
-            None => {
-                let new = Uploads::new(
-                    upstreams.part.laravel.clone(),
-                    config.websocket.uploads.clone(),
-                    config.auth.token_form,
-                    old.map(|old| &*old.uploads.part),
-                );
-                Reusable::new(new, process)
-            }
-        };
-        let limits = match same(|a, b| a.limits == b.limits) {
-            Some(old) => Arc::clone(&old.limits),
-            None => Arc::new(Limits::new(
-                config.limits.clone(),
-                Arc::clone(&process.metrics),
-                old.map(|old| &*old.limits),
-            )),
-        };
-        let places = |a: &Config, b: &Config| {
-            a.limits.max_requests_in_flight == b.limits.max_requests_in_flight
-        };
-        let in_flight = same(places).map(|old| old.in_flight.clone());
-        let in_flight = in_flight
-            .unwrap_or_else(|| ConcurrencyLimit::new(config.limits.max_requests_in_flight));
-        let files = |a: &Config, b: &Config| a.limits.max_open_files == b.limits.max_open_files;
-        let open_files = same(files).map(|old| old.open_files.clone());
-        let open_files =
-            open_files.unwrap_or_else(|| ConcurrencyLimit::new(config.limits.max_open_files));
-
-        let backend = Arc::new(backend(&config, &auth.part, &uploads.part, &limits));
+        let backend = Arc::new(backend(&config, &parts));
         let current_backend = old.map_or_else(
             || CurrentBackend::new(Arc::clone(&backend)),
             |old| old.current_backend.clone(),
         );
-        let gateway = Gateway::new(
-            services(&config, process, &current_backend),
-            config.websocket.clone(),
-        );
-        let introspection =
-            introspection(process, &certificates.part, &upstreams.part, &auth.part.1);
-        let routes = Routes::new(
-            &config.routes,
-            &upstreams.part,
-            config.http.max_body_size.get(),
-            &process.metrics,
-        )?;
-        let handler = Handler::new(http::HandlerDeps {
-            settings: config.http.clone(),
-            compression: config.compression.clone(),
-            proxies: config.server.trusted_proxies.clone(),
-            trusted_headers: config.server.trusted_headers.clone(),
-            limits: Arc::clone(&limits),
-            sessions: process.shares.clone(),
-            load: process.load.clone(),
-            in_flight: in_flight.clone(),
-            open_files: open_files.clone(),
-            gateway,
-            routes,
-            pages: pages.clone(),
-            maintenance: Maintenance::new(&config.maintenance)?,
-            drain: process.drain.clone(),
-            metrics: Arc::clone(&process.metrics),
-        });
+        let handler = handler(&config, process, &parts, &pages, &current_backend)?;
         let generation = Self {
-            config,
             frontends,
             handler: Arc::new(handler),
-            introspection: Arc::new(introspection),
-            limits,
-            in_flight,
-            open_files,
+            introspection: Arc::new(introspection(process, &parts)),
             pages,
             authorities,
-            certificates,
-            upstreams,
-            auth,
-            uploads,
             backend,
             current_backend,
             drain: process.drain.part(),
+            parts,
+            config,
         };
         Ok(BuiltGeneration { generation, tasks })
     }
@@ -233,113 +94,67 @@ impl Generation {
 
     /// Returns the certificates of this generation.
     pub(super) fn certificates(&self) -> Arc<Certificates> {
-        Arc::clone(&self.certificates.part)
+        Arc::clone(&self.parts.certificates.part)
+    }
+
+    /// Returns the limits per client.
+    pub(super) fn limits(&self) -> &Arc<Limits> {
+        &self.parts.limits
     }
 
     /// Retires this generation: sessions use the backend of `next`, HTTP connections finish
     /// their requests and close, and the tasks of parts that `next` does not share stop.
     pub(super) fn retire(&self, next: &Self) {
         next.current_backend.replace(Arc::clone(&next.backend));
-        self.certificates.retire_unless_in(&next.certificates);
-        self.upstreams.retire_unless_in(&next.upstreams);
-        self.auth.retire_unless_in(&next.auth);
-        self.uploads.retire_unless_in(&next.uploads);
+        self.parts.retire_unless_in(&next.parts);
         self.drain.retire();
     }
 }
 
-/// Returns the old certificates if `[tls]` has not changed, since their own task reloads the
-/// files. Loads the certificates otherwise, and adds the tasks that renew and reload them.
-fn certificates(
+fn handler(
     config: &Config,
     process: &Process,
-    old: Option<&Generation>,
-    tasks: &mut Vec<BoxFuture<'static, ()>>,
-) -> Result<Reusable<Certificates>, Error> {
-    if let Some(old) = old.filter(|old| old.config.tls == config.tls) {
-        return Ok(old.certificates.clone());
-    }
-    let certificates = Reusable::new(Certificates::load(&config.tls)?, process);
-    for doubt in certificates.part.warnings() {
-        tracing::warn!(
-            name: "certificate_needs_attention",
-            detail = doubt,
-            "certificate needs attention"
-        );
-    }
-    if let Some(renewal) = Renewal::new(&config.tls, &certificates.part)? {
-        tasks.push(renewal.run(certificates.drain.clone()).boxed());
-    }
-    tasks.push(tls::watch(Arc::clone(&certificates.part), certificates.drain.clone()).boxed());
-    Ok(certificates)
-}
-
-/// Creates the clients of all apps: Laravel, and those that routes name.
-fn build_upstreams(config: &Config) -> Upstreams {
-    for doubt in config.apps().filter_map(|app| app.doubt()) {
-        tracing::warn!(
-            name: "upstream_needs_attention",
-            detail = doubt,
-            "upstream needs attention"
-        );
-    }
-    Upstreams {
-        laravel: Upstream::new(&config.upstream),
-        named: config
-            .upstreams
-            .iter()
-            .map(|(name, settings)| (name.clone(), Upstream::new(settings)))
-            .collect(),
-    }
-}
-
-/// Returns the tasks of the apps' health checks.
-fn health_checks(config: &Config, upstreams: &Reusable<Upstreams>) -> Vec<BoxFuture<'static, ()>> {
-    let apps = &upstreams.part;
-    config
-        .upstreams
-        .iter()
-        .filter_map(|(name, settings)| apps.named.get(name)?.health_checks(settings))
-        .chain(apps.laravel.health_checks(&config.upstream))
-        .map(|checks| {
-            let drain = upstreams.drain.clone();
-            async move { checks.start(&drain) }.boxed()
-        })
-        .collect()
-}
-
-fn build_auth(
-    config: &Config,
-    process: &Process,
-    laravel: &Upstream,
-) -> (Authenticator, Authorizer) {
-    let settings = Arc::new(config.auth.clone());
-    let metrics = Arc::clone(&process.metrics);
-    let auth_client = AuthClient::new(laravel.clone(), &settings, metrics);
-    let (invalidations, drain) = (&process.invalidations, &process.drain);
-    let identity = Authenticator::new(
-        auth_client.clone(),
-        Arc::clone(&settings),
-        invalidations.clone(),
-        drain.clone(),
+    parts: &Parts,
+    pages: &ErrorPages,
+    current_backend: &CurrentBackend,
+) -> Result<Handler, Error> {
+    let gateway = Gateway::new(
+        services(config, process, current_backend),
+        config.websocket.clone(),
     );
-    let access = Authorizer::new(auth_client, settings, invalidations.clone(), drain.clone());
-    (identity, access)
+    let routes = Routes::new(
+        &config.routes,
+        &parts.upstreams.part,
+        config.http.max_body_size.get(),
+        &process.metrics,
+    )?;
+    Ok(Handler::new(http::HandlerDeps {
+        settings: config.http.clone(),
+        compression: config.compression.clone(),
+        proxies: config.server.trusted_proxies.clone(),
+        trusted_headers: config.server.trusted_headers.clone(),
+        limits: Arc::clone(&parts.limits),
+        sessions: process.shares.clone(),
+        load: process.load.clone(),
+        in_flight: parts.in_flight.clone(),
+        open_files: parts.open_files.clone(),
+        gateway,
+        routes,
+        pages: pages.clone(),
+        maintenance: Maintenance::new(&config.maintenance)?,
+        drain: process.drain.clone(),
+        metrics: Arc::clone(&process.metrics),
+    }))
 }
 
-fn backend(
-    config: &Config,
-    auth: &(Authenticator, Authorizer),
-    uploads: &Uploads,
-    limits: &Arc<Limits>,
-) -> Backend {
-    let (identity, access) = auth.clone();
+fn backend(config: &Config, parts: &Parts) -> Backend {
+    let (identity, access) = (*parts.auth.part).clone();
     Backend {
         identity,
         access,
-        uploads: uploads.clone(),
+        uploads: (*parts.uploads.part).clone(),
         retry_timeout: config.auth.retry_timeout.get(),
-        limits: Arc::clone(limits),
+        limits: Arc::clone(&parts.limits),
     }
 }
 
@@ -357,21 +172,17 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
     }
 }
 
-fn introspection(
-    process: &Process,
-    certificates: &Arc<Certificates>,
-    upstreams: &Upstreams,
-    access: &Authorizer,
-) -> Introspection {
+fn introspection(process: &Process, parts: &Parts) -> Introspection {
+    let upstreams = &parts.upstreams.part;
     let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
     Introspection {
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         invalidations: process.invalidations.clone(),
-        access: access.clone(),
+        access: parts.auth.part.1.clone(),
         upstreams: upstreams.named.clone().into_iter().chain(laravel).collect(),
         metrics: Arc::clone(&process.metrics),
-        certificates: Arc::clone(certificates),
+        certificates: Arc::clone(&parts.certificates.part),
         connections: process.connections.clone(),
         load: process.load.clone(),
         drain: process.drain.clone(),

@@ -8,6 +8,7 @@ mod admin;
 mod frontend;
 mod generation;
 mod listeners;
+mod parts;
 mod port_owner;
 mod process;
 mod reload;

@@ -90,80 +90,59 @@ impl Reloader {
 /// Restores in `new` the settings that only a restart can change. Returns their keys, if they
 /// differ.
 fn keep_boot_settings(new: &mut Config, old: &Config) -> Vec<&'static str> {
-    let mut waiting = Vec::new();
-    let (server, was) = (&mut new.server, &old.server);
-    keep_old(
-        "server.listen",
-        &mut server.listen,
-        &was.listen,
-        &mut waiting,
-    );
-    let redirects = (&mut server.redirect_listen, &was.redirect_listen);
-    keep_old(
-        "server.redirect_listen",
-        redirects.0,
-        redirects.1,
-        &mut waiting,
-    );
-    let threads = (&mut server.worker_threads, &was.worker_threads);
-    keep_old("server.worker_threads", threads.0, threads.1, &mut waiting);
-    keep_old(
-        "admin.listen",
-        &mut new.admin.listen,
-        &old.admin.listen,
-        &mut waiting,
-    );
-    keep_old(
-        "log.format",
-        &mut new.log.format,
-        &old.log.format,
-        &mut waiting,
-    );
-    let (limits, were) = (&mut new.limits, &old.limits);
-    keep_old(
-        "limits.max_connections",
-        &mut limits.max_connections,
-        &were.max_connections,
-        &mut waiting,
-    );
-    let handshakes = (&mut limits.max_handshakes, &were.max_handshakes);
-    keep_old(
-        "limits.max_handshakes",
-        handshakes.0,
-        handshakes.1,
-        &mut waiting,
-    );
-    keep_old("rooms", &mut new.rooms, &old.rooms, &mut waiting);
-    let (broadcast, was) = (&mut new.broadcast, &old.broadcast);
-    keep_old(
-        "broadcast.socket",
-        &mut broadcast.socket,
-        &was.socket,
-        &mut waiting,
-    );
-    keep_old(
-        "broadcast.socket_mode",
-        &mut broadcast.socket_mode,
-        &was.socket_mode,
-        &mut waiting,
-    );
-    keep_old(
-        "broadcast.max_connections",
-        &mut broadcast.max_connections,
-        &was.max_connections,
-        &mut waiting,
-    );
-    waiting
+    let changed = BOOT_SETTINGS
+        .iter()
+        .filter(|(_, restore)| restore(new, old));
+    changed.map(|(key, _)| *key).collect()
 }
 
-fn keep_old<T: Clone + PartialEq>(
-    key: &'static str,
-    new: &mut T,
-    old: &T,
-    waiting: &mut Vec<&'static str>,
-) {
-    if new != old {
-        waiting.push(key);
+/// Restores `new` to `old`. Returns whether they differed.
+fn restore<T: Clone + PartialEq>(new: &mut T, old: &T) -> bool {
+    let differs = new != old;
+    if differs {
         new.clone_from(old);
     }
+    differs
 }
+
+/// Restores one setting of the new configuration to that of the old one. Returns whether they
+/// differed.
+type Restore = fn(&mut Config, &Config) -> bool;
+
+/// The settings that only a restart can change, by key.
+const BOOT_SETTINGS: &[(&str, Restore)] = &[
+    ("server.listen", |new, old| {
+        restore(&mut new.server.listen, &old.server.listen)
+    }),
+    ("server.redirect_listen", |new, old| {
+        restore(&mut new.server.redirect_listen, &old.server.redirect_listen)
+    }),
+    ("server.worker_threads", |new, old| {
+        restore(&mut new.server.worker_threads, &old.server.worker_threads)
+    }),
+    ("admin.listen", |new, old| {
+        restore(&mut new.admin.listen, &old.admin.listen)
+    }),
+    ("log.format", |new, old| {
+        restore(&mut new.log.format, &old.log.format)
+    }),
+    ("limits.max_connections", |new, old| {
+        restore(&mut new.limits.max_connections, &old.limits.max_connections)
+    }),
+    ("limits.max_handshakes", |new, old| {
+        restore(&mut new.limits.max_handshakes, &old.limits.max_handshakes)
+    }),
+    ("rooms", |new, old| restore(&mut new.rooms, &old.rooms)),
+    ("broadcast.socket", |new, old| {
+        restore(&mut new.broadcast.socket, &old.broadcast.socket)
+    }),
+    ("broadcast.socket_mode", |new, old| {
+        restore(&mut new.broadcast.socket_mode, &old.broadcast.socket_mode)
+    }),
+    ("broadcast.max_connections", |new, old| {
+        restore(
+            &mut new.broadcast.max_connections,
+            &old.broadcast.max_connections,
+        )
+    }),
+];

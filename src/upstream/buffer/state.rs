@@ -1,6 +1,5 @@
 //! The state of one buffered response between application and client, under its lock.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
