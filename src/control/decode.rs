@@ -17,11 +17,7 @@ pub struct Broadcast {
 impl Broadcast {
     /// Converts the event into a publication to its room.
     pub fn into_publication(self) -> Publication {
-        Publication::new(
-            self.room,
-            EventKind::Broadcast(self.text.into()),
-            self.audience,
-        )
+        Publication::new(self.room, EventKind::Broadcast(self.text), self.audience)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
@@ -22,7 +22,7 @@ pub struct Publication {
 #[derive(Debug)]
 pub enum EventKind {
     /// An event from Laravel: the JSON text that the client gets.
-    Broadcast(Utf8Bytes),
+    Broadcast(String),
     /// A user has seen a message.
     Seen {
         /// The user.
@@ -101,7 +101,7 @@ impl Publication {
     /// Returns the bytes that it counts for in a queue, about the length of its text.
     pub(super) fn size(&self) -> usize {
         match &self.kind {
-            EventKind::Broadcast(text) => text.as_str().len(),
+            EventKind::Broadcast(text) => text.len(),
             _ => NOMINAL_EVENT_BYTES,
         }
     }

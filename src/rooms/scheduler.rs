@@ -163,8 +163,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::task::{Context, Wake};
 
-    use tokio_tungstenite::tungstenite::Utf8Bytes;
-
     use super::*;
     use crate::core::ids::RoomName;
     use crate::rooms::{
@@ -217,7 +215,7 @@ mod tests {
 
     fn something() -> Arc<Publication> {
         let room = RoomName::ticket("1".parse().unwrap());
-        let what = EventKind::Broadcast(Utf8Bytes::from_static("a"));
+        let what = EventKind::Broadcast("a".to_owned());
         Arc::new(Publication::new(room, what, Audience::All))
     }
 

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::*;
 use crate::core::ids::{RowId, SessionIds};
@@ -67,7 +66,7 @@ impl Desk {
     }
 
     fn publish_to(&self, ticket: u64, text: &str, audience: Audience) -> Delivered {
-        let what = EventKind::Broadcast(Utf8Bytes::from(text));
+        let what = EventKind::Broadcast(text.to_owned());
         self.rooms
             .publish(Publication::new(room(ticket), what, audience))
     }

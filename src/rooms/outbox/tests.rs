@@ -2,7 +2,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Wake;
 
 use futures_util::FutureExt;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::super::{Audience, EventKind};
 use super::*;
@@ -15,7 +14,7 @@ fn publication(what: EventKind) -> Arc<Publication> {
 }
 
 fn message(text: &'static str) -> Arc<Publication> {
-    publication(EventKind::Broadcast(Utf8Bytes::from_static(text)))
+    publication(EventKind::Broadcast(text.to_owned()))
 }
 
 fn typing() -> Arc<Publication> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 
-use tokio_tungstenite::tungstenite::Bytes;
+use bytes::Bytes;
 
 use super::*;
 use crate::auth::Token;

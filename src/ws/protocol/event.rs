@@ -1,8 +1,10 @@
 //! Encodes events as the text, and publications as the frame, that clients get.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
@@ -132,7 +134,7 @@ impl Event<'_> {
 
     /// Returns the JSON text of this event.
     pub fn text(&self) -> Utf8Bytes {
-        to_text(self)
+        to_text(self).into()
     }
 }
 
@@ -168,39 +170,45 @@ enum RoomEvent<'a> {
 pub fn frame(publication: &Publication) -> Bytes {
     let text = publication_text(publication);
     let mut frame = Vec::with_capacity(text.len() + MAX_FRAME_HEADER_BYTES);
-    Frame::message(text, OpCode::Data(Data::Text), true)
-        .format(&mut frame)
+    let header = FrameHeader {
+        opcode: OpCode::Data(Data::Text),
+        ..FrameHeader::default()
+    };
+    header
+        .format(text.len() as u64, &mut frame)
         .expect("writing to a Vec never fails");
+    frame.extend_from_slice(text.as_bytes());
     frame.into()
 }
 
 /// Returns the text of a publication.
-fn publication_text(publication: &Publication) -> Utf8Bytes {
+fn publication_text(publication: &Publication) -> Cow<'_, str> {
     let ticket_id = publication.room().ticket_id();
-    match publication.kind() {
-        EventKind::Broadcast(text) => text.clone(),
-        EventKind::Seen { user, message } => to_text(&RoomEvent::MessageStatusUpdate {
+    let event = match publication.kind() {
+        EventKind::Broadcast(text) => return Cow::Borrowed(text),
+        EventKind::Seen { user, message } => RoomEvent::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
             user_id: user,
             ticket_id,
-        }),
-        EventKind::Typing { user, on } => to_text(&RoomEvent::TypingIndicator {
+        },
+        EventKind::Typing { user, on } => RoomEvent::TypingIndicator {
             ticket_id,
             user_id: user.id(),
             user_name: user.name(),
             is_typing: *on,
-        }),
-        EventKind::UserJoined(user) => to_text(&RoomEvent::UserJoined {
+        },
+        EventKind::UserJoined(user) => RoomEvent::UserJoined {
             user_id: user.id(),
             user_name: user.name(),
             ticket_id,
-        }),
-        EventKind::UserLeft(user) => to_text(&RoomEvent::UserLeft {
+        },
+        EventKind::UserLeft(user) => RoomEvent::UserLeft {
             user_id: user,
             ticket_id,
-        }),
-    }
+        },
+    };
+    Cow::Owned(to_text(&event))
 }
 
 /// Returns the `type` of a publication for the metrics. All events of Laravel, whose types it
@@ -216,10 +224,8 @@ pub fn publication_type(publication: &Publication) -> &'static str {
 }
 
 /// Serialises an event.
-fn to_text(value: &impl Serialize) -> Utf8Bytes {
-    serde_json::to_string(value)
-        .expect("events have string keys only, so their JSON never fails")
-        .into()
+fn to_text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("events have string keys only, so their JSON never fails")
 }
 
 /// Serialises a session id as a string.

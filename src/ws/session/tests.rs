@@ -20,7 +20,6 @@ mod size;
 mod uploads;
 
 use tokio::io::DuplexStream;
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use self::client::{Client, Closed};
@@ -152,7 +151,7 @@ impl Edge {
         let text = format!(
             r#"{{"type":"new_message","payload":{{"ticket_id":{ticket},"message":"{text}"}}}}"#
         );
-        let what = EventKind::Broadcast(Utf8Bytes::from(text));
+        let what = EventKind::Broadcast(text);
         let room = RoomName::ticket(RowId::new(ticket).unwrap());
         let publication = Publication::new(room, what, Audience::All);
         self.services.rooms.publish(publication)

@@ -1,6 +1,5 @@
 use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::*;
 use crate::core::ids::RoomName;
@@ -24,7 +23,7 @@ fn shared_stream(
 fn batch(texts: &[&'static str]) -> Batch {
     let room = RoomName::ticket("1".parse().unwrap());
     let publication = |text: &&'static str| {
-        let what = EventKind::Broadcast(Utf8Bytes::from_static(text));
+        let what = EventKind::Broadcast((*text).to_owned());
         Arc::new(Publication::new(room, what, Audience::All))
     };
     texts.iter().map(publication).collect()
