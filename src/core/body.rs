@@ -1,9 +1,13 @@
 //! The body type of every request and response, in both directions and for every
 //! protocol, and the functions that make one.
 
-use bytes::{Bytes, BytesMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::{Frame, SizeHint};
 
 /// The reason why a body could not be read to its end.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -52,4 +56,44 @@ where
     B::Error: Into<Error>,
 {
     body.map_err(Into::into).boxed_unsync()
+}
+
+/// The result of polling a body for its next frame.
+pub type PolledFrame<D = Bytes> = Poll<Option<Result<Frame<D>, Error>>>;
+
+/// A step between a body and its reader, which a [`FilteredBody`] runs. It may watch, change,
+/// delay or fail each frame, but not the length of the data.
+pub trait BodyFilter {
+    /// The data of the frames that the reader gets.
+    type Data: Buf;
+
+    /// Polls `body` for its next frame; see [`hyper::body::Body::poll_frame`].
+    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> PolledFrame<Self::Data>;
+}
+
+/// A body whose frames pass a filter. Its end and its size are those of the body inside.
+#[derive(Debug)]
+pub struct FilteredBody<F> {
+    /// The body inside.
+    pub body: Body,
+    /// The filter.
+    pub filter: F,
+}
+
+impl<F: BodyFilter + Unpin> hyper::body::Body for FilteredBody<F> {
+    type Data = F::Data;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame<F::Data> {
+        let this = self.get_mut();
+        this.filter.poll_frame(&mut this.body, cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

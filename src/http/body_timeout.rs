@@ -7,17 +7,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
-use crate::core::body::{self, Body};
+use crate::core::body::{Body, BodyFilter, FilteredBody, PolledFrame};
 use crate::limit::Permit;
 use crate::runtime::lazy_timer::LazyTimer;
 
 /// A response body that fails with [`UpstreamStalled`] when no frame comes for a while. Only
 /// the wait for the upstream counts, not the time that the client needs to read.
-pub(super) struct IdleTimeoutBody {
-    body: Body,
+pub(super) type IdleTimeoutBody = FilteredBody<IdleTimeout>;
+
+/// The filter of an [`IdleTimeoutBody`].
+pub(super) struct IdleTimeout {
     limit: Duration,
     timer: LazyTimer,
     /// The deadline of the frame that is waited for.
@@ -37,26 +39,24 @@ impl IdleTimeoutBody {
     pub(super) fn new(body: Body, limit: Duration, permit: Permit) -> Self {
         Self {
             body,
-            limit,
-            timer: LazyTimer::default(),
-            due: None,
-            permit: Some(permit),
+            filter: IdleTimeout {
+                limit,
+                timer: LazyTimer::default(),
+                due: None,
+                permit: Some(permit),
+            },
         }
     }
 }
 
-impl hyper::body::Body for IdleTimeoutBody {
+impl BodyFilter for IdleTimeout {
     type Data = Bytes;
-    type Error = body::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> PolledFrame {
+        let polled = Pin::new(&mut *body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
             self.due = None;
-            if !matches!(next, Some(Ok(_))) || self.body.is_end_stream() {
+            if !matches!(next, Some(Ok(_))) || body.is_end_stream() {
                 self.permit = None;
             }
             return polled;
@@ -66,13 +66,5 @@ impl hyper::body::Body for IdleTimeoutBody {
         self.timer
             .poll_until(due, cx)
             .map(|()| Some(Err(UpstreamStalled.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

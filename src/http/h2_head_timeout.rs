@@ -6,16 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
 use crate::runtime::lazy_timer::LazyTimer;
+use crate::runtime::stream_filter::{FilteredStream, StreamFilter};
 
 /// The stream below h2. A read fails once a head is not complete within the timeout, which
 /// runs from its first frame.
+pub(super) type HeadTimeoutStream<S> = FilteredStream<S, HeadTimeout>;
+
+/// The filter of a [`HeadTimeoutStream`].
 #[derive(Debug)]
-pub(super) struct HeadTimeoutStream<S> {
-    inner: S,
+pub(super) struct HeadTimeout {
     timeout: Duration,
     frames: FrameScanner,
     /// When the head that has begun must be complete.
@@ -29,17 +32,21 @@ pub(super) struct HeadTimeoutStream<S> {
 struct HeadTimedOut;
 
 impl<S> HeadTimeoutStream<S> {
-    /// Wraps `inner`. Each head may take `timeout`.
-    pub(super) fn new(inner: S, timeout: Duration) -> Self {
+    /// Wraps `stream`. Each head may take `timeout`.
+    pub(super) fn new(stream: S, timeout: Duration) -> Self {
         Self {
-            inner,
-            timeout,
-            frames: FrameScanner::default(),
-            due: None,
-            timer: LazyTimer::default(),
+            stream,
+            filter: HeadTimeout {
+                timeout,
+                frames: FrameScanner::default(),
+                due: None,
+                timer: LazyTimer::default(),
+            },
         }
     }
+}
 
+impl HeadTimeout {
     /// Records bytes that were read.
     fn record(&mut self, read: &[u8]) {
         let has_begun = self.frames.scan(read);
@@ -51,14 +58,15 @@ impl<S> HeadTimeoutStream<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for HeadTimeoutStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl StreamFilter for HeadTimeout {
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.inner).poll_read(cx, buf) {
+        if let Poll::Ready(read) = Pin::new(stream).poll_read(cx, buf) {
             self.record(&buf.filled()[before..]);
             return Poll::Ready(read);
         }
@@ -67,36 +75,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for HeadTimeoutStream<S> {
         };
         ready!(self.timer.poll_until(due, cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, HeadTimedOut)))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for HeadTimeoutStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }
 

@@ -18,12 +18,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::runtime::activity::ActivityTracker;
+use crate::runtime::stream_filter::{FilteredStream, StreamFilter, poll_write};
 
 /// The stream below hyper, which tracks whether hyper holds any bytes.
+pub(super) type KeepAliveStream<S> = FilteredStream<S, KeepAlive>;
+
+/// The filter of a [`KeepAliveStream`].
 #[derive(Debug)]
-pub(super) struct KeepAliveStream<S> {
-    inner: S,
-    /// Bytes that were read from `inner` and are not consumed yet; they are read first.
+pub(super) struct KeepAlive {
+    /// Bytes that were read from the stream and are not consumed yet; they are read first.
     read_ahead: Bytes,
     activity: Arc<ConnActivity>,
 }
@@ -83,29 +86,29 @@ impl ConnActivity {
 }
 
 impl<S> KeepAliveStream<S> {
-    /// Wraps `inner`, and returns the stream with the state that it shares.
-    pub(super) fn new(inner: S, activity: ActivityTracker) -> (Self, Arc<ConnActivity>) {
+    /// Wraps `stream`, and returns it with the state that it shares.
+    pub(super) fn new(stream: S, activity: ActivityTracker) -> (Self, Arc<ConnActivity>) {
         let conn_activity = Arc::new(ConnActivity {
             activity,
             has_unflushed: AtomicBool::new(false),
             records_at_read: AtomicU64::new(0),
             is_reading_head: AtomicBool::new(true),
         });
-        let stream = Self {
-            inner,
+        let filter = KeepAlive {
             read_ahead: Bytes::new(),
             activity: Arc::clone(&conn_activity),
         };
-        (stream, conn_activity)
+        (Self { stream, filter }, conn_activity)
     }
 
     /// Puts back bytes that hyper has read and not consumed; the next read returns them.
     pub(super) fn unread(&mut self, ahead: Bytes) {
         if !ahead.is_empty() {
-            self.read_ahead = [ahead, std::mem::take(&mut self.read_ahead)]
+            let filter = &mut self.filter;
+            filter.read_ahead = [ahead, std::mem::take(&mut filter.read_ahead)]
                 .concat()
                 .into();
-            self.activity.record_read();
+            filter.activity.record_read();
         }
     }
 }
@@ -114,31 +117,33 @@ impl<S: AsyncRead + Unpin> KeepAliveStream<S> {
     /// Waits until the client has sent bytes; returns false if it has closed the
     /// connection or a read fails. Cancel-safe: bytes are kept in `read_ahead`.
     pub(super) async fn wait_readable(&mut self) -> bool {
-        if !self.read_ahead.is_empty() {
+        let Self { stream, filter } = self;
+        if !filter.read_ahead.is_empty() {
             return true;
         }
         let read = poll_fn(|cx| {
             // The buffer lives on the stack for one poll, so waiting needs no memory.
             let mut space = [0; 1024];
             let mut buf = ReadBuf::new(&mut space);
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf))?;
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
             Poll::Ready(io::Result::Ok(Bytes::copy_from_slice(buf.filled())))
         });
-        self.read_ahead = read.await.unwrap_or_default();
-        self.activity.record_read();
-        !self.read_ahead.is_empty()
+        filter.read_ahead = read.await.unwrap_or_default();
+        filter.activity.record_read();
+        !filter.read_ahead.is_empty()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for KeepAliveStream<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl StreamFilter for KeepAlive {
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         if self.read_ahead.is_empty() {
-            ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+            ready!(Pin::new(stream).poll_read(cx, buf))?;
         } else {
             let count = self.read_ahead.len().min(buf.remaining());
             buf.put_slice(&self.read_ahead[..count]);
@@ -149,45 +154,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for KeepAliveStream<S> {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for KeepAliveStream<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.activity.has_unflushed.store(true, Relaxed);
-        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.activity.activity.note_send(&polled);
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.activity.activity.note_send(&polled);
-        ready!(polled)?;
-        self.activity.has_unflushed.store(false, Relaxed);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.activity.has_unflushed.store(true, Relaxed);
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let polled = poll_write(stream, cx, bufs);
         self.activity.activity.note_send(&polled);
         polled
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(stream).poll_flush(cx);
+        self.activity.activity.note_send(&polled);
+        ready!(polled)?;
+        self.activity.has_unflushed.store(false, Relaxed);
+        Poll::Ready(Ok(()))
     }
 }
 

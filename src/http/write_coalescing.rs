@@ -15,12 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
+
+use crate::runtime::stream_filter::{FilteredStream, StreamFilter};
 
 /// A stream that collects written bytes until its [`CoalescedConn`] sends them.
+pub(super) type CoalescingWriter<S> = FilteredStream<S, Coalescing>;
+
+/// The filter of a [`CoalescingWriter`].
 #[derive(Debug)]
-pub(super) struct CoalescingWriter<S> {
-    inner: S,
+pub(super) struct Coalescing {
     /// Collected bytes, at most one TLS record.
     buffer: BytesMut,
     gate: Arc<FlushGate>,
@@ -47,19 +51,21 @@ pub(super) struct CoalescedConn<C> {
 }
 
 impl<S> CoalescingWriter<S> {
-    /// Wraps `inner`.
-    pub(super) fn new(inner: S) -> Self {
+    /// Wraps `stream`.
+    pub(super) fn new(stream: S) -> Self {
         Self {
-            inner,
-            buffer: BytesMut::new(),
-            gate: Arc::default(),
+            stream,
+            filter: Coalescing {
+                buffer: BytesMut::new(),
+                gate: Arc::default(),
+            },
         }
     }
 
     /// Returns the connection that `serve` makes over this stream. The connection must be
     /// polled through the result, or nothing is sent.
     pub(super) fn into_conn<C>(self, serve: impl FnOnce(Self) -> C) -> CoalescedConn<C> {
-        let gate = Arc::clone(&self.gate);
+        let gate = Arc::clone(&self.filter.gate);
         CoalescedConn {
             connection: serve(self),
             gate,
@@ -103,11 +109,15 @@ impl<C: Future + Unpin> Future for CoalescedConn<C> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> CoalescingWriter<S> {
-    /// Writes the buffer to the inner stream, frees it, and flushes the inner stream.
-    fn poll_write_buffered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Coalescing {
+    /// Writes the buffer to `stream`, frees it, and flushes `stream`.
+    fn poll_write_buffered<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while !self.buffer.is_empty() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.buffer))?;
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &self.buffer))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -115,59 +125,23 @@ impl<S: AsyncWrite + Unpin> CoalescingWriter<S> {
         }
         // An idle connection keeps no buffer.
         self.buffer = BytesMut::new();
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        ready!(Pin::new(stream).poll_flush(cx))?;
         self.gate.has_pending.store(false, Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for CoalescingWriter<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.gate.is_open.load(Relaxed) {
-            self.poll_write_buffered(cx)
-        } else {
-            // The bytes stay in the buffer. `CoalescedConn` sees `has_pending` after this
-            // poll and takes care that they are sent.
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_write_buffered(cx))?;
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+impl StreamFilter for Coalescing {
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         // The buffer is bounded by one record. A full one is sent at once, and a blocked
         // socket then blocks h2: the backpressure reaches the streams.
         if self.buffer.len() >= TLS_RECORD_BYTES {
-            ready!(self.poll_write_buffered(cx))?;
+            ready!(self.poll_write_buffered(stream, cx))?;
         }
         self.gate.has_pending.store(true, Relaxed);
         let room = TLS_RECORD_BYTES - self.buffer.len();
@@ -178,6 +152,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingWriter<S> {
             written += count;
         }
         Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.gate.is_open.load(Relaxed) {
+            self.poll_write_buffered(stream, cx)
+        } else {
+            // The bytes stay in the buffer. `CoalescedConn` sees `has_pending` after this
+            // poll and takes care that they are sent.
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn poll_shutdown<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_write_buffered(stream, cx))?;
+        Pin::new(stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored<S: AsyncWrite>(&self, _: &S) -> bool {
+        true
     }
 }
 
@@ -249,7 +250,7 @@ mod tests {
         let writing = async {
             near.write_all(&sent).await.unwrap();
             near.shutdown().await.unwrap();
-            assert_eq!(near.buffer.capacity(), 0);
+            assert_eq!(near.filter.buffer.capacity(), 0);
         };
         let mut got = Vec::new();
         let ((), read) = tokio::join!(writing, far.read_to_end(&mut got));

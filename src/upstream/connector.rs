@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use super::Address;
+use crate::runtime::stream_filter::{FilteredStream, StreamFilter, poll_write};
 
 /// Connects to `address`. The stream sets `response_started` whenever it reads a byte.
 ///
@@ -29,19 +31,21 @@ pub(super) async fn connect(
             Address::Tcp(authority) => {
                 let stream = TcpStream::connect(authority.as_str()).await?;
                 stream.set_nodelay(true)?;
-                Ok(Socket::Tcp(stream))
+                Ok(Either::Left(stream))
             }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Either::Right),
         }
     };
-    let socket = match tokio::time::timeout(timeout, connecting).await {
-        Ok(socket) => socket?,
+    let stream = match tokio::time::timeout(timeout, connecting).await {
+        Ok(stream) => stream?,
         Err(_) => return Err(io::ErrorKind::TimedOut.into()),
     };
     Ok(Stream {
-        socket,
-        response_started,
-        discards_writes: false,
+        stream,
+        filter: EarlyResponse {
+            response_started,
+            discards_writes: false,
+        },
     })
 }
 
@@ -51,70 +55,34 @@ pub(super) async fn connect(
 /// while the response waits to be read. hyper would report the failed write and lose the
 /// response. So after the first failed write this stream discards all further data, and the
 /// reading side decides: it finds the response, or the end of the connection.
+pub(super) type Stream = FilteredStream<Either<TcpStream, UnixStream>, EarlyResponse>;
+
+/// The filter of a [`Stream`].
 #[derive(Debug)]
-pub(super) struct Stream {
-    socket: Socket,
+pub(super) struct EarlyResponse {
     response_started: Arc<AtomicBool>,
     /// A write has failed: the app accepts no more data.
     discards_writes: bool,
 }
 
-#[derive(Debug)]
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl StreamFilter for EarlyResponse {
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let polled = Pin::new(stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.response_started.store(true, Relaxed);
         }
         polled
     }
-}
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.socket {
-            Socket::Tcp(stream) => stream.is_write_vectored(),
-            Socket::Unix(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
@@ -122,14 +90,7 @@ impl AsyncWrite for Stream {
         if self.discards_writes {
             return Poll::Ready(Ok(length));
         }
-        // Most writes are a head alone. `write` costs the kernel less than `writev` with a
-        // single piece.
-        let written = ready!(match (&mut self.socket, bufs) {
-            (Socket::Tcp(stream), [piece]) => Pin::new(stream).poll_write(cx, piece),
-            (Socket::Tcp(stream), _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            (Socket::Unix(stream), [piece]) => Pin::new(stream).poll_write(cx, piece),
-            (Socket::Unix(stream), _) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        });
+        let written = ready!(poll_write(stream, cx, bufs));
         Poll::Ready(written.or_else(|_| {
             self.discards_writes = true;
             Ok(length)

@@ -5,17 +5,20 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ActivityTracker;
+use crate::runtime::stream_filter::{FilteredStream, StreamFilter, poll_write};
 
 /// A stream that fails reads once the client floods it. It also records for the tracker
 /// whether the socket accepts writes.
+pub type FloodGuard<S> = FilteredStream<S, FloodFilter>;
+
+/// The filter of a [`FloodGuard`].
 #[derive(Debug)]
-pub struct FloodGuard<S> {
-    inner: S,
+pub struct FloodFilter {
     activity: ActivityTracker,
     /// Bytes read since the last activity.
     idle_bytes: usize,
@@ -29,16 +32,20 @@ pub struct FloodGuard<S> {
 pub struct ControlFlood;
 
 impl<S> FloodGuard<S> {
-    /// Wraps `inner`, the connection that `activity` tracks.
-    pub fn new(inner: S, activity: ActivityTracker) -> Self {
+    /// Wraps `stream`, the connection that `activity` tracks.
+    pub fn new(stream: S, activity: ActivityTracker) -> Self {
         Self {
-            inner,
-            seen_records: activity.records(),
-            activity,
-            idle_bytes: 0,
+            stream,
+            filter: FloodFilter {
+                seen_records: activity.records(),
+                activity,
+                idle_bytes: 0,
+            },
         }
     }
+}
 
+impl FloodFilter {
     /// Counts `read` bytes, and fails if the client is over a bound.
     fn count(&mut self, read: usize) -> io::Result<()> {
         let records = self.activity.records();
@@ -57,50 +64,36 @@ impl<S> FloodGuard<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for FloodGuard<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
+impl StreamFilter for FloodFilter {
+    fn poll_read<S: AsyncRead + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         Poll::Ready(self.count(read))
     }
-}
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for FloodGuard<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.activity.note_send(&polled);
-        polled
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.inner).poll_flush(cx);
-        self.activity.note_send(&polled);
-        polled
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let polled = poll_write(stream, cx, bufs);
+        self.activity.note_send(&polled);
+        polled
+    }
+
+    fn poll_flush<S: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut S,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(stream).poll_flush(cx);
         self.activity.note_send(&polled);
         polled
     }

@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::Body as _;
 use tokio::time::{Instant, Sleep};
 
-use crate::core::body::{self, Body};
+use crate::core::body::{Body, BodyFilter, FilteredBody, PolledFrame};
 
 /// The minimum rate of a body: it may be waited for `grace` in all, and one second longer
 /// for every `bytes_per_second` bytes that have arrived.
@@ -24,9 +24,11 @@ pub struct MinRate {
 
 /// A body that fails with [`TooSlow`] once it falls below its [`MinRate`]. Only time spent
 /// waiting for the sender counts, since a slow receiver is not the sender's fault.
+pub type MinRateBody = FilteredBody<MinRateFilter>;
+
+/// The filter of a [`MinRateBody`].
 #[derive(Debug)]
-pub struct MinRateBody {
-    body: Body,
+pub struct MinRateFilter {
     min_rate: MinRate,
     bytes: u64,
     /// The time spent in earlier waits.
@@ -45,13 +47,17 @@ impl MinRateBody {
     pub fn new(body: Body, min_rate: MinRate) -> Self {
         Self {
             body,
-            min_rate,
-            bytes: 0,
-            waited: Duration::ZERO,
-            waiting: None,
+            filter: MinRateFilter {
+                min_rate,
+                bytes: 0,
+                waited: Duration::ZERO,
+                waiting: None,
+            },
         }
     }
+}
 
+impl MinRateFilter {
     /// Returns the total wait that is allowed for the bytes so far.
     fn allowed_wait(&self) -> Duration {
         let earned_ms = self.bytes.saturating_mul(1000) / self.min_rate.bytes_per_second.max(1);
@@ -70,15 +76,11 @@ impl MinRateBody {
     }
 }
 
-impl hyper::body::Body for MinRateBody {
+impl BodyFilter for MinRateFilter {
     type Data = Bytes;
-    type Error = body::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> PolledFrame {
+        let polled = Pin::new(body).poll_frame(cx);
         if polled.is_pending() {
             return self.poll_timer(cx).map(|()| Some(Err(TooSlow.into())));
         }
@@ -90,20 +92,13 @@ impl hyper::body::Body for MinRateBody {
         }
         polled
     }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::StreamExt;
     use http_body_util::{BodyExt, StreamBody};
+    use hyper::body::Frame;
 
     use super::*;
 

@@ -10,18 +10,18 @@ mod sending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
-pub use self::flood_guard::{ControlFlood, FloodGuard};
-pub use self::min_rate::{MinRate, MinRateBody, TooSlow};
+pub use self::flood_guard::{ControlFlood, FloodFilter, FloodGuard};
+pub use self::min_rate::{MinRate, MinRateBody, MinRateFilter, TooSlow};
 use self::sending::SendState;
 pub use self::sending::{Chunk, SendClock, SendTimer};
-use crate::core::body::{self, Body};
+use crate::core::body::{Body, BodyFilter, FilteredBody, PolledFrame};
 use crate::runtime::lazy_timer::LazyTimer;
 
 /// Records activity on a connection. An exchange is a request with its response. Clones
@@ -169,40 +169,31 @@ impl Drop for InFlight {
 }
 
 /// A body that records activity with every frame and at its end.
+pub type ActivityBody = FilteredBody<ActivityFilter>;
+
+/// The filter of an [`ActivityBody`].
 #[derive(Debug)]
-pub struct ActivityBody {
-    inner: Body,
-    activity: ActivityTracker,
-}
+pub struct ActivityFilter(ActivityTracker);
 
 impl ActivityBody {
-    /// Wraps `inner`, whose frames count as activity of `activity`.
-    pub fn new(inner: Body, activity: ActivityTracker) -> Self {
-        Self { inner, activity }
+    /// Wraps `body`, whose frames count as activity of `activity`.
+    pub fn new(body: Body, activity: ActivityTracker) -> Self {
+        Self {
+            body,
+            filter: ActivityFilter(activity),
+        }
     }
 }
 
-impl hyper::body::Body for ActivityBody {
+impl BodyFilter for ActivityFilter {
     type Data = Bytes;
-    type Error = body::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, body::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> PolledFrame {
+        let polled = Pin::new(body).poll_frame(cx);
         if polled.is_ready() {
-            self.activity.record();
+            self.0.record();
         }
         polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
