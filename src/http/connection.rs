@@ -295,13 +295,7 @@ impl ConnDriver<'_> {
             );
             match event.await {
                 DriverEvent::Ended(result) => {
-                    if let Err(error) = result {
-                        tracing::debug!(
-                            name: "connection_failed",
-                            error = error_chain(&error),
-                            "connection failed"
-                        );
-                    }
+                    log_failure(result);
                     return DriverExit::Ended;
                 }
                 DriverEvent::Retired => {
@@ -373,6 +367,17 @@ impl ConnDriver<'_> {
         while self.activity.is_active() {
             tokio::time::sleep(DISMISSAL_GRACE).await;
         }
+    }
+}
+
+/// Logs the error with which a connection has ended, if any.
+fn log_failure<E: std::error::Error>(result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::debug!(
+            name: "connection_failed",
+            error = error_chain(&error),
+            "connection failed"
+        );
     }
 }
 

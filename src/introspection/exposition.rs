@@ -61,15 +61,7 @@ impl Introspection {
                 Kind::Time,
                 vec![(Vec::new(), Sample::Number(unix(self.about.loaded)))],
             ),
-            Family::new(
-                "build_info",
-                "The version that runs",
-                Kind::Gauge,
-                vec![(
-                    vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
-                    Sample::Number(1.0),
-                )],
-            ),
+            build_info(),
         ]);
         metrics::registry(all, process::families(self.about.began))
     }
@@ -105,6 +97,18 @@ impl Introspection {
         let name = "certificate_not_after_timestamp";
         Family::new(name, help, Kind::Time, rows.collect())
     }
+}
+
+fn build_info() -> Family {
+    Family::new(
+        "build_info",
+        "The version that runs",
+        Kind::Gauge,
+        vec![(
+            vec![("version", env!("CARGO_PKG_VERSION").to_owned())],
+            Sample::Number(1.0),
+        )],
+    )
 }
 
 /// Returns `at` as Unix time in seconds; 0 for times before 1970.
