@@ -55,7 +55,8 @@ enum News {
     Done,
 }
 
-async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
+/// Opens a session and joins the room.
+async fn join(plan: &Plan) -> anyhow::Result<Socket> {
     let authority = plan.url.authority().context("the url names no server")?;
     let server: SocketAddr = authority.as_str().parse()?;
     let stream = Dialer::new(server, Tickets::Never)?
@@ -66,8 +67,11 @@ async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
     let join = json!({"type": "join_ticket", "payload": {"ticket_id": 1}});
     socket.send(Message::text(join.to_string())).await?;
     expect(&mut socket, "ticket_joined").await?;
+    Ok(socket)
+}
 
-    let (sink, mut stream) = socket.split();
+async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
+    let (sink, mut stream) = join(plan).await?.split();
     let (news, told) = mpsc::unbounded_channel();
     let (arrived, mut arrivals) = watch::channel((0, Instant::now()));
     let reading = async {

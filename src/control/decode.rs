@@ -213,79 +213,82 @@ mod tests {
         assert_eq!(broadcast.audience, Audience::All);
     }
 
+    /// A body, the code of its error, and the pointer to its field.
+    const MISTAKES: &[(&str, &str, Option<&str>)] = &[
+        ("", "invalid_json", None),
+        ("7", "invalid_json", None),
+        ("{", "invalid_json", None),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1}} x"#,
+            "invalid_json",
+            None,
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1},"to":"all"}"#,
+            "invalid_json",
+            None,
+        ),
+        (
+            r#"{"payload":{"ticket_id":1}}"#,
+            "invalid_event",
+            Some("/type"),
+        ),
+        (
+            r#"{"type":"","payload":{"ticket_id":1}}"#,
+            "invalid_event",
+            Some("/type"),
+        ),
+        (
+            r#"{"type":7,"payload":{"ticket_id":1}}"#,
+            "invalid_event",
+            Some("/type"),
+        ),
+        (r#"{"type":"a"}"#, "invalid_event", Some("/payload")),
+        (
+            r#"{"type":"a","payload":[]}"#,
+            "invalid_event",
+            Some("/payload"),
+        ),
+        (
+            r#"{"type":"a","payload":{}}"#,
+            "invalid_event",
+            Some("/payload/ticket_id"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":0}}"#,
+            "invalid_event",
+            Some("/payload/ticket_id"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":"1;2"}}"#,
+            "invalid_event",
+            Some("/payload/ticket_id"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1,"ticket_id":2}}"#,
+            "invalid_event",
+            Some("/payload"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1},"except":"x"}"#,
+            "invalid_event",
+            Some("/except"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1},"except":7}"#,
+            "invalid_event",
+            Some("/except"),
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1},"except":"1.2","except_user":[3]}"#,
+            "invalid_event",
+            Some("/except_user"),
+        ),
+    ];
+
     #[test]
     fn decode_error_names_its_code_and_field() {
-        for (body, code, pointer) in [
-            ("", "invalid_json", None),
-            ("7", "invalid_json", None),
-            ("{", "invalid_json", None),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1}} x"#,
-                "invalid_json",
-                None,
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1},"to":"all"}"#,
-                "invalid_json",
-                None,
-            ),
-            (
-                r#"{"payload":{"ticket_id":1}}"#,
-                "invalid_event",
-                Some("/type"),
-            ),
-            (
-                r#"{"type":"","payload":{"ticket_id":1}}"#,
-                "invalid_event",
-                Some("/type"),
-            ),
-            (
-                r#"{"type":7,"payload":{"ticket_id":1}}"#,
-                "invalid_event",
-                Some("/type"),
-            ),
-            (r#"{"type":"a"}"#, "invalid_event", Some("/payload")),
-            (
-                r#"{"type":"a","payload":[]}"#,
-                "invalid_event",
-                Some("/payload"),
-            ),
-            (
-                r#"{"type":"a","payload":{}}"#,
-                "invalid_event",
-                Some("/payload/ticket_id"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":0}}"#,
-                "invalid_event",
-                Some("/payload/ticket_id"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":"1;2"}}"#,
-                "invalid_event",
-                Some("/payload/ticket_id"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1,"ticket_id":2}}"#,
-                "invalid_event",
-                Some("/payload"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1},"except":"x"}"#,
-                "invalid_event",
-                Some("/except"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1},"except":7}"#,
-                "invalid_event",
-                Some("/except"),
-            ),
-            (
-                r#"{"type":"a","payload":{"ticket_id":1},"except":"1.2","except_user":[3]}"#,
-                "invalid_event",
-                Some("/except_user"),
-            ),
-        ] {
+        for &(body, code, pointer) in MISTAKES {
             let mistake = one(body).unwrap_err();
             assert_eq!((mistake.code, mistake.pointer), (code, pointer), "{body}");
         }

@@ -377,13 +377,11 @@ async fn laravel_behind_two_proxies_sees_its_clients() {
     }
 }
 
-/// `docs/pwd-site.toml` as it is, but for places and ports.
-#[tokio::test]
-#[ignore = "needs php"]
-async fn site_example_serves_the_whole_site() {
-    let front = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(front.path().join(name), text).unwrap();
-    std::fs::create_dir(front.path().join("assets")).unwrap();
+/// Writes a site into `front`. Returns `docs/pwd-site.toml` from `[limits]` on, as it is but
+/// for places and ports.
+fn site_example(front: &Path) -> String {
+    let write = |name: &str, text: &str| std::fs::write(front.join(name), text).unwrap();
+    std::fs::create_dir(front.join("assets")).unwrap();
     write("index.html", "<title>PWD</title>");
     write("assets/index-BxK3q9Za.js", "start()");
     let site = include_str!("../../docs/pwd-site.toml");
@@ -391,20 +389,24 @@ async fn site_example_serves_the_whole_site() {
     assert!(before.contains("[server]") && before.contains("[tls]"));
     let (_, rest) = rest.split_once("[limits]").unwrap();
     let public = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/laravel/public");
-    let shown = front.path().join("shown");
+    let shown = front.join("shown");
     std::fs::create_dir(&shown).unwrap();
     // Waiting for the maintenance page takes more requests than a visitor sends.
-    let more = format!("[limits]\nrequests_per_second = 100000\nrequest_burst = 100000{rest}")
-        .replace(
-            "/var/www/pwd-frontend/build",
-            front.path().to_str().unwrap(),
-        )
+    format!("[limits]\nrequests_per_second = 100000\nrequest_burst = 100000{rest}")
+        .replace("/var/www/pwd-frontend/build", front.to_str().unwrap())
         .replace("/var/www/pwd/public", public.to_str().unwrap())
         .replace("/var/www/pwd/storage/app/public", shown.to_str().unwrap())
         .replace(
             "/var/www/pwd/maintenance.html",
-            front.path().join("closed").to_str().unwrap(),
-        );
+            front.join("closed").to_str().unwrap(),
+        )
+}
+
+#[tokio::test]
+#[ignore = "needs php"]
+async fn site_example_serves_the_whole_site() {
+    let front = tempfile::tempdir().unwrap();
+    let more = site_example(front.path());
     let app = App::configured(Php::Fpm, &more).await;
     let mut client = Client::http2(&app.edge).await;
     for path in ["/", "/tickets/5", "/index.html"] {

@@ -38,6 +38,72 @@ async fn metric_value(edge: &Edge, line: &str) -> f64 {
         .unwrap()
 }
 
+/// The lines after three requests and one session, and their values.
+const METRICS: &[(&str, f64)] = &[
+    (
+        "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"}",
+        3.0,
+    ),
+    (
+        "pwd_edge_http_request_duration_seconds_count{route=\"/\"}",
+        4.0,
+    ),
+    ("pwd_edge_upstream_time_to_headers_seconds_count", 3.0),
+    ("pwd_edge_tls_handshakes_total{result=\"ok\"}", 2.0),
+    ("pwd_edge_websocket_sessions", 1.0),
+    ("pwd_edge_rooms", 1.0),
+    ("pwd_edge_room_joins_total{result=\"joined\"}", 1.0),
+    (
+        "pwd_edge_websocket_messages_received_total{type=\"join_ticket\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_received_total{type=\"upload_cancel\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_received_total{type=\"unknown_type\"}",
+        2.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_sent_total{type=\"connection\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_sent_total{type=\"ticket_joined\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_sent_total{type=\"broadcast\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_sent_total{type=\"error\"}",
+        2.0,
+    ),
+    (
+        "pwd_edge_websocket_messages_sent_total{type=\"upload_failed\"}",
+        1.0,
+    ),
+    ("pwd_edge_websocket_messages_sent_total{type=\"pong\"}", 1.0),
+    (
+        "pwd_edge_room_events_published_total{type=\"broadcast\"}",
+        1.0,
+    ),
+    ("pwd_edge_websocket_events_delivered_total", 1.0),
+    ("pwd_edge_websocket_delivery_duration_seconds_count", 1.0),
+    (
+        "pwd_edge_auth_requests_total{kind=\"user\",result=\"allowed\"}",
+        1.0,
+    ),
+    (
+        "pwd_edge_auth_requests_total{kind=\"ticket\",result=\"allowed\"}",
+        1.0,
+    ),
+    ("pwd_edge_upstream_up{upstream=\"laravel\"}", 1.0),
+    ("pwd_edge_connections", 2.0),
+];
+
 #[tokio::test]
 async fn metrics_count_requests_sessions_and_messages() {
     let laravel = Laravel::start().await;
@@ -57,70 +123,7 @@ async fn metrics_count_requests_sessions_and_messages() {
         .send(json!({ "type": "upload_cancel", "payload": { "upload_id": "none" } }))
         .await;
     session.settle().await;
-    for (line, expected) in [
-        (
-            "pwd_edge_http_requests_total{route=\"/\",status=\"2xx\"}",
-            3.0,
-        ),
-        (
-            "pwd_edge_http_request_duration_seconds_count{route=\"/\"}",
-            4.0,
-        ),
-        ("pwd_edge_upstream_time_to_headers_seconds_count", 3.0),
-        ("pwd_edge_tls_handshakes_total{result=\"ok\"}", 2.0),
-        ("pwd_edge_websocket_sessions", 1.0),
-        ("pwd_edge_rooms", 1.0),
-        ("pwd_edge_room_joins_total{result=\"joined\"}", 1.0),
-        (
-            "pwd_edge_websocket_messages_received_total{type=\"join_ticket\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_received_total{type=\"upload_cancel\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_received_total{type=\"unknown_type\"}",
-            2.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_sent_total{type=\"connection\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_sent_total{type=\"ticket_joined\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_sent_total{type=\"broadcast\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_sent_total{type=\"error\"}",
-            2.0,
-        ),
-        (
-            "pwd_edge_websocket_messages_sent_total{type=\"upload_failed\"}",
-            1.0,
-        ),
-        ("pwd_edge_websocket_messages_sent_total{type=\"pong\"}", 1.0),
-        (
-            "pwd_edge_room_events_published_total{type=\"broadcast\"}",
-            1.0,
-        ),
-        ("pwd_edge_websocket_events_delivered_total", 1.0),
-        ("pwd_edge_websocket_delivery_duration_seconds_count", 1.0),
-        (
-            "pwd_edge_auth_requests_total{kind=\"user\",result=\"allowed\"}",
-            1.0,
-        ),
-        (
-            "pwd_edge_auth_requests_total{kind=\"ticket\",result=\"allowed\"}",
-            1.0,
-        ),
-        ("pwd_edge_upstream_up{upstream=\"laravel\"}", 1.0),
-        ("pwd_edge_connections", 2.0),
-    ] {
+    for &(line, expected) in METRICS {
         assert_eq!(metric_value(&edge, line).await, expected, "{line}");
     }
     assert!(metric_value(&edge, "process_resident_memory_bytes").await > 1e6);

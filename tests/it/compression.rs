@@ -106,67 +106,70 @@ async fn compressible_response_uses_the_preferred_coding() {
     }
 }
 
+/// A path, the application's response, and a header of the request.
+const UNCOMPRESSED: &[(&str, &str, (&str, &str))] = &[
+    (
+        "/",
+        "200 OK|content-type: text/html",
+        ("accept-encoding", "identity"),
+    ),
+    (
+        "/",
+        "200 OK|content-type: text/html",
+        ("accept-encoding", "gzip;q=0"),
+    ),
+    (
+        "/",
+        "200 OK|content-type: text/html",
+        ("sec-fetch-site", "cross-site"),
+    ),
+    ("/", "200 OK|content-type: text/html|x-short: 1", ("a", "b")),
+    ("/", "200 OK|content-type: image/png", ("a", "b")),
+    ("/", "200 OK|content-type: text/event-stream", ("a", "b")),
+    ("/", "200 OK", ("a", "b")),
+    (
+        "/",
+        "200 OK|content-type: text/html|content-encoding: gzip",
+        ("a", "b"),
+    ),
+    (
+        "/",
+        "200 OK|content-type: text/html|cache-control: no-transform",
+        ("a", "b"),
+    ),
+    (
+        "/",
+        "206 Partial Content|content-type: text/html|content-range: bytes 0-8799/9000",
+        ("a", "b"),
+    ),
+    (
+        "/api/login",
+        "200 OK|content-type: application/json",
+        ("a", "b"),
+    ),
+    (
+        "/api//login",
+        "200 OK|content-type: application/json",
+        ("a", "b"),
+    ),
+    (
+        "/index.php/api/login",
+        "200 OK|content-type: application/json",
+        ("a", "b"),
+    ),
+    ("/head", "200 OK|content-type: text/html", ("a", "b")),
+    ("/", "204 No Content", ("a", "b")),
+    (
+        "/",
+        "304 Not Modified|content-type: text/html|etag: \"a\"",
+        ("a", "b"),
+    ),
+];
+
 #[tokio::test]
 async fn response_that_must_not_change_is_not_compressed() {
     let edge = Edge::configured(&app().await, "");
-    for (path, answer, header) in [
-        (
-            "/",
-            "200 OK|content-type: text/html",
-            ("accept-encoding", "identity"),
-        ),
-        (
-            "/",
-            "200 OK|content-type: text/html",
-            ("accept-encoding", "gzip;q=0"),
-        ),
-        (
-            "/",
-            "200 OK|content-type: text/html",
-            ("sec-fetch-site", "cross-site"),
-        ),
-        ("/", "200 OK|content-type: text/html|x-short: 1", ("a", "b")),
-        ("/", "200 OK|content-type: image/png", ("a", "b")),
-        ("/", "200 OK|content-type: text/event-stream", ("a", "b")),
-        ("/", "200 OK", ("a", "b")),
-        (
-            "/",
-            "200 OK|content-type: text/html|content-encoding: gzip",
-            ("a", "b"),
-        ),
-        (
-            "/",
-            "200 OK|content-type: text/html|cache-control: no-transform",
-            ("a", "b"),
-        ),
-        (
-            "/",
-            "206 Partial Content|content-type: text/html|content-range: bytes 0-8799/9000",
-            ("a", "b"),
-        ),
-        (
-            "/api/login",
-            "200 OK|content-type: application/json",
-            ("a", "b"),
-        ),
-        (
-            "/api//login",
-            "200 OK|content-type: application/json",
-            ("a", "b"),
-        ),
-        (
-            "/index.php/api/login",
-            "200 OK|content-type: application/json",
-            ("a", "b"),
-        ),
-        ("/head", "200 OK|content-type: text/html", ("a", "b")),
-        ("/", "204 No Content", ("a", "b")),
-        (
-            "/",
-            "304 Not Modified|content-type: text/html|etag: \"a\"",
-            ("a", "b"),
-        ),
-    ] {
+    for &(path, answer, header) in UNCOMPRESSED {
         let mut headers = vec![("x-answer", answer), header];
         if header.0 != "accept-encoding" {
             headers.push(("accept-encoding", "gzip, br, zstd"));

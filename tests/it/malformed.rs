@@ -16,6 +16,7 @@ use crate::support::http::connect;
 mod http2;
 
 /// What must become of a request.
+#[derive(Clone)]
 enum Expected {
     /// Refused with this status: the app sees nothing, the connection ends, and
     /// what came behind on it is not served.
@@ -166,91 +167,68 @@ fn lengths() -> Vec<(Vec<u8>, Expected)> {
 /// Transfer codings (RFC 9112 §6.1, §7).
 fn codings() -> Vec<(Vec<u8>, Expected)> {
     let one = "1\r\na\r\n0\r\n\r\n";
-    vec![
-        (
-            posted(CHUNKED, one),
-            Passed(
-                &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
-                &["content-length"],
+    let rows = CODINGS.iter().cloned();
+    rows.map(|(lines, expected)| (posted(lines, one), expected))
+        .chain([
+            (
+                posted("Transfer_Encoding: chunked\r\nContent-Length: 1\r\n", "a"),
+                Passed(&["content-length: 1\r\n"], &["ransfer"]),
             ),
-        ),
-        (
-            posted("Transfer-Encoding: Chunked\r\n", one),
-            Passed(&["transfer-encoding: chunked\r\n"], &["Chunked"]),
-        ),
-        // Both: the length is dropped and the connection ends (RFC 9112 §6.3).
-        (
-            posted("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", one),
-            Passed(
-                &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
-                &["content-length"],
+            (
+                format!("POST /row HTTP/1.0\r\nHost: localhost\r\n{CHUNKED}\r\n{one}").into_bytes(),
+                Rejected(400),
             ),
-        ),
-        (
-            posted("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", one),
-            Passed(
-                &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
-                &["content-length"],
-            ),
-        ),
-        (
-            posted("Transfer-Encoding: gzip, chunked\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding: chunked, chunked\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding: chunked, gzip\r\n", one),
-            Rejected(400),
-        ),
-        (posted("Transfer-Encoding: gzip\r\n", one), Rejected(400)),
-        (
-            posted("Transfer-Encoding: identity\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding: xchunked\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding: \"chunked\"\r\n", one),
-            Rejected(400),
-        ),
-        (posted("Transfer-Encoding: \r\n", one), Rejected(400)),
-        (
-            posted(
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-                one,
-            ),
-            Rejected(400),
-        ),
-        (
-            posted(
-                "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
-                one,
-            ),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding : chunked\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer-Encoding: chunked;q=1\r\n", one),
-            Rejected(400),
-        ),
-        (
-            posted("Transfer_Encoding: chunked\r\nContent-Length: 1\r\n", "a"),
-            Passed(&["content-length: 1\r\n"], &["ransfer"]),
-        ),
-        (
-            format!("POST /row HTTP/1.0\r\nHost: localhost\r\n{CHUNKED}\r\n{one}").into_bytes(),
-            Rejected(400),
-        ),
-    ]
+        ])
+        .collect()
 }
+
+/// Headers with a transfer coding, before a body of one chunk.
+const CODINGS: &[(&str, Expected)] = &[
+    (
+        CHUNKED,
+        Passed(
+            &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
+            &["content-length"],
+        ),
+    ),
+    (
+        "Transfer-Encoding: Chunked\r\n",
+        Passed(&["transfer-encoding: chunked\r\n"], &["Chunked"]),
+    ),
+    // Both: the length is dropped and the connection ends (RFC 9112 §6.3).
+    (
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        Passed(
+            &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
+            &["content-length"],
+        ),
+    ),
+    (
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        Passed(
+            &["transfer-encoding: chunked\r\n", "1\r\na\r\n0\r\n"],
+            &["content-length"],
+        ),
+    ),
+    ("Transfer-Encoding: gzip, chunked\r\n", Rejected(400)),
+    ("Transfer-Encoding: chunked, chunked\r\n", Rejected(400)),
+    ("Transfer-Encoding: chunked, gzip\r\n", Rejected(400)),
+    ("Transfer-Encoding: gzip\r\n", Rejected(400)),
+    ("Transfer-Encoding: identity\r\n", Rejected(400)),
+    ("Transfer-Encoding: xchunked\r\n", Rejected(400)),
+    ("Transfer-Encoding: \"chunked\"\r\n", Rejected(400)),
+    ("Transfer-Encoding: \r\n", Rejected(400)),
+    (
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        Rejected(400),
+    ),
+    (
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        Rejected(400),
+    ),
+    ("Transfer-Encoding : chunked\r\n", Rejected(400)),
+    ("Transfer-Encoding: chunked;q=1\r\n", Rejected(400)),
+];
 
 /// Chunks (RFC 9112 §7.1). A head that is sound has reached the app by the time
 /// a chunk turns out broken; then the app sees a request that never ends, and
@@ -414,81 +392,86 @@ fn hosts() -> Vec<(Vec<u8>, Expected)> {
 fn headers() -> Vec<(Vec<u8>, Expected)> {
     let long = "X-Row: ".to_owned() + &"a".repeat(33 * 1024) + "\r\n";
     let many: String = (0..101).map(|n| format!("X-{n}: v\r\n")).collect();
-    vec![
-        (
-            with("X_Forwarded_For: 6.6.6.6\r\n"),
-            Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6"]),
-        ),
-        (
-            with("X.Forwarded.For: 6.6.6.6\r\n"),
-            Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6"]),
-        ),
-        (
-            with("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\n"),
-            Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6", "7.7.7.7"]),
-        ),
-        (
-            with("Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nClient-IP: 6.6.6.6\r\n"),
-            Passed(&[], &["6.6.6.6"]),
-        ),
-        (
-            with("X-Forwarded-Proto: http\r\nX-Forwarded-Port: 81\r\n"),
-            Passed(
-                &["x-forwarded-proto: https\r\n", "x-forwarded-port: 443\r\n"],
-                &["81\r\n"],
+    let rows = HEADERS.iter().cloned();
+    rows.map(|(lines, expected)| (with(lines), expected))
+        .chain([
+            (
+                posted("Connection: Content-Length\r\nContent-Length: 2\r\n", "ab"),
+                Passed(&["\r\n\r\n", "ab"], &[]),
             ),
-        ),
-        (
-            with("X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n"),
-            Passed(&[], &["/admin"]),
-        ),
-        (
-            with("X-HTTP-Method-Override: PUT\r\n"),
-            Passed(&["x-http-method-override: PUT\r\n"], &[]),
-        ),
-        (with("Proxy: http://evil\r\n"), Passed(&[], &["evil"])),
-        (
-            with("X-Request-Id: forged\r\n"),
-            Passed(&["x-request-id: "], &["forged"]),
-        ),
-        (
-            with("Connection: X-Forwarded-For, X-Row\r\nX-Row: v\r\n"),
-            Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["x-row"]),
-        ),
-        (
-            with("Connection: Host\r\n"),
-            Passed(&["host: localhost\r\n"], &[]),
-        ),
-        (
-            posted("Connection: Content-Length\r\nContent-Length: 2\r\n", "ab"),
-            Passed(&["\r\n\r\n", "ab"], &[]),
-        ),
-        (
-            with("Connection: a\r\nConnection: b\r\nA: 1\r\nB: 2\r\n"),
-            Passed(&[], &["\r\na: 1", "\r\nb: 2"]),
-        ),
-        (
-            with("Keep-Alive: 9\r\nProxy-Connection: x\r\nTE: gzip\r\n"),
-            Passed(&[], &["keep-alive", "proxy-connection", "te: gzip"]),
-        ),
-        (
-            with(
-                "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n",
+            (
+                posted("Expect: 100-continue\r\nContent-Length: 2\r\n", "ab"),
+                Passed(&["ab"], &["expect"]),
             ),
-            Passed(&[], &["h2c", "http2-settings"]),
-        ),
-        (
-            posted("Expect: 100-continue\r\nContent-Length: 2\r\n", "ab"),
-            Passed(&["ab"], &["expect"]),
-        ),
-        (
-            posted("Expect: pigs-fly\r\nContent-Length: 2\r\n", "ab"),
-            Passed(&["ab"], &["expect"]),
-        ),
-        (with(&long), Rejected(431)),
-        (with(&many), Rejected(431)),
-    ]
+            (
+                posted("Expect: pigs-fly\r\nContent-Length: 2\r\n", "ab"),
+                Passed(&["ab"], &["expect"]),
+            ),
+            (with(&long), Rejected(431)),
+            (with(&many), Rejected(431)),
+        ])
+        .collect()
 }
+
+/// Headers of a request without a body.
+const HEADERS: &[(&str, Expected)] = &[
+    (
+        "X_Forwarded_For: 6.6.6.6\r\n",
+        Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6"]),
+    ),
+    (
+        "X.Forwarded.For: 6.6.6.6\r\n",
+        Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6"]),
+    ),
+    (
+        "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\n",
+        Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["6.6.6.6", "7.7.7.7"]),
+    ),
+    (
+        "Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nClient-IP: 6.6.6.6\r\n",
+        Passed(&[], &["6.6.6.6"]),
+    ),
+    (
+        "X-Forwarded-Proto: http\r\nX-Forwarded-Port: 81\r\n",
+        Passed(
+            &["x-forwarded-proto: https\r\n", "x-forwarded-port: 443\r\n"],
+            &["81\r\n"],
+        ),
+    ),
+    (
+        "X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\n",
+        Passed(&[], &["/admin"]),
+    ),
+    (
+        "X-HTTP-Method-Override: PUT\r\n",
+        Passed(&["x-http-method-override: PUT\r\n"], &[]),
+    ),
+    ("Proxy: http://evil\r\n", Passed(&[], &["evil"])),
+    (
+        "X-Request-Id: forged\r\n",
+        Passed(&["x-request-id: "], &["forged"]),
+    ),
+    (
+        "Connection: X-Forwarded-For, X-Row\r\nX-Row: v\r\n",
+        Passed(&["x-forwarded-for: 127.0.0.1\r\n"], &["x-row"]),
+    ),
+    (
+        "Connection: Host\r\n",
+        Passed(&["host: localhost\r\n"], &[]),
+    ),
+    (
+        "Connection: a\r\nConnection: b\r\nA: 1\r\nB: 2\r\n",
+        Passed(&[], &["\r\na: 1", "\r\nb: 2"]),
+    ),
+    (
+        "Keep-Alive: 9\r\nProxy-Connection: x\r\nTE: gzip\r\n",
+        Passed(&[], &["keep-alive", "proxy-connection", "te: gzip"]),
+    ),
+    (
+        "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n",
+        Passed(&[], &["h2c", "http2-settings"]),
+    ),
+];
 
 #[tokio::test]
 async fn malformed_request_is_rejected_or_normalized() {

@@ -228,11 +228,23 @@ async fn responses_equal_those_of_nginx() {
         let ours = over_http2(edge.address, &edge.certificate, line).await;
         assert_eq!(ours, theirs, "{line} over HTTP/2");
     }
+    let mut wrong = Vec::new();
+    for (request, ours, theirs) in rejected_requests() {
+        let shown = &request[..request.len().min(80)];
+        let nginx = answer(nginx.address, &nginx.certificate, &request).await.0;
+        let edge = answer(edge.address, &edge.certificate, &request).await.0;
+        if (edge.as_str(), nginx.as_str()) != (ours, theirs) {
+            wrong.push(format!("{shown:?}: the edge {edge}, nginx {nginx}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What both reject, with the edge's status and that of nginx.
+fn rejected_requests() -> Vec<(String, &'static str, &'static str)> {
     let long = "a".repeat(9000);
     let head = format!("X-Long: {}\r\n", "a".repeat(40_000));
-    let mut wrong = Vec::new();
-    // What both refuse, and with which status.
-    for (request, ours, theirs) in [
+    vec![
         (request("TRACE /", ""), "405", "405"),
         (request("CONNECT localhost:22", ""), "405", "400"),
         (request(&format!("GET /{long}"), ""), "414", "414"),
@@ -266,13 +278,5 @@ async fn responses_equal_those_of_nginx() {
             "501",
         ),
         (request("GET /", "X-Bad : v\r\n"), "400", "400"),
-    ] {
-        let shown = &request[..request.len().min(80)];
-        let nginx = answer(nginx.address, &nginx.certificate, &request).await.0;
-        let edge = answer(edge.address, &edge.certificate, &request).await.0;
-        if (edge.as_str(), nginx.as_str()) != (ours, theirs) {
-            wrong.push(format!("{shown:?}: the edge {edge}, nginx {nginx}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    ]
 }

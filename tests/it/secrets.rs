@@ -16,53 +16,9 @@ async fn secrets_never_appear_in_any_output() {
     let laravel = Laravel::start().await;
     let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\n";
     let program = Program::before(&laravel.url(), more);
-    for mut client in [program.http1().await, program.http2().await] {
-        let with_secrets = |request: hyper::http::request::Builder| {
-            request
-                .header("authorization", format!("Bearer 3|{MARK}"))
-                .header("cookie", format!("laravel_session={MARK}"))
-                .header("x-xsrf-token", MARK)
-        };
-        for path in ["/", "/api/user", "/ws", "/broadcasting/auth"] {
-            let path = format!("{path}?token={MARK}&password={MARK}");
-            let request = with_secrets(get(&path)).body(body("")).unwrap();
-            if let Ok(response) = client.send(request).await {
-                let _ = http_body_util::BodyExt::collect(response.into_body()).await;
-            }
-        }
-        let login = format!("{{\"username\":\"ana\",\"password\":\"{MARK}\"}}");
-        let request = with_secrets(post("/api/login")).body(body(login)).unwrap();
-        let _ = client.send(request).await;
-    }
-    // What cannot be understood, with a secret in it.
-    for request in [
-        format!("GET /?password={MARK} HTTP/1.1\r\nHost: a\r\nHost: {MARK}\r\n\r\n"),
-        format!("GET /?password={MARK} HTTP/1.1\r\nAuthorization: {MARK}\r\n\r\n"),
-        format!("GET /?{MARK} {MARK}\r\nCookie: {MARK}\r\n\r\n"),
-        format!("GET /%00?{MARK} HTTP/1.1\r\nHost: a\r\nCookie: {MARK}\r\n\r\n"),
-    ] {
-        let mut stream = program.connect("http/1.1").await;
-        stream.write_all(request.as_bytes()).await.unwrap();
-        assert!(stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0));
-    }
-    // Sessions: one that Laravel knows, and those that it refuses.
-    let mut socket = Socket::over(program.connect("http/1.1").await, "3|ana").await;
-    socket
-        .send(json!({ "type": MARK, "payload": { "token": MARK } }))
-        .await;
-    socket
-        .send_text(&format!(
-            "{{\"type\":\"join_ticket\",\"payload\":\"{MARK}\""
-        ))
-        .await;
-    socket.settle().await;
-    for _ in 0..4 {
-        let stream = program.connect("http/1.1").await;
-        let request = format!("wss://localhost/ws?token=9%7C{MARK}");
-        if let Ok((socket, _)) = tokio_tungstenite::client_async(request, stream).await {
-            Socket(socket).gone().await;
-        }
-    }
+    send_requests(&program).await;
+    send_malformed_requests(&program).await;
+    open_sessions(&program).await;
     laravel.stop();
     let mut client = program.http1().await;
     let request = get(&format!("/?token={MARK}")).header("cookie", MARK);
@@ -92,5 +48,61 @@ async fn secrets_never_appear_in_any_output() {
     assert!(program.count(|line| line["event"] == "http_request") > 5);
     for line in program.lines() {
         assert!(!line.to_string().contains(MARK), "{line}");
+    }
+}
+
+async fn send_requests(program: &Program) {
+    for mut client in [program.http1().await, program.http2().await] {
+        let with_secrets = |request: hyper::http::request::Builder| {
+            request
+                .header("authorization", format!("Bearer 3|{MARK}"))
+                .header("cookie", format!("laravel_session={MARK}"))
+                .header("x-xsrf-token", MARK)
+        };
+        for path in ["/", "/api/user", "/ws", "/broadcasting/auth"] {
+            let path = format!("{path}?token={MARK}&password={MARK}");
+            let request = with_secrets(get(&path)).body(body("")).unwrap();
+            if let Ok(response) = client.send(request).await {
+                let _ = http_body_util::BodyExt::collect(response.into_body()).await;
+            }
+        }
+        let login = format!("{{\"username\":\"ana\",\"password\":\"{MARK}\"}}");
+        let request = with_secrets(post("/api/login")).body(body(login)).unwrap();
+        let _ = client.send(request).await;
+    }
+}
+
+/// What cannot be understood, with a secret in it.
+async fn send_malformed_requests(program: &Program) {
+    for request in [
+        format!("GET /?password={MARK} HTTP/1.1\r\nHost: a\r\nHost: {MARK}\r\n\r\n"),
+        format!("GET /?password={MARK} HTTP/1.1\r\nAuthorization: {MARK}\r\n\r\n"),
+        format!("GET /?{MARK} {MARK}\r\nCookie: {MARK}\r\n\r\n"),
+        format!("GET /%00?{MARK} HTTP/1.1\r\nHost: a\r\nCookie: {MARK}\r\n\r\n"),
+    ] {
+        let mut stream = program.connect("http/1.1").await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0));
+    }
+}
+
+/// Sessions: one that Laravel knows, and those that it rejects.
+async fn open_sessions(program: &Program) {
+    let mut socket = Socket::over(program.connect("http/1.1").await, "3|ana").await;
+    socket
+        .send(json!({ "type": MARK, "payload": { "token": MARK } }))
+        .await;
+    socket
+        .send_text(&format!(
+            "{{\"type\":\"join_ticket\",\"payload\":\"{MARK}\""
+        ))
+        .await;
+    socket.settle().await;
+    for _ in 0..4 {
+        let stream = program.connect("http/1.1").await;
+        let request = format!("wss://localhost/ws?token=9%7C{MARK}");
+        if let Ok((socket, _)) = tokio_tungstenite::client_async(request, stream).await {
+            Socket(socket).gone().await;
+        }
     }
 }

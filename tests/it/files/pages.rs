@@ -13,66 +13,69 @@ use crate::support::http::{Client, body, get};
 use crate::support::program::{Home, Program};
 use crate::support::{Edge, Laravel, Socket};
 
+/// A path, its media type, its `Cache-Control`, and its content.
+const FILES: &[(&str, &str, Option<&str>, &str)] = &[
+    (
+        "/",
+        "text/html; charset=utf-8",
+        Some("no-cache"),
+        "<p>a page",
+    ),
+    (
+        "/index.html",
+        "text/html; charset=utf-8",
+        Some("no-cache"),
+        "<p>a page",
+    ),
+    (
+        "/robots.txt",
+        "text/plain; charset=utf-8",
+        Some("no-cache"),
+        "all may come",
+    ),
+    (
+        "/robots.txt?v=2",
+        "text/plain; charset=utf-8",
+        Some("no-cache"),
+        "all may come",
+    ),
+    (
+        "/docs/",
+        "text/html; charset=utf-8",
+        Some("no-cache"),
+        "<p>the docs",
+    ),
+    (
+        "/caf%c3%a9%201.txt",
+        "text/plain; charset=utf-8",
+        Some("no-cache"),
+        "a coffee",
+    ),
+    (
+        "/.well-known/security.txt",
+        "text/plain; charset=utf-8",
+        Some("no-cache"),
+        "a contact",
+    ),
+    (
+        "/empty/nothing.bin",
+        "application/octet-stream",
+        Some("no-cache"),
+        "",
+    ),
+    (
+        "/assets/app-BfS2k_9a.js",
+        "text/javascript; charset=utf-8",
+        Some("public, max-age=31536000, immutable"),
+        "hashed",
+    ),
+];
+
 #[tokio::test]
 async fn file_has_its_media_type_cache_headers_and_content() {
     let site = Site::new();
     let edge = site.edge();
-    for (path, kind, kept, text) in [
-        (
-            "/",
-            "text/html; charset=utf-8",
-            Some("no-cache"),
-            "<p>a page",
-        ),
-        (
-            "/index.html",
-            "text/html; charset=utf-8",
-            Some("no-cache"),
-            "<p>a page",
-        ),
-        (
-            "/robots.txt",
-            "text/plain; charset=utf-8",
-            Some("no-cache"),
-            "all may come",
-        ),
-        (
-            "/robots.txt?v=2",
-            "text/plain; charset=utf-8",
-            Some("no-cache"),
-            "all may come",
-        ),
-        (
-            "/docs/",
-            "text/html; charset=utf-8",
-            Some("no-cache"),
-            "<p>the docs",
-        ),
-        (
-            "/caf%c3%a9%201.txt",
-            "text/plain; charset=utf-8",
-            Some("no-cache"),
-            "a coffee",
-        ),
-        (
-            "/.well-known/security.txt",
-            "text/plain; charset=utf-8",
-            Some("no-cache"),
-            "a contact",
-        ),
-        (
-            "/empty/nothing.bin",
-            "application/octet-stream",
-            Some("no-cache"),
-            "",
-        ),
-        (
-            "/assets/app-BfS2k_9a.js",
-            "text/javascript; charset=utf-8",
-            Some("public, max-age=31536000, immutable"),
-            "hashed",
-        ),
-    ] {
+    for &(path, kind, kept, text) in FILES {
         let answer = fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(
             (answer.status, answer.text().as_str()),

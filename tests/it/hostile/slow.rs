@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
 use super::{ATTACKER, AttackHarness, MIB, connect, connect_tls};
+use crate::support::program::Program;
 
 /// Deadlines that a test can wait for.
 const SHORT_TIMEOUTS: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
@@ -45,18 +46,40 @@ where
     answer
 }
 
+/// As [`send_slowly`] on a new connection: over TLS with this `alpn`, or without it over TCP.
+async fn connect_and_send_slowly(
+    program: &Program,
+    alpn: Option<&str>,
+    start: &[u8],
+    drops: &[u8],
+) -> String {
+    let answer = match alpn {
+        None => send_slowly(connect(ATTACKER, program).await.unwrap(), start, drops).await,
+        Some(alpn) => {
+            let stream = connect_tls(ATTACKER, program, alpn).await.unwrap();
+            send_slowly(stream, start, drops).await
+        }
+    };
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The begin of a TLS handshake.
+fn client_hello() -> Vec<u8> {
+    let hello = [
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..],
+        &[7; 32],
+        &[0, 0, 2, 0x13, 1],
+    ];
+    hello.concat()
+}
+
 /// Slowloris, in each place where a client can be waited for.
 #[tokio::test]
 async fn client_sending_byte_by_byte_is_closed() {
     let mut harness = AttackHarness::start(SHORT_TIMEOUTS).await;
     let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
-    let hello = [
-        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3][..],
-        &[7; 32],
-        &[0, 0, 2, 0x13, 1],
-    ];
-    let hello = hello.concat();
+    let hello = client_hello();
     let settled = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let half_a_head = frame(HEADERS, 0, 1, &request("/"));
     let head_of_h2 = [&settled[..], &half_a_head].concat();
@@ -101,14 +124,7 @@ async fn client_sending_byte_by_byte_is_closed() {
         ("a head of HTTP/2", Some("h2"), &head_of_h2, &[0, 0, 0], ""),
     ] {
         let clients = (0..CLIENTS).map(|_| async {
-            let answer = match alpn {
-                None => send_slowly(connect(ATTACKER, &program).await.unwrap(), start, drops).await,
-                Some(alpn) => {
-                    let stream = connect_tls(ATTACKER, &program, alpn).await.unwrap();
-                    send_slowly(stream, start, drops).await
-                }
-            };
-            let answer = String::from_utf8_lossy(&answer);
+            let answer = connect_and_send_slowly(&program, alpn, start, drops).await;
             assert!(answer.starts_with(told), "{name}: {answer:?}");
         });
         harness.run(name, join_all(clients)).await;
