@@ -77,12 +77,17 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file is not encoded in UTF-8.
-    #[error("{}: {problem}; save it as UTF-8", .path.display())]
+    #[error(
+        "{}: {problem}; save it as UTF-8, such as with `iconv -f {encoding} -t UTF-8 OLD >NEW`",
+        .path.display()
+    )]
     Encoding {
         /// The configuration file.
         path: PathBuf,
-        /// The likely encoding, and the line of the first invalid byte if it is known.
+        /// What shows the encoding; it has the line of the first invalid byte if it is known.
         problem: String,
+        /// The likely encoding, by the name that iconv(1) has for it.
+        encoding: &'static str,
     },
     /// The text has syntax errors, invalid values or broken rules.
     #[error("{0}")]
@@ -109,16 +114,24 @@ pub enum Error {
 /// Decodes the bytes of a file as UTF-8.
 ///
 /// # Errors
-/// A message that names UTF-16, or the first line, from 1, with an invalid byte.
-fn decode(bytes: Vec<u8>) -> Result<String, String> {
+/// Returns [`Error::Encoding`] with `path`. It names UTF-16, or the first line, from 1, with
+/// an invalid byte.
+fn decode(bytes: Vec<u8>, path: &Path) -> Result<String, Error> {
+    let failure = |problem, encoding| Error::Encoding {
+        path: path.to_owned(),
+        problem,
+        encoding,
+    };
     // The byte order mark of UTF-16 (RFC 2781 §3.2). Editors on Windows write it.
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err("the file is in UTF-16".to_owned());
+        return Err(failure("the file is in UTF-16".to_owned(), "UTF-16"));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let lines = error.as_bytes()[..valid].split(|byte| *byte == b'\n');
-        format!("line {} is not UTF-8, but perhaps Latin-1", lines.count())
+        let line = lines.count();
+        let problem = format!("line {line} is not UTF-8, but perhaps Latin-1");
+        failure(problem, "LATIN1")
     })
 }
 
@@ -138,10 +151,7 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let text = decode(bytes).map_err(|problem| Error::Encoding {
-            path: path.to_owned(),
-            problem,
-        })?;
+        let text = decode(bytes, path)?;
         let mut config = Self::from_toml(&text).map_err(|diagnostics| {
             Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
         })?;

@@ -38,21 +38,21 @@ fn tables_of_the_example_are_searched_for_misplaced_keys() {
 fn file_that_is_not_utf8_is_reported_as_that() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("site.toml");
-    let cases: [(&[u8], &str); 3] = [
-        (b"\xff\xfe[\0s\0]\0", "the file is in UTF-16"),
-        (b"\xfe\xff\0[\0s", "the file is in UTF-16"),
+    let cases: [(&[u8], &str, &str); 3] = [
+        (b"\xff\xfe[\0s\0]\0", "the file is in UTF-16", "UTF-16"),
+        (b"\xfe\xff\0[\0s", "the file is in UTF-16", "UTF-16"),
         (
             b"[server]\n# caf\xe9\n",
             "line 2 is not UTF-8, but perhaps Latin-1",
+            "LATIN1",
         ),
     ];
-    for (bytes, problem) in cases {
+    for (bytes, problem, encoding) in cases {
         std::fs::write(&file, bytes).unwrap();
         let error = Config::load(&file).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("{}: {problem}; save it as UTF-8", file.display())
-        );
+        let cure =
+            format!("save it as UTF-8, such as with `iconv -f {encoding} -t UTF-8 OLD >NEW`");
+        assert_eq!(error, format!("{}: {problem}; {cure}", file.display()));
     }
     std::fs::write(&file, b"\xef\xbb\xbf[server]\nworker_threads = 2\n").unwrap();
     assert_eq!(Config::load(&file).unwrap().server.worker_threads, 2);
