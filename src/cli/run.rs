@@ -30,7 +30,8 @@ pub(super) fn run(path: &Path) -> Result<(), Failure> {
     let config = Config::load(path).map_err(Failure::usage)?;
     let logging = logging::start(&config.log).map_err(Failure::failed)?;
     warn_of_few_files(&config);
-    let listeners = Listeners::open(&config, inherited).map_err(Failure::failed)?;
+    let listeners = Listeners::open(&config, inherited)
+        .map_err(|errors| Failure::failed(errors.in_file(path)))?;
     let runtime = runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(path, &config, listeners, &logging))?;
     // `serve` has already logged the remaining tasks. They are dropped here; blocking calls

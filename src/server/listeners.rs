@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{InheritedSockets, PortOwner};
@@ -53,19 +55,50 @@ impl ListenError {
     }
 }
 
-/// The errors of all sockets that cannot be opened; displayed on a line each.
+/// The errors of all sockets that cannot be opened.
+///
+/// `Display` writes one line for each, with its causes. These errors have no common source.
 #[derive(Debug)]
-pub struct ListenErrors(Vec<ListenError>);
+pub struct ListenErrors {
+    /// The configuration file that names the sockets, if one was read.
+    file: Option<PathBuf>,
+    errors: Vec<ListenError>,
+}
+
+impl ListenErrors {
+    /// Sets the configuration file, with which every line begins.
+    pub fn in_file(self, file: &Path) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            ..self
+        }
+    }
+}
+
+impl From<Vec<ListenError>> for ListenErrors {
+    fn from(errors: Vec<ListenError>) -> Self {
+        Self { file: None, errors }
+    }
+}
 
 impl std::error::Error for ListenErrors {}
 
 impl fmt::Display for ListenErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lines = self.0.iter().map(|error| error_chain(error));
-        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+        for (number, error) in self.errors.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            if let Some(file) = &self.file {
+                write!(f, "{}: ", file.display())?;
+            }
+            f.write_str(&error_chain(error))?;
+        }
+        Ok(())
     }
 }
 
+/// Returns the cure for a TCP address that cannot be bound.
 fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => match owner {
@@ -82,6 +115,9 @@ fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
             "ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives"
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        _ if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
+            "this machine has no IPv6; write 0.0.0.0 instead of [::]"
+        }
         _ => "choose another address",
     };
     advice.to_owned()
@@ -115,10 +151,10 @@ impl Listeners {
                 admin,
                 broadcast,
             }),
-            Ok(_) => Err(ListenErrors(errors)),
+            Ok(_) => Err(errors.into()),
             Err(error) => {
                 errors.push(error.into());
-                Err(ListenErrors(errors))
+                Err(errors.into())
             }
         }
     }
@@ -185,3 +221,20 @@ fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// The length of the accept queue. Linux reduces it to `net.core.somaxconn`, 4096 by default.
 const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_on_a_machine_without_ipv6_is_reported_with_its_cure() {
+        let address = "[::]:443".parse().unwrap();
+        let source = Errno::AFNOSUPPORT.into();
+        let error = ListenError::tcp(address, "server.listen", source).to_string();
+        assert_eq!(
+            error,
+            "cannot listen on [::]:443 (server.listen); this machine has no IPv6; write 0.0.0.0 \
+             instead of [::]"
+        );
+    }
+}

@@ -133,9 +133,12 @@ fn listen_errors_are_all_reported_at_once() {
         "[server]\nlisten = [\"{}\", \"192.0.2.1:1\"]\n[broadcast]\nsocket = \"none/b.sock\"\n",
         taken.0
     );
-    let (_directory, output) = with_config("run", &more);
+    let (directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
     let told = stderr_text(&output);
+    let file = format!("{}: ", directory.path().join("config.toml").display());
+    let named = told.lines().filter(|line| line.starts_with(&file));
+    assert_eq!(named.count(), 3, "{told}");
     let pid = format!("(process {})", std::process::id());
     for part in [
         &*taken.0.to_string(),
