@@ -146,10 +146,10 @@ class Broadcasts
      * @param  int|string  $userId
      * @return int|null the number of sessions that the edge checks; null on failure, which is logged
      */
-    public function recheckUser($userId): ?int
+    public function revalidateUser($userId): ?int
     {
-        return $this->ask('access of a user not rechecked', ['user_id' => $userId], function () use ($userId): int {
-            return $this->client->recheckUser($userId);
+        return $this->ask('user access not revalidated', ['user_id' => $userId], function () use ($userId): int {
+            return $this->client->revalidateUser($userId);
         });
     }
 

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace PwdEdge\Laravel;
 
 use PwdEdge\Laravel\Exceptions\EdgeException;
-use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Socket\Transport;
 
 /**
@@ -43,15 +43,15 @@ class Client
     {
         foreach ($this->calls(array_values($events)) as $call) {
             $body = count($call) === 1 ? (string) reset($call) : '['.implode(',', $call).']';
-            $answer = $this->post('/broadcast', $body, count($call));
-            $answers = count($call) === 1 ? [$answer] : $answer;
+            $response = $this->post('/broadcast', $body, count($call));
+            $results = count($call) === 1 ? [$response] : $response;
 
-            if (! is_array($answers) || count($answers) !== count($call)) {
-                throw EdgeRefused::nonsense('the response does not match the number of events');
+            if (! is_array($results) || count($results) !== count($call)) {
+                throw EdgeRejected::invalidResponse('the response does not match the number of events');
             }
 
             if ($settled !== null) {
-                array_map($settled, array_keys($call), array_values($answers));
+                array_map($settled, array_keys($call), array_values($results));
             }
         }
     }
@@ -78,9 +78,9 @@ class Client
      *
      * @throws EdgeException
      */
-    public function recheckUser($userId): int
+    public function revalidateUser($userId): int
     {
-        return $this->sessions($this->post('/users/'.rawurlencode((string) $userId).'/recheck'));
+        return $this->sessions($this->post('/users/'.rawurlencode((string) $userId).'/revalidate'));
     }
 
     /**
@@ -161,30 +161,30 @@ class Client
         $response = $this->transport->send($method, $target, $body, $headers);
 
         if ($response->status !== 200) {
-            throw EdgeRefused::fromAnswer($response->status, $response->json());
+            throw EdgeRejected::fromResponse($response->status, $response->json());
         }
 
         return $response->json();
     }
 
     /**
-     * @param  mixed  $answer
+     * @param  mixed  $response
      */
-    private function sessions($answer): int
+    private function sessions($response): int
     {
-        return (int) ($this->object($answer)['sessions'] ?? 0);
+        return (int) ($this->object($response)['sessions'] ?? 0);
     }
 
     /**
-     * @param  mixed  $answer
+     * @param  mixed  $response
      * @return array<string, mixed>
      */
-    private function object($answer): array
+    private function object($response): array
     {
-        if (! is_array($answer)) {
-            throw EdgeRefused::nonsense('the response is not a JSON object');
+        if (! is_array($response)) {
+            throw EdgeRejected::invalidResponse('the response is not a JSON object');
         }
 
-        return $answer;
+        return $response;
     }
 }

@@ -19,13 +19,13 @@ final class Delivery
     private array $users = [];
 
     /**
-     * @param  mixed  $answer  the edge's result for this event
+     * @param  mixed  $result  the edge's result for this event
      */
-    public function settle($answer): void
+    public function settle($result): void
     {
         $this->sent = true;
-        $this->sessions = is_array($answer) ? (int) ($answer['sessions'] ?? 0) : 0;
-        $this->users = is_array($answer) && is_array($answer['users'] ?? null) ? array_values($answer['users']) : [];
+        $this->sessions = is_array($result) ? (int) ($result['sessions'] ?? 0) : 0;
+        $this->users = is_array($result) && is_array($result['users'] ?? null) ? array_values($result['users']) : [];
     }
 
     public function fail(): void

@@ -16,7 +16,7 @@ use Illuminate\Support\Facades\Facade;
  * @method static array<int, Delivery> batch(callable $callback)
  * @method static bool isAvailable()
  * @method static int|null disconnectUser(int|string $userId)
- * @method static int|null recheckUser(int|string $userId)
+ * @method static int|null revalidateUser(int|string $userId)
  * @method static array<string, mixed>|null status()
  * @method static array<string, mixed>|null ticketRoom(int $ticketId)
  * @method static string|null session()

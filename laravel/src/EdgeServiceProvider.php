@@ -52,7 +52,7 @@ class EdgeServiceProvider extends ServiceProvider
             config(['octane.warm' => array_merge((array) config('octane.warm', []), [Client::class])]);
         }
 
-        $this->answerToLegacyClass(config('edge.legacy_class'));
+        $this->aliasLegacyClass(config('edge.legacy_class'));
     }
 
     public function boot(Dispatcher $events): void
@@ -137,7 +137,7 @@ class EdgeServiceProvider extends ServiceProvider
      *
      * @param  mixed  $name
      */
-    private function answerToLegacyClass($name): void
+    private function aliasLegacyClass($name): void
     {
         if (! is_string($name) || $name === '' || isset(self::$legacyNames[$name])) {
             return;

@@ -52,10 +52,10 @@ class ModelWatcher
     {
         $this->quietly(function () use ($message, $attribute): void {
             $ticketId = $message->getAttribute($attribute);
-            $said = new Snapshot($message);
+            $snapshot = new Snapshot($message);
 
-            $this->afterCommit($message, static function (string $when) use ($ticketId, $said): void {
-                app(Broadcasts::class)->newMessage($ticketId, $said, Ledger::WATCHED, $when);
+            $this->afterCommit($message, static function (string $when) use ($ticketId, $snapshot): void {
+                app(Broadcasts::class)->newMessage($ticketId, $snapshot, Ledger::WATCHED, $when);
             });
         });
     }

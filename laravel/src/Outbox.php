@@ -143,8 +143,8 @@ class Outbox
     private function call(array $events, array $deliveries): void
     {
         try {
-            $this->client->broadcast($events, static function (int $index, $answer) use ($deliveries): void {
-                $deliveries[$index]->settle($answer);
+            $this->client->broadcast($events, static function (int $index, $result) use ($deliveries): void {
+                $deliveries[$index]->settle($result);
             });
         } catch (Throwable $cause) {
             // If the edge hangs, a request waits for one timeout, not for one per event.

@@ -16,12 +16,12 @@ final class Snapshot implements JsonSerializable
     private $key;
 
     /** @var mixed */
-    private $said;
+    private $data;
 
     public function __construct(Model $model)
     {
         $this->key = $model->getKey();
-        $this->said = Event::frozen($model);
+        $this->data = Event::frozen($model);
     }
 
     /**
@@ -38,6 +38,6 @@ final class Snapshot implements JsonSerializable
     #[\ReturnTypeWillChange]
     public function jsonSerialize()
     {
-        return $this->said;
+        return $this->data;
     }
 }

@@ -150,7 +150,7 @@ impl Api {
             (&Method::POST, ["users", id, "disconnect"]) => {
                 to_sessions(introspection, id, Sessions::disconnect_user)
             }
-            (&Method::POST, ["users", id, "recheck"]) => {
+            (&Method::POST, ["users", id, "revalidate"]) => {
                 to_sessions(introspection, id, Sessions::revalidate_user)
             }
             (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &introspection.status())),
@@ -167,7 +167,7 @@ impl Api {
                     &introspection.explain(&user(id)?, room),
                 ))
             }
-            (_, ["broadcast"] | ["users", _, "disconnect" | "recheck"]) => {
+            (_, ["broadcast"] | ["users", _, "disconnect" | "revalidate"]) => {
                 Err(wrong_method("POST"))
             }
             (
@@ -179,7 +179,7 @@ impl Api {
             _ => Err(Failure::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/recheck, \
+                "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/revalidate, \
                  or GET /status, /metrics, /rooms, /rooms/ticket/{id} or /users/{id}/ticket/{id}",
             )),
         }

@@ -174,14 +174,14 @@ async fn disconnect_closes_the_sessions_of_the_user_with_4504() {
 }
 
 #[tokio::test]
-async fn withdrawn_access_ends_at_a_recheck() {
+async fn withdrawn_access_ends_at_a_revalidation() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     desk.join(2).await;
     laravel.withdraw(5, 1);
     assert_eq!(
-        edge.post("/users/5/recheck", "").await.json(),
+        edge.post("/users/5/revalidate", "").await.json(),
         json!({ "sessions": 1 })
     );
     let told = desk.next().await;
@@ -198,20 +198,20 @@ async fn withdrawn_access_ends_at_a_recheck() {
 }
 
 #[tokio::test]
-async fn recheck_closes_a_revoked_token_but_not_in_an_outage() {
+async fn revalidation_closes_a_revoked_token_but_not_in_an_outage() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
     let mut ana = Socket::joined(&edge, "3|ana", 1).await;
     laravel.fail_with(Some(StatusCode::INTERNAL_SERVER_ERROR));
     let before = laravel.requests().len();
-    edge.post("/users/3/recheck", "").await;
+    edge.post("/users/3/revalidate", "").await;
     while laravel.requests().len() < before + 2 {
         tokio::task::yield_now().await;
     }
     assert_eq!(ana.settle().await, [] as [Value; 0]);
     laravel.fail_with(None);
     laravel.revoke("3|ana");
-    edge.post("/users/3/recheck", "").await;
+    edge.post("/users/3/revalidate", "").await;
     assert_eq!(ana.closed().await.0, 4503);
 }
 

@@ -177,10 +177,10 @@ async fn open_session_after_a_reload_queries_the_new_upstream() {
     edge.reload_with(change).await.unwrap();
     let asked = old.requests().len();
     new.withdraw(3, 1);
-    edge.post("/users/3/recheck", "").await;
+    edge.post("/users/3/revalidate", "").await;
     assert_eq!(ana.next().await["payload"]["code"], "access_withdrawn");
     assert_eq!(old.requests().len(), asked);
     new.revoke("3|ana");
-    edge.post("/users/3/recheck", "").await;
+    edge.post("/users/3/revalidate", "").await;
     assert_eq!(ana.closed().await.0, 4503);
 }

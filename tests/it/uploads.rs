@@ -527,7 +527,7 @@ async fn upload_with_withdrawn_access_is_aborted() {
     let mut sending = UploadSender::begin(&mut socket, upload_start("a", file.len())).await;
     sending.chunk(&mut socket, &file).await;
     laravel.withdraw(3, 1);
-    edge.post("/users/3/recheck", "").await;
+    edge.post("/users/3/revalidate", "").await;
     expect_failure_among_errors(&mut socket, "access_withdrawn").await;
     assert!(!laravel.posts().next().await.whole);
 }

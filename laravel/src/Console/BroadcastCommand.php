@@ -29,8 +29,8 @@ class BroadcastCommand extends Command
         $delivery = new Delivery();
 
         try {
-            $client->broadcast([$this->event()], static function (int $index, $answer) use ($delivery): void {
-                $delivery->settle($answer);
+            $client->broadcast([$this->event()], static function (int $index, $result) use ($delivery): void {
+                $delivery->settle($result);
             });
         } catch (InvalidArgumentException | JsonException | EdgeException $cause) {
             $this->error('Not sent: '.$cause->getMessage());

@@ -7,7 +7,7 @@ namespace PwdEdge\Laravel\Console;
 use Illuminate\Console\Command;
 use PwdEdge\Laravel\Client;
 use PwdEdge\Laravel\Exceptions\EdgeException;
-use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
 
 class StatusCommand extends Command
@@ -93,7 +93,7 @@ class StatusCommand extends Command
 
     private function advice(EdgeException $cause, string $path): string
     {
-        if ($cause instanceof EdgeRefused && $cause->status() === 403) {
+        if ($cause instanceof EdgeRejected && $cause->status() === 403) {
             return 'The edge rejects the user '.$this->user().'. Add the uid to allowed_uids in [broadcast] of config.toml, or run this command as the user of php-fpm.';
         }
 

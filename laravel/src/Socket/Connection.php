@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel\Socket;
 
-use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Exceptions\EdgeUnreachable;
 
 /**
@@ -150,7 +150,7 @@ final class Connection
             $bytes .= $this->more($deadline, $bytes !== '');
 
             if (strlen($bytes) > self::MAX_HEAD) {
-                throw EdgeRefused::nonsense('the head of the response is too long');
+                throw EdgeRejected::invalidResponse('the head of the response is too long');
             }
         }
 
@@ -173,14 +173,14 @@ final class Connection
             }
 
             if (strlen($bytes) > self::MAX_BODY) {
-                throw EdgeRefused::nonsense('the response is too long');
+                throw EdgeRejected::invalidResponse('the response is too long');
             }
         }
 
         return $bytes;
     }
 
-    private function more(Deadline $deadline, bool $answerBegan): string
+    private function more(Deadline $deadline, bool $responseBegan): string
     {
         $this->waitAtMost($deadline);
         $bytes = @fread($this->stream, 65536);
@@ -193,7 +193,7 @@ final class Connection
             throw $deadline->exceeded();
         }
 
-        throw new ConnectionLost($answerBegan);
+        throw new ConnectionLost($responseBegan);
     }
 
     private function waitAtMost(Deadline $deadline): void

@@ -12,17 +12,17 @@ use RuntimeException;
  */
 final class ConnectionLost extends RuntimeException
 {
-    private bool $answerBegan;
+    private bool $responseBegan;
 
-    public function __construct(bool $answerBegan)
+    public function __construct(bool $responseBegan)
     {
         parent::__construct('connection lost');
 
-        $this->answerBegan = $answerBegan;
+        $this->responseBegan = $responseBegan;
     }
 
-    public function answerBegan(): bool
+    public function responseBegan(): bool
     {
-        return $this->answerBegan;
+        return $this->responseBegan;
     }
 }

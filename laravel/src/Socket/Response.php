@@ -4,7 +4,7 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel\Socket;
 
-use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeRejected;
 
 /**
  * A parsed HTTP/1.1 response. It supports only the bodies that the edge's socket
@@ -33,7 +33,7 @@ final class Response
         $lines = explode("\r\n", $head);
 
         if (preg_match('#^HTTP/1\.[01] ([1-5][0-9]{2})(?: |$)#', (string) array_shift($lines), $match) !== 1) {
-            throw EdgeRefused::nonsense('the response is not HTTP; is this the socket of the edge?');
+            throw EdgeRejected::invalidResponse('the response is not HTTP; is this the socket of the edge?');
         }
 
         $headers = [];
@@ -44,7 +44,7 @@ final class Response
         }
 
         if (isset($headers['transfer-encoding'])) {
-            throw EdgeRefused::nonsense('the response has a transfer encoding, which the edge never uses here');
+            throw EdgeRejected::invalidResponse('the response has a transfer encoding, which the edge never uses here');
         }
 
         return new self((int) $match[1], $headers);

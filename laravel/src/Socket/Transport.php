@@ -78,7 +78,7 @@ final class Transport
         try {
             return $this->over($connection, $request, $deadline);
         } catch (ConnectionLost $lost) {
-            if (! $mayRepeat || ! $connection->wasKept() || $lost->answerBegan()) {
+            if (! $mayRepeat || ! $connection->wasKept() || $lost->responseBegan()) {
                 throw $lost;
             }
         }

@@ -7,7 +7,7 @@ namespace PwdEdge\Laravel\Tests\Feature;
 use App\Models\SupportTicketMessage;
 use PwdEdge\Laravel\Client;
 use PwdEdge\Laravel\Edge;
-use PwdEdge\Laravel\Exceptions\EdgeRefused;
+use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Socket\Transport;
 use PwdEdge\Laravel\Tests\TestCase;
 use PwdEdge\Laravel\WebSocketBroadcastService;
@@ -147,7 +147,7 @@ final class BroadcastTest extends TestCase
             for ($n = 0; $n < 230; $n++) {
                 Edge::broadcast('note', 1, ['n' => $n]);
             }
-            // Together over the limit of one call. Nobody reads them: a client's queue is bounded too.
+            // Together over the limit of one call. No client reads them, because a client's queue is bounded too.
             Edge::broadcast('big', 4, ['text' => str_repeat('a', 700000)]);
             Edge::broadcast('big', 4, ['text' => str_repeat('b', 700000)]);
         });
@@ -193,19 +193,19 @@ final class BroadcastTest extends TestCase
 
     public function test_error_names_the_event_and_the_field(): void
     {
-        $answer = (new Transport($this->stack->edge->socket, 0.25, 1.0))->send('POST', '/broadcast',
+        $response = (new Transport($this->stack->edge->socket, 0.25, 1.0))->send('POST', '/broadcast',
             '[{"type":"a","payload":{"ticket_id":1}},{"type":"a","payload":{"ticket_id":"x"}}]',
             ['Content-Type' => 'application/json']);
-        $cause = EdgeRefused::fromAnswer($answer->status, $answer->json());
+        $cause = EdgeRejected::fromResponse($response->status, $response->json());
 
         $this->assertSame([400, 1, '/payload/ticket_id'], [$cause->status(), $cause->index(), $cause->pointer()]);
     }
 
-    public function test_user_is_rechecked_and_disconnected(): void
+    public function test_user_is_revalidated_and_disconnected(): void
     {
         $ben = $this->clientIn(3, 'ben');
 
-        $this->assertSame(1, Edge::recheckUser(4));
+        $this->assertSame(1, Edge::revalidateUser(4));
         $this->assertSame([], $this->received($ben, 3));
         $this->assertSame(1, Edge::disconnectUser(4));
         $ben->awaitClose();

@@ -98,7 +98,7 @@ final class BroadcasterTest extends TestCase
 
     public function test_failure_throws_a_broadcast_exception(): void
     {
-        $this->boot($this->stack->data.'/nobody.sock');
+        $this->boot($this->stack->data.'/missing.sock');
 
         $this->expectException(BroadcastException::class);
         $this->expectExceptionMessage('No such file or directory');
@@ -171,7 +171,7 @@ final class BroadcasterTest extends TestCase
 
     public function test_queued_broadcast_is_retried_until_the_edge_runs(): void
     {
-        $away = $this->boot($this->stack->data.'/nobody.sock', ['queue.default' => 'database']);
+        $away = $this->boot($this->stack->data.'/missing.sock', ['queue.default' => 'database']);
         broadcast(new TicketNoted(['ticket.1'], ['n' => 1]));
         $this->workOf($away);
         $this->assertSame(1, DB::table('jobs')->count(), 'released for another attempt');

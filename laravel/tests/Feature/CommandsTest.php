@@ -31,7 +31,7 @@ final class CommandsTest extends TestCase
 
     public function test_status_without_an_edge_reports_the_cause(): void
     {
-        $this->boot($this->stack->data.'/nobody.sock');
+        $this->boot($this->stack->data.'/missing.sock');
 
         [$code, $output] = $this->artisan('edge:status');
 

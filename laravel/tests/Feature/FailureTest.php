@@ -27,7 +27,7 @@ final class FailureTest extends TestCase
 
     public function test_broadcast_without_an_edge_fails_with_one_log_line(): void
     {
-        $this->boot($this->stack->data.'/nobody.sock');
+        $this->boot($this->stack->data.'/missing.sock');
 
         $this->assertFalse(WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 1]));
         $this->assertCount(1, $this->logged());
@@ -39,17 +39,17 @@ final class FailureTest extends TestCase
 
     public function test_facade_without_an_edge_returns_null(): void
     {
-        $this->boot($this->stack->data.'/nobody.sock');
+        $this->boot($this->stack->data.'/missing.sock');
 
         $this->assertSame([null, null, null, null], [
-            Edge::disconnectUser(1), Edge::recheckUser(1), Edge::status(), Edge::ticketRoom(1),
+            Edge::disconnectUser(1), Edge::revalidateUser(1), Edge::status(), Edge::ticketRoom(1),
         ]);
         $this->assertCount(4, $this->logged());
     }
 
     public function test_web_request_without_an_edge_succeeds(): void
     {
-        $app = new AppProcess($this->stack->data, Wait::freePort(), ['EDGE_SOCKET' => $this->stack->data.'/nobody.sock']);
+        $app = new AppProcess($this->stack->data, Wait::freePort(), ['EDGE_SOCKET' => $this->stack->data.'/missing.sock']);
         [$status] = $this->http('POST', 'http://127.0.0.1:'.$app->port.'/api/support-tickets/1/messages', 'ana', ['message' => 'x']);
         $app->stop();
 
@@ -73,7 +73,7 @@ final class FailureTest extends TestCase
 
         $this->assertCount(1, $this->logged(), 'after the first, the rest of the request is not held up');
         $this->assertStringContainsString('no response from the edge within 1000 ms', implode($this->logged()));
-        Wait::until('the edge answers again', [WebSocketBroadcastService::class, 'isAvailable']);
+        Wait::until('the edge responds again', [WebSocketBroadcastService::class, 'isAvailable']);
         $this->assertTrue(WebSocketBroadcastService::broadcastNewMessage(1, ['id' => 51]));
     }
 
@@ -116,7 +116,7 @@ final class FailureTest extends TestCase
 
     public function test_broadcast_by_an_unlisted_uid_fails_with_403(): void
     {
-        $this->other = $this->stack->anotherEdge('refuse', posix_geteuid() + 1);
+        $this->other = $this->stack->anotherEdge('reject', posix_geteuid() + 1);
         $this->boot($this->other->socket);
 
         $this->assertFalse(WebSocketBroadcastService::broadcastTicketStatusUpdate(1, 'closed'));

@@ -10,7 +10,7 @@ use RuntimeException;
 /** As much of a browser's WebSocket over TLS as the tests need. */
 final class WebSocketClient
 {
-    /** Who comes and goes is not what these tests look at. */
+    /** Presence events, which these tests do not examine. */
     private const PRESENCE = ['user_joined', 'user_left', 'user_online', 'user_offline', 'presence', 'joined', 'join_ticket', 'ticket_joined'];
 
     /** @var resource */

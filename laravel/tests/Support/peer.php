@@ -5,14 +5,14 @@
  * arguments say: peer.php SOCKET BACKLOG ACTION...
  *
  * An action is for one request, wherever it comes in:
- *   answer     200, and the connection stays
- *   refuse     413 as soon as the head is read, and close
+ *   respond    200, and the connection stays
+ *   reject     413 as soon as the head is read, and close
  *   drop       read it, close without a byte
- *   half       half of an answer, then close
+ *   half       half of a response, then close
  *   silence    read it, say nothing
  *   close      200, then close
- *   slow-accept  answer, but accept the next connection late
- * The answer names the connection's number and the request's idempotency key.
+ *   slow-accept  respond, but accept the next connection late
+ * The response names the connection's number and the request's idempotency key.
  */
 
 [, $path, $backlog] = $argv;
@@ -44,26 +44,26 @@ while (true) {
             continue;
         }
 
-        $action = array_shift($actions) ?? 'answer';
+        $action = array_shift($actions) ?? 'respond';
         preg_match('/content-length: (\d+)/i', $head, $length);
         preg_match('/idempotency-key: (\S+)/i', $head, $key);
 
-        if ($action !== 'refuse' && ! empty($length[1])) {
+        if ($action !== 'reject' && ! empty($length[1])) {
             stream_get_contents($stream, (int) $length[1]);
         }
 
         $body = json_encode(['sessions' => $id, 'users' => [], 'key' => $key[1] ?? null, 'request' => strtok($head, "\r")]);
-        $answer = "HTTP/1.1 200 OK\r\nContent-Length: ".strlen($body)."\r\n\r\n".$body;
+        $response = "HTTP/1.1 200 OK\r\nContent-Length: ".strlen($body)."\r\n\r\n".$body;
 
-        if ($action === 'refuse') {
+        if ($action === 'reject') {
             fwrite($stream, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 40\r\n\r\n".str_pad('{"code":"too_large","message":"no"}', 40));
         } elseif ($action === 'half') {
-            fwrite($stream, substr($answer, 0, 25));
+            fwrite($stream, substr($response, 0, 25));
         } elseif ($action !== 'drop' && $action !== 'silence') {
-            fwrite($stream, $answer);
+            fwrite($stream, $response);
         }
 
-        if (in_array($action, ['refuse', 'half', 'drop', 'close'], true)) {
+        if (in_array($action, ['reject', 'half', 'drop', 'close'], true)) {
             fclose($stream);
             unset($connections[$id]);
         }

@@ -79,12 +79,12 @@ final class JobKeysTest extends TestCase
         $attempt = function (): array {
             $keys = new JobKeys();
             $keys->begin($outer = $this->job(['uuid' => self::UUID]));
-            $said = [$keys->headers('a')];
-            $said = array_merge($said, $this->during($keys, $this->syncJob(), ['a', 'b']));
-            $said[] = $keys->headers('a');
+            $sent = [$keys->headers('a')];
+            $sent = array_merge($sent, $this->during($keys, $this->syncJob(), ['a', 'b']));
+            $sent[] = $keys->headers('a');
             $keys->end($outer);
 
-            return array_column($said, 'Idempotency-Key');
+            return array_column($sent, 'Idempotency-Key');
         };
 
         $this->assertSame($attempt(), $attempt());

@@ -35,7 +35,7 @@ final class TransportTest extends TestCase
 
     public function test_connection_is_kept_for_the_next_request(): void
     {
-        $transport = $this->transportTo('answer', 'answer');
+        $transport = $this->transportTo('respond', 'respond');
 
         $this->assertSame([1, 1], [$this->ask($transport)['sessions'], $this->ask($transport)['sessions']]);
     }
@@ -50,7 +50,7 @@ final class TransportTest extends TestCase
 
     public function test_connection_closed_while_idle_is_replaced(): void
     {
-        $transport = $this->transportTo('close', 'answer');
+        $transport = $this->transportTo('close', 'respond');
 
         $this->assertSame(1, $this->ask($transport)['sessions']);
         $this->assertSame(2, $this->ask($transport)['sessions']);
@@ -58,17 +58,17 @@ final class TransportTest extends TestCase
 
     public function test_request_on_a_dead_connection_is_retried_with_its_key(): void
     {
-        $transport = $this->transportTo('answer', 'drop', 'answer');
+        $transport = $this->transportTo('respond', 'drop', 'respond');
         $this->ask($transport);
 
-        $answer = $this->ask($transport, 'the-key');
+        $response = $this->ask($transport, 'the-key');
 
-        $this->assertSame([2, 'the-key'], [$answer['sessions'], $answer['key']]);
+        $this->assertSame([2, 'the-key'], [$response['sessions'], $response['key']]);
     }
 
     public function test_request_is_retried_only_once(): void
     {
-        $transport = $this->transportTo('answer', 'drop', 'drop', 'answer');
+        $transport = $this->transportTo('respond', 'drop', 'drop', 'respond');
         $this->ask($transport);
 
         $this->expectException(EdgeUnreachable::class);
@@ -77,7 +77,7 @@ final class TransportTest extends TestCase
 
     public function test_fresh_connection_that_dies_is_a_failure(): void
     {
-        $transport = $this->transportTo('drop', 'answer');
+        $transport = $this->transportTo('drop', 'respond');
 
         $this->expectException(EdgeUnreachable::class);
         $this->ask($transport);
@@ -85,12 +85,12 @@ final class TransportTest extends TestCase
 
     public function test_request_with_a_partial_response_is_not_retried(): void
     {
-        $transport = $this->transportTo('answer', 'half', 'answer');
+        $transport = $this->transportTo('respond', 'half', 'respond');
         $this->ask($transport);
 
         try {
             $this->ask($transport);
-            $this->fail('half an answer was taken');
+            $this->fail('a partial response was accepted');
         } catch (EdgeUnreachable $cut) {
             $this->assertSame(2, $this->ask($transport)['sessions']);
         }
@@ -98,12 +98,12 @@ final class TransportTest extends TestCase
 
     public function test_silent_edge_times_out_and_its_late_response_is_dropped(): void
     {
-        $this->transportTo('silence', 'answer');
+        $this->transportTo('silence', 'respond');
         $transport = new Transport($this->path(), 1.0, 1.0);
 
         try {
             $this->ask($transport);
-            $this->fail('silence was taken for an answer');
+            $this->fail('silence was accepted as a response');
         } catch (EdgeTimedOut $cause) {
             $this->assertSame('no response from the edge within 1000 ms', $cause->getMessage());
         }
@@ -113,7 +113,7 @@ final class TransportTest extends TestCase
 
     public function test_rejection_before_the_end_of_the_body_is_read(): void
     {
-        $transport = $this->transportTo('refuse');
+        $transport = $this->transportTo('reject');
 
         $response = $transport->send('POST', '/broadcast', str_repeat('x', 4000000));
 
@@ -139,7 +139,7 @@ final class TransportTest extends TestCase
 
     public function test_child_process_does_not_use_its_parents_connection(): void
     {
-        $transport = $this->transportTo('answer', 'answer', 'answer');
+        $transport = $this->transportTo('respond', 'respond', 'respond');
         $this->ask($transport);
         $result = $this->directory.'/child';
 
@@ -156,7 +156,7 @@ final class TransportTest extends TestCase
 
     public function test_connection_under_php_fpm_outlives_the_web_request(): void
     {
-        $this->start(100, 'answer', 'answer', 'drop', 'answer');
+        $this->start(100, 'respond', 'respond', 'drop', 'respond');
         $webRequest = function (): array {
             return $this->ask(new Transport($this->path(), 0.25, 1.0, true, 'fpm-fcgi'));
         };
@@ -167,7 +167,7 @@ final class TransportTest extends TestCase
 
     public function test_transports_on_one_persistent_stream_survive_its_end(): void
     {
-        $this->start(100, 'answer', 'answer', 'close', 'answer', 'half', 'answer');
+        $this->start(100, 'respond', 'respond', 'close', 'respond', 'half', 'respond');
         $one = new Transport($this->path(), 1.0, 5.0, true, 'fpm-fcgi');
         $other = new Transport($this->path(), 1.0, 5.0, true, 'fpm-fcgi');
 
@@ -176,7 +176,7 @@ final class TransportTest extends TestCase
 
         try {
             $this->ask($one);
-            $this->fail('half an answer was taken');
+            $this->fail('a partial response was accepted');
         } catch (EdgeUnreachable $closed) {
             $this->assertSame(3, $this->ask($other)['sessions'], 'the other one closed it');
         }
@@ -200,7 +200,7 @@ final class TransportTest extends TestCase
 
             $this->peer->stop(SIGKILL);
             unlink($this->path());
-            $this->start(100, 'answer', 'answer', 'answer');
+            $this->start(100, 'respond', 'respond', 'respond');
             $this->assertSame('[1,1]', file_get_contents('http://127.0.0.1:'.$port), 'the new peer, on its first connection');
         } finally {
             $server->stop();

@@ -14,7 +14,7 @@ mod laravel;
 mod liveness;
 mod opening;
 mod pressure;
-mod recheck;
+mod revalidate;
 mod rooms;
 mod size;
 mod uploads;
@@ -157,11 +157,11 @@ impl Edge {
         self.services.rooms.publish(publication)
     }
 
-    fn recheck(&self, user: u64) {
+    fn revalidate(&self, user: u64) {
         let user = UserId::Number(user);
         self.services.invalidations.invalidate_user(&user);
-        let rechecked = self.services.sessions.revalidate_user(&user);
-        assert!(rechecked > 0, "user {user} has no session");
+        let sessions = self.services.sessions.revalidate_user(&user);
+        assert!(sessions > 0, "user {user} has no session");
     }
 
     fn sessions(&self) -> usize {

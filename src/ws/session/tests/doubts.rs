@@ -29,7 +29,7 @@ async fn right_unconfirmed_in_an_outage_ends_within_30_seconds() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.down = true);
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(1013));
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
@@ -42,7 +42,7 @@ async fn unconfirmed_right_of_a_throttled_user_ends_in_30_seconds() {
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
     edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(1013));
     assert!(start.elapsed() <= 31 * SECOND, "{:?}", start.elapsed());
@@ -55,7 +55,7 @@ async fn revalidation_of_a_throttled_user_waits_for_retry_after() {
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
     edge.laravel.change(|app| app.throttled.extend([(3, 20)]));
-    edge.recheck(3);
+    edge.revalidate(3);
     settled().await;
     edge.laravel.change(|app| app.throttled.clear());
     edge.laravel.take_asked();
@@ -76,7 +76,7 @@ async fn invalidation_of_a_throttled_user_is_queried_at_once() {
     let ticket = json!({"ticket_id": 8});
     assert_eq!(ana.refused("join_ticket", ticket).await, "unavailable");
     edge.laravel.change(|app| app.revoked.extend([3]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(4503));
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -122,7 +122,7 @@ async fn unconfirmed_room_is_left_with_access_unconfirmed() {
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;
     edge.laravel.change(|app| app.failing_tickets.extend([7]));
-    edge.recheck(3);
+    edge.revalidate(3);
     assert_eq!(ana.error().await, "access_unconfirmed");
     assert_eq!(edge.publish(7, "secret").sessions, 0);
     assert_eq!(edge.publish(8, "open").sessions, 1);
@@ -141,7 +141,7 @@ async fn revalidation_retry_does_not_wait_for_the_next_ping() {
     });
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.down = true);
-    edge.recheck(3);
+    edge.revalidate(3);
     settled().await;
     edge.laravel.withdraw(3, 7);
     edge.laravel.change(|app| app.down = false);
@@ -159,7 +159,7 @@ async fn invalidation_replaces_a_stalled_periodic_revalidation() {
     ana.assert_quiet_for(900 * SECOND).await;
     edge.laravel.change(|app| app.down = false);
     edge.laravel.withdraw(3, 7);
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -188,11 +188,11 @@ async fn invalidation_does_not_wait_for_an_earlier_one() {
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;
     edge.laravel.change(|app| app.failing_tickets.extend([8]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     ana.assert_quiet_for(2 * SECOND).await;
     edge.laravel.withdraw(3, 7);
-    edge.recheck(3);
+    edge.revalidate(3);
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
     // The other right gets no more time.
@@ -207,7 +207,7 @@ async fn repeated_invalidations_do_not_extend_the_deadline() {
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.withdraw(3, 7);
     edge.laravel.change(|app| app.throttled.extend([(3, 59)]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     let secret = Token::new(&Laravel::token(3)).unwrap().hash();
     let closed = loop {
@@ -232,7 +232,7 @@ async fn ticket_with_status_401_is_withdrawn_at_once() {
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel
         .change(|app| app.unauthorized_tickets.extend([7, 8]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -265,7 +265,7 @@ async fn session_whose_token_changed_its_user_is_closed() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.renamed.extend([(3, 33)]));
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.closed().await, Closed(1013));
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -279,7 +279,7 @@ async fn rejoined_room_has_its_own_deadline() {
     ana.join(8).await;
     edge.laravel
         .change(|app| app.failing_tickets.extend([7, 8]));
-    edge.recheck(3);
+    edge.revalidate(3);
     ana.assert_quiet_for(10 * SECOND).await;
     edge.laravel
         .change(|app| assert!(app.failing_tickets.remove(&8)));
@@ -289,7 +289,7 @@ async fn rejoined_room_has_its_own_deadline() {
     edge.laravel.change(|app| app.failing_tickets.clear());
     ana.join(7).await;
     edge.laravel.change(|app| app.failing_tickets.extend([7]));
-    edge.recheck(3);
+    edge.revalidate(3);
     ana.assert_quiet_for(20 * SECOND).await;
     edge.laravel.change(|app| app.failing_tickets.clear());
     ana.assert_quiet_for(60 * SECOND).await;

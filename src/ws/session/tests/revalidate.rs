@@ -11,7 +11,7 @@ async fn room_with_withdrawn_access_sends_no_more_events() {
     let mut ana = edge.open_in(7, 3).await;
     ana.join(8).await;
     edge.laravel.withdraw(3, 7);
-    edge.recheck(3);
+    edge.revalidate(3);
     assert_eq!(ana.error().await, "access_withdrawn");
     edge.publish(7, "secret");
     edge.publish(8, "open");
@@ -47,7 +47,7 @@ async fn session_whose_token_is_revoked_is_closed_with_4503() {
     let mut ben = edge.open_in(7, 4).await;
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.revoked.extend([3]));
-    edge.recheck(3);
+    edge.revalidate(3);
     assert_eq!(ana.closed().await, Closed(4503));
     assert_eq!(ben.arrived(), ["user_joined", "user_left"]);
 }
@@ -67,7 +67,7 @@ async fn throttled_client_is_revalidated_at_once_and_gets_events() {
     settled().await;
     assert_eq!(ana.arrived(), ["meanwhile"]);
     edge.laravel.withdraw(3, 7);
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
@@ -80,10 +80,10 @@ async fn revalidation_requested_during_another_is_not_lost() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = SECOND);
-    edge.recheck(3);
+    edge.revalidate(3);
     settled().await;
     edge.laravel.withdraw(3, 7);
-    edge.recheck(3);
+    edge.revalidate(3);
     let start = Instant::now();
     assert_eq!(ana.error().await, "access_withdrawn");
     assert!(start.elapsed() < 3 * SECOND, "{:?}", start.elapsed());
@@ -94,7 +94,7 @@ async fn events_are_delivered_during_a_revalidation() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
     edge.laravel.change(|app| app.delay = SECOND);
-    edge.recheck(3);
+    edge.revalidate(3);
     settled().await;
     edge.publish(7, "meanwhile");
     settled().await;
@@ -192,7 +192,7 @@ async fn session_after_a_reload_queries_the_new_app() {
     services.backend.replace(Arc::new(new));
     drop(old);
     edge.laravel.take_asked();
-    edge.recheck(3);
+    edge.revalidate(3);
     assert_eq!(ana.error().await, "access_withdrawn");
     ana.join(8).await;
     let asked = [

@@ -7,7 +7,7 @@ namespace PwdEdge\Laravel\Exceptions;
 /**
  * The edge rejected the call, or its response is invalid.
  */
-final class EdgeRefused extends EdgeException
+final class EdgeRejected extends EdgeException
 {
     private int $status;
 
@@ -32,7 +32,7 @@ final class EdgeRefused extends EdgeException
     /**
      * @param  mixed  $body  the decoded JSON of the response, or null
      */
-    public static function fromAnswer(int $status, $body): self
+    public static function fromResponse(int $status, $body): self
     {
         $body = is_array($body) ? $body : [];
 
@@ -45,9 +45,9 @@ final class EdgeRefused extends EdgeException
         );
     }
 
-    public static function nonsense(string $what): self
+    public static function invalidResponse(string $reason): self
     {
-        return new self(0, 'protocol', $what);
+        return new self(0, 'protocol', $reason);
     }
 
     public function status(): int
