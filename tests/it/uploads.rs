@@ -456,9 +456,9 @@ async fn upload_failure_carries_the_response_of_laravel() {
             r#"{"message":"secret trace","errors":{}}"#.to_owned(),
             "app_failed",
         ),
-        (200, "<html>log in</html>".to_owned(), "bad_answer"),
-        (302, String::new(), "bad_answer"),
-        (201, format!("\"{}\"", "x".repeat(MIB)), "bad_answer"),
+        (200, "<html>log in</html>".to_owned(), "invalid_response"),
+        (302, String::new(), "invalid_response"),
+        (201, format!("\"{}\"", "x".repeat(MIB)), "invalid_response"),
     ] {
         laravel.posts().answer(status, body);
         UploadSender::begin(&mut socket, upload_start("a", 1))
@@ -491,7 +491,7 @@ async fn early_response_never_completes_an_upload() {
     expect_failure(&mut socket, "too_large").await;
     laravel.posts().answer(201, "{}");
     UploadSender::begin(&mut socket, upload_start("a", MIB)).await;
-    expect_failure(&mut socket, "bad_answer").await;
+    expect_failure(&mut socket, "invalid_response").await;
 }
 
 #[tokio::test]
@@ -516,7 +516,7 @@ async fn upload_with_a_lost_upstream_reports_if_it_may_be_stored() {
     while laravel.posts().next().await.body.len() > CHUNK {}
     let begun = laravel.posts().begun();
     laravel.stop();
-    expect_failure(&mut socket, "no_answer").await;
+    expect_failure(&mut socket, "no_response").await;
     assert_eq!(laravel.posts().begun(), begun, "it is not sent twice");
 }
 

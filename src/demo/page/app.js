@@ -20,7 +20,7 @@ const CLOSE_WORDS = {
 };
 
 const HEADER = 13;             // bytes before the data of a chunk: kind, upload, offset
-const LOOK_FIRST = ['app_failed', 'bad_answer', 'no_answer'];
+const LOOK_FIRST = ['app_failed', 'invalid_response', 'no_response'];
 
 const SESSION_OVER = 'Your session has ended. Log in again.';
 

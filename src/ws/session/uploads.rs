@@ -330,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         if reason == CloseReason::Restart && self.send_upload_events().await.is_ok() {
             for (_, attached) in std::mem::take(&mut self.uploads.attached) {
-                let failure = Reason::NoAnswer.into();
+                let failure = Reason::NoResponse.into();
                 if self
                     .send_upload_failed(&attached.upload.id, &failure)
                     .await

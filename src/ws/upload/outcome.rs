@@ -68,12 +68,12 @@ pub(in crate::ws) enum Reason {
     Restart,
     Denied,
     Invalid,
-    Refused,
+    Rejected,
     Busy,
     AppFailed,
-    BadAnswer,
+    InvalidResponse,
     Unavailable,
-    NoAnswer,
+    NoResponse,
 }
 
 impl Reason {
@@ -97,12 +97,12 @@ impl Reason {
             Self::Restart => "restart",
             Self::Denied => "denied",
             Self::Invalid => "invalid",
-            Self::Refused => "refused",
+            Self::Rejected => "rejected",
             Self::Busy => "busy",
             Self::AppFailed => "app_failed",
-            Self::BadAnswer => "bad_answer",
+            Self::InvalidResponse => "invalid_response",
             Self::Unavailable => "unavailable",
-            Self::NoAnswer => "no_answer",
+            Self::NoResponse => "no_response",
         }
     }
 
@@ -116,29 +116,29 @@ impl Reason {
             Self::TooManyUploads => "Too many uploads at once; wait until one is done",
             Self::UnknownUpload => "There is no such upload, or no longer; start again",
             Self::WrongOffset => "These bytes do not follow the last ones",
-            Self::TooMuch => "More bytes came than there may be",
+            Self::TooMuch => "The chunk is too long, or goes beyond the end of the file",
             Self::TooLittle => "Only the last chunk may be short",
             Self::TooFast => "More bytes came than the window allows",
-            Self::Idle => "Nothing came for too long; start again",
-            Self::Expired => "Nobody came back for this upload",
+            Self::Idle => "No bytes came for too long; start again",
+            Self::Expired => "The upload was not resumed in time; start again",
             Self::Cancelled => "The upload was cancelled",
             Self::AccessWithdrawn => "This ticket is no longer open to you",
             Self::Restart => "The service restarts; start again once you are back",
             Self::Denied => "You may not write to this ticket",
             Self::Invalid => "The file or the message was not accepted",
-            Self::Refused => "The application refused the upload",
+            Self::Rejected => "The application rejected the upload",
             Self::Busy => "The application has too much to do; try again later",
             Self::AppFailed => {
                 "The application failed; look whether the message is there before you try again"
             }
-            Self::BadAnswer => {
-                "The application's answer makes no sense; look whether the message is there before you try again"
+            Self::InvalidResponse => {
+                "The application's response is invalid; look whether the message is there before you try again"
             }
             Self::Unavailable => {
                 "The application cannot be reached, nothing was stored; start again"
             }
-            Self::NoAnswer => {
-                "The application did not answer; look whether the message is there before you try again"
+            Self::NoResponse => {
+                "The application did not respond; look whether the message is there before you try again"
             }
         }
     }

@@ -29,15 +29,15 @@ fn interpret(status: u16, body: Option<&Bytes>, sealed: bool) -> Outcome {
     let reason = match (status, sealed) {
         (200..=299, true) => match body.map(|body| parse_response(body)) {
             Some(Ok(response)) => return Outcome::Done { status, response },
-            _ => Reason::BadAnswer,
+            _ => Reason::InvalidResponse,
         },
         (401 | 403 | 404, _) => Reason::Denied,
         (413, _) => Reason::TooLarge,
         (422, _) => Reason::Invalid,
         (429, _) => Reason::Busy,
-        (400..=499, _) => Reason::Refused,
+        (400..=499, _) => Reason::Rejected,
         (500..=599, _) => Reason::AppFailed,
-        _ => Reason::BadAnswer,
+        _ => Reason::InvalidResponse,
     };
     let mut failure = Failure::from(reason);
     failure.status = Some(status);
@@ -69,7 +69,7 @@ pub(super) fn failure_reason(error: &upstream::Error, sealed: bool) -> Reason {
         upstream::Error::Connect { .. } | upstream::Error::ConnectTimeout(_) => Reason::Unavailable,
         // Without its end the form is incomplete: no server passes it to the application.
         _ if !sealed => Reason::Unavailable,
-        _ => Reason::NoAnswer,
+        _ => Reason::NoResponse,
     }
 }
 
@@ -115,16 +115,16 @@ mod tests {
             ("done", r#"{"a":1}"#.to_owned())
         );
         assert_eq!(judged(204, "", true), ("done", none()));
-        assert_eq!(judged(200, "<html>", true), ("bad_answer", none()));
-        assert_eq!(judged(201, "{}", false), ("bad_answer", none()));
-        assert_eq!(judged(302, "", true), ("bad_answer", none()));
+        assert_eq!(judged(200, "<html>", true), ("invalid_response", none()));
+        assert_eq!(judged(201, "{}", false), ("invalid_response", none()));
+        assert_eq!(judged(302, "", true), ("invalid_response", none()));
         assert_eq!(judged(401, "{}", true), ("denied", none()));
         assert_eq!(judged(413, "<html>", false), ("too_large", none()));
         let errors = r#"{"attachment":["no"]}"#;
         let body = r#"{"errors":{"attachment":["no"]}}"#;
         assert_eq!(judged(422, body, true), ("invalid", errors.to_owned()));
         assert_eq!(judged(429, r#"{"errors":7}"#, true), ("busy", none()));
-        assert_eq!(judged(405, "[]", true), ("refused", none()));
+        assert_eq!(judged(405, "[]", true), ("rejected", none()));
         assert_eq!(judged(500, body, true), ("app_failed", none()));
     }
 
@@ -134,6 +134,6 @@ mod tests {
         let Outcome::Failed(failure) = outcome else {
             panic!("{outcome:?}")
         };
-        assert_eq!(failure.reason, Reason::BadAnswer);
+        assert_eq!(failure.reason, Reason::InvalidResponse);
     }
 }

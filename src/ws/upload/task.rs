@@ -84,7 +84,7 @@ async fn run(
     let request = request(&shared, &upload, &part, chunks, &context);
     let outcome = tokio::select! {
         outcome = post(&shared.upstream, request, &upload, idle) => outcome,
-        reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => if upload.is_sealed() { Reason::NoAnswer.into() } else { reason.into() },
+        reason = wait_until_abandoned(&upload, idle, resume, &context.drain) => if upload.is_sealed() { Reason::NoResponse.into() } else { reason.into() },
         () = upload.ended.cancelled() => Outcome::from(Reason::Cancelled),
     };
     // Has no effect if there is an outcome already.
