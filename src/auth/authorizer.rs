@@ -100,7 +100,7 @@ impl Authorizer {
     /// caller.
     ///
     /// # Errors
-    /// `Denied` if Laravel denies the ticket or does not know it, `TokenRefused` if it rejects
+    /// `Denied` if Laravel denies the ticket or does not know it, `TokenRejected` if it rejects
     /// the token, `Unavailable` if it decides nothing.
     pub async fn authorize(
         &self,
@@ -189,7 +189,7 @@ impl Authorizer {
     /// Asks Laravel for the ticket of `room`.
     ///
     /// # Errors
-    /// `TokenRefused` for 401; `Unavailable` for a status that `auth.ticket_path` does not give.
+    /// `TokenRejected` for 401; `Unavailable` for a status that `auth.ticket_path` does not give.
     async fn send_query(
         &self,
         room: RoomName,
@@ -209,7 +209,7 @@ impl Authorizer {
             }),
             403 | 404 => Ok(Verdict { value: None, ttl }),
             // This is about the token and not about the ticket, so it is not cached.
-            401 => Err(Error::TokenRefused),
+            401 => Err(Error::TokenRejected),
             status => {
                 let reason = format!("Laravel answered {status}; is auth.ticket_path right?");
                 Err(Error::unavailable(reason))

@@ -69,7 +69,7 @@ impl AuthClient {
                 self.backoff.granted(&auth_request.secret);
                 "allowed"
             }
-            Ok(_) | Err(Error::Denied | Error::TokenRefused | Error::OtherUser) => {
+            Ok(_) | Err(Error::Denied | Error::TokenRejected | Error::OtherUser) => {
                 self.backoff.denied(&auth_request.secret);
                 "denied"
             }

@@ -35,8 +35,8 @@ pub enum Error {
     #[error("denied")]
     Denied,
     /// Laravel rejects the token of the request.
-    #[error("the token is refused")]
-    TokenRefused,
+    #[error("the token is rejected")]
+    TokenRejected,
     /// The token is valid, but belongs to another user than before.
     #[error("the token is another user's now")]
     OtherUser,

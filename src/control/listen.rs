@@ -58,7 +58,7 @@ pub fn listen(
         Some(listener) => listener,
         None => bind_owned(settings)?,
     };
-    warn_of_strangers(settings);
+    warn_if_public(settings);
     Ok(listener)
 }
 
@@ -88,7 +88,7 @@ fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
 
 /// Logs a warning if the file permissions are too wide. A local user with access to the socket
 /// can publish in Laravel's name; one with write access to its directory can replace it.
-fn warn_of_strangers(settings: &Settings) {
+fn warn_if_public(settings: &Settings) {
     let path = settings.socket.display();
     let mode_of = |path: &Path| {
         path.metadata()

@@ -16,7 +16,7 @@ use crate::metrics::Counter;
 /// A handle that queues lines for the writer thread. Clones are cheap and share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct LogWriter {
-    entrance: Arc<WriterGuard>,
+    guard: Arc<WriterGuard>,
     prefixed: bool,
 }
 
@@ -30,9 +30,9 @@ struct WriterGuard(Arc<Shared>);
 struct Shared {
     waiting: Mutex<Waiting>,
     /// Wakes the writer thread: lines, urgency or the end.
-    some: Condvar,
+    work: Condvar,
     /// Wakes a [`FlushGuard`]: the thread has written a batch.
-    done: Condvar,
+    written: Condvar,
     lost: Arc<Counter>,
 }
 
@@ -40,10 +40,11 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     lines: LineBuffer,
-    /// Total bytes queued (`came`), and total bytes written or lost in a write (`went`). The
-    /// difference is the queue, with the batch that is being written.
-    came: u64,
-    went: u64,
+    /// Total bytes ever queued. Less `written_bytes`, it is the length of the queue, with the
+    /// batch that is being written.
+    queued_bytes: u64,
+    /// Total bytes written, or lost in a write.
+    written_bytes: u64,
     /// The thread writes at once and does not wait for more lines.
     is_urgent: bool,
     /// All handles are dropped.
@@ -71,21 +72,21 @@ impl LogWriter {
     /// # Errors
     /// The operating system cannot start the thread.
     pub(super) fn spawn(out: impl Write + Send + 'static, prefixed: bool) -> io::Result<Self> {
-        Self::gathered(out, prefixed, BATCH_DELAY)
+        Self::spawn_batching(out, prefixed, BATCH_DELAY)
     }
 
-    /// Starts the thread as [`Self::spawn`] does; it collects lines for up to `gather` into
+    /// Starts the thread as [`Self::spawn`] does; it collects lines for up to `batch_delay` into
     /// one batch.
-    fn gathered(
+    fn spawn_batching(
         out: impl Write + Send + 'static,
         prefixed: bool,
-        gather: Duration,
+        batch_delay: Duration,
     ) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
-        let entrance = Arc::new(WriterGuard(Arc::clone(&shared)));
+        let guard = Arc::new(WriterGuard(Arc::clone(&shared)));
         let thread = std::thread::Builder::new().name("log".to_owned());
-        thread.spawn(move || shared.write_all(out, gather))?;
-        Ok(Self { entrance, prefixed })
+        thread.spawn(move || shared.write_all(out, batch_delay))?;
+        Ok(Self { guard, prefixed })
     }
 
     /// Queues one whole line. Never waits for the reader: a line that exceeds the queue is
@@ -94,27 +95,27 @@ impl LogWriter {
     /// Warnings and errors are written at once, since the process may be about to end. They
     /// may also use the last [`RESERVED_BYTES`] of the queue.
     pub(super) fn send(&self, line: &[u8], level: Level) {
-        let shared = &self.entrance.0;
+        let shared = &self.guard.0;
         let warns = level <= Level::WARN;
-        let most = if warns {
+        let limit = if warns {
             MAX_QUEUED_BYTES
         } else {
             MAX_QUEUED_BYTES - RESERVED_BYTES
         };
         let mut waiting = shared.waiting.lock();
-        if waiting.came - waiting.went + line.len() as u64 > most {
+        if waiting.queued_bytes - waiting.written_bytes + line.len() as u64 > limit {
             drop(waiting);
             shared.lost.add(1);
             return;
         }
-        waiting.came += line.len() as u64;
+        waiting.queued_bytes += line.len() as u64;
         let is_first = waiting.lines.ends.is_empty();
         let is_urgent = warns && !std::mem::replace(&mut waiting.is_urgent, warns);
         waiting.lines.add(line);
         drop(waiting);
         // Later lines need no wake-up: the thread already waits for its batch to end.
         if is_first || is_urgent {
-            shared.some.notify_one();
+            shared.work.notify_one();
         }
     }
 
@@ -131,7 +132,7 @@ impl LogWriter {
 
     /// Returns the count of lost lines.
     pub(super) fn lost(&self) -> Arc<Counter> {
-        Arc::clone(&self.entrance.0.lost)
+        Arc::clone(&self.guard.0.lost)
     }
 
     /// Returns a guard whose drop flushes the log, for the end of the process.
@@ -143,46 +144,48 @@ impl LogWriter {
 impl Drop for WriterGuard {
     fn drop(&mut self) {
         self.0.waiting.lock().is_closed = true;
-        self.0.some.notify_one();
+        self.0.work.notify_one();
     }
 }
 
 impl Drop for FlushGuard {
     fn drop(&mut self) {
-        let shared = &self.0.entrance.0;
+        let shared = &self.0.guard.0;
         let mut waiting = shared.waiting.lock();
         waiting.is_urgent = true;
-        shared.some.notify_one();
-        let came = waiting.came;
-        let unwritten = |waiting: &mut Waiting| waiting.went < came;
+        shared.work.notify_one();
+        let queued = waiting.queued_bytes;
+        let unwritten = |waiting: &mut Waiting| waiting.written_bytes < queued;
         // After the timeout, a blocked reader loses the remaining lines.
         let _ = shared
-            .done
+            .written
             .wait_while_for(&mut waiting, unwritten, FLUSH_TIMEOUT);
     }
 }
 
 impl Shared {
-    /// Writes batches until all handles are dropped. A batch is collected for `gather` after
+    /// Writes batches until all handles are dropped. A batch is collected for `batch_delay` after
     /// its first line, because waking the thread costs more than queueing a line.
-    fn write_all(&self, mut out: impl Write, gather: Duration) {
+    fn write_all(&self, mut out: impl Write, batch_delay: Duration) {
         let mut lines = LineBuffer::default();
-        while self.take(&mut lines, gather) {
+        while self.take(&mut lines, batch_delay) {
             let bytes = lines.text.len() as u64;
             self.lost.add(lines.write(&mut out));
-            self.waiting.lock().went += bytes;
-            self.done.notify_all();
+            self.waiting.lock().written_bytes += bytes;
+            self.written.notify_all();
         }
     }
 
     /// Waits for lines and swaps them into `lines`. Returns false once the queue is closed and
     /// empty.
-    fn take(&self, lines: &mut LineBuffer, gather: Duration) -> bool {
+    fn take(&self, lines: &mut LineBuffer, batch_delay: Duration) -> bool {
         let mut waiting = self.waiting.lock();
         let is_idle = |waiting: &mut Waiting| waiting.lines.ends.is_empty() && !waiting.is_closed;
-        self.some.wait_while(&mut waiting, is_idle);
+        self.work.wait_while(&mut waiting, is_idle);
         let is_patient = |waiting: &mut Waiting| !waiting.is_urgent && !waiting.is_closed;
-        let _ = self.some.wait_while_for(&mut waiting, is_patient, gather);
+        let _ = self
+            .work
+            .wait_while_for(&mut waiting, is_patient, batch_delay);
         waiting.is_urgent = false;
         std::mem::swap(lines, &mut waiting.lines);
         !lines.ends.is_empty()
@@ -201,11 +204,11 @@ impl LineBuffer {
     /// If the flush fails, all lines of the batch count as lost: `out` may still write them
     /// later, but the count must not hide a failure.
     fn write(&mut self, out: &mut impl Write) -> u64 {
-        let (mut start, mut gathered, mut lost) = (0, 0, 0);
+        let (mut start, mut written, mut lost) = (0, 0, 0);
         for &end in &self.ends {
             // Continues after an error: the next line may succeed.
             match out.write_all(&self.text[start..end]) {
-                Ok(()) => gathered += 1,
+                Ok(()) => written += 1,
                 Err(_) => lost += 1,
             }
             start = end;
@@ -216,7 +219,7 @@ impl LineBuffer {
         self.ends.shrink_to(MAX_RETAINED_BYTES / size_of::<usize>());
         match out.flush() {
             Ok(()) => lost,
-            Err(_) => lost + gathered,
+            Err(_) => lost + written,
         }
     }
 }
@@ -310,10 +313,10 @@ mod tests {
 
     use super::*;
 
-    /// A reader that stands still.
-    struct Still(Receiver<()>);
+    /// A reader that blocks until the sender of its channel is dropped.
+    struct BlockedReader(Receiver<()>);
 
-    impl Write for Still {
+    impl Write for BlockedReader {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
             Err(io::ErrorKind::BrokenPipe.into())
@@ -326,8 +329,8 @@ mod tests {
 
     #[test]
     fn unread_long_lines_stay_within_the_memory_limit() {
-        let (_go_on, still) = sync_channel(1);
-        let lines = LogWriter::spawn(Still(still), false).unwrap();
+        let (_unblock, blocked) = sync_channel(1);
+        let lines = LogWriter::spawn(BlockedReader(blocked), false).unwrap();
         for _ in 0..100 {
             lines.send(&[0; 128 * 1024], Level::INFO);
         }
@@ -344,12 +347,13 @@ mod tests {
     #[test]
     fn warning_flushes_buffered_lines_at_once() {
         let (read, write) = io::pipe().unwrap();
-        let lines = LogWriter::gathered(io::LineWriter::new(write), false, Duration::MAX).unwrap();
+        let lines =
+            LogWriter::spawn_batching(io::LineWriter::new(write), false, Duration::MAX).unwrap();
         let mut read = io::BufReader::new(read).lines();
         for level in [Level::WARN, Level::ERROR] {
-            lines.send(b"an answer\n", Level::INFO);
+            lines.send(b"a request\n", Level::INFO);
             lines.send(b"a warning\n", level);
-            assert_eq!(read.next().unwrap().unwrap(), "an answer");
+            assert_eq!(read.next().unwrap().unwrap(), "a request");
             assert_eq!(read.next().unwrap().unwrap(), "a warning");
         }
         lines.send(b"the last\n", Level::INFO);
@@ -370,12 +374,12 @@ mod tests {
     #[test]
     fn control_and_bidi_characters_in_a_line_are_escaped() {
         let line = "{\"path\":\"/\u{61c}\u{202e}gpj\u{7f}\u{9b}2J\u{2066}\",\"name\":\"\u{e9}\"}\n";
-        let told = String::from_utf8(escaped(line.as_bytes()).into_owned()).unwrap();
+        let text = String::from_utf8(escaped(line.as_bytes()).into_owned()).unwrap();
         assert_eq!(
-            told,
+            text,
             "{\"path\":\"/\\u061c\\u202egpj\\u007f\\u009b2J\\u2066\",\"name\":\"\u{e9}\"}\n"
         );
-        let value: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["path"], "/\u{61c}\u{202e}gpj\u{7f}\u{9b}2J\u{2066}");
         assert!(matches!(escaped(b"plain\n"), Cow::Borrowed(_)));
     }

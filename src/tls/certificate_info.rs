@@ -6,7 +6,7 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::error::CertificateFlaw;
+use super::error::PemProblem;
 
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,16 +70,16 @@ impl CertificateInfo {
     /// Checks that the certificate is valid at `now`.
     ///
     /// # Errors
-    /// Returns [`CertificateFlaw::Expired`] or [`CertificateFlaw::NotYet`] if it is not.
-    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), CertificateFlaw> {
+    /// Returns [`PemProblem::Expired`] or [`PemProblem::NotYet`] if it is not.
+    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), PemProblem> {
         if now > self.not_after {
-            return Err(CertificateFlaw::Expired {
+            return Err(PemProblem::Expired {
                 ended: format_date(self.not_after),
                 now: format_date(now),
             });
         }
         if now < self.not_before {
-            return Err(CertificateFlaw::NotYet {
+            return Err(PemProblem::NotYet {
                 begins: format_date(self.not_before),
                 now: format_date(now),
             });
@@ -107,9 +107,9 @@ impl CertificateInfo {
 /// clients that trust it have it.
 ///
 /// # Errors
-/// Returns [`CertificateFlaw::Disorder`] if an issuer is at another position, and
-/// [`CertificateFlaw::Gap`] if it is missing.
-pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFlaw> {
+/// Returns [`PemProblem::Disorder`] if an issuer is at another position, and
+/// [`PemProblem::Gap`] if it is missing.
+pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), PemProblem> {
     for (at, pair) in chain.windows(2).enumerate() {
         let [one, next] = pair else { continue };
         if one.is_issued_by(next) {
@@ -119,9 +119,9 @@ pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), CertificateFl
         let others = chain.iter().enumerate().filter(|(other, _)| *other != at);
         return Err(
             if others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
-                CertificateFlaw::Disorder { subject, issuer }
+                PemProblem::Disorder { subject, issuer }
             } else {
-                CertificateFlaw::Gap { subject, issuer }
+                PemProblem::Gap { subject, issuer }
             },
         );
     }

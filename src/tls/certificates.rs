@@ -41,7 +41,7 @@ impl Certificates {
     /// Loads the certificates that `settings` name. Blocks.
     ///
     /// # Errors
-    /// Returns [`Error::Read`], [`Error::Flawed`] or [`Error::Mismatch`] if a file is missing
+    /// Returns [`Error::Read`], [`Error::Invalid`] or [`Error::Mismatch`] if a file is missing
     /// or unusable, and [`Error::Uncovered`] if a host has no certificate. A wrong date is
     /// not an error, since an expired certificate is better than none: see
     /// [`Self::check_dates`].
@@ -96,7 +96,7 @@ impl Certificates {
     /// Loads `pair`, and returns `None` if its certificate is still the one in `old`.
     ///
     /// # Errors
-    /// Returns the errors of [`KeyPairFiles::load`], and [`Error::Flawed`] if the new
+    /// Returns the errors of [`KeyPairFiles::load`], and [`Error::Invalid`] if the new
     /// certificate is not valid today.
     fn renewed(
         &self,
@@ -110,7 +110,7 @@ impl Certificates {
             return Ok(None);
         }
         let dates = new.info.check_dates(SystemTime::now());
-        dates.map_err(|flaw| pair.flawed(flaw))?;
+        dates.map_err(|problem| pair.invalid(problem))?;
         for doubt in pair.warnings(&new) {
             tracing::warn!(
                 name: "certificate_needs_attention",
@@ -141,13 +141,13 @@ impl Certificates {
     /// Checks that all certificates are valid today.
     ///
     /// # Errors
-    /// Returns [`Error::Flawed`] for the first one that has expired or is not valid yet.
+    /// Returns [`Error::Invalid`] for the first one that has expired or is not valid yet.
     pub fn check_dates(&self) -> Result<(), Error> {
         let table = self.table.load();
         for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
             let Some(loaded) = loaded else { continue };
             let dates = loaded.info.check_dates(SystemTime::now());
-            dates.map_err(|flaw| pair.flawed(flaw))?;
+            dates.map_err(|problem| pair.invalid(problem))?;
         }
         Ok(())
     }

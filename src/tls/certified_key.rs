@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::certificate_info::{CertificateInfo, check_chain};
-use super::error::{CertificateFlaw, Error, FileOrigin};
+use super::error::{Error, FileOrigin, PemProblem};
 use crate::core::error_chain::error_chain;
 
 /// The files of a certificate and its key.
@@ -106,9 +106,9 @@ impl KeyPairFiles {
         [&self.certificate.path, &self.key.path]
     }
 
-    /// Returns the error for a `flaw` of the certificate.
-    pub(super) fn flawed(&self, flaw: CertificateFlaw) -> Error {
-        flawed(&self.certificate, flaw)
+    /// Returns the error for a `problem` of the certificate.
+    pub(super) fn invalid(&self, problem: PemProblem) -> Error {
+        invalid(&self.certificate, problem)
     }
 
     /// Reads both files, and checks that they match and that the chain is in order. Does not
@@ -116,7 +116,7 @@ impl KeyPairFiles {
     ///
     /// # Errors
     /// Returns [`Error::Read`] if a file cannot be read, [`Error::Mismatch`] if certificate
-    /// and key do not match, and [`Error::Flawed`] if one of them is unusable.
+    /// and key do not match, and [`Error::Invalid`] if one of them is unusable.
     pub(super) fn load(&self, provider: &CryptoProvider) -> Result<LoadedKeyPair, Error> {
         let chain = read_chain(&self.certificate)?;
         let key = read_key(&self.key)?;
@@ -125,7 +125,7 @@ impl KeyPairFiles {
             .enumerate()
             .map(|(at, certificate)| {
                 CertificateInfo::parse(certificate)
-                    .ok_or_else(|| self.flawed(CertificateFlaw::Unreadable(at + 1)))
+                    .ok_or_else(|| self.invalid(PemProblem::Unreadable(at + 1)))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let certified =
@@ -134,9 +134,9 @@ impl KeyPairFiles {
                     certificate: self.certificate.clone(),
                     key: self.key.clone(),
                 },
-                reason => flawed(&self.key, CertificateFlaw::UselessKey(reason.to_string())),
+                reason => invalid(&self.key, PemProblem::UselessKey(reason.to_string())),
             })?;
-        check_chain(&infos).map_err(|flaw| self.flawed(flaw))?;
+        check_chain(&infos).map_err(|problem| self.invalid(problem))?;
         Ok(LoadedKeyPair {
             certified: Arc::new(certified),
             info: infos.swap_remove(0),
@@ -176,17 +176,17 @@ impl KeyPairFiles {
 /// Reads all certificates of a PEM file. Blocks.
 ///
 /// # Errors
-/// Returns [`Error::Read`] if the file cannot be read, and [`Error::Flawed`] if it is not PEM
+/// Returns [`Error::Read`] if the file cannot be read, and [`Error::Invalid`] if it is not PEM
 /// or holds no certificate.
 pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(place)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| flawed(place, broken(&error)))?;
+        .map_err(|error| invalid(place, broken(&error)))?;
     if chain.is_empty() {
-        Err(flawed(
+        Err(invalid(
             place,
-            CertificateFlaw::Empty {
+            PemProblem::Empty {
                 what: "certificate",
                 label: "CERTIFICATE",
             },
@@ -200,16 +200,16 @@ fn read_key(place: &FileOrigin) -> Result<PrivateKeyDer<'static>, Error> {
     let pem = read(place)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
         let is_encrypted = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
-        let flaw = match error {
-            pem::Error::NoItemsFound if is_encrypted => CertificateFlaw::Locked,
-            pem::Error::NoItemsFound => CertificateFlaw::Empty {
+        let problem = match error {
+            pem::Error::NoItemsFound if is_encrypted => PemProblem::Locked,
+            pem::Error::NoItemsFound => PemProblem::Empty {
                 what: "private key",
                 label: "PRIVATE KEY",
             },
-            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => CertificateFlaw::Locked,
+            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => PemProblem::Locked,
             error => broken(&error),
         };
-        flawed(place, flaw)
+        invalid(place, problem)
     })
 }
 
@@ -244,17 +244,17 @@ pub(super) fn read(place: &FileOrigin) -> Result<Vec<u8>, Error> {
     })
 }
 
-fn flawed(place: &FileOrigin, flaw: CertificateFlaw) -> Error {
-    Error::Flawed {
+fn invalid(place: &FileOrigin, problem: PemProblem) -> Error {
+    Error::Invalid {
         place: place.clone(),
-        flaw,
+        problem,
     }
 }
 
 /// Describes a PEM error by its kind alone. The parser's own text may quote the line at
 /// fault, which may be a part of a private key.
-fn broken(error: &pem::Error) -> CertificateFlaw {
-    CertificateFlaw::Broken(match error {
+fn broken(error: &pem::Error) -> PemProblem {
+    PemProblem::Broken(match error {
         pem::Error::MissingSectionEnd { .. } => "it ends in the middle",
         pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",
         pem::Error::Base64Decode(_) => "its contents are not base64",

@@ -101,7 +101,7 @@ impl ClientAuthorities {
     /// Reads the file, unless client certificates are off. Blocks.
     ///
     /// # Errors
-    /// Returns [`Error::Read`] if the file cannot be read, and [`Error::Flawed`] if it holds
+    /// Returns [`Error::Read`] if the file cannot be read, and [`Error::Invalid`] if it holds
     /// no certificates in PEM form.
     pub fn load(settings: &ClientAuth) -> Result<Self, Error> {
         let place = FileOrigin {

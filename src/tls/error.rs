@@ -33,12 +33,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The file was read, but its contents are unusable.
-    #[error("{place} {flaw}")]
-    Flawed {
+    #[error("{place} {problem}")]
+    Invalid {
         /// The file.
         place: FileOrigin,
-        /// The flaw in its contents.
-        flaw: CertificateFlaw,
+        /// The problem of its contents.
+        problem: PemProblem,
     },
     /// Certificate and key are both valid, but do not belong together.
     #[error(
@@ -72,9 +72,9 @@ pub enum Error {
     },
 }
 
-/// A flaw in the contents of a file.
+/// A problem of the contents of a file, in a form that follows the file's name.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateFlaw {
+pub enum PemProblem {
     /// The file holds no item of the expected kind.
     #[error("holds no {what} in PEM form; expected a line \"-----BEGIN {label}-----\"")]
     Empty {

@@ -33,7 +33,7 @@ pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccoun
 pub use self::certificates::Certificates;
 pub use self::challenges::Challenges;
 pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientAuthorities, ClientSubject};
-pub use self::error::{CertificateFlaw, Error, FileOrigin};
+pub use self::error::{Error, FileOrigin, PemProblem};
 pub use self::expiry::{CertificateExpiry, Urgency};
 pub use self::settings::{KeyPair, MinVersion, Settings};
 pub use self::stream::TlsStream;

@@ -281,7 +281,7 @@ async fn failed_renewal_keeps_the_certificate_and_recovers() {
     fails("refused").await;
     assert!(show().await == first);
     let running = ca.start_before((1, 1), YEAR, "").await;
-    fails("could not prove").await;
+    fails("could not validate").await;
     assert!(show().await == first);
     drop(running);
     let _running = ca.start_before((port, port), YEAR, "").await;

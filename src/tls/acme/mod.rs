@@ -56,19 +56,19 @@ pub enum Error {
     NoRoots(#[source] std::io::Error),
     /// The server's response is not ACME.
     #[error(
-        "the ACME server's answer makes no sense; \
+        "the ACME server's response is invalid; \
          is tls.acme.directory the address of an ACME directory?"
     )]
-    Nonsense(#[source] serde_json::Error),
+    InvalidResponse(#[source] serde_json::Error),
     /// The server is unreachable or has rejected the request.
     #[error("the ACME request failed")]
     Server(#[source] instant_acme::Error),
     /// The server could not validate a challenge.
     #[error(
-        "the ACME server could not prove {name}: {reason}; \
+        "the ACME server could not validate {name}: {reason}; \
          does the name lead here, and is the port open to the world?"
     )]
-    Refused {
+    ChallengeFailed {
         /// The name.
         name: String,
         /// The reason, in the server's words.
@@ -97,7 +97,7 @@ pub enum Error {
 impl From<instant_acme::Error> for Error {
     fn from(error: instant_acme::Error) -> Self {
         match error {
-            instant_acme::Error::Json(error) => Self::Nonsense(error),
+            instant_acme::Error::Json(error) => Self::InvalidResponse(error),
             error => Self::Server(error),
         }
     }
@@ -249,7 +249,7 @@ fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, sup
         });
     }
     let dates = loaded.info.check_dates(SystemTime::now());
-    Ok(dates.map_err(|flaw| pair.flawed(flaw)))
+    Ok(dates.map_err(|problem| pair.invalid(problem)))
 }
 
 const CERTIFICATE_FILE: &str = "certificate.pem";

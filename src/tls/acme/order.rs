@@ -48,7 +48,7 @@ impl AcmeClient {
     /// Dropping the future abandons the order. The caller clears the challenges.
     ///
     /// # Errors
-    /// Returns [`Error::Refused`] with the CA's reason if it could not validate a challenge,
+    /// Returns [`Error::ChallengeFailed`] with the CA's reason if it could not validate a challenge,
     /// [`Error::NotReady`] if it gives no reason, and otherwise the variant for the failed
     /// step.
     pub(super) async fn obtain(&self, old: Option<&CertificateDer<'_>>) -> Result<String, Error> {
@@ -260,7 +260,7 @@ async fn authorization_error(order: &mut Order) -> Option<Error> {
         };
         let problem = state.challenges.iter().find_map(|one| one.error.as_ref());
         if let Some(problem) = problem {
-            return Some(Error::Refused {
+            return Some(Error::ChallengeFailed {
                 name,
                 reason: problem.to_string(),
             });

@@ -140,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.joins.add(match &grant {
             Ok(_) => "joined",
             Err(auth::Error::Denied) => "denied",
-            Err(auth::Error::TokenRefused | auth::Error::OtherUser) => "token_refused",
+            Err(auth::Error::TokenRejected | auth::Error::OtherUser) => "token_refused",
             Err(auth::Error::Unavailable { .. }) => "unavailable",
         });
         match grant {
@@ -174,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let message = "This ticket does not exist or is not open to you";
                 self.send_error("denied", message, ticket).await
             }
-            auth::Error::TokenRefused | auth::Error::OtherUser => {
+            auth::Error::TokenRejected | auth::Error::OtherUser => {
                 let since = self.services.invalidations.next_epoch();
                 self.start_revalidation(RevalidationCause::TokenDoubt, Some(since));
                 let message = "Your log-in is no longer good";

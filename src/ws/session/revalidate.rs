@@ -262,9 +262,9 @@ impl RevalidationRound {
                 Ok(_) => Ok(()),
                 // If the token is valid, this denies the ticket. If it is not, the request about
                 // the token reports that.
-                Err(Error::TokenRefused) => match self.identify().await {
+                Err(Error::TokenRejected) => match self.identify().await {
                     Ok(()) => Err(Error::Denied),
-                    Err(Error::Denied | Error::TokenRefused) => Ok(()),
+                    Err(Error::Denied | Error::TokenRejected) => Ok(()),
                     Err(unavailable) => Err(unavailable),
                 },
                 Err(error) => Err(error),
@@ -329,7 +329,7 @@ impl RevalidationRound {
             };
             let (retry_after, is_throttled) = match result {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(Error::Denied | Error::TokenRefused)) => {
+                Ok(Err(Error::Denied | Error::TokenRejected)) => {
                     return Err(LostRight {
                         right,
                         is_denied: true,

@@ -133,7 +133,7 @@ async fn identify(
     };
     match result {
         Ok(identified) => Ok((token, identified)),
-        Err(auth::Error::Denied | auth::Error::TokenRefused | auth::Error::OtherUser) => {
+        Err(auth::Error::Denied | auth::Error::TokenRejected | auth::Error::OtherUser) => {
             Err((CloseReason::AuthenticationFailed, String::new()))
         }
         Err(auth::Error::Unavailable { reason, .. }) => Err((CloseReason::Unavailable, reason)),
