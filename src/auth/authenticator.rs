@@ -133,7 +133,7 @@ impl Authenticator {
             200..=299 => {}
             401 | 403 => return Ok(denied),
             status => {
-                let reason = format!("Laravel answered {status}; is auth.user_path right?");
+                let reason = format!("Laravel responded with {status}; is auth.user_path right?");
                 return Err(Error::unavailable(reason));
             }
         }

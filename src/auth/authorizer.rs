@@ -211,7 +211,7 @@ impl Authorizer {
             // This is about the token and not about the ticket, so it is not cached.
             401 => Err(Error::TokenRejected),
             status => {
-                let reason = format!("Laravel answered {status}; is auth.ticket_path right?");
+                let reason = format!("Laravel responded with {status}; is auth.ticket_path right?");
                 Err(Error::unavailable(reason))
             }
         }

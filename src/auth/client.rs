@@ -167,7 +167,7 @@ impl AuthClient {
             }
         }
         Err(Error::Unavailable {
-            reason: format!("Laravel answered {}", status.as_u16()),
+            reason: format!("Laravel responded with {}", status.as_u16()),
             retry_after: retry_after.map(|wait| {
                 if is_throttled {
                     wait

@@ -50,7 +50,7 @@ impl HealthChecks {
                 .await
                 .unwrap_or_else(|_| {
                     let seconds = self.timeout.as_secs_f32();
-                    Err(format!("no answer within {seconds} s"))
+                    Err(format!("no response within {seconds} s"))
                 });
             self.record(server, result);
             tokio::time::sleep(self.interval).await;
@@ -96,8 +96,8 @@ impl HealthChecks {
                     );
                 }
             }
-            Err(why) => {
-                let error = format!("{}, asked for {}: {why}", server.target, self.path);
+            Err(reason) => {
+                let error = format!("{}, health check {}: {reason}", server.target, self.path);
                 if server.health_state.record_probe_failure(error.clone()) {
                     tracing::warn!(
                         name: "upstream_marked_down",
@@ -110,7 +110,7 @@ impl HealthChecks {
 }
 
 fn status_error(status: StatusCode) -> String {
-    format!("it answered {}", status.as_u16())
+    format!("responded with {}", status.as_u16())
 }
 
 const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));

@@ -66,10 +66,10 @@ async fn invalid_ca_response_is_logged_and_the_site_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ca_error_is_logged_and_the_order_retried() {
-    let wordless = "it answered 503 Service Unavailable and does not say why";
+    let wordless = "it responded with 503 Service Unavailable and no reason";
     assert_recovers_from(|_| Some(page(503, "<html>")), wordless).await;
     let nonce = |(path, _): &AcmeRequest| (path == "/nonce").then(|| page(500, "{}"));
-    assert_recovers_from(nonce, "it answered 500 Internal Server Error").await;
+    assert_recovers_from(nonce, "it responded with 500 Internal Server Error").await;
     let account = |(path, _): &AcmeRequest| {
         let refusal = acme_problem(403, "unauthorized");
         (path == "/account").then(|| refusal.body(Full::default()).unwrap())

@@ -264,7 +264,7 @@ async fn health_checks_mark_a_server_down_and_up() {
         wait_for_upstream_status(&edge, |told| told["servers"][0]["marked_down"] == true).await;
     let failure = status["servers"][0]["failure"].as_str().unwrap();
     assert!(
-        failure.ends_with("asked for /up: it answered 503"),
+        failure.ends_with("health check /up: responded with 503"),
         "{failure}"
     );
     for _ in 0..4 {

@@ -94,7 +94,7 @@ impl HttpClient for CaHttpClient {
             .await
             .unwrap_or_else(|_| {
                 let seconds = RESPONSE_TIMEOUT.as_secs();
-                Err(format!("no answer within {seconds} s").into())
+                Err(format!("no response within {seconds} s").into())
             })
             .map_err(instant_acme::Error::Other)
         })
@@ -128,7 +128,7 @@ async fn read_response(
             *last_retry_after.0.lock() = wait;
         }
         if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
-            return Err(format!("it answered {} and does not say why", parts.status).into());
+            return Err(format!("it responded with {} and no reason", parts.status).into());
         }
     }
     Ok(BytesResponse {

@@ -78,7 +78,7 @@ pub enum Error {
     #[error("the ACME server does not offer tls.acme.challenge for {0}; choose the other one")]
     NotOffered(String),
     /// The server has not accepted the order, without a reason.
-    #[error("the ACME server did not accept the order and does not say why")]
+    #[error("the ACME server rejected the order without a reason")]
     NotReady,
     /// The order has taken too long.
     #[error("the ACME server was not done within {} minutes", ORDER_TIMEOUT.as_secs() / 60)]

@@ -59,7 +59,7 @@ async fn silent_acme_server_is_reported_after_30_seconds() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
     let told = told(&client(&directory, &url)).await;
-    assert!(told.contains("no answer within 30 s"), "{told}");
+    assert!(told.contains("no response within 30 s"), "{told}");
 }
 
 #[tokio::test]
