@@ -12,8 +12,6 @@ mod challenges;
 mod client_auth;
 mod error;
 mod expiry;
-mod record_layer;
-mod scratch;
 mod settings;
 mod sni;
 mod stream;
@@ -198,12 +196,13 @@ impl Acceptor {
             .await
             .map_err(|_| HandshakeError::Timeout)?
             .map_err(HandshakeError::Failed)?;
-        let alpn = match tls.alpn() {
+        let connection = tls.connection();
+        let alpn = match connection.alpn_protocol() {
             Some(H2) => Alpn::Http2,
             Some(ACME_TLS) => return Err(HandshakeError::Proof),
             _ => Alpn::Http1,
         };
-        let client = client_auth::client_subject(tls.peer_certificates());
+        let client = client_auth::client_subject(connection.peer_certificates());
         Ok(Secured {
             // Boxed: moving the stream itself from future to future costs more.
             io: Box::new(tls),
