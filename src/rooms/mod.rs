@@ -22,10 +22,9 @@
 //! both ways.
 
 mod deadlines;
-mod outbox;
+mod delivery;
 mod publication;
 mod room;
-mod scheduler;
 mod sessions;
 mod settings;
 
@@ -39,13 +38,13 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
-pub use self::outbox::{
+use self::delivery::DeliveryScheduler;
+pub use self::delivery::{
     Batch, DirectWriter, Eviction, Inbox, Outbox, SendResult, SessionEvent, channel,
 };
 pub use self::publication::{Audience, EventKind, Publication};
 pub use self::room::Delivered;
 use self::room::{Room, Timer};
-use self::scheduler::DeliveryScheduler;
 pub use self::sessions::{OpenSession, Registration, Sessions};
 pub use self::settings::Settings;
 use crate::auth::{Grant, User};

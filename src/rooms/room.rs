@@ -8,8 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::outbox::PushResult;
-use super::scheduler::{DeliveryScheduler, QueueClass};
+use super::delivery::{DeliveryScheduler, PushResult, QueueClass};
 use super::{Audience, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};

@@ -19,7 +19,7 @@ use super::Outbox;
 
 /// The sessions that wait for delivery, each at most once per class.
 #[derive(Debug, Default)]
-pub(super) struct DeliveryScheduler {
+pub(in crate::rooms) struct DeliveryScheduler {
     /// Taken under a room's lock. No other lock is taken while it is held.
     queue: Mutex<Queue>,
     /// Wakes one task, or the next one that waits: a notification is never lost.
@@ -35,7 +35,7 @@ struct Queue {
 
 /// The queue that a session waits in, by the size of the room that published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QueueClass {
+pub(in crate::rooms) enum QueueClass {
     /// A room of at most [`BATCH_SIZE`] sessions.
     Small,
     /// A larger room.
@@ -45,13 +45,13 @@ pub(super) enum QueueClass {
 /// The classes in whose queues one session is. Guarded by the lock of the session's queue,
 /// and kept so that each scheduler queue holds a session once.
 #[derive(Debug, Default)]
-pub(super) struct QueueClasses([bool; 2]);
+pub(in crate::rooms) struct QueueClasses([bool; 2]);
 
 impl QueueClass {
     const ALL: [Self; 2] = [Self::Small, Self::Large];
 
     /// Returns the class of a room with `sessions` sessions.
-    pub(super) fn of(sessions: usize) -> Self {
+    pub(in crate::rooms) fn of(sessions: usize) -> Self {
         match sessions {
             ..=BATCH_SIZE => Self::Small,
             _ => Self::Large,
@@ -61,12 +61,12 @@ impl QueueClass {
 
 impl QueueClasses {
     /// Enters `class`; returns whether the session was not in it.
-    pub(super) fn enter(&mut self, class: QueueClass) -> bool {
+    pub(in crate::rooms) fn enter(&mut self, class: QueueClass) -> bool {
         !std::mem::replace(&mut self.0[class as usize], true)
     }
 
     /// Leaves `class`, whether or not the session was in it.
-    pub(super) fn leave(&mut self, class: QueueClass) {
+    pub(in crate::rooms) fn leave(&mut self, class: QueueClass) {
         self.0[class as usize] = false;
     }
 }
@@ -74,7 +74,7 @@ impl QueueClasses {
 impl DeliveryScheduler {
     /// Queues `sessions` for delivery. If no task runs the scheduler, wakes them instead, and
     /// they write for themselves.
-    pub(super) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
+    pub(in crate::rooms) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
         if sessions.is_empty() {
             return;
         }
@@ -92,7 +92,7 @@ impl DeliveryScheduler {
 
     /// Delivers to the sessions that wait, for ever. When the last running call is dropped,
     /// the sessions that still wait are woken.
-    pub(super) async fn run(&self) -> Infallible {
+    pub(in crate::rooms) async fn run(&self) -> Infallible {
         let _guard = ActiveGuard::begin(self);
         loop {
             let served = QueueClass::ALL.map(|class| self.serve_batch(class));

@@ -30,7 +30,7 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use super::Publication;
+use super::super::Publication;
 use super::scheduler::{QueueClass, QueueClasses};
 use crate::core::ids::RoomName;
 
@@ -110,7 +110,7 @@ pub enum Eviction {
 
 /// The result of [`Outbox::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PushResult {
+pub(in crate::rooms) enum PushResult {
     /// The publication is queued.
     Queued,
     /// The publication is queued, and the session [is behind](Outbox::is_behind).
@@ -157,7 +157,7 @@ impl Outbox {
     ///
     /// Above half of a bound an ephemeral publication is dropped. Above a bound the session
     /// is evicted as [`Eviction::Slow`].
-    pub(super) fn push(
+    pub(in crate::rooms) fn push(
         &self,
         publication: &Arc<Publication>,
         class: QueueClass,
@@ -201,7 +201,7 @@ impl Outbox {
     ///
     /// Locks the stream, then the queue. The queue is emptied under the stream's lock, so
     /// nothing that the session writes later can overtake the batch.
-    pub(super) fn deliver_now(&self, class: QueueClass) {
+    pub(in crate::rooms) fn deliver_now(&self, class: QueueClass) {
         let Some(direct_writer) = &self.0.direct_writer else {
             return self.wake(class);
         };
@@ -226,7 +226,7 @@ impl Outbox {
 
     /// Takes the session off its `class`, and wakes it if it is parked with something queued:
     /// it then writes for itself.
-    pub(super) fn wake(&self, class: QueueClass) {
+    pub(in crate::rooms) fn wake(&self, class: QueueClass) {
         let mut queue = self.0.queue.lock();
         queue.queued_in.leave(class);
         if queue.waiting.is_empty() || !queue.is_parked() {
@@ -238,13 +238,13 @@ impl Outbox {
     }
 
     /// Returns whether both are outboxes of one session.
-    pub(super) fn is_same_session(&self, other: &Self) -> bool {
+    pub(in crate::rooms) fn is_same_session(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Returns whether more than a quarter of a bound is queued though the session does not
     /// wait for its client: it has not been served.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::rooms) fn is_behind(&self) -> bool {
         self.0.queue.lock().is_behind(self.0.bounds)
     }
 

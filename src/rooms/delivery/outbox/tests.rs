@@ -3,7 +3,7 @@ use std::task::Wake;
 
 use futures_util::FutureExt;
 
-use super::super::{Audience, EventKind};
+use super::super::super::{Audience, EventKind};
 use super::*;
 use crate::auth::User;
 use crate::core::ids::RoomName;
