@@ -40,10 +40,9 @@ use smallvec::SmallVec;
 use self::deadlines::Deadlines;
 use self::delivery::DeliveryScheduler;
 pub use self::delivery::{
-    Batch, DirectWriter, Eviction, Inbox, Outbox, SendResult, SessionEvent, channel,
+    Batch, Delivered, DirectWriter, Eviction, Inbox, Outbox, SendResult, SessionEvent, channel,
 };
 pub use self::publication::{Audience, EventKind, Publication};
-pub use self::room::Delivered;
 use self::room::{Room, Timer};
 pub use self::sessions::{OpenSession, Registration, Sessions};
 pub use self::settings::Settings;

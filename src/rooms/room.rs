@@ -1,5 +1,4 @@
-//! One room: its member sessions, the presence and typing state of their users, and the
-//! fan-out of publications.
+//! One room: its member sessions, and the presence and typing state of their users.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::delivery::{DeliveryScheduler, PushResult, QueueClass};
-use super::{Audience, EventKind, Outbox, Publication, Settings};
+use super::delivery::{DeliveryScheduler, Members};
+use super::{Audience, Delivered, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};
 
 /// A room. Its lock is held for a whole fan-out, so every member gets the same order. Under
-/// it only locks are taken that are held briefly: those of the members' queues and of the
-/// scheduler, one at a time.
+/// it only locks are taken that are held briefly: those of the members' delivery states and
+/// of the scheduler, one at a time.
 #[derive(Debug)]
 pub(super) struct Room {
     name: RoomName,
@@ -25,19 +24,8 @@ pub(super) struct Room {
 #[derive(Debug)]
 struct State {
     name: RoomName,
-    members: HashMap<SessionId, Member>,
+    members: Members,
     present: HashMap<UserId, Presence>,
-    /// A member that was [behind](Outbox::is_behind) at the last look, if any was. One is
-    /// remembered so that a publisher who waits does not look at all members each time.
-    behind: Option<Outbox>,
-    scheduler: Arc<DeliveryScheduler>,
-}
-
-/// A session in the room.
-#[derive(Debug)]
-struct Member {
-    user: UserId,
-    outbox: Outbox,
 }
 
 /// A user who counts as present.
@@ -80,22 +68,6 @@ pub(super) struct Exit {
     pub(super) timer: Option<(Instant, Timer)>,
 }
 
-/// The sessions and users that a publication reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
-    /// The number of sessions in whose queue it is.
-    pub sessions: usize,
-    /// The number of sessions whose queue was too full for it, or which were evicted.
-    pub missed: usize,
-    /// The users of the reached sessions, each once, at most [`Delivered::MAX_USERS`].
-    pub users: Vec<UserId>,
-}
-
-impl Delivered {
-    /// The maximum number of users listed.
-    pub const MAX_USERS: usize = 100;
-}
-
 impl Room {
     /// Creates a room without members.
     pub(super) fn new(name: RoomName, scheduler: Arc<DeliveryScheduler>) -> Self {
@@ -103,10 +75,8 @@ impl Room {
             name,
             state: Mutex::new(State {
                 name,
-                members: HashMap::new(),
+                members: Members::new(scheduler),
                 present: HashMap::new(),
-                behind: None,
-                scheduler,
             }),
         }
     }
@@ -120,11 +90,7 @@ impl Room {
     /// gets every later change as an event.
     pub(super) fn enter(&self, user: &User, session: SessionId, outbox: Outbox) -> Vec<User> {
         let mut state = self.state.lock();
-        let member = Member {
-            user: user.id().clone(),
-            outbox,
-        };
-        state.members.insert(session, member);
+        state.members.insert(session, user.id().clone(), outbox);
         state.add_presence(user);
         state.users()
     }
@@ -141,17 +107,17 @@ impl Room {
 
     /// Returns whether `session` is in the room.
     pub(super) fn contains(&self, session: SessionId) -> bool {
-        self.state.lock().members.contains_key(&session)
+        self.state.lock().members.user(session).is_some()
     }
 
     /// Queues `publication` to the members in its audience.
     pub(super) fn deliver(&self, publication: Publication) -> Delivered {
-        self.state.lock().deliver(publication)
+        self.state.lock().members.deliver(publication)
     }
 
     /// Returns whether a session of the room [is behind](Outbox::is_behind).
     pub(super) fn is_behind(&self) -> bool {
-        self.state.lock().is_behind()
+        self.state.lock().members.is_behind()
     }
 
     /// Removes a session. With a `grace` its user counts as present for that long; without
@@ -160,7 +126,7 @@ impl Room {
         let mut state = self.state.lock();
         let timer = state.exit(session, grace);
         Exit {
-            empty: state.members.is_empty(),
+            empty: state.members.len() == 0,
             timer,
         }
     }
@@ -224,12 +190,7 @@ impl State {
 
     /// Removes a session; see [`Room::exit`].
     fn exit(&mut self, session: SessionId, grace: Option<Duration>) -> Option<(Instant, Timer)> {
-        let Member { user, outbox } = self.members.remove(&session)?;
-        if let Some(behind) = &self.behind
-            && behind.is_same_session(&outbox)
-        {
-            self.behind = self.find_behind();
-        }
+        let user = self.members.remove(session)?;
         let presence = self.present.get_mut(&user)?;
         presence.sessions -= 1;
         let is_last = presence.sessions == 0;
@@ -265,7 +226,7 @@ impl State {
         on: bool,
         settings: &Settings,
     ) -> Option<(Instant, Timer)> {
-        let id = self.members.get(&session)?.user.clone();
+        let id = self.members.user(session)?.clone();
         if !on {
             // Only the session that typed can end it.
             let typing = self.present.get(&id)?.typing?;
@@ -313,58 +274,8 @@ impl State {
     /// Publishes an event about `user` to the sessions of all other users.
     fn notify_others(&mut self, user: &UserId, kind: EventKind) {
         let audience = Audience::OthersThan(user.clone());
-        self.deliver(Publication::new(self.name, kind, audience));
-    }
-
-    /// Queues `publication` to the members in its audience. The parked ones go to the
-    /// scheduler together at the end: it is locked once per publication, not per member.
-    fn deliver(&mut self, publication: Publication) -> Delivered {
-        let publication = Arc::new(publication);
-        let mut delivered = Delivered::default();
-        let class = QueueClass::of(self.members.len());
-        let (mut to_schedule, mut behind) = (Vec::new(), None);
-        for (session, member) in &self.members {
-            if !publication.is_for(*session, &member.user) {
-                continue;
-            }
-            match member.outbox.push(&publication, class, &mut to_schedule) {
-                PushResult::Queued => {}
-                PushResult::Behind => behind = Some(&member.outbox),
-                PushResult::Missed => {
-                    delivered.missed += 1;
-                    continue;
-                }
-            }
-            delivered.sessions += 1;
-            if delivered.users.len() < Delivered::MAX_USERS
-                && !delivered.users.contains(&member.user)
-            {
-                delivered.users.push(member.user.clone());
-            }
-        }
-        if behind.is_some() {
-            self.behind = behind.cloned();
-        }
-        self.scheduler.enqueue(class, to_schedule);
-        delivered
-    }
-
-    /// Returns whether a member is behind. Looks at all of them only when the remembered one
-    /// has been served.
-    fn is_behind(&mut self) -> bool {
-        if let Some(behind) = &self.behind
-            && !behind.is_behind()
-        {
-            self.behind = self.find_behind();
-        }
-        self.behind.is_some()
-    }
-
-    /// Finds the last member that is behind: `deliver` enqueues in the same order, so it is
-    /// served last.
-    fn find_behind(&self) -> Option<Outbox> {
-        let outboxes = self.members.values().map(|member| &member.outbox);
-        outboxes.filter(|outbox| outbox.is_behind()).last().cloned()
+        self.members
+            .deliver(Publication::new(self.name, kind, audience));
     }
 
     /// Returns the users who are present, by name.

@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::Outbox;
+use super::outbox::Outbox;
 
 /// The sessions that wait for delivery, each at most once per class.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ struct Queue {
 
 /// The queue that a session waits in, by the size of the room that published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::rooms) enum QueueClass {
+pub(super) enum QueueClass {
     /// A room of at most [`BATCH_SIZE`] sessions.
     Small,
     /// A larger room.
@@ -45,13 +45,13 @@ pub(in crate::rooms) enum QueueClass {
 /// The classes in whose queues one session is. Guarded by the lock of the session's queue,
 /// and kept so that each scheduler queue holds a session once.
 #[derive(Debug, Default)]
-pub(in crate::rooms) struct QueueClasses([bool; 2]);
+pub(super) struct QueueClasses([bool; 2]);
 
 impl QueueClass {
     const ALL: [Self; 2] = [Self::Small, Self::Large];
 
     /// Returns the class of a room with `sessions` sessions.
-    pub(in crate::rooms) fn of(sessions: usize) -> Self {
+    pub(super) fn of(sessions: usize) -> Self {
         match sessions {
             ..=BATCH_SIZE => Self::Small,
             _ => Self::Large,
@@ -61,12 +61,12 @@ impl QueueClass {
 
 impl QueueClasses {
     /// Enters `class`; returns whether the session was not in it.
-    pub(in crate::rooms) fn enter(&mut self, class: QueueClass) -> bool {
+    pub(super) fn enter(&mut self, class: QueueClass) -> bool {
         !std::mem::replace(&mut self.0[class as usize], true)
     }
 
     /// Leaves `class`, whether or not the session was in it.
-    pub(in crate::rooms) fn leave(&mut self, class: QueueClass) {
+    pub(super) fn leave(&mut self, class: QueueClass) {
         self.0[class as usize] = false;
     }
 }
@@ -74,7 +74,7 @@ impl QueueClasses {
 impl DeliveryScheduler {
     /// Queues `sessions` for delivery. If no task runs the scheduler, wakes them instead, and
     /// they write for themselves.
-    pub(in crate::rooms) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
+    pub(super) fn enqueue(&self, class: QueueClass, sessions: Vec<Outbox>) {
         if sessions.is_empty() {
             return;
         }
@@ -86,7 +86,7 @@ impl DeliveryScheduler {
         } else {
             // Waking locks the session's queue, and nothing is locked under the scheduler's.
             drop(queue);
-            sessions.iter().for_each(|session| session.wake(class));
+            sessions.iter().for_each(|session| session.hand_back(class));
         }
     }
 
@@ -148,7 +148,7 @@ impl Drop for ActiveGuard<'_> {
         let classes = std::mem::take(&mut queue.classes);
         drop(queue);
         for (class, sessions) in QueueClass::ALL.into_iter().zip(classes) {
-            sessions.iter().for_each(|session| session.wake(class));
+            sessions.iter().for_each(|session| session.hand_back(class));
         }
     }
 }

@@ -198,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if !was_inbox {
                 // Until here the session may have been parked, and the scheduler may have
                 // written for it. The handler's own frames must keep their place.
-                self.inbox.set_busy();
+                self.inbox.resume();
             }
             if !matches!(event, LoopEvent::Inbox(SessionEvent::Batch(_))) {
                 // Everything but a batch may change what the others wait for.
@@ -355,6 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Leaves the rooms and closes the socket.
     async fn end(&mut self, reason: CloseReason) {
+        self.inbox.close();
         if reason.is_at_once() {
             self.socket.get_ref().discard_unsent();
         }

@@ -1,9 +1,11 @@
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Wake;
 
 use futures_util::FutureExt;
 
 use super::super::super::{Audience, EventKind};
+use super::super::queue::Batch;
 use super::*;
 use crate::auth::User;
 use crate::core::ids::RoomName;
@@ -188,7 +190,7 @@ fn parked_session_has_its_queued_events_sent_directly() {
 #[test]
 fn busy_session_sends_its_queued_events_itself() {
     let rises: [fn(&Inbox, &Outbox); 3] = [
-        |inbox, _| inbox.set_busy(),
+        |inbox, _| inbox.resume(),
         |inbox, _| assert!(inbox.evicted().now_or_never().is_none()),
         |_, outbox| outbox.revalidate(),
     ];
@@ -289,8 +291,9 @@ fn session_parked_again_during_delivery_is_woken() {
     );
     park(&inbox, &woken);
     push(&outbox, &message("a"));
+    let inbox = Arc::new(inbox);
     *meanwhile.0.lock() = Some(Box::new({
-        let (outbox, woken) = (outbox.clone(), Arc::clone(&woken));
+        let (outbox, inbox, woken) = (outbox.clone(), Arc::clone(&inbox), Arc::clone(&woken));
         move || {
             // The session took the event itself, and is parked again.
             park(&inbox, &woken);

@@ -1,0 +1,132 @@
+//! The sessions in one room, and the fan-out of a publication to them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::Publication;
+use super::outbox::Outbox;
+use super::scheduler::{DeliveryScheduler, QueueClass};
+use super::state::PushResult;
+use crate::core::ids::{SessionId, UserId};
+
+/// The sessions in a room. Guarded by the room's lock.
+#[derive(Debug)]
+pub(in crate::rooms) struct Members {
+    sessions: HashMap<SessionId, Member>,
+    /// A member that was [behind](Outbox::is_behind) at the last look, if any was. One is
+    /// remembered so that a publisher who waits does not look at all members each time.
+    behind: Option<Outbox>,
+    scheduler: Arc<DeliveryScheduler>,
+}
+
+/// A session in a room.
+#[derive(Debug)]
+struct Member {
+    user: UserId,
+    outbox: Outbox,
+}
+
+/// The sessions and users that a publication reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// The number of sessions in whose queue it is.
+    pub sessions: usize,
+    /// The number of sessions whose queue was too full for it, or which were evicted.
+    pub missed: usize,
+    /// The users of the reached sessions, each once, at most [`Delivered::MAX_USERS`].
+    pub users: Vec<UserId>,
+}
+
+impl Delivered {
+    /// The maximum number of users listed.
+    pub const MAX_USERS: usize = 100;
+
+    fn count(&mut self, user: &UserId) {
+        self.sessions += 1;
+        if self.users.len() < Self::MAX_USERS && !self.users.contains(user) {
+            self.users.push(user.clone());
+        }
+    }
+}
+
+impl Members {
+    /// Creates a room's list without sessions.
+    pub(in crate::rooms) fn new(scheduler: Arc<DeliveryScheduler>) -> Self {
+        Self {
+            sessions: HashMap::new(),
+            behind: None,
+            scheduler,
+        }
+    }
+
+    /// Adds a session of `user`.
+    pub(in crate::rooms) fn insert(&mut self, session: SessionId, user: UserId, outbox: Outbox) {
+        self.sessions.insert(session, Member { user, outbox });
+    }
+
+    /// Removes a session, and returns its user if it was here.
+    pub(in crate::rooms) fn remove(&mut self, session: SessionId) -> Option<UserId> {
+        let Member { user, outbox } = self.sessions.remove(&session)?;
+        if let Some(behind) = &self.behind
+            && behind.is_same_session(&outbox)
+        {
+            self.behind = self.find_behind();
+        }
+        Some(user)
+    }
+
+    /// Returns the user of a session, if it is here.
+    pub(in crate::rooms) fn user(&self, session: SessionId) -> Option<&UserId> {
+        self.sessions.get(&session).map(|member| &member.user)
+    }
+
+    /// Returns the number of sessions.
+    pub(in crate::rooms) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Queues `publication` to the members in its audience. The parked ones go to the
+    /// scheduler together at the end: it is locked once per publication, not per member.
+    pub(in crate::rooms) fn deliver(&mut self, publication: Publication) -> Delivered {
+        let publication = Arc::new(publication);
+        let mut delivered = Delivered::default();
+        let class = QueueClass::of(self.sessions.len());
+        let (mut to_schedule, mut behind) = (Vec::new(), None);
+        for (session, member) in &self.sessions {
+            if !publication.is_for(*session, &member.user) {
+                continue;
+            }
+            match member.outbox.push(&publication, class, &mut to_schedule) {
+                PushResult::Queued => delivered.count(&member.user),
+                PushResult::Behind => {
+                    delivered.count(&member.user);
+                    behind = Some(&member.outbox);
+                }
+                PushResult::Missed => delivered.missed += 1,
+            }
+        }
+        if behind.is_some() {
+            self.behind = behind.cloned();
+        }
+        self.scheduler.enqueue(class, to_schedule);
+        delivered
+    }
+
+    /// Returns whether a member [is behind](Outbox::is_behind). Looks at all of them only when
+    /// the remembered one has been served.
+    pub(in crate::rooms) fn is_behind(&mut self) -> bool {
+        if let Some(behind) = &self.behind
+            && !behind.is_behind()
+        {
+            self.behind = self.find_behind();
+        }
+        self.behind.is_some()
+    }
+
+    /// Finds the last member that is behind: `deliver` enqueues in the same order, so it is
+    /// served last.
+    fn find_behind(&self) -> Option<Outbox> {
+        let outboxes = self.sessions.values().map(|member| &member.outbox);
+        outboxes.filter(|outbox| outbox.is_behind()).last().cloned()
+    }
+}
