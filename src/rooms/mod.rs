@@ -40,7 +40,8 @@ use smallvec::SmallVec;
 use self::deadlines::Deadlines;
 use self::delivery::DeliveryScheduler;
 pub use self::delivery::{
-    Batch, Delivered, DirectWriter, Eviction, Inbox, Outbox, SendResult, SessionEvent, channel,
+    Batch, Delivered, DirectWriter, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder,
+    SendResult, SessionEvent, SharedStream, channel,
 };
 pub use self::publication::{Audience, EventKind, Publication};
 use self::room::{Room, Timer};

@@ -6,6 +6,7 @@ mod outbox;
 mod queue;
 mod scheduler;
 mod state;
+mod stream;
 
 pub use self::direct_writer::{DirectWriter, SendResult};
 pub use self::members::Delivered;
@@ -14,3 +15,4 @@ pub use self::outbox::{Inbox, Outbox, channel};
 pub use self::queue::Batch;
 pub(super) use self::scheduler::DeliveryScheduler;
 pub use self::state::{Eviction, SessionEvent};
+pub use self::stream::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};

@@ -1,6 +1,6 @@
 //! One WebSocket session: its socket, its inbox, its rooms, and the loop of its task. The
 //! task is parked most of its life; a scheduler task of the rooms then delivers for it by
-//! its [`shared_stream`].
+//! its [`SharedStream`].
 
 mod commands;
 mod io;
@@ -8,7 +8,6 @@ mod pending_joins;
 mod revalidate;
 mod schedule;
 mod setup;
-mod shared_stream;
 mod throttle;
 mod uploads;
 
@@ -32,7 +31,6 @@ use self::pending_joins::{JoinDecision, PendingJoins};
 use self::revalidate::{LostRight, Revalidation, RevalidationCause};
 use self::schedule::Schedule;
 pub(super) use self::setup::{EstablishedSession, SessionSetup, set_up};
-use self::shared_stream::SharedStream;
 use self::throttle::{PausedOperation, SessionRates};
 use self::uploads::SessionUploads;
 use super::gateway::Services;
@@ -41,7 +39,7 @@ use super::{CloseReason, Settings};
 use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
-use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent};
+use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent, SharedStream};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::wake_gate::WakeGate;
 

@@ -12,15 +12,15 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::super::gateway::Services;
-use super::super::protocol::Event;
+use super::super::protocol::{self, Event};
 use super::super::{CloseReason, Settings};
 use super::Session;
 use super::io::{CLOSE_TIMEOUT, close};
-use super::shared_stream::{MAX_WRITE_BYTES, SharedStream};
 use crate::auth::{
     self, AuthRequest, AuthenticatedUser, ClientContext, Token, retry_while_unavailable,
 };
 use crate::core::ids::SessionId;
+use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};
 use crate::runtime::activity::ActivityTracker;
 
 /// The parts of a session that are known before the user is.
@@ -44,7 +44,7 @@ pub(in crate::ws) async fn set_up<S>(
 where
     S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
-    let shared_stream = SharedStream::new(stream, Arc::clone(&setup.services.metrics));
+    let shared_stream = SharedStream::new(stream, &ENCODER, Arc::clone(&setup.services.metrics));
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
@@ -172,5 +172,11 @@ fn websocket_config(settings: &Settings) -> WebSocketConfig {
         .max_message_size(longest)
         .max_frame_size(longest)
 }
+
+/// The way in which publications reach the client.
+static ENCODER: PublicationEncoder = PublicationEncoder {
+    frame: protocol::frame,
+    event_name: protocol::publication_type,
+};
 
 const READ_BUFFER_BYTES: usize = 1024;

@@ -1,14 +1,15 @@
-//! The stream under a session's WebSocket, shared with the scheduler of the rooms. The
-//! session's task reads and writes through it. While the session is parked, a scheduler task
-//! writes publications to it without waking the session (decision 0016).
+//! The stream under a session's protocol, shared with the scheduler. The session's task reads
+//! and writes through it. While the session is parked, a scheduler task writes publications
+//! to it without waking the session (decision 0016).
 //!
 //! Frames leave in the order in which they were written: both sides write under one lock,
 //! and whatever a direct write leaves unsent goes before all that the session writes later.
-//! A publication is never interleaved with another frame. tungstenite's own buffers are
+//! A publication is never interleaved with another frame. The protocol's own buffers are
 //! empty while the session is parked, for its task flushes before it polls its inbox.
 //!
 //! The lock is held for one operation that never blocks, so either side waits a moment at
-//! most for the other. It is taken before the lock of the session's queue, never after.
+//! most for the other. It is taken before the lock of the session's delivery state, never
+//! after.
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -16,23 +17,34 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Bytes;
 
-use super::super::protocol;
+use super::super::Publication;
+use super::direct_writer::{DirectWriter, SendResult};
+use super::queue::Batch;
 use crate::metrics::Metrics;
-use crate::rooms::{Batch, DirectWriter, SendResult};
+
+/// The functions by which a session's protocol writes publications: the rooms know none.
+#[derive(Debug)]
+pub struct PublicationEncoder {
+    /// Encodes a publication as one whole frame.
+    pub frame: fn(&Publication) -> Bytes,
+    /// Returns the event's name for the metrics.
+    pub event_name: fn(&Publication) -> &'static str,
+}
 
 /// The session's handle of the stream. A write through it first sends what is unsent.
 #[derive(Debug)]
-pub(super) struct SharedStream<S>(Arc<Shared<S>>);
+pub struct SharedStream<S>(Arc<Shared<S>>);
 
 #[derive(Debug)]
 struct Shared<S> {
     write_state: Mutex<WriteState<S>>,
+    encoder: &'static PublicationEncoder,
     metrics: Arc<Metrics>,
 }
 
@@ -60,7 +72,7 @@ struct PendingDelivery {
 
 impl<S> SharedStream<S> {
     /// Shares `stream`, with nothing unsent.
-    pub(super) fn new(stream: S, metrics: Arc<Metrics>) -> Self {
+    pub fn new(stream: S, encoder: &'static PublicationEncoder, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             write_state: Mutex::new(WriteState {
                 stream,
@@ -69,18 +81,19 @@ impl<S> SharedStream<S> {
                 pending: None,
                 failed: None,
             }),
+            encoder,
             metrics,
         }))
     }
 
     /// Queues a batch behind what was written, and before what will be.
-    pub(super) fn enqueue(&self, batch: Batch) {
+    pub fn enqueue(&self, batch: Batch) {
         self.0.enqueue(&mut self.0.write_state.lock(), batch);
     }
 
     /// Drops the unsent frames, but for one that has left in part: without its end the
     /// client could not read the close frame.
-    pub(super) fn discard_unsent(&self) {
+    pub fn discard_unsent(&self) {
         let mut state = self.0.write_state.lock();
         let begun = usize::from(state.is_begun);
         state.unsent.truncate(begun);
@@ -88,7 +101,7 @@ impl<S> SharedStream<S> {
     }
 
     /// Returns the handle by which the scheduler writes.
-    pub(super) fn direct_writer(&self) -> Arc<dyn DirectWriter>
+    pub fn direct_writer(&self) -> Arc<dyn DirectWriter>
     where
         S: AsyncWrite + Debug + Send + Unpin + 'static,
     {
@@ -101,7 +114,7 @@ impl<S: AsyncWrite + Unpin> SharedStream<S> {
     ///
     /// # Errors
     /// The error of the stream, or that of an earlier direct write.
-    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut state = self.0.write_state.lock();
         if !state.is_clear() {
             ready!(state.poll_send(cx))?;
@@ -125,8 +138,8 @@ impl<S> Shared<S> {
         for publication in batch {
             self.metrics
                 .events
-                .add(protocol::publication_type(&publication));
-            state.unsent.push(publication.frame(protocol::frame));
+                .add((self.encoder.event_name)(&publication));
+            state.unsent.push(publication.frame(self.encoder.frame));
         }
     }
 }
@@ -272,7 +285,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
 
 /// The bytes of one write: one TLS record, and so little that even a slow client takes it
 /// within the write timeout.
-pub(super) const MAX_WRITE_BYTES: usize = 16 * 1024;
+pub const MAX_WRITE_BYTES: usize = 16 * 1024;
 /// The frames of one write.
 const MAX_WRITE_FRAMES: usize = 64;
 

@@ -3,7 +3,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::core::ids::RoomName;
-use crate::rooms::{Audience, EventKind, Publication};
+use crate::rooms::{Audience, EventKind};
 
 /// Returns a shared stream, its direct writer, and the other end, which holds `room` bytes
 /// unread.
@@ -15,10 +15,30 @@ fn shared_stream(
     DuplexStream,
 ) {
     let (near, far) = tokio::io::duplex(room);
-    let shared_stream = SharedStream::new(near, Arc::default());
+    let shared_stream = SharedStream::new(near, &ENCODER, Arc::default());
     let direct_writer = shared_stream.direct_writer();
     (shared_stream, direct_writer, far)
 }
+
+/// Writes a broadcast as an unmasked text frame.
+static ENCODER: PublicationEncoder = PublicationEncoder {
+    frame: |publication| {
+        let EventKind::Broadcast(text) = publication.kind() else {
+            panic!("only broadcasts are sent here");
+        };
+        let text = text.as_bytes();
+        let head = match u8::try_from(text.len()) {
+            Ok(length @ ..126) => vec![0x81, length],
+            _ => [
+                &[0x81, 126],
+                &u16::try_from(text.len()).unwrap().to_be_bytes()[..],
+            ]
+            .concat(),
+        };
+        [&head, text].concat().into()
+    },
+    event_name: |_| "broadcast",
+};
 
 fn batch(texts: &[&'static str]) -> Batch {
     let room = RoomName::ticket("1".parse().unwrap());
