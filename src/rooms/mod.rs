@@ -49,6 +49,7 @@ pub use self::sessions::{OpenSession, Registration, Sessions};
 pub use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
+use crate::runtime::drain::Drain;
 
 /// The registry of rooms. A room exists while a session is in it.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub struct Rooms {
     deadlines: Deadlines<(RoomName, Timer)>,
     scheduler: Arc<DeliveryScheduler>,
     settings: Settings,
+    /// Spawns what remains to do for a session that ends without leaving its rooms.
+    drain: Drain,
 }
 
 /// The result of [`Rooms::join`].
@@ -70,24 +73,26 @@ pub struct Joined {
     pub users: Vec<User>,
 }
 
-/// A session's place in a room. Dropped, it counts as a lost connection: the others hear
-/// that the user left after a grace. After [`Membership::leave`] they hear it at once.
+/// A session's place in a room, which ends by [`Membership::leave`] or
+/// [`Membership::disconnect`]. Dropped without either, as by a panic of its session, it is
+/// disconnected by a task of its own.
 #[derive(Debug)]
 pub struct Membership {
     rooms: Arc<Rooms>,
     room: Arc<Room>,
     session: SessionId,
-    left: bool,
+    has_left: bool,
 }
 
 impl Rooms {
     /// Creates a registry without rooms.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: Settings, drain: Drain) -> Self {
         Self {
             registry: Mutex::default(),
             deadlines: Deadlines::new(),
             scheduler: Arc::default(),
             settings,
+            drain,
         }
     }
 
@@ -109,7 +114,7 @@ impl Rooms {
                 rooms: Arc::clone(self),
                 room,
                 session,
-                left: false,
+                has_left: false,
             },
             users,
         }
@@ -192,6 +197,22 @@ impl Rooms {
         self.scheduler.run().await
     }
 
+    /// Removes `session` from `room`, and the room if it was the last. With a `grace` its user
+    /// counts as present for that long; without one the user left for good.
+    fn exit(&self, room: &Room, session: SessionId, grace: Option<Duration>) {
+        let mut registry = self.registry.lock();
+        let exit = room.exit(session, grace);
+        if exit.empty {
+            registry.remove(&room.name());
+        } else if let Some((due, timer)) = exit.timer {
+            self.deadlines.add(due, (room.name(), timer));
+        }
+    }
+
+    fn presence_timeout(&self) -> Duration {
+        self.settings.presence_timeout.get()
+    }
+
     fn find(&self, name: RoomName) -> Option<Arc<Room>> {
         self.registry.lock().get(&name).map(Arc::clone)
     }
@@ -224,20 +245,33 @@ impl Membership {
 
     /// Leaves for good: the others hear it at once, unless the user has another session here.
     pub fn leave(mut self) {
-        self.left = true;
+        self.has_left = true;
+        self.rooms.exit(&self.room, self.session, None);
+    }
+
+    /// Leaves because the connection ends: the others hear it after a grace, unless the user
+    /// returns.
+    pub fn disconnect(mut self) {
+        self.has_left = true;
+        let grace = self.rooms.presence_timeout();
+        self.rooms.exit(&self.room, self.session, Some(grace));
     }
 }
 
+/// Publishes nothing itself: a destructor may run in the middle of a panic or under a lock.
 impl Drop for Membership {
     fn drop(&mut self) {
-        let mut registry = self.rooms.registry.lock();
-        let grace = (!self.left).then(|| self.rooms.settings.presence_timeout.get());
-        let exit = self.room.exit(self.session, grace);
-        if exit.empty {
-            registry.remove(&self.room.name());
-        } else if let Some((due, timer)) = exit.timer {
-            self.rooms.deadlines.add(due, (self.room.name(), timer));
+        if self.has_left {
+            return;
         }
+        let (rooms, room, session) = (
+            Arc::clone(&self.rooms),
+            Arc::clone(&self.room),
+            self.session,
+        );
+        self.rooms.drain.spawn_on_drop(async move {
+            rooms.exit(&room, session, Some(rooms.presence_timeout()));
+        });
     }
 }
 

@@ -17,6 +17,7 @@ use crate::core::ids::{RowId, SessionIds};
 /// A registry of rooms.
 struct Desk {
     rooms: Arc<Rooms>,
+    drain: Drain,
     ids: SessionIds,
 }
 
@@ -32,8 +33,10 @@ struct Tab {
 
 impl Desk {
     fn new() -> Self {
+        let drain = Drain::new();
         Self {
-            rooms: Arc::new(Rooms::new(Settings::default())),
+            rooms: Arc::new(Rooms::new(Settings::default(), drain.clone())),
+            drain,
             ids: SessionIds::new(),
         }
     }
@@ -96,6 +99,12 @@ impl Tab {
 
     fn leave(&mut self, ticket: u64) {
         self.places.remove(&room(ticket)).unwrap().leave();
+    }
+
+    /// Loses its connection.
+    fn lose(&mut self) {
+        let places = self.places.drain();
+        places.for_each(|(_, place)| place.disconnect());
     }
 
     /// Takes everything that has arrived since the last call.

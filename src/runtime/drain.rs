@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -56,6 +57,18 @@ impl Drain {
         F::Output: Send + 'static,
     {
         tokio::spawn(self.0.tracker.track_future(task))
+    }
+
+    /// Spawns `task` from a destructor: like [`Drain::spawn`], but does nothing outside a
+    /// runtime, where a panic would abort the process. A destructor of a counted task may call
+    /// this at any time: [`Drain::stop`] then waits for `task`, too.
+    pub fn spawn_on_drop<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if Handle::try_current().is_ok() {
+            drop(self.spawn(task));
+        }
     }
 
     /// Returns the token that is cancelled when the process begins to stop or this part
@@ -109,6 +122,38 @@ mod tests {
         let token = drain.token().clone();
         drain.spawn(async move { token.cancelled().await });
         assert_eq!(drain.stop(Duration::from_secs(30)).await, 0);
+    }
+
+    /// Spawns a task when it is dropped.
+    struct Leaves(Drain, tokio::sync::mpsc::Sender<()>);
+
+    impl Drop for Leaves {
+        fn drop(&mut self) {
+            let done = self.1.clone();
+            self.0.spawn_on_drop(async move {
+                tokio::task::yield_now().await;
+                done.send(()).await.expect("the test waits");
+            });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stop_waits_for_a_task_spawned_by_a_destructor() {
+        let (drain, (done, mut is_done)) = (Drain::new(), tokio::sync::mpsc::channel(1));
+        let (leaves, token) = (Leaves(drain.clone(), done), drain.token().clone());
+        drain.spawn(async move {
+            token.cancelled().await;
+            drop(leaves);
+        });
+        assert_eq!(drain.stop(Duration::from_secs(30)).await, 0);
+        assert!(is_done.try_recv().is_ok());
+    }
+
+    #[test]
+    fn destructor_outside_a_runtime_spawns_nothing() {
+        let drain = Drain::new();
+        drop(Leaves(drain.clone(), tokio::sync::mpsc::channel(1).0));
+        assert_eq!(drain.tasks(), 0);
     }
 
     #[tokio::test(start_paused = true)]

@@ -70,8 +70,9 @@ impl Process {
     ) -> Result<Self, rustls::Error> {
         let limits = &config.limits;
         let connections = ConcurrencyLimit::new(limits.max_connections);
+        let drain = Drain::new();
         Ok(Self {
-            rooms: Arc::new(Rooms::new(config.rooms.clone())),
+            rooms: Arc::new(Rooms::new(config.rooms.clone(), drain.clone())),
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),
@@ -81,7 +82,7 @@ impl Process {
             handshakes: ConcurrencyLimit::new(limits.max_handshakes),
             shares: ClientConcurrency::default(),
             ticketer: crate::tls::ticketer()?,
-            drain: Drain::new(),
+            drain,
             watchdog: Watchdog::default(),
             origin,
             start: Instant::now(),

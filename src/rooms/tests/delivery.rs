@@ -207,12 +207,12 @@ async fn publisher_waits_until_sessions_are_served() {
 async fn publisher_does_not_wait_for_slow_or_departed_members() {
     let desk = Desk::new();
     let _other = desk.tab_in(7, 2);
-    let tab = behind(&desk);
+    let mut tab = behind(&desk);
     assert!(tab.inbox.evicted().now_or_never().is_none());
     keep_pace(&desk).now_or_never().unwrap();
-    drop(tab);
+    tab.lose();
     let mut tab = behind(&desk);
-    tab.places.clear();
+    tab.lose();
     keep_pace(&desk).now_or_never().unwrap();
 }
 
@@ -232,7 +232,7 @@ async fn publisher_waits_for_the_last_session_that_is_behind() {
             }
             let mut pace = pin!(keep_pace(&desk));
             if leaves {
-                tabs[first].places.clear()
+                tabs[first].lose();
             } else {
                 tabs[first].heard();
             }

@@ -21,7 +21,7 @@ async fn user_receives_no_presence_events_about_themselves() {
     let first = desk.tab_in(7, 1);
     let mut second = desk.tab_in(7, 1);
     second.leave(7);
-    drop(desk.tab_in(7, 1));
+    desk.tab_in(7, 1).lose();
     desk.pass(2 * GRACE).await;
     assert_eq!(first.heard(), [""; 0]);
 }
@@ -40,7 +40,7 @@ async fn joining_user_gets_the_list_of_users_including_themselves() {
 async fn lost_connection_is_announced_only_after_the_grace() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.heard();
     desk.pass(GRACE - MS).await;
     assert_eq!(ana.heard(), [""; 0]);
@@ -54,7 +54,7 @@ async fn lost_connection_is_announced_only_after_the_grace() {
 async fn user_that_returns_within_the_grace_is_not_announced() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.heard();
     desk.pass(GRACE - MS).await;
     let _ben = desk.tab_in(7, 2);
@@ -66,7 +66,7 @@ async fn user_that_returns_within_the_grace_is_not_announced() {
 async fn user_that_returns_after_the_grace_is_announced_again() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     desk.pass(GRACE).await;
     let _ben = desk.tab_in(7, 2);
     assert_eq!(ana.heard(), ["7: 2 comes", "7: 2 goes", "7: 2 comes"]);
@@ -76,9 +76,9 @@ async fn user_that_returns_after_the_grace_is_announced_again() {
 async fn grace_counts_from_the_last_lost_connection() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     desk.pass(GRACE / 2).await;
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.heard();
     desk.pass(GRACE - MS).await;
     assert_eq!(ana.heard(), [""; 0]);
@@ -91,12 +91,12 @@ async fn grace_counts_from_the_last_lost_connection() {
 async fn grace_of_an_earlier_room_does_not_affect_a_later_one() {
     let desk = Desk::new();
     let mut ana = desk.tab_in(7, 1);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.leave(7);
     assert_eq!(desk.rooms.count(), 0);
     desk.pass(GRACE / 2).await;
     ana.enter(7);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.heard();
     desk.pass(GRACE - MS).await;
     assert_eq!(ana.heard(), [""; 0]);
@@ -109,7 +109,7 @@ async fn leave_during_the_grace_of_another_tab_is_announced_once() {
     let desk = Desk::new();
     let ana = desk.tab_in(7, 1);
     let mut staying = desk.tab_in(7, 2);
-    drop(desk.tab_in(7, 2));
+    desk.tab_in(7, 2).lose();
     ana.heard();
     staying.leave(7);
     assert_eq!(ana.heard(), ["7: 2 goes"]);
@@ -125,9 +125,29 @@ async fn room_exists_while_it_has_a_member() {
     assert_eq!(desk.rooms.count(), 2);
     ana.leave(7);
     assert_eq!(desk.rooms.count(), 1);
-    drop(ana);
+    ana.lose();
     assert_eq!(desk.rooms.count(), 0);
     desk.pass(2 * GRACE).await;
     assert_eq!(desk.rooms.count(), 0);
     assert_eq!(desk.tab(2).enter(8), ["user2"]);
+}
+
+/// A session that panics leaves its rooms by no call of its own.
+#[tokio::test(start_paused = true)]
+async fn session_that_panics_is_announced_after_the_grace() {
+    let desk = Desk::new();
+    let (ana, ben) = (desk.tab_in(7, 1), desk.tab_in(7, 2));
+    ana.heard();
+    let session = desk.drain.spawn(async move {
+        ben.place(7).typing(true);
+        let _ben = ben;
+        panic!("as this test wants it");
+    });
+    assert!(session.await.unwrap_err().is_panic());
+    // A stop that begins now waits for the task that leaves.
+    assert_eq!(desk.drain.stop(SECOND).await, 0);
+    assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops"]);
+    assert_eq!(desk.rooms.occupants(room(7)).1, 1);
+    desk.pass(GRACE).await;
+    assert_eq!(ana.heard(), ["7: 2 goes"]);
 }

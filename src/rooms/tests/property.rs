@@ -68,6 +68,7 @@ impl Both {
             Step::Lose(tab) => {
                 let user = self.tabs[tab].user.clone();
                 self.model.lose(tab);
+                self.tabs[tab].lose();
                 let UserId::Number(user) = *user.id() else {
                     panic!("users are numbered here");
                 };

@@ -103,9 +103,9 @@ async fn typing_member_that_leaves_stops_typing_first() {
 #[tokio::test(start_paused = true)]
 async fn typing_member_that_is_lost_stops_at_once() {
     let desk = Desk::new();
-    let (ana, ben) = two(&desk);
+    let (ana, mut ben) = two(&desk);
     ben.place(7).typing(true);
-    drop(ben);
+    ben.lose();
     assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops"]);
     desk.pass(GRACE).await;
     assert_eq!(ana.heard(), ["7: 2 goes"]);
@@ -114,13 +114,13 @@ async fn typing_member_that_is_lost_stops_at_once() {
 #[tokio::test(start_paused = true)]
 async fn typing_ends_with_the_typing_tab_only() {
     let desk = Desk::new();
-    let (ana, ben) = two(&desk);
-    let idle = desk.tab_in(7, 2);
+    let (ana, mut ben) = two(&desk);
+    let mut idle = desk.tab_in(7, 2);
     let _third = desk.tab_in(7, 2);
     ben.place(7).typing(true);
-    drop(idle);
+    idle.lose();
     assert_eq!(ana.heard(), ["7: 2 types"]);
-    drop(ben);
+    ben.lose();
     assert_eq!(ana.heard(), ["7: 2 stops"]);
 }
 

@@ -373,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match reason {
                 // The user left for good. In all other cases the grace begins.
                 CloseReason::Revoked | CloseReason::Disconnected => membership.leave(),
-                _ => drop(membership),
+                _ => membership.disconnect(),
             }
         }
         close(&mut self.socket, reason).await;

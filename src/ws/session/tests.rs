@@ -57,7 +57,7 @@ impl Edge {
         let drain = Drain::new();
         let invalidations = Invalidations::new();
         let backend = backend(&laravel, &auth, &settings, &invalidations, &drain, None);
-        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default()));
+        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default(), drain.clone()));
         let services = Services {
             backend: CurrentBackend::new(Arc::new(backend)),
             invalidations,
