@@ -23,7 +23,7 @@ pub use self::invalidation::{Epoch, Invalidations};
 pub use self::request::{AuthRequest, ClientContext};
 pub use self::retry::{RetryDeadline, retry_while_unavailable};
 pub use self::settings::Settings;
-pub use self::token::{Token, TokenForm, TokenHash};
+pub use self::token::{Token, TokenForm, TokenHash, bearer_token};
 
 use std::time::Duration;
 

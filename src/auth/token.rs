@@ -7,6 +7,8 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::core::header_values::single_value;
+
 /// A bearer token as the client sent it. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
@@ -24,7 +26,7 @@ impl Token {
     /// Returns the token in `Authorization`, read as Laravel's `Request::bearerToken()` does.
     /// None if it cannot be a token, or if there are several such headers.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        Self::new(std::str::from_utf8(bearer(headers)?).ok()?)
+        Self::new(std::str::from_utf8(bearer_token(headers)?).ok()?)
     }
 
     /// Returns the hash of the token's secret, the key of its sessions, uploads and cached
@@ -65,12 +67,8 @@ impl Token {
 /// as RFC 9110 §11.1 says and Laravel does from version 10 on.
 ///
 /// None if there is no such header, or several: servers differ in how they read those.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let value = value.as_bytes();
+pub fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = single_value(headers, &AUTHORIZATION)?.as_bytes();
     let mut schemes = value.windows(SCHEME.len());
     let start = schemes.rposition(|bytes| bytes.eq_ignore_ascii_case(SCHEME))? + SCHEME.len();
     let token = value[start..].split(|byte| *byte == b',').next()?;
@@ -102,7 +100,7 @@ impl TokenHash {
     /// Returns the hash for the token in `Authorization`, with any bytes before its `|`: a
     /// database may read `13é` as 13.
     pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let token = bearer(headers)?;
+        let token = bearer_token(headers)?;
         let id = token.iter().position(|byte| *byte == b'|');
         let secret = id.map_or(token, |id| &token[id + 1..]);
         Some(Self(Sha256::digest(secret).into()))

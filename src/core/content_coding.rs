@@ -3,6 +3,7 @@
 
 use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VARY};
 
+use super::header_values::list_elements;
 use super::quality_value::parse_weight;
 
 /// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
@@ -24,11 +25,7 @@ impl ContentCoding {
     /// each with its weight in thousandths (RFC 9110 §12.5.3). Codings with the weight 0
     /// or an invalid one are left out.
     pub fn parse_accept_encoding(headers: &HeaderMap) -> Vec<(u32, Self)> {
-        headers
-            .get_all(ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|line| line.to_str().ok())
-            .flat_map(|line| line.split(','))
+        list_elements(headers, &ACCEPT_ENCODING)
             .filter_map(Self::parse_offer)
             .collect()
     }
@@ -82,11 +79,7 @@ const COMPRESSIBLE_TYPES: [&str; 8] = [
 
 /// Adds `Vary: Accept-Encoding` unless `Vary` covers it already (RFC 9110 §12.5.5).
 pub fn add_vary(headers: &mut HeaderMap) {
-    let is_covered = headers
-        .get_all(VARY)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(str::trim))
+    let is_covered = list_elements(headers, &VARY)
         .any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"));
     if !is_covered {
         headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use hyper::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -20,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::form::Form;
 use super::page;
 use super::store::{Account, DemoError, Desk};
+use crate::auth::bearer_token;
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
@@ -206,10 +205,8 @@ impl App {
 
 /// Returns the bearer token, or an empty text.
 fn token(headers: &HeaderMap) -> &str {
-    headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
+    bearer_token(headers)
+        .and_then(|token| std::str::from_utf8(token).ok())
         .unwrap_or_default()
 }
 

@@ -15,9 +15,9 @@ pub use self::proxy_protocol::read_header as read_proxy_header;
 pub use self::request_id::RequestId;
 pub use self::spoofable::remove_spoofable;
 pub use self::trusted::TrustedProxies;
-use self::trusted::single_value;
 pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
 use crate::core::client_ip::ClientIp;
+use crate::core::header_values::single_text;
 use crate::core::host_port::{self, HostPort};
 use crate::core::request_path::UrlPath;
 
@@ -60,7 +60,7 @@ impl ClientInfo {
         let text = |header: TrustedHeader| {
             let is_trusted = trusted.contains(header) && (!by_cloudflare || header.is_set_by_all());
             is_trusted
-                .then(|| single_value(headers, &header.name()))
+                .then(|| single_text(headers, &header.name()))
                 .flatten()
         };
         let header_value = |text| HeaderValue::from_str(text).ok();

@@ -3,6 +3,8 @@
 
 use hyper::header::{HeaderMap, HeaderName};
 
+use crate::core::header_values::single_value;
+
 /// Removes `traceparent` unless it is exactly one well-formed value, and with it
 /// `tracestate`, which is meaningless without it (Trace Context §3.2.2, §3.3).
 pub(super) fn normalize(headers: &mut HeaderMap) {
@@ -14,11 +16,8 @@ pub(super) fn normalize(headers: &mut HeaderMap) {
     {
         return;
     }
-    let mut values = headers.get_all(&TRACEPARENT).iter();
-    let is_valid = match (values.next(), values.next()) {
-        (Some(value), None) => is_well_formed(value.as_bytes()),
-        _ => false,
-    };
+    let value = single_value(headers, &TRACEPARENT);
+    let is_valid = value.is_some_and(|value| is_well_formed(value.as_bytes()));
     if !is_valid {
         headers.remove(TRACEPARENT);
         headers.remove(TRACESTATE);

@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderName};
 use serde::Deserialize;
 
 use crate::core::client_ip::{ClientIp, Network};
+use crate::core::header_values::single_text;
 
 /// Proxies whose `X-Forwarded-*` headers are trusted, written as networks and the presets
 /// `cloudflare` and `private`. None by default.
@@ -50,7 +51,7 @@ impl TrustedProxies {
             return peer;
         }
         if self.is_cloudflare(peer)
-            && let Some(client) = single_value(headers, &CF_CONNECTING_IP).and_then(parse_address)
+            && let Some(client) = single_text(headers, &CF_CONNECTING_IP).and_then(parse_address)
         {
             return client;
         }
@@ -123,16 +124,6 @@ fn parse_address(text: &str) -> Option<ClientIp> {
         .map(ClientIp::new)
 }
 
-/// Returns the value of a header that occurs exactly once. If it occurs twice, a client may
-/// have added one, so neither counts.
-pub(super) fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => HeaderValue::to_str(value).ok(),
-        _ => None,
-    }
-}
-
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");
 
@@ -186,7 +177,7 @@ mod tests {
     fn client(proxies: &[&str], peer: &str, headers: &[(&'static str, &'static str)]) -> String {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, HeaderValue::from_static(value));
+            map.append(*name, hyper::header::HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());
         trusted(proxies).find_client(peer, &map, true).to_string()

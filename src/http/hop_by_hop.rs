@@ -5,6 +5,8 @@ use hyper::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
+use crate::core::header_values::list_elements;
+
 /// Removes the hop-by-hop headers, including those that `Connection` names. A client
 /// cannot remove a forwarding header by naming it there, since the edge writes those
 /// afterwards.
@@ -14,12 +16,8 @@ pub(super) fn remove_headers(headers: &mut HeaderMap) {
     if !headers.keys().any(|name| HOP_BY_HOP_HEADERS.contains(name)) {
         return;
     }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+    let named: Vec<HeaderName> = list_elements(headers, &CONNECTION)
+        .filter_map(|name| name.parse().ok())
         .filter(|name| *name != hyper::header::HOST)
         .collect();
     for name in named.into_iter().chain(HOP_BY_HOP_HEADERS) {

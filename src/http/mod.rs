@@ -38,7 +38,6 @@ pub use self::normalize::normalize_request;
 pub use self::rejection::Rejection;
 pub use self::rejection_counter::RejectionCounter;
 pub use self::routes::{
-    App, HostPattern, Origin, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol,
-    Upstreams,
+    App, HostPattern, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol, Upstreams,
 };
 pub use self::settings::Settings;

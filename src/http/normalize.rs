@@ -2,9 +2,7 @@
 //! rewrites them into the one form that the upstream gets. hyper has rejected malformed
 //! HTTP before (RFC 9112 §2.2, §5).
 
-use hyper::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
-};
+use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
@@ -134,16 +132,6 @@ fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
         request.headers_mut().insert(HOST, host);
     }
     Ok(())
-}
-
-/// Returns whether `Connection` contains the option `upgrade`.
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(',').map(str::trim))
-        .any(|name| name.eq_ignore_ascii_case("upgrade"))
 }
 
 const INVALID_HOST: Rejection = Rejection::BadRequest(BadRequest::InvalidHost);

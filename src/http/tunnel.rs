@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    CONNECTION, HeaderMap, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -15,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::normalize;
 use super::routes::UpgradeProtocol;
 use crate::core::body::Body;
 use crate::core::error_chain::error_chain;
+use crate::core::header_values::{list_elements, single_text, wants_upgrade};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::ws::{Challenge, HandshakeRejection};
@@ -54,17 +54,11 @@ impl UpgradeRequest {
         protocols: &[UpgradeProtocol],
     ) -> Result<Option<Self>, HandshakeRejection> {
         let headers = request.headers();
-        if protocols.is_empty()
-            || request.version() != Version::HTTP_11
-            || !normalize::wants_upgrade(headers)
+        if protocols.is_empty() || request.version() != Version::HTTP_11 || !wants_upgrade(headers)
         {
             return Ok(None);
         }
-        let offered = headers
-            .get_all(UPGRADE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(',').map(str::trim))
+        let offered = list_elements(headers, &UPGRADE)
             .find_map(|offer| protocols.iter().find(|protocol| protocol.matches(offer)));
         let Some(protocol) = offered else {
             return Ok(None);
@@ -101,13 +95,13 @@ impl UpgradeRequest {
     /// # Errors
     /// Returns the reason why the response does not complete the upgrade.
     pub(super) fn check_response(&self, headers: &HeaderMap) -> Result<(), &'static str> {
-        if !normalize::wants_upgrade(headers) {
+        if !wants_upgrade(headers) {
             return Err("connection_header_invalid");
         }
-        if !single_value(headers, &UPGRADE).is_some_and(|one| self.protocol.matches(one)) {
+        if !single_text(headers, &UPGRADE).is_some_and(|one| self.protocol.matches(one)) {
             return Err("upgrade_header_mismatch");
         }
-        let accept = single_value(headers, &SEC_WEBSOCKET_ACCEPT);
+        let accept = single_text(headers, &SEC_WEBSOCKET_ACCEPT);
         if let Some(challenge) = &self.challenge
             && accept != Some(challenge.accept.as_str())
         {
@@ -143,15 +137,6 @@ impl UpgradeRequest {
                 ),
             }
         });
-    }
-}
-
-/// Returns the value of a header that occurs exactly once.
-fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok(),
-        _ => None,
     }
 }
 

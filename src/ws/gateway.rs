@@ -73,7 +73,7 @@ impl Gateway {
             let mut paths = self.settings.paths.iter();
             paths.any(|configured| path.matches(configured.as_str()))
         };
-        handshake::wants_upgrade(request.headers())
+        handshake::is_websocket_upgrade(request.headers())
             && NormalizedPath::parse(request.uri().path()).is_ok_and(is_configured)
     }
 

@@ -3,15 +3,17 @@
 
 use hyper::body::Body;
 use hyper::header::{
-    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    HOST, HeaderMap, HeaderValue, ORIGIN, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{Method, Request, Uri, Version};
 use percent_encoding::percent_decode_str;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::settings::{Origin, Settings};
+use super::settings::Settings;
 use crate::auth::Token;
+use crate::core::header_values::{has_element, list_elements, single_text, wants_upgrade};
+use crate::core::origin::Origin;
 
 /// The reason why an upgrade is rejected. `Display` is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +43,8 @@ pub(super) struct Handshake {
 }
 
 /// Returns whether the request asks for an upgrade to WebSocket.
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
-    has_token(headers, &UPGRADE, "websocket") && has_token(headers, &CONNECTION, "upgrade")
+pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
+    has_element(headers, &UPGRADE, "websocket") && wants_upgrade(headers)
 }
 
 /// The challenge by which the server proves that it speaks WebSocket (RFC 6455 §1.3).
@@ -68,10 +70,10 @@ impl Challenge {
             return Err(HandshakeRejection::Malformed("it has a body"));
         }
         let headers = request.headers();
-        if single_value(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
+        if single_text(headers, &SEC_WEBSOCKET_VERSION) != Some("13") {
             return Err(HandshakeRejection::Version);
         }
-        let key = single_value(headers, &SEC_WEBSOCKET_KEY)
+        let key = single_text(headers, &SEC_WEBSOCKET_KEY)
             .filter(|key| is_key(key))
             .ok_or(HandshakeRejection::Malformed(
                 "Sec-WebSocket-Key is missing or wrong",
@@ -118,7 +120,7 @@ fn check_origin(
     if !headers.contains_key(ORIGIN) {
         return Ok(());
     }
-    let origin = single_value(headers, &ORIGIN)
+    let origin = single_text(headers, &ORIGIN)
         .and_then(Origin::parse)
         .ok_or(HandshakeRejection::Origin)?;
     let is_site = host.to_str().is_ok_and(|host| origin.is_site(host));
@@ -133,12 +135,7 @@ fn check_origin(
 /// `bearer, <token>`; and whether `bearer` was offered. Browsers fail the connection unless
 /// the response confirms an offered subprotocol.
 fn find_token(uri: &Uri, headers: &HeaderMap) -> (Option<Token>, bool) {
-    let mut offers = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
+    let mut offers = list_elements(headers, &SEC_WEBSOCKET_PROTOCOL);
     let is_bearer = offers
         .next()
         .is_some_and(|first| first.eq_ignore_ascii_case("bearer"));
@@ -161,26 +158,6 @@ fn is_key(key: &str) -> bool {
     let digits = key.strip_suffix("==").unwrap_or_default();
     let is_digit = |b: u8| b.is_ascii_alphanumeric() || b == b'+' || b == b'/';
     digits.len() == 22 && digits.bytes().all(is_digit)
-}
-
-/// Returns the value of a header that occurs exactly once.
-fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    match values.next() {
-        None => value.to_str().ok(),
-        Some(_) => None,
-    }
-}
-
-/// Returns whether `wanted` is in the comma-separated list of a header.
-fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]

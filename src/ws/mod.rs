@@ -16,4 +16,4 @@ pub use self::close::CloseReason;
 pub use self::gateway::{Gateway, Services};
 pub use self::handshake::{Challenge, HandshakeRejection};
 pub use self::logout::Logout;
-pub use self::settings::{Origin, Settings};
+pub use self::settings::Settings;

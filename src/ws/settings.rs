@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::upload;
-use crate::core::host_port::HostPort;
+use crate::core::origin::Origin;
 use crate::core::request_path::ExactPath;
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
@@ -73,82 +73,6 @@ impl Default for Settings {
             pong_timeout: ConfigDuration::seconds(60),
             revalidate_interval: ConfigDuration::seconds(300),
             uploads: upload::Settings::default(),
-        }
-    }
-}
-
-/// An origin (RFC 6454) such as `https://desk.example` or `http://localhost:3000`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Origin(String);
-
-impl Origin {
-    /// Parses the value of an `Origin` header; none if it is no origin. Origins are equal if
-    /// scheme, host and port are.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let scheme = scheme.to_ascii_lowercase();
-        let default_port = match scheme.as_str() {
-            "https" => 443,
-            "http" => 80,
-            _ => return None,
-        };
-        let HostPort { host, port } = HostPort::parse(authority)?;
-        let port = port.unwrap_or(default_port);
-        Some(Self(format!("{scheme}://{host}:{port}")))
-    }
-
-    /// Returns whether this is the site's own origin: HTTPS with the name in `host`, on any port.
-    /// The old front end connects to another port than that of its page.
-    pub(super) fn is_site(&self, host: &str) -> bool {
-        let own = HostPort::parse(host).map(|own| own.host);
-        let Some((scheme, authority)) = self.0.split_once("://") else {
-            return false;
-        };
-        let theirs = HostPort::parse(authority).map(|theirs| theirs.host);
-        scheme == "https" && own.is_some() && own == theirs
-    }
-}
-
-impl TryFrom<String> for Origin {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::parse(&text).ok_or_else(|| {
-            format!(r#"{text:?} is not an origin; expected one such as "https://desk.example""#)
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origin_of_the_site_is_https_under_its_host() {
-        let site = |origin: &str| Origin::parse(origin).unwrap().is_site("Desk.example:8080");
-        assert!(site("https://desk.example") && site("https://desk.example:8080"));
-        assert!(!site("http://desk.example") && !site("https://desk.example.evil"));
-        assert!(!Origin::parse("https://desk.example").unwrap().is_site(""));
-    }
-
-    #[test]
-    fn origins_are_compared_by_scheme_host_and_port() {
-        let same = |a, b| Origin::parse(a).unwrap() == Origin::parse(b).unwrap();
-        assert!(same("https://Desk.example", "https://desk.example:443"));
-        assert!(!same("https://desk.example", "http://desk.example"));
-        assert!(!same("https://desk.example", "https://desk.example:8443"));
-        assert!(!same("https://desk.example", "https://desk.example.evil"));
-        for wrong in [
-            "null",
-            "",
-            "desk.example",
-            "https://",
-            "https://a@b",
-            "file://x",
-            "https://h:99999",
-        ] {
-            assert_eq!(Origin::parse(wrong), None, "{wrong}");
         }
     }
 }

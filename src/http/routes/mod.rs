@@ -10,10 +10,11 @@ use std::sync::Arc;
 use hyper::header::{HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 
-pub use self::settings::{App, HostPattern, Origin, RouteAction, Settings};
+pub use self::settings::{App, HostPattern, RouteAction, Settings};
 pub use self::upgrade_protocol::UpgradeProtocol;
 use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
+use crate::core::origin::Origin;
 use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
 use crate::limit::Rate;
@@ -193,5 +194,5 @@ impl Settings {
 /// Returns the `Location` of a redirect: the path and query of `uri` at `origin`.
 pub(super) fn redirect_location(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    HeaderValue::try_from(format!("{}{target}", origin.as_str())).ok()
+    HeaderValue::try_from(format!("{origin}{target}")).ok()
 }

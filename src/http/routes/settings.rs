@@ -4,11 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use hyper::StatusCode;
-use hyper::http::uri::Authority;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::upgrade_protocol::UpgradeProtocol;
 use crate::core::host_port::HostPort;
+use crate::core::origin::Origin;
 use crate::core::request_path::UrlPath;
 use crate::core::units::{ByteSize, PositiveCount};
 use crate::files;
@@ -77,6 +78,7 @@ struct Written {
     files: Option<PathBuf>,
     fallback: Option<files::SafePath>,
     allowed_symlink_targets: Option<Vec<PathBuf>>,
+    #[serde(default, deserialize_with = "deserialize_redirect")]
     redirect: Option<Origin>,
     status: Option<u16>,
     max_body_size: Option<ByteSize>,
@@ -230,37 +232,20 @@ impl TryFrom<String> for HostPattern {
     }
 }
 
-/// The origin of a redirect: scheme, host, and port if one was written.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Origin(String);
-
-impl Origin {
-    /// Returns the origin as text, without a trailing slash.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// Reads the origin of `redirect`.
+fn deserialize_redirect<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Origin>, D::Error> {
+    let text = String::deserialize(value)?;
+    parse_redirect(&text).map(Some).map_err(D::Error::custom)
 }
 
-impl TryFrom<String> for Origin {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let rest = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"));
-        let is_valid = rest
-            .map(|rest| rest.trim_end_matches('/'))
-            .is_some_and(|one| HostPort::parse(one).is_some() && one.parse::<Authority>().is_ok());
-        if is_valid {
-            Ok(Self(text.trim_end_matches('/').to_owned()))
-        } else {
-            Err(format!(
-                "{text:?} is not a site; expected \"https://www.example.org\": path and query \
-                 stay as they are"
-            ))
-        }
-    }
+/// Parses the origin of `redirect`, which may end with a slash.
+fn parse_redirect(text: &str) -> Result<Origin, String> {
+    Origin::parse(text.trim_end_matches('/')).ok_or_else(|| {
+        format!(
+            "{text:?} is not a site; expected \"https://www.example.org\": path and query \
+             stay as they are"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -294,9 +279,9 @@ mod tests {
             "https://a b",
             "https://u@a",
         ] {
-            assert!(Origin::try_from(wrong.to_owned()).is_err(), "{wrong}");
+            assert!(parse_redirect(wrong).is_err(), "{wrong}");
         }
-        let origin = Origin::try_from("https://a:8443/".to_owned()).unwrap();
-        assert_eq!(origin.as_str(), "https://a:8443");
+        let origin = parse_redirect("https://a:8443/").unwrap();
+        assert_eq!(origin.to_string(), "https://a:8443");
     }
 }
