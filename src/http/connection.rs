@@ -24,34 +24,12 @@ use super::h2_head_timeout::HeadTimeoutStream;
 use super::keep_alive::KeepAliveStream;
 use super::stream_tasks::Streams;
 use super::write_coalescing::{CoalescedConn, CoalescingWriter};
-use super::{Handler, LoggedBody, RejectionCounter, Settings};
-use crate::core::client_ip::ClientIp;
+use super::{Downstream, Handler, LoggedBody, RejectionCounter, Settings};
 use crate::core::error_chain::error_chain;
-use crate::limit::Permit;
 use crate::runtime::activity::{ActivityTracker, FloodGuard, SendClock};
 use crate::runtime::drain::Drain;
 use crate::runtime::wake_gate::WakeGate;
-use crate::tls::{Alpn, ClientSubject};
-
-/// The facts about a downstream connection that its requests share.
-#[derive(Debug)]
-pub struct Downstream {
-    /// The address of the client, or of the proxy in front of it.
-    pub peer: ClientIp,
-    /// Whether the PROXY header names no client. `peer` is the proxy then, but the proxy
-    /// passes the bytes on unread, so the HTTP headers are the client's.
-    pub is_unnamed: bool,
-    /// The client's source port; `None` if a proxy connects for it.
-    pub port: Option<u16>,
-    /// The subject of the client's certificate, if it was requested and valid.
-    pub subject: Option<ClientSubject>,
-    /// The permit of the connection. A WebSocket session shares it and keeps it.
-    pub permit: Arc<Permit>,
-    /// The activity of the connection.
-    pub activity: ActivityTracker,
-    /// The requests that limits have rejected on this connection.
-    pub rejections: Arc<RejectionCounter>,
-}
+use crate::tls::Alpn;
 
 /// Serves a connection to its end. When `retired` is cancelled, the connection finishes
 /// its open requests and closes.

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioTimer;
 use crate::http::Settings;
 use crate::http::head_timer::HeadTimer;
 use crate::http::keep_alive::ConnActivity;
-use crate::http::normalize::MAX_HEADERS;
+use crate::http::pipeline::normalize::MAX_HEADERS;
 use crate::http::stream_tasks::Streams;
 
 /// Returns a builder for HTTP/1.1 over the stream of `activity`.

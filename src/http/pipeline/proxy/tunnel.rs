@@ -15,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::routes::UpgradeProtocol;
 use crate::core::body::Body;
 use crate::core::error_chain::error_chain;
 use crate::core::header_values::{list_elements, single_text, wants_upgrade};
+use crate::http::UpgradeProtocol;
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::ws::{Challenge, HandshakeRejection};

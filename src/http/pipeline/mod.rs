@@ -2,6 +2,14 @@
 //! rules to a request, passes it to its destination, and finishes the response with its
 //! common headers and the access log line.
 
+pub(super) mod access_log;
+pub(super) mod compression;
+pub(super) mod maintenance;
+pub(super) mod normalize;
+mod proxy;
+pub(super) mod routes;
+mod static_files;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +19,12 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 
-use super::access_log::{AccessLogEntry, LoggedBody};
-use super::compress::{self, Compression};
+use self::access_log::{AccessLogEntry, LoggedBody};
+use self::compression::Compression;
+use self::maintenance::Maintenance;
+use self::routes::{Action, Route, Routes};
 use super::rejection::prefers_json;
-use super::routes::{self, Action, Route, Routes};
-use super::static_files;
-use super::{BadRequest, Downstream, ErrorPages, Maintenance, Rejection, Settings, normalize};
+use super::{BadRequest, Downstream, ErrorPages, Rejection, Settings};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::request_path::NormalizedPath;
@@ -35,21 +43,21 @@ use crate::ws::Gateway;
 /// Handles the requests of one configuration generation.
 #[derive(Debug)]
 pub struct Handler {
-    pub(super) settings: Settings,
-    pub(super) compression: Compression,
-    pub(super) in_flight: ConcurrencyLimit,
-    pub(super) open_files: ConcurrencyLimit,
-    pub(super) gateway: Gateway,
-    pub(super) drain: Drain,
+    settings: Settings,
+    compression: Compression,
+    in_flight: ConcurrencyLimit,
+    open_files: ConcurrencyLimit,
+    gateway: Gateway,
+    drain: Drain,
     proxies: TrustedProxies,
     trusted_headers: TrustedHeaders,
-    pub(super) limits: Arc<Limits>,
+    limits: Arc<Limits>,
     sessions: ClientConcurrency,
     load: OverloadMonitor,
     routes: Routes,
     pages: ErrorPages,
     maintenance: Maintenance,
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     /// Metrics of requests for which no route was found.
     unrouted: Arc<metrics::Route>,
 }
@@ -60,7 +68,7 @@ pub struct HandlerDeps {
     /// The settings of `[http]`.
     pub settings: Settings,
     /// The settings of `[compression]`.
-    pub compression: compress::Settings,
+    pub compression: compression::Settings,
     /// Proxies whose `X-Forwarded-*` headers are trusted.
     pub proxies: TrustedProxies,
     /// The headers of these proxies that are trusted.
@@ -90,14 +98,14 @@ pub struct HandlerDeps {
 }
 
 /// The context of one request: its connection and its client.
-pub(super) struct RequestContext<'a> {
-    pub(super) downstream: &'a Downstream,
-    pub(super) client_info: ClientInfo,
+struct RequestContext<'a> {
+    downstream: &'a Downstream,
+    client_info: ClientInfo,
 }
 
 impl RequestContext<'_> {
     /// Returns the client's source port, or `None` behind a proxy.
-    pub(super) fn client_port(&self) -> Option<u16> {
+    fn client_port(&self) -> Option<u16> {
         let is_direct = self.client_info.client == self.downstream.peer;
         self.downstream.port.filter(|_| is_direct)
     }

@@ -6,12 +6,12 @@ use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFE
 use hyper::http::uri::{Authority, Scheme};
 use hyper::{Method, Request};
 
-use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
 use crate::forwarded::ClientInfo;
+use crate::http::{BadRequest, Rejection};
 
 /// The maximum number of header fields of a request, in either protocol.
-pub(super) const MAX_HEADERS: usize = 100;
+pub(in crate::http) const MAX_HEADERS: usize = 100;
 
 /// The maximum length of the target: path and query.
 const MAX_TARGET_BYTES: usize = 8 * 1024;

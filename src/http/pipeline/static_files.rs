@@ -3,11 +3,11 @@
 
 use hyper::{Method, Request, Response};
 
-use super::Rejection;
-use super::handler::{Handler, RequestContext};
+use super::{Handler, RequestContext};
 use crate::core::body::Body;
 use crate::core::error_chain::error_chain;
 use crate::files::{Error, Files};
+use crate::http::Rejection;
 
 impl Handler {
     /// Returns the response for the file of `files` that `request` names; `None` if there

@@ -12,14 +12,14 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::Rejection;
-use super::body_timeout::UpstreamStalled;
-use super::handler::RequestContext;
+use super::RequestContext;
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
 use crate::forwarded::RequestId;
+use crate::http::Rejection;
+use crate::http::body_timeout::UpstreamStalled;
 use crate::metrics;
 use crate::runtime::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::upstream::ReadBack;

@@ -1,6 +1,9 @@
 //! Forwarding: rewrites an admitted request for its upstream, sends it, and relays the
 //! response. Both bodies are streamed.
 
+mod hop_by_hop;
+mod tunnel;
+
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -11,18 +14,17 @@ use hyper::header::{
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode};
-
 use tokio::time::Instant;
 
-use super::body_timeout::IdleTimeoutBody;
-use super::handler::{Handler, RequestContext};
+use self::tunnel::{TunnelTimeouts, UpgradeRequest};
 use super::routes::Route;
-use super::tunnel::{TunnelTimeouts, UpgradeRequest};
-use super::{Rejection, Settings, hop_by_hop};
+use super::{Handler, RequestContext};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
+use crate::http::body_timeout::IdleTimeoutBody;
+use crate::http::{Rejection, Settings};
 use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
 use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::upstream::{self, RequestInfo, Upstream};
@@ -34,7 +36,7 @@ impl Handler {
     /// Returns `Over` or `Busy` if there is no permit, `BodyTooLarge` and `WebSocket` for
     /// the request, and `Unreachable`, `BadGateway`, `GatewayTimeout` and the like for an
     /// upstream that fails.
-    pub(super) async fn forward(
+    pub(in crate::http::pipeline) async fn forward(
         &self,
         exchange: &RequestContext<'_>,
         route: &Route,
@@ -125,7 +127,7 @@ impl Handler {
     /// # Errors
     /// Returns `Over` if the client has its maximum, and `Busy` if no permit becomes free
     /// in time.
-    pub(super) async fn acquire_permit(
+    pub(in crate::http::pipeline) async fn acquire_permit(
         &self,
         limit: &ConcurrencyLimit,
         exchange: &RequestContext<'_>,

@@ -12,11 +12,11 @@ use hyper::{Request, StatusCode, Uri};
 
 pub use self::settings::{App, HostPattern, RouteAction, Settings};
 pub use self::upgrade_protocol::UpgradeProtocol;
-use super::{BadRequest, Rejection};
 use crate::core::host_port::HostPort;
 use crate::core::origin::Origin;
 use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
+use crate::http::{BadRequest, Rejection};
 use crate::limit::Rate;
 use crate::metrics::{self, Metrics};
 use crate::upstream::Upstream;
