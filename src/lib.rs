@@ -4,7 +4,7 @@
 //! rooms itself, and accepts broadcasts from Laravel on a Unix socket.
 //!
 //! ```text
-//! browser ─TLS─▶ server::accept ▶ tls ▶ http::connection ▶ handler ─┬─▶ upstream ──▶ Laravel
+//! browser ─TLS─▶ server::accept ▶ tls ▶ http::connection ▶ pipeline ┬─▶ upstream ──▶ Laravel
 //!                                                                   └─▶ ws::gateway ▶ session
 //!                                                                                      ▲ inbox
 //! Laravel ─Unix socket─▶ control ─▶ rooms::publish ─▶ room ─▶ outbox ────────────────┘

@@ -24,7 +24,7 @@ use super::h2_head_timeout::HeadTimeoutStream;
 use super::keep_alive::KeepAliveStream;
 use super::stream_tasks::Streams;
 use super::write_coalescing::{CoalescedConn, CoalescingWriter};
-use super::{Downstream, Handler, LoggedBody, RejectionCounter, Settings};
+use super::{Downstream, LoggedBody, Pipeline, RejectionCounter, Settings};
 use crate::core::error_chain::error_chain;
 use crate::runtime::activity::{ActivityTracker, FloodGuard, SendClock};
 use crate::runtime::drain::Drain;
@@ -35,18 +35,17 @@ use crate::tls::Alpn;
 /// its open requests and closes.
 pub async fn serve<S>(
     io: S,
-    alpn: Alpn,
-    handler: Arc<Handler>,
+    settings: &Settings,
+    pipeline: Arc<Pipeline>,
     downstream: Arc<Downstream>,
     retired: CancellationToken,
     drain: Drain,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // The service takes `handler`; the driver borrows its settings from this clone.
-    let shared = Arc::clone(&handler);
+    let alpn = downstream.alpn;
     let driver = ConnDriver {
-        settings: shared.settings(),
+        settings,
         activity: downstream.activity.clone(),
         rejections: Arc::clone(&downstream.rejections),
         alpn,
@@ -54,7 +53,7 @@ pub async fn serve<S>(
         retired,
     };
     let request_begun = Arc::clone(&driver.request_begun);
-    let streams = Streams::new(drain, driver.settings.stream_idle_timeout.get());
+    let streams = Streams::new(drain, settings.stream_idle_timeout.get());
     let http2_streams = (alpn == Alpn::Http2).then(|| streams.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         request_begun.notify_one();
@@ -63,14 +62,14 @@ pub async fn serve<S>(
             Some(streams) => streams.begin(activity),
             None => Arc::new(SendClock::new(activity.clone())),
         };
-        let (handler, downstream) = (Arc::clone(&handler), Arc::clone(&downstream));
+        let (pipeline, downstream) = (Arc::clone(&pipeline), Arc::clone(&downstream));
         // Boxed: otherwise the future of every function that takes the request would
         // reserve room for it, and HTTP/2, which makes a task of this future, would move
         // it several times.
         let request = Box::new(request);
         Box::pin(async move {
             Ok::<Response<LoggedBody>, Infallible>(
-                handler.handle(&downstream, request, clock).await,
+                pipeline.handle(&downstream, request, clock).await,
             )
         })
     });

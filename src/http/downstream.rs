@@ -6,7 +6,7 @@ use super::RejectionCounter;
 use crate::core::client_ip::ClientIp;
 use crate::limit::Permit;
 use crate::runtime::activity::ActivityTracker;
-use crate::tls::ClientSubject;
+use crate::tls::{Alpn, ClientSubject};
 
 /// The facts about a downstream connection that its requests share.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Downstream {
     /// Whether the PROXY header names no client. `peer` is the proxy then, but the proxy
     /// passes the bytes on unread, so the HTTP headers are the client's.
     pub is_unnamed: bool,
+    /// The HTTP version that ALPN has negotiated.
+    pub alpn: Alpn,
     /// The client's source port; `None` if a proxy connects for it.
     pub port: Option<u16>,
     /// The subject of the client's certificate, if it was requested and valid.

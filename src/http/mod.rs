@@ -32,7 +32,7 @@ pub use self::pipeline::normalize::normalize_request;
 pub use self::pipeline::routes::{
     App, HostPattern, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol, Upstreams,
 };
-pub use self::pipeline::{Handler, HandlerDeps};
+pub use self::pipeline::{Pipeline, PipelineDeps};
 pub use self::rejection::Rejection;
 pub use self::rejection_counter::RejectionCounter;
 pub use self::settings::Settings;

@@ -90,8 +90,8 @@ impl IncomingConn {
         };
         http::serve(
             secured.io,
-            secured.alpn,
-            Arc::clone(&self.generation.handler),
+            &self.generation.config.http,
+            Arc::clone(&self.generation.pipeline),
             Arc::new(downstream),
             self.generation.drain.token().clone(),
             drain,
@@ -293,6 +293,7 @@ impl IncomingConn {
         let downstream = Downstream {
             peer,
             is_unnamed,
+            alpn: secured.alpn,
             port,
             subject: secured.client.take(),
             permit: Arc::new(permit),

@@ -10,7 +10,7 @@ use super::frontend::{Frontend, frontends};
 use super::parts::{Parts, Task};
 use super::process::Process;
 use crate::config::Config;
-use crate::http::{self, ErrorPages, Handler, Maintenance, Routes};
+use crate::http::{ErrorPages, Maintenance, Pipeline, PipelineDeps, Routes};
 use crate::introspection::{Introspection, LARAVEL, StartContext};
 use crate::limit::Limits;
 use crate::runtime::drain::Drain;
@@ -22,7 +22,7 @@ use crate::ws::{Backend, CurrentBackend, Gateway, Services};
 pub(super) struct Generation {
     pub(super) config: Config,
     pub(super) frontends: Vec<Frontend>,
-    pub(super) handler: Arc<Handler>,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) introspection: Arc<Introspection>,
     parts: Parts,
     pages: ErrorPages,
@@ -64,10 +64,10 @@ impl Generation {
             || CurrentBackend::new(Arc::clone(&backend)),
             |old| old.current_backend.clone(),
         );
-        let handler = handler(&config, process, &parts, &pages, &current_backend)?;
+        let pipeline = pipeline(&config, process, &parts, &pages, &current_backend)?;
         let generation = Self {
             frontends,
-            handler: Arc::new(handler),
+            pipeline: Arc::new(pipeline),
             introspection: Arc::new(introspection(process, &parts)),
             pages,
             authorities,
@@ -111,13 +111,13 @@ impl Generation {
     }
 }
 
-fn handler(
+fn pipeline(
     config: &Config,
     process: &Process,
     parts: &Parts,
     pages: &ErrorPages,
     current_backend: &CurrentBackend,
-) -> Result<Handler, Error> {
+) -> Result<Pipeline, Error> {
     let gateway = Gateway::new(
         services(config, process, current_backend),
         config.websocket.clone(),
@@ -128,7 +128,7 @@ fn handler(
         config.http.max_body_size.get(),
         &process.metrics,
     )?;
-    Ok(Handler::new(http::HandlerDeps {
+    Ok(Pipeline::new(PipelineDeps {
         settings: config.http.clone(),
         compression: config.compression.clone(),
         proxies: config.server.trusted_proxies.clone(),

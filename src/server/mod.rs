@@ -248,10 +248,10 @@ async fn watch_maintenance(running: Arc<Running>) {
     while !drain.is_stopping() {
         let current = running.current.load_full();
         if current.config.maintenance.page.is_some() {
-            let handler = Arc::clone(&current.handler);
+            let maintenance = Arc::clone(current.pipeline.maintenance());
             drop(current);
             // A panic in it is logged by the panic hook; the next round retries.
-            let _ = tokio::task::spawn_blocking(move || handler.refresh_maintenance()).await;
+            let _ = tokio::task::spawn_blocking(move || maintenance.refresh()).await;
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
@@ -265,7 +265,7 @@ async fn forget_idle(running: Arc<Running>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(60)) => {
-                running.current.load().handler.forget_idle();
+                running.current.load().pipeline.forget_idle();
             }
             () = running.process.drain.token().cancelled() => return,
         }

@@ -51,8 +51,8 @@ pub struct Services {
     pub close_spread: Duration,
 }
 
-/// Accepts WebSocket upgrades on the configured paths.
-#[derive(Debug)]
+/// Accepts WebSocket upgrades on the configured paths. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Gateway {
     services: Arc<Services>,
     settings: Arc<Settings>,

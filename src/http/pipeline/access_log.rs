@@ -1,6 +1,6 @@
-//! The access log: one event per request, written when the response has been sent or the
-//! client has disconnected. Paths are logged, query strings never. The entry also feeds
-//! the metrics of the route.
+//! The stage of the access log: one event per request, written when the response has been
+//! sent or the client has disconnected. Paths are logged, query strings never. The entry
+//! also feeds the metrics of the route.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,20 +9,60 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
-use hyper::{Method, Request, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
-use super::RequestContext;
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
-use crate::forwarded::RequestId;
-use crate::http::Rejection;
+use crate::forwarded::{ClientInfo, RequestId};
 use crate::http::body_timeout::UpstreamStalled;
-use crate::metrics;
+use crate::http::{Downstream, Rejection};
+use crate::metrics::{self, Metrics};
 use crate::runtime::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::upstream::ReadBack;
+
+/// Begins the entries of the access log.
+#[derive(Debug)]
+pub(super) struct AccessLog {
+    /// The metrics of requests for which no route is found.
+    unrouted: Arc<metrics::Route>,
+}
+
+impl AccessLog {
+    /// Creates the stage. Requests without a route count in `metrics` as the route `none`.
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        Self {
+            unrouted: metrics.requests.route(&"none".into()),
+        }
+    }
+
+    /// Begins the entry of `request`, and an exchange on its connection. Until a response
+    /// begins, the status is nginx's 499: the client disconnected.
+    pub(super) fn begin<B>(
+        &self,
+        downstream: &Downstream,
+        client_info: &ClientInfo,
+        request: &Request<B>,
+    ) -> AccessLogEntry {
+        AccessLogEntry {
+            client: client_info.client,
+            request_id: client_info.request_id.clone(),
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            version: request.version(),
+            start: Instant::now(),
+            status: StatusCode::from_u16(499).expect("499 is a valid status"),
+            bytes: 0,
+            end: ResponseEnd::Client,
+            metrics: Arc::clone(&self.unrouted),
+            rejection: None,
+            activity: downstream.activity.clone(),
+            _in_flight: downstream.activity.begin_exchange(),
+        }
+    }
+}
 
 /// The entry of one request, logged on drop, so also if the request is cancelled.
 #[derive(Debug)]
@@ -38,10 +78,12 @@ pub(super) struct AccessLogEntry {
     end: ResponseEnd,
     /// The metrics of its route.
     metrics: Arc<metrics::Route>,
-    /// The activity of its connection.
-    activity: ActivityTracker,
     /// The reason if the edge itself has responded.
     rejection: Option<Rejection>,
+    /// The activity of its connection.
+    activity: ActivityTracker,
+    /// The exchange, which is open until the response has ended.
+    _in_flight: InFlight,
 }
 
 /// The way in which a response has ended.
@@ -85,29 +127,6 @@ fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl AccessLogEntry {
-    /// Creates the entry of `request`. Until a response begins, its status is nginx's 499:
-    /// the client disconnected.
-    pub(super) fn new<B>(
-        exchange: &RequestContext<'_>,
-        request: &Request<B>,
-        metrics: &Arc<metrics::Route>,
-    ) -> Self {
-        Self {
-            client: exchange.client_info.client,
-            request_id: exchange.client_info.request_id.clone(),
-            method: request.method().clone(),
-            path: request.uri().path().to_owned(),
-            version: request.version(),
-            start: Instant::now(),
-            status: StatusCode::from_u16(499).expect("499 is a valid status"),
-            bytes: 0,
-            end: ResponseEnd::Client,
-            metrics: Arc::clone(metrics),
-            activity: exchange.downstream.activity.clone(),
-            rejection: None,
-        }
-    }
-
     /// Sets the route in whose metrics the request counts.
     pub(super) fn set_route(&mut self, metrics: &Arc<metrics::Route>) {
         self.metrics = Arc::clone(metrics);
@@ -119,25 +138,27 @@ impl AccessLogEntry {
         self.rejection = Some(rejection);
     }
 
-    /// Moves the entry into the body of the response. It is logged when the body ends or is
+    /// Returns the reason why the edge itself responds, if it is set.
+    pub(super) fn rejection(&self) -> Option<Rejection> {
+        self.rejection
+    }
+
+    /// Moves the entry into the body of `response`. It is logged when the body ends or is
     /// dropped.
     pub(super) fn begin_response(
         mut self,
-        status: StatusCode,
-        body: Body,
+        response: Response<Body>,
         clock: Arc<SendClock>,
-        in_flight: InFlight,
-    ) -> LoggedBody {
-        self.status = status;
-        if body.is_end_stream() {
+    ) -> Response<LoggedBody> {
+        self.status = response.status();
+        if response.body().is_end_stream() {
             self.end = ResponseEnd::Complete;
         }
-        LoggedBody {
+        response.map(|body| LoggedBody {
             body,
             clock,
             log_entry: self,
-            _in_flight: in_flight,
-        }
+        })
     }
 }
 
@@ -197,7 +218,6 @@ pub struct LoggedBody {
     body: Body,
     clock: Arc<SendClock>,
     log_entry: AccessLogEntry,
-    _in_flight: InFlight,
 }
 
 impl fmt::Debug for LoggedBody {

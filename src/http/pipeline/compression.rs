@@ -1,8 +1,10 @@
-//! Compression of responses with text.
+//! The stage that compresses responses with text.
 //!
 //! If a response contains a secret next to text that an attacker chooses, its compressed
 //! length reveals the secret (BREACH). So responses on paths with secrets are never
 //! compressed, nor are cross-site requests, with which the attack is carried out.
+
+use std::sync::Arc;
 
 use async_compression::Level;
 use async_compression::tokio::bufread::{BrotliEncoder, GzipEncoder, ZstdEncoder};
@@ -20,11 +22,11 @@ use tokio::io::{AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
 use crate::core::body::{self, Body};
-use crate::core::client_ip::ClientKey;
+use crate::core::client_ip::ClientIp;
 use crate::core::content_coding::{self, ContentCoding};
 use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::core::units::{ByteSize, PositiveCount};
-use crate::limit::{ConcurrencyLimit, Permit};
+use crate::limit::{ConcurrencyLimit, Limits, Permit};
 
 /// The settings of `[compression]` in `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,6 +55,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub(super) struct Compression {
     settings: Settings,
+    limits: Arc<Limits>,
     /// The limit of encoders in use; each holds up to a few MiB.
     encoders: ConcurrencyLimit,
 }
@@ -69,10 +72,11 @@ pub(super) enum AcceptedEncoding {
 }
 
 impl Compression {
-    /// Creates the compression of `settings`.
-    pub(super) fn new(settings: Settings) -> Self {
+    /// Creates the stage of `settings`. `limits` has the keys of clients.
+    pub(super) fn new(settings: Settings, limits: Arc<Limits>) -> Self {
         Self {
             settings,
+            limits,
             encoders: ConcurrencyLimit::new(MAX_ENCODERS),
         }
     }
@@ -104,7 +108,7 @@ impl Compression {
     pub(super) fn apply(
         &self,
         accepted: AcceptedEncoding,
-        client: ClientKey,
+        client: ClientIp,
         response: Response<Body>,
     ) -> Response<Body> {
         if accepted == AcceptedEncoding::Never || !self.should_compress(&response) {
@@ -115,6 +119,7 @@ impl Compression {
         let AcceptedEncoding::Coded(coding) = accepted else {
             return Response::from_parts(parts, body);
         };
+        let client = self.limits.share_key(client);
         let Some(permit) = self.encoders.try_permit(client.into(), ENCODERS_PER_CLIENT) else {
             return Response::from_parts(parts, body);
         };
@@ -134,6 +139,7 @@ impl Compression {
         };
         let max_size = response.body().size_hint().upper();
         let uncompressed_statuses = [
+            StatusCode::SWITCHING_PROTOCOLS,
             StatusCode::NO_CONTENT,
             StatusCode::NOT_MODIFIED,
             StatusCode::PARTIAL_CONTENT,
@@ -231,6 +237,7 @@ mod tests {
     use hyper::header::ACCEPT_ENCODING;
 
     use super::*;
+    use crate::limit;
 
     fn accepted(text: &'static str) -> Option<ContentCoding> {
         let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(text))]);
@@ -260,7 +267,8 @@ mod tests {
 
     #[test]
     fn secret_paths_and_cross_site_requests_are_not_compressed() {
-        let compression = Compression::new(Settings::default());
+        let limits = Limits::new(limit::Settings::default(), Arc::default(), None);
+        let compression = Compression::new(Settings::default(), Arc::new(limits));
         let accepted_encoding = |path: &str, site: &str| {
             let request = Request::get(path)
                 .header(ACCEPT_ENCODING, "gzip")

@@ -1,4 +1,4 @@
-//! Maintenance mode: as long as the file of `maintenance.page` exists, requests get a 503
+//! The stage of maintenance mode: as long as the file of `maintenance.page` exists, requests get a 503
 //! response with that page, or with JSON if they prefer it. WebSocket upgrades are not
 //! affected. A task checks the file every second, so no request waits for the disk.
 
@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
+use crate::http::Rejection;
 
 /// The settings of `[maintenance]` in `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -83,8 +84,19 @@ impl Maintenance {
         Ok(maintenance)
     }
 
-    /// Returns whether maintenance mode is on.
-    pub(super) fn is_on(&self) -> bool {
+    /// Checks that maintenance mode is off.
+    ///
+    /// # Errors
+    /// Returns [`Rejection::Maintenance`] while it is on.
+    pub(super) fn check(&self) -> Result<(), Rejection> {
+        if self.is_on() {
+            Err(Rejection::Maintenance)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn is_on(&self) -> bool {
         self.page.is_some() && self.closed.load().is_some()
     }
 
@@ -100,8 +112,9 @@ impl Maintenance {
         response
     }
 
-    /// Checks whether the page exists, and reads it if it has changed. Blocks on the disk.
-    pub(super) fn refresh(&self) {
+    /// Checks whether the page exists, and reads it if it has changed. Blocks on the disk, so
+    /// it must run on a blocking thread.
+    pub fn refresh(&self) {
         let Some(path) = &self.page else { return };
         let previous = self.closed.load_full();
         let metadata = fs::metadata(path);

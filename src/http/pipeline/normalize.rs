@@ -1,4 +1,4 @@
-//! Request normalization: rejects requests that two servers could read differently, or
+//! The stage of normalization: rejects requests that two servers could read differently, or
 //! rewrites them into the one form that the upstream gets. hyper has rejected malformed
 //! HTTP before (RFC 9112 §2.2, §5).
 

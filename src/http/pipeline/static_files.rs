@@ -1,32 +1,44 @@
-//! Static files as responses: permits, compression, and the rejections of a route that
-//! serves files.
+//! The stage of routes with files: responds with the file that a request names.
 
 use hyper::{Method, Request, Response};
 
-use super::{Handler, RequestContext};
+use super::permit_pool::PermitPool;
+use super::request_context::RequestContext;
 use crate::core::body::Body;
 use crate::core::error_chain::error_chain;
 use crate::files::{Error, Files};
 use crate::http::Rejection;
 
-impl Handler {
+/// Serves static files.
+#[derive(Debug)]
+pub(super) struct StaticFiles {
+    /// The permits of open files.
+    permits: PermitPool,
+}
+
+impl StaticFiles {
+    /// Creates the stage; each open file has a permit.
+    pub(super) fn new(permits: PermitPool) -> Self {
+        Self { permits }
+    }
+
     /// Returns the response for the file of `files` that `request` names; `None` if there
     /// is no such file, or the method is neither `GET` nor `HEAD`.
     ///
     /// # Errors
     /// Returns `Over` or `Busy` if there is no permit, `FileForbidden` if the file must not be
     /// read, and `Unreadable` if it cannot be read.
-    pub(super) async fn serve_file<B>(
+    pub(super) async fn respond<B>(
         &self,
-        exchange: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         files: &Files,
         request: &Request<B>,
     ) -> Result<Option<Response<Body>>, Rejection> {
         if !is_read_request(request) {
             return Ok(None);
         }
-        let permit = self.acquire_permit(&self.open_files, exchange).await?;
-        let response = files.respond(request, permit).await.map_err(|error| {
+        let permit = self.permits.acquire(context.client()).await?;
+        files.respond(request, permit).await.map_err(|error| {
             let path = request.uri().path();
             tracing::warn!(
                 name: "file_unreadable",
@@ -38,10 +50,7 @@ impl Handler {
                 Error::Forbidden => Rejection::FileForbidden,
                 Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,
             }
-        })?;
-        let accepted_encoding = self.compression.accepted_encoding(request);
-        let client = self.limits.share_key(exchange.client_info.client);
-        Ok(response.map(|response| self.compression.apply(accepted_encoding, client, response)))
+        })
     }
 }
 

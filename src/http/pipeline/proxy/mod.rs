@@ -1,9 +1,10 @@
-//! Forwarding: rewrites an admitted request for its upstream, sends it, and relays the
-//! response. Both bodies are streamed.
+//! The stage that forwards a request to an application: rewrites it, sends it, and relays
+//! the response. Both bodies are streamed.
 
 mod hop_by_hop;
 mod tunnel;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -17,42 +18,85 @@ use hyper::{Request, Response, StatusCode};
 use tokio::time::Instant;
 
 use self::tunnel::{TunnelTimeouts, UpgradeRequest};
+use super::permit_pool::PermitPool;
+use super::request_context::RequestContext;
 use super::routes::Route;
-use super::{Handler, RequestContext};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::http::body_timeout::IdleTimeoutBody;
 use crate::http::{Rejection, Settings};
-use crate::limit::{ClientKeys, ConcurrencyLimit, Limit, LimitExceeded, Permit};
+use crate::limit::{ClientKeys, Limits, Permit};
+use crate::metrics::Metrics;
 use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
+use crate::runtime::drain::Drain;
 use crate::upstream::{self, RequestInfo, Upstream};
+use crate::ws::Gateway;
 
-impl Handler {
+/// Forwards requests to applications.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    pub(super) timeouts: ProxyTimeouts,
+    /// The permits of requests in flight.
+    pub(super) permits: PermitPool,
+    pub(super) limits: Arc<Limits>,
+    /// Recognises logouts.
+    pub(super) gateway: Gateway,
+    /// Spawns tunnels and the pumps of buffered responses.
+    pub(super) drain: Drain,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The timeouts of forwarded bodies and tunnels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProxyTimeouts {
+    request_body: MinRate,
+    response_body: Duration,
+    tunnel: TunnelTimeouts,
+}
+
+impl ProxyTimeouts {
+    /// Returns the timeouts of `settings`.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let stall = settings.stream_idle_timeout.get();
+        Self {
+            request_body: MinRate {
+                grace: settings.min_body_rate_grace.get(),
+                bytes_per_second: settings.min_body_rate.get() as u64,
+            },
+            response_body: stall,
+            tunnel: TunnelTimeouts {
+                idle: settings.tunnel_timeout.get(),
+                stall,
+            },
+        }
+    }
+}
+
+impl Proxy {
     /// Forwards `request` to `upstream` and returns the response.
     ///
     /// # Errors
     /// Returns `Over` or `Busy` if there is no permit, `BodyTooLarge` and `WebSocket` for
     /// the request, and `Unreachable`, `BadGateway`, `GatewayTimeout` and the like for an
     /// upstream that fails.
-    pub(in crate::http::pipeline) async fn forward(
+    pub(super) async fn forward(
         &self,
-        exchange: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let permit = self.acquire_permit(&self.in_flight, exchange).await?;
+        let permit = self.permits.acquire(context.client()).await?;
         if request.body().size_hint().lower() > route.max_body_size as u64 {
             return Err(Rejection::BodyTooLarge);
         }
         let upgrade = UpgradeRequest::parse(&mut request, &route.upgrade_protocols)
             .map_err(Rejection::WebSocket)?;
-        let accepted_encoding = self.compression.accepted_encoding(&request);
         hop_by_hop::remove_headers(request.headers_mut());
         let logout = self.gateway.logout(&request);
-        let mut request = self.upstream_request(exchange, route, upstream, request);
+        let mut request = self.upstream_request(context, route, upstream, request);
         if let Some(upgrade) = &upgrade {
             upgrade.add_headers(&mut request);
         }
@@ -69,11 +113,9 @@ impl Handler {
         })?;
         self.metrics.upstream_seconds.observe(start.elapsed());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch_protocols(exchange, upgrade, response, permit);
+            return self.switch_protocols(context, upgrade, response, permit);
         }
-        let response = self.relay(exchange, upstream, response, permit);
-        let client = self.limits.share_key(exchange.client_info.client);
-        Ok(self.compression.apply(accepted_encoding, client, response))
+        Ok(self.relay(context, upstream, response, permit))
     }
 
     /// Returns the request for the application: with the forwarding headers of the client
@@ -81,7 +123,7 @@ impl Handler {
     /// removed before.
     fn upstream_request(
         &self,
-        exchange: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
         request: Box<Request<Incoming>>,
@@ -91,72 +133,38 @@ impl Handler {
         // never does.
         parts.headers.remove(EXPECT);
         forwarded::remove_spoofable(&mut parts.headers);
-        exchange.client_info.write_headers(&mut parts.headers);
-        if let Some(subject) = &exchange.downstream.subject {
+        context.client_info.write_headers(&mut parts.headers);
+        if let Some(subject) = &context.downstream.subject {
             forwarded::write_client_subject(&mut parts.headers, subject.as_str());
         }
         if upstream.wants_asker() {
             parts.extensions.insert(RequestInfo {
-                port: exchange.client_port(),
-                key: self.app_key(exchange),
+                port: context.client_port(),
+                key: self.app_key(context),
             });
         }
         let body = if body.is_end_stream() {
             body::empty()
         } else {
-            limit_body(
-                body,
-                route.max_body_size,
-                &self.settings,
-                &exchange.downstream.activity,
-            )
+            let min_rate = self.timeouts.request_body;
+            let activity = &context.downstream.activity;
+            limit_body(body, route.max_body_size, min_rate, activity)
         };
         Box::new(Request::from_parts(parts, body))
     }
 
     /// Returns the key under which the client's share of an application is counted; `None`
     /// if the client is exempt from limits.
-    fn app_key(&self, exchange: &RequestContext<'_>) -> Option<ClientKey> {
-        let keys = self.limits.keys(exchange.client_info.client);
+    fn app_key(&self, context: &RequestContext<'_>) -> Option<ClientKey> {
+        let keys = self.limits.keys(context.client());
         keys.map(ClientKeys::widest)
-    }
-
-    /// Waits for a permit of `limit`: requests in flight or open files. Either may hold a
-    /// file descriptor for as long as the client reads. Cancel-safe.
-    ///
-    /// # Errors
-    /// Returns `Over` if the client has its maximum, and `Busy` if no permit becomes free
-    /// in time.
-    pub(in crate::http::pipeline) async fn acquire_permit(
-        &self,
-        limit: &ConcurrencyLimit,
-        exchange: &RequestContext<'_>,
-    ) -> Result<Permit, Rejection> {
-        let client = exchange.client_info.client;
-        let keys = self.limits.keys(client);
-        let client_permit = match keys {
-            None => None,
-            Some(keys) => {
-                let most = self.limits.settings().max_requests_in_flight_per_client;
-                let client_permit = limit.share(keys, most);
-                if client_permit.is_none() {
-                    let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
-                    self.limits
-                        .report_exceeded(client, over)
-                        .map_err(Rejection::Over)?;
-                }
-                client_permit
-            }
-        };
-        let slot = limit.acquire_slot_within(QUEUE_TIMEOUT, keys).await;
-        Ok(limit.permit(client_permit, slot.ok_or(Rejection::Busy)?))
     }
 
     /// Returns the response for the client: without hop-by-hop headers, and with a timeout
     /// on its body. `Host`, which PHP's built-in server echoes, is removed as well.
     fn relay(
         &self,
-        exchange: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         upstream: &Upstream,
         response: Response<Body>,
         permit: Permit,
@@ -168,10 +176,10 @@ impl Handler {
         }
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(HOST);
-        let body = IdleTimeoutBody::new(body, self.settings.stream_idle_timeout.get(), permit);
+        let body = IdleTimeoutBody::new(body, self.timeouts.response_body, permit);
         let mut body = Body::new(body);
         if may_buffer(&mut parts.headers) {
-            let client = self.app_key(exchange);
+            let client = self.app_key(context);
             body = upstream.buffer(body, client, &self.drain);
         }
         Response::from_parts(parts, body)
@@ -183,7 +191,7 @@ impl Handler {
     /// Returns `BadGateway` if the client has requested no upgrade, or another one.
     fn switch_protocols(
         &self,
-        exchange: &RequestContext<'_>,
+        context: &RequestContext<'_>,
         upgrade: Option<UpgradeRequest>,
         mut response: Response<Body>,
         permit: Permit,
@@ -204,12 +212,8 @@ impl Handler {
             return Err(Rejection::BadGateway);
         }
         let protocol = response.headers().get(UPGRADE).cloned();
-        let permits = (permit, exchange.downstream.permit.clone());
-        let timeouts = TunnelTimeouts {
-            idle: self.settings.tunnel_timeout.get(),
-            stall: self.settings.stream_idle_timeout.get(),
-        };
-        upgrade.connect(&mut response, &self.drain, timeouts, permits);
+        let permits = (permit, context.downstream.permit.clone());
+        upgrade.connect(&mut response, &self.drain, self.timeouts.tunnel, permits);
         let (mut parts, _) = response.into_parts();
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(CONTENT_LENGTH);
@@ -223,18 +227,9 @@ impl Handler {
     }
 }
 
-/// Returns `body` bounded to `limit` bytes and to the minimum rate of `settings`, and with
-/// its trailers cleaned.
-fn limit_body(
-    body: Incoming,
-    limit: usize,
-    settings: &Settings,
-    activity: &ActivityTracker,
-) -> Body {
-    let min_rate = MinRate {
-        grace: settings.min_body_rate_grace.get(),
-        bytes_per_second: settings.min_body_rate.get() as u64,
-    };
+/// Returns `body` bounded to `limit` bytes and to `min_rate`, and with its trailers
+/// cleaned.
+fn limit_body(body: Incoming, limit: usize, min_rate: MinRate, activity: &ActivityTracker) -> Body {
     let body = MinRateBody::new(body::boxed(body), min_rate);
     // A known length was checked against the limit already.
     let body = match body.size_hint().exact() {
@@ -287,7 +282,3 @@ fn log_upstream_error(error: &upstream::Error, path: &str) {
 }
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// The time after which one of the client's own requests may have ended.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The time that a request waits for a permit.
-const QUEUE_TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! The routing table of `[[routes]]`: finds the route of a request by host and path, and
+//! The stage of routing, with the table of `[[routes]]`: finds the route of a request by host and path, and
 //! with it the upstream, file directory, redirect or rejection.
 
 mod settings;
@@ -7,8 +7,8 @@ mod upgrade_protocol;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hyper::header::{HOST, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
 
 pub use self::settings::{App, HostPattern, RouteAction, Settings};
 pub use self::upgrade_protocol::UpgradeProtocol;
@@ -189,10 +189,4 @@ impl Settings {
         };
         covers_hosts && self.path.is_above(other.path.as_str())
     }
-}
-
-/// Returns the `Location` of a redirect: the path and query of `uri` at `origin`.
-pub(super) fn redirect_location(origin: &Origin, uri: &Uri) -> Option<HeaderValue> {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    HeaderValue::try_from(format!("{origin}{target}")).ok()
 }

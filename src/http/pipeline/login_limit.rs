@@ -1,0 +1,65 @@
+//! The stage that limits log-ins: `POST` requests to one of `limits.login_paths`, and those
+//! of them that fail.
+
+use std::sync::Arc;
+
+use hyper::{Method, Request, StatusCode};
+
+use super::request_context::RequestContext;
+use crate::core::request_path::NormalizedPath;
+use crate::http::Rejection;
+use crate::limit::Limits;
+
+/// Limits log-ins.
+#[derive(Debug)]
+pub(super) struct LoginLimit {
+    limits: Arc<Limits>,
+}
+
+impl LoginLimit {
+    /// Creates the stage of `limits`.
+    pub(super) fn new(limits: Arc<Limits>) -> Self {
+        Self { limits }
+    }
+
+    /// Returns whether `request` is a log-in, and counts it if it is.
+    ///
+    /// # Errors
+    /// Returns `Over` if the client is over its rate of log-ins, or waits after too many
+    /// failed ones.
+    pub(super) fn check<B>(
+        &self,
+        context: &RequestContext<'_>,
+        request: &Request<B>,
+    ) -> Result<bool, Rejection> {
+        let is_login = self.is_login(request);
+        if is_login {
+            self.limits
+                .check_login(context.client())
+                .map_err(Rejection::Over)?;
+        }
+        Ok(is_login)
+    }
+
+    /// Counts the log-in if the application's `status` says that it has failed.
+    pub(super) fn record_status(&self, context: &RequestContext<'_>, status: StatusCode) {
+        if FAILED_STATUSES.contains(&status.as_u16()) {
+            self.limits.record_login_failure(context.client(), None);
+        }
+    }
+
+    fn is_login<B>(&self, request: &Request<B>) -> bool {
+        let login_paths = &self.limits.settings().login_paths;
+        let parse = || NormalizedPath::parse(request.uri().path()).ok();
+        let may_match = |path: NormalizedPath<'_>| {
+            login_paths
+                .iter()
+                .any(|login_path| path.may_match_suffix(login_path.as_str()))
+        };
+        request.method() == Method::POST && parse().is_some_and(may_match)
+    }
+}
+
+/// The statuses of Laravel applications for a failed log-in. 422 is Laravel's default; 423
+/// stands for a locked account.
+const FAILED_STATUSES: [u16; 4] = [401, 403, 422, 423];
