@@ -27,6 +27,37 @@
 //! | 3 | [`forwarded`] · [`logging`] |
 //! | 2 | [`runtime`] |
 //! | 1 | [`core`] · [`metrics`] |
+//!
+//! Some crates belong to a few modules. So [`rooms`] knows neither HTTP nor WebSocket frames.
+//! Another test checks that these modules use the crates, and that no others do.
+//!
+//! | crates | modules that use them |
+//! |---|---|
+//! | `anyhow` · `clap` · `sd-notify` | `cli` |
+//! | `listenfd` | `server` |
+//! | `strsim` · `toml` | `config` |
+//! | `async-compression` | `http` |
+//! | `tokio-tungstenite` | `ws` |
+//! | `procfs` | `introspection` |
+//! | `mime_guess` | `files` |
+//! | `rustix` | `server` · `http` · `files` · `runtime` |
+//! | `httparse` | `upstream` |
+//! | `base64` · `hyper-rustls` · `instant-acme` · `x509-parser` | `tls` |
+//! | `rcgen` | `cli` · `tls` |
+//! | `governor` | `limit` |
+//! | `ppp` | `forwarded` |
+//! | `itoa` · `tracing-subscriber` | `logging` |
+//! | `bytesize` · `ipnet` | `core` |
+//! | `prometheus-client` | `introspection` · `metrics` |
+//! | `socket2` | `server` · `control` |
+//! | `sha2` | `control` · `auth` |
+//! | `lru` | `control` · `rooms` · `auth` |
+//! | `smallvec` | `rooms` |
+//! | `rustls` | `server` · `ws` · `tls` · `core` |
+//! | `tempfile` | `cli` · `upstream` · `tls` |
+//! | `hyper-util` | `cli` · `server` · `demo` · `http` · `ws` · `control` · `upstream` · `tls` |
+//! | `http-body-util` | `cli` · `server` · `demo` · `http` · `ws` · `control` · `upstream` · `tls` · `core` |
+//! | `hyper` | `cli` · `server` · `demo` · `http` · `ws` · `control` · `introspection` · `auth` · `files` · `upstream` · `tls` · `forwarded` · `runtime` · `core` |
 
 pub mod auth;
 pub mod cli;

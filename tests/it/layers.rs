@@ -4,18 +4,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::support::source::{read, root, rust_files, tokens};
+use crate::support::paths::{UsedPath, used_paths};
+use crate::support::source::{read, root, rust_files, tokens, tokens_without_tests};
+
+mod circles;
+mod crates;
 
 #[test]
 fn modules_use_lower_layers_only() {
     let rows = rows();
     let mut wrong = Vec::new();
     for file in sources() {
-        for (line, target) in arrows(&file.text, file.depth) {
-            let (from, to) = (rows.get(&file.module), rows.get(&target));
-            if file.module != target && (to.is_none() || to >= from) {
+        for (line, target) in arrows(&file.text, &file.module) {
+            let (from, to) = (rows.get(file.top()), rows.get(&target));
+            if to.is_none() || to >= from {
                 let (from, to) = (row(from), row(to));
-                let module = &file.module;
+                let module = file.top();
                 wrong.push(format!(
                     "{}:{line}: `{module}` ({from}) uses `{target}` ({to})",
                     file.path.display()
@@ -29,13 +33,23 @@ fn modules_use_lower_layers_only() {
 #[test]
 fn module_table_lists_every_module() {
     let drawn: BTreeSet<String> = rows().into_keys().collect();
-    let real: BTreeSet<String> = sources().into_iter().map(|file| file.module).collect();
+    let real: BTreeSet<String> = sources().iter().map(|file| file.top().to_owned()).collect();
     assert_eq!(drawn, real, "left: the table in src/lib.rs; right: src/");
 }
 
 #[test]
 fn source_files_stay_below_the_line_limit() {
-    for path in rust_files(&root().join("src")) {
+    let directories = [
+        "src",
+        "benches",
+        "examples",
+        "bench/src",
+        "fuzz/fuzz_targets",
+    ];
+    for path in directories
+        .iter()
+        .flat_map(|name| rust_files(&root().join(name)))
+    {
         let lines = read(&path).lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines", path.display());
     }
@@ -57,23 +71,42 @@ fn module_references_are_found_in_every_form() {
         use super::t;
         use crate as u;
     "##;
-    let found = |depth| {
-        let targets = arrows(source, depth).into_iter().map(|(_, target)| target);
+    let found = |module: &[&str]| {
+        let module = module.iter().map(|name| (*name).to_owned());
+        arrows(source, &module.collect::<Vec<_>>())
+    };
+    let targets = |module: &[&str]| {
+        let targets = found(module).into_iter().map(|(_, target)| target);
         targets.collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(found(1), "a b d f h j m n o r t crate");
-    assert_eq!(found(2), "a b d f h m r crate");
-    assert_eq!(arrows(source, 1)[0], (3, "a".to_owned()));
+    assert_eq!(targets(&["own"]), "a b d f h j m n o r t crate");
+    assert_eq!(targets(&["own", "child"]), "a b d f h m r crate");
+    assert_eq!(found(&["own"])[0], (3, "a".to_owned()));
 }
 
 /// A file below `src/` that belongs to a module.
 struct Source {
     path: PathBuf,
-    /// The module at the top of the crate.
-    module: String,
-    /// How many modules deep it is; 1 is the module at the top.
-    depth: usize,
+    /// The names of the module, from the top of the crate on.
+    module: Vec<String>,
     text: String,
+}
+
+impl Source {
+    /// The module at the top of the crate.
+    fn top(&self) -> &str {
+        &self.module[0]
+    }
+
+    /// Whether only tests have it.
+    fn is_test(&self) -> bool {
+        self.module.iter().any(|name| name == "tests")
+    }
+
+    /// The paths outside tests.
+    fn used_paths(&self) -> Vec<UsedPath<'_>> {
+        used_paths(&tokens_without_tests(&self.text))
+    }
 }
 
 /// All files but the roots, which belong to no module.
@@ -82,12 +115,11 @@ fn sources() -> Vec<Source> {
     let files = rust_files(&src).into_iter().filter_map(|path| {
         let name = path.strip_prefix(&src).expect("it was found there");
         let name = name.with_extension("");
-        let mut modules: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
-        modules.pop_if(|last| last == "mod");
-        let module = modules[0].clone().into_owned();
-        (!["lib", "main"].contains(&&*module)).then(|| Source {
+        let parts = name.iter().map(|part| part.to_string_lossy().into_owned());
+        let mut module: Vec<_> = parts.collect();
+        module.pop_if(|last| last == "mod");
+        (!["lib", "main"].contains(&&*module[0])).then(|| Source {
             module,
-            depth: modules.len(),
             text: read(&path),
             path: path.strip_prefix(root()).unwrap_or(&path).to_owned(),
         })
@@ -113,59 +145,20 @@ fn rows() -> BTreeMap<String, u32> {
     rows
 }
 
-/// Where the paths that start at the crate's root lead, each with its line: the
-/// module behind `crate::`, and behind as many `super::` as lead there.
-fn arrows(source: &str, depth: usize) -> Vec<(usize, String)> {
+/// Where the paths lead that start at the crate's root, by `crate::` or by as many `super::`
+/// as lead there: each module outside that of the file, with the line.
+fn arrows(source: &str, module: &[String]) -> Vec<(usize, String)> {
     let tokens = tokens(source);
-    let word = |at: usize| tokens.get(at).map_or("", |(_, word)| *word);
-    let mut braces = Vec::new();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        let start = at;
-        match word(at) {
-            "{" => braces.push(at >= 2 && word(at - 2) == "mod"),
-            "}" => drop(braces.pop()),
-            // `pub(crate)` and `pub(super)` lead nowhere.
-            "crate" | "super" if word(at + 1) == ")" => (),
-            "crate" if word(at + 1) != "::" => found.push((tokens[at].0, "crate".to_owned())),
-            "crate" => found.extend(targets(&tokens[at + 2..])),
-            "super" => {
-                while word(at + 1) == "::" && word(at + 2) == "super" {
-                    at += 2;
-                }
-                let up = (at - start) / 2 + 1;
-                if up == depth + braces.iter().filter(|is_module| **is_module).count() {
-                    found.extend(targets(tokens.get(at + 2..).unwrap_or_default()));
-                }
-            }
-            _ => (),
-        }
-        at += 1;
-    }
-    found
-}
-
-/// The first names of a path, or of each path of a group in braces.
-fn targets(tokens: &[(usize, &str)]) -> Vec<(usize, String)> {
-    let mut found = Vec::new();
-    let mut depth = 0_usize;
-    let mut is_first = true;
-    for (line, token) in tokens {
-        match *token {
-            "{" => depth += 1,
-            "}" => depth = depth.saturating_sub(1),
-            "," => is_first = depth == 1,
-            name if is_first => {
-                found.push((*line, name.to_owned()));
-                is_first = false;
-            }
-            _ => (),
-        }
-        if depth == 0 {
-            break;
-        }
-    }
+    let paths = used_paths(&tokens).into_iter();
+    let paths = paths.filter(|path| ["crate", "super"].contains(&path.names[0]));
+    let mut found: Vec<_> = paths
+        .filter_map(|path| {
+            let names = path.from_root(module)?;
+            let target = names.first().map_or("crate", String::as_str);
+            (target != module[0]).then(|| (path.line, target.to_owned()))
+        })
+        .collect();
+    found.dedup();
     found
 }
 

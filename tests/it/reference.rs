@@ -17,7 +17,7 @@ mod status;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::support::source::{read, root, rust_files, tokens};
+use crate::support::source::{read, root, rust_files, tokens_without_tests};
 
 /// A table or a list of the docs.
 struct Reference {
@@ -183,27 +183,13 @@ impl Source {
     }
 
     fn new(path: &str, text: &str) -> Self {
-        let mut tokens: Vec<_> = tokens(text)
+        let tokens = tokens_without_tests(text)
             .into_iter()
             .map(|(line, text)| Token {
                 line,
                 text: text.to_owned(),
             })
             .collect();
-        let mut at = 0;
-        while at < tokens.len() {
-            if is_at(&tokens, at, &["#", "[", "cfg", "(", "test", ")", "]"]) {
-                let item = &tokens[at..];
-                let body = item
-                    .iter()
-                    .position(|token| ["{", ";"].contains(&&*token.text));
-                let body = at + body.expect("an item ends");
-                let end = group(&tokens, body).map_or(body, |inside| body + inside.len() + 1);
-                tokens.drain(at..=end);
-            } else {
-                at += 1;
-            }
-        }
         Self {
             path: path.to_owned(),
             tokens,

@@ -5,6 +5,7 @@ pub(crate) mod ca;
 pub(crate) mod edge;
 pub(crate) mod http;
 pub(crate) mod laravel;
+pub(crate) mod paths;
 pub(crate) mod program;
 pub(crate) mod socket;
 pub(crate) mod source;

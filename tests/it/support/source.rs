@@ -31,6 +31,39 @@ pub(crate) fn tokens(source: &str) -> Vec<(usize, &str)> {
     tokens
 }
 
+/// The tokens of `source` without the items that only tests have.
+pub(crate) fn tokens_without_tests(source: &str) -> Vec<(usize, &str)> {
+    let all = tokens(source);
+    let words: Vec<_> = all.iter().map(|(_, word)| *word).collect();
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < all.len() {
+        if words[at..].starts_with(&["#", "[", "cfg", "(", "test", ")", "]"]) {
+            at += item_len(&words[at..]);
+        } else {
+            kept.push(all[at]);
+            at += 1;
+        }
+    }
+    kept
+}
+
+/// The number of tokens up to the `;` or `}` that ends the item at the start.
+fn item_len(words: &[&str]) -> usize {
+    let mut depth = 0_usize;
+    for (at, word) in words.iter().enumerate() {
+        match *word {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            _ => (),
+        }
+        if depth == 0 && [";", "}"].contains(word) {
+            return at + 1;
+        }
+    }
+    words.len()
+}
+
 /// The length of the text in quotes at the start.
 fn text(source: &str) -> Option<usize> {
     let mut escaped = false;
