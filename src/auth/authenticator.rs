@@ -41,7 +41,7 @@ impl User {
 /// A user, and the epoch of the request that identified them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthenticatedUser {
-    /// The user.
+    /// The user, as Laravel's response names them.
     pub user: User,
     /// The epoch in which the request to Laravel began.
     pub epoch: Epoch,
@@ -138,7 +138,7 @@ impl Authenticator {
             }
         }
         let user: serde_json::Value = serde_json::from_slice(&response.body).map_err(|_| {
-            Error::unavailable("auth.user_path does not answer with JSON".to_owned())
+            Error::unavailable("Laravel's response to auth.user_path is not JSON".to_owned())
         })?;
         if self
             .settings

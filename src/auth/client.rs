@@ -81,6 +81,8 @@ impl AuthClient {
     /// Sends `GET path` and reads the response, of at most 1 MiB. Like
     /// [`AuthClient::fetch_status`], it never follows a redirect.
     ///
+    /// Dropping the future aborts the request.
+    ///
     /// # Errors
     /// `Unavailable` if the request fails or takes too long, for 429 and 5xx, while the token
     /// waits for Laravel's `Retry-After`, and for a body that is cut off or too long.
@@ -95,14 +97,14 @@ impl AuthClient {
             let body = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES)
                 .await
                 .map_err(|_| {
-                    Error::unavailable("Laravel's answer broke off or is too long".to_owned())
+                    Error::unavailable("Laravel's response broke off or is too long".to_owned())
                 })?;
             Ok(AuthResponse { status, body })
         };
         self.with_timeout(fetching).await
     }
 
-    /// Sends `method path` and returns the status.
+    /// Sends `method path` and returns the status. Dropping the future aborts the request.
     ///
     /// # Errors
     /// As [`AuthClient::fetch`].

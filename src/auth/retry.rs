@@ -49,6 +49,8 @@ impl RetryDeadline {
 /// Laravel's `Retry-After`, but at most twice a second. `ask` starts the deadline when its
 /// request leaves the edge's queue.
 ///
+/// Dropping the future drops the future that `ask` returned last.
+///
 /// # Errors
 /// The first error that is not `Unavailable`, or the last `Unavailable` within the limit.
 pub async fn retry_while_unavailable<T, F>(

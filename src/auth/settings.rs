@@ -87,11 +87,11 @@ pub struct DenyIf {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum DeniedValue {
-    /// `true` or `false`.
+    /// A JSON boolean.
     Bool(bool),
-    /// A whole number.
+    /// A whole number, as JSON writes it.
     Number(i64),
-    /// A string.
+    /// A JSON string, compared byte by byte.
     Text(String),
 }
 
@@ -148,7 +148,7 @@ impl TryFrom<String> for JsonPointer {
 pub struct UserPath(PathAndQuery);
 
 impl UserPath {
-    /// Returns the path.
+    /// Returns the path with its query, for a request.
     pub(super) fn path(&self) -> PathAndQuery {
         self.0.clone()
     }

@@ -30,6 +30,8 @@ use crate::runtime::watchdog::Heartbeat;
 /// Serves the socket until `drain` begins. Open connections then respond to the requests that
 /// they have received, and close within 2 s. At the connection limit, new connections wait in
 /// the socket's backlog.
+///
+/// Dropping the future stops accepting; connections are tasks of `drain`.
 pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut heartbeat: Heartbeat) {
     let slots = Arc::new(Semaphore::new(api.connections()));
     loop {

@@ -6,14 +6,14 @@ use hyper::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, VARY};
 use super::header_values::list_elements;
 use super::quality_value::parse_weight;
 
-/// A content coding (RFC 9110 §8.4.1, RFC 7932, RFC 8878).
+/// A content coding (RFC 9110 §8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentCoding {
-    /// `zstd`
+    /// Zstandard, as `zstd` (RFC 8878).
     Zstd,
-    /// `br`
+    /// Brotli, as `br` (RFC 7932).
     Brotli,
-    /// `gzip`
+    /// gzip (RFC 1952).
     Gzip,
 }
 

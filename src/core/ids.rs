@@ -27,7 +27,7 @@ impl RowId {
             .map(Self)
     }
 
-    /// Returns the number.
+    /// Returns the id as a number of 1 to 19 digits.
     pub fn get(self) -> u64 {
         self.0.get()
     }
@@ -110,7 +110,7 @@ impl fmt::Display for RoomName {
 /// decimal number is the same id as that number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UserId {
-    /// An auto-increment key.
+    /// The auto-increment key of a table.
     Number(u64),
     /// Any other key, such as a UUID or ULID.
     Text(Arc<str>),

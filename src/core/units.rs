@@ -18,7 +18,7 @@ impl ConfigDuration {
         Self(Duration::from_secs(seconds))
     }
 
-    /// Returns the duration.
+    /// Returns the value, which is never zero.
     pub const fn get(self) -> Duration {
         self.0
     }
@@ -158,7 +158,7 @@ impl PositiveCount {
         Self(NonZeroU32::new(count).expect("a count is above zero"))
     }
 
-    /// Returns the number.
+    /// Returns the value, from 1 to 1 000 000.
     pub const fn get(self) -> u32 {
         self.0.get()
     }

@@ -10,7 +10,7 @@ pub(super) struct Form {
     pub(super) file: Option<Upload>,
 }
 
-/// An uploaded file.
+/// The file of an upload, with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Upload {
     pub(super) name: String,

@@ -133,7 +133,7 @@ impl Desk {
         Some((account, token))
     }
 
-    /// Removes a token.
+    /// Removes `token`, so that it identifies no user any more.
     pub(super) fn log_out(&mut self, token: &str) {
         self.tokens.remove(secret_of(token));
     }

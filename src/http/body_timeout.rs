@@ -31,7 +31,7 @@ pub(super) struct IdleTimeout {
 
 /// The error of a response body that has stalled.
 #[derive(Debug, thiserror::Error)]
-#[error("upstream stopped in the middle of its answer")]
+#[error("the upstream stalled in the middle of its response")]
 pub(super) struct UpstreamStalled;
 
 impl IdleTimeoutBody {

@@ -33,7 +33,7 @@ pub enum Error {
         .path.display()
     )]
     Unfit {
-        /// The file.
+        /// The file in the directory of error pages.
         path: PathBuf,
         /// The reason, as a complement of "the file is".
         problem: &'static str,

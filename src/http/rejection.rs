@@ -149,7 +149,7 @@ impl Rejection {
             | Self::Unreadable
             | Self::BadGateway
             | Self::GatewayTimeout => {
-                "The service does not answer just now. Try again in a moment.".to_owned()
+                "The service does not respond just now. Try again in a moment.".to_owned()
             }
         }
     }

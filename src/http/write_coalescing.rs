@@ -51,7 +51,7 @@ pub(super) struct CoalescedConn<C> {
 }
 
 impl<S> CoalescingWriter<S> {
-    /// Wraps `stream`.
+    /// Creates a writer with an empty buffer in front of `stream`.
     pub(super) fn new(stream: S) -> Self {
         Self {
             stream,

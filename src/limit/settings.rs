@@ -99,25 +99,25 @@ impl Default for Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Concurrent connections.
+    /// Concurrent connections of one client.
     MaxConnectionsPerClient,
-    /// New connections.
+    /// New connections of one client in a second.
     ConnectionsPerSecond,
-    /// Concurrent TLS handshakes.
+    /// Concurrent TLS handshakes of one client.
     MaxHandshakesPerClient,
-    /// Requests.
+    /// Requests of one client in a second.
     RequestsPerSecond,
     /// Concurrent requests to upstreams, and concurrent file responses.
     MaxRequestsInFlightPerClient,
     /// Requests on a route with a rate of its own.
     Route,
-    /// Log-ins.
+    /// Log-ins of one client in a minute, whatever their result.
     LoginsPerMinute,
     /// Failed log-ins and rejected tokens.
     FailedLoginsPerMinute,
-    /// WebSocket handshakes.
+    /// WebSocket handshakes of one client in a second.
     WebsocketHandshakesPerSecond,
-    /// Concurrent WebSocket sessions.
+    /// Concurrent WebSocket sessions of one client.
     MaxSessionsPerClient,
     /// Concurrent WebSocket sessions of one user.
     MaxSessionsPerUser,

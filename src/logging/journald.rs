@@ -69,10 +69,10 @@ impl<S: Subscriber> Layer<S> for JournalLayer {
 /// A journald entry in the making.
 #[derive(Default)]
 struct Entry {
-    /// The event's message.
+    /// The event's message, which begins `MESSAGE`.
     message: String,
     /// The fields as readable text, which follows the message.
-    told: String,
+    field_text: String,
     /// The fields in journald's form: one `NAME=value` per line.
     fields: String,
 }
@@ -82,14 +82,14 @@ impl Entry {
     fn finish(self, level: Level, id: Option<&str>) -> Vec<u8> {
         let Self {
             message,
-            told,
+            field_text,
             fields,
         } = self;
         let (priority, name) = (priority(level), env!("CARGO_PKG_NAME"));
-        let (message, told) = (one_line(&message), one_line(&told));
+        let (message, field_text) = (one_line(&message), one_line(&field_text));
         let event = id.map(|id| format!("EVENT={id}\n")).unwrap_or_default();
         format!(
-            "PRIORITY={priority}\nSYSLOG_IDENTIFIER={name}\nMESSAGE={message}{told}\n\
+            "PRIORITY={priority}\nSYSLOG_IDENTIFIER={name}\nMESSAGE={message}{field_text}\n\
              {event}{fields}"
         )
         .into()
@@ -116,7 +116,7 @@ impl Visit for Entry {
             name => {
                 let value = cut(value);
                 // Ignored: writing to a `String` cannot fail.
-                let _ = write!(self.told, " {name}={value:?}");
+                let _ = write!(self.field_text, " {name}={value:?}");
                 self.add(name, &value);
             }
         }
@@ -128,7 +128,7 @@ impl Visit for Entry {
             "message" => self.message.push_str(&value),
             name => {
                 let value = cut(&value);
-                self.told.extend([" ", name, "=", &value]);
+                self.field_text.extend([" ", name, "=", &value]);
                 self.add(name, &value);
             }
         }

@@ -87,14 +87,14 @@ impl Fields<'_> {
         value(self.0);
     }
 
-    /// Appends an integer.
+    /// Appends a field with an integer.
     fn add_number(&mut self, field: &Field, number: impl itoa::Integer) {
         self.add(field, |line| {
             line.push_str(itoa::Buffer::new().format(number));
         });
     }
 
-    /// Appends a string; `write` supplies its content.
+    /// Appends a field with a string; `write` supplies its content.
     fn add_quoted(&mut self, field: &Field, write: impl FnOnce(&mut Quoted<'_>)) {
         self.add(field, |line| {
             line.push('"');

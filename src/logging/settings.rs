@@ -17,16 +17,16 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Lost service.
+    /// Part of the service is lost.
     Error,
-    /// Conditions that need an operator.
+    /// A condition that an operator should correct.
     Warn,
-    /// Requests, sessions and changes of state.
+    /// A request, a session or a change of state.
     #[default]
     Info,
-    /// Connections.
+    /// A mistake of a client, or an event of one connection.
     Debug,
-    /// Frames and all other events.
+    /// A frame, and every other event.
     Trace,
 }
 

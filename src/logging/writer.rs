@@ -193,7 +193,7 @@ impl Shared {
 }
 
 impl LineBuffer {
-    /// Appends one line.
+    /// Appends one line, with its line feed.
     fn add(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.ends.push(self.text.len());

@@ -20,7 +20,7 @@ pub(super) struct Frontend {
 /// The protocol of a frontend.
 #[derive(Clone, Debug)]
 pub(super) enum FrontendKind {
-    /// HTTPS: the site.
+    /// TLS, with the site and its WebSockets.
     Tls(tls::Acceptor),
     /// Plain HTTP, which is redirected to HTTPS.
     Plain(Arc<HttpsRedirect>),

@@ -17,7 +17,7 @@ use super::certified_key::read_chain;
 use super::error::{Error, FileOrigin};
 use super::provider;
 
-/// `[tls.client_auth]` of `config.toml`.
+/// Settings of client certificates: `[tls.client_auth]`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientAuth {

@@ -27,7 +27,7 @@ pub enum Error {
     /// The file is missing, is a directory, or is not readable for the edge's user.
     #[error("cannot read {place}; {}", advice(.source))]
     Read {
-        /// The file.
+        /// The file, and the key that names it.
         place: FileOrigin,
         /// The system's error.
         source: io::Error,
@@ -35,7 +35,7 @@ pub enum Error {
     /// The file was read, but its contents are unusable.
     #[error("{place} {problem}")]
     Invalid {
-        /// The file.
+        /// The file, and the key that names it.
         place: FileOrigin,
         /// The problem of its contents.
         problem: PemProblem,
@@ -54,9 +54,9 @@ pub enum Error {
     /// The CAs of client certificates are unusable.
     #[error("{place} holds no usable authority; expected certificates of CAs in PEM form")]
     Authorities {
-        /// The file.
+        /// The file, and the key that names it.
         place: FileOrigin,
-        /// The reason.
+        /// The error of the parser or of rustls.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No certificate covers a name of `tls.hosts`.
@@ -65,7 +65,7 @@ pub enum Error {
          get one that has the name, or correct tls.hosts"
     )]
     Uncovered {
-        /// The name.
+        /// The name of `tls.hosts` that is missing.
         host: String,
         /// The names in the certificates.
         names: String,
@@ -108,7 +108,7 @@ pub enum PemProblem {
     Gap {
         /// The certificate whose issuer is missing.
         subject: String,
-        /// The missing issuer.
+        /// The subject of the missing certificate.
         issuer: String,
     },
     /// The chain is complete, but in the wrong order.

@@ -14,7 +14,7 @@ use super::certified_key::LoadedKeyPair;
 pub struct CertificateExpiry {
     /// The path of its file.
     pub file: PathBuf,
-    /// Its DNS names.
+    /// The DNS names that it covers.
     pub names: Vec<String>,
     /// The name of its issuer.
     pub issuer: String,
@@ -25,7 +25,7 @@ pub struct CertificateExpiry {
     /// The reason why it is not valid today: it has expired, or is not valid yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Its last moment.
+    /// The end of its validity, for the metric.
     #[serde(skip)]
     pub expires_at: SystemTime,
     #[serde(skip)]

@@ -42,14 +42,14 @@ pub use self::watch::{reload, watch};
 pub enum Alpn {
     /// HTTP/1.1, also if the client offered none that the edge knows.
     Http1,
-    /// HTTP/2.
+    /// HTTP/2 (RFC 9113).
     Http2,
 }
 
 /// A connection after its handshake.
 #[derive(Debug)]
 pub struct Secured<S> {
-    /// The decrypted stream.
+    /// The stream of the decrypted bytes.
     pub io: Box<TlsStream<S>>,
     /// The application protocol for the stream.
     pub alpn: Alpn,

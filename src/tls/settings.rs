@@ -25,9 +25,9 @@ pub struct Settings {
     pub min_version: MinVersion,
     /// The time within which a handshake must complete.
     pub handshake_timeout: ConfigDuration,
-    /// `[tls.client_auth]`
+    /// Client certificates: `[tls.client_auth]`.
     pub client_auth: ClientAuth,
-    /// `[tls.acme]`
+    /// Certificates that the edge obtains itself: `[tls.acme]`.
     pub acme: Acme,
 }
 
@@ -38,7 +38,7 @@ pub enum MinVersion {
     #[default]
     #[serde(rename = "1.2")]
     Tls12,
-    /// TLS 1.3 only.
+    /// TLS 1.3 and no older version.
     #[serde(rename = "1.3")]
     Tls13,
 }

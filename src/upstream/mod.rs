@@ -53,7 +53,7 @@ struct Shared {
     wait: Duration,
     /// The budget for request bodies and responses on disk.
     disk: Ledger,
-    /// Only for FastCGI.
+    /// The buffer of request bodies; `None` unless the protocol is FastCGI.
     request_buffer: Option<RequestBuffer>,
     /// Permits for requests at the app, if `max_connections` is set.
     permits: Option<FairSemaphore<ClientKey>>,

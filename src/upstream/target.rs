@@ -20,7 +20,7 @@ pub struct Target {
 /// The protocol between the edge and an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/1.1.
+    /// HTTP/1.1 without TLS.
     Http,
     /// FastCGI, the protocol of php-fpm.
     FastCgi,

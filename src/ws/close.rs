@@ -37,7 +37,7 @@ pub enum CloseReason {
     Slow,
     /// The client sent nothing for too long, not even a pong.
     Silent,
-    /// The edge restarts.
+    /// The edge stops, usually for a restart.
     Restart,
 }
 

@@ -12,7 +12,7 @@ use super::{Plan, Stream};
 use crate::upstream::FILLER;
 
 pub(crate) async fn serve(plan: Plan) -> anyhow::Result<()> {
-    let rooms = Arc::new(Rooms::new(plan.gather));
+    let rooms = Arc::new(Rooms::new(plan.coalesce));
     let published = Arc::clone(&rooms).take_publications(&plan.publish);
     let live = move |stream| {
         let rooms = Arc::clone(&rooms);

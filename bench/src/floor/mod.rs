@@ -37,7 +37,7 @@ pub(crate) struct Plan {
     publish: PathBuf,
     /// All that waits for a session in one write, not one write for each event
     #[arg(long)]
-    gather: bool,
+    coalesce: bool,
 }
 
 /// The simplest proxy that hyper makes.

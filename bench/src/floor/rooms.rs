@@ -54,9 +54,9 @@ pub(super) fn welcome(key: &str) -> Vec<u8> {
 }
 
 impl Rooms {
-    pub(super) fn new(gather: bool) -> Self {
+    pub(super) fn new(coalesce: bool) -> Self {
         Self {
-            waiting: gather.then(Mutex::default),
+            waiting: coalesce.then(Mutex::default),
             ..Self::default()
         }
     }

@@ -99,7 +99,7 @@ enum ResponseEnd {
     File,
     /// The client did not read the response.
     Untaken,
-    /// The client disconnected.
+    /// The client disconnected before the end of the response.
     Client,
 }
 

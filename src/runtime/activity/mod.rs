@@ -40,7 +40,7 @@ struct Shared {
     last_activity: AtomicU64,
     /// How often activity was recorded.
     records: AtomicU64,
-    /// Exchanges in progress.
+    /// Number of exchanges in progress.
     active: AtomicUsize,
     /// Exchanges that the client has abandoned since one was last completed.
     abandoned: AtomicUsize,
@@ -60,7 +60,7 @@ impl ActivityTracker {
         }))
     }
 
-    /// Records activity now.
+    /// Records that the connection is active now.
     pub fn record(&self) {
         self.0.records.fetch_add(1, Relaxed);
         self.0.last_activity.store(self.elapsed(), Relaxed);

@@ -69,7 +69,7 @@ pub enum Error {
          does the name lead here, and is the port open to the world?"
     )]
     ChallengeFailed {
-        /// The name.
+        /// The name that the CA could not validate.
         name: String,
         /// The reason, in the server's words.
         reason: String,

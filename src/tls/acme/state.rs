@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::Error;
 
-/// The state directory.
+/// The directory with the account, the key and the certificate (`tls.acme.storage`).
 #[derive(Clone, Debug)]
 pub(super) struct State {
     directory: PathBuf,

@@ -16,11 +16,13 @@ pub(super) use self::params::Script;
 /// The reason why php-fpm gave no response, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExchangeError {
-    /// The connection failed.
+    /// Reading from the connection, or writing to it, failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The connection ended early: the process that ran the script has gone.
-    #[error("php-fpm ended the connection before its answer was whole; its own log may say why")]
+    #[error(
+        "php-fpm ended the connection before its response was complete; its own log may have the reason"
+    )]
     Ended,
     /// The server does not speak FastCGI.
     #[error(transparent)]
@@ -29,7 +31,7 @@ pub(super) enum ExchangeError {
     #[error(transparent)]
     Head(#[from] response_head::Malformed),
     /// The script announced another length than it sent.
-    #[error("the answer is not as long as its Content-Length says")]
+    #[error("the response is not as long as its Content-Length says")]
     Length,
     /// The script does not exist, or php-fpm may not run it.
     #[error(

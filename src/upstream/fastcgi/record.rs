@@ -67,7 +67,7 @@ pub fn take(buffer: &mut BytesMut) -> Result<Option<Record>, Malformed> {
             None => Err(Malformed("an end without a status")),
         },
         (_, ID) => Err(Malformed("a record that only a web server sends")),
-        _ => Err(Malformed("an answer to what was not asked")),
+        _ => Err(Malformed("a record of another request")),
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct ResponseHead {
 
 /// The error of a malformed head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer's head is wrong: {0}")]
+#[error("the head of the response is invalid: {0}")]
 pub(in crate::upstream) struct Malformed(&'static str);
 
 /// Takes the head out of `buffer`; `None` if it is not complete yet.

@@ -30,7 +30,7 @@ pub enum Event<'a> {
     },
     /// The session has joined the room of a ticket.
     TicketJoined {
-        /// The ticket.
+        /// The id of the ticket.
         ticket_id: RowId,
         /// The users who are present, the session's own included.
         users: Vec<Present<'a>>,
@@ -223,7 +223,7 @@ pub fn publication_type(publication: &Publication) -> &'static str {
     }
 }
 
-/// Serialises an event.
+/// Serializes an event as the text of a frame.
 fn to_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("events have string keys only, so their JSON never fails")
 }

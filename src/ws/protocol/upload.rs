@@ -9,11 +9,11 @@ use crate::core::ids::RowId;
 /// A command about an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadCommand {
-    /// Starts an upload.
+    /// Starts an upload of one file.
     Start(Box<UploadStart>),
-    /// Resumes an upload after a disconnect.
+    /// Resumes the upload with this id after a disconnect.
     Resume(UploadId),
-    /// Cancels an upload.
+    /// Cancels the upload with this id.
     Cancel(UploadId),
 }
 

@@ -114,5 +114,6 @@ impl Drop for TrackedChunk {
 #[error("the upload broke off")]
 struct UploadAborted;
 
-/// Well below `upstream.response_timeout`.
+/// Time between two signs of life in a body that pauses. It is well below
+/// `upstream.response_timeout`.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);

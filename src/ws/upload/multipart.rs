@@ -16,7 +16,7 @@ pub(in crate::ws) struct Part {
     name: String,
     mime: String,
     message: Option<String>,
-    /// In bytes.
+    /// The length of the file in bytes.
     pub(super) size: u64,
 }
 

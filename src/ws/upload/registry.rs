@@ -41,7 +41,7 @@ type Key = (UserId, TokenHash, Box<str>);
 pub(in crate::ws) enum UploadRejection {
     /// The user has an upload of this id with this token.
     Duplicate,
-    /// Any other reason.
+    /// The upload fails at once, for this reason.
     Failed(Reason),
 }
 

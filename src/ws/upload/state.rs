@@ -67,7 +67,7 @@ pub(in crate::ws) enum UploadProgress {
     TakenOver,
     /// It is running, and so many bytes have left for Laravel.
     Running(u64),
-    /// It has ended.
+    /// It has ended with this outcome.
     Ended(Arc<Outcome>),
 }
 

@@ -39,7 +39,7 @@ pub struct Settings {
 /// The destination of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteAction {
-    /// An application.
+    /// An application, to which the edge forwards the requests.
     App(App),
     /// The files of a directory, and an application for requests that match no file.
     Files(files::Settings, Option<App>),
@@ -152,7 +152,7 @@ impl Written {
         }
         if fallback.is_some() && app.is_some() {
             return Err(
-                "a route has a fallback or an upstream: either answers what is no file".to_owned(),
+                "a route has a fallback or an upstream: either one responds to requests for no file".to_owned(),
             );
         }
         let is_empty = |path: &PathBuf| path.as_os_str().is_empty();
