@@ -185,7 +185,7 @@ impl AuthClient {
     fn check_backoff(&self, auth_request: &AuthRequest) -> Result<(), Error> {
         let checked = self.backoff.check(&auth_request.secret);
         checked.map_err(|wait| Error::Unavailable {
-            reason: "Laravel asked to be asked later".to_owned(),
+            reason: "Laravel asked for a later retry".to_owned(),
             retry_after: Some(wait.left),
             is_throttled: wait.is_throttled,
         })

@@ -95,15 +95,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn short_outage_is_retried_until_success() {
-        let mut asked = 0;
-        let answer = retry_while_unavailable(LIMIT, |_| {
-            asked += 1;
-            ready(match asked {
+        let mut calls = 0;
+        let result = retry_while_unavailable(LIMIT, |_| {
+            calls += 1;
+            ready(match calls {
                 3 => Ok(7),
                 _ => Err(Error::unavailable("down".to_owned())),
             })
         });
-        assert_eq!(answer.await, Ok(7));
+        assert_eq!(result.await, Ok(7));
     }
 
     #[tokio::test(start_paused = true)]

@@ -140,8 +140,7 @@ fn upstream_rules(
     let is_fastcgi = upstream.url.protocol() == Protocol::FastCgi;
     let message = match (is_fastcgi, &upstream.root) {
         (true, None) => {
-            "php-fpm must be told where the app is: root = \"/var/www/app/public\", as php-fpm \
-             sees it"
+            "php-fpm needs the path of the app: root = \"/var/www/app/public\", as php-fpm sees it"
         }
         (false, Some(_)) => {
             "root is for php-fpm, whose url begins with \"fastcgi\"; an HTTP server has its own"

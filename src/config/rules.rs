@@ -46,7 +46,7 @@ const RULES: &[Rule] = &[
             chunk + HEADER_BYTES <= c.websocket.max_message_size.get()
         },
         message: "websocket.uploads.chunk_size must be less than websocket.max_message_size by the 13 \
-                  bytes of a frame's header, or the edge closes sessions that send the chunks it asks for",
+                  bytes of a frame's header, or the edge closes sessions that send chunks of the requested size",
     },
     Rule {
         keys: &[

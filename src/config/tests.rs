@@ -36,7 +36,7 @@ fn php_fpm_without_root_or_buffer_or_with_tunnel_is_rejected() {
     let well = format!("{fpm}root = \"/srv/app/public\"\n");
     Config::from_toml(&well).unwrap();
     for (text, wanted) in [
-        (fpm.to_owned(), "must be told where the app is"),
+        (fpm.to_owned(), "needs the path of the app"),
         (
             "[upstream]\nroot = \"/srv\"\n".to_owned(),
             "root is for php-fpm",
@@ -62,10 +62,10 @@ fn php_fpm_without_root_or_buffer_or_with_tunnel_is_rejected() {
             "php-fpm takes no upgrades",
         ),
     ] {
-        let told = diagnostics(&text);
+        let found = diagnostics(&text);
         assert!(
-            told.len() == 1 && told[0].1.contains(wanted),
-            "{text}: {told:?}"
+            found.len() == 1 && found[0].1.contains(wanted),
+            "{text}: {found:?}"
         );
     }
 }
@@ -334,7 +334,7 @@ response_timeout = "10m"
 #[test]
 fn errors_in_file_settings_are_reported() {
     let route = |keys: &str| diagnostics(&format!("[[routes]]\n{keys}\n")).remove(0).1;
-    for (keys, told) in [
+    for (keys, found) in [
         ("fallback = \"index.html\"", "need files"),
         ("allowed_symlink_targets = [\"/a\"]", "need files"),
         ("files = \"a\"\nfallback = \"../b\"", "not a file's name"),
@@ -358,7 +358,7 @@ fn errors_in_file_settings_are_reported() {
         ),
     ] {
         let message = route(keys);
-        assert!(message.contains(told), "{keys}: {message}");
+        assert!(message.contains(found), "{keys}: {message}");
     }
     let closed = diagnostics("[maintenance]\npage = \"\"\n");
     assert!(closed[0].1.contains("must name a file"), "{closed:#?}");

@@ -48,14 +48,14 @@ mod tests {
 
     #[test]
     fn chain_names_every_cause_once() {
-        let told = error_chain(&Outer(middle()));
-        assert_eq!(told, "cannot read the file: the disk failed: timed out");
+        let text = error_chain(&Outer(middle()));
+        assert_eq!(text, "cannot read the file: the disk failed: timed out");
         assert_eq!(error_chain(&io::Error::other("alone")), "alone");
     }
 
     #[test]
     fn cause_that_a_library_repeats_is_left_out() {
-        let told = error_chain(&Repeating(middle()));
-        assert_eq!(told, "request failure: the disk failed: timed out");
+        let text = error_chain(&Repeating(middle()));
+        assert_eq!(text, "request failure: the disk failed: timed out");
     }
 }

@@ -175,18 +175,18 @@ mod tests {
         assert_eq!(value("x-forwarded-port"), "8443");
     }
 
-    /// Returns the headers for Laravel when `peer` sends `said` and `trusted` are trusted of
-    /// proxies in 10.0.0.0/8 and of Cloudflare.
+    /// Returns the headers for Laravel when `peer` sends the headers `sent`. The edge trusts
+    /// `trusted` of proxies in 10.0.0.0/8 and of Cloudflare.
     fn forwarded(
         peer: &str,
         trusted: &TrustedHeaders,
-        said: &[(&'static str, &'static str)],
+        sent: &[(&'static str, &'static str)],
     ) -> HeaderMap {
         let proxies = ["10.0.0.0/8", "cloudflare"].map(str::to_owned).to_vec();
         let proxies = TrustedProxies::try_from(proxies).unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("edge.example"));
-        for (name, value) in said {
+        for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let peer = ClientIp::new(peer.parse().unwrap());

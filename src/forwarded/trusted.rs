@@ -185,18 +185,18 @@ mod tests {
 
     #[test]
     fn untrusted_peer_is_the_client_itself() {
-        let said = [
+        let headers = [
             ("x-forwarded-for", "1.2.3.4"),
             ("cf-connecting-ip", "1.2.3.4"),
         ];
-        assert_eq!(client(&[], "192.0.2.1", &said), "192.0.2.1");
-        assert_eq!(client(&["private"], "192.0.2.1", &said), "192.0.2.1");
-        assert_eq!(client(&["cloudflare"], "192.0.2.1", &said), "192.0.2.1");
+        assert_eq!(client(&[], "192.0.2.1", &headers), "192.0.2.1");
+        assert_eq!(client(&["private"], "192.0.2.1", &headers), "192.0.2.1");
+        assert_eq!(client(&["cloudflare"], "192.0.2.1", &headers), "192.0.2.1");
     }
 
     #[test]
     fn client_is_the_rightmost_untrusted_address() {
-        let find = |said| client(&["10.0.0.0/8"], "10.0.0.1", &[("x-forwarded-for", said)]);
+        let find = |headers| client(&["10.0.0.0/8"], "10.0.0.1", &[("x-forwarded-for", headers)]);
         assert_eq!(find("6.6.6.6, 192.0.2.9, 10.0.0.7"), "192.0.2.9");
         assert_eq!(find("6.6.6.6,192.0.2.9:4711"), "192.0.2.9");
         assert_eq!(find("[2001:db8::1]:4711, 10.0.0.7"), "2001:db8::1");
@@ -214,14 +214,17 @@ mod tests {
 
     #[test]
     fn cloudflare_peer_names_the_client_in_cf_connecting_ip() {
-        let said = [
+        let headers = [
             ("cf-connecting-ip", "192.0.2.9"),
             ("x-forwarded-for", "6.6.6.6"),
         ];
-        assert_eq!(client(&["cloudflare"], "173.245.48.5", &said), "192.0.2.9");
+        assert_eq!(
+            client(&["cloudflare"], "173.245.48.5", &headers),
+            "192.0.2.9"
+        );
         // Another proxy of ours is not Cloudflare.
         assert_eq!(
-            client(&["cloudflare", "private"], "10.0.0.1", &said),
+            client(&["cloudflare", "private"], "10.0.0.1", &headers),
             "6.6.6.6"
         );
         let twice = [

@@ -113,8 +113,8 @@ mod tests {
         assert_eq!(header("X-Forwarded-Host"), Ok(TrustedHeader::Host));
         assert_eq!(header("x-request-id"), Ok(TrustedHeader::RequestId));
         for wrong in ["", "forwarded", "x-real-ip", "x-forwarded-*", "host"] {
-            let told = header(wrong).unwrap_err();
-            assert!(told.contains("\"x-forwarded-prefix\""), "{told}");
+            let error = header(wrong).unwrap_err();
+            assert!(error.contains("\"x-forwarded-prefix\""), "{error}");
         }
     }
 }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     /// The lines of what `say` says, without their times.
-    fn told(say: impl FnOnce()) -> Vec<String> {
+    fn logged(say: impl FnOnce()) -> Vec<String> {
         let (mut read, write) = pipe().unwrap();
         let lines = LogWriter::spawn(io::LineWriter::new(write), true).unwrap();
         let subscriber = tracing_subscriber::registry().with(JsonLayer(lines));
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn event_is_one_json_line_with_all_its_fields() {
-        let lines = told(|| {
+        let lines = logged(|| {
             tracing::info!(
                 name: "http_request",
                 method = %"GE\"T",

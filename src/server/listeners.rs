@@ -108,7 +108,7 @@ fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
                 );
             }
             None => {
-                "another program has this port; stop it (`ss -ltnp`, asked as root, tells which) or choose another"
+                "another program has this port; stop it (`ss -ltnp` as root names it) or choose another"
             }
         },
         io::ErrorKind::PermissionDenied => {

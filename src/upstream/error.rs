@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn connect_error_of_a_unix_socket_carries_advice() {
-        let told = |path: &Path, kind: io::ErrorKind| {
+        let error_text = |path: &Path, kind: io::ErrorKind| {
             let target = Target::try_from(format!("fastcgi+unix:{}", path.display()));
             error_chain(&Error::from_connect(
                 &Arc::new(target.unwrap()),
@@ -215,16 +215,16 @@ mod tests {
         };
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("fpm.sock");
-        let inside = told(&socket, io::ErrorKind::PermissionDenied);
+        let inside = error_text(&socket, io::ErrorKind::PermissionDenied);
         assert!(inside.contains("may not enter its directory"), "{inside}");
         std::fs::write(&socket, "").unwrap();
         let group = std::fs::metadata(&socket).unwrap().gid();
-        let forbidden = told(&socket, io::ErrorKind::PermissionDenied);
+        let forbidden = error_text(&socket, io::ErrorKind::PermissionDenied);
         assert!(
             forbidden.contains(&format!("its group is number {group}, its mode 6")),
             "{forbidden}"
         );
-        assert!(told(&socket, io::ErrorKind::NotFound).contains("php-fpm does not run"));
-        assert!(told(&socket, io::ErrorKind::WouldBlock).contains("pm.max_children"));
+        assert!(error_text(&socket, io::ErrorKind::NotFound).contains("php-fpm does not run"));
+        assert!(error_text(&socket, io::ErrorKind::WouldBlock).contains("pm.max_children"));
     }
 }

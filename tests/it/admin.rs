@@ -238,7 +238,7 @@ async fn grafana_dashboard_uses_metrics_that_exist() {
     let targets = panels
         .iter()
         .filter_map(|panel| panel["targets"].as_array());
-    let asked: Vec<_> = targets
+    let used_names: Vec<_> = targets
         .flatten()
         // Each name has its labels behind it.
         .flat_map(|target| target["expr"].as_str().unwrap().split_inclusive('{'))
@@ -248,12 +248,12 @@ async fn grafana_dashboard_uses_metrics_that_exist() {
             part[start.map_or(0, |before| before + 1)..].to_owned()
         })
         .collect();
-    assert!(asked.len() > 30, "{asked:?}");
-    for name in &asked {
+    assert!(used_names.len() > 30, "{used_names:?}");
+    for name in &used_names {
         assert!(announced.contains(name), "{name}: {announced:?}");
     }
     // What there is and nobody sees is seldom meant.
-    let shown = |name: &String| asked.iter().any(|asked| asked == name);
+    let shown = |name: &String| used_names.iter().any(|used| used == name);
     let hidden: Vec<_> = announced
         .iter()
         .filter(|name| !name.ends_with("_count") && !shown(name))

@@ -67,12 +67,12 @@ async fn batch_with_an_invalid_event_delivers_nothing() {
     let bad = r#"{"type":"new_message","payload":{"ticket":1}}"#;
     let answer = edge.post("/broadcast", format!("[{good},{bad}]")).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    let told = answer.json();
+    let reported = answer.json();
     assert_eq!(
-        (&told["index"], &told["pointer"]),
+        (&reported["index"], &reported["pointer"]),
         (&json!(1), &json!("/payload/ticket_id"))
     );
-    assert!(told["code"].is_string() && told["message"].is_string());
+    assert!(reported["code"].is_string() && reported["message"].is_string());
     assert_eq!(ana.settle().await, [] as [Value; 0]);
 }
 
@@ -184,9 +184,9 @@ async fn withdrawn_access_ends_at_a_revalidation() {
         edge.post("/users/5/revalidate", "").await.json(),
         json!({ "sessions": 1 })
     );
-    let told = desk.next().await;
-    assert_eq!(told["payload"]["code"], "access_withdrawn");
-    assert_eq!(told["payload"]["ticket_id"], 1);
+    let reported = desk.next().await;
+    assert_eq!(reported["payload"]["code"], "access_withdrawn");
+    assert_eq!(reported["payload"]["ticket_id"], 1);
     let reached = edge
         .broadcast(r#"{"type":"a","payload":{"ticket_id":1}}"#)
         .await;
@@ -268,8 +268,8 @@ async fn retry_matched_by_key_gets_the_first_response() {
         ),
     ] {
         let refused = edge.post_with("/broadcast", event(3), &headers).await;
-        let told = (refused.status, refused.json()["code"].clone());
-        assert_eq!(told, (status, json!(code)));
+        let reported = (refused.status, refused.json()["code"].clone());
+        assert_eq!(reported, (status, json!(code)));
     }
     assert_eq!(ana.settle().await, [] as [Value; 0]);
 }
@@ -341,10 +341,10 @@ async fn status_reports_an_unhealthy_upstream() {
     laravel.stop();
     let mut client = Client::http1(&edge).await;
     while client.fetch(get("/").body(body("")).unwrap()).await.status == StatusCode::OK {}
-    let told = edge.get("/status").await.json();
-    assert_eq!(told["upstream"]["healthy"], false);
+    let reported = edge.get("/status").await.json();
+    assert_eq!(reported["upstream"]["healthy"], false);
     assert!(
-        told["upstream"]["failure"]
+        reported["upstream"]["failure"]
             .as_str()
             .unwrap()
             .contains("cannot connect")

@@ -51,10 +51,10 @@ async fn edge_before_workers(workers: usize, more: &str) -> Edge {
         let idle = Arc::clone(&idle);
         async move {
             let _process = idle.acquire().await.unwrap();
-            let Some(asked) = FastCgiRequest::read(&mut stream).await else {
+            let Some(request) = FastCgiRequest::read(&mut stream).await else {
                 return;
             };
-            if asked.params["REQUEST_URI"] == "/export" {
+            if request.params["REQUEST_URI"] == "/export" {
                 let head = format!("X-A: b\r\nContent-Length: {LENGTH}\r\n\r\n");
                 let _ = stream.write_all(&stdout(&head)).await;
                 let _ = write_export(
@@ -244,9 +244,9 @@ async fn client_that_leaves_frees_its_buffer_and_the_upstream() {
 async fn response_aborted_while_buffered_does_not_look_complete() {
     const PART: usize = LENGTH / 2;
     let gone = Arc::new(Notify::new());
-    let told = Arc::clone(&gone);
+    let shared_gone = Arc::clone(&gone);
     let url = scripted(move |_, mut stream| {
-        let gone = Arc::clone(&told);
+        let gone = Arc::clone(&shared_gone);
         async move {
             if FastCgiRequest::read(&mut stream).await.is_some() {
                 // Neither length nor end.
@@ -282,9 +282,9 @@ async fn response_aborted_while_buffered_does_not_look_complete() {
 #[tokio::test]
 async fn short_response_aborted_before_read_does_not_look_complete() {
     let gone = Arc::new(Notify::new());
-    let told = Arc::clone(&gone);
+    let shared_gone = Arc::clone(&gone);
     let url = scripted(move |number, mut stream| {
-        let gone = Arc::clone(&told);
+        let gone = Arc::clone(&shared_gone);
         async move {
             head(&mut stream).await;
             let lines = ["content-length: 9", "transfer-encoding: chunked"][number % 2];
@@ -335,8 +335,8 @@ async fn upstream_waits_without_data_loss_if_tmpdir_is_missing() {
     command.args(["run", "--config", "config.toml"]);
     command.env("TMPDIR", home.path("missing"));
     let program = Program::start(&home, command);
-    let told = program.events("upstream_needs_attention");
-    let detail = told[0]["detail"].as_str().unwrap();
+    let reported = program.events("upstream_needs_attention");
+    let detail = reported[0]["detail"].as_str().unwrap();
     assert!(detail.contains("set TMPDIR to a directory"), "{detail}");
     let mut client = program.http1().await;
     let answer = fetch_head(&mut client, "/").await;
@@ -367,9 +367,9 @@ async fn x_accel_buffering_no_disables_buffering_and_is_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_stream_is_passed_on_at_once() {
     let (next, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (told, tell) = (Arc::clone(&next), Arc::clone(&sent));
+    let (shared_next, tell) = (Arc::clone(&next), Arc::clone(&sent));
     let url = scripted(move |_, mut stream| {
-        let (next, sent) = (Arc::clone(&told), Arc::clone(&tell));
+        let (next, sent) = (Arc::clone(&shared_next), Arc::clone(&tell));
         async move {
             head(&mut stream).await;
             let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";

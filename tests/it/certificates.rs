@@ -165,10 +165,10 @@ async fn invalid_certificate_keeps_the_last_good_one_in_use() {
 async fn status_reports_days_left_of_each_certificate() {
     let changing = ChangingCertificate::start().await;
     let status = changing.edge.get("/status").await.json();
-    let told = &status["certificates"][1];
-    assert_eq!(told["names"][0], "desk.example", "{status}");
-    assert!(told["days_left"].as_i64().unwrap() > 21, "{status}");
-    assert!(told["file"].as_str().unwrap().ends_with("desk.crt"));
+    let certificate = &status["certificates"][1];
+    assert_eq!(certificate["names"][0], "desk.example", "{status}");
+    assert!(certificate["days_left"].as_i64().unwrap() > 21, "{status}");
+    assert!(certificate["file"].as_str().unwrap().ends_with("desk.crt"));
 }
 
 /// What `[[tls.certificates]]` of a text of TOML say.

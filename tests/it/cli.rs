@@ -70,12 +70,12 @@ fn request_for_help_or_the_version_succeeds() {
 fn check_reports_all_config_errors_at_once() {
     let (_directory, output) = with_config("check", "[server]\nlisen = []\n[upstream]\nurl = 7\n");
     assert_eq!(output.status.code(), Some(64));
-    let told = stderr_text(&output);
+    let stderr = stderr_text(&output);
     assert!(
-        told.contains("config.toml:2:1: unknown key `lisen`; did you mean `listen`?"),
-        "{told}"
+        stderr.contains("config.toml:2:1: unknown key `lisen`; did you mean `listen`?"),
+        "{stderr}"
     );
-    assert!(told.contains("config.toml:4:7:"), "{told}");
+    assert!(stderr.contains("config.toml:4:7:"), "{stderr}");
 }
 
 #[test]
@@ -111,16 +111,19 @@ fn missing_certificate_is_named_with_its_key_and_a_cure() {
         let more = "[server]\nlisten = [\"127.0.0.1:0\"]\n[broadcast]\nsocket = \"b.sock\"\n";
         let (_directory, output) = with_config(verb, more);
         assert_eq!(output.status.code(), Some(64), "{verb}");
-        let told = stderr_text(&output);
+        let stderr = stderr_text(&output);
         assert!(
-            told.contains("certs/fullchain.pem (tls.certificate)"),
-            "{told}"
+            stderr.contains("certs/fullchain.pem (tls.certificate)"),
+            "{stderr}"
         );
-        assert!(told.contains("put it there, or correct the path"), "{told}");
+        assert!(
+            stderr.contains("put it there, or correct the path"),
+            "{stderr}"
+        );
         assert_eq!(
-            told.matches("No such file or directory").count(),
+            stderr.matches("No such file or directory").count(),
             1,
-            "{told}"
+            "{stderr}"
         );
     }
 }
@@ -135,10 +138,10 @@ fn listen_errors_are_all_reported_at_once() {
     );
     let (directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr_text(&output);
+    let stderr = stderr_text(&output);
     let file = format!("{}: ", directory.path().join("config.toml").display());
-    let named = told.lines().filter(|line| line.starts_with(&file));
-    assert_eq!(named.count(), 3, "{told}");
+    let named = stderr.lines().filter(|line| line.starts_with(&file));
+    assert_eq!(named.count(), 3, "{stderr}");
     let pid = format!("(process {})", std::process::id());
     for part in [
         &*taken.0.to_string(),
@@ -147,7 +150,7 @@ fn listen_errors_are_all_reported_at_once() {
         "this machine has no such address",
         "RuntimeDirectory=pwd-edge",
     ] {
-        assert!(told.contains(part), "{part} is missing: {told}");
+        assert!(stderr.contains(part), "{part} is missing: {stderr}");
     }
 }
 
@@ -158,12 +161,16 @@ fn occupied_port_is_named() {
     let more = format!("[server]\nlisten = [\"{address}\"]\n[broadcast]\nsocket = \"b.sock\"\n");
     let (_directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr_text(&output);
+    let stderr = stderr_text(&output);
     assert!(
-        told.contains(&address.to_string()) && told.contains("another program has this port"),
-        "{told}"
+        stderr.contains(&address.to_string()) && stderr.contains("another program has this port"),
+        "{stderr}"
     );
-    assert_eq!(told.matches("Address already in use").count(), 1, "{told}");
+    assert_eq!(
+        stderr.matches("Address already in use").count(),
+        1,
+        "{stderr}"
+    );
 }
 
 /// Runs the demo on any port and reads what it prints until the address.
@@ -198,7 +205,7 @@ fn demo_prints_its_address_and_stops_on_sigterm() {
     let status = printed
         .lines()
         .find(|line| line.contains(" status --socket "))
-        .expect("the line that asks it");
+        .expect("the line with the status command");
     let output = Command::new("sh").args(["-c", status]).output().unwrap();
     let screen = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{screen}");
@@ -209,14 +216,14 @@ fn demo_prints_its_address_and_stops_on_sigterm() {
         .unwrap();
     assert!(kill.success());
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let mut told = String::new();
+    let mut stderr = String::new();
     child
         .stderr
         .take()
         .unwrap()
-        .read_to_string(&mut told)
+        .read_to_string(&mut stderr)
         .unwrap();
-    assert_eq!(told, "");
+    assert_eq!(stderr, "");
 }
 
 #[test]
@@ -260,10 +267,10 @@ fn host_without_a_certificate_is_reported_with_known_names() {
         "[tls]\nhosts = [\"localhost\", \"desk.example\"]\n",
     );
     assert_eq!(output.status.code(), Some(64));
-    let told = stderr_text(&output);
+    let stderr = stderr_text(&output);
     assert!(
-        told.contains("no certificate is for desk.example") && told.contains("localhost"),
-        "{told}"
+        stderr.contains("no certificate is for desk.example") && stderr.contains("localhost"),
+        "{stderr}"
     );
 }
 
@@ -275,10 +282,10 @@ fn invalid_pair_of_several_is_named_by_its_position() {
         "[[tls.certificates]]\ncertificate = \"certs/fullchain.pem\"\nkey = \"certs/none.pem\"\n";
     let output = check(directory.path(), text);
     assert_eq!(output.status.code(), Some(64));
-    let told = stderr_text(&output);
+    let stderr = stderr_text(&output);
     assert!(
-        told.contains("none.pem ([[tls.certificates]] no. 1, key)"),
-        "{told}"
+        stderr.contains("none.pem ([[tls.certificates]] no. 1, key)"),
+        "{stderr}"
     );
 }
 

@@ -57,22 +57,22 @@ async fn expiring_certificate_is_reported_by_check_log_and_status() {
         (1, "ERROR", "certificate_expires_soon"),
     ] {
         let (home, _) = home_with_certificate(&laravel, -60, days);
-        let (output, told) = check(&home);
-        assert!(output.status.success(), "{told}");
+        let (output, printed) = check(&home);
+        assert!(output.status.success(), "{printed}");
         let left = if days == 1 {
             "1 day left".to_owned()
         } else {
             format!("{days} days left")
         };
         assert!(
-            told.contains("desk.example; by CN=rcgen self signed cert"),
-            "{told}"
+            printed.contains("desk.example; by CN=rcgen self signed cert"),
+            "{printed}"
         );
-        assert!(told.contains(&left), "{told}");
-        assert_eq!(told.contains("expires soon"), days < 22, "{told}");
+        assert!(printed.contains(&left), "{printed}");
+        assert_eq!(printed.contains("expires soon"), days < 22, "{printed}");
 
         let program = run(&home);
-        let logged = program.logged(|told| told["event"] == event).await;
+        let logged = program.logged(|line| line["event"] == event).await;
         assert_eq!(logged["level"], level, "{logged}");
         assert_eq!(logged["days_left"], days, "{logged}");
         let status = program.command(&["status"]).output().unwrap().stdout;
@@ -96,11 +96,11 @@ async fn untimely_certificate_fails_check_and_is_served_with_error() {
         (2, 90, "most likely the clock is wrong: set it"),
     ] {
         let (home, issued) = home_with_certificate(&laravel, begins, ends);
-        let (output, told) = check(&home);
-        assert_eq!(output.status.code(), Some(64), "{told}");
+        let (output, printed) = check(&home);
+        assert_eq!(output.status.code(), Some(64), "{printed}");
         assert!(
-            told.contains(reason) && told.contains("tls.certificate"),
-            "{told}"
+            printed.contains(reason) && printed.contains("tls.certificate"),
+            "{printed}"
         );
         let program = run(&home);
         let loud = "certificate_invalid_now";

@@ -25,7 +25,7 @@ pub(crate) struct FastCgiRequest {
 impl FastCgiRequest {
     /// Reads to the end of the request; none if the connection ended.
     pub(crate) async fn read(stream: &mut TcpStream) -> Option<Self> {
-        let (mut asked, mut params) = (Self::default(), Vec::new());
+        let (mut request, mut params) = (Self::default(), Vec::new());
         loop {
             let mut header = [0; 8];
             stream.read_exact(&mut header).await.ok()?;
@@ -33,11 +33,11 @@ impl FastCgiRequest {
             let mut content = vec![0; length];
             stream.read_exact(&mut content).await.ok()?;
             match (header[1], length) {
-                (1, _) => asked.keep = content[2] == 1,
-                (4, 0) => asked.params = read_params(&params),
+                (1, _) => request.keep = content[2] == 1,
+                (4, 0) => request.params = read_params(&params),
                 (4, _) => params.extend(content),
-                (5, 0) => return Some(asked),
-                (5, _) => asked.stdin.extend(content),
+                (5, 0) => return Some(request),
+                (5, _) => request.stdin.extend(content),
                 (kind, _) => panic!("a record of type {kind}"),
             }
         }
@@ -88,9 +88,9 @@ async fn edge_before_reply(wire: Vec<u8>) -> Edge {
     let url = scripted(move |_, mut stream| {
         let wire = wire.clone();
         async move {
-            while let Some(asked) = FastCgiRequest::read(&mut stream).await {
+            while let Some(request) = FastCgiRequest::read(&mut stream).await {
                 stream.write_all(&wire).await.unwrap();
-                if !asked.keep {
+                if !request.keep {
                     return;
                 }
             }
@@ -304,13 +304,13 @@ async fn silent_script_gives_504_at_the_response_timeout() {
 
 #[tokio::test]
 async fn request_is_sent_to_php_with_its_complete_body_and_length() {
-    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
-    let seen = Arc::clone(&asked);
+    let received = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&received);
     let url = scripted(move |_, mut stream| {
         let seen = Arc::clone(&seen);
         async move {
-            if let Some(asked) = FastCgiRequest::read(&mut stream).await {
-                seen.lock().push(asked);
+            if let Some(request) = FastCgiRequest::read(&mut stream).await {
+                seen.lock().push(request);
                 let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
                 stream.write_all(&wire).await.unwrap();
             }
@@ -330,10 +330,10 @@ async fn request_is_sent_to_php_with_its_complete_body_and_length() {
             let request = post("/upload").body(sent).unwrap();
             let (answer, ()) = tokio::join!(client.fetch(request), sending);
             assert_eq!(answer.text(), "ok");
-            let asked = asked.lock().pop().unwrap();
-            assert_eq!(asked.stdin.len(), length);
-            assert_eq!(asked.params["CONTENT_LENGTH"], length.to_string());
-            assert!(!asked.keep);
+            let request = received.lock().pop().unwrap();
+            assert_eq!(request.stdin.len(), length);
+            assert_eq!(request.params["CONTENT_LENGTH"], length.to_string());
+            assert!(!request.keep);
         }
     }
     // A client that goes away in the middle, and one that sends too much.
@@ -349,7 +349,7 @@ async fn request_is_sent_to_php_with_its_complete_body_and_length() {
     let request = post("/").body(sent).unwrap();
     let (answer, ()) = tokio::join!(client.fetch(request), sending);
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
-    assert!(asked.lock().is_empty(), "PHP was asked");
+    assert!(received.lock().is_empty(), "PHP got a request");
 }
 
 #[tokio::test]
@@ -390,8 +390,8 @@ async fn request_uses_a_new_connection_and_is_retried_if_safe() {
     let url = scripted(move |number, mut stream| {
         count.fetch_add(1, SeqCst);
         async move {
-            let asked = FastCgiRequest::read(&mut stream).await.unwrap();
-            assert!(!asked.keep);
+            let request = FastCgiRequest::read(&mut stream).await.unwrap();
+            assert!(!request.keep);
             // As if php-fpm was told to begin anew.
             if number == 2 {
                 return;
@@ -452,12 +452,12 @@ async fn client_that_leaves_ends_the_connection_to_php() {
 
 #[tokio::test]
 async fn upgrade_headers_are_not_sent_to_php() {
-    let (seen, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let (seen, mut received) = tokio::sync::mpsc::unbounded_channel();
     let url = scripted(move |_, mut stream| {
         let seen = seen.clone();
         async move {
-            if let Some(asked) = FastCgiRequest::read(&mut stream).await {
-                let _ = seen.send(asked);
+            if let Some(request) = FastCgiRequest::read(&mut stream).await {
+                let _ = seen.send(request);
                 let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
                 stream.write_all(&wire).await.unwrap();
             }
@@ -470,10 +470,10 @@ async fn upgrade_headers_are_not_sent_to_php() {
         .header("http2-settings", "AAMAAABk")
         .header("proxy-authorization", "Basic eDp5");
     assert_eq!(fetch(&edge, request).await.text(), "ok");
-    let params = asked.recv().await.unwrap().params;
+    let params = received.recv().await.unwrap().params;
     for word in ["UPGRADE", "SETTINGS", "CONNECTION", "PROXY_"] {
-        let told = params.keys().find(|name| name.contains(word));
-        assert_eq!(told, None);
+        let leaked = params.keys().find(|name| name.contains(word));
+        assert_eq!(leaked, None);
     }
     // PHP cannot leave HTTP.
     let switch = "Status: 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n";

@@ -131,7 +131,7 @@ async fn ten_config_errors_are_reported_at_once() {
     std::fs::write(&path, text + mistakes).unwrap();
     let output = home.command().arg("check").output().unwrap();
     assert_eq!(output.status.code(), Some(64));
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     for word in [
         "ftp://nowhere",
         "idle_timout",
@@ -144,7 +144,7 @@ async fn ten_config_errors_are_reported_at_once() {
         "paths",
         "typing_timeout",
     ] {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(stderr.contains(word), "{word}: {stderr}");
     }
 }
 

@@ -252,7 +252,7 @@ async fn unread_responses_leave_processes_to_others() {
             async move { client.send(request).await.unwrap() },
         ));
     }
-    let asked = async {
+    let requests = async {
         let heads = futures_util::future::join_all(exports).await;
         let answer = edge
             .http1()
@@ -262,7 +262,7 @@ async fn unread_responses_leave_processes_to_others() {
         assert_eq!(answer.text(), "GET");
         heads
     };
-    let heads = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    let heads = tokio::time::timeout(Duration::from_secs(30), requests).await;
     let read = heads.expect("all processes are occupied").into_iter();
     let read = read.map(|head| head.unwrap().into_body().collect());
     for whole in futures_util::future::join_all(read).await {
@@ -293,9 +293,9 @@ async fn gigabyte_body_passes_in_little_memory() {
     };
     let request = post("/sum").body(sent).unwrap();
     let (answer, ()) = tokio::join!(client.fetch(request), sending);
-    let told = answer.json();
-    assert_eq!(told["length"], 1000_u64 << 20, "{told}");
-    assert_eq!(told["declared"], told["length"]);
+    let report = answer.json();
+    assert_eq!(report["length"], 1000_u64 << 20, "{report}");
+    assert_eq!(report["declared"], report["length"]);
     let mut stream = edge.connect("http/1.1").await;
     let request = b"GET /large HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();

@@ -68,7 +68,7 @@ async fn plain_http_request_without_a_valid_host_is_rejected() {
 #[tokio::test]
 async fn hsts_header_is_sent_only_if_configured() {
     let laravel = Laravel::start().await;
-    for (more, told) in [
+    for (more, hsts) in [
         ("", None),
         (
             "[http]\nhsts_max_age = \"365d\"\n",
@@ -79,6 +79,6 @@ async fn hsts_header_is_sent_only_if_configured() {
         let mut client = Client::http1(&edge).await;
         let answer = client.fetch(get("/").body(body("")).unwrap()).await;
         let header = answer.headers.get("strict-transport-security");
-        assert_eq!(header.map(|header| header.to_str().unwrap()), told);
+        assert_eq!(header.map(|header| header.to_str().unwrap()), hsts);
     }
 }

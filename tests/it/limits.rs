@@ -64,13 +64,13 @@ async fn session_over_the_message_rate_is_closed_with_1008() {
     for _ in 0..9 {
         socket.send(json!({ "type": "ping" })).await;
     }
-    let told = loop {
+    let event = loop {
         let event = socket.next().await;
         if event["type"] != "pong" {
             break event;
         }
     };
-    assert_eq!(told["payload"]["code"], "too_many_messages");
+    assert_eq!(event["payload"]["code"], "too_many_messages");
     assert_eq!(socket.closed().await.0, 1008);
 }
 
@@ -111,11 +111,11 @@ async fn dry_run_session_limits_are_logged_and_not_enforced() {
             status["limits_exceeded"][limit].as_u64() > Some(0),
             "{limit}: {status}"
         );
-        let told = |line: &serde_json::Value| {
+        let is_reported = |line: &serde_json::Value| {
             line["event"] == "limit_exceeded" && line["limit"] == limit && line["enforced"] == false
         };
-        program.logged(told).await;
-        assert_eq!(program.count(told), 1, "{limit}");
+        program.logged(is_reported).await;
+        assert_eq!(program.count(is_reported), 1, "{limit}");
     }
 }
 
@@ -244,13 +244,13 @@ async fn user_over_the_session_limit_loses_the_oldest_with_4505() {
     let mut second = Socket::joined(&edge, "3|ana", 1).await;
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     let mut third = Socket::joined(&edge, "3|ana", 1).await;
-    let told = loop {
+    let event = loop {
         let event = oldest.next().await;
         if event["type"] == "error" {
             break event;
         }
     };
-    assert_eq!(told["payload"]["code"], "superseded");
+    assert_eq!(event["payload"]["code"], "superseded");
     assert_eq!(oldest.closed().await.0, 4505);
     for socket in [&mut second, &mut desk, &mut third] {
         socket.settle().await;
@@ -391,13 +391,13 @@ async fn session_over_the_join_rate_is_closed_with_1008() {
                 .await;
         }
     }
-    let told = loop {
+    let event = loop {
         let event = desk.next().await;
         if event["type"] == "error" {
             break event;
         }
     };
-    assert_eq!(told["payload"]["code"], "too_many_messages");
+    assert_eq!(event["payload"]["code"], "too_many_messages");
     assert_eq!(desk.closed().await.0, 1008);
 }
 
@@ -412,13 +412,13 @@ async fn session_over_the_byte_rate_is_closed_with_1008() {
         let padded = json!({ "type": "ping", "payload": { "x": "x".repeat(900) } });
         socket.send(padded).await;
     }
-    let told = loop {
+    let event = loop {
         let event = socket.next().await;
         if event["payload"]["code"] == "too_many_messages" {
             break event;
         }
     };
-    assert_eq!(told["type"], "error");
+    assert_eq!(event["type"], "error");
     assert_eq!(socket.closed().await.0, 1008);
 }
 
@@ -489,8 +489,8 @@ async fn client_with_failed_logins_gets_429() {
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
     }
     laravel.fail_with(None);
-    let asked = laravel.requests().len();
+    let requests = laravel.requests().len();
     let answer = client.fetch(login()).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(laravel.requests().len(), asked);
+    assert_eq!(laravel.requests().len(), requests);
 }

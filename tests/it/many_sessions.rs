@@ -41,8 +41,8 @@ async fn laravel_restart_loses_no_session_and_no_event() {
     publish(&edge, back).await;
 
     for socket in &mut sockets {
-        let told = socket.settle().await;
-        let heard = told.iter().filter(|event| event["type"] == "new_message");
+        let events = socket.settle().await;
+        let heard = events.iter().filter(|event| event["type"] == "new_message");
         let texts: Vec<_> = heard.map(|event| &event["payload"]["message"]).collect();
         assert_eq!(texts, [before, away, back]);
     }
@@ -74,9 +74,9 @@ async fn members_of_a_large_room_get_every_event_in_order() {
     for socket in &mut sockets {
         let mut heard = Vec::new();
         while heard.len() < 20 {
-            let told = socket.next().await;
-            if told["type"] == "new_message" {
-                heard.push(told);
+            let event = socket.next().await;
+            if event["type"] == "new_message" {
+                heard.push(event);
             }
         }
         assert_eq!(heard, (0..20).map(event).collect::<Vec<_>>());
@@ -145,9 +145,9 @@ async fn direct_writes_and_session_writes_keep_their_order() {
             socket.send(json!({ "type": "ping" })).await;
             let (mut heard, mut answered) = (Vec::new(), false);
             while heard.len() < 5 || !answered {
-                let told = socket.next().await;
-                match told["type"].as_str() {
-                    Some("new_message") => heard.push(told["payload"]["message"].as_u64()),
+                let event = socket.next().await;
+                match event["type"].as_str() {
+                    Some("new_message") => heard.push(event["payload"]["message"].as_u64()),
                     Some("pong") => answered = true,
                     _ => {}
                 }
@@ -180,9 +180,9 @@ async fn assert_all_receive(sockets: Vec<Socket>, events: u64) {
     let hearing = sockets.into_iter().map(|mut socket| async move {
         let mut heard = Vec::new();
         while (heard.len() as u64) < events {
-            let told = socket.next().await;
-            if told["type"] == "new_message" {
-                heard.push(told["payload"]["message"].as_u64().unwrap());
+            let event = socket.next().await;
+            if event["type"] == "new_message" {
+                heard.push(event["payload"]["message"].as_u64().unwrap());
             }
         }
         heard

@@ -58,10 +58,10 @@ async fn forged_host_behind_a_proxy_reaches_neither_route_nor_laravel() {
     let routes = "[[routes]]\nhosts = [\"desk.example\"]\nstatus = 403\n";
     let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + routes));
     for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-        let mut said = FORWARDED_HEADERS.to_vec();
-        said.push(("x-forwarded-prefix", "/evil"));
+        let mut headers = FORWARDED_HEADERS.to_vec();
+        headers.push(("x-forwarded-prefix", "/evil"));
         assert_eq!(
-            client.fetch(request_with(&said)).await.status,
+            client.fetch(request_with(&headers)).await.status,
             StatusCode::OK
         );
         let seen = laravel.last();
@@ -112,11 +112,11 @@ async fn limits_count_the_client_that_the_proxy_names() {
 async fn session_query_names_the_client_that_the_proxy_names() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &server(&(TRUSTED.to_owned() + ALL_HEADERS)));
-    let said = [
+    let headers = [
         ("x-forwarded-for", "192.0.2.9"),
         ("x-forwarded-host", "desk.example"),
     ];
-    let mut session = Socket::try_open(&edge, "/ws?token=3%7Cana", &said)
+    let mut session = Socket::try_open(&edge, "/ws?token=3%7Cana", &headers)
         .await
         .unwrap();
     assert_eq!(session.next().await["type"], "connection");

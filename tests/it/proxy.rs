@@ -213,7 +213,7 @@ async fn body_over_the_limit_gets_413() {
         let answer = client.fetch(request).await;
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
     }
-    assert!(laravel.requests().is_empty(), "Laravel was asked");
+    assert!(laravel.requests().is_empty(), "Laravel got a request");
     let (pieces, stream) = streamed();
     let sending = async move {
         for _ in 0..3 {

@@ -175,11 +175,11 @@ async fn open_session_after_a_reload_queries_the_new_upstream() {
         config.upstream = Config::from_toml(&text).unwrap().upstream;
     };
     edge.reload_with(change).await.unwrap();
-    let asked = old.requests().len();
+    let requests = old.requests().len();
     new.withdraw(3, 1);
     edge.post("/users/3/revalidate", "").await;
     assert_eq!(ana.next().await["payload"]["code"], "access_withdrawn");
-    assert_eq!(old.requests().len(), asked);
+    assert_eq!(old.requests().len(), requests);
     new.revoke("3|ana");
     edge.post("/users/3/revalidate", "").await;
     assert_eq!(ana.closed().await.0, 4503);

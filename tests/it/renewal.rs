@@ -114,7 +114,7 @@ fn long_lived_certificate() -> TestCertificate {
 #[tokio::test(flavor = "multi_thread")]
 async fn ca_renewal_info_triggers_an_early_renewal() {
     let laravel = Laravel::start().await;
-    let ca = Ca::start(|(path, asked)| {
+    let ca = Ca::start(|(path, payload)| {
         if path.starts_with("/renewal/") {
             let window = json!({ "suggestedWindow": {
                 "start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z",
@@ -122,7 +122,7 @@ async fn ca_renewal_info_triggers_an_early_renewal() {
             let advice = Response::builder().header("Retry-After", "21600");
             return Some(advice.body(Full::from(window.to_string())).unwrap());
         }
-        let refusal = match asked.get("replaces") {
+        let refusal = match payload.get("replaces") {
             Some(_) => acme_problem(409, "alreadyReplaced"),
             None => acme_problem(429, "rateLimited").header("Retry-After", "3600"),
         };
@@ -132,8 +132,8 @@ async fn ca_renewal_info_triggers_an_early_renewal() {
     ca.store(&long_lived_certificate());
     let program = Program::before(&laravel.url(), &ca.config());
     program.logged(|line| line["retry_in"] == "1h").await;
-    let told = program.events("acme_renewal_window");
-    assert_eq!(told[0]["until"], "2020-01-02T00:00:00Z");
+    let events = program.events("acme_renewal_window");
+    assert_eq!(events[0]["until"], "2020-01-02T00:00:00Z");
     let orders = ca.requests("/order");
     assert_eq!(orders.len(), 2);
     let replaced = orders[0]["replaces"].as_str().unwrap();

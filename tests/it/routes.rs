@@ -55,7 +55,7 @@ async fn hosts_and_paths_are_routed_to_their_targets() {
         fetch(&edge, "/.env", "localhost").await.status,
         StatusCode::NOT_FOUND
     );
-    assert_eq!(laravel.requests().len(), before, "Laravel was asked");
+    assert_eq!(laravel.requests().len(), before, "Laravel got a request");
     for open in ["/", "/telescopes", "/.environment"] {
         assert_eq!(
             fetch(&edge, open, "baddev.example").await.status,
@@ -103,7 +103,7 @@ async fn path_spellings_do_not_bypass_a_route() {
     ] {
         assert_eq!(raw_status(&edge, "/", host).await, 404, "{host}");
     }
-    assert!(laravel.requests().is_empty(), "Laravel was asked");
+    assert!(laravel.requests().is_empty(), "Laravel got a request");
     // What is odd but means one thing passes, as it came.
     for target in ["/caf%C3%A9/a%2Fb", "//x", "/a/./b", "/a\\b"] {
         assert_eq!(

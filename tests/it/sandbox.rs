@@ -66,8 +66,8 @@ async fn edge_works_in_the_sandbox_of_its_systemd_unit() {
         .args(["touch", "/etc/pwd-edge-was-here"])
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&written.stderr);
-    assert!(told.contains("Read-only file system"), "{told}");
+    let output = String::from_utf8_lossy(&written.stderr);
+    assert!(output.contains("Read-only file system"), "{output}");
 
     for mut client in [program.http1().await, program.http2().await] {
         let answer = client.fetch(get("/x").body(body("")).unwrap()).await;
@@ -118,6 +118,6 @@ fn systemd_unit_has_a_low_exposure_score() {
         .arg(unit)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&judged.stdout);
-    assert!(judged.status.success(), "more than 2.0: {told}");
+    let output = String::from_utf8_lossy(&judged.stdout);
+    assert!(judged.status.success(), "more than 2.0: {output}");
 }

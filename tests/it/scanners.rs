@@ -21,24 +21,27 @@ async fn sslscan_finds_only_tls_1_2_and_1_3_with_strong_ciphers() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), "[limits]\nexempt = [\"127.0.0.0/8\"]\n");
     let address = edge.address.to_string();
-    let told = stdout_of("sslscan", &["--xml=-", "--no-colour", &address]).await;
+    let report = stdout_of("sslscan", &["--xml=-", "--no-colour", &address]).await;
     for (version, enabled) in [("1.0", 0), ("1.1", 0), ("1.2", 1), ("1.3", 1)] {
         let line = format!("type=\"tls\" version=\"{version}\" enabled=\"{enabled}\"");
-        assert!(told.contains(&line), "{line} is missing: {told}");
+        assert!(report.contains(&line), "{line} is missing: {report}");
     }
-    let ciphers: Vec<_> = told
+    let ciphers: Vec<_> = report
         .lines()
         .filter(|line| line.contains("<cipher "))
         .collect();
-    assert!(ciphers.len() >= 6, "{told}");
+    assert!(ciphers.len() >= 6, "{report}");
     for cipher in ciphers {
         let is_aead = cipher.contains("GCM") || cipher.contains("CHACHA20");
         // Those of 1.3 are "acceptable" to it, those of 1.2 "strong".
         assert!(is_aead && !cipher.contains("weak"), "{cipher}");
     }
-    assert!(told.contains("<renegotiation supported=\"0\""), "{told}");
-    assert!(!told.contains("<compression supported=\"1\""), "{told}");
-    assert!(!told.contains("vulnerable=\"1\""), "{told}");
+    assert!(
+        report.contains("<renegotiation supported=\"0\""),
+        "{report}"
+    );
+    assert!(!report.contains("<compression supported=\"1\""), "{report}");
+    assert!(!report.contains("vulnerable=\"1\""), "{report}");
 }
 
 /// Protocols, ciphers and every attack that it knows.
@@ -50,7 +53,7 @@ async fn testssl_finds_no_vulnerability() {
     let directory = tempfile::tempdir().unwrap();
     let json = directory.path().join("found.json").display().to_string();
     let address = edge.address.to_string();
-    let told = stdout_of(
+    let report = stdout_of(
         "testssl",
         &[
             "--quiet",
@@ -69,9 +72,9 @@ async fn testssl_finds_no_vulnerability() {
         ],
     )
     .await;
-    let found = std::fs::read_to_string(&json).unwrap_or_else(|_| panic!("{told}"));
+    let found = std::fs::read_to_string(&json).unwrap_or_else(|_| panic!("{report}"));
     let found: Vec<Value> = serde_json::from_str(&found).unwrap();
-    assert!(found.len() > 25, "{told}");
+    assert!(found.len() > 25, "{report}");
     // What it says of the OpenSSL that it runs on is not about the edge.
     let own = |one: &&Value| one["id"] == "engine_problem";
     let harmless =
@@ -81,11 +84,11 @@ async fn testssl_finds_no_vulnerability() {
     assert!(bad.is_empty(), "{bad:#?}");
     let finding = |id: &str| {
         let one = found.iter().find(|one| one["id"] == id);
-        one.unwrap_or_else(|| panic!("{id}: {told}"))["finding"]
+        one.unwrap_or_else(|| panic!("{id}: {report}"))["finding"]
             .as_str()
             .unwrap()
     };
     assert!(finding("TLS1_2").contains("offered") && finding("TLS1_3").contains("offered"));
     assert!(finding("TLS1").contains("not offered") && finding("SSLv3").contains("not offered"));
-    assert!(finding("heartbleed").contains("not vulnerable"), "{told}");
+    assert!(finding("heartbleed").contains("not vulnerable"), "{report}");
 }

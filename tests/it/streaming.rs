@@ -20,9 +20,9 @@ use crate::support::program::Program;
 #[tokio::test]
 async fn event_stream_arrives_event_by_event() {
     let next = Arc::new(Notify::new());
-    let told = Arc::clone(&next);
+    let shared_next = Arc::clone(&next);
     let app = scripted(move |_, mut stream| {
-        let told = Arc::clone(&told);
+        let shared_next = Arc::clone(&shared_next);
         async move {
             head(&mut stream).await;
             let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
@@ -30,7 +30,7 @@ async fn event_stream_arrives_event_by_event() {
             for number in 0..3 {
                 let event = format!("data: {number}\n\n");
                 stream.write_all(event.as_bytes()).await.unwrap();
-                told.notified().await;
+                shared_next.notified().await;
             }
         }
     })
@@ -211,7 +211,7 @@ const SMUGGLED_REQUEST: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\
 /// comes then is still that body, and never a request (RFC 9112 §11.2).
 #[tokio::test]
 async fn body_after_an_early_response_is_not_read_as_a_request() {
-    let (heads, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    let (heads, mut targets) = tokio::sync::mpsc::unbounded_channel();
     let app = scripted(move |_, mut stream| {
         let heads = heads.clone();
         async move {
@@ -244,7 +244,7 @@ async fn body_after_an_early_response_is_not_read_as_a_request() {
     let _ = stream.read_to_end(&mut answer).await;
     drop(edge);
     let mut seen = Vec::new();
-    while let Ok(line) = asked.try_recv() {
+    while let Ok(line) = targets.try_recv() {
         seen.push(line);
     }
     assert_eq!(seen[0], "POST /row HTTP/1.1");

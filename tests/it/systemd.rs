@@ -47,8 +47,8 @@ async fn passed_socket_not_in_the_config_is_reported() {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let program = Program::start(&home, home.command_with(stray.into(), None));
     assert_ne!(program.address, address);
-    let told = program.events("systemd_socket_unused");
-    assert_eq!(told[0]["socket"], address.to_string());
+    let events = program.events("systemd_socket_unused");
+    assert_eq!(events[0]["socket"], address.to_string());
 }
 
 #[tokio::test]
@@ -57,11 +57,11 @@ async fn passed_file_that_is_no_socket_is_reported() {
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
     let file = std::fs::File::open(home.path("config.toml")).unwrap();
     let program = Program::start(&home, home.command_with(file.into(), None));
-    let told = program.events("systemd_socket_unused");
-    let told = told[0]["socket"].as_str().unwrap();
+    let events = program.events("systemd_socket_unused");
+    let socket = events[0]["socket"].as_str().unwrap();
     assert!(
-        told.starts_with("no. 1: ") && told.contains("not a socket"),
-        "{told}"
+        socket.starts_with("no. 1: ") && socket.contains("not a socket"),
+        "{socket}"
     );
 }
 
@@ -154,8 +154,8 @@ impl NotifySocket {
         let patience = Duration::from_micros(10 * WATCHDOG_USEC);
         self.0.set_read_timeout(Some(patience)).unwrap();
         // What was told before waits in the socket.
-        let told = (0..20).find(|_| self.0.recv(&mut [0; 256]).is_err());
-        assert!(told.is_some(), "it goes on telling");
+        let events = (0..20).find(|_| self.0.recv(&mut [0; 256]).is_err());
+        assert!(events.is_some(), "the edge still sends messages");
         self.0.set_read_timeout(None).unwrap();
     }
 }

@@ -155,9 +155,9 @@ async fn unusual_server_names_are_handled_safely() {
         "\u{fe}x",
         &long,
     ] {
-        let told = openssl(&edge, &["-servername", name]).await;
-        let is_answered = told.contains("BEGIN CERTIFICATE") || told.contains("alert");
-        assert!(is_answered, "{name}: {told}");
+        let output = openssl(&edge, &["-servername", name]).await;
+        let is_answered = output.contains("BEGIN CERTIFICATE") || output.contains("alert");
+        assert!(is_answered, "{name}: {output}");
         let stream = tls_handshake(&edge, "localhost", any_certificate_config(&[&TLS13]))
             .await
             .unwrap();
@@ -181,10 +181,10 @@ async fn acme_tls_alpn_without_a_challenge_gets_no_certificate() {
     for more in [String::new(), acme] {
         let edge = Edge::configured(&laravel.url(), &more);
         for names in ["acme-tls/1", "acme-tls/1,h2"] {
-            let told = openssl(&edge, &["-servername", "localhost", "-alpn", names]).await;
+            let output = openssl(&edge, &["-servername", "localhost", "-alpn", names]).await;
             assert!(
-                !told.contains("BEGIN CERTIFICATE") && told.contains("alert"),
-                "{told}"
+                !output.contains("BEGIN CERTIFICATE") && output.contains("alert"),
+                "{output}"
             );
         }
     }
@@ -276,7 +276,7 @@ async fn forged_client_subject_header_is_removed_in_any_spelling() {
             .unwrap()
     };
     for http2 in [false, true] {
-        for (config, told) in [
+        for (config, expected) in [
             (any_certificate_config(&[&TLS13]), vec![]),
             (ClientCa::config(&known.client), vec!["CN=Ana"]),
         ] {
@@ -299,7 +299,7 @@ async fn forged_client_subject_header_is_removed_in_any_spelling() {
                 name == "x-forwarded-client-subject"
             });
             let subjects: Vec<_> = subjects.map(|(_, value)| value.to_str().unwrap()).collect();
-            assert_eq!(subjects, told, "{http2}");
+            assert_eq!(subjects, expected, "{http2}");
         }
     }
 }
@@ -318,14 +318,14 @@ async fn client_ca_file_changes_apply_after_a_reload() {
     client.fetch(get("/").body(body("")).unwrap()).await;
     std::fs::copy(other.directory.path().join("ca.pem"), &authorities).unwrap();
     edge.reload().await;
-    let ana = Some(Some("CN=Ana".to_owned()));
+    let ana_subject = Some(Some("CN=Ana".to_owned()));
     assert_eq!(
         subject(&edge, &laravel, ClientCa::config(&known.client)).await,
         None
     );
     assert_eq!(
         subject(&edge, &laravel, ClientCa::config(&other.client)).await,
-        ana
+        ana_subject
     );
     assert!(client.send(get("/").body(body("")).unwrap()).await.is_err());
     std::fs::write(&authorities, "").unwrap();
@@ -333,7 +333,7 @@ async fn client_ca_file_changes_apply_after_a_reload() {
     assert!(refused.contains("tls.client_auth.ca_file"), "{refused}");
     assert_eq!(
         subject(&edge, &laravel, ClientCa::config(&other.client)).await,
-        ana
+        ana_subject
     );
 }
 
@@ -342,13 +342,13 @@ async fn client_certificate_subject_reaches_laravel_if_trusted() {
     let (laravel, known, stranger) = (Laravel::start().await, ClientCa::new(), ClientCa::new());
     let ana = || ClientCa::config(&known.client);
     let someone = || any_certificate_config(&[&TLS13]);
-    let told = Some(Some("CN=Ana".to_owned()));
+    let ana_subject = Some(Some("CN=Ana".to_owned()));
     for how in ["off", "optional", "required"] {
         let edge = Edge::configured(&laravel.url(), &known.client_auth_config(how));
         let (without, with) = match how {
             "off" => (Some(None), Some(None)),
-            "optional" => (Some(None), told.clone()),
-            _ => (None, told.clone()),
+            "optional" => (Some(None), ana_subject.clone()),
+            _ => (None, ana_subject.clone()),
         };
         assert_eq!(subject(&edge, &laravel, someone()).await, without, "{how}");
         assert_eq!(subject(&edge, &laravel, ana()).await, with, "{how}");

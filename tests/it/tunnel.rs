@@ -32,9 +32,9 @@ async fn app(switch: String, always: bool) -> (String, UnboundedReceiver<String>
                 if request.is_empty() {
                     return;
                 }
-                let asked = request.contains("\r\nupgrade:");
+                let is_upgrade = request.contains("\r\nupgrade:");
                 let _ = seen.send(request);
-                if asked || always {
+                if is_upgrade || always {
                     let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{switch}\r\n");
                     stream.write_all(answer.as_bytes()).await.unwrap();
                     break;
@@ -99,14 +99,14 @@ async fn tunnel_passes_data_both_ways_across_a_reload() {
         .unwrap();
     let (mut from, mut to) = tokio::io::split(stream);
     let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
-    let said = sent.clone();
+    let echo = sent.clone();
     let saying = tokio::spawn(async move {
-        to.write_all(&said).await.unwrap();
+        to.write_all(&echo).await.unwrap();
         to
     });
     let mut heard = vec![0; sent.len()];
     from.read_exact(&mut heard).await.unwrap();
-    assert!(heard == sent, "not what was said");
+    assert!(heard == sent, "not what was sent");
     drop(saying.await.unwrap());
 }
 
@@ -160,15 +160,15 @@ async fn bytes_after_an_ignored_upgrade_are_routed_as_requests() {
     let _ = stream.read_to_end(&mut rest).await;
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400 "));
     heads.close();
-    let mut asked = 0;
+    let mut requests = 0;
     while let Some(seen) = heads.recv().await {
         assert!(
             !seen.contains("closed") && !seen.contains("pri *"),
             "{seen}"
         );
-        asked += 1;
+        requests += 1;
     }
-    assert_eq!(asked, 2);
+    assert_eq!(requests, 2);
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn invalid_websocket_handshake_is_rejected() {
         }
     }
     heads.close();
-    assert_eq!(heads.recv().await, None, "the app was asked");
+    assert_eq!(heads.recv().await, None, "the app got a request");
 }
 
 #[tokio::test]

@@ -467,14 +467,14 @@ async fn upload_failure_carries_the_response_of_laravel() {
             .await;
         let event = expect_failure(&mut socket, code).await;
         assert_eq!(event["payload"]["status"], status);
-        let told = match status {
+        let reported = match status {
             422 => ("Invalid", errors.clone()),
             _ => ("", Value::Null),
         };
-        assert_eq!(event["payload"]["errors"], told.1);
+        assert_eq!(event["payload"]["errors"], reported.1);
         let message = event["payload"]["message"].as_str().unwrap();
         assert!(
-            message.starts_with(told.0) && !message.contains("secret"),
+            message.starts_with(reported.0) && !message.contains("secret"),
             "{message}"
         );
         laravel.posts().next().await;
@@ -605,8 +605,8 @@ async fn room_events_arrive_during_an_upload() {
             json!({ "type": "new_message", "payload": { "ticket_id": 1, "message": number } });
         edge.broadcast(&event.to_string()).await;
         if number < 15 {
-            let told = sending.wait_for_event(&mut socket, "new_message").await;
-            assert_eq!(told["payload"]["message"], number);
+            let reported = sending.wait_for_event(&mut socket, "new_message").await;
+            assert_eq!(reported["payload"]["message"], number);
         }
     }
     assert_eq!(socket.until("upload_done").await["payload"]["status"], 201);

@@ -85,7 +85,7 @@ async fn assert_restart_is_safe(place: Place) {
             app.wait_until_received(before_it + 300).await;
             app.kill().await;
             app.set_open(true);
-            wait_for_upstream_status(&edge, |told| told["healthy"] == false).await;
+            wait_for_upstream_status(&edge, |status| status["healthy"] == false).await;
             let late = send_many(&edge, &Method::POST, &late_name, 100);
             let reviving = async {
                 // The late ones must find nobody first.
@@ -152,7 +152,7 @@ async fn request_waiting_for_the_upstream_keeps_its_body() {
     let sent = "0123456789".repeat(50_000);
     let request = post("/").body(body(sent.clone())).unwrap();
     let starting = async {
-        wait_for_upstream_status(&edge, |told| told["healthy"] == false).await;
+        wait_for_upstream_status(&edge, |status| status["healthy"] == false).await;
         app.start().await;
     };
     let (answer, ()) = tokio::join!(fetch(&edge, request), starting);
@@ -261,7 +261,7 @@ async fn health_checks_mark_a_server_down_and_up() {
     let edge = edge_before(&[one.url(), two.url()], more);
     one.set_healthy(false);
     let status =
-        wait_for_upstream_status(&edge, |told| told["servers"][0]["marked_down"] == true).await;
+        wait_for_upstream_status(&edge, |status| status["servers"][0]["marked_down"] == true).await;
     let failure = status["servers"][0]["failure"].as_str().unwrap();
     assert!(
         failure.ends_with("health check /up: responded with 503"),
@@ -271,7 +271,7 @@ async fn health_checks_mark_a_server_down_and_up() {
         assert!(fetch_text(&edge).await.starts_with("two"));
     }
     one.set_healthy(true);
-    wait_for_upstream_status(&edge, |told| told["servers"][0]["marked_down"] == false).await;
+    wait_for_upstream_status(&edge, |status| status["servers"][0]["marked_down"] == false).await;
     while !fetch_text(&edge).await.starts_with("one") {}
     assert_eq!(edge.stop().await.unwrap(), 0, "a probe outlived the edge");
 }

@@ -21,8 +21,8 @@ async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, E
 where
     F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
 {
-    let told = cache.get(key, &auth_request(key), question).await?;
-    told.value.ok_or(Error::Denied)
+    let result = cache.get(key, &auth_request(key), question).await?;
+    result.value.ok_or(Error::Denied)
 }
 
 /// Creates a request of another client for each key.
@@ -70,18 +70,18 @@ async fn denial_is_cached_and_failure_is_not() {
 #[tokio::test(start_paused = true)]
 async fn concurrent_requests_share_one_query() {
     let cache = cache(10, 1);
-    let asked = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
     let ask = || {
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         get(&cache, 1, async move {
-            asked.fetch_add(1, Relaxed);
+            requests.fetch_add(1, Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             yes(7)
         })
     };
     let answers = futures_util::future::join_all([ask(), ask(), ask()]).await;
     assert_eq!(answers, [Ok(7), Ok(7), Ok(7)]);
-    assert_eq!(asked.load(Relaxed), 1);
+    assert_eq!(requests.load(Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,11 +138,11 @@ async fn invalidation_causes_one_query_for_all_callers() {
     assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
     tokio::time::advance(Duration::from_secs(1)).await;
     let since = auth_request(1).since(cache.0.invalidations.next_epoch());
-    let asked = Arc::new(AtomicUsize::new(0));
+    let requests = Arc::new(AtomicUsize::new(0));
     let ask = || {
-        let asked = Arc::clone(&asked);
+        let requests = Arc::clone(&requests);
         cache.get(1, &since, async move {
-            asked.fetch_add(1, Relaxed);
+            requests.fetch_add(1, Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             yes(8)
         })
@@ -151,23 +151,23 @@ async fn invalidation_causes_one_query_for_all_callers() {
     assert!(
         answers
             .iter()
-            .all(|told| told.as_ref().unwrap().value == Some(8))
+            .all(|result| result.as_ref().unwrap().value == Some(8))
     );
     assert_eq!(ask().await.unwrap().value, Some(8));
-    assert_eq!(asked.load(Relaxed), 1);
+    assert_eq!(requests.load(Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn urgent_query_does_not_wait_for_the_same_routine_query() {
     let cache = cache(10, 2);
     let hour = Duration::from_secs(3600);
-    let asked = Arc::new(Mutex::new(Vec::new()));
+    let requests = Arc::new(Mutex::new(Vec::new()));
     let ask = |key, auth_request: AuthRequest, took| {
-        let (cache, asked) = (cache.clone(), Arc::clone(&asked));
+        let (cache, requests) = (cache.clone(), Arc::clone(&requests));
         async move {
             let urgency = auth_request.urgency;
             let question = async move {
-                asked.lock().push((key, urgency));
+                requests.lock().push((key, urgency));
                 tokio::time::sleep(took).await;
                 yes(key)
             };
@@ -187,7 +187,7 @@ async fn urgent_query_does_not_wait_for_the_same_routine_query() {
     let urgent = ask(2, auth_request(2).urgent(), Duration::ZERO);
     assert_eq!(urgent.await, Ok(()));
     let (routine, urgent) = ((1, Urgency::Routine), (2, Urgency::Urgent));
-    assert_eq!(*asked.lock(), [routine, urgent]);
+    assert_eq!(*requests.lock(), [routine, urgent]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,7 +219,7 @@ async fn queued_query_without_callers_is_not_sent() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         yes(7)
     });
-    let given_up = get(&cache, 2, async { panic!("was asked") });
+    let given_up = get(&cache, 2, async { panic!("Laravel got a request") });
     let given_up = tokio::time::timeout(Duration::from_millis(1), given_up);
     let (slow, given_up) = tokio::join!(slow, given_up);
     assert_eq!((slow, given_up.is_err()), (Ok(7), true));

@@ -28,12 +28,12 @@ fn path_with_a_pattern_is_rejected_with_line_and_meaning() {
             let text = format!("{section}\n{}\n", key.replace("PATH", path));
             let line = text.lines().count();
             let diagnostics = Config::from_toml(&text).unwrap_err();
-            let [told] = diagnostics.all() else {
+            let [error] = diagnostics.all() else {
                 panic!("{text}: {diagnostics}");
             };
-            assert_eq!(told.line, Some(line), "{diagnostics}");
-            assert!(told.column > key.find('=').unwrap(), "{diagnostics}");
-            assert!(told.message.contains(meaning), "{diagnostics}");
+            assert_eq!(error.line, Some(line), "{diagnostics}");
+            assert!(error.column > key.find('=').unwrap(), "{diagnostics}");
+            assert!(error.message.contains(meaning), "{diagnostics}");
         }
     }
 }
@@ -45,21 +45,21 @@ fn trusted_headers_without_proxies_that_set_them_are_rejected() {
     server(&format!("trusted_proxies = [\"10.0.0.1\"]\n{listed}")).unwrap();
     server("trusted_headers = [\"x-forwarded-for\"]").unwrap();
     for proxies in ["", "trusted_proxies = [\"cloudflare\"]\n"] {
-        let told = server(&format!("{listed}{proxies}")).unwrap_err();
-        assert_eq!(told.all()[0].line, Some(2), "{told}");
+        let error = server(&format!("{listed}{proxies}")).unwrap_err();
+        assert_eq!(error.all()[0].line, Some(2), "{error}");
         assert!(
-            told.to_string().contains("write these headers themselves"),
-            "{told}"
+            error.to_string().contains("write these headers themselves"),
+            "{error}"
         );
     }
     for without in ["[]", "[\"x-forwarded-host\"]"] {
         let text = format!("trusted_proxies = [\"10.0.0.1\"]\ntrusted_headers = {without}");
-        let told = server(&text).unwrap_err();
-        let told = told.to_string();
-        assert!(told.contains("must have \"x-forwarded-for\""), "{told}");
+        let error = server(&text).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("must have \"x-forwarded-for\""), "{error}");
     }
-    let told = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
-    assert!(told.to_string().contains("\"x-forwarded-for\""), "{told}");
+    let error = server("trusted_headers = [\"x-real-ip\"]").unwrap_err();
+    assert!(error.to_string().contains("\"x-forwarded-for\""), "{error}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn tunnel_protocols_without_tunnel_or_with_http_are_rejected() {
         alone.upgrade_protocols,
         [http::UpgradeProtocol::websocket()]
     );
-    for (keys, told) in [
+    for (keys, error) in [
         (
             "upgrade_protocols = [\"websocket\"]",
             "needs pass_upgrades = true",
@@ -88,7 +88,7 @@ fn tunnel_protocols_without_tunnel_or_with_http_are_rejected() {
         ),
     ] {
         let diagnostics = route(keys).unwrap_err();
-        assert!(diagnostics.to_string().contains(told), "{diagnostics}");
+        assert!(diagnostics.to_string().contains(error), "{diagnostics}");
         assert!(diagnostics.all()[0].line.is_some(), "{diagnostics}");
     }
 }

@@ -16,8 +16,8 @@ fn old_key_is_told_with_its_new_name() {
             };
             // No key has such a value, so the settings speak up for the new one, too.
             let found = diagnostics(&format!("{header}\n{old} = [[]]\n"));
-            let told = format!("`{section}.{old}` is called `{section}.{new}` now");
-            assert_eq!(found[0], (Some(2), told), "{found:#?}");
+            let message = format!("`{section}.{old}` is called `{section}.{new}` now");
+            assert_eq!(found[0], (Some(2), message), "{found:#?}");
             let unknown = |message: &String| message.contains("unknown key");
             assert!(!found.iter().any(|(_, message)| unknown(message)));
             assert!(found.len() == 2, "{section}.{new}: {found:#?}");
@@ -28,8 +28,8 @@ fn old_key_is_told_with_its_new_name() {
 #[test]
 fn old_key_in_a_table_by_name_is_told_by_that_name() {
     let found = diagnostics("[upstreams.vite]\nurl = \"http://127.0.0.1:1\"\nwait = \"1s\"\n");
-    let told = "`upstreams.vite.wait` is called `upstreams.vite.connect_retry_timeout` now";
-    assert_eq!(found, [(Some(3), told.to_owned())]);
+    let message = "`upstreams.vite.wait` is called `upstreams.vite.connect_retry_timeout` now";
+    assert_eq!(found, [(Some(3), message.to_owned())]);
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn old_key_beside_its_new_name_is_told_once() {
 fn rule_about_an_old_key_is_not_told() {
     let found =
         diagnostics("[upstream]\nresponse_timeout = \"5m\"\n[http]\nstall_timeout = \"6m\"\n");
-    let told = "`http.stall_timeout` is called `http.stream_idle_timeout` now";
-    assert_eq!(found, [(Some(4), told.to_owned())]);
+    let message = "`http.stall_timeout` is called `http.stream_idle_timeout` now";
+    assert_eq!(found, [(Some(4), message.to_owned())]);
 }
 
 #[test]

@@ -185,8 +185,8 @@ mod tests {
             "", "ws", "/a?b", "/a#b", "/%61", "/a%2a", "/a//b", "/a/../b", "/a/..", "/./a",
             "/a/./", "/a b", "//", "/a//", "/a\\b", "/a\u{7f}", "~ ^/a",
         ] {
-            let told = path(wrong).unwrap_err();
-            assert!(!told.contains("pattern") || wrong == "~ ^/a", "{told}");
+            let error = path(wrong).unwrap_err();
+            assert!(!error.contains("pattern") || wrong == "~ ^/a", "{error}");
         }
         for wrong in [
             "/admin\u{200b}",
@@ -223,11 +223,11 @@ mod tests {
             ("/x/:id", ":id"),
             ("/x/...", "..."),
         ] {
-            let told = path(wrong).unwrap_err();
+            let error = path(wrong).unwrap_err();
             let cure = format!("means it and all below; leave out the {sign:?}");
-            assert!(told.contains(&cure), "{told}");
-            let told = ExactPath::try_from(wrong.to_owned()).unwrap_err();
-            assert!(told.contains("exactly it and nothing below"), "{told}");
+            assert!(error.contains(&cure), "{error}");
+            let error = ExactPath::try_from(wrong.to_owned()).unwrap_err();
+            assert!(error.contains("exactly it and nothing below"), "{error}");
         }
     }
 
@@ -236,11 +236,11 @@ mod tests {
         assert_eq!(check_literal("/a%2Fb?filter[x]=*", None), Ok(()));
         assert_eq!(check_literal("/a/{id}?x={y}", Some("{id}")), Ok(()));
         for wrong in ["/a/*", "/a/{b}?c", "/a/:b"] {
-            let told = check_literal(wrong, None).unwrap_err();
-            assert!(told.contains("sent as it is written; leave"), "{told}");
+            let error = check_literal(wrong, None).unwrap_err();
+            assert!(error.contains("sent as it is written; leave"), "{error}");
         }
-        let told = check_literal("/{team}/{id}", Some("{id}")).unwrap_err();
-        assert!(told.contains("written but for {id}; leave"), "{told}");
+        let error = check_literal("/{team}/{id}", Some("{id}")).unwrap_err();
+        assert!(error.contains("written but for {id}; leave"), "{error}");
     }
 
     #[test]

@@ -152,9 +152,9 @@ async fn reload_of_other_limits_keeps_the_counts_of_this_one() {
 #[tokio::test(start_paused = true)]
 async fn exceeded_limit_is_logged_once_in_ten_seconds() {
     let limits = limits("");
-    let told = || limits.should_log(client("192.0.2.1"), Limit::Route);
-    assert!(told() && !told());
+    let is_logged = || limits.should_log(client("192.0.2.1"), Limit::Route);
+    assert!(is_logged() && !is_logged());
     assert!(limits.should_log(client("192.0.2.1"), Limit::LoginsPerMinute));
     tokio::time::advance(LOG_INTERVAL).await;
-    assert!(told() && !told());
+    assert!(is_logged() && !is_logged());
 }

@@ -57,7 +57,7 @@ impl FloodFilter {
             return Err(io::Error::other(ControlFlood));
         }
         if self.activity.abandoned_exchanges() > MAX_ABANDONED_EXCHANGES {
-            Err(io::Error::other("the client gave up all that it asked for"))
+            Err(io::Error::other("the client reset all its requests"))
         } else {
             Ok(())
         }

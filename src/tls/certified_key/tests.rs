@@ -34,7 +34,7 @@ impl Files {
     }
 }
 
-fn told(certificate: &str, key: &str) -> String {
+fn error_text(certificate: &str, key: &str) -> String {
     let loaded = Files::write(certificate, key).load();
     loaded.map(|_| ()).unwrap_err().to_string()
 }
@@ -77,19 +77,19 @@ fn valid_pair_loads_without_warnings() {
 
 #[test]
 fn key_of_another_certificate_is_rejected() {
-    let told = told(&issue().0, &issue().1);
+    let error = error_text(&issue().0, &issue().1);
     assert!(
-        told.contains("k.pem (tls.key) does not belong to the certificate"),
-        "{told}"
+        error.contains("k.pem (tls.key) does not belong to the certificate"),
+        "{error}"
     );
 }
 
 #[test]
 fn empty_file_is_rejected_with_the_expected_content() {
     let (certificate, key) = issue();
-    let empty = told("", &key);
+    let empty = error_text("", &key);
     assert!(empty.contains("tls.certificate") && empty.contains("BEGIN CERTIFICATE"));
-    let empty = told(&certificate, "");
+    let empty = error_text(&certificate, "");
     assert!(empty.contains("tls.key") && empty.contains("BEGIN PRIVATE KEY"));
 }
 
@@ -97,22 +97,22 @@ fn empty_file_is_rejected_with_the_expected_content() {
 fn truncated_key_is_rejected_without_quoting_it() {
     let (certificate, key) = issue();
     let half = &key[..key.len() / 2];
-    let told = told(&certificate, half);
-    assert!(told.contains("k.pem") && told.contains("ends in the middle"));
-    assert!(!told.contains(&half[40..60]), "{told}");
+    let error = error_text(&certificate, half);
+    assert!(error.contains("k.pem") && error.contains("ends in the middle"));
+    assert!(!error.contains(&half[40..60]), "{error}");
 }
 
 #[test]
 fn truncated_certificate_is_rejected() {
     let (certificate, key) = issue();
     let half = &certificate[..certificate.len() / 2];
-    let cut = told(half, &key);
+    let cut = error_text(half, &key);
     assert!(
         cut.contains("c.pem") && cut.contains("ends in the middle"),
         "{cut}"
     );
     let hollow = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let hollow = told(&format!("{certificate}{hollow}"), &key);
+    let hollow = error_text(&format!("{certificate}{hollow}"), &key);
     assert!(hollow.contains("(no. 2 in the file)"), "{hollow}");
 }
 
@@ -121,8 +121,8 @@ fn directory_instead_of_a_file_is_rejected() {
     let files = Files::write("", "");
     let pair = KeyPairFiles::new(files.0.path(), &files.path("k.pem"), "tls.");
     let error = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
-    let told = error.map(|_| ()).unwrap_err().to_string();
-    assert!(told.contains("name the file in that directory"), "{told}");
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("name the file in that directory"), "{error}");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn chain_with_or_without_its_root_loads() {
 #[test]
 fn missing_intermediate_is_named() {
     let ([site, _, root], key) = hierarchy();
-    let gap = told(&format!("{site}{root}"), &key);
+    let gap = error_text(&format!("{site}{root}"), &key);
     assert!(
         gap.contains("lacks the intermediate certificate \"CN=Middle\""),
         "{gap}"
@@ -152,10 +152,10 @@ fn missing_intermediate_is_named() {
 #[test]
 fn certificates_in_the_wrong_order_are_rejected() {
     let ([site, middle, root], key) = hierarchy();
-    let told = told(&format!("{site}{root}{middle}"), &key);
+    let error = error_text(&format!("{site}{root}{middle}"), &key);
     assert!(
-        told.contains("wrong order: behind \"CN=Desk\" its issuer \"CN=Middle\" must come"),
-        "{told}"
+        error.contains("wrong order: behind \"CN=Desk\" its issuer \"CN=Middle\" must come"),
+        "{error}"
     );
 }
 
@@ -232,7 +232,7 @@ fn pipes_devices_and_huge_files_are_rejected_at_once() {
     assert!(made.unwrap().success());
     std::os::unix::fs::symlink("loop", files.path("loop")).unwrap();
     std::fs::write(files.path("huge"), certificate.repeat(3000)).unwrap();
-    let told = |certificate: &Path| {
+    let error_text = |certificate: &Path| {
         let pair = KeyPairFiles::new(certificate, &files.path("k.pem"), "tls.");
         let loaded = pair.load(&rustls::crypto::aws_lc_rs::default_provider());
         error_chain(&loaded.map(|_| ()).unwrap_err())
@@ -243,10 +243,10 @@ fn pipes_devices_and_huge_files_are_rejected_at_once() {
         (files.path("loop"), "symbolic links"),
         (files.path("huge"), "larger than 1 MiB"),
     ] {
-        let told = told(&path);
+        let error = error_text(&path);
         assert!(
-            told.contains(reason) && told.contains("tls.certificate"),
-            "{told}"
+            error.contains(reason) && error.contains("tls.certificate"),
+            "{error}"
         );
     }
 }

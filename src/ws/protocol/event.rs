@@ -269,14 +269,14 @@ mod tests {
     #[test]
     fn room_events_are_encoded_as_documented() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
-        let said =
+        let to_json =
             |what| publication_text(&Publication::new(room, what, Audience::All)).to_string();
         let typing = EventKind::Typing {
             user: User::for_test(3),
             on: true,
         };
         assert_eq!(
-            said(typing),
+            to_json(typing),
             r#"{"type":"typing_indicator","payload":{"ticket_id":7,"user_id":3,"user_name":"user3","is_typing":true}}"#
         );
         let seen = EventKind::Seen {
@@ -284,7 +284,7 @@ mod tests {
             message: RowId::new(14).unwrap(),
         };
         assert_eq!(
-            said(seen),
+            to_json(seen),
             r#"{"type":"message_status_update","payload":{"message_id":14,"status":"seen","user_id":3,"ticket_id":7}}"#
         );
     }

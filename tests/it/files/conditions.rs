@@ -55,8 +55,8 @@ async fn range_request_gets_206_or_416() {
             let request = get("/film.mp4").header("range", range).body(body(""));
             let answer = client.fetch(request.unwrap()).await;
             assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
-            let told = format!("bytes {first}-{last}/1000000");
-            assert_eq!(answer.headers["content-range"], told.as_str());
+            let content_range = format!("bytes {first}-{last}/1000000");
+            assert_eq!(answer.headers["content-range"], content_range.as_str());
             assert!(answer.body == bytes[first..=last], "{range}");
         }
         let request = get("/film.mp4").header("range", "bytes=1000000-");

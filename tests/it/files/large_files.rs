@@ -41,7 +41,7 @@ async fn range_beyond_4_gib_is_correct() {
         let head = get("/film.mp4").method("HEAD").body(body("")).unwrap();
         let head = client.send(head).await.unwrap();
         assert_eq!(head.headers()["content-length"], "5368709120");
-        for (range, told, text) in [
+        for (range, reported, text) in [
             (
                 "bytes=4294967306-4294967309",
                 "bytes 4294967306-4294967309/5368709120",
@@ -56,7 +56,7 @@ async fn range_beyond_4_gib_is_correct() {
             let request = get("/film.mp4").header("range", range);
             let mut answer = client.send(request.body(body("")).unwrap()).await.unwrap();
             assert_eq!(answer.status(), StatusCode::PARTIAL_CONTENT);
-            assert_eq!(answer.headers()["content-range"], told);
+            assert_eq!(answer.headers()["content-range"], reported);
             let first = answer.frame().await.unwrap().unwrap().into_data().unwrap();
             assert_eq!(&first[..4], text.as_bytes());
             // The rest of it is not waited for.
@@ -154,12 +154,12 @@ async fn concurrent_clients_get_their_files() {
     let bytes: Vec<u8> = (0..300_000_u32).map(|n| ((n * 31) >> 3) as u8).collect();
     site.write("public/film.mp4", &bytes);
     let edge = site.edge();
-    let asked = (0..8).map(|_| async {
+    let downloads = (0..8).map(|_| async {
         let mut client = Client::http2(&edge).await;
         for _ in 0..20 {
             let request = get("/film.mp4").body(body("")).unwrap();
             assert!(client.fetch(request).await.body == bytes);
         }
     });
-    futures_util::future::join_all(asked).await;
+    futures_util::future::join_all(downloads).await;
 }

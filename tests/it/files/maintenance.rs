@@ -11,7 +11,7 @@ use crate::support::{Edge, Laravel, Socket};
 
 /// Asks until the answer has this status; it is looked at once a second.
 async fn fetch_until_status(client: &mut Client, status: StatusCode) -> Answer {
-    let asked = async {
+    let requests = async {
         loop {
             let answer = client.fetch(get("/").body(body("")).unwrap()).await;
             if answer.status == status {
@@ -20,7 +20,7 @@ async fn fetch_until_status(client: &mut Client, status: StatusCode) -> Answer {
         }
     };
     // Not a measure of anything: a test that hangs should say where.
-    let answer = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    let answer = tokio::time::timeout(Duration::from_secs(30), requests).await;
     answer.unwrap_or_else(|_| panic!("no {status}"))
 }
 
@@ -65,7 +65,7 @@ async fn maintenance_page_closes_the_site_but_not_sessions() {
             .unwrap()
             .contains("maintenance")
     );
-    assert_eq!(laravel.requests().len(), before, "Laravel was asked");
+    assert_eq!(laravel.requests().len(), before, "Laravel got a request");
     // Who is in hears what is said, and who lost his connection comes back.
     edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1,"text":"hello"}}"#)
         .await;

@@ -338,7 +338,7 @@ async fn unusable_directory_is_reported_at_check_and_start() {
     let home = |more: &str| Home::new("http://127.0.0.1:9", ([127, 0, 0, 1], 0).into(), more);
     let file = site.path("secret.txt");
     let missing = site.path("build");
-    for (key, value, told) in [
+    for (key, value, message) in [
         (
             "files",
             missing.display().to_string(),
@@ -368,7 +368,7 @@ async fn unusable_directory_is_reported_at_check_and_start() {
             let output = output.unwrap();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success(), "{command} {more}");
-            for part in [told, &format!("({key} of a route"), value.as_str()] {
+            for part in [message, &format!("({key} of a route"), value.as_str()] {
                 assert!(text.contains(part), "{command}, {part}: {text}");
             }
         }
@@ -413,7 +413,7 @@ async fn head_response_has_no_body() {
             site.write("m.html", "closed");
         }
         for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
-            let asked = async {
+            let requests = async {
                 loop {
                     let head = get("/missing").method("HEAD").body(body("")).unwrap();
                     let head = client.fetch(head).await;
@@ -424,7 +424,7 @@ async fn head_response_has_no_body() {
                 }
             };
             // Not a measure of anything: a test that hangs should say where.
-            let head = tokio::time::timeout(Duration::from_secs(30), asked)
+            let head = tokio::time::timeout(Duration::from_secs(30), requests)
                 .await
                 .unwrap();
             let whole = client.fetch(get("/missing").body(body("")).unwrap()).await;

@@ -118,15 +118,15 @@ async fn path_spellings_never_escape_the_directory() {
     let edge = site.edge();
     for target in ESCAPE_PATHS.iter().chain(&HIDDEN_PATHS) {
         let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;
-        let told = answer.text();
+        let body = answer.text();
         assert!(
             [400, 404].contains(&answer.status),
             "{target}: {}",
             answer.status
         );
         assert!(
-            !told.contains(SECRET) && !told.contains("root:"),
-            "{target}: {told}"
+            !body.contains(SECRET) && !body.contains("root:"),
+            "{target}: {body}"
         );
     }
     // The table would find what it looks for.
@@ -141,21 +141,21 @@ async fn path_spellings_over_http2_never_escape_the_directory() {
     let route = site.route("fallback = \"index.html\"");
     let edge = Edge::configured("http://127.0.0.1:9", &(route + ALLOW));
     let mut client = Client::http2(&edge).await;
-    let mut asked = 0;
+    let mut requests = 0;
     for target in ESCAPE_PATHS.iter().chain(&HIDDEN_PATHS) {
         // The rest, no library sends.
         if target.parse::<hyper::Uri>().is_err() || !target.starts_with('/') {
             continue;
         }
         let answer = client.fetch(get(target).body(body("")).unwrap()).await;
-        let told = answer.text();
+        let body = answer.text();
         assert!(
-            !told.contains(SECRET) && !told.contains("root:"),
-            "{target}: {told}"
+            !body.contains(SECRET) && !body.contains("root:"),
+            "{target}: {body}"
         );
-        asked += 1;
+        requests += 1;
     }
-    assert!(asked > 70, "{asked}");
+    assert!(requests > 70, "{requests}");
     // Who looks for what is hidden is not shown a page instead.
     for target in ["/.env", "/index.php", "/a/..%2f..%2f.env", "//x"] {
         let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;

@@ -39,7 +39,7 @@ async fn ten_thousand_silent_connections_leave_others_served() {
 async fn accept_without_free_files_is_logged_once_and_recovers() {
     let mut harness = AttackHarness::start("").await;
     let program = Arc::clone(&harness.program);
-    let told = |line: &Value| line["event"] == "accept_failed";
+    let is_reported = |line: &Value| line["event"] == "accept_failed";
     let attack = async {
         limit_files(&program, "40");
         let mut held = Vec::new();
@@ -47,13 +47,13 @@ async fn accept_without_free_files_is_logged_once_and_recovers() {
             // Without a limit of its own: only the files count.
             held.push(TcpStream::connect(program.address).await.unwrap());
         }
-        program.logged(told).await;
+        program.logged(is_reported).await;
         limit_files(&program, "1024");
         drop(held);
         program.http1().await;
     };
     harness.run("no file left", attack).await;
-    assert_eq!(program.count(told), 1);
+    assert_eq!(program.count(is_reported), 1);
 }
 
 fn limit_files(program: &Program, soft: &str) {

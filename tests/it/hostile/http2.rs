@@ -169,6 +169,6 @@ async fn rapid_resets_end_their_connection() {
     let attack = async { assert!(flood_ends_connection(&program, &[], reset).await) };
     harness.run("rapid reset", attack).await;
     let seen = harness.laravel.requests().into_iter();
-    let asked = seen.filter(|seen| seen.target == "/hang").count();
-    assert!(asked < 2000, "{asked} requests reached Laravel");
+    let forwarded = seen.filter(|seen| seen.target == "/hang").count();
+    assert!(forwarded < 2000, "{forwarded} requests reached Laravel");
 }

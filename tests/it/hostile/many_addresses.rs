@@ -44,8 +44,8 @@ async fn flood_of_addresses_stays_in_memory_and_keeps_offenders() {
         let guesser = || log_in("192.0.2.1".to_owned());
         let flood = |addresses: Range<u32>| {
             let clients = addresses.map(|n| Ipv4Addr::from_bits(0x0b00_0000 + n));
-            let asked = clients.map(|client| log_in(client.to_string()));
-            let answers = stream::iter(asked).buffer_unordered(50);
+            let log_ins = clients.map(|client| log_in(client.to_string()));
+            let answers = stream::iter(log_ins).buffer_unordered(50);
             answers.for_each(async |status| assert_eq!(status, StatusCode::OK))
         };
         // The tables are full in the second half.

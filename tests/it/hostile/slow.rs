@@ -83,7 +83,7 @@ async fn client_sending_byte_by_byte_is_closed() {
     let settled = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
     let half_a_head = frame(HEADERS, 0, 1, &request("/"));
     let head_of_h2 = [&settled[..], &half_a_head].concat();
-    for (name, alpn, start, drops, told) in [
+    for (name, alpn, start, drops, status_line) in [
         ("a TLS handshake", None, &hello[..1], &hello[1..], ""),
         (
             "a head of HTTP/1.1",
@@ -125,7 +125,7 @@ async fn client_sending_byte_by_byte_is_closed() {
     ] {
         let clients = (0..CLIENTS).map(|_| async {
             let answer = connect_and_send_slowly(&program, alpn, start, drops).await;
-            assert!(answer.starts_with(told), "{name}: {answer:?}");
+            assert!(answer.starts_with(status_line), "{name}: {answer:?}");
         });
         harness.run(name, join_all(clients)).await;
     }
@@ -145,10 +145,10 @@ async fn client_that_reads_nothing_is_closed() {
     for stream in 0..20 {
         http2.extend(frame(HEADERS, 0x5, 2 * stream + 1, &request("/large")));
     }
-    for (alpn, clients, asked) in [("http/1.1", 50, http1), ("h2", 10, http2)] {
+    for (alpn, clients, request) in [("http/1.1", 50, http1), ("h2", 10, http2)] {
         let clients = (0..clients).map(|_| async {
             let mut stream = connect_tls(ATTACKER, &program, alpn).await.unwrap();
-            stream.write_all(&asked).await.unwrap();
+            stream.write_all(&request).await.unwrap();
             stream
         });
         let ended = async {

@@ -142,13 +142,13 @@ async fn renegotiation_is_rejected() {
             }
         }
         let done = client.wait_with_output().await.unwrap();
-        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        let output = String::from_utf8_lossy(&done.stderr).into_owned();
         drop(stdin);
-        told
+        output
     };
-    let told = harness.run("renegotiation", attack).await;
-    assert!(told.contains("RENEGOTIATING"), "{told}");
-    assert!(told.contains("no renegotiation"), "{told}");
+    let output = harness.run("renegotiation", attack).await;
+    assert!(output.contains("RENEGOTIATING"), "{output}");
+    assert!(output.contains("no renegotiation"), "{output}");
 }
 
 /// Bytes that are not what was agreed on, after the handshake.

@@ -77,8 +77,8 @@ impl Drop for Peer {
 fn ip(arguments: &str) {
     let done = Command::new("ip").args(arguments.split(' ')).output();
     let done = done.unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "ip {arguments}: {told}");
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "ip {arguments}: {stderr}");
 }
 
 const HOST: &str = "edgetest";
@@ -108,10 +108,10 @@ async fn vanished_peers_are_closed_and_freed() {
             (host, peers)
         });
         let peers = peers.await.unwrap();
-        let told = |line: &serde_json::Value| {
+        let is_reported = |line: &serde_json::Value| {
             line["event"] == "session_closed" && line["reason"] == "silent"
         };
-        held.logged(told).await;
+        held.logged(is_reported).await;
         peers
     };
     // All is freed while they still believe that they are connected.

@@ -52,7 +52,7 @@ fn reason_in_the_log_of_an_ended_session_is_listed() {
 #[test]
 fn error_code_of_a_session_has_its_row() {
     let mut found = Vec::new();
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     for source in Source::all("src/ws") {
         let codes = source.after(&["send_error", "("]).into_iter();
         let codes = codes.chain(source.after(&["code", ":"]));
@@ -65,13 +65,13 @@ fn error_code_of_a_session_has_its_row() {
         let refused = source.after(&["Err", "(", "(", "CloseReason", "::"]);
         let ended = source.after(&["reason", "=", "=", "CloseReason", "::"]);
         let places = refused.into_iter().chain(ended);
-        told.extend(places.map(|at| source.tokens[at].text.clone()));
+        reported.extend(places.map(|at| source.tokens[at].text.clone()));
     }
     let literals = found.len();
     let ends = variants("name");
     let ends = ends
         .into_iter()
-        .filter(|(variant, ..)| told.contains(variant));
+        .filter(|(variant, ..)| reported.contains(variant));
     found.extend(ends.filter_map(|(_, source, at)| source.found(at)));
     assert!(
         literals > 0 && found.len() > literals,

@@ -39,7 +39,7 @@ struct State {
     directory: TempDir,
     port: u16,
     script: Mutex<Arc<Script>>,
-    asked: Mutex<Vec<AcmeRequest>>,
+    requests: Mutex<Vec<AcmeRequest>>,
 }
 
 /// A problem (RFC 8555 §6.7).
@@ -73,7 +73,7 @@ impl Ca {
             directory,
             port: listener.local_addr().unwrap().port(),
             script: Mutex::new(Arc::new(script)),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
         }));
         let serving = ca.clone();
         tokio::spawn(async move {
@@ -132,8 +132,8 @@ impl Ca {
 
     /// What was asked at `path`, as often as it was.
     pub(crate) fn requests(&self, path: &str) -> Vec<Value> {
-        let asked = self.0.asked.lock();
-        let these = asked.iter().filter(|(at, _)| at.starts_with(path));
+        let requests = self.0.requests.lock();
+        let these = requests.iter().filter(|(at, _)| at.starts_with(path));
         these.map(|(_, what)| what.clone()).collect()
     }
 
@@ -158,11 +158,11 @@ impl Ca {
         let payload = signed["payload"].as_str().unwrap_or_default();
         let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
         let payload = serde_json::from_slice(&payload).unwrap_or_default();
-        let asked = (head.uri.path().to_owned(), payload);
+        let request = (head.uri.path().to_owned(), payload);
         let script = Arc::clone(&self.0.script.lock());
         let mut answer =
-            script(&asked).unwrap_or_else(|| self.default_response(&head.method, &asked.0));
-        self.0.asked.lock().push(asked);
+            script(&request).unwrap_or_else(|| self.default_response(&head.method, &request.0));
+        self.0.requests.lock().push(request);
         if let Some(kind) = answer.headers_mut().remove("Test-Problem") {
             let kind = format!("urn:ietf:params:acme:error:{}", kind.to_str().unwrap());
             let problem = json!({ "type": kind, "detail": "as the test wants it" });
@@ -174,7 +174,7 @@ impl Ca {
     }
 
     fn default_response(&self, method: &Method, path: &str) -> Response<Full<Bytes>> {
-        let told = match path {
+        let content = match path {
             "/dir" => json!({
                 "newNonce": self.url("nonce"),
                 "newAccount": self.url("account"),
@@ -185,6 +185,6 @@ impl Ca {
         };
         assert!(path != "/order" && path != "/renewal", "{method} {path}");
         let answer = Response::builder().header("Location", self.url("account"));
-        answer.body(Full::from(told.to_string())).unwrap()
+        answer.body(Full::from(content.to_string())).unwrap()
     }
 }

@@ -87,8 +87,8 @@ mod tests {
         assert!(protocol("WebSocket").unwrap().is_websocket());
         assert!(protocol("example/1.0").unwrap().matches("Example/1.0"));
         for wrong in ["", "a b", "a,b", "a/", "/1", "a/1/2", "a\r\nb", "é"] {
-            let told = protocol(wrong).unwrap_err();
-            assert!(told.contains("no protocol"), "{told}");
+            let error = protocol(wrong).unwrap_err();
+            assert!(error.contains("no protocol"), "{error}");
         }
     }
 
@@ -109,8 +109,8 @@ mod tests {
         for wrong in [
             "h2c", "H2C", "h2", "h3", "HTTP/2.0", "http/3", "HTTP", "TLS/1.0", "tls", "SPDY/3.1",
         ] {
-            let told = protocol(wrong).unwrap_err();
-            assert!(told.contains("never tunnelled"), "{told}");
+            let error = protocol(wrong).unwrap_err();
+            assert!(error.contains("never tunnelled"), "{error}");
         }
     }
 }

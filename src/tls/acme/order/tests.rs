@@ -15,26 +15,26 @@ fn client(directory: &tempfile::TempDir, url: &str) -> AcmeClient {
     }
 }
 
-async fn told(client: &AcmeClient) -> String {
+async fn error_text(client: &AcmeClient) -> String {
     error_chain(&client.obtain(None).await.unwrap_err())
 }
 
 #[tokio::test]
 async fn unreachable_acme_server_is_reported() {
     let directory = tempfile::tempdir().unwrap();
-    let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
-    assert!(told.contains("the ACME request failed"), "{told}");
-    assert!(told.contains("refused"), "{told}");
+    let error = error_text(&client(&directory, "https://127.0.0.1:1/")).await;
+    assert!(error.contains("the ACME request failed"), "{error}");
+    assert!(error.contains("refused"), "{error}");
 }
 
 #[tokio::test]
 async fn unreadable_acme_account_is_reported_with_the_cure() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(ACCOUNT_FILE), "{").unwrap();
-    let told = told(&client(&directory, "https://127.0.0.1:1/")).await;
+    let error = error_text(&client(&directory, "https://127.0.0.1:1/")).await;
     assert!(
-        told.contains("delete it and a new account is made"),
-        "{told}"
+        error.contains("delete it and a new account is made"),
+        "{error}"
     );
 }
 
@@ -48,8 +48,8 @@ async fn invalid_external_account_key_is_reported() {
         id: "kid-1".to_owned(),
         key_file,
     });
-    let told = told(&client).await;
-    assert!(told.contains("holds no key in base64url"), "{told}");
+    let error = error_text(&client).await;
+    assert!(error.contains("holds no key in base64url"), "{error}");
 }
 
 /// Time is paused, so the test does not take half a minute.
@@ -58,8 +58,8 @@ async fn silent_acme_server_is_reported_after_30_seconds() {
     let directory = tempfile::tempdir().unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", silent.local_addr().unwrap());
-    let told = told(&client(&directory, &url)).await;
-    assert!(told.contains("no response within 30 s"), "{told}");
+    let error = error_text(&client(&directory, &url)).await;
+    assert!(error.contains("no response within 30 s"), "{error}");
 }
 
 #[tokio::test]
@@ -67,9 +67,9 @@ async fn unreadable_directory_ca_is_reported() {
     let directory = tempfile::tempdir().unwrap();
     let mut client = client(&directory, "https://127.0.0.1:1/");
     client.settings.directory_ca_file = Some(directory.path().join("none.pem"));
-    let told = told(&client).await;
+    let error = error_text(&client).await;
     assert!(
-        told.contains("none.pem (tls.acme.directory_ca_file"),
-        "{told}"
+        error.contains("none.pem (tls.acme.directory_ca_file"),
+        "{error}"
     );
 }
