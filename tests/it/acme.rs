@@ -21,7 +21,7 @@ use crate::support::{Edge, Laravel};
 struct Ca {
     directory: TempDir,
     port: u16,
-    /// Nobody else gets the port while the CA is down, and nobody listens on it.
+    /// Holds the port while the CA is down, so that no other process listens on it.
     _kept: TcpSocket,
 }
 
@@ -37,7 +37,7 @@ impl Drop for Running {
     }
 }
 
-/// A port that nobody has now.
+/// Returns a port that is free now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
@@ -62,7 +62,7 @@ impl Ca {
         self.directory.path().join(name).display().to_string()
     }
 
-    /// `config.toml` of an edge that asks this CA; `more` keys of `[tls.acme]`.
+    /// Returns the `config.toml` of an edge that uses this CA, with `more` keys in `[tls.acme]`.
     fn config(&self, challenge: &str, more: &str) -> String {
         let acme = self.acme(challenge, more);
         let any = "\"127.0.0.1:0\"";
@@ -286,14 +286,14 @@ async fn failed_renewal_keeps_the_certificate_and_recovers() {
     drop(running);
     let _running = ca.start_before((port, port), YEAR, "").await;
     changes(&first).await;
-    // It is shown before it is told.
+    // The edge serves it before it logs the event.
     while program.count(|line| line["event"] == "certificate_loaded") < 2 {
         tokio::task::yield_now().await;
     }
 }
 
-/// The clock is two days late: what the CA issues is not valid yet. It is kept
-/// and told, and the CA is not asked for one after the other.
+/// The clock is two days late, so the CA's certificate is not valid yet. The edge keeps it,
+/// logs a warning, and orders no further ones.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble and faketime"]
 async fn wrong_clock_causes_one_certificate_order_only() {
@@ -318,7 +318,7 @@ async fn wrong_clock_causes_one_certificate_order_only() {
     program.logged(untimely).await;
     let kept = std::fs::read(ca.path("state/certificate.pem")).unwrap();
     assert!(presented_certificate_at(program.address, Some("desk.example")).await == own);
-    // The pause is some milliseconds; whole handshakes later nothing was asked.
+    // The retry interval is some milliseconds. After many handshakes there is no new order.
     for _ in 0..50 {
         presented_certificate_at(program.address, None).await;
     }

@@ -357,7 +357,7 @@ async fn status_reports_an_unhealthy_upstream() {
     );
 }
 
-/// Half requests and clients that vanish hold nobody else up.
+/// Partial requests and clients that vanish delay no other request.
 #[tokio::test]
 async fn partial_requests_on_the_socket_do_not_delay_others() {
     let laravel = Laravel::start().await;

@@ -209,11 +209,11 @@ async fn reload_adds_and_removes_certificates() {
     assert!(changing.shown().await == edge.certificate);
     session.send(serde_json::json!({ "type": "ping" })).await;
     assert_eq!(session.until("pong").await["type"], "pong");
-    // Only the old HTTP connection, which rested, was asked to come again.
+    // The edge closed only the old HTTP connection, which was idle.
     assert!(open.send(get("/").body(body("")).unwrap()).await.is_err());
 }
 
-/// Whoever reads one of these waits for ever; so nobody does.
+/// A read of a named pipe never ends, so the edge must not begin one.
 #[tokio::test(flavor = "multi_thread")]
 async fn pipe_or_loop_as_a_certificate_blocks_nothing() {
     let changing = ChangingCertificate::start().await;
@@ -238,7 +238,7 @@ async fn pipe_or_loop_as_a_certificate_blocks_nothing() {
     assert!(changing.shown().await == second.der);
 }
 
-/// A hundred swaps, while requests and WebSocket sessions go on.
+/// A hundred swaps, during requests and WebSocket sessions.
 #[tokio::test(flavor = "multi_thread")]
 async fn hundred_certificate_swaps_under_load_disturb_no_client() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The binary itself: what it says, and with which exit code.
+//! The binary itself: its output and its exit codes.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -19,7 +19,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// Runs a command beside `program`, off this thread: it asks, and we serve.
+/// Runs a command against `program` on another thread, because this one serves its request.
 async fn command(program: &Program, arguments: &'static [&'static str]) -> Output {
     let mut command = program.command(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap())
@@ -274,7 +274,7 @@ async fn request_that_the_edge_rejects_fails_with_its_reason() {
     assert!(errors(&output).starts_with("the edge rejected the request: "));
 
     let home = Home::new(&laravel.url(), ([127, 0, 0, 1], 0).into(), "");
-    // One user who runs no test.
+    // Only a user id that runs no test.
     home.configure(
         "[broadcast]\n",
         "[broadcast]\nallowed_uids = [4294967294]\n",

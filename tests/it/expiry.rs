@@ -1,5 +1,5 @@
-//! Dates: what is said of certificates that end soon, are over, or have not
-//! begun, by the binary itself.
+//! The reports of the binary about certificates that expire soon, have expired, or are not
+//! valid yet.
 
 use std::net::SocketAddr;
 use std::process::Output;

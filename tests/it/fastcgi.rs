@@ -398,7 +398,7 @@ async fn request_uses_a_new_connection_and_is_retried_if_safe() {
             }
             let wire = [stdout("X-A: b\r\n\r\nok"), end(0)].concat();
             stream.write_all(&wire).await.unwrap();
-            // What comes after the end is nobody's.
+            // Records after the end belong to no request.
             let _ = stream.write_all(&wire).await;
         }
     });

@@ -1,5 +1,5 @@
-//! What goes wrong at night and must not end the service: a disk that is full, a
-//! log that nobody reads any more, a clock that jumps, a file with ten mistakes.
+//! Faults that must not end the service: a full disk, a log reader that is gone or blocked, a
+//! clock that jumps, a file with ten mistakes.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -39,7 +39,7 @@ impl EdgeProcess {
         }
     }
 
-    /// Waits until it serves, then asks a thousand times.
+    /// Waits until it serves, then sends a thousand requests.
     async fn assert_serves(&mut self) {
         let stream = loop {
             assert_eq!(self.child.try_wait().unwrap(), None, "it has ended");
@@ -72,7 +72,7 @@ async fn full_log_disk_does_not_stop_the_edge() {
         .await;
 }
 
-/// The journal is gone: nobody has the other end of the pipe.
+/// The journal is gone: the other end of the pipe is closed.
 #[tokio::test]
 async fn closed_log_pipe_does_not_stop_the_edge() {
     let laravel = Laravel::start().await;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::http::connect_to;
 use crate::support::{Edge, Laravel};
 
-/// What nobody is to see.
+/// The content of files that no client may get.
 const SECRET: &str = "APP_KEY=base64:c2VjcmV0";
 
 /// No limits for the tests' own client.

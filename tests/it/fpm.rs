@@ -209,7 +209,7 @@ async fn php_warnings_errors_and_crashes_are_distinguished() {
 async fn head_longer_than_a_record_is_passed_on() {
     let fpm = Fpm::start("pm.max_children = 1").await;
     let edge = fpm.start_edge_with("[http]\nmax_header_size = \"60 KiB\"\n");
-    // The query is told twice.
+    // PHP gets the query twice, in `REQUEST_URI` and in `QUERY_STRING`.
     let long = (0..4).fold(
         get(&format!("/?{}", "q".repeat(7000))),
         |request, number| request.header(format!("x-{number}"), "a".repeat(13_000)),

@@ -1,6 +1,5 @@
-//! Clients that mean harm, against the binary: what they cost is bounded, they
-//! are told what they did where that is possible, others are served meanwhile,
-//! and all is freed after.
+//! Hostile clients, against the binary: their cost is bounded, the edge reports their
+//! mistake where that is possible, it serves others meanwhile, and frees everything after.
 //!
 //! Attackers come from addresses of their own, 127.1.0.0/16, for which the limits
 //! hold.
@@ -36,7 +35,7 @@ const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 1);
 
 type Stream = TlsStream<TcpStream>;
 
-/// The edge under attack, and somebody who must not notice.
+/// The edge under attack, and a bystander whose requests must not slow down.
 struct AttackHarness {
     program: Arc<Program>,
     laravel: Laravel,
@@ -49,7 +48,7 @@ struct AttackHarness {
 struct Bystander {
     socket: Socket,
     client: Client,
-    /// When its last request was answered.
+    /// The time of the last response.
     answered: Instant,
 }
 
@@ -133,7 +132,7 @@ impl AttackHarness {
 }
 
 impl Bystander {
-    /// An event reaches the session, and a request is answered; how long both took.
+    /// Waits for an event on the session and for a response; returns the time of both.
     async fn served(&mut self, program: &Program) -> Duration {
         let start = Instant::now();
         program.publish(1, json!({ "message": "here" })).await;

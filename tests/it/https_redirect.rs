@@ -1,4 +1,4 @@
-//! Port 80, and what browsers are told about it.
+//! Plain HTTP on port 80: redirects, ACME challenges and HSTS.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

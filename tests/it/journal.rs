@@ -45,7 +45,7 @@ async fn blocked_log_reader_does_not_block_requests() {
     }
 }
 
-/// Lines of the log that nobody will read.
+/// Returns the number of dropped log events.
 async fn lost_lines(home: &Home) -> f64 {
     let socket = UnixStream::connect(home.path("broadcast.sock")).await;
     let mut monitoring = Client::over_http1(socket.unwrap()).await;
@@ -152,7 +152,7 @@ async fn missing_journald_is_reported() {
     ));
 }
 
-/// A socket of the test's stands in the place of journald's; then nobody reads it.
+/// The test's socket stands for journald's, and then nothing reads it.
 #[tokio::test]
 #[ignore = "needs bubblewrap"]
 async fn journal_entries_have_fields_and_never_block_requests() {

@@ -74,8 +74,7 @@ async fn session_over_the_message_rate_is_closed_with_1008() {
     assert_eq!(socket.closed().await.0, 1008);
 }
 
-/// Every limit of a session can be tried out: it is counted, told once, and
-/// nothing else comes of it.
+/// The edge counts each limit of `dry_run` and logs it once, but does not enforce it.
 #[tokio::test]
 async fn dry_run_session_limits_are_logged_and_not_enforced() {
     let laravel = Laravel::start().await;
@@ -206,7 +205,7 @@ async fn client_with_failed_tokens_gets_429() {
     let more = "[limits]\nfailed_logins_per_minute = 2\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut here = Socket::joined(&edge, "3|ana", 1).await;
-    // The same again is no other guess: an old client in a loop bars nobody.
+    // The same token is no further guess: an old client in a loop blocks no other client.
     for guess in ["9|one", "9|one", "one", "9|one", "9|two"] {
         assert_eq!(Socket::open(&edge, guess).await.closed().await.0, 4502);
     }
@@ -218,7 +217,7 @@ async fn client_with_failed_tokens_gets_429() {
     let answer = client.fetch(login).await;
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers["retry-after"], "60");
-    // What is open goes on, and so does everything else.
+    // Open sessions and other requests continue.
     assert!(here.settle().await.is_empty());
     let answer = client.fetch(get("/").body(body("")).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);

@@ -1,7 +1,6 @@
-//! Requests that are broken, or could be read in two ways, byte by byte: each
-//! is refused and ends its connection, or reaches the app in the one form that
-//! everybody reads alike. What the app saw was written down by a server that
-//! knows as little HTTP as it can.
+//! Requests that are malformed, or that two servers could read in two ways, byte by byte. The
+//! edge rejects each and closes its connection, or forwards it in the one form that all
+//! servers read alike. The app of these tests parses as little HTTP as it can.
 
 use std::sync::Arc;
 
@@ -15,13 +14,13 @@ use crate::support::http::connect;
 
 mod http2;
 
-/// What must become of a request.
+/// The expected result of a request.
 #[derive(Clone)]
 enum Expected {
-    /// Refused with this status: the app sees nothing, the connection ends, and
-    /// what came behind on it is not served.
+    /// Rejected with this status: the app gets no request, the edge closes the connection, and
+    /// serves no request behind it.
     Rejected(u16),
-    /// Not HTTP/1.1 at all: closed without a word.
+    /// Not HTTP/1.1 at all: closed without a response.
     Closed,
     /// It reaches the app once, with all of the first and none of the second.
     Passed(&'static [&'static str], &'static [&'static str]),
@@ -138,7 +137,7 @@ fn lengths() -> Vec<(Vec<u8>, Expected)> {
             posted("Content-Length: 2\r\nContent-Length: 3\r\n", "abc"),
             Rejected(400),
         ),
-        // Said twice alike: said once.
+        // Two equal values count as one.
         (
             posted("Content-Length: 2\r\nContent-Length: 2\r\n", "ab"),
             Passed(
@@ -499,7 +498,7 @@ async fn malformed_request_is_rejected_or_normalized() {
                 "{shown:?}\n  came back: {statuses:?}\n  the app saw: {saw:#?}"
             ));
         }
-        // Nobody else notices.
+        // Other connections work.
         assert_eq!(exchange(&edge, b"").await, [200], "after {shown:?}");
         assert_eq!(record.take().len(), 1, "after {shown:?}");
     }

@@ -55,12 +55,12 @@ async fn laravel_restart_loses_no_session_and_no_event() {
     assert_eq!(edge.get("/status").await.json()["sessions"], SESSIONS);
 }
 
-/// Its sessions are woken in turns: nobody misses his, however fast events come.
+/// The edge wakes its sessions in turns. None misses an event, however fast they come.
 #[tokio::test]
 async fn members_of_a_large_room_get_every_event_in_order() {
     const MEMBERS: u64 = 100;
     let laravel = Laravel::start().await;
-    // No ping wakes who was forgotten.
+    // No ping wakes a session that the scheduler forgot.
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{NO_PINGS}"));
     let mut sockets = open_members(&edge, MEMBERS).await;
     let event = |number: u64| {
@@ -83,7 +83,7 @@ async fn members_of_a_large_room_get_every_event_in_order() {
     }
 }
 
-/// Their queues hold less than is published at once: it waits, and nobody is sent away.
+/// Their queues hold less than a burst: the publisher waits, and no session is closed.
 #[tokio::test]
 async fn concurrent_publishers_wait_and_evict_no_session() {
     const MEMBERS: u64 = 50;
@@ -101,7 +101,7 @@ async fn concurrent_publishers_wait_and_evict_no_session() {
     tokio::join!(assert_all_receive(sockets, EVENTS), join_all(publishing));
 }
 
-/// What waits is published even if nobody waits for the answer any more.
+/// The edge publishes a complete request even if its client has left.
 #[tokio::test]
 async fn publisher_that_hangs_up_still_has_its_event_delivered() {
     const MEMBERS: u64 = 50;
@@ -109,7 +109,7 @@ async fn publisher_that_hangs_up_still_has_its_event_delivered() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
     let sockets = open_members(&edge, MEMBERS).await;
-    // No more than their queues hold, since who goes waits for nobody.
+    // No more than their queues hold, since a client that leaves waits for no session.
     let publishing = (0..EVENTS).map(|number| {
         let edge = &edge;
         async move {

@@ -1,4 +1,4 @@
-//! Proxies before the edge: who is believed, and who is counted.
+//! Proxies in front of the edge: trusted headers, and the client that limits count.
 
 use hyper::{Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -221,7 +221,7 @@ async fn body_over_the_limit_gets_413() {
         }
     };
     let mut client = Client::http2(&edge).await;
-    // `/wait` reads nothing and answers nothing: what refuses is the edge.
+    // `/wait` reads nothing and sends nothing, so the rejection is the edge's.
     let (answer, ()) = tokio::join!(client.send(post("/wait").body(stream).unwrap()), sending);
     assert_eq!(answer.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
 }
@@ -309,8 +309,8 @@ async fn split_cookies_reach_laravel_as_one() {
     }
 }
 
-/// An answer that stops in the middle ends broken, though other streams of the
-/// connection go on.
+/// A response that stops in the middle is reset, while other streams of the connection
+/// continue.
 #[tokio::test]
 async fn stalled_response_is_aborted() {
     let laravel = Laravel::start().await;
@@ -397,7 +397,7 @@ async fn unrequested_101_response_gives_502() {
     }
 }
 
-/// An app that gives the same bytes to whatever it is asked, and closes.
+/// Starts an app that responds to every request with the same bytes, and closes.
 async fn fixed_response_app(raw: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -37,7 +37,7 @@ async fn pause() {
     tokio::time::sleep(Duration::from_millis(fastrand::u64(100..1000))).await;
 }
 
-/// None if it broke off, was refused, or is told to come back.
+/// Opens a session; `None` if it broke off, or the edge rejected or closed it.
 async fn try_open(home: &Home, address: SocketAddr, number: u64) -> Option<Socket> {
     let stream = home.connect(address, "http/1.1").await.ok()?;
     let id = CROWDED + number;
@@ -53,7 +53,7 @@ async fn try_open(home: &Home, address: SocketAddr, number: u64) -> Option<Socke
         match event["type"].as_str().unwrap() {
             "ticket_joined" => return Some(Socket(socket)),
             "connection" => {}
-            // Too many ask at once: the right to the ticket is asked for again.
+            // Too many joins at once: the client retries.
             "error" if event["payload"]["ticket_id"] == ticket => pause().await,
             "error" => return None,
             _ => continue,

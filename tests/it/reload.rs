@@ -1,4 +1,4 @@
-//! Another configuration while everything goes on.
+//! A changed configuration in a running edge.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -162,8 +162,8 @@ async fn hundred_reloads_under_load_lose_and_leak_nothing() {
     }
 }
 
-/// Who a user is and what they may see is a matter of the configuration in use, not of
-/// the one that their session began with.
+/// A session checks its token and tickets by the configuration in use, not by the one that
+/// it began with.
 #[tokio::test]
 async fn open_session_after_a_reload_queries_the_new_upstream() {
     let (old, new) = (Laravel::start().await, Laravel::start().await);

@@ -26,8 +26,8 @@ const WARM_UP: u64 = 20;
 /// Reloads from one reading of what they cost to the next.
 const STEP: u64 = 10;
 
-/// Clients that come, ask once and leave: who stays may find his resting
-/// connection closed at any moment, by a reload as by its own deadline.
+/// Clients with one request per connection. A reload or a deadline may close an idle
+/// connection at any moment, so a client that keeps one could fail.
 #[derive(Default)]
 struct Load {
     answered: AtomicUsize,

@@ -18,7 +18,8 @@ fn page(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
     page.body(Full::new(text.into())).unwrap()
 }
 
-/// A CA that gives an account and then refuses every order, `wait` seconds long.
+/// Returns a script of a CA that accepts accounts and rejects every order, with `wait` seconds
+/// in `Retry-After`.
 fn reject_orders(wait: &'static str) -> impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> {
     move |(path, _)| {
         let refusal = acme_problem(429, "rateLimited").header("Retry-After", wait);
@@ -36,8 +37,8 @@ async fn assert_is_served(program: &Program) {
     assert_eq!(answer.status, 200);
 }
 
-/// Each of these is told, the site is served meanwhile, and once the CA makes
-/// sense it is asked for what is wanted.
+/// Asserts that the edge logs the failure and serves the site meanwhile, and that it obtains
+/// the certificate once the CA's responses are valid.
 async fn assert_recovers_from(
     nonsense: impl Fn(&AcmeRequest) -> Option<Response<Full<Bytes>>> + Send + Sync + 'static,
     part: &str,

@@ -1,5 +1,5 @@
-//! Bodies in motion: nothing is held back, nothing is gathered, nothing that
-//! broke looks whole.
+//! Streaming of bodies: the edge delays none, accumulates none, and marks incomplete ones as
+//! such.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -62,7 +62,7 @@ async fn send_expect_continue(edge: &Edge, lines: &str) -> String {
     String::from_utf8(line).unwrap()
 }
 
-/// 100 is said when the body is wanted, and not where it is not.
+/// The edge sends 100 when the app wants the body, and not otherwise.
 #[tokio::test]
 async fn expect_continue_gets_100_only_if_the_body_is_wanted() {
     let gone = Edge::configured(
@@ -401,8 +401,8 @@ async fn gibibyte_body_passes_both_ways_in_little_memory() {
     assert_memory_both_ways(1024 * MIB, 32).await;
 }
 
-/// Clients that ask for much and read nothing: the app is made to wait, and
-/// nothing is gathered for them.
+/// Clients that request much and read nothing: the app waits, and the edge accumulates
+/// nothing for them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_slow_readers_use_less_than_100_mib() {
     let (app, sent) = large_body_app(50 * MIB).await;

@@ -88,7 +88,7 @@ impl Load {
         Ok(())
     }
 
-    /// Waits until `more` have been answered.
+    /// Waits for `more` responses.
     async fn wait_for_responses(&self, more: usize) {
         let wanted = self.answered.load(Ordering::Relaxed) + more;
         while self.answered.load(Ordering::Relaxed) < wanted {
@@ -130,7 +130,7 @@ async fn restart_with_a_passed_socket_loses_no_request() {
     }
 }
 
-/// Where systemd is told things.
+/// The socket of sd_notify(3).
 struct NotifySocket(UnixDatagram);
 
 impl NotifySocket {
@@ -153,7 +153,7 @@ impl NotifySocket {
     fn wait_for_silence(&self) {
         let patience = Duration::from_micros(10 * WATCHDOG_USEC);
         self.0.set_read_timeout(Some(patience)).unwrap();
-        // What was told before waits in the socket.
+        // Earlier messages still wait in the socket.
         let events = (0..20).find(|_| self.0.recv(&mut [0; 256]).is_err());
         assert!(events.is_some(), "the edge still sends messages");
         self.0.set_read_timeout(None).unwrap();
@@ -188,7 +188,7 @@ async fn watchdog_is_notified_until_the_process_is_stopped() {
     systemd.until("WATCHDOG=1");
 }
 
-/// A pipe that nobody writes stands for a disk that does not answer.
+/// A pipe without a writer stands for a disk that does not respond.
 #[tokio::test(flavor = "multi_thread")]
 async fn reload_from_a_hanging_disk_blocks_nothing_else() {
     let laravel = Laravel::start().await;

@@ -139,7 +139,7 @@ async fn openssl(edge: &Edge, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-/// Names that no honest client asks for: an answer or an alert, and on it goes.
+/// Invalid server names: each gets a certificate or an alert, and the edge continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn unusual_server_names_are_handled_safely() {
     let laravel = Laravel::start().await;
@@ -167,8 +167,8 @@ async fn unusual_server_names_are_handled_safely() {
     }
 }
 
-/// Who asks for a proof when nothing is to be proved gets no certificate: else
-/// the edge could be made to prove something for somebody else.
+/// A client that offers `acme-tls/1` without a pending challenge gets no certificate.
+/// Otherwise an attacker could use the edge to prove a name to a CA (RFC 8737).
 #[tokio::test(flavor = "multi_thread")]
 async fn acme_tls_alpn_without_a_challenge_gets_no_certificate() {
     let laravel = Laravel::start().await;
@@ -249,7 +249,7 @@ impl ClientCa {
     }
 }
 
-/// What Laravel is told of the client's certificate; none if there was no answer.
+/// Returns the subject that Laravel gets; `None` if the handshake or the request fails.
 async fn subject(edge: &Edge, laravel: &Laravel, config: ClientConfig) -> Option<Option<String>> {
     let stream = tls_handshake(edge, "localhost", config).await.ok()?;
     let mut client = Client::over_http1(stream).await;
@@ -357,7 +357,8 @@ async fn client_certificate_subject_reaches_laravel_if_trusted() {
     }
 }
 
-/// A ticket from where nobody is asked opens nothing where everybody is.
+/// A TLS ticket of a listener without client certificates is of no use on one that requires
+/// them.
 #[tokio::test]
 async fn client_auth_applies_to_its_listeners_despite_tickets() {
     let (laravel, known) = (Laravel::start().await, ClientCa::new());
@@ -375,8 +376,8 @@ async fn client_auth_applies_to_its_listeners_despite_tickets() {
     assert_eq!(ana, Some(Some("CN=Ana".to_owned())));
 }
 
-/// A part of the site for those alone who show a certificate, on the listener
-/// that everybody uses.
+/// A part of the site that requires a client certificate, on a listener where certificates
+/// are optional.
 #[tokio::test]
 async fn route_with_client_certificate_rejects_clients_without() {
     let (laravel, known) = (Laravel::start().await, ClientCa::new());

@@ -323,7 +323,7 @@ async fn tunnel_is_closed_when_silent_and_at_shutdown() {
     let short = format!("[http]\ntunnel_timeout = \"100ms\"\n{ROUTE}");
     let edge = Edge::configured(&url, &short);
     let (_, mut stream) = open_tunnel(&edge, "/app").await;
-    // It ends without a word of the client's: there is nobody else to end it.
+    // The edge closes it by itself: the client sends nothing.
     assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0);
 
     let edge = Edge::configured(&url, ROUTE);

@@ -235,7 +235,7 @@ async fn chunk_of_an_unknown_upload_is_an_error() {
             "invalid_chunk",
         ),
         (frame(1, 0, b""), "invalid_chunk"),
-        // Before it is ready nobody knows its number.
+        // Before `upload_ready` the client has no number for it.
         (frame(1, 0, b"x"), "unknown_upload"),
         (frame(0, 0, b"x"), "unknown_upload"),
     ] {
@@ -262,7 +262,7 @@ async fn upload_id_is_unique_per_user() {
     assert_eq!(event["type"], "error");
     assert_eq!(event["payload"]["code"], "duplicate_upload");
     assert_eq!(event["payload"]["upload_id"], "a");
-    // Nobody else sees it, and may call his own the same.
+    // Another user cannot see it, and may use the same id.
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     for kind in ["upload_resume", "upload_cancel"] {
         desk.send(json!({ "type": kind, "payload": { "upload_id": "a" } }))
@@ -362,7 +362,7 @@ async fn upload_resumes_after_a_lost_connection() {
     sending.until(&mut socket, &file, 10 * CHUNK).await;
     // Without a close frame, as a phone that loses its network.
     drop(socket);
-    // Nobody else can take it up.
+    // No other user can resume it.
     let mut desk = Socket::joined(&edge, "5|desk", 1).await;
     desk.send(upload_resume("a")).await;
     expect_failure(&mut desk, "unknown_upload").await;
@@ -532,7 +532,7 @@ async fn upload_with_withdrawn_access_is_aborted() {
     assert!(!laravel.posts().next().await.whole);
 }
 
-/// Nobody told the edge: it asks before the form is ended.
+/// Without a notice from Laravel, the edge checks access before it ends the form.
 #[tokio::test]
 async fn upload_access_is_checked_before_the_last_bytes() {
     let (laravel, _edge, mut socket) = join_as_ana().await;
@@ -577,7 +577,7 @@ async fn shutdown_aborts_partial_uploads_and_awaits_responses() {
         .await;
     assert_eq!(laravel.posts().next().await.file(), b"x");
     let stopped = edge.stop();
-    // The session goes on for the answer's sake.
+    // The session continues until the response has come.
     socket.settle().await;
     laravel.posts().release();
     let done = next_upload_event(&mut socket).await;
@@ -592,7 +592,7 @@ async fn shutdown_aborts_partial_uploads_and_awaits_responses() {
     assert_eq!(stopped.await.unwrap(), 0, "nothing was cut off");
 }
 
-/// Events are told between any two chunks.
+/// Events reach the client between any two chunks.
 #[tokio::test]
 async fn room_events_arrive_during_an_upload() {
     let (laravel, edge, mut socket) = join_as_ana().await;
@@ -613,7 +613,7 @@ async fn room_events_arrive_during_an_upload() {
     assert!(laravel.posts().next().await.file() == file);
 }
 
-/// As any client, an uploader is held to his rate; the chunks are no messages.
+/// The chunks have a rate of their own, and do not count as messages.
 #[tokio::test]
 async fn upload_chunks_have_their_own_rate() {
     let more = "[websocket]\nmessages_per_second = 1\nmessage_burst = 4\nthrottle_timeout = \"1ms\"\n\

@@ -88,7 +88,7 @@ async fn assert_restart_is_safe(place: Place) {
             wait_for_upstream_status(&edge, |status| status["healthy"] == false).await;
             let late = send_many(&edge, &Method::POST, &late_name, 100);
             let reviving = async {
-                // The late ones must find nobody first.
+                // The late requests must find no server at first.
                 for _ in 0..200 {
                     tokio::task::yield_now().await;
                 }
@@ -191,7 +191,7 @@ async fn least_requests_uses_the_least_busy_server() {
     let two = App::started("two").await;
     let more = "balance = \"least_requests\"\n";
     let edge = edge_before(&[one.await, two.url()], more);
-    // With nothing under way the first one is asked.
+    // Without requests in flight the edge uses the first server.
     let mut client = Client::http1(&edge).await;
     let slow = client.send(get("/slow").body(body("")).unwrap()).await;
     for _ in 0..5 {

@@ -66,7 +66,7 @@ async fn token_form_full_sends_the_whole_token() {
     }
 }
 
-/// Laravel can leave the edge's own requests out of its throttle, and nobody else's.
+/// Laravel can exempt the edge's own requests from its throttle, and no others.
 #[tokio::test]
 async fn forged_x_edge_request_header_is_removed() {
     let laravel = Laravel::start().await;
@@ -457,7 +457,7 @@ async fn logout_counts_even_if_its_client_has_left() {
     assert_eq!(ana.closed().await.0, 4503);
 }
 
-/// The token may be gone all the same: Laravel is asked.
+/// The token may be revoked all the same, so the edge asks Laravel.
 #[tokio::test]
 async fn logout_with_an_error_response_is_revalidated() {
     let laravel = Laravel::start().await;

@@ -66,7 +66,7 @@ async fn maintenance_page_closes_the_site_but_not_sessions() {
             .contains("maintenance")
     );
     assert_eq!(laravel.requests().len(), before, "Laravel got a request");
-    // Who is in hears what is said, and who lost his connection comes back.
+    // Open sessions still get events, and disconnected clients can reconnect.
     edge.broadcast(r#"{"type":"new_message","payload":{"ticket_id":1,"text":"hello"}}"#)
         .await;
     assert_eq!(
@@ -92,7 +92,7 @@ async fn unusable_maintenance_page_still_closes_the_site() {
     let laravel = Laravel::start().await;
     let page = site.path("maintenance.html");
     let config = format!("[maintenance]\npage = \"{}\"\n{ALLOW}", page.display());
-    // There already when the edge starts: nobody gets through.
+    // The file exists already when the edge starts: no request gets through.
     fs::write(&page, vec![b'x'; 1024 * 1024 + 1]).unwrap();
     let edge = Edge::configured(&laravel.url(), &config);
     let mut client = Client::http1(&edge).await;

@@ -240,7 +240,7 @@ const DIFFERENCES: &[(&str, &str, u16, u16)] = &[
     ),
     ("GET /robots.txt", "Range: bytes=12-\r\n", 416, 416),
     ("GET /robots.txt", "Range: bytes=-0\r\n", 416, 416),
-    // A directory without a page is none, and is not said to exist.
+    // The edge does not reveal a directory without a page.
     ("GET /empty/", "", 404, 403),
     ("GET /empty", "", 404, 301),
     // Hidden and not to be run.

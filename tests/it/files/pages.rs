@@ -159,7 +159,7 @@ async fn path_without_a_file_goes_to_the_app() {
         fetch_raw(&edge, &format!("GET {path}"), "").await;
         assert_eq!(laravel.last().target, path);
     }
-    // Sessions are answered here all the same.
+    // The edge accepts sessions on this route all the same.
     assert!(
         Socket::try_open(&edge, "/ws?token=3%7Cana", &[])
             .await

@@ -1,4 +1,4 @@
-//! Nobody gets out of the directory, by whatever spelling, link or race.
+//! No spelling, link or race leads out of the directory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -156,7 +156,7 @@ async fn path_spellings_over_http2_never_escape_the_directory() {
         requests += 1;
     }
     assert!(requests > 70, "{requests}");
-    // Who looks for what is hidden is not shown a page instead.
+    // A request for a hidden file does not get the fallback page.
     for target in ["/.env", "/index.php", "/a/..%2f..%2f.env", "//x"] {
         let answer = fetch_raw(&edge, &format!("GET {target}"), "").await;
         assert!(
@@ -223,7 +223,7 @@ async fn symlink_leads_only_to_allowed_targets() {
     }
 }
 
-/// Somebody swaps files for links out of the directory, as fast as he can.
+/// A thread swaps files for links out of the directory, as fast as it can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn symlink_race_never_escapes_the_directory() {
     let site = Site::new();

@@ -34,7 +34,7 @@ async fn ten_thousand_silent_connections_leave_others_served() {
     }
 }
 
-/// The kernel refuses more files: nothing dies, and it is told once.
+/// The kernel refuses more files. The edge continues, and logs it once.
 #[tokio::test]
 async fn accept_without_free_files_is_logged_once_and_recovers() {
     let mut harness = AttackHarness::start("").await;

@@ -1,5 +1,5 @@
-//! HTTP/2 frames that mean no good, made by hand (RFC 9113 §4.1): the connection
-//! that sends them ends, and nobody else notices.
+//! Hostile HTTP/2 frames, made by hand (RFC 9113 §4.1). The edge closes the connection that
+//! sends them, and no other.
 
 use std::sync::Arc;
 

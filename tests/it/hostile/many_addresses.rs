@@ -16,12 +16,12 @@ use crate::support::http::{Client, body, post};
 /// More than each table has places for.
 const ADDRESSES: u32 = 80_000;
 
-/// For how long a guesser waits at least, counted from before his last guess: the
-/// flood has that long.
+/// The shortest time for which a client that guesses is blocked, from before its last guess.
+/// The flood must end within it.
 const WAIT: Duration = Duration::from_secs(60);
 
-/// Each of them logs in, and so is remembered in three tables. Whoever guessed
-/// passwords before still has to wait after it.
+/// Each of them logs in, which makes an entry in three tables. A client that guessed
+/// passwords before the flood is still blocked after it.
 #[tokio::test]
 #[ignore = "slow: eighty thousand requests"]
 async fn flood_of_addresses_stays_in_memory_and_keeps_offenders() {

@@ -40,7 +40,7 @@ where
     tokio::pin!(dripping, reading);
     tokio::select! {
         () = &mut reading => {}
-        // It may have been told why all the same.
+        // The edge may have sent the reason all the same.
         _ = &mut dripping => reading.await,
     }
     answer

@@ -131,11 +131,11 @@ impl Frame {
     }
 }
 
-/// Asks until somebody is served.
+/// Sends requests until one gets 200.
 async fn fetch_until_ok(edge: &Edge, path: &str) {
     loop {
         let mut client = Client::http1(edge).await;
-        // While nothing is free it is told so, or cut off after a while.
+        // While nothing is free, the edge rejects the request or aborts its response.
         let answer = client.send(get(path).body(body("")).unwrap()).await;
         if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
             return;
@@ -233,7 +233,7 @@ async fn unread_rest_of_a_response_ends_its_connection() {
     assert!(warned && ended);
 }
 
-/// Windows are open, but nothing is read from the socket, while an upload goes on.
+/// Windows are open, but the client reads nothing from the socket during an upload.
 #[tokio::test]
 async fn blocked_socket_ends_its_connection() {
     let upstream = workers(2).await;
@@ -366,7 +366,7 @@ async fn occupy_encoders(edge: &Edge) -> RawHttp2 {
     attacker
 }
 
-/// Whether somebody, for whom a proxy asks or not, is answered compressed.
+/// Returns whether the response is compressed: for `client` behind a proxy, or without one.
 async fn is_compressed(edge: &Edge, client: Option<&str>) -> bool {
     let mut request = get("/export").header("accept-encoding", "gzip");
     if let Some(client) = client {
@@ -408,7 +408,7 @@ async fn encoders_of_unread_responses_are_freed() {
     }
 }
 
-/// One whose requests are all refused is told, and its connection ends.
+/// If the edge rejects all requests of a connection, it says so and closes it.
 #[tokio::test]
 async fn connection_with_many_rejected_requests_is_closed() {
     let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
@@ -429,7 +429,7 @@ async fn connection_with_many_rejected_requests_is_closed() {
     });
     within_deadline(attack).await;
     assert!(warned && frames > 200, "{warned} {frames}");
-    // HTTP/1.1 is told in the last answer.
+    // Over HTTP/1.1 the last response announces the close.
     let mut client = Client::http1(&edge).await;
     let mut refused = 0;
     let last = within_deadline(async {
@@ -445,7 +445,7 @@ async fn connection_with_many_rejected_requests_is_closed() {
     assert!(refused >= 200, "{refused}");
 }
 
-/// One end of a tunnel reads nothing while it goes on to send.
+/// One end of a tunnel sends, but reads nothing.
 #[tokio::test]
 async fn tunnel_with_a_stalled_end_is_closed() {
     let upstream = scripted(|_, mut stream| async move {

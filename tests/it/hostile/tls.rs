@@ -101,7 +101,7 @@ async fn invalid_handshake_ends_the_connection() {
     assert_eq!(failed["healthy"], true, "{failed}");
 }
 
-/// RFC 8446 §4.6.3: each asks for another in return.
+/// RFC 8446 §4.6.3: each update requests another one in return.
 #[tokio::test]
 async fn client_with_endless_key_updates_is_closed() {
     let mut harness = AttackHarness::start("").await;
@@ -119,7 +119,7 @@ async fn client_with_endless_key_updates_is_closed() {
     harness.run("new keys", attack).await;
 }
 
-/// RFC 5246 §7.2.2: refused, whatever it would cost the server (CVE-2011-1473).
+/// RFC 5246 §7.2.2: the edge never renegotiates, whatever the cost (CVE-2011-1473).
 #[tokio::test]
 #[ignore = "needs openssl"]
 async fn renegotiation_is_rejected() {

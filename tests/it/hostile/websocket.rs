@@ -9,7 +9,7 @@ use super::{ATTACKER, AttackHarness, MIB, Stream, connect_tls};
 use crate::support::Socket;
 use crate::support::program::Program;
 
-/// RFC 6455 §5: each of these breaks a rule, and is told which.
+/// Each of these violates RFC 6455 §5, and the close code says how.
 #[tokio::test]
 async fn invalid_frame_closes_the_session_with_its_code() {
     let mut harness = AttackHarness::start("websocket_handshake_burst = 1000\n").await;
@@ -48,7 +48,7 @@ async fn invalid_frame_closes_the_session_with_its_code() {
         for (name, bytes, code) in cases {
             assert_eq!(closed_after(&program, &[bytes]).await, Some(code), "{name}");
         }
-        // RFC 6455 §7.4: not to be sent, or nobody's.
+        // RFC 6455 §7.4: reserved codes, and codes without a meaning.
         for code in [0_u16, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535] {
             let closed = closed_after(&program, &[masked(0x88, &code.to_be_bytes())]).await;
             assert_eq!(closed, Some(1002), "close code {code}");
@@ -106,7 +106,7 @@ async fn session_flooding_messages_is_throttled_and_closed() {
     assert!(after.saturating_sub(before) < 32 * MIB);
 }
 
-/// Its events wait, then it is told to come back; the room goes on.
+/// Its events wait, then the edge closes it with 4008; the others in the room continue.
 #[tokio::test]
 async fn session_that_never_reads_is_closed() {
     let mut harness = AttackHarness::start("[websocket]\nwrite_timeout = \"1s\"\n").await;
@@ -170,8 +170,8 @@ async fn open_raw_session(program: &Program) -> (Stream, String) {
     (stream, head)
 }
 
-/// Sends all of `bytes` over a new session; the code that it is closed with, if
-/// it is told before the connection breaks.
+/// Sends all of `bytes` over a new session. Returns the close code, if it arrives before the
+/// connection breaks.
 async fn closed_after(program: &Program, bytes: &[Vec<u8>]) -> Option<u16> {
     let (stream, _) = open_raw_session(program).await;
     let (mut from, mut to) = tokio::io::split(stream);

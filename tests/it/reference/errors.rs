@@ -1,4 +1,4 @@
-//! Whoever reports an error writes its causes once: no error's text repeats its source.
+//! No error's text repeats its source, so that a report contains each cause once.
 
 use super::{Source, Token, group, literal};
 
@@ -74,7 +74,7 @@ fn name(field: &[Token]) -> Option<String> {
     Some(field[colon - 1].text.clone())
 }
 
-/// Whether an error's text leaves a field to those who report it.
+/// Returns whether a field of an error is its source, which the report adds.
 fn is_source(field: &[Token], name: &str) -> bool {
     let is_marked = field
         .windows(2)

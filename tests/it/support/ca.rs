@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::tls::TestCertificate;
 
-/// What was asked: the path, and what was in the request.
+/// A request to the CA: the path, and the payload.
 pub(crate) type AcmeRequest = (String, Value);
 
 /// Answers for itself; none: as an ACME server does it.
@@ -99,7 +99,7 @@ impl Ca {
         *self.0.script.lock() = Arc::new(script);
     }
 
-    /// `[tls.acme]` of an edge that asks here.
+    /// Returns the `[tls.acme]` of an edge that uses this CA.
     pub(crate) fn config(&self) -> String {
         let mut text = String::new();
         let directory = self.0.directory.path().display();
@@ -130,14 +130,14 @@ impl Ca {
         std::fs::write(state.join("account.json"), account.to_string()).unwrap();
     }
 
-    /// What was asked at `path`, as often as it was.
+    /// Returns the payloads of all requests whose path begins with `path`.
     pub(crate) fn requests(&self, path: &str) -> Vec<Value> {
         let requests = self.0.requests.lock();
         let these = requests.iter().filter(|(at, _)| at.starts_with(path));
         these.map(|(_, what)| what.clone()).collect()
     }
 
-    /// Waits until `path` was asked for so often.
+    /// Waits until there were `times` requests to `path`.
     pub(crate) async fn wait_for_requests(&self, path: &str, times: usize) {
         while self.requests(path).len() < times {
             tokio::task::yield_now().await;

@@ -19,11 +19,11 @@ pub(crate) struct Edge {
     pub(crate) certificate: CertificateDer<'static>,
     /// All addresses; the first is `address`.
     pub(crate) addresses: Vec<SocketAddr>,
-    /// Where plain HTTP is answered.
+    /// The addresses of `server.redirect_listen`.
     pub(crate) redirects: Vec<SocketAddr>,
-    /// The configuration, to be changed and read again.
+    /// The configuration, which a test may change and reload.
     pub(crate) config: Config,
-    /// Where monitoring asks.
+    /// The addresses of `admin.listen`.
     pub(crate) admin: Vec<SocketAddr>,
     reloader: Reloader,
     watchdog: Watchdog,
@@ -95,12 +95,12 @@ impl Edge {
         self.watchdog.clone()
     }
 
-    /// Configurations that are still in use by somebody.
+    /// Returns the number of configurations that are still in use.
     pub(crate) fn generations(&self) -> usize {
         self.reloader.generations()
     }
 
-    /// Goes on with a changed configuration; returns the keys that wait.
+    /// Reloads a changed configuration; returns the keys that need a restart.
     pub(crate) async fn reload_with(
         &self,
         change: impl FnOnce(&mut Config),

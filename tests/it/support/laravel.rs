@@ -34,13 +34,13 @@ pub(crate) struct Laravel(Arc<State>);
 struct State {
     address: Mutex<Option<SocketAddr>>,
     users: Mutex<HashMap<String, u64>>,
-    /// Who may see which ticket.
+    /// Pairs of a user and a ticket that the user may see.
     seen_by: Mutex<HashSet<(u64, u64)>>,
     requests: Mutex<Vec<SeenRequest>>,
     connections: AtomicUsize,
     who: Gauge,
     may: Gauge,
-    /// When set, every question is answered with this status.
+    /// The status of all authorization responses, if it is set.
     failing: Mutex<Option<StatusCode>>,
     hold_log_outs: AtomicBool,
     lose_log_outs: AtomicBool,
@@ -104,7 +104,7 @@ impl SeenRequest {
 impl Laravel {
     /// Ana is user 3 with ticket 1, Ben user 4 with ticket 2, Desk 5 sees both.
     /// Their tokens are `3|ana`, `4|ben`, `5|desk`. Besides, `N|crowdN` is user
-    /// N, and everybody may see tickets from [`CROWDED`] on.
+    /// N, and every user may see tickets from [`CROWDED`] on.
     fn new() -> Self {
         let users = [("ana", 3), ("ben", 4), ("desk", 5)];
         let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
@@ -230,17 +230,17 @@ impl Laravel {
         self.0.seen_by.lock().remove(&(user, ticket));
     }
 
-    /// From now on every question is answered with `status`; `None` ends it.
+    /// Responds to every authorization request with `status` from now on; `None` ends it.
     pub(crate) fn fail_with(&self, status: Option<StatusCode>) {
         *self.0.failing.lock() = status;
     }
 
-    /// From now on a log-out is answered only once released.
+    /// Holds the responses to log-outs from now on, until they are released.
     pub(crate) fn hold_logouts(&self) {
         self.0.hold_log_outs.store(true, SeqCst);
     }
 
-    /// From now on a log-out is done, but answered as if it had failed.
+    /// Revokes the token at a log-out from now on, but responds with a failure.
     pub(crate) fn fail_logouts(&self) {
         self.0.lose_log_outs.store(true, SeqCst);
     }
@@ -250,7 +250,7 @@ impl Laravel {
         self.0.cancelled.notified().await;
     }
 
-    /// Lets one request to `/wait` or `/cut` go on.
+    /// Lets one request to `/wait` or `/cut` continue.
     pub(crate) fn release(&self) {
         self.0.release.notify_one();
     }
@@ -404,7 +404,7 @@ impl Laravel {
 /// Tickets from this one on are open to all.
 pub(crate) const CROWDED: u64 = 1000;
 
-/// As the real app: a redirect to a page for those who do not ask for JSON.
+/// Responds as the real app: with a redirect unless the client prefers JSON.
 fn unauthenticated(headers: &HeaderMap) -> Response<Body> {
     let accept = headers
         .get("accept")

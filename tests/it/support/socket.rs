@@ -56,7 +56,10 @@ impl Socket {
         socket
     }
 
-    /// Connects to any path with more headers; the refusal's status if there is no 101.
+    /// Connects to any path with more headers.
+    ///
+    /// # Errors
+    /// Returns the status of a response other than 101.
     pub(crate) async fn try_open(
         edge: &Edge,
         path: &str,

@@ -65,7 +65,7 @@ pub(crate) fn any_certificate_config(
         .with_no_client_auth()
 }
 
-/// Connects to `edge` and asks for `name`.
+/// Performs a handshake with `edge`, with the server name `name`.
 pub(crate) async fn tls_handshake(
     edge: &Edge,
     name: &str,
@@ -86,7 +86,7 @@ async fn tls_handshake_at(
         .await
 }
 
-/// The certificate that `edge` shows to who asks for `name`, or for none.
+/// Returns the certificate that `edge` presents for the server name `name`, or for none.
 pub(crate) async fn presented_certificate(
     edge: &Edge,
     name: Option<&str>,
@@ -94,7 +94,7 @@ pub(crate) async fn presented_certificate(
     presented_certificate_at(edge.address, name).await
 }
 
-/// The same of whoever is at `address`.
+/// Returns the certificate that the server at `address` presents, likewise.
 pub(crate) async fn presented_certificate_at(
     address: SocketAddr,
     name: Option<&str>,
