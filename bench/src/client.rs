@@ -1,5 +1,5 @@
-//! A TLS connection to the server under test, from a source address of choice:
-//! many addresses make many ports, and many clients in the server's eyes.
+//! A TLS connection to the server under test, from a chosen source address. More addresses
+//! give more ports, and more clients for the limits.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use tokio_rustls::rustls::crypto::{
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// Whether a connection may resume an earlier one's session.
+/// Whether a connection may resume an earlier TLS session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tickets {
-    /// Each handshake is a full one.
+    /// Each handshake is full.
     Never,
-    /// From the second on, if the server gave a ticket.
+    /// Handshakes resume from the second on, if the server sent a ticket.
     Kept,
 }
 
-/// Dials one server.
+/// Opens connections to one server.
 #[derive(Clone)]
 pub(crate) struct Dialer {
     server: SocketAddr,
@@ -39,8 +39,8 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(server: SocketAddr, tickets: Tickets) -> anyhow::Result<Self> {
         let mut provider = aws_lc_rs::default_provider();
-        // What all servers have: with a choice each would take another, and the
-        // edge, which prefers a post-quantum exchange, would ask for a second try.
+        // The groups that all servers support. Otherwise each would choose another one, and the
+        // edge, which prefers a post-quantum group, would send a HelloRetryRequest.
         provider.cipher_suites = vec![TLS13_AES_128_GCM_SHA256];
         provider.kx_groups = vec![X25519];
         let provider = Arc::new(provider);
@@ -72,7 +72,7 @@ impl Dialer {
     }
 }
 
-/// Believes any certificate: the bench makes its own and throws it away.
+/// A verifier that accepts any certificate: the bench makes a new one for each run.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

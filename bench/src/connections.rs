@@ -1,5 +1,5 @@
-//! What connections cost that are no sessions: their handshakes, and the memory
-//! of those that rest after a request.
+//! The cost of connections without sessions: their handshakes, and the memory of those that
+//! are idle after a request.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::HandshakeKind;
 use crate::client::{Dialer, Tickets};
 use crate::server::{Server, TICKS_PER_SECOND};
 
-/// How many connections to which server.
+/// The server and the number of connections.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     #[arg(long)]
@@ -27,15 +27,15 @@ pub(crate) struct Plan {
     pids: Vec<u32>,
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     count: u32,
-    /// What each asks for once
+    /// The path that each requests once
     #[arg(long, default_value = "/bytes/1024")]
     path: String,
-    /// Connections that may be opening at a time
+    /// Connections that open at a time
     #[arg(long, default_value_t = 16)]
     opening: usize,
 }
 
-/// Handshakes with a request each, full ones and resumed ones.
+/// Measures handshakes with one request each, full and resumed.
 pub(crate) async fn handshakes(mut plan: Plan) -> anyhow::Result<()> {
     // rustls keeps eight tickets, and each is good for one connection.
     plan.opening = plan.opening.min(4);
@@ -45,7 +45,7 @@ pub(crate) async fn handshakes(mut plan: Plan) -> anyhow::Result<()> {
         ("resumed", Tickets::Kept, HandshakeKind::Resumed),
     ] {
         let dialer = Dialer::new(plan.server, tickets)?;
-        // Each gets tickets for those that follow.
+        // Each gets tickets for the next ones.
         drop(open_all(&plan, &dialer, plan.count.min(WARM_UP)).await?);
         let (before, start) = (server.cpu_ticks()?, Instant::now());
         // In portions, so that not all are open at once.
@@ -69,7 +69,7 @@ pub(crate) async fn handshakes(mut plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connections that have asked once and may ask again.
+/// Measures connections that are idle after one request and still usable.
 pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
     let server = Server::new(plan.pids.clone());
     let dialer = Dialer::new(plan.server, Tickets::Never)?;
@@ -77,7 +77,7 @@ pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
     let before = server.settled_memory().await?;
     let mut open = open_all(&plan, &dialer, plan.count).await?;
     let after = server.settled_memory().await?;
-    // They must still be of use.
+    // They must still respond.
     ask(&mut open[0], &plan.path).await?;
     let each = (after.rss as f64 - before.rss as f64) / f64::from(plan.count);
     println!("memory per connection (Rss), bytes\t{each:.0}");
@@ -108,7 +108,7 @@ async fn open_all(
     Ok(open)
 }
 
-/// Asks for `path` and reads the answer, whose length must be told.
+/// Requests `path` and reads the response, which must have a `Content-Length`.
 async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> anyhow::Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
@@ -125,26 +125,27 @@ async fn ask(stream: &mut TlsStream<TcpStream>, path: &str) -> anyhow::Result<()
     }
 }
 
-/// How long the answer will be in all, once its head is there.
+/// Returns the length of the whole response, once its head has arrived.
 fn length(answer: &[u8]) -> anyhow::Result<Option<usize>> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
     let head = std::str::from_utf8(&answer[..end])?.to_ascii_lowercase();
     if !head.starts_with("http/1.1 200 ") {
-        bail!("the answer was {:?}", head.lines().next());
+        bail!("the response was {:?}", head.lines().next());
     }
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length:"));
     let length: usize = length
-        .context("an answer without a length")?
+        .context("a response without a length")?
         .trim()
         .parse()?;
     Ok(Some(end + 4 + length))
 }
 
-/// Opened before the first reading: what is set up once is not counted.
+/// Connections that are opened before the first reading, so that one-time setup does not
+/// count.
 const WARM_UP: u32 = 50;
 const PORTION: u32 = 250;
 

@@ -1,5 +1,5 @@
-//! Events to rooms: what a delivery costs the server, and how long it takes
-//! from the moment when the event was due.
+//! Events to rooms: the server's CPU for each delivery, and the latency from the moment when
+//! the event was due.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use crate::publisher::{Entrance, Publisher};
 use crate::server::TICKS_PER_SECOND;
 use crate::target::{Opener, Socket, Target, failure, next_text, open_all};
 
-/// How many events to how many sessions, and how fast.
+/// The numbers of events and sessions, and the rate.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
@@ -29,18 +29,18 @@ pub(crate) struct Plan {
     members: u32,
     #[arg(long, default_value_t = 10_000)]
     events: u32,
-    /// Events a second; as fast as they are delivered unless told
+    /// Events per second [default: as fast as they are delivered]
     #[arg(long)]
     rate: Option<u32>,
     /// Connections that publish
     #[arg(long, default_value_t = 4)]
     publishers: u32,
-    /// Without a rate: events that may be under way
+    /// Without a rate: events in flight
     #[arg(long, default_value_t = 64)]
     window: u64,
 }
 
-/// What the receivers have seen; times count from `start`.
+/// The events that the receivers have got; times count from `start`.
 struct Seen {
     start: Instant,
     deliveries: AtomicU64,
@@ -97,19 +97,19 @@ async fn receive(mut socket: Socket, seen: Arc<Seen>) -> anyhow::Error {
         let Some(due) = due(&text) else { continue };
         seen.deliveries.fetch_add(1, Relaxed);
         let now = seen.start.elapsed().as_micros() as u64;
-        // It is received as long as anybody measures.
+        // The receivers run until the end of the measurement.
         let _ = seen.micros.send(now.saturating_sub(due) as u32);
     }
 }
 
-/// When an event was due, in microseconds; none if it is not one of ours.
+/// Returns the time when an event was due, in microseconds; `None` for other messages.
 fn due(text: &str) -> Option<u64> {
     let (_, rest) = text.split_once(r#""due":"#)?;
     let end = rest.find(|c: char| !c.is_ascii_digit())?;
     rest[..end].parse().ok()
 }
 
-/// Publishes `events` events and waits until everyone has them all.
+/// Publishes `events` events and waits until every member has them all.
 async fn publish(
     plan: &Plan,
     seen: &Arc<Seen>,
@@ -169,10 +169,10 @@ async fn turn(plan: &Plan, seen: &Seen, number: u64, start: Instant, already: u6
     }
 }
 
-/// The finest that tokio's timer has.
+/// The resolution of tokio's timer.
 const TICK: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Makes an event of about 200 bytes.
+/// Returns an event of about 200 bytes.
 const FILLER: &str = "01234567890123456789012345678901234567890123456789\
                       01234567890123456789012345678901234567890123456789abcdefgh";
 

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-// As the edge has it, for the servers that it is measured against here.
+// The allocator of the edge, so that the floors compare.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -40,23 +40,23 @@ enum Command {
         #[arg(long)]
         listen: SocketAddr,
     },
-    /// Answers and rooms, and nothing but the work
+    /// A floor: responses and rooms with the minimal work
     Floor(floor::Plan),
-    /// The simplest proxy that hyper makes
+    /// A floor: the simplest proxy with hyper
     Hyper(floor::ProxyPlan),
     /// TLS handshakes, full and resumed
     Handshakes(connections::Plan),
-    /// The server's memory for HTTPS connections that rest after one request
+    /// The server's memory for HTTPS connections that are idle after one request
     Connections(connections::Plan),
-    /// The server's memory for wss sessions that joined a room and rest
+    /// The server's memory for idle wss sessions in a room
     Sessions(sessions::Plan),
     /// Sessions that connect, join and leave
     Churn(sessions::Plan),
-    /// Sessions that all lose their connection, and come back
+    /// Sessions that all lose their connection and reconnect
     Storm(sessions::Plan),
     /// Events to rooms: CPU and latency of deliveries
     Fanout(fanout::Plan),
-    /// How long room events take to a session, at rest and while it uploads
+    /// The latency of room events to a session, idle and while it uploads
     Uploads(uploads::Plan),
     /// Prints medians and ratios of `work<TAB>metric<TAB>server<TAB>value` files as markdown
     Table { files: Vec<PathBuf> },

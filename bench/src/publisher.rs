@@ -1,5 +1,5 @@
-//! The side of the application that publishes: over HTTP/1.1 on a kept
-//! connection, to the edge's Unix socket or to a port of nchan's.
+//! The publisher: sends events over HTTP/1.1 on a kept connection, to the edge's Unix socket
+//! or to a port of nchan.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
-/// Where events go.
+/// The address to which events go.
 #[derive(Clone, Debug)]
 pub(crate) enum Entrance {
     /// The edge's socket: `/run/pwd-edge/broadcast.sock`.
@@ -38,7 +38,7 @@ impl FromStr for Entrance {
 pub(crate) struct Publisher {
     sender: http1::SendRequest<Full<Bytes>>,
     entrance: Entrance,
-    /// Ends with it.
+    /// The task of the connection, which ends with the publisher.
     _connection: JoinSet<hyper::Result<()>>,
 }
 
@@ -71,8 +71,8 @@ impl Publisher {
         })
     }
 
-    /// Publishes to `room` an event whose payload ends with `rest`, and waits
-    /// for the answer.
+    /// Publishes to `room` an event whose payload ends with `rest`, and waits for the
+    /// response.
     pub(crate) async fn publish(&mut self, room: u32, rest: &str) -> anyhow::Result<()> {
         let path = match &self.entrance {
             Entrance::Socket(_) => "/broadcast".to_owned(),

@@ -1,5 +1,5 @@
-//! What the kernel says about the server under test: its memory and its CPU
-//! time. A server of several processes is the sum of them.
+//! The memory and the CPU time of the server under test, from the kernel: the sum of its
+//! processes.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(crate) struct Server {
     pids: Vec<u32>,
 }
 
-/// Resident memory in bytes; `pss` counts shared pages by their share.
+/// The resident memory in bytes; `pss` counts shared pages by their share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) rss: u64,
@@ -35,8 +35,7 @@ impl Server {
         Ok(sum)
     }
 
-    /// Waits until the memory has stopped moving, so that buffers on their way
-    /// back and allocators that tidy up late are not counted.
+    /// Waits until the memory is stable, so that late frees of buffers do not count.
     pub(crate) async fn settled_memory(&self) -> anyhow::Result<Memory> {
         let deadline = Instant::now() + SETTLE_AT_MOST;
         let mut still_since = Instant::now();
@@ -57,7 +56,7 @@ impl Server {
         }
     }
 
-    /// User and system time of all threads, also of those that ended, in clock ticks.
+    /// Returns the user and system time of all threads, including ended ones, in clock ticks.
     pub(crate) fn cpu_ticks(&self) -> anyhow::Result<u64> {
         let mut sum = 0;
         for pid in &self.pids {
@@ -82,7 +81,7 @@ fn kibibytes(rollup: &str, key: &str) -> anyhow::Result<u64> {
 }
 
 fn ticks(stat: &str) -> anyhow::Result<u64> {
-    // The name may hold anything, so count from the parenthesis that closes it.
+    // The name may contain anything, so count from the parenthesis that closes it.
     let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
     let mut times = fields.split_whitespace().skip(11);
     let mut next =
@@ -93,7 +92,7 @@ fn ticks(stat: &str) -> anyhow::Result<u64> {
 /// The unit of times in /proc on every Linux that Rust's standard library knows (`USER_HZ`).
 pub(crate) const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Longer than the beat of most housekeeping, shorter than patience.
+/// Time without a change after which the memory is stable: longer than most periodic work.
 const STILL_FOR: Duration = Duration::from_secs(3);
 const SETTLE_AT_MOST: Duration = Duration::from_secs(60);
 

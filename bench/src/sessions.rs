@@ -1,5 +1,5 @@
-//! What sessions cost: the memory of those that rest, the work of those that
-//! come and go, and of all that come back at once.
+//! The cost of sessions: the memory of idle ones, and the CPU of those that come and go, or
+//! that all reconnect at once.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::client::Tickets;
 use crate::server::TICKS_PER_SECOND;
 use crate::target::{Opener, Target, failure, open_all, rest};
 
-/// How many sessions.
+/// The number of sessions.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     count: u32,
 }
 
-/// Sessions that rest, each with a full handshake.
+/// Measures idle sessions, each with a full handshake.
 pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
     let server = plan.target.server();
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Never)?);
@@ -52,7 +52,7 @@ pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sessions that connect, join and leave, of users whom the server knows.
+/// Measures sessions that connect, join and leave, of users that the server has cached.
 pub(crate) async fn churn(plan: Plan) -> anyhow::Result<()> {
     let server = plan.target.server();
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Never)?);
@@ -60,7 +60,7 @@ pub(crate) async fn churn(plan: Plan) -> anyhow::Result<()> {
     let (before, start) = (server.cpu_ticks()?, Instant::now());
     come_and_go(&opener, plan.count).await?;
     let took = start.elapsed().as_secs_f64();
-    // What the server does after the last has left is work of theirs, too.
+    // The server's work after the last one has left counts too.
     server.settled_memory().await?;
     let ticks = server.cpu_ticks()? - before;
     println!(
@@ -87,8 +87,8 @@ async fn come_and_go(opener: &Arc<Opener>, count: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All sessions lose their connections at once and come back, with tickets of
-/// TLS as browsers have them.
+/// Measures sessions that all lose their connections at once and reconnect, with TLS
+/// tickets, as browsers do.
 pub(crate) async fn storm(plan: Plan) -> anyhow::Result<()> {
     let server = plan.target.server();
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Kept)?);
@@ -110,6 +110,6 @@ fn per_thousand(ticks: u64, count: u32) -> f64 {
     ticks as f64 / TICKS_PER_SECOND / f64::from(count) * 1_000.0
 }
 
-/// Opened and hung up before the first reading, so that what a server sets up
-/// once, at its first clients, is not counted as memory of a session.
+/// Sessions that are opened and closed before the first reading, so that one-time setup of
+/// the server does not count.
 const WARM_UP: u32 = 50;

@@ -20,7 +20,7 @@ pub(crate) fn print(files: &[PathBuf]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Everything in the order in which it was first met.
+/// The results, in the order of their first lines.
 #[derive(Debug, Default)]
 struct Results {
     servers: Vec<String>,
@@ -35,7 +35,7 @@ struct Row {
     runs: Vec<Vec<f64>>,
 }
 
-/// What a run was of, and what came out.
+/// A run: its work, metric and server, and its value.
 pub(crate) fn parse(line: &str) -> anyhow::Result<([&str; 3], f64)> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [what, metric, server, value] = fields[..] else {
@@ -84,9 +84,9 @@ impl Results {
     }
 
     /// One line for each work and metric: every server's median, the first
-    /// server's ratio to each other one, and how far the runs lay apart. A ratio is
-    /// the median of those of single rounds, since a slow minute hits all who take
-    /// turns in it; of four rounds or more the middle half of them, or a little more, is there, too.
+    /// server's ratio to each other one, and the spread of the runs. A ratio is the median
+    /// of the ratios of single rounds, because a slow minute affects all servers of a round.
+    /// From four rounds on it also has the middle half of them, or a little more.
     fn markdown(&self) -> String {
         let mut head = vec!["work".to_owned(), "metric".to_owned()];
         head.extend_from_slice(&self.servers);
@@ -150,7 +150,7 @@ pub(crate) fn median(runs: &[f64]) -> Option<f64> {
     }
 }
 
-/// How `ours` compare with `theirs`, round by round.
+/// Returns the ratio of `ours` to `theirs`, round by round.
 fn ratio(ours: &[f64], theirs: &[f64]) -> String {
     let rounds = ours.iter().zip(theirs);
     let mut ratios: Vec<f64> = rounds.map(|(ours, theirs)| ours / theirs).collect();
@@ -167,14 +167,14 @@ fn ratio(ours: &[f64], theirs: &[f64]) -> String {
     }
 }
 
-/// From the least to the most, as a share of the median.
+/// Returns the distance from the least to the most, as a share of the median.
 fn spread(runs: &[f64]) -> Option<f64> {
     let most = runs.iter().copied().reduce(f64::max)?;
     let least = runs.iter().copied().reduce(f64::min)?;
     Some((most - least) / median(runs)?.abs().max(f64::MIN_POSITIVE))
 }
 
-/// Three or more digits, whatever the size.
+/// Formats a number with three or more digits.
 fn number(value: f64) -> String {
     let digits = match value.abs() {
         size if size >= 100.0 => 0,

@@ -1,4 +1,4 @@
-//! A server with rooms, and sessions of it: the edge, or nginx with nchan.
+//! Sessions of a server with rooms: the edge, nginx with nchan, or node.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::server::Server;
 
 pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
-/// Which server, and how its sessions are opened.
+/// The server, and how to open its sessions.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Target {
     /// Such as `wss://127.0.0.1:18443/ws`, or `wss://127.0.0.1:18446/sub` of
@@ -38,25 +38,25 @@ pub(crate) struct Target {
     /// Rooms that the sessions spread over
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rooms: u32,
-    /// Sessions that may be opening at a time
+    /// Sessions that open at a time
     #[arg(long, default_value_t = 64)]
     pub(crate) opening: usize,
     /// Addresses, from 127.0.0.1 up, that the sessions come from
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=250))]
     sources: u8,
-    /// Users that the sessions belong to; one for each unless told
+    /// Users that the sessions belong to [default: one for each session]
     #[arg(long)]
     users: Option<u32>,
-    /// How many seconds one session may take to be in its room
+    /// Seconds within which a session must be in its room
     #[arg(long, default_value_t = 30)]
     within: u64,
 }
 
-/// What a session says to be in a room.
+/// The way in which a session joins a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     Edge,
-    /// Nothing: the room is in the path.
+    /// The room is in the path.
     Path,
 }
 
@@ -72,7 +72,7 @@ impl Target {
     }
 }
 
-/// What all sessions share while they open.
+/// The state that all sessions share while they open.
 pub(crate) struct Opener {
     dialer: Dialer,
     target: Target,
@@ -88,7 +88,7 @@ impl Opener {
         })
     }
 
-    /// Session `id` in its room, in its turn.
+    /// Opens session `id` and joins its room, when a place is free.
     pub(crate) async fn open(&self, id: u32) -> anyhow::Result<Socket> {
         let _slot = self.slots.acquire().await?;
         let within = Duration::from_secs(self.target.within);
@@ -121,8 +121,8 @@ impl Opener {
     }
 }
 
-/// Opens `count` sessions and returns when every one is in its room; each then
-/// does what `live` says. Dropping the set hangs all of them up.
+/// Opens `count` sessions and returns once every one is in its room; each then runs `live`.
+/// Dropping the set closes all of them.
 pub(crate) async fn open_all<L, F>(
     opener: &Arc<Opener>,
     count: u32,
@@ -141,7 +141,7 @@ where
                 Ok(socket) => socket,
                 Err(error) => return error,
             };
-            // Nobody counts any more if another has failed.
+            // The receiver is gone if another session has failed.
             let _ = joined.send(()).await;
             drop((opener, joined));
             live(socket).await
@@ -161,7 +161,7 @@ pub(crate) fn failure(ended: Result<anyhow::Error, JoinError>) -> anyhow::Error 
     ended.unwrap_or_else(anyhow::Error::from)
 }
 
-/// Reads and forgets, which also answers the server's pings.
+/// Reads and discards, which also responds to the server's pings.
 pub(crate) async fn rest(mut socket: Socket) -> anyhow::Error {
     loop {
         if let Err(error) = next_text(&mut socket).await {
@@ -170,7 +170,7 @@ pub(crate) async fn rest(mut socket: Socket) -> anyhow::Error {
     }
 }
 
-/// Reads to the event of this type; others may come before it, but no error.
+/// Reads until the event of this type; others may come before it, but no error.
 pub(crate) async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<()> {
     loop {
         let text = next_text(socket).await?;

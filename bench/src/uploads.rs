@@ -1,5 +1,5 @@
-//! Room events while files are on their way: how long one takes from the Unix
-//! socket to a session, at rest and while that session uploads without a pause.
+//! Room events during uploads: their latency from the Unix socket to a session, while the
+//! session is idle and while it uploads without a pause.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::client::{Dialer, Tickets};
 use crate::publisher::{Entrance, Publisher};
 use crate::target::{Socket, expect};
 
-/// Which server, and how many events.
+/// The server and the number of events.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     /// For example `wss://127.0.0.1:8443/ws`; the address must be a literal one
@@ -48,7 +48,7 @@ pub(crate) async fn measure(plan: Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What came of an upload.
+/// A message about an upload.
 enum News {
     Ready(u64),
     Received(usize),
@@ -126,7 +126,7 @@ async fn run(plan: &Plan, uploading: bool) -> anyhow::Result<Vec<Duration>> {
     }
 }
 
-/// Sends one file after another, as fast as the server lets it.
+/// Sends one file after another, as fast as the server allows.
 async fn upload_for_ever(
     mut sink: SplitSink<Socket, Message>,
     mut told: mpsc::UnboundedReceiver<News>,
@@ -158,7 +158,7 @@ async fn upload_for_ever(
     Ok(Vec::new())
 }
 
-/// `docs/PROTOCOL.md`, "Binary frames".
+/// Returns a chunk by `docs/PROTOCOL.md`, "Binary frames".
 fn frame(upload: u64, offset: usize, data: &[u8]) -> Message {
     let mut frame = vec![1];
     frame.extend_from_slice(&(upload as u32).to_be_bytes());

@@ -1,8 +1,8 @@
 //! The application behind the servers under test: HTTP/1.1 keep-alive on
-//! loopback, so quick that the server in front of it is what gets measured.
+//! loopback, so fast that the bench measures the server in front of it.
 //!
 //! Identities and tickets have the JSON shapes of the real application; every
-//! `<row>|u<id>` token is user `<id>`, and every ticket may be seen by everyone.
+//! `<row>|u<id>` token is user `<id>`, and every user may see every ticket.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ async fn converse(stream: TcpStream) {
     }
     let connection =
         http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
-    // A peer that hangs up in the middle is no news here: the generator counts failures.
+    // A peer that disconnects early needs no report: the generator counts failures.
     let _ = connection.await;
 }
 
@@ -94,7 +94,7 @@ fn user(headers: &HeaderMap) -> Answer {
     reply(StatusCode::OK, &user)
 }
 
-/// The user's id in the secret of `Authorization: Bearer <row>|u<id>`, which may come
+/// Returns the user's id in the secret of `Authorization: Bearer <row>|u<id>`, which may come
 /// without its row.
 fn bearer_id(headers: &HeaderMap) -> Option<u64> {
     let token = headers
@@ -139,7 +139,7 @@ fn reply(status: StatusCode, body: &Value) -> Answer {
     answer
 }
 
-/// What `/bytes/N` is cut from: shared, so that an answer costs no copy here.
+/// The bytes of all `/bytes/N` responses. They are shared, so that a response copies nothing.
 pub(crate) static FILLER: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![b'x'; FILLER_SIZE]));
 
 const FILLER_SIZE: usize = 16 << 20;

@@ -1,4 +1,4 @@
-//! What Laravel sends over the Unix socket.
+//! Bodies of Laravel's requests on the Unix socket.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a browser sends in binary frames over its WebSocket.
+//! Binary frames of a client on its WebSocket.
 
 #![no_main]
 

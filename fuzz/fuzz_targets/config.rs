@@ -1,4 +1,4 @@
-//! What a sysadmin writes into `config.toml`.
+//! The text of `config.toml`.
 
 #![no_main]
 
@@ -21,7 +21,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// A mistake is at a place of the text, or right behind a line's end.
+/// Checks that a mistake has a place in the text, or right behind the end of a line.
 fn check(mistake: &Diagnostic, text: &str) {
     assert!(!mistake.message.is_empty(), "{mistake:?}");
     assert!(mistake.column > 0, "{mistake:?}");

@@ -1,4 +1,4 @@
-//! What php-fpm sends: the first byte says in which pieces the rest of them comes.
+//! Records of php-fpm. The first byte is the length of the pieces in which the rest arrives.
 
 #![no_main]
 
@@ -36,7 +36,7 @@ fuzz_target!(|input: &[u8]| {
 struct Read {
     records: Vec<Record>,
     malformed: Option<Malformed>,
-    /// Bytes that are no whole record.
+    /// Bytes of an incomplete record.
     left: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What a stranger says about himself in the headers of a request, one
-//! `name: value` a line.
+//! Headers of a request in which a client claims an address, a host or a protocol: one
+//! `name: value` on each line.
 
 #![no_main]
 
@@ -64,12 +64,12 @@ fn read(head: &[u8]) -> HeaderMap {
     headers
 }
 
-/// A name as `$_SERVER` has it, without `HTTP_`.
+/// Returns the name as `$_SERVER` has it, without `HTTP_`.
 fn php_key(name: &HeaderName) -> String {
     name.as_str().replace(['-', '.'], "_").to_ascii_uppercase()
 }
 
-/// Whether the name says nothing about where the request comes from or belongs.
+/// Returns whether the name says nothing about the client or the URL of the request.
 fn is_innocent(name: &HeaderName) -> bool {
     let name = name.as_str();
     let plain = name
@@ -88,7 +88,7 @@ fn is_innocent(name: &HeaderName) -> bool {
             "cloudfront-",
             "true-client-ip",
             "cf-connecting-ip",
-            // Only a whole and well-formed trace passes.
+            // Only a complete and well-formed trace passes.
             "traceparent",
             "tracestate",
         ]
@@ -96,7 +96,7 @@ fn is_innocent(name: &HeaderName) -> bool {
         .any(|start| name.starts_with(start))
 }
 
-/// What Laravel, Symfony and PHP believe of a proxy.
+/// Headers that Laravel, Symfony and PHP trust from a proxy.
 const FORGED: [&str; 16] = [
     "FORWARDED",
     "FRONT_END_HTTPS",

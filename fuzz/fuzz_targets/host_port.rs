@@ -1,4 +1,4 @@
-//! What a client writes into `Host` and `Origin`.
+//! The headers `Host` and `Origin` of a client.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Which file a path names: never one that is hidden or further up, and always one
-//! on the route that was found for the path.
+//! The file that a path names: never a hidden one or one above the directory, and always one
+//! on the route that matches the path.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The first bytes of a connection on which a proxy says for whom it connects.
+//! The first bytes of a connection with the PROXY protocol.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ fuzz_target!(|bytes: &[u8]| {
     if read.is_ok() {
         let header = &bytes[..bytes.len() - stream.len()];
         assert!(header.len() <= 2064, "{header:?}");
-        // What was read is all that was needed: the same bytes read the same.
+        // The parser has read no more than the header: the same bytes give the same result.
         let mut again = header;
         assert!(
             read_proxy_header(&mut again)

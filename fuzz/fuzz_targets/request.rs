@@ -1,5 +1,5 @@
-//! What a client sends as a request's head: method and target in the first line, then
-//! one `name: value` a line.
+//! The head of a client's request: method and target on the first line, then one
+//! `name: value` on each line.
 
 #![no_main]
 
@@ -32,12 +32,12 @@ fuzz_target!(|head: &[u8]| {
             "{request:?}"
         );
     }
-    // One reading: the next server finds nothing more to change.
+    // Normalization is complete: the next server would change nothing more.
     let mut again = request.clone();
     normalize_request(&mut again, &direct).expect("it is valid");
     assert_eq!(again.headers(), request.headers());
 
-    // The same from a proxy that may name the host.
+    // Likewise from a proxy whose host is trusted.
     let proxies = TrustedProxies::try_from(vec!["127.0.0.1".to_owned()]).expect("a network");
     let forwarded = ClientInfo::from_headers(client, original.headers(), &proxies, &believed());
     let mut proxied = original.clone();
@@ -45,7 +45,7 @@ fuzz_target!(|head: &[u8]| {
     check(&original, &proxied);
 });
 
-/// Nothing in `request` can be read in two ways, and nothing else than in `original`.
+/// Checks that `request` can be read in one way only, and in the same way as `original`.
 fn check(original: &Request<()>, request: &Request<()>) {
     assert!(request.headers().len() <= 100);
     let method = request.method();
@@ -113,5 +113,5 @@ fn read(head: &[u8]) -> Option<Request<()>> {
     Some(request)
 }
 
-/// More than a request may have headers.
+/// More headers than a request may have.
 const MAX_LINES: usize = 128;

@@ -1,4 +1,4 @@
-//! What a browser sends over its WebSocket.
+//! Text messages of a client on its WebSocket.
 
 #![no_main]
 
@@ -40,12 +40,12 @@ fn ids(command: &Command) -> [Option<u64>; 2] {
     }
 }
 
-/// Nothing that could stand for something else in a log.
+/// Returns whether the id has no character that could forge a line of a log.
 fn is_upload_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && !id.contains(|c: char| c.is_whitespace() || !c.is_ascii())
 }
 
-/// At most 19 digits, so that it fits where the app's database keeps it.
+/// Returns whether the id has at most 19 digits, so that it fits into the app's database.
 fn is_row_id(id: u64) -> bool {
     (1..=9_999_999_999_999_999_999).contains(&id)
 }

@@ -67,7 +67,7 @@ struct CachedEntry<V> {
 }
 
 /// A request that is queued or under way. Its result is held weakly here: while it is
-/// queued, only those who wait for it keep it, and it is dropped with the last of them.
+/// queued, only its waiting callers keep it, and it is dropped with the last of them.
 #[derive(Debug)]
 struct InFlight<V> {
     begun: Epoch,
@@ -77,7 +77,7 @@ struct InFlight<V> {
     result: WeakShared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>,
 }
 
-/// The result of a request, for all who wait for it.
+/// The result of a request, for all callers that wait for it.
 type SharedResult<V> = Shared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>;
 
 impl<K, V> Cache<K, V>

@@ -126,7 +126,7 @@ impl TryFrom<String> for JsonPointer {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         // The keys of a list are numbers, and no object of Laravel has such a key: a pattern that
-        // is meant to deny users would deny nobody.
+        // is meant to deny users would deny no user.
         if text.split('/').any(|part| part.starts_with('*')) {
             return Err(format!(
                 r#"{text:?} holds a pattern, and a JSON pointer names one value; expected one such as "/id" or "/roles/0""#

@@ -119,7 +119,7 @@ fn upstream<'a>(config: &'a Config, to: &RouteAction) -> Option<&'a upstream::Se
 /// It is the largest of `http.max_body_size`, `max_body_size` of the routes to `app` and, if
 /// `app` is Laravel, `websocket.uploads.max_size`.
 fn max_body_size(config: &Config, app: &upstream::Settings) -> ByteSize {
-    // Two upstreams may have equal settings; the address tells them apart.
+    // Two upstreams may have equal settings; the address distinguishes them.
     let leads_there = |to| upstream(config, to).is_some_and(|it| std::ptr::eq(it, app));
     let routes = config.routes.iter().filter(|route| leads_there(&route.to));
     let uploads =

@@ -25,7 +25,7 @@ fn example_file_shows_the_defaults() {
     let example = include_str!("../../config.toml");
     let written = Config::from_toml(example).expect("the example has no mistakes");
     let mut expected = Config::default();
-    // The old front end's port, which is not everybody's.
+    // The port of the old front end, which not every site has.
     expected.server.listen.push("[::]:8080".parse().unwrap());
     assert_eq!(format!("{written:#?}"), format!("{expected:#?}"));
 }
@@ -269,7 +269,7 @@ fn example_file_names_the_keys_of_a_route() {
         .lines()
         .skip_while(|line| *line != "# [[routes]]")
         .skip(1);
-    // Comments that go on in the next line are none.
+    // A comment that continues on the next line is prose, and no key.
     let keys = keys.map_while(|line| line.strip_prefix('#'));
     let keys = keys
         .filter_map(|line| line.strip_prefix(' '))

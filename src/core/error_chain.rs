@@ -1,8 +1,8 @@
 //! Errors with their causes, for logs and people.
 //!
 //! One convention holds for all errors of this crate: `Display` says what failed, and what
-//! to do about it, but never repeats its `source`. Whoever reports an error writes the
-//! whole chain, once, with [`error_chain`].
+//! to do about it, but never repeats its `source`. The code that reports an error writes
+//! the whole chain, once, with [`error_chain`].
 
 use std::error::Error;
 

@@ -281,7 +281,7 @@ mod tests {
         }
     }
 
-    /// Whoever knows some of them knows nothing of the next.
+    /// Known ids reveal nothing about the next one.
     #[test]
     fn session_ids_follow_no_order() {
         let ids = SessionIds::new();

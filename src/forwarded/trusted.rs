@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(find("6.6.6.6,192.0.2.9:4711"), "192.0.2.9");
         assert_eq!(find("[2001:db8::1]:4711, 10.0.0.7"), "2001:db8::1");
         assert_eq!(find("::ffff:192.0.2.9"), "192.0.2.9");
-        // Nobody but proxies, as for a proxy's own health checks.
+        // Only proxies, as for the health checks of a proxy itself.
         assert_eq!(find("10.0.0.8, 10.0.0.7"), "10.0.0.8");
         assert_eq!(find("192.0.2.9, unknown, 10.0.0.7"), "10.0.0.7");
         assert_eq!(find(""), "10.0.0.1");

@@ -39,7 +39,7 @@ struct HeadDeadline {
 }
 
 impl HeadTimer {
-    /// Creates a timer for heads that may take `timeout`. `activity` tells when the first
+    /// Creates a timer for heads that may take `timeout`. `activity` records when the first
     /// byte of a head was read.
     pub(super) fn new(timeout: Duration, activity: Arc<ConnActivity>) -> Self {
         Self {

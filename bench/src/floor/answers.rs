@@ -1,5 +1,5 @@
-//! Answers without an upstream: `/bytes/N`, anything that is sent, and `/sub/N`,
-//! which begins a session in room N.
+//! Responses without an upstream: to `/bytes/N`, to uploads, and to `/sub/N`, which begins
+//! a session in room N.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(crate) async fn serve(plan: Plan) -> anyhow::Result<()> {
     let live = move |stream| {
         let rooms = Arc::clone(&rooms);
         async move {
-            // A peer that hangs up in the middle is no news: the generator counts failures.
+            // A peer that disconnects early needs no report: the generator counts failures.
             if let Ok(Some(guest)) = Box::pin(converse(stream)).await {
                 let _ = rooms.live(guest).await;
             }
@@ -29,7 +29,7 @@ pub(crate) async fn serve(plan: Plan) -> anyhow::Result<()> {
     }
 }
 
-/// Answers until the client hangs up, or wants to be in a room.
+/// Responds until the client disconnects or begins a session.
 async fn converse(stream: Stream) -> io::Result<Option<Guest>> {
     let mut requests = Requests::of(stream);
     while let Some(request) = requests.next().await? {
@@ -53,7 +53,7 @@ async fn converse(stream: Stream) -> io::Result<Option<Guest>> {
     Ok(None)
 }
 
-/// What follows `prefix` in the request's path.
+/// Returns the number that follows `prefix` in the request's path.
 fn number(request: &Request, prefix: &str) -> io::Result<usize> {
     let digits = request.path.strip_prefix(prefix).unwrap_or_default();
     digits.parse().map_err(io::Error::other)

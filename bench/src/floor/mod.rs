@@ -1,5 +1,5 @@
-//! Servers that do nothing but the work, to show what bounds the others: TLS as
-//! the edge has it, one thread, and none of what a product needs.
+//! Servers that do only the minimal work, as a lower bound for the others: the edge's TLS,
+//! one thread, and nothing else that a product needs.
 
 mod answers;
 mod proxy;
@@ -24,10 +24,10 @@ use tokio_rustls::server::TlsStream;
 pub(crate) use answers::serve;
 pub(crate) use proxy::serve as serve_hyper;
 
-/// In a box, so that what waits for a client is small.
+/// A boxed future, so that a waiting connection takes little memory.
 type Stream = Box<TlsStream<TcpStream>>;
 
-/// What answers and sends straight from the loop that reads.
+/// Arguments of the floor that responds directly from the loop that reads.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     #[command(flatten)]
@@ -35,12 +35,12 @@ pub(crate) struct Plan {
     /// The Unix socket where events are published
     #[arg(long)]
     publish: PathBuf,
-    /// All that waits for a session in one write, not one write for each event
+    /// Send all events that wait for a session in one write, instead of one write each
     #[arg(long)]
     coalesce: bool,
 }
 
-/// The simplest proxy that hyper makes.
+/// Arguments of the simplest proxy with hyper.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ProxyPlan {
     #[command(flatten)]
@@ -62,7 +62,7 @@ struct Door {
 }
 
 impl Door {
-    /// Does what `live` says with every connection.
+    /// Runs `live` on every connection.
     async fn serve<L, F>(&self, protocols: &[&[u8]], live: L) -> anyhow::Result<()>
     where
         L: Fn(Stream) -> F + Clone + Send + 'static,
@@ -82,7 +82,7 @@ impl Door {
                     stream.set_nodelay(true)?;
                     let (tls, live) = (tls.clone(), live.clone());
                     connections.spawn(async move {
-                        // Who fails here is missed by the generator.
+                        // The generator notices a failed connection.
                         if let Ok(stream) = Box::pin(tls.accept(stream)).await {
                             live(Box::new(stream)).await;
                         }
@@ -109,5 +109,5 @@ impl Door {
     }
 }
 
-/// Room for all sessions of a storm.
+/// Length of the accept queue: all sessions of a storm fit.
 const BACKLOG: u32 = 8192;

@@ -1,5 +1,5 @@
-//! The simplest proxy that hyper makes, over HTTP/1.1 and HTTP/2: its server, its
-//! client with kept connections, and nothing between them.
+//! The simplest proxy with hyper, over HTTP/1.1 and HTTP/2: its server, its client with
+//! kept connections, and nothing between them.
 
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderMap, TE, TRANSFER_ENCODING, UPGRADE};
@@ -26,7 +26,7 @@ async fn converse(stream: Stream, client: Upstream, upstream: String) {
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = service_fn(move |request| forward(request, client.clone(), upstream.clone()));
     let io = TokioIo::new(stream);
-    // A peer that hangs up in the middle is no news: the generator counts failures.
+    // A peer that disconnects early needs no report: the generator counts failures.
     let _ = if two {
         let builder = http2::Builder::new(TokioExecutor::new());
         builder.serve_connection(io, service).await
@@ -51,7 +51,7 @@ async fn forward(
     Ok(answer)
 }
 
-/// Leaves out what is meant for one hop (RFC 9110 §7.6.1).
+/// Removes the hop-by-hop headers (RFC 9110 §7.6.1).
 fn end_to_end(headers: &mut HeaderMap) {
     for name in [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
         headers.remove(name);

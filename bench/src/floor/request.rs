@@ -1,8 +1,8 @@
-//! Requests as the generator sends them, read by the end of their head.
+//! Requests of the generator, parsed only as far as needed.
 
 use tokio::io::{self, AsyncRead, AsyncReadExt};
 
-/// A stream of requests, and what was read of it beyond the last one.
+/// A stream of requests, and the bytes read beyond the last one.
 pub(super) struct Requests<S> {
     pub(super) stream: S,
     input: Vec<u8>,
@@ -11,7 +11,7 @@ pub(super) struct Requests<S> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) path: String,
-    /// Of the body, which follows.
+    /// The length of the body, which follows.
     pub(super) length: usize,
     pub(super) websocket_key: Option<String>,
 }
@@ -22,7 +22,7 @@ impl<S: AsyncRead + Unpin> Requests<S> {
         Self { stream, input }
     }
 
-    /// The next request; none when the client has hung up.
+    /// Returns the next request; `None` once the client has disconnected.
     pub(super) async fn next(&mut self) -> io::Result<Option<Request>> {
         loop {
             if let Some(end) = self.input.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -47,7 +47,7 @@ impl<S: AsyncRead + Unpin> Requests<S> {
         Ok(std::mem::replace(&mut self.input, rest))
     }
 
-    /// Reads a body and forgets it.
+    /// Reads a body and discards it.
     pub(super) async fn swallow(&mut self, mut length: usize) -> io::Result<()> {
         while self.input.len() < length {
             length -= self.input.len();

@@ -1,5 +1,5 @@
-//! Rooms of sessions: an event's frame is made once, and encrypted and written
-//! to each member by the loop that read it.
+//! Rooms of sessions. The loop that reads an event makes its frame once, then encrypts and
+//! writes it to each member.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -18,11 +18,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::Stream;
 use super::request::Requests;
 
-/// Who is in which room.
+/// The members of each room.
 #[derive(Default)]
 pub(super) struct Rooms {
     members: Mutex<HashMap<usize, Vec<Arc<Member>>>>,
-    /// Those for whom something waits; without it every event is written at once.
+    /// Sessions with queued events; `None` if each event is written at once.
     waiting: Option<Mutex<VecDeque<Arc<Member>>>>,
     wake: Notify,
 }
@@ -30,20 +30,20 @@ pub(super) struct Rooms {
 struct Member {
     tcp: TcpStream,
     tls: Mutex<ServerConnection>,
-    /// Frames to be written at once.
+    /// Queued frames, which one write sends.
     frames: Mutex<Vec<u8>>,
-    /// The socket takes no more.
+    /// Whether the socket is full.
     full: Notify,
 }
 
-/// Who has asked to be in a room, and what is to be said first.
+/// A client that begins a session, and the response to its handshake.
 pub(super) struct Guest {
     pub(super) room: usize,
     pub(super) welcome: Vec<u8>,
     pub(super) stream: Stream,
 }
 
-/// The answer to a client that wants to speak WebSocket.
+/// Returns the response to a WebSocket handshake.
 pub(super) fn welcome(key: &str) -> Vec<u8> {
     let accept = derive_accept_key(key.as_bytes());
     format!(
@@ -61,7 +61,7 @@ impl Rooms {
         }
     }
 
-    /// A session, until its client hangs up. Only what waits is kept in the future.
+    /// Runs a session until its client disconnects. The future holds only the queue.
     pub(super) fn live(&self, guest: Guest) -> impl Future<Output = io::Result<()>> {
         let room = guest.room;
         let entered = self.enter(guest);
@@ -90,7 +90,7 @@ impl Rooms {
         Ok(member)
     }
 
-    /// Takes events at `socket`, in the edge's form.
+    /// Accepts events at `socket`, in the edge's form.
     pub(super) async fn take_publications(self: Arc<Self>, socket: &Path) -> anyhow::Result<()> {
         let listener = UnixListener::bind(socket)
             .with_context(|| format!("cannot listen on {}", socket.display()))?;
@@ -100,7 +100,7 @@ impl Rooms {
         loop {
             let (stream, _) = listener.accept().await?;
             let rooms = Arc::clone(&self);
-            // It ends when the publisher hangs up.
+            // It ends when the publisher disconnects.
             tasks.spawn(async move {
                 let _ = rooms.publish_all(stream).await;
             });
@@ -123,7 +123,7 @@ impl Rooms {
         let members = self.members.lock();
         for member in members.get(&room).into_iter().flatten() {
             let Some(waiting) = &self.waiting else {
-                // Its own task sees that it is gone.
+                // Its own task notices the disconnect.
                 let _ = member.send(frame);
                 continue;
             };
@@ -136,7 +136,7 @@ impl Rooms {
         self.wake.notify_one();
     }
 
-    /// A few members at a time, so that more comes for the others meanwhile.
+    /// Writes to a few members at a time, so that more events queue for the others meanwhile.
     async fn write_what_waits(&self) {
         loop {
             self.wake.notified().await;
@@ -176,7 +176,7 @@ impl Member {
         Ok(())
     }
 
-    /// Reads and forgets, until the client hangs up.
+    /// Reads and discards, until the client disconnects.
     async fn listen(&self) -> io::Result<()> {
         loop {
             // Both branches are cancel-safe.
@@ -195,7 +195,7 @@ impl Member {
         }
     }
 
-    /// Whether the client is still there.
+    /// Returns whether the client is still connected.
     fn read(&self) -> io::Result<bool> {
         let mut tls = self.tls.lock();
         loop {
@@ -210,7 +210,7 @@ impl Member {
     }
 }
 
-/// A socket that is read and written as far as it goes without waiting.
+/// A socket that is read and written as far as possible without waiting.
 struct Wire<'a>(&'a TcpStream);
 
 impl Read for Wire<'_> {
@@ -233,7 +233,7 @@ impl Write for Wire<'_> {
     }
 }
 
-/// The room that an event of ours is for.
+/// Returns the room of an event of this bench.
 fn room(event: &[u8]) -> Option<usize> {
     let (_, rest) = std::str::from_utf8(event)
         .ok()?
@@ -242,7 +242,7 @@ fn room(event: &[u8]) -> Option<usize> {
     rest[..end].parse().ok()
 }
 
-/// An unmasked text frame (RFC 6455 §5.2) of less than 64 KiB.
+/// Returns an unmasked text frame (RFC 6455 §5.2) of less than 64 KiB.
 fn frame(text: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x81];
     match text.len() {

@@ -1,4 +1,4 @@
-//! An axis: where a value lies on it, and where its ticks are.
+//! An axis: the position of a value, and its ticks.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scale {
@@ -6,7 +6,7 @@ pub(super) enum Scale {
     Logarithmic,
 }
 
-/// From `least` to `most` in values, from `start` to `end` in the picture.
+/// An axis from `least` to `most` in values, and from `start` to `end` in the picture.
 #[derive(Debug)]
 pub(super) struct Axis {
     scale: Scale,
@@ -18,7 +18,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// With room for all `values`, between round numbers.
+    /// Creates an axis for all `values`, between round numbers.
     pub(super) fn around(
         values: impl Iterator<Item = f64>,
         scale: Scale,
@@ -69,7 +69,7 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 with zeros, so that there are four to nine of them.
+/// Returns the distance of ticks: 1, 2 or 5 times a power of ten, for four to nine ticks.
 fn round_step(most: f64) -> f64 {
     let size = 10f64.powf(most.log10().floor());
     match most / size {
@@ -79,7 +79,7 @@ fn round_step(most: f64) -> f64 {
     }
 }
 
-/// As it is written beside a tick: `10 000`, `0.25`.
+/// Returns the label of a tick: `10 000`, `0.25`.
 pub(super) fn label(value: f64) -> String {
     if value != 0.0 && value < 10.0 {
         let text = format!("{value:.2}");

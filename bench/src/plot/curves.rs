@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use crate::table::{median, parse};
 
-/// Everything in the order in which it was first met.
+/// The curves, in the order of their first lines.
 #[derive(Debug, Default)]
 pub(super) struct Curves {
     pub(super) curves: Vec<Curve>,
@@ -42,7 +42,7 @@ impl Curves {
         &mut self.curves[place]
     }
 
-    /// Each name once, in order.
+    /// Returns each name once, in order.
     pub(super) fn names(&self, name: impl Fn(&Curve) -> &String) -> Vec<&String> {
         let mut names = Vec::new();
         for curve in &self.curves {

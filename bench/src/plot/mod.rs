@@ -14,16 +14,16 @@ use clap::Args;
 use axis::Scale;
 use curves::Curves;
 
-/// What is drawn, and what is written beside it.
+/// The texts and the axes of the picture.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Plan {
     file: PathBuf,
     #[arg(long)]
     title: String,
-    /// What is said of the horizontal axis
+    /// Label of the horizontal axis
     #[arg(long)]
     x: String,
-    /// What is said of the vertical axis
+    /// Label of the vertical axis
     #[arg(long)]
     y: String,
     /// Each step of the vertical axis is ten times the one below

@@ -1,5 +1,5 @@
 //! The picture. A server has a colour and a marker, a metric has a dash, so that
-//! it can be read in grey; title and description are for who cannot see it.
+//! it can be read in grey; title and description are for screen readers.
 
 use std::fmt::Write;
 
@@ -51,7 +51,7 @@ pub(super) fn draw(plan: &Plan, curves: &Curves, scale: Scale) -> String {
     out + "</svg>\n"
 }
 
-/// Ticks with lines across, and what the axes tell.
+/// Draws the ticks with lines across, and the labels of the axes.
 fn axes(plan: &Plan, across: &Axis, up: &Axis) -> String {
     let mut out = String::new();
     for tick in up.ticks() {
@@ -80,7 +80,7 @@ fn axes(plan: &Plan, across: &Axis, up: &Axis) -> String {
     )
 }
 
-/// Everything that the curves tell, in words.
+/// Returns the values of the curves as text.
 fn describe(plan: &Plan, curves: &Curves) -> String {
     let mut words = format!("{} against {}.", plan.y, plan.x);
     for curve in &curves.curves {
@@ -98,7 +98,7 @@ fn describe(plan: &Plan, curves: &Curves) -> String {
 struct Style {
     colour: &'static str,
     dash: &'static str,
-    /// The marker's outline around 0, 0.
+    /// Returns the marker's outline around 0, 0.
     marker: &'static str,
 }
 

@@ -63,7 +63,7 @@ impl BlockedResponses {
 }
 
 impl Blocked {
-    /// Checks whether the application may go on waiting. `last_progress` is the time when the
+    /// Checks whether the application may continue to wait. `last_progress` is the time when the
     /// client last completed [`MIN_PROGRESS_BYTES`], if it has. To be called at least once a
     /// second.
     ///

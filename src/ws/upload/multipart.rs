@@ -129,7 +129,7 @@ fn is_media_type(text: &str) -> bool {
         .is_some_and(|(kind, subtype)| is_restricted(kind) && is_restricted(subtype))
 }
 
-/// Returns a random boundary that nobody can guess. A file with the boundary in it, made for
+/// Returns a random boundary that no client can guess. A file with the boundary in it, made for
 /// another user to upload, could end early and add fields of its own.
 fn boundary() -> String {
     let mut random = [0; 24];

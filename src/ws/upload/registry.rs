@@ -1,5 +1,5 @@
 //! The registry of all uploads of the process. It limits them, and lets another session of the
-//! same user and token resume one, but nobody else.
+//! same user and token resume one, and no others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

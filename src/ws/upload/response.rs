@@ -11,7 +11,7 @@ use super::outcome::{Failure, Outcome, Reason};
 use crate::core::body::{self, Body};
 use crate::upstream;
 
-/// Reads the response within `timeout`. `sealed` tells whether Laravel had the whole form when
+/// Reads the response within `timeout`. `sealed` is whether Laravel had the whole form when
 /// it responded.
 pub(super) async fn read(response: Response<Body>, sealed: bool, timeout: Duration) -> Outcome {
     let status = response.status().as_u16();

@@ -213,7 +213,7 @@ impl Upload {
     }
 
     /// Ends the upload for `reason`, unless the form is sealed: then only Laravel's response
-    /// tells the outcome.
+    /// reports the outcome.
     pub(in crate::ws) fn abandon(&self, reason: Reason) {
         let state = self.state.lock();
         if !state.sealed {
