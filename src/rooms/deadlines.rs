@@ -4,9 +4,10 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::runtime::sync::Mutex;
 
 /// Items with the times at which they are due, earliest first.
 #[derive(Debug)]

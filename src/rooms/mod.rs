@@ -7,19 +7,10 @@
 //!                           locked for the whole fan-out: one order for all
 //! ```
 //!
-//! *Publish* means to enter the system, *deliver* to reach local members. A
-//! room knows no protocol: a publication carries its encoded frame with it,
-//! made for the first session that it is sent to.
-//!
-//! Locks are taken in this order, and no lock is held across an await:
-//!
-//! 1. the registry of [`Rooms`] or of [`Sessions`];
-//! 2. a room, one at a time;
-//! 3. the queue of the scheduler, or the queue of one session (`outbox`).
-//!
-//! A scheduler task locks a session's stream and then its queue, under no lock of 1 and 2.
-//! So a publisher never waits for a write to a client, and the session queue is innermost on
-//! both ways.
+//! *Publish* means to enter the system, *deliver* to reach local members. A room knows no
+//! protocol: a publication carries its encoded frame with it, made for the first session that
+//! it is sent to. The head of `delivery` names each step of a publication, the order of the
+//! locks, and who wakes whom.
 
 mod deadlines;
 mod delivery;
@@ -34,7 +25,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
@@ -50,6 +40,7 @@ pub use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::runtime::drain::Drain;
+use crate::runtime::sync::Mutex;
 
 /// The registry of rooms. A room exists while a session is in it.
 #[derive(Debug)]

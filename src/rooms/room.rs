@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::delivery::{DeliveryScheduler, Members};
 use super::{Audience, Delivered, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};
+use crate::runtime::sync::Mutex;
 
 /// A room. Its lock is held for a whole fan-out, so every member gets the same order. Under
 /// it only locks are taken that are held briefly: those of the members' delivery states and

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{Eviction, Outbox};
@@ -17,6 +16,7 @@ use crate::core::client_ip::ClientIp;
 use crate::core::ids::{SessionId, UserId};
 use crate::core::units::PositiveCount;
 use crate::limit::SessionRate;
+use crate::runtime::sync::Mutex;
 
 /// The registry of sessions. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]

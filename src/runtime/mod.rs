@@ -8,5 +8,6 @@ pub mod fair_semaphore;
 pub mod lazy_timer;
 pub mod open_file_limit;
 pub mod stream_filter;
+pub(crate) mod sync;
 pub mod wake_gate;
 pub mod watchdog;

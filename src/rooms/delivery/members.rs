@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::Publication;
+use super::super::publication::Publication;
 use super::outbox::Outbox;
-use super::scheduler::{DeliveryScheduler, QueueClass};
+use super::queue_class::QueueClass;
+use super::scheduler::DeliveryScheduler;
 use super::state::PushResult;
 use crate::core::ids::{SessionId, UserId};
 

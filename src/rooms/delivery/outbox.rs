@@ -11,14 +11,13 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use parking_lot::Mutex;
-
-use super::super::Publication;
+use super::super::publication::Publication;
 use super::direct_writer::{DirectWriter, SendResult};
 use super::queue::SendQueue;
-use super::scheduler::QueueClass;
+use super::queue_class::QueueClass;
 use super::state::{Action, DeliveryState, Eviction, PushResult, SessionEvent};
 use crate::core::ids::RoomName;
+use crate::runtime::sync::Mutex;
 
 /// The rooms' end. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]

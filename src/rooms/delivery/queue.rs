@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::super::Publication;
+use super::super::publication::Publication;
 use crate::core::ids::RoomName;
 
 /// Publications in the order of their delivery. A batch of one allocates nothing.

@@ -8,14 +8,19 @@
 //!
 //! A room enqueues its sessions under its own lock. A task that serves a session holds
 //! neither that lock nor the scheduler's.
+//!
+//! No notification is lost: `enqueue` notifies after it has unlocked the queue,
+//! a task looks at the queue before it waits, and `Notify` keeps one notification for a task
+//! that does not wait yet. A task that leaves sessions behind notifies another one.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::outbox::Outbox;
+use super::queue_class::{BATCH_SIZE, QueueClass};
+use crate::runtime::sync::Mutex;
 
 /// The sessions that wait for delivery, each at most once per class.
 #[derive(Debug, Default)]
@@ -31,44 +36,6 @@ struct Queue {
     classes: [VecDeque<Outbox>; 2],
     /// The tasks in [`DeliveryScheduler::run`].
     servers: usize,
-}
-
-/// The queue that a session waits in, by the size of the room that published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QueueClass {
-    /// A room of at most [`BATCH_SIZE`] sessions.
-    Small,
-    /// A larger room.
-    Large,
-}
-
-/// The classes in whose queues one session is. Guarded by the lock of the session's queue,
-/// and kept so that each scheduler queue holds a session once.
-#[derive(Debug, Default)]
-pub(super) struct QueueClasses([bool; 2]);
-
-impl QueueClass {
-    const ALL: [Self; 2] = [Self::Small, Self::Large];
-
-    /// Returns the class of a room with `sessions` sessions.
-    pub(super) fn of(sessions: usize) -> Self {
-        match sessions {
-            ..=BATCH_SIZE => Self::Small,
-            _ => Self::Large,
-        }
-    }
-}
-
-impl QueueClasses {
-    /// Enters `class`; returns whether the session was not in it.
-    pub(super) fn enter(&mut self, class: QueueClass) -> bool {
-        !std::mem::replace(&mut self.0[class as usize], true)
-    }
-
-    /// Leaves `class`, whether or not the session was in it.
-    pub(super) fn leave(&mut self, class: QueueClass) {
-        self.0[class as usize] = false;
-    }
 }
 
 impl DeliveryScheduler {
@@ -127,7 +94,8 @@ impl DeliveryScheduler {
     }
 }
 
-/// Counts a task of the scheduler while it lives.
+/// Counts a task of the scheduler while it lives. The last one releases the sessions that the
+/// scheduler holds: from then on their own tasks deliver.
 struct ActiveGuard<'a>(&'a DeliveryScheduler);
 
 impl<'a> ActiveGuard<'a> {
@@ -152,9 +120,6 @@ impl Drop for ActiveGuard<'_> {
         }
     }
 }
-
-/// The sessions served before the task yields, per class. A room of no more is small.
-const BATCH_SIZE: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -32,9 +32,9 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::super::Publication;
+use super::super::publication::Publication;
 use super::queue::{Admission, Batch, SendQueue};
-use super::scheduler::{QueueClass, QueueClasses};
+use super::queue_class::{QueueClass, QueueClasses};
 use crate::core::ids::RoomName;
 
 /// The state of a session's delivery, with what is queued for it.

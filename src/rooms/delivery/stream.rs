@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::super::Publication;
+use super::super::publication::Publication;
 use super::direct_writer::{DirectWriter, SendResult};
 use super::queue::Batch;
 use crate::metrics::Metrics;
+use crate::runtime::sync::Mutex;
 
 /// The functions by which a session's protocol writes publications: the rooms know none.
 #[derive(Debug)]
