@@ -2,7 +2,6 @@
 //! them, and spawns the session's task.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{
@@ -12,44 +11,17 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
-use super::Logout;
-use super::backend::CurrentBackend;
 use super::handshake::{self, Handshake, HandshakeRejection};
+use super::logout::Logout;
+use super::services::Services;
 use super::session::{self, SessionSetup};
 use super::settings::Settings;
-use crate::auth::{ClientContext, Invalidations};
+use crate::auth::ClientContext;
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
-use crate::core::ids::SessionIds;
-use crate::core::request_path::{ExactPath, NormalizedPath};
-use crate::metrics::Metrics;
-use crate::rooms::{Rooms, Sessions};
+use crate::core::request_path::NormalizedPath;
 use crate::runtime::activity::{ActivityTracker, FloodGuard};
-use crate::runtime::drain::Drain;
-
-/// The parts of the process that every session uses. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Services {
-    /// The configuration in use for requests to Laravel.
-    pub backend: CurrentBackend,
-    /// The invalidations of users and tokens.
-    pub invalidations: Invalidations,
-    /// The paths on which clients log out.
-    pub logout_paths: Arc<[ExactPath]>,
-    /// The registry of rooms.
-    pub rooms: Arc<Rooms>,
-    /// The registry of sessions.
-    pub sessions: Sessions,
-    /// The source of session ids.
-    pub ids: Arc<SessionIds>,
-    /// Spawns the sessions' tasks, and announces the stop of the process.
-    pub drain: Drain,
-    /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
-    /// The time over which the ends of the sessions are spread when the process stops.
-    pub close_spread: Duration,
-}
 
 /// Accepts WebSocket upgrades on the configured paths. Cheap to clone.
 #[derive(Clone, Debug)]

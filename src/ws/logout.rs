@@ -3,7 +3,7 @@
 
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::gateway::Services;
+use super::services::Services;
 use crate::auth::TokenHash;
 use crate::core::body::Body;
 use crate::core::request_path::{ExactPath, NormalizedPath};

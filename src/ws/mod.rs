@@ -7,13 +7,15 @@ mod gateway;
 mod handshake;
 mod logout;
 pub mod protocol;
+mod services;
 mod session;
 mod settings;
 pub mod upload;
 
 pub use self::backend::{Backend, CurrentBackend};
 pub use self::close::CloseReason;
-pub use self::gateway::{Gateway, Services};
+pub use self::gateway::Gateway;
 pub use self::handshake::{Challenge, HandshakeRejection};
 pub use self::logout::Logout;
+pub use self::services::Services;
 pub use self::settings::Settings;

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use super::super::protocol::{self, Command, Event, Present};
 use super::io::close_reason;
 use super::pending_joins::JoinDecision;
-use super::revalidate::RevalidationCause;
+use super::revalidation::RevalidationCause;
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
 use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};

@@ -5,7 +5,8 @@
 mod commands;
 mod io;
 mod pending_joins;
-mod revalidate;
+mod revalidation;
+mod rights;
 mod schedule;
 mod setup;
 mod throttle;
@@ -28,13 +29,13 @@ use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
 use self::io::{CLOSE_TIMEOUT, close, with_timeout};
 use self::pending_joins::{JoinDecision, PendingJoins};
-use self::revalidate::{LostRight, Revalidation, RevalidationCause};
+use self::revalidation::{LostRight, Revalidation, RevalidationCause};
 use self::schedule::Schedule;
 pub(super) use self::setup::{EstablishedSession, SessionSetup, set_up};
 use self::throttle::{PausedOperation, SessionRates};
 use self::uploads::SessionUploads;
-use super::gateway::Services;
 use super::protocol::Event;
+use super::services::Services;
 use super::{CloseReason, Settings};
 use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
 use crate::core::ids::{RoomName, SessionId};

@@ -11,8 +11,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::super::gateway::Services;
 use super::super::protocol::{self, Event};
+use super::super::services::Services;
 use super::super::{CloseReason, Settings};
 use super::Session;
 use super::io::{CLOSE_TIMEOUT, close};

@@ -1,11 +1,5 @@
-//! Revalidation of an open session: it asks Laravel again whether the token is valid and
-//! the user may see the rooms. A denied right ends at once.
-//!
-//! After an invalidation (Laravel asked for a revalidation, or the outcome of a logout is
-//! unknown) a right that Laravel does not confirm within [`CONFIRM_TIMEOUT`] ends, with a
-//! code that lets the client reconnect. So users who make Laravel throttle them do not keep
-//! a right that was taken from them. The periodic round waits for the end of a real outage,
-//! in which Laravel grants nobody anything; otherwise it allows one more interval.
+//! One round of revalidation: the requests to Laravel about the token and the rooms of a
+//! session, each repeated until Laravel decides or the right ends.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,17 +9,15 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::super::backend::CurrentBackend;
-use super::{CloseReason, LoopResult, Session};
+use super::super::super::backend::CurrentBackend;
 use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
 use crate::core::ids::RoomName;
 
 /// The cause of a round of revalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RevalidationCause {
+pub(in crate::ws::session) enum RevalidationCause {
     /// All rights were invalidated.
     Invalidated,
     /// The token is in doubt: Laravel responded 401 to a request with it.
@@ -36,193 +28,40 @@ pub(super) enum RevalidationCause {
 
 /// A right that Laravel denies or does not confirm.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LostRight {
-    right: Right,
-    is_denied: bool,
+pub(in crate::ws::session) struct LostRight {
+    pub(in crate::ws::session) right: Right,
+    pub(in crate::ws::session) is_denied: bool,
 }
 
 /// A right of a session: to be logged in, or to be in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Right {
+pub(in crate::ws::session) enum Right {
     Token,
     Room(RoomName),
 }
 
 /// The rights that a round has not settled, with the time at which each ends. The next round
 /// takes them over, so another doubt gives a right no more time.
-type OpenRights = Arc<Mutex<HashMap<Right, Instant>>>;
-
-/// A round of requests that is under way.
-pub(super) struct Revalidation {
-    cause: RevalidationCause,
-    start: Instant,
-    findings: BoxStream<'static, LostRight>,
-    open: OpenRights,
-    /// The start of another round, for a doubt that came soon after the start of this one.
-    next_round: Option<Instant>,
-}
-
-impl Revalidation {
-    /// Waits for the next lost right; none when the round is over. Cancel-safe.
-    pub(super) fn next(&mut self) -> stream::Next<'_, BoxStream<'static, LostRight>> {
-        self.findings.next()
-    }
-
-    /// Returns the time at which another round is due, if one is.
-    pub(super) fn next_round(&self) -> Option<Instant> {
-        self.next_round
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Begins a round, whose results [`Session::apply_finding`] handles. With `since`,
-    /// decisions cached from before do not count.
-    ///
-    /// There is one round at a time. A doubt replaces the running round, whose responses may
-    /// be older than the change. Doubts begin at most one round per second, since a client
-    /// can raise them about its own token.
-    pub(super) fn start_revalidation(&mut self, cause: RevalidationCause, since: Option<Epoch>) {
-        let now = Instant::now();
-        let mut cause = cause;
-        let mut open = HashMap::new();
-        if let Some(running) = &mut self.revalidation {
-            match (cause, running.cause) {
-                (RevalidationCause::Interval, _) => return,
-                // The new round includes the rooms that the periodic one was to confirm: a doubt
-                // about the token must not postpone them.
-                (_, RevalidationCause::Interval) => cause = RevalidationCause::Invalidated,
-                (_, running_cause) => {
-                    if now < running.start + MIN_ROUND_INTERVAL {
-                        running.next_round = Some(running.start + MIN_ROUND_INTERVAL);
-                        return;
-                    }
-                    if running_cause == RevalidationCause::Invalidated {
-                        cause = RevalidationCause::Invalidated;
-                    }
-                    open.clone_from(&running.open.lock());
-                }
-            }
-        }
-        self.begin_round(cause, since, open);
-    }
-
-    /// Starts the requests of a round, in place of the running one.
-    fn begin_round(
-        &mut self,
-        cause: RevalidationCause,
-        since: Option<Epoch>,
-        open: HashMap<Right, Instant>,
-    ) {
-        let rooms = match cause {
-            RevalidationCause::TokenDoubt => Vec::new(),
-            RevalidationCause::Invalidated | RevalidationCause::Interval => {
-                self.rooms.keys().copied().collect()
-            }
-        };
-        let open = Arc::new(Mutex::new(open));
-        let round = RevalidationRound {
-            backend: self.services.backend.clone(),
-            user: self.user.clone(),
-            token: self.token.clone(),
-            client_context: self.client_context.clone(),
-            cause,
-            since,
-            start: Instant::now(),
-            interval: self.settings.revalidate_interval.get(),
-            open: Arc::clone(&open),
-        };
-        self.revalidation = Some(Box::new(Revalidation {
-            cause,
-            start: round.start,
-            findings: round.findings(rooms),
-            open,
-            next_round: None,
-        }));
-    }
-
-    /// Begins the round that a doubt during the last one requested.
-    pub(super) fn begin_next_round(&mut self) {
-        let revalidation = &mut self.revalidation;
-        if let Some(last) = revalidation.take_if(|round| round.next_round.is_some()) {
-            let since = self.services.invalidations.next_epoch();
-            let open = last.open.lock().clone();
-            self.begin_round(RevalidationCause::Invalidated, Some(since), open);
-        }
-    }
-
-    /// Ends the right that was lost; without one the round is over.
-    pub(super) async fn apply_finding(&mut self, finding: Option<LostRight>) -> LoopResult {
-        let Some(lost) = finding else {
-            // A next round begins when it is due; until then this one reports nothing.
-            match self.revalidation.as_mut() {
-                Some(round) if round.next_round.is_some() => {
-                    round.findings = stream::pending().boxed();
-                }
-                _ => self.revalidation = None,
-            }
-            return Ok(());
-        };
-        match (lost.right, lost.is_denied) {
-            (Right::Token, true) => Err(CloseReason::Revoked),
-            (Right::Token, false) => {
-                // Laravel is unavailable or throttles the user, or the token is another user's now.
-                tracing::warn!(
-                    name: "user_revalidation_failed",
-                    session = %self.id, user = %self.user.id(),
-                    "user revalidation failed"
-                );
-                Err(CloseReason::Unavailable)
-            }
-            (Right::Room(room), is_denied) => self.remove_room(room, is_denied).await,
-        }
-    }
-
-    /// Takes the session out of a room, and tells the client whether it was denied or only not
-    /// confirmed.
-    async fn remove_room(&mut self, room: RoomName, is_denied: bool) -> LoopResult {
-        if is_denied {
-            self.uploads.remove_room(room);
-        }
-        if !self.leave(room) {
-            return Ok(());
-        }
-        let ticket = Some(room.ticket_id());
-        let (session, user) = (self.id, self.user.id());
-        if is_denied {
-            tracing::info!(
-                name: "ticket_access_revoked",
-                %session, %user, %room, "ticket access revoked"
-            );
-            let message = "This ticket is no longer open to you";
-            self.send_error("access_withdrawn", message, ticket).await
-        } else {
-            tracing::warn!(
-                name: "ticket_revalidation_failed",
-                %session, %user, %room, "ticket revalidation failed"
-            );
-            let message = "Your right to this ticket could not be confirmed; join it again";
-            self.send_error("access_unconfirmed", message, ticket).await
-        }
-    }
-}
-
+pub(in crate::ws::session) type OpenRights = HashMap<Right, Instant>;
 /// The context of the requests of one round.
-struct RevalidationRound {
-    backend: CurrentBackend,
-    user: User,
-    token: Token,
-    client_context: ClientContext,
-    cause: RevalidationCause,
-    since: Option<Epoch>,
-    start: Instant,
-    interval: Duration,
-    open: OpenRights,
+pub(in crate::ws::session) struct RevalidationRound {
+    pub(in crate::ws::session) backend: CurrentBackend,
+    pub(in crate::ws::session) user: User,
+    pub(in crate::ws::session) token: Token,
+    pub(in crate::ws::session) client_context: ClientContext,
+    pub(in crate::ws::session) cause: RevalidationCause,
+    /// Decisions cached from before do not count.
+    pub(in crate::ws::session) since: Option<Epoch>,
+    pub(in crate::ws::session) start: Instant,
+    /// The interval of periodic rounds.
+    pub(in crate::ws::session) interval: Duration,
+    pub(in crate::ws::session) open: Arc<Mutex<OpenRights>>,
 }
 
 impl RevalidationRound {
     /// Asks about the token and the rooms. After a doubt all requests begin at once. The
     /// periodic round asks about the token first and about some rooms at a time.
-    fn findings(self, rooms: Vec<RoomName>) -> BoxStream<'static, LostRight> {
+    pub(super) fn findings(self, rooms: Vec<RoomName>) -> BoxStream<'static, LostRight> {
         let cause = self.cause;
         let round = Arc::new(self);
         let token_round = Arc::clone(&round);
@@ -389,8 +228,6 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// The default wait before a retry of the periodic round.
 const OUTAGE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
-/// The minimum time between the starts of two rounds for doubts.
-const MIN_ROUND_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum jitter added to the wait before a retry.
 const MAX_JITTER: Duration = Duration::from_secs(1);
 /// The requests about rooms that one periodic round has under way at once.
