@@ -138,29 +138,30 @@ impl ConnDriver<'_> {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (mut stream, conn_activity) = KeepAliveStream::new(io, self.activity.clone());
-        loop {
-            let http1 = builders::http1(self.settings, &conn_activity);
-            // Boxed, so that an idle connection keeps no memory for it.
-            let connection = http1.serve_connection(TokioIo::new(stream), service);
-            let mut connection = Box::new(connection.with_upgrades());
-            let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
-                connection.graceful_shutdown()
-            };
-            let (header, idle) = (self.settings.header_timeout, self.settings.idle_timeout);
-            // hyper has a timeout for the head, and this one must not be over before that.
-            let idle_limit = || {
-                if conn_activity.is_reading_head() {
-                    idle.get() + header.get()
-                } else {
-                    idle.get()
-                }
-            };
-            let became_idle = conn_activity.became_idle();
-            let driven = self.drive(Pin::new(&mut *connection), retire, idle_limit, became_idle);
-            if driven.await == DriverExit::Ended {
-                return;
+        let (header, idle) = (self.settings.header_timeout, self.settings.idle_timeout);
+        // hyper has a timeout for the head, and this one must not be over before that.
+        let idle_limit = || {
+            if conn_activity.is_reading_head() {
+                idle.get() + header.get()
+            } else {
+                idle.get()
             }
-            let Some(parts) = connection.into_parts() else {
+        };
+        loop {
+            // Boxed, so that an idle connection keeps no memory for it.
+            let serving = Box::pin(async {
+                let http1 = builders::http1(self.settings, &conn_activity);
+                let connection = http1.serve_connection(TokioIo::new(stream), service);
+                let mut connection = connection.with_upgrades();
+                let retire = |connection: Pin<&mut http1::UpgradeableConnection<_, _>>| {
+                    connection.graceful_shutdown()
+                };
+                let became_idle = conn_activity.became_idle();
+                let driven = self.drive(Pin::new(&mut connection), retire, idle_limit, became_idle);
+                let is_idle = driven.await == DriverExit::Idle;
+                is_idle.then(|| connection.into_parts()).flatten()
+            });
+            let Some(parts) = serving.await else {
                 return;
             };
             (stream, service) = (parts.io.into_inner(), parts.service);
