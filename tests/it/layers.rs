@@ -153,7 +153,7 @@ fn arrows(source: &str, module: &[String]) -> Vec<(usize, String)> {
     let paths = paths.filter(|path| ["crate", "super"].contains(&path.names[0]));
     let mut found: Vec<_> = paths
         .filter_map(|path| {
-            let names = path.from_root(module)?;
+            let names = path.names_from_root(module)?;
             let target = names.first().map_or("crate", String::as_str);
             (target != module[0]).then(|| (path.line, target.to_owned()))
         })

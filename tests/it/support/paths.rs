@@ -18,7 +18,7 @@ impl UsedPath<'_> {
     /// The names from the crate's root on, for a path in the file of `module`. A path that
     /// begins with another name than `crate`, `self` and `super` leads into a crate or into a
     /// module below: it is taken for the second.
-    pub(crate) fn from_root(&self, module: &[String]) -> Option<Vec<String>> {
+    pub(crate) fn names_from_root(&self, module: &[String]) -> Option<Vec<String>> {
         let supers = self
             .names
             .iter()
