@@ -23,7 +23,7 @@ pub use self::connection::serve;
 pub use self::downstream::Downstream;
 pub use self::error_pages::{Error as PagesError, ErrorPages};
 pub use self::https_redirect::HttpsRedirect;
-pub use self::pipeline::access_log::LoggedBody;
+pub use self::pipeline::access_log::{LogFilter, LoggedBody};
 pub use self::pipeline::compression::Settings as CompressionSettings;
 pub use self::pipeline::maintenance::{
     Maintenance, PageUnreachable, Settings as MaintenanceSettings,

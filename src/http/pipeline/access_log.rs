@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::Body as _;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 
-use crate::core::body::{self, Body};
+use crate::core::body::{self, Body, BodyFilter, FilteredBody, PolledFrame};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
@@ -154,11 +154,11 @@ impl AccessLogEntry {
         if response.body().is_end_stream() {
             self.end = ResponseEnd::Complete;
         }
-        response.map(|body| LoggedBody {
-            body,
+        let filter = LogFilter {
             clock,
             log_entry: self,
-        })
+        };
+        response.map(|body| LoggedBody { body, filter })
     }
 }
 
@@ -214,19 +214,21 @@ fn version_name(version: Version) -> &'static str {
 
 /// The body of a response to the client. It counts the bytes for the access log and records
 /// activity.
-pub struct LoggedBody {
-    body: Body,
+pub type LoggedBody = FilteredBody<LogFilter>;
+
+/// The filter of a [`LoggedBody`].
+pub struct LogFilter {
     clock: Arc<SendClock>,
     log_entry: AccessLogEntry,
 }
 
-impl fmt::Debug for LoggedBody {
+impl fmt::Debug for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoggedBody").finish_non_exhaustive()
+        f.debug_struct("LogFilter").finish_non_exhaustive()
     }
 }
 
-impl Drop for LoggedBody {
+impl Drop for LogFilter {
     fn drop(&mut self) {
         if self.log_entry.end == ResponseEnd::Client && self.clock.has_expired() {
             self.log_entry.end = ResponseEnd::Untaken;
@@ -234,30 +236,27 @@ impl Drop for LoggedBody {
     }
 }
 
-impl hyper::body::Body for LoggedBody {
+impl BodyFilter for LogFilter {
     type Data = Chunk;
-    type Error = body::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Chunk>, body::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
+    fn poll_frame(&mut self, body: &mut Body, cx: &mut Context<'_>) -> PolledFrame<Chunk> {
+        let polled = Pin::new(&mut *body).poll_frame(cx);
         if let Poll::Ready(next) = &polled {
-            self.log_entry.activity.record();
+            let log_entry = &mut self.log_entry;
+            log_entry.activity.record();
             match next {
                 Some(Ok(frame)) => {
                     let bytes = frame.data_ref().map_or(0, Bytes::len);
-                    self.log_entry.bytes += bytes as u64;
+                    log_entry.bytes += bytes as u64;
                     // hyper does not poll a body again whose `is_end_stream` is true.
-                    if self.body.is_end_stream() {
-                        self.log_entry.end = ResponseEnd::Complete;
+                    if body.is_end_stream() {
+                        log_entry.end = ResponseEnd::Complete;
                     }
                 }
                 Some(Err(error)) => {
-                    self.log_entry.end = ResponseEnd::of(error);
-                    let (path, error) = (&self.log_entry.path, error_chain(&**error));
-                    if self.log_entry.end == ResponseEnd::File {
+                    log_entry.end = ResponseEnd::of(error);
+                    let (path, error) = (&log_entry.path, error_chain(&**error));
+                    if log_entry.end == ResponseEnd::File {
                         tracing::warn!(
                             name: "file_response_aborted",
                             path, error, "file response aborted"
@@ -269,17 +268,9 @@ impl hyper::body::Body for LoggedBody {
                         );
                     }
                 }
-                None => self.log_entry.end = ResponseEnd::Complete,
+                None => log_entry.end = ResponseEnd::Complete,
             }
         }
         polled.map_ok(|frame| frame.map_data(|bytes| self.clock.chunk(bytes)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
