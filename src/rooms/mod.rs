@@ -58,7 +58,7 @@ pub struct Rooms {
 /// The result of [`Rooms::join`].
 #[derive(Debug)]
 pub struct Joined {
-    /// Keeps the session in the room until it is dropped.
+    /// The session's place, which it must leave.
     pub membership: Membership,
     /// The users who are present, the session's own included.
     pub users: Vec<User>,

@@ -352,7 +352,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Leaves the rooms and closes the socket.
+    /// Ends the delivery, leaves the rooms and closes the socket.
     async fn end(&mut self, reason: CloseReason) {
         self.inbox.close();
         if reason.is_at_once() {

@@ -1,4 +1,5 @@
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Wake;
 
@@ -222,6 +223,39 @@ fn evicted_session_gets_no_more_events() {
     outbox.deliver_now(QueueClass::Small);
     assert_eq!(basin.take(), 0);
     assert_eq!(inbox.evicted().now_or_never(), Some(Eviction::Revoked));
+}
+
+#[test]
+fn closed_session_gets_no_more_events_and_is_not_woken() {
+    let (outbox, inbox, woken, basin) = session_with_sink();
+    push(&outbox, &message("a"));
+    inbox.close();
+    outbox.deliver_now(QueueClass::Small);
+    assert!(!push(&outbox, &message("b")));
+    outbox.evict(Eviction::Revoked);
+    assert_eq!((basin.take(), outbox.queued_events()), (0, 0));
+    assert!(!woken.take());
+    assert!(inbox.next().now_or_never().is_none());
+}
+
+#[test]
+fn revalidation_waits_for_the_end_of_a_write() {
+    let (outbox, inbox, woken) = session(8, 1024);
+    let waker = Arc::clone(&woken).into();
+    let mut eviction = pin!(inbox.evicted());
+    let mut is_writing = || {
+        let mut cx = Context::from_waker(&waker);
+        eviction.as_mut().poll(&mut cx).is_pending()
+    };
+    assert!(is_writing());
+    outbox.revalidate();
+    assert!(!woken.take());
+    let event = inbox.next().now_or_never();
+    assert!(matches!(event, Some(SessionEvent::Revalidate)));
+    // An eviction does not wait.
+    assert!(is_writing());
+    outbox.evict(Eviction::Revoked);
+    assert!(woken.take());
 }
 
 #[test]
