@@ -8,10 +8,9 @@ use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use pwd_edge::core::client_ip::ClientIp;
 use pwd_edge::core::ids::{RoomName, RowId};
 use pwd_edge::core::request_path::NormalizedPath;
-use pwd_edge::metrics::Metrics;
-use pwd_edge::rooms::{Audience, EventKind, Publication};
+use pwd_edge::rooms::{Audience, DeliveryMetrics, EventKind, Publication};
 use pwd_edge::ws::protocol;
-use pwd_edge::{control, forwarded};
+use pwd_edge::{control, forwarded, http};
 
 fn main() {
     divan::main();
@@ -61,10 +60,10 @@ fn rewrite_headers(bencher: Bencher<'_, '_>) {
 /// All that is counted of one request: its connection's part aside.
 #[divan::bench]
 fn count_a_request(bencher: Bencher<'_, '_>) {
-    let metrics = Metrics::default();
-    let route = metrics.requests.route(&"/".into());
+    let metrics = http::Metrics::default();
+    let route = metrics.route(&"/".into());
     bencher.bench(|| {
-        metrics.upstream_seconds.observe(black_box(TOOK));
+        metrics.record_time_to_headers(black_box(TOOK));
         route.record_response(black_box(200), black_box(TOOK));
     });
 }
@@ -72,11 +71,11 @@ fn count_a_request(bencher: Bencher<'_, '_>) {
 /// All that is counted of one event to one session.
 #[divan::bench]
 fn count_an_event(bencher: Bencher<'_, '_>) {
-    let metrics = Metrics::default();
+    let metrics = DeliveryMetrics::default();
+    let kind = EventKind::Broadcast(EVENT.into());
     bencher.bench(|| {
-        metrics.events.add(black_box("broadcast"));
-        metrics.deliveries.add(1);
-        metrics.delivery_seconds.observe(black_box(TOOK));
+        metrics.count_publication(black_box(&kind));
+        metrics.record_delivery(1, black_box(TOOK));
     });
 }
 

@@ -48,7 +48,7 @@
 //! | `ppp` | `forwarded` |
 //! | `itoa` · `tracing-subscriber` | `logging` |
 //! | `bytesize` · `ipnet` | `core` |
-//! | `prometheus-client` | `introspection` · `metrics` |
+//! | `prometheus-client` | `server` · `http` · `ws` · `introspection` · `rooms` · `auth` · `upstream` · `tls` · `limit` · `logging` · `metrics` |
 //! | `socket2` | `server` · `control` |
 //! | `sha2` | `control` · `auth` |
 //! | `lru` | `control` · `rooms` · `auth` |

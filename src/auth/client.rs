@@ -14,11 +14,10 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
 use super::settings::Settings;
-use super::{AuthRequest, ClientContext, Error, Token, TokenForm, Urgency};
+use super::{AuthRequest, ClientContext, Error, Metrics, Token, TokenForm, Urgency};
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
-use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
 /// Sends the edge's own requests to Laravel. Cheap to clone; clones share the backoff.
@@ -75,7 +74,7 @@ impl AuthClient {
             }
             Err(Error::Unavailable { .. }) => "unavailable",
         };
-        self.metrics.auth_requests.add((kind, result));
+        self.metrics.count_request(kind, result);
     }
 
     /// Sends `GET path` and reads the response, of at most 1 MiB. Like

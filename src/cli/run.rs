@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -65,7 +64,7 @@ async fn serve(
     let origin = StartInfo {
         config: Some(path.to_owned()),
         recent: logging.recent.clone(),
-        lost_lines: Arc::clone(&logging.lost),
+        log_metrics: logging.metrics.clone(),
     };
     let server = Server::bind(config, listeners, origin)
         .map_err(|error| Failure::configuration(path, error))?;

@@ -248,7 +248,7 @@ fn publish_all(introspection: &Introspection, broadcasts: Broadcasts) -> Bytes {
 }
 
 fn publish(introspection: &Introspection, event: Broadcast) -> DeliveryReport {
-    introspection.metrics.publications.add("broadcast");
+    introspection.rooms.published().broadcast.inc();
     introspection.rooms.publish(event.into_publication()).into()
 }
 
@@ -311,7 +311,7 @@ fn ticket(id: &str) -> Result<RowId, Failure> {
 
 fn metrics(introspection: &Introspection, headers: &HeaderMap) -> Response<Body> {
     let format = TextFormat::negotiate(headers);
-    let text = format.encode(&introspection.metrics());
+    let text = format.encode(&introspection.metrics);
     let mut response = Response::new(body::full(text));
     let kind = HeaderValue::from_static(format.content_type());
     response.headers_mut().insert(CONTENT_TYPE, kind);

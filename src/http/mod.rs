@@ -11,6 +11,7 @@ mod h2_head_timeout;
 mod head_timer;
 mod https_redirect;
 mod keep_alive;
+mod metrics;
 mod pipeline;
 mod rejection;
 mod rejection_counter;
@@ -23,6 +24,7 @@ pub use self::connection::serve;
 pub use self::downstream::Downstream;
 pub use self::error_pages::{Error as PagesError, ErrorPages};
 pub use self::https_redirect::HttpsRedirect;
+pub use self::metrics::{Metrics, RouteMetrics};
 pub use self::pipeline::access_log::{LogFilter, LoggedBody};
 pub use self::pipeline::compression::Settings as CompressionSettings;
 pub use self::pipeline::maintenance::{

@@ -2,10 +2,10 @@
 //! Laravel and the system administrator, and metrics for monitoring.
 
 mod explain;
-mod exposition;
 mod process;
 mod status;
 mod text_format;
+mod totals;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,18 +13,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::time::Instant;
 
 pub use self::explain::Explanation;
-pub use self::process::memory;
+pub use self::process::{ProcessMetrics, memory};
 pub use self::status::Status;
 pub use self::text_format::TextFormat;
+pub use self::totals::{Totals, TotalsReader};
 use crate::auth::{Authorizer, Invalidations, User};
 use crate::core::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};
 use crate::logging::RecentEvents;
-use crate::metrics::{Counter, Metrics};
 use crate::rooms::{Rooms, Sessions};
 use crate::runtime::drain::Drain;
 use crate::tls::Certificates;
@@ -43,8 +44,10 @@ pub struct Introspection {
     pub access: Authorizer,
     /// The upstreams by name, with their health.
     pub upstreams: BTreeMap<String, Upstream>,
-    /// The counters of the process.
-    pub metrics: Arc<Metrics>,
+    /// The metrics of the whole edge.
+    pub metrics: Registry,
+    /// The reader of the counts that the status reports.
+    pub totals: TotalsReader,
     /// The TLS certificates in use.
     pub certificates: Arc<Certificates>,
     /// The limit of open connections, which also counts them.
@@ -53,13 +56,8 @@ pub struct Introspection {
     pub drain: Drain,
     /// The last warnings and errors of the log.
     pub recent: RecentEvents,
-    /// The number of log lines that were dropped because the log's reader was too slow.
-    pub lost_lines: Arc<Counter>,
     /// The start and the configuration of the process.
     pub about: StartContext,
-    /// A token whose references count the configurations in use: each configuration holds one,
-    /// and the process another.
-    pub used: Arc<()>,
     /// The load monitor: whether memory use is over `limits.max_memory`.
     pub load: OverloadMonitor,
 }

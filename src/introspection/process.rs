@@ -1,12 +1,17 @@
 //! The memory, files and processor time of this process, from `/proc/self`.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use procfs::process::{LimitValue, Process};
 use procfs::{page_size, ticks_per_second};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
 
-use super::exposition::unix;
-use crate::metrics::{Family, Kind, Sample};
+use crate::metrics::{FamilyEncoder, unix_seconds};
 
 /// Returns the resident memory in bytes, or `None` if `/proc` is not readable.
 pub fn memory() -> Option<u64> {
@@ -20,46 +25,50 @@ pub(super) fn open_files() -> Option<u64> {
     u64::try_from(all.saturating_sub(OWN_DESCRIPTORS)).ok()
 }
 
-/// Returns the process metrics under the names that Prometheus client libraries share. Metrics
-/// that Linux does not provide are left out.
-///
-/// The caller passes the start time `began`: `/proc` counts it from the boot, and the systemd
-/// unit hides the boot time (`ProcSubset=pid`).
-pub(super) fn families(began: SystemTime) -> Vec<Family> {
-    let one = |name, help, kind, number: f64| {
-        Family::new(name, help, kind, vec![(Vec::new(), Sample::Number(number))])
-    };
-    let whole = |name, help, kind, number: Option<u64>| {
-        number.map(|number| one(name, help, kind, number as f64))
-    };
-    let stat = own().and_then(|process| process.stat().ok());
-    let families = [
-        whole(
-            "process_resident_memory",
-            "Memory in use",
-            Kind::Bytes,
-            memory(),
-        ),
-        whole("process_open_fds", "Open files", Kind::Gauge, open_files()),
-        whole(
-            "process_max_fds",
-            "Files that may be open",
-            Kind::Gauge,
-            max_open_files(),
-        ),
-        stat.as_ref().map(|stat| {
-            let help = "Processor time, user and system";
-            let seconds = ticks(stat.utime + stat.stime);
-            one("process_cpu_seconds", help, Kind::Counter, seconds)
-        }),
-        Some(one(
+/// The metrics of the process, under the names that Prometheus client libraries share. They are
+/// read at each scrape. Metrics that Linux does not provide are left out.
+#[derive(Debug)]
+pub struct ProcessMetrics {
+    /// The start of the process. `/proc` counts it from the boot, and the systemd unit hides the
+    /// boot time (`ProcSubset=pid`).
+    began: SystemTime,
+}
+
+impl ProcessMetrics {
+    /// Creates the metrics of a process that has started at `began`.
+    pub fn new(began: SystemTime) -> Self {
+        Self { began }
+    }
+}
+
+impl Collector for ProcessMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = FamilyEncoder::new(encoder);
+        if let Some(bytes) = memory() {
+            let resident = ConstGauge::new(bytes);
+            let name = "process_resident_memory";
+            families.encode_with_unit(name, "Memory in use", &Unit::Bytes, &resident)?;
+        }
+        if let Some(open) = open_files() {
+            families.encode_gauge("process_open_fds", "Open files", open)?;
+        }
+        if let Some(most) = max_open_files() {
+            families.encode_gauge("process_max_fds", "Files that may be open", most)?;
+        }
+        if let Some(stat) = own().and_then(|process| process.stat().ok()) {
+            families.encode(
+                "process_cpu_seconds",
+                "Processor time, user and system",
+                &ConstCounter::new(ticks(stat.utime + stat.stime)),
+            )?;
+        }
+        families.encode_with_unit(
             "process_start_time",
             "When the process began, in Unix time",
-            Kind::Time,
-            unix(began),
-        )),
-    ];
-    families.into_iter().flatten().collect()
+            &Unit::Seconds,
+            &ConstGauge::new(unix_seconds(self.began)),
+        )
+    }
 }
 
 fn own() -> Option<Process> {

@@ -111,7 +111,7 @@ struct RecentError {
 impl Introspection {
     /// Returns the health of the edge, its current load, and its counters since the start.
     pub fn status(&self) -> Status {
-        let problems = self.problems();
+        let (problems, totals) = (self.problems(), self.totals.read());
         let upstreams: BTreeMap<_, _> = self
             .upstreams
             .iter()
@@ -145,22 +145,16 @@ impl Introspection {
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
             queued_events: self.sessions.queued_events().0,
-            requests: self.metrics.requests.count(),
-            broadcasts: self
-                .metrics
-                .publications
-                .read()
-                .get("broadcast")
-                .copied()
-                .unwrap_or(0),
-            deliveries: self.metrics.deliveries.read(),
+            requests: totals.requests,
+            broadcasts: self.rooms.published().broadcast.get(),
+            deliveries: totals.deliveries,
             upstream: laravel,
             upstreams,
             certificates: self.certificates.expiry(),
-            reloads: self.metrics.reloads.read(),
-            rejections: self.metrics.all_rejections(),
-            limits_exceeded: self.metrics.limits_exceeded(),
-            sessions_closed: self.metrics.closes.read(),
+            reloads: totals.reloads,
+            rejections: totals.rejections,
+            limits_exceeded: totals.limits_exceeded,
+            sessions_closed: totals.sessions_closed,
             memory_bytes: process::memory(),
             open_files: process::open_files(),
             recent_errors: recent.collect(),

@@ -10,10 +10,9 @@ use super::clock::TokioClock;
 use super::keys::Site;
 use super::login_failures::LoginFailures;
 use super::rate::{Policy, Rate, SessionRate};
-use super::{ClientKeys, Limit, Settings};
+use super::{ClientKeys, Limit, Metrics, Settings};
 use crate::core::client_ip::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
-use crate::metrics::Metrics;
 
 /// The rates and counters of one `[limits]` configuration.
 #[derive(Debug)]
@@ -213,7 +212,7 @@ impl Limits {
     ) -> Result<(), LimitExceeded> {
         let limit = over.limit.name();
         let enforced = !self.settings.dry_run.contains(&over.limit);
-        self.metrics.limits_exceeded.add((limit, enforced));
+        self.metrics.count_exceeded(over.limit, enforced);
         if self.should_log(client, over.limit) {
             tracing::info!(
                 name: "limit_exceeded",

@@ -207,7 +207,7 @@ mod tests {
         let path = directory.path().join("socket");
         let journald = UnixDatagram::bind(&path).unwrap();
         let lines = LogWriter::spawn(JournalSocket::connect(&path).unwrap(), false).unwrap();
-        let lost = lines.lost();
+        let metrics = lines.metrics();
         let subscriber = tracing_subscriber::registry().with(JournalLayer(lines));
         tracing::subscriber::with_default(subscriber, || {
             let path = "/".to_owned() + &"\u{85}".repeat(30_000);
@@ -222,7 +222,7 @@ mod tests {
             "{entry}"
         );
         assert!(entry.ends_with("\u{2026}\nSTATUS=404\n"), "{entry}");
-        assert_eq!(lost.read(), 0);
+        assert_eq!(metrics.dropped.get(), 0);
     }
 
     #[test]

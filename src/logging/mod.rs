@@ -3,6 +3,7 @@
 
 mod journald;
 mod json;
+mod metrics;
 mod recent_events;
 mod settings;
 mod writer;
@@ -13,7 +14,6 @@ use std::io::{self, BufWriter, IsTerminal, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::panic::PanicHookInfo;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::field::{Field, Visit};
@@ -25,19 +25,19 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use self::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
 use self::json::JsonLayer;
+pub use self::metrics::Metrics;
 pub use self::recent_events::{LoggedEvent, RecentEvents};
 pub use self::settings::{Format, Level, Settings};
 use self::writer::{FlushGuard, LogWriter};
 use crate::core::error_chain::error_chain;
-use crate::metrics::Counter;
 
 /// A handle to the running log. Dropping it flushes the log.
 #[derive(Debug)]
 pub(crate) struct Logging {
     /// The most recent warnings and errors.
     pub(crate) recent: RecentEvents,
-    /// Count of lines lost to a full queue or a failed write.
-    pub(crate) lost: Arc<Counter>,
+    /// The count of lines lost to a full queue or a failed write.
+    pub(crate) metrics: Metrics,
     filter: reload::Handle<Targets, Registry>,
     _flush: FlushGuard,
 }
@@ -89,7 +89,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
             is_journal,
         )?,
     };
-    let (lost, flush) = (out.lost(), out.flush_at_end());
+    let (metrics, flush) = (out.metrics(), out.flush_at_end());
     let panics = out.clone();
     let keep = RecentEventsLayer(recent.clone());
     let registry = tracing_subscriber::registry().with(filter).with(keep);
@@ -116,7 +116,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
     }
     Ok(Logging {
         recent,
-        lost,
+        metrics,
         filter: handle,
         _flush: flush,
     })

@@ -10,8 +10,8 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::Metrics;
 use crate::core::invisible_chars;
-use crate::metrics::Counter;
 
 /// A handle that queues lines for the writer thread. Clones are cheap and share the queue.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ struct Shared {
     work: Condvar,
     /// Wakes a [`FlushGuard`]: the thread has written a batch.
     written: Condvar,
-    lost: Arc<Counter>,
+    metrics: Metrics,
 }
 
 /// The queue of lines and the flags for the writer thread.
@@ -105,7 +105,7 @@ impl LogWriter {
         let mut waiting = shared.waiting.lock();
         if waiting.queued_bytes - waiting.written_bytes + line.len() as u64 > limit {
             drop(waiting);
-            shared.lost.add(1);
+            shared.metrics.dropped.inc();
             return;
         }
         waiting.queued_bytes += line.len() as u64;
@@ -130,9 +130,9 @@ impl LogWriter {
         }
     }
 
-    /// Returns the count of lost lines.
-    pub(super) fn lost(&self) -> Arc<Counter> {
-        Arc::clone(&self.guard.0.lost)
+    /// Returns the metrics, which count lost lines.
+    pub(super) fn metrics(&self) -> Metrics {
+        self.guard.0.metrics.clone()
     }
 
     /// Returns a guard whose drop flushes the log, for the end of the process.
@@ -170,7 +170,7 @@ impl Shared {
         let mut lines = LineBuffer::default();
         while self.take(&mut lines, batch_delay) {
             let bytes = lines.text.len() as u64;
-            self.lost.add(lines.write(&mut out));
+            self.metrics.dropped.inc_by(lines.write(&mut out));
             self.waiting.lock().written_bytes += bytes;
             self.written.notify_all();
         }
@@ -335,13 +335,16 @@ mod tests {
             lines.send(&[0; 128 * 1024], Level::INFO);
         }
         assert_eq!(
-            lines.lost().read(),
+            lines.metrics().dropped.get(),
             100 - (MAX_QUEUED_BYTES - RESERVED_BYTES) / (128 * 1024)
         );
         for _ in 0..100 {
             lines.send(&[0; 128 * 1024], Level::WARN);
         }
-        assert_eq!(lines.lost().read(), 200 - MAX_QUEUED_BYTES / (128 * 1024));
+        assert_eq!(
+            lines.metrics().dropped.get(),
+            200 - MAX_QUEUED_BYTES / (128 * 1024)
+        );
     }
 
     #[test]
@@ -368,7 +371,7 @@ mod tests {
         lines.send(b"one\n", Level::INFO);
         lines.send(b"two\n", Level::WARN);
         drop(lines.flush_at_end());
-        assert_eq!(lines.lost().read(), 2);
+        assert_eq!(lines.metrics().dropped.get(), 2);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 mod deadlines;
 mod delivery;
+mod metrics;
 mod publication;
 mod room;
 mod sessions;
@@ -33,6 +34,7 @@ pub use self::delivery::{
     Batch, Delivered, DirectWriter, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder,
     SendResult, SessionEvent, SharedStream, channel,
 };
+pub use self::metrics::{DeliveryMetrics, Metrics, PublishCounters};
 pub use self::publication::{Audience, EventKind, Publication};
 use self::room::{Room, Timer};
 pub use self::sessions::{OpenSession, Registration, Sessions};
@@ -53,6 +55,7 @@ pub struct Rooms {
     settings: Settings,
     /// Spawns what remains to do for a session that ends without leaving its rooms.
     drain: Drain,
+    published: PublishCounters,
 }
 
 /// The result of [`Rooms::join`].
@@ -84,7 +87,13 @@ impl Rooms {
             scheduler: Arc::default(),
             settings,
             drain,
+            published: PublishCounters::default(),
         }
+    }
+
+    /// Returns the counters of published events, which the publishers increase.
+    pub fn published(&self) -> &PublishCounters {
+        &self.published
     }
 
     /// Adds `session` to the room of `grant`. From then on everything that is delivered there

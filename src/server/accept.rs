@@ -58,7 +58,7 @@ pub(super) async fn accept(
                 continue;
             }
         };
-        process.metrics.connections.add(1);
+        process.metrics.server.count_accepted();
         let conn = IncomingConn {
             running: Arc::clone(&running),
             generation: running.current.load_full(),
@@ -212,8 +212,8 @@ impl IncomingConn {
     }
 
     fn count_rejection(&self, exceeded: LimitExceeded) {
-        let rejections = &self.running.process.metrics.connection_rejections;
-        rejections.add(exceeded.limit.name());
+        let metrics = &self.running.process.metrics.server;
+        metrics.count_rejection(exceeded.limit.name());
     }
 
     /// Waits for the permit to do a handshake, for at most `tls.handshake_timeout`. Clients
@@ -244,8 +244,8 @@ impl IncomingConn {
         };
         let timeout = self.generation.config.tls.handshake_timeout.get();
         let Some(slot) = handshakes.acquire_slot_within(timeout, keys).await else {
-            let rejections = &self.running.process.metrics.connection_rejections;
-            rejections.add("max_handshakes");
+            let metrics = &self.running.process.metrics.server;
+            metrics.count_rejection("max_handshakes");
             return None;
         };
         Some(handshakes.permit(share, slot))
@@ -271,7 +271,7 @@ impl IncomingConn {
         (peer, port, is_unnamed): (ClientIp, Option<u16>, bool),
         permit: Permit,
     ) -> Option<(Secured<TcpStream>, Downstream)> {
-        let handshakes = &self.running.process.metrics.handshakes;
+        let metrics = &self.running.process.metrics.server;
         // Without Nagle's algorithm, which would delay small WebSocket frames. This fails only
         // on a socket that is closed already, and then the handshake fails, too.
         let _ = stream.set_nodelay(true);
@@ -279,7 +279,7 @@ impl IncomingConn {
         let mut secured = match tls.handshake(stream).await {
             Ok(secured) => secured,
             Err(error) => {
-                handshakes.add(error.name());
+                metrics.count_handshake(error.name());
                 tracing::debug!(
                     name: "tls_handshake_failed",
                     { client.ip = %peer, reason = error.name(), error = error_chain(&error) },
@@ -289,7 +289,7 @@ impl IncomingConn {
             }
         };
         drop(handshake_permit);
-        handshakes.add("ok");
+        metrics.count_handshake("ok");
         let downstream = Downstream {
             peer,
             is_unnamed,

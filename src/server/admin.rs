@@ -99,7 +99,7 @@ fn respond<B>(request: &Request<B>, introspection: &Introspection) -> Response<F
     match request.uri().path() {
         "/metrics" => {
             let format = TextFormat::negotiate(request.headers());
-            let text = format.encode(&introspection.metrics());
+            let text = format.encode(&introspection.metrics);
             reply(StatusCode::OK, format.content_type(), text)
         }
         "/healthz" => reply(StatusCode::OK, TEXT, "ok\n".to_owned()),

@@ -2,16 +2,18 @@
 //! immutable; a reload builds another one. The two share the [`Parts`] whose settings have not
 //! changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::Error;
 use super::frontend::{Frontend, frontends};
+use super::metric_registry::metric_registry;
 use super::parts::{Parts, Task};
 use super::process::Process;
 use crate::config::Config;
 use crate::http::{ErrorPages, Maintenance, Pipeline, PipelineDeps, Routes};
-use crate::introspection::{Introspection, LARAVEL, StartContext};
+use crate::introspection::{Introspection, LARAVEL, StartContext, TotalsReader};
 use crate::limit::Limits;
 use crate::runtime::drain::Drain;
 use crate::tls::{Certificates, ClientAuthorities};
@@ -126,7 +128,7 @@ fn pipeline(
         &config.routes,
         &parts.upstreams.part,
         config.http.max_body_size.get(),
-        &process.metrics,
+        &process.metrics.http,
     )?;
     Ok(Pipeline::new(PipelineDeps {
         settings: config.http.clone(),
@@ -143,7 +145,7 @@ fn pipeline(
         pages: pages.clone(),
         maintenance: Maintenance::new(&config.maintenance)?,
         drain: process.drain.clone(),
-        metrics: Arc::clone(&process.metrics),
+        metrics: Arc::clone(&process.metrics.http),
     }))
 }
 
@@ -167,7 +169,7 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
         sessions: process.sessions.clone(),
         ids: Arc::clone(&process.ids),
         drain: process.drain.clone(),
-        metrics: Arc::clone(&process.metrics),
+        metrics: Arc::clone(&process.metrics.ws),
         close_spread: config.server.close_spread.get(),
     }
 }
@@ -175,26 +177,33 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
 fn introspection(process: &Process, parts: &Parts) -> Introspection {
     let upstreams = &parts.upstreams.part;
     let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
+    let upstreams: BTreeMap<_, _> = upstreams.named.clone().into_iter().chain(laravel).collect();
+    let certificates = Arc::clone(&parts.certificates.part);
+    let (loaded, totals) = (SystemTime::now(), process.metrics.clone());
     Introspection {
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),
         invalidations: process.invalidations.clone(),
         access: parts.auth.part.1.clone(),
-        upstreams: upstreams.named.clone().into_iter().chain(laravel).collect(),
-        metrics: Arc::clone(&process.metrics),
-        certificates: Arc::clone(&parts.certificates.part),
+        metrics: metric_registry(
+            process,
+            upstreams.clone(),
+            Arc::clone(&certificates),
+            loaded,
+        ),
+        totals: TotalsReader::new(move || totals.totals()),
+        upstreams,
+        certificates,
         connections: process.connections.clone(),
         load: process.load.clone(),
         drain: process.drain.clone(),
         recent: process.origin.recent.clone(),
-        lost_lines: Arc::clone(&process.origin.lost_lines),
         about: StartContext {
             config: process.origin.config.clone(),
-            loaded: SystemTime::now(),
+            loaded,
             listeners: process.https.clone(),
             start: process.start,
             began: process.began,
         },
-        used: Arc::clone(&process.used),
     }
 }

@@ -8,6 +8,8 @@ mod admin;
 mod frontend;
 mod generation;
 mod listeners;
+mod metric_registry;
+mod metrics;
 mod parts;
 mod port_owner;
 mod process;

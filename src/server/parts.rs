@@ -107,7 +107,7 @@ impl Parts {
             Some(old) => Arc::clone(&old.limits),
             None => Arc::new(Limits::new(
                 config.limits.clone(),
-                Arc::clone(&process.metrics),
+                Arc::clone(&process.metrics.limit),
                 old_parts.map(|old| &*old.limits),
             )),
         };
@@ -212,7 +212,7 @@ fn new_auth(
     laravel: &Upstream,
 ) -> Reusable<(Authenticator, Authorizer)> {
     let settings = Arc::new(config.auth.clone());
-    let metrics = Arc::clone(&process.metrics);
+    let metrics = Arc::clone(&process.metrics.auth);
     let auth_client = AuthClient::new(laravel.clone(), &settings, metrics);
     let (invalidations, drain) = (&process.invalidations, &process.drain);
     let identity = Authenticator::new(

@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use rustls::server::ProducesTickets;
 use tokio::time::Instant;
 
+use super::metrics::AllMetrics;
 use crate::auth::Invalidations;
 use crate::config::Config;
 use crate::core::ids::SessionIds;
 use crate::limit::{ClientConcurrency, ConcurrencyLimit, OverloadMonitor};
-use crate::logging::RecentEvents;
-use crate::metrics::{Counter, Metrics};
+use crate::logging::{self, RecentEvents};
 use crate::rooms::{Rooms, Sessions};
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
@@ -26,8 +26,8 @@ pub struct StartInfo {
     pub config: Option<PathBuf>,
     /// The last warnings and errors of the log.
     pub recent: RecentEvents,
-    /// The number of log lines that were dropped because the log's reader was too slow.
-    pub lost_lines: Arc<Counter>,
+    /// The metrics of the log.
+    pub log_metrics: logging::Metrics,
 }
 
 /// The state of the process.
@@ -37,7 +37,7 @@ pub(super) struct Process {
     pub(super) sessions: Sessions,
     pub(super) ids: Arc<SessionIds>,
     pub(super) invalidations: Invalidations,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: AllMetrics,
     pub(super) connections: ConcurrencyLimit,
     pub(super) load: OverloadMonitor,
     /// The limit of concurrent TLS handshakes.
@@ -76,7 +76,7 @@ impl Process {
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),
-            metrics: Arc::default(),
+            metrics: AllMetrics::default(),
             load: OverloadMonitor::new(connections.clone(), limits.max_connections),
             connections,
             handshakes: ConcurrencyLimit::new(limits.max_handshakes),

@@ -46,7 +46,7 @@ impl Reloader {
             this.swap(config)
         };
         let waiting = tokio::task::spawn_blocking(swap).await??;
-        self.running.process.metrics.reloads.add("ok");
+        self.running.process.metrics.server.count_reload("ok");
         let current = self.running.current.load_full();
         tls::reload(&current.certificates()).await;
         Ok(waiting)
@@ -61,7 +61,7 @@ impl Reloader {
 
     /// Counts a reload that failed because of mistakes in the configuration.
     pub fn record_failure(&self) {
-        self.running.process.metrics.reloads.add("failed");
+        self.running.process.metrics.server.count_reload("failed");
     }
 
     /// Builds the new generation, swaps it in, and retires the old one. Blocks.

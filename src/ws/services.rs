@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Metrics;
 use super::backend::CurrentBackend;
 use crate::auth::Invalidations;
 use crate::core::ids::SessionIds;
 use crate::core::request_path::ExactPath;
-use crate::metrics::Metrics;
 use crate::rooms::{Rooms, Sessions};
 use crate::runtime::drain::Drain;
 

@@ -132,7 +132,7 @@ async fn metrics_count_requests_sessions_and_messages() {
     // The same numbers are on the Unix socket.
     let text = edge.get("/metrics").await;
     assert!(
-        text.text().contains("pwd_edge_websocket_sessions 1.0"),
+        text.text().contains("\npwd_edge_websocket_sessions 1\n"),
         "{}",
         text.text()
     );

@@ -80,10 +80,7 @@ impl ResourceUse {
             let stream = UnixStream::connect(program.path("broadcast.sock")).await;
             let mut client = Client::over_http1(stream.unwrap()).await;
             let answer = client.fetch(get("/metrics").body(body("")).unwrap()).await;
-            if answer
-                .text()
-                .contains("\npwd_edge_config_generations 1.0\n")
-            {
+            if answer.text().contains("\npwd_edge_config_generations 1\n") {
                 return Self {
                     memory: program.memory().0,
                     files: program.open_files(),

@@ -18,8 +18,7 @@ use crate::core::error_chain::error_chain;
 use crate::files::FileBodyError;
 use crate::forwarded::{ClientInfo, RequestId};
 use crate::http::body_timeout::UpstreamStalled;
-use crate::http::{Downstream, Rejection};
-use crate::metrics::{self, Metrics};
+use crate::http::{Downstream, Metrics, Rejection, RouteMetrics};
 use crate::runtime::activity::{ActivityTracker, Chunk, InFlight, SendClock};
 use crate::upstream::ReadBack;
 
@@ -27,14 +26,14 @@ use crate::upstream::ReadBack;
 #[derive(Debug)]
 pub(super) struct AccessLog {
     /// The metrics of requests for which no route is found.
-    unrouted: Arc<metrics::Route>,
+    unrouted: Arc<RouteMetrics>,
 }
 
 impl AccessLog {
     /// Creates the stage. Requests without a route count in `metrics` as the route `none`.
     pub(super) fn new(metrics: &Metrics) -> Self {
         Self {
-            unrouted: metrics.requests.route(&"none".into()),
+            unrouted: metrics.route(&"none".into()),
         }
     }
 
@@ -77,7 +76,7 @@ pub(super) struct AccessLogEntry {
     bytes: u64,
     end: ResponseEnd,
     /// The metrics of its route.
-    metrics: Arc<metrics::Route>,
+    metrics: Arc<RouteMetrics>,
     /// The reason if the edge itself has responded.
     rejection: Option<Rejection>,
     /// The activity of its connection.
@@ -128,13 +127,13 @@ fn is_file_error(error: &(dyn std::error::Error + 'static)) -> bool {
 
 impl AccessLogEntry {
     /// Sets the route in whose metrics the request counts.
-    pub(super) fn set_route(&mut self, metrics: &Arc<metrics::Route>) {
+    pub(super) fn set_route(&mut self, metrics: &Arc<RouteMetrics>) {
         self.metrics = Arc::clone(metrics);
     }
 
     /// Sets the reason why the edge itself responds, and counts it.
     pub(super) fn set_rejection(&mut self, rejection: Rejection) {
-        self.metrics.rejections.add(rejection.code());
+        self.metrics.count_rejection(rejection);
         self.rejection = Some(rejection);
     }
 

@@ -1,5 +1,8 @@
 //! Tests of what limits count, which clients they reject, and which state they keep.
 
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::registry::Registry;
+
 use super::*;
 
 fn client(text: &str) -> ClientIp {
@@ -17,8 +20,12 @@ async fn dry_run_limit_counts_and_rejects_nothing() {
     for _ in 0..5 {
         assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
     }
-    let counted = limits.metrics.limits_exceeded.read();
-    assert_eq!(counted[&("requests_per_second", false)], 4);
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Arc::clone(&limits.metrics)));
+    let mut counted = String::new();
+    prometheus_text::encode(&mut counted, &registry).unwrap();
+    let row = "limit_exceeded_total{limit=\"requests_per_second\",enforced=\"false\"} 4\n";
+    assert!(counted.ends_with(row), "{counted}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -360,7 +360,6 @@ static ENCODER: PublicationEncoder = PublicationEncoder {
         EventKind::Broadcast(text) => text.as_str().to_owned().into(),
         _ => panic!("only broadcasts are published here"),
     },
-    event_name: |_| "broadcast",
 };
 
 const FRAME_BYTES: usize = 5;

@@ -22,10 +22,10 @@ use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::super::metrics::DeliveryMetrics;
 use super::super::publication::Publication;
 use super::direct_writer::{DirectWriter, SendResult};
 use super::queue::Batch;
-use crate::metrics::Metrics;
 use crate::runtime::sync::Mutex;
 
 /// The functions by which a session's protocol writes publications: the rooms know none.
@@ -33,8 +33,6 @@ use crate::runtime::sync::Mutex;
 pub struct PublicationEncoder {
     /// Encodes a publication as one whole frame.
     pub frame: fn(&Publication) -> Bytes,
-    /// Returns the event's name for the metrics.
-    pub event_name: fn(&Publication) -> &'static str,
 }
 
 /// The session's handle of the stream. A write through it first sends what is unsent.
@@ -45,7 +43,7 @@ pub struct SharedStream<S>(Arc<Shared<S>>);
 struct Shared<S> {
     write_state: Mutex<WriteState<S>>,
     encoder: &'static PublicationEncoder,
-    metrics: Arc<Metrics>,
+    metrics: Arc<DeliveryMetrics>,
 }
 
 #[derive(Debug)]
@@ -72,7 +70,11 @@ struct PendingDelivery {
 
 impl<S> SharedStream<S> {
     /// Shares `stream`, with nothing unsent.
-    pub fn new(stream: S, encoder: &'static PublicationEncoder, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        stream: S,
+        encoder: &'static PublicationEncoder,
+        metrics: Arc<DeliveryMetrics>,
+    ) -> Self {
         Self(Arc::new(Shared {
             write_state: Mutex::new(WriteState {
                 stream,
@@ -136,9 +138,7 @@ impl<S> Shared<S> {
         });
         pending.count += batch.len() as u64;
         for publication in batch {
-            self.metrics
-                .events
-                .add((self.encoder.event_name)(&publication));
+            self.metrics.count_publication(publication.kind());
             state.unsent.push(publication.frame(self.encoder.frame));
         }
     }
@@ -150,8 +150,8 @@ impl<S: AsyncWrite + Unpin> Shared<S> {
         ready!(state.poll_clear(cx))?;
         ready!(Pin::new(&mut state.stream).poll_flush(cx))?;
         if let Some(sent) = state.pending.take() {
-            self.metrics.deliveries.add(sent.count);
-            self.metrics.delivery_seconds.observe(sent.since.elapsed());
+            self.metrics
+                .record_delivery(sent.count, sent.since.elapsed());
         }
         Poll::Ready(Ok(()))
     }

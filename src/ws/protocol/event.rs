@@ -211,18 +211,6 @@ fn publication_text(publication: &Publication) -> Cow<'_, str> {
     Cow::Owned(to_text(&event))
 }
 
-/// Returns the `type` of a publication for the metrics. All events of Laravel, whose types it
-/// chooses freely, count as `broadcast`.
-pub fn publication_type(publication: &Publication) -> &'static str {
-    match publication.kind() {
-        EventKind::Broadcast(_) => "broadcast",
-        EventKind::Seen { .. } => "message_status_update",
-        EventKind::Typing { .. } => "typing_indicator",
-        EventKind::UserJoined(_) => "user_joined",
-        EventKind::UserLeft(_) => "user_left",
-    }
-}
-
 /// Serializes an event as the text of a frame.
 fn to_text(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("events have string keys only, so their JSON never fails")

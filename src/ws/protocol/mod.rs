@@ -9,5 +9,5 @@ mod upload;
 
 pub use self::command::{Command, decode};
 pub use self::error::CommandError;
-pub use self::event::{Event, Present, frame, publication_type};
+pub use self::event::{Event, Present, frame};
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

@@ -37,7 +37,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match frame {
             // An upload has a rate of its own. A frame that is no part of one is counted there.
             Message::Binary(frame) => {
-                self.services.metrics.commands.add("upload_chunk");
+                self.services.metrics.count_message("upload_chunk");
                 self.on_chunk(&frame).await
             }
             Message::Pong(_) => Ok(()),
@@ -50,11 +50,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match frame {
             Message::Text(text) => match protocol::decode(&text) {
                 Ok(command) => {
-                    self.services.metrics.commands.add(command.name());
+                    self.services.metrics.count_message(command.name());
                     self.execute(command).await
                 }
                 Err(error) => {
-                    self.services.metrics.commands.add(error.code());
+                    self.services.metrics.count_message(error.code());
                     self.send_error(error.code(), &error.to_string(), None)
                         .await
                 }
@@ -81,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Command::Typing { ticket, on } => match self.rooms.get(&RoomName::ticket(ticket)) {
                 Some(membership) => {
                     membership.typing(on);
-                    self.services.metrics.publications.add("typing");
+                    self.services.rooms.published().typing.inc();
                     Ok(())
                 }
                 None => self.send_not_joined(ticket).await,
@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Acts on Laravel's decision about a join, then executes the command held for it.
     pub(super) async fn finish_join(&mut self, (room, grant): JoinDecision) -> LoopResult {
-        self.services.metrics.joins.add(match &grant {
+        self.services.metrics.count_join(match &grant {
             Ok(_) => "joined",
             Err(auth::Error::Denied) => "denied",
             Err(auth::Error::TokenRejected | auth::Error::OtherUser) => "token_refused",
@@ -225,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         let user = self.user.id().clone();
-        self.services.metrics.publications.add("seen");
+        self.services.rooms.published().seen.inc();
         membership.publish(EventKind::Seen { user, message }, Audience::AllBut(self.id));
         Ok(())
     }

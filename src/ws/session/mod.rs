@@ -319,7 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Encodes `event` and counts it as sent: if it cannot be sent, the session ends.
     fn frame(&self, event: &Event<'_>) -> Message {
-        self.services.metrics.events.add(event.name());
+        self.services.metrics.count_event(event.name());
         Message::Text(event.text())
     }
 

@@ -44,7 +44,7 @@ pub(in crate::ws) async fn set_up<S>(
 where
     S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
-    let shared_stream = SharedStream::new(stream, &ENCODER, Arc::clone(&setup.services.metrics));
+    let shared_stream = SharedStream::new(stream, &ENCODER, setup.services.metrics.delivery());
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
@@ -65,8 +65,8 @@ where
                 session = %id, client.ip = %client, reason = reason.name(), error,
                 "session rejected"
             );
-            setup.services.metrics.closes.add(reason.name());
-            setup.services.metrics.events.add("error");
+            setup.services.metrics.count_close(reason);
+            setup.services.metrics.count_event("error");
             reject(&mut socket, reason).await;
             return None;
         }
@@ -92,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
         let session = &self.session;
-        session.services.metrics.closes.add(reason.name());
+        session.services.metrics.count_close(reason);
         let (id, client) = (session.id, session.client_context.client);
         let name = session.user.id().clone();
         Box::pin(self.session.end(reason)).await;
@@ -176,7 +176,6 @@ fn websocket_config(settings: &Settings) -> WebSocketConfig {
 /// The way in which publications reach the client.
 static ENCODER: PublicationEncoder = PublicationEncoder {
     frame: protocol::frame,
-    event_name: protocol::publication_type,
 };
 
 const READ_BUFFER_BYTES: usize = 1024;

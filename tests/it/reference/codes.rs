@@ -120,7 +120,7 @@ fn code_of_a_rejection_has_its_row() {
     let sources = requests.into_iter().flat_map(Source::all);
     let mut found: Vec<_> = sources.flat_map(|source| source.texts_of("code")).collect();
     for source in Source::all("src/server") {
-        let places = source.after(&["rejections", ".", "add", "("]).into_iter();
+        let places = source.after(&["count_rejection", "("]).into_iter();
         found.extend(places.filter_map(|at| source.found(at)));
     }
     assert!(found.len() > 30, "the search no longer finds the codes");

@@ -26,9 +26,8 @@ use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
 use crate::http::body_timeout::IdleTimeoutBody;
-use crate::http::{Rejection, Settings};
+use crate::http::{Metrics, Rejection, Settings};
 use crate::limit::{ClientKeys, Limits, Permit};
-use crate::metrics::Metrics;
 use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::runtime::drain::Drain;
 use crate::upstream::{self, RequestInfo, Upstream};
@@ -107,11 +106,11 @@ impl Proxy {
             None => upstream.send(request).await,
         };
         let response = result.map_err(|error| {
-            self.metrics.upstream_failures.add(error.code());
+            self.metrics.count_upstream_failure(&error);
             log_upstream_error(&error, target.as_ref().map_or("", PathAndQuery::path));
             Rejection::from(&error)
         })?;
-        self.metrics.upstream_seconds.observe(start.elapsed());
+        self.metrics.record_time_to_headers(start.elapsed());
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch_protocols(context, upgrade, response, permit);
         }

@@ -16,9 +16,8 @@ use crate::core::host_port::HostPort;
 use crate::core::origin::Origin;
 use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::files::{Files, UnusableDirectory};
-use crate::http::{BadRequest, Rejection};
+use crate::http::{BadRequest, Metrics, Rejection, RouteMetrics};
 use crate::limit::Rate;
-use crate::metrics::{self, Metrics};
 use crate::upstream::Upstream;
 
 /// The routes in order of precedence. A request that matches none goes to Laravel.
@@ -31,7 +30,7 @@ pub struct Routes {
 /// One route: the requests that it matches, and their destination.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) metrics: Arc<metrics::Route>,
+    pub(super) metrics: Arc<RouteMetrics>,
     hosts: Vec<HostPattern>,
     path: UrlPath,
     pub(super) action: Action,
@@ -97,7 +96,7 @@ impl Routes {
     ) -> Result<Self, UnusableDirectory> {
         let route = |route: &Settings| -> Result<Route, UnusableDirectory> {
             Ok(Route {
-                metrics: metrics.requests.route(&route.name().into()),
+                metrics: metrics.route(&route.name().into()),
                 hosts: route.hosts.clone(),
                 path: route.path.clone(),
                 action: upstreams.action(&route.to)?,
@@ -112,7 +111,7 @@ impl Routes {
         Ok(Self {
             routes: settings.iter().map(route).collect::<Result<_, _>>()?,
             default: Route {
-                metrics: metrics.requests.route(&"/".into()),
+                metrics: metrics.route(&"/".into()),
                 hosts: Vec::new(),
                 path: UrlPath::new("/"),
                 action: Action::Upstream(upstreams.laravel.clone()),

@@ -37,7 +37,6 @@ static ENCODER: PublicationEncoder = PublicationEncoder {
         };
         [&head, text].concat().into()
     },
-    event_name: |_| "broadcast",
 };
 
 fn batch(texts: &[&'static str]) -> Batch {
@@ -56,7 +55,7 @@ fn more(shared_stream: &SharedStream<DuplexStream>) -> io::Result<bool> {
 }
 
 fn deliveries(shared_stream: &SharedStream<DuplexStream>) -> u64 {
-    shared_stream.0.metrics.deliveries.read()
+    shared_stream.0.metrics.delivered()
 }
 
 #[tokio::test]

@@ -1,0 +1,50 @@
+//! The metrics of exceeded limits.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
+
+use super::Limit;
+use crate::metrics::{CounterFamily, FamilyEncoder};
+
+/// The metrics of the limits of clients.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    exceeded: CounterFamily<ExceededLabels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ExceededLabels {
+    limit: &'static str,
+    enforced: bool,
+}
+
+impl Metrics {
+    /// Counts that a client has exceeded `limit`, which is enforced or in a dry run.
+    pub(super) fn count_exceeded(&self, limit: Limit, enforced: bool) {
+        let limit = limit.name();
+        let labels = ExceededLabels { limit, enforced };
+        self.exceeded.get_or_create(&labels).inc();
+    }
+
+    /// Returns how often clients exceeded limits, by the limit's name, dry runs included.
+    pub fn exceeded(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for (labels, count) in self.exceeded.values() {
+            *all.entry(labels.limit).or_insert(0) += count;
+        }
+        all
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        FamilyEncoder::new(encoder).encode(
+            "limit_exceeded",
+            "Times that a client exceeded a limit, enforced or in a dry run",
+            &self.exceeded,
+        )
+    }
+}
