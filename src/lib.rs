@@ -46,7 +46,8 @@
 //! | `rcgen` | `cli` · `tls` |
 //! | `governor` | `limit` |
 //! | `ppp` | `forwarded` |
-//! | `itoa` · `tracing-subscriber` | `logging` |
+//! | `itoa` | `logging` · `core` |
+//! | `tracing-subscriber` | `logging` |
 //! | `bytesize` · `ipnet` | `core` |
 //! | `prometheus-client` | `server` · `http` · `ws` · `introspection` · `rooms` · `auth` · `upstream` · `tls` · `limit` · `logging` · `metrics` |
 //! | `socket2` | `server` · `control` |
