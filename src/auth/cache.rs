@@ -1,5 +1,6 @@
 //! A cache of Laravel's decisions, with single flight: at most one request per key is under
-//! way for all that wait for it. A fair queue bounds the requests of all keys.
+//! way for all that wait for it (`docs/decisions/0024-authorization-cache.md`). A fair queue
+//! bounds the requests of all keys.
 //!
 //! The lock of the state is held for single looks and changes, never across an await and
 //! never together with that of the queue or of the invalidations.

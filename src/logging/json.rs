@@ -1,5 +1,5 @@
 //! Log events as lines of JSON. Every request logs a line, so each is written in one pass
-//! into a buffer that its thread reuses.
+//! into a buffer that its thread reuses (`docs/decisions/0023-json-log-lines.md`).
 
 use std::cell::Cell;
 use std::fmt::{self, Debug, Write};
