@@ -18,6 +18,7 @@ use crate::core::body::{self, Body};
 use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
 use crate::introspection::{Introspection, TextFormat};
 use crate::rooms::{Delivered, Sessions};
+use crate::runtime::drain::Drain;
 
 /// The request handler of the broadcast socket. It outlives reloads.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub struct Api {
     shown: ArcSwap<(Arc<Introspection>, Settings)>,
     /// The maximum number of open connections, fixed at the start.
     connections: usize,
-    answers: ResponseCache,
+    publisher: Publisher,
 }
 
 /// The sessions and users that one event reached.
@@ -91,11 +92,15 @@ impl From<KeyReused> for Failure {
 
 impl Api {
     /// Creates the handler for the process state `introspection` with the limits of `settings`.
-    pub fn new(introspection: Arc<Introspection>, settings: Settings) -> Self {
+    /// Publications are tasks of `drain`.
+    pub fn new(introspection: Arc<Introspection>, settings: Settings, drain: Drain) -> Self {
         Self {
             connections: settings.max_connections.size(),
             shown: ArcSwap::from_pointee((introspection, settings)),
-            answers: ResponseCache::new(),
+            publisher: Publisher {
+                answers: Arc::new(ResponseCache::new()),
+                drain,
+            },
         }
     }
 
@@ -145,7 +150,8 @@ impl Api {
         let segments: Vec<_> = path.split('/').skip(1).collect();
         match (request.method(), &*segments) {
             (&Method::POST, ["broadcast"]) => {
-                broadcast(&self.answers, introspection, settings, request).await
+                let publisher = &self.publisher;
+                publisher.broadcast(introspection, settings, request).await
             }
             (&Method::POST, ["users", id, "disconnect"]) => {
                 to_sessions(introspection, id, Sessions::disconnect_user)
@@ -186,51 +192,45 @@ impl Api {
     }
 }
 
-async fn broadcast(
-    answers: &ResponseCache,
-    introspection: &Introspection,
-    settings: &Settings,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Failure> {
-    let key = idempotency_key(&request)?;
-    let body = read(request, settings.max_body_size.get()).await?;
-    let broadcasts = decode(&body, settings.max_events.size())?;
-    let pace = introspection
-        .rooms
-        .apply_backpressure(broadcasts.rooms().collect());
-    let publishing = RunOnDrop::new(|| {
-        let publish = || publish_all(introspection, broadcasts);
-        match key {
-            Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
-            None => Ok(publish()),
-        }
-    });
-    pace.await;
-    Ok(json_bytes(StatusCode::OK, publishing.run()?))
+/// Publishes the events of complete requests.
+#[derive(Clone, Debug)]
+struct Publisher {
+    answers: Arc<ResponseCache>,
+    /// Runs the publications that are under way.
+    drain: Drain,
 }
 
-/// An action that runs once: in [`run`](Self::run), or else in `drop`. hyper drops the future of
-/// a request when its client disconnects; the edge still publishes a body that was complete.
-struct RunOnDrop<T, F: FnOnce() -> T>(Option<F>);
-
-impl<T, F: FnOnce() -> T> RunOnDrop<T, F> {
-    fn new(act: F) -> Self {
-        Self(Some(act))
-    }
-
-    fn run(mut self) -> T {
-        let act = self
-            .0
-            .take()
-            .expect("it is taken here alone, or at the end");
-        act()
-    }
-}
-
-impl<T, F: FnOnce() -> T> Drop for RunOnDrop<T, F> {
-    fn drop(&mut self) {
-        if let Some(act) = self.0.take() {
-            act();
+impl Publisher {
+    async fn broadcast(
+        &self,
+        introspection: &Arc<Introspection>,
+        settings: &Settings,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Failure> {
+        let key = idempotency_key(&request)?;
+        let body = read(request, settings.max_body_size.get()).await?;
+        let broadcasts = decode(&body, settings.max_events.size())?;
+        // A task of its own: hyper drops this future when its client disconnects, and the edge
+        // still publishes a body that was complete.
+        let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
+        let publishing = self.drain.spawn(async move {
+            introspection
+                .rooms
+                .apply_backpressure(broadcasts.rooms().collect())
+                .await;
+            let publish = || publish_all(&introspection, broadcasts);
+            match key {
+                Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
+                None => Ok(publish()),
+            }
+        });
+        match publishing.await {
+            Ok(answer) => Ok(json_bytes(StatusCode::OK, answer?)),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down, which ends this task, too.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 }
@@ -363,20 +363,3 @@ fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {
 /// The time in which a request's body must arrive; 408 after it. A local client sends 1 MiB in
 /// far less.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-
-    #[test]
-    fn guarded_action_runs_once_even_if_dropped() {
-        let done = Cell::new(0);
-        let act = || done.set(done.get() + 1);
-        RunOnDrop::new(act).run();
-        assert_eq!(done.get(), 1);
-        drop(RunOnDrop::new(act));
-        assert_eq!(done.get(), 2);
-    }
-}

@@ -119,7 +119,11 @@ impl Server {
             broadcast: listeners.broadcast()?,
             tasks: built.tasks,
             running: Arc::new(Running {
-                api: Arc::new(Api::new(introspection, config.broadcast.clone())),
+                api: Arc::new(Api::new(
+                    introspection,
+                    config.broadcast.clone(),
+                    process.drain.clone(),
+                )),
                 current: ArcSwap::from_pointee(built.generation),
                 process,
             }),

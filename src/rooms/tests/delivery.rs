@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::pin::pin;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::*;
 use crate::auth::Token;
@@ -201,6 +202,34 @@ async fn publisher_waits_until_sessions_are_served() {
     }
     assert_eq!(tab.heard(), ["7: a", "7: b", "7: c"]);
     pace.await;
+}
+
+/// The queue holds eight events; four times as many are published at once.
+#[tokio::test(start_paused = true)]
+async fn concurrent_publishers_wait_for_a_session_that_reads() {
+    const PUBLISHERS: usize = 32;
+    let desk = Desk::new();
+    let mut tab = desk.tab_with_queue(1, 8);
+    tab.enter(7);
+    tab.heard();
+    let publishing = join_all((0..PUBLISHERS).map(|number| {
+        let desk = &desk;
+        async move {
+            keep_pace(desk).await;
+            desk.publish(7, &number.to_string());
+        }
+    }));
+    let reading = async {
+        let mut heard = Vec::new();
+        while heard.len() < PUBLISHERS {
+            heard.extend(tab.heard());
+            tokio::task::yield_now().await;
+        }
+        heard
+    };
+    let (heard, _) = tokio::join!(reading, publishing);
+    let expected = (0..PUBLISHERS).map(|number| format!("7: {number}"));
+    assert_eq!(heard, expected.collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
