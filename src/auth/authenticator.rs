@@ -19,12 +19,12 @@ pub struct User {
 
 impl User {
     /// Returns the id in Laravel's users table.
-    pub fn id(&self) -> &UserId {
+    pub(crate) fn id(&self) -> &UserId {
         &self.id
     }
 
     /// Returns the name that other users see.
-    pub fn name(&self) -> &Arc<str> {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -40,16 +40,16 @@ impl User {
 
 /// A user, and the epoch of the request that identified them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthenticatedUser {
+pub(crate) struct AuthenticatedUser {
     /// The user, as Laravel's response names them.
-    pub user: User,
+    pub(crate) user: User,
     /// The epoch in which the request to Laravel began.
-    pub epoch: Epoch,
+    pub(crate) epoch: Epoch,
 }
 
 /// Identifies the users of tokens. Cheap to clone; clones share the cache.
 #[derive(Clone, Debug)]
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     client: AuthClient,
     settings: Arc<Settings>,
     cache: Cache<TokenHash, User>,
@@ -58,7 +58,7 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// Creates an authenticator with an empty cache.
-    pub fn new(
+    pub(crate) fn new(
         auth_client: AuthClient,
         settings: Arc<Settings>,
         invalidations: Invalidations,
@@ -81,7 +81,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// `Denied` if Laravel rejects the token or the user, `Unavailable` if it decides nothing.
-    pub async fn identify(
+    pub(crate) async fn identify(
         &self,
         mut auth_request: AuthRequest,
     ) -> Result<AuthenticatedUser, Error> {
@@ -107,7 +107,7 @@ impl Authenticator {
     }
 
     /// Drops the cached decision on a token: its next use asks Laravel again.
-    pub fn forget(&self, token: &TokenHash) {
+    pub(crate) fn forget(&self, token: &TokenHash) {
         self.cache.forget(token);
     }
 

@@ -19,7 +19,7 @@ use crate::runtime::drain::Drain;
 /// The right of one user to be in one room. Only this module creates one, out of Laravel's
 /// consent, and `Rooms::join` takes nothing else.
 #[derive(Clone, Debug)]
-pub struct Grant {
+pub(crate) struct Grant {
     room: RoomName,
     user: User,
     secret: TokenHash,
@@ -28,12 +28,12 @@ pub struct Grant {
 
 impl Grant {
     /// Returns the room that may be joined.
-    pub fn room(&self) -> RoomName {
+    pub(crate) fn room(&self) -> RoomName {
         self.room
     }
 
     /// Returns the user who may join it.
-    pub fn user(&self) -> &User {
+    pub(crate) fn user(&self) -> &User {
         &self.user
     }
 
@@ -51,7 +51,7 @@ impl Grant {
 
 /// Decides which rooms a user may join. Cheap to clone; clones share the cache.
 #[derive(Clone, Debug)]
-pub struct Authorizer {
+pub(crate) struct Authorizer {
     client: AuthClient,
     settings: Arc<Settings>,
     /// The key has the token, not its user: tokens of one user may have different abilities,
@@ -66,17 +66,17 @@ type Denials = LruCache<(UserId, RoomName), (SystemTime, String)>;
 
 /// The cached decision on a user and a room, for reports.
 #[derive(Clone, Debug)]
-pub struct CachedAccess {
+pub(crate) struct CachedAccess {
     /// Whether Laravel granted it to one of the user's tokens, and the time until the cached
     /// decision expires.
-    pub verdict: Option<(bool, Duration)>,
+    pub(crate) verdict: Option<(bool, Duration)>,
     /// The time and the cause of the last request that was not granted.
-    pub denial: Option<(SystemTime, String)>,
+    pub(crate) denial: Option<(SystemTime, String)>,
 }
 
 impl Authorizer {
     /// Creates an authorizer with an empty cache.
-    pub fn new(
+    pub(crate) fn new(
         auth_client: AuthClient,
         settings: Arc<Settings>,
         invalidations: Invalidations,
@@ -102,7 +102,7 @@ impl Authorizer {
     /// # Errors
     /// `Denied` if Laravel denies the ticket or does not know it, `TokenRejected` if it rejects
     /// the token, `Unavailable` if it decides nothing.
-    pub async fn authorize(
+    pub(crate) async fn authorize(
         &self,
         user: &User,
         room: RoomName,
@@ -148,7 +148,7 @@ impl Authorizer {
 
     /// Returns the cached decision on `user`, whose sessions have the tokens of `secrets`, and
     /// `room`, without asking Laravel.
-    pub fn cached_access(
+    pub(crate) fn cached_access(
         &self,
         user: &UserId,
         secrets: impl IntoIterator<Item = TokenHash>,
@@ -164,12 +164,12 @@ impl Authorizer {
     }
 
     /// Returns whether Laravel has granted any request after `moment`, of whichever client.
-    pub fn has_granted_since(&self, moment: Instant) -> bool {
+    pub(crate) fn has_granted_since(&self, moment: Instant) -> bool {
         self.client.has_granted_since(moment)
     }
 
     /// Returns whether `grant` has not been invalidated since Laravel was asked for it.
-    pub fn is_still_valid(&self, grant: &Grant) -> bool {
+    pub(crate) fn is_still_valid(&self, grant: &Grant) -> bool {
         self.invalidations
             .latest_after(grant.user.id(), grant.secret, grant.epoch)
             .is_none()

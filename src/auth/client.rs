@@ -22,7 +22,7 @@ use crate::upstream::Upstream;
 
 /// Sends the edge's own requests to Laravel. Cheap to clone; clones share the backoff.
 #[derive(Clone, Debug)]
-pub struct AuthClient {
+pub(crate) struct AuthClient {
     upstream: Upstream,
     timeout: Duration,
     token_form: TokenForm,
@@ -39,7 +39,7 @@ pub(super) struct AuthResponse {
 
 impl AuthClient {
     /// Creates a client for `upstream`, which counts the results in `metrics`.
-    pub fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(upstream: Upstream, settings: &Settings, metrics: Arc<Metrics>) -> Self {
         Self {
             upstream,
             timeout: settings.request_timeout.get(),
@@ -51,7 +51,7 @@ impl AuthClient {
 
     /// Returns whether Laravel has granted a request of any client after `moment`: if so, a
     /// response that is missing is no outage.
-    pub fn has_granted_since(&self, moment: Instant) -> bool {
+    pub(crate) fn has_granted_since(&self, moment: Instant) -> bool {
         self.backoff.has_granted_since(moment)
     }
 
@@ -197,7 +197,7 @@ impl AuthClient {
 /// one, and log the request with the token in it. Behind nginx PHP sees the headers in
 /// reverse order, so no order is safe; with [`TokenForm::Secret`] there is no `|`. For the
 /// same reason the agent's name has more than ten characters and no parentheses.
-pub fn request_headers(
+pub(crate) fn request_headers(
     token: &Token,
     form: TokenForm,
     client_context: &ClientContext,

@@ -24,7 +24,7 @@ use crate::core::client_ip::ClientKey;
 
 /// The class of a request to Laravel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// A login, a join or a periodic revalidation.
     Routine,
     /// A right may have ended, and holds until the response.

@@ -11,7 +11,7 @@ use crate::metrics::FamilyEncoder;
 
 /// The metrics of requests to Laravel about users and rooms.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
 }
 

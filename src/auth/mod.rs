@@ -13,26 +13,25 @@ mod invalidation;
 mod metrics;
 mod request;
 mod retry;
-pub mod settings;
+pub(crate) mod settings;
 mod token;
 
-pub use self::authenticator::{AuthenticatedUser, Authenticator, User};
-pub use self::authorizer::{Authorizer, CachedAccess, Grant};
-pub use self::client::{AuthClient, request_headers};
-pub use self::fair_queue::Urgency;
-pub use self::invalidation::{Epoch, Invalidations};
-pub use self::metrics::Metrics;
-pub use self::request::{AuthRequest, ClientContext};
-pub use self::retry::{RetryDeadline, retry_while_unavailable};
-pub use self::settings::Settings;
-pub use self::token::{Token, TokenForm, TokenHash, bearer_token};
+pub(crate) use self::authenticator::{AuthenticatedUser, Authenticator, User};
+pub(crate) use self::authorizer::{Authorizer, CachedAccess, Grant};
+pub(crate) use self::client::{AuthClient, request_headers};
+pub(crate) use self::fair_queue::Urgency;
+pub(crate) use self::invalidation::{Epoch, Invalidations};
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::request::{AuthRequest, ClientContext};
+pub(crate) use self::retry::{RetryDeadline, retry_while_unavailable};
+pub(crate) use self::token::{Token, TokenForm, TokenHash, bearer_token};
 
 use std::time::Duration;
 
 /// The reason why a right is not granted. A denial is never confused with an outage: after
 /// the one the client gives up, after the other it retries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Laravel denies the right.
     #[error("denied")]
     Denied,

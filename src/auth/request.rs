@@ -9,9 +9,9 @@ use crate::core::client_ip::ClientIp;
 /// The client on whose behalf a request is sent: Laravel throttles by the client's address,
 /// and routes by the site's name.
 #[derive(Clone, Debug)]
-pub struct ClientContext {
+pub(crate) struct ClientContext {
     /// The client's address.
-    pub client: ClientIp,
+    pub(crate) client: ClientIp,
     /// The `Host` of the client's request.
     pub host: HeaderValue,
 }
@@ -29,7 +29,7 @@ impl ClientContext {
 /// A request about a token: the client, the urgency, and the age that a cached decision may
 /// have.
 #[derive(Clone, Debug)]
-pub struct AuthRequest {
+pub(crate) struct AuthRequest {
     pub(super) token: Token,
     pub(super) secret: TokenHash,
     pub(super) client: ClientContext,
@@ -40,7 +40,7 @@ pub struct AuthRequest {
 
 impl AuthRequest {
     /// Creates a routine request, whose decision may come from the cache.
-    pub fn new(token: &Token, client_context: &ClientContext) -> Self {
+    pub(crate) fn new(token: &Token, client_context: &ClientContext) -> Self {
         Self {
             token: token.clone(),
             secret: token.hash(),
@@ -53,7 +53,7 @@ impl AuthRequest {
 
     /// Accepts only a decision whose request began at `since` or later.
     #[must_use]
-    pub fn since(self, since: impl Into<Option<Epoch>>) -> Self {
+    pub(crate) fn since(self, since: impl Into<Option<Epoch>>) -> Self {
         Self {
             since: since.into(),
             ..self
@@ -63,7 +63,7 @@ impl AuthRequest {
     /// Makes the request urgent: it goes first in the queue, and ignores Laravel's
     /// `Retry-After`.
     #[must_use]
-    pub fn urgent(self) -> Self {
+    pub(crate) fn urgent(self) -> Self {
         Self {
             urgency: Urgency::Urgent,
             ..self
@@ -72,7 +72,7 @@ impl AuthRequest {
 
     /// Starts `deadline` when the request leaves the queue.
     #[must_use]
-    pub fn with_deadline(self, deadline: RetryDeadline) -> Self {
+    pub(crate) fn with_deadline(self, deadline: RetryDeadline) -> Self {
         Self {
             deadline: Some(deadline),
             ..self

@@ -12,7 +12,7 @@ use super::Error;
 /// The time limit of a request with its retries. It starts when the first attempt leaves the
 /// edge's own queue: the time in it does not count. Clones share the limit.
 #[derive(Clone, Debug)]
-pub struct RetryDeadline(Arc<Clock>);
+pub(crate) struct RetryDeadline(Arc<Clock>);
 
 #[derive(Debug)]
 struct Clock {
@@ -53,7 +53,7 @@ impl RetryDeadline {
 ///
 /// # Errors
 /// The first error that is not `Unavailable`, or the last `Unavailable` within the limit.
-pub async fn retry_while_unavailable<T, F>(
+pub(crate) async fn retry_while_unavailable<T, F>(
     limit: Duration,
     mut ask: impl FnMut(RetryDeadline) -> F,
 ) -> Result<T, Error>

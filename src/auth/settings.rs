@@ -11,41 +11,41 @@ use crate::core::units::{ConfigDuration, PositiveCount};
 /// The settings of the requests by which Laravel authenticates and authorizes users.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The path on which Laravel returns the user of a token.
-    pub user_path: UserPath,
+    pub(crate) user_path: UserPath,
     /// JSON pointers to the user's id in that response; the first that exists counts.
-    pub user_id: Vec<JsonPointer>,
+    pub(crate) user_id: Vec<JsonPointer>,
     /// JSON pointers to the name that other users see; the first that exists counts.
-    pub user_name: Vec<JsonPointer>,
+    pub(crate) user_name: Vec<JsonPointer>,
     /// The users that are denied although Laravel accepts their tokens.
-    pub deny_if: Option<DenyIf>,
+    pub(crate) deny_if: Option<DenyIf>,
     /// The part of a token that the edge's own requests carry.
-    pub token_form: TokenForm,
+    pub(crate) token_form: TokenForm,
     /// The paths of logouts: when Laravel responds 2xx to a `POST` there, the bearer token's
     /// sessions are closed.
-    pub logout_paths: Vec<ExactPath>,
+    pub(crate) logout_paths: Vec<ExactPath>,
     /// The path on which Laravel decides whether the user may see a ticket.
-    pub ticket_path: TicketPath,
+    pub(crate) ticket_path: TicketPath,
     /// The method of these requests.
-    pub ticket_method: TicketMethod,
+    pub(crate) ticket_method: TicketMethod,
     /// The time limit of one request. It is longer than a client waits, so that a late response
     /// is cached for the client's retry.
-    pub request_timeout: ConfigDuration,
+    pub(crate) request_timeout: ConfigDuration,
     /// The time for which a request is retried while Laravel is unavailable.
-    pub retry_timeout: ConfigDuration,
+    pub(crate) retry_timeout: ConfigDuration,
     /// The cache lifetime of the user of a token.
-    pub user_ttl: ConfigDuration,
+    pub(crate) user_ttl: ConfigDuration,
     /// The cache lifetime of a denied token.
-    pub denied_ttl: ConfigDuration,
+    pub(crate) denied_ttl: ConfigDuration,
     /// The cache lifetime of a decision on a ticket.
-    pub ticket_ttl: ConfigDuration,
+    pub(crate) ticket_ttl: ConfigDuration,
     /// The maximum number of cached decisions of each kind.
-    pub max_cache_entries: PositiveCount,
+    pub(crate) max_cache_entries: PositiveCount,
     /// The maximum number of requests about tokens under way.
-    pub max_concurrent_user_requests: PositiveCount,
+    pub(crate) max_concurrent_user_requests: PositiveCount,
     /// The maximum number of requests about tickets under way.
-    pub max_concurrent_ticket_requests: PositiveCount,
+    pub(crate) max_concurrent_ticket_requests: PositiveCount,
 }
 
 impl Default for Settings {
@@ -76,17 +76,17 @@ impl Default for Settings {
 /// `/status` is `inactive`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DenyIf {
+pub(crate) struct DenyIf {
     /// The JSON pointer to the value in Laravel's response.
-    pub pointer: JsonPointer,
+    pub(crate) pointer: JsonPointer,
     /// The strings, numbers or booleans that deny the user.
-    pub values: Vec<DeniedValue>,
+    pub(crate) values: Vec<DeniedValue>,
 }
 
 /// A value that denies a user.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum DeniedValue {
+pub(crate) enum DeniedValue {
     /// A JSON boolean.
     Bool(bool),
     /// A whole number, as JSON writes it.
@@ -112,7 +112,7 @@ impl DenyIf {
 /// A JSON pointer (RFC 6901) such as `/user/id`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct JsonPointer(String);
+pub(crate) struct JsonPointer(String);
 
 impl JsonPointer {
     /// Returns the value that the pointer finds, unless it is null.
@@ -145,7 +145,7 @@ impl TryFrom<String> for JsonPointer {
 /// The path on which Laravel returns the user of a token.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct UserPath(PathAndQuery);
+pub(crate) struct UserPath(PathAndQuery);
 
 impl UserPath {
     /// Returns the path with its query, for a request.
@@ -168,7 +168,7 @@ impl TryFrom<String> for UserPath {
 /// A path of a ticket, with `{id}` in the place of its number.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct TicketPath {
+pub(crate) struct TicketPath {
     before: String,
     after: String,
 }
@@ -183,7 +183,7 @@ impl TicketPath {
     }
 
     /// Returns the path of one ticket.
-    pub fn path(&self, id: RowId) -> PathAndQuery {
+    pub(crate) fn path(&self, id: RowId) -> PathAndQuery {
         PathAndQuery::try_from(format!("{}{id}{}", self.before, self.after))
             .expect("validated with another number when it was read")
     }
@@ -218,7 +218,7 @@ fn parse_path(text: &str) -> Option<PathAndQuery> {
 
 /// The method of a request about a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum TicketMethod {
+pub(crate) enum TicketMethod {
     /// `HEAD`, which saves the body.
     #[serde(rename = "HEAD")]
     Head,

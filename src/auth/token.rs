@@ -11,13 +11,13 @@ use crate::core::header_values::single_value;
 
 /// A bearer token as the client sent it. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(Box<str>);
+pub(crate) struct Token(Box<str>);
 
 impl Token {
     /// Creates a token from `text` if it can be one: 1 to 1024 visible ASCII characters
     /// without a comma. Laravel ends a token at a comma, so `13|s,x` would be one token to it
     /// and another to the edge.
-    pub fn new(text: &str) -> Option<Self> {
+    pub(crate) fn new(text: &str) -> Option<Self> {
         let fits = !text.is_empty() && text.len() <= 1024;
         let is_allowed = |b: u8| b.is_ascii_graphic() && b != b',';
         (fits && text.bytes().all(is_allowed)).then(|| Self(text.into()))
@@ -25,14 +25,14 @@ impl Token {
 
     /// Returns the token in `Authorization`, read as Laravel's `Request::bearerToken()` does.
     /// None if it cannot be a token, or if there are several such headers.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         Self::new(std::str::from_utf8(bearer_token(headers)?).ok()?)
     }
 
     /// Returns the hash of the token's secret, the key of its sessions, uploads and cached
     /// decisions. The `id|` before the secret is left out: Laravel accepts a token with and
     /// without it, and with several spellings of one id.
-    pub fn hash(&self) -> TokenHash {
+    pub(crate) fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.without_id().as_bytes()).into())
     }
 
@@ -67,7 +67,7 @@ impl Token {
 /// as RFC 9110 §11.1 says and Laravel does from version 10 on.
 ///
 /// None if there is no such header, or several: servers differ in how they read those.
-pub fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let value = single_value(headers, &AUTHORIZATION)?.as_bytes();
     let mut schemes = value.windows(SCHEME.len());
     let start = schemes.rposition(|bytes| bytes.eq_ignore_ascii_case(SCHEME))? + SCHEME.len();
@@ -84,7 +84,7 @@ impl fmt::Debug for Token {
 /// The part of a token that the edge's own requests to Laravel carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum TokenForm {
+pub(crate) enum TokenForm {
     /// The part after `id|`, which Sanctum finds by its hash. Such a request does not look like
     /// an attack to an application that scans headers for `|`.
     Secret,
@@ -94,12 +94,12 @@ pub enum TokenForm {
 
 /// The SHA-256 hash of a token's secret. Its `Debug` output does not contain it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {
     /// Returns the hash for the token in `Authorization`, with any bytes before its `|`: a
     /// database may read `13é` as 13.
-    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let token = bearer_token(headers)?;
         let id = token.iter().position(|byte| *byte == b'|');
         let secret = id.map_or(token, |id| &token[id + 1..]);
@@ -107,7 +107,7 @@ impl TokenHash {
     }
 
     /// Returns 32 bits of the hash, enough to tell the tokens of one client apart.
-    pub fn fingerprint(&self) -> NonZeroU32 {
+    pub(crate) fn fingerprint(&self) -> NonZeroU32 {
         let [a, b, c, d, ..] = self.0;
         NonZeroU32::new(u32::from_le_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX)
     }

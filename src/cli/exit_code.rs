@@ -2,12 +2,12 @@
 //! `EX_USAGE` of sysexits(3).
 
 /// Success; for `status`, the edge is healthy.
-pub const SUCCESS: u8 = 0;
+pub(crate) const SUCCESS: u8 = 0;
 /// The edge runs, but has a problem that needs an operator.
-pub const DEGRADED: u8 = 1;
+pub(crate) const DEGRADED: u8 = 1;
 /// The command failed, for example because a port is in use.
-pub const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// The edge is unreachable, or did not send the requested response.
-pub const UNREACHABLE: u8 = 2;
+pub(crate) const UNREACHABLE: u8 = 2;
 /// The command line or the configuration is wrong.
-pub const USAGE: u8 = 64;
+pub(crate) const USAGE: u8 = 64;

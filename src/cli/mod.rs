@@ -4,7 +4,7 @@ mod args;
 mod check;
 mod control_client;
 mod demo;
-pub mod exit_code;
+pub(crate) mod exit_code;
 mod help;
 mod rooms_cmd;
 mod run;

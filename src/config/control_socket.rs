@@ -9,13 +9,13 @@ use crate::control;
 
 /// The control socket that a configuration file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     /// The path of `broadcast.socket`, or of its default, resolved against the directory of
     /// the file.
     pub path: PathBuf,
     /// Number of mistakes in the file. A file that is not UTF-8, or that exposes a private
     /// key, counts as one.
-    pub mistakes: usize,
+    pub(crate) mistakes: usize,
 }
 
 impl ControlSocket {
@@ -26,7 +26,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// [`Error::Read`] if the file cannot be read.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let mistakes = match Config::load(path) {
             Ok(config) => {
                 return Ok(Self {

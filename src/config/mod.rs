@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-pub use self::admin::Admin;
-pub use self::control_socket::ControlSocket;
+pub(crate) use self::admin::Admin;
+pub(crate) use self::control_socket::ControlSocket;
 pub use self::diagnostics::{Diagnostic, Diagnostics};
-pub use self::server::Server;
+pub(crate) use self::server::Server;
 use crate::{auth, control, http, limit, logging, rooms, tls, upstream, ws};
 
 /// The settings of `config.toml`, with defaults for missing keys.
@@ -36,38 +36,38 @@ pub struct Config {
     /// Addresses, trusted proxies, threads and shutdown: `[server]`.
     pub server: Server,
     /// Addresses of the monitoring endpoints: `[admin]`.
-    pub admin: Admin,
+    pub(crate) admin: Admin,
     /// Log level and format: `[log]`.
-    pub log: logging::Settings,
+    pub(crate) log: logging::Settings,
     /// Certificates, ACME and client certificates: `[tls]`.
     pub tls: tls::Settings,
     /// The upstream of all requests that no route sends elsewhere: `[upstream]`.
     pub upstream: upstream::Settings,
     /// Further upstreams by the name that routes use: `[upstreams.NAME]`.
-    pub upstreams: BTreeMap<String, upstream::Settings>,
+    pub(crate) upstreams: BTreeMap<String, upstream::Settings>,
     /// Routes in the order of the file; the first match wins: `[[routes]]`.
     pub routes: Vec<http::RouteSettings>,
     /// Response compression: `[compression]`.
-    pub compression: http::CompressionSettings,
+    pub(crate) compression: http::CompressionSettings,
     /// Timeouts and limits of HTTP: `[http]`.
     pub http: http::Settings,
     /// Maintenance mode: `[maintenance]`.
-    pub maintenance: http::MaintenanceSettings,
+    pub(crate) maintenance: http::MaintenanceSettings,
     /// Connection and rate limits: `[limits]`.
-    pub limits: limit::Settings,
+    pub(crate) limits: limit::Settings,
     /// WebSocket sessions and uploads: `[websocket]`.
-    pub websocket: ws::Settings,
+    pub(crate) websocket: ws::Settings,
     /// Authentication by Laravel and its cache: `[auth]`.
-    pub auth: auth::settings::Settings,
+    pub(crate) auth: auth::settings::Settings,
     /// Rooms and presence: `[rooms]`.
-    pub rooms: rooms::Settings,
+    pub(crate) rooms: rooms::Settings,
     /// The control socket and the events that it accepts: `[broadcast]`.
     pub broadcast: control::Settings,
 }
 
 /// An error that leaves the edge without a configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The file cannot be read, or the path of a `root` in it cannot be made absolute.
     #[error("cannot read {}; name the file with --config", .path.display())]
     Read {
@@ -146,7 +146,7 @@ impl Config {
     /// - [`Error::Encoding`] if the file is not UTF-8.
     /// - [`Error::Mistakes`] if [`Config::from_toml`] fails.
     /// - [`Error::Exposed`] if a route serves a directory that holds a private key.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
@@ -216,13 +216,13 @@ impl Config {
     }
 
     /// Returns whether an upstream is php-fpm; only these have a `root`.
-    pub fn uses_fpm(&self) -> bool {
+    pub(crate) fn uses_fpm(&self) -> bool {
         self.apps().any(|app| app.root.is_some())
     }
 
     /// Returns all upstreams: that of `[upstream]`, then those of `[upstreams.NAME]` sorted
     /// by name.
-    pub fn apps(&self) -> impl Iterator<Item = &upstream::Settings> {
+    pub(crate) fn apps(&self) -> impl Iterator<Item = &upstream::Settings> {
         [&self.upstream].into_iter().chain(self.upstreams.values())
     }
 }

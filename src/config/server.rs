@@ -17,21 +17,21 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Addresses that accept plain HTTP. The edge redirects it to HTTPS, and responds to
     /// ACME challenges.
-    pub redirect_listen: Vec<SocketAddr>,
+    pub(crate) redirect_listen: Vec<SocketAddr>,
     /// Addresses of `listen` and `redirect_listen` that require the PROXY protocol. The edge
     /// closes connections from untrusted peers there.
-    pub proxy_protocol: Vec<SocketAddr>,
+    pub(crate) proxy_protocol: Vec<SocketAddr>,
     /// Proxies whose `X-Forwarded-*` headers and PROXY protocol are trusted.
-    pub trusted_proxies: TrustedProxies,
+    pub(crate) trusted_proxies: TrustedProxies,
     /// Headers of the trusted proxies that the edge trusts.
-    pub trusted_headers: TrustedHeaders,
+    pub(crate) trusted_headers: TrustedHeaders,
     /// Number of worker threads, at most 1024; 0 is one per processor.
-    pub worker_threads: usize,
+    pub(crate) worker_threads: usize,
     /// Time limit of a shutdown. After it the edge closes the remaining connections.
-    pub shutdown_timeout: ConfigDuration,
+    pub(crate) shutdown_timeout: ConfigDuration,
     /// Time over which a shutdown closes the WebSocket sessions, so that clients do not all
     /// reconnect at once.
-    pub close_spread: ConfigDuration,
+    pub(crate) close_spread: ConfigDuration,
 }
 
 impl Default for Server {

@@ -22,7 +22,7 @@ use crate::runtime::drain::Drain;
 
 /// The request handler of the broadcast socket. It outlives reloads.
 #[derive(Debug)]
-pub struct Api {
+pub(crate) struct Api {
     /// The state and settings of the current configuration.
     shown: ArcSwap<(Arc<Introspection>, Settings)>,
     /// The maximum number of open connections, fixed at the start.
@@ -93,7 +93,7 @@ impl From<KeyReused> for Failure {
 impl Api {
     /// Creates the handler for the process state `introspection` with the limits of `settings`.
     /// Publications are tasks of `drain`.
-    pub fn new(introspection: Arc<Introspection>, settings: Settings, drain: Drain) -> Self {
+    pub(crate) fn new(introspection: Arc<Introspection>, settings: Settings, drain: Drain) -> Self {
         Self {
             connections: settings.max_connections.size(),
             shown: ArcSwap::from_pointee((introspection, settings)),
@@ -106,7 +106,7 @@ impl Api {
 
     /// Switches to a reloaded configuration. Requests in progress keep the previous one, and the
     /// maximum number of connections does not change.
-    pub fn replace(&self, introspection: Arc<Introspection>, settings: Settings) {
+    pub(crate) fn replace(&self, introspection: Arc<Introspection>, settings: Settings) {
         self.shown.store(Arc::new((introspection, settings)));
     }
 

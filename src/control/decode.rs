@@ -32,7 +32,7 @@ pub enum Broadcasts {
 
 impl Broadcasts {
     /// Returns the room of each event, in the order of the body. A room may occur repeatedly.
-    pub fn rooms(&self) -> impl Iterator<Item = RoomName> {
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomName> {
         let all = match self {
             Self::One(event) => std::slice::from_ref(event),
             Self::Many(events) => events,
@@ -45,13 +45,13 @@ impl Broadcasts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecodeError {
     /// The stable error code, for programs.
-    pub code: &'static str,
+    pub(crate) code: &'static str,
     /// The description of the error, for developers.
     pub message: String,
     /// The index of the invalid event in its array, from 0.
     pub index: Option<usize>,
     /// The invalid field of the event, as a JSON pointer (RFC 6901).
-    pub pointer: Option<&'static str>,
+    pub(crate) pointer: Option<&'static str>,
 }
 
 #[derive(Deserialize)]

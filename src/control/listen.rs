@@ -12,7 +12,7 @@ use super::Settings;
 
 /// The reason why the socket cannot be opened. Its text names the cure.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// The socket's directory does not exist.
     #[error(
         "the directory of {} (broadcast.socket) does not exist; make it \
@@ -50,7 +50,7 @@ pub enum ListenError {
 /// [`ListenError::InUse`] if another process listens on the path,
 /// [`ListenError::NotASocket`] if the path is another kind of file, and
 /// [`ListenError::System`] if a system call fails. A `passed` listener never fails.
-pub fn listen(
+pub(crate) fn listen(
     settings: &Settings,
     passed: Option<UnixListener>,
 ) -> Result<UnixListener, ListenError> {

@@ -18,10 +18,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-pub use self::api::Api;
-pub use self::decode::{Broadcast, Broadcasts, DecodeError, decode};
-pub use self::listen::{ListenError, listen};
-pub use self::settings::{Mode, Settings};
+pub(crate) use self::api::Api;
+pub use self::decode::Broadcast;
+pub use self::decode::Broadcasts;
+pub use self::decode::decode;
+pub(crate) use self::listen::{ListenError, listen};
+pub(crate) use self::settings::Settings;
 use crate::core::error_chain::error_chain;
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
@@ -32,7 +34,12 @@ use crate::runtime::watchdog::Heartbeat;
 /// the socket's backlog.
 ///
 /// Dropping the future stops accepting; connections are tasks of `drain`.
-pub async fn serve(listener: UnixListener, api: Arc<Api>, drain: Drain, mut heartbeat: Heartbeat) {
+pub(crate) async fn serve(
+    listener: UnixListener,
+    api: Arc<Api>,
+    drain: Drain,
+    mut heartbeat: Heartbeat,
+) {
     let slots = Arc::new(Semaphore::new(api.connections()));
     loop {
         let slot = Arc::clone(&slots).acquire_owned();

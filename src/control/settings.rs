@@ -13,17 +13,17 @@ pub struct Settings {
     /// The path of the Unix socket.
     pub socket: PathBuf,
     /// The file permissions of the socket.
-    pub socket_mode: Mode,
+    pub(crate) socket_mode: Mode,
     /// The numeric IDs of the Unix users that may send requests; others get 403. Empty allows
     /// every user that `socket_mode` admits.
-    pub allowed_uids: Vec<u32>,
+    pub(crate) allowed_uids: Vec<u32>,
     /// The maximum size of a request body. The edge rejects longer ones with 413.
-    pub max_body_size: ByteSize,
+    pub(crate) max_body_size: ByteSize,
     /// The maximum number of events in one request. The edge rejects larger ones with 400.
-    pub max_events: PositiveCount,
+    pub(crate) max_events: PositiveCount,
     /// The maximum number of open connections; further ones wait. PHP workers keep theirs open.
     /// A reload does not change it.
-    pub max_connections: PositiveCount,
+    pub(crate) max_connections: PositiveCount,
 }
 
 impl Default for Settings {
@@ -43,11 +43,11 @@ impl Default for Settings {
 /// File permissions, configured as octal digits such as `"0660"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Mode(u32);
+pub(crate) struct Mode(u32);
 
 impl Mode {
     /// Returns the permission bits, at most `0o777`.
-    pub fn bits(self) -> u32 {
+    pub(crate) fn bits(self) -> u32 {
         self.0
     }
 }

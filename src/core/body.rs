@@ -10,19 +10,19 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Frame, SizeHint};
 
 /// The reason why a body could not be read to its end.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// A streamed body. The edge never holds a whole body in memory, except for the short
 /// responses that it writes itself.
-pub type Body = UnsyncBoxBody<Bytes, Error>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, Error>;
 
 /// Returns an empty body.
-pub fn empty() -> Body {
+pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Returns a body of the given bytes, sent as one frame.
-pub fn full(bytes: impl Into<Bytes>) -> Body {
+pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
@@ -35,7 +35,7 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// # Errors
 /// Returns the body's own error if it ends early, and an error of its own if the body
 /// is longer than `max_bytes`.
-pub async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Error> {
+pub(crate) async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Error> {
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
@@ -50,7 +50,7 @@ pub async fn read_limited(mut body: Body, max_bytes: usize) -> Result<Bytes, Err
 }
 
 /// Converts a body of any other type into a [`Body`].
-pub fn boxed<B>(body: B) -> Body
+pub(crate) fn boxed<B>(body: B) -> Body
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
@@ -59,11 +59,11 @@ where
 }
 
 /// The result of polling a body for its next frame.
-pub type PolledFrame<D = Bytes> = Poll<Option<Result<Frame<D>, Error>>>;
+pub(crate) type PolledFrame<D = Bytes> = Poll<Option<Result<Frame<D>, Error>>>;
 
 /// A step between a body and its reader, which a [`FilteredBody`] runs. It may watch, change,
 /// delay or fail each frame, but not the length of the data.
-pub trait BodyFilter {
+pub(crate) trait BodyFilter {
     /// The data of the frames that the reader gets.
     type Data: Buf;
 
@@ -73,11 +73,11 @@ pub trait BodyFilter {
 
 /// A body whose frames pass a filter. Its end and its size are those of the body inside.
 #[derive(Debug)]
-pub struct FilteredBody<F> {
+pub(crate) struct FilteredBody<F> {
     /// The body inside.
-    pub body: Body,
+    pub(crate) body: Body,
     /// The filter.
-    pub filter: F,
+    pub(crate) filter: F,
 }
 
 impl<F: BodyFilter + Unpin> hyper::body::Body for FilteredBody<F> {

@@ -8,7 +8,7 @@ use super::quality_value::parse_weight;
 
 /// A content coding (RFC 9110 §8.4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentCoding {
+pub(crate) enum ContentCoding {
     /// Zstandard, as `zstd` (RFC 8878).
     Zstd,
     /// Brotli, as `br` (RFC 7932).
@@ -19,12 +19,12 @@ pub enum ContentCoding {
 
 impl ContentCoding {
     /// Every coding that the edge supports.
-    pub const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+    pub(crate) const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
 
     /// Returns the supported codings that the client accepts, in the order of the header,
     /// each with its weight in thousandths (RFC 9110 §12.5.3). Codings with the weight 0
     /// or an invalid one are left out.
-    pub fn parse_accept_encoding(headers: &HeaderMap) -> Vec<(u32, Self)> {
+    pub(crate) fn parse_accept_encoding(headers: &HeaderMap) -> Vec<(u32, Self)> {
         list_elements(headers, &ACCEPT_ENCODING)
             .filter_map(Self::parse_offer)
             .collect()
@@ -44,7 +44,7 @@ impl ContentCoding {
     }
 
     /// Returns the coding's name in `Content-Encoding`.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Zstd => "zstd",
             Self::Brotli => "br",
@@ -56,7 +56,7 @@ impl ContentCoding {
 /// Returns whether content of `media_type` gets smaller by compression: text and formats
 /// made of text. Other types are compressed already. `text/event-stream` is left out,
 /// because an encoder would delay its events.
-pub fn is_compressible(media_type: &str) -> bool {
+pub(crate) fn is_compressible(media_type: &str) -> bool {
     let (essence, _parameters) = media_type.split_once(';').unwrap_or((media_type, ""));
     let essence = essence.trim().to_ascii_lowercase();
     let is_text = essence.starts_with("text/") && essence != "text/event-stream";
@@ -78,7 +78,7 @@ const COMPRESSIBLE_TYPES: [&str; 8] = [
 ];
 
 /// Adds `Vary: Accept-Encoding` unless `Vary` covers it already (RFC 9110 §12.5.5).
-pub fn add_vary(headers: &mut HeaderMap) {
+pub(crate) fn add_vary(headers: &mut HeaderMap) {
     let is_covered = list_elements(headers, &VARY)
         .any(|name| name == "*" || name.eq_ignore_ascii_case("accept-encoding"));
     if !is_covered {

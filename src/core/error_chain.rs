@@ -10,7 +10,7 @@ use std::error::Error;
 ///
 /// A cause that the text ends with already is left out: some libraries repeat their
 /// source.
-pub fn error_chain(error: &dyn Error) -> String {
+pub(crate) fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

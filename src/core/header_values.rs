@@ -5,20 +5,23 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 
 /// Returns the value of a header that occurs exactly once. If it occurs twice, one of the
 /// two may be an attacker's, and servers differ in which one they read. So neither counts.
-pub fn single_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+pub(crate) fn single_value<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)
 }
 
 /// Returns the [`single_value`] of a header as text; `None` unless it is visible ASCII.
-pub fn single_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn single_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     single_value(headers, name)?.to_str().ok()
 }
 
 /// Returns the elements of a comma-separated list, without the whitespace around them. A
 /// list may be spread over several fields (RFC 9110 §5.3, §5.6.1).
-pub fn list_elements<'a>(
+pub(crate) fn list_elements<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a str> + use<'a> {
@@ -30,12 +33,12 @@ pub fn list_elements<'a>(
 }
 
 /// Returns whether the list of a header contains `element`, compared without case.
-pub fn has_element(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
+pub(crate) fn has_element(headers: &HeaderMap, name: &HeaderName, element: &str) -> bool {
     list_elements(headers, name).any(|one| one.eq_ignore_ascii_case(element))
 }
 
 /// Returns whether `Connection` contains the option `upgrade` (RFC 9110 §7.8).
-pub fn wants_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     has_element(headers, &CONNECTION, "upgrade")
 }
 

@@ -39,7 +39,7 @@ impl HostPort {
 
     /// Returns the port in a text that [`parse`](Self::parse) accepts, without parsing the
     /// host.
-    pub fn port_of(text: &str) -> Option<u16> {
+    pub(crate) fn port_of(text: &str) -> Option<u16> {
         // In an IPv6 address without a port the closing bracket makes this no number.
         let colon = text.bytes().rposition(|byte| byte == b':')?;
         parse_port(&text[colon + 1..])
@@ -93,7 +93,7 @@ fn is_host_name(host: &str) -> bool {
 }
 
 /// Parses a port: digits only, from 1 to 65535.
-pub fn parse_port(text: &str) -> Option<u16> {
+pub(crate) fn parse_port(text: &str) -> Option<u16> {
     // `u16::from_str` would accept a leading `+`.
     let is_number = text.as_bytes().first()?.is_ascii_digit();
     text.parse().ok().filter(|port| is_number && *port > 0)

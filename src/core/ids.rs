@@ -119,7 +119,7 @@ pub enum UserId {
 impl UserId {
     /// Returns the id in a JSON number or string; `None` for any other value, a negative
     /// or fractional number, or a text that [`from_text`](Self::from_text) rejects.
-    pub fn from_json(value: &serde_json::Value) -> Option<Self> {
+    pub(crate) fn from_json(value: &serde_json::Value) -> Option<Self> {
         match value {
             serde_json::Value::Number(number) => number.as_u64().map(Self::Number),
             serde_json::Value::String(text) => Self::from_text(text),
@@ -129,7 +129,7 @@ impl UserId {
 
     /// Returns the id in `text`; `None` if the text is empty, longer than 64 bytes, or
     /// contains control characters.
-    pub fn from_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
             return None;
         }
@@ -192,11 +192,11 @@ impl FromStr for SessionId {
 /// Issues session ids of 64 random bits each. Among a million open sessions a collision is
 /// less likely than one in ten million, and a restarted process does not repeat ids.
 #[derive(Debug)]
-pub struct SessionIds(&'static dyn SecureRandom);
+pub(crate) struct SessionIds(&'static dyn SecureRandom);
 
 impl SessionIds {
     /// Creates a source of ids that draws from the random generator of TLS.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(rustls::crypto::aws_lc_rs::default_provider().secure_random)
     }
 
@@ -204,7 +204,7 @@ impl SessionIds {
     ///
     /// # Panics
     /// Panics if the system has no randomness; TLS would have failed before.
-    pub fn issue(&self) -> SessionId {
+    pub(crate) fn issue(&self) -> SessionId {
         let half = || {
             let mut random = [0; 4];
             let filled = self.0.fill(&mut random);

@@ -4,7 +4,7 @@
 
 /// Returns whether `c` changes the direction of the text after it (Unicode property
 /// `Bidi_Control`, UAX #9 §2).
-pub fn is_bidi_control(c: char) -> bool {
+pub(crate) fn is_bidi_control(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -14,7 +14,7 @@ pub fn is_bidi_control(c: char) -> bool {
 ///
 /// U+200C and U+200D are not among them, since Persian, Hindi and emoji need them; nor are
 /// the tag characters from U+E0020, which make up flags.
-pub fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(
         c,
         '\u{ad}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}'

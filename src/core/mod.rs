@@ -2,15 +2,15 @@
 //! URL paths, units of the configuration, content codings, the values of headers, the
 //! body type, and errors with their causes. Nothing here does I/O, spawns tasks, or has global state.
 
-pub mod body;
+pub(crate) mod body;
 pub mod client_ip;
-pub mod content_coding;
-pub mod error_chain;
-pub mod header_values;
+pub(crate) mod content_coding;
+pub(crate) mod error_chain;
+pub(crate) mod header_values;
 pub mod host_port;
 pub mod ids;
-pub mod invisible_chars;
-pub mod origin;
-pub mod quality_value;
+pub(crate) mod invisible_chars;
+pub(crate) mod origin;
+pub(crate) mod quality_value;
 pub mod request_path;
 pub mod units;

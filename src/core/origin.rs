@@ -10,7 +10,7 @@ use super::host_port::HostPort;
 /// scheme, host and port are.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Origin {
+pub(crate) struct Origin {
     scheme: Scheme,
     /// The host in lower case, and the port unless it is the scheme's default.
     authority: HostPort,
@@ -24,7 +24,7 @@ enum Scheme {
 
 impl Origin {
     /// Parses the text of an origin, as in an `Origin` header; `None` if it is no origin.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let (scheme, default_port) = if scheme.eq_ignore_ascii_case("https") {
             (Scheme::Https, 443)
@@ -40,7 +40,7 @@ impl Origin {
 
     /// Returns whether this is the origin of the site named `host`: HTTPS with that name, on
     /// any port. The old front end connects to another port than that of its page.
-    pub fn is_site(&self, host: &str) -> bool {
+    pub(crate) fn is_site(&self, host: &str) -> bool {
         let site = HostPort::parse(host);
         self.scheme == Scheme::Https && site.is_some_and(|site| site.host == self.authority.host)
     }

@@ -2,7 +2,7 @@
 
 /// Returns the weight in thousandths that the parameters of one offer give it: 1000 without a
 /// `q`, and 0 for an invalid one.
-pub fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u32 {
+pub(crate) fn parse_weight<'a>(mut parameters: impl Iterator<Item = &'a str>) -> u32 {
     let quality =
         parameters.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
     match quality.map(str::parse::<f32>) {

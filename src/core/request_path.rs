@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-pub use self::configured_path::{ExactPath, UrlPath, check_literal};
+pub(crate) use self::configured_path::{ExactPath, UrlPath, check_literal};
 
 /// A request path in the forms that the software behind the edge may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,13 +71,13 @@ impl<'a> NormalizedPath<'a> {
     }
 
     /// Returns whether either form equals `path`; trailing slashes are ignored.
-    pub fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         self.any_form(path, str::eq)
     }
 
     /// Returns whether either form equals `path`, or an application behind some
     /// `index.php` may read the path as `path`.
-    pub fn may_match_suffix(&self, path: &str) -> bool {
+    pub(crate) fn may_match_suffix(&self, path: &str) -> bool {
         self.matches(path)
             || self.is_ambiguous && self.any_form(path, |form, path| form.ends_with(path))
     }

@@ -14,12 +14,12 @@ pub struct ConfigDuration(Duration);
 
 impl ConfigDuration {
     /// Returns a duration of `seconds`, for default values; they must be above zero.
-    pub const fn seconds(seconds: u64) -> Self {
+    pub(crate) const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 
     /// Returns the value, which is never zero.
-    pub const fn get(self) -> Duration {
+    pub(crate) const fn get(self) -> Duration {
         self.0
     }
 }
@@ -62,21 +62,21 @@ const EXPECTED_DURATION: &str = r#"a time such as "500ms", "10s" or "5m""#;
 
 /// A size in bytes, above zero and below 4 GiB, written as `"64 KiB"` or `"32 MiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(u32);
+pub(crate) struct ByteSize(u32);
 
 impl ByteSize {
     /// Returns a size of `bytes`, for default values; they must be above zero.
-    pub const fn bytes(bytes: u32) -> Self {
+    pub(crate) const fn bytes(bytes: u32) -> Self {
         Self(bytes)
     }
 
     /// Returns a size of `kib` times 1024 bytes, for default values.
-    pub const fn kib(kib: u32) -> Self {
+    pub(crate) const fn kib(kib: u32) -> Self {
         Self(kib * 1024)
     }
 
     /// Returns the number of bytes.
-    pub const fn get(self) -> usize {
+    pub(crate) const fn get(self) -> usize {
         self.0 as usize
     }
 }
@@ -114,7 +114,7 @@ pub struct BufferSize(Option<ByteSize>);
 
 impl BufferSize {
     /// Returns a size of `kib` times 1024 bytes, for default values.
-    pub const fn kib(kib: u32) -> Self {
+    pub(crate) const fn kib(kib: u32) -> Self {
         Self(Some(ByteSize::kib(kib)))
     }
 
@@ -164,17 +164,17 @@ impl PositiveCount {
     }
 
     /// Returns the number as a `usize`, for lengths and capacities.
-    pub const fn size(self) -> usize {
+    pub(crate) const fn size(self) -> usize {
         self.0.get() as usize
     }
 
     /// Returns the product with `multiple`, at most `u32::MAX`.
-    pub const fn times(self, multiple: Self) -> Self {
+    pub(crate) const fn times(self, multiple: Self) -> Self {
         Self(self.0.saturating_mul(multiple.0))
     }
 
     /// Returns the number as a `NonZeroU32`.
-    pub const fn non_zero(self) -> NonZeroU32 {
+    pub(crate) const fn non_zero(self) -> NonZeroU32 {
         self.0
     }
 }

@@ -26,7 +26,7 @@ use crate::upstream::{Settings, Target, Upstream};
 
 /// The stand-in for Laravel.
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     desk: Mutex<Desk>,
     edge: Upstream,
     socket: PathBuf,
@@ -37,7 +37,7 @@ type HandlerResult = Result<Response<Body>, DemoError>;
 
 impl App {
     /// Creates an app that publishes on the edge's `socket`, and that users open at `url`.
-    pub fn new(socket: PathBuf, url: String) -> Self {
+    pub(crate) fn new(socket: PathBuf, url: String) -> Self {
         let edge = Upstream::new(&Settings {
             url: Target::unix(socket.clone()).into(),
             ..Settings::default()
@@ -51,7 +51,7 @@ impl App {
     }
 
     /// Serves `listener` until the drain stops it.
-    pub async fn serve(self: Arc<Self>, listener: UnixListener, drain: Drain) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener, drain: Drain) {
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,

@@ -9,4 +9,4 @@ mod form;
 mod page;
 mod store;
 
-pub use self::app::App;
+pub(crate) use self::app::App;

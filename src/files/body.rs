@@ -40,7 +40,7 @@ struct OpenFile {
 
 /// The error of a file that was not sent to its end.
 #[derive(Debug, thiserror::Error)]
-pub enum FileBodyError {
+pub(crate) enum FileBodyError {
     /// The file was truncated meanwhile.
     #[error("the file became shorter while it was sent")]
     Truncated,

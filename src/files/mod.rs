@@ -22,18 +22,18 @@ use std::time::Duration;
 use hyper::{Request, Response};
 use rustix::fs::{Access, AtFlags, accessat};
 
-pub use self::body::FileBodyError;
+pub(crate) use self::body::FileBodyError;
 use self::lookup::{LookupResult, find_file};
 use self::root_dir::{DiskWait, Entry, RootDir};
 pub use self::safe_path::SafePath;
-pub use self::settings::Settings;
+pub(crate) use self::settings::Settings;
 use crate::core::body::Body;
 use crate::core::content_coding::ContentCoding;
 use crate::limit::Permit;
 
 /// The files of one directory. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub(crate) struct Files {
     settings: Arc<Settings>,
     /// `Forbidden` if a lookup without waiting is tried first, on the runtime's thread. That
     /// is possible on a local disk only.
@@ -56,7 +56,7 @@ pub struct UnusableDirectory {
 
 /// The error of a file that may exist but cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The user of the edge must not read the file.
     #[error("the user of pwd-edge may not read it")]
     Forbidden,
@@ -74,7 +74,7 @@ impl Files {
     /// # Errors
     /// Returns [`UnusableDirectory`] if a directory is missing, is not a directory or must
     /// not be entered, or if the fallback is not a readable file.
-    pub fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
         let first_try = if check_directory(&settings.root, "files")? {
             DiskWait::Forbidden
         } else {
@@ -116,7 +116,7 @@ impl Files {
     /// # Errors
     /// Returns [`Error::Forbidden`], [`Error::Unreadable`] or [`Error::Slow`] if a file may
     /// exist but cannot be read.
-    pub async fn respond<B>(
+    pub(crate) async fn respond<B>(
         &self,
         request: &Request<B>,
         permit: Permit,

@@ -54,7 +54,7 @@ impl SafePath {
     }
 
     /// Returns whether the path has a trailing slash or is the root.
-    pub fn is_directory(&self) -> bool {
+    pub(crate) fn is_directory(&self) -> bool {
         self.is_directory
     }
 

@@ -12,10 +12,11 @@ mod trusted_headers;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 pub use self::proxy_protocol::read_header as read_proxy_header;
-pub use self::request_id::RequestId;
+pub(crate) use self::request_id::RequestId;
 pub use self::spoofable::remove_spoofable;
 pub use self::trusted::TrustedProxies;
-pub use self::trusted_headers::{TrustedHeader, TrustedHeaders};
+pub(crate) use self::trusted_headers::TrustedHeader;
+pub use self::trusted_headers::TrustedHeaders;
 use crate::core::client_ip::ClientIp;
 use crate::core::header_values::single_text;
 use crate::core::host_port::{self, HostPort};
@@ -25,9 +26,9 @@ use crate::core::request_path::UrlPath;
 #[derive(Clone, Debug)]
 pub struct ClientInfo {
     /// The address of the client, for limits, logs and the upstream.
-    pub client: ClientIp,
+    pub(crate) client: ClientIp,
     /// The id of the request.
-    pub request_id: RequestId,
+    pub(crate) request_id: RequestId,
     /// The `X-Forwarded-Host` of a trusted proxy: the host that the client requested.
     pub host: Option<HeaderValue>,
     proxy_headers: ProxyHeaders,
@@ -92,7 +93,7 @@ impl ClientInfo {
     /// Writes the forwarding headers: address, host, port, and `https`, unless a trusted
     /// proxy reports that the client came without TLS. [`remove_spoofable`] must have
     /// removed those that the client sent.
-    pub fn write_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn write_headers(&self, headers: &mut HeaderMap) {
         write_headers(headers, self.client);
         let proxy_headers = &self.proxy_headers;
         if proxy_headers.is_http {
@@ -135,7 +136,7 @@ pub fn write_headers(headers: &mut HeaderMap, client: ClientIp) {
 ///
 /// # Panics
 /// Never: a `ClientSubject` consists of visible ASCII and spaces.
-pub fn write_client_subject(headers: &mut HeaderMap, subject: &str) {
+pub(crate) fn write_client_subject(headers: &mut HeaderMap, subject: &str) {
     let subject = HeaderValue::try_from(subject).expect("a subject is visible ASCII and spaces");
     headers.insert("x-forwarded-client-subject", subject);
 }
@@ -157,7 +158,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// Marks the requests in which the edge asks Laravel who a user is and what they may see,
 /// so that Laravel can exempt them from its throttle. An upload is the user's own request
 /// and has no mark. [`remove_spoofable`] removes the header from what a client sends.
-pub const EDGE_REQUEST: HeaderName = HeaderName::from_static("x-edge-request");
+pub(crate) const EDGE_REQUEST: HeaderName = HeaderName::from_static("x-edge-request");
 
 #[cfg(test)]
 mod tests {

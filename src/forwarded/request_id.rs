@@ -8,12 +8,12 @@ use hyper::header::HeaderValue;
 /// The id of one request: 1 to 128 characters of visible ASCII that are safe in logs, HTML
 /// and JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId(HeaderValue);
+pub(crate) struct RequestId(HeaderValue);
 
 impl RequestId {
     /// Returns a new random id of 128 bits, in 32 hexadecimal digits. It is practically
     /// unique, but not a secret.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut id = [0; 32];
         let bits = fastrand::u128(..).to_ne_bytes();
         for (digits, byte) in id.chunks_exact_mut(2).zip(bits) {
@@ -33,12 +33,12 @@ impl RequestId {
     }
 
     /// Returns the id as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         self.0.to_str().unwrap_or_default()
     }
 
     /// Returns the value of `X-Request-Id`.
-    pub fn header(&self) -> HeaderValue {
+    pub(crate) fn header(&self) -> HeaderValue {
         self.0.clone()
     }
 }

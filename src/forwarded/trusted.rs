@@ -21,12 +21,12 @@ pub struct TrustedProxies {
 
 impl TrustedProxies {
     /// Returns whether no proxy is trusted.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.cloudflare.is_empty()
     }
 
     /// Returns whether `peer` is a trusted proxy.
-    pub fn trusts(&self, peer: ClientIp) -> bool {
+    pub(crate) fn trusts(&self, peer: ClientIp) -> bool {
         let mut networks = self.networks.iter().chain(&self.cloudflare);
         networks.any(|network| network.contains(peer))
     }
@@ -37,7 +37,7 @@ impl TrustedProxies {
     }
 
     /// Returns whether proxies other than those of Cloudflare are trusted.
-    pub fn has_non_cloudflare(&self) -> bool {
+    pub(crate) fn has_non_cloudflare(&self) -> bool {
         !self.networks.is_empty()
     }
 
@@ -46,7 +46,12 @@ impl TrustedProxies {
     /// With `use_hops` this reads `X-Forwarded-For` from the right and skips trusted
     /// proxies. The first other address is the client; anything left of it could be
     /// spoofed. An address that cannot be parsed ends the search at the last one before it.
-    pub fn find_client(&self, peer: ClientIp, headers: &HeaderMap, use_hops: bool) -> ClientIp {
+    pub(crate) fn find_client(
+        &self,
+        peer: ClientIp,
+        headers: &HeaderMap,
+        use_hops: bool,
+    ) -> ClientIp {
         if !self.trusts(peer) {
             return peer;
         }

@@ -12,7 +12,7 @@ use super::{
 /// A header with which a proxy reports its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub enum TrustedHeader {
+pub(crate) enum TrustedHeader {
     /// `X-Forwarded-For`: the client's address.
     For,
     /// `X-Forwarded-Proto`: whether the client came over TLS.
@@ -92,13 +92,13 @@ impl TrustedHeaders {
 
     /// Returns whether `X-Forwarded-For` is trusted. Without it, all clients behind a proxy
     /// count as one.
-    pub fn has_client(&self) -> bool {
+    pub(crate) fn has_client(&self) -> bool {
         self.contains(TrustedHeader::For)
     }
 
     /// Returns whether a header is trusted that most proxies pass on as their client has
     /// sent it.
-    pub fn exceeds_default(&self) -> bool {
+    pub(crate) fn exceeds_default(&self) -> bool {
         self.0.iter().any(|header| !header.is_set_by_all())
     }
 }

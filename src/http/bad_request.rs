@@ -48,7 +48,7 @@ pub enum BadRequest {
 
 impl BadRequest {
     /// Returns the code in the log and the metrics.
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::MethodCase => "method_lowercase",
             Self::DuplicateAuthorization => "authorization_duplicate",

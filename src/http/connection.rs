@@ -33,7 +33,7 @@ use crate::tls::Alpn;
 
 /// Serves a connection to its end. When `retired` is cancelled, the connection finishes
 /// its open requests and closes.
-pub async fn serve<S>(
+pub(crate) async fn serve<S>(
     io: S,
     settings: &Settings,
     pipeline: Arc<Pipeline>,

@@ -13,7 +13,7 @@ use crate::forwarded::RequestId;
 /// The sysadmin's pages by file name: `502.html` for one status, or `5xx.html` for all
 /// statuses of a class without a page of their own. `.json` files likewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ErrorPages(BTreeMap<String, String>);
+pub(crate) struct ErrorPages(BTreeMap<String, String>);
 
 /// The error of a directory of pages that cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +56,7 @@ impl ErrorPages {
     /// # Errors
     /// Returns [`Error::Read`] if a page cannot be read, and [`Error::Unfit`] if a file is
     /// not named after a status or is longer than 256 KiB.
-    pub fn load(directory: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn load(directory: Option<&Path>) -> Result<Self, Error> {
         let Some(directory) = directory else {
             return Ok(Self::default());
         };

@@ -22,7 +22,7 @@ use crate::tls::Challenges;
 
 /// Serves connections without TLS.
 #[derive(Debug)]
-pub struct HttpsRedirect {
+pub(crate) struct HttpsRedirect {
     challenges: Arc<Challenges>,
     https_port: u16,
     timeout: Duration,
@@ -31,7 +31,7 @@ pub struct HttpsRedirect {
 impl HttpsRedirect {
     /// Creates the redirect to `https_port`. A client has `timeout` to send its request
     /// head, and a connection lasts at most twice as long.
-    pub fn new(challenges: Arc<Challenges>, https_port: u16, timeout: Duration) -> Self {
+    pub(crate) fn new(challenges: Arc<Challenges>, https_port: u16, timeout: Duration) -> Self {
         Self {
             challenges,
             https_port,
@@ -41,7 +41,7 @@ impl HttpsRedirect {
 
     /// Serves one request over `io` and closes the connection. Dropping the future closes
     /// it at once.
-    pub async fn serve<S>(&self, io: S)
+    pub(crate) async fn serve<S>(&self, io: S)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

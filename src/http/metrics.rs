@@ -86,12 +86,12 @@ impl Metrics {
     }
 
     /// Returns the number of responses.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.requests.values().values().sum()
     }
 
     /// Returns the number of requests that the edge rejected, by code.
-    pub fn rejections(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn rejections(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
         for (labels, count) in self.rejections.values() {
             *all.entry(labels.reason).or_insert(0) += count;

@@ -19,22 +19,23 @@ mod settings;
 mod stream_tasks;
 mod write_coalescing;
 
-pub use self::bad_request::BadRequest;
-pub use self::connection::serve;
-pub use self::downstream::Downstream;
-pub use self::error_pages::{Error as PagesError, ErrorPages};
-pub use self::https_redirect::HttpsRedirect;
-pub use self::metrics::{Metrics, RouteMetrics};
-pub use self::pipeline::access_log::{LogFilter, LoggedBody};
-pub use self::pipeline::compression::Settings as CompressionSettings;
-pub use self::pipeline::maintenance::{
+pub(crate) use self::bad_request::BadRequest;
+pub(crate) use self::connection::serve;
+pub(crate) use self::downstream::Downstream;
+pub(crate) use self::error_pages::{Error as PagesError, ErrorPages};
+pub(crate) use self::https_redirect::HttpsRedirect;
+pub use self::metrics::Metrics;
+pub(crate) use self::metrics::RouteMetrics;
+pub(crate) use self::pipeline::access_log::LoggedBody;
+pub(crate) use self::pipeline::compression::Settings as CompressionSettings;
+pub(crate) use self::pipeline::maintenance::{
     Maintenance, PageUnreachable, Settings as MaintenanceSettings,
 };
 pub use self::pipeline::normalize::normalize_request;
-pub use self::pipeline::routes::{
-    App, HostPattern, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol, Upstreams,
+pub(crate) use self::pipeline::routes::{
+    App, RouteAction, Routes, Settings as RouteSettings, UpgradeProtocol, Upstreams,
 };
-pub use self::pipeline::{Pipeline, PipelineDeps};
-pub use self::rejection::Rejection;
-pub use self::rejection_counter::RejectionCounter;
-pub use self::settings::Settings;
+pub(crate) use self::pipeline::{Pipeline, PipelineDeps};
+pub(crate) use self::rejection::Rejection;
+pub(crate) use self::rejection_counter::RejectionCounter;
+pub(crate) use self::settings::Settings;

@@ -92,7 +92,7 @@ impl Rejection {
     }
 
     /// Returns the code in the log and the metrics.
-    pub fn code(self) -> &'static str {
+    pub(crate) fn code(self) -> &'static str {
         match self {
             Self::BadRequest(reason) => reason.code(),
             Self::Method | Self::ReadOnly => "method_not_allowed",

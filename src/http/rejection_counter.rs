@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 /// counts, and not the rejections in a row: a limit admits some requests even of a client
 /// that is far above it.
 #[derive(Debug, Default)]
-pub struct RejectionCounter {
+pub(crate) struct RejectionCounter {
     surplus: AtomicUsize,
     too_many: Notify,
 }

@@ -12,28 +12,28 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 pub struct Settings {
     /// How long the head of a request may take from its first byte, and that of the first
     /// request from the start of the connection.
-    pub header_timeout: ConfigDuration,
+    pub(crate) header_timeout: ConfigDuration,
     /// How long a connection may be idle between requests.
-    pub idle_timeout: ConfigDuration,
+    pub(crate) idle_timeout: ConfigDuration,
     /// The time for which an open request may make no progress in either direction.
-    pub stream_idle_timeout: ConfigDuration,
+    pub(crate) stream_idle_timeout: ConfigDuration,
     /// The bytes per second that a request body must bring on average, once
     /// `min_body_rate_grace` is over.
-    pub min_body_rate: ByteSize,
+    pub(crate) min_body_rate: ByteSize,
     /// The time for which a request body may be below `min_body_rate`.
-    pub min_body_rate_grace: ConfigDuration,
+    pub(crate) min_body_rate_grace: ConfigDuration,
     /// The maximum size of a request head.
-    pub max_header_size: ByteSize,
+    pub(crate) max_header_size: ByteSize,
     /// The maximum size of a request body.
-    pub max_body_size: ByteSize,
+    pub(crate) max_body_size: ByteSize,
     /// The maximum number of concurrent requests on one HTTP/2 connection.
     pub max_concurrent_streams: PositiveCount,
     /// The time for which a tunnel to an application may be idle in both directions.
-    pub tunnel_timeout: ConfigDuration,
+    pub(crate) tunnel_timeout: ConfigDuration,
     /// The directory with the sysadmin's own error pages.
     pub error_pages: Option<PathBuf>,
     /// The `max-age` of `Strict-Transport-Security`; `None` for no such header.
-    pub hsts_max_age: Option<ConfigDuration>,
+    pub(crate) hsts_max_age: Option<ConfigDuration>,
 }
 
 impl Default for Settings {

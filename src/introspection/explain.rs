@@ -9,7 +9,7 @@ use crate::rooms::OpenSession;
 
 /// The response to `GET /users/{id}/ticket/{id}`.
 #[derive(Debug, Serialize)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     user_id: UserId,
     room: String,
     /// Whether one of the user's sessions is in the room.
@@ -51,7 +51,7 @@ struct Denial {
 impl Introspection {
     /// Returns the sessions of `user`, and the cached decision and last denial for `room`. It
     /// sends no request to Laravel.
-    pub fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
+    pub(crate) fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);

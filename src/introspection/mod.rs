@@ -17,11 +17,9 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::time::Instant;
 
-pub use self::explain::Explanation;
-pub use self::process::{ProcessMetrics, memory};
-pub use self::status::Status;
-pub use self::text_format::TextFormat;
-pub use self::totals::{Totals, TotalsReader};
+pub(crate) use self::process::{ProcessMetrics, memory};
+pub(crate) use self::text_format::TextFormat;
+pub(crate) use self::totals::{Totals, TotalsReader};
 use crate::auth::{Authorizer, Invalidations, User};
 use crate::core::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};
@@ -33,57 +31,55 @@ use crate::upstream::Upstream;
 
 /// The state of the process under one configuration, to report on and to act on.
 #[derive(Debug)]
-pub struct Introspection {
+pub(crate) struct Introspection {
     /// All rooms with their members.
-    pub rooms: Arc<Rooms>,
+    pub(crate) rooms: Arc<Rooms>,
     /// All open WebSocket sessions.
-    pub sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// The latest invalidation of the cached decisions of each user and token.
-    pub invalidations: Invalidations,
+    pub(crate) invalidations: Invalidations,
     /// The cached decisions of Laravel about users and rooms.
-    pub access: Authorizer,
+    pub(crate) access: Authorizer,
     /// The upstreams by name, with their health.
-    pub upstreams: BTreeMap<String, Upstream>,
+    pub(crate) upstreams: BTreeMap<String, Upstream>,
     /// The metrics of the whole edge.
-    pub metrics: Registry,
+    pub(crate) metrics: Registry,
     /// The reader of the counts that the status reports.
-    pub totals: TotalsReader,
+    pub(crate) totals: TotalsReader,
     /// The TLS certificates in use.
     pub certificates: Arc<Certificates>,
     /// The limit of open connections, which also counts them.
-    pub connections: ConcurrencyLimit,
+    pub(crate) connections: ConcurrencyLimit,
     /// The state of the shutdown.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// The last warnings and errors of the log.
-    pub recent: RecentEvents,
+    pub(crate) recent: RecentEvents,
     /// The start and the configuration of the process.
-    pub about: StartContext,
+    pub(crate) about: StartContext,
     /// The load monitor: whether memory use is over `limits.max_memory`.
-    pub load: OverloadMonitor,
+    pub(crate) load: OverloadMonitor,
 }
 
 /// The start times, configuration file and listeners of the process.
 #[derive(Clone, Debug)]
-pub struct StartContext {
+pub(crate) struct StartContext {
     /// The configuration file; `None` if the configuration has another source.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The time at which the configuration in use was loaded.
-    pub loaded: SystemTime,
+    pub(crate) loaded: SystemTime,
     /// The addresses of the TLS listeners.
-    pub listeners: Vec<SocketAddr>,
+    pub(crate) listeners: Vec<SocketAddr>,
     /// The start of the process on the monotonic clock, for the uptime.
-    pub start: Instant,
-    /// The start of the process on the system clock, for display.
-    pub began: SystemTime,
+    pub(crate) start: Instant,
 }
 
 /// The name of the Laravel application among the upstreams.
-pub const LARAVEL: &str = "laravel";
+pub(crate) const LARAVEL: &str = "laravel";
 
 impl Introspection {
     /// Returns the users in `room`, including those within their grace period after a
     /// disconnect, and the number of its sessions.
-    pub fn occupants(&self, room: RoomName) -> Occupants {
+    pub(crate) fn occupants(&self, room: RoomName) -> Occupants {
         let (users, sessions) = self.rooms.occupants(room);
         Occupants {
             room: room.to_string(),
@@ -94,7 +90,7 @@ impl Introspection {
 
     /// Returns the 200 rooms with the most sessions, the largest first, and the number of all
     /// rooms.
-    pub fn rooms(&self) -> RoomList {
+    pub(crate) fn rooms(&self) -> RoomList {
         let mut rooms = self.rooms.list();
         let total = rooms.len();
         rooms.sort_by_key(|(name, sessions)| (std::cmp::Reverse(*sessions), name.to_string()));
@@ -112,7 +108,7 @@ impl Introspection {
 
 /// The response to `GET /rooms`.
 #[derive(Debug, Serialize)]
-pub struct RoomList {
+pub(crate) struct RoomList {
     /// The number of all rooms, including those that are not listed.
     total: usize,
     rooms: Vec<ListedRoom>,
@@ -126,7 +122,7 @@ struct ListedRoom {
 
 /// The response to `GET /rooms/ticket/{id}`.
 #[derive(Debug, Serialize)]
-pub struct Occupants {
+pub(crate) struct Occupants {
     room: String,
     sessions: usize,
     users: Vec<Occupant>,

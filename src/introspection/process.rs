@@ -14,7 +14,7 @@ use prometheus_client::registry::Unit;
 use crate::metrics::{FamilyEncoder, unix_seconds};
 
 /// Returns the resident memory in bytes, or `None` if `/proc` is not readable.
-pub fn memory() -> Option<u64> {
+pub(crate) fn memory() -> Option<u64> {
     Some(own()?.statm().ok()?.resident * page_size())
 }
 
@@ -28,7 +28,7 @@ pub(super) fn open_files() -> Option<u64> {
 /// The metrics of the process, under the names that Prometheus client libraries share. They are
 /// read at each scrape. Metrics that Linux does not provide are left out.
 #[derive(Debug)]
-pub struct ProcessMetrics {
+pub(crate) struct ProcessMetrics {
     /// The start of the process. `/proc` counts it from the boot, and the systemd unit hides the
     /// boot time (`ProcSubset=pid`).
     began: SystemTime,
@@ -36,7 +36,7 @@ pub struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// Creates the metrics of a process that has started at `began`.
-    pub fn new(began: SystemTime) -> Self {
+    pub(crate) fn new(began: SystemTime) -> Self {
         Self { began }
     }
 }

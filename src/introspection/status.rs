@@ -10,7 +10,7 @@ use crate::upstream::{Health, ServerHealth};
 
 /// The response to `GET /status`.
 #[derive(Debug, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Whether `problems` is empty.
     healthy: bool,
     /// One sentence for each problem that someone must solve.
@@ -110,7 +110,7 @@ struct RecentError {
 
 impl Introspection {
     /// Returns the health of the edge, its current load, and its counters since the start.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         let (problems, totals) = (self.problems(), self.totals.read());
         let upstreams: BTreeMap<_, _> = self
             .upstreams
@@ -163,7 +163,7 @@ impl Introspection {
 
     /// Returns one sentence for each problem that someone must solve: an unreachable
     /// upstream, a certificate that expires soon, too much memory in use.
-    pub fn problems(&self) -> Vec<String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.reasons_not_ready();
         if self.load.is_overloaded() {
             let problem = "memory use is over limits.max_memory: new connections wait";
@@ -184,7 +184,7 @@ impl Introspection {
 
     /// Returns the reasons for which a load balancer should send requests elsewhere: a shutdown
     /// or an unreachable upstream. Empty if the edge is ready.
-    pub fn reasons_not_ready(&self) -> Vec<String> {
+    pub(crate) fn reasons_not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.drain.is_stopping() {
             reasons.push("the edge is stopping".to_owned());

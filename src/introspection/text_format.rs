@@ -8,7 +8,7 @@ use crate::core::quality_value::parse_weight;
 
 /// A text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextFormat {
+pub(crate) enum TextFormat {
     /// The text format 0.0.4, which every reader of Prometheus metrics understands.
     Prometheus,
     /// OpenMetrics 1.0.0.
@@ -19,7 +19,7 @@ impl TextFormat {
     /// Returns the format of the response to a request with `headers`: OpenMetrics if `Accept`
     /// names it and does not give more weight to the text format 0.0.4, else that format. A
     /// wildcard names neither.
-    pub fn negotiate(headers: &HeaderMap) -> Self {
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Self {
         let (mut open_metrics, mut prometheus) = (0, 0);
         let lines = headers.get_all(ACCEPT).iter();
         let ranges = lines.filter_map(|line| line.to_str().ok());
@@ -45,7 +45,7 @@ impl TextFormat {
     }
 
     /// Returns the `Content-Type` of the format.
-    pub fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Prometheus => prometheus_text::CONTENT_TYPE,
             Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -53,7 +53,7 @@ impl TextFormat {
     }
 
     /// Returns the metrics of `registry` in this format.
-    pub fn encode(self, registry: &Registry) -> String {
+    pub(crate) fn encode(self, registry: &Registry) -> String {
         let mut encoded = String::new();
         // Ignored: writing to a `String` cannot fail.
         let _ = match self {

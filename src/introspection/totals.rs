@@ -5,33 +5,33 @@ use std::fmt;
 
 /// Counts since the start of the process.
 #[derive(Clone, Debug, Default)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// Requests.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Events written to sessions.
-    pub deliveries: u64,
+    pub(crate) deliveries: u64,
     /// Reloads of the configuration, by result.
-    pub reloads: BTreeMap<&'static str, u64>,
+    pub(crate) reloads: BTreeMap<&'static str, u64>,
     /// Rejected connections and requests, by reason.
-    pub rejections: BTreeMap<&'static str, u64>,
+    pub(crate) rejections: BTreeMap<&'static str, u64>,
     /// Times that clients exceeded each limit, enforced or not.
-    pub limits_exceeded: BTreeMap<&'static str, u64>,
+    pub(crate) limits_exceeded: BTreeMap<&'static str, u64>,
     /// Ended sessions, by reason.
-    pub sessions_closed: BTreeMap<&'static str, u64>,
+    pub(crate) sessions_closed: BTreeMap<&'static str, u64>,
 }
 
 /// Reads the current [`Totals`]. The modules that count are above this one, so `server`, which
 /// is above all of them, supplies the function.
-pub struct TotalsReader(Box<dyn Fn() -> Totals + Send + Sync>);
+pub(crate) struct TotalsReader(Box<dyn Fn() -> Totals + Send + Sync>);
 
 impl TotalsReader {
     /// Creates a reader that calls `read`.
-    pub fn new(read: impl Fn() -> Totals + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(read: impl Fn() -> Totals + Send + Sync + 'static) -> Self {
         Self(Box::new(read))
     }
 
     /// Returns the current counts.
-    pub fn read(&self) -> Totals {
+    pub(crate) fn read(&self) -> Totals {
         (self.0)()
     }
 }

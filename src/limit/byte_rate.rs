@@ -14,14 +14,14 @@ use crate::core::units::ByteSize;
 /// A limit of bytes per second for each client. A client over its rate waits and is never
 /// rejected.
 #[derive(Debug)]
-pub struct ByteRate {
+pub(crate) struct ByteRate {
     limiter: KeyedLimiter,
     clock: TokioClock,
 }
 
 impl ByteRate {
     /// Creates a limit of `per_second` bytes, with a burst of one second.
-    pub fn new(per_second: ByteSize) -> Self {
+    pub(crate) fn new(per_second: ByteSize) -> Self {
         let bytes = u32::try_from(per_second.get()).unwrap_or(u32::MAX);
         let quota = Quota::per_second(NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN));
         let clock = TokioClock::new();
@@ -34,7 +34,7 @@ impl ByteRate {
     /// Waits until the rate of `client` has room for `bytes`, and counts them. Returns at
     /// once for a client that is exempt (`None`). Cancel-safe: a dropped future has counted
     /// nothing.
-    pub async fn acquire(&self, client: Option<ClientKey>, bytes: usize) {
+    pub(crate) async fn acquire(&self, client: Option<ClientKey>, bytes: usize) {
         let bytes = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
         let (Some(client), Some(bytes)) = (client, bytes) else {
             return;

@@ -13,7 +13,7 @@ use crate::core::units::PositiveCount;
 /// Counts the permits of each client and of each IPv6 site. Cheap to clone; clones count
 /// together. A client without a permit takes no memory.
 #[derive(Clone, Debug, Default)]
-pub struct ClientConcurrency {
+pub(crate) struct ClientConcurrency {
     counts: Arc<Mutex<PermitCounts>>,
 }
 
@@ -26,7 +26,7 @@ struct PermitCounts {
 
 /// One permit of a client, released on drop.
 #[derive(Debug)]
-pub struct ClientPermit {
+pub(crate) struct ClientPermit {
     keys: ClientKeys,
     counts: Arc<Mutex<PermitCounts>>,
 }
@@ -34,7 +34,7 @@ pub struct ClientPermit {
 impl ClientConcurrency {
     /// Returns a permit, or `None` if the client has `most` already, or its site `most`
     /// times the site multiple.
-    pub fn acquire(
+    pub(crate) fn acquire(
         &self,
         client: impl Into<ClientKeys>,
         most: PositiveCount,

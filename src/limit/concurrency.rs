@@ -16,7 +16,7 @@ use crate::runtime::fair_semaphore::{FairPermit, FairSemaphore};
 /// A [`Slot`] is one unit of the total, a [`ClientPermit`] one of the client, and a
 /// [`Permit`] has both.
 #[derive(Clone, Debug)]
-pub struct ConcurrencyLimit {
+pub(crate) struct ConcurrencyLimit {
     slots: FairSemaphore<ClientKey>,
     in_use: Arc<AtomicUsize>,
     clients: ClientConcurrency,
@@ -24,14 +24,14 @@ pub struct ConcurrencyLimit {
 
 /// One unit of the total, released on drop.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     _permit: FairPermit<ClientKey>,
 }
 
 /// One unit of the total and of the client, released on drop. The permit of a connection
 /// lives as long as the connection, or the WebSocket session on it.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     _client: Option<ClientPermit>,
     _slot: Slot,
     in_use: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ impl Drop for Permit {
 
 impl ConcurrencyLimit {
     /// Creates a limit of `all` units in total.
-    pub fn new(all: PositiveCount) -> Self {
+    pub(crate) fn new(all: PositiveCount) -> Self {
         Self {
             slots: FairSemaphore::new(all.size()),
             in_use: Arc::default(),
@@ -54,27 +54,27 @@ impl ConcurrencyLimit {
     }
 
     /// Returns the number of permits in use. Slots without a permit do not count.
-    pub fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         self.in_use.load(Relaxed)
     }
 
     /// Waits for a slot of a client that is not known yet. A listener calls this before
     /// `accept`, so that excess connections wait in the kernel's backlog. Cancel-safe.
-    pub async fn acquire_slot(&self) -> Slot {
+    pub(crate) async fn acquire_slot(&self) -> Slot {
         let permit = self.slots.acquire(None).await;
         Slot { _permit: permit }
     }
 
     /// Returns a permit of the client's own, or `None` if it has `most` already. It must be
     /// acquired before waiting for a slot, since it bounds the client's queue there.
-    pub fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<ClientPermit> {
+    pub(crate) fn share(&self, client: ClientKeys, most: PositiveCount) -> Option<ClientPermit> {
         self.clients.acquire(client, most)
     }
 
     /// Waits up to `timeout` for a slot of `client`. Clients are served round-robin, and
     /// each holds at most half of the total; `None` stands for one without this bound.
     /// Cancel-safe.
-    pub async fn acquire_slot_within(
+    pub(crate) async fn acquire_slot_within(
         &self,
         timeout: Duration,
         client: Option<ClientKeys>,
@@ -92,7 +92,7 @@ impl ConcurrencyLimit {
     }
 
     /// Returns a permit for `client`, or `None` if it has `most` already or no slot is free.
-    pub fn try_permit(&self, client: ClientKeys, most: PositiveCount) -> Option<Permit> {
+    pub(crate) fn try_permit(&self, client: ClientKeys, most: PositiveCount) -> Option<Permit> {
         let client_permit = self.share(client, most)?;
         let permit = self.slots.try_acquire(Some(client.client()))?;
         Some(self.permit(Some(client_permit), Slot { _permit: permit }))
@@ -102,7 +102,7 @@ impl ConcurrencyLimit {
     ///
     /// # Errors
     /// Returns the slot, for another client, if this one has `most` permits already.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         slot: Slot,
         client: ClientKeys,
@@ -116,12 +116,12 @@ impl ConcurrencyLimit {
 
     /// Makes `slot` a permit without a limit per client: for a trusted proxy, which
     /// connects for many clients, or for a client that is exempt.
-    pub fn admit_unlimited(&self, slot: Slot) -> Permit {
+    pub(crate) fn admit_unlimited(&self, slot: Slot) -> Permit {
         self.permit(None, slot)
     }
 
     /// Combines `slot` with the client's own permit; a client that is exempt has none.
-    pub fn permit(&self, client: Option<ClientPermit>, slot: Slot) -> Permit {
+    pub(crate) fn permit(&self, client: Option<ClientPermit>, slot: Slot) -> Permit {
         self.in_use.fetch_add(1, Relaxed);
         Permit {
             _client: client,

@@ -7,7 +7,7 @@ use crate::core::units::PositiveCount;
 /// such as a /48 that one customer may own; without its own limit, each of its networks
 /// would count as a separate client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientKeys {
+pub(crate) struct ClientKeys {
     client: ClientKey,
     site: Option<Site>,
 }
@@ -38,13 +38,13 @@ impl ClientKeys {
     }
 
     /// Returns the client's own key.
-    pub fn client(self) -> ClientKey {
+    pub(crate) fn client(self) -> ClientKey {
         self.client
     }
 
     /// Returns the key of the site, or the client's own without one. It serves resources
     /// that a few clients could exhaust, such as the processes of an application.
-    pub fn widest(self) -> ClientKey {
+    pub(crate) fn widest(self) -> ClientKey {
         self.site.map_or(self.client, |site| site.key)
     }
 

@@ -16,7 +16,7 @@ use crate::core::units::PositiveCount;
 
 /// The rates and counters of one `[limits]` configuration.
 #[derive(Debug)]
-pub struct Limits {
+pub(crate) struct Limits {
     settings: Settings,
     metrics: Arc<Metrics>,
     connections: Arc<Rate>,
@@ -31,17 +31,17 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitExceeded {
     /// The limit that was exceeded.
-    pub limit: Limit,
+    pub(crate) limit: Limit,
     /// The time after which a retry may succeed.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
     /// The allowed rate, if the limit is a rate.
-    pub policy: Option<Policy>,
+    pub(crate) policy: Option<Policy>,
 }
 
 impl Limits {
     /// Creates the limits of `settings`. Each rate whose numbers are the same in `old` keeps
     /// its state, so that a reload which changes one limit does not reset the others.
-    pub fn new(settings: Settings, metrics: Arc<Metrics>, old: Option<&Self>) -> Self {
+    pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>, old: Option<&Self>) -> Self {
         let rate = |of: fn(&Self) -> &Arc<Rate>,
                     numbers: fn(&Settings) -> (PositiveCount, PositiveCount),
                     new: fn(PositiveCount, PositiveCount) -> Rate| {
@@ -93,23 +93,23 @@ impl Limits {
     }
 
     /// Returns the settings of `[limits]`.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// Returns the key of `client`, or `None` if it is exempt.
-    pub fn key(&self, client: ClientIp) -> Option<ClientKey> {
+    pub(crate) fn key(&self, client: ClientIp) -> Option<ClientKey> {
         self.keys(client).map(ClientKeys::client)
     }
 
     /// Returns the key of `client` for what exempt clients are counted in as well, such as
     /// encoders and log events.
-    pub fn share_key(&self, client: ClientIp) -> ClientKey {
+    pub(crate) fn share_key(&self, client: ClientIp) -> ClientKey {
         client.key(self.settings.ipv6_prefix.get())
     }
 
     /// Returns the keys of `client` with its IPv6 site, or `None` if it is exempt.
-    pub fn keys(&self, client: ClientIp) -> Option<ClientKeys> {
+    pub(crate) fn keys(&self, client: ClientIp) -> Option<ClientKeys> {
         let mut allowed = self.settings.exempt.iter();
         if allowed.any(|network| network.contains(client)) {
             return None;
@@ -128,7 +128,7 @@ impl Limits {
     ///
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of connections.
-    pub fn check_connection(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_connection(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::ConnectionsPerSecond, &self.connections, client)
     }
 
@@ -136,7 +136,7 @@ impl Limits {
     ///
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of requests.
-    pub fn check_request(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_request(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::RequestsPerSecond, &self.requests, client)
     }
 
@@ -144,7 +144,7 @@ impl Limits {
     ///
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over the rate of the route.
-    pub fn check_route(&self, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_route(&self, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check(Limit::Route, rate, client)
     }
 
@@ -153,7 +153,7 @@ impl Limits {
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of handshakes, or waits
     /// after too many failed log-ins.
-    pub fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check_login_failures(client)?;
         self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
     }
@@ -163,14 +163,14 @@ impl Limits {
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of log-ins, or waits after
     /// too many failed ones.
-    pub fn check_login(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_login(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         self.check_login_failures(client)?;
         self.check(Limit::LoginsPerMinute, &self.logins, client)
     }
 
     /// Counts a failed log-in of `client`, or a rejected token. The same `token`, given by
     /// its fingerprint, counts once.
-    pub fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
+    pub(crate) fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
         if let Some(keys) = self.keys(client) {
             self.failures.record(keys, token);
         }
@@ -205,7 +205,7 @@ impl Limits {
     ///
     /// # Errors
     /// Returns `over` itself, unless the limit is in `limits.dry_run`.
-    pub fn report_exceeded(
+    pub(crate) fn report_exceeded(
         &self,
         client: ClientIp,
         over: LimitExceeded,
@@ -231,7 +231,7 @@ impl Limits {
     }
 
     /// Frees the state of clients whose limits have recovered completely.
-    pub fn forget_idle(&self) {
+    pub(crate) fn forget_idle(&self) {
         for rate in [
             &self.connections,
             &self.requests,
@@ -247,7 +247,7 @@ impl Limits {
 
 impl LimitExceeded {
     /// Creates the event for a limit that is not a rate.
-    pub fn new(limit: Limit, retry_after: Duration) -> Self {
+    pub(crate) fn new(limit: Limit, retry_after: Duration) -> Self {
         Self {
             limit,
             retry_after,

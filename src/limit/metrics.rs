@@ -11,7 +11,7 @@ use crate::metrics::{CounterFamily, FamilyEncoder};
 
 /// The metrics of the limits of clients.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     exceeded: CounterFamily<ExceededLabels>,
 }
 
@@ -30,7 +30,7 @@ impl Metrics {
     }
 
     /// Returns how often clients exceeded limits, by the limit's name, dry runs included.
-    pub fn exceeded(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn exceeded(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
         for (labels, count) in self.exceeded.values() {
             *all.entry(labels.limit).or_insert(0) += count;

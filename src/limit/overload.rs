@@ -9,7 +9,7 @@ use crate::core::units::PositiveCount;
 
 /// Monitors the load of the whole process. Cheap to clone; clones share one state.
 #[derive(Clone, Debug)]
-pub struct OverloadMonitor {
+pub(crate) struct OverloadMonitor {
     connections: ConcurrencyLimit,
     /// The number of connections above which no more sessions are accepted. Sessions hold
     /// their connections for long, so the last tenth is left to plain requests.
@@ -20,7 +20,7 @@ pub struct OverloadMonitor {
 
 impl OverloadMonitor {
     /// Creates a monitor of `connections`, whose limit is `all`.
-    pub fn new(connections: ConcurrencyLimit, all: PositiveCount) -> Self {
+    pub(crate) fn new(connections: ConcurrencyLimit, all: PositiveCount) -> Self {
         Self {
             connections,
             max_for_sessions: all.size() - all.size() / 10,
@@ -29,19 +29,19 @@ impl OverloadMonitor {
     }
 
     /// Returns whether new connections should wait, since memory is short.
-    pub fn is_overloaded(&self) -> bool {
+    pub(crate) fn is_overloaded(&self) -> bool {
         self.is_over_memory.load(Relaxed)
     }
 
     /// Returns whether new sessions should be rejected.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.is_overloaded() || self.connections.in_use() > self.max_for_sessions
     }
 
     /// Updates the monitor with `memory` bytes in use, of `max` allowed. The overload
     /// begins above `max` and ends a twentieth below it, so that it does not flap. Returns
     /// the new state if it has changed.
-    pub fn update_memory(&self, memory: u64, max: Option<u64>) -> Option<bool> {
+    pub(crate) fn update_memory(&self, memory: u64, max: Option<u64>) -> Option<bool> {
         let was_over = self.is_overloaded();
         let is_over = max.is_some_and(|max| memory > if was_over { max - max / 20 } else { max });
         self.is_over_memory.store(is_over, Relaxed);

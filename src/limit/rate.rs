@@ -23,7 +23,7 @@ pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Mid
 
 /// A rate limit for each client.
 #[derive(Debug)]
-pub struct Rate {
+pub(crate) struct Rate {
     limiter: KeyedLimiter,
     /// The state of `limiter`, which does not give access to its own.
     table: RateTable,
@@ -35,21 +35,21 @@ pub struct Rate {
 
 /// The average that a rate allows, for the `RateLimit-Policy` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// The number allowed in the period.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The length of the period in seconds.
-    pub seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 impl Rate {
     /// Creates a rate of `count` per second on average, with `burst` at once.
-    pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
+    pub(crate) fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
     /// Creates a rate of `count` per minute on average, with `burst` at once.
-    pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
+    pub(crate) fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
 
@@ -71,7 +71,7 @@ impl Rate {
 
     /// Adds a limit for each IPv6 site: `multiple` times the `count` and `burst` of one
     /// client.
-    pub fn with_sites(
+    pub(crate) fn with_sites(
         mut self,
         count: PositiveCount,
         burst: PositiveCount,
@@ -90,7 +90,7 @@ impl Rate {
     /// # Errors
     /// Returns the time until the next event passes if the client or its site is over its
     /// rate.
-    pub fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
+    pub(crate) fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
         let keys = client.into();
         let check = |limiter: &KeyedLimiter, key: ClientKey| {
             let checked = limiter.check_key(&key);
@@ -104,7 +104,7 @@ impl Rate {
     }
 
     /// Returns the average that the rate allows.
-    pub fn policy(&self) -> Policy {
+    pub(crate) fn policy(&self) -> Policy {
         self.policy
     }
 
@@ -115,7 +115,7 @@ impl Rate {
     }
 
     /// Frees the state of clients that have their whole burst again.
-    pub fn forget_idle(&self) {
+    pub(crate) fn forget_idle(&self) {
         self.table.0.forget_idle();
         if let Some((_, table)) = &self.sites {
             table.0.forget_idle();
@@ -171,16 +171,16 @@ impl StateStore for RateTable {
 
 /// A rate limit for one WebSocket session, or for anything else without keys.
 #[derive(Debug)]
-pub struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middleware>);
+pub(crate) struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middleware>);
 
 impl SessionRate {
     /// Creates a rate of `count` per second on average, with `burst` at once.
-    pub fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
+    pub(crate) fn per_second(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 1, burst)
     }
 
     /// Creates a rate of `count` per minute on average, with `burst` at once.
-    pub fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
+    pub(crate) fn per_minute(count: PositiveCount, burst: PositiveCount) -> Self {
         Self::new(count, 60, burst)
     }
 
@@ -194,7 +194,7 @@ impl SessionRate {
     ///
     /// # Errors
     /// Returns the time until the events pass if the session is over its rate.
-    pub fn check(&self, n: usize, burst: PositiveCount) -> Result<(), Duration> {
+    pub(crate) fn check(&self, n: usize, burst: PositiveCount) -> Result<(), Duration> {
         let capped = u32::try_from(n).unwrap_or(u32::MAX).min(burst.get());
         let Some(events) = NonZeroU32::new(capped) else {
             return Ok(());

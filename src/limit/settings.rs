@@ -9,58 +9,58 @@ use crate::core::units::{ByteSize, PositiveCount};
 /// The limits of one client and of all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Networks whose clients are exempt from the limits per client.
-    pub exempt: Vec<Network>,
+    pub(crate) exempt: Vec<Network>,
     /// The prefix of the IPv6 network that counts as one client.
-    pub ipv6_prefix: Ipv6Prefix,
+    pub(crate) ipv6_prefix: Ipv6Prefix,
     /// The prefix of the IPv6 network that counts as a site. Sites are not counted unless
     /// it is shorter than `ipv6_prefix`.
-    pub ipv6_site_prefix: Ipv6Prefix,
+    pub(crate) ipv6_site_prefix: Ipv6Prefix,
     /// The limit of a site, as a multiple of that of one client.
-    pub ipv6_site_multiple: PositiveCount,
+    pub(crate) ipv6_site_multiple: PositiveCount,
     /// Limits that are counted and logged, but reject nothing.
-    pub dry_run: Vec<Limit>,
+    pub(crate) dry_run: Vec<Limit>,
     /// Concurrent connections in total; more wait in the kernel's backlog.
-    pub max_connections: PositiveCount,
+    pub(crate) max_connections: PositiveCount,
     /// Concurrent connections per client; more are closed without a response.
-    pub max_connections_per_client: PositiveCount,
+    pub(crate) max_connections_per_client: PositiveCount,
     /// New connections per second and client, on average.
-    pub connections_per_second: PositiveCount,
+    pub(crate) connections_per_second: PositiveCount,
     /// New connections of a client at once before the average counts.
-    pub connection_burst: PositiveCount,
+    pub(crate) connection_burst: PositiveCount,
     /// Memory in use, in bytes, above which new connections wait.
-    pub max_memory: Option<ByteSize>,
+    pub(crate) max_memory: Option<ByteSize>,
     /// Concurrent TLS handshakes in total; more wait.
-    pub max_handshakes: PositiveCount,
+    pub(crate) max_handshakes: PositiveCount,
     /// Concurrent TLS handshakes per client; more are closed without a response.
-    pub max_handshakes_per_client: PositiveCount,
+    pub(crate) max_handshakes_per_client: PositiveCount,
     /// Concurrent requests to upstreams in total; more wait a few seconds.
-    pub max_requests_in_flight: PositiveCount,
+    pub(crate) max_requests_in_flight: PositiveCount,
     /// Concurrent requests to upstreams per client.
-    pub max_requests_in_flight_per_client: PositiveCount,
+    pub(crate) max_requests_in_flight_per_client: PositiveCount,
     /// Concurrent file responses in total; more wait a few seconds. The limit per client
     /// is `max_requests_in_flight_per_client`, counted apart.
-    pub max_open_files: PositiveCount,
+    pub(crate) max_open_files: PositiveCount,
     /// Requests per second and client, on average.
-    pub requests_per_second: PositiveCount,
+    pub(crate) requests_per_second: PositiveCount,
     /// Requests that a client may send at once before the average counts.
-    pub request_burst: PositiveCount,
+    pub(crate) request_burst: PositiveCount,
     /// WebSocket handshakes per second and client, on average.
-    pub websocket_handshakes_per_second: PositiveCount,
+    pub(crate) websocket_handshakes_per_second: PositiveCount,
     /// WebSocket handshakes of a client at once before the average counts.
-    pub websocket_handshake_burst: PositiveCount,
+    pub(crate) websocket_handshake_burst: PositiveCount,
     /// Concurrent WebSocket sessions per client.
-    pub max_sessions_per_client: PositiveCount,
+    pub(crate) max_sessions_per_client: PositiveCount,
     /// Paths of log-ins, which are `POST` requests.
-    pub login_paths: Vec<ExactPath>,
+    pub(crate) login_paths: Vec<ExactPath>,
     /// Log-ins per minute and client, on average.
-    pub logins_per_minute: PositiveCount,
+    pub(crate) logins_per_minute: PositiveCount,
     /// Log-ins of a client at once before the average counts.
-    pub login_burst: PositiveCount,
+    pub(crate) login_burst: PositiveCount,
     /// Failed log-ins and rejected tokens of one client in a minute, after which it is
     /// blocked for a minute.
-    pub failed_logins_per_minute: PositiveCount,
+    pub(crate) failed_logins_per_minute: PositiveCount,
 }
 
 impl Default for Settings {
@@ -98,7 +98,7 @@ impl Default for Settings {
 /// A limit of each client, user or session, named after its configuration key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Limit {
+pub(crate) enum Limit {
     /// Concurrent connections of one client.
     MaxConnectionsPerClient,
     /// New connections of one client in a second.
@@ -136,7 +136,7 @@ impl Limit {
     pub(super) const COUNT: usize = 15;
 
     /// Returns the name in the configuration, the log and the metrics.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::MaxConnectionsPerClient => "max_connections_per_client",
             Self::ConnectionsPerSecond => "connections_per_second",
@@ -160,11 +160,11 @@ impl Limit {
 /// The length of an IPv6 prefix that one client is taken to own, 32 to 128 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "u32")]
-pub struct Ipv6Prefix(u32);
+pub(crate) struct Ipv6Prefix(u32);
 
 impl Ipv6Prefix {
     /// Returns the length in bits.
-    pub fn get(self) -> u32 {
+    pub(crate) fn get(self) -> u32 {
         self.0
     }
 }

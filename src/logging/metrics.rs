@@ -10,7 +10,7 @@ use crate::metrics::FamilyEncoder;
 
 /// The metrics of the log. Cheap to clone; clones share the counters.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Log events that were dropped because the log's reader was too slow.
     pub(super) dropped: Counter,
 }

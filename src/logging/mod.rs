@@ -25,9 +25,9 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use self::journald::{JOURNAL_SOCKET, JournalLayer, JournalSocket};
 use self::json::JsonLayer;
-pub use self::metrics::Metrics;
-pub use self::recent_events::{LoggedEvent, RecentEvents};
-pub use self::settings::{Format, Level, Settings};
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::recent_events::{LoggedEvent, RecentEvents};
+pub(crate) use self::settings::{Format, Level, Settings};
 use self::writer::{FlushGuard, LogWriter};
 use crate::core::error_chain::error_chain;
 

@@ -8,24 +8,24 @@ use parking_lot::Mutex;
 
 /// A ring buffer of the last `MAX_EVENTS` events. Clones are cheap and share it.
 #[derive(Clone, Debug, Default)]
-pub struct RecentEvents(Arc<Mutex<VecDeque<LoggedEvent>>>);
+pub(crate) struct RecentEvents(Arc<Mutex<VecDeque<LoggedEvent>>>);
 
 /// A logged warning or error.
 #[derive(Clone, Debug)]
-pub struct LoggedEvent {
+pub(crate) struct LoggedEvent {
     /// The time of the event.
-    pub at: SystemTime,
+    pub(crate) at: SystemTime,
     /// `warn` or `error`.
-    pub level: &'static str,
+    pub(crate) level: &'static str,
     /// The event's stable id; `None` for events of libraries.
-    pub id: Option<&'static str>,
+    pub(crate) id: Option<&'static str>,
     /// The message and the fields. Events never contain secrets.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl RecentEvents {
     /// Appends an event and evicts the oldest if the buffer is full.
-    pub fn push(&self, event: LoggedEvent) {
+    pub(crate) fn push(&self, event: LoggedEvent) {
         let mut notes = self.0.lock();
         if notes.len() == MAX_EVENTS {
             notes.pop_front();
@@ -34,7 +34,7 @@ impl RecentEvents {
     }
 
     /// Returns copies of all stored events, the newest last.
-    pub fn read(&self) -> Vec<LoggedEvent> {
+    pub(crate) fn read(&self) -> Vec<LoggedEvent> {
         self.0.lock().iter().cloned().collect()
     }
 }

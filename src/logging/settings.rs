@@ -6,17 +6,17 @@ use tracing_subscriber::filter::LevelFilter;
 /// The log's level and format.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The least severe level that is logged.
-    pub level: Level,
+    pub(crate) level: Level,
     /// The format of the lines.
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 /// A log level. Each level includes those above it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// Part of the service is lost.
     Error,
     /// A condition that an operator should correct.
@@ -45,7 +45,7 @@ impl From<Level> for LevelFilter {
 /// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Format {
+pub(crate) enum Format {
     /// Text on a terminal, fields for journald, JSON elsewhere.
     #[default]
     Auto,

@@ -14,11 +14,11 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 /// Unlike `prometheus_client`'s `Family` it can list its counters, which `status` needs. Code
 /// on a hot path holds the counter, because each lookup takes a lock.
 #[derive(Debug)]
-pub struct CounterFamily<L>(Arc<RwLock<BTreeMap<L, Counter>>>);
+pub(crate) struct CounterFamily<L>(Arc<RwLock<BTreeMap<L, Counter>>>);
 
 impl<L: Clone + Ord> CounterFamily<L> {
     /// Returns the counter of `labels`, which begins at 0.
-    pub fn get_or_create(&self, labels: &L) -> Counter {
+    pub(crate) fn get_or_create(&self, labels: &L) -> Counter {
         if let Some(counter) = self.0.read().get(labels) {
             return counter.clone();
         }
@@ -26,7 +26,7 @@ impl<L: Clone + Ord> CounterFamily<L> {
     }
 
     /// Returns the counts by their labels.
-    pub fn values(&self) -> BTreeMap<L, u64> {
+    pub(crate) fn values(&self) -> BTreeMap<L, u64> {
         let counters = self.0.read();
         let values = counters
             .iter()

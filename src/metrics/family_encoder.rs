@@ -13,11 +13,11 @@ use prometheus_client::registry::Unit;
 /// `Registry::register` leaves out a family that has no counters yet; this encoder announces
 /// it. So monitoring finds every name from the start.
 #[derive(Debug)]
-pub struct FamilyEncoder<'a>(DescriptorEncoder<'a>);
+pub(crate) struct FamilyEncoder<'a>(DescriptorEncoder<'a>);
 
 impl<'a> FamilyEncoder<'a> {
     /// Creates an encoder that writes to `encoder`.
-    pub fn new(encoder: DescriptorEncoder<'a>) -> Self {
+    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> Self {
         Self(encoder)
     }
 
@@ -25,7 +25,12 @@ impl<'a> FamilyEncoder<'a> {
     ///
     /// # Errors
     /// The underlying writer fails; a `String` never does.
-    pub fn encode(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
+    pub(crate) fn encode(
+        &mut self,
+        name: &str,
+        help: &str,
+        metric: &impl EncodeMetric,
+    ) -> fmt::Result {
         metric.encode(
             self.0
                 .encode_descriptor(name, help, None, metric.metric_type())?,
@@ -36,7 +41,7 @@ impl<'a> FamilyEncoder<'a> {
     ///
     /// # Errors
     /// Those of [`FamilyEncoder::encode`].
-    pub fn encode_with_unit(
+    pub(crate) fn encode_with_unit(
         &mut self,
         name: &str,
         help: &str,
@@ -51,7 +56,7 @@ impl<'a> FamilyEncoder<'a> {
     ///
     /// # Errors
     /// Those of [`FamilyEncoder::encode`].
-    pub fn encode_gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(crate) fn encode_gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.encode(name, help, &ConstGauge::new(value))
     }
 
@@ -59,7 +64,7 @@ impl<'a> FamilyEncoder<'a> {
     ///
     /// # Errors
     /// Those of [`FamilyEncoder::encode`].
-    pub fn encode_gauges<L: EncodeLabelSet>(
+    pub(crate) fn encode_gauges<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
@@ -74,7 +79,7 @@ impl<'a> FamilyEncoder<'a> {
 }
 
 /// Returns `at` as Unix time in seconds; 0 for times before 1970.
-pub fn unix_seconds(at: SystemTime) -> f64 {
+pub(crate) fn unix_seconds(at: SystemTime) -> f64 {
     let since = at.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs_f64()
 }

@@ -19,7 +19,7 @@ const BUCKET_BOUNDS: [f64; 12] = [
 
 /// A histogram of durations. Cheap to clone; clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Histogram(Arc<Counts>);
+pub(crate) struct Histogram(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -34,7 +34,7 @@ struct Counts {
 
 impl Histogram {
     /// Records one duration.
-    pub fn observe(&self, time: Duration) {
+    pub(crate) fn observe(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let bucket = BUCKET_BOUNDS.iter().position(|end| seconds <= *end);
         self.0.buckets[bucket.unwrap_or(BUCKET_BOUNDS.len())].fetch_add(1, Relaxed);

@@ -4,21 +4,21 @@ use prometheus_client::encoding::EncodeLabelSet;
 
 /// The label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-pub struct ReasonLabel {
+pub(crate) struct ReasonLabel {
     /// The code of the reason.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 /// The label `result`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-pub struct ResultLabel {
+pub(crate) struct ResultLabel {
     /// The code of the result.
-    pub result: &'static str,
+    pub(crate) result: &'static str,
 }
 
 /// The label `type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelSet)]
-pub struct TypeLabel {
+pub(crate) struct TypeLabel {
     /// The type of a message or event.
     pub r#type: &'static str,
 }

@@ -11,7 +11,7 @@ mod family_encoder;
 mod histogram;
 mod labels;
 
-pub use self::counter_family::CounterFamily;
-pub use self::family_encoder::{FamilyEncoder, unix_seconds};
-pub use self::histogram::Histogram;
-pub use self::labels::{ReasonLabel, ResultLabel, TypeLabel};
+pub(crate) use self::counter_family::CounterFamily;
+pub(crate) use self::family_encoder::{FamilyEncoder, unix_seconds};
+pub(crate) use self::histogram::Histogram;
+pub(crate) use self::labels::{ReasonLabel, ResultLabel, TypeLabel};

@@ -15,14 +15,14 @@ use crate::metrics::{CounterFamily, FamilyEncoder, Histogram, TypeLabel};
 
 /// The counters of events that are published, by their type.
 #[derive(Debug)]
-pub struct PublishCounters {
+pub(crate) struct PublishCounters {
     family: Family<TypeLabel, Counter>,
     /// Events of Laravel.
     pub broadcast: Counter,
     /// Reports that a user has seen a message.
-    pub seen: Counter,
+    pub(crate) seen: Counter,
     /// Reports that a user types or has stopped.
-    pub typing: Counter,
+    pub(crate) typing: Counter,
 }
 
 impl Default for PublishCounters {
@@ -55,7 +55,7 @@ pub struct DeliveryMetrics {
 
 impl DeliveryMetrics {
     /// Creates the metrics, which count in `sent` by the types of the protocol.
-    pub fn new(sent: &CounterFamily<TypeLabel>) -> Self {
+    pub(crate) fn new(sent: &CounterFamily<TypeLabel>) -> Self {
         let counter = |r#type| sent.get_or_create(&TypeLabel { r#type });
         Self {
             // Laravel chooses the types of its events freely, so all count under one.
@@ -89,7 +89,7 @@ impl DeliveryMetrics {
     }
 
     /// Returns the number of publications written to sessions.
-    pub fn delivered(&self) -> u64 {
+    pub(crate) fn delivered(&self) -> u64 {
         self.delivered.get()
     }
 }
@@ -126,7 +126,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Creates the metrics of `rooms` and `sessions`.
-    pub fn new(rooms: Arc<Rooms>, sessions: Sessions) -> Self {
+    pub(crate) fn new(rooms: Arc<Rooms>, sessions: Sessions) -> Self {
         Self { rooms, sessions }
     }
 }

@@ -30,15 +30,16 @@ use smallvec::SmallVec;
 
 use self::deadlines::Deadlines;
 use self::delivery::DeliveryScheduler;
-pub use self::delivery::{
-    Batch, Delivered, DirectWriter, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder,
-    SendResult, SessionEvent, SharedStream, channel,
+pub(crate) use self::delivery::{
+    Delivered, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder, SessionEvent,
+    SharedStream, channel,
 };
-pub use self::metrics::{DeliveryMetrics, Metrics, PublishCounters};
+pub(crate) use self::metrics::PublishCounters;
+pub use self::metrics::{DeliveryMetrics, Metrics};
 pub use self::publication::{Audience, EventKind, Publication};
 use self::room::{Room, Timer};
-pub use self::sessions::{OpenSession, Registration, Sessions};
-pub use self::settings::Settings;
+pub(crate) use self::sessions::{OpenSession, Sessions};
+pub(crate) use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::runtime::drain::Drain;
@@ -46,7 +47,7 @@ use crate::runtime::sync::Mutex;
 
 /// The registry of rooms. A room exists while a session is in it.
 #[derive(Debug)]
-pub struct Rooms {
+pub(crate) struct Rooms {
     /// Held while a session enters or leaves, so that no session enters a room that is being
     /// removed as empty.
     registry: Mutex<HashMap<RoomName, Arc<Room>>>,
@@ -60,18 +61,18 @@ pub struct Rooms {
 
 /// The result of [`Rooms::join`].
 #[derive(Debug)]
-pub struct Joined {
+pub(crate) struct Joined {
     /// The session's place, which it must leave.
-    pub membership: Membership,
+    pub(crate) membership: Membership,
     /// The users who are present, the session's own included.
-    pub users: Vec<User>,
+    pub(crate) users: Vec<User>,
 }
 
 /// A session's place in a room, which ends by [`Membership::leave`] or
 /// [`Membership::disconnect`]. Dropped without either, as by a panic of its session, it is
 /// disconnected by a task of its own.
 #[derive(Debug)]
-pub struct Membership {
+pub(crate) struct Membership {
     rooms: Arc<Rooms>,
     room: Arc<Room>,
     session: SessionId,
@@ -80,7 +81,7 @@ pub struct Membership {
 
 impl Rooms {
     /// Creates a registry without rooms.
-    pub fn new(settings: Settings, drain: Drain) -> Self {
+    pub(crate) fn new(settings: Settings, drain: Drain) -> Self {
         Self {
             registry: Mutex::default(),
             deadlines: Deadlines::new(),
@@ -92,13 +93,18 @@ impl Rooms {
     }
 
     /// Returns the counters of published events, which the publishers increase.
-    pub fn published(&self) -> &PublishCounters {
+    pub(crate) fn published(&self) -> &PublishCounters {
         &self.published
     }
 
     /// Adds `session` to the room of `grant`. From then on everything that is delivered there
     /// goes to `outbox`. The caller joins each room once per session.
-    pub fn join(self: &Arc<Self>, grant: &Grant, session: SessionId, outbox: Outbox) -> Joined {
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        grant: &Grant,
+        session: SessionId,
+        outbox: Outbox,
+    ) -> Joined {
         let mut registry = self.registry.lock();
         let room = match registry.entry(grant.room()) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
@@ -122,7 +128,7 @@ impl Rooms {
 
     /// Queues `publication` to the members of its room, without waiting. Reaches nobody if
     /// the room does not exist.
-    pub fn publish(&self, publication: Publication) -> Delivered {
+    pub(crate) fn publish(&self, publication: Publication) -> Delivered {
         match self.find(publication.room()) {
             Some(room) => room.deliver(publication),
             None => Delivered::default(),
@@ -132,7 +138,7 @@ impl Rooms {
     /// Waits while sessions in `rooms` have much queued and were not served: otherwise a fast
     /// publisher would overflow the queues of clients that read well. Never waits for a
     /// client, and at most 250 ms. Cancel-safe.
-    pub async fn apply_backpressure(&self, rooms: SmallVec<[RoomName; 1]>) {
+    pub(crate) async fn apply_backpressure(&self, rooms: SmallVec<[RoomName; 1]>) {
         let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
         let catching_up = async {
             while rooms.iter().any(is_behind) {
@@ -145,14 +151,14 @@ impl Rooms {
 
     /// Returns the users who are present in a room, those within their grace included, and
     /// the number of sessions there.
-    pub fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
+    pub(crate) fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
         self.find(room)
             .map(|room| (room.users(), room.session_count()))
             .unwrap_or_default()
     }
 
     /// Returns every room with the number of its sessions.
-    pub fn list(&self) -> Vec<(RoomName, usize)> {
+    pub(crate) fn list(&self) -> Vec<(RoomName, usize)> {
         self.all()
             .iter()
             .map(|room| (room.name(), room.session_count()))
@@ -160,7 +166,7 @@ impl Rooms {
     }
 
     /// Returns the rooms that `session` is in.
-    pub fn rooms_of(&self, session: SessionId) -> Vec<RoomName> {
+    pub(crate) fn rooms_of(&self, session: SessionId) -> Vec<RoomName> {
         self.all()
             .iter()
             .filter(|room| room.contains(session))
@@ -174,13 +180,13 @@ impl Rooms {
     }
 
     /// Returns the number of rooms.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.registry.lock().len()
     }
 
     /// Ends graces and typing when they are due. Runs for ever, in one task for the whole
     /// process. Cancel-safe.
-    pub async fn run_timers(&self) -> Infallible {
+    pub(crate) async fn run_timers(&self) -> Infallible {
         loop {
             let (name, timer) = self.deadlines.next().await;
             if let Some(room) = self.find(name)
@@ -193,7 +199,7 @@ impl Rooms {
 
     /// Delivers to parked sessions, batch by batch. Runs for ever, once on each worker
     /// thread. While no call runs, the sessions are woken and write for themselves.
-    pub async fn run_scheduler(&self) -> Infallible {
+    pub(crate) async fn run_scheduler(&self) -> Infallible {
         self.scheduler.run().await
     }
 
@@ -219,18 +225,13 @@ impl Rooms {
 }
 
 impl Membership {
-    /// Returns the room's name.
-    pub fn room(&self) -> RoomName {
-        self.room.name()
-    }
-
     /// Returns the users who are present, the session's own included.
-    pub fn users(&self) -> Vec<User> {
+    pub(crate) fn users(&self) -> Vec<User> {
         self.room.users()
     }
 
     /// Publishes that this session's user types, or stopped; sets the timer that ends typing.
-    pub fn typing(&self, on: bool) {
+    pub(crate) fn typing(&self, on: bool) {
         let settings = &self.rooms.settings;
         if let Some((due, timer)) = self.room.typing(self.session, on, settings) {
             self.rooms.deadlines.add(due, (self.room.name(), timer));
@@ -238,20 +239,20 @@ impl Membership {
     }
 
     /// Queues an event of this session's user to the members in `audience`.
-    pub fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
+    pub(crate) fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
         let publication = Publication::new(self.room.name(), kind, audience);
         self.room.deliver(publication)
     }
 
     /// Leaves for good: the others hear it at once, unless the user has another session here.
-    pub fn leave(mut self) {
+    pub(crate) fn leave(mut self) {
         self.has_left = true;
         self.rooms.exit(&self.room, self.session, None);
     }
 
     /// Leaves because the connection ends: the others hear it after a grace, unless the user
     /// returns.
-    pub fn disconnect(mut self) {
+    pub(crate) fn disconnect(mut self) {
         self.has_left = true;
         let grace = self.rooms.presence_timeout();
         self.rooms.exit(&self.room, self.session, Some(grace));

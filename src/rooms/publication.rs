@@ -69,12 +69,12 @@ impl Publication {
     }
 
     /// Returns the time at which it was created.
-    pub fn created_at(&self) -> Instant {
+    pub(crate) fn created_at(&self) -> Instant {
         self.created_at
     }
 
     /// Returns the room that it is for.
-    pub fn room(&self) -> RoomName {
+    pub(crate) fn room(&self) -> RoomName {
         self.room
     }
 

@@ -20,7 +20,7 @@ use crate::runtime::sync::Mutex;
 
 /// The registry of sessions. Cheap to clone; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Sessions(Arc<Mutex<Registry>>);
+pub(crate) struct Sessions(Arc<Mutex<Registry>>);
 
 #[derive(Debug)]
 struct Registry {
@@ -61,22 +61,22 @@ struct Entry {
 
 /// A snapshot of one session, for reports.
 #[derive(Clone, Copy, Debug)]
-pub struct OpenSession {
+pub(crate) struct OpenSession {
     /// The session's id.
-    pub id: SessionId,
+    pub(crate) id: SessionId,
     /// The client's address.
-    pub client: ClientIp,
+    pub(crate) client: ClientIp,
     /// The hash of the session's token.
-    pub token: TokenHash,
+    pub(crate) token: TokenHash,
     /// The time at which it registered.
-    pub since: Instant,
+    pub(crate) since: Instant,
     /// The number of events queued for it.
-    pub queued: usize,
+    pub(crate) queued: usize,
 }
 
 /// Keeps a session in the registry until it is dropped.
 #[derive(Debug)]
-pub struct Registration {
+pub(crate) struct Registration {
     session: SessionId,
     sessions: Sessions,
 }
@@ -85,7 +85,7 @@ impl Sessions {
     /// Adds a session, until the returned guard is dropped. If its token was revoked lately,
     /// evicts it at once.
     #[must_use = "dropping it takes the session out again"]
-    pub fn register(
+    pub(crate) fn register(
         &self,
         session: SessionId,
         client: ClientIp,
@@ -116,13 +116,13 @@ impl Sessions {
     }
 
     /// Returns the number of sessions.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.lock().entries.len()
     }
 
     /// Returns the number of events queued for all sessions together, and for the session
     /// with the longest queue.
-    pub fn queued_events(&self) -> (usize, usize) {
+    pub(crate) fn queued_events(&self) -> (usize, usize) {
         let registry = self.0.lock();
         let queued = registry
             .entries
@@ -132,7 +132,7 @@ impl Sessions {
     }
 
     /// Returns the sessions of `user`, in no order.
-    pub fn of_user(&self, user: &UserId) -> Vec<OpenSession> {
+    pub(crate) fn of_user(&self, user: &UserId) -> Vec<OpenSession> {
         let registry = self.0.lock();
         let entries = registry
             .entries
@@ -149,7 +149,7 @@ impl Sessions {
     }
 
     /// Evicts every session of `user`; returns their number.
-    pub fn disconnect_user(&self, user: &UserId) -> usize {
+    pub(crate) fn disconnect_user(&self, user: &UserId) -> usize {
         self.for_each(
             |entry| entry.user == *user,
             |outbox| outbox.evict(Eviction::Disconnected),
@@ -158,19 +158,19 @@ impl Sessions {
 
     /// Makes every session of `user` ask Laravel about its rights again; returns their
     /// number.
-    pub fn revalidate_user(&self, user: &UserId) -> usize {
+    pub(crate) fn revalidate_user(&self, user: &UserId) -> usize {
         self.for_each(|entry| entry.user == *user, Outbox::revalidate)
     }
 
     /// Makes every session with `token` ask Laravel about its rights again; returns their
     /// number.
-    pub fn revalidate_token(&self, token: &TokenHash) -> usize {
+    pub(crate) fn revalidate_token(&self, token: &TokenHash) -> usize {
         self.for_each(|entry| entry.token == *token, Outbox::revalidate)
     }
 
     /// Evicts every session with `token`, and those that register with it within five
     /// minutes; returns the number of the former.
-    pub fn revoke(&self, token: &TokenHash) -> usize {
+    pub(crate) fn revoke(&self, token: &TokenHash) -> usize {
         self.0.lock().revoked.put(*token, Instant::now());
         self.for_each(
             |entry| entry.token == *token,
@@ -203,7 +203,7 @@ impl Registry {
 
 impl Registration {
     /// Returns whether the user has more than `max` sessions, this one included.
-    pub fn exceeds(&self, max: PositiveCount) -> bool {
+    pub(crate) fn exceeds(&self, max: PositiveCount) -> bool {
         let registry = self.sessions.0.lock();
         let of_user = registry.of_same_user(self.session);
         of_user.is_some_and(|all| all.sessions.len() > max.size())
@@ -211,7 +211,7 @@ impl Registration {
 
     /// Returns the rate of joins that all sessions of the user share. The first caller
     /// creates it by `new`.
-    pub fn join_rate(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
+    pub(crate) fn join_rate(&self, new: impl FnOnce() -> SessionRate) -> Arc<SessionRate> {
         let mut guard = self.sessions.0.lock();
         let registry = &mut *guard;
         let entry = registry.entries.get(&self.session);
@@ -222,7 +222,7 @@ impl Registration {
     }
 
     /// Evicts the oldest sessions of the user until `max` are left.
-    pub fn evict_oldest(&self, max: PositiveCount) {
+    pub(crate) fn evict_oldest(&self, max: PositiveCount) {
         let mut guard = self.sessions.0.lock();
         let registry = &mut *guard;
         let entry = registry.entries.get(&self.session);

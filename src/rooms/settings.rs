@@ -7,14 +7,14 @@ use crate::core::units::ConfigDuration;
 /// The settings of presence and typing.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The time for which a disconnected user still counts as present, so that a page reload
     /// publishes no events.
-    pub presence_timeout: ConfigDuration,
+    pub(crate) presence_timeout: ConfigDuration,
     /// The time after which typing ends unless the client repeats it.
-    pub typing_timeout: ConfigDuration,
+    pub(crate) typing_timeout: ConfigDuration,
     /// The minimum time between two typing events of one user to the others.
-    pub typing_interval: ConfigDuration,
+    pub(crate) typing_interval: ConfigDuration,
 }
 
 impl Default for Settings {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 /// Spawns tasks and waits for them at shutdown. Cheap to clone; clones share the tasks and
 /// the signal.
 #[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<Inner>);
+pub(crate) struct Drain(Arc<Inner>);
 
 /// The shared state. hyper clones its executor for each HTTP/2 stream; cloning one `Arc`
 /// is cheaper than cloning a token, which takes a lock.
@@ -27,13 +27,13 @@ struct Inner {
 
 impl Drain {
     /// Creates a drain without tasks that is not stopping.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Returns a part of this drain that can be retired on its own. Cancelling the whole
     /// cancels the part, and tasks of the part count as tasks of the whole.
-    pub fn part(&self) -> Self {
+    pub(crate) fn part(&self) -> Self {
         Self(Arc::new(Inner {
             token: self.0.token.child_token(),
             tracker: self.0.tracker.clone(),
@@ -41,7 +41,7 @@ impl Drain {
     }
 
     /// Signals the tasks of this part to end, and does not wait for them.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.0.token.cancel();
     }
 
@@ -51,7 +51,7 @@ impl Drain {
         clippy::disallowed_methods,
         reason = "this is the one place that spawns"
     )]
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
+    pub(crate) fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -62,7 +62,7 @@ impl Drain {
     /// Spawns `task` from a destructor: like [`Drain::spawn`], but does nothing outside a
     /// runtime, where a panic would abort the process. A destructor of a counted task may call
     /// this at any time: [`Drain::stop`] then waits for `task`, too.
-    pub fn spawn_on_drop<F>(&self, task: F)
+    pub(crate) fn spawn_on_drop<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -73,17 +73,18 @@ impl Drain {
 
     /// Returns the token that is cancelled when the process begins to stop or this part
     /// is retired.
-    pub fn token(&self) -> &CancellationToken {
+    pub(crate) fn token(&self) -> &CancellationToken {
         &self.0.token
     }
 
     /// Returns whether the token has been cancelled.
-    pub fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         self.0.token.is_cancelled()
     }
 
     /// Returns the number of tasks that have not ended yet, those of other parts included.
-    pub fn tasks(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn tasks(&self) -> usize {
         self.0.tracker.len()
     }
 
@@ -91,7 +92,7 @@ impl Drain {
     /// tasks that are still running then; they end with the runtime.
     ///
     /// Cancel-safe: the signal stays, only the wait ends.
-    pub async fn stop(&self, timeout: Duration) -> usize {
+    pub(crate) async fn stop(&self, timeout: Duration) -> usize {
         self.0.token.cancel();
         self.0.tracker.close();
         match tokio::time::timeout(timeout, self.0.tracker.wait()).await {

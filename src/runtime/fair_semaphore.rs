@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 /// One client holds at most half of the permits, rounded up. Waiters without a key count
 /// as one client, which may hold all of them. Clones share the same permits.
 #[derive(Debug)]
-pub struct FairSemaphore<K: Key>(Arc<Mutex<State<K>>>);
+pub(crate) struct FairSemaphore<K: Key>(Arc<Mutex<State<K>>>);
 
 /// A key that identifies a client.
-pub trait Key: Copy + Eq + Hash {}
+pub(crate) trait Key: Copy + Eq + Hash {}
 
 impl<K: Copy + Eq + Hash> Key for K {}
 
@@ -38,7 +38,7 @@ struct State<K: Key> {
 
 /// One permit, released on drop.
 #[derive(Debug)]
-pub struct FairPermit<K: Key> {
+pub(crate) struct FairPermit<K: Key> {
     key: Option<K>,
     /// `None` once the permit is void, so that its drop releases nothing.
     semaphore: Option<FairSemaphore<K>>,
@@ -52,7 +52,7 @@ impl<K: Key> Clone for FairSemaphore<K> {
 
 impl<K: Key> FairSemaphore<K> {
     /// Creates a semaphore with `permits` free permits.
-    pub fn new(permits: usize) -> Self {
+    pub(crate) fn new(permits: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: permits,
             max_per_key: permits.div_ceil(2),
@@ -63,7 +63,7 @@ impl<K: Key> FairSemaphore<K> {
     }
 
     /// Returns a permit, or `None` if none is free or the client holds its maximum.
-    pub fn try_acquire(&self, key: Option<K>) -> Option<FairPermit<K>> {
+    pub(crate) fn try_acquire(&self, key: Option<K>) -> Option<FairPermit<K>> {
         // This overtakes no waiter. Every release serves the queues, so a permit is free
         // beside waiting clients only if all of these hold their maximum.
         self.0.lock().take(key).then(|| self.permit(key))
@@ -76,7 +76,7 @@ impl<K: Key> FairSemaphore<K> {
     ///
     /// # Panics
     /// Never: the state, and in it the sender of each waiter, lives as long as `self`.
-    pub async fn acquire(&self, key: Option<K>) -> FairPermit<K> {
+    pub(crate) async fn acquire(&self, key: Option<K>) -> FairPermit<K> {
         let granted = {
             let mut state = self.0.lock();
             if state.take(key) {

@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One reusable timer for successive deadlines. It allocates on first use.
 #[derive(Debug, Default)]
-pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
+pub(crate) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
 impl LazyTimer {
     /// Polls for the deadline `due`. The task is woken at `due` at the latest, and
     /// sometimes earlier, when the timer fires for a deadline that has moved.
-    pub fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_until(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
         // Only an earlier deadline needs a reset now. A later one waits until the timer
         // fires, which saves the reset for most requests.
@@ -34,7 +34,7 @@ impl LazyTimer {
     }
 
     /// Completes at `due`. Cancel-safe.
-    pub async fn sleep_until(&mut self, due: Instant) {
+    pub(crate) async fn sleep_until(&mut self, due: Instant) {
         poll_fn(|cx| self.poll_until(due, cx)).await;
     }
 }

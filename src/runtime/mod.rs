@@ -2,12 +2,12 @@
 //! wake-ups, activity tracking of connections, wrappers of streams, the limit of open
 //! files, and systemd's watchdog. Nothing here knows HTTP or WebSocket sessions.
 
-pub mod activity;
-pub mod drain;
-pub mod fair_semaphore;
-pub mod lazy_timer;
+pub(crate) mod activity;
+pub(crate) mod drain;
+pub(crate) mod fair_semaphore;
+pub(crate) mod lazy_timer;
 pub mod open_file_limit;
-pub mod stream_filter;
+pub(crate) mod stream_filter;
 pub(crate) mod sync;
-pub mod wake_gate;
+pub(crate) mod wake_gate;
 pub mod watchdog;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A step between a stream and its user, which a [`FilteredStream`] runs. It may watch,
 /// change, delay or fail each operation; the default passes it on.
-pub trait StreamFilter {
+pub(crate) trait StreamFilter {
     /// Reads from `stream` into `buf`; see [`AsyncRead::poll_read`].
     fn poll_read<S: AsyncRead + Unpin>(
         &mut self,
@@ -56,7 +56,7 @@ pub trait StreamFilter {
 
 /// Writes `bufs` to `stream`. A single one goes through `poll_write`: `write` costs the kernel
 /// less than `writev` with one piece, and most writes are one.
-pub fn poll_write<S: AsyncWrite + Unpin>(
+pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
     stream: &mut S,
     cx: &mut Context<'_>,
     bufs: &[io::IoSlice<'_>],
@@ -70,11 +70,11 @@ pub fn poll_write<S: AsyncWrite + Unpin>(
 
 /// A stream whose operations pass a filter.
 #[derive(Debug)]
-pub struct FilteredStream<S, F> {
+pub(crate) struct FilteredStream<S, F> {
     /// The stream inside.
-    pub stream: S,
+    pub(crate) stream: S,
     /// The filter.
-    pub filter: F,
+    pub(crate) filter: F,
 }
 
 impl<S: AsyncRead + Unpin, F: StreamFilter + Unpin> AsyncRead for FilteredStream<S, F> {

@@ -1,6 +1,6 @@
 //! The mutex of the code that delivers events to sessions: `parking_lot`'s.
 //!
-//! In this crate's unit tests, a mutex that is created inside [`check_interleavings`] is
+//! In this crate's unit tests, a mutex that is created inside `check_interleavings` is
 //! shuttle's instead. shuttle then chooses the next task at each lock, and so runs the tasks
 //! in many orders. All other mutexes stay `parking_lot`'s.
 

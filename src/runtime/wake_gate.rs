@@ -19,7 +19,7 @@ use futures_util::task::AtomicWaker;
 /// Main work is polled with the task's waker, side work with the gate's. The gate's waker
 /// sets a flag and then wakes the task, so a poll of the task can tell the two apart.
 #[derive(Debug)]
-pub struct WakeGate {
+pub(crate) struct WakeGate {
     state: Arc<GateWaker>,
     /// `state` as the waker with which side work is polled.
     waker: Waker,
@@ -36,7 +36,7 @@ struct GateWaker {
 impl WakeGate {
     /// Creates a gate that polls the side work on the first call of
     /// [`select`](Self::select).
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = Arc::new(GateWaker {
             is_woken: AtomicBool::new(true),
             task: AtomicWaker::new(),
@@ -50,7 +50,7 @@ impl WakeGate {
     /// Makes the next [`select`](Self::select) poll the side work though nothing has woken
     /// it. The task must call this when its side work waits for something new, which has
     /// not been polled and so has no waker yet.
-    pub fn force_poll(&self) {
+    pub(crate) fn force_poll(&self) {
         // Relaxed: the task itself reads the flag.
         self.state.is_woken.store(true, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl WakeGate {
     ///
     /// Each call may pass a new `side`, as long as what it waits for is the same as
     /// before, or [`force_poll`](Self::force_poll) was called. Cancel-safe if both are.
-    pub async fn select<T>(
+    pub(crate) async fn select<T>(
         &self,
         side: impl Future<Output = T>,
         mut main: impl FnMut(&mut Context<'_>) -> Poll<T>,

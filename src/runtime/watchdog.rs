@@ -29,7 +29,7 @@ struct WatchedLoop {
 /// The handle with which one loop responds to checks. A handle that is dropped without
 /// [`deregister`](Self::deregister) counts as a loop that has panicked.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     round: watch::Receiver<u64>,
     response: watch::Sender<u64>,
 }
@@ -37,7 +37,7 @@ pub struct Heartbeat {
 impl Watchdog {
     /// Registers a loop, which must respond to every check from now on. `name` identifies
     /// it in the log.
-    pub fn register(&self, name: impl Into<String>) -> Heartbeat {
+    pub(crate) fn register(&self, name: impl Into<String>) -> Heartbeat {
         let (sender, response) = watch::channel(0);
         self.0.loops.lock().push(WatchedLoop {
             name: name.into(),
@@ -87,7 +87,7 @@ impl Watchdog {
 
 impl Heartbeat {
     /// Waits for the next check and responds to it. Cancel-safe.
-    pub async fn respond(&mut self) {
+    pub(crate) async fn respond(&mut self) {
         match self.round.changed().await {
             Ok(()) => {
                 let round = *self.round.borrow_and_update();
@@ -98,7 +98,7 @@ impl Heartbeat {
     }
 
     /// Removes the loop from all later checks, for a loop that ends as intended.
-    pub fn deregister(self) {
+    pub(crate) fn deregister(self) {
         self.response.send_replace(u64::MAX);
     }
 }

@@ -203,7 +203,6 @@ fn introspection(process: &Process, parts: &Parts) -> Introspection {
             loaded,
             listeners: process.https.clone(),
             start: process.start,
-            began: process.began,
         },
     }
 }

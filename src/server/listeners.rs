@@ -25,7 +25,7 @@ pub struct Listeners {
 
 /// The reason why a socket cannot be opened, with a cure.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// A TCP address cannot be bound.
     #[error("cannot listen on {address} ({key}); {}", advice(.source, .owner.as_ref()))]
     Tcp {
@@ -67,7 +67,7 @@ pub struct ListenErrors {
 
 impl ListenErrors {
     /// Sets the configuration file, with which every line begins.
-    pub fn in_file(self, file: &Path) -> Self {
+    pub(crate) fn in_file(self, file: &Path) -> Self {
         Self {
             file: Some(file.to_owned()),
             ..self

@@ -28,8 +28,8 @@ use tokio::runtime::Handle;
 
 use self::accept::accept;
 use self::generation::Generation;
-pub use self::listeners::{ListenError, ListenErrors, Listeners};
-pub use self::port_owner::PortOwner;
+pub use self::listeners::Listeners;
+pub(crate) use self::port_owner::PortOwner;
 use self::process::Process;
 pub use self::process::StartInfo;
 pub use self::reload::Reloader;

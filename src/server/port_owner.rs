@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The process that listens on a port.
 #[derive(Debug)]
-pub struct PortOwner {
+pub(crate) struct PortOwner {
     name: String,
     pid: u32,
 }

@@ -23,11 +23,11 @@ use crate::runtime::watchdog::Watchdog;
 #[derive(Clone, Debug, Default)]
 pub struct StartInfo {
     /// The path of the configuration file.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// The last warnings and errors of the log.
-    pub recent: RecentEvents,
+    pub(crate) recent: RecentEvents,
     /// The metrics of the log.
-    pub log_metrics: logging::Metrics,
+    pub(crate) log_metrics: logging::Metrics,
 }
 
 /// The state of the process.

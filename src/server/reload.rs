@@ -60,7 +60,7 @@ impl Reloader {
     }
 
     /// Counts a reload that failed because of mistakes in the configuration.
-    pub fn record_failure(&self) {
+    pub(crate) fn record_failure(&self) {
         self.running.process.metrics.server.count_reload("failed");
     }
 

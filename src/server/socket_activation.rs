@@ -25,7 +25,7 @@ enum Socket {
 impl InheritedSockets {
     /// Takes the sockets that `LISTEN_FDS` counts, and removes the variable. To be called
     /// once, before the process has threads.
-    pub fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let mut sockets = ListenFd::from_env();
         let each = 0..sockets.len();
         Self(each.map(|at| Socket::take(&mut sockets, at)).collect())

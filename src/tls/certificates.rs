@@ -74,7 +74,7 @@ impl Certificates {
 
     /// Reloads all files. A pair whose new files are unusable stays as it is. The error is
     /// logged once, until it changes. Blocks.
-    pub fn reload(&self) {
+    pub(crate) fn reload(&self) {
         let mut last_error = self.last_error.lock();
         let old = self.table.load_full();
         let mut wrong = Vec::new();
@@ -142,7 +142,7 @@ impl Certificates {
     ///
     /// # Errors
     /// Returns [`Error::Invalid`] for the first one that has expired or is not valid yet.
-    pub fn check_dates(&self) -> Result<(), Error> {
+    pub(crate) fn check_dates(&self) -> Result<(), Error> {
         let table = self.table.load();
         for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
             let Some(loaded) = loaded else { continue };
@@ -153,7 +153,7 @@ impl Certificates {
     }
 
     /// Returns warnings about what works but is probably a mistake, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
+    pub(crate) fn warnings(&self) -> Vec<String> {
         let table = self.table.load();
         self.pairs
             .iter()
@@ -164,7 +164,7 @@ impl Certificates {
     }
 
     /// Returns the expiry of each certificate.
-    pub fn expiry(&self) -> Vec<CertificateExpiry> {
+    pub(crate) fn expiry(&self) -> Vec<CertificateExpiry> {
         let (table, now) = (self.table.load(), SystemTime::now());
         table
             .all()
@@ -173,7 +173,7 @@ impl Certificates {
     }
 
     /// Returns the pending ACME challenges.
-    pub fn challenges(&self) -> Arc<Challenges> {
+    pub(crate) fn challenges(&self) -> Arc<Challenges> {
         Arc::clone(&self.challenges)
     }
 

@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 /// The pending challenges. The ACME client sets them; the HTTP redirect listener and the TLS
 /// handshake read them.
 #[derive(Debug, Default)]
-pub struct Challenges {
+pub(crate) struct Challenges {
     /// HTTP-01: the response for each token (RFC 8555 §8.3).
     http: Mutex<HashMap<String, String>>,
     /// TLS-ALPN-01: the certificate for each name in lower case (RFC 8737).
@@ -18,7 +18,7 @@ pub struct Challenges {
 
 impl Challenges {
     /// Returns the response to an HTTP-01 challenge.
-    pub fn http_response(&self, token: &str) -> Option<String> {
+    pub(crate) fn http_response(&self, token: &str) -> Option<String> {
         self.http.lock().get(token).cloned()
     }
 

@@ -63,7 +63,7 @@ impl ClientAuth {
 /// The subject of a client certificate in a form for a header: the text of RFC 4514, with
 /// everything but visible ASCII and spaces percent-encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSubject(String);
+pub(crate) struct ClientSubject(String);
 
 impl ClientSubject {
     fn new(subject: &str) -> Self {
@@ -79,7 +79,7 @@ impl ClientSubject {
     }
 
     /// Returns the text, which consists of visible ASCII and spaces.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -11,30 +11,30 @@ use super::certified_key::LoadedKeyPair;
 
 /// A certificate and the days until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct CertificateExpiry {
+pub(crate) struct CertificateExpiry {
     /// The path of its file.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// The DNS names that it covers.
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// The name of its issuer.
-    pub issuer: String,
+    pub(crate) issuer: String,
     /// The end of its validity (RFC 3339).
-    pub not_after: String,
+    pub(crate) not_after: String,
     /// The whole days until the end of its validity; negative once it has expired.
-    pub days_left: i64,
+    pub(crate) days_left: i64,
     /// The reason why it is not valid today: it has expired, or is not valid yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// The end of its validity, for the metric.
     #[serde(skip)]
-    pub expires_at: SystemTime,
+    pub(crate) expires_at: SystemTime,
     #[serde(skip)]
     lifetime_days: i64,
 }
 
 /// The urgency of a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Urgency {
+pub(crate) enum Urgency {
     /// No action is needed.
     None,
     /// The certificate expires within 21 days: automatic renewal is late.
@@ -66,7 +66,7 @@ impl CertificateExpiry {
 
     /// Returns the urgency: it rises at 21, 7 and 1 days before the end. A certificate that
     /// is issued for a few days only is not urgent before a third of its lifetime is left.
-    pub fn urgency(&self) -> Urgency {
+    pub(crate) fn urgency(&self) -> Urgency {
         match self.days_left {
             _ if self.problem.is_some() => Urgency::Day,
             ..=1 if self.days_left <= self.lifetime_days / 3 => Urgency::Day,

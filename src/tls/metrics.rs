@@ -12,7 +12,7 @@ use crate::metrics::{FamilyEncoder, unix_seconds};
 
 /// The metrics of the certificates in use.
 #[derive(Debug)]
-pub struct Metrics(Arc<Certificates>);
+pub(crate) struct Metrics(Arc<Certificates>);
 
 #[derive(Debug, EncodeLabelSet)]
 struct CertificateLabels {
@@ -22,7 +22,7 @@ struct CertificateLabels {
 
 impl Metrics {
     /// Creates the metrics of `certificates`.
-    pub fn new(certificates: Arc<Certificates>) -> Self {
+    pub(crate) fn new(certificates: Arc<Certificates>) -> Self {
         Self(certificates)
     }
 }

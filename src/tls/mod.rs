@@ -28,20 +28,21 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::acme::{Acme, Challenge, Domain, Error as AcmeError, ExternalAccount, Renewal};
+pub(crate) use self::acme::{Acme, Challenge, Error as AcmeError, Renewal};
 pub use self::certificates::Certificates;
-pub use self::challenges::Challenges;
-pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientAuthorities, ClientSubject};
-pub use self::error::{Error, FileOrigin, PemProblem};
-pub use self::expiry::{CertificateExpiry, Urgency};
-pub use self::metrics::Metrics;
-pub use self::settings::{KeyPair, MinVersion, Settings};
-pub use self::stream::TlsStream;
-pub use self::watch::{reload, watch};
+pub(crate) use self::challenges::Challenges;
+pub(crate) use self::client_auth::ClientSubject;
+pub use self::client_auth::{ClientAuth, ClientAuthMode, ClientAuthorities};
+pub(crate) use self::error::Error;
+pub(crate) use self::expiry::{CertificateExpiry, Urgency};
+pub(crate) use self::metrics::Metrics;
+pub use self::settings::{KeyPair, Settings};
+pub(crate) use self::stream::TlsStream;
+pub(crate) use self::watch::{reload, watch};
 
 /// The application protocol that ALPN has negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alpn {
+pub(crate) enum Alpn {
     /// HTTP/1.1, also if the client offered none that the edge knows.
     Http1,
     /// HTTP/2 (RFC 9113).
@@ -52,12 +53,12 @@ pub enum Alpn {
 #[derive(Debug)]
 pub struct Secured<S> {
     /// The stream of the decrypted bytes.
-    pub io: Box<TlsStream<S>>,
+    pub(crate) io: Box<TlsStream<S>>,
     /// The application protocol for the stream.
-    pub alpn: Alpn,
+    pub(crate) alpn: Alpn,
     /// The subject of the client's certificate, if the listener requests one and the client
     /// has sent it.
-    pub client: Option<ClientSubject>,
+    pub(crate) client: Option<ClientSubject>,
 }
 
 /// The reason why a handshake failed.
@@ -76,7 +77,7 @@ pub enum HandshakeError {
 
 impl HandshakeError {
     /// Returns the error's code, which is the label in metrics.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Timeout => "timeout",
             Self::Failed(_) => "failed",

@@ -66,13 +66,13 @@ pub struct KeyPair {
 impl Settings {
     /// Returns the paths of private keys, and the directory of the ACME client, which holds
     /// one, too.
-    pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
         let more = self.certificates.iter().map(|pair| &pair.key);
         [&self.key, &self.acme.storage].into_iter().chain(more)
     }
 
     /// Returns every path, so that the caller can resolve relative ones.
-    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let more = self.certificates.iter_mut();
         [
             &mut self.certificate,

@@ -18,7 +18,7 @@ use tokio_rustls::{TlsAcceptor, server};
 
 /// The server's side of a TLS connection over `S`.
 #[derive(Debug)]
-pub struct TlsStream<S> {
+pub(crate) struct TlsStream<S> {
     inner: server::TlsStream<S>,
     /// The error that ended the connection. Nothing that follows it can be trusted.
     failed: Option<io::Error>,

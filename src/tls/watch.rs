@@ -17,7 +17,7 @@ use crate::runtime::drain::Drain;
 
 /// Reloads `certificates` when one of their files changes, and every minute in any case,
 /// until `drain` stops.
-pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
+pub(crate) async fn watch(certificates: Arc<Certificates>, drain: Drain) {
     tokio::select! {
         () = look_for_changes(&certificates) => {}
         () = log_expiry_daily(&certificates) => {}
@@ -27,7 +27,7 @@ pub async fn watch(certificates: Arc<Certificates>, drain: Drain) {
 
 /// Reloads `certificates` on a thread for blocking work. Dropping the future does not stop a
 /// reload that has begun.
-pub async fn reload(certificates: &Arc<Certificates>) {
+pub(crate) async fn reload(certificates: &Arc<Certificates>) {
     let certificates = Arc::clone(certificates);
     let done = tokio::task::spawn_blocking(move || certificates.reload()).await;
     if let Err(error) = done {

@@ -18,7 +18,7 @@ use crate::runtime::activity::TooSlow;
 /// The reason why Laravel gave no response. `Display` names the server but never the
 /// request, which may hold a token.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The connection could not be made; nothing was sent.
     #[error("cannot connect to {target}")]
     Connect {
@@ -83,7 +83,7 @@ pub enum Error {
 
 impl Error {
     /// Returns the code by which it is logged and counted.
-    pub fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "connect_failed",
             Self::ConnectTimeout(_) => "connect_timeout",

@@ -9,25 +9,25 @@ use tokio::time::Instant;
 
 /// The health of an app's servers.
 #[derive(Clone, Debug)]
-pub struct Health {
+pub(crate) struct Health {
     /// The health of each server, in the order of the configuration.
-    pub servers: Vec<ServerHealth>,
+    pub(crate) servers: Vec<ServerHealth>,
 }
 
 /// The health of one server.
 #[derive(Clone, Debug)]
-pub struct ServerHealth {
+pub(crate) struct ServerHealth {
     /// The server's address, as configured.
     pub server: String,
     /// The error of the last request or health check, if that failed.
-    pub failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// Whether the server is marked down, so that requests go to others.
-    pub skipped: bool,
+    pub(crate) skipped: bool,
 }
 
 impl Health {
     /// Returns the errors of all servers, or `None` if one of them responds.
-    pub fn failure(&self) -> Option<String> {
+    pub(crate) fn failure(&self) -> Option<String> {
         let failures: Option<Vec<_>> = self
             .servers
             .iter()

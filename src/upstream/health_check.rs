@@ -15,7 +15,7 @@ use crate::runtime::drain::Drain;
 /// The health checks of one app. Each check opens a connection of its own, so it also shows
 /// whether the server accepts new ones.
 #[derive(Clone, Debug)]
-pub struct HealthChecks {
+pub(crate) struct HealthChecks {
     upstream: Upstream,
     path: Uri,
     interval: Duration,
@@ -34,7 +34,7 @@ impl HealthChecks {
     }
 
     /// Starts a task for each server through `drain`; the tasks end when `drain` stops.
-    pub fn start(self, drain: &Drain) {
+    pub(crate) fn start(self, drain: &Drain) {
         for index in 0..self.upstream.0.servers.iter().len() {
             let (checks, token) = (self.clone(), drain.token().clone());
             drain.spawn(async move {

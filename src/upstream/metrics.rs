@@ -12,7 +12,7 @@ use crate::metrics::FamilyEncoder;
 
 /// The metrics of upstreams by their names.
 #[derive(Debug)]
-pub struct Metrics(BTreeMap<String, Upstream>);
+pub(crate) struct Metrics(BTreeMap<String, Upstream>);
 
 #[derive(Debug, EncodeLabelSet)]
 struct UpstreamLabel {
@@ -21,7 +21,7 @@ struct UpstreamLabel {
 
 impl Metrics {
     /// Creates the metrics of `upstreams`.
-    pub fn new(upstreams: BTreeMap<String, Upstream>) -> Self {
+    pub(crate) fn new(upstreams: BTreeMap<String, Upstream>) -> Self {
         Self(upstreams)
     }
 

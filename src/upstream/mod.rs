@@ -28,17 +28,17 @@ use hyper::{Request, Response, Uri, Version};
 
 use self::balance::Balancer;
 use self::buffer::ResponseBuffers;
-pub use self::buffer::{MAX_BUFFERED_RESPONSES, ReadBack};
+pub(crate) use self::buffer::{MAX_BUFFERED_RESPONSES, ReadBack};
 use self::byte_quota::Ledger;
-pub use self::error::Error;
-pub use self::health::{Health, ServerHealth};
-pub use self::health_check::HealthChecks;
-pub use self::metrics::Metrics;
+pub(crate) use self::error::Error;
+pub(crate) use self::health::{Health, ServerHealth};
+pub(crate) use self::health_check::HealthChecks;
+pub(crate) use self::metrics::Metrics;
 use self::request_buffer::RequestBuffer;
-pub use self::request_info::RequestInfo;
+pub(crate) use self::request_info::RequestInfo;
 use self::retry::RetryingRequest;
-pub use self::settings::{Balance, HealthCheckPath, Settings};
-pub use self::target::{Address, Protocol, Target, Targets};
+pub(crate) use self::settings::{Balance, Settings};
+pub(crate) use self::target::{Address, Protocol, Target, Targets};
 use crate::core::body::Body;
 use crate::core::client_ip::ClientKey;
 use crate::runtime::drain::Drain;
@@ -46,7 +46,7 @@ use crate::runtime::fair_semaphore::{FairPermit, FairSemaphore};
 
 /// A client of the servers of one app. Cheap to clone; clones share connections and health.
 #[derive(Clone, Debug)]
-pub struct Upstream(Arc<Shared>);
+pub(crate) struct Upstream(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -64,7 +64,7 @@ struct Shared {
 
 impl Upstream {
     /// Creates a client without connections; the pool opens them when a request needs one.
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         let disk = Ledger::new(settings.disk_buffer_size.get() as u64);
         let buffers = |size| Arc::new(ResponseBuffers::new(size, disk.clone()));
         Self(Arc::new(Shared {
@@ -85,12 +85,12 @@ impl Upstream {
 
     /// Returns whether requests need a [`RequestInfo`] extension: FastCGI passes it to PHP,
     /// and `max_connections` counts by its key.
-    pub fn wants_asker(&self) -> bool {
+    pub(crate) fn wants_asker(&self) -> bool {
         self.0.request_buffer.is_some() || self.0.permits.is_some()
     }
 
     /// Returns the health of each server, as its last requests and health checks showed it.
-    pub fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> Health {
         let servers = self.0.servers.iter();
         Health {
             servers: servers.map(|server| server.health()).collect(),
@@ -98,19 +98,19 @@ impl Upstream {
     }
 
     /// Returns the health checks to start, or `None` if `settings` name no path for them.
-    pub fn health_checks(&self, settings: &Settings) -> Option<HealthChecks> {
+    pub(crate) fn health_checks(&self, settings: &Settings) -> Option<HealthChecks> {
         HealthChecks::new(self.clone(), settings)
     }
 
     /// Returns the bytes of request bodies and responses that are on disk.
-    pub fn spooled(&self) -> u64 {
+    pub(crate) fn spooled(&self) -> u64 {
         self.0.disk.used()
     }
 
     /// Wraps the response body `body` so that the edge reads it ahead if `client` is slow,
     /// and the response does not occupy the application. It spawns tasks for that through
     /// `drain`. A client without limits has no key.
-    pub fn buffer(&self, body: Body, client: Option<ClientKey>, drain: &Drain) -> Body {
+    pub(crate) fn buffer(&self, body: Body, client: Option<ClientKey>, drain: &Drain) -> Body {
         match &self.0.response_buffers {
             Some(buffers) if !body.is_end_stream() => buffers.wrap(body, client, drain),
             _ => body,
@@ -135,7 +135,10 @@ impl Upstream {
     ///   at fault
     /// - [`Error::Spool`] if the body cannot be buffered on disk
     /// - [`Error::EncodedSlash`] if a path for PHP holds `%2F`
-    pub async fn send(&self, mut request: Box<Request<Body>>) -> Result<Response<Body>, Error> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Box<Request<Body>>,
+    ) -> Result<Response<Body>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
         if let Some(buffer) = &self.0.request_buffer {

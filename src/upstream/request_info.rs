@@ -4,7 +4,7 @@ use crate::core::client_ip::ClientKey;
 
 /// The client of a request, as an extension of the request.
 #[derive(Clone, Copy, Debug)]
-pub struct RequestInfo {
+pub(crate) struct RequestInfo {
     /// The client's port, unless a proxy connects for the client: PHP's `REMOTE_PORT`.
     pub port: Option<u16>,
     /// The key that counts the client's share of connections and disk space; `None` if the

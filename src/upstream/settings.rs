@@ -16,43 +16,43 @@ use crate::core::units::{BufferSize, ByteSize, ConfigDuration, PositiveCount};
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// The servers of the app.
-    pub url: Targets,
+    pub(crate) url: Targets,
     /// For FastCGI, and only then: the app's `public` directory, as php-fpm sees it. Its
     /// `index.php` runs for every request.
-    pub root: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
     /// The maximum of buffered bytes on disk: request bodies for php-fpm until they are
     /// complete, and responses until their clients have read them.
-    pub disk_buffer_size: ByteSize,
+    pub(crate) disk_buffer_size: ByteSize,
     /// The maximum of bytes of one response that are read ahead of its client.
     pub response_buffer_size: BufferSize,
     /// The algorithm that chooses among several servers.
-    pub balance: Balance,
+    pub(crate) balance: Balance,
     /// The time within which a server must accept a connection.
-    pub connect_timeout: ConfigDuration,
+    pub(crate) connect_timeout: ConfigDuration,
     /// The time within which the head of a response must arrive, counted from the last byte
     /// of the request that moved.
-    pub response_timeout: ConfigDuration,
+    pub(crate) response_timeout: ConfigDuration,
     /// The time after which an idle connection is closed. It must be below the server's own
     /// idle timeout.
-    pub idle_timeout: ConfigDuration,
+    pub(crate) idle_timeout: ConfigDuration,
     /// The maximum number of idle connections to each server.
-    pub max_idle_connections: PositiveCount,
+    pub(crate) max_idle_connections: PositiveCount,
     /// The maximum number of requests at the app at once. More of them wait in the edge,
     /// which serves the clients in turn; one client gets half at most. `None`: no limit.
-    pub max_connections: Option<PositiveCount>,
+    pub(crate) max_connections: Option<PositiveCount>,
     /// The time for which a request retries while no server accepts a connection, counted
     /// from the first failure.
-    pub connect_retry_timeout: ConfigDuration,
+    pub(crate) connect_retry_timeout: ConfigDuration,
     /// The number of failed requests in a row that mark one of several servers down.
-    pub max_fails: PositiveCount,
+    pub(crate) max_fails: PositiveCount,
     /// The time for which a failed server is skipped.
-    pub fail_timeout: ConfigDuration,
+    pub(crate) fail_timeout: ConfigDuration,
     /// The path of health checks; `None` turns them off.
-    pub health_check_path: Option<HealthCheckPath>,
+    pub(crate) health_check_path: Option<HealthCheckPath>,
     /// The pause between two health checks of a server.
-    pub health_check_interval: ConfigDuration,
+    pub(crate) health_check_interval: ConfigDuration,
     /// The time within which a server must respond to a health check.
-    pub health_check_timeout: ConfigDuration,
+    pub(crate) health_check_timeout: ConfigDuration,
 }
 
 impl Default for Settings {
@@ -82,7 +82,7 @@ impl Settings {
     /// Returns a warning if `index.php` is missing or temporary files cannot be created.
     ///
     /// It is not an error: php-fpm may run in another container and see other files.
-    pub fn doubt(&self) -> Option<String> {
+    pub(crate) fn doubt(&self) -> Option<String> {
         let Some(root) = &self.root else {
             let buffers = self.response_buffer_size.get();
             return buffers.and_then(|_| Self::check_temp_dir(""));
@@ -119,7 +119,7 @@ impl Settings {
 /// The algorithm that chooses the server for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Balance {
+pub(crate) enum Balance {
     /// The next server in turn.
     RoundRobin,
     /// The server with the fewest active requests.
@@ -129,7 +129,7 @@ pub enum Balance {
 /// The request target of a health check: a path, and a query if there is one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct HealthCheckPath(PathAndQuery);
+pub(crate) struct HealthCheckPath(PathAndQuery);
 
 impl HealthCheckPath {
     pub(super) fn uri(&self) -> Uri {

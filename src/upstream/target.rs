@@ -10,16 +10,16 @@ use serde::{Deserialize, Deserializer, de};
 /// `fastcgi://host:port` or `fastcgi+unix:/path/to.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Target {
+pub(crate) struct Target {
     /// The protocol that the server speaks.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     /// The address on which the server listens.
-    pub address: Address,
+    pub(crate) address: Address,
 }
 
 /// The protocol between the edge and an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// HTTP/1.1 without TLS.
     Http,
     /// FastCGI, the protocol of php-fpm.
@@ -28,7 +28,7 @@ pub enum Protocol {
 
 /// The address on which a server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     /// A TCP host name or IP address, always with a port.
     Tcp(Authority),
     /// The absolute path of a Unix socket.
@@ -37,7 +37,7 @@ pub enum Address {
 
 impl Target {
     /// Creates the target of an HTTP server on the Unix socket at `path`.
-    pub fn unix(path: PathBuf) -> Self {
+    pub(crate) fn unix(path: PathBuf) -> Self {
         Self {
             protocol: Protocol::Http,
             address: Address::Unix(path),
@@ -137,19 +137,19 @@ fn expected(protocol: Protocol) -> &'static str {
 /// The servers of one app: 1 to [`Targets::MAX_SERVERS`], without duplicates, all of one
 /// protocol. Written as one string or a list of strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Targets(Vec<Target>);
+pub(crate) struct Targets(Vec<Target>);
 
 impl Targets {
     /// The maximum number of servers of one app.
-    pub const MAX_SERVERS: usize = 64;
+    pub(crate) const MAX_SERVERS: usize = 64;
 
     /// Returns the protocol of all servers.
-    pub fn protocol(&self) -> Protocol {
+    pub(crate) fn protocol(&self) -> Protocol {
         self.0.first().map_or(Protocol::Http, |one| one.protocol)
     }
 
     /// Returns the servers in the order of the configuration.
-    pub fn iter(&self) -> std::slice::Iter<'_, Target> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Target> {
         self.0.iter()
     }
 }

@@ -12,36 +12,36 @@ use crate::limit::Limits;
 
 /// The parts of one configuration that sessions use for each request to Laravel.
 #[derive(Debug)]
-pub struct Backend {
+pub(crate) struct Backend {
     /// Identifies the bearer of a token.
-    pub identity: Authenticator,
+    pub(crate) identity: Authenticator,
     /// Decides which tickets a user may see.
-    pub access: Authorizer,
+    pub(crate) access: Authorizer,
     /// Registers uploads and sends them to Laravel.
-    pub uploads: Uploads,
+    pub(crate) uploads: Uploads,
     /// The time for which a request is retried while Laravel is unavailable.
-    pub retry_timeout: Duration,
+    pub(crate) retry_timeout: Duration,
     /// The limits per client.
-    pub limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// The [`Backend`] in use. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct CurrentBackend(Arc<ArcSwap<Backend>>);
+pub(crate) struct CurrentBackend(Arc<ArcSwap<Backend>>);
 
 impl CurrentBackend {
     /// Puts the first `backend` in use.
-    pub fn new(backend: Arc<Backend>) -> Self {
+    pub(crate) fn new(backend: Arc<Backend>) -> Self {
         Self(Arc::new(ArcSwap::new(backend)))
     }
 
     /// Returns the backend in use. Not to be kept beyond one request: a reload replaces it.
-    pub fn get(&self) -> Arc<Backend> {
+    pub(crate) fn get(&self) -> Arc<Backend> {
         self.0.load_full()
     }
 
     /// Puts `backend` in use, for all sessions at once.
-    pub fn replace(&self, backend: Arc<Backend>) {
+    pub(crate) fn replace(&self, backend: Arc<Backend>) {
         self.0.store(backend);
     }
 }

@@ -8,7 +8,7 @@ use crate::rooms::Eviction;
 
 /// The reason for the end of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CloseReason {
+pub(crate) enum CloseReason {
     /// The client closed the session.
     Client,
     /// The connection was lost.
@@ -43,7 +43,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Returns the code and the text of the close frame; none if the connection is lost.
-    pub fn frame(self) -> Option<(u16, &'static str)> {
+    pub(crate) fn frame(self) -> Option<(u16, &'static str)> {
         Some(match self {
             Self::Client => (1000, ""),
             Self::Lost => return None,
@@ -64,7 +64,7 @@ impl CloseReason {
     }
 
     /// Returns whether the session ends without sending what is queued for the client.
-    pub fn is_at_once(self) -> bool {
+    pub(crate) fn is_at_once(self) -> bool {
         use CloseReason::{Disconnected, Revoked, Slow, Superseded, Unavailable};
         matches!(
             self,
@@ -73,7 +73,7 @@ impl CloseReason {
     }
 
     /// Returns the reason's code, for the log, the metrics and the `error` event.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Lost => "lost",

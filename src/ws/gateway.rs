@@ -25,14 +25,14 @@ use crate::runtime::activity::{ActivityTracker, FloodGuard};
 
 /// Accepts WebSocket upgrades on the configured paths. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     services: Arc<Services>,
     settings: Arc<Settings>,
 }
 
 impl Gateway {
     /// Creates a gateway for one configuration. Its sessions keep `settings` to their end.
-    pub fn new(services: Services, settings: Settings) -> Self {
+    pub(crate) fn new(services: Services, settings: Settings) -> Self {
         Self {
             services: Arc::new(services),
             settings: Arc::new(settings),
@@ -40,7 +40,7 @@ impl Gateway {
     }
 
     /// Returns whether `request` is an upgrade on a configured path. All others go upstream.
-    pub fn is_upgrade<B>(&self, request: &Request<B>) -> bool {
+    pub(crate) fn is_upgrade<B>(&self, request: &Request<B>) -> bool {
         let is_configured = |path: NormalizedPath<'_>| {
             let mut paths = self.settings.paths.iter();
             paths.any(|configured| path.matches(configured.as_str()))
@@ -50,7 +50,7 @@ impl Gateway {
     }
 
     /// Returns the logout that `request` is, if it is one.
-    pub fn logout<B>(&self, request: &Request<B>) -> Option<Box<Logout>> {
+    pub(crate) fn logout<B>(&self, request: &Request<B>) -> Option<Box<Logout>> {
         Logout::parse(request, &self.services).map(Box::new)
     }
 
@@ -60,7 +60,7 @@ impl Gateway {
     /// # Errors
     /// `Malformed` or `Version` if the handshake is invalid, `Origin` if a page of another site
     /// sent it, `Stopping` if the edge stops.
-    pub fn accept(
+    pub(crate) fn accept(
         &self,
         request: Request<Incoming>,
         client: ClientIp,

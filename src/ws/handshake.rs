@@ -49,11 +49,11 @@ pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
 
 /// The challenge by which the server proves that it speaks WebSocket (RFC 6455 §1.3).
 #[derive(Debug)]
-pub struct Challenge {
+pub(crate) struct Challenge {
     /// The request's `Sec-WebSocket-Key`.
     pub key: HeaderValue,
     /// The `Sec-WebSocket-Accept` that follows from the key.
-    pub accept: String,
+    pub(crate) accept: String,
 }
 
 impl Challenge {
@@ -61,7 +61,7 @@ impl Challenge {
     ///
     /// # Errors
     /// `Malformed` or `Version` if it is no valid opening handshake.
-    pub fn read<B: Body>(request: &Request<B>) -> Result<Self, HandshakeRejection> {
+    pub(crate) fn read<B: Body>(request: &Request<B>) -> Result<Self, HandshakeRejection> {
         if request.method() != Method::GET || request.version() != Version::HTTP_11 {
             return Err(HandshakeRejection::Malformed("expected GET over HTTP/1.1"));
         }

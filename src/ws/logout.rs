@@ -11,7 +11,7 @@ use crate::upstream::{self, Upstream};
 
 /// A logout request on its way to Laravel.
 #[derive(Debug)]
-pub struct Logout {
+pub(crate) struct Logout {
     secret: TokenHash,
     services: Services,
 }
@@ -42,7 +42,7 @@ impl Logout {
     ///
     /// # Panics
     /// If that task panics.
-    pub async fn send(
+    pub(crate) async fn send(
         self,
         upstream: Upstream,
         request: Box<Request<Body>>,

@@ -15,7 +15,7 @@ use crate::rooms::DeliveryMetrics;
 
 /// The metrics of sessions, their messages and their events.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     closed: CounterFamily<ReasonLabel>,
     received: CounterFamily<TypeLabel>,
     sent: CounterFamily<TypeLabel>,
@@ -60,12 +60,12 @@ impl Metrics {
     }
 
     /// Returns the metrics of publications that sessions deliver.
-    pub fn delivery(&self) -> Arc<DeliveryMetrics> {
+    pub(crate) fn delivery(&self) -> Arc<DeliveryMetrics> {
         Arc::clone(&self.delivery)
     }
 
     /// Returns the number of ended sessions, by reason.
-    pub fn closed(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn closed(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.closed.values().into_iter();
         counts.map(|(label, count)| (label.reason, count)).collect()
     }

@@ -13,11 +13,10 @@ mod session;
 mod settings;
 pub mod upload;
 
-pub use self::backend::{Backend, CurrentBackend};
-pub use self::close::CloseReason;
-pub use self::gateway::Gateway;
-pub use self::handshake::{Challenge, HandshakeRejection};
-pub use self::logout::Logout;
-pub use self::metrics::Metrics;
-pub use self::services::Services;
-pub use self::settings::Settings;
+pub(crate) use self::backend::{Backend, CurrentBackend};
+pub(crate) use self::close::CloseReason;
+pub(crate) use self::gateway::Gateway;
+pub(crate) use self::handshake::{Challenge, HandshakeRejection};
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::services::Services;
+pub(crate) use self::settings::Settings;

@@ -13,23 +13,23 @@ use crate::runtime::drain::Drain;
 
 /// The parts of the process that every session uses. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Services {
+pub(crate) struct Services {
     /// The configuration in use for requests to Laravel.
-    pub backend: CurrentBackend,
+    pub(crate) backend: CurrentBackend,
     /// The invalidations of users and tokens.
-    pub invalidations: Invalidations,
+    pub(crate) invalidations: Invalidations,
     /// The paths on which clients log out.
-    pub logout_paths: Arc<[ExactPath]>,
+    pub(crate) logout_paths: Arc<[ExactPath]>,
     /// The registry of rooms.
-    pub rooms: Arc<Rooms>,
+    pub(crate) rooms: Arc<Rooms>,
     /// The registry of sessions.
-    pub sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// The source of session ids.
-    pub ids: Arc<SessionIds>,
+    pub(crate) ids: Arc<SessionIds>,
     /// Spawns the sessions' tasks, and announces the stop of the process.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// The time over which the ends of the sessions are spread when the process stops.
-    pub close_spread: Duration,
+    pub(crate) close_spread: Duration,
 }

@@ -10,45 +10,45 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 /// The settings of sessions.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The paths on which the edge accepts upgrades. It passes all others to Laravel.
-    pub paths: Vec<ExactPath>,
+    pub(crate) paths: Vec<ExactPath>,
     /// The origins whose pages may connect, besides the site's own.
-    pub allowed_origins: Vec<Origin>,
+    pub(crate) allowed_origins: Vec<Origin>,
     /// The maximum size of a client's message; a larger one closes the session.
-    pub max_message_size: ByteSize,
+    pub(crate) max_message_size: ByteSize,
     /// The average rate of messages of one session.
-    pub messages_per_second: PositiveCount,
+    pub(crate) messages_per_second: PositiveCount,
     /// The messages that a session may send at once before the rate applies.
-    pub message_burst: PositiveCount,
+    pub(crate) message_burst: PositiveCount,
     /// The average rate of bytes of one session, without uploads.
-    pub bytes_per_second: ByteSize,
+    pub(crate) bytes_per_second: ByteSize,
     /// The average rate at which a session may join tickets.
-    pub joins_per_minute: PositiveCount,
+    pub(crate) joins_per_minute: PositiveCount,
     /// The tickets that a session may join at once before the rate applies.
-    pub join_burst: PositiveCount,
+    pub(crate) join_burst: PositiveCount,
     /// The maximum number of sessions of one user. Above it the oldest is closed.
-    pub max_sessions_per_user: PositiveCount,
+    pub(crate) max_sessions_per_user: PositiveCount,
     /// The time for which a session may exceed one of these rates, slowed down, before it is
     /// closed.
-    pub throttle_timeout: ConfigDuration,
+    pub(crate) throttle_timeout: ConfigDuration,
     /// The maximum number of rooms of one session.
-    pub max_rooms: PositiveCount,
+    pub(crate) max_rooms: PositiveCount,
     /// The maximum number of events queued for a session. Above it the session is closed, and
     /// the client reconnects.
-    pub max_queued_events: PositiveCount,
+    pub(crate) max_queued_events: PositiveCount,
     /// The maximum size of the events queued for a session, with the same effect.
-    pub max_queued_size: ByteSize,
+    pub(crate) max_queued_size: ByteSize,
     /// The time limit of one write to the client.
-    pub write_timeout: ConfigDuration,
+    pub(crate) write_timeout: ConfigDuration,
     /// The interval of the pings to each client, with jitter.
-    pub ping_interval: ConfigDuration,
+    pub(crate) ping_interval: ConfigDuration,
     /// The time without any frame of the client, after which the session is closed.
-    pub pong_timeout: ConfigDuration,
+    pub(crate) pong_timeout: ConfigDuration,
     /// The interval at which a session's token and rooms are revalidated, with jitter.
-    pub revalidate_interval: ConfigDuration,
+    pub(crate) revalidate_interval: ConfigDuration,
     /// The `[websocket.uploads]` table.
-    pub uploads: upload::Settings,
+    pub(crate) uploads: upload::Settings,
 }
 
 impl Default for Settings {

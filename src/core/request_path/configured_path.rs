@@ -18,13 +18,13 @@ impl UrlPath {
     }
 
     /// Returns the path as it was written.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns whether `path` is this path or below it. Only whole segments count:
     /// `/admin` is not above `/administrator`.
-    pub fn is_above(&self, path: &str) -> bool {
+    pub(crate) fn is_above(&self, path: &str) -> bool {
         let rest = path.strip_prefix(self.0.trim_end_matches('/'));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
@@ -42,7 +42,7 @@ impl TryFrom<String> for UrlPath {
 /// A URL path and nothing below it, such as `/ws`. A trailing slash makes no difference.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct ExactPath(String);
+pub(crate) struct ExactPath(String);
 
 impl ExactPath {
     /// Returns `path` unchecked, for default values.
@@ -51,7 +51,7 @@ impl ExactPath {
     }
 
     /// Returns the path as it was written.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -117,7 +117,7 @@ fn check_path(text: &str, meaning: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Returns a message for the sysadmin if the path contains a character of a pattern.
-pub fn check_literal(text: &str, placeholder: Option<&str>) -> Result<(), String> {
+pub(crate) fn check_literal(text: &str, placeholder: Option<&str>) -> Result<(), String> {
     let path = text.split_once('?').map_or(text, |(path, _)| path);
     let (path, exception) = match placeholder {
         None => (path.to_owned(), String::new()),

@@ -213,10 +213,10 @@ fn version_name(version: Version) -> &'static str {
 
 /// The body of a response to the client. It counts the bytes for the access log and records
 /// activity.
-pub type LoggedBody = FilteredBody<LogFilter>;
+pub(crate) type LoggedBody = FilteredBody<LogFilter>;
 
 /// The filter of a [`LoggedBody`].
-pub struct LogFilter {
+pub(crate) struct LogFilter {
     clock: Arc<SendClock>,
     log_entry: AccessLogEntry,
 }

@@ -31,13 +31,13 @@ use crate::limit::{ConcurrencyLimit, Limits, Permit};
 /// The settings of `[compression]` in `config.toml`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Whether responses are compressed.
-    pub enabled: bool,
+    pub(crate) enabled: bool,
     /// The minimum size of a response that is compressed.
-    pub min_size: ByteSize,
+    pub(crate) min_size: ByteSize,
     /// Paths, with everything below, whose responses contain secrets.
-    pub exclude_paths: Vec<UrlPath>,
+    pub(crate) exclude_paths: Vec<UrlPath>,
 }
 
 impl Default for Settings {

@@ -23,14 +23,14 @@ use crate::http::Rejection;
 /// The settings of `[maintenance]` in `config.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The page whose existence switches maintenance mode on; `None` for never.
-    pub page: Option<PathBuf>,
+    pub(crate) page: Option<PathBuf>,
 }
 
 /// The maintenance state, as of the last check of the page.
 #[derive(Debug, Default)]
-pub struct Maintenance {
+pub(crate) struct Maintenance {
     page: Option<PathBuf>,
     /// The page that requests get; `None` while maintenance mode is off.
     closed: ArcSwapOption<ClosedPage>,
@@ -68,7 +68,7 @@ impl Maintenance {
     /// # Errors
     /// Returns [`PageUnreachable`] if the check fails, for example because the user of
     /// pwd-edge must not enter the directory.
-    pub fn new(settings: &Settings) -> Result<Self, PageUnreachable> {
+    pub(crate) fn new(settings: &Settings) -> Result<Self, PageUnreachable> {
         if let Some(page) = &settings.page
             && let Err(source) = fs::metadata(page)
             && !is_not_found(&source)
@@ -114,7 +114,7 @@ impl Maintenance {
 
     /// Checks whether the page exists, and reads it if it has changed. Blocks on the disk, so
     /// it must run on a blocking thread.
-    pub fn refresh(&self) {
+    pub(crate) fn refresh(&self) {
         let Some(path) = &self.page else { return };
         let previous = self.closed.load_full();
         let metadata = fs::metadata(path);

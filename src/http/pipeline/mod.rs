@@ -72,7 +72,7 @@ use crate::ws::Gateway;
 
 /// The stages of the requests of one configuration generation.
 #[derive(Debug)]
-pub struct Pipeline {
+pub(crate) struct Pipeline {
     client_identification: ClientIdentification,
     access_log: AccessLog,
     rate_limit: RateLimit,
@@ -93,7 +93,7 @@ impl Pipeline {
     ///
     /// Cancel-safe: if the future is dropped, the request is logged as 499 and its upstream
     /// request is aborted.
-    pub async fn handle(
+    pub(crate) async fn handle(
         &self,
         downstream: &Downstream,
         request: Box<Request<Incoming>>,
@@ -175,12 +175,12 @@ impl Pipeline {
     }
 
     /// Returns the maintenance mode. The server refreshes it.
-    pub fn maintenance(&self) -> &Arc<Maintenance> {
+    pub(crate) fn maintenance(&self) -> &Arc<Maintenance> {
         &self.maintenance
     }
 
     /// Frees the state of clients whose limits have recovered completely.
-    pub fn forget_idle(&self) {
+    pub(crate) fn forget_idle(&self) {
         self.rate_limit.forget_idle();
         self.routes.forget_idle();
     }
@@ -188,42 +188,42 @@ impl Pipeline {
 
 /// The dependencies of a [`Pipeline`].
 #[derive(Debug)]
-pub struct PipelineDeps {
+pub(crate) struct PipelineDeps {
     /// The settings of `[http]`.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
     /// The settings of `[compression]`.
-    pub compression: compression::Settings,
+    pub(crate) compression: compression::Settings,
     /// Proxies whose `X-Forwarded-*` headers are trusted.
-    pub proxies: TrustedProxies,
+    pub(crate) proxies: TrustedProxies,
     /// The headers of these proxies that are trusted.
-    pub trusted_headers: TrustedHeaders,
+    pub(crate) trusted_headers: TrustedHeaders,
     /// The limits of each client.
-    pub limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
     /// The WebSocket sessions of each client.
-    pub sessions: ClientConcurrency,
+    pub(crate) sessions: ClientConcurrency,
     /// The monitor that rejects new sessions while the edge is overloaded.
-    pub load: OverloadMonitor,
+    pub(crate) load: OverloadMonitor,
     /// The limit of requests that are in flight to an upstream.
-    pub in_flight: ConcurrencyLimit,
+    pub(crate) in_flight: ConcurrencyLimit,
     /// The limit of files that are open for responses.
-    pub open_files: ConcurrencyLimit,
+    pub(crate) open_files: ConcurrencyLimit,
     /// The gateway that takes WebSocket upgrades.
-    pub gateway: Gateway,
+    pub(crate) gateway: Gateway,
     /// The routing table.
     pub routes: Routes,
     /// The pages of rejections.
-    pub pages: ErrorPages,
+    pub(crate) pages: ErrorPages,
     /// The maintenance mode of the site.
-    pub maintenance: Maintenance,
+    pub(crate) maintenance: Maintenance,
     /// The drain that runs tunnels and buffered responses.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// The metrics of requests and upstreams.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
     /// Creates the stages from their dependencies.
-    pub fn new(deps: PipelineDeps) -> Self {
+    pub(crate) fn new(deps: PipelineDeps) -> Self {
         let limits = || Arc::clone(&deps.limits);
         let maintenance = Arc::new(deps.maintenance);
         Self {

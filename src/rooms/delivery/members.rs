@@ -29,18 +29,18 @@ struct Member {
 
 /// The sessions and users that a publication reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     /// The number of sessions in whose queue it is.
-    pub sessions: usize,
+    pub(crate) sessions: usize,
     /// The number of sessions whose queue was too full for it, or which were evicted.
-    pub missed: usize,
+    pub(crate) missed: usize,
     /// The users of the reached sessions, each once, at most [`Delivered::MAX_USERS`].
-    pub users: Vec<UserId>,
+    pub(crate) users: Vec<UserId>,
 }
 
 impl Delivered {
     /// The maximum number of users listed.
-    pub const MAX_USERS: usize = 100;
+    pub(crate) const MAX_USERS: usize = 100;
 
     fn count(&mut self, user: &UserId) {
         self.sessions += 1;

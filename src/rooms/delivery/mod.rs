@@ -61,11 +61,9 @@ mod scheduler;
 mod state;
 mod stream;
 
-pub use self::direct_writer::{DirectWriter, SendResult};
-pub use self::members::Delivered;
+pub(crate) use self::members::Delivered;
 pub(super) use self::members::Members;
-pub use self::outbox::{Inbox, Outbox, channel};
-pub use self::queue::Batch;
+pub(crate) use self::outbox::{Inbox, Outbox, channel};
 pub(super) use self::scheduler::DeliveryScheduler;
-pub use self::state::{Eviction, SessionEvent};
-pub use self::stream::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};
+pub(crate) use self::state::{Eviction, SessionEvent};
+pub(crate) use self::stream::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};

@@ -21,11 +21,11 @@ use crate::runtime::sync::Mutex;
 
 /// The rooms' end. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct Outbox(Arc<Shared>);
+pub(crate) struct Outbox(Arc<Shared>);
 
 /// The session's end. One task polls it.
 #[derive(Debug)]
-pub struct Inbox(Arc<Shared>);
+pub(crate) struct Inbox(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -36,7 +36,7 @@ struct Shared {
 /// Creates the two ends of a queue of at most `events` publications and `bytes` bytes. While
 /// the session is parked, the scheduler sends them by `direct_writer`; without one it wakes
 /// the session. An empty queue holds no heap memory of its own.
-pub fn channel(
+pub(crate) fn channel(
     events: usize,
     bytes: usize,
     direct_writer: Option<Arc<dyn DirectWriter>>,
@@ -106,18 +106,18 @@ impl Outbox {
     }
 
     /// Returns the number of queued publications.
-    pub fn queued_events(&self) -> usize {
+    pub(crate) fn queued_events(&self) -> usize {
         self.0.state.lock().queued_events()
     }
 
     /// Asks the session to end, and drops what is queued. The first reason counts. Wakes the
     /// session whether it is parked or writing.
-    pub fn evict(&self, reason: Eviction) {
+    pub(crate) fn evict(&self, reason: Eviction) {
         self.act(|state| state.evict(reason));
     }
 
     /// Makes the session ask Laravel about its rights again. Wakes it if it is parked.
-    pub fn revalidate(&self) {
+    pub(crate) fn revalidate(&self) {
         self.act(DeliveryState::revalidate);
     }
 
@@ -136,15 +136,16 @@ fn run(action: Action) {
 }
 
 impl Inbox {
-    /// Waits for an event and takes it. A [`SessionEvent::Batch`] holds all that is queued,
-    /// and the queue keeps no memory for it. Cancel-safe.
-    pub async fn next(&self) -> SessionEvent {
+    /// Waits for an event and takes it. Cancel-safe.
+    #[cfg(test)]
+    pub(crate) async fn next(&self) -> SessionEvent {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Polls for what [`Inbox::next`] returns. Pending means that the session is parked, or
+    /// Polls for an event and takes it. A [`SessionEvent::Batch`] holds all that is queued,
+    /// and the queue keeps no memory for it. Pending means that the session is parked, or
     /// that [`Inbox::close`] was called.
-    pub fn poll_next(&self, cx: &Context<'_>) -> Poll<SessionEvent> {
+    pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<SessionEvent> {
         self.0
             .state
             .lock()
@@ -155,13 +156,13 @@ impl Inbox {
     /// Takes the session out of the parked state: nothing is delivered directly until it polls
     /// [`Inbox::poll_next`] again. The task calls this before it handles anything else than
     /// an event of this inbox, so that its own frames keep their place.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.0.state.lock().resume();
     }
 
     /// Waits for an eviction while the session writes. Everything else is left for
-    /// [`Inbox::next`]. Cancel-safe.
-    pub async fn evicted(&self) -> Eviction {
+    /// [`Inbox::poll_next`]. Cancel-safe.
+    pub(crate) async fn evicted(&self) -> Eviction {
         poll_fn(|cx| {
             let eviction = self.0.state.lock().poll_eviction(cx.waker());
             eviction.map_or(Poll::Pending, Poll::Ready)
@@ -170,13 +171,13 @@ impl Inbox {
     }
 
     /// Drops what is queued from `room`, which the session has left.
-    pub fn forget(&self, room: RoomName) {
+    pub(crate) fn forget(&self, room: RoomName) {
         self.0.state.lock().forget(room);
     }
 
     /// Ends the delivery: what is queued is dropped, and nothing more is. The session polls
     /// the inbox no more.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.state.lock().close();
     }
 }

@@ -8,7 +8,7 @@ use super::super::publication::Publication;
 use crate::core::ids::RoomName;
 
 /// Publications in the order of their delivery. A batch of one allocates nothing.
-pub type Batch = SmallVec<[Arc<Publication>; 1]>;
+pub(crate) type Batch = SmallVec<[Arc<Publication>; 1]>;
 
 /// The send queue of a session.
 #[derive(Debug)]

@@ -130,9 +130,9 @@ mod tests {
 
     use super::*;
     use crate::core::ids::RoomName;
-    use crate::rooms::{
-        Audience, Batch, DirectWriter, EventKind, Inbox, Publication, SendResult, channel,
-    };
+    use crate::rooms::delivery::direct_writer::{DirectWriter, SendResult};
+    use crate::rooms::delivery::queue::Batch;
+    use crate::rooms::{Audience, EventKind, Inbox, Publication, channel};
 
     #[derive(Default)]
     struct Count(AtomicUsize);

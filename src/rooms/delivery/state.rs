@@ -63,7 +63,7 @@ enum TaskState {
 
 /// The reason why a session is asked to end from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eviction {
+pub(crate) enum Eviction {
     /// The client does not keep up: its queue overflowed.
     Slow,
     /// The token was revoked.
@@ -76,7 +76,7 @@ pub enum Eviction {
 
 /// Something that a session must handle, in order of precedence.
 #[derive(Debug)]
-pub enum SessionEvent {
+pub(crate) enum SessionEvent {
     /// The session must end.
     Evicted(Eviction),
     /// The session must ask Laravel about its rights again.

@@ -30,14 +30,14 @@ use crate::runtime::sync::Mutex;
 
 /// The functions by which a session's protocol writes publications: the rooms know none.
 #[derive(Debug)]
-pub struct PublicationEncoder {
+pub(crate) struct PublicationEncoder {
     /// Encodes a publication as one whole frame.
-    pub frame: fn(&Publication) -> Bytes,
+    pub(crate) frame: fn(&Publication) -> Bytes,
 }
 
 /// The session's handle of the stream. A write through it first sends what is unsent.
 #[derive(Debug)]
-pub struct SharedStream<S>(Arc<Shared<S>>);
+pub(crate) struct SharedStream<S>(Arc<Shared<S>>);
 
 #[derive(Debug)]
 struct Shared<S> {
@@ -70,7 +70,7 @@ struct PendingDelivery {
 
 impl<S> SharedStream<S> {
     /// Shares `stream`, with nothing unsent.
-    pub fn new(
+    pub(crate) fn new(
         stream: S,
         encoder: &'static PublicationEncoder,
         metrics: Arc<DeliveryMetrics>,
@@ -89,13 +89,13 @@ impl<S> SharedStream<S> {
     }
 
     /// Queues a batch behind what was written, and before what will be.
-    pub fn enqueue(&self, batch: Batch) {
+    pub(crate) fn enqueue(&self, batch: Batch) {
         self.0.enqueue(&mut self.0.write_state.lock(), batch);
     }
 
     /// Drops the unsent frames, but for one that has left in part: without its end the
     /// client could not read the close frame.
-    pub fn discard_unsent(&self) {
+    pub(crate) fn discard_unsent(&self) {
         let mut state = self.0.write_state.lock();
         let begun = usize::from(state.is_begun);
         state.unsent.truncate(begun);
@@ -103,7 +103,7 @@ impl<S> SharedStream<S> {
     }
 
     /// Returns the handle by which the scheduler writes.
-    pub fn direct_writer(&self) -> Arc<dyn DirectWriter>
+    pub(crate) fn direct_writer(&self) -> Arc<dyn DirectWriter>
     where
         S: AsyncWrite + Debug + Send + Unpin + 'static,
     {
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> SharedStream<S> {
     ///
     /// # Errors
     /// The error of the stream, or that of an earlier direct write.
-    pub fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+    pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut state = self.0.write_state.lock();
         if !state.is_clear() {
             ready!(state.poll_send(cx))?;
@@ -285,7 +285,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for SharedStream<S> {
 
 /// The bytes of one write: one TLS record, and so little that even a slow client takes it
 /// within the write timeout.
-pub const MAX_WRITE_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_WRITE_BYTES: usize = 16 * 1024;
 /// The frames of one write.
 const MAX_WRITE_FRAMES: usize = 64;
 

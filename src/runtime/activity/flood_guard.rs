@@ -14,11 +14,11 @@ use crate::runtime::stream_filter::{FilteredStream, StreamFilter, poll_write};
 
 /// A stream that fails reads once the client floods it. It also records for the tracker
 /// whether the socket accepts writes.
-pub type FloodGuard<S> = FilteredStream<S, FloodFilter>;
+pub(crate) type FloodGuard<S> = FilteredStream<S, FloodFilter>;
 
 /// The filter of a [`FloodGuard`].
 #[derive(Debug)]
-pub struct FloodFilter {
+pub(crate) struct FloodFilter {
     activity: ActivityTracker,
     /// Bytes read since the last activity.
     idle_bytes: usize,
@@ -29,11 +29,11 @@ pub struct FloodFilter {
 /// The error of a client that has sent too many bytes without any activity.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the client sent nothing but noise")]
-pub struct ControlFlood;
+pub(crate) struct ControlFlood;
 
 impl<S> FloodGuard<S> {
     /// Wraps `stream`, the connection that `activity` tracks.
-    pub fn new(stream: S, activity: ActivityTracker) -> Self {
+    pub(crate) fn new(stream: S, activity: ActivityTracker) -> Self {
         Self {
             stream,
             filter: FloodFilter {

@@ -15,20 +15,20 @@ use crate::core::body::{Body, BodyFilter, FilteredBody, PolledFrame};
 /// The minimum rate of a body: it may be waited for `grace` in all, and one second longer
 /// for every `bytes_per_second` bytes that have arrived.
 #[derive(Clone, Copy, Debug)]
-pub struct MinRate {
+pub(crate) struct MinRate {
     /// The wait that is allowed without a byte.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     /// Bytes that earn one second of further waiting; 0 counts as 1.
-    pub bytes_per_second: u64,
+    pub(crate) bytes_per_second: u64,
 }
 
 /// A body that fails with [`TooSlow`] once it falls below its [`MinRate`]. Only time spent
 /// waiting for the sender counts, since a slow receiver is not the sender's fault.
-pub type MinRateBody = FilteredBody<MinRateFilter>;
+pub(crate) type MinRateBody = FilteredBody<MinRateFilter>;
 
 /// The filter of a [`MinRateBody`].
 #[derive(Debug)]
-pub struct MinRateFilter {
+pub(crate) struct MinRateFilter {
     min_rate: MinRate,
     bytes: u64,
     /// The time spent in earlier waits.
@@ -40,11 +40,11 @@ pub struct MinRateFilter {
 /// The error of a body that has fallen below its minimum rate.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request body came too slowly")]
-pub struct TooSlow;
+pub(crate) struct TooSlow;
 
 impl MinRateBody {
     /// Wraps `body`, which must keep `min_rate`.
-    pub fn new(body: Body, min_rate: MinRate) -> Self {
+    pub(crate) fn new(body: Body, min_rate: MinRate) -> Self {
         Self {
             body,
             filter: MinRateFilter {

@@ -17,17 +17,17 @@ use bytes::Bytes;
 use hyper::body::Body as _;
 use tokio::time::Instant;
 
-pub use self::flood_guard::{ControlFlood, FloodFilter, FloodGuard};
-pub use self::min_rate::{MinRate, MinRateBody, MinRateFilter, TooSlow};
+pub(crate) use self::flood_guard::{ControlFlood, FloodGuard};
+pub(crate) use self::min_rate::{MinRate, MinRateBody, TooSlow};
 use self::sending::SendState;
-pub use self::sending::{Chunk, SendClock, SendTimer};
+pub(crate) use self::sending::{Chunk, SendClock, SendTimer};
 use crate::core::body::{Body, BodyFilter, FilteredBody, PolledFrame};
 use crate::runtime::lazy_timer::LazyTimer;
 
 /// Records activity on a connection. An exchange is a request with its response. Clones
 /// share one state.
 #[derive(Clone, Debug)]
-pub struct ActivityTracker(Arc<Shared>);
+pub(crate) struct ActivityTracker(Arc<Shared>);
 
 // All atomics here and in `sending` are independent counters and times. No other memory is
 // published through them, and the tasks that wait for them check again by a timer, so
@@ -49,7 +49,7 @@ struct Shared {
 
 impl ActivityTracker {
     /// Creates a tracker whose last activity is now.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
             created_at: Instant::now(),
             last_activity: AtomicU64::new(0),
@@ -61,7 +61,7 @@ impl ActivityTracker {
     }
 
     /// Records that the connection is active now.
-    pub fn record(&self) {
+    pub(crate) fn record(&self) {
         self.0.records.fetch_add(1, Relaxed);
         self.0.last_activity.store(self.elapsed(), Relaxed);
     }
@@ -72,12 +72,12 @@ impl ActivityTracker {
     }
 
     /// Returns how often activity was recorded.
-    pub fn records(&self) -> u64 {
+    pub(crate) fn records(&self) -> u64 {
         self.0.records.load(Relaxed)
     }
 
     /// Records the end of an exchange: completed, or abandoned by the client.
-    pub fn record_exchange_end(&self, is_complete: bool) {
+    pub(crate) fn record_exchange_end(&self, is_complete: bool) {
         if is_complete {
             self.0.abandoned.store(0, Relaxed)
         } else {
@@ -86,25 +86,25 @@ impl ActivityTracker {
     }
 
     /// Returns how many exchanges the client has abandoned since one was last completed.
-    pub fn abandoned_exchanges(&self) -> usize {
+    pub(crate) fn abandoned_exchanges(&self) -> usize {
         self.0.abandoned.load(Relaxed)
     }
 
     /// Begins an exchange, which ends when the guard is dropped.
-    pub fn begin_exchange(&self) -> InFlight {
+    pub(crate) fn begin_exchange(&self) -> InFlight {
         self.0.active.fetch_add(1, Relaxed);
         self.record();
         InFlight(self.clone())
     }
 
     /// Returns whether an exchange is in progress.
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.0.active.load(Relaxed) > 0
     }
 
     /// Completes once there was no activity for `limit`. The timer can be reused for the
     /// next exchange. Cancel-safe.
-    pub async fn idle_for_with(&self, timer: &mut LazyTimer, limit: Duration) {
+    pub(crate) async fn idle_for_with(&self, timer: &mut LazyTimer, limit: Duration) {
         let due = || {
             self.0.created_at + Duration::from_millis(self.0.last_activity.load(Relaxed)) + limit
         };
@@ -120,7 +120,7 @@ impl ActivityTracker {
 
     /// Completes once there was no activity for `limit()`, which is evaluated at each
     /// wake-up of the timer. Cancel-safe.
-    pub async fn idle_for(&self, limit: impl Fn(&Self) -> Duration) {
+    pub(crate) async fn idle_for(&self, limit: impl Fn(&Self) -> Duration) {
         self.stalled_or_blocked(limit, Duration::MAX, Duration::MAX)
             .await;
     }
@@ -131,7 +131,7 @@ impl ActivityTracker {
     ///
     /// The timer wakes up each `check_interval` at least. So a limit that becomes shorter
     /// is obeyed in time unless it is shorter than that. Cancel-safe.
-    pub async fn stalled_or_blocked(
+    pub(crate) async fn stalled_or_blocked(
         &self,
         limit: impl Fn(&Self) -> Duration,
         blocked: Duration,
@@ -159,7 +159,7 @@ impl Default for ActivityTracker {
 
 /// The guard of an exchange in progress.
 #[derive(Debug)]
-pub struct InFlight(ActivityTracker);
+pub(crate) struct InFlight(ActivityTracker);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
@@ -169,15 +169,15 @@ impl Drop for InFlight {
 }
 
 /// A body that records activity with every frame and at its end.
-pub type ActivityBody = FilteredBody<ActivityFilter>;
+pub(crate) type ActivityBody = FilteredBody<ActivityFilter>;
 
 /// The filter of an [`ActivityBody`].
 #[derive(Debug)]
-pub struct ActivityFilter(ActivityTracker);
+pub(crate) struct ActivityFilter(ActivityTracker);
 
 impl ActivityBody {
     /// Wraps `body`, whose frames count as activity of `activity`.
-    pub fn new(body: Body, activity: ActivityTracker) -> Self {
+    pub(crate) fn new(body: Body, activity: ActivityTracker) -> Self {
         Self {
             body,
             filter: ActivityFilter(activity),

@@ -37,7 +37,7 @@ pub(super) struct SendState {
 
 impl ActivityTracker {
     /// Records whether the socket accepted bytes, from the result of a write or a flush.
-    pub fn note_send<T>(&self, polled: &Poll<T>) {
+    pub(crate) fn note_send<T>(&self, polled: &Poll<T>) {
         if polled.is_pending() {
             self.block();
         } else {
@@ -64,13 +64,13 @@ impl ActivityTracker {
     }
 
     /// Returns whether hyper holds a chunk of a response that has not been written yet.
-    pub fn has_unsent(&self) -> bool {
+    pub(crate) fn has_unsent(&self) -> bool {
         let unsent = &self.0.sending.unsent;
         unsent.iter().any(|chunks| chunks.load(Relaxed) > 0)
     }
 
     /// Returns for how long the socket has accepted nothing; zero if no write is waiting.
-    pub fn blocked(&self) -> Duration {
+    pub(crate) fn blocked(&self) -> Duration {
         match self.0.sending.blocked_since.load(Relaxed) {
             0 => Duration::ZERO,
             since => Duration::from_millis((self.elapsed() + 1).saturating_sub(since)),
@@ -91,7 +91,7 @@ impl ActivityTracker {
     /// Returns whether some chunk has made no progress for `limit`. Detection takes up to
     /// twice that time. Must be called at least once in each `limit`, since the call also
     /// begins new periods.
-    pub fn has_stuck_chunk(&self, limit: Duration) -> bool {
+    pub(crate) fn has_stuck_chunk(&self, limit: Duration) -> bool {
         let (sending, now) = (&self.0.sending, self.writable_time());
         let age = now.saturating_sub(sending.period_began.load(Relaxed));
         if Duration::from_millis(age) < limit {
@@ -113,7 +113,7 @@ impl ActivityTracker {
 ///
 /// A step is progress of the response: `STEP_BYTES` written, or a first chunk that waits.
 #[derive(Debug)]
-pub struct SendClock {
+pub(crate) struct SendClock {
     activity: ActivityTracker,
     /// Chunks that have not been written yet.
     unsent: AtomicUsize,
@@ -126,7 +126,7 @@ pub struct SendClock {
 
 impl SendClock {
     /// Creates the clock of a response on the connection that `activity` tracks.
-    pub fn new(activity: ActivityTracker) -> Self {
+    pub(crate) fn new(activity: ActivityTracker) -> Self {
         Self {
             activity,
             unsent: AtomicUsize::new(0),
@@ -137,7 +137,7 @@ impl SendClock {
     }
 
     /// Wraps `bytes` of the response; they count as unsent until the chunk is dropped.
-    pub fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
+    pub(crate) fn chunk(self: &Arc<Self>, bytes: Bytes) -> Chunk {
         // Nothing was waiting, so the client is not late with anything yet.
         if self.unsent.fetch_add(1, Relaxed) == 0 {
             self.record_step();
@@ -153,7 +153,7 @@ impl SendClock {
     }
 
     /// Returns whether the response was aborted because the client did not read it.
-    pub fn has_expired(&self) -> bool {
+    pub(crate) fn has_expired(&self) -> bool {
         self.has_expired.load(Relaxed)
     }
 
@@ -162,7 +162,7 @@ impl SendClock {
     ///
     /// Nothing wakes the task when a first chunk arrives. The task that polls this also
     /// polls the response, so it runs whenever it makes a chunk.
-    pub fn poll_expired(
+    pub(crate) fn poll_expired(
         &self,
         timer: &mut SendTimer,
         limit: Duration,
@@ -197,7 +197,7 @@ impl SendClock {
 /// The timer of one [`SendClock`]. It is set when a chunk waits and not reset when the
 /// chunk has been written; when it fires, the chunk is usually long gone.
 #[derive(Debug, Default)]
-pub struct SendTimer {
+pub(crate) struct SendTimer {
     timer: LazyTimer,
     due: Option<Instant>,
 }
@@ -205,7 +205,7 @@ pub struct SendTimer {
 /// Bytes of a response that have not been written yet. hyper drops the chunk when it has
 /// written them all.
 #[derive(Debug)]
-pub struct Chunk {
+pub(crate) struct Chunk {
     bytes: Bytes,
     /// The period of its last step, an index in `SendState::unsent`.
     period: usize,

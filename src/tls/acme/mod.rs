@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use self::client::CaRetryAfter;
 use self::order::AcmeClient;
 use self::renewal_info::RenewalInfo;
-pub use self::settings::{Acme, Challenge, Domain, ExternalAccount};
+pub(crate) use self::settings::{Acme, Challenge};
 use self::state::{Draft, State};
 use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::{Certificates, Settings};
@@ -105,7 +105,7 @@ impl From<instant_acme::Error> for Error {
 
 /// The task that obtains certificates and renews them in time.
 #[derive(Debug)]
-pub struct Renewal {
+pub(crate) struct Renewal {
     client: AcmeClient,
     certificates: Arc<Certificates>,
     /// The random point, from 0 to 1, within the renewal window.
@@ -117,7 +117,7 @@ impl Renewal {
     ///
     /// # Errors
     /// Returns [`Error::State`] if the state directory is not writable.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
         certificates: &Arc<Certificates>,
     ) -> Result<Option<Self>, Error> {
@@ -137,7 +137,7 @@ impl Renewal {
     }
 
     /// Obtains and renews certificates until `drain` stops.
-    pub async fn run(self, drain: Drain) {
+    pub(crate) async fn run(self, drain: Drain) {
         tokio::select! {
             () = self.renew_forever() => {}
             () = drain.token().cancelled() => {}

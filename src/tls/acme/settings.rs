@@ -11,41 +11,41 @@ use crate::core::units::ConfigDuration;
 #[serde(default, deny_unknown_fields)]
 pub struct Acme {
     /// The names of the certificate; ACME is off if there are none.
-    pub domains: Vec<Domain>,
+    pub(crate) domains: Vec<Domain>,
     /// The contact addresses for the CA, as `mailto:` URLs.
-    pub contact: Vec<String>,
+    pub(crate) contact: Vec<String>,
     /// Whether the operator has agreed to the CA's terms of service.
-    pub terms_of_service_agreed: bool,
+    pub(crate) terms_of_service_agreed: bool,
     /// The URL of the CA's ACME directory.
-    pub directory: String,
+    pub(crate) directory: String,
     /// The file with the CA that has issued the directory server's own certificate, for a CA
     /// that the system does not trust.
-    pub directory_ca_file: Option<PathBuf>,
+    pub(crate) directory_ca_file: Option<PathBuf>,
     /// The type of challenge.
-    pub challenge: Challenge,
+    pub(crate) challenge: Challenge,
     /// The directory for account, key and certificate.
-    pub storage: PathBuf,
+    pub(crate) storage: PathBuf,
     /// The pause after a failure; it doubles with each further one.
-    pub retry_interval: ConfigDuration,
+    pub(crate) retry_interval: ConfigDuration,
     /// Whether the edge presents a self-signed certificate until the CA has issued one.
-    pub self_signed_fallback: bool,
+    pub(crate) self_signed_fallback: bool,
     /// The account to bind, if the CA requires one.
-    pub external_account: Option<ExternalAccount>,
+    pub(crate) external_account: Option<ExternalAccount>,
 }
 
 /// The external account binding for customers of a CA (RFC 8555 §7.3.4).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ExternalAccount {
+pub(crate) struct ExternalAccount {
     /// The id of the key.
-    pub id: String,
+    pub(crate) id: String,
     /// The file with the key in base64url, as the CA provides it.
-    pub key_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 /// The type of challenge by which the edge proves that it controls a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum Challenge {
+pub(crate) enum Challenge {
     /// A request over plain HTTP on port 80 (RFC 8555 §8.3).
     #[default]
     #[serde(rename = "http-01")]
@@ -57,12 +57,12 @@ pub enum Challenge {
 
 impl Acme {
     /// Returns whether ACME is on.
-    pub fn is_on(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         !self.domains.is_empty()
     }
 
     /// Returns the path of the file with the certificate and its key.
-    pub fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.storage.join("certificate.pem")
     }
 
@@ -95,11 +95,11 @@ impl Default for Acme {
 
 /// A DNS name in lower case. Wildcards are rejected: neither challenge can prove one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Domain(String);
+pub(crate) struct Domain(String);
 
 impl Domain {
     /// Returns the name as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

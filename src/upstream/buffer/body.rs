@@ -28,7 +28,7 @@ pub(super) struct BufferedBody {
 /// The error of a buffered response that cannot be read back from disk.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the response buffer")]
-pub struct ReadBack(#[from] io::Error);
+pub(crate) struct ReadBack(#[from] io::Error);
 
 impl BufferedBody {
     /// Creates the body of `response`.

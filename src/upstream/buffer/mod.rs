@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use self::blocked_responses::BlockedResponses;
 use self::body::BufferedBody;
-pub use self::body::ReadBack;
+pub(crate) use self::body::ReadBack;
 use self::pump_candidates::Candidates;
 use self::state::State;
 use super::byte_quota::{Ledger, NoRoom, Purpose, Reservation};
@@ -123,7 +123,7 @@ impl ResponseBuffers {
 const MAX_MEMORY_BYTES: usize = 32 * 1024;
 /// The maximum number of responses of one application that are buffered at once. Each may
 /// have an open file. One client may have a quarter of them.
-pub const MAX_BUFFERED_RESPONSES: u64 = 1024;
+pub(crate) const MAX_BUFFERED_RESPONSES: u64 = 1024;
 /// The maximum number of concurrent writes to disk.
 const MAX_WRITERS: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);

@@ -39,7 +39,7 @@ pub enum Command {
 
 impl Command {
     /// Returns the command's `type` in the protocol.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Join(_) => "join_ticket",
             Self::Leave(_) => "leave_ticket",

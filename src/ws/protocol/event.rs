@@ -15,7 +15,7 @@ use crate::rooms::{EventKind, Publication};
 /// An event from a session to its own client.
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", content = "payload", rename_all = "snake_case")]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// The session is open.
     Connection {
         /// Always `connected`.
@@ -103,7 +103,7 @@ pub enum Event<'a> {
 
 /// A user who is present in a room.
 #[derive(Debug, Serialize)]
-pub struct Present<'a> {
+pub(crate) struct Present<'a> {
     user_id: &'a UserId,
     user_name: &'a str,
 }
@@ -119,7 +119,7 @@ impl<'a> From<&'a User> for Present<'a> {
 
 impl Event<'_> {
     /// Returns the event's `type` in the protocol.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Connection { .. } => "connection",
             Self::TicketJoined { .. } => "ticket_joined",
@@ -133,7 +133,7 @@ impl Event<'_> {
     }
 
     /// Returns the JSON text of this event.
-    pub fn text(&self) -> Utf8Bytes {
+    pub(crate) fn text(&self) -> Utf8Bytes {
         to_text(self).into()
     }
 }

@@ -7,7 +7,10 @@ mod event;
 mod payload;
 mod upload;
 
-pub use self::command::{Command, decode};
-pub use self::error::CommandError;
-pub use self::event::{Event, Present, frame};
+pub use self::command::decode;
+
+pub use self::command::Command;
+pub(crate) use self::event::Event;
+pub(crate) use self::event::Present;
+pub use self::event::frame;
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

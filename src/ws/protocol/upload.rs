@@ -25,12 +25,12 @@ pub struct UploadStart {
     /// The ticket that the file belongs to.
     pub ticket_id: RowId,
     /// The name of the file.
-    pub name: String,
+    pub(crate) name: String,
     /// The size of the file in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
     /// The media type of the file.
     #[serde(default)]
-    pub mime: Option<String>,
+    pub(crate) mime: Option<String>,
     /// The user's message to the file.
     #[serde(default)]
     pub message: Option<String>,

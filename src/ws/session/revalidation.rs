@@ -2,7 +2,7 @@
 //! the user may see the rooms. A denied right ends at once.
 //!
 //! After an invalidation (Laravel asked for a revalidation, or the outcome of a logout is
-//! unknown) a right that Laravel does not confirm within [`CONFIRM_TIMEOUT`] ends, with a
+//! unknown) a right that Laravel does not confirm within `CONFIRM_TIMEOUT` ends, with a
 //! code that lets the client reconnect. So users who make Laravel throttle them do not keep
 //! a right that was taken from them. The periodic round waits for the end of a real outage,
 //! in which Laravel grants nobody anything; otherwise it allows one more interval.

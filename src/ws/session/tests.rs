@@ -172,7 +172,7 @@ impl Edge {
 /// Creates the backend for requests to `laravel`, as a reload does.
 fn backend(
     laravel: &Laravel,
-    auth: &Arc<crate::auth::Settings>,
+    auth: &Arc<crate::auth::settings::Settings>,
     settings: &Settings,
     invalidations: &Invalidations,
     drain: &Drain,

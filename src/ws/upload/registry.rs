@@ -19,7 +19,7 @@ use crate::upstream::Upstream;
 
 /// The uploads, with the settings of one configuration. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
-pub struct Uploads(pub(super) Arc<Shared>);
+pub(crate) struct Uploads(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -48,7 +48,7 @@ pub(in crate::ws) enum UploadRejection {
 impl Uploads {
     /// Creates the registry for a configuration whose uploads go to `upstream`. It takes over
     /// the uploads of `old`, and its byte rate if that is unchanged.
-    pub fn new(
+    pub(crate) fn new(
         upstream: Upstream,
         settings: Settings,
         token_form: TokenForm,

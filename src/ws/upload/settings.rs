@@ -8,31 +8,31 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 /// The settings of uploads.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The path on which Laravel accepts a ticket's messages with attachments.
     pub path: TicketPath,
     /// The form field of the file.
-    pub file_field: FieldName,
+    pub(crate) file_field: FieldName,
     /// The form field of the text.
-    pub message_field: FieldName,
+    pub(crate) message_field: FieldName,
     /// The maximum size of a file.
-    pub max_size: ByteSize,
+    pub(crate) max_size: ByteSize,
     /// The bytes of the file in each binary frame but the last.
-    pub chunk_size: ByteSize,
+    pub(crate) chunk_size: ByteSize,
     /// The maximum number of bytes of one upload between client and Laravel, and so in memory.
-    pub window_size: ByteSize,
+    pub(crate) window_size: ByteSize,
     /// The maximum number of uploads of one session.
-    pub max_per_session: PositiveCount,
+    pub(crate) max_per_session: PositiveCount,
     /// The maximum number of uploads of one user, interrupted ones included.
-    pub max_per_user: PositiveCount,
+    pub(crate) max_per_user: PositiveCount,
     /// The maximum number of all uploads. Each is a request to Laravel.
-    pub max_concurrent: PositiveCount,
+    pub(crate) max_concurrent: PositiveCount,
     /// The rate at which the bytes of one client are passed on.
-    pub bytes_per_second: ByteSize,
+    pub(crate) bytes_per_second: ByteSize,
     /// The time without progress after which an upload fails.
-    pub idle_timeout: ConfigDuration,
+    pub(crate) idle_timeout: ConfigDuration,
     /// The time for which an upload waits for a disconnected client to resume it.
-    pub resume_timeout: ConfigDuration,
+    pub(crate) resume_timeout: ConfigDuration,
 }
 
 impl Default for Settings {
@@ -57,7 +57,7 @@ impl Default for Settings {
 /// The name of a form field: letters, digits and `_-.[]`, which need no quoting.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct FieldName(String);
+pub(crate) struct FieldName(String);
 
 impl FieldName {
     /// Returns the name as text.

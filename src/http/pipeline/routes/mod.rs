@@ -10,8 +10,8 @@ use std::sync::Arc;
 use hyper::header::HOST;
 use hyper::{Request, StatusCode};
 
-pub use self::settings::{App, HostPattern, RouteAction, Settings};
-pub use self::upgrade_protocol::UpgradeProtocol;
+pub(crate) use self::settings::{App, HostPattern, RouteAction, Settings};
+pub(crate) use self::upgrade_protocol::UpgradeProtocol;
 use crate::core::host_port::HostPort;
 use crate::core::origin::Origin;
 use crate::core::request_path::{NormalizedPath, UrlPath};
@@ -22,7 +22,7 @@ use crate::upstream::Upstream;
 
 /// The routes in order of precedence. A request that matches none goes to Laravel.
 #[derive(Debug)]
-pub struct Routes {
+pub(crate) struct Routes {
     routes: Vec<Route>,
     default: Route,
 }
@@ -54,11 +54,11 @@ pub(super) enum Action {
 
 /// The applications behind the edge.
 #[derive(Clone, Debug)]
-pub struct Upstreams {
+pub(crate) struct Upstreams {
     /// The application of `[upstream]`.
-    pub laravel: Upstream,
+    pub(crate) laravel: Upstream,
     /// The applications of `[upstreams.NAME]`, by name.
-    pub named: BTreeMap<String, Upstream>,
+    pub(crate) named: BTreeMap<String, Upstream>,
 }
 
 impl Upstreams {
@@ -88,7 +88,7 @@ impl Routes {
     ///
     /// # Errors
     /// Returns [`UnusableDirectory`] if the directory of a route with files cannot be used.
-    pub fn new(
+    pub(crate) fn new(
         settings: &[Settings],
         upstreams: &Upstreams,
         max_body_size: usize,
@@ -157,7 +157,7 @@ impl Routes {
 
 impl Routes {
     /// Frees the state of clients whose rates have recovered completely.
-    pub fn forget_idle(&self) {
+    pub(crate) fn forget_idle(&self) {
         let rates = self.routes.iter().filter_map(|route| route.rate.as_ref());
         rates.for_each(Rate::forget_idle);
     }
@@ -179,7 +179,7 @@ impl Settings {
     }
 
     /// Returns whether this route matches every request that `other` matches.
-    pub fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let is_covered = |pattern: &HostPattern| self.hosts.iter().any(|own| own.covers(pattern));
         let covers_hosts = match (self.hosts.is_empty(), other.hosts.is_empty()) {
             (true, _) => true,

@@ -25,20 +25,20 @@ pub struct Settings {
     /// The path, with everything below it.
     pub path: UrlPath,
     /// The destination of the requests.
-    pub to: RouteAction,
+    pub(crate) to: RouteAction,
     /// The maximum size of a request body; `http.max_body_size` if `None`.
-    pub max_body_size: Option<ByteSize>,
+    pub(crate) max_body_size: Option<ByteSize>,
     /// Whether the route rejects clients without a certificate.
-    pub require_client_certificate: bool,
+    pub(crate) require_client_certificate: bool,
     /// Protocols whose upgrades are tunneled to the upstream; empty for none.
-    pub upgrade_protocols: Vec<UpgradeProtocol>,
+    pub(crate) upgrade_protocols: Vec<UpgradeProtocol>,
     /// The rate of each client: requests per minute, and the burst.
-    pub rate: Option<(PositiveCount, PositiveCount)>,
+    pub(crate) rate: Option<(PositiveCount, PositiveCount)>,
 }
 
 /// The destination of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteAction {
+pub(crate) enum RouteAction {
     /// An application, to which the edge forwards the requests.
     App(App),
     /// The files of a directory, and an application for requests that match no file.
@@ -51,7 +51,7 @@ pub enum RouteAction {
 
 /// An application behind the edge.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum App {
+pub(crate) enum App {
     /// The application of `[upstream]`, called `laravel`.
     Laravel,
     /// The application of `[upstreams.NAME]`.
@@ -130,7 +130,7 @@ impl TryFrom<Written> for Settings {
 
 impl Settings {
     /// Returns all file system paths of the route, so that they can be made absolute.
-    pub fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+    pub(crate) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let files = match &mut self.to {
             RouteAction::Files(files, _) => Some(files),
             _ => None,

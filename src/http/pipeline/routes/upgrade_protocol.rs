@@ -7,11 +7,11 @@ use serde::Deserialize;
 /// version. Compared without regard to case.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct UpgradeProtocol(String);
+pub(crate) struct UpgradeProtocol(String);
 
 impl UpgradeProtocol {
     /// Returns `websocket`, the default of a route that tunnels upgrades.
-    pub fn websocket() -> Self {
+    pub(crate) fn websocket() -> Self {
         Self(WEBSOCKET.to_owned())
     }
 

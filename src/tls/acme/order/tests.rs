@@ -44,7 +44,7 @@ async fn invalid_external_account_key_is_reported() {
     let key_file = directory.path().join("eab.key");
     std::fs::write(&key_file, "no base64!").unwrap();
     let mut client = client(&directory, "https://127.0.0.1:1/");
-    client.settings.external_account = Some(super::super::ExternalAccount {
+    client.settings.external_account = Some(super::super::settings::ExternalAccount {
         id: "kid-1".to_owned(),
         key_file,
     });

@@ -178,7 +178,7 @@ async fn session_after_a_reload_queries_the_new_app() {
     let mut ana = edge.open_in(7, 3).await;
     let next = Laravel::start();
     next.withdraw(3, 7);
-    let auth = Arc::new(crate::auth::Settings::default());
+    let auth = Arc::new(crate::auth::settings::Settings::default());
     let (services, settings) = (&edge.services, &edge.settings);
     let old = services.backend.get();
     let new = backend(
