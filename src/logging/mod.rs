@@ -114,6 +114,7 @@ pub(crate) fn start(settings: &Settings) -> io::Result<Logging> {
             "journald unreachable"
         );
     }
+    warn_if_filter_invalid();
     Ok(Logging {
         recent,
         metrics,
@@ -167,13 +168,30 @@ fn is_journal() -> bool {
 /// Returns the filter of `RUST_LOG`; without a valid one, `level` for the edge and `warn`
 /// for libraries.
 fn filter(level: Level) -> Targets {
-    let overriding = std::env::var("RUST_LOG").ok();
-    let overriding = overriding.and_then(|directives| parse_filter(&directives));
-    overriding.unwrap_or_else(|| {
-        Targets::new()
-            .with_default(LevelFilter::WARN)
-            .with_target(env!("CARGO_CRATE_NAME"), level)
-    })
+    filter_override()
+        .and_then(|directives| parse_filter(&directives))
+        .unwrap_or_else(|| {
+            Targets::new()
+                .with_default(LevelFilter::WARN)
+                .with_target(env!("CARGO_CRATE_NAME"), level)
+        })
+}
+
+/// Returns the value of `RUST_LOG`, or `None` if it is not set or empty.
+fn filter_override() -> Option<String> {
+    let value = std::env::var_os("RUST_LOG")?;
+    (!value.is_empty()).then(|| value.to_string_lossy().into_owned())
+}
+
+/// Logs a warning if `RUST_LOG` is set to a list that the edge ignores.
+fn warn_if_filter_invalid() {
+    if filter_override().is_some_and(|directives| parse_filter(&directives).is_none()) {
+        tracing::warn!(
+            name: "log_filter_invalid",
+            hint = "write RUST_LOG like warn,pwd_edge=debug; log.level applies until then",
+            "log filter invalid"
+        );
+    }
 }
 
 /// Parses directives `LEVEL`, `TARGET` and `TARGET=LEVEL` with commas between them. Returns

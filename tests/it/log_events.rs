@@ -5,7 +5,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::Laravel;
 use crate::support::http::{Client, body, get};
-use crate::support::program::Program;
+use crate::support::program::{Home, Program};
 
 #[tokio::test]
 async fn failed_handshake_is_logged_with_its_cause() {
@@ -25,6 +25,21 @@ async fn failed_handshake_is_logged_with_its_cause() {
         error.starts_with("the handshake failed: ") && error.contains("corrupt message"),
         "{line}"
     );
+}
+
+#[tokio::test]
+async fn invalid_log_filter_is_reported_and_ignored() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), ([127, 0, 0, 1], 0).into(), "");
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    command.env("RUST_LOG", "pwd_edge=loud");
+    // `log.level` applies, so the start waits for lines of the level `info`.
+    let program = Program::start(&home, command);
+    let line = program
+        .logged(|line| line["event"] == "log_filter_invalid")
+        .await;
+    assert_eq!(line["level"], "WARN");
 }
 
 #[tokio::test]
