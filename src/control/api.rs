@@ -1,5 +1,6 @@
 //! The HTTP API on the broadcast socket: publishing, session control, and reports.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use super::decode::{Broadcast, Broadcasts, DecodeError, decode};
 use super::idempotency::{Key, KeyReused, RequestDigest, ResponseCache};
@@ -211,13 +213,16 @@ impl Publisher {
         let body = read(request, settings.max_body_size.get()).await?;
         let broadcasts = decode(&body, settings.max_events.size())?;
         // A task of its own: hyper drops this future when its client disconnects, and the edge
-        // still publishes a body that was complete.
+        // still publishes a body that was complete. It does so at once, because the connection
+        // no longer counts towards the limit of connections.
         let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
+        let (_connected, disconnected) = oneshot::channel::<Infallible>();
         let publishing = self.drain.spawn(async move {
-            introspection
-                .rooms
-                .apply_backpressure(broadcasts.rooms().collect())
-                .await;
+            let rooms = broadcasts.rooms().collect();
+            tokio::select! {
+                () = introspection.rooms.apply_backpressure(rooms) => {}
+                _ = disconnected => {}
+            }
             let publish = || publish_all(&introspection, broadcasts);
             match key {
                 Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),

@@ -119,6 +119,7 @@ async fn publisher_that_hangs_up_still_has_its_event_delivered() {
     let laravel = Laravel::start().await;
     let edge = Edge::configured(&laravel.url(), &format!("{LIMITS}{SMALL_QUEUE}"));
     let sockets = open_members(&edge, MEMBERS).await;
+    // No more than their queues hold, since a client that leaves waits for no session.
     let publishing = (0..EVENTS).map(|number| {
         let edge = &edge;
         async move {
