@@ -42,7 +42,7 @@
 //! | `mime_guess` | `files` |
 //! | `rustix` | `server` · `http` · `files` · `runtime` |
 //! | `httparse` | `upstream` |
-//! | `base64` · `hyper-rustls` · `instant-acme` · `x509-parser` | `tls` |
+//! | `base64` · `hyper-rustls` · `instant-acme` · `tokio-rustls` · `x509-parser` | `tls` |
 //! | `rcgen` | `cli` · `tls` |
 //! | `governor` | `limit` |
 //! | `ppp` | `forwarded` |

@@ -13,7 +13,7 @@ pub(crate) struct ClientContext {
     /// The client's address.
     pub(crate) client: ClientIp,
     /// The `Host` of the client's request.
-    pub host: HeaderValue,
+    pub(crate) host: HeaderValue,
 }
 
 impl ClientContext {

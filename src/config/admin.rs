@@ -10,5 +10,5 @@ use serde::Deserialize;
 pub(crate) struct Admin {
     /// Addresses that accept plain HTTP without a password. They must be reachable only from
     /// this machine or from a private network. Empty turns monitoring off.
-    pub listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
 }

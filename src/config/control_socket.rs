@@ -12,7 +12,7 @@ use crate::control;
 pub(crate) struct ControlSocket {
     /// The path of `broadcast.socket`, or of its default, resolved against the directory of
     /// the file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Number of mistakes in the file. A file that is not UTF-8, or that exposes a private
     /// key, counts as one.
     pub(crate) mistakes: usize,

@@ -19,7 +19,7 @@ pub(crate) struct Downstream {
     /// The HTTP version that ALPN has negotiated.
     pub(crate) alpn: Alpn,
     /// The client's source port; `None` if a proxy connects for it.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The subject of the client's certificate, if it was requested and valid.
     pub(crate) subject: Option<ClientSubject>,
     /// The permit of the connection. A WebSocket session shares it and keeps it.

@@ -47,7 +47,7 @@ pub(crate) struct Introspection {
     /// The reader of the counts that the status reports.
     pub(crate) totals: TotalsReader,
     /// The TLS certificates in use.
-    pub certificates: Arc<Certificates>,
+    pub(crate) certificates: Arc<Certificates>,
     /// The limit of open connections, which also counts them.
     pub(crate) connections: ConcurrencyLimit,
     /// The state of the shutdown.

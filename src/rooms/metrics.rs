@@ -18,7 +18,7 @@ use crate::metrics::{CounterFamily, FamilyEncoder, Histogram, TypeLabel};
 pub(crate) struct PublishCounters {
     family: Family<TypeLabel, Counter>,
     /// Events of Laravel.
-    pub broadcast: Counter,
+    pub(crate) broadcast: Counter,
     /// Reports that a user has seen a message.
     pub(crate) seen: Counter,
     /// Reports that a user types or has stopped.

@@ -18,7 +18,7 @@ pub(crate) struct Health {
 #[derive(Clone, Debug)]
 pub(crate) struct ServerHealth {
     /// The server's address, as configured.
-    pub server: String,
+    pub(crate) server: String,
     /// The error of the last request or health check, if that failed.
     pub(crate) failure: Option<String>,
     /// Whether the server is marked down, so that requests go to others.

@@ -6,8 +6,8 @@ use crate::core::client_ip::ClientKey;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestInfo {
     /// The client's port, unless a proxy connects for the client: PHP's `REMOTE_PORT`.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The key that counts the client's share of connections and disk space; `None` if the
     /// client has no limits.
-    pub key: Option<ClientKey>,
+    pub(crate) key: Option<ClientKey>,
 }

@@ -51,7 +51,7 @@ pub(super) fn is_websocket_upgrade(headers: &HeaderMap) -> bool {
 #[derive(Debug)]
 pub(crate) struct Challenge {
     /// The request's `Sec-WebSocket-Key`.
-    pub key: HeaderValue,
+    pub(crate) key: HeaderValue,
     /// The `Sec-WebSocket-Accept` that follows from the key.
     pub(crate) accept: String,
 }

@@ -210,7 +210,7 @@ pub(crate) struct PipelineDeps {
     /// The gateway that takes WebSocket upgrades.
     pub(crate) gateway: Gateway,
     /// The routing table.
-    pub routes: Routes,
+    pub(crate) routes: Routes,
     /// The pages of rejections.
     pub(crate) pages: ErrorPages,
     /// The maintenance mode of the site.

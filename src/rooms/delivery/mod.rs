@@ -2,6 +2,11 @@
 //!
 //! # The path of a publication
 //!
+//! A publication of Laravel comes from the Unix socket. `control::api` decodes the request,
+//! waits in [`Rooms::apply_backpressure`](super::Rooms::apply_backpressure) while members are
+//! behind, and publishes in a task, once for each idempotency key. A publication of a session
+//! comes from its membership. Then:
+//!
 //! 1. [`Rooms::publish`](super::Rooms::publish) finds the room;
 //!    [`Membership::publish`](super::Membership::publish) has it already. The room is locked
 //!    until step 4 is done, so all its members get one order.
@@ -40,6 +45,7 @@
 //! | who wakes | whom | when |
 //! |---|---|---|
 //! | `enqueue` | a scheduler task | a parked session has something queued |
+//! | `enqueue` | the session, if parked | no scheduler task runs |
 //! | a scheduler task | another one | more sessions wait than it takes |
 //! | a scheduler task | the session, if parked | a direct write left something unsent, or was not possible |
 //! | the last scheduler task that ends | the sessions that it leaves, if parked | always |
@@ -47,8 +53,9 @@
 //! | `revalidate` | the session, if parked | always |
 //! | the socket | the session | it waits for its client |
 //!
-//! A session is woken outside all locks of this module. `interleavings` runs these rules in many
-//! orders; without any one of the wake-ups it fails.
+//! A wake-up only makes a task ready, so it may happen under the lock of a room. `interleavings`
+//! runs these rules in many orders. It fails without the wake-ups of a session; the second
+//! row but one only spreads the work over more threads.
 
 mod direct_writer;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The path on which Laravel accepts a ticket's messages with attachments.
-    pub path: TicketPath,
+    pub(crate) path: TicketPath,
     /// The form field of the file.
     pub(crate) file_field: FieldName,
     /// The form field of the text.
