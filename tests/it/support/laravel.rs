@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::upload_posts::Posts;
+
+mod responses;
+mod routes;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
@@ -254,222 +254,10 @@ impl Laravel {
     pub(crate) fn release(&self) {
         self.0.release.notify_one();
     }
-
-    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        self.0.requests.lock().push(SeenRequest {
-            method: request.method().clone(),
-            target: request.uri().to_string(),
-            headers: request.headers().clone(),
-        });
-        let path = request.uri().path().to_owned();
-        let segments: Vec<_> = path.split('/').skip(1).collect();
-        if let (Some(status), ["api", ..]) = (*self.0.failing.lock(), &*segments) {
-            let mut answer = json_answer(status, &json!({ "message": "Server Error" }));
-            if status == StatusCode::TOO_MANY_REQUESTS {
-                answer
-                    .headers_mut()
-                    .insert("retry-after", "60".parse().unwrap());
-            }
-            return answer;
-        }
-        match &*segments {
-            ["echo"] => Response::new(request.into_body().map_err(Into::into).boxed_unsync()),
-            ["hang"] => self.hang().await,
-            ["wait"] => {
-                self.0.release.notified().await;
-                text("waited")
-            }
-            ["headers"] => odd_headers(),
-            ["large"] => large(),
-            ["cut"] => self.cut_short(),
-            ["trailers"] => {
-                let body = request.into_body().collect().await.unwrap();
-                let trailers = body.trailers().cloned().unwrap_or_default();
-                let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
-                owned_text(names.join(" "))
-            }
-            ["api", "logout"] => {
-                if self.0.hold_log_outs.load(SeqCst) {
-                    self.0.release.notified().await;
-                }
-                let answer = self.log_out(request.headers());
-                if self.0.lose_log_outs.load(SeqCst) {
-                    json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({}))
-                } else {
-                    answer
-                }
-            }
-            ["api", "user"] => {
-                self.0.who.pass().await;
-                self.user(request.headers())
-            }
-            ["api", "support-tickets", id] => {
-                self.0.may.pass().await;
-                self.ticket(request.headers(), id)
-            }
-            ["api", "support-tickets", _, "messages"] => {
-                let known = self.bearer(request.headers()).is_some();
-                self.0.posts.take(request, known).await
-            }
-            _ => text("hello from laravel"),
-        }
-    }
-
-    async fn hang(&self) -> Response<Body> {
-        struct NotifyOnDrop(Laravel);
-        impl Drop for NotifyOnDrop {
-            fn drop(&mut self) {
-                self.0.0.cancelled.notify_one();
-            }
-        }
-        let _given = NotifyOnDrop(self.clone());
-        std::future::pending().await
-    }
-
-    /// Half of an answer and, once released, the end of the connection.
-    fn cut_short(&self) -> Response<Body> {
-        let (frames, receiver) = mpsc::channel::<Result<Frame<Bytes>, Error>>(1);
-        let app = self.clone();
-        tokio::spawn(async move {
-            let half = Frame::data(Bytes::from_static(b"half of it"));
-            frames.send(Ok(half)).await.unwrap();
-            app.0.release.notified().await;
-            let _ = frames.send(Err("broken".into())).await;
-        });
-        let frames = futures_util::stream::unfold(receiver, |mut frames| async move {
-            frames.recv().await.map(|frame| (frame, frames))
-        });
-        Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
-    }
-
-    fn bearer(&self, headers: &HeaderMap) -> Option<u64> {
-        let token = token(headers)?;
-        let secret = secret(&token);
-        if let Some(id) = secret.strip_prefix("crowd") {
-            return id.parse().ok();
-        }
-        self.0.users.lock().get(secret).copied()
-    }
-
-    fn user(&self, headers: &HeaderMap) -> Response<Body> {
-        let Some(id) = self.bearer(headers) else {
-            return unauthenticated(headers);
-        };
-        let name = match id {
-            3 => "ana",
-            4 => "ben",
-            5 => "desk",
-            _ => "one of many",
-        };
-        let user =
-            json!({ "userID": id, "username": name, "role": "PWDMember", "status": "active" });
-        json_answer(StatusCode::OK, &user)
-    }
-
-    fn log_out(&self, headers: &HeaderMap) -> Response<Body> {
-        if self.bearer(headers).is_none() {
-            return unauthenticated(headers);
-        }
-        self.revoke(&token(headers).unwrap());
-        json_answer(
-            StatusCode::OK,
-            &json!({ "message": "Logged out successfully" }),
-        )
-    }
-
-    fn ticket(&self, headers: &HeaderMap, id: &str) -> Response<Body> {
-        let Some(user) = self.bearer(headers) else {
-            return unauthenticated(headers);
-        };
-        let id = id.parse().unwrap();
-        let known = self
-            .0
-            .seen_by
-            .lock()
-            .iter()
-            .any(|(_, ticket)| *ticket == id);
-        match id >= CROWDED || self.0.seen_by.lock().contains(&(user, id)) {
-            true => json_answer(StatusCode::OK, &json!({ "id": id })),
-            false if known => {
-                json_answer(StatusCode::FORBIDDEN, &json!({ "error": "Unauthorized" }))
-            }
-            false => json_answer(
-                StatusCode::NOT_FOUND,
-                &json!({ "error": "Ticket not found" }),
-            ),
-        }
-    }
 }
 
 /// Tickets from this one on are open to all.
 pub(crate) const CROWDED: u64 = 1000;
-
-/// Responds as the real app: with a redirect unless the client prefers JSON.
-fn unauthenticated(headers: &HeaderMap) -> Response<Body> {
-    let accept = headers
-        .get("accept")
-        .map_or("", |value| value.to_str().unwrap());
-    if accept.contains("/json") {
-        json_answer(
-            StatusCode::UNAUTHORIZED,
-            &json!({ "message": "Unauthenticated." }),
-        )
-    } else {
-        Response::builder()
-            .status(StatusCode::FOUND)
-            .header("location", "http://localhost/login")
-            .body(Empty::new().map_err(|never| match never {}).boxed_unsync())
-            .unwrap()
-    }
-}
-
-/// More than the kernel keeps for a client that does not read.
-fn large() -> Response<Body> {
-    let piece = Bytes::from(vec![7; 64 * 1024]);
-    let frames = (0..1024).map(move |_| Ok(Frame::data(piece.clone())));
-    let frames = StreamBody::new(futures_util::stream::iter(frames));
-    Response::new(BodyExt::boxed_unsync(frames))
-}
-
-fn odd_headers() -> Response<Body> {
-    let mut response = text("odd");
-    let headers = response.headers_mut();
-    for (name, value) in [
-        ("keep-alive", "timeout=5"),
-        ("proxy-connection", "keep-alive"),
-        ("host", "127.0.0.1:8000"),
-        ("x-kept", "yes"),
-        ("x-request-id", "of-the-app"),
-    ] {
-        headers.insert(name, value.parse().unwrap());
-    }
-    response
-}
-
-fn owned_text(text: String) -> Response<Body> {
-    Response::new(
-        Full::new(Bytes::from(text))
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    )
-}
-
-fn text(text: &'static str) -> Response<Body> {
-    Response::new(
-        Full::new(Bytes::from(text))
-            .map_err(|never| match never {})
-            .boxed_unsync(),
-    )
-}
-
-fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string()));
-    Response::builder()
-        .status(status)
-        .header("content-type", "application/json")
-        .body(body.map_err(|never| match never {}).boxed_unsync())
-        .unwrap()
-}
 
 /// The bearer token as Laravel 9 reads it: with the scheme in this case, from its last
 /// occurrence to a comma, whatever bytes stand around.
