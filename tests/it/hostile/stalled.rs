@@ -11,10 +11,13 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::client::TlsStream;
 
-use super::http2::{DATA, HEADERS, PREFACE, SETTINGS, frame, post, request};
+use super::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
+use crate::support::Edge;
 use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect, get};
-use crate::support::{Edge, Laravel};
+
+mod connections;
+mod workers;
 
 const RESET: u8 = 3;
 const GOAWAY: u8 = 7;
@@ -211,55 +214,6 @@ async fn closed_connection_window_does_not_keep_streams_open() {
     assert_eq!(reset, 4);
 }
 
-/// hyper has handed over the whole response, of which the client takes one byte.
-#[tokio::test]
-async fn unread_rest_of_a_response_ends_its_connection() {
-    let upstream = workers(1).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
-    let edge = Edge::configured("", &text);
-    let mut attacker = RawHttp2::connect(&edge, 1).await;
-    attacker.send_request(1, "/").await;
-    let (mut warned, mut ended) = (false, false);
-    let attack = async {
-        attacker
-            .send_cheap_requests(3, &[], |frame| {
-                warned |= frame.kind == GOAWAY;
-                false
-            })
-            .await;
-        ended = true;
-    };
-    within_deadline(attack).await;
-    assert!(warned && ended);
-}
-
-/// Windows are open, but the client reads nothing from the socket during an upload.
-#[tokio::test]
-async fn blocked_socket_ends_its_connection() {
-    let upstream = workers(2).await;
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}");
-    let edge = Edge::configured("", &text);
-    let attack = async {
-        let mut attacker = RawHttp2::connect(&edge, 1 << 30).await;
-        let all = frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
-        let upload = frame(HEADERS, 0x4, 1, &post("/upload"));
-        attacker
-            .to
-            .write_all(&[all, upload].concat())
-            .await
-            .unwrap();
-        for stream in 1..50 {
-            attacker.send_request(2 * stream + 1, "/export/1").await;
-        }
-        let piece = frame(DATA, 0, 1, &[b'x'; 100]);
-        while attacker.to.write_all(&piece).await.is_ok() {
-            // The attack itself, not a wait for anything.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within_deadline(async { tokio::join!(attack, fetch_until_ok(&edge, "/")) }).await;
-}
-
 #[tokio::test]
 async fn files_of_unread_streams_are_closed() {
     let files = tempfile::tempdir().unwrap();
@@ -319,163 +273,4 @@ async fn slow_client_that_keeps_reading_gets_everything() {
         }
     };
     within_deadline(reading).await;
-}
-
-/// Half of the places at the app are not for one client.
-#[tokio::test]
-async fn client_does_not_hold_all_workers() {
-    let upstream = workers(4).await;
-    let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\
-         [upstream]\nurl = \"{upstream}\"\nmax_connections = 4\n{}",
-        SHORT_TIMEOUTS
-            .replace("\"3s\"", "\"600s\"")
-            .replace("\"2500ms\"", "\"500s\"")
-    );
-    let edge = Edge::configured("", &text);
-    let mut attacker = RawHttp2::connect(&edge, 0).await;
-    for stream in 0..8 {
-        attacker
-            .send_request(2 * stream + 1, &format!("/export/{stream}"))
-            .await;
-    }
-    let attack = attacker.send_cheap_requests(17, &[], |_| false);
-    let mut other = Client::http1(&edge).await;
-    let request = get("/").header("x-forwarded-for", "198.51.100.7");
-    let served = within_deadline(other.fetch(request.body(body("")).unwrap()));
-    tokio::select! {
-        () = attack => panic!("its connection goes on"),
-        answer = served => assert_eq!(answer.status, StatusCode::OK),
-    }
-}
-
-/// Asks for 70 compressed responses and takes none of them.
-async fn occupy_encoders(edge: &Edge) -> RawHttp2 {
-    let mut attacker = RawHttp2::connect(edge, 0).await;
-    let accepts = [&[0, 15][..], b"accept-encoding", &[4], b"gzip"].concat();
-    for stream in 0..70 {
-        let block = [request("/export"), accepts.clone()].concat();
-        let headers = frame(HEADERS, 0x5, 2 * stream + 1, &block);
-        attacker.to.write_all(&headers).await.unwrap();
-    }
-    let mut begun = 0;
-    while begun < 70 {
-        let frame = Frame::read(&mut attacker.from).await.unwrap();
-        begun += usize::from(frame.kind == HEADERS);
-    }
-    attacker
-}
-
-/// Returns whether the response is compressed: for `client` behind a proxy, or without one.
-async fn is_compressed(edge: &Edge, client: Option<&str>) -> bool {
-    let mut request = get("/export").header("accept-encoding", "gzip");
-    if let Some(client) = client {
-        request = request.header("x-forwarded-for", client);
-    }
-    let mut connection = Client::http1(edge).await;
-    let answer = connection.send(request.body(body("")).unwrap()).await;
-    answer.unwrap().headers().contains_key("content-encoding")
-}
-
-#[tokio::test]
-async fn client_does_not_hold_all_encoders() {
-    let upstream = workers(100).await;
-    let text = format!(
-        "[server]\nlisten = [\"127.0.0.1:0\"]\ntrusted_proxies = [\"127.0.0.1\"]\n\
-         [upstream]\nurl = \"{upstream}\"\n{}",
-        SHORT_TIMEOUTS
-            .replace("\"3s\"", "\"600s\"")
-            .replace("\"2500ms\"", "\"500s\"")
-    );
-    let edge = Edge::configured("", &text);
-    let _attacker = within_deadline(occupy_encoders(&edge)).await;
-    assert!(!is_compressed(&edge, None).await, "it has its share");
-    assert!(is_compressed(&edge, Some("198.51.100.7")).await);
-}
-
-#[tokio::test]
-async fn encoders_of_unread_responses_are_freed() {
-    let upstream = workers(100).await;
-    let allow = "[limits]\nexempt = [\"127.0.0.1\"]\n";
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}{allow}");
-    let edge = Edge::configured("", &text);
-    let attacker = within_deadline(occupy_encoders(&edge)).await;
-    let attack = attacker.send_cheap_requests(141, &[], |_| false);
-    let back = within_deadline(async { while !is_compressed(&edge, None).await {} });
-    tokio::select! {
-        () = attack => panic!("its connection goes on"),
-        () = back => {}
-    }
-}
-
-/// If the edge rejects all requests of a connection, it says so and closes it.
-#[tokio::test]
-async fn connection_with_many_rejected_requests_is_closed() {
-    let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
-    let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), limits);
-    let mut attacker = RawHttp2::connect(&edge, 65_535).await;
-    for stream in 0..1000 {
-        let headers = frame(HEADERS, 0x5, 2 * stream + 1, &request("/"));
-        if attacker.to.write_all(&headers).await.is_err() {
-            break;
-        }
-    }
-    let (mut warned, mut frames) = (false, 0);
-    let attack = attacker.send_cheap_requests(2001, &[], |frame| {
-        warned |= frame.kind == GOAWAY;
-        frames += 1;
-        false
-    });
-    within_deadline(attack).await;
-    assert!(warned && frames > 200, "{warned} {frames}");
-    // Over HTTP/1.1 the last response announces the close.
-    let mut client = Client::http1(&edge).await;
-    let mut refused = 0;
-    let last = within_deadline(async {
-        loop {
-            let answer = client.fetch(get("/").body(body("")).unwrap()).await;
-            if answer.headers.contains_key("connection") {
-                return answer;
-            }
-            refused += 1;
-        }
-    });
-    assert_eq!(last.await.status, StatusCode::TOO_MANY_REQUESTS);
-    assert!(refused >= 200, "{refused}");
-}
-
-/// One end of a tunnel sends, but reads nothing.
-#[tokio::test]
-async fn tunnel_with_a_stalled_end_is_closed() {
-    let upstream = scripted(|_, mut stream| async move {
-        let _ = head(&mut stream).await;
-        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
-                      upgrade: websocket\r\n\
-                      sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
-        let _ = stream.write_all(switch.as_bytes()).await;
-        let (mut from, mut to) = stream.split();
-        let flood = async { while to.write_all(&[b'x'; 65_536]).await.is_ok() {} };
-        let mut sink = tokio::io::sink();
-        let _ = tokio::join!(flood, tokio::io::copy(&mut from, &mut sink));
-    })
-    .await;
-    let route = "[[routes]]\npath = \"/app\"\npass_upgrades = true\n";
-    let text = format!("[upstream]\nurl = \"{upstream}\"\n{SHORT_TIMEOUTS}{route}");
-    let edge = Edge::configured("", &text);
-    let mut client = connect(&edge, "http/1.1").await.unwrap();
-    let ask = "GET /app HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n\
-               Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    client.write_all(ask.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    client.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer, *b"HTTP/1.1 101");
-    within_deadline(async {
-        while client.write_all(b"more").await.is_ok() {
-            // The attack itself, not a wait for anything.
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
 }
