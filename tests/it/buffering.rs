@@ -21,6 +21,9 @@ use crate::support::app::{head, scripted};
 use crate::support::http::{Client, body, connect, get};
 use crate::support::program::Program;
 
+mod aborts;
+mod exempt;
+
 /// More than kernel, hyper and the edge's memory hold for a client that does not read.
 const LENGTH: usize = 16 << 20;
 const WORKERS: usize = 2;
@@ -211,100 +214,6 @@ async fn upstream_connection_is_free_before_the_client_has_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn client_that_leaves_frees_its_buffer_and_the_upstream() {
-    let left = Arc::new(Notify::new());
-    let noticed = Arc::clone(&left);
-    let url = scripted(move |_, mut stream| {
-        let left = Arc::clone(&left);
-        async move {
-            head(&mut stream).await;
-            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let _ = write_export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
-            // It is still at work.
-            let _ = stream.read(&mut [0]).await;
-            left.notify_one();
-        }
-    })
-    .await;
-    let edge = Edge::configured(&url, "");
-    for mut client in [
-        Client::http1(&edge).await,
-        http2_with_window(&edge, 1000).await,
-    ] {
-        let answer = fetch_head(&mut client, "/").await;
-        within_deadline(async { while buffered_bytes(&edge).await == 0 {} }).await;
-        drop((client, answer));
-        within_deadline(noticed.notified()).await;
-        within_deadline(async { while buffered_bytes(&edge).await > 0 {} }).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn response_aborted_while_buffered_does_not_look_complete() {
-    const PART: usize = LENGTH / 2;
-    let gone = Arc::new(Notify::new());
-    let shared_gone = Arc::clone(&gone);
-    let url = scripted(move |_, mut stream| {
-        let gone = Arc::clone(&shared_gone);
-        async move {
-            if FastCgiRequest::read(&mut stream).await.is_some() {
-                // Neither length nor end.
-                stream.write_all(&stdout("X-A: b\r\n\r\n")).await.unwrap();
-                for from in (0..PART).step_by(PIECE) {
-                    let piece = record(6, &content(from, PIECE), 0);
-                    stream.write_all(&piece).await.unwrap();
-                }
-                gone.notify_one();
-            }
-        }
-    });
-    let edge = edge_before(&url.await, "");
-    let mut stream = connect(&edge, "http/1.1").await.unwrap();
-    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    within_deadline(gone.notified()).await;
-    let mut got = Vec::new();
-    let _ = within_deadline(stream.read_to_end(&mut got)).await;
-    // What hyper holds for a client that does not read goes with the connection.
-    let most_lost = 256 * 1024;
-    assert!(got.len() > PART - most_lost, "{} bytes came", got.len());
-    assert!(!got.ends_with(b"0\r\n\r\n"), "it looks whole");
-
-    let mut client = http2_with_window(&edge, 1000).await;
-    let answer = fetch_head(&mut client, "/").await;
-    within_deadline(gone.notified()).await;
-    let read = within_deadline(answer.into_body().collect()).await;
-    assert!(read.is_err(), "it looks whole");
-}
-
-/// Short ones fit into memory.
-#[tokio::test]
-async fn short_response_aborted_before_read_does_not_look_complete() {
-    let gone = Arc::new(Notify::new());
-    let shared_gone = Arc::clone(&gone);
-    let url = scripted(move |number, mut stream| {
-        let gone = Arc::clone(&shared_gone);
-        async move {
-            head(&mut stream).await;
-            let lines = ["content-length: 9", "transfer-encoding: chunked"][number % 2];
-            let half = ["half", "4\r\nhalf\r\n"][number % 2];
-            let answer = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n{half}");
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            gone.notify_one();
-        }
-    })
-    .await;
-    let edge = Edge::configured(&url, "");
-    for _ in 0..2 {
-        let mut client = http2_with_window(&edge, 2).await;
-        let answer = fetch_head(&mut client, "/").await;
-        within_deadline(gone.notified()).await;
-        assert!(within_deadline(answer.into_body().collect()).await.is_err());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upstream_waits_without_data_loss_if_the_buffer_is_full() {
     for more in [
         "disk_buffer_size = \"1 KiB\"\n",
@@ -343,71 +252,6 @@ async fn upstream_waits_without_data_loss_if_tmpdir_is_missing() {
     assert!(wait_until_blocked(&sent).await < LENGTH as u64);
     assert_eq!(program.events("response_buffer_full").len(), 1);
     assert_whole(&read_rest(answer).await);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn x_accel_buffering_no_disables_buffering_and_is_removed() {
-    let (url, sent, _) = counting_server("x-accel-buffering: NO\r\n").await;
-    let edge = Edge::configured(&url, "");
-    let mut client = Client::http1(&edge).await;
-    let answer = fetch_head(&mut client, "/").await;
-    assert!(!answer.headers().contains_key("x-accel-buffering"));
-    assert!(wait_until_blocked(&sent).await < LENGTH as u64);
-    assert_eq!(buffered_bytes(&edge).await, 0);
-    assert_whole(&read_rest(answer).await);
-
-    let (url, _, released) = counting_server("x-accel-buffering: yes\r\n").await;
-    let edge = Edge::configured(&url, "");
-    let answer = fetch_head(&mut Client::http1(&edge).await, "/").await;
-    assert!(!answer.headers().contains_key("x-accel-buffering"));
-    within_deadline(released.notified()).await;
-}
-
-/// Also after its client was slow for once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn event_stream_is_passed_on_at_once() {
-    let (next, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (shared_next, tell) = (Arc::clone(&next), Arc::clone(&sent));
-    let url = scripted(move |_, mut stream| {
-        let (next, sent) = (Arc::clone(&shared_next), Arc::clone(&tell));
-        async move {
-            head(&mut stream).await;
-            let kind = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-            stream.write_all(kind.as_bytes()).await.unwrap();
-            let _ = write_export(&mut stream, |piece| piece, &AtomicU64::new(0)).await;
-            sent.notify_one();
-            for number in 0..3 {
-                next.notified().await;
-                let event = format!("data: {number}\n\n");
-                stream.write_all(event.as_bytes()).await.unwrap();
-            }
-        }
-    })
-    .await;
-    let edge = Edge::configured(&url, "");
-    for mut client in [
-        Client::http1(&edge).await,
-        http2_with_window(&edge, 1000).await,
-    ] {
-        let mut answer = fetch_head(&mut client, "/").await.into_body();
-        within_deadline(sent.notified()).await;
-        let mut got = Vec::new();
-        let mut read = async |wanted: usize| {
-            let mut part = Vec::new();
-            while part.len() < wanted {
-                let frame = within_deadline(answer.frame()).await.unwrap().unwrap();
-                part.extend(frame.into_data().unwrap());
-            }
-            part
-        };
-        got.extend(read(LENGTH).await);
-        assert_whole(&got);
-        for number in 0..3 {
-            next.notify_one();
-            let event = format!("data: {number}\n\n");
-            assert_eq!(read(event.len()).await, event.as_bytes());
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
