@@ -1,6 +1,8 @@
 //! Files of directories: which are sent, how, and that no other ever is.
 
+mod compression;
 mod conditions;
+mod directories;
 mod large_files;
 mod maintenance;
 mod nginx;
