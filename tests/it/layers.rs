@@ -43,6 +43,7 @@ fn source_files_stay_below_the_line_limit() {
         "src",
         "benches",
         "examples",
+        "tests",
         "bench/src",
         "fuzz/fuzz_targets",
     ];
