@@ -55,7 +55,8 @@ pub(super) async fn with_timeout<T>(
     // Most steps complete at the first poll. Only the others pay for a timer.
     let result = match poll_fn(|cx| Poll::Ready(step.as_mut().poll(cx))).await {
         Poll::Ready(done) => Ok(done),
-        Poll::Pending => tokio::time::timeout(timeout, step).await,
+        // Boxed: the future of a parked session has no room for a timer that it rarely needs.
+        Poll::Pending => Box::pin(tokio::time::timeout(timeout, step)).await,
     };
     match result {
         Ok(Ok(value)) => Ok(value),

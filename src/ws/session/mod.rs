@@ -192,7 +192,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             };
             let poll_inbox = |cx: &mut Context<'_>| self.inbox.poll_next(cx).map(LoopEvent::Inbox);
-            let event = wake_gate.select(others, poll_inbox, was_inbox).await;
+            // Pinned here: passed by value, the future would be stored twice.
+            let event = wake_gate.select(pin!(others), poll_inbox, was_inbox).await;
             was_inbox = matches!(event, LoopEvent::Inbox(_));
             if !was_inbox {
                 // Until here the session may have been parked, and the scheduler may have
@@ -210,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 LoopEvent::JoinDecided(decision) => Box::pin(self.finish_join(decision)).await?,
                 LoopEvent::Revalidated(finding) => Box::pin(self.apply_finding(finding)).await?,
                 LoopEvent::Uploads => Box::pin(self.send_upload_events()).await?,
-                LoopEvent::Tick => self.run_due().await?,
+                LoopEvent::Tick => Box::pin(self.run_due()).await?,
                 LoopEvent::Stopping => {
                     is_stopping = true;
                     self.schedule.stop_within(self.services.close_spread);
