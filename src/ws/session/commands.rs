@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Err(error)) => return Err(close_reason(&error)),
             Some(Ok(frame)) => frame,
         };
-        self.schedule.record_activity();
+        self.schedule.record_activity(&self.settings);
         if !frame.is_pong() {
             self.activity.record();
         }

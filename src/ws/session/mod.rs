@@ -286,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let now = Instant::now();
         if self.is_holding() {
             // The session has not read meanwhile, so it must not take this for silence.
-            self.schedule.record_activity();
+            self.schedule.record_activity(&self.settings);
         }
         if self.schedule.must_stop(now) && !self.waits_for_uploads() {
             return Err(CloseReason::Restart);
@@ -294,7 +294,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.schedule.is_silent(now) {
             return Err(CloseReason::Silent);
         }
-        if self.schedule.take_revalidation(now) {
+        if self.schedule.take_revalidation(now, &self.settings) {
             let since = self.services.invalidations.next_epoch();
             self.start_revalidation(RevalidationCause::Interval, Some(since));
         }
@@ -305,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if paused.is_some_and(|paused| paused.until <= now) {
             Box::pin(self.resume_paused()).await?;
         }
-        if self.schedule.take_ping(now) {
+        if self.schedule.take_ping(now, &self.settings) {
             self.activity.record();
             self.write([Message::Ping(Bytes::new())]).await?;
         }

@@ -6,12 +6,9 @@ use tokio::time::Instant;
 
 use super::Settings;
 
-/// The deadlines, and the intervals by which they recur.
+/// The deadlines. The session's settings have the intervals by which they recur.
 #[derive(Debug)]
 pub(super) struct Schedule {
-    ping_interval: Duration,
-    pong_timeout: Duration,
-    revalidate_interval: Duration,
     ping_at: Instant,
     silent_at: Instant,
     revalidate_at: Instant,
@@ -22,23 +19,17 @@ impl Schedule {
     /// Starts all intervals now, with jitter.
     pub(super) fn new(settings: &Settings) -> Self {
         let now = Instant::now();
-        let ping_interval = settings.ping_interval.get();
-        let pong_timeout = settings.pong_timeout.get();
-        let revalidate_interval = settings.revalidate_interval.get();
         Self {
-            ping_at: now + jitter(ping_interval),
-            silent_at: now + pong_timeout,
-            revalidate_at: now + jitter(revalidate_interval),
+            ping_at: now + jitter(settings.ping_interval.get()),
+            silent_at: now + settings.pong_timeout.get(),
+            revalidate_at: now + jitter(settings.revalidate_interval.get()),
             stop_at: None,
-            ping_interval,
-            pong_timeout,
-            revalidate_interval,
         }
     }
 
     /// Records a sign of life of the client.
-    pub(super) fn record_activity(&mut self) {
-        self.silent_at = Instant::now() + self.pong_timeout;
+    pub(super) fn record_activity(&mut self, settings: &Settings) {
+        self.silent_at = Instant::now() + settings.pong_timeout.get();
     }
 
     /// Sets the end of the session to a random moment within `spread`.
@@ -63,13 +54,14 @@ impl Schedule {
     }
 
     /// Returns whether a ping is due, and schedules the next.
-    pub(super) fn take_ping(&mut self, now: Instant) -> bool {
-        take(&mut self.ping_at, now, self.ping_interval)
+    pub(super) fn take_ping(&mut self, now: Instant, settings: &Settings) -> bool {
+        take(&mut self.ping_at, now, settings.ping_interval.get())
     }
 
     /// Returns whether a periodic revalidation is due, and schedules the next.
-    pub(super) fn take_revalidation(&mut self, now: Instant) -> bool {
-        take(&mut self.revalidate_at, now, self.revalidate_interval)
+    pub(super) fn take_revalidation(&mut self, now: Instant, settings: &Settings) -> bool {
+        let interval = settings.revalidate_interval.get();
+        take(&mut self.revalidate_at, now, interval)
     }
 }
 
