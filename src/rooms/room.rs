@@ -35,11 +35,18 @@ struct Presence {
     sessions: usize,
     /// The end of the grace, if all of the user's sessions were lost.
     leaving: Option<Instant>,
-    typing: Option<Typing>,
-    /// The time at which the user's one typing timer fires, if it is set.
-    typing_timer: Option<Instant>,
+    /// None until the user first types. Boxed, for most users read only.
+    typing: Option<Box<TypingState>>,
+}
+
+/// A user's typing in one room.
+#[derive(Debug, Default)]
+struct TypingState {
+    now: Option<Typing>,
+    /// The time at which the user's one timer fires, if it is set.
+    timer: Option<Instant>,
     /// The time at which the others last heard that the user types.
-    typing_sent_at: Option<Instant>,
+    sent_at: Option<Instant>,
 }
 
 /// The session that types, and the time at which typing ends by itself.
@@ -66,6 +73,13 @@ pub(super) struct Exit {
     pub(super) empty: bool,
     /// A timer to set.
     pub(super) timer: Option<(Instant, Timer)>,
+}
+
+impl Presence {
+    /// Returns the session that types, if one does.
+    fn typing(&self) -> Option<Typing> {
+        self.typing.as_ref()?.now
+    }
 }
 
 impl Room {
@@ -154,11 +168,11 @@ impl Room {
                 None
             }
             Timer::Typing { user, due } => {
-                let presence = state.present.get_mut(&user)?;
-                presence.typing_timer.take_if(|set| *set == due)?;
-                let until = presence.typing?.until;
+                let typing = state.present.get_mut(&user)?.typing.as_mut()?;
+                typing.timer.take_if(|set| *set == due)?;
+                let until = typing.now?.until;
                 if until > Instant::now() {
-                    presence.typing_timer = Some(until);
+                    typing.timer = Some(until);
                     return Some((until, Timer::Typing { user, due: until }));
                 }
                 state.stop_typing(&user);
@@ -181,8 +195,6 @@ impl State {
             sessions: 1,
             leaving: None,
             typing: None,
-            typing_timer: None,
-            typing_sent_at: None,
         };
         self.present.insert(user.id().clone(), presence);
         self.notify_others(user.id(), EventKind::UserJoined(user.clone()));
@@ -196,7 +208,7 @@ impl State {
         let is_last = presence.sessions == 0;
         if is_last
             || presence
-                .typing
+                .typing()
                 .is_some_and(|typing| typing.session == session)
         {
             self.stop_typing(&user);
@@ -229,7 +241,7 @@ impl State {
         let id = self.members.user(session)?.clone();
         if !on {
             // Only the session that typed can end it.
-            let typing = self.present.get(&id)?.typing?;
+            let typing = self.present.get(&id)?.typing()?;
             if typing.session == session {
                 self.stop_typing(&id);
             }
@@ -239,22 +251,23 @@ impl State {
         let presence = self.present.get_mut(&id)?;
         let until = now + settings.typing_timeout.get();
         let interval = settings.typing_interval.get();
-        let is_due = presence
-            .typing_sent_at
+        let state = presence.typing.get_or_insert_default();
+        let is_due = state
+            .sent_at
             .is_none_or(|sent_at| now >= sent_at + interval);
         if !is_due {
             // The others get no further event, but the typing they know of is extended.
-            if let Some(typing) = &mut presence.typing {
+            if let Some(typing) = &mut state.now {
                 *typing = Typing { session, until };
             }
             return None;
         }
-        presence.typing = Some(Typing { session, until });
-        presence.typing_sent_at = Some(now);
+        state.now = Some(Typing { session, until });
+        state.sent_at = Some(now);
         // One timer per user: while it is set, a later start only moves `until`, which the
         // timer looks at when it fires.
-        let is_set = presence.typing_timer.is_some();
-        let due = *presence.typing_timer.get_or_insert(until);
+        let is_set = state.timer.is_some();
+        let due = *state.timer.get_or_insert(until);
         let user = presence.user.clone();
         self.notify_others(&id, EventKind::Typing { user, on: true });
         (!is_set).then_some((due, Timer::Typing { user: id, due }))
@@ -265,7 +278,8 @@ impl State {
         let Some(presence) = self.present.get_mut(id) else {
             return;
         };
-        if presence.typing.take().is_some() {
+        let typing = presence.typing.as_mut();
+        if typing.and_then(|typing| typing.now.take()).is_some() {
             let user = presence.user.clone();
             self.notify_others(id, EventKind::Typing { user, on: false });
         }
