@@ -3,6 +3,7 @@
 mod guards;
 mod misplaced;
 mod renamed;
+mod values;
 
 use super::*;
 

@@ -145,8 +145,7 @@ const EXPECTED_BUFFER_SIZE: &str = r#"a size such as "64 MiB", or "0" for none"#
 
 /// A whole number from 1 to 1 000 000. The upper bound is beyond any real deployment and
 /// small enough that no sum or product of two counts overflows a `u64`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "u64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PositiveCount(NonZeroU32);
 
 impl PositiveCount {
@@ -188,9 +187,18 @@ impl TryFrom<u64> for PositiveCount {
             .filter(|count| *count <= 1_000_000)
             .and_then(NonZeroU32::new)
             .map(Self)
-            .ok_or_else(|| "expected a whole number from 1 to 1000000".to_owned())
+            .ok_or_else(|| format!("expected {EXPECTED_COUNT}"))
     }
 }
+
+impl<'de> Deserialize<'de> for PositiveCount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parse = |count| Self::try_from(count).ok();
+        deserialize_number(deserializer, EXPECTED_COUNT, parse)
+    }
+}
+
+const EXPECTED_COUNT: &str = "a whole number from 1 to 1000000";
 
 /// Deserializes a value that is written as a string. The error for any other TOML type
 /// says `expected`.
@@ -219,6 +227,45 @@ impl<T: TryFrom<String, Error = String>> de::Visitor<'_> for TextVisitor<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
         T::try_from(text.to_owned()).map_err(E::custom)
+    }
+}
+
+/// Deserializes a whole number with `parse`, which returns `None` if it is out of range. The
+/// error for that and for any other TOML type says `expected`.
+pub(crate) fn deserialize_number<'de, D, T, F>(
+    deserializer: D,
+    expected: &'static str,
+    parse: F,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    F: Fn(u64) -> Option<T>,
+{
+    deserializer.deserialize_any(NumberVisitor { expected, parse })
+}
+
+struct NumberVisitor<F> {
+    expected: &'static str,
+    parse: F,
+}
+
+impl<T, F: Fn(u64) -> Option<T>> de::Visitor<'_> for NumberVisitor<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        let invalid = || E::invalid_value(de::Unexpected::Unsigned(number), &self);
+        (self.parse)(number).ok_or_else(invalid)
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        match u64::try_from(number) {
+            Ok(number) => self.visit_u64(number),
+            Err(_) => Err(E::invalid_value(de::Unexpected::Signed(number), &self)),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use super::upgrade_protocol::UpgradeProtocol;
 use crate::core::host_port::HostPort;
 use crate::core::origin::Origin;
 use crate::core::request_path::UrlPath;
-use crate::core::units::{ByteSize, PositiveCount};
+use crate::core::units::{ByteSize, PositiveCount, deserialize_number};
 use crate::files;
 use crate::introspection::LARAVEL;
 
@@ -80,7 +80,8 @@ struct Written {
     allowed_symlink_targets: Option<Vec<PathBuf>>,
     #[serde(default, deserialize_with = "deserialize_redirect")]
     redirect: Option<Origin>,
-    status: Option<u16>,
+    #[serde(default, deserialize_with = "deserialize_status")]
+    status: Option<StatusCode>,
     max_body_size: Option<ByteSize>,
     #[serde(default)]
     require_client_certificate: bool,
@@ -174,9 +175,7 @@ impl Written {
             }
             (None, app, None, None) => Ok(RouteAction::App(app.unwrap_or(App::Laravel))),
             (None, None, Some(origin), None) => Ok(RouteAction::Redirect(origin)),
-            (None, None, None, Some(403)) => Ok(RouteAction::Reject(StatusCode::FORBIDDEN)),
-            (None, None, None, Some(404)) => Ok(RouteAction::Reject(StatusCode::NOT_FOUND)),
-            (None, None, None, Some(_)) => Err("status can be 403 or 404".to_owned()),
+            (None, None, None, Some(status)) => Ok(RouteAction::Reject(status)),
             _ => Err("a route has one of upstream, files, redirect and status".to_owned()),
         }
     }
@@ -230,6 +229,16 @@ impl TryFrom<String> for HostPattern {
             )),
         }
     }
+}
+
+/// Reads the status of a rejection: 403 or 404.
+fn deserialize_status<'de, D: Deserializer<'de>>(value: D) -> Result<Option<StatusCode>, D::Error> {
+    let status = |number| match number {
+        403 => Some(StatusCode::FORBIDDEN),
+        404 => Some(StatusCode::NOT_FOUND),
+        _ => None,
+    };
+    deserialize_number(value, "the number 403 or 404", status).map(Some)
 }
 
 /// Reads the origin of `redirect`.
