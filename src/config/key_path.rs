@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// A path to a key: table names and list indices from 0, then the name of the key.
 ///
@@ -79,6 +79,15 @@ impl KeyPath {
     pub(super) fn remove(&self, table: &mut DeTable<'_>) -> bool {
         let table = holder(table, &self.0);
         table.is_some_and(|table| table.remove(self.name()).is_some())
+    }
+
+    /// Returns the list that is the value of the key in `table`, the top of the file, or `None`
+    /// if the value is no list.
+    pub(super) fn list<'t, 'i>(&self, table: &'t mut DeTable<'i>) -> Option<&'t mut DeArray<'i>> {
+        match holder(table, &self.0)?.get_mut(self.name())?.get_mut() {
+            DeValue::Array(list) => Some(list),
+            _ => None,
+        }
     }
 
     /// Renames the key to `new` in `table`, the top of the file. Returns whether the key was

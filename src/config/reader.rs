@@ -2,13 +2,14 @@
 //!
 //! serde stops at the first invalid key. The reader then removes that key from the parsed
 //! table, so that its default applies, and deserializes the table once more. It renames a
-//! key that has an old name instead of removing it, so that serde checks its value too.
+//! key that has an old name instead of removing it, so that serde checks its value too. Of a
+//! list of tables such as `[[routes]]` it removes the invalid table alone.
 
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::explain::explain;
@@ -62,10 +63,22 @@ pub(super) fn read<T: DeserializeOwned>(
             .span()
             .and_then(|span| KeyPath::find(rest.get_ref(), &span));
         let (message, new_name) = explain(error.message(), path.as_ref(), tables_with::<T>);
-        all.push(Diagnostic::new(text, error.span(), message));
-        let is_mended = path.is_some_and(|path| match new_name {
-            Some(new) => path.rename(rest.get_mut(), new),
-            None => path.remove(rest.get_mut()),
+        let element = path
+            .as_ref()
+            .and_then(|path| find_element::<T>(&rest, path, &error));
+        let place = element.as_ref().map(|element| element.span.clone());
+        all.push(Diagnostic::new(
+            text,
+            place.or_else(|| error.span()),
+            message,
+        ));
+        let is_mended = path.is_some_and(|path| match (new_name, element) {
+            (Some(new), _) => path.rename(rest.get_mut(), new),
+            (None, Some(element)) if element.is_table => {
+                let list = path.list(rest.get_mut());
+                list.is_some_and(|list| remove_element(list, element.index))
+            }
+            (None, _) => path.remove(rest.get_mut()),
         });
         if all.len() >= MAX_DIAGNOSTICS || !is_mended {
             return Err(Diagnostics::sorted(all));
@@ -86,6 +99,65 @@ pub(super) fn read<T: DeserializeOwned>(
     } else {
         Err(Diagnostics::sorted(all))
     }
+}
+
+/// An element of a list in the file.
+struct Element {
+    /// The index in the list, from 0.
+    index: usize,
+    /// The bytes of the element; those of the header for a table such as `[[routes]]`.
+    span: Range<usize>,
+    is_table: bool,
+}
+
+/// Returns the element that causes `error` about the list at `path`, or `None` if the value is
+/// no list or the error is about the list as a whole.
+///
+/// serde gives no place to an error about an element as a whole, such as two keys of a route
+/// that exclude each other. The parser then gives it the place of the whole list.
+fn find_element<T: DeserializeOwned>(
+    table: &Spanned<DeTable<'_>>,
+    path: &KeyPath,
+    error: &Error,
+) -> Option<Element> {
+    let elements = path.list(&mut table.get_ref().clone())?.clone();
+    let fails_with_first = |count: usize| {
+        let mut table = table.clone();
+        if let Some(list) = path.list(table.get_mut()) {
+            *list = elements.iter().take(count).cloned().collect();
+        }
+        T::deserialize(Deserializer::from(table)).is_err_and(|other| other == *error)
+    };
+    if fails_with_first(0) {
+        return None;
+    }
+    // serde reads the elements in order and stops at the invalid one: shorter lists do not
+    // fail with this error, longer ones do. So the search halves the list.
+    let (mut valid, mut invalid) = (0, elements.len());
+    while invalid - valid > 1 {
+        let middle = valid.midpoint(invalid);
+        if fails_with_first(middle) {
+            invalid = middle;
+        } else {
+            valid = middle;
+        }
+    }
+    let element = elements.get(valid)?;
+    Some(Element {
+        index: valid,
+        span: element.span(),
+        is_table: element.get_ref().is_table(),
+    })
+}
+
+/// Removes the element at `index` from `list`. Returns whether it was there.
+fn remove_element(list: &mut DeArray<'_>, index: usize) -> bool {
+    let elements = list.iter().enumerate();
+    let others = elements.filter(|(number, _)| *number != index);
+    let others: DeArray<'_> = others.map(|(_, element)| element.clone()).collect();
+    let is_shorter = others.len() < list.len();
+    *list = others;
+    is_shorter
 }
 
 /// Returns the tables of [`TABLES`] that have the key `name` in a `T`.

@@ -1,6 +1,7 @@
 //! Tests of reading configurations.
 
 mod guards;
+mod lists;
 mod misplaced;
 mod renamed;
 mod values;
