@@ -31,8 +31,8 @@ pub(super) enum Command {
     Check(ConfigFile),
     /// Report the health of the running edge
     ///
-    /// The first line says `healthy`, `DEGRADED` or `unreachable`. Each line with `!` is
-    /// one problem. The exit code is the one that a Nagios plug-in returns.
+    /// The first line says `healthy`, `DEGRADED`, `unreachable` or, if the edge rejects the
+    /// request, `health unknown`. Each line with `!` is one problem. The exit code is the one that a Nagios plug-in returns.
     #[command(after_help = help::status())]
     Status {
         #[command(flatten)]
@@ -138,7 +138,7 @@ pub(super) struct Edge {
     /// Unix socket of the running edge [default: `broadcast.socket` of the configuration]
     #[arg(long, value_name = "PATH", conflicts_with = "path")]
     pub(super) socket: Option<PathBuf>,
-    /// Print the response of the edge as one line of JSON
+    /// Print the response of the edge, or the error, as one line of JSON
     #[arg(long)]
     pub(super) json: bool,
 }

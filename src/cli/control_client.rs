@@ -23,6 +23,8 @@ use crate::logging;
 /// A blocking HTTP client for the control socket of one edge.
 pub(super) struct ControlClient {
     socket: PathBuf,
+    /// Whether `--socket` names the socket.
+    is_socket_given: bool,
     runtime: Runtime,
 }
 
@@ -40,6 +42,7 @@ impl ControlClient {
         let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
             socket,
+            is_socket_given: edge.socket.is_some(),
             runtime: runtime.map_err(Failure::unreachable)?,
         })
     }
@@ -64,8 +67,8 @@ impl ControlClient {
     ///
     /// # Errors
     /// - Usage: the edge rejects the arguments (400 or 413).
-    /// - Unreachable: the connection fails, the timeout expires, the response is not JSON, or
-    ///   it has another status than 2xx.
+    /// - Unreachable: the connection fails, the timeout expires, or the response is not JSON.
+    ///   If it has another status than 2xx, the cause is a [`Rejected`].
     fn request(&self, method: Method, path: &str, json: String) -> Result<Value, Failure> {
         let exchange = self.exchange(method, path, json);
         let exchange = async { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await };
@@ -78,11 +81,16 @@ impl ControlClient {
             return Ok(response);
         }
         let message = plain(&response["message"]);
-        let error = anyhow!("the edge rejected the request: {message}");
         Err(match status {
             // The request is built from the arguments, so the user must correct those.
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Failure::usage(error),
-            _ => Failure::unreachable(error),
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                Failure::usage(Rejected(message))
+            }
+            StatusCode::FORBIDDEN => Failure::unreachable(Rejected(format!(
+                "{message}; add this id there and reload the edge, or run the command as a user \
+                 whose id is there"
+            ))),
+            _ => Failure::unreachable(Rejected(message)),
         })
     }
 
@@ -95,7 +103,8 @@ impl ControlClient {
     ) -> anyhow::Result<(StatusCode, Value)> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             let socket = self.socket.display();
-            anyhow!("cannot connect to {socket}: {error}; {}", advice(&error))
+            let advice = self.advice(&error);
+            anyhow!("cannot connect to {socket}: {error}; {advice}")
         })?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::builder()
@@ -124,7 +133,28 @@ impl ControlClient {
             .context("the response is not JSON; is this the socket of the edge?")?;
         Ok((status, response))
     }
+
+    /// Returns a hint for the user on how to cure a failed connection.
+    fn advice(&self, error: &io::Error) -> &'static str {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused if self.is_socket_given => {
+                "does the edge run (`systemctl status pwd-edge`), and is this its broadcast.socket?"
+            }
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                "does the edge run (`systemctl status pwd-edge`), and with this configuration?"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "run the command as root, or as a user that may open the socket"
+            }
+            _ => "is this the socket of the edge?",
+        }
+    }
 }
+
+/// The edge responded, and rejected the request for this reason.
+#[derive(Debug, thiserror::Error)]
+#[error("the edge rejected the request: {0}")]
+pub(super) struct Rejected(String);
 
 /// Returns the socket that the configuration names, and warns of mistakes in the file.
 ///
@@ -139,27 +169,28 @@ fn configured_socket(edge: &Edge) -> Result<PathBuf, Failure> {
         )),
         error => Failure::usage(error),
     })?;
-    let file = file.display();
-    if socket.mistakes > 0 {
-        let mistakes = counted(&socket.mistakes.into(), "mistake");
-        logging::print_warning(&format!(
-            "{file} has {mistakes}; run `pwd-edge check --config {file}`"
-        ));
+    if let Some(problem) = &socket.problem {
+        let file = file.display();
+        let problem = match problem {
+            config::Error::Encoding { .. } => problem.to_string(),
+            config::Error::Mistakes(diagnostics) => mistakes(&file, diagnostics.all().len()),
+            config::Error::Read { .. } | config::Error::Exposed { .. } => mistakes(&file, 1),
+        };
+        let path = socket.path.display();
+        let assumed = if socket.is_assumed {
+            format!("; the command uses the default socket {path}")
+        } else {
+            String::new()
+        };
+        logging::print_warning(&format!("{problem}{assumed}"));
     }
     Ok(socket.path)
 }
 
-/// Returns a hint for the user on how to cure a failed connection.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            "does the edge run (`systemctl status pwd-edge`), and with this configuration?"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "run the command as root, or as a user that may open the socket"
-        }
-        _ => "is this the socket of the edge?",
-    }
+/// Returns the warning about a `file` with mistakes.
+fn mistakes(file: &dyn std::fmt::Display, number: usize) -> String {
+    let mistakes = counted(&number.into(), "mistake");
+    format!("{file} has {mistakes}; run `pwd-edge check --config {file}`")
 }
 
 /// Time limit for one request: connect, send and read the whole response.

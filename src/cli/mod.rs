@@ -146,6 +146,13 @@ impl Failure {
         }
     }
 
+    /// Moves the cause out of the failure, for a command that prints it itself.
+    fn take_cause(mut self) -> (String, Self) {
+        let error = self.error.take();
+        let cause = error.map_or_else(String::new, |error| error_chain(&*error));
+        (cause, self)
+    }
+
     /// Returns a failure with `code` and a cause that is still to be printed.
     fn new(code: u8, error: impl Into<anyhow::Error>) -> Self {
         Self {

@@ -13,7 +13,7 @@ use crate::core::ids::{RowId, UserId};
 /// # Errors
 /// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
-    let response = ControlClient::new(edge)?.get("/rooms")?;
+    let response = get(edge, "/rooms")?;
     report(edge, &response, |response| {
         let mut lines = vec![counted(&response["total"], "room")];
         lines.extend(list(&response["rooms"]).iter().map(|room| {
@@ -29,7 +29,7 @@ pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
 /// # Errors
 /// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
-    let response = ControlClient::new(edge)?.get(&format!("/rooms/ticket/{ticket}"))?;
+    let response = get(edge, &format!("/rooms/ticket/{ticket}"))?;
     report(edge, &response, |response| {
         let (name, sessions) = (plain(&response["room"]), &response["sessions"]);
         let mut lines = vec![format!("{name}: {}", counted(sessions, "session"))];
@@ -47,7 +47,7 @@ pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
 /// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn explain(edge: &Edge, user: &UserId, ticket: RowId) -> Result<(), Failure> {
     let path = format!("/users/{}/ticket/{ticket}", encode(user));
-    let response = ControlClient::new(edge)?.get(&path)?;
+    let response = get(edge, &path)?;
     report(edge, &response, explanation)
 }
 
@@ -106,7 +106,7 @@ fn session(session: &Value) -> String {
 /// The edge is unreachable or rejects the request, or standard output is closed.
 pub(super) fn disconnect(edge: &Edge, user: &UserId) -> Result<(), Failure> {
     let path = format!("/users/{}/disconnect", encode(user));
-    let response = ControlClient::new(edge)?.post(&path, String::new())?;
+    let response = post(edge, &path, String::new())?;
     report(edge, &response, |response| {
         vec![format!(
             "closed {}",
@@ -135,7 +135,7 @@ pub(super) fn publish(
     };
     fields.insert("ticket_id".to_owned(), json!(ticket.get()));
     let event = json!({ "type": kind, "payload": payload });
-    let response = ControlClient::new(edge)?.post("/broadcast", event.to_string())?;
+    let response = post(edge, "/broadcast", event.to_string())?;
     report(edge, &response, |response| {
         let sessions = counted(&response["sessions"], "session");
         vec![format!("delivered to {sessions}")]
@@ -146,6 +146,36 @@ pub(super) fn publish(
 fn encode(user: &UserId) -> String {
     let text = user.to_string();
     percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// Sends `GET path` to the edge and returns the JSON body of the response.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request.
+fn get(edge: &Edge, path: &str) -> Result<Value, Failure> {
+    let response = ControlClient::new(edge)?.get(path);
+    response.map_err(|failure| report_failure(edge, failure))
+}
+
+/// Sends `POST path` with a JSON body to the edge and returns the JSON body of the response.
+///
+/// # Errors
+/// The edge is unreachable or rejects the request.
+fn post(edge: &Edge, path: &str, json: String) -> Result<Value, Failure> {
+    let response = ControlClient::new(edge)?.post(path, json);
+    response.map_err(|failure| report_failure(edge, failure))
+}
+
+/// Prints the cause of a failed request as JSON with `--json`, and returns the failure without
+/// it. Otherwise leaves the cause in the failure.
+fn report_failure(edge: &Edge, failure: Failure) -> Failure {
+    if !edge.json {
+        return failure;
+    }
+    let (cause, failure) = failure.take_cause();
+    // Ignored: the exit code reports the failure all the same.
+    let _ = print(&json!({ "error": cause }).to_string());
+    failure
 }
 
 /// Prints the response as JSON with `--json`, else as the text that `lines` returns.

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::args::Edge;
-use super::control_client::ControlClient;
+use super::control_client::{ControlClient, Rejected};
 use super::{Failure, counted, list, plain, print};
-use crate::core::error_chain::error_chain;
 
 /// Prints the health of the edge: once, or with `watch` until interrupted.
 ///
@@ -46,7 +45,7 @@ fn report_json(client: &ControlClient) -> (String, Result<(), Failure>) {
     match client.get("/status") {
         Ok(status) => (status.to_string(), health(&status)),
         Err(failure) => {
-            let (problem, failure) = unreachable(failure);
+            let (problem, failure) = failure.take_cause();
             let status = json!({ "healthy": false, "problems": [problem] });
             (status.to_string(), Err(failure))
         }
@@ -65,21 +64,19 @@ fn report_screen(client: &ControlClient) -> (String, Result<(), Failure>) {
     match samples {
         Ok((first, second, interval)) => (screen(&first, &second, interval), health(&second)),
         Err(failure) => {
-            let (problem, failure) = unreachable(failure);
-            let mut screen = Screen::new("pwd-edge unreachable");
+            let cause = failure.error.as_ref();
+            let is_rejected = cause.is_some_and(|error| error.is::<Rejected>());
+            let (problem, failure) = failure.take_cause();
+            let title = if is_rejected {
+                "pwd-edge health unknown"
+            } else {
+                "pwd-edge unreachable"
+            };
+            let mut screen = Screen::new(title);
             screen.line("!", problem);
             (screen.text, Err(failure))
         }
     }
-}
-
-/// Moves the cause out of a failure, so that only the report prints it.
-fn unreachable(mut failure: Failure) -> (String, Failure) {
-    let cause = failure
-        .error
-        .take()
-        .map_or_else(String::new, |error| error_chain(&*error));
-    (cause, failure)
 }
 
 /// Returns the health that a status reports, as the result of the command.

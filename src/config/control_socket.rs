@@ -8,45 +8,48 @@ use super::{Config, Error};
 use crate::control;
 
 /// The control socket that a configuration file names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct ControlSocket {
     /// The path of `broadcast.socket`, or of its default, resolved against the directory of
     /// the file.
     pub(crate) path: PathBuf,
-    /// Number of mistakes in the file. A file that is not UTF-8, or that exposes a private
-    /// key, counts as one.
-    pub(crate) mistakes: usize,
+    /// The error that [`Config::load`] reports for the file.
+    pub(crate) problem: Option<Error>,
+    /// Whether `path` is the default because no socket is found in a file with a problem.
+    pub(crate) is_assumed: bool,
 }
 
 impl ControlSocket {
     /// Reads `broadcast.socket` from the file at `path`.
     ///
-    /// Mistakes in the file are counted and skipped: the running edge still has its previous
+    /// Mistakes in the file are skipped: the running edge still has its previous
     /// configuration, and commands must reach it while the file is being edited.
     ///
     /// # Errors
     /// [`Error::Read`] if the file cannot be read.
     pub(crate) fn load(path: &Path) -> Result<Self, Error> {
-        let mistakes = match Config::load(path) {
+        let problem = match Config::load(path) {
             Ok(config) => {
                 return Ok(Self {
                     path: config.broadcast.socket,
-                    mistakes: 0,
+                    problem: None,
+                    is_assumed: false,
                 });
             }
-            Err(Error::Mistakes(diagnostics)) => diagnostics.all().len(),
-            Err(_) => 1,
+            Err(problem) => problem,
         };
         let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
-        let socket = find_socket(&String::from_utf8_lossy(&bytes))
-            .unwrap_or_else(|| control::Settings::default().socket);
+        let found = find_socket(&String::from_utf8_lossy(&bytes));
+        let is_assumed = found.is_none();
+        let socket = found.unwrap_or_else(|| control::Settings::default().socket);
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
         Ok(Self {
             path: directory.join(socket),
-            mistakes,
+            problem: Some(problem),
+            is_assumed,
         })
     }
 }
@@ -66,18 +69,22 @@ fn find_socket(text: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    fn load(text: &[u8]) -> (PathBuf, usize) {
+    /// Returns the socket, and whether the file has a problem.
+    fn load(text: &[u8]) -> (PathBuf, bool) {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.toml");
         std::fs::write(&file, text).unwrap();
         let found = ControlSocket::load(&file).unwrap();
         let path = found.path.strip_prefix(directory.path());
-        (path.unwrap_or(&found.path).to_owned(), found.mistakes)
+        let path = path.unwrap_or(&found.path).to_owned();
+        let default = control::Settings::default().socket;
+        assert_eq!(found.is_assumed, path == default);
+        (path, found.problem.is_some())
     }
 
     #[test]
     fn socket_of_a_valid_file_is_relative_to_its_directory() {
-        assert_eq!(load(b"[broadcast]\nsocket = \"b\"\n"), ("b".into(), 0));
+        assert_eq!(load(b"[broadcast]\nsocket = \"b\"\n"), ("b".into(), false));
     }
 
     #[test]
@@ -90,12 +97,12 @@ mod tests {
             ("", "[http]\nmax_body = \"1 MiB\n"),
         ] {
             let text = format!("{before}[broadcast]\nsocket = \"b.sock\"\n{after}");
-            let (path, mistakes) = load(text.as_bytes());
+            let (path, has_problem) = load(text.as_bytes());
             assert_eq!(path, Path::new("b.sock"), "{text}");
-            assert!(mistakes > 0, "{text}");
+            assert!(has_problem, "{text}");
         }
         let latin1 = b"# f\xfcr uns\n[broadcast]\nsocket = \"b.sock\"\n";
-        assert_eq!(load(latin1), ("b.sock".into(), 1));
+        assert_eq!(load(latin1), ("b.sock".into(), true));
     }
 
     #[test]
@@ -106,7 +113,7 @@ mod tests {
             "[broadcast]\nsocket = 7\n",
             "broadcast = 7\n",
         ] {
-            assert_eq!(load(text.as_bytes()), (default.clone(), 1), "{text}");
+            assert_eq!(load(text.as_bytes()), (default.clone(), true), "{text}");
         }
         let utf16: Vec<u8> = "[broadcast]"
             .encode_utf16()

@@ -145,7 +145,7 @@ impl Api {
         let (introspection, settings) = &*shown;
         let allowed = &settings.allowed_uids;
         if !allowed.is_empty() && !allowed.contains(&peer) {
-            let message = format!("user {peer} is not in broadcast.allowed_uids");
+            let message = format!("user id {peer} is not in broadcast.allowed_uids");
             return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
         }
         let path = request.uri().path().to_owned();

@@ -241,6 +241,34 @@ async fn edge_that_is_gone_is_unreachable() {
         assert!(errors(&output).starts_with("cannot connect to broadcast.sock: "));
         assert!(output.stdout.is_empty(), "{output:?}");
     }
+    let output = command(&program, &["rooms", "--json"]).await;
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let failure: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cause = failure["error"].as_str().unwrap();
+    assert!(cause.starts_with("cannot connect to broadcast.sock: "));
+    assert!(output.stderr.is_empty(), "{output:?}");
+
+    let output = command(&program, &["rooms", "--socket", "none.sock"]).await;
+    let cause = errors(&output);
+    assert!(cause.contains("is this its broadcast.socket?"), "{cause}");
+    assert!(!cause.contains("configuration"), "{cause}");
+}
+
+#[tokio::test]
+async fn unreadable_configuration_is_reported_with_the_socket_used_instead() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    std::fs::write(program.path("config.toml"), b"\xff\xfe[\0s\0]\0").unwrap();
+    let output = command(&program, &["status"]).await;
+    let warning = errors(&output);
+    assert!(
+        warning.starts_with("warning: config.toml: the file is in UTF-16; save it as UTF-8"),
+        "{warning}"
+    );
+    assert!(
+        warning.ends_with("the command uses the default socket /run/pwd-edge/broadcast.sock\n"),
+        "{warning}"
+    );
 }
 
 #[tokio::test]
@@ -287,7 +315,16 @@ async fn request_that_the_edge_rejects_fails_with_its_reason() {
     assert!(errors(&output).contains("broadcast.allowed_uids"));
     let output = command(&other, &["status"]).await;
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("broadcast.allowed_uids"));
+    let screen = text(&output);
+    assert!(screen.starts_with("pwd-edge health unknown\n"), "{screen}");
+    assert!(
+        screen.contains("the edge rejected the request: user id "),
+        "{screen}"
+    );
+    assert!(
+        screen.contains("broadcast.allowed_uids; add this id there and reload the edge"),
+        "{screen}"
+    );
 }
 
 /// A server that is no edge says nothing about the edge.
