@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
 use super::error::PemProblem;
 
@@ -17,6 +17,8 @@ pub(super) struct CertificateInfo {
     pub(super) issuer: String,
     pub(super) not_before: SystemTime,
     pub(super) not_after: SystemTime,
+    /// Whether the certificate has version 3 (RFC 5280 §4.1.2.1), the only one for TLS.
+    pub(super) is_version_3: bool,
     key_id: Option<Vec<u8>>,
     issuer_key_id: Option<Vec<u8>>,
 }
@@ -31,6 +33,7 @@ impl CertificateInfo {
             issuer: parsed.issuer().to_string(),
             not_before: at(parsed.validity().not_before.timestamp()),
             not_after: at(parsed.validity().not_after.timestamp()),
+            is_version_3: parsed.version() == X509Version::V3,
             key_id: None,
             issuer_key_id: None,
         };

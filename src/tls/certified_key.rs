@@ -128,12 +128,18 @@ impl KeyPairFiles {
                     .ok_or_else(|| self.invalid(PemProblem::Unreadable(at + 1)))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        if infos.first().is_some_and(|site| !site.is_version_3) {
+            return Err(self.invalid(PemProblem::OldVersion));
+        }
         let certified =
             CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
                 rustls::Error::InconsistentKeys(_) => Error::Mismatch {
                     certificate: self.certificate.clone(),
                     key: self.key.clone(),
                 },
+                rustls::Error::InvalidCertificate(reason) => {
+                    self.invalid(PemProblem::UselessCertificate(reason.to_string()))
+                }
                 reason => invalid(&self.key, PemProblem::UselessKey(reason.to_string())),
             })?;
         check_chain(&infos).map_err(|problem| self.invalid(problem))?;

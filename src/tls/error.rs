@@ -89,6 +89,15 @@ pub enum PemProblem {
     /// A certificate in the file is malformed; counted from 1.
     #[error("holds a certificate that cannot be parsed (no. {0} in the file); copy the file again")]
     Unreadable(usize),
+    /// The certificate has X.509 version 1 or 2.
+    #[error(
+        "holds a certificate of an old X.509 version; version 3 is needed: issue it again with \
+         the extension subjectAltName, which names the site"
+    )]
+    OldVersion,
+    /// The certificate is not fit for TLS.
+    #[error("holds a certificate that cannot be used: {0}; get another from the CA")]
+    UselessCertificate(String),
     /// The key is encrypted with a password.
     #[error(
         "holds a key that is locked with a password, which the edge cannot ask for; \

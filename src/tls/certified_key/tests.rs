@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::SystemTime;
 
+use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::*;
@@ -183,6 +184,24 @@ fn key_readable_by_others_causes_a_warning() {
     std::fs::set_permissions(files.path("k.pem"), everybody).unwrap();
     let doubts = files.pair().warnings(&files.load().unwrap());
     assert!(doubts[0].contains("chmod 600"), "{doubts:?}");
+}
+
+#[test]
+fn certificate_of_version_1_is_named_with_the_needed_version() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut der = made.cert.der().to_vec();
+    // The tag [0] with an INTEGER: 2 is version 3, 0 is version 1.
+    let version = [0xa0, 3, 2, 1, 2];
+    let at = der.windows(5).position(|bytes| bytes == version).unwrap();
+    der[at + 4] = 0;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    let error = error_text(&pem, &made.signing_key.serialize_pem());
+    assert!(
+        error.contains("c.pem (tls.certificate) holds a certificate of an old"),
+        "{error}"
+    );
+    assert!(error.contains("version 3 is needed"), "{error}");
 }
 
 /// Every form in which OpenSSL writes keys: PKCS#8, SEC1, PKCS#1, and locked.
