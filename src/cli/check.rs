@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::Failure;
 use crate::config::Config;
 use crate::files::Files;
-use crate::http::RouteAction;
+use crate::http::{ErrorPages, Maintenance, RouteAction};
 use crate::logging;
-use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Urgency};
+use crate::tls::{self, Acceptors, Certificates, ClientAuthorities, Renewal, Urgency};
 
 /// Validates the configuration and the files that it names, and prints a summary.
 ///
 /// Doubtful settings and certificates that expire soon are warnings on standard error.
-/// Opens no port, and sends nothing to an upstream.
+/// Creates no file, opens no port, and sends nothing to an upstream.
 ///
 /// # Errors
 /// The configuration or one of its files is invalid or unreadable, or standard output is
@@ -36,6 +36,9 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
             Files::open(files).map_err(|error| wrong(error.into()))?;
         }
     }
+    ErrorPages::load(config.http.error_pages.as_deref()).map_err(|error| wrong(error.into()))?;
+    Maintenance::new(&config.maintenance).map_err(|error| wrong(error.into()))?;
+    Renewal::check(&config.tls).map_err(|error| wrong(error.into()))?;
     for doubt in certificates.warnings() {
         logging::print_warning(&doubt);
     }

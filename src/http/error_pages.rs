@@ -19,7 +19,7 @@ pub(crate) struct ErrorPages(BTreeMap<String, String>);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory or a page in it cannot be read.
-    #[error("cannot read the error page {} (http.error_pages)", .path.display())]
+    #[error("cannot read {} (http.error_pages); name a directory of readable files such as 404.html", .path.display())]
     Read {
         /// The file or directory.
         path: PathBuf,

@@ -290,6 +290,41 @@ fn invalid_pair_of_several_is_named_by_its_position() {
 }
 
 #[test]
+fn check_rejects_unusable_files_and_creates_none() {
+    let directory = tempfile::tempdir().unwrap();
+    write_certificate(directory.path());
+    std::fs::write(directory.path().join("file"), "").unwrap();
+    let acme = "[server]\nredirect_listen = [\"[::]:80\"]\n[tls.acme]\n\
+                domains = [\"desk.example\"]\nterms_of_service_agreed = true\n\
+                self_signed_fallback = true\n";
+    let external = "storage = \"new/acme\"\n\
+                    external_account = { id = \"a\", key_file = \"none.key\" }\n";
+    for (text, cause) in [
+        (
+            "[http]\nerror_pages = \"none\"\n".to_owned(),
+            "/none (http.error_pages); name a directory",
+        ),
+        (
+            format!("{acme}storage = \"file/acme\"\n"),
+            "(tls.acme.storage); let the user that runs pwd-edge write",
+        ),
+        (
+            format!("{acme}{external}"),
+            "none.key (tls.acme.external_account.key_file)",
+        ),
+    ] {
+        let output = check(directory.path(), &text);
+        let error = stderr_text(&output);
+        assert_eq!(output.status.code(), Some(64), "{error}");
+        assert!(error.contains(cause), "{error}");
+    }
+    let valid = format!("{acme}storage = \"new/acme\"\n");
+    let output = check(directory.path(), &valid);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_text(&output));
+    assert!(!directory.path().join("new").exists());
+}
+
+#[test]
 fn acme_without_terms_or_port_80_is_rejected() {
     let text = "[tls.acme]\ndomains = [\"desk.example\"]\n";
     let (_directory, output) = with_config("check", text);

@@ -136,6 +136,25 @@ impl Renewal {
         }))
     }
 
+    /// Checks the storage directory and, until there is an account, the key of the external
+    /// account. Changes nothing, and sends nothing to the CA. Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`], [`Error::Authority`] or [`Error::ExternalKey`] for the first
+    /// that is unusable.
+    pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
+        let acme = &settings.acme;
+        if !acme.is_on() {
+            return Ok(());
+        }
+        State::check(&acme.storage)?;
+        // Only a new account needs the key, so that its file may be gone later.
+        if !acme.storage.join(order::ACCOUNT_FILE).exists() {
+            order::external_account_key(acme)?;
+        }
+        Ok(())
+    }
+
     /// Obtains and renews certificates until `drain` stops.
     pub(crate) async fn run(self, drain: Drain) {
         tokio::select! {

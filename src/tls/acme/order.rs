@@ -132,7 +132,7 @@ impl AcmeClient {
             terms_of_service_agreed: self.settings.terms_of_service_agreed,
             only_return_existing: false,
         };
-        let external = self.external_account_key()?;
+        let external = external_account_key(&self.settings)?;
         let (account, credentials) = self
             .client()?
             .create(&request, directory.clone(), external.as_ref())
@@ -161,23 +161,6 @@ impl AcmeClient {
     fn client(&self) -> Result<AccountBuilder, Error> {
         let http = CaHttpClient::new(&self.settings, self.pause.clone())?;
         Ok(Account::builder_with_http(Box::new(http)))
-    }
-
-    /// Reads the key of the external account, if one is configured (RFC 8555 §7.3.4).
-    fn external_account_key(&self) -> Result<Option<ExternalAccountKey>, Error> {
-        let Some(external) = &self.settings.external_account else {
-            return Ok(None);
-        };
-        let place = FileOrigin {
-            path: external.key_file.clone(),
-            key: "tls.acme.external_account.key_file".to_owned(),
-        };
-        let mut text = read(&place).map_err(Error::Authority)?;
-        text.retain(|byte| *byte != b'=');
-        let key = URL_SAFE_NO_PAD
-            .decode(text.trim_ascii())
-            .map_err(|_| Error::ExternalKey(external.key_file.clone()))?;
-        Ok(Some(ExternalAccountKey::new(external.id.clone(), &key)))
     }
 
     /// Sets up the challenges of all names that are not validated yet, and reports them to the
@@ -229,6 +212,27 @@ impl AcmeClient {
         let request = params.serialize_request(key).map_err(Error::Key)?;
         Ok(request.der().to_vec())
     }
+}
+
+/// Reads the key of the external account, if one is configured (RFC 8555 §7.3.4). Blocks.
+///
+/// # Errors
+/// Returns [`Error::Authority`] if the file cannot be read, and [`Error::ExternalKey`] if it
+/// holds no key.
+pub(super) fn external_account_key(settings: &Acme) -> Result<Option<ExternalAccountKey>, Error> {
+    let Some(external) = &settings.external_account else {
+        return Ok(None);
+    };
+    let place = FileOrigin {
+        path: external.key_file.clone(),
+        key: "tls.acme.external_account.key_file".to_owned(),
+    };
+    let mut text = read(&place).map_err(Error::Authority)?;
+    text.retain(|byte| *byte != b'=');
+    let key = URL_SAFE_NO_PAD
+        .decode(text.trim_ascii())
+        .map_err(|_| Error::ExternalKey(external.key_file.clone()))?;
+    Ok(Some(ExternalAccountKey::new(external.id.clone(), &key)))
 }
 
 /// Creates the self-signed certificate for the TLS-ALPN-01 challenge of `name` (RFC 8737 §3).
@@ -284,7 +288,7 @@ fn is_final(error: &instant_acme::Error) -> bool {
 
 const RATE_LIMITED: &str = "urn:ietf:params:acme:error:rateLimited";
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
-const ACCOUNT_FILE: &str = "account.json";
+pub(super) const ACCOUNT_FILE: &str = "account.json";
 /// The time within which the CA must validate the challenges, and then issue the certificate.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(120);
 

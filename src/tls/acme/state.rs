@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Access;
 use tempfile::NamedTempFile;
 
 use super::Error;
@@ -35,6 +36,21 @@ impl State {
         Ok(Self {
             directory: directory.to_owned(),
         })
+    }
+
+    /// Checks that [`State::open`] can create `directory` or write to it. Changes nothing.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// Returns [`Error::State`] if it cannot.
+    pub(super) fn check(directory: &Path) -> Result<(), Error> {
+        let mut existing = directory.ancestors().filter(|path| path.exists());
+        let existing = existing.next().unwrap_or_else(|| Path::new("."));
+        if !existing.is_dir() {
+            return Err(at(directory)(io::ErrorKind::NotADirectory.into()));
+        }
+        rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| at(directory)(error.into()))
     }
 
     /// Reads the file `name`; `None` if there is none. Blocks.
