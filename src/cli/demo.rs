@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
@@ -34,9 +34,10 @@ pub(super) fn demo(port: u16) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     let config = configure(&directory, port).map_err(Failure::failed)?;
     let _logging = logging::start(&config.log).map_err(Failure::failed)?;
-    let listeners = Listeners::open(&config, InheritedSockets::default())
-        .context("cannot open the port of the demo; choose another with --port")
-        .map_err(Failure::failed)?;
+    let listeners = Listeners::open(&config, InheritedSockets::default()).map_err(|errors| {
+        let context = "cannot open the port of the demo; choose another with --port";
+        Failure::failed(anyhow!(errors.without_keys()).context(context))
+    })?;
     let runtime = run::runtime(&config).map_err(Failure::failed)?;
     runtime.block_on(serve(&config, listeners, &directory, port))?;
     runtime.shutdown_timeout(Duration::from_secs(1));

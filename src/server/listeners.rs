@@ -66,6 +66,12 @@ pub struct ListenErrors {
 }
 
 impl ListenErrors {
+    /// Returns the errors without the keys of the addresses, for a configuration that has no
+    /// file.
+    pub(crate) fn without_keys(&self) -> String {
+        self.to_string().replace(" (server.listen)", "")
+    }
+
     /// Sets the configuration file, with which every line begins.
     pub(crate) fn in_file(self, file: &Path) -> Self {
         Self {

@@ -237,6 +237,7 @@ fn demo_without_a_port_or_temp_directory_reports_it() {
         "{}",
         stderr_text(&output)
     );
+    assert!(!stderr_text(&output).contains("server.listen"));
     let output = pwd_edge()
         .arg("demo")
         .env("TMPDIR", "/none")
