@@ -1,7 +1,7 @@
 //! Messages for the errors of serde and of the TOML parser.
 
 use super::key_path::KeyPath;
-use super::renamed::new_name;
+use super::renamed::{new_name, new_names};
 
 /// Returns the message for `error` about the key at `path`, and the new name of the key if
 /// it was renamed.
@@ -31,6 +31,8 @@ pub(super) fn explain(
     let tables = tables_with(unknown);
     let message = if !tables.is_empty() {
         format!("`{unknown}` belongs to {}, not here", tables.join(" or "))
+    } else if let Some(elsewhere) = renamed_elsewhere(unknown, &known) {
+        format!("unknown key `{unknown}`; did you mean {elsewhere}?")
     } else if let Some(name) = nearest(unknown, &known) {
         format!("unknown key `{unknown}`; did you mean `{name}`?")
     } else {
@@ -40,6 +42,24 @@ pub(super) fn explain(
         )
     };
     (message, None)
+}
+
+/// Returns the new names and tables of the key `old`, which belongs to other tables, as a part
+/// of a sentence. Returns `None` if there are none.
+///
+/// A single word such as `timeout` is no sign of another table, and a new name that is `known`
+/// here is the likely one.
+fn renamed_elsewhere(old: &str, known: &[&str]) -> Option<String> {
+    let names = new_names(old);
+    if !old.contains('_') || names.iter().any(|(_, new)| known.contains(new)) {
+        return None;
+    }
+    let names = names.iter().map(|(table, new)| match *table {
+        "routes" => format!("`{new}` of [[routes]]"),
+        table => format!("`{new}` of [{table}]"),
+    });
+    let names = names.collect::<Vec<_>>().join(" or ");
+    (!names.is_empty()).then_some(names)
 }
 
 /// Returns the name in `known` that is most similar to `unknown`, or `None` if each
@@ -55,10 +75,18 @@ fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
 /// Phrases of serde and Rust, and their replacements in messages.
 ///
 /// They apply in this order: a phrase must come before the shorter ones that it contains.
-const RUST_WORDS: [(&str, &str); 8] = [
+const RUST_WORDS: [(&str, &str); 10] = [
     (
         "invalid socket address syntax",
         "expected an address and port such as \"[::]:443\"",
+    ),
+    (
+        "expected a boolean",
+        "expected true or false, without quotes",
+    ),
+    (
+        "wanted string or table",
+        "expected a value in quotes, such as min_version = \"1.2\"",
     ),
     ("expected u64", "expected a whole number"),
     ("a nonzero usize", "a whole number above 0"),

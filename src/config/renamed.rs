@@ -7,6 +7,14 @@ pub(super) fn new_name(section: &str, old: &str) -> Option<&'static str> {
     pairs.find(|(name, _)| *name == old).map(|(_, new)| *new)
 }
 
+/// Returns the tables in which a key was called `old`, each with the new name of the key.
+pub(super) fn new_names(old: &str) -> Vec<(&'static str, &'static str)> {
+    let tables = RENAMED.iter();
+    tables
+        .filter_map(|(table, _)| Some((*table, new_name(table, old)?)))
+        .collect()
+}
+
 /// Tables, each with pairs of an old and a new name.
 ///
 /// The tables themselves have their new names, because the reader renames a table before it
@@ -40,6 +48,7 @@ pub(super) const RENAMED: [(&str, &[(&str, &str)]); 14] = [
         ("probe_timeout", "health_check_timeout"),
     ]),
     ("http", &[
+        ("keep_alive_timeout", "idle_timeout"),
         ("stall_timeout", "stream_idle_timeout"),
         ("body_grace", "min_body_rate_grace"),
         ("max_head", "max_header_size"),

@@ -59,7 +59,7 @@ impl TryFrom<String> for TrustedHeader {
                 let names =
                     ALL_TRUSTED_HEADERS.map(|header| format!("{:?}", header.name().as_str()));
                 let names = names.join(", ");
-                format!("{text:?} is no header that a proxy is believed; expected some of {names}")
+                format!("{text:?} is not a header that the edge can accept from a trusted proxy; expected some of {names}")
             })
     }
 }

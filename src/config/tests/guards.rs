@@ -6,7 +6,7 @@ use crate::http;
 /// A pattern fits no request, so what it was meant to guard would stand open.
 #[test]
 fn path_with_a_pattern_is_rejected_with_line_and_meaning() {
-    let below = "means it and all below";
+    let below = "matches itself and everything below it";
     let exact = "means exactly it and nothing below";
     let sent = "sent as it is written";
     for (section, key, meaning) in [

@@ -64,3 +64,17 @@ fn key_that_has_the_old_name_of_another_is_taken() {
     let found = diagnostics("[upstream]\nconnections = 5\n");
     assert!(!found[0].1.contains("is called"), "{found:#?}");
 }
+
+#[test]
+fn old_key_in_a_wrong_table_is_told_with_its_new_name_and_table() {
+    let found = diagnostics("[limits]\nmax_body = 1\nsessions_per_user = 1\n");
+    let messages: Vec<_> = found.into_iter().map(|(_, message)| message).collect();
+    assert_eq!(
+        messages,
+        [
+            "unknown key `max_body`; did you mean `max_body_size` of [http] or `max_body_size` of \
+             [[routes]] or `max_body_size` of [broadcast]?",
+            "unknown key `sessions_per_user`; did you mean `max_sessions_per_user` of [websocket]?",
+        ]
+    );
+}

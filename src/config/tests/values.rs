@@ -32,3 +32,14 @@ fn number_out_of_range_is_reported_with_its_range() {
         assert!(found[0].1.contains(expected), "{found:#?}");
     }
 }
+
+#[test]
+fn value_with_quotes_or_without_is_reported_in_plain_words() {
+    let found = diagnostics("[tls]\nmin_version = 1.2\n");
+    assert!(
+        found[0].1.contains("expected a value in quotes"),
+        "{found:#?}"
+    );
+    let found = diagnostics("[[routes]]\npass_upgrades = \"yes\"\n");
+    assert!(found[0].1.contains("expected true or false"), "{found:#?}");
+}

@@ -34,7 +34,7 @@ impl TryFrom<String> for UrlPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        check_path(&text, "a path means it and all below")?;
+        check_path(&text, "a path matches itself and everything below it")?;
         Ok(Self(text))
     }
 }
@@ -73,8 +73,8 @@ impl TryFrom<String> for ExactPath {
 fn check_path(text: &str, meaning: &str) -> Result<(), String> {
     if let Some(sign) = find_pattern(text) {
         return Err(format!(
-            "{text:?} holds a pattern, which is never matched: {meaning}; leave out the \
-             {sign:?}"
+            "{text:?} contains a pattern character, but paths have no patterns: {meaning}; leave \
+             out the {sign:?}"
         ));
     }
     if text.contains(INDEX_SCRIPT) {
@@ -126,7 +126,7 @@ pub(crate) fn check_literal(text: &str, placeholder: Option<&str>) -> Result<(),
     match find_pattern(&path) {
         None => Ok(()),
         Some(sign) => Err(format!(
-            "{text:?} holds a pattern, which is never matched: this path is sent as it is \
+            "{text:?} contains a pattern character, but paths have no patterns: this path is sent as it is \
              written{exception}; leave out the {sign:?}"
         )),
     }
@@ -224,7 +224,7 @@ mod tests {
             ("/x/...", "..."),
         ] {
             let error = path(wrong).unwrap_err();
-            let cure = format!("means it and all below; leave out the {sign:?}");
+            let cure = format!("matches itself and everything below it; leave out the {sign:?}");
             assert!(error.contains(&cure), "{error}");
             let error = ExactPath::try_from(wrong.to_owned()).unwrap_err();
             assert!(error.contains("exactly it and nothing below"), "{error}");
