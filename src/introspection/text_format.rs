@@ -4,6 +4,7 @@ use hyper::header::{ACCEPT, HeaderMap};
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
+use crate::core::header_values::list_elements;
 use crate::core::quality_value::parse_weight;
 
 /// A text format of metrics.
@@ -21,9 +22,7 @@ impl TextFormat {
     /// wildcard names neither.
     pub(crate) fn negotiate(headers: &HeaderMap) -> Self {
         let (mut open_metrics, mut prometheus) = (0, 0);
-        let lines = headers.get_all(ACCEPT).iter();
-        let ranges = lines.filter_map(|line| line.to_str().ok());
-        for range in ranges.flat_map(|line| line.split(',')) {
+        for range in list_elements(headers, &ACCEPT) {
             let (media_type, parameters) = range.split_once(';').unwrap_or((range, ""));
             let parameters = || parameters.split(';').map(str::trim);
             let mut versions = parameters().filter_map(|part| part.strip_prefix("version="));
