@@ -195,7 +195,7 @@ impl Api {
 }
 
 /// Publishes the events of complete requests.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Publisher {
     answers: Arc<ResponseCache>,
     /// Runs the publications that are under way.

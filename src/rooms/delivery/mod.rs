@@ -54,8 +54,8 @@
 //! | the socket | the session | it waits for its client |
 //!
 //! A wake-up only makes a task ready, so it may happen under the lock of a room. `interleavings`
-//! runs these rules in many orders. It fails without the wake-ups of a session; the second
-//! row but one only spreads the work over more threads.
+//! runs these rules in many orders. It fails without any of these wake-ups but the third, which
+//! only spreads the work over more threads.
 
 mod direct_writer;
 #[cfg(test)]
