@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::decode::{Broadcast, Broadcasts, DecodeError, decode};
@@ -212,22 +213,32 @@ impl Publisher {
         let key = idempotency_key(&request)?;
         let body = read(request, settings.max_body_size.get()).await?;
         let broadcasts = decode(&body, settings.max_events.size())?;
+        let rooms: SmallVec<[_; 1]> = broadcasts.rooms().collect();
+        let has_backpressure = introspection.rooms.is_any_behind(&rooms);
+        let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
+        let publish = {
+            let introspection = Arc::clone(&introspection);
+            move || {
+                let publish = || publish_all(&introspection, broadcasts);
+                match key {
+                    Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
+                    None => Ok(publish()),
+                }
+            }
+        };
+        if !has_backpressure {
+            return Ok(json_bytes(StatusCode::OK, publish()?));
+        }
         // A task of its own: hyper drops this future when its client disconnects, and the edge
         // still publishes a body that was complete. It does so at once, because the connection
         // no longer counts towards the limit of connections.
-        let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
         let (_connected, disconnected) = oneshot::channel::<Infallible>();
         let publishing = self.drain.spawn(async move {
-            let rooms = broadcasts.rooms().collect();
             tokio::select! {
-                () = introspection.rooms.apply_backpressure(rooms) => {}
+                () = introspection.rooms.apply_backpressure(&rooms) => {}
                 _ = disconnected => {}
             }
-            let publish = || publish_all(&introspection, broadcasts);
-            match key {
-                Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
-                None => Ok(publish()),
-            }
+            publish()
         });
         match publishing.await {
             Ok(answer) => Ok(json_bytes(StatusCode::OK, answer?)),

@@ -26,8 +26,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use self::deadlines::Deadlines;
 use self::delivery::DeliveryScheduler;
 pub(crate) use self::delivery::{
@@ -135,13 +133,19 @@ impl Rooms {
         }
     }
 
+    /// Returns whether [`apply_backpressure`](Self::apply_backpressure) would wait: sessions in
+    /// `rooms` have much queued and were not served.
+    pub(crate) fn is_any_behind(&self, rooms: &[RoomName]) -> bool {
+        let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
+        rooms.iter().any(is_behind)
+    }
+
     /// Waits while sessions in `rooms` have much queued and were not served: otherwise a fast
     /// publisher would overflow the queues of clients that read well. Never waits for a
     /// client, and at most 250 ms. Cancel-safe.
-    pub(crate) async fn apply_backpressure(&self, rooms: SmallVec<[RoomName; 1]>) {
-        let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
+    pub(crate) async fn apply_backpressure(&self, rooms: &[RoomName]) {
         let catching_up = async {
-            while rooms.iter().any(is_behind) {
+            while self.is_any_behind(rooms) {
                 tokio::task::yield_now().await;
             }
         };

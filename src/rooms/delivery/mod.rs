@@ -2,10 +2,10 @@
 //!
 //! # The path of a publication
 //!
-//! A publication of Laravel comes from the Unix socket. `control::api` decodes the request,
-//! waits in [`Rooms::apply_backpressure`](super::Rooms::apply_backpressure) while members are
-//! behind, and publishes in a task, once for each idempotency key. A publication of a session
-//! comes from its membership. Then:
+//! A publication of Laravel comes from the Unix socket. `control::api` decodes the request and
+//! publishes, once for each idempotency key. While members are behind it waits first, in a
+//! task, in [`Rooms::apply_backpressure`](super::Rooms::apply_backpressure). A publication of a
+//! session comes from its membership. Then:
 //!
 //! 1. [`Rooms::publish`](super::Rooms::publish) finds the room;
 //!    [`Membership::publish`](super::Membership::publish) has it already. The room is locked

@@ -186,9 +186,8 @@ fn behind(desk: &Desk) -> Tab {
     tab
 }
 
-fn keep_pace(desk: &Desk) -> impl Future<Output = ()> {
-    desk.rooms
-        .apply_backpressure([room(6), room(7)].into_iter().collect())
+async fn keep_pace(desk: &Desk) {
+    desk.rooms.apply_backpressure(&[room(6), room(7)]).await;
 }
 
 #[tokio::test(start_paused = true)]
