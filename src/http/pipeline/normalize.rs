@@ -29,10 +29,6 @@ pub fn normalize_request<B>(
     client_info: &ClientInfo,
 ) -> Result<(), Rejection> {
     join_cookies(request.headers_mut());
-    // hyper limits the number in HTTP/1.1 only.
-    if request.headers().len() > MAX_HEADERS {
-        return Err(Rejection::HeadTooLarge);
-    }
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
         return Err(Rejection::Method);
     }
@@ -52,7 +48,13 @@ pub fn normalize_request<B>(
     if let Some(host) = &client_info.host {
         request.headers_mut().insert(HOST, host.clone());
     }
-    Ok(())
+    // hyper limits the number in HTTP/1.1 only. Counted last: `Host` counts, too, if the
+    // client sent it as HTTP/2's `:authority`.
+    if request.headers().len() > MAX_HEADERS {
+        Err(Rejection::HeadTooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks that the target is in origin form or absolute form, with an http(s) scheme and a
@@ -138,6 +140,10 @@ const INVALID_HOST: Rejection = Rejection::BadRequest(BadRequest::InvalidHost);
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use crate::core::client_ip::ClientIp;
+
     use super::*;
 
     fn settled(uri: &str, hosts: &[&str]) -> Result<String, Rejection> {
@@ -176,6 +182,21 @@ mod tests {
         ] {
             assert!(settled(uri, hosts).is_err(), "{uri} {hosts:?}");
         }
+    }
+
+    #[test]
+    fn host_from_the_target_counts_as_a_header() {
+        let normalize = |headers: usize| {
+            let mut request = Request::builder().uri("https://desk.example/");
+            for number in 0..headers {
+                request = request.header(format!("x-{number}"), "1");
+            }
+            let client = ClientIp::new(Ipv4Addr::LOCALHOST.into());
+            let mut request = request.body(()).unwrap();
+            normalize_request(&mut request, &ClientInfo::untrusted(client))
+        };
+        assert_eq!(normalize(MAX_HEADERS - 1), Ok(()));
+        assert_eq!(normalize(MAX_HEADERS), Err(Rejection::HeadTooLarge));
     }
 
     #[test]
