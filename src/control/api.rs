@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::decode::{Broadcast, Broadcasts, DecodeError, decode};
@@ -213,8 +212,10 @@ impl Publisher {
         let key = idempotency_key(&request)?;
         let body = read(request, settings.max_body_size.get()).await?;
         let broadcasts = decode(&body, settings.max_events.size())?;
-        let rooms: SmallVec<[_; 1]> = broadcasts.rooms().collect();
-        let has_backpressure = introspection.rooms.is_any_behind(&rooms);
+        let waiting_for = introspection
+            .rooms
+            .is_any_behind(broadcasts.rooms())
+            .then(|| broadcasts.rooms().collect::<Vec<_>>());
         let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
         let publish = {
             let introspection = Arc::clone(&introspection);
@@ -226,9 +227,9 @@ impl Publisher {
                 }
             }
         };
-        if !has_backpressure {
+        let Some(rooms) = waiting_for else {
             return Ok(json_bytes(StatusCode::OK, publish()?));
-        }
+        };
         // A task of its own: hyper drops this future when its client disconnects, and the edge
         // still publishes a body that was complete. It does so at once, because the connection
         // no longer counts towards the limit of connections.

@@ -135,9 +135,8 @@ impl Rooms {
 
     /// Returns whether [`apply_backpressure`](Self::apply_backpressure) would wait: sessions in
     /// `rooms` have much queued and were not served.
-    pub(crate) fn is_any_behind(&self, rooms: &[RoomName]) -> bool {
-        let is_behind = |name: &RoomName| self.find(*name).is_some_and(|room| room.is_behind());
-        rooms.iter().any(is_behind)
+    pub(crate) fn is_any_behind(&self, mut rooms: impl Iterator<Item = RoomName>) -> bool {
+        rooms.any(|name| self.find(name).is_some_and(|room| room.is_behind()))
     }
 
     /// Waits while sessions in `rooms` have much queued and were not served: otherwise a fast
@@ -145,7 +144,7 @@ impl Rooms {
     /// client, and at most 250 ms. Cancel-safe.
     pub(crate) async fn apply_backpressure(&self, rooms: &[RoomName]) {
         let catching_up = async {
-            while self.is_any_behind(rooms) {
+            while self.is_any_behind(rooms.iter().copied()) {
                 tokio::task::yield_now().await;
             }
         };
