@@ -5,11 +5,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client_table::{ClientTable, Evictable, EvictionPriority};
-use super::clock::TokioClock;
 use super::keys::Site;
+use super::log_throttle::LogThrottle;
 use super::login_failures::LoginFailures;
-use super::rate::{Policy, Rate, SessionRate};
+use super::rate::{Policy, Rate};
 use super::{ClientKeys, Limit, Metrics, Settings};
 use crate::core::client_ip::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
@@ -241,7 +240,7 @@ impl Limits {
             rate.forget_idle();
         }
         self.failures.forget_idle();
-        self.log_throttle.clients.forget_idle();
+        self.log_throttle.forget_idle();
     }
 }
 
@@ -255,70 +254,6 @@ impl LimitExceeded {
         }
     }
 }
-
-/// The throttle of log events about exceeded limits: once per client and limit in
-/// `LOG_INTERVAL`, and in total at a bounded rate.
-#[derive(Debug)]
-struct LogThrottle {
-    clients: ClientTable<QuietUntil>,
-    /// The rate of events about all clients together.
-    total: SessionRate,
-    clock: TokioClock,
-}
-
-impl Default for LogThrottle {
-    fn default() -> Self {
-        let clock = TokioClock::new();
-        Self {
-            clients: ClientTable::new(clock),
-            total: SessionRate::per_second(LOG_EVENTS_PER_SECOND, LOG_BURST),
-            clock,
-        }
-    }
-}
-
-impl LogThrottle {
-    fn should_log(&self, client: ClientKey, limit: Limit) -> bool {
-        let now = self.clock.elapsed();
-        let is_due = self
-            .clients
-            .with_entry(client, |quiet| quiet.restart_if_over(limit, now));
-        is_due && self.total.check(1, LOG_BURST).is_ok()
-    }
-}
-
-/// The second until which no further event about each limit is logged, for one client.
-#[derive(Debug, Default)]
-struct QuietUntil([u32; Limit::COUNT]);
-
-impl QuietUntil {
-    /// Returns whether the quiet time of `limit` is over, and if so starts a new one.
-    fn restart_if_over(&mut self, limit: Limit, now: Duration) -> bool {
-        let until = &mut self.0[limit as usize];
-        let is_over = u64::from(*until) <= now.as_secs();
-        if is_over {
-            *until = u32::try_from((now + LOG_INTERVAL).as_secs()).unwrap_or(u32::MAX);
-        }
-        is_over
-    }
-}
-
-impl Evictable for QuietUntil {
-    fn eviction_priority(&self, now: Duration) -> EvictionPriority {
-        let until = self.0.into_iter().max().unwrap_or_default().into();
-        if until > now.as_secs() {
-            EvictionPriority::Some(Duration::from_secs(until))
-        } else {
-            EvictionPriority::Nothing
-        }
-    }
-}
-
-/// The time for which further events about the same client and limit are not logged.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Log events about exceeded limits, at once and per second, for all clients together.
-const LOG_BURST: PositiveCount = PositiveCount::new(100);
-const LOG_EVENTS_PER_SECOND: PositiveCount = PositiveCount::new(10);
 
 #[cfg(test)]
 mod tests;

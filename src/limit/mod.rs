@@ -11,6 +11,7 @@ mod clock;
 mod concurrency;
 mod keys;
 mod limits;
+mod log_throttle;
 mod login_failures;
 mod metrics;
 mod overload;

@@ -4,6 +4,8 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::limit::client_table::ClientTable;
+use crate::limit::log_throttle::{LOG_INTERVAL, QuietUntil};
 
 fn client(text: &str) -> ClientIp {
     ClientIp::new(text.parse().unwrap())
