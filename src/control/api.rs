@@ -13,8 +13,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::decode::{Broadcast, Broadcasts, DecodeError, decode};
-use super::idempotency::{Key, KeyReused, RequestDigest, ResponseCache};
+use super::decode::{Broadcast, Broadcasts, decode};
+use super::failure::Failure;
+use super::idempotency::{Key, RequestDigest, ResponseCache};
 use super::settings::Settings;
 use crate::core::body::{self, Body};
 use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
@@ -45,50 +46,6 @@ impl From<Delivered> for DeliveryReport {
             sessions: delivered.sessions,
             users: delivered.users,
         }
-    }
-}
-
-/// The JSON body and status of a response to a rejected request.
-#[derive(Debug, Serialize)]
-struct Failure {
-    #[serde(skip)]
-    status: StatusCode,
-    code: &'static str,
-    message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<&'static str>,
-}
-
-impl Failure {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            index: None,
-            pointer: None,
-        }
-    }
-}
-
-impl From<DecodeError> for Failure {
-    fn from(mistake: DecodeError) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: mistake.code,
-            message: mistake.message,
-            index: mistake.index,
-            pointer: mistake.pointer,
-        }
-    }
-}
-
-impl From<KeyReused> for Failure {
-    fn from(_: KeyReused) -> Self {
-        let message = "this Idempotency-Key was used with another body; use a new key";
-        Self::new(StatusCode::CONFLICT, "key_reused", message)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod decode;
+mod failure;
 mod idempotency;
 mod listen;
 mod settings;
