@@ -10,7 +10,9 @@
 //! One lock guards the state. A permit is sent to its waiter under it; a waiter that is gone
 //! returns the permit there and then, so no place is lost.
 
-use std::collections::{HashMap, VecDeque};
+mod round_robin;
+
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::round_robin::{ClientQueue, Waiter};
 use super::TokenHash;
 use crate::core::client_ip::ClientKey;
 
@@ -57,8 +60,8 @@ struct State {
     /// The requests under way, by client and by token.
     by_client: HashMap<ClientKey, usize>,
     by_token: HashMap<TokenHash, usize>,
-    urgent: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
-    routine: RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>,
+    urgent: ClientQueue,
+    routine: ClientQueue,
 }
 
 /// The reason why a request gets no place.
@@ -92,8 +95,8 @@ impl FairQueue {
             moved: Instant::now(),
             by_client: HashMap::new(),
             by_token: HashMap::new(),
-            urgent: RoundRobin::default(),
-            routine: RoundRobin::default(),
+            urgent: ClientQueue::default(),
+            routine: ClientQueue::default(),
         })))
     }
 
@@ -130,10 +133,7 @@ impl FairQueue {
 
 impl State {
     /// Returns the queue of a class.
-    fn queue_of(
-        &mut self,
-        urgency: Urgency,
-    ) -> &mut RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
+    fn queue_of(&mut self, urgency: Urgency) -> &mut ClientQueue {
         match urgency {
             Urgency::Urgent => &mut self.urgent,
             Urgency::Routine => &mut self.routine,
@@ -247,101 +247,6 @@ fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
         if *count == 0 {
             counts.remove(key);
         }
-    }
-}
-
-/// The way by which a waiter gets its permit.
-type Waiter = oneshot::Sender<QueuePermit>;
-
-/// The waiters of one token, oldest first.
-type Waiters = VecDeque<Waiter>;
-
-/// A round robin over keys, each with its waiters.
-#[derive(Debug)]
-struct RoundRobin<K, V> {
-    waiting: HashMap<K, V>,
-    /// The keys of `waiting`, each once, the next first.
-    order: VecDeque<K>,
-    /// The number of all waiters.
-    len: usize,
-}
-
-impl<K, V> Default for RoundRobin<K, V> {
-    fn default() -> Self {
-        Self {
-            waiting: HashMap::new(),
-            order: VecDeque::new(),
-            len: 0,
-        }
-    }
-}
-
-impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
-    /// Counts a waiter, and returns the place of `key` for it.
-    fn entry(&mut self, key: K) -> &mut V {
-        self.len += 1;
-        self.waiting.entry(key).or_insert_with(|| {
-            self.order.push_back(key);
-            V::default()
-        })
-    }
-
-    /// Takes a waiter by `take` from the first key that `may` go and has one. The key then goes
-    /// to the end, or is removed if it `is_empty`.
-    fn take<T>(
-        &mut self,
-        may: impl Fn(&K) -> bool,
-        mut take: impl FnMut(&mut V) -> Option<T>,
-        is_empty: impl Fn(&V) -> bool,
-    ) -> Option<(K, T)> {
-        for at in 0..self.order.len() {
-            let key = self.order[at];
-            if !may(&key) {
-                continue;
-            }
-            let Some(value) = self.waiting.get_mut(&key) else {
-                continue;
-            };
-            let Some(taken) = take(value) else {
-                continue;
-            };
-            self.len -= 1;
-            self.order.remove(at);
-            if is_empty(value) {
-                self.waiting.remove(&key);
-            } else {
-                self.order.push_back(key);
-            }
-            return Some((key, taken));
-        }
-        None
-    }
-}
-
-impl RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>> {
-    /// Adds a waiter behind those of the same token.
-    fn push(&mut self, owner: Owner, waiter: Waiter) {
-        let of_token = self.entry(owner.client).entry(owner.token);
-        of_token.push_back(waiter);
-    }
-
-    /// Returns the number of waiters of `client`.
-    fn len_of(&self, client: &ClientKey) -> usize {
-        self.waiting.get(client).map_or(0, |tokens| tokens.len)
-    }
-
-    /// Takes the next waiter whose client and token may go.
-    fn pop(
-        &mut self,
-        may_client: impl Fn(&ClientKey) -> bool,
-        may_token: impl Fn(&TokenHash) -> bool,
-    ) -> Option<(Owner, Waiter)> {
-        let (client, (token, waiter)) = self.take(
-            may_client,
-            |of_client| of_client.take(&may_token, VecDeque::pop_front, VecDeque::is_empty),
-            |of_client| of_client.len == 0,
-        )?;
-        Some((Owner { client, token }, waiter))
     }
 }
 
