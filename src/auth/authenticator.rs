@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::cache::{Cache, Verdict};
 use super::client::AuthResponse;
 use super::settings::{Settings, find_id};
@@ -87,7 +89,7 @@ impl Authenticator {
     ) -> Result<AuthenticatedUser, Error> {
         loop {
             let (this, request) = (self.clone(), auth_request.clone());
-            let query = async move { this.query(&request).await };
+            let query = move |started| async move { this.query(&request, &started).await };
             let decision = self
                 .cache
                 .get(auth_request.secret, &auth_request, query)
@@ -112,9 +114,13 @@ impl Authenticator {
     }
 
     /// Asks Laravel and counts the result.
-    async fn query(&self, auth_request: &AuthRequest) -> Result<Verdict<User>, Error> {
+    async fn query(
+        &self,
+        auth_request: &AuthRequest,
+        started: &CancellationToken,
+    ) -> Result<Verdict<User>, Error> {
         let path = self.settings.user_path.path();
-        let response = self.client.fetch(path, auth_request).await;
+        let response = self.client.fetch(path, auth_request, started).await;
         let verdict = response.and_then(|response| self.interpret_response(&response));
         self.client.count_verdict(auth_request, &verdict, "user");
         verdict

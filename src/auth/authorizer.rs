@@ -9,6 +9,7 @@ use hyper::Method;
 use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Verdict};
 use super::settings::{Settings, TicketMethod};
@@ -125,7 +126,7 @@ impl Authorizer {
     ) -> Result<Grant, Error> {
         loop {
             let (this, request) = (self.clone(), auth_request.clone());
-            let query = async move { this.query(room, &request).await };
+            let query = move |started| async move { this.query(room, &request, &started).await };
             let key = (auth_request.secret, room);
             let decision = self.cache.get(key, &auth_request, query).await?;
             // A decision from before the latest invalidation is asked for again.
@@ -180,8 +181,9 @@ impl Authorizer {
         &self,
         room: RoomName,
         auth_request: &AuthRequest,
+        started: &CancellationToken,
     ) -> Result<Verdict<()>, Error> {
-        let verdict = self.send_query(room, auth_request).await;
+        let verdict = self.send_query(room, auth_request, started).await;
         self.client.count_verdict(auth_request, &verdict, "ticket");
         verdict
     }
@@ -194,13 +196,17 @@ impl Authorizer {
         &self,
         room: RoomName,
         auth_request: &AuthRequest,
+        started: &CancellationToken,
     ) -> Result<Verdict<()>, Error> {
         let method = match self.settings.ticket_method {
             TicketMethod::Head => Method::HEAD,
             TicketMethod::Get => Method::GET,
         };
         let path = self.settings.ticket_path.path(room.ticket_id());
-        let status = self.client.fetch_status(method, path, auth_request).await?;
+        let fetching = self
+            .client
+            .fetch_status(method, path, auth_request, started);
+        let status = fetching.await?;
         let ttl = self.settings.ticket_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {

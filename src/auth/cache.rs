@@ -73,7 +73,7 @@ struct CachedEntry<V> {
 struct InFlight<V> {
     begun: Epoch,
     urgency: Urgency,
-    /// Cancelled when the request leaves the queue and goes to Laravel.
+    /// Cancelled when the request leaves the edge's queues and goes to Laravel.
     started: CancellationToken,
     result: WeakShared<BoxFuture<'static, Result<CachedDecision<V>, Error>>>,
 }
@@ -110,9 +110,10 @@ where
         }))
     }
 
-    /// Returns the cached decision on `key`, or that of `query`. With `since` only a decision
-    /// counts whose request began then or later. A request in flight serves all callers, but
-    /// an urgent caller does not wait for a routine request that is still queued.
+    /// Returns the cached decision on `key`, or that of `query`, which cancels its token when
+    /// it leaves the edge's queues. With `since` only a decision counts whose request began
+    /// then or later. A request in flight serves all callers, but an urgent caller does not
+    /// wait for a routine request that is still queued.
     ///
     /// A request that has left the queue completes even if every caller is gone: its decision
     /// is cached for their retries. One that is still queued then is not sent. Cancel-safe.
@@ -124,7 +125,7 @@ where
         &self,
         key: K,
         auth_request: &AuthRequest,
-        query: F,
+        query: impl FnOnce(CancellationToken) -> F,
     ) -> Result<CachedDecision<V>, Error>
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
@@ -163,7 +164,7 @@ where
         state: &mut State<K, V>,
         key: K,
         auth_request: &AuthRequest,
-        query: F,
+        query: impl FnOnce(CancellationToken) -> F,
     ) -> (CancellationToken, SharedResult<V>)
     where
         F: Future<Output = Result<Verdict<V>, Error>> + Send + 'static,
@@ -179,16 +180,16 @@ where
         let begun = self.0.invalidations.next_epoch();
         let weak_result = result.downgrade().expect("it has not been polled yet");
         let started = CancellationToken::new();
+        let urgency = auth_request.urgency;
         let in_flight = InFlight {
             begun,
-            urgency: auth_request.urgency,
+            urgency,
             started: started.clone(),
             result: weak_result.clone(),
         };
         state.in_flight.insert(key.clone(), in_flight);
         let inner = Arc::clone(&self.0);
-        let (owner, urgency, leaves_queue) =
-            (auth_request.owner(), auth_request.urgency, started.clone());
+        let (owner, query) = (auth_request.owner(), query(started.clone()));
         self.0.drain.spawn(async move {
             let permit = inner.queue.acquire(owner, urgency).await;
             // Held until the end: from here on the result is kept for later callers, too.
@@ -196,7 +197,6 @@ where
                 inner.state.lock().remove_in_flight(&key, begun);
                 return;
             };
-            leaves_queue.cancel();
             let verdict = match permit {
                 Ok(_permit) => query.await,
                 Err(error) => Err(Error::unavailable(error.to_string())),

@@ -10,6 +10,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, RETRY_A
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
@@ -89,9 +90,10 @@ impl AuthClient {
         &self,
         path: PathAndQuery,
         auth_request: &AuthRequest,
+        started: &CancellationToken,
     ) -> Result<AuthResponse, Error> {
         let fetching = async {
-            let response = self.send(Method::GET, path, auth_request).await?;
+            let response = self.send(Method::GET, path, auth_request, started).await?;
             let status = response.status();
             let body = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES)
                 .await
@@ -100,7 +102,7 @@ impl AuthClient {
                 })?;
             Ok(AuthResponse { status, body })
         };
-        self.with_timeout(fetching).await
+        self.with_timeout(fetching, started).await
     }
 
     /// Sends `method path` and returns the status. Dropping the future aborts the request.
@@ -112,27 +114,35 @@ impl AuthClient {
         method: Method,
         path: PathAndQuery,
         auth_request: &AuthRequest,
+        started: &CancellationToken,
     ) -> Result<StatusCode, Error> {
-        let response = self
-            .with_timeout(self.send(method, path, auth_request))
-            .await?;
+        let sending = self.send(method, path, auth_request, started);
+        let response = self.with_timeout(sending, started).await?;
         Ok(response.status())
     }
 
-    /// Bounds `request` by the timeout of the settings.
+    /// Bounds `request` by the timeout of the settings, from the time at which it has
+    /// `started`. The queue of `upstream.max_connections` before that has a bound of its own.
     async fn with_timeout<T>(
         &self,
         request: impl Future<Output = Result<T, Error>>,
+        started: &CancellationToken,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.timeout, request).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::unavailable(
+        let overdue = async {
+            started.cancelled().await;
+            tokio::time::sleep(self.timeout).await;
+        };
+        tokio::select! {
+            biased;
+            result = request => result,
+            () = overdue => Err(Error::unavailable(
                 "Laravel did not respond in time".to_owned(),
             )),
         }
     }
 
-    /// Sends a request and returns the response. Records the `Retry-After` of a 429 or 5xx.
+    /// Sends a request and returns the response. Cancels `started` when it leaves the edge's
+    /// queues, and records the `Retry-After` of a 429 or 5xx.
     ///
     /// # Errors
     /// `Unavailable` if the request fails, for 429 and 5xx, and while the token waits.
@@ -141,9 +151,12 @@ impl AuthClient {
         method: Method,
         path: PathAndQuery,
         auth_request: &AuthRequest,
+        started: &CancellationToken,
     ) -> Result<Response<Body>, Error> {
         if auth_request.urgency == Urgency::Routine {
-            self.check_backoff(auth_request)?;
+            self.check_backoff(auth_request)
+                // Laravel asked for the wait, not a queue of the edge.
+                .inspect_err(|_| started.cancel())?;
         }
         let mut request = Request::new(body::empty());
         *request.method_mut() = method;
@@ -152,7 +165,10 @@ impl AuthClient {
             request_headers(&auth_request.token, self.token_form, &auth_request.client);
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
-        let sent = self.upstream.send(Box::new(request)).await;
+        let sending = self
+            .upstream
+            .send_with(Box::new(request), || started.cancel());
+        let sent = sending.await;
         let response = sent.map_err(|error| Error::unavailable(error_chain(&error)))?;
         let status = response.status();
         let is_throttled = status == StatusCode::TOO_MANY_REQUESTS;

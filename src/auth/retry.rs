@@ -9,15 +9,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::Error;
 
-/// The time limit of a request with its retries. It starts when the first attempt leaves the
-/// edge's own queue: the time in it does not count. Clones share the limit.
+/// The time limit of one attempt. It starts when the attempt leaves the edge's own queues:
+/// the time in them does not count. Clones share the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryDeadline(Arc<Clock>);
 
 #[derive(Debug)]
 struct Clock {
     limit: Duration,
-    end: OnceLock<Instant>,
+    start: OnceLock<Instant>,
     started: CancellationToken,
 }
 
@@ -26,28 +26,33 @@ impl RetryDeadline {
     fn new(limit: Duration) -> Self {
         Self(Arc::new(Clock {
             limit,
-            end: OnceLock::new(),
+            start: OnceLock::new(),
             started: CancellationToken::new(),
         }))
     }
 
-    /// Starts the deadline, unless it has started; returns its end.
-    pub(super) fn start(&self) -> Instant {
-        let end = self.0.end.get_or_init(|| Instant::now() + self.0.limit);
+    /// Starts the deadline, unless it has started.
+    pub(super) fn start(&self) {
+        self.0.start.get_or_init(Instant::now);
         self.0.started.cancel();
-        *end
+    }
+
+    /// Returns the time at which the deadline started, if it has.
+    fn started_at(&self) -> Option<Instant> {
+        self.0.start.get().copied()
     }
 
     /// Waits until the deadline has started and its limit has passed. Cancel-safe.
     async fn expired(&self) {
         self.0.started.cancelled().await;
-        tokio::time::sleep_until(self.start()).await;
+        let start = self.started_at().unwrap_or_else(Instant::now);
+        tokio::time::sleep_until(start + self.0.limit).await;
     }
 }
 
 /// Calls `ask` until its result is not [`Error::Unavailable`], for `limit` in all: after
 /// Laravel's `Retry-After`, but at most twice a second. `ask` starts the deadline when its
-/// request leaves the edge's queue.
+/// request leaves the edge's queues. The time in these queues never counts, in no attempt.
 ///
 /// Dropping the future drops the future that `ask` returned last.
 ///
@@ -60,9 +65,10 @@ pub(crate) async fn retry_while_unavailable<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let deadline = RetryDeadline::new(limit);
+    let mut left = limit;
     let mut last = Error::unavailable("Laravel did not respond in time".to_owned());
     loop {
+        let (deadline, queued_at) = (RetryDeadline::new(left), Instant::now());
         let result = tokio::select! {
             biased;
             result = ask(deadline.clone()) => result,
@@ -71,14 +77,17 @@ where
         let Err(Error::Unavailable { retry_after, .. }) = &result else {
             return result;
         };
-        let retry_at = Instant::now() + retry_after.unwrap_or(RETRY_INTERVAL).max(RETRY_INTERVAL);
-        if retry_at >= deadline.start() {
+        // An attempt that failed in a queue counts as a whole: the queue does not move.
+        let spent = deadline.started_at().unwrap_or(queued_at).elapsed();
+        let pause = retry_after.unwrap_or(RETRY_INTERVAL).max(RETRY_INTERVAL);
+        left = left.saturating_sub(spent + pause);
+        if left.is_zero() {
             return result;
         }
         if let Err(error) = result {
             last = error;
         }
-        tokio::time::sleep_until(retry_at).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -136,5 +145,35 @@ mod tests {
             Ok(7)
         };
         assert_eq!(retry_while_unavailable(LIMIT, queued).await, Ok(7));
+    }
+
+    /// As after a restart of Laravel: all fail, and all queue again.
+    #[tokio::test(start_paused = true)]
+    async fn time_in_the_queue_of_a_retry_does_not_count_either() {
+        let mut calls = 0;
+        let result = retry_while_unavailable(LIMIT, |deadline: RetryDeadline| {
+            calls += 1;
+            let is_first = calls == 1;
+            async move {
+                tokio::time::sleep(2 * LIMIT).await;
+                deadline.start();
+                if is_first {
+                    return Err(Error::unavailable("down".to_owned()));
+                }
+                Ok(7)
+            }
+        });
+        assert_eq!(result.await, Ok(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_that_fails_in_a_queue_is_not_retried_for_ever() {
+        let start = Instant::now();
+        let stuck = |_| async {
+            tokio::time::sleep(LIMIT).await;
+            Err::<(), _>(Error::unavailable("the queue does not move".to_owned()))
+        };
+        assert!(retry_while_unavailable(LIMIT, stuck).await.is_err());
+        assert!(start.elapsed() <= LIMIT);
     }
 }

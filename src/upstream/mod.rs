@@ -135,9 +135,19 @@ impl Upstream {
     ///   at fault
     /// - [`Error::Spool`] if the body cannot be buffered on disk
     /// - [`Error::EncodedSlash`] if a path for PHP holds `%2F`
-    pub(crate) async fn send(
+    pub(crate) async fn send(&self, request: Box<Request<Body>>) -> Result<Response<Body>, Error> {
+        self.send_with(request, || {}).await
+    }
+
+    /// Like [`Upstream::send`], and calls `on_start` when the application has a place for the
+    /// request: the time in the queue of `max_connections` is not that of the application.
+    ///
+    /// # Errors
+    /// As [`Upstream::send`]. `on_start` is not called before [`Error::Busy`].
+    pub(crate) async fn send_with(
         &self,
         mut request: Box<Request<Body>>,
+        on_start: impl FnOnce(),
     ) -> Result<Response<Body>, Error> {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
@@ -148,6 +158,7 @@ impl Upstream {
             request = Box::new(Box::pin(buffer.gather(*request)).await?);
         }
         let permit = self.acquire_permit(request.extensions().get()).await?;
+        on_start();
         let mut response = RetryingRequest::new(&self.0, &request, permit)
             .run(request)
             .await?;

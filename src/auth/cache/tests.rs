@@ -21,8 +21,22 @@ async fn get<F>(cache: &Cache<u32, u32>, key: u32, question: F) -> Result<u32, E
 where
     F: Future<Output = Result<Verdict<u32>, Error>> + Send + 'static,
 {
-    let result = cache.get(key, &auth_request(key), question).await?;
+    let result = cache.get(key, &auth_request(key), sent(question)).await?;
     result.value.ok_or(Error::Denied)
+}
+
+/// Returns a query that goes to Laravel at once.
+fn sent<F>(question: F) -> impl FnOnce(CancellationToken) -> BoxFuture<'static, F::Output>
+where
+    F: Future + Send + 'static,
+{
+    move |started| {
+        async move {
+            started.cancel();
+            question.await
+        }
+        .boxed()
+    }
 }
 
 /// Creates a request of another client for each key.
@@ -141,11 +155,12 @@ async fn invalidation_causes_one_query_for_all_callers() {
     let requests = Arc::new(AtomicUsize::new(0));
     let ask = || {
         let requests = Arc::clone(&requests);
-        cache.get(1, &since, async move {
+        let question = async move {
             requests.fetch_add(1, Relaxed);
             tokio::time::sleep(Duration::from_secs(1)).await;
             yes(8)
-        })
+        };
+        cache.get(1, &since, sent(question))
     };
     let answers = futures_util::future::join_all([ask(), ask()]).await;
     assert!(
@@ -171,7 +186,10 @@ async fn urgent_query_does_not_wait_for_the_same_routine_query() {
                 tokio::time::sleep(took).await;
                 yes(key)
             };
-            cache.get(key, &auth_request, question).await.map(drop)
+            cache
+                .get(key, &auth_request, sent(question))
+                .await
+                .map(drop)
         }
     };
     let held = auth_request(1);
@@ -199,14 +217,18 @@ async fn retry_timeout_starts_when_the_query_leaves_the_queue() {
     });
     let wait = |deadline: RetryDeadline| {
         let (cache, auth_request) = (cache.clone(), auth_request(2).with_deadline(deadline));
-        async move { cache.get(2, &auth_request, async { yes(8) }).await }
+        async move { cache.get(2, &auth_request, sent(async { yes(8) })).await }
     };
     let waiting = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait);
     let (_, waited) = tokio::join!(slow, waiting);
     assert_eq!(waited.unwrap().value, Some(8));
     let hangs = |deadline: RetryDeadline| {
         let (cache, auth_request) = (cache.clone(), auth_request(3).with_deadline(deadline));
-        async move { cache.get(3, &auth_request, std::future::pending()).await }
+        async move {
+            cache
+                .get(3, &auth_request, sent(std::future::pending()))
+                .await
+        }
     };
     let hung = crate::auth::retry_while_unavailable(Duration::from_secs(5), hangs).await;
     assert!(matches!(hung, Err(Error::Unavailable { .. })));
@@ -225,4 +247,21 @@ async fn queued_query_without_callers_is_not_sent() {
     assert_eq!((slow, given_up.is_err()), (Ok(7), true));
     assert_eq!(get(&cache, 2, async { yes(9) }).await, Ok(9));
     assert!(cache.0.state.lock().in_flight.is_empty());
+}
+
+/// A second queue before Laravel, as that of `upstream.max_connections`.
+#[tokio::test(start_paused = true)]
+async fn retry_timeout_does_not_count_the_queue_of_the_upstream() {
+    let cache = cache(10, 1);
+    let wait = |deadline: RetryDeadline| {
+        let (cache, auth_request) = (cache.clone(), auth_request(1).with_deadline(deadline));
+        let query = |started: CancellationToken| async move {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            started.cancel();
+            yes(8)
+        };
+        async move { cache.get(1, &auth_request, query).await }
+    };
+    let waited = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait).await;
+    assert_eq!(waited.unwrap().value, Some(8));
 }
