@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::fair_queue::FairQueue;
+use super::fair_queue::{FairQueue, Outcome};
 use super::invalidation::Epoch;
 use super::{AuthRequest, Error, Invalidations, Urgency};
 use crate::core::units::PositiveCount;
@@ -180,7 +180,10 @@ where
         let begun = self.0.invalidations.next_epoch();
         let weak_result = result.downgrade().expect("it has not been polled yet");
         let started = CancellationToken::new();
-        let urgency = auth_request.urgency;
+        let urgency = match auth_request.urgency {
+            Urgency::Routine if state.was_granted(&key) => Urgency::Renewal,
+            urgency => urgency,
+        };
         let in_flight = InFlight {
             begun,
             urgency,
@@ -198,7 +201,11 @@ where
                 return;
             };
             let verdict = match permit {
-                Ok(_permit) => query.await,
+                Ok(permit) => {
+                    let verdict = query.await;
+                    permit.finish(outcome(&verdict));
+                    verdict
+                }
                 Err(error) => Err(Error::unavailable(error.to_string())),
             };
             let decision = inner.state.lock().finish_query(&key, begun, verdict);
@@ -226,16 +233,18 @@ where
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
-    /// Returns the decision on `key` that has not expired and began at `since` or later.
+    /// Returns the decision on `key` that has not expired and began at `since` or later. An
+    /// expired one is kept, for [`State::was_granted`].
     fn find_fresh(&mut self, key: &K, since: Option<Epoch>) -> Option<CachedDecision<V>> {
         let entry = self.decisions.get(key)?;
-        if entry.expires_at <= Instant::now() {
-            self.decisions.pop(key);
-            return None;
-        }
-        since
-            .is_none_or(|since| entry.decision.epoch >= since)
-            .then(|| entry.decision.clone())
+        let is_late_enough = since.is_none_or(|since| entry.decision.epoch >= since);
+        (entry.expires_at > Instant::now() && is_late_enough).then(|| entry.decision.clone())
+    }
+
+    /// Returns whether the last decision on `key`, which may have expired, was a consent.
+    fn was_granted(&self, key: &K) -> bool {
+        let entry = self.decisions.peek(key);
+        entry.is_some_and(|entry| entry.decision.value.is_some())
     }
 
     /// Returns the request in flight that serves `auth_request`, too: it began late enough,
@@ -298,6 +307,18 @@ impl<K: Clone + Eq + Hash, V: Clone> State<K, V> {
 impl<K: Eq + Hash, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+/// Returns what a request says about the load of Laravel.
+fn outcome<V>(verdict: &Result<Verdict<V>, Error>) -> Outcome {
+    match verdict {
+        // The user is throttled, or was so before and nothing was sent.
+        Err(Error::Unavailable {
+            is_throttled: true, ..
+        }) => Outcome::Unknown,
+        Err(Error::Unavailable { .. }) => Outcome::Failed,
+        _ => Outcome::Responded,
     }
 }
 

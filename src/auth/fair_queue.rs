@@ -1,15 +1,17 @@
-//! A fair queue to Laravel: a bound on the requests under way, and a round robin over the
-//! clients and their tokens in front of it.
+//! A fair queue to Laravel: an adaptive bound on the requests under way, and a round robin
+//! over the clients and their tokens in front of it.
 //!
 //! Urgent requests come first: those that confirm a right after an invalidation, and the last
-//! one of an upload. They leave one place to the routine ones. While others wait, no client
-//! and no token holds more than half of the places. Alone it may hold all but one, so that a
-//! new client finds a place. This holds for urgent requests, too: a client can invalidate its
-//! own token as often as it likes.
+//! one of an upload. They leave one place to the others. Of these, most places go to renewals:
+//! rights that Laravel granted lately, such as those of members who return. While others wait,
+//! no client and no token holds more than half of the places. Alone it may hold all but one,
+//! so that a new client finds a place. This holds for urgent requests, too: a client can
+//! invalidate its own token as often as it likes.
 //!
 //! One lock guards the state. A permit is sent to its waiter under it; a waiter that is gone
 //! returns the permit there and then, so no place is lost.
 
+mod adaptive_limit;
 mod round_robin;
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use self::adaptive_limit::AdaptiveLimit;
 use self::round_robin::{ClientQueue, Waiter};
 use super::TokenHash;
 use crate::core::client_ip::ClientKey;
@@ -30,6 +33,8 @@ use crate::core::client_ip::ClientKey;
 pub(crate) enum Urgency {
     /// A login, a join or a periodic revalidation.
     Routine,
+    /// The same about a right that Laravel granted the last time.
+    Renewal,
     /// A right may have ended, and holds until the response.
     Urgent,
 }
@@ -48,19 +53,22 @@ pub(super) struct FairQueue(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     /// The maximum of `running`.
-    capacity: usize,
+    limit: AdaptiveLimit,
     /// The requests under way.
     running: usize,
     /// The urgent ones among them.
     urgent_running: usize,
     /// Whether the request that last got a place was urgent.
     was_urgent: bool,
+    /// The renewals that got a place since a routine request did.
+    renewals: usize,
     /// The time at which a request last got a place.
     moved: Instant,
     /// The requests under way, by client and by token.
     by_client: HashMap<ClientKey, usize>,
     by_token: HashMap<TokenHash, usize>,
     urgent: ClientQueue,
+    renewal: ClientQueue,
     routine: ClientQueue,
 }
 
@@ -75,6 +83,17 @@ pub(super) enum QueueError {
     Timeout,
 }
 
+/// What the result of a request says about the load of Laravel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Laravel responded.
+    Responded,
+    /// Laravel failed, or did not respond.
+    Failed,
+    /// Nothing.
+    Unknown,
+}
+
 /// The right to one request. Dropped, its place goes to the next waiter.
 #[derive(Debug)]
 pub(super) struct QueuePermit {
@@ -82,20 +101,32 @@ pub(super) struct QueuePermit {
     queue: Option<FairQueue>,
     owner: Owner,
     urgency: Urgency,
+    since: Instant,
+    outcome: Outcome,
+}
+
+impl QueuePermit {
+    /// Returns the place, and adapts the number of places to `outcome` and to the time that
+    /// the request took.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
 }
 
 impl FairQueue {
-    /// Creates a queue in front of `capacity` places.
-    pub(super) fn new(capacity: usize) -> Self {
+    /// Creates a queue in front of up to `max` places.
+    pub(super) fn new(max: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
-            capacity,
+            limit: AdaptiveLimit::new(max),
             running: 0,
             urgent_running: 0,
             was_urgent: false,
+            renewals: 0,
             moved: Instant::now(),
             by_client: HashMap::new(),
             by_token: HashMap::new(),
             urgent: ClientQueue::default(),
+            renewal: ClientQueue::default(),
             routine: ClientQueue::default(),
         })))
     }
@@ -136,13 +167,14 @@ impl State {
     fn queue_of(&mut self, urgency: Urgency) -> &mut ClientQueue {
         match urgency {
             Urgency::Urgent => &mut self.urgent,
+            Urgency::Renewal => &mut self.renewal,
             Urgency::Routine => &mut self.routine,
         }
     }
 
     /// Gives the free places to the next waiters.
     fn dispatch(&mut self, queue: &FairQueue) {
-        while self.running < self.capacity {
+        while self.running < self.limit.get() {
             let Some((owner, urgency, waiter)) = self.next() else {
                 return;
             };
@@ -151,6 +183,8 @@ impl State {
                 queue: Some(queue.clone()),
                 owner,
                 urgency,
+                since: Instant::now(),
+                outcome: Outcome::Unknown,
             };
             if let Err(mut unwanted) = waiter.send(permit) {
                 // Its drop would lock the queue, which is locked here.
@@ -162,24 +196,41 @@ impl State {
 
     /// Takes the next waiter whose client and token are below their shares.
     fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
-        let may_be_urgent = self.may_be_urgent();
         let (client_share, token_share) = self.shares();
-        let (by_client, by_token) = (&self.by_client, &self.by_token);
-        let may_client = |client: &ClientKey| is_below(by_client, client, client_share);
-        let may_token = |token: &TokenHash| is_below(by_token, token, token_share);
-        if may_be_urgent && let Some((owner, waiter)) = self.urgent.pop(may_client, may_token) {
-            return Some((owner, Urgency::Urgent, waiter));
+        for urgency in self.order() {
+            let queue = match urgency {
+                Urgency::Urgent => &mut self.urgent,
+                Urgency::Renewal => &mut self.renewal,
+                Urgency::Routine => &mut self.routine,
+            };
+            let next = queue.pop(
+                |client| is_below(&self.by_client, client, client_share),
+                |token| is_below(&self.by_token, token, token_share),
+            );
+            if let Some((owner, waiter)) = next {
+                return Some((owner, urgency, waiter));
+            }
         }
-        let (owner, waiter) = self.routine.pop(may_client, may_token)?;
-        Some((owner, Urgency::Routine, waiter))
+        None
+    }
+
+    /// Returns the classes in the order in which they get the next place.
+    fn order(&self) -> impl Iterator<Item = Urgency> + use<> {
+        let urgent = self.may_be_urgent().then_some(Urgency::Urgent);
+        let others = if self.renewals < MAX_RENEWALS_IN_A_ROW {
+            [Urgency::Renewal, Urgency::Routine]
+        } else {
+            [Urgency::Routine, Urgency::Renewal]
+        };
+        urgent.into_iter().chain(others)
     }
 
     /// Returns the places that a client and a token may hold while the present waiters wait:
     /// half of all if there are several of them, and all but one otherwise.
     fn shares(&self) -> (usize, usize) {
-        let half = (self.capacity / 2).max(1);
-        let alone = self.capacity.saturating_sub(1).max(1);
-        let mut queues = [&self.urgent, &self.routine].into_iter();
+        let half = (self.limit.get() / 2).max(1);
+        let alone = self.limit.get().saturating_sub(1).max(1);
+        let mut queues = [&self.urgent, &self.renewal, &self.routine].into_iter();
         let mut clients = queues.clone().flat_map(|queue| queue.order.iter());
         let first = clients.next();
         if !clients.all(|client| Some(client) == first) {
@@ -190,15 +241,15 @@ impl State {
         (alone, if is_one_token { alone } else { half })
     }
 
-    /// Returns whether an urgent request may get the next place. While routine requests wait,
-    /// they have one place, or every second use of the only one.
+    /// Returns whether an urgent request may get the next place. While others wait, they have
+    /// one place, or every second use of the only one.
     fn may_be_urgent(&self) -> bool {
-        if self.routine.len == 0 {
+        if self.renewal.len + self.routine.len == 0 {
             true
-        } else if self.capacity == 1 {
+        } else if self.limit.get() == 1 {
             !self.was_urgent
         } else {
-            self.capacity - self.urgent_running > 1
+            self.limit.get().saturating_sub(self.urgent_running) > 1
         }
     }
 
@@ -209,8 +260,10 @@ impl State {
         self.moved = Instant::now();
         *self.by_client.entry(owner.client).or_default() += 1;
         *self.by_token.entry(owner.token).or_default() += 1;
-        if urgency == Urgency::Urgent {
-            self.urgent_running += 1;
+        match urgency {
+            Urgency::Urgent => self.urgent_running += 1,
+            Urgency::Renewal => self.renewals += 1,
+            Urgency::Routine => self.renewals = 0,
         }
     }
 
@@ -229,6 +282,8 @@ impl Drop for QueuePermit {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.take() {
             let mut state = queue.0.lock();
+            let has_waiters = state.urgent.len + state.renewal.len + state.routine.len > 0;
+            state.limit.record(self.outcome, self.since, has_waiters);
             state.finish(self.owner, self.urgency);
             state.dispatch(&queue);
         }
@@ -254,6 +309,8 @@ fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
 pub(super) const QUEUE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The waiters of each class. A waiter takes about 200 bytes.
 const MAX_WAITING: usize = 16_384;
+/// The renewals that get a place before a routine request that waits gets one.
+const MAX_RENEWALS_IN_A_ROW: usize = 3;
 /// The waiters of one client: an office of 200 that reconnects with up to 20 rooms each.
 const MAX_WAITING_PER_CLIENT: usize = 4096;
 

@@ -42,9 +42,9 @@ pub(crate) struct Settings {
     pub(crate) ticket_ttl: ConfigDuration,
     /// The maximum number of cached decisions of each kind.
     pub(crate) max_cache_entries: PositiveCount,
-    /// The maximum number of requests about tokens under way.
+    /// The maximum number of requests about tokens under way. Fewer are, unless Laravel is fast.
     pub(crate) max_concurrent_user_requests: PositiveCount,
-    /// The maximum number of requests about tickets under way.
+    /// The maximum number of requests about tickets under way. Fewer are, unless Laravel is fast.
     pub(crate) max_concurrent_ticket_requests: PositiveCount,
 }
 
@@ -67,7 +67,7 @@ impl Default for Settings {
             ticket_ttl: ConfigDuration::seconds(30),
             max_cache_entries: PositiveCount::new(20_000),
             max_concurrent_user_requests: PositiveCount::new(32),
-            max_concurrent_ticket_requests: PositiveCount::new(4),
+            max_concurrent_ticket_requests: PositiveCount::new(32),
         }
     }
 }

@@ -265,3 +265,23 @@ async fn retry_timeout_does_not_count_the_queue_of_the_upstream() {
     let waited = crate::auth::retry_while_unavailable(Duration::from_secs(5), wait).await;
     assert_eq!(waited.unwrap().value, Some(8));
 }
+
+/// A member who returns does not wait behind requests for tickets that were never granted.
+#[tokio::test(start_paused = true)]
+async fn query_about_a_right_granted_before_goes_first() {
+    let cache = cache(10, 1);
+    assert_eq!(get(&cache, 1, async { yes(7) }).await, Ok(7));
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let ask = |key| {
+        let order = Arc::clone(&order);
+        get(&cache, key, async move {
+            order.lock().push(key);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            yes(key)
+        })
+    };
+    let asked = futures_util::future::join_all([ask(2), ask(3), ask(4), ask(1)]).await;
+    assert!(asked.iter().all(Result::is_ok));
+    assert_eq!(*order.lock(), [2, 1, 3, 4]);
+}
