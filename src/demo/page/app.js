@@ -419,7 +419,7 @@ class Panel {
       message_status_update: () => this.#heardSeen(payload),
       error: () => {
         if (payload.code !== 'unknown_type') this.#tell('problem', payload.message);
-        // Laravel was busy or unavailable: join again.
+        // Laravel was busy or unavailable: join again. After "unavailable" the edge also retries by itself.
         if (payload.ticket_id && ['unavailable', 'access_unconfirmed'].includes(payload.code)) {
           const again = () => { if (this.#link.ready) this.#join(); };
           this.#later('rejoin', 2_000 + Math.random() * 3_000, again);

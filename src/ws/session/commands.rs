@@ -1,8 +1,7 @@
 //! The commands of a session's client: join and leave a ticket, typing, seen and ping.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message};
 
@@ -75,6 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match command {
             Command::Join(ticket) => self.join(ticket).await,
             Command::Leave(ticket) => {
+                self.joins.cancel_late(RoomName::ticket(ticket));
                 self.leave(RoomName::ticket(ticket));
                 Ok(())
             }
@@ -97,12 +97,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Starts a join, which [`Session::finish_join`] completes. A session that is in the room
-    /// already gets the list of users again.
+    /// already gets the list of users again. A late join continues as it is.
     async fn join(&mut self, ticket: RowId) -> LoopResult {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
             let users = membership.users();
             return self.send_joined(room, &users).await;
+        }
+        if self.joins.is_late(room) {
+            return Ok(());
         }
         if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
             && self.report_exceeded(Limit::MaxRooms)
@@ -132,11 +135,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 retry_while_unavailable(backend.get().retry_timeout, ask).await,
             )
         };
-        self.joins.begin(room, deciding.boxed());
+        self.joins.begin(room, deciding);
     }
 
-    /// Acts on Laravel's decision about a join, then executes the command held for it.
-    pub(super) async fn finish_join(&mut self, (room, grant): JoinDecision) -> LoopResult {
+    /// Continues a join that Laravel did not decide in time: asks once more after a pause,
+    /// which is `retry_after` at least.
+    fn start_late_join(&mut self, room: RoomName, retry_after: Option<Duration>) {
+        let (backend, user) = (self.services.backend.clone(), self.user.clone());
+        let auth_request = AuthRequest::new(&self.token, &self.client_context);
+        let pause = retry_after.unwrap_or_default().max(LATE_JOIN_INTERVAL)
+            + LATE_JOIN_JITTER.mul_f64(fastrand::f64());
+        self.joins.begin_late(room, async move {
+            tokio::time::sleep(pause).await;
+            let current = backend.get();
+            let grant = current.access.authorize(&user, room, auth_request).await;
+            (room, grant)
+        });
+    }
+
+    /// Acts on Laravel's decision about a join, then executes the command held for it. Without
+    /// a decision the client is told once, and the join becomes a late one.
+    pub(super) async fn finish_join(
+        &mut self,
+        (room, grant): JoinDecision,
+        is_late: bool,
+    ) -> LoopResult {
+        if let (Err(auth::Error::Unavailable { retry_after, .. }), true) = (&grant, is_late) {
+            self.start_late_join(room, *retry_after);
+            return Ok(());
+        }
         self.services.metrics.count_join(match &grant {
             Ok(_) => "joined",
             Err(auth::Error::Denied) => "denied",
@@ -166,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_joined(room, &joined.users).await
     }
 
-    /// Reports a failed join to the client. A rejected token starts a revalidation.
+    /// Reports a failed join to the client. A rejected token starts a revalidation. A join that
+    /// Laravel did not decide continues as a late one.
     async fn send_join_error(&mut self, room: RoomName, error: auth::Error) -> LoopResult {
         let ticket = Some(room.ticket_id());
         match error {
@@ -180,13 +208,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let message = "Your log-in is no longer good";
                 self.send_error("denied", message, ticket).await
             }
-            auth::Error::Unavailable { reason, .. } => {
+            auth::Error::Unavailable {
+                reason,
+                retry_after,
+                ..
+            } => {
+                self.start_late_join(room, retry_after);
                 tracing::warn!(
                     name: "ticket_authorization_failed",
                     session = %self.id, %room, error = reason,
                     "ticket authorization failed"
                 );
-                let message = "Your right to this ticket cannot be checked now; try again";
+                let message =
+                    "Your right to this ticket cannot be checked now; the server keeps trying";
                 self.send_error("unavailable", message, ticket).await
             }
         }
@@ -252,3 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.send_event(&event).await
     }
 }
+
+/// The minimum time between two requests about a late join, and the jitter added to it.
+const LATE_JOIN_INTERVAL: Duration = Duration::from_secs(2);
+const LATE_JOIN_JITTER: Duration = Duration::from_secs(3);

@@ -74,7 +74,8 @@ struct Session<S> {
 enum LoopEvent {
     Inbox(SessionEvent),
     Frame(Option<Result<Message, tungstenite::Error>>),
-    JoinDecided(JoinDecision),
+    /// Laravel decided on a join, which may have been a late one.
+    JoinDecided(JoinDecision, bool),
     /// A right was lost, or (none) the round of revalidation is over.
     Revalidated(Option<LostRight>),
     Uploads,
@@ -182,7 +183,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     () = &mut stopping, if !is_stopping => LoopEvent::Stopping,
                     () = &mut tick => LoopEvent::Tick,
                     () = upload_notify.notified(), if self.uploads.has_any() => LoopEvent::Uploads,
-                    decision = self.joins.next(), if self.joins.len() > 0 => LoopEvent::JoinDecided(decision),
+                    (decision, is_late) = self.joins.next(), if self.joins.has_any() => {
+                        LoopEvent::JoinDecided(decision, is_late)
+                    }
                     Some(finding) = OptionFuture::from(self.revalidation.as_mut().map(|round| round.next())) => {
                         LoopEvent::Revalidated(finding)
                     }
@@ -208,7 +211,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             match event {
                 LoopEvent::Inbox(event) => self.on_session_event(event).await?,
                 LoopEvent::Frame(frame) => Box::pin(self.on_frame(frame)).await?,
-                LoopEvent::JoinDecided(decision) => Box::pin(self.finish_join(decision)).await?,
+                LoopEvent::JoinDecided(decision, is_late) => {
+                    Box::pin(self.finish_join(decision, is_late)).await?;
+                }
                 LoopEvent::Revalidated(finding) => Box::pin(self.apply_finding(finding)).await?,
                 LoopEvent::Uploads => Box::pin(self.send_upload_events()).await?,
                 LoopEvent::Tick => Box::pin(self.run_due()).await?,

@@ -1,11 +1,16 @@
 //! The joins that wait for Laravel's response. The session serves its client meanwhile. Only
 //! a command about one of these rooms is held, and with it everything that follows it.
+//!
+//! A join that Laravel does not decide in time becomes a *late* one: the client is told so,
+//! nothing is held for it any more, and the session continues to ask.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::super::protocol::{Command, UploadCommand};
 use crate::auth::{Error, Grant};
@@ -21,37 +26,85 @@ pub(super) struct PendingJoins(Option<Box<Pending>>);
 
 #[derive(Default)]
 struct Pending {
-    requests: FuturesUnordered<BoxFuture<'static, JoinDecision>>,
+    /// The requests. One whose join was cancelled returns none.
+    requests: FuturesUnordered<BoxFuture<'static, Option<JoinDecision>>>,
     rooms: HashSet<RoomName>,
+    /// The late joins, each with the guard that cancels its request.
+    late: HashMap<RoomName, DropGuard>,
     /// A command that must wait for one of the decisions.
     held: Option<Command>,
 }
 
 impl PendingJoins {
     /// Adds a join, which `request` decides.
-    pub(super) fn begin(&mut self, room: RoomName, request: BoxFuture<'static, JoinDecision>) {
+    pub(super) fn begin(
+        &mut self,
+        room: RoomName,
+        request: impl Future<Output = JoinDecision> + Send + 'static,
+    ) {
         let pending = self.0.get_or_insert_default();
         pending.rooms.insert(room);
-        pending.requests.push(request);
+        pending.requests.push(request.map(Some).boxed());
     }
 
-    /// Waits for the next decision; for ever while no join is pending. Cancel-safe.
-    pub(super) async fn next(&mut self) -> JoinDecision {
-        let Some(pending) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        match pending.requests.next().await {
-            Some(decision) => {
-                pending.rooms.remove(&decision.0);
-                decision
-            }
-            None => std::future::pending().await,
+    /// Adds a late join, which `request` decides unless it is cancelled.
+    pub(super) fn begin_late(
+        &mut self,
+        room: RoomName,
+        request: impl Future<Output = JoinDecision> + Send + 'static,
+    ) {
+        let pending = self.0.get_or_insert_default();
+        let cancelled = CancellationToken::new();
+        let guard = cancelled.clone().drop_guard();
+        pending.late.insert(room, guard);
+        let request = async move { cancelled.run_until_cancelled(request).await };
+        pending.requests.push(request.boxed());
+    }
+
+    /// Cancels the late join of `room`, if there is one.
+    pub(super) fn cancel_late(&mut self, room: RoomName) {
+        if let Some(pending) = &mut self.0 {
+            pending.late.remove(&room);
         }
     }
 
-    /// Returns the number of pending joins.
+    /// Returns whether the join of `room` is a late one.
+    pub(super) fn is_late(&self, room: RoomName) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|pending| pending.late.contains_key(&room))
+    }
+
+    /// Waits for the next decision, with whether its join was late; for ever while no join is
+    /// pending. Cancel-safe.
+    pub(super) async fn next(&mut self) -> (JoinDecision, bool) {
+        let Some(pending) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        while let Some(decided) = pending.requests.next().await {
+            // A late join that was cancelled after its decision has left the list, too.
+            if let Some(decision) = decided {
+                let is_late = pending.late.remove(&decision.0).is_some();
+                if is_late || pending.rooms.remove(&decision.0) {
+                    return (decision, is_late);
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Returns whether there is a request to wait for.
+    pub(super) fn has_any(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|pending| !pending.requests.is_empty())
+    }
+
+    /// Returns the number of pending joins, the late ones included.
     pub(super) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |pending| pending.rooms.len())
+        self.0
+            .as_ref()
+            .map_or(0, |pending| pending.rooms.len() + pending.late.len())
     }
 
     /// Returns whether `command` must wait for a decision.
@@ -86,7 +139,7 @@ impl PendingJoins {
     /// pending.
     pub(super) fn release(&mut self) -> Option<Command> {
         let held = self.0.as_mut()?.held.take();
-        if self.len() == 0 {
+        if !self.has_any() {
             self.0 = None;
         }
         held

@@ -11,6 +11,7 @@ mod doubts;
 mod drain;
 mod fairness;
 mod laravel;
+mod late_joins;
 mod liveness;
 mod opening;
 mod pressure;

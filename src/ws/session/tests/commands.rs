@@ -142,25 +142,6 @@ async fn join_above_max_rooms_is_rejected() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn join_while_laravel_is_down_fails_after_the_retry_timeout() {
-    let edge = Edge::new();
-    let mut ana = edge.open(3).await;
-    edge.laravel.change(|app| app.down = true);
-    let start = Instant::now();
-    let ticket = json!({"ticket_id": 7});
-    assert_eq!(
-        ana.refused("join_ticket", ticket.clone()).await,
-        "unavailable"
-    );
-    let waited = start.elapsed();
-    assert!((4 * SECOND..=5 * SECOND).contains(&waited), "{waited:?}");
-    ana.say("join_ticket", ticket).await;
-    tokio::time::sleep(2 * SECOND).await;
-    edge.laravel.change(|app| app.down = false);
-    assert_eq!(ana.event().await["type"], "ticket_joined");
-}
-
-#[tokio::test(start_paused = true)]
 async fn pending_join_delays_its_own_messages_but_no_events() {
     let edge = Edge::new();
     let mut ana = edge.open_in(7, 3).await;
