@@ -2,13 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -16,6 +15,7 @@ use tokio::sync::oneshot;
 use super::decode::{Broadcast, Broadcasts, decode};
 use super::failure::Failure;
 use super::idempotency::{Key, RequestDigest, ResponseCache};
+use super::request_body;
 use super::settings::Settings;
 use crate::core::body::{self, Body};
 use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
@@ -78,13 +78,18 @@ impl Api {
     /// Cancel safety: if the future is dropped before the body is complete, nothing happens. If
     /// it is dropped later, the edge still publishes the events.
     pub(super) async fn respond(&self, peer: u32, request: Request<Incoming>) -> Response<Body> {
-        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        match self.route(peer, request).await {
+        let shown = self.shown.load_full();
+        let (introspection, settings) = &*shown;
+        // Read before every response, also a rejection: a client that still writes its body
+        // while the edge closes the connection fails, and does not see the response.
+        let (head, body) = request.into_parts();
+        let body = request_body::read(&head, body, settings.max_body_size.get()).await;
+        match self.route(peer, &head, body, introspection, settings).await {
             Ok(answer) => answer,
             Err(failure) => {
                 tracing::warn!(
                     name: "broadcast_request_rejected",
-                    uid = peer, %method, path, status = failure.status.as_u16(),
+                    uid = peer, method = %head.method, path = head.uri.path(), status = failure.status.as_u16(),
                     reason = failure.code, detail = failure.message,
                     "broadcast request rejected"
                 );
@@ -96,21 +101,24 @@ impl Api {
     async fn route(
         &self,
         peer: u32,
-        request: Request<Incoming>,
+        head: &Parts,
+        body: Result<Bytes, Failure>,
+        introspection: &Arc<Introspection>,
+        settings: &Settings,
     ) -> Result<Response<Body>, Failure> {
-        let shown = self.shown.load_full();
-        let (introspection, settings) = &*shown;
         let allowed = &settings.allowed_uids;
         if !allowed.is_empty() && !allowed.contains(&peer) {
             let message = format!("user id {peer} is not in broadcast.allowed_uids");
             return Err(Failure::new(StatusCode::FORBIDDEN, "forbidden", message));
         }
-        let path = request.uri().path().to_owned();
-        let segments: Vec<_> = path.split('/').skip(1).collect();
-        match (request.method(), &*segments) {
+        let segments: Vec<_> = head.uri.path().split('/').skip(1).collect();
+        match (&head.method, &*segments) {
             (&Method::POST, ["broadcast"]) => {
                 let publisher = &self.publisher;
-                publisher.broadcast(introspection, settings, request).await
+                let (headers, body) = (&head.headers, body?);
+                publisher
+                    .broadcast(introspection, settings, headers, body)
+                    .await
             }
             (&Method::POST, ["users", id, "disconnect"]) => {
                 to_sessions(introspection, id, Sessions::disconnect_user)
@@ -119,7 +127,7 @@ impl Api {
                 to_sessions(introspection, id, Sessions::revalidate_user)
             }
             (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &introspection.status())),
-            (&Method::GET, ["metrics"]) => Ok(metrics(introspection, request.headers())),
+            (&Method::GET, ["metrics"]) => Ok(metrics(introspection, &head.headers)),
             (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &introspection.rooms())),
             (&Method::GET, ["rooms", "ticket", id]) => {
                 let occupants = introspection.occupants(RoomName::ticket(ticket(id)?));
@@ -164,10 +172,10 @@ impl Publisher {
         &self,
         introspection: &Arc<Introspection>,
         settings: &Settings,
-        request: Request<Incoming>,
+        headers: &HeaderMap,
+        body: Bytes,
     ) -> Result<Response<Body>, Failure> {
-        let key = idempotency_key(&request)?;
-        let body = read(request, settings.max_body_size.get()).await?;
+        let key = idempotency_key(headers)?;
         let broadcasts = decode(&body, settings.max_events.size())?;
         let waiting_for = introspection
             .rooms
@@ -226,31 +234,6 @@ fn publish(introspection: &Introspection, event: Broadcast) -> DeliveryReport {
     introspection.rooms.publish(event.into_publication()).into()
 }
 
-async fn read(request: Request<Incoming>, limit: usize) -> Result<Bytes, Failure> {
-    let body = Limited::new(request.into_body(), limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            format!("the body exceeds broadcast.max_body_size ({limit} bytes)"),
-        )),
-        Ok(Err(_)) => Err(Failure::new(
-            StatusCode::BAD_REQUEST,
-            "incomplete",
-            "the body is incomplete",
-        )),
-        Err(_) => Err(Failure::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            format!(
-                "the body did not arrive within {} s",
-                BODY_TIMEOUT.as_secs()
-            ),
-        )),
-    }
-}
-
 fn to_sessions(
     introspection: &Introspection,
     id: &str,
@@ -301,9 +284,8 @@ fn wrong_method(expected: &'static str) -> Failure {
     )
 }
 
-fn idempotency_key(request: &Request<Incoming>) -> Result<Option<(Key, RequestDigest)>, Failure> {
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<(Key, RequestDigest)>, Failure> {
     let invalid = |message| Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message);
-    let headers = request.headers();
     let wanted = match headers.get("idempotency-match").map(HeaderValue::as_bytes) {
         None => RequestDigest::Body,
         Some(b"key") => RequestDigest::Key,
@@ -333,7 +315,3 @@ fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {
     response.headers_mut().insert(CONTENT_TYPE, json);
     response
 }
-
-/// The time in which a request's body must arrive; 408 after it. A local client sends 1 MiB in
-/// far less.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);

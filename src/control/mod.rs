@@ -8,6 +8,7 @@ mod decode;
 mod failure;
 mod idempotency;
 mod listen;
+mod request_body;
 mod settings;
 
 use std::sync::Arc;

@@ -8,6 +8,8 @@ use tokio::net::UnixStream;
 use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
+mod connections;
+
 #[tokio::test]
 async fn broadcast_reaches_its_room_only() {
     let laravel = Laravel::start().await;
