@@ -4,6 +4,7 @@
 //! debugging, and PHP's HTTP clients need a single option.
 
 mod api;
+mod connections;
 mod decode;
 mod failure;
 mod idempotency;
@@ -11,6 +12,8 @@ mod listen;
 mod request_body;
 mod settings;
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,22 +21,21 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
 
 pub(crate) use self::api::Api;
+use self::connections::{Connection, Connections};
 pub use self::decode::Broadcast;
 pub use self::decode::Broadcasts;
 pub use self::decode::decode;
 pub(crate) use self::listen::{ListenError, listen};
 pub(crate) use self::settings::Settings;
 use crate::core::error_chain::error_chain;
-use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Heartbeat;
 
 /// Serves the socket until `drain` begins. Open connections then respond to the requests that
-/// they have received, and close within 2 s. At the connection limit, new connections wait in
-/// the socket's backlog.
+/// they have received, and close within 2 s. At the connection limit, an idle connection makes
+/// room for the next, which waits until then.
 ///
 /// Dropping the future stops accepting; connections are tasks of `drain`.
 pub(crate) async fn serve(
@@ -42,19 +44,24 @@ pub(crate) async fn serve(
     drain: Drain,
     mut heartbeat: Heartbeat,
 ) {
-    let slots = Arc::new(Semaphore::new(api.connections()));
+    let connections = Connections::new(api.connections());
+    let accept = || async {
+        let (stream, _) = listener.accept().await?;
+        Ok::<_, io::Error>((stream, connections.admit().await))
+    };
+    // Kept over the rounds: a connection that waits for its place is not lost.
+    let mut accepting = pin!(accept());
     loop {
-        let slot = Arc::clone(&slots).acquire_owned();
         let accepted = tokio::select! {
             biased;
             () = drain.token().cancelled() => return heartbeat.deregister(),
             () = heartbeat.respond() => continue,
-            // Cancel safe: a dropped future releases its slot, and `accept` loses no connection.
-            accepted = async { (slot.await, listener.accept().await) } => accepted,
+            accepted = accepting.as_mut() => accepted,
         };
-        let (slot, stream) = match accepted {
-            (Ok(slot), Ok((stream, _))) => (slot, stream),
-            (_, Err(error)) => {
+        accepting.set(accept());
+        let (stream, connection) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
                 tracing::error!(
                     name: "broadcast_accept_failed",
                     error = error_chain(&error),
@@ -63,18 +70,13 @@ pub(crate) async fn serve(
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
                 continue;
             }
-            (Err(_), _) => return,
         };
-        let api = Arc::clone(&api);
-        let stop = drain.clone();
-        drain.spawn(async move {
-            let _slot = slot;
-            connection(stream, api, stop).await;
-        });
+        let (api, stop) = (Arc::clone(&api), drain.clone());
+        drain.spawn(async move { serve_connection(stream, connection, api, stop).await });
     }
 }
 
-async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
+async fn serve_connection(stream: UnixStream, connection: Connection, api: Arc<Api>, drain: Drain) {
     let peer = match stream.peer_cred() {
         Ok(peer) => peer.uid(),
         Err(error) => {
@@ -86,30 +88,39 @@ async fn connection(stream: UnixStream, api: Arc<Api>, drain: Drain) {
             return;
         }
     };
-    let activity = ActivityTracker::new();
-    let moved = activity.clone();
-    let service = service_fn(move |request| {
-        let (api, in_flight) = (Arc::clone(&api), moved.begin_exchange());
+    let activity = &connection.activity;
+    let service = service_fn(|request| {
+        let (api, in_flight) = (Arc::clone(&api), activity.begin_exchange());
         async move {
             let answer = api.respond(peer, request).await;
             drop(in_flight);
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
-    let connection = http1::Builder::new()
+    let http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut http = pin!(http);
+    let stopping = async {
+        tokio::select! {
+            () = drain.token().cancelled() => {}
+            () = connection.evicted.cancelled() => {}
+        }
+    };
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = http.as_mut() => ended,
         // hyper has no timeout for writes: without this branch a client that never reads its
         // response would occupy a connection slot forever.
         () = activity.idle_for(|_| IDLE_TIMEOUT) => return,
-        () = drain.token().cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(STOP_BODY_TIMEOUT, connection).await {
+        () = stopping => {
+            // hyper would wait for the first request of a connection that has sent none.
+            if connection.evicted.is_cancelled() && !activity.is_active() {
+                return;
+            }
+            http.as_mut().graceful_shutdown();
+            match tokio::time::timeout(STOP_BODY_TIMEOUT, http).await {
                 Ok(ended) => ended,
                 Err(_) => return,
             }

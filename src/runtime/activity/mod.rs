@@ -102,6 +102,12 @@ impl ActivityTracker {
         self.0.active.load(Relaxed) > 0
     }
 
+    /// Returns the time since the last activity.
+    pub(crate) fn idle_time(&self) -> Duration {
+        let last_activity = self.0.last_activity.load(Relaxed);
+        Duration::from_millis(self.elapsed().saturating_sub(last_activity))
+    }
+
     /// Completes once there was no activity for `limit`. The timer can be reused for the
     /// next exchange. Cancel-safe.
     pub(crate) async fn idle_for_with(&self, timer: &mut LazyTimer, limit: Duration) {

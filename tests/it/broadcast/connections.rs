@@ -1,10 +1,11 @@
-//! Connections on the Unix socket: what clients may do with them.
+//! Connections on the Unix socket: what clients may do with them, and who makes room.
 
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::{Edge, Laravel};
+use crate::support::http::{Client, body, get, post};
+use crate::support::{Edge, Laravel, Socket};
 
 /// Reads one response; returns its status line and body.
 async fn read_response(stream: &mut UnixStream) -> (String, String) {
@@ -60,4 +61,33 @@ async fn announced_body_that_is_too_long_is_rejected_before_it_is_sent() {
     let (status, text) = read_response(&mut stream).await;
     assert_eq!(status, "HTTP/1.1 413 Payload Too Large");
     assert!(text.contains("too_large"), "{text}");
+}
+
+#[tokio::test]
+async fn idle_connection_makes_room_for_a_broadcast() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), "[broadcast]\nmax_connections = 3\n");
+    let mut ana = Socket::joined(&edge, "3|ana", 1).await;
+    // One that was used, and two that never were.
+    let mut used = Client::over_http1(UnixStream::connect(&edge.broadcasts).await.unwrap()).await;
+    let status = used.fetch(get("/status").body(body("")).unwrap()).await;
+    assert_eq!(status.status, StatusCode::OK);
+    let mut unused = Vec::new();
+    for _ in 0..2 {
+        unused.push(UnixStream::connect(&edge.broadcasts).await.unwrap());
+    }
+    let event = r#"{"type":"a","payload":{"ticket_id":1}}"#;
+    assert_eq!(edge.broadcast(event).await["sessions"], 1);
+    assert_eq!(ana.text().await, event);
+    // One of them is closed, and the others are not.
+    let mut clients = vec![used];
+    for stream in unused {
+        clients.push(Client::over_http1(stream).await);
+    }
+    let mut open = 0;
+    for client in &mut clients {
+        let request = post("/broadcast").body(body(event)).unwrap();
+        open += usize::from(client.send(request).await.is_ok());
+    }
+    assert_eq!(open, 2);
 }
