@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) activity: ActivityTracker,
     /// Cancelled when it must make room for another.
     pub(super) evicted: CancellationToken,
+    /// Whether it had to wait for its place.
+    pub(super) has_waited: bool,
     number: u64,
     connections: Arc<Connections>,
     _slot: OwnedSemaphorePermit,
@@ -54,11 +56,13 @@ impl Connections {
     /// Waits for a place. If all are taken, the connection that is idle for longest makes
     /// room. Cancel-safe.
     pub(super) async fn admit(self: &Arc<Self>) -> Connection {
+        let mut has_waited = false;
         let slot = loop {
             let acquiring = Arc::clone(&self.slots).acquire_owned();
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 break slot;
             }
+            has_waited = true;
             self.evict_idlest();
             // Without an idle connection the next look comes soon.
             if let Ok(Ok(slot)) = tokio::time::timeout(MIN_IDLE_TIME, acquiring).await {
@@ -78,6 +82,7 @@ impl Connections {
         Connection {
             activity,
             evicted,
+            has_waited,
             number,
             connections: Arc::clone(self),
             _slot: slot,
@@ -130,8 +135,7 @@ mod tests {
             drop(idlest);
         };
         let (next, ()) = tokio::join!(next, evicted);
-        drop(next);
-        assert!(!idle.evicted.is_cancelled() && !busy.evicted.is_cancelled());
+        assert!(next.has_waited && !idle.evicted.is_cancelled() && !busy.evicted.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]

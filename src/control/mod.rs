@@ -21,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Instant;
 
 pub(crate) use self::api::Api;
 use self::connections::{Connection, Connections};
@@ -31,6 +32,7 @@ pub(crate) use self::listen::{ListenError, listen};
 pub(crate) use self::settings::Settings;
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
+use crate::runtime::hang_up::has_hung_up;
 use crate::runtime::watchdog::Heartbeat;
 
 /// Serves the socket until `drain` begins. Open connections then respond to the requests that
@@ -44,7 +46,7 @@ pub(crate) async fn serve(
     drain: Drain,
     mut heartbeat: Heartbeat,
 ) {
-    let connections = Connections::new(api.connections());
+    let (connections, start) = (Connections::new(api.connections()), Instant::now());
     let accept = || async {
         let (stream, _) = listener.accept().await?;
         Ok::<_, io::Error>((stream, connections.admit().await))
@@ -71,6 +73,16 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        // It may have waited for the start of this process, or for its place. A client that
+        // gave up meanwhile, and sends its event again, must not reach the members twice.
+        let has_waited = connection.has_waited || start.elapsed() < BACKLOG_TIME;
+        if has_waited && has_hung_up(&stream) {
+            tracing::debug!(
+                name: "broadcast_client_gone",
+                "broadcast client has given up"
+            );
+            continue;
+        }
         let (api, stop) = (Arc::clone(&api), drain.clone());
         drain.spawn(async move { serve_connection(stream, connection, api, stop).await });
     }
@@ -139,6 +151,10 @@ async fn serve_connection(stream: UnixStream, connection: Connection, api: Arc<A
 /// The time after which an idle connection is closed. A PHP worker's next broadcast may be
 /// minutes away, and opening another connection is cheap.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time after the start in which clients may have waited for this process.
+const BACKLOG_TIME: Duration = Duration::from_secs(1);
+/// The time within which [`serve`] and its connections end once their drain has begun.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time that a request in progress still has after the drain begins.
 const STOP_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause after a failed `accept`. Without it the loop would spin when the process has no

@@ -5,6 +5,7 @@
 pub(crate) mod activity;
 pub(crate) mod drain;
 pub(crate) mod fair_semaphore;
+pub(crate) mod hang_up;
 pub(crate) mod lazy_timer;
 pub mod open_file_limit;
 pub(crate) mod stream_filter;

@@ -39,6 +39,7 @@ use crate::control::{self, Api};
 use crate::files;
 use crate::http::{self, PagesError};
 use crate::introspection;
+use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
 use crate::tls;
 
@@ -176,10 +177,11 @@ impl Server {
         drain.spawn(watch_maintenance(Arc::clone(&running)));
         let api = Arc::clone(&running.api);
         let heartbeat = running.process.watchdog.register("broadcast.socket");
-        drain.spawn(control::serve(
+        let socket = Drain::new();
+        socket.spawn(control::serve(
             self.broadcast,
             api,
-            drain.clone(),
+            socket.clone(),
             heartbeat,
         ));
         let admin = self.admin.into_iter().map(|listener| {
@@ -189,11 +191,13 @@ impl Server {
         let served = async {
             stop.await;
             let grace = running.current.load().config.server.shutdown_timeout.get();
-            drain.stop(grace).await
+            let remaining = drain.stop(grace).await;
+            remaining + socket.stop(control::STOP_TIMEOUT).await
         };
-        // The timers of rooms and the admin listeners are not tasks of the drain, so they run
-        // until the drain is empty: sessions that are still open get presence events until
-        // the last one is closed, and monitoring can watch the shutdown.
+        // The Unix socket, the timers of rooms and the admin listeners are not tasks of the
+        // drain, so they run until the drain is empty: sessions that are still open get
+        // broadcasts and presence events until the last one is closed, Laravel never waits
+        // for the next process before this one ends, and monitoring can watch the shutdown.
         tokio::select! {
             cut_off = served => cut_off,
             never = running.process.rooms.run_timers() => match never {},

@@ -9,6 +9,7 @@ use crate::support::http::{Client, body, get};
 use crate::support::{Edge, Laravel, Socket};
 
 mod connections;
+mod shutdown;
 
 #[tokio::test]
 async fn broadcast_reaches_its_room_only() {
