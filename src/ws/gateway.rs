@@ -11,6 +11,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
+use super::frame_guard::FrameGuard;
 use super::handshake::{self, Handshake, HandshakeRejection};
 use super::logout::Logout;
 use super::services::Services;
@@ -96,7 +97,7 @@ impl Gateway {
 }
 
 /// The stream of a session.
-type Io = FloodGuard<TokioIo<Upgraded>>;
+type Io = FrameGuard<FloodGuard<TokioIo<Upgraded>>>;
 
 /// Waits for the upgrade and sets up the session. Returns none if the client is gone or is
 /// rejected.
@@ -107,6 +108,7 @@ async fn set_up_session(
     match upgrade.await {
         Ok(upgraded) => {
             let io = FloodGuard::new(TokioIo::new(upgraded), setup.activity.clone());
+            let io = FrameGuard::new(io, setup.settings.max_message_size.get());
             session::set_up(io, setup).await
         }
         Err(error) => {

@@ -3,6 +3,7 @@
 
 mod backend;
 mod close;
+mod frame_guard;
 mod gateway;
 mod handshake;
 mod logout;

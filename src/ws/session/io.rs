@@ -11,6 +11,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
 
 use super::super::CloseReason;
+use super::super::frame_guard::FrameError;
 use crate::runtime::activity::ControlFlood;
 
 /// Sends the close frame, then waits for the client's own and for its end of the stream, all
@@ -69,6 +70,11 @@ pub(super) async fn with_timeout<T>(
 pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
+    match frame_error(error) {
+        Some(FrameError::Invalid) => return CloseReason::Protocol,
+        Some(FrameError::TooLarge) => return CloseReason::TooLarge,
+        None => {}
+    }
     match error {
         Error::ConnectionClosed | Error::AlreadyClosed => CloseReason::Client,
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => CloseReason::Lost,
@@ -83,6 +89,14 @@ pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
             CloseReason::TooManyMessages
         }
         _ => CloseReason::Lost,
+    }
+}
+
+/// Returns the violation that the frame guard has found, if `error` is one.
+fn frame_error(error: &tungstenite::Error) -> Option<FrameError> {
+    match error {
+        tungstenite::Error::Io(error) => error.get_ref()?.downcast_ref().copied(),
+        _ => None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::support::program::Program;
 async fn invalid_frame_closes_the_session_with_its_code() {
     let mut harness = AttackHarness::start("websocket_handshake_burst = 1000\n").await;
     let program = Arc::clone(&harness.program);
-    let cases: [(&str, Vec<u8>, u16); 14] = [
+    let cases: [(&str, Vec<u8>, u16); 17] = [
         ("unmasked", vec![0x81, 2, b'h', b'i'], 1002),
         ("RSV1 without an extension", masked(0xc1, b"hi"), 1002),
         ("RSV2", masked(0xa1, b"hi"), 1002),
@@ -22,6 +22,17 @@ async fn invalid_frame_closes_the_session_with_its_code() {
         ("unknown control opcode", masked(0x8b, b""), 1002),
         ("fragmented ping", masked(0x09, b"hi"), 1002),
         ("ping of 126 bytes", masked(0x89, &[0; 126]), 1002),
+        (
+            "header of a ping of 60 000 bytes",
+            vec![0x89, 0xfe, 0xea, 0x60],
+            1002,
+        ),
+        ("header of a close of 127 EiB", vec![0x88, 0xff], 1002),
+        (
+            "header of a fragment beyond the longest message",
+            [masked(0x01, &[b'x'; 40_000]), vec![0x80, 0xfe, 0xea, 0x60]].concat(),
+            1009,
+        ),
         ("continuation of nothing", masked(0x80, b"hi"), 1002),
         (
             "text within a text",
