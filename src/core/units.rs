@@ -172,6 +172,11 @@ impl PositiveCount {
         Self(self.0.saturating_mul(multiple.0))
     }
 
+    /// Returns the sum, at most `u32::MAX`.
+    pub(crate) const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0.get()))
+    }
+
     /// Returns the number as a `NonZeroU32`.
     pub(crate) const fn non_zero(self) -> NonZeroU32 {
         self.0

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::keys::Site;
 use super::log_throttle::LogThrottle;
 use super::login_failures::LoginFailures;
-use super::rate::{Policy, Rate};
+use super::rate::{COST_UNITS, Policy, Rate};
 use super::{ClientKeys, Limit, Metrics, Settings};
 use crate::core::client_ip::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
@@ -64,7 +64,7 @@ impl Limits {
             requests: rate(
                 |limits| &limits.requests,
                 |to| (to.requests_per_second, to.request_burst),
-                Rate::per_second,
+                Rate::delaying,
             ),
             upgrades: rate(
                 |limits| &limits.upgrades,
@@ -131,12 +131,24 @@ impl Limits {
         self.check(Limit::ConnectionsPerSecond, &self.connections, client)
     }
 
-    /// Counts a request of `client`.
+    /// Counts a request of `client`. Returns the time after which it may proceed: zero within
+    /// the burst, and later above it.
     ///
     /// # Errors
-    /// Returns [`LimitExceeded`] if the client is over its rate of requests.
-    pub(crate) fn check_request(&self, client: ClientIp) -> Result<(), LimitExceeded> {
-        self.check(Limit::RequestsPerSecond, &self.requests, client)
+    /// Returns [`LimitExceeded`] if the client is far over its rate of requests.
+    pub(crate) fn check_request(
+        &self,
+        client: ClientIp,
+        cost: RequestCost,
+    ) -> Result<Duration, LimitExceeded> {
+        let limit = Limit::RequestsPerSecond;
+        let checked = self.check_cost(limit, &self.requests, client, cost.units());
+        let delay = checked?;
+        if delay.is_zero() || self.settings.dry_run.contains(&limit) {
+            return Ok(Duration::ZERO);
+        }
+        self.metrics.count_delayed(limit);
+        Ok(delay)
     }
 
     /// Counts a request of `client` on a route with a rate of its own.
@@ -187,17 +199,30 @@ impl Limits {
     }
 
     fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
-        let Some(Err(retry_after)) = self.keys(client).map(|keys| rate.check(keys)) else {
-            return Ok(());
+        self.check_cost(limit, rate, client, NonZeroU32::MIN)
+            .map(|_| ())
+    }
+
+    fn check_cost(
+        &self,
+        limit: Limit,
+        rate: &Rate,
+        client: ClientIp,
+        cost: NonZeroU32,
+    ) -> Result<Duration, LimitExceeded> {
+        let Some(keys) = self.keys(client) else {
+            return Ok(Duration::ZERO);
         };
-        let policy = Some(rate.policy());
-        self.report_exceeded(
-            client,
-            LimitExceeded {
-                policy,
-                ..LimitExceeded::new(limit, retry_after)
-            },
-        )
+        let retry_after = match rate.check_cost(keys, cost) {
+            Ok(delay) => return Ok(delay),
+            Err(retry_after) => retry_after,
+        };
+        let over = LimitExceeded {
+            policy: Some(rate.policy()),
+            ..LimitExceeded::new(limit, retry_after)
+        };
+        self.report_exceeded(client, over)?;
+        Ok(Duration::ZERO)
     }
 
     /// Counts and logs that `client` has exceeded a limit.
@@ -241,6 +266,29 @@ impl Limits {
         }
         self.failures.forget_idle();
         self.log_throttle.forget_idle();
+    }
+}
+
+/// The share of the request rate that a request counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestCost {
+    /// A request to an application, or a response that the edge makes up.
+    Full,
+    /// A static file, which costs the edge little and PHP nothing: a tenth.
+    File,
+    /// The rest of a request that was counted as a file and is none.
+    FullAfterFile,
+}
+
+impl RequestCost {
+    fn units(self) -> NonZeroU32 {
+        const FULL: NonZeroU32 = NonZeroU32::new(COST_UNITS).expect("above zero");
+        const REST: NonZeroU32 = NonZeroU32::new(COST_UNITS - 1).expect("above zero");
+        match self {
+            Self::Full => FULL,
+            Self::File => NonZeroU32::MIN,
+            Self::FullAfterFile => REST,
+        }
     }
 }
 

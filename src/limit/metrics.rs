@@ -13,6 +13,12 @@ use crate::metrics::{CounterFamily, FamilyEncoder};
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     exceeded: CounterFamily<ExceededLabels>,
+    delayed: CounterFamily<DelayedLabels>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct DelayedLabels {
+    limit: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -29,6 +35,12 @@ impl Metrics {
         self.exceeded.get_or_create(&labels).inc();
     }
 
+    /// Counts a request that waits because its client is above the burst of `limit`.
+    pub(super) fn count_delayed(&self, limit: Limit) {
+        let limit = limit.name();
+        self.delayed.get_or_create(&DelayedLabels { limit }).inc();
+    }
+
     /// Returns how often clients exceeded limits, by the limit's name, dry runs included.
     pub(crate) fn exceeded(&self) -> BTreeMap<&'static str, u64> {
         let mut all = BTreeMap::new();
@@ -41,7 +53,13 @@ impl Metrics {
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        FamilyEncoder::new(encoder).encode(
+        let mut encoder = FamilyEncoder::new(encoder);
+        encoder.encode(
+            "limit_delayed",
+            "Requests that waited because their client was above the burst of a limit",
+            &self.delayed,
+        )?;
+        encoder.encode(
             "limit_exceeded",
             "Times that a client exceeded a limit, enforced or in a dry run",
             &self.exceeded,

@@ -22,7 +22,7 @@ pub(crate) use self::byte_rate::ByteRate;
 pub(crate) use self::client_concurrency::{ClientConcurrency, ClientPermit};
 pub(crate) use self::concurrency::{ConcurrencyLimit, Permit, Slot};
 pub(crate) use self::keys::ClientKeys;
-pub(crate) use self::limits::{LimitExceeded, Limits};
+pub(crate) use self::limits::{LimitExceeded, Limits, RequestCost};
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::overload::OverloadMonitor;
 pub(crate) use self::rate::{Policy, Rate, SessionRate};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::Clock;
-use governor::middleware::NoOpMiddleware;
+use governor::middleware::{NoOpMiddleware, StateInformationMiddleware, StateSnapshot};
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
@@ -17,9 +17,9 @@ use super::clock::TokioClock;
 use crate::core::client_ip::ClientKey;
 use crate::core::units::PositiveCount;
 
-type Middleware = NoOpMiddleware<Duration>;
 /// A governor limiter with a state for each client in a [`RateTable`].
-pub(super) type KeyedLimiter = RateLimiter<ClientKey, RateTable, TokioClock, Middleware>;
+pub(super) type KeyedLimiter =
+    RateLimiter<ClientKey, RateTable, TokioClock, StateInformationMiddleware>;
 
 /// A rate limit for each client.
 #[derive(Debug)]
@@ -28,9 +28,40 @@ pub(crate) struct Rate {
     /// The state of `limiter`, which does not give access to its own.
     table: RateTable,
     /// The limiter and table of IPv6 sites, if sites are counted.
-    sites: Option<(KeyedLimiter, RateTable)>,
+    sites: Option<(KeyedLimiter, RateTable, PositiveCount)>,
     clock: TokioClock,
     policy: Policy,
+    /// The events above the burst that pass after a delay.
+    queue: Option<DelayQueue>,
+}
+
+/// The events of each client that wait, as nginx's `limit_req` without `nodelay` has them:
+/// instead of being rejected, an event above the burst passes when the average allows it.
+#[derive(Clone, Copy, Debug)]
+struct DelayQueue {
+    /// The number of such events, which the quota's burst includes.
+    length: PositiveCount,
+    /// The time between two of them.
+    interval: Duration,
+}
+
+impl DelayQueue {
+    /// Returns the delay of an event after which `state` is left.
+    fn delay(self, state: &StateSnapshot) -> Duration {
+        let queued = self
+            .length
+            .get()
+            .saturating_sub(state.remaining_burst_capacity());
+        self.interval * queued
+    }
+
+    /// Returns the queue of a site, for `multiple` clients.
+    fn times(self, multiple: PositiveCount) -> Self {
+        Self {
+            length: self.length.times(multiple),
+            interval: self.interval / multiple.get(),
+        }
+    }
 }
 
 /// The average that a rate allows, for the `RateLimit-Policy` header.
@@ -66,6 +97,28 @@ impl Rate {
                 count: count.get(),
                 seconds,
             },
+            queue: None,
+        }
+    }
+
+    /// Creates a rate of `count` per second on average in units of [`COST_UNITS`], with
+    /// `burst` at once. Events above that are delayed for up to [`MAX_DELAY`].
+    pub(crate) fn delaying(count: PositiveCount, burst: PositiveCount) -> Self {
+        let units = PositiveCount::new(COST_UNITS);
+        let queue = DelayQueue {
+            length: count
+                .times(units)
+                .times(PositiveCount::new(MAX_DELAY_SECONDS)),
+            interval: Duration::from_secs(1) / count.times(units).get(),
+        };
+        let all = burst.times(units).plus(queue.length);
+        Self {
+            policy: Policy {
+                count: count.get(),
+                seconds: 1,
+            },
+            queue: Some(queue),
+            ..Self::new(count.times(units), 1, all)
         }
     }
 
@@ -78,28 +131,55 @@ impl Rate {
         multiple: PositiveCount,
     ) -> Self {
         let period = Duration::from_secs(self.policy.seconds);
+        let (count, burst) = match self.queue {
+            Some(queue) => {
+                let units = PositiveCount::new(COST_UNITS);
+                let all = burst.times(units).plus(queue.length);
+                (count.times(units), all)
+            }
+            None => (count, burst),
+        };
         let quota = quota(count.times(multiple), period, burst.times(multiple));
         let table = RateTable(Arc::new(ClientTable::of_sites(self.clock)));
         let limiter = RateLimiter::new(quota, table.clone(), self.clock);
-        self.sites = Some((limiter, table));
+        self.sites = Some((limiter, table, multiple));
         self
     }
 
-    /// Counts one event of `client`, and if it passes, one of its site.
+    /// Counts an event of one unit; see [`Rate::check_cost`].
+    #[cfg(test)]
+    pub(crate) fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
+        self.check_cost(client, NonZeroU32::MIN).map(|_| ())
+    }
+
+    /// Counts an event that costs `cost` units, of `client` and then of its site. Returns the
+    /// time after which it may proceed, which is zero unless the rate is a
+    /// [delaying](Self::delaying) one.
     ///
     /// # Errors
     /// Returns the time until the next event passes if the client or its site is over its
     /// rate.
-    pub(crate) fn check(&self, client: impl Into<ClientKeys>) -> Result<(), Duration> {
+    pub(crate) fn check_cost(
+        &self,
+        client: impl Into<ClientKeys>,
+        cost: NonZeroU32,
+    ) -> Result<Duration, Duration> {
         let keys = client.into();
-        let check = |limiter: &KeyedLimiter, key: ClientKey| {
-            let checked = limiter.check_key(&key);
-            checked.map_err(|not_until| not_until.wait_time_from(self.clock.now()))
+        let check = |limiter: &KeyedLimiter, key: ClientKey, queue: Option<DelayQueue>| {
+            match limiter.check_key_n(&key, cost) {
+                Ok(Ok(state)) => Ok(queue.map_or(Duration::ZERO, |queue| queue.delay(&state))),
+                Ok(Err(not_until)) => Err(not_until.wait_time_from(self.clock.now())),
+                // More than the burst, which could never pass. No caller has such a cost.
+                Err(_) => Ok(Duration::ZERO),
+            }
         };
-        check(&self.limiter, keys.client())?;
+        let delay = check(&self.limiter, keys.client(), self.queue)?;
         match (&self.sites, keys.site()) {
-            (Some((limiter, _)), Some(site)) => check(limiter, site.key),
-            _ => Ok(()),
+            (Some((limiter, _, multiple)), Some(site)) => {
+                let queue = self.queue.map(|queue| queue.times(*multiple));
+                Ok(delay.max(check(limiter, site.key, queue)?))
+            }
+            _ => Ok(delay),
         }
     }
 
@@ -117,7 +197,7 @@ impl Rate {
     /// Frees the state of clients that have their whole burst again.
     pub(crate) fn forget_idle(&self) {
         self.table.0.forget_idle();
-        if let Some((_, table)) = &self.sites {
+        if let Some((_, table, _)) = &self.sites {
             table.0.forget_idle();
         }
     }
@@ -171,7 +251,9 @@ impl StateStore for RateTable {
 
 /// A rate limit for one WebSocket session, or for anything else without keys.
 #[derive(Debug)]
-pub(crate) struct SessionRate(RateLimiter<NotKeyed, InMemoryState, TokioClock, Middleware>);
+pub(crate) struct SessionRate(
+    RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>,
+);
 
 impl SessionRate {
     /// Creates a rate of `count` per second on average, with `burst` at once.
@@ -214,6 +296,11 @@ fn quota(count: PositiveCount, period: Duration, burst: PositiveCount) -> Quota 
     let quota = Quota::with_period(interval).expect("the interval is above zero");
     quota.allow_burst(burst.non_zero())
 }
+
+/// The units of a delaying rate that one event of its average costs. Cheaper events cost fewer.
+pub(crate) const COST_UNITS: u32 = 10;
+/// The maximum delay of an event above the burst. A browser waits as long for a slow page.
+const MAX_DELAY_SECONDS: u32 = 2;
 
 #[cfg(test)]
 mod tests;

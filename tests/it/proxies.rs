@@ -96,8 +96,7 @@ async fn headers_of_an_untrusted_peer_are_ignored() {
 #[tokio::test]
 async fn limits_count_the_client_that_the_proxy_names() {
     let laravel = Laravel::start().await;
-    let limits =
-        "[limits]\nrequests_per_second = 1\nrequest_burst = 1\nmax_connections_per_client = 1\n";
+    let limits = "[limits]\nmax_connections_per_client = 1\n[[routes]]\nrequests_per_minute = 1\n";
     let edge = Edge::configured(&laravel.url(), &(server(TRUSTED) + limits));
     let mut proxy = [Client::http1(&edge).await, Client::http1(&edge).await];
     for (number, status) in [(1, 200), (2, 200), (2, 429), (3, 200)] {

@@ -100,11 +100,12 @@ async fn settings_that_need_a_restart_are_reported() {
 #[tokio::test]
 async fn reload_keeps_the_counts_of_unchanged_limits() {
     let laravel = Laravel::start().await;
-    let limits = "[limits]\nrequests_per_second = 1\nrequest_burst = 1\n";
+    let limits = "[limits]\nlogins_per_minute = 1\nlogin_burst = 1\n";
     let edge = Edge::configured(&laravel.url(), limits);
     let status = async || {
         let mut client = Client::http1(&edge).await;
-        client.fetch(get("/").body(body("")).unwrap()).await.status
+        let login = post("/api/login").body(body("")).unwrap();
+        client.fetch(login).await.status
     };
     assert_eq!(status().await, StatusCode::OK);
     let mut refused = StatusCode::OK;

@@ -6,9 +6,9 @@
 //! |---|---|
 //! | identify the client | `client_identification` |
 //! | begin the access log entry | `access_log` |
-//! | count the client's rate | `rate_limit` |
 //! | normalize | `normalize` |
 //! | find the route | `routes` |
+//! | check the client's rate, or delay the request | `rate_limit` |
 //! | check the rate of the route | `rate_limit` |
 //! | check the client certificate | `client_certificate` |
 //! | respond: WebSocket | `websocket` |
@@ -64,7 +64,7 @@ use self::websocket::WebSocket;
 use super::{Downstream, ErrorPages, Metrics, Rejection, Settings};
 use crate::core::body::Body;
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
-use crate::limit::{ClientConcurrency, ConcurrencyLimit, Limits, OverloadMonitor};
+use crate::limit::{ClientConcurrency, ConcurrencyLimit, Limits, OverloadMonitor, RequestCost};
 use crate::runtime::activity::SendClock;
 use crate::runtime::drain::Drain;
 use crate::upstream::Upstream;
@@ -120,13 +120,18 @@ impl Pipeline {
         context: &mut RequestContext<'_>,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        // The rate is counted first and reported last: a request over the limit still
-        // counts in the metrics of its route.
-        let within_rate = self.rate_limit.check_request(context);
         let found = normalize_request(&mut request, &context.client_info)
             .and_then(|()| self.routes.find(&request))
             .inspect(|route| context.set_route(route));
-        within_rate?;
+        // Counted after the route is known, because files count less, and because a request
+        // over the limit still counts in the metrics of its route. A malformed one counts, too.
+        let may_be_file = matches!(&found, Ok(route) if matches!(route.action, Action::Files(..)));
+        let cost = if may_be_file {
+            RequestCost::File
+        } else {
+            RequestCost::Full
+        };
+        self.rate_limit.admit(context, cost).await?;
         let route = found?;
         self.rate_limit.check_route(context, route)?;
         client_certificate::check(context, route)?;
@@ -146,6 +151,9 @@ impl Pipeline {
                     let accepted = self.compression.accepted_encoding(&request);
                     return Ok(self.compression.apply(accepted, context.client(), file));
                 }
+                self.rate_limit
+                    .admit(context, RequestCost::FullAfterFile)
+                    .await?;
                 let not_found = || static_files::not_found(&request);
                 upstream.as_ref().ok_or_else(not_found)?
             }

@@ -11,6 +11,11 @@ fn client(text: &str) -> ClientIp {
     ClientIp::new(text.parse().unwrap())
 }
 
+/// Counts a request; a delayed one passes, too.
+fn check_request(limits: &Limits, client: ClientIp) -> Result<(), LimitExceeded> {
+    limits.check_request(client, RequestCost::Full).map(|_| ())
+}
+
 fn limits(text: &str) -> Limits {
     Limits::new(toml::from_str(text).unwrap(), Arc::default(), None)
 }
@@ -19,8 +24,10 @@ fn limits(text: &str) -> Limits {
 async fn dry_run_limit_counts_and_rejects_nothing() {
     let text = "requests_per_second = 1\nrequest_burst = 1\ndry_run = [\"requests_per_second\"]";
     let limits = limits(text);
-    for _ in 0..5 {
-        assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
+    // Two of them would be delayed.
+    for _ in 0..7 {
+        let checked = limits.check_request(client("192.0.2.1"), RequestCost::Full);
+        assert_eq!(checked, Ok(Duration::ZERO));
     }
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Arc::clone(&limits.metrics)));
@@ -74,22 +81,22 @@ fn client_tables_stay_within_the_documented_memory() {
 
 #[tokio::test(start_paused = true)]
 async fn exempt_client_has_no_limits() {
-    let text = "requests_per_second = 1\nrequest_burst = 1\nexempt = [\"192.0.2.0/24\"]";
+    let text = "connections_per_second = 1\nconnection_burst = 1\nexempt = [\"192.0.2.0/24\"]";
     let limits = limits(text);
     for _ in 0..5 {
-        assert_eq!(limits.check_request(client("::ffff:192.0.2.1")), Ok(()));
+        assert_eq!(limits.check_connection(client("::ffff:192.0.2.1")), Ok(()));
     }
-    assert_eq!(limits.check_request(client("198.51.100.1")), Ok(()));
-    assert!(limits.check_request(client("198.51.100.1")).is_err());
+    assert_eq!(limits.check_connection(client("198.51.100.1")), Ok(()));
+    assert!(limits.check_connection(client("198.51.100.1")).is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn ipv6_network_of_the_configured_prefix_is_one_client() {
-    let text = "requests_per_second = 1\nrequest_burst = 1\nipv6_prefix = 56";
+    let text = "connections_per_second = 1\nconnection_burst = 1\nipv6_prefix = 56";
     let limits = limits(text);
-    assert_eq!(limits.check_request(client("2001:db8:0:1::1")), Ok(()));
-    assert!(limits.check_request(client("2001:db8:0:ff::1")).is_err());
-    assert_eq!(limits.check_request(client("2001:db8:0:100::1")), Ok(()));
+    assert_eq!(limits.check_connection(client("2001:db8:0:1::1")), Ok(()));
+    assert!(limits.check_connection(client("2001:db8:0:ff::1")).is_err());
+    assert_eq!(limits.check_connection(client("2001:db8:0:100::1")), Ok(()));
 }
 
 /// As many networks as a /48 has, each with the rights of a client.
@@ -99,11 +106,12 @@ async fn ipv6_networks_of_one_site_share_a_multiple_of_the_limit() {
                 failed_logins_per_minute = 2";
     let limits = limits(text);
     let network = |n: u16| client(&format!("2001:db8:0:{n:x}::1"));
-    let passed = (0..100).filter(|n| limits.check_request(network(*n)).is_ok());
-    assert_eq!(passed.count(), 3);
-    assert_eq!(limits.check_request(client("2001:db8:1::1")), Ok(()));
+    // Three at once, and six that are delayed.
+    let passed = (0..100).filter(|n| check_request(&limits, network(*n)).is_ok());
+    assert_eq!(passed.count(), 9);
+    assert_eq!(check_request(&limits, client("2001:db8:1::1")), Ok(()));
     // An IPv4 address has no site.
-    assert_eq!(limits.check_request(client("192.0.2.1")), Ok(()));
+    assert_eq!(check_request(&limits, client("192.0.2.1")), Ok(()));
     for n in 0..6 {
         assert_eq!(limits.check_login(network(n)), Ok(()));
         limits.record_login_failure(network(n), None);
@@ -141,21 +149,21 @@ async fn client_with_failed_logins_cannot_log_in_or_open_a_session() {
     for refused in [limits.check_upgrade(one), limits.check_login(one)] {
         assert_eq!(refused.unwrap_err().limit, Limit::FailedLoginsPerMinute);
     }
-    assert_eq!(limits.check_request(one), Ok(()));
+    assert_eq!(check_request(&limits, one), Ok(()));
     assert_eq!(limits.check_login(other), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn reload_of_other_limits_keeps_the_counts_of_this_one() {
-    let old = limits("failed_logins_per_minute = 1\nrequest_burst = 1");
+    let old = limits("failed_logins_per_minute = 1\nconnection_burst = 1");
     let client = client("192.0.2.1");
     old.record_login_failure(client, None);
-    assert_eq!(old.check_request(client), Ok(()));
+    assert_eq!(old.check_connection(client), Ok(()));
     let after = |text| Limits::new(toml::from_str(text).unwrap(), Arc::default(), Some(&old));
-    let other = after("failed_logins_per_minute = 1\nrequest_burst = 1\nlogin_burst = 9");
-    assert!(other.check_login(client).is_err() && other.check_request(client).is_err());
-    let this = after("failed_logins_per_minute = 2\nrequest_burst = 2");
-    assert!(this.check_login(client).is_ok() && this.check_request(client).is_ok());
+    let other = after("failed_logins_per_minute = 1\nconnection_burst = 1\nlogin_burst = 9");
+    assert!(other.check_login(client).is_err() && other.check_connection(client).is_err());
+    let this = after("failed_logins_per_minute = 2\nconnection_burst = 2");
+    assert!(this.check_login(client).is_ok() && this.check_connection(client).is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,38 @@ async fn rate_of_five_a_minute_passes_one_in_twelve_seconds() {
     assert!((11..=12).contains(&wait.as_secs()), "{wait:?}");
 }
 
+/// A page of 150 files, over one connection.
+#[tokio::test(start_paused = true)]
+async fn delaying_rate_spaces_events_above_the_burst_before_it_rejects() {
+    let rate = Rate::delaying(count(50), count(100)).with_sites(count(50), count(100), count(2));
+    let event = NonZeroU32::new(COST_UNITS).unwrap();
+    let delays: Vec<_> = (0..250)
+        .map(|_| rate.check_cost(client(1), event))
+        .collect();
+    assert!(
+        delays[..100]
+            .iter()
+            .all(|delay| *delay == Ok(Duration::ZERO))
+    );
+    for (n, delay) in delays[100..200].iter().enumerate() {
+        let expected = Duration::from_millis(20) * (n as u32 + 1);
+        assert_eq!(*delay, Ok(expected), "{n}");
+    }
+    assert!(delays[200..].iter().all(Result::is_err));
+    // All that were delayed have passed, and the average applies again.
+    advance(Duration::from_secs(2)).await;
+    let delay = rate.check_cost(client(1), event).unwrap();
+    assert_eq!(delay, Duration::from_millis(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cheap_events_of_a_delaying_rate_count_less() {
+    let rate = Rate::delaying(count(10), count(10));
+    let passed =
+        (0..1000).take_while(|_| rate.check_cost(client(1), NonZeroU32::MIN) == Ok(Duration::ZERO));
+    assert_eq!(passed.count(), 100);
+}
+
 #[tokio::test(start_paused = true)]
 async fn idle_client_is_removed_from_the_table() {
     let rate = Rate::per_second(count(1), count(1));
