@@ -39,7 +39,7 @@ pub(super) trait Evictable: Default {
 }
 
 /// The loss by the eviction of one client's state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum EvictionPriority {
     /// Nothing is lost: the state equals that of a new client.
     Nothing,

@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::keys::Site;
 use super::log_throttle::LogThrottle;
-use super::login_failures::LoginFailures;
+use super::login_failures::{LoginAttempt, LoginDenial, LoginFailures};
 use super::rate::{COST_UNITS, Policy, Rate};
 use super::{ClientKeys, Limit, Metrics, Settings};
 use crate::core::client_ip::{ClientIp, ClientKey};
@@ -53,8 +55,15 @@ impl Limits {
             let new = || Arc::new(new(count, burst).with_sites(count, burst, multiple));
             unchanged.map_or_else(new, |old| Arc::clone(of(old)))
         };
-        let max_failures = settings.failed_logins_per_minute;
-        let same_failures = old.filter(|old| old.settings.failed_logins_per_minute == max_failures);
+        let max_failures = |settings: &Settings| {
+            (
+                settings.failed_logins_per_minute,
+                settings.rejected_tokens_per_minute,
+            )
+        };
+        let (max_logins, max_tokens) = max_failures(&settings);
+        let same_failures =
+            old.filter(|old| max_failures(&old.settings) == (max_logins, max_tokens));
         Self {
             connections: rate(
                 |limits| &limits.connections,
@@ -82,7 +91,7 @@ impl Limits {
                 Rate::per_minute,
             ),
             failures: same_failures.map_or_else(
-                || Arc::new(LoginFailures::new(max_failures)),
+                || Arc::new(LoginFailures::new(max_logins, max_tokens)),
                 |old| Arc::clone(&old.failures),
             ),
             log_throttle: old.map_or_else(Arc::default, |old| Arc::clone(&old.log_throttle)),
@@ -163,39 +172,55 @@ impl Limits {
     ///
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of handshakes, or waits
-    /// after too many failed log-ins.
+    /// after too many rejected tokens.
     pub(crate) fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
-        self.check_login_failures(client)?;
+        let checked = self
+            .keys(client)
+            .map(|keys| self.failures.check_tokens(keys));
+        if let Some(Err(retry_after)) = checked {
+            let limit = Limit::RejectedTokensPerMinute;
+            self.report_exceeded(client, LimitExceeded::new(limit, retry_after))?;
+        }
         self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
     }
 
-    /// Counts a log-in of `client`.
+    /// Counts a log-in of `client`, and waits for a moment while as many of its log-ins are
+    /// under way as may fail. Returns none for a client without limits.
     ///
     /// # Errors
     /// Returns [`LimitExceeded`] if the client is over its rate of log-ins, or waits after
     /// too many failed ones.
-    pub(crate) fn check_login(&self, client: ClientIp) -> Result<(), LimitExceeded> {
-        self.check_login_failures(client)?;
-        self.check(Limit::LoginsPerMinute, &self.logins, client)
-    }
-
-    /// Counts a failed log-in of `client`, or a rejected token. The same `token`, given by
-    /// its fingerprint, counts once.
-    pub(crate) fn record_login_failure(&self, client: ClientIp, token: Option<NonZeroU32>) {
-        if let Some(keys) = self.keys(client) {
-            self.failures.record(keys, token);
-        }
-    }
-
-    fn check_login_failures(&self, client: ClientIp) -> Result<(), LimitExceeded> {
-        let checked = self.keys(client).map(|keys| self.failures.check(keys));
-        let Some(Err(retry_after)) = checked else {
-            return Ok(());
+    pub(crate) async fn begin_login(
+        &self,
+        client: ClientIp,
+    ) -> Result<Option<LoginAttempt>, LimitExceeded> {
+        self.check(Limit::LoginsPerMinute, &self.logins, client)?;
+        let Some(keys) = self.keys(client) else {
+            return Ok(None);
         };
-        self.report_exceeded(
-            client,
-            LimitExceeded::new(Limit::FailedLoginsPerMinute, retry_after),
-        )
+        let limit = Limit::FailedLoginsPerMinute;
+        let end = Instant::now() + LOGIN_TIMEOUT;
+        let retry_after = loop {
+            match self.failures.begin(keys) {
+                Ok(attempt) => return Ok(Some(attempt)),
+                Err(LoginDenial::Blocked(left)) => break left,
+                Err(LoginDenial::Busy) if self.settings.dry_run.contains(&limit) => {
+                    break LOGIN_RETRY_AFTER;
+                }
+                Err(LoginDenial::Busy) if Instant::now() >= end => break LOGIN_RETRY_AFTER,
+                Err(LoginDenial::Busy) => tokio::time::sleep(LOGIN_POLL_INTERVAL).await,
+            }
+        };
+        self.report_exceeded(client, LimitExceeded::new(limit, retry_after))?;
+        Ok(None)
+    }
+
+    /// Counts a token of `client` that Laravel has rejected. The same `token`, given by its
+    /// fingerprint, counts once.
+    pub(crate) fn record_rejected_token(&self, client: ClientIp, token: Option<NonZeroU32>) {
+        if let Some(keys) = self.keys(client) {
+            self.failures.record_token(keys, token);
+        }
     }
 
     fn check(&self, limit: Limit, rate: &Rate, client: ClientIp) -> Result<(), LimitExceeded> {
@@ -302,6 +327,14 @@ impl LimitExceeded {
         }
     }
 }
+
+/// The time that a log-in waits for others of its client that are under way.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// The time between two looks at them. So many log-ins at once are rare, and each takes Laravel
+/// longer than this.
+const LOGIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The time after which a log-in that has waited in vain may be retried.
+const LOGIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ pub(crate) use self::client_concurrency::{ClientConcurrency, ClientPermit};
 pub(crate) use self::concurrency::{ConcurrencyLimit, Permit, Slot};
 pub(crate) use self::keys::ClientKeys;
 pub(crate) use self::limits::{LimitExceeded, Limits, RequestCost};
+pub(crate) use self::login_failures::LoginAttempt;
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::overload::OverloadMonitor;
 pub(crate) use self::rate::{Policy, Rate, SessionRate};

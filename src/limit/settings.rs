@@ -54,13 +54,15 @@ pub(crate) struct Settings {
     pub(crate) max_sessions_per_client: PositiveCount,
     /// Paths of log-ins, which are `POST` requests.
     pub(crate) login_paths: Vec<ExactPath>,
-    /// Log-ins per minute and client, on average.
+    /// Log-ins per minute and client, on average, whatever their result.
     pub(crate) logins_per_minute: PositiveCount,
     /// Log-ins of a client at once before the average counts.
     pub(crate) login_burst: PositiveCount,
-    /// Failed log-ins and rejected tokens of one client in a minute, after which it is
-    /// blocked for a minute.
+    /// Failed log-ins of one client in a minute, after which it cannot log in for a minute.
     pub(crate) failed_logins_per_minute: PositiveCount,
+    /// Rejected tokens of one client in a minute, after which it cannot open sessions for a
+    /// minute.
+    pub(crate) rejected_tokens_per_minute: PositiveCount,
 }
 
 impl Default for Settings {
@@ -88,9 +90,10 @@ impl Default for Settings {
             websocket_handshake_burst: count(60),
             max_sessions_per_client: count(50),
             login_paths: vec![ExactPath::new("/api/login")],
-            logins_per_minute: count(5),
-            login_burst: count(5),
-            failed_logins_per_minute: count(10),
+            logins_per_minute: count(60),
+            login_burst: count(200),
+            failed_logins_per_minute: count(20),
+            rejected_tokens_per_minute: count(600),
         }
     }
 }
@@ -113,8 +116,10 @@ pub(crate) enum Limit {
     Route,
     /// Log-ins of one client in a minute, whatever their result.
     LoginsPerMinute,
-    /// Failed log-ins and rejected tokens.
+    /// Failed log-ins of one client in a minute.
     FailedLoginsPerMinute,
+    /// Rejected tokens of one client in a minute.
+    RejectedTokensPerMinute,
     /// WebSocket handshakes of one client in a second.
     WebsocketHandshakesPerSecond,
     /// Concurrent WebSocket sessions of one client.
@@ -133,7 +138,7 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// The number of limits.
-    pub(super) const COUNT: usize = 15;
+    pub(super) const COUNT: usize = 16;
 
     /// Returns the name in the configuration, the log and the metrics.
     pub(crate) fn name(self) -> &'static str {
@@ -146,6 +151,7 @@ impl Limit {
             Self::Route => "route",
             Self::LoginsPerMinute => "logins_per_minute",
             Self::FailedLoginsPerMinute => "failed_logins_per_minute",
+            Self::RejectedTokensPerMinute => "rejected_tokens_per_minute",
             Self::WebsocketHandshakesPerSecond => "websocket_handshakes_per_second",
             Self::MaxSessionsPerClient => "max_sessions_per_client",
             Self::MaxSessionsPerUser => "max_sessions_per_user",

@@ -14,7 +14,7 @@ const MARK: &str = "hunter2";
 #[tokio::test]
 async fn secrets_never_appear_in_any_output() {
     let laravel = Laravel::start().await;
-    let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\n";
+    let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\nrejected_tokens_per_minute = 3\n";
     let program = Program::before(&laravel.url(), more);
     send_requests(&program).await;
     send_malformed_requests(&program).await;

@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use super::request_context::RequestContext;
 use crate::core::request_path::NormalizedPath;
 use crate::http::Rejection;
-use crate::limit::Limits;
+use crate::limit::{Limits, LoginAttempt};
 
 /// Limits log-ins.
 #[derive(Debug)]
@@ -22,30 +22,22 @@ impl LoginLimit {
         Self { limits }
     }
 
-    /// Returns whether `request` is a log-in, and counts it if it is.
+    /// Counts `request` if it is a log-in of a client with limits, and returns the attempt.
     ///
     /// # Errors
     /// Returns `Over` if the client is over its rate of log-ins, or waits after too many
     /// failed ones.
-    pub(super) fn check<B>(
+    pub(super) async fn begin<B>(
         &self,
         context: &RequestContext<'_>,
         request: &Request<B>,
-    ) -> Result<bool, Rejection> {
-        let is_login = self.is_login(request);
-        if is_login {
-            self.limits
-                .check_login(context.client())
-                .map_err(Rejection::Over)?;
+    ) -> Result<Option<LoginAttempt>, Rejection> {
+        if !self.is_login(request) {
+            return Ok(None);
         }
-        Ok(is_login)
-    }
-
-    /// Counts the log-in if the application's `status` says that it has failed.
-    pub(super) fn record_status(&self, context: &RequestContext<'_>, status: StatusCode) {
-        if FAILED_STATUSES.contains(&status.as_u16()) {
-            self.limits.record_login_failure(context.client(), None);
-        }
+        // Boxed, so that the future of other requests reserves no room for it.
+        let beginning = Box::pin(self.limits.begin_login(context.client()));
+        beginning.await.map_err(Rejection::Over)
     }
 
     fn is_login<B>(&self, request: &Request<B>) -> bool {
@@ -57,6 +49,13 @@ impl LoginLimit {
                 .any(|login_path| path.may_match_suffix(login_path.as_str()))
         };
         request.method() == Method::POST && parse().is_some_and(may_match)
+    }
+}
+
+/// Ends `attempt`. It counts if the application's `status` says that the log-in has failed.
+pub(super) fn finish(attempt: LoginAttempt, status: StatusCode) {
+    if FAILED_STATUSES.contains(&status.as_u16()) {
+        attempt.fail();
     }
 }
 

@@ -170,14 +170,14 @@ impl Pipeline {
         upstream: &Upstream,
         request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let is_login = self.login_limit.check(context, &request)?;
+        let login = self.login_limit.begin(context, &request).await?;
         let accepted = self.compression.accepted_encoding(&request);
         let response = self
             .proxy
             .forward(context, route, upstream, request)
             .await?;
-        if is_login {
-            self.login_limit.record_status(context, response.status());
+        if let Some(attempt) = login {
+            login_limit::finish(attempt, response.status());
         }
         Ok(self.compression.apply(accepted, context.client(), response))
     }

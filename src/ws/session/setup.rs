@@ -58,7 +58,7 @@ where
                     .backend
                     .get()
                     .limits
-                    .record_login_failure(client, token);
+                    .record_rejected_token(client, token);
             }
             tracing::info!(
                 name: "session_rejected",
