@@ -3,7 +3,7 @@
 //! serde stops at the first invalid key. The reader then removes that key from the parsed
 //! table, so that its default applies, and deserializes the table once more. It renames a
 //! key that has an old name instead of removing it, so that serde checks its value too. Of a
-//! list of tables such as `[[routes]]` it removes the invalid table alone.
+//! list it removes the invalid element alone.
 
 use std::ops::Range;
 
@@ -74,24 +74,22 @@ pub(super) fn read<T: DeserializeOwned>(
         ));
         let is_mended = path.is_some_and(|path| match (new_name, element) {
             (Some(new), _) => path.rename(rest.get_mut(), new),
-            (None, Some(element)) if element.is_table => {
-                let list = path.list(rest.get_mut());
-                list.is_some_and(|list| remove_element(list, element.index))
-            }
-            (None, _) => path.remove(rest.get_mut()),
+            (None, Some(element)) => remove_element(rest.get_mut(), &path, element.index),
+            (None, None) => path.remove(rest.get_mut()),
         });
         if all.len() >= MAX_DIAGNOSTICS || !is_mended {
             return Err(Diagnostics::sorted(all));
         }
     };
-    let written = |table: &Spanned<DeTable<'_>>, key: &String| locate(table.get_ref(), key);
     for broken in rules(&value) {
         let mut keys = broken.keys.iter();
-        // A key that differs between the tables was removed or renamed and is reported
-        // already. A rule would judge the default, or repeat the report.
-        if keys.all(|key| written(&table, key) == written(&rest, key)) {
-            let place = broken.keys.iter().find_map(|key| written(&table, key));
-            all.push(Diagnostic::new(text, place, broken.message));
+        // A key that differs between the tables was removed or renamed, or has lost an
+        // element, and is reported already. A rule would judge the default or the shorter
+        // list, or repeat the report.
+        if keys.all(|key| is_same(locate(&table, key), locate(&rest, key))) {
+            let place = broken.keys.iter().find_map(|key| locate(&table, key));
+            let span = place.map(Spanned::span);
+            all.push(Diagnostic::new(text, span, broken.message));
         }
     }
     if all.is_empty() {
@@ -107,7 +105,6 @@ struct Element {
     index: usize,
     /// The bytes of the element; those of the header for a table such as `[[routes]]`.
     span: Range<usize>,
-    is_table: bool,
 }
 
 /// Returns the element that causes `error` about the list at `path`, or `None` if the value is
@@ -146,18 +143,25 @@ fn find_element<T: DeserializeOwned>(
     Some(Element {
         index: valid,
         span: element.span(),
-        is_table: element.get_ref().is_table(),
     })
 }
 
-/// Removes the element at `index` from `list`. Returns whether it was there.
-fn remove_element(list: &mut DeArray<'_>, index: usize) -> bool {
+/// Removes the element at `index` from the list at `path` of `table`, the top of the file.
+/// Returns whether it was there.
+///
+/// The last element goes with its key: an empty list may be invalid, or need other keys.
+fn remove_element(table: &mut DeTable<'_>, path: &KeyPath, index: usize) -> bool {
+    let Some(list) = path.list(table).filter(|list| index < list.len()) else {
+        return false;
+    };
     let elements = list.iter().enumerate();
     let others = elements.filter(|(number, _)| *number != index);
     let others: DeArray<'_> = others.map(|(_, element)| element.clone()).collect();
-    let is_shorter = others.len() < list.len();
+    if others.is_empty() {
+        return path.remove(table);
+    }
     *list = others;
-    is_shorter
+    true
 }
 
 /// Returns the tables of [`TABLES`] that have the key `name` in a `T`.
@@ -201,11 +205,14 @@ pub(super) const TABLES: [&str; 18] = [
     "[broadcast]",
 ];
 
-/// Returns the byte range of the value of `section.key` or `list.2.key`, or `None` if the
-/// table does not contain the key. List elements count from 0.
-fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
+/// Returns the value of `section.key` or `list.2.key`, or `None` if the table does not contain
+/// the key. List elements count from 0.
+fn locate<'t, 'i>(
+    table: &'t Spanned<DeTable<'i>>,
+    key: &str,
+) -> Option<&'t Spanned<DeValue<'i>>> {
     let mut parts = key.split('.');
-    let mut found = table.get(parts.next()?)?;
+    let mut found = table.get_ref().get(parts.next()?)?;
     for part in parts {
         found = match found.get_ref() {
             DeValue::Table(table) => table.get(part)?,
@@ -213,5 +220,14 @@ fn locate(table: &DeTable<'_>, key: &str) -> Option<Range<usize>> {
             _ => return None,
         };
     }
-    Some(found.span())
+    Some(found)
+}
+
+/// Returns whether both values have the same place in the file and, as lists, the same length.
+fn is_same(a: Option<&Spanned<DeValue<'_>>>, b: Option<&Spanned<DeValue<'_>>>) -> bool {
+    let place = |value: &Spanned<DeValue<'_>>| {
+        let length = value.get_ref().as_array().map(|list| list.len());
+        (value.span(), length)
+    };
+    a.map(place) == b.map(place)
 }

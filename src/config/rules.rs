@@ -140,7 +140,11 @@ const RULES: &[Rule] = &[
         message: "tls.acme.directory must begin with https://",
     },
     Rule {
-        keys: &["server.proxy_protocol", "server.listen"],
+        keys: &[
+            "server.proxy_protocol",
+            "server.listen",
+            "server.redirect_listen",
+        ],
         holds: |c| {
             let server = &c.server;
             server.proxy_protocol.iter().all(|address| {

@@ -53,3 +53,54 @@ fn invalid_element_of_a_list_is_reported_at_its_line() {
     let found = diagnostics("[websocket]\npaths = [\n  \"/ws\",\n  \"/x/*\",\n]\n");
     assert_eq!(found[0].0, Some(4), "{found:#?}");
 }
+
+#[test]
+fn each_invalid_element_of_a_list_is_reported() {
+    for (text, wrong) in [
+        (
+            "[server]\ntrusted_proxies = [\n\"10.0.0.0/33\",\n\"10.0.0.0/8\",\n\"cloudfare\",\n\"0.0.0.0/0\",\n]\n",
+            &[3, 5, 6][..],
+        ),
+        (
+            "[limits]\nexempt = [\n\"10.0.0.1/8\",\n\"here\",\n]\n",
+            &[3, 4],
+        ),
+        (
+            "[limits]\ndry_run = [\n\"request_per_second\",\n\"route\",\n\"all\",\n]\n",
+            &[3, 5],
+        ),
+        (
+            "[server]\nlisten = [\n\"443\",\n\"[::]:443\",\n\"localhost:80\",\n]\n",
+            &[3, 5],
+        ),
+        (
+            "[upstream]\nurl = [\n\"unix:/a\",\n\"unix:/a\",\n\"https://b\",\n\"unix:c\",\n]\n",
+            &[4, 5, 6],
+        ),
+        (
+            "[[routes]]\nhosts = [\n\"a:80\",\n\"*\",\n]\nstatus = 404\n",
+            &[3, 4],
+        ),
+    ] {
+        let found = diagnostics(text);
+        let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+        assert_eq!(lines, wrong, "{text}: {found:#?}");
+    }
+}
+
+/// Without the invalid element the list would be empty, and the rule that it needs one
+/// would be a second report of one mistake.
+#[test]
+fn list_with_an_invalid_element_is_judged_by_no_rule() {
+    for text in [
+        "[server]\nlisten = [\"here\"]\n",
+        "[auth]\nuser_id = [\"id\"]\n",
+        "[upstream]\nurl = [\"here\"]\n",
+        "[[routes]]\npass_upgrades = true\nupgrade_protocols = [\"h2c\"]\n",
+        "[[routes]]\nallowed_symlink_targets = [7]\n",
+        "[server]\nproxy_protocol = [\"[::]:80\"]\nredirect_listen = [\"[::]80\"]\ntrusted_proxies = [\"10.0.0.1\"]\n",
+    ] {
+        let found = diagnostics(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+    }
+}
