@@ -9,6 +9,7 @@ mod control_socket;
 mod diagnostics;
 mod explain;
 mod key_path;
+mod listen_rules;
 mod reader;
 mod renamed;
 mod route_rules;

@@ -207,10 +207,7 @@ pub(super) const TABLES: [&str; 18] = [
 
 /// Returns the value of `section.key` or `list.2.key`, or `None` if the table does not contain
 /// the key. List elements count from 0.
-fn locate<'t, 'i>(
-    table: &'t Spanned<DeTable<'i>>,
-    key: &str,
-) -> Option<&'t Spanned<DeValue<'i>>> {
+fn locate<'t, 'i>(table: &'t Spanned<DeTable<'i>>, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
     let mut parts = key.split('.');
     let mut found = table.get_ref().get(parts.next()?)?;
     for part in parts {

@@ -2,7 +2,7 @@
 //! single value. A new rule is one more row of [`RULES`].
 
 use super::reader::RuleViolation;
-use super::{Config, route_rules};
+use super::{Config, listen_rules, route_rules};
 use crate::core::units::ConfigDuration;
 use crate::tls::Challenge;
 use crate::ws::upload::frame::HEADER_BYTES;
@@ -23,7 +23,10 @@ pub(super) fn violations(config: &Config) -> Vec<RuleViolation> {
         keys: rule.keys.iter().map(|key| (*key).to_owned()).collect(),
         message: rule.message.to_owned(),
     });
-    violations.chain(route_rules::rules(config)).collect()
+    violations
+        .chain(listen_rules::rules(config))
+        .chain(route_rules::rules(config))
+        .collect()
 }
 
 const RULES: &[Rule] = &[

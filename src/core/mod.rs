@@ -2,6 +2,7 @@
 //! URL paths, units of the configuration, content codings, the values of headers, the
 //! body type, and errors with their causes. Nothing here does I/O, spawns tasks, or has global state.
 
+pub(crate) mod bind_conflict;
 pub(crate) mod body;
 pub mod client_ip;
 pub(crate) mod content_coding;

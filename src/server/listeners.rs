@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ pub struct Listeners {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// A TCP address cannot be bound.
-    #[error("cannot listen on {address} ({key}); {}", advice(.source, .owner.as_ref()))]
+    #[error("cannot listen on {address} ({key}); {}", advice(*.address, .source, .owner.as_ref()))]
     Tcp {
         /// The address.
         address: SocketAddr,
@@ -37,6 +37,19 @@ pub(crate) enum ListenError {
         source: io::Error,
         /// The process that occupies the port, if that is the cause and the process is visible.
         owner: Option<PortOwner>,
+    },
+    /// systemd has opened the port under another address, so that it is in use.
+    #[error(
+        "cannot listen on {address} ({key}); the socket unit has {passed} for this port: write \
+         the same address in both"
+    )]
+    Passed {
+        /// The address.
+        address: SocketAddr,
+        /// The key that names it.
+        key: &'static str,
+        /// The address that systemd has opened.
+        passed: SocketAddr,
     },
     /// The broadcast socket cannot be opened.
     #[error(transparent)]
@@ -105,28 +118,40 @@ impl fmt::Display for ListenErrors {
 }
 
 /// Returns the cure for a TCP address that cannot be bound.
-fn advice(error: &io::Error, owner: Option<&PortOwner>) -> String {
-    let advice = match error.kind() {
+fn advice(address: SocketAddr, error: &io::Error, owner: Option<&PortOwner>) -> String {
+    match error.kind() {
         io::ErrorKind::AddrInUse => match owner {
             Some(owner) => {
-                return format!(
-                    "another program has this port, {owner}; stop it or choose another"
-                );
+                format!("another program has this port, {owner}; stop it or choose another")
             }
-            None => {
-                "another program has this port; stop it (`ss -ltnp` as root names it) or choose another"
-            }
+            None => "another program has this port; stop it (`ss -ltnp` as root names it) or \
+                     choose another"
+                .to_owned(),
         },
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need the capability CAP_NET_BIND_SERVICE, which the systemd unit gives"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need the capability \
+                                            CAP_NET_BIND_SERVICE, which the systemd unit gives"
+            .to_owned(),
+        io::ErrorKind::AddrNotAvailable if address.is_ipv6() => format!(
+            "this machine has no such address; if it has no IPv6, {}",
+            ipv4_advice(address)
+        ),
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         _ if error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error()) => {
-            "this machine has no IPv6; write 0.0.0.0 instead of [::]"
+            format!("this machine has no IPv6; {}", ipv4_advice(address))
         }
-        _ => "choose another address",
-    };
-    advice.to_owned()
+        _ => "choose another address".to_owned(),
+    }
+}
+
+/// Returns the advice for an IPv6 address on a machine without IPv6.
+fn ipv4_advice(address: SocketAddr) -> String {
+    let port = address.port();
+    match address.ip() {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => format!("write \"0.0.0.0:{port}\" instead"),
+        // Never 0.0.0.0: it would open the port to other machines.
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => format!("write \"127.0.0.1:{port}\" instead"),
+        _ => "write an IPv4 address instead".to_owned(),
+    }
 }
 
 impl Listeners {
@@ -139,10 +164,7 @@ impl Listeners {
         let mut open = |addresses: &[SocketAddr], key| {
             let sockets = addresses
                 .iter()
-                .map(|address| match inherited.tcp(*address) {
-                    Some(listener) => Ok(listener),
-                    None => tcp(*address).map_err(|error| ListenError::tcp(*address, key, error)),
-                });
+                .map(|address| open_tcp(*address, key, &mut inherited));
             collect_open(sockets, &mut errors)
         };
         let https = open(&config.server.listen, "server.listen");
@@ -189,6 +211,25 @@ impl Listeners {
     }
 }
 
+/// Takes the socket of `address`, which `key` names, from `inherited`, or opens it.
+fn open_tcp(
+    address: SocketAddr,
+    key: &'static str,
+    inherited: &mut InheritedSockets,
+) -> Result<TcpListener, ListenError> {
+    if let Some(listener) = inherited.tcp(address) {
+        return Ok(listener);
+    }
+    if let Some(passed) = inherited.conflict(address) {
+        return Err(ListenError::Passed {
+            address,
+            key,
+            passed,
+        });
+    }
+    bind_tcp(address).map_err(|error| ListenError::tcp(address, key, error))
+}
+
 /// Returns the sockets that could be opened, and adds the errors of the others to `errors`.
 fn collect_open(
     sockets: impl Iterator<Item = Result<TcpListener, ListenError>>,
@@ -209,7 +250,7 @@ fn clones(listeners: &[TcpListener]) -> io::Result<Vec<tokio::net::TcpListener>>
 
 /// Opens a listening socket, with `SO_REUSEADDR`, so that a restart does not wait until old
 /// connections time out. `[::]` accepts IPv4, too.
-fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -234,13 +275,29 @@ mod tests {
 
     #[test]
     fn address_on_a_machine_without_ipv6_is_reported_with_its_cure() {
-        let address = "[::]:443".parse().unwrap();
-        let source = Errno::AFNOSUPPORT.into();
-        let error = ListenError::tcp(address, "server.listen", source).to_string();
-        assert_eq!(
-            error,
-            "cannot listen on [::]:443 (server.listen); this machine has no IPv6; write 0.0.0.0 \
-             instead of [::]"
+        let report = |address: &str, source: Errno| {
+            let address = address.parse().unwrap();
+            ListenError::tcp(address, "server.listen", source.into()).to_string()
+        };
+        for (address, cure) in [
+            ("[::]:443", "write \"0.0.0.0:443\" instead"),
+            ("[::1]:9180", "write \"127.0.0.1:9180\" instead"),
+            ("[2001:db8::1]:443", "write an IPv4 address instead"),
+        ] {
+            let failed = format!("cannot listen on {address} (server.listen); this machine has");
+            assert_eq!(
+                report(address, Errno::AFNOSUPPORT),
+                format!("{failed} no IPv6; {cure}")
+            );
+            assert_eq!(
+                report(address, Errno::ADDRNOTAVAIL),
+                format!("{failed} no such address; if it has no IPv6, {cure}")
+            );
+        }
+        let missing = report("192.0.2.1:443", Errno::ADDRNOTAVAIL);
+        assert!(
+            missing.ends_with("this machine has no such address"),
+            "{missing}"
         );
     }
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use crate::core::bind_conflict::is_conflict;
+
 /// The process that listens on a port.
 #[derive(Debug)]
 pub(crate) struct PortOwner {
@@ -48,15 +50,13 @@ impl fmt::Display for PortOwner {
 /// Returns the link targets in `/proc/PID/fd` of the sockets in `table` that listen on
 /// `wanted`, or on an address that conflicts with it.
 fn socket_links(table: &str, wanted: SocketAddr) -> Vec<String> {
-    let overlaps = |a: IpAddr, b: IpAddr| a.is_unspecified() || b.is_unspecified() || a == b;
     table
         .lines()
         .filter_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (address, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
             let local = parse_address(address)?;
-            let conflicts = local.port() == wanted.port() && overlaps(local.ip(), wanted.ip());
-            (*state == LISTEN && conflicts).then(|| format!("socket:[{inode}]"))
+            (*state == LISTEN && is_conflict(local, wanted)).then(|| format!("socket:[{inode}]"))
         })
         .collect()
 }
@@ -114,6 +114,7 @@ mod tests {
         if cfg!(target_endian = "little") {
             assert!(blocks("127.0.0.1:8080") && blocks("[::]:8080"));
             assert!(!blocks("127.0.0.2:8080") && !blocks("127.0.0.1:8081"));
+            assert!(!blocks("[::1]:8080"));
         }
     }
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use crate::core::bind_conflict::is_conflict;
+
 /// The inherited sockets that have not been taken yet.
 #[derive(Debug, Default)]
 pub struct InheritedSockets(Vec<Socket>);
@@ -38,6 +40,15 @@ impl InheritedSockets {
             Socket::Tcp(_, listener) => Some(listener),
             _ => None,
         }
+    }
+
+    /// Returns the address of the first TCP socket beside which `wanted` cannot be bound.
+    pub(super) fn conflict(&self, wanted: SocketAddr) -> Option<SocketAddr> {
+        let mut addresses = self.0.iter().filter_map(|socket| match socket {
+            Socket::Tcp(at, _) => Some(*at),
+            _ => None,
+        });
+        addresses.find(|at| is_conflict(*at, wanted))
     }
 
     /// Takes the Unix socket with this path.

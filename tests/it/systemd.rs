@@ -52,6 +52,20 @@ async fn passed_socket_not_in_the_config_is_reported() {
 }
 
 #[tokio::test]
+async fn passed_socket_of_the_same_port_in_another_spelling_is_reported() {
+    let laravel = Laravel::start().await;
+    let (site, address) = listener();
+    let spelled = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    let home = Home::new(&laravel.url(), spelled, "");
+    let output = home.command_with(site.into(), None).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    let cure = format!("the socket unit has {address} for this port: write the same address");
+    assert!(error.contains(&cure), "{error}");
+    assert!(!error.contains("another program"), "{error}");
+}
+
+#[tokio::test]
 async fn passed_file_that_is_no_socket_is_reported() {
     let laravel = Laravel::start().await;
     let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");

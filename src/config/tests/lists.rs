@@ -1,6 +1,7 @@
 //! Tests of mistakes inside lists.
 
 use super::diagnostics;
+use crate::config::Config;
 
 #[test]
 fn mistakes_in_several_routes_are_reported_at_their_own_tables() {
@@ -103,4 +104,38 @@ fn list_with_an_invalid_element_is_judged_by_no_rule() {
         let found = diagnostics(text);
         assert_eq!(found.len(), 1, "{text}: {found:#?}");
     }
+}
+
+#[test]
+fn addresses_that_cannot_be_bound_together_are_rejected() {
+    for (text, line, message) in [
+        (
+            "[server]\nlisten = [\n\"[::]:443\",\n\"0.0.0.0:443\",\n]\n",
+            4,
+            "0.0.0.0:443 conflicts with [::]:443 of server.listen",
+        ),
+        (
+            "[server]\nlisten = [\n\"127.0.0.1:443\",\n\"[::]:443\",\n]\n",
+            4,
+            "[::]:443 conflicts with 127.0.0.1:443 of server.listen",
+        ),
+        (
+            "[server]\nlisten = [\n\"[::]:443\",\n\"[::]:80\",\n]\nredirect_listen = [\"[::]:80\"]\n",
+            6,
+            "[::]:80 is already in server.listen",
+        ),
+        // server.listen has its default.
+        (
+            "[admin]\nlisten = [\"127.0.0.1:443\"]\n",
+            2,
+            "127.0.0.1:443 conflicts with [::]:443 of server.listen",
+        ),
+    ] {
+        let found = diagnostics(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert_eq!(found[0].0, Some(line), "{text}: {found:#?}");
+        assert!(found[0].1.contains(message), "{text}: {found:#?}");
+    }
+    let all = "[server]\nlisten = [\"0.0.0.0:443\", \"[::1]:443\"]\nredirect_listen = [\"[::]:80\"]\n[admin]\nlisten = [\"127.0.0.1:9180\"]\n";
+    Config::from_toml(all).unwrap();
 }
