@@ -153,10 +153,10 @@ impl Config {
             source,
         })?;
         let text = decode(bytes, path)?;
-        let mut config = Self::from_toml(&text).map_err(|diagnostics| {
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let mut config = Self::parse(&text, directory).map_err(|diagnostics| {
             Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
         })?;
-        let directory = path.parent().unwrap_or_else(|| Path::new(""));
         let files = config
             .tls
             .paths_mut()
@@ -213,7 +213,12 @@ impl Config {
     /// The first syntax error, or else all invalid keys and broken rules, sorted by line.
     /// After 50 invalid keys the reading stops.
     pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
-        reader::read(text, rules::violations)
+        Self::parse(text, Path::new(""))
+    }
+
+    /// Reads a configuration from the text of a file in `directory`. Paths stay as written.
+    fn parse(text: &str, directory: &Path) -> Result<Self, Diagnostics> {
+        reader::read(text, |config| rules::violations(config, directory))
     }
 
     /// Returns whether an upstream is php-fpm; only these have a `root`.

@@ -1,8 +1,11 @@
 //! Rules that relate keys of different tables to each other, or that serde cannot check on a
 //! single value. A new rule is one more row of [`RULES`].
 
+use std::path::Path;
+
 use super::reader::RuleViolation;
 use super::{Config, listen_rules, route_rules};
+use crate::core::socket_path;
 use crate::core::units::ConfigDuration;
 use crate::tls::Challenge;
 use crate::ws::upload::frame::HEADER_BYTES;
@@ -16,8 +19,8 @@ struct Rule {
     message: &'static str,
 }
 
-/// Checks all rules, and returns those that do not hold.
-pub(super) fn violations(config: &Config) -> Vec<RuleViolation> {
+/// Checks all rules, and returns those that do not hold. Relative paths count from `directory`.
+pub(super) fn violations(config: &Config, directory: &Path) -> Vec<RuleViolation> {
     let broken = RULES.iter().filter(|rule| !(rule.holds)(config));
     let violations = broken.map(|rule| RuleViolation {
         keys: rule.keys.iter().map(|key| (*key).to_owned()).collect(),
@@ -25,8 +28,19 @@ pub(super) fn violations(config: &Config) -> Vec<RuleViolation> {
     });
     violations
         .chain(listen_rules::rules(config))
+        .chain(socket_rule(&config.broadcast.socket, directory))
         .chain(route_rules::rules(config))
         .collect()
+}
+
+/// Checks that the kernel accepts the path of the broadcast socket.
+fn socket_rule(socket: &Path, directory: &Path) -> Option<RuleViolation> {
+    let full = directory.join(socket);
+    let problem = socket_path::check(&full).err()?;
+    Some(RuleViolation {
+        keys: vec!["broadcast.socket".to_owned()],
+        message: format!("broadcast.socket: {} {problem}", full.display()),
+    })
 }
 
 const RULES: &[Rule] = &[
@@ -108,6 +122,11 @@ const RULES: &[Rule] = &[
                   close the site for ever",
     },
     Rule {
+        keys: &["broadcast.socket"],
+        holds: |c| !c.broadcast.socket.as_os_str().is_empty(),
+        message: "broadcast.socket must name a file, such as \"/run/pwd-edge/broadcast.sock\"",
+    },
+    Rule {
         keys: &["auth.user_id"],
         holds: |c| !c.auth.user_id.is_empty(),
         message: "auth.user_id needs at least one JSON pointer, such as \"/id\"",
@@ -136,11 +155,6 @@ const RULES: &[Rule] = &[
         },
         message: "server.redirect_listen must have port 80, such as \"[::]:80\", where the CA looks \
                   for http-01; or choose tls-alpn-01",
-    },
-    Rule {
-        keys: &["tls.acme.directory"],
-        holds: |c| c.tls.acme.directory.starts_with("https://"),
-        message: "tls.acme.directory must begin with https://",
     },
     Rule {
         keys: &[

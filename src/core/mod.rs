@@ -14,4 +14,5 @@ pub(crate) mod invisible_chars;
 pub(crate) mod origin;
 pub(crate) mod quality_value;
 pub mod request_path;
+pub(crate) mod socket_path;
 pub mod units;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use hyper::http::uri::Authority;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::core::socket_path;
+
 /// A server of an app, written as `http://host:port`, `unix:/path/to.sock`,
 /// `fastcgi://host:port` or `fastcgi+unix:/path/to.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -93,15 +95,31 @@ impl TryFrom<String> for Target {
             return Err(format!("{text:?}: {hint}; {http}; for php-fpm, {fastcgi}"));
         };
         let wanted = expected(protocol);
-        let address = if !is_unix {
-            Address::Tcp(authority(&text, rest, wanted)?)
-        } else if rest.starts_with('/') {
-            Address::Unix(rest.into())
+        let address = if is_unix {
+            Address::Unix(socket(&text, rest, protocol)?)
         } else {
-            return Err(format!("{text:?} has no absolute path; {wanted}"));
+            Address::Tcp(authority(&text, rest, wanted)?)
         };
         Ok(Self { protocol, address })
     }
+}
+
+/// Checks the `path` of a Unix socket that speaks `protocol`; `text` is the whole target.
+fn socket(text: &str, path: &str, protocol: Protocol) -> Result<PathBuf, String> {
+    let wanted = expected(protocol);
+    if !path.starts_with('/') {
+        return Err(format!("{text:?} has no absolute path; {wanted}"));
+    }
+    socket_path::check(path.as_ref()).map_err(|problem| format!("{text:?} {problem}"))?;
+    // php-fpm closes a connection that speaks HTTP, so that every request would get 502.
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if protocol == Protocol::Http && name.starts_with("php") && name.contains("fpm") {
+        return Err(format!(
+            "{text:?} names a socket of php-fpm, which does not speak HTTP; expected \
+             \"fastcgi+{text}\""
+        ));
+    }
+    Ok(path.into())
 }
 
 fn authority(text: &str, rest: &str, wanted: &str) -> Result<Authority, String> {
@@ -240,6 +258,8 @@ mod tests {
             "unix:/run/app.sock",
             "fastcgi://127.0.0.1:9000",
             "fastcgi+unix:/run/php/php8.2-fpm.sock",
+            "unix:/run/nginx-php-fpm.sock",
+            &format!("unix:/{}", "a".repeat(106)),
         ] {
             assert_eq!(Target::try_from(text.to_owned()).unwrap().to_string(), text);
         }
@@ -255,6 +275,9 @@ mod tests {
             "http://host:80/path",
             "http://u:p@host:80",
             "unix:app.sock",
+            "unix:/run/php/php8.2-fpm.sock",
+            &format!("unix:/{}", "a".repeat(107)),
+            &format!("fastcgi+unix:/{}", "a".repeat(107)),
             "fastcgi:/run/php/php8.2-fpm.sock",
             "fastcgi+unix:php8.2-fpm.sock",
             "fastcgi://127.0.0.1",

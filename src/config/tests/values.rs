@@ -1,6 +1,7 @@
 //! Tests of the messages for values of a wrong type or out of range.
 
 use super::diagnostics;
+use crate::config::Config;
 
 #[test]
 fn number_out_of_range_is_reported_with_its_range() {
@@ -42,4 +43,60 @@ fn value_with_quotes_or_without_is_reported_in_plain_words() {
     );
     let found = diagnostics("[[routes]]\npass_upgrades = \"yes\"\n");
     assert!(found[0].1.contains("expected true or false"), "{found:#?}");
+}
+
+#[test]
+fn value_that_fails_only_at_the_start_is_rejected() {
+    let long = "a".repeat(107);
+    for (text, message) in [
+        (
+            "[upstream]\nurl = \"unix:/run/php/php8.2-fpm.sock\"\n",
+            "expected \"fastcgi+unix:/run/php/php8.2-fpm.sock\"",
+        ),
+        (
+            &format!("[upstream]\nurl = \"unix:/{long}\"\n"),
+            "has 108 bytes",
+        ),
+        (
+            &format!("[broadcast]\nsocket = \"/{long}\"\n"),
+            "has 108 bytes",
+        ),
+        (
+            "[broadcast]\nsocket = \"\"\n",
+            "broadcast.socket must name a file",
+        ),
+        (
+            "[tls.acme]\ncontact = [\"admin@example.org\"]\n",
+            "expected \"mailto:admin@example.org\"",
+        ),
+        (
+            "[tls.acme]\ndirectory = \"https://\"\n",
+            "must be a URL that begins with https://",
+        ),
+    ] {
+        let found = diagnostics(text);
+        assert_eq!(found.len(), 1, "{text}: {found:#?}");
+        assert_eq!(found[0].0, Some(2), "{text}: {found:#?}");
+        assert!(found[0].1.contains(message), "{text}: {found:#?}");
+    }
+}
+
+#[test]
+fn relative_socket_path_is_measured_from_the_config_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    let room = 107 - directory.path().as_os_str().len() - 1;
+    for (bytes, is_valid) in [(room, true), (room + 1, false)] {
+        let text = format!("[broadcast]\nsocket = \"{}\"\n", "a".repeat(bytes));
+        std::fs::write(&file, text).unwrap();
+        let loaded = Config::load(&file);
+        assert_eq!(loaded.is_ok(), is_valid, "{bytes}: {loaded:?}");
+        if let Err(error) = loaded {
+            let error = error.to_string();
+            assert!(
+                error.contains("config.toml:2:10: broadcast.socket: /"),
+                "{error}"
+            );
+        }
+    }
 }

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
 use super::client::{CaHttpClient, CaRetryAfter};
+use super::settings::Contact;
 use super::state::State;
 use super::{Acme, Challenge, Error};
 use crate::core::error_chain::error_chain;
@@ -126,7 +127,7 @@ impl AcmeClient {
             return Ok(account);
         }
         let directory = &self.settings.directory;
-        let contact: Vec<_> = self.settings.contact.iter().map(String::as_str).collect();
+        let contact: Vec<_> = self.settings.contact.iter().map(Contact::as_str).collect();
         let request = NewAccount {
             contact: &contact,
             terms_of_service_agreed: self.settings.terms_of_service_agreed,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use hyper::Uri;
+use hyper::http::uri::Scheme;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::core::units::ConfigDuration;
@@ -13,10 +15,11 @@ pub struct Acme {
     /// The names of the certificate; ACME is off if there are none.
     pub(crate) domains: Vec<Domain>,
     /// The contact addresses for the CA, as `mailto:` URLs.
-    pub(crate) contact: Vec<String>,
+    pub(crate) contact: Vec<Contact>,
     /// Whether the operator has agreed to the CA's terms of service.
     pub(crate) terms_of_service_agreed: bool,
     /// The URL of the CA's ACME directory.
+    #[serde(deserialize_with = "deserialize_directory")]
     pub(crate) directory: String,
     /// The file with the CA that has issued the directory server's own certificate, for a CA
     /// that the system does not trust.
@@ -125,6 +128,97 @@ impl<'de> Deserialize<'de> for Domain {
             Err(de::Error::custom(format!(
                 "{text:?} is not a name in the DNS; expected one such as \"www.example.org\""
             )))
+        }
+    }
+}
+
+/// Reads `directory`.
+fn deserialize_directory<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    let text = String::deserialize(value)?;
+    let is_https = |url: Uri| url.scheme() == Some(&Scheme::HTTPS) && url.host().is_some();
+    if text.parse().is_ok_and(is_https) {
+        Ok(text)
+    } else {
+        Err(de::Error::custom(
+            "tls.acme.directory must be a URL that begins with https://",
+        ))
+    }
+}
+
+/// A contact address: a `mailto:` URL with one address (RFC 8555 §7.3), the one kind that each
+/// CA accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Contact(String);
+
+impl Contact {
+    /// Returns the URL.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Contact {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let address = text.strip_prefix("mailto:");
+        if address.is_some_and(is_mail_address) {
+            return Ok(Self(text));
+        }
+        let example = if is_mail_address(&text) {
+            &text
+        } else {
+            "admin@example.org"
+        };
+        Err(format!(
+            "{text:?} is no contact for a CA; expected \"mailto:{example}\""
+        ))
+    }
+}
+
+/// Returns whether `text` may be one e-mail address, without the `?` and `,` that RFC 8555
+/// excludes.
+fn is_mail_address(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"?,:/".contains(&byte);
+    text.bytes().all(is_allowed)
+        && text
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contact_that_is_no_mailto_url_is_rejected() {
+        let contact = |text: &str| Contact::try_from(text.to_owned());
+        let valid = "mailto:admin+acme@example.org";
+        assert_eq!(contact(valid).unwrap().as_str(), valid);
+        let error = contact("admin@example.com").unwrap_err();
+        assert!(
+            error.ends_with("expected \"mailto:admin@example.com\""),
+            "{error}"
+        );
+        for wrong in [
+            "",
+            "mailto:",
+            "mailto:admin",
+            "mailto:@example.org",
+            "mailto:a@b@c",
+            "mailto:a@example.org,b@example.org",
+            "mailto:a@example.org?subject=x",
+            "mailto://a@example.org",
+            "mailto:Admin <a@example.org>",
+            "tel:+49301234567",
+            "https://example.org",
+        ] {
+            let error = contact(wrong).unwrap_err();
+            assert!(
+                error.ends_with("expected \"mailto:admin@example.org\""),
+                "{error}"
+            );
         }
     }
 }
