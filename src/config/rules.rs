@@ -93,11 +93,6 @@ const RULES: &[Rule] = &[
         message: "limits.max_connections must be more than there are addresses in server.listen",
     },
     Rule {
-        keys: &["server.worker_threads"],
-        holds: |c| c.server.worker_threads <= 1024,
-        message: "server.worker_threads must not be more than 1024",
-    },
-    Rule {
         keys: &["websocket.ping_interval"],
         holds: |c| c.websocket.ping_interval >= ConfigDuration::seconds(1),
         message: "websocket.ping_interval must be a second or more",

@@ -2,9 +2,9 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use crate::core::units::ConfigDuration;
+use crate::core::units::{ConfigDuration, deserialize_number};
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
 
 /// Settings of the listeners, the trusted proxies, the worker threads and the shutdown.
@@ -26,6 +26,7 @@ pub struct Server {
     /// Headers of the trusted proxies that the edge trusts.
     pub(crate) trusted_headers: TrustedHeaders,
     /// Number of worker threads, at most 1024; 0 is one per processor.
+    #[serde(deserialize_with = "deserialize_threads")]
     pub(crate) worker_threads: usize,
     /// Time limit of a shutdown. After it the edge closes the remaining connections.
     pub(crate) shutdown_timeout: ConfigDuration,
@@ -47,4 +48,14 @@ impl Default for Server {
             close_spread: ConfigDuration::seconds(10),
         }
     }
+}
+
+/// Reads `worker_threads`.
+fn deserialize_threads<'de, D: Deserializer<'de>>(value: D) -> Result<usize, D::Error> {
+    let threads = |number| {
+        usize::try_from(number)
+            .ok()
+            .filter(|threads| *threads <= 1024)
+    };
+    deserialize_number(value, "a whole number from 0 to 1024", threads)
 }

@@ -172,7 +172,7 @@ paths = ["/"]
 fn config_error_shows_its_line_with_a_marker() {
     let text = "[server]\nworker_threads = \"many\"\n";
     let shown = Config::from_toml(text).unwrap_err().to_string();
-    let expected = "config.toml:2:18: invalid type: string \"many\", expected a whole number\n   |\n 2 | worker_threads = \"many\"\n   |                  ^^^^^^";
+    let expected = "config.toml:2:18: invalid type: string \"many\", expected a whole number from 0 to 1024\n   |\n 2 | worker_threads = \"many\"\n   |                  ^^^^^^";
     assert_eq!(shown, expected);
 }
 

@@ -1,10 +1,10 @@
 //! The settings of `[limits]` in `config.toml`, and the names of the limits.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::core::client_ip::Network;
 use crate::core::request_path::ExactPath;
-use crate::core::units::{ByteSize, PositiveCount};
+use crate::core::units::{ByteSize, PositiveCount, deserialize_number};
 
 /// The limits of one client and of all together.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -164,8 +164,7 @@ impl Limit {
 }
 
 /// The length of an IPv6 prefix that one client is taken to own, 32 to 128 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "u32")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ipv6Prefix(u32);
 
 impl Ipv6Prefix {
@@ -175,15 +174,14 @@ impl Ipv6Prefix {
     }
 }
 
-impl TryFrom<u32> for Ipv6Prefix {
-    type Error = String;
-
-    fn try_from(bits: u32) -> Result<Self, String> {
-        match bits {
-            32..=128 => Ok(Self(bits)),
-            _ => Err(format!(
-                "{bits} is no prefix of a client; expected 32 to 128, usually 64 or 56"
-            )),
-        }
+impl<'de> Deserialize<'de> for Ipv6Prefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let parse = |bits| {
+            u32::try_from(bits)
+                .ok()
+                .filter(|bits| (32..=128).contains(bits))
+        };
+        let expected = "a whole number from 32 to 128, usually 64 or 56";
+        deserialize_number(deserializer, expected, |bits| parse(bits).map(Self))
     }
 }

@@ -19,6 +19,30 @@ fn number_out_of_range_is_reported_with_its_range() {
             "string \"many\", expected a whole number from 1 to 1000000",
         ),
         (
+            "[server]\nworker_threads = -4\n",
+            "integer `-4`, expected a whole number from 0 to 1024",
+        ),
+        (
+            "[server]\nworker_threads = 1025\n",
+            "integer `1025`, expected a whole number from 0 to 1024",
+        ),
+        (
+            "[limits]\nipv6_prefix = -64\n",
+            "integer `-64`, expected a whole number from 32 to 128, usually 64 or 56",
+        ),
+        (
+            "[limits]\nipv6_site_prefix = 31\n",
+            "integer `31`, expected a whole number from 32 to 128",
+        ),
+        (
+            "[broadcast]\nallowed_uids = [0, -33]\n",
+            "integer `-33`, expected a whole number from 0 to 4294967295",
+        ),
+        (
+            "[broadcast]\nallowed_uids = [\"www-data\"]\n",
+            "string \"www-data\", expected a whole number from 0 to 4294967295",
+        ),
+        (
             "[[routes]]\nstatus = \"x\"\n",
             "string \"x\", expected the number 403 or 404",
         ),
