@@ -2,7 +2,7 @@
 //! a running process.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,73 @@ pub(crate) enum ListenError {
     },
 }
 
+/// The control socket: a listener, and the file that the edge has made for it.
+///
+/// Dropping it removes that file and closes the listener. A socket that was passed to the
+/// process belongs to systemd, and its file stays.
+#[derive(Debug)]
+pub(crate) struct ControlListener<L = UnixListener> {
+    /// Dropped before `listener`: while the edge listens, no other process takes the path.
+    file: Option<SocketFile>,
+    listener: L,
+}
+
+impl ControlListener {
+    /// Registers the socket with the runtime.
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime.
+    ///
+    /// # Errors
+    /// Returns the system's error if the socket cannot be registered.
+    pub(crate) fn into_tokio(self) -> io::Result<ControlListener<tokio::net::UnixListener>> {
+        Ok(ControlListener {
+            file: self.file,
+            listener: tokio::net::UnixListener::from_std(self.listener)?,
+        })
+    }
+}
+
+impl ControlListener<tokio::net::UnixListener> {
+    /// Accepts a connection. It is cancel safe.
+    pub(super) async fn accept(&self) -> io::Result<tokio::net::UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// The file of a socket that the edge has opened. Dropping it removes the file, unless another
+/// one has its path by now.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: file_id(path)?,
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if file_id(&self.path).is_ok_and(|id| id == self.id) {
+            // The next start replaces a file that cannot be removed.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Returns the device and the inode of the file at `path`, which may be a symbolic link.
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}
+
 /// Opens the socket of `settings` with its file mode, or takes the listener that was `passed`
 /// to the process, whose mode stays as it is. Logs a warning if all local users can open or
 /// replace the socket.
@@ -53,16 +120,19 @@ pub(crate) enum ListenError {
 pub(crate) fn listen(
     settings: &Settings,
     passed: Option<UnixListener>,
-) -> Result<UnixListener, ListenError> {
+) -> Result<ControlListener, ListenError> {
     let listener = match passed {
-        Some(listener) => listener,
+        Some(listener) => ControlListener {
+            file: None,
+            listener,
+        },
         None => bind_owned(settings)?,
     };
     warn_if_public(settings);
     Ok(listener)
 }
 
-fn bind_owned(settings: &Settings) -> Result<UnixListener, ListenError> {
+fn bind_owned(settings: &Settings) -> Result<ControlListener, ListenError> {
     let path = &settings.socket;
     if !path
         .parent()
@@ -77,13 +147,17 @@ fn bind_owned(settings: &Settings) -> Result<UnixListener, ListenError> {
     })
 }
 
-fn open(path: &Path, mode: u32) -> io::Result<UnixListener> {
+fn open(path: &Path, mode: u32) -> io::Result<ControlListener> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(ControlListener {
+        file: Some(file),
+        listener: socket.into(),
+    })
 }
 
 /// Logs a warning if the file permissions are too wide. A local user with access to the socket
@@ -173,8 +247,26 @@ mod tests {
             listen(&settings, None),
             Err(ListenError::InUse(_))
         ));
-        drop(live);
+        // A process that was killed leaves its file.
+        std::mem::forget(live.file);
+        drop(live.listener);
+        assert!(settings.socket.exists());
         assert!(listen(&settings, None).is_ok());
+    }
+
+    #[test]
+    fn dropped_socket_removes_its_own_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&dir);
+        drop(listen(&settings, None).unwrap());
+        assert!(!settings.socket.exists());
+        let ours = listen(&settings, None).unwrap();
+        std::fs::rename(&settings.socket, dir.path().join("old")).unwrap();
+        let theirs = UnixListener::bind(&settings.socket).unwrap();
+        drop(ours);
+        assert!(settings.socket.exists());
+        drop(listen(&settings, Some(theirs)).unwrap());
+        assert!(settings.socket.exists());
     }
 
     #[test]

@@ -28,7 +28,7 @@ use self::connections::{Connection, Connections};
 pub use self::decode::Broadcast;
 pub use self::decode::Broadcasts;
 pub use self::decode::decode;
-pub(crate) use self::listen::{ListenError, listen};
+pub(crate) use self::listen::{ControlListener, ListenError, listen};
 pub(crate) use self::settings::Settings;
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
@@ -39,16 +39,17 @@ use crate::runtime::watchdog::Heartbeat;
 /// they have received, and close within 2 s. At the connection limit, an idle connection makes
 /// room for the next, which waits until then.
 ///
-/// Dropping the future stops accepting; connections are tasks of `drain`.
+/// Dropping the future stops accepting and removes the socket's file; connections are tasks of
+/// `drain`.
 pub(crate) async fn serve(
-    listener: UnixListener,
+    listener: ControlListener<UnixListener>,
     api: Arc<Api>,
     drain: Drain,
     mut heartbeat: Heartbeat,
 ) {
     let (connections, start) = (Connections::new(api.connections()), Instant::now());
     let accept = || async {
-        let (stream, _) = listener.accept().await?;
+        let stream = listener.accept().await?;
         Ok::<_, io::Error>((stream, connections.admit().await))
     };
     // Kept over the rounds: a connection that waits for its place is not lost.

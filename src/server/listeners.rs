@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -11,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{InheritedSockets, PortOwner};
 use crate::config::Config;
-use crate::control;
+use crate::control::{self, ControlListener};
 use crate::core::error_chain::error_chain;
 
 /// The listening sockets, from which nothing is accepted yet.
@@ -20,7 +19,7 @@ pub struct Listeners {
     https: Vec<TcpListener>,
     plain: Vec<TcpListener>,
     admin: Vec<TcpListener>,
-    broadcast: UnixListener,
+    broadcast: ControlListener,
 }
 
 /// The reason why a socket cannot be opened, with a cure.
@@ -206,8 +205,8 @@ impl Listeners {
     }
 
     /// Returns the broadcast listener; errors as in [`Self::https`].
-    pub(super) fn broadcast(&self) -> io::Result<tokio::net::UnixListener> {
-        tokio::net::UnixListener::from_std(self.broadcast.try_clone()?)
+    pub(super) fn into_broadcast(self) -> io::Result<ControlListener<tokio::net::UnixListener>> {
+        self.broadcast.into_tokio()
     }
 }
 

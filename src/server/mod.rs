@@ -35,7 +35,7 @@ pub use self::process::StartInfo;
 pub use self::reload::Reloader;
 pub use self::socket_activation::InheritedSockets;
 use crate::config::Config;
-use crate::control::{self, Api};
+use crate::control::{self, Api, ControlListener};
 use crate::files;
 use crate::http::{self, PagesError};
 use crate::introspection;
@@ -76,7 +76,7 @@ pub enum Error {
 pub struct Server {
     sites: Vec<TcpListener>,
     admin: Vec<TcpListener>,
-    broadcast: UnixListener,
+    broadcast: ControlListener<UnixListener>,
     redirects: Vec<SocketAddr>,
     tasks: Vec<BoxFuture<'static, ()>>,
     running: Arc<Running>,
@@ -117,7 +117,7 @@ impl Server {
             redirects: addresses(&plain),
             sites: https.into_iter().chain(plain).collect(),
             admin: listeners.admin()?,
-            broadcast: listeners.broadcast()?,
+            broadcast: listeners.into_broadcast()?,
             tasks: built.tasks,
             running: Arc::new(Running {
                 api: Arc::new(Api::new(

@@ -109,8 +109,9 @@ fn missing_config_file_is_named() {
 fn missing_certificate_is_named_with_its_key_and_a_cure() {
     for verb in ["check", "run"] {
         let more = "[server]\nlisten = [\"127.0.0.1:0\"]\n[broadcast]\nsocket = \"b.sock\"\n";
-        let (_directory, output) = with_config(verb, more);
+        let (directory, output) = with_config(verb, more);
         assert_eq!(output.status.code(), Some(64), "{verb}");
+        assert!(!directory.path().join("b.sock").exists(), "{verb}");
         let stderr = stderr_text(&output);
         assert!(
             stderr.contains("certs/fullchain.pem (tls.certificate)"),
@@ -159,8 +160,9 @@ fn occupied_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let more = format!("[server]\nlisten = [\"{address}\"]\n[broadcast]\nsocket = \"b.sock\"\n");
-    let (_directory, output) = with_config("run", &more);
+    let (directory, output) = with_config("run", &more);
     assert_eq!(output.status.code(), Some(1));
+    assert!(!directory.path().join("b.sock").exists());
     let stderr = stderr_text(&output);
     assert!(
         stderr.contains(&address.to_string()) && stderr.contains("another program has this port"),

@@ -1,8 +1,11 @@
 //! How the edge stops.
 
+use std::net::SocketAddr;
+
 use tokio::net::TcpStream;
 
 use crate::support::http::{Client, body, get};
+use crate::support::program::{Home, Program};
 use crate::support::{Answer, Edge, Laravel, Socket};
 
 #[tokio::test]
@@ -75,4 +78,17 @@ async fn shutdown_aborts_requests_after_its_timeout() {
         answer = request => panic!("{answer:?}"),
         cut_off = stopping => assert!(cut_off > 0),
     }
+}
+
+#[tokio::test]
+async fn stopped_edge_leaves_no_socket_file() {
+    let laravel = Laravel::start().await;
+    let home = Home::new(&laravel.url(), SocketAddr::from(([127, 0, 0, 1], 0)), "");
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    let program = Program::start(&home, command);
+    let socket = home.path("broadcast.sock");
+    assert!(socket.exists());
+    assert!(program.stop().success());
+    assert!(!socket.exists());
 }
