@@ -8,8 +8,7 @@ use super::host_port::HostPort;
 
 /// An origin such as `https://desk.example` or `http://localhost:3000`. Origins are equal if
 /// scheme, host and port are.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     scheme: Scheme,
     /// The host in lower case, and the port unless it is the scheme's default.
@@ -59,14 +58,61 @@ impl fmt::Display for Origin {
     }
 }
 
-impl TryFrom<String> for Origin {
+/// The origin of a page, as a browser or the web view of an app sends it in `Origin`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum PageOrigin {
+    /// A web site.
+    Site(Origin),
+    /// An app, a browser extension or a local file, such as `capacitor://localhost` or
+    /// `file://`, or an opaque origin (`null`). In lower case.
+    App(String),
+}
+
+impl PageOrigin {
+    /// Parses the text of an `Origin` header; `None` if it is no origin.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Origin::parse(text).map(Self::Site).or_else(|| {
+            let text = text.to_ascii_lowercase();
+            (text == "null" || is_app_origin(&text)).then_some(Self::App(text))
+        })
+    }
+
+    /// Returns whether the page is of the site named `host`; see [`Origin::is_site`].
+    pub(crate) fn is_site(&self, host: &str) -> bool {
+        matches!(self, Self::Site(origin) if origin.is_site(host))
+    }
+}
+
+impl TryFrom<String> for PageOrigin {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         Self::parse(&text).ok_or_else(|| {
-            format!(r#"{text:?} is not an origin; expected one such as "https://desk.example""#)
+            format!(
+                r#"{text:?} is not an origin; expected scheme and host alone, such as "https://desk.example" or "capacitor://localhost""#
+            )
         })
     }
+}
+
+/// Returns whether `text`, in lower case, is a scheme of an app and a host (RFC 6454 §6.2).
+/// Only local files have no host.
+fn is_app_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else {
+        return false;
+    };
+    // A WebSocket's own URL is never an origin, and neither is a malformed one of a site.
+    let is_app = !["http", "https", "ws", "wss"].contains(&scheme);
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let is_host = !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
+    is_app && is_scheme && (is_host || text == "file://")
 }
 
 #[cfg(test)]
@@ -98,6 +144,54 @@ mod tests {
             "https://h:99999",
         ] {
             assert_eq!(Origin::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn origin_of_an_app_is_compared_as_text_without_case() {
+        for app in [
+            "capacitor://localhost",
+            "ionic://localhost",
+            "tauri://localhost",
+            "app://-",
+            "app://obsidian.md",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "moz-extension://0b9c0f3e-1d2c-4b1a-9f00-0123456789ab",
+            "file://",
+            "null",
+        ] {
+            let origin = PageOrigin::parse(app).unwrap();
+            assert_eq!(origin, PageOrigin::App(app.to_owned()));
+            assert_eq!(PageOrigin::parse(&app.to_ascii_uppercase()), Some(origin));
+        }
+        let site = PageOrigin::parse("https://Desk.example:443");
+        assert_eq!(site, PageOrigin::parse("https://desk.example"));
+        assert!(site.unwrap().is_site("desk.example"));
+        let app = PageOrigin::parse("capacitor://desk.example").unwrap();
+        assert!(!app.is_site("desk.example"));
+    }
+
+    #[test]
+    fn text_that_is_no_origin_is_rejected() {
+        for wrong in [
+            "",
+            "*",
+            "desk.example",
+            "capacitor://",
+            "capacitor://localhost/",
+            "capacitor:localhost",
+            "app://a b",
+            "app://u@a",
+            "app://*",
+            "file:///",
+            "://a",
+            "1app://a",
+            "wss://desk.example",
+            "https://desk.example/",
+            "https://*.desk.example",
+            "http://",
+        ] {
+            assert_eq!(PageOrigin::parse(wrong), None, "{wrong}");
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::settings::Settings;
 use crate::auth::Token;
 use crate::core::header_values::{has_element, list_elements, single_text, wants_upgrade};
-use crate::core::origin::Origin;
+use crate::core::origin::PageOrigin;
 
 /// The reason why an upgrade is rejected. `Display` is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +121,7 @@ fn check_origin(
         return Ok(());
     }
     let origin = single_text(headers, &ORIGIN)
-        .and_then(Origin::parse)
+        .and_then(PageOrigin::parse)
         .ok_or(HandshakeRejection::Origin)?;
     let is_site = host.to_str().is_ok_and(|host| origin.is_site(host));
     if is_site || settings.allowed_origins.contains(&origin) {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::upload;
-use crate::core::origin::Origin;
+use crate::core::origin::PageOrigin;
 use crate::core::request_path::ExactPath;
 use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 
@@ -13,8 +13,8 @@ use crate::core::units::{ByteSize, ConfigDuration, PositiveCount};
 pub(crate) struct Settings {
     /// The paths on which the edge accepts upgrades. It passes all others to Laravel.
     pub(crate) paths: Vec<ExactPath>,
-    /// The origins whose pages may connect, besides the site's own.
-    pub(crate) allowed_origins: Vec<Origin>,
+    /// The origins of other sites and of apps whose pages may connect, besides the site's own.
+    pub(crate) allowed_origins: Vec<PageOrigin>,
     /// The maximum size of a client's message; a larger one closes the session.
     pub(crate) max_message_size: ByteSize,
     /// The average rate of messages of one session.

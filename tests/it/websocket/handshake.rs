@@ -79,6 +79,22 @@ async fn origin_of_another_site_gets_403() {
 }
 
 #[tokio::test]
+async fn listed_origin_of_an_app_may_connect() {
+    let laravel = Laravel::start().await;
+    let apps = ["capacitor://localhost", "app://-", "null"];
+    let more = format!("[websocket]\nallowed_origins = {apps:?}\n");
+    let edge = Edge::configured(&laravel.url(), &more);
+    for origin in apps {
+        let opened = Socket::try_open(&edge, "/ws?token=3|ana", &[("origin", origin)]).await;
+        assert!(opened.is_ok(), "{origin}");
+    }
+    for origin in ["ionic://localhost", "capacitor://localhost.evil", "file://"] {
+        let refused = Socket::try_open(&edge, "/ws?token=3|ana", &[("origin", origin)]).await;
+        assert_eq!(refused.err(), Some(StatusCode::FORBIDDEN), "{origin}");
+    }
+}
+
+#[tokio::test]
 async fn invalid_handshake_is_rejected_or_passed_to_laravel() {
     let laravel = Laravel::start().await;
     let edge = Edge::before(&laravel);
