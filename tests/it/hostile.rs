@@ -18,13 +18,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http_body_util::BodyExt;
 use hyper::StatusCode;
 use serde_json::json;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::http::{Answer, Client, body, get};
+use crate::support::http::{Client, body, get};
 use crate::support::program::{Home, Program};
 use crate::support::{Laravel, Socket};
 
@@ -64,19 +65,24 @@ struct OpenResources {
 impl AttackHarness {
     /// An edge configured by more TOML; first comes what belongs to `[limits]`.
     async fn start(more: &str) -> Self {
-        Self::start_on(Ipv4Addr::LOCALHOST, "", more).await
+        Self::start_on(Ipv4Addr::LOCALHOST, "[tls]", more).await
     }
 
-    /// The same on another address of this machine, with more for `[server]`.
-    async fn start_on(address: Ipv4Addr, server: &str, more: &str) -> Self {
+    /// The same on another address of this machine, with `tls` in place of the line `[tls]`.
+    async fn start_on(address: Ipv4Addr, tls: &str, more: &str) -> Self {
         let laravel = Laravel::start().await;
+        // It must be below stream_idle_timeout, which some of these tests shorten.
+        let response_timeout = if more.contains("stream_idle_timeout") {
+            format!("response_timeout = \"{}s\"\n", RESPONSE_TIMEOUT.as_secs())
+        } else {
+            String::new()
+        };
         let more = format!(
-            "idle_timeout = \"500ms\"\nresponse_timeout = \"1s\"\n\
+            "idle_timeout = \"500ms\"\n{response_timeout}\
              [limits]\nexempt = [\"{address}\"]\n{more}"
         );
         let home = Home::new(&laravel.url(), (address, 0).into(), &more);
-        let first = format!("{server}[tls]\nhandshake_timeout = \"2s\"");
-        home.configure("[tls]", &first);
+        home.configure("[tls]", tls);
         let mut command = home.command();
         command.args(["run", "--config", "config.toml"]);
         let program = Arc::new(Program::start(&home, command));
@@ -137,18 +143,43 @@ impl Bystander {
         let start = Instant::now();
         program.publish(1, json!({ "message": "here" })).await;
         self.socket.until("new_message").await;
-        let answer = loop {
-            let request = get("/").body(body("")).unwrap();
-            match self.client.send(request).await {
-                Ok(response) => break Answer::read(response).await,
-                // On a slow machine the connection may reach its idle timeout.
-                Err(error) => assert!(self.answered.elapsed() > HALF_IDLE_TIMEOUT, "{error}"),
+        // On a slow machine the connection may reach its idle timeout, and the response its own.
+        loop {
+            let asked = Instant::now();
+            match self.ask().await {
+                Ok(StatusCode::OK) => break,
+                Ok(status) => {
+                    assert_eq!(status, StatusCode::GATEWAY_TIMEOUT);
+                    assert!(asked.elapsed() >= RESPONSE_TIMEOUT);
+                }
+                Err(error) => {
+                    assert!(self.answered.elapsed() > HALF_IDLE_TIMEOUT, "{error}");
+                    self.reconnect(program).await;
+                }
             }
-            self.client = program.http2().await;
-        };
-        assert_eq!(answer.status, StatusCode::OK);
+        }
         self.answered = Instant::now();
         start.elapsed()
+    }
+
+    /// Sends a request; returns its status after the whole response.
+    async fn ask(&mut self) -> Result<StatusCode, hyper::Error> {
+        let request = get("/").body(body("")).unwrap();
+        let response = self.client.send(request).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        Ok(status)
+    }
+
+    /// Opens a new connection; a handshake may reach its timeout as well.
+    async fn reconnect(&mut self, program: &Program) {
+        let stream = loop {
+            let stream = TcpStream::connect(program.address).await.unwrap();
+            if let Ok(stream) = program.secure(stream, "h2").await {
+                break stream;
+            }
+        };
+        self.client = Client::over_http2(stream).await;
     }
 }
 
@@ -172,6 +203,8 @@ impl OpenResources {
     }
 }
 
+/// `upstream.response_timeout` of the tests that shorten `http.stream_idle_timeout`.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Half of the shortest `http.idle_timeout` of these tests.
 const HALF_IDLE_TIMEOUT: Duration = Duration::from_millis(500);
 

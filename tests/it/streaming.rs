@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::{Method, Request, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
@@ -176,8 +177,10 @@ async fn slow_request_body_is_not_aborted() {
         let mut read = head(&mut stream).await;
         while !read.ends_with("0\r\n\r\n") {
             let mut more = vec![0; 64];
-            let bytes = stream.read(&mut more).await.unwrap();
-            read.push_str(&String::from_utf8_lossy(&more[..bytes]));
+            match stream.read(&mut more).await {
+                Ok(bytes) if bytes > 0 => read.push_str(&String::from_utf8_lossy(&more[..bytes])),
+                _ => return,
+            }
         }
         let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         stream.write_all(answer.as_bytes()).await.unwrap();
@@ -187,22 +190,45 @@ async fn slow_request_body_is_not_aborted() {
         "[upstream]\nurl = \"{app}\"\nresponse_timeout = \"800ms\"\n[http]\nstream_idle_timeout = \"1s\"\n"
     );
     let edge = Edge::configured("", &more);
-    let (pieces, stream) = crate::support::http::streamed();
-    let dripping = tokio::spawn(async move {
-        for _ in 0..15 {
-            pieces.send("drop".into()).await.unwrap();
-            // What the line is like, not a wait for anything.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
-    let mut client = Client::http1(&edge).await;
-    let answer = client
-        .send(post("/row").body(stream).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    dripping.await.unwrap();
+    while !send_slowly(&edge).await {}
 }
+
+/// Sends a body in more time than a request may be silent. Returns false if the edge aborted
+/// it after a pause of the client itself, as a slow machine causes it.
+async fn send_slowly(edge: &Edge) -> bool {
+    let (pieces, stream) = crate::support::http::streamed();
+    let mut client = Client::http1(edge).await;
+    let sending = async {
+        let (mut last, mut longest_pause) = (Instant::now(), Duration::ZERO);
+        for _ in 0..15 {
+            let _ = pieces.send("drop".into()).await;
+            longest_pause = longest_pause.max(last.elapsed());
+            last = Instant::now();
+            // What the line is like, not a wait for anything.
+            tokio::time::sleep(PAUSE).await;
+        }
+        drop(pieces);
+        longest_pause.max(last.elapsed())
+    };
+    let request = post("/row").body(stream).unwrap();
+    let started = Instant::now();
+    let (answer, longest_pause) = tokio::join!(client.send(request), sending);
+    let all_in_all = started.elapsed();
+    if answer.is_ok_and(|answer| answer.status() == StatusCode::OK) {
+        return true;
+    }
+    let is_slow = longest_pause > MAX_PAUSE || all_in_all > 15 * PAUSE + MAX_PAUSE;
+    assert!(
+        is_slow,
+        "aborted after {all_in_all:?}, and a pause of {longest_pause:?} at most"
+    );
+    false
+}
+
+/// The pause between two pieces of a slow body.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Half of the shortest time for which a request of these tests may be silent.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
 
 const SMUGGLED_REQUEST: &str = "GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
 

@@ -25,7 +25,7 @@ const WAIT: Duration = Duration::from_secs(60);
 #[tokio::test]
 #[ignore = "slow: eighty thousand requests"]
 async fn flood_of_addresses_stays_in_memory_and_keeps_offenders() {
-    let proxy = "trusted_proxies = [\"127.0.0.1\"]\n";
+    let proxy = "trusted_proxies = [\"127.0.0.1\"]\n[tls]";
     let limits = "logins_per_minute = 100\nlogin_burst = 100\nfailed_logins_per_minute = 3\n";
     let mut harness = AttackHarness::start_on(Ipv4Addr::LOCALHOST, proxy, limits).await;
     let (program, laravel) = (Arc::clone(&harness.program), harness.laravel.clone());

@@ -1,5 +1,6 @@
 //! Clients that take their time on purpose: a byte now and then, or nothing read.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +11,16 @@ use super::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
 use super::{ATTACKER, AttackHarness, MIB, connect, connect_tls};
 use crate::support::program::Program;
 
-/// Deadlines that a test can wait for.
-const SHORT_TIMEOUTS: &str = "connection_burst = 10000\n[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n\
-                     stream_idle_timeout = \"2s\"\nmin_body_rate_grace = \"1s\"\n";
+// Each test shortens only the timeout that is to end its clients: on a slow machine another
+// one could end them first.
+
+/// For `[limits]`.
+const MANY_CONNECTIONS: &str = "connection_burst = 10000\n";
 /// Of each kind.
 const CLIENTS: usize = 50;
+/// A kind of client: where it is slow, its ALPN or none for a client without TLS, what it sends
+/// at once, and what byte by byte.
+type SlowClient<'a> = (&'static str, Option<&'static str>, &'a [u8], &'a [u8]);
 
 /// Sends `start`, then one of `drops` after the other as slowly as that is; what
 /// was answered until the connection ended.
@@ -73,58 +79,13 @@ fn client_hello() -> Vec<u8> {
     hello.concat()
 }
 
-/// Slowloris, in each place where a client can be waited for.
-#[tokio::test]
-async fn client_sending_byte_by_byte_is_closed() {
-    let mut harness = AttackHarness::start(SHORT_TIMEOUTS).await;
+/// Lets clients of each kind be slow; what they get begins with `status_line`.
+async fn attack(harness: &mut AttackHarness, kinds: &[SlowClient<'_>], status_line: &str) {
     let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
-    let hello = client_hello();
-    let settled = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
-    let half_a_head = frame(HEADERS, 0, 1, &request("/"));
-    let head_of_h2 = [&settled[..], &half_a_head].concat();
-    for (name, alpn, start, drops, status_line) in [
-        ("a TLS handshake", None, &hello[..1], &hello[1..], ""),
-        (
-            "a head of HTTP/1.1",
-            Some("http/1.1"),
-            b"GET / HTTP/1.1\r\nHost: localhost\r\n",
-            b"X: y\r\n",
-            "",
-        ),
-        (
-            "a body",
-            Some("http/1.1"),
-            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
-            b"x",
-            "HTTP/1.1 408 ",
-        ),
-        (
-            "a chunked body",
-            Some("http/1.1"),
-            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
-            b"1\r\nx\r\n",
-            "HTTP/1.1 408 ",
-        ),
-        ("no request", Some("http/1.1"), b"", b"\r\n", ""),
-        (
-            "the preface of HTTP/2",
-            Some("h2"),
-            &PREFACE[..4],
-            &PREFACE[4..],
-            "",
-        ),
-        (
-            "settings of HTTP/2",
-            Some("h2"),
-            PREFACE,
-            &settled[PREFACE.len()..],
-            "",
-        ),
-        ("a head of HTTP/2", Some("h2"), &head_of_h2, &[0, 0, 0], ""),
-    ] {
+    for (name, alpn, start, drops) in kinds {
         let clients = (0..CLIENTS).map(|_| async {
-            let answer = connect_and_send_slowly(&program, alpn, start, drops).await;
+            let answer = connect_and_send_slowly(&program, *alpn, start, drops).await;
             assert!(answer.starts_with(status_line), "{name}: {answer:?}");
         });
         harness.run(name, join_all(clients)).await;
@@ -133,10 +94,65 @@ async fn client_sending_byte_by_byte_is_closed() {
     assert!(grown < 64, "{grown} MiB");
 }
 
+#[tokio::test]
+async fn client_sending_its_handshake_byte_by_byte_is_closed() {
+    let tls = "[tls]\nhandshake_timeout = \"1s\"";
+    let mut harness = AttackHarness::start_on(Ipv4Addr::LOCALHOST, tls, MANY_CONNECTIONS).await;
+    let hello = client_hello();
+    let kinds = [("a TLS handshake", None, &hello[..1], &hello[1..])];
+    attack(&mut harness, &kinds, "").await;
+}
+
+/// Slowloris.
+#[tokio::test]
+async fn client_sending_its_head_byte_by_byte_is_closed() {
+    let more = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\n";
+    let mut harness = AttackHarness::start(&format!("{MANY_CONNECTIONS}{more}")).await;
+    let settled = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    let half_a_head = frame(HEADERS, 0, 1, &request("/"));
+    let head_of_h2 = [&settled[..], &half_a_head].concat();
+    let (http1, h2) = (Some("http/1.1"), Some("h2"));
+    let kinds: [SlowClient<'_>; 5] = [
+        (
+            "a head of HTTP/1.1",
+            http1,
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+            b"X: y\r\n",
+        ),
+        ("no request", http1, b"", b"\r\n"),
+        ("the preface of HTTP/2", h2, &PREFACE[..4], &PREFACE[4..]),
+        ("settings of HTTP/2", h2, PREFACE, &settled[PREFACE.len()..]),
+        ("a head of HTTP/2", h2, &head_of_h2, &[0, 0, 0]),
+    ];
+    attack(&mut harness, &kinds, "").await;
+}
+
+#[tokio::test]
+async fn client_sending_its_body_byte_by_byte_gets_408() {
+    let more = "[http]\nmin_body_rate_grace = \"1s\"\n";
+    let mut harness = AttackHarness::start(&format!("{MANY_CONNECTIONS}{more}")).await;
+    let kinds: [SlowClient<'_>; 2] = [
+        (
+            "a body",
+            Some("http/1.1"),
+            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n",
+            b"x",
+        ),
+        (
+            "a chunked body",
+            Some("http/1.1"),
+            b"POST /hang HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1\r\nx\r\n",
+        ),
+    ];
+    attack(&mut harness, &kinds, "HTTP/1.1 408 ").await;
+}
+
 /// They ask for much and read nothing; over HTTP/2 they open no window.
 #[tokio::test]
 async fn client_that_reads_nothing_is_closed() {
-    let mut harness = AttackHarness::start(SHORT_TIMEOUTS).await;
+    let more = "[http]\nidle_timeout = \"1s\"\nstream_idle_timeout = \"2s\"\n";
+    let mut harness = AttackHarness::start(&format!("{MANY_CONNECTIONS}{more}")).await;
     let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let http1 = b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();

@@ -1,5 +1,6 @@
 //! Before there is TLS: what is no handshake, or does not end as one.
 
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -43,7 +44,9 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn invalid_handshake_ends_the_connection() {
-    let mut harness = AttackHarness::start("connection_burst = 10000\n").await;
+    let tls = "[tls]\nhandshake_timeout = \"2s\"";
+    let more = "connection_burst = 10000\n";
+    let mut harness = AttackHarness::start_on(Ipv4Addr::LOCALHOST, tls, more).await;
     let program = Arc::clone(&harness.program);
     let (before, _) = program.memory();
     let [alert, handshake, data, heartbeat] = [21, 22, 23, 24];

@@ -89,7 +89,7 @@ async fn vanished_peers_are_closed_and_freed() {
     let host = Host::connected();
     let short = "[http]\nheader_timeout = \"1s\"\nidle_timeout = \"1s\"\nstream_idle_timeout = \"2s\"\n\
                  [websocket]\nping_interval = \"1s\"\npong_timeout = \"2s\"\n";
-    let mut harness = AttackHarness::start_on(HERE, "", short).await;
+    let mut harness = AttackHarness::start_on(HERE, "[tls]", short).await;
     let program = Arc::clone(&harness.program);
     let session = "GET /ws?token=5%7Cdesk HTTP/1.1\r\nConnection: Upgrade\r\n\
                    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
