@@ -196,6 +196,15 @@ impl Browser {
         complaints
     }
 
+    /// Lets pages use what browsers ask the user for.
+    pub(crate) async fn grant(&self, permission: &str) {
+        let grant = Extension {
+            path: "permissions",
+            body: json!({ "descriptor": { "name": permission }, "state": "granted" }),
+        };
+        self.client.issue_cmd(grant).await.unwrap();
+    }
+
     /// Gives the tab that is driven the window of a phone.
     pub(crate) async fn set_viewport_width(&self, width: u32) {
         let phone =

@@ -49,8 +49,16 @@ impl Demo {
         (demo, browser)
     }
 
+    /// The same in a window of this width.
+    pub(crate) async fn opened_in_width(width: u32) -> (Self, Browser) {
+        let (demo, browser) = (Self::start(), Browser::start().await);
+        browser.set_viewport_width(width).await;
+        browser.open(&demo.url).await;
+        (demo, browser)
+    }
+
     /// The same with both sides logged in.
-    async fn logged_in() -> (Self, Browser) {
+    pub(crate) async fn logged_in() -> (Self, Browser) {
         let (demo, browser) = Self::opened().await;
         for user in ["ana", "desk"] {
             browser.click(&side(user, "[data-role=login] button")).await;
@@ -86,14 +94,15 @@ pub(crate) async fn wait_until_both_joined(browser: &Browser) {
     }
 }
 
-async fn send_message(browser: &Browser, user: &str, text: &str) {
+pub(crate) async fn send_message(browser: &Browser, user: &str, text: &str) {
     browser.type_into(&side(user, "textarea"), text).await;
     browser
         .click(&side(user, "[data-role=compose] button[type=submit]"))
         .await;
 }
 
-const GREETING: &str = "Good morning. I applied three weeks ago, and my card has not arrived yet.";
+pub(crate) const GREETING: &str =
+    "Good morning. I applied three weeks ago, and my card has not arrived yet.";
 
 #[tokio::test]
 #[ignore = "needs chromium"]
@@ -223,25 +232,21 @@ async fn wrong_password_is_reported_beside_the_form() {
 
 #[tokio::test]
 #[ignore = "needs chromium"]
-async fn page_fits_into_320_pixels() {
-    let (demo, browser) = (Demo::start(), Browser::start().await);
-    browser.set_viewport_width(320).await;
-    browser.open(&demo.url).await;
-    let fits = "innerWidth === 320 && document.documentElement.scrollWidth <= 320";
-    browser.until(fits).await;
-    browser.click("#log-both-in").await;
-    wait_until_both_joined(&browser).await;
-    let long = "W".repeat(300);
-    send_message(&browser, "ana", &long).await;
-    browser
-        .wait_for_list(&side("desk", "li .text"), &[GREETING, &long])
-        .await;
-    browser.until(fits).await;
+async fn command_is_copied_to_the_clipboard() {
+    let (_demo, browser) = Demo::opened().await;
     browser.click("summary").await;
-    browser
-        .until("document.querySelector('[data-command=broadcast]').checkVisibility()")
-        .await;
-    browser.until(fits).await;
+    browser.grant("clipboard-read").await;
+    for command in ["broadcast", "login"] {
+        browser.click(&format!("[data-copy={command}]")).await;
+        browser
+            .wait_for_text(&format!("[data-copy={command}] + [role=status]"), "Copied")
+            .await;
+        let copied = browser.run("return navigator.clipboard.readText()").await;
+        let shown =
+            format!("return document.querySelector('[data-command={command}]').textContent");
+        assert_eq!(copied, browser.run(&shown).await);
+        assert!(copied.as_str().unwrap().starts_with("curl "), "{copied}");
+    }
     browser.assert_console_is_clean().await;
 }
 

@@ -15,7 +15,9 @@ mod driver;
 mod keyboard;
 mod laravel;
 mod old_client;
+mod phone;
 mod presence;
+mod scrolling;
 mod site;
 #[allow(
     dead_code,

@@ -232,7 +232,9 @@ class Panel {
   #section; #text; #status; #file; #upload = null; #session = null; #link = null; #busy = new Set();
   #people = new Map(); #present = new Set(); #typing = new Map(); // all by user id
   #typingSentAt = 0; #typingSaid = false;
-  #seenByOthers = 0; #seenSent = 0; // message ids; all messages up to the id have been seen
+  #seenByOthers = 0; #seenSent = 0; #shown = 0; // message ids; all messages up to the id have been seen
+  #log; #follows = true; #scrollTop = 0; // whether new messages scroll the log
+  #visible; // observes the other users' messages in the log
   #timers = {};
 
   constructor(section) {
@@ -241,6 +243,8 @@ class Panel {
     this.#text = section.querySelector('textarea');
     this.#status = this.#part('set-status');
     this.#file = section.querySelector('input[type=file]');
+    this.#log = this.#part('log');
+    this.#visible = new IntersectionObserver((entries) => this.#appeared(entries), { root: this.#log });
     this.#listen();
   }
 
@@ -284,6 +288,11 @@ class Panel {
       this.#post();
     });
     on(document, 'visibilitychange', () => this.#see());
+    on(this.#log, 'scroll', () => this.#scrolled());
+    // A picture makes the list longer when it has loaded, and a wide window the log shorter.
+    const sizes = new ResizeObserver(() => { if (this.#follows) this.#scrollToEnd(); });
+    sizes.observe(this.#log);
+    sizes.observe(this.#part('messages'));
   }
 
   /** Runs `act` unless it is still running. Shows a failure beside its field. */
@@ -326,10 +335,9 @@ class Panel {
     this.#session = session;
     this.#people.set(session.user.userID, displayName(session.user.username));
     this.#part('staff').hidden = session.user.role === 'PWDMember';
+    this.#follows = true;
     this.#show(ticket);
     this.#swap();
-    const log = this.#part('messages').parentElement;
-    log.scrollTop = log.scrollHeight;
     this.#link = new Link(session.token, {
       state: (name, words) => this.#state(name, words),
       ready: () => this.#join(),
@@ -352,10 +360,12 @@ class Panel {
     this.#upload?.fail({ message: words });
     this.#link.end();
     this.#session = this.#link = null;
-    this.#seenByOthers = this.#seenSent = this.#typingSentAt = 0;
+    this.#seenByOthers = this.#seenSent = this.#shown = this.#typingSentAt = 0;
+    this.#visible.disconnect();
     this.#typingSaid = false;
     Object.values(this.#timers).forEach(clearTimeout);
     this.#part('messages').replaceChildren();
+    this.#showUnread();
     for (const role of ['send-problem', 'status-problem', 'problem']) this.#tell(role, '');
     this.#swap();
     this.#state(state, words);
@@ -516,12 +526,24 @@ class Panel {
     const id = Number(message?.id);
     const list = this.#part('messages');
     if (!id || list.querySelector(`[data-message-id="${id}"]`)) return;
-    const log = list.parentElement;
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
     const later = [...list.children].find((other) => Number(other.dataset.messageId) > id);
-    list.insertBefore(this.#item(id, message), later ?? null);
-    if (atEnd || this.#isOwn(message)) log.scrollTop = log.scrollHeight;
-    this.#see();
+    const item = this.#item(id, message);
+    list.insertBefore(item, later ?? null);
+    if (this.#isOwn(message)) this.#follows = true;
+    else this.#visible.observe(item);
+    if (this.#follows) this.#scrollToEnd();
+    this.#showUnread();
+  }
+
+  #scrollToEnd() { this.#log.scrollTop = this.#log.scrollHeight; }
+
+  /** New messages scroll the log until the user scrolls up. A longer list alone never lowers
+      `scrollTop`. */
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#log;
+    if (scrollHeight - scrollTop - clientHeight < 60) this.#follows = true;
+    else if (scrollTop < this.#scrollTop) this.#follows = false;
+    this.#scrollTop = scrollTop;
   }
 
   #item(id, message) {
@@ -546,14 +568,26 @@ class Panel {
     return item;
   }
 
-  /** Reports the newest visible message of another user as seen. */
+  #appeared(entries) {
+    const items = entries.filter((entry) => entry.isIntersecting).map((entry) => entry.target);
+    this.#shown = Math.max(this.#shown, ...items.map((item) => Number(item.dataset.messageId)));
+    this.#see();
+    this.#showUnread();
+  }
+
+  /** Reports the newest message of another user that the log has shown as seen. */
   #see() {
-    if (!this.#link?.ready || document.hidden) return;
-    const others = this.#section.querySelectorAll('li[data-message-id]:not([data-own])');
-    const newest = Number([...others].at(-1)?.dataset.messageId ?? 0);
-    if (newest <= this.#seenSent) return;
-    this.#seenSent = newest;
-    this.#link.send('message_seen', { message_id: newest, ticket_id: TICKET });
+    if (!this.#link?.ready || document.hidden || this.#shown <= this.#seenSent) return;
+    this.#seenSent = this.#shown;
+    this.#link.send('message_seen', { message_id: this.#shown, ticket_id: TICKET });
+  }
+
+  /** Shows on the switch of a phone how many messages the log has not shown. */
+  #showUnread() {
+    const others = [...this.#section.querySelectorAll('li[data-message-id]:not([data-own])')];
+    const unread = others.filter((item) => Number(item.dataset.messageId) > this.#shown).length;
+    const place = document.querySelector(`[data-unread="${this.#section.dataset.user}"]`);
+    place.textContent = unread ? `(${unread} new)` : '';
   }
 
   #heardSeen({ status, message_id: id, user_id: userId }) {
@@ -621,6 +655,16 @@ const panels = sections.map((section) => new Panel(section));
 const both = document.getElementById('log-both-in');
 both.addEventListener('click', () => panels.forEach((panel) => panel.login()));
 
+const switches = [...document.querySelectorAll('[data-show]')];
+for (const button of switches) button.addEventListener('click', () => showSide(button.dataset.show));
+showSide('ana');
+
+/** Chooses the side that a phone shows. A wide window shows both. */
+function showSide(user) {
+  for (const section of sections) section.toggleAttribute('data-shown', section.dataset.user === user);
+  for (const button of switches) button.setAttribute('aria-pressed', String(button.dataset.show === user));
+}
+
 function showWhoIsIn() {
   const done = panels.every((panel) => panel.loggedIn);
   both.setAttribute('aria-disabled', String(done));
@@ -640,6 +684,19 @@ function showCommands({ socket = 'SOCKET', url = location.origin }) {
   show('login', `curl --insecure ${url}/api/login ${json({ username: 'ana', password: 'demo' })}`);
 }
 
+async function copyCommand(button) {
+  const command = document.querySelector(`[data-command="${button.dataset.copy}"]`);
+  const note = button.nextElementSibling;
+  try {
+    await navigator.clipboard.writeText(command.textContent);
+    note.textContent = 'Copied';
+  } catch { // the browser does not allow it
+    getSelection().selectAllChildren(command);
+    note.textContent = 'Selected';
+  }
+}
+
+for (const button of document.querySelectorAll('[data-copy]')) button.addEventListener('click', () => copyCommand(button));
 showCommands({});
 document.querySelector('.try').addEventListener('toggle', async () => {
   const answer = await fetch('/demo.json').catch(() => null);
