@@ -61,6 +61,9 @@ async fn site_example_serves_the_whole_site() {
         said["exception"].is_string(),
         "Laravel was not asked: {said}"
     );
+    let cookie = json(Request::get("/sanctum/csrf-cookie"));
+    let cookie = fetch(&mut client, cookie, "").await;
+    assert!(cookie.json()["exception"].is_string(), "{}", cookie.text());
     let log_in = || json(Request::post("/api/login")).header("content-type", "application/json");
     let sent = r#"{"username":"ana","password":"wrong"}"#;
     for number in 0..6 {
