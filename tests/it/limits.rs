@@ -21,7 +21,7 @@ async fn request_over_the_rate_gets_429_with_retry_after() {
     let (passed, rejected): (Vec<_>, Vec<_>) = answers
         .iter()
         .partition(|answer| answer.status == StatusCode::OK);
-    assert!(passed.len() >= 5 && !rejected.is_empty(), "{passed:?}");
+    assert!(passed.len() >= 5, "{} passed", passed.len());
     let answer = rejected[0];
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer.headers["retry-after"], "1");
