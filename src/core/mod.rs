@@ -12,6 +12,7 @@ pub mod host_port;
 pub mod ids;
 pub(crate) mod invisible_chars;
 pub(crate) mod origin;
+pub mod position;
 pub(crate) mod quality_value;
 pub mod request_path;
 pub(crate) mod socket_path;
