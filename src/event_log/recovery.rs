@@ -1,0 +1,334 @@
+//! The start: reads all segments, and decides whether the epoch continues.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::OpenError;
+use super::reader::{Defect, ReadError, SegmentReader};
+use super::record::{Entry, StoredKey, StoredRecord};
+use super::segment::{BootId, Head, OldSegment, seal, sequence_of};
+use crate::core::position::{Epoch, Position};
+
+/// The contents of the log at start.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The epoch of the events to come. It is new if events of the last one may be lost.
+    pub(crate) epoch: Epoch,
+    /// The first offset that this epoch has not used.
+    pub(crate) next_offset: u64,
+    /// The records of this epoch, in the order of their offsets. Those at or below the horizon
+    /// are here too, for their idempotency keys.
+    pub(crate) records: Vec<StoredRecord>,
+    /// The requests of older epochs whose idempotency keys have not expired.
+    pub(crate) past_requests: Vec<PastRequest>,
+    /// The newest offset of this epoch that is not in the log, 0 if none. Retention has deleted
+    /// it, or damage has. A client that knows less than this offset has missed events that
+    /// cannot be replayed; every event after it is in `records`.
+    pub(crate) horizon: u64,
+    /// The damage that the start has found. Records before damage are in the log, and so are
+    /// those of later segments.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// A request of an older epoch. Its events cannot be replayed, but a retry must not publish
+/// them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastRequest {
+    /// The key of the request.
+    pub(crate) key: StoredKey,
+    /// The position of its first event.
+    pub(crate) position: Position,
+    /// The number of its events.
+    pub(crate) events: usize,
+    /// The time of the request.
+    pub(crate) time: SystemTime,
+}
+
+/// Damage of a file of the log.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The place in the file.
+    pub(crate) offset: u64,
+    /// The defect there.
+    pub(crate) defect: Defect,
+}
+
+impl Recovered {
+    /// Starts a new epoch: keeps nothing of the records but the keys that have not expired.
+    pub(super) fn start_epoch(&mut self, now: SystemTime) {
+        for record in self.records.drain(..) {
+            // A time in the future means that the clock was set back: the key is kept.
+            let age = now.duration_since(record.time).unwrap_or_default();
+            if let Some(key) = record.key.filter(|_| age < KEY_TTL) {
+                self.past_requests.push(PastRequest {
+                    key,
+                    position: Position {
+                        epoch: self.epoch,
+                        offset: record.first_offset,
+                    },
+                    events: record.events.len(),
+                    time: record.time,
+                });
+            }
+        }
+        self.epoch = Epoch::random();
+        self.next_offset = 1;
+        self.horizon = 0;
+    }
+}
+
+/// The reading of all segments, oldest first.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    now: SystemTime,
+    pub(super) recovered: Recovered,
+    pub(super) segments: VecDeque<OldSegment>,
+    pub(super) next_sequence: u64,
+    /// The newest segment whose head is good.
+    newest: Option<NewestSegment>,
+    /// Files without records.
+    empty: Vec<PathBuf>,
+}
+
+#[derive(Debug)]
+struct NewestSegment {
+    path: PathBuf,
+    head: Head,
+    tail: Tail,
+    /// The end of the good entries.
+    end: u64,
+}
+
+/// The end of the entries so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    /// No mark: nothing was lost if the machine has not been restarted since.
+    Open,
+    /// Everything is there.
+    Closed,
+    /// A newer segment existed.
+    Sealed,
+    /// Records may be lost.
+    Lost,
+}
+
+impl Recovery {
+    /// Reads all segments in `directory`, and decides whether the epoch continues in the boot
+    /// `boot`.
+    pub(super) fn read(directory: &Path, boot: BootId, now: SystemTime) -> Result<Self, OpenError> {
+        let mut recovery = Self {
+            now,
+            recovered: Recovered {
+                epoch: Epoch::random(),
+                next_offset: 1,
+                records: Vec::new(),
+                past_requests: Vec::new(),
+                horizon: 0,
+                damage: Vec::new(),
+            },
+            segments: VecDeque::new(),
+            next_sequence: 1,
+            newest: None,
+            empty: Vec::new(),
+        };
+        for (sequence, path) in list_segments(directory).map_err(OpenError::directory(directory))? {
+            recovery.next_sequence = sequence.saturating_add(1);
+            let result = recovery.read_segment(&path);
+            result.map_err(OpenError::segment(&path))?;
+        }
+        recovery.end_epoch_unless_complete(boot);
+        Ok(recovery)
+    }
+
+    fn read_segment(&mut self, path: &Path) -> io::Result<()> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let length = metadata.len();
+        let mut segment = OldSegment {
+            path: path.to_owned(),
+            bytes: length,
+            newest: metadata.modified()?,
+        };
+        let source = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+        match SegmentReader::new(source, length) {
+            Ok(mut reader) => {
+                self.begin_segment(reader.head().clone(), path);
+                let newest = self.read_entries(&mut reader, path);
+                if newest.is_none() && reader.offset() == length {
+                    self.empty.push(path.to_owned());
+                }
+                segment.newest = newest.unwrap_or(segment.newest);
+            }
+            // The process was killed while it created the file. The end of the segment before
+            // this one shows whether anything is lost.
+            Err(ReadError::Torn) => self.empty.push(path.to_owned()),
+            Err(ReadError::Defect(defect)) => {
+                self.report(path, 0, defect);
+                if let Some(newest) = &mut self.newest {
+                    newest.tail = Tail::Lost;
+                }
+            }
+        }
+        self.segments.push_back(segment);
+        Ok(())
+    }
+
+    fn begin_segment(&mut self, head: Head, path: &Path) {
+        let base_offset = head.base_offset.max(1);
+        if self.recovered.epoch == head.epoch {
+            self.skip_to(base_offset, path, 0);
+        } else {
+            self.recovered.start_epoch(self.now);
+            self.recovered.epoch = head.epoch;
+            self.recovered.next_offset = base_offset;
+            self.recovered.horizon = base_offset - 1;
+        }
+        self.newest = Some(NewestSegment {
+            path: path.to_owned(),
+            head,
+            tail: Tail::Open,
+            end: 0,
+        });
+    }
+
+    /// Reads the entries up to the first bad one. Returns the time of the newest record.
+    fn read_entries(
+        &mut self,
+        reader: &mut SegmentReader<impl io::Read>,
+        path: &Path,
+    ) -> Option<SystemTime> {
+        let (mut newest_time, mut tail) = (None, Tail::Open);
+        let end = loop {
+            let start = reader.offset();
+            match reader.next_entry() {
+                Ok(Some(Entry::Record(record))) => {
+                    let time = record.time;
+                    if !self.add_record(record, path, start) {
+                        self.report(path, start, Defect::OffsetsReused);
+                        tail = Tail::Lost;
+                        break start;
+                    }
+                    newest_time = newest_time.max(Some(time));
+                    tail = Tail::Open;
+                }
+                Ok(Some(Entry::Unknown)) => tail = Tail::Open,
+                Ok(Some(Entry::Closed)) => tail = Tail::Closed,
+                Ok(Some(Entry::Sealed)) => tail = Tail::Sealed,
+                Ok(None) => break start,
+                // A killed process leaves this behind a record, but never behind a mark.
+                Err(ReadError::Torn) if tail == Tail::Open => break start,
+                Err(ReadError::Torn) => {
+                    tail = Tail::Lost;
+                    break start;
+                }
+                Err(ReadError::Defect(defect)) => {
+                    self.report(path, start, defect);
+                    tail = Tail::Lost;
+                    break start;
+                }
+            }
+        };
+        if let Some(newest) = &mut self.newest {
+            newest.tail = tail;
+            newest.end = end;
+        }
+        newest_time
+    }
+
+    /// Adds a record; returns false if its offsets were used before.
+    fn add_record(&mut self, record: StoredRecord, path: &Path, at: u64) -> bool {
+        self.skip_to(record.first_offset, path, at);
+        if record.first_offset < self.recovered.next_offset {
+            return false;
+        }
+        self.recovered.next_offset = record.first_offset + record.events.len() as u64;
+        self.recovered.records.push(record);
+        true
+    }
+
+    /// Continues at `offset` if that is higher; reports the offsets that are missing then.
+    fn skip_to(&mut self, offset: u64, path: &Path, at: u64) {
+        let first = self.recovered.next_offset;
+        if first < offset {
+            let last = offset - 1;
+            self.recovered.horizon = last;
+            self.recovered.next_offset = offset;
+            self.report(path, at, Defect::Missing { first, last });
+        }
+    }
+
+    fn report(&mut self, path: &Path, offset: u64, defect: Defect) {
+        self.recovered.damage.push(Damage {
+            path: path.to_owned(),
+            offset,
+            defect,
+        });
+    }
+
+    /// Starts a new epoch unless the log has every offset that was used.
+    ///
+    /// The kernel keeps every write of a killed process, so the log is complete if the machine
+    /// has not been restarted. After a restart it is complete only if it was closed. In every
+    /// other case an offset may have been used for an event that is not in the log. A new epoch
+    /// then ensures that no position stands for two events.
+    fn end_epoch_unless_complete(&mut self, boot: BootId) {
+        let Some(newest) = &self.newest else {
+            return;
+        };
+        let is_complete = match newest.tail {
+            Tail::Closed => true,
+            Tail::Open => newest.head.boot == boot,
+            Tail::Sealed | Tail::Lost => false,
+        };
+        if newest.tail == Tail::Sealed {
+            let (path, end) = (newest.path.clone(), newest.end);
+            self.report(&path, end, Defect::NewestMissing);
+        }
+        if !is_complete
+            || self
+                .newest
+                .as_ref()
+                .is_some_and(|newest| newest.head.has_unstored)
+        {
+            self.recovered.start_epoch(self.now);
+        }
+    }
+
+    /// Cuts the newest segment behind its good entries and seals it; removes files without
+    /// records. A new segment must exist and be on disk. Nothing depends on success: later
+    /// starts read over what remains.
+    pub(super) fn clean_up(&mut self) {
+        if let Some(newest) = &self.newest
+            && !self.empty.contains(&newest.path)
+            && let Ok(file) = OpenOptions::new().write(true).open(&newest.path)
+            && file.set_len(newest.end).is_ok()
+            && let Ok(bytes) = seal(&file, newest.end)
+            && let Some(segment) = self.segments.iter_mut().find(|old| old.path == newest.path)
+        {
+            segment.bytes = bytes;
+        }
+        self.segments.retain(|old| {
+            !self.empty.contains(&old.path) || std::fs::remove_file(&old.path).is_err()
+        });
+    }
+}
+
+/// Returns the segments in `directory` with their numbers, oldest first.
+fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// The time for which the log returns the idempotency keys of older epochs.
+const KEY_TTL: Duration = Duration::from_secs(300);
+const READ_BUFFER_BYTES: usize = 256 * 1024;
