@@ -21,8 +21,10 @@
 //! | `reader` | how a segment is read |
 //! | `recovery` | the start: reads all segments, and decides whether the epoch continues |
 //! | `retention` | deletes old segments |
+//! | `defect` | defects that a start may find in the files |
 //! | `error` | the reasons why a start fails |
 
+pub mod defect;
 mod error;
 pub mod reader;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use super::defect::Defect;
 use super::record::{Entry, FRAME_HEADER_BYTES, MAX_PAYLOAD_BYTES, decode};
 use super::segment::{HEAD_BYTES, Head};
 
@@ -23,43 +24,6 @@ pub enum ReadError {
     Torn,
     /// The bytes are not those that the log wrote.
     Defect(Defect),
-}
-
-/// A defect of the log's files.
-#[derive(Debug, thiserror::Error)]
-pub enum Defect {
-    /// The file does not begin as segments do.
-    #[error("the file is not a segment of the event log")]
-    Magic,
-    /// The segment has another version of the format.
-    #[error("the segment has version {0}, which this pwd-edge cannot read")]
-    Version(u32),
-    /// The head of the segment has changed.
-    #[error("the head of the segment does not match its checksum")]
-    Head,
-    /// An entry has changed.
-    #[error("the record does not match its checksum")]
-    Checksum,
-    /// An entry has its checksum, but no valid contents.
-    #[error("the record is malformed")]
-    Malformed,
-    /// A record has offsets that an earlier record has.
-    #[error("the record has offsets of earlier events")]
-    OffsetsReused,
-    /// Offsets are missing before this place.
-    #[error("the events {first} to {last} are missing")]
-    Missing {
-        /// The first missing offset.
-        first: u64,
-        /// The last missing offset.
-        last: u64,
-    },
-    /// The newest segments are missing.
-    #[error("the segment that followed is missing")]
-    NewestMissing,
-    /// The system cannot read the file.
-    #[error("the file cannot be read")]
-    Unreadable(#[source] io::Error),
 }
 
 impl<R: Read> SegmentReader<R> {

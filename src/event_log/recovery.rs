@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::OpenError;
-use super::reader::{Defect, ReadError, SegmentReader};
+use super::defect::Defect;
+use super::reader::{ReadError, SegmentReader};
 use super::record::{Entry, StoredKey, StoredRecord};
 use super::segment::{BootId, Head, OldSegment, seal, sequence_of};
 use crate::core::position::{Epoch, Position};

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::reader::Defect;
+use super::defect::Defect;
 use super::record::{encode_closed, encode_sealed};
 use crate::core::position::Epoch;
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event_log::reader::Defect;
+use crate::event_log::defect::Defect;
 
 #[test]
 fn torn_record_is_cut_and_the_epoch_continues() {
@@ -117,6 +117,25 @@ fn missing_segment_is_noticed_wherever_it_was() {
         assert_eq!(log.epoch() == epoch, epoch_continues, "{missing}");
         assert_eq!(recovered.horizon, horizon, "{missing}");
     }
+}
+
+#[test]
+fn newest_segment_missing_after_a_restart_ends_the_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(directory.path(), BOOT);
+    let epoch = log.epoch();
+    append(&mut log, 1, &["a"]);
+    log.close().unwrap();
+    let (mut log, _) = open(directory.path(), BOOT);
+    append(&mut log, 2, &["b"]);
+    drop(log);
+    std::fs::remove_file(&files(directory.path())[1]).unwrap();
+    let (log, recovered) = open(directory.path(), BOOT);
+    assert_ne!(log.epoch(), epoch);
+    let [Damage { defect, .. }] = recovered.damage.as_slice() else {
+        panic!("{:?}", recovered.damage);
+    };
+    assert!(matches!(defect, Defect::NewestMissing), "{defect:?}");
 }
 
 #[test]
