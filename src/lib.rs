@@ -67,10 +67,6 @@ pub mod config;
 pub mod control;
 pub mod core;
 pub(crate) mod demo;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the rooms do not keep events yet")
-)]
 pub mod event_log;
 pub mod files;
 pub mod forwarded;

@@ -82,6 +82,7 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     config.tls.certificate = file("certificate.pem");
     config.tls.key = file("key.pem");
     config.upstream.url = Target::unix(file("app.sock")).into();
+    config.history.directory = file("history");
     config.broadcast.socket = file("broadcast.sock");
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;

@@ -62,6 +62,8 @@ pub struct Config {
     pub(crate) auth: auth::settings::Settings,
     /// Rooms and presence: `[rooms]`.
     pub(crate) rooms: rooms::Settings,
+    /// The history of events for clients that return: `[history]`.
+    pub(crate) history: rooms::HistorySettings,
     /// The control socket and the events that it accepts: `[broadcast]`.
     pub broadcast: control::Settings,
 }

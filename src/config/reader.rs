@@ -184,7 +184,7 @@ fn tables_with<T: DeserializeOwned>(name: &str) -> Vec<&'static str> {
 
 /// Headers of the tables that have keys of their own, in the order of `config.toml`.
 /// `[upstreams.NAME]` is missing, because it has the keys of `[upstream]`.
-pub(super) const TABLES: [&str; 18] = [
+pub(super) const TABLES: [&str; 19] = [
     "[server]",
     "[admin]",
     "[log]",
@@ -202,6 +202,7 @@ pub(super) const TABLES: [&str; 18] = [
     "[websocket.uploads]",
     "[auth]",
     "[rooms]",
+    "[history]",
     "[broadcast]",
 ];
 

@@ -1,6 +1,5 @@
 //! The HTTP API on the broadcast socket: publishing, session control, and reports.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,17 +9,15 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
-use tokio::sync::oneshot;
 
-use super::decode::{Broadcast, Broadcasts, decode};
 use super::failure::Failure;
-use super::idempotency::{Key, RequestDigest, ResponseCache};
+use super::publisher::Publisher;
 use super::request_body;
 use super::settings::Settings;
 use crate::core::body::{self, Body};
 use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
 use crate::introspection::{Introspection, TextFormat};
-use crate::rooms::{Delivered, Sessions};
+use crate::rooms::{PastRequest, Sessions};
 use crate::runtime::drain::Drain;
 
 /// The request handler of the broadcast socket. It outlives reloads.
@@ -33,33 +30,19 @@ pub(crate) struct Api {
     publisher: Publisher,
 }
 
-/// The sessions and users that one event reached.
-#[derive(Serialize)]
-struct DeliveryReport {
-    sessions: usize,
-    users: Vec<UserId>,
-}
-
-impl From<Delivered> for DeliveryReport {
-    fn from(delivered: Delivered) -> Self {
-        Self {
-            sessions: delivered.sessions,
-            users: delivered.users,
-        }
-    }
-}
-
 impl Api {
     /// Creates the handler for the process state `introspection` with the limits of `settings`.
-    /// Publications are tasks of `drain`.
-    pub(crate) fn new(introspection: Arc<Introspection>, settings: Settings, drain: Drain) -> Self {
+    /// Publications are tasks of `drain`; `past_requests` are not published again.
+    pub(crate) fn new(
+        introspection: Arc<Introspection>,
+        settings: Settings,
+        past_requests: Vec<PastRequest>,
+        drain: Drain,
+    ) -> Self {
         Self {
             connections: settings.max_connections.size(),
             shown: ArcSwap::from_pointee((introspection, settings)),
-            publisher: Publisher {
-                answers: Arc::new(ResponseCache::new()),
-                drain,
-            },
+            publisher: Publisher::new(past_requests, drain),
         }
     }
 
@@ -114,11 +97,11 @@ impl Api {
         let segments: Vec<_> = head.uri.path().split('/').skip(1).collect();
         match (&head.method, &*segments) {
             (&Method::POST, ["broadcast"]) => {
-                let publisher = &self.publisher;
-                let (headers, body) = (&head.headers, body?);
-                publisher
-                    .broadcast(introspection, settings, headers, body)
-                    .await
+                let (max_events, headers) = (settings.max_events.size(), &head.headers);
+                let publishing =
+                    self.publisher
+                        .broadcast(introspection, max_events, headers, body?);
+                Ok(json_bytes(StatusCode::OK, publishing.await?))
             }
             (&Method::POST, ["users", id, "disconnect"]) => {
                 to_sessions(introspection, id, Sessions::disconnect_user)
@@ -157,81 +140,6 @@ impl Api {
             )),
         }
     }
-}
-
-/// Publishes the events of complete requests.
-#[derive(Debug)]
-struct Publisher {
-    answers: Arc<ResponseCache>,
-    /// Runs the publications that are under way.
-    drain: Drain,
-}
-
-impl Publisher {
-    async fn broadcast(
-        &self,
-        introspection: &Arc<Introspection>,
-        settings: &Settings,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Body>, Failure> {
-        let key = idempotency_key(headers)?;
-        let broadcasts = decode(&body, settings.max_events.size())?;
-        let waiting_for = introspection
-            .rooms
-            .is_any_behind(broadcasts.rooms())
-            .then(|| broadcasts.rooms().collect::<Vec<_>>());
-        let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
-        let publish = {
-            let introspection = Arc::clone(&introspection);
-            move || {
-                let publish = || publish_all(&introspection, broadcasts);
-                match key {
-                    Some((key, wanted)) => answers.get_or_run(key, wanted, &body, publish),
-                    None => Ok(publish()),
-                }
-            }
-        };
-        let Some(rooms) = waiting_for else {
-            return Ok(json_bytes(StatusCode::OK, publish()?));
-        };
-        // A task of its own: hyper drops this future when its client disconnects, and the edge
-        // still publishes a body that was complete. It does so at once, because the connection
-        // no longer counts towards the limit of connections.
-        let (_connected, disconnected) = oneshot::channel::<Infallible>();
-        let publishing = self.drain.spawn(async move {
-            tokio::select! {
-                () = introspection.rooms.apply_backpressure(&rooms) => {}
-                _ = disconnected => {}
-            }
-            publish()
-        });
-        match publishing.await {
-            Ok(answer) => Ok(json_bytes(StatusCode::OK, answer?)),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down, which ends this task, too.
-                Err(_) => std::future::pending().await,
-            },
-        }
-    }
-}
-
-fn publish_all(introspection: &Introspection, broadcasts: Broadcasts) -> Bytes {
-    match broadcasts {
-        Broadcasts::One(event) => to_json(&publish(introspection, event)),
-        Broadcasts::Many(events) => {
-            let reached = events
-                .into_iter()
-                .map(|event| publish(introspection, event));
-            to_json(&reached.collect::<Vec<_>>())
-        }
-    }
-}
-
-fn publish(introspection: &Introspection, event: Broadcast) -> DeliveryReport {
-    introspection.rooms.published().broadcast.inc();
-    introspection.rooms.publish(event.into_publication()).into()
 }
 
 fn to_sessions(
@@ -284,28 +192,12 @@ fn wrong_method(expected: &'static str) -> Failure {
     )
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<(Key, RequestDigest)>, Failure> {
-    let invalid = |message| Failure::new(StatusCode::BAD_REQUEST, "invalid_key", message);
-    let wanted = match headers.get("idempotency-match").map(HeaderValue::as_bytes) {
-        None => RequestDigest::Body,
-        Some(b"key") => RequestDigest::Key,
-        Some(_) => return Err(invalid("expected an Idempotency-Match of \"key\", or none")),
-    };
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let expected = "expected an Idempotency-Key of 1 to 200 visible ASCII characters";
-    let key = Key::new(value.as_bytes()).ok_or_else(|| invalid(expected))?;
-    Ok(Some((key, wanted)))
-}
-
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Body> {
-    json_bytes(status, to_json(value))
-}
-
-fn to_json(value: &impl Serialize) -> Bytes {
     let text = serde_json::to_vec(value);
-    text.expect("these types have text keys only").into()
+    json_bytes(
+        status,
+        text.expect("these types have text keys only").into(),
+    )
 }
 
 fn json_bytes(status: StatusCode, text: Bytes) -> Response<Body> {

@@ -4,22 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
-use crate::rooms::{Audience, EventKind, Publication};
-
-/// An event from Laravel with its room and audience.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broadcast {
-    room: RoomName,
-    text: String,
-    audience: Audience,
-}
-
-impl Broadcast {
-    /// Converts the event into a publication to its room.
-    pub fn into_publication(self) -> Publication {
-        Publication::new(self.room, EventKind::Broadcast(self.text), self.audience)
-    }
-}
+use crate::rooms::{Audience, Broadcast};
 
 /// The events of a request body. The response has the same form: one report, or an array.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +50,8 @@ struct Event<'a> {
     except: Option<&'a RawValue>,
     #[serde(borrow, default)]
     except_user: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    to: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +118,7 @@ fn event(text: &str) -> Result<Broadcast, DecodeError> {
         room: RoomName::ticket(ticket),
         text: format!(r#"{{"type":{},"payload":{}}}"#, kind.get(), payload.get()),
         audience,
+        to: event.to.map(user_ids).transpose()?,
     })
 }
 
@@ -165,6 +153,22 @@ fn user_id(user: &RawValue) -> Result<UserId, DecodeError> {
     user.ok_or_else(|| invalid("/except_user", "expected a user's id".to_owned()))
 }
 
+fn user_ids(users: &RawValue) -> Result<Vec<UserId>, DecodeError> {
+    let values: Option<Vec<serde_json::Value>> = serde_json::from_str(users.get()).ok();
+    let users = values
+        .filter(|values| values.len() <= MAX_USERS)
+        .and_then(|values| {
+            values
+                .iter()
+                .map(UserId::from_json)
+                .collect::<Option<Vec<_>>>()
+        });
+    users.ok_or_else(|| {
+        let expected = format!("expected an array of at most {MAX_USERS} users' ids");
+        invalid("/to", expected)
+    })
+}
+
 fn malformed(message: String) -> DecodeError {
     DecodeError {
         code: "invalid_json",
@@ -185,6 +189,8 @@ fn invalid(pointer: &'static str, message: String) -> DecodeError {
 }
 
 const MAX_TYPE_BYTES: usize = 200;
+/// The maximum number of users in `to`.
+const MAX_USERS: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -224,9 +230,14 @@ mod tests {
             None,
         ),
         (
-            r#"{"type":"a","payload":{"ticket_id":1},"to":"all"}"#,
+            r#"{"type":"a","payload":{"ticket_id":1},"for":"all"}"#,
             "invalid_json",
             None,
+        ),
+        (
+            r#"{"type":"a","payload":{"ticket_id":1},"to":"all"}"#,
+            "invalid_event",
+            Some("/to"),
         ),
         (
             r#"{"payload":{"ticket_id":1}}"#,

@@ -1,14 +1,17 @@
 //! The responses to requests with an `Idempotency-Key`, so that the retry of a Laravel queue
 //! job does not deliver its events twice.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use lru::LruCache;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use crate::core::position::Position;
+use crate::rooms::PastRequest;
 
 /// Response bodies by `Idempotency-Key`. An entry expires after [`ENTRY_TTL`]. The cache is
 /// bounded in entries and in bytes, and evicts the least recently used entry first.
@@ -24,7 +27,9 @@ struct CacheState {
 
 #[derive(Clone, Debug)]
 struct Entry {
-    answer: Arc<OnceLock<Bytes>>,
+    answer: Arc<OnceCell<Bytes>>,
+    /// The request was published by an earlier process.
+    past: Option<Position>,
     /// The SHA-256 digest of the first request's body.
     request: [u8; 32],
     since: Instant,
@@ -58,6 +63,11 @@ impl Key {
         let text = std::str::from_utf8(text).ok().filter(|_| fits)?;
         Some(Self(text.into()))
     }
+
+    /// Returns the key as a text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl ResponseCache {
@@ -69,34 +79,57 @@ impl ResponseCache {
     }
 
     /// Returns the response to the first request with `key`; runs `act` to create it if this is
-    /// the first one. Concurrent requests with `key` block their thread meanwhile, which is
-    /// short: `act` only fills queues.
+    /// the first one. `act` gets the position of the first event if an earlier process has
+    /// published the request. Concurrent requests with `key` wait meanwhile.
+    ///
+    /// Cancel safety: if the future is dropped while `act` runs, a retry runs it again.
     ///
     /// # Errors
-    /// Returns [`KeyReused`] if the first request with `key` had a body other than `request`
-    /// and `wanted` is [`RequestDigest::Body`].
-    pub(super) fn get_or_run(
+    /// Returns [`KeyReused`] if the first request with `key` had a body with another digest
+    /// than `request` and `wanted` is [`RequestDigest::Body`], and the error of `act`.
+    pub(super) async fn get_or_run<E: From<KeyReused>>(
         &self,
         key: Key,
         wanted: RequestDigest,
-        request: &[u8],
-        act: impl FnOnce() -> Bytes,
-    ) -> Result<Bytes, KeyReused> {
-        let request = Sha256::digest(request).into();
+        request: [u8; 32],
+        act: impl AsyncFnOnce(Option<Position>) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
         let entry = self.0.lock().entry(&key, request);
         if wanted == RequestDigest::Body && entry.request != request {
-            return Err(KeyReused);
+            return Err(KeyReused.into());
         }
         // `act` runs without the cache's lock, so it delays only requests with the same key.
         let mut fresh = false;
-        let answer = entry.answer.get_or_init(|| {
+        let run = async || {
             fresh = true;
-            act()
-        });
+            act(entry.past).await
+        };
+        let answer = entry.answer.get_or_try_init(run).await?.clone();
         if fresh {
             self.0.lock().add_bytes(&key, &entry, answer.len());
         }
-        Ok(answer.clone())
+        Ok(answer)
+    }
+
+    /// Adds the requests that an earlier process has published.
+    pub(super) fn restore(&self, past: Vec<PastRequest>) {
+        let mut state = self.0.lock();
+        let now = Instant::now();
+        for request in past {
+            let since = now.checked_sub(request.age);
+            let Some((key, since)) = Key::new(request.key.as_bytes()).zip(since) else {
+                continue;
+            };
+            let entry = Entry {
+                answer: Arc::default(),
+                past: Some(request.position),
+                request: request.digest,
+                since,
+                bytes: 0,
+            };
+            state.answers.put(key, entry);
+        }
+        while state.is_over() && state.evict() {}
     }
 }
 
@@ -112,6 +145,7 @@ impl CacheState {
         }
         let made = || Entry {
             answer: Arc::default(),
+            past: None,
             request,
             since: now,
             bytes: 0,
@@ -170,6 +204,8 @@ const MAX_BYTES: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn key(text: &str) -> Key {
@@ -177,19 +213,46 @@ mod tests {
     }
 
     fn once(answers: &ResponseCache, text: &str, answer: &'static str) -> Bytes {
-        let act = || answer.into();
-        answers
-            .get_or_run(key(text), RequestDigest::Body, b"{}", act)
-            .unwrap()
+        let act = async |_| Ok::<_, KeyReused>(answer.into());
+        let response = answers.get_or_run(key(text), RequestDigest::Body, [0; 32], act);
+        response.now_or_never().unwrap().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn key_reused_for_another_request_is_rejected() {
         let answers = ResponseCache::new();
         once(&answers, "a", "first");
-        let other = |wanted| answers.get_or_run(key("a"), wanted, b"[]", || panic!("not acted on"));
+        let other = |wanted| {
+            let act = async |_| panic!("not acted on");
+            let response = answers.get_or_run(key("a"), wanted, [1; 32], act);
+            response.now_or_never().unwrap()
+        };
         assert_eq!(other(RequestDigest::Body), Err(KeyReused));
         assert_eq!(other(RequestDigest::Key), Ok("first".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn request_of_an_earlier_process_runs_with_its_position_until_it_expires() {
+        let answers = ResponseCache::new();
+        let position: Position = "kQzVbTfa.7".parse().unwrap();
+        let past = |key: &str, age| PastRequest {
+            key: key.to_owned(),
+            digest: [0; 32],
+            position,
+            age,
+        };
+        tokio::time::advance(ENTRY_TTL).await;
+        answers.restore(vec![past("a", ENTRY_TTL / 2), past("old", ENTRY_TTL)]);
+        let run = |key: Key| {
+            let act = async |past: Option<Position>| {
+                let text = past.map_or_else(|| "none".to_owned(), |at| at.to_string());
+                Ok::<_, KeyReused>(text.into())
+            };
+            let response = answers.get_or_run(key, RequestDigest::Body, [0; 32], act);
+            response.now_or_never().unwrap().unwrap()
+        };
+        assert_eq!(run(key("old")), "none");
+        assert_eq!(run(key("a")), "kQzVbTfa.7");
     }
 
     /// Another request may come between the answer and its being counted, and

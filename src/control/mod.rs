@@ -9,6 +9,7 @@ mod decode;
 mod failure;
 mod idempotency;
 mod listen;
+mod publisher;
 mod request_body;
 mod settings;
 
@@ -25,7 +26,6 @@ use tokio::time::Instant;
 
 pub(crate) use self::api::Api;
 use self::connections::{Connection, Connections};
-pub use self::decode::Broadcast;
 pub use self::decode::Broadcasts;
 pub use self::decode::decode;
 pub(crate) use self::listen::{ControlListener, ListenError, listen};

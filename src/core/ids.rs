@@ -100,6 +100,13 @@ impl RoomName {
     }
 }
 
+impl RoomName {
+    /// Returns the room with this name, or `None` if no room can have it.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        name.strip_prefix("ticket/")?.parse().ok().map(Self)
+    }
+}
+
 impl fmt::Display for RoomName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ticket/{}", self.0)

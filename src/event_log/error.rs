@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The reason why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// The directory is not there and cannot be created, or it cannot be read.
     #[error(
         "cannot create or read {} for the event log; let the user that runs pwd-edge own it",

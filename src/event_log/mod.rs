@@ -41,12 +41,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-pub(crate) use self::error::OpenError;
+pub use self::error::OpenError;
 pub use self::record::{
     Event, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
 };
+pub(crate) use self::recovery::Recovered;
 use self::recovery::Recovery;
-pub(crate) use self::recovery::{Damage, PastRequest, Recovered};
 use self::segment::{ActiveSegment, BootId, Head, OldSegment};
 use crate::core::position::Epoch;
 
@@ -308,11 +308,13 @@ impl EventLog {
     }
 
     /// Returns the number of segments.
+    #[cfg(test)]
     pub(crate) fn segments(&self) -> usize {
         self.old.len() + usize::from(self.active.is_some())
     }
 
     /// Returns the epoch of the events that are appended.
+    #[cfg(test)]
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -5,6 +5,7 @@ mod retention;
 
 use std::os::unix::fs::PermissionsExt;
 
+use super::recovery::PastRequest;
 use super::*;
 
 #[test]

@@ -150,6 +150,9 @@ impl Collector for Metrics {
             "Rooms with at least one session",
             self.rooms.count() as u64,
         )?;
+        if let Some(history) = self.rooms.history_usage() {
+            history.encode(&mut families)?;
+        }
         families.encode_gauge(
             "websocket_send_queue_events",
             "Events in the send queues of all sessions",

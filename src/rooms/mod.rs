@@ -14,6 +14,8 @@
 
 mod deadlines;
 mod delivery;
+mod history;
+mod membership;
 mod metrics;
 mod publication;
 mod room;
@@ -21,9 +23,8 @@ mod sessions;
 mod settings;
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use self::deadlines::Deadlines;
@@ -32,18 +33,25 @@ pub(crate) use self::delivery::{
     Delivered, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder, SessionEvent,
     SharedStream, channel,
 };
+use self::history::{History, LogThread};
+pub use self::history::{HistoryError, Since};
+pub(crate) use self::history::{
+    HistoryUsage, LogClosed, PastRequest, Recovery, RequestId, Settings as HistorySettings,
+};
+pub(crate) use self::membership::Membership;
 pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};
-pub use self::publication::{Audience, EventKind, Publication};
-use self::room::{Room, Timer};
+pub use self::publication::{Audience, Broadcast, EventKind, Publication};
+use self::room::{Entered, Room, Timer};
 pub(crate) use self::sessions::{OpenSession, Sessions};
 pub(crate) use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
+use crate::core::position::{Epoch, Position};
 use crate::runtime::drain::Drain;
 use crate::runtime::sync::Mutex;
 
-/// The registry of rooms. A room exists while a session is in it.
+/// The registry of rooms. A room exists while a session is in it, or while it keeps events.
 #[derive(Debug)]
 pub(crate) struct Rooms {
     /// Held while a session enters or leaves, so that no session enters a room that is being
@@ -52,6 +60,10 @@ pub(crate) struct Rooms {
     deadlines: Deadlines<(RoomName, Timer)>,
     scheduler: Arc<DeliveryScheduler>,
     settings: Settings,
+    /// None if it is off.
+    history: Option<History>,
+    /// Not set if the history has no directory.
+    log: OnceLock<LogThread>,
     /// Spawns what remains to do for a session that ends without leaving its rooms.
     drain: Drain,
     published: PublishCounters,
@@ -64,27 +76,46 @@ pub(crate) struct Joined {
     pub(crate) membership: Membership,
     /// The users who are present, the session's own included.
     pub(crate) users: Vec<User>,
-}
-
-/// A session's place in a room, which ends by [`Membership::leave`] or
-/// [`Membership::disconnect`]. Dropped without either, as by a panic of its session, it is
-/// disconnected by a task of its own.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    rooms: Arc<Rooms>,
-    room: Arc<Room>,
-    session: SessionId,
-    has_left: bool,
+    /// The position of the newest event that the members have got, if there is a history.
+    pub(crate) position: Option<Position>,
+    /// What the session gets of the events that its client has missed, if it asked for them.
+    pub(crate) recovery: Option<Recovery>,
 }
 
 impl Rooms {
-    /// Creates a registry without rooms.
-    pub(crate) fn new(settings: Settings, drain: Drain) -> Self {
+    /// Creates a registry with the rooms of the event log. Also returns the requests of
+    /// Laravel that an earlier process has published, and which Laravel may retry.
+    ///
+    /// # Errors
+    /// Any variant of [`HistoryError`].
+    pub(crate) fn open(
+        settings: Settings,
+        history: HistorySettings,
+        drain: Drain,
+    ) -> Result<(Arc<Self>, Vec<PastRequest>), HistoryError> {
+        let Some((log, recovered)) = history::open(&history)? else {
+            return Ok((Arc::new(Self::new(settings, history, drain)), Vec::new()));
+        };
+        let history = History::new(history, recovered.epoch, recovered.horizon);
+        let rooms = Arc::new(Self::with_history(settings, Some(history), drain));
+        let past_requests = rooms.restore(log, recovered)?;
+        Ok((rooms, past_requests))
+    }
+
+    /// Creates a registry without rooms and without an event log.
+    pub(crate) fn new(settings: Settings, history: HistorySettings, drain: Drain) -> Self {
+        let new_history = || History::new(history.clone(), Epoch::random(), 0);
+        Self::with_history(settings, history.enabled.then(new_history), drain)
+    }
+
+    fn with_history(settings: Settings, history: Option<History>, drain: Drain) -> Self {
         Self {
             registry: Mutex::default(),
             deadlines: Deadlines::new(),
             scheduler: Arc::default(),
             settings,
+            history,
+            log: OnceLock::new(),
             drain,
             published: PublishCounters::default(),
         }
@@ -96,40 +127,90 @@ impl Rooms {
     }
 
     /// Adds `session` to the room of `grant`. From then on everything that is delivered there
-    /// goes to `outbox`. The caller joins each room once per session.
+    /// goes to `outbox`, after the events that the client has missed `since` a position. The
+    /// caller joins each room once per session.
     pub(crate) fn join(
         self: &Arc<Self>,
         grant: &Grant,
+        since: Option<Since>,
         session: SessionId,
         outbox: Outbox,
     ) -> Joined {
         let mut registry = self.registry.lock();
-        let room = match registry.entry(grant.room()) {
-            Entry::Occupied(entry) => Arc::clone(entry.get()),
-            Entry::Vacant(entry) => {
-                let room = Room::new(grant.room(), Arc::clone(&self.scheduler));
-                Arc::clone(entry.insert(Arc::new(room)))
-            }
-        };
-        let users = room.enter(grant.user(), session, outbox);
+        let room = self.get_or_insert(&mut registry, grant.room());
+        let entered = room.enter(self.history.as_ref(), since, grant.user(), session, outbox);
         drop(registry);
-        Joined {
-            membership: Membership {
-                rooms: Arc::clone(self),
-                room,
-                session,
-                has_left: false,
-            },
+        let Entered {
             users,
+            position,
+            recovery,
+        } = entered;
+        Joined {
+            membership: Membership::new(Arc::clone(self), room, session),
+            users,
+            position,
+            recovery,
         }
     }
 
-    /// Queues `publication` to the members of its room, without waiting. Reaches nobody if
-    /// the room does not exist.
-    pub(crate) fn publish(&self, publication: Publication) -> Delivered {
-        match self.find(publication.room()) {
-            Some(room) => room.deliver(publication),
-            None => Delivered::default(),
+    /// Publishes the broadcasts of one request, in their order. With an event log they are
+    /// stored before they are delivered.
+    ///
+    /// Cancel safety: with an event log, they are published even if the future is dropped
+    /// after its first poll. Otherwise the future completes at once.
+    ///
+    /// # Errors
+    /// Returns [`LogClosed`] after [`close_log`](Self::close_log).
+    pub(crate) async fn publish_all(
+        &self,
+        id: Option<RequestId>,
+        broadcasts: Vec<Broadcast>,
+    ) -> Result<Vec<Delivered>, LogClosed> {
+        match self.log.get() {
+            Some(log) => log.publish(id, broadcasts).await,
+            None => Ok(broadcasts
+                .into_iter()
+                .map(|event| self.publish(event))
+                .collect()),
+        }
+    }
+
+    /// Returns whether broadcasts are stored in an event log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.get().is_some()
+    }
+
+    /// Closes the event log, if there is one, after what waits was published. Blocks.
+    pub(crate) fn close_log(&self) {
+        if let Some(log) = self.log.get() {
+            log.close();
+        }
+    }
+
+    /// Returns what the history keeps, unless it is off.
+    pub(crate) fn history_usage(&self) -> Option<HistoryUsage> {
+        let history = self.history.as_ref()?;
+        Some(history.usage(self.log.get()))
+    }
+
+    /// Returns the offset of the next broadcast.
+    fn next_offset(&self) -> u64 {
+        let history = self.history.as_ref();
+        history.map_or(0, |history| history.position().offset + 1)
+    }
+
+    /// Queues `broadcast` to the members of its room, without waiting, and keeps it if there
+    /// is a history.
+    pub(crate) fn publish(&self, broadcast: Broadcast) -> Delivered {
+        if let Some(history) = &self.history {
+            return history.publish(self, broadcast);
+        }
+        match self.find(broadcast.room) {
+            Some(room) => room.broadcast(broadcast),
+            None => Delivered {
+                absent: broadcast.to,
+                ..Delivered::default()
+            },
         }
     }
 
@@ -160,11 +241,12 @@ impl Rooms {
             .unwrap_or_default()
     }
 
-    /// Returns every room with the number of its sessions.
+    /// Returns every room that has sessions, with their number.
     pub(crate) fn list(&self) -> Vec<(RoomName, usize)> {
         self.all()
             .iter()
             .map(|room| (room.name(), room.session_count()))
+            .filter(|(_, sessions)| *sessions > 0)
             .collect()
     }
 
@@ -182,16 +264,25 @@ impl Rooms {
         self.registry.lock().values().map(Arc::clone).collect()
     }
 
-    /// Returns the number of rooms.
+    /// Returns the number of rooms that have sessions.
     pub(crate) fn count(&self) -> usize {
-        self.registry.lock().len()
+        self.list().len()
     }
 
-    /// Ends graces and typing when they are due. Runs for ever, in one task for the whole
+    /// Ends graces and typing when they are due, and drops old events. Runs for ever, in one task for the whole
     /// process. Cancel-safe.
     pub(crate) async fn run_timers(&self) -> Infallible {
+        let mut retention = tokio::time::interval(RETENTION_INTERVAL);
         loop {
-            let (name, timer) = self.deadlines.next().await;
+            let (name, timer) = tokio::select! {
+                due = self.deadlines.next() => due,
+                _ = retention.tick() => {
+                    if let Some(history) = &self.history {
+                        history.enforce_retention(self);
+                    }
+                    continue;
+                }
+            };
             if let Some(room) = self.find(name)
                 && let Some((due, next_timer)) = room.expire(timer)
             {
@@ -211,8 +302,17 @@ impl Rooms {
     fn exit(&self, room: &Room, session: SessionId, grace: Option<Duration>) {
         let mut registry = self.registry.lock();
         let exit = room.exit(session, grace);
-        if exit.empty {
-            registry.remove(&room.name());
+        if exit.is_empty {
+            match &self.history {
+                // The registry is locked after the history's order.
+                Some(history) => {
+                    drop(registry);
+                    history.retire(room.name());
+                }
+                None => {
+                    registry.remove(&room.name());
+                }
+            }
         } else if let Some((due, timer)) = exit.timer {
             self.deadlines.add(due, (room.name(), timer));
         }
@@ -222,62 +322,43 @@ impl Rooms {
         self.settings.presence_timeout.get()
     }
 
+    /// Drops the kept events of a room up to `offset`, and the room if it is of no more use;
+    /// returns their memory in bytes.
+    fn drop_history(&self, name: RoomName, offset: u64) -> usize {
+        let mut registry = self.registry.lock();
+        let Some(room) = registry.get(&name) else {
+            return 0;
+        };
+        let (freed, is_unused) = room.drop_history(offset);
+        if is_unused {
+            registry.remove(&name);
+        }
+        freed
+    }
+
+    fn find_or_create(&self, name: RoomName) -> Arc<Room> {
+        self.get_or_insert(&mut self.registry.lock(), name)
+    }
+
+    fn get_or_insert(
+        &self,
+        registry: &mut HashMap<RoomName, Arc<Room>>,
+        name: RoomName,
+    ) -> Arc<Room> {
+        let create = || {
+            let history = self.history.as_ref().map(History::new_room);
+            Arc::new(Room::new(name, Arc::clone(&self.scheduler), history))
+        };
+        Arc::clone(registry.entry(name).or_insert_with(create))
+    }
+
     fn find(&self, name: RoomName) -> Option<Arc<Room>> {
         self.registry.lock().get(&name).map(Arc::clone)
     }
 }
 
-impl Membership {
-    /// Returns the users who are present, the session's own included.
-    pub(crate) fn users(&self) -> Vec<User> {
-        self.room.users()
-    }
-
-    /// Publishes that this session's user types, or stopped; sets the timer that ends typing.
-    pub(crate) fn typing(&self, on: bool) {
-        let settings = &self.rooms.settings;
-        if let Some((due, timer)) = self.room.typing(self.session, on, settings) {
-            self.rooms.deadlines.add(due, (self.room.name(), timer));
-        }
-    }
-
-    /// Queues an event of this session's user to the members in `audience`.
-    pub(crate) fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
-        let publication = Publication::new(self.room.name(), kind, audience);
-        self.room.deliver(publication)
-    }
-
-    /// Leaves for good: the others hear it at once, unless the user has another session here.
-    pub(crate) fn leave(mut self) {
-        self.has_left = true;
-        self.rooms.exit(&self.room, self.session, None);
-    }
-
-    /// Leaves because the connection ends: the others hear it after a grace, unless the user
-    /// returns.
-    pub(crate) fn disconnect(mut self) {
-        self.has_left = true;
-        let grace = self.rooms.presence_timeout();
-        self.rooms.exit(&self.room, self.session, Some(grace));
-    }
-}
-
-/// Publishes nothing itself: a destructor may run in the middle of a panic or under a lock.
-impl Drop for Membership {
-    fn drop(&mut self) {
-        if self.has_left {
-            return;
-        }
-        let (rooms, room, session) = (
-            Arc::clone(&self.rooms),
-            Arc::clone(&self.room),
-            self.session,
-        );
-        self.rooms.drain.spawn_on_drop(async move {
-            rooms.exit(&room, session, Some(rooms.presence_timeout()));
-        });
-    }
-}
+/// How often old events are dropped while none are published.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Well below the second that Laravel's client waits for the response.
 const BACKPRESSURE_TIMEOUT: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::auth::User;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
+use crate::core::position::Position;
 
 /// An event for the members of one room. All of them share it and its encoded frame.
 #[derive(Debug)]
@@ -16,6 +17,20 @@ pub struct Publication {
     audience: Audience,
     frame: OnceLock<Bytes>,
     created_at: Instant,
+    position: Option<Position>,
+}
+
+/// An event of Laravel, to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The room whose members get it.
+    pub room: RoomName,
+    /// The JSON text that the client gets.
+    pub text: String,
+    /// The members that get it.
+    pub audience: Audience,
+    /// The users that Laravel wants to reach, if it wants to know who is absent.
+    pub to: Option<Vec<UserId>>,
 }
 
 /// The kind of an event, with its content.
@@ -65,7 +80,41 @@ impl Publication {
             audience,
             frame: OnceLock::new(),
             created_at: Instant::now(),
+            position: None,
         }
+    }
+
+    /// Gives it the position that clients get with it.
+    pub(super) fn at(self, position: Position) -> Self {
+        Self {
+            position: Some(position),
+            ..self
+        }
+    }
+
+    /// Returns a copy for a session that returns, created now. It shares the encoded frame.
+    pub(super) fn replayed(&self) -> Self {
+        let EventKind::Broadcast(text) = &self.kind else {
+            unreachable!("only broadcasts are kept")
+        };
+        Self {
+            room: self.room,
+            kind: EventKind::Broadcast(text.clone()),
+            audience: Audience::All,
+            frame: self.frame.clone(),
+            created_at: Instant::now(),
+            position: self.position,
+        }
+    }
+
+    /// Returns its position; only broadcasts have one, and only with a history.
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Returns the bytes that it takes while a room keeps it: its text, and its frame.
+    pub(super) fn memory(&self) -> usize {
+        2 * self.size()
     }
 
     /// Returns the time at which it was created.

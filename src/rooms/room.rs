@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::delivery::{DeliveryScheduler, Members};
-use super::{Audience, Delivered, EventKind, Outbox, Publication, Settings};
+use super::history::{Gap, History, KeptBytes, Recovery, RoomHistory, Since};
+use super::{Audience, Broadcast, Delivered, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};
+use crate::core::position::Position;
 use crate::runtime::sync::Mutex;
 
 /// A room. Its lock is held for a whole fan-out, so every member gets the same order. Under
@@ -26,6 +28,19 @@ struct State {
     name: RoomName,
     members: Members,
     present: HashMap<UserId, Presence>,
+    /// None if the history is off.
+    history: Option<RoomHistory>,
+}
+
+/// The result of [`Room::enter`].
+#[derive(Debug)]
+pub(super) struct Entered {
+    /// The users who are present, by name.
+    pub(super) users: Vec<User>,
+    /// The position of the newest event that the members have got, if there is a history.
+    pub(super) position: Option<Position>,
+    /// What the session gets of the events that its client has missed, if it asked for them.
+    pub(super) recovery: Option<Recovery>,
 }
 
 /// A user who counts as present.
@@ -70,7 +85,7 @@ pub(super) enum Timer {
 #[derive(Debug)]
 pub(super) struct Exit {
     /// Whether no session is left in the room.
-    pub(super) empty: bool,
+    pub(super) is_empty: bool,
     /// A timer to set.
     pub(super) timer: Option<(Instant, Timer)>,
 }
@@ -83,14 +98,19 @@ impl Presence {
 }
 
 impl Room {
-    /// Creates a room without members.
-    pub(super) fn new(name: RoomName, scheduler: Arc<DeliveryScheduler>) -> Self {
+    /// Creates a room without members, which keeps its events in `history`.
+    pub(super) fn new(
+        name: RoomName,
+        scheduler: Arc<DeliveryScheduler>,
+        history: Option<RoomHistory>,
+    ) -> Self {
         Self {
             name,
             state: Mutex::new(State {
                 name,
                 members: Members::new(scheduler),
                 present: HashMap::new(),
+                history,
             }),
         }
     }
@@ -100,13 +120,25 @@ impl Room {
         self.name
     }
 
-    /// Adds a session and returns the users who are present then, in one step: the session
-    /// gets every later change as an event.
-    pub(super) fn enter(&self, user: &User, session: SessionId, outbox: Outbox) -> Vec<User> {
+    /// Adds a session, after it has got what its client has missed `since` a position. In
+    /// one step: the session gets every later event and change, and none twice.
+    pub(super) fn enter(
+        &self,
+        history: Option<&History>,
+        since: Option<Since>,
+        user: &User,
+        session: SessionId,
+        outbox: Outbox,
+    ) -> Entered {
         let mut state = self.state.lock();
+        let recovery = since.map(|since| state.replay(history, since, &outbox));
         state.members.insert(session, user.id().clone(), outbox);
         state.add_presence(user);
-        state.users()
+        Entered {
+            users: state.users(),
+            position: history.map(History::position),
+            recovery,
+        }
     }
 
     /// Returns the users who are present, by name.
@@ -126,7 +158,50 @@ impl Room {
 
     /// Queues `publication` to the members in its audience.
     pub(super) fn deliver(&self, publication: Publication) -> Delivered {
-        self.state.lock().members.deliver(publication)
+        self.state.lock().members.deliver(&Arc::new(publication))
+    }
+
+    /// Queues a broadcast to the members in its audience.
+    pub(super) fn broadcast(&self, broadcast: Broadcast) -> Delivered {
+        let mut state = self.state.lock();
+        let absent = state.members.absent(broadcast.to);
+        let kind = EventKind::Broadcast(broadcast.text);
+        let publication = Publication::new(broadcast.room, kind, broadcast.audience);
+        let delivered = state.members.deliver(&Arc::new(publication));
+        Delivered {
+            absent,
+            ..delivered
+        }
+    }
+
+    /// Keeps a broadcast in `history`, then queues it to the members in its audience.
+    pub(super) fn publish(
+        &self,
+        history: &History,
+        mut broadcast: Broadcast,
+    ) -> (Delivered, KeptBytes) {
+        let mut state = self.state.lock();
+        let absent = state.members.absent(broadcast.to.take());
+        let kept = state.history.get_or_insert_with(|| history.new_room());
+        let (publication, bytes) = history.keep(kept, broadcast);
+        let delivered = Delivered {
+            absent,
+            position: publication.position(),
+            ..state.members.deliver(&publication)
+        };
+        (delivered, bytes)
+    }
+
+    /// Drops the kept events up to `offset`; returns their memory in bytes, and whether the
+    /// room is of no more use.
+    pub(super) fn drop_history(&self, offset: u64) -> (usize, bool) {
+        let mut state = self.state.lock();
+        let Some(history) = &mut state.history else {
+            return (0, false);
+        };
+        let freed = history.drop_through(offset);
+        let is_unused = history.is_empty() && state.members.len() == 0;
+        (freed, is_unused)
     }
 
     /// Returns whether a session of the room [is behind](Outbox::is_behind).
@@ -139,10 +214,12 @@ impl Room {
     pub(super) fn exit(&self, session: SessionId, grace: Option<Duration>) -> Exit {
         let mut state = self.state.lock();
         let timer = state.exit(session, grace);
-        Exit {
-            empty: state.members.len() == 0,
-            timer,
+        let is_empty = state.members.len() == 0;
+        if is_empty {
+            // Nobody is left who would hear that their grace ends.
+            state.present.clear();
         }
+        Exit { is_empty, timer }
     }
 
     /// Records that a session's user types or stopped, and publishes it to the other users:
@@ -183,6 +260,24 @@ impl Room {
 }
 
 impl State {
+    /// Queues to a session that enters what its client has missed.
+    fn replay(&self, history: Option<&History>, since: Since, outbox: &Outbox) -> Recovery {
+        let (Some(history), Some(kept)) = (history, &self.history) else {
+            return Recovery::Incomplete(Gap::Disabled);
+        };
+        match history.recover(since, kept) {
+            Err(gap) => Recovery::Incomplete(gap),
+            Ok(missed) => {
+                let bytes = missed.iter().map(|publication| publication.size()).sum();
+                if !outbox.has_space_for(missed.len(), bytes) {
+                    return Recovery::Incomplete(Gap::TooMuch);
+                }
+                self.members.replay(outbox, &missed);
+                Recovery::Complete(missed.len())
+            }
+        }
+    }
+
     /// Counts a session of `user`; publishes `UserJoined` if the user was not present.
     fn add_presence(&mut self, user: &User) {
         if let Some(presence) = self.present.get_mut(user.id()) {
@@ -288,8 +383,8 @@ impl State {
     /// Publishes an event about `user` to the sessions of all other users.
     fn notify_others(&mut self, user: &UserId, kind: EventKind) {
         let audience = Audience::OthersThan(user.clone());
-        self.members
-            .deliver(Publication::new(self.name, kind, audience));
+        let publication = Publication::new(self.name, kind, audience);
+        self.members.deliver(&Arc::new(publication));
     }
 
     /// Returns the users who are present, by name.

@@ -1,6 +1,7 @@
 //! Tests of the rooms as their members see them, in paused time.
 
 mod delivery;
+mod history;
 mod model;
 mod presence;
 mod property;
@@ -33,9 +34,13 @@ struct Tab {
 
 impl Desk {
     fn new() -> Self {
+        Self::with_history(HistorySettings::default())
+    }
+
+    fn with_history(history: HistorySettings) -> Self {
         let drain = Drain::new();
         Self {
-            rooms: Arc::new(Rooms::new(Settings::default(), drain.clone())),
+            rooms: Arc::new(Rooms::new(Settings::default(), history, drain.clone())),
             drain,
             ids: SessionIds::new(),
         }
@@ -69,9 +74,12 @@ impl Desk {
     }
 
     fn publish_to(&self, ticket: u64, text: &str, audience: Audience) -> Delivered {
-        let what = EventKind::Broadcast(text.to_owned());
-        self.rooms
-            .publish(Publication::new(room(ticket), what, audience))
+        self.rooms.publish(Broadcast {
+            room: room(ticket),
+            text: text.to_owned(),
+            audience,
+            to: None,
+        })
     }
 
     /// Lets time pass, and the timers run.
@@ -88,7 +96,7 @@ impl Tab {
     /// Enters a room; returns the names of the users who are present.
     fn enter(&mut self, ticket: u64) -> Vec<String> {
         let grant = Grant::for_test(room(ticket), self.user.clone());
-        let joined = self.rooms.join(&grant, self.id, self.outbox.clone());
+        let joined = self.rooms.join(&grant, None, self.id, self.outbox.clone());
         self.places.insert(room(ticket), joined.membership);
         names(&joined.users)
     }

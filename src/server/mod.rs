@@ -39,6 +39,7 @@ use crate::control::{self, Api, ControlListener};
 use crate::files;
 use crate::http::{self, PagesError};
 use crate::introspection;
+use crate::rooms;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
 use crate::tls;
@@ -67,6 +68,9 @@ pub enum Error {
     /// The maintenance page is unreachable.
     #[error(transparent)]
     Maintenance(#[from] http::PageUnreachable),
+    /// The event log cannot be used.
+    #[error(transparent)]
+    History(#[from] rooms::HistoryError),
     /// A socket cannot be registered with the runtime.
     #[error("cannot use a listening socket")]
     Socket(#[from] std::io::Error),
@@ -110,7 +114,7 @@ impl Server {
     /// unusable, and [`Error::Socket`] if a socket is.
     pub fn bind(config: &Config, listeners: Listeners, origin: StartInfo) -> Result<Self, Error> {
         let (https, plain) = (listeners.https()?, listeners.plain()?);
-        let process = Process::new(config, origin, addresses(&https))?;
+        let (process, past_requests) = Process::new(config, origin, addresses(&https))?;
         let built = Generation::build(config.clone(), &process, None)?;
         let introspection = Arc::clone(&built.generation.introspection);
         Ok(Self {
@@ -123,6 +127,7 @@ impl Server {
                 api: Arc::new(Api::new(
                     introspection,
                     config.broadcast.clone(),
+                    past_requests,
                     process.drain.clone(),
                 )),
                 current: ArcSwap::from_pointee(built.generation),
@@ -192,7 +197,11 @@ impl Server {
             stop.await;
             let grace = running.current.load().config.server.shutdown_timeout.get();
             let remaining = drain.stop(grace).await;
-            remaining + socket.stop(control::STOP_TIMEOUT).await
+            let remaining = remaining + socket.stop(control::STOP_TIMEOUT).await;
+            let rooms = Arc::clone(&running.process.rooms);
+            // A panic in it was logged by the panic hook.
+            let _ = tokio::task::spawn_blocking(move || rooms.close_log()).await;
+            remaining
         };
         // The Unix socket, the timers of rooms and the admin listeners are not tasks of the
         // drain, so they run until the drain is empty: sessions that are still open get

@@ -9,13 +9,14 @@ use std::time::SystemTime;
 use rustls::server::ProducesTickets;
 use tokio::time::Instant;
 
+use super::Error;
 use super::metrics::AllMetrics;
 use crate::auth::Invalidations;
 use crate::config::Config;
 use crate::core::ids::SessionIds;
 use crate::limit::{ClientConcurrency, ConcurrencyLimit, OverloadMonitor};
 use crate::logging::{self, RecentEvents};
-use crate::rooms::{Rooms, Sessions};
+use crate::rooms::{PastRequest, Rooms, Sessions};
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
 
@@ -59,20 +60,24 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Creates the state from the settings that only a restart changes.
+    /// Creates the state from the settings that only a restart changes. Also returns the
+    /// requests of Laravel that an earlier process has published.
     ///
     /// # Errors
-    /// Returns rustls' error if the system provides no randomness for session tickets.
+    /// Returns [`Error::Tickets`] if the system provides no randomness for session tickets, and
+    /// [`Error::History`] if the event log cannot be used.
     pub(super) fn new(
         config: &Config,
         origin: StartInfo,
         https: Vec<SocketAddr>,
-    ) -> Result<Self, rustls::Error> {
+    ) -> Result<(Self, Vec<PastRequest>), Error> {
         let limits = &config.limits;
         let connections = ConcurrencyLimit::new(limits.max_connections);
         let drain = Drain::new();
-        Ok(Self {
-            rooms: Arc::new(Rooms::new(config.rooms.clone(), drain.clone())),
+        let (rooms, past_requests) =
+            Rooms::open(config.rooms.clone(), config.history.clone(), drain.clone())?;
+        let process = Self {
+            rooms,
             sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),
@@ -89,6 +94,7 @@ impl Process {
             began: SystemTime::now(),
             used: Arc::default(),
             https,
-        })
+        };
+        Ok((process, past_requests))
     }
 }

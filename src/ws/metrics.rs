@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     /// Counts the publications among `sent`.
     delivery: Arc<DeliveryMetrics>,
     joins: Family<ResultLabel, Counter>,
+    recoveries: Family<ResultLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -33,6 +34,7 @@ impl Default for Metrics {
             received: CounterFamily::default(),
             sent,
             joins: Family::default(),
+            recoveries: Family::default(),
         }
     }
 }
@@ -57,6 +59,11 @@ impl Metrics {
     /// Counts a request to join a room.
     pub(super) fn count_join(&self, result: &'static str) {
         self.joins.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts the answer to a client that joins with the position of an earlier session.
+    pub(super) fn count_recovery(&self, result: &'static str) {
+        self.recoveries.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Returns the metrics of publications that sessions deliver.
@@ -88,6 +95,11 @@ impl Collector for Metrics {
             "websocket_messages_sent",
             "Events sent to WebSocket clients by type",
             &self.sent,
+        )?;
+        families.encode(
+            "room_recoveries",
+            "Joins with the position of an earlier session, by result",
+            &self.recoveries,
         )?;
         families.encode(
             "room_joins",

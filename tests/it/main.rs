@@ -20,6 +20,7 @@ mod fastcgi;
 mod faults;
 mod files;
 mod fpm;
+mod history;
 mod hostile;
 mod https_redirect;
 mod journal;

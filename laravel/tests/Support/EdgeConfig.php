@@ -32,6 +32,9 @@ final class EdgeConfig
             [upstream]
             url = "http://127.0.0.1:{$appPort}"
 
+            [history]
+            directory = ""
+
             [broadcast]
             socket = "{$socket}"
             {$uids}

@@ -1,5 +1,6 @@
 use super::*;
 use crate::event_log::defect::Defect;
+use crate::event_log::recovery::Damage;
 
 #[test]
 fn torn_record_is_cut_and_the_epoch_continues() {

@@ -5,13 +5,17 @@
 //! Each client reads a pipe that holds less than one frame, so nearly every direct write
 //! leaves something unsent, and the session goes through all of its states.
 
+mod returning;
+
 use std::sync::Arc;
 
 use shuttle::future::{JoinHandle, block_on, spawn};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
-use super::super::{Audience, EventKind, Membership, Publication, Rooms, Settings};
+use super::super::{
+    Audience, Broadcast, EventKind, HistorySettings, Membership, Rooms, Settings, Since,
+};
 use super::*;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, RowId, SessionIds};
@@ -43,7 +47,12 @@ struct Tab {
 
 impl Desk {
     fn new(schedulers: usize) -> Self {
-        let rooms = Arc::new(Rooms::new(Settings::default(), Drain::new()));
+        let rooms = Rooms::new(
+            Settings::default(),
+            HistorySettings::default(),
+            Drain::new(),
+        );
+        let rooms = Arc::new(rooms);
         let schedulers = (0..schedulers).map(|_| {
             let (stop, rooms) = (Arc::new(Notify::new()), Arc::clone(&rooms));
             let stopped = Arc::clone(&stop);
@@ -66,11 +75,23 @@ impl Desk {
     /// A session with a queue of `events`, whose client reports when it has got `expected`
     /// frames. The client reads nothing before `reads`, if that is given.
     fn tab(&self, events: usize, expected: usize, reads: Option<Arc<Notify>>) -> Tab {
+        self.tab_since(None, events, expected, reads)
+    }
+
+    fn tab_since(
+        &self,
+        since: Option<Since>,
+        events: usize,
+        expected: usize,
+        reads: Option<Arc<Notify>>,
+    ) -> Tab {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
         let stream = SharedStream::new(near, &ENCODER, Arc::default());
         let (outbox, inbox) = channel(events, 1024, Some(stream.direct_writer()));
         let grant = Grant::for_test(room(), User::for_test(1));
-        let joined = self.rooms.join(&grant, self.ids.issue(), outbox.clone());
+        let joined = self
+            .rooms
+            .join(&grant, since, self.ids.issue(), outbox.clone());
         let session = Session {
             inbox,
             stream,
@@ -346,8 +367,13 @@ fn refs(frames: &[String]) -> Vec<&str> {
     frames.iter().map(String::as_str).collect()
 }
 
-fn message(text: &'static str) -> Publication {
-    Publication::new(room(), EventKind::Broadcast(text.into()), Audience::All)
+fn message(text: &'static str) -> Broadcast {
+    Broadcast {
+        room: room(),
+        text: text.into(),
+        audience: Audience::All,
+        to: None,
+    }
 }
 
 fn room() -> RoomName {

@@ -9,6 +9,7 @@ use super::queue_class::QueueClass;
 use super::scheduler::DeliveryScheduler;
 use super::state::PushResult;
 use crate::core::ids::{SessionId, UserId};
+use crate::core::position::Position;
 
 /// The sessions in a room. Guarded by the room's lock.
 #[derive(Debug)]
@@ -36,6 +37,12 @@ pub(crate) struct Delivered {
     pub(crate) missed: usize,
     /// The users of the reached sessions, each once, at most [`Delivered::MAX_USERS`].
     pub(crate) users: Vec<UserId>,
+    /// Those of the users named in the broadcast who have no session in the room.
+    pub(crate) absent: Option<Vec<UserId>>,
+    /// The position of the event, if there is a history.
+    pub(crate) position: Option<Position>,
+    /// Whether the event is in the event log.
+    pub(crate) is_stored: bool,
 }
 
 impl Delivered {
@@ -88,8 +95,7 @@ impl Members {
 
     /// Queues `publication` to the members in its audience. The parked ones go to the
     /// scheduler together at the end: it is locked once per publication, not per member.
-    pub(in crate::rooms) fn deliver(&mut self, publication: Publication) -> Delivered {
-        let publication = Arc::new(publication);
+    pub(in crate::rooms) fn deliver(&mut self, publication: &Arc<Publication>) -> Delivered {
         let mut delivered = Delivered::default();
         let class = QueueClass::of(self.sessions.len());
         let (mut to_schedule, mut behind) = (Vec::new(), None);
@@ -97,7 +103,7 @@ impl Members {
             if !publication.is_for(*session, &member.user) {
                 continue;
             }
-            match member.outbox.push(&publication, class, &mut to_schedule) {
+            match member.outbox.push(publication, class, &mut to_schedule) {
                 PushResult::Queued => delivered.count(&member.user),
                 PushResult::Behind => {
                     delivered.count(&member.user);
@@ -111,6 +117,24 @@ impl Members {
         }
         self.scheduler.enqueue(class, to_schedule);
         delivered
+    }
+
+    /// Queues `missed` to one session, which is about to become a member.
+    pub(in crate::rooms) fn replay(&self, outbox: &Outbox, missed: &[Arc<Publication>]) {
+        let class = QueueClass::of(1);
+        let mut to_schedule = Vec::new();
+        for publication in missed {
+            outbox.push(publication, class, &mut to_schedule);
+        }
+        self.scheduler.enqueue(class, to_schedule);
+    }
+
+    /// Returns those of `users` who have no session here.
+    pub(in crate::rooms) fn absent(&self, users: Option<Vec<UserId>>) -> Option<Vec<UserId>> {
+        let is_here = |user: &UserId| self.sessions.values().any(|member| member.user == *user);
+        let mut users = users?;
+        users.retain(|user| !is_here(user));
+        Some(users)
     }
 
     /// Returns whether a member [is behind](Outbox::is_behind). Looks at all of them only when

@@ -105,6 +105,11 @@ impl Outbox {
         self.0.state.lock().is_behind()
     }
 
+    /// Returns whether so much more fits into half of the queue.
+    pub(in crate::rooms) fn has_space_for(&self, events: usize, bytes: usize) -> bool {
+        self.0.state.lock().has_space_for(events, bytes)
+    }
+
     /// Returns the number of queued publications.
     pub(crate) fn queued_events(&self) -> usize {
         self.0.state.lock().queued_events()

@@ -75,6 +75,12 @@ impl SendQueue {
         self.waiting.len()
     }
 
+    /// Returns whether so much more fits into half of the bounds.
+    pub(super) fn has_space_for(&self, events: usize, bytes: usize) -> bool {
+        self.waiting.len() + events <= self.max_events / 2
+            && self.bytes + bytes <= self.max_bytes / 2
+    }
+
     /// Returns whether nothing is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -242,6 +242,11 @@ impl DeliveryState {
         self.queue.forget(room);
     }
 
+    /// Returns whether so much more fits into half of the queue.
+    pub(super) fn has_space_for(&self, events: usize, bytes: usize) -> bool {
+        self.queue.has_space_for(events, bytes)
+    }
+
     /// Returns the number of queued publications.
     pub(super) fn queued_events(&self) -> usize {
         self.queue.len()

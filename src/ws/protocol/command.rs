@@ -9,12 +9,18 @@ use super::error::CommandError;
 use super::payload::read;
 use super::upload::{self, UploadCommand};
 use crate::core::ids::RowId;
+use crate::rooms::Since;
 
 /// A command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Joins the room of a ticket.
-    Join(RowId),
+    Join {
+        /// The ticket.
+        ticket: RowId,
+        /// The client's last position in the room, if it returns.
+        since: Option<Since>,
+    },
     /// Leaves the room of a ticket.
     Leave(RowId),
     /// Publishes that the user types, or stopped.
@@ -41,7 +47,7 @@ impl Command {
     /// Returns the command's `type` in the protocol.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Join(_) => "join_ticket",
+            Self::Join { .. } => "join_ticket",
             Self::Leave(_) => "leave_ticket",
             Self::Typing { .. } => "typing_indicator",
             Self::Seen { .. } => "message_seen",
@@ -65,6 +71,24 @@ struct Envelope<'a> {
 #[derive(Deserialize)]
 struct Ticket {
     ticket_id: RowId,
+}
+
+#[derive(Deserialize)]
+struct Join {
+    ticket_id: RowId,
+    /// Any value: a client with a broken position joins all the same.
+    #[serde(default)]
+    since: serde_json::Value,
+}
+
+impl Join {
+    fn since(&self) -> Option<Since> {
+        if self.since.is_null() {
+            return None;
+        }
+        let position = self.since.as_str().and_then(|text| text.parse().ok());
+        Some(position.map_or(Since::Invalid, Since::Position))
+    }
 }
 
 #[derive(Deserialize)]
@@ -95,8 +119,10 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
         serde_json::from_str(raw_kind.get()).map_err(|_| CommandError::NoType)?;
     let payload = envelope.payload.map_or("null", RawValue::get);
     match &*kind {
-        "join_ticket" => read("join_ticket", payload, TICKET)
-            .map(|Ticket { ticket_id }| Command::Join(ticket_id)),
+        "join_ticket" => read("join_ticket", payload, TICKET).map(|join: Join| Command::Join {
+            since: join.since(),
+            ticket: join.ticket_id,
+        }),
         "leave_ticket" => read("leave_ticket", payload, TICKET)
             .map(|Ticket { ticket_id }| Command::Leave(ticket_id)),
         "typing_indicator" => {
@@ -135,7 +161,11 @@ mod tests {
     #[test]
     fn commands_of_the_old_client_are_decoded() {
         let text = r#"{"type":"join_ticket","payload":{"ticket_id":7},"timestamp":"2026-11-23T00:00:00Z"}"#;
-        assert_eq!(decode(text), Ok(Command::Join(id(7))));
+        let join = |since| Command::Join {
+            ticket: id(7),
+            since,
+        };
+        assert_eq!(decode(text), Ok(join(None)));
         let text = r#"{"type":"message_seen","payload":{"message_id":"14"},"timestamp":1}"#;
         let seen = Command::Seen {
             message: id(14),

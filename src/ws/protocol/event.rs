@@ -10,7 +10,8 @@ use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
 use crate::core::ids::{RowId, SessionId, UserId};
-use crate::rooms::{EventKind, Publication};
+use crate::core::position::Position;
+use crate::rooms::{EventKind, Publication, Recovery};
 
 /// An event from a session to its own client.
 #[derive(Debug, Serialize)]
@@ -34,6 +35,12 @@ pub(crate) enum Event<'a> {
         ticket_id: RowId,
         /// The users who are present, the session's own included.
         users: Vec<Present<'a>>,
+        /// The position to give as `since` after a disconnect, if there is a history.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
+        /// What follows of the events that the client has missed, if it sent `since`.
+        #[serde(flatten)]
+        recovery: Option<Recovered>,
     },
     /// The response to `ping`.
     Pong {
@@ -99,6 +106,33 @@ pub(crate) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         errors: Option<&'a RawValue>,
     },
+}
+
+/// The answer to `since`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Recovered {
+    /// Whether the client gets all that it has missed.
+    recovered: bool,
+    /// The number of these events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed: Option<usize>,
+    /// The code of the reason why it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl From<Recovery> for Recovered {
+    fn from(recovery: Recovery) -> Self {
+        let (missed, reason) = match recovery {
+            Recovery::Complete(missed) => (Some(missed), None),
+            Recovery::Incomplete(gap) => (None, Some(gap.name())),
+        };
+        Self {
+            recovered: missed.is_some(),
+            missed,
+            reason,
+        }
+    }
 }
 
 /// A user who is present in a room.
@@ -185,7 +219,7 @@ pub fn frame(publication: &Publication) -> Bytes {
 fn publication_text(publication: &Publication) -> Cow<'_, str> {
     let ticket_id = publication.room().ticket_id();
     let event = match publication.kind() {
-        EventKind::Broadcast(text) => return Cow::Borrowed(text),
+        EventKind::Broadcast(text) => return with_position(text, publication.position()),
         EventKind::Seen { user, message } => RoomEvent::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
@@ -209,6 +243,16 @@ fn publication_text(publication: &Publication) -> Cow<'_, str> {
         },
     };
     Cow::Owned(to_text(&event))
+}
+
+/// Adds its position to the object `text`, as the last member.
+fn with_position(text: &str, position: Option<Position>) -> Cow<'_, str> {
+    match (position, text.strip_suffix('}')) {
+        (Some(position), Some(object)) => {
+            Cow::Owned(format!(r#"{object},"position":"{position}"}}"#))
+        }
+        _ => Cow::Borrowed(text),
+    }
 }
 
 /// Serializes an event as the text of a frame.
@@ -237,6 +281,8 @@ mod tests {
         let joined = Event::TicketJoined {
             ticket_id: seven,
             users: vec![(&ana).into()],
+            position: None,
+            recovery: None,
         };
         assert_eq!(
             joined.text().as_str(),

@@ -10,7 +10,6 @@ mod upload;
 pub use self::command::decode;
 
 pub use self::command::Command;
-pub(crate) use self::event::Event;
-pub(crate) use self::event::Present;
 pub use self::event::frame;
+pub(crate) use self::event::{Event, Present, Recovered};
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

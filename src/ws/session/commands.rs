@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::super::protocol::{self, Command, Event, Present};
+use super::super::protocol::{self, Command, Event, Present, Recovered};
 use super::io::close_reason;
 use super::pending_joins::JoinDecision;
 use super::revalidation::RevalidationCause;
@@ -13,8 +13,9 @@ use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
 use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
 use crate::core::ids::{RoomName, RowId};
+use crate::core::position::Position;
 use crate::limit::Limit;
-use crate::rooms::{Audience, EventKind, Membership};
+use crate::rooms::{Audience, EventKind, Membership, Recovery, Since};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Handles a frame of the client. Any frame is a sign of life. All but pongs and the
@@ -72,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         }
         match command {
-            Command::Join(ticket) => self.join(ticket).await,
+            Command::Join { ticket, since } => self.join(ticket, since).await,
             Command::Leave(ticket) => {
                 self.joins.cancel_late(RoomName::ticket(ticket));
                 self.leave(RoomName::ticket(ticket));
@@ -98,11 +99,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Starts a join, which [`Session::finish_join`] completes. A session that is in the room
     /// already gets the list of users again. A late join continues as it is.
-    async fn join(&mut self, ticket: RowId) -> LoopResult {
+    async fn join(&mut self, ticket: RowId, since: Option<Since>) -> LoopResult {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
             let users = membership.users();
-            return self.send_joined(room, &users).await;
+            return self.send_joined(room, &users, None, None).await;
         }
         if self.joins.is_late(room) {
             return Ok(());
@@ -115,12 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 .send_error("too_many_rooms", message, Some(ticket))
                 .await;
         }
-        self.run_rate_limited(RateLimited::Join(ticket)).await
+        self.run_rate_limited(RateLimited::Join(ticket, since))
+            .await
     }
 
     /// Asks Laravel whether the user may see the ticket of `room`, and retries while Laravel
     /// is unavailable, each time with the configuration in use.
-    pub(super) fn start_join(&mut self, room: RoomName) {
+    pub(super) fn start_join(&mut self, room: RoomName, since: Option<Since>) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
         let deciding = async move {
@@ -130,17 +132,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let user = &user;
                 async move { current.access.authorize(user, room, auth_request).await }
             };
-            (
+            JoinDecision {
                 room,
-                retry_while_unavailable(backend.get().retry_timeout, ask).await,
-            )
+                since,
+                grant: retry_while_unavailable(backend.get().retry_timeout, ask).await,
+            }
         };
         self.joins.begin(room, deciding);
     }
 
     /// Continues a join that Laravel did not decide in time: asks once more after a pause,
     /// which is `retry_after` at least.
-    fn start_late_join(&mut self, room: RoomName, retry_after: Option<Duration>) {
+    fn start_late_join(
+        &mut self,
+        room: RoomName,
+        since: Option<Since>,
+        retry_after: Option<Duration>,
+    ) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
         let pause = retry_after.unwrap_or_default().max(LATE_JOIN_INTERVAL)
@@ -149,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             tokio::time::sleep(pause).await;
             let current = backend.get();
             let grant = current.access.authorize(&user, room, auth_request).await;
-            (room, grant)
+            JoinDecision { room, since, grant }
         });
     }
 
@@ -157,11 +165,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// a decision the client is told once, and the join becomes a late one.
     pub(super) async fn finish_join(
         &mut self,
-        (room, grant): JoinDecision,
+        JoinDecision { room, since, grant }: JoinDecision,
         is_late: bool,
     ) -> LoopResult {
         if let (Err(auth::Error::Unavailable { retry_after, .. }), true) = (&grant, is_late) {
-            self.start_late_join(room, *retry_after);
+            self.start_late_join(room, since, *retry_after);
             return Ok(());
         }
         self.services.metrics.count_join(match &grant {
@@ -173,10 +181,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match grant {
             // Invalidated while the request was under way: the decision may be too old.
             Ok(grant) if !self.services.backend.get().access.is_still_valid(&grant) => {
-                self.start_join(room)
+                self.start_join(room, since)
             }
-            Ok(grant) => self.enter_room(&grant).await?,
-            Err(error) => self.send_join_error(room, error).await?,
+            Ok(grant) => self.enter_room(&grant, since).await?,
+            Err(error) => self.send_join_error(room, since, error).await?,
         }
         match self.joins.release() {
             Some(command) => self.execute(command).await,
@@ -186,16 +194,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Enters the room of `grant`. Events that come meanwhile stay queued, so the client gets
     /// `ticket_joined` before any of them.
-    async fn enter_room(&mut self, grant: &Grant) -> LoopResult {
+    async fn enter_room(&mut self, grant: &Grant, since: Option<Since>) -> LoopResult {
         let (room, outbox) = (grant.room(), self.outbox.clone());
-        let joined = self.services.rooms.join(grant, self.id, outbox);
+        let joined = self.services.rooms.join(grant, since, self.id, outbox);
+        if let Some(recovery) = joined.recovery {
+            self.services.metrics.count_recovery(recovery.name());
+        }
         self.rooms.insert(room, joined.membership);
-        self.send_joined(room, &joined.users).await
+        self.send_joined(room, &joined.users, joined.position, joined.recovery)
+            .await
     }
 
     /// Reports a failed join to the client. A rejected token starts a revalidation. A join that
     /// Laravel did not decide continues as a late one.
-    async fn send_join_error(&mut self, room: RoomName, error: auth::Error) -> LoopResult {
+    async fn send_join_error(
+        &mut self,
+        room: RoomName,
+        since: Option<Since>,
+        error: auth::Error,
+    ) -> LoopResult {
         let ticket = Some(room.ticket_id());
         match error {
             auth::Error::Denied => {
@@ -203,8 +220,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.send_error("denied", message, ticket).await
             }
             auth::Error::TokenRejected | auth::Error::OtherUser => {
-                let since = self.services.invalidations.next_epoch();
-                self.start_revalidation(RevalidationCause::TokenDoubt, Some(since));
+                let epoch = self.services.invalidations.next_epoch();
+                self.start_revalidation(RevalidationCause::TokenDoubt, Some(epoch));
                 let message = "Your log-in is no longer good";
                 self.send_error("denied", message, ticket).await
             }
@@ -213,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 retry_after,
                 ..
             } => {
-                self.start_late_join(room, retry_after);
+                self.start_late_join(room, since, retry_after);
                 tracing::warn!(
                     name: "ticket_authorization_failed",
                     session = %self.id, %room, error = reason,
@@ -227,10 +244,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Sends `ticket_joined` with the users who are present.
-    async fn send_joined(&mut self, room: RoomName, users: &[User]) -> LoopResult {
+    async fn send_joined(
+        &mut self,
+        room: RoomName,
+        users: &[User],
+        position: Option<Position>,
+        recovery: Option<Recovery>,
+    ) -> LoopResult {
         let event = Event::TicketJoined {
             ticket_id: room.ticket_id(),
             users: users.iter().map(Present::from).collect(),
+            position: position.map(|position| position.to_string()),
+            recovery: recovery.map(Recovered::from),
         };
         self.send_event(&event).await
     }

@@ -15,9 +15,16 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::super::protocol::{Command, UploadCommand};
 use crate::auth::{Error, Grant};
 use crate::core::ids::RoomName;
+use crate::rooms::Since;
 
 /// Laravel's decision on one join.
-pub(super) type JoinDecision = (RoomName, Result<Grant, Error>);
+#[derive(Debug)]
+pub(super) struct JoinDecision {
+    pub(super) room: RoomName,
+    /// The client's last position in the room, if it returns.
+    pub(super) since: Option<Since>,
+    pub(super) grant: Result<Grant, Error>,
+}
 
 /// The pending joins of one session. It holds memory only while a join is pending, for most
 /// sessions are idle.
@@ -84,8 +91,8 @@ impl PendingJoins {
         while let Some(decided) = pending.requests.next().await {
             // A late join that was cancelled after its decision has left the list, too.
             if let Some(decision) = decided {
-                let is_late = pending.late.remove(&decision.0).is_some();
-                if is_late || pending.rooms.remove(&decision.0) {
+                let is_late = pending.late.remove(&decision.room).is_some();
+                if is_late || pending.rooms.remove(&decision.room) {
                     return (decision, is_late);
                 }
             }
@@ -114,7 +121,7 @@ impl PendingJoins {
         };
         let is_pending = |ticket| rooms.contains(&RoomName::ticket(ticket));
         match *command {
-            Command::Join(ticket) => is_pending(ticket) || rooms.len() >= MAX_PENDING_JOINS,
+            Command::Join { ticket, .. } => is_pending(ticket) || rooms.len() >= MAX_PENDING_JOINS,
             Command::Leave(ticket) | Command::Typing { ticket, .. } => is_pending(ticket),
             Command::Seen { ticket, .. } => ticket.map_or(!rooms.is_empty(), is_pending),
             Command::Upload(UploadCommand::Start(ref start)) => is_pending(start.ticket_id),

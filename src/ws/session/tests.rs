@@ -31,7 +31,7 @@ use crate::core::client_ip::ClientIp;
 use crate::core::ids::{RowId, SessionIds, UserId};
 use crate::core::units::{ConfigDuration, PositiveCount};
 use crate::limit::Limits;
-use crate::rooms::{Audience, Delivered, EventKind, Publication, Rooms, Sessions};
+use crate::rooms::{Audience, Broadcast, Delivered, HistorySettings, Rooms, Sessions};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::upstream::Upstream;
@@ -58,7 +58,11 @@ impl Edge {
         let drain = Drain::new();
         let invalidations = Invalidations::new();
         let backend = backend(&laravel, &auth, &settings, &invalidations, &drain, None);
-        let rooms = Arc::new(Rooms::new(crate::rooms::Settings::default(), drain.clone()));
+        let rooms = Arc::new(Rooms::new(
+            crate::rooms::Settings::default(),
+            HistorySettings::off(),
+            drain.clone(),
+        ));
         let services = Services {
             backend: CurrentBackend::new(Arc::new(backend)),
             invalidations,
@@ -152,10 +156,12 @@ impl Edge {
         let text = format!(
             r#"{{"type":"new_message","payload":{{"ticket_id":{ticket},"message":"{text}"}}}}"#
         );
-        let what = EventKind::Broadcast(text);
-        let room = RoomName::ticket(RowId::new(ticket).unwrap());
-        let publication = Publication::new(room, what, Audience::All);
-        self.services.rooms.publish(publication)
+        self.services.rooms.publish(Broadcast {
+            room: RoomName::ticket(RowId::new(ticket).unwrap()),
+            text,
+            audience: Audience::All,
+            to: None,
+        })
     }
 
     fn revalidate(&self, user: u64) {

@@ -13,6 +13,7 @@ use super::{CloseReason, LoopResult, Session};
 use crate::core::ids::{RoomName, RowId};
 use crate::core::units::PositiveCount;
 use crate::limit::{Limit, SessionRate};
+use crate::rooms::Since;
 use crate::ws::Settings;
 
 /// The rates of one session.
@@ -53,9 +54,9 @@ pub(super) enum RateLimited {
     /// A binary frame that is no part of an upload, counted as a message.
     StrayChunk(Message),
     /// A join, counted for the session.
-    Join(RowId),
+    Join(RowId, Option<Since>),
     /// A join within the session's rate, counted for the user.
-    UserJoin(RowId),
+    UserJoin(RowId, Option<Since>),
 }
 
 impl RateLimited {
@@ -64,7 +65,7 @@ impl RateLimited {
         match self {
             Self::Message(_) | Self::StrayChunk(_) => Limit::MessagesPerSecond,
             Self::Bytes(_) => Limit::BytesPerSecond,
-            Self::Join(_) | Self::UserJoin(_) => Limit::JoinsPerMinute,
+            Self::Join(..) | Self::UserJoin(..) => Limit::JoinsPerMinute,
         }
     }
 }
@@ -112,8 +113,8 @@ impl SessionRates {
         let (throttled, n) = match operation {
             RateLimited::Message(_) | RateLimited::StrayChunk(_) => (&mut self.messages, 1),
             RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
-            RateLimited::Join(_) => (&mut self.joins, 1),
-            RateLimited::UserJoin(_) => {
+            RateLimited::Join(..) => (&mut self.joins, 1),
+            RateLimited::UserJoin(..) => {
                 return RateCheck {
                     wait: self.user_joins.check(1, PositiveCount::new(1)).err(),
                     exceeded_since: None,
@@ -205,11 +206,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             RateLimited::Bytes(frame) => Box::pin(self.execute_frame(frame)).await,
             RateLimited::StrayChunk(frame) => self.reject_chunk(&frame).await,
-            RateLimited::Join(ticket) => {
-                Box::pin(self.run_rate_limited(RateLimited::UserJoin(ticket))).await
+            RateLimited::Join(ticket, since) => {
+                Box::pin(self.run_rate_limited(RateLimited::UserJoin(ticket, since))).await
             }
-            RateLimited::UserJoin(ticket) => {
-                self.start_join(RoomName::ticket(ticket));
+            RateLimited::UserJoin(ticket, since) => {
+                self.start_join(RoomName::ticket(ticket), since);
                 Ok(())
             }
         }

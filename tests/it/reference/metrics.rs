@@ -8,7 +8,7 @@ use crate::support::{Edge, Laravel};
 #[tokio::test]
 async fn metric_of_a_fresh_edge_has_its_row() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel);
+    let (edge, _directory) = edge_with_history(&laravel);
     let metrics = metrics(&edge).await;
     let reference = Reference::read("docs/REFERENCE.md", "metrics");
     reference.assert_names(0, &metrics, "metric");
@@ -17,7 +17,7 @@ async fn metric_of_a_fresh_edge_has_its_row() {
 #[tokio::test]
 async fn label_of_a_metric_is_in_its_row() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel);
+    let (edge, _directory) = edge_with_history(&laravel);
     let text = edge.get("/metrics").await;
     let reference = Reference::read("docs/REFERENCE.md", "metrics");
     let samples = text.text().lines().filter_map(|line| line.split_once('{'));
@@ -42,7 +42,7 @@ async fn label_of_a_metric_is_in_its_row() {
 #[tokio::test]
 async fn metric_that_the_docs_quote_exists() {
     let laravel = Laravel::start().await;
-    let edge = Edge::before(&laravel);
+    let (edge, _directory) = edge_with_history(&laravel);
     let known: BTreeSet<_> = metrics(&edge)
         .await
         .into_iter()
@@ -95,4 +95,11 @@ async fn metrics(edge: &Edge) -> Vec<Found> {
         .collect();
     assert!(!found.is_empty(), "{text}");
     found
+}
+
+/// An edge with an event log, which has metrics of its own.
+fn edge_with_history(laravel: &Laravel) -> (Edge, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let more = format!("[history]\ndirectory = {:?}\n", directory.path());
+    (Edge::configured(&laravel.url(), &more), directory)
 }

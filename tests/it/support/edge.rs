@@ -50,7 +50,13 @@ impl Edge {
         } else {
             format!("[upstream]\nurl = \"{upstream}\"\n")
         };
-        let text = format!("{upstream}{more}");
+        // Without positions, events reach clients byte for byte as Laravel sent them.
+        let history = if more.contains("[history]") {
+            ""
+        } else {
+            "[history]\nenabled = false\n"
+        };
+        let text = format!("{history}{upstream}{more}");
         let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         if !more.contains("[server]") {
             config.server.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];

@@ -34,13 +34,18 @@ impl Home {
         };
         write("cert.pem", &made.cert.pem());
         write("key.pem", &made.signing_key.serialize_pem());
+        let history = if more.contains("[history]") {
+            ""
+        } else {
+            "[history]\nenabled = false\n"
+        };
         write(
             "config.toml",
             &format!(
                 "[server]\nlisten = [\"{address}\"]\n\
                  [tls]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\
                  [broadcast]\nsocket = \"broadcast.sock\"\n\
-                 [upstream]\nurl = \"{upstream}\"\n{more}"
+                 {history}[upstream]\nurl = \"{upstream}\"\n{more}"
             ),
         );
         Arc::new(Self {
@@ -255,12 +260,17 @@ impl Program {
     pub(crate) async fn publish(&self, ticket: u64, mut payload: Value) {
         payload["ticket_id"] = ticket.into();
         let event = serde_json::json!({ "type": "new_message", "payload": payload });
-        let stream = UnixStream::connect(self.path("broadcast.sock"))
-            .await
-            .unwrap();
-        let mut laravel = Client::over_http1(stream).await;
         let request = post("/broadcast").body(body(event.to_string())).unwrap();
-        assert_eq!(laravel.fetch(request).await.status, StatusCode::OK);
+        assert_eq!(
+            self.laravel().await.fetch(request).await.status,
+            StatusCode::OK
+        );
+    }
+
+    /// A connection to the Unix socket.
+    pub(crate) async fn laravel(&self) -> Client {
+        let socket = self.path("broadcast.sock");
+        Client::over_http1(UnixStream::connect(socket).await.unwrap()).await
     }
 
     /// Resident memory now, and the most that it ever was, in bytes.

@@ -1,0 +1,222 @@
+//! The history of events: their positions, and what the rooms keep of them for sessions that
+//! return after a disconnect.
+//!
+//! A broadcast of Laravel gets the next offset, is kept by its room, and then delivered, all
+//! under the room's lock. A session that joins with the last position that its client knows
+//! gets the kept events after it, and becomes a member, under the same lock. So it misses
+//! nothing and gets nothing twice.
+//!
+//! Only broadcasts have positions. Typing, presence and seen marks are of the moment.
+//!
+//! # Retention
+//!
+//! Offsets rise over all rooms, so the oldest events of all rooms are dropped first, by age
+//! and by memory. A room without members stays in the registry as long as an event of the
+//! same time would, so a client that returns to a quiet room hears that it has missed nothing.
+//!
+//! # Locks
+//!
+//! `order` is held from the number of a broadcast to its delivery: members of several rooms
+//! get events in the order of their offsets. It is taken before the registry and the rooms.
+
+mod log_thread;
+mod recovery;
+mod restore;
+mod room_history;
+mod settings;
+mod usage;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
+
+pub(super) use self::log_thread::LogThread;
+pub(crate) use self::log_thread::{LogClosed, RequestId};
+pub use self::recovery::Since;
+pub(crate) use self::recovery::{Gap, Recovery};
+pub use self::restore::HistoryError;
+pub(crate) use self::restore::PastRequest;
+pub(super) use self::restore::open;
+pub(super) use self::room_history::RoomHistory;
+pub(crate) use self::settings::Settings;
+pub(crate) use self::usage::HistoryUsage;
+use super::Rooms;
+use super::publication::{Broadcast, Publication};
+use super::{Delivered, EventKind};
+use crate::core::ids::RoomName;
+use crate::core::position::{Epoch, Position};
+use crate::runtime::sync::Mutex;
+
+/// The positions of events, and the order in which rooms drop them.
+#[derive(Debug)]
+pub(super) struct History {
+    settings: Settings,
+    epoch: Epoch,
+    /// The newest offset. Written under a room's lock, so that a session that enters the room
+    /// reads at least the offsets of all events that went to the members before.
+    newest: AtomicU64,
+    /// The newest offset of all that was dropped from rooms that are no longer in memory.
+    horizon: AtomicU64,
+    order: Mutex<Order>,
+}
+
+/// What is kept in all rooms, the oldest first.
+#[derive(Debug, Default)]
+struct Order {
+    kept: VecDeque<Kept>,
+    /// The memory of the events that rooms keep.
+    bytes: usize,
+}
+
+/// An event that a room may still keep, or the time at which a room lost its last member.
+#[derive(Debug)]
+struct Kept {
+    offset: u64,
+    room: RoomName,
+    since: Instant,
+}
+
+impl History {
+    /// Creates an empty history of `epoch`, in which no event up to the offset `horizon` is
+    /// kept.
+    pub(super) fn new(settings: Settings, epoch: Epoch, horizon: u64) -> Self {
+        Self {
+            settings,
+            epoch,
+            newest: AtomicU64::new(horizon),
+            horizon: AtomicU64::new(horizon),
+            order: Mutex::default(),
+        }
+    }
+
+    fn horizon(&self) -> u64 {
+        self.horizon.load(Ordering::Acquire)
+    }
+
+    /// Returns the position with `offset` in this epoch.
+    fn at(&self, offset: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset,
+        }
+    }
+
+    /// Counts all offsets up to `offset` as used.
+    fn skip_to(&self, offset: u64) {
+        self.newest.fetch_max(offset, Ordering::AcqRel);
+    }
+
+    /// Returns the position of the newest event of all rooms.
+    pub(super) fn position(&self) -> Position {
+        self.at(self.newest.load(Ordering::Acquire))
+    }
+
+    /// Returns the history of a room that was not in memory.
+    pub(super) fn new_room(&self) -> RoomHistory {
+        RoomHistory::new(self.horizon())
+    }
+
+    /// Gives `broadcast` the next position, keeps it and delivers it.
+    pub(super) fn publish(&self, rooms: &Rooms, broadcast: Broadcast) -> Delivered {
+        self.publish_at(rooms, broadcast, Instant::now())
+    }
+
+    fn publish_at(&self, rooms: &Rooms, broadcast: Broadcast, time: Instant) -> Delivered {
+        let mut order = self.order.lock();
+        let room = rooms.find_or_create(broadcast.room);
+        let (delivered, kept) = room.publish(self, broadcast);
+        order.bytes += kept.added;
+        order.bytes -= kept.freed;
+        order.push(
+            delivered.position.map_or(0, |at| at.offset),
+            room.name(),
+            time,
+        );
+        self.drop_old(&mut order, rooms);
+        delivered
+    }
+
+    /// Makes a publication of `broadcast` and keeps it. Called under the lock of its room, by
+    /// [`publish`](Self::publish) only.
+    pub(super) fn keep(
+        &self,
+        room: &mut RoomHistory,
+        broadcast: Broadcast,
+    ) -> (Arc<Publication>, KeptBytes) {
+        let position = self.at(self.position().offset + 1);
+        self.newest.store(position.offset, Ordering::Release);
+        let kind = EventKind::Broadcast(broadcast.text);
+        let publication = Publication::new(broadcast.room, kind, broadcast.audience);
+        let publication = Arc::new(publication.at(position));
+        let bytes = KeptBytes {
+            added: publication.memory(),
+            freed: room.push(
+                Arc::clone(&publication),
+                self.settings.max_events_per_room.size(),
+            ),
+        };
+        (publication, bytes)
+    }
+
+    /// Notes that `room` has lost its last member. It is dropped with the events of now.
+    pub(super) fn retire(&self, room: RoomName) {
+        let mut order = self.order.lock();
+        let newest = self.position().offset;
+        order.push(newest, room, Instant::now());
+    }
+
+    /// Returns what is kept, in the rooms and in `log`.
+    pub(super) fn usage(&self, log: Option<&LogThread>) -> HistoryUsage {
+        let order = self.order.lock();
+        HistoryUsage {
+            events: order.kept.len(),
+            memory_bytes: order.memory(),
+            position: self.position(),
+            log: log.map(|log| log.usage(&self.settings.directory)),
+        }
+    }
+
+    /// Drops what is over its age or beyond the memory.
+    pub(super) fn enforce_retention(&self, rooms: &Rooms) {
+        self.drop_old(&mut self.order.lock(), rooms);
+    }
+
+    fn drop_old(&self, order: &mut Order, rooms: &Rooms) {
+        let (max_age, max_memory) = (self.settings.max_age.get(), self.settings.max_memory.get());
+        while let Some(oldest) = order.kept.front()
+            && (order.memory() > max_memory || oldest.since.elapsed() >= max_age)
+        {
+            let (offset, name) = (oldest.offset, oldest.room);
+            order.kept.pop_front();
+            // Before the room can go: a session that finds none begins at the horizon.
+            self.horizon.fetch_max(offset, Ordering::AcqRel);
+            order.bytes -= rooms.drop_history(name, offset);
+        }
+    }
+}
+
+/// The memory of what a room keeps, added and freed by one event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeptBytes {
+    added: usize,
+    freed: usize,
+}
+
+impl Order {
+    fn push(&mut self, offset: u64, room: RoomName, since: Instant) {
+        self.kept.push_back(Kept {
+            offset,
+            room,
+            since,
+        });
+    }
+
+    fn memory(&self) -> usize {
+        self.bytes + self.kept.len() * KEPT_BYTES
+    }
+}
+
+/// The memory of a room without members, or of an event without its text, in bytes.
+const KEPT_BYTES: usize = 256;

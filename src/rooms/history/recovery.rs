@@ -1,0 +1,91 @@
+//! What a session that returns gets of the events that it has missed.
+
+use std::sync::Arc;
+
+use super::super::publication::Publication;
+use super::History;
+use super::room_history::RoomHistory;
+use crate::core::position::Position;
+
+/// The last position that a returning client has of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// A position of this or another edge.
+    Position(Position),
+    /// A value that is no position.
+    Invalid,
+}
+
+/// The result of a join with [`Since`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// The session gets all that its client has missed: so many events.
+    Complete(usize),
+    /// The client must load what it has missed from Laravel.
+    Incomplete(Gap),
+}
+
+/// The reason why the edge cannot tell what a client has missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gap {
+    /// The client sent no position.
+    Invalid,
+    /// The history is off.
+    Disabled,
+    /// The position belongs to another numbering of events.
+    OtherEpoch,
+    /// The position is of an event that has not happened.
+    Ahead,
+    /// Some of the events are no longer kept.
+    TooOld,
+    /// More events than half of a session's queue.
+    TooMuch,
+}
+
+impl Recovery {
+    /// Returns the code of the result, for metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Complete(_) => "recovered",
+            Self::Incomplete(gap) => gap.name(),
+        }
+    }
+}
+
+impl Gap {
+    /// Returns the code of the reason, for clients and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Disabled => "disabled",
+            Self::OtherEpoch => "other_epoch",
+            Self::Ahead => "ahead",
+            Self::TooOld => "too_old",
+            Self::TooMuch => "too_much",
+        }
+    }
+}
+
+impl History {
+    /// Returns the events of a room after `since`. In doubt it is a gap.
+    pub(in crate::rooms) fn recover(
+        &self,
+        since: Since,
+        kept: &RoomHistory,
+    ) -> Result<Vec<Arc<Publication>>, Gap> {
+        let Since::Position(since) = since else {
+            return Err(Gap::Invalid);
+        };
+        if since.epoch != self.epoch {
+            return Err(Gap::OtherEpoch);
+        }
+        if since.offset > self.position().offset {
+            return Err(Gap::Ahead);
+        }
+        let missed = kept.since(since.offset).ok_or(Gap::TooOld)?;
+        Ok(missed
+            .into_iter()
+            .map(|kept| Arc::new(kept.replayed()))
+            .collect())
+    }
+}

@@ -1,0 +1,65 @@
+//! What the history takes: for the status and the metrics.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use prometheus_client::metrics::counter::ConstCounter;
+
+use crate::core::position::Position;
+use crate::metrics::FamilyEncoder;
+
+/// What the history keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HistoryUsage {
+    /// The number of events in memory, those of rooms without members included.
+    pub(crate) events: usize,
+    /// Their memory in bytes.
+    pub(crate) memory_bytes: usize,
+    /// The position of the newest event.
+    pub(crate) position: Position,
+    /// The event log, if there is one.
+    pub(crate) log: Option<LogUsage>,
+}
+
+/// What the event log takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogUsage {
+    /// The directory.
+    pub(crate) directory: PathBuf,
+    /// Its length in bytes.
+    pub(crate) bytes: u64,
+    /// The number of events that were delivered but not stored.
+    pub(crate) unstored: u64,
+    /// Whether the last write has failed.
+    pub(crate) is_failing: bool,
+}
+
+impl HistoryUsage {
+    /// Writes the metrics.
+    pub(in crate::rooms) fn encode(&self, families: &mut FamilyEncoder<'_>) -> fmt::Result {
+        families.encode_gauge(
+            "history_events",
+            "Events kept in memory",
+            self.events as u64,
+        )?;
+        families.encode_gauge(
+            "history_memory_bytes",
+            "Memory of the events kept in memory",
+            self.memory_bytes as u64,
+        )?;
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        families.encode(
+            "event_log_unstored",
+            "Events that were delivered but not stored",
+            &ConstCounter::new(log.unstored),
+        )?;
+        families.encode_gauge("event_log_bytes", "Length of the event log", log.bytes)?;
+        families.encode_gauge(
+            "event_log_failing",
+            "Whether the last write to the event log has failed",
+            u64::from(log.is_failing),
+        )
+    }
+}

@@ -1,0 +1,260 @@
+//! The event log: what survives the process.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use super::{event, rejoin};
+use crate::support::http::{Client, body, post};
+use crate::support::program::{Home, Program};
+use crate::support::{Laravel, Socket};
+
+const LOGGED: &str = "[history]\ndirectory = \"history\"\n";
+
+fn home(laravel: &Laravel, more: &str) -> Arc<Home> {
+    let address = ([127, 0, 0, 1], 0).into();
+    Home::new(&laravel.url(), address, &format!("{LOGGED}{more}"))
+}
+
+fn start(home: &Arc<Home>) -> Program {
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    Program::start(home, command)
+}
+
+async fn greeted(program: &Program) -> Socket {
+    Socket::over(program.connect("http/1.1").await, "3|ana").await
+}
+
+/// Publishes, with an `Idempotency-Key` if it is not empty; returns the response.
+async fn publish(laravel: &mut Client, event: String, key: &str) -> Value {
+    let mut request = post("/broadcast");
+    if !key.is_empty() {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = laravel.fetch(request.body(body(event)).unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+#[tokio::test]
+async fn acknowledged_events_survive_a_killed_process() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut program = start(&home);
+    let mut socket = greeted(&program).await;
+    let since = rejoin(&mut socket, 1, &Value::Null).await["position"].take();
+    let mut app = program.laravel().await;
+    for number in 1..=20 {
+        let report = publish(&mut app, event(1, number), "").await;
+        assert_eq!(report["stored"], json!(true));
+    }
+    program.kill();
+
+    let program = start(&home);
+    let mut socket = greeted(&program).await;
+    let joined = rejoin(&mut socket, 1, &since).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["missed"]),
+        (&json!(true), &json!(20))
+    );
+    let mut app = program.laravel().await;
+    publish(&mut app, event(1, 21), "").await;
+    for number in 1..=21 {
+        assert_eq!(
+            socket.until("new_message").await["payload"]["n"],
+            json!(number)
+        );
+    }
+    assert!(program.stop().success());
+
+    // A planned stop keeps the epoch, too.
+    let program = start(&home);
+    let joined = rejoin(&mut greeted(&program).await, 1, &joined["position"]).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["missed"]),
+        (&json!(true), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn retry_after_a_killed_process_publishes_no_second_event() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut program = start(&home);
+    let mut app = program.laravel().await;
+    let since = rejoin(&mut greeted(&program).await, 1, &Value::Null).await["position"].take();
+    let batch = format!("[{},{}]", event(1, 2), event(1, 3));
+    let first = publish(&mut app, event(1, 1), "one").await;
+    let both = publish(&mut app, batch.clone(), "two").await;
+    program.kill();
+
+    let program = start(&home);
+    let mut app = program.laravel().await;
+    let again = publish(&mut app, event(1, 1), "one").await;
+    assert_eq!(again["position"], first["position"]);
+    let again = publish(&mut app, batch, "two").await;
+    for number in [0, 1] {
+        assert_eq!(again[number]["position"], both[number]["position"]);
+    }
+    let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
+    assert_eq!(joined["missed"], json!(3));
+}
+
+#[tokio::test]
+async fn no_acknowledged_event_is_lost_or_repeated_over_many_kills() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "max_events_per_room = 1000000\n");
+    let (mut acknowledged, mut got, mut since) = (Vec::new(), Vec::new(), Value::Null);
+    for round in 0..ROUNDS {
+        let mut program = start(&home);
+        let mut socket = greeted(&program).await;
+        let joined = rejoin(&mut socket, 1, &since).await;
+        if round > 0 {
+            assert_eq!(joined["recovered"], json!(true), "{joined}");
+        }
+        since = joined["position"].clone();
+        for _ in 0..joined["missed"].as_u64().unwrap_or(0) {
+            let event = socket.until("new_message").await;
+            got.push(event["payload"]["n"].clone());
+            since = event["position"].clone();
+        }
+        // Killed in the middle of the requests, which run at once.
+        let publishers = (0..4).map(|publisher| {
+            let socket = program.path("broadcast.sock");
+            tokio::spawn(publish_until_killed(
+                socket,
+                round * 1_000_000 + publisher * 10_000,
+            ))
+        });
+        let publishers: Vec<_> = publishers.collect();
+        for _ in 0..EVENTS_BEFORE_KILL {
+            let event = socket.until("new_message").await;
+            got.push(event["payload"]["n"].clone());
+            since = event["position"].clone();
+        }
+        program.kill();
+        for publisher in publishers {
+            acknowledged.extend(publisher.await.unwrap());
+        }
+    }
+    let program = start(&home);
+    let mut socket = greeted(&program).await;
+    let joined = rejoin(&mut socket, 1, &since).await;
+    assert_eq!(joined["recovered"], json!(true), "{joined}");
+    for _ in 0..joined["missed"].as_u64().unwrap() {
+        got.push(socket.until("new_message").await["payload"]["n"].clone());
+    }
+    let mut numbers: Vec<_> = got.iter().map(|number| number.as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    let count = numbers.len();
+    numbers.dedup();
+    assert_eq!(numbers.len(), count, "an event came twice");
+    let lost = acknowledged
+        .iter()
+        .filter(|number| numbers.binary_search(number).is_err());
+    assert_eq!(lost.count(), 0);
+}
+
+/// Publishes numbers from `first` until the edge is gone; returns the acknowledged ones.
+async fn publish_until_killed(socket: std::path::PathBuf, first: u64) -> Vec<u64> {
+    let mut acknowledged = Vec::new();
+    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let mut app = Client::over_http1(stream).await;
+    for number in first.. {
+        let request = post("/broadcast").body(body(event(1, number))).unwrap();
+        match app.send(request).await {
+            Ok(response) if response.status() == StatusCode::OK => acknowledged.push(number),
+            _ => break,
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test]
+async fn damaged_log_is_served_as_far_as_it_is_good_and_never_stops_a_start() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut program = start(&home);
+    let since = rejoin(&mut greeted(&program).await, 1, &Value::Null).await["position"].take();
+    let mut app = program.laravel().await;
+    for number in 1..=10 {
+        publish(&mut app, event(1, number), "").await;
+    }
+    program.kill();
+    let files = std::fs::read_dir(home.path("history")).unwrap();
+    let mut segments: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    segments.sort();
+    let segment = segments.pop().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+
+    let program = start(&home);
+    assert_eq!(program.events("event_log_damaged").len(), 1);
+    let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
+    assert_eq!(joined["recovered"], json!(false), "{joined}");
+}
+
+#[tokio::test]
+async fn full_disk_delivers_and_says_that_nothing_is_stored() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut command = std::process::Command::new("sh");
+    let binary = env!("CARGO_BIN_EXE_pwd-edge");
+    // A limit on the size of files, in units of 512 bytes; a write beyond it fails.
+    let script = format!("trap '' XFSZ; ulimit -f 16; exec {binary} run --config config.toml");
+    command.current_dir(home.path("")).args(["-c", &script]);
+    let program = Program::start(&home, command);
+    let mut socket = greeted(&program).await;
+    let since = rejoin(&mut socket, 1, &Value::Null).await["position"].take();
+    let mut app = program.laravel().await;
+    let long = json!({
+        "type": "new_message",
+        "payload": { "ticket_id": 1, "n": 2, "text": "x".repeat(10_000) },
+    });
+    assert_eq!(
+        publish(&mut app, event(1, 1), "").await["stored"],
+        json!(true)
+    );
+    let report = publish(&mut app, long.to_string(), "").await;
+    assert_eq!(
+        (&report["sessions"], &report["stored"]),
+        (&json!(1), &json!(false))
+    );
+    program
+        .logged(|line| line["event"] == "event_log_write_failed")
+        .await;
+    assert_eq!(
+        publish(&mut app, event(1, 3), "").await["stored"],
+        json!(true)
+    );
+    program
+        .logged(|line| line["event"] == "event_log_recovered")
+        .await;
+    let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
+    assert_eq!(
+        (&joined["recovered"], &joined["missed"]),
+        (&json!(true), &json!(3))
+    );
+}
+
+#[tokio::test]
+async fn directory_that_cannot_be_used_is_named_with_its_key() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    std::fs::write(home.path("history"), "a file").unwrap();
+    let mut command = home.command();
+    let output = command
+        .args(["run", "--config", "config.toml"])
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("history.directory"), "{text}");
+}
+
+const ROUNDS: u64 = 5;
+const EVENTS_BEFORE_KILL: u64 = 100;
