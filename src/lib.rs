@@ -55,7 +55,7 @@
 //! | `sha2` | `control` · `auth` |
 //! | `lru` | `control` · `rooms` · `auth` |
 //! | `smallvec` | `rooms` |
-//! | `rustls` | `server` · `ws` · `tls` · `core` |
+//! | `rustls` | `server` · `tls` · `core` |
 //! | `tempfile` | `cli` · `upstream` · `tls` |
 //! | `hyper-util` | `cli` · `server` · `demo` · `http` · `ws` · `control` · `upstream` · `tls` |
 //! | `http-body-util` | `cli` · `server` · `demo` · `http` · `ws` · `control` · `upstream` · `tls` · `core` |

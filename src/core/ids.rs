@@ -6,8 +6,9 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rustls::crypto::SecureRandom;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::random::RandomSource;
 
 /// The id of a database row in Laravel: `[1-9][0-9]{0,18}`.
 ///
@@ -199,12 +200,12 @@ impl FromStr for SessionId {
 /// Issues session ids of 64 random bits each. Among a million open sessions a collision is
 /// less likely than one in ten million, and a restarted process does not repeat ids.
 #[derive(Debug)]
-pub(crate) struct SessionIds(&'static dyn SecureRandom);
+pub(crate) struct SessionIds(RandomSource);
 
 impl SessionIds {
     /// Creates a source of ids that draws from the random generator of TLS.
     pub(crate) fn new() -> Self {
-        Self(rustls::crypto::aws_lc_rs::default_provider().secure_random)
+        Self(RandomSource::new())
     }
 
     /// Returns a new id.
@@ -212,12 +213,7 @@ impl SessionIds {
     /// # Panics
     /// Panics if the system has no randomness; TLS would have failed before.
     pub(crate) fn issue(&self) -> SessionId {
-        let half = || {
-            let mut random = [0; 4];
-            let filled = self.0.fill(&mut random);
-            filled.expect("the system provides randomness, as TLS has needed it already");
-            u32::from_ne_bytes(random)
-        };
+        let half = || u32::from_ne_bytes(self.0.bytes());
         SessionId(half(), half())
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod invisible_chars;
 pub(crate) mod origin;
 pub mod position;
 pub(crate) mod quality_value;
+pub(crate) mod random;
 pub mod request_path;
 pub(crate) mod socket_path;
 pub mod units;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::outcome::Reason;
 use super::settings::Settings;
 use crate::core::invisible_chars;
+use crate::core::random::RandomSource;
 
 /// The client's description of its file. It is validated when it is created, so it can be
 /// written into a form safely.
@@ -132,12 +133,7 @@ fn is_media_type(text: &str) -> bool {
 /// Returns a random boundary that no client can guess. A file with the boundary in it, made for
 /// another user to upload, could end early and add fields of its own.
 fn boundary() -> String {
-    let mut random = [0; 24];
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider
-        .secure_random
-        .fill(&mut random)
-        .expect("the system has randomness, which TLS has used already");
+    let random = RandomSource::new().bytes::<24>();
     random.iter().fold("edge-".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
