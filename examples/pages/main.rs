@@ -1,12 +1,13 @@
-//! Writes the man pages and the completions for bash, zsh and fish into a
+//! Writes the man pages, the Markdown pages and the completions for bash, zsh and fish into a
 //! directory, for the package: `cargo run --example pages -- target/pages`.
 
 mod commands;
 mod configuration;
+mod docs;
 mod roff;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::CommandFactory;
@@ -35,7 +36,7 @@ fn main() -> anyhow::Result<()> {
         &[("@SECTIONS@", configuration::render(&file))],
     )?;
     fs::write(directory.join("pwd-edge-config.toml.5"), configuration)?;
-    Ok(())
+    docs::write(Path::new(env!("CARGO_MANIFEST_DIR")), &directory)
 }
 
 /// Returns the page with each placeholder, and that of the version, replaced.
