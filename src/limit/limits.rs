@@ -11,7 +11,7 @@ use super::keys::Site;
 use super::log_throttle::LogThrottle;
 use super::login_failures::{LoginAttempt, LoginDenial, LoginFailures};
 use super::rate::{COST_UNITS, Policy, Rate};
-use super::{ClientKeys, Limit, Metrics, Settings};
+use super::{ClientKeys, ClientPermit, Limit, Metrics, Settings};
 use crate::core::client_ip::{ClientIp, ClientKey};
 use crate::core::units::PositiveCount;
 
@@ -248,6 +248,28 @@ impl Limits {
         };
         self.report_exceeded(client, over)?;
         Ok(Duration::ZERO)
+    }
+
+    /// Returns the permit that `acquire` gives for the `keys` of `client`, or `None` if the
+    /// client is exempt, or has its maximum and the limit is in `limits.dry_run`.
+    ///
+    /// # Errors
+    /// Returns `over` if the client has its maximum.
+    pub(crate) fn acquire_share(
+        &self,
+        client: ClientIp,
+        keys: Option<ClientKeys>,
+        over: LimitExceeded,
+        acquire: impl FnOnce(ClientKeys) -> Option<ClientPermit>,
+    ) -> Result<Option<ClientPermit>, LimitExceeded> {
+        let Some(keys) = keys else {
+            return Ok(None);
+        };
+        let permit = acquire(keys);
+        if permit.is_none() {
+            self.report_exceeded(client, over)?;
+        }
+        Ok(permit)
     }
 
     /// Counts and logs that `client` has exceeded a limit.

@@ -225,23 +225,12 @@ impl IncomingConn {
         let (limits, handshakes) = (self.generation.limits(), &self.running.process.handshakes);
         let trusted = self.generation.config.server.trusted_proxies.trusts(client);
         let keys = limits.keys(client).filter(|_| !trusted);
-        let share = match keys {
-            None => None,
-            Some(keys) => {
-                let most = limits.settings().max_handshakes_per_client;
-                let share = handshakes.share(keys, most);
-                if share.is_none() {
-                    let exceeded =
-                        LimitExceeded::new(Limit::MaxHandshakesPerClient, Duration::from_secs(1));
-                    // It is no error if the limit is only observed (`dry_run`).
-                    limits
-                        .report_exceeded(client, exceeded)
-                        .inspect_err(|exceeded| self.count_rejection(*exceeded))
-                        .ok()?;
-                }
-                share
-            }
-        };
+        let most = limits.settings().max_handshakes_per_client;
+        let over = LimitExceeded::new(Limit::MaxHandshakesPerClient, Duration::from_secs(1));
+        let share = limits
+            .acquire_share(client, keys, over, |keys| handshakes.share(keys, most))
+            .inspect_err(|exceeded| self.count_rejection(*exceeded))
+            .ok()?;
         let timeout = self.generation.config.tls.handshake_timeout.get();
         let Some(slot) = handshakes.acquire_slot_within(timeout, keys).await else {
             let metrics = &self.running.process.metrics.server;

@@ -28,20 +28,12 @@ impl PermitPool {
     /// in time.
     pub(super) async fn acquire(&self, client: ClientIp) -> Result<Permit, Rejection> {
         let keys = self.limits.keys(client);
-        let client_permit = match keys {
-            None => None,
-            Some(keys) => {
-                let most = self.limits.settings().max_requests_in_flight_per_client;
-                let client_permit = self.total.share(keys, most);
-                if client_permit.is_none() {
-                    let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
-                    self.limits
-                        .report_exceeded(client, over)
-                        .map_err(Rejection::Over)?;
-                }
-                client_permit
-            }
-        };
+        let most = self.limits.settings().max_requests_in_flight_per_client;
+        let over = LimitExceeded::new(Limit::MaxRequestsInFlightPerClient, RETRY_AFTER);
+        let client_permit = self
+            .limits
+            .acquire_share(client, keys, over, |keys| self.total.share(keys, most))
+            .map_err(Rejection::Over)?;
         let slot = self.total.acquire_slot_within(QUEUE_TIMEOUT, keys).await;
         Ok(self
             .total

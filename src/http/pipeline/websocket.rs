@@ -58,16 +58,11 @@ impl WebSocket {
     /// Returns a permit for one session of `client`; `None` if the client is exempt.
     fn admit_session(&self, client: ClientIp) -> Result<Option<ClientPermit>, LimitExceeded> {
         self.limits.check_upgrade(client)?;
-        let Some(keys) = self.limits.keys(client) else {
-            return Ok(None);
-        };
+        let keys = self.limits.keys(client);
         let most = self.limits.settings().max_sessions_per_client;
-        let permit = self.sessions.acquire(keys, most);
-        if permit.is_none() {
-            let over = LimitExceeded::new(Limit::MaxSessionsPerClient, RETRY_AFTER);
-            self.limits.report_exceeded(client, over)?;
-        }
-        Ok(permit)
+        let over = LimitExceeded::new(Limit::MaxSessionsPerClient, RETRY_AFTER);
+        self.limits
+            .acquire_share(client, keys, over, |keys| self.sessions.acquire(keys, most))
     }
 }
 
