@@ -15,6 +15,7 @@ use tokio::net::UnixListener;
 
 use super::{Failure, run};
 use crate::config::Config;
+use crate::core::socket_path;
 use crate::core::units::ConfigDuration;
 use crate::demo::App;
 use crate::logging::{self, Level};
@@ -70,7 +71,8 @@ async fn serve(
 /// Paths and addresses are local, and shutdown is quick; the rest are the defaults.
 ///
 /// # Errors
-/// The certificate cannot be generated, or the directory is not writable.
+/// The certificate cannot be generated, the directory is not writable, or its path is too long
+/// for a Unix socket.
 fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     let mut config = Config::default();
     let file = |name: &str| directory.path().join(name);
@@ -84,6 +86,10 @@ fn configure(directory: &TempDir, port: u16) -> anyhow::Result<Config> {
     config.upstream.url = Target::unix(file("app.sock")).into();
     config.history.directory = file("history");
     config.broadcast.socket = file("broadcast.sock");
+    socket_path::check(&config.broadcast.socket).map_err(|problem| {
+        let socket = config.broadcast.socket.display();
+        anyhow!("{socket} {problem}; set TMPDIR to a directory with a shorter path")
+    })?;
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let made = rcgen::generate_simple_self_signed(names).context("cannot make a certificate")?;
     std::fs::write(&config.tls.certificate, made.cert.pem())

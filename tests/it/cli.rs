@@ -240,17 +240,20 @@ fn demo_without_a_port_or_temp_directory_reports_it() {
         stderr_text(&output)
     );
     assert!(!stderr_text(&output).contains("server.listen"));
-    let output = pwd_edge()
-        .arg("demo")
-        .env("TMPDIR", "/none")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr_text(&output).contains("set TMPDIR"),
-        "{}",
-        stderr_text(&output)
-    );
+    let deep = tempfile::tempdir().unwrap();
+    let deep = deep.path().join("a".repeat(100));
+    std::fs::create_dir(&deep).unwrap();
+    for directory in ["/none", deep.to_str().unwrap()] {
+        let output = pwd_edge()
+            .args(["demo", "--port", "0"])
+            .env("TMPDIR", directory)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let error = stderr_text(&output);
+        assert!(error.contains("set TMPDIR"), "{error}");
+        assert!(!error.contains("--port"), "{error}");
+    }
 }
 
 fn check(directory: &Path, text: &str) -> Output {
