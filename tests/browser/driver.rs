@@ -20,6 +20,13 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn start() -> Self {
+        // The port that it chooses for IPv4 may be taken for IPv6: then it ends.
+        let mut attempts = (0..10).map(|_| Self::try_start());
+        attempts.find_map(|it| it).expect("chromedriver listens")
+    }
+
+    /// Starts one; `None` if it ends before it listens.
+    fn try_start() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mut process = Command::new("chromedriver")
             .args(["--port=0", "--log-level=SEVERE"])
@@ -32,18 +39,20 @@ impl Driver {
         let mut line = String::new();
         let port = loop {
             line.clear();
-            let read = stdout.read_line(&mut line).unwrap();
-            assert_ne!(read, 0, "chromedriver ended before it listened");
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let _ = process.wait();
+                return None;
+            }
             if let Some((_, port)) = line.split_once("successfully on port ") {
                 break port.trim().trim_end_matches('.').parse().unwrap();
             }
         };
-        Self {
+        Some(Self {
             process,
             port,
             directory,
             _stdout: stdout,
-        }
+        })
     }
 
     pub(crate) fn url(&self) -> String {
