@@ -109,7 +109,7 @@ impl Pool {
         let protocol = match &settings.root {
             None => PoolProtocol::Http,
             Some(root) => PoolProtocol::FastCgi {
-                script: Arc::new(Script::of(root)),
+                script: Arc::new(Script::new(root)),
                 server: target.to_string().into(),
             },
         };

@@ -148,6 +148,34 @@ async fn script_that_fpm_cannot_find_is_logged_with_its_cause() {
     assert!(error(&line).contains("it finds no such file"), "{line}");
 }
 
+/// PHP caches where a symbolic link leads for two minutes, and the compiled file for longer.
+#[tokio::test]
+#[ignore = "needs php"]
+async fn release_behind_a_moved_link_is_served_at_once() {
+    let fpm = Fpm::start("pm.max_children = 1").await;
+    let at = |name: &str| fpm.directory.path().join(name);
+    let root = at("current");
+    let deploy = |release: &str| {
+        std::fs::create_dir(at(release)).unwrap();
+        let script = format!("<?php echo '{release} in ', basename(__DIR__);");
+        std::fs::write(at(release).join("index.php"), script).unwrap();
+        std::os::unix::fs::symlink(release, at("new")).unwrap();
+        std::fs::rename(at("new"), &root).unwrap();
+    };
+    deploy("release-1");
+    let edge = Program::before(&fpm.url(), &format!("root = {root:?}\n"));
+    let mut client = edge.http1().await;
+    for release in ["release-1", "release-2", "release-3"] {
+        if release != "release-1" {
+            deploy(release);
+        }
+        for _ in 0..3 {
+            let answer = client.fetch(get("/").body(body("")).unwrap()).await;
+            assert_eq!(answer.text(), format!("{release} in {release}"));
+        }
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs php"]
 async fn single_process_serves_all_clients_in_turn() {

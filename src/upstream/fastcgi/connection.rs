@@ -67,10 +67,11 @@ impl Connection {
         request: Request<Body>,
     ) -> Result<Response<Body>, ExchangeError> {
         self.response_started.store(false, Relaxed);
+        let script = self.script.resolve().await;
         let stream = self.stream.take().ok_or(ExchangeError::Ended)?;
         let (parts, body) = request.into_parts();
         let mut output = BytesMut::with_capacity(4096);
-        record::begin(&mut output, &self.script.params(&parts));
+        record::begin(&mut output, &script.params(&parts));
         let stderr = StderrLog::new(Arc::clone(&self.server));
         let exchange = Exchange::new(stream, output, body, stderr);
         let (in_progress, end) = oneshot::channel();

@@ -8,10 +8,11 @@ mod params;
 pub mod record;
 mod response;
 mod response_head;
+mod script;
 mod stderr;
 
 pub(super) use self::connection::Connection;
-pub(super) use self::params::Script;
+pub(super) use self::script::Script;
 
 /// The reason why php-fpm gave no response, or an incomplete one.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,6 @@
 //! The parameters of a FastCGI request, which PHP shows in `$_SERVER`: the variables of
 //! CGI/1.1 (RFC 3875 §4.1) and those that PHP applications expect from nginx and Apache.
 
-use std::path::Path;
-
 use bytes::BytesMut;
 use hyper::header::{
     CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -11,27 +9,11 @@ use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::record::param;
+use super::script::ScriptPaths;
 use crate::core::host_port::HostPort;
 use crate::upstream::RequestInfo;
 
-/// The only script that the edge runs: the app's `index.php`, which routes all paths. The
-/// edge never runs another file.
-#[derive(Debug)]
-pub(in crate::upstream) struct Script {
-    root: Vec<u8>,
-    file: Vec<u8>,
-}
-
-impl Script {
-    /// Returns the script of the app whose `public` directory php-fpm sees at `root`.
-    pub(in crate::upstream) fn of(root: &Path) -> Self {
-        let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_owned();
-        Self {
-            root: bytes(root),
-            file: bytes(&root.join("index.php")),
-        }
-    }
-
+impl ScriptPaths {
     /// Returns the encoded parameters of a request. They take the client from the
     /// `X-Forwarded-*` headers, which [`crate::forwarded`] has written.
     pub(super) fn params(&self, request: &Parts) -> BytesMut {
@@ -136,6 +118,7 @@ const SOFTWARE: &[u8] = concat!("pwd-edge/", env!("CARGO_PKG_VERSION")).as_bytes
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::path::Path;
 
     use bytes::Buf;
     use hyper::Request;
@@ -162,7 +145,7 @@ mod tests {
 
     fn server(request: hyper::http::request::Builder) -> BTreeMap<String, String> {
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let params = Script::of(Path::new("/var/www/pwd/public")).params(&parts);
+        let params = ScriptPaths::below(Path::new("/var/www/pwd/public")).params(&parts);
         let params = read(&params);
         let count = params.len();
         let server = BTreeMap::from_iter(params);
@@ -250,7 +233,7 @@ mod tests {
             .header("accept", "a")
             .header("authorization", "b");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let names = read(&Script::of(Path::new("/p")).params(&parts)).into_iter();
+        let names = read(&ScriptPaths::below(Path::new("/p")).params(&parts)).into_iter();
         let http: Vec<_> = names
             .map(|(name, _)| name)
             .filter(|it| it.starts_with("HTTP_"))
