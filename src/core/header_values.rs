@@ -1,7 +1,7 @@
-//! Reading of header fields: a value that must occur once, the elements of a list, and the
-//! option `upgrade`.
+//! Reading of header fields: a value that must occur once, the elements of a list, the
+//! option `upgrade`, and the length of a body.
 
-use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
 /// Returns the value of a header that occurs exactly once. If it occurs twice, one of the
 /// two may be an attacker's, and servers differ in which one they read. So neither counts.
@@ -19,8 +19,8 @@ pub(crate) fn single_text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Opti
     single_value(headers, name)?.to_str().ok()
 }
 
-/// Returns the elements of a comma-separated list, without the whitespace around them. A
-/// list may be spread over several fields (RFC 9110 §5.3, §5.6.1).
+/// Returns the elements of a comma-separated list, without the whitespace around them and
+/// without empty ones. A list may be spread over several fields (RFC 9110 §5.3, §5.6.1).
 pub(crate) fn list_elements<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -30,6 +30,7 @@ pub(crate) fn list_elements<'a>(
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(',').map(str::trim))
+        .filter(|element| !element.is_empty())
 }
 
 /// Returns whether the list of a header contains `element`, compared without case.
@@ -40,6 +41,46 @@ pub(crate) fn has_element(headers: &HeaderMap, name: &HeaderName, element: &str)
 /// Returns whether `Connection` contains the option `upgrade` (RFC 9110 §7.8).
 pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     has_element(headers, &CONNECTION, "upgrade")
+}
+
+/// The error of a `Content-Length` that is no number, or two different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its Content-Length is not one number")]
+pub(crate) struct InvalidContentLength;
+
+/// Replaces equal values of `Content-Length` by one (RFC 9110 §8.6). Clients of HTTP/2
+/// reject two.
+///
+/// # Errors
+/// Returns [`InvalidContentLength`] if a value is no number, or two differ.
+pub(crate) fn unify_content_length(headers: &mut HeaderMap) -> Result<(), InvalidContentLength> {
+    let mut lengths = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(|digits| parse_length(digits.trim_ascii()));
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    let length = first.ok_or(InvalidContentLength)?;
+    let mut count = 1;
+    for other in lengths {
+        if other != Some(length) {
+            return Err(InvalidContentLength);
+        }
+        count += 1;
+    }
+    if count > 1 {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
+}
+
+/// Parses digits only; `u64::from_str` would accept a leading `+`.
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_number)
 }
 
 #[cfg(test)]
@@ -63,6 +104,35 @@ mod tests {
         assert_eq!(single_text(&one, &UPGRADE), Some("a, b"));
         let two = headers(&[(&UPGRADE, "a"), (&UPGRADE, "a")]);
         assert_eq!(single_text(&two, &UPGRADE), None);
+    }
+
+    #[test]
+    fn equal_lengths_become_one_and_others_are_rejected() {
+        for values in [&["7"][..], &["7", "7"], &["7, 7"], &["7,7", "07"]] {
+            let mut lengths = HeaderMap::new();
+            for value in values {
+                lengths.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            assert_eq!(unify_content_length(&mut lengths), Ok(()), "{values:?}");
+            let left: Vec<_> = lengths.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(left, ["7"], "{values:?}");
+        }
+        for values in [
+            &["7", "8"][..],
+            &["7, 8"],
+            &["", "7"],
+            &["7,"],
+            &["+7"],
+            &["a"],
+            &["99999999999999999999"],
+        ] {
+            let mut lengths = HeaderMap::new();
+            for value in values {
+                lengths.append(CONTENT_LENGTH, HeaderValue::from_static(value));
+            }
+            assert!(unify_content_length(&mut lengths).is_err(), "{values:?}");
+        }
+        assert_eq!(unify_content_length(&mut HeaderMap::new()), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod byte_quota;
 mod connector;
 mod error;
 pub mod fastcgi;
+mod framing;
 mod health;
 mod health_check;
 mod metrics;
@@ -156,6 +157,8 @@ impl Upstream {
                 return Err(Error::EncodedSlash);
             }
             request = Box::new(Box::pin(buffer.gather(*request)).await?);
+        } else {
+            framing::declare_body(&mut request);
         }
         let permit = self.acquire_permit(request.extensions().get()).await?;
         on_start();

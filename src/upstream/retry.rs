@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::balance::{Choice, ServerSet};
 use super::pool::{ExchangeError, PooledConn};
-use super::{Error, Shared};
+use super::{Error, Shared, framing};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientKey;
 use crate::runtime::activity::{ActivityBody, ActivityTracker};
@@ -189,7 +189,12 @@ impl<'a> RetryingRequest<'a> {
             // In this order, so that the timer is looked at only while no response is there.
             biased;
             response = conn.exchange(request) => match response {
-                Ok(response) => {
+                Ok(mut response) => {
+                    if let Err(invalid) = framing::normalize_response(&mut response) {
+                        let error = Error::from_exchange(&server.target, invalid.into());
+                        server.record_failure(&error, is_single);
+                        return Err(RetryDecision::Fail(error));
+                    }
                     server.record_response(is_single);
                     conn.put_timer(timer);
                     server.pool.checkin(conn, (active, self.permit.take()));

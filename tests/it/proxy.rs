@@ -277,14 +277,32 @@ async fn stalled_response_is_aborted() {
 async fn response_with_a_wrong_length_is_corrected() {
     let both = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let nothing = "HTTP/1.1 204 No Content\r\ncontent-length: 7\r\n\r\n";
+    let twice = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nok";
     for (raw, status, text) in [
         (both, StatusCode::OK, "hello"),
         (nothing, StatusCode::NO_CONTENT, ""),
+        (twice, StatusCode::OK, "ok"),
     ] {
         let edge = Edge::configured(&fixed_response_app(raw).await, "");
         for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
             let answer = client.fetch(get("/").body(body("")).unwrap()).await;
             assert_eq!((answer.status, answer.text()), (status, text));
+            assert!(answer.headers.get_all("content-length").iter().count() <= 1);
+        }
+    }
+}
+
+/// The edge asks for no transfer coding, and the client would get the body encoded.
+#[tokio::test]
+async fn response_with_ambiguous_framing_gives_502() {
+    let coded = "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let differing = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nabc";
+    for (method, raw) in [("GET", coded), ("GET", differing), ("HEAD", differing)] {
+        let edge = Edge::configured(&fixed_response_app(raw).await, "");
+        for mut client in [Client::http1(&edge).await, Client::http2(&edge).await] {
+            let request = get("/").method(method).body(body("")).unwrap();
+            let answer = client.fetch(request).await;
+            assert_eq!(answer.status, StatusCode::BAD_GATEWAY, "{method} {raw}");
         }
     }
 }

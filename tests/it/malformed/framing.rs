@@ -1,7 +1,7 @@
 //! The end of a body: lengths, transfer codings and chunks.
 
 use super::Expected::{Passed, Rejected};
-use super::{CHUNKED, Expected, posted};
+use super::{CHUNKED, Expected, posted, with};
 
 /// Lengths (RFC 9112 §6.3, RFC 9110 §8.6).
 pub(super) fn lengths() -> Vec<(Vec<u8>, Expected)> {
@@ -114,6 +114,30 @@ pub(super) fn chunks() -> Vec<(Vec<u8>, Expected)> {
         (
             posted(CHUNKED, "1;name=value\r\na\r\n0\r\n\r\n"),
             Passed(&["1\r\na\r\n0\r\n"], &["name"]),
+        ),
+        // A body without a length is rare in a GET, but it is there.
+        (
+            [&with(CHUNKED)[..], b"1\r\na\r\n0\r\n\r\n"].concat(),
+            Passed(
+                &[
+                    "GET /row",
+                    "transfer-encoding: chunked\r\n",
+                    "1\r\na\r\n0\r\n",
+                ],
+                &[],
+            ),
+        ),
+        (
+            [&with("Content-Length: 2\r\n")[..], b"ab"].concat(),
+            Passed(&["GET /row", "content-length: 2\r\n", "\r\n\r\nab"], &[]),
+        ),
+        // Trailers that some servers would take for headers.
+        (
+            posted(
+                &format!("{CHUNKED}Trailer: Cookie, X-Sum\r\n"),
+                "1\r\na\r\n0\r\nCookie: a=1\r\nX-Sum: 7\r\n\r\n",
+            ),
+            Passed(&["1\r\na\r\n0\r\nx-sum: 7\r\n"], &["a=1"]),
         ),
         (
             posted(CHUNKED, "01\r\na\r\n0\r\n\r\n"),

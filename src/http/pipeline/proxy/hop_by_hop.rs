@@ -1,15 +1,15 @@
 //! Removal of hop-by-hop headers, which apply to one connection only (RFC 9110 §7.6.1).
 
 use hyper::header::{
-    CONNECTION, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 
 use crate::core::header_values::list_elements;
 
 /// Removes the hop-by-hop headers, including those that `Connection` names. A client
 /// cannot remove a forwarding header by naming it there, since the edge writes those
-/// afterwards.
+/// afterwards, nor a header that says where the request goes and where its body ends.
 pub(super) fn remove_headers(headers: &mut HeaderMap) {
     // Most requests have none. Comparing their few names is cheaper than hashing and
     // looking up each of the nine.
@@ -18,7 +18,7 @@ pub(super) fn remove_headers(headers: &mut HeaderMap) {
     }
     let named: Vec<HeaderName> = list_elements(headers, &CONNECTION)
         .filter_map(|name| name.parse().ok())
-        .filter(|name| *name != hyper::header::HOST)
+        .filter(|name| ![HOST, CONTENT_LENGTH].contains(name))
         .collect();
     for name in named.into_iter().chain(HOP_BY_HOP_HEADERS) {
         headers.remove(name);
@@ -50,8 +50,12 @@ mod tests {
     fn headers_named_by_connection_are_removed() {
         let mut headers = HeaderMap::new();
         headers.append(CONNECTION, HeaderValue::from_static("close, X-One"));
-        headers.append(CONNECTION, HeaderValue::from_static("x-two, host"));
+        headers.append(
+            CONNECTION,
+            HeaderValue::from_static("x-two, host, content-length"),
+        );
         for name in [
+            "content-length",
             "x-one",
             "x-two",
             "x-three",
@@ -67,7 +71,7 @@ mod tests {
         remove_headers(&mut headers);
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["host", "x-three"]);
+        assert_eq!(left, ["content-length", "host", "x-three"]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the response. Both bodies are streamed.
 
 mod hop_by_hop;
+mod trailers;
 mod tunnel;
 
 use std::sync::Arc;
@@ -10,8 +11,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Frame, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE,
 };
 use hyper::http::uri::PathAndQuery;
 use hyper::{Request, Response, StatusCode};
@@ -169,10 +169,6 @@ impl Proxy {
         permit: Permit,
     ) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
-        // Chunked overrides a length (RFC 9112 §6.3); a 204 has none (RFC 9110 §8.6).
-        if parts.headers.contains_key(TRANSFER_ENCODING) || parts.status == StatusCode::NO_CONTENT {
-            parts.headers.remove(CONTENT_LENGTH);
-        }
         hop_by_hop::remove_headers(&mut parts.headers);
         parts.headers.remove(HOST);
         let body = IdleTimeoutBody::new(body, self.timeouts.response_body, permit);
@@ -238,14 +234,12 @@ fn limit_body(body: Incoming, limit: usize, min_rate: MinRate, activity: &Activi
     // If the response comes early, the exchange still lasts until the request body has
     // been read or dropped, since its bytes are activity of this exchange.
     let in_flight = activity.begin_exchange();
-    // Trailers must not carry what is removed from the headers.
     let body = body.map_frame(move |frame| {
         let _held = &in_flight;
         match frame.into_trailers() {
-            Ok(mut trailers) => {
-                hop_by_hop::remove_headers(&mut trailers);
-                forwarded::remove_spoofable(&mut trailers);
-                Frame::trailers(trailers)
+            Ok(mut fields) => {
+                trailers::remove_forbidden(&mut fields);
+                Frame::trailers(fields)
             }
             Err(frame) => frame,
         }
