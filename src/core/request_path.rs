@@ -18,10 +18,14 @@ pub struct NormalizedPath<'a> {
     /// The path as file servers and other proxies read it: like `literal`, with `.` and
     /// `..` resolved and `\` read as `/`.
     pub resolved: Cow<'a, str>,
-    /// Whether either form contains another `index.php`. An application in a directory
-    /// of its own, `/app`, reads `/app/index.php/admin` and even
-    /// `/x/app/index.php/admin` as its `/admin` (Symfony's `Request::prepareBaseUrl`).
-    pub is_ambiguous: bool,
+    /// How else a server may read the path; empty for nearly all paths:
+    ///
+    /// - Without the segment that PHP takes for the script, if it is not the leading
+    ///   `index.php`. Symfony's `Request::prepareBaseUrl` reads `/index.phpadmin` as `admin`,
+    ///   and in an application at `/app` it reads `/app/index.php/admin` as `/admin`.
+    /// - Like `resolved`, but with encoded slashes as a part of their segment: `/a%2Fb/../c`
+    ///   is `/c` then.
+    pub other_readings: Vec<String>,
 }
 
 /// The error for a path with an encoded NUL: no legitimate client sends one, and a C
@@ -40,53 +44,50 @@ impl<'a> NormalizedPath<'a> {
             return Ok(Self {
                 literal: Cow::Borrowed(path),
                 resolved: Cow::Borrowed(path),
-                is_ambiguous: false,
+                other_readings: Vec::new(),
             });
         }
         let decoded = percent_decode_str(path).decode_utf8_lossy();
         if decoded.contains('\0') {
             return Err(NulInPath);
         }
-        let parts = |text: &str| -> Vec<String> {
-            text.split('/')
-                .filter(|part| !part.is_empty())
-                .map(str::to_owned)
-                .collect()
-        };
-        let literal = parts(&decoded);
-        let mut resolved = Vec::new();
-        for part in parts(&decoded.replace('\\', "/")) {
-            match part.as_str() {
-                "." => {}
-                ".." => drop(resolved.pop()),
-                _ => resolved.push(part),
-            }
-        }
-        let (literal, resolved) = (join_segments(&literal), join_segments(&resolved));
+        let with_slashes = decoded.replace('\\', "/");
+        let resolved = resolve_dots(&with_slashes);
+        let other_readings = [
+            without_inner_script(strip_script(&resolved)),
+            with_encoded_slashes(path),
+        ];
         Ok(Self {
-            is_ambiguous: literal.contains(INDEX_SCRIPT) || resolved.contains(INDEX_SCRIPT),
-            literal: Cow::Owned(literal),
-            resolved: Cow::Owned(resolved),
+            literal: Cow::Owned(join(strip_script(&segments(&decoded)))),
+            resolved: Cow::Owned(join(strip_script(&resolved))),
+            other_readings: other_readings.into_iter().flatten().collect(),
         })
     }
 
-    /// Returns whether either form equals `path`; trailing slashes are ignored.
+    /// Returns all readings of the path. Some may be equal.
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &str> {
+        let others = self.other_readings.iter().map(String::as_str);
+        [&*self.literal, &*self.resolved].into_iter().chain(others)
+    }
+
+    /// Returns whether one of the two forms equals `path`; trailing slashes are ignored.
     pub(crate) fn matches(&self, path: &str) -> bool {
-        self.any_form(path, str::eq)
+        [&*self.literal, &*self.resolved]
+            .into_iter()
+            .any(|form| is_same(form, path))
     }
 
-    /// Returns whether either form equals `path`, or an application behind some
-    /// `index.php` may read the path as `path`.
+    /// Returns whether one of the two forms equals `path`, or an application in some
+    /// directory may read the path as `path`.
     pub(crate) fn may_match_suffix(&self, path: &str) -> bool {
-        self.matches(path)
-            || self.is_ambiguous && self.any_form(path, |form, path| form.ends_with(path))
-    }
-
-    fn any_form(&self, path: &str, matches: impl Fn(&str, &str) -> bool) -> bool {
         let bare = path.trim_end_matches('/');
-        let mut forms = [&self.literal, &self.resolved].into_iter();
-        forms.any(|form| matches(form.trim_end_matches('/'), bare))
+        let ends_so = |reading: &String| reading.trim_end_matches('/').ends_with(bare);
+        self.matches(path) || self.other_readings.iter().any(ends_so)
     }
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
 }
 
 /// Returns whether both forms are `path` itself. Most paths are, and this check spares
@@ -116,13 +117,68 @@ fn is_normalized(path: &str) -> bool {
 /// The only PHP file of a Laravel application that a web server runs.
 const INDEX_SCRIPT: &str = "index.php";
 
-/// Joins `parts` into a path and leaves out a leading `index.php`.
-fn join_segments(parts: &[String]) -> String {
-    let parts = match parts.first().map(String::as_str) {
-        Some(INDEX_SCRIPT) => &parts[1..],
+/// Returns the segments of a decoded path, with slashes merged.
+fn segments(path: &str) -> Vec<&str> {
+    path.split('/').filter(|part| !part.is_empty()).collect()
+}
+
+/// Returns the segments of a decoded path with `.` and `..` resolved.
+fn resolve_dots(path: &str) -> Vec<&str> {
+    let mut resolved = Vec::new();
+    for part in segments(path) {
+        match part {
+            "." => {}
+            ".." => drop(resolved.pop()),
+            _ => resolved.push(part),
+        }
+    }
+    resolved
+}
+
+/// Leaves out a leading `index.php`.
+fn strip_script<'a, 'b>(parts: &'a [&'b str]) -> &'a [&'b str] {
+    match parts {
+        [INDEX_SCRIPT, rest @ ..] => rest,
         _ => parts,
-    };
+    }
+}
+
+fn join(parts: &[&str]) -> String {
     format!("/{}", parts.join("/"))
+}
+
+/// Returns the path without its first `index.php`, if it has one. What follows it in the same
+/// segment becomes a segment.
+fn without_inner_script(parts: &[&str]) -> Option<String> {
+    let at = parts
+        .iter()
+        .position(|part| part.starts_with(INDEX_SCRIPT))?;
+    let rest = &parts[at][INDEX_SCRIPT.len()..];
+    let rest = Some(rest).filter(|rest| !rest.is_empty());
+    let kept = parts[..at].iter().copied().chain(rest);
+    Some(join(
+        &kept
+            .chain(parts[at + 1..].iter().copied())
+            .collect::<Vec<_>>(),
+    ))
+}
+
+/// Returns the decoded and resolved path with its encoded slashes, if it has any.
+fn with_encoded_slashes(path: &str) -> Option<String> {
+    let escapes = path.as_bytes().windows(3);
+    if !escapes
+        .into_iter()
+        .any(|it| it.eq_ignore_ascii_case(b"%2f"))
+    {
+        return None;
+    }
+    let decode = |part| {
+        percent_decode_str(part)
+            .decode_utf8_lossy()
+            .replace('/', "%2F")
+    };
+    let decoded: Vec<_> = path.split('/').map(decode).collect();
+    Some(join(strip_script(&resolve_dots(&decoded.join("/")))))
 }
 
 #[cfg(test)]
@@ -172,18 +228,38 @@ mod tests {
     }
 
     #[test]
-    fn path_with_an_inner_index_php_is_ambiguous() {
-        for path in [
-            "/x/index.php/admin",
-            "/index.php/index.php/admin",
-            "/123456789/admin/%69ndex.php",
-            "/aindex.php",
+    fn inner_script_adds_a_reading_without_it() {
+        let others = |path| NormalizedPath::parse(path).unwrap().other_readings;
+        for (path, other) in [
+            ("/x/index.php/admin", "/x/admin"),
+            ("/x/%69ndex.php", "/x"),
+            ("/index.php/index.php/admin", "/admin"),
+            ("/index.phpadmin/x", "/admin/x"),
+            ("/x/index.php.bak", "/x/.bak"),
         ] {
-            assert!(NormalizedPath::parse(path).unwrap().is_ambiguous, "{path}");
+            assert_eq!(others(path), [other], "{path}");
         }
-        for path in ["/index.php/admin", "/index.html", "/php/index"] {
-            assert!(!NormalizedPath::parse(path).unwrap().is_ambiguous, "{path}");
+        for path in [
+            "/index.php/admin",
+            "/aindex.php",
+            "/index.html",
+            "/php/index",
+        ] {
+            assert_eq!(others(path), [""; 0], "{path}");
         }
+    }
+
+    #[test]
+    fn encoded_slash_adds_a_reading_as_one_segment() {
+        let others = |path| NormalizedPath::parse(path).unwrap().other_readings;
+        for (path, other) in [
+            ("/admin%2fx", "/admin%2Fx"),
+            ("/a%2Fb/../admin", "/admin"),
+            ("/index.php/a%2Fb", "/a%2Fb"),
+        ] {
+            assert_eq!(others(path), [other], "{path}");
+        }
+        assert_eq!(others("/a%252Fb"), [""; 0]);
     }
 
     #[test]

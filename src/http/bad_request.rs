@@ -35,9 +35,6 @@ pub enum BadRequest {
     /// The client stopped sending the body.
     #[error("its body broke off")]
     BodyAborted,
-    /// The path has an encoded slash, which php-fpm's applications read differently.
-    #[error("its path holds an encoded slash")]
-    EncodedSlash,
     /// The path has a NUL.
     #[error("its path holds a NUL")]
     NulInPath,
@@ -60,7 +57,6 @@ impl BadRequest {
             Self::HostMismatch => "host_mismatch",
             Self::InvalidHost => "host_invalid",
             Self::BodyAborted => "body_aborted",
-            Self::EncodedSlash => "path_encoded_slash",
             Self::NulInPath => "path_nul",
             Self::AmbiguousPath => "path_ambiguous",
         }

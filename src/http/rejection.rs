@@ -227,7 +227,6 @@ impl From<&upstream::Error> for Rejection {
             Error::TooLarge => Self::BodyTooLarge,
             Error::TooSlow => Self::TooSlow,
             Error::Client(_) => Self::BadRequest(BadRequest::BodyAborted),
-            Error::EncodedSlash => Self::BadRequest(BadRequest::EncodedSlash),
             Error::Overloaded(_) => Self::Unreachable,
             Error::Spool(_) | Error::Busy => Self::Busy,
         }

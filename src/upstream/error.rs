@@ -66,10 +66,6 @@ pub(crate) enum Error {
     /// The request body could not be buffered on disk.
     #[error("cannot keep request bodies on disk; see upstream.disk_buffer_size")]
     Spool(#[source] io::Error),
-    /// The path holds an encoded slash, which PHP applications and the servers in front of
-    /// them decode differently.
-    #[error("the path holds an encoded slash")]
-    EncodedSlash,
     /// The connection was lost, or the server sent something that is not a response.
     #[error("{target} aborted the connection or sent an invalid response")]
     Protocol {
@@ -95,7 +91,6 @@ impl Error {
             Self::Overloaded(_) => "overloaded",
             Self::Busy => "capacity_exhausted",
             Self::Spool(_) => "request_buffer_failed",
-            Self::EncodedSlash => "path_encoded_slash",
             Self::Protocol { .. } => "protocol_error",
         }
     }
@@ -151,7 +146,7 @@ impl Error {
     pub(super) fn is_client_error(&self) -> bool {
         matches!(
             self,
-            Self::TooLarge | Self::TooSlow | Self::Client(_) | Self::Spool(_) | Self::EncodedSlash
+            Self::TooLarge | Self::TooSlow | Self::Client(_) | Self::Spool(_)
         )
     }
 }

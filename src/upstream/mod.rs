@@ -135,7 +135,6 @@ impl Upstream {
     /// - [`Error::TooLarge`], [`Error::TooSlow`] or [`Error::Client`] if the client's body is
     ///   at fault
     /// - [`Error::Spool`] if the body cannot be buffered on disk
-    /// - [`Error::EncodedSlash`] if a path for PHP holds `%2F`
     pub(crate) async fn send(&self, request: Box<Request<Body>>) -> Result<Response<Body>, Error> {
         self.send_with(request, || {}).await
     }
@@ -153,9 +152,6 @@ impl Upstream {
         *request.version_mut() = Version::HTTP_11;
         to_origin_form(request.uri_mut());
         if let Some(buffer) = &self.0.request_buffer {
-            if has_encoded_slash(request.uri().path()) {
-                return Err(Error::EncodedSlash);
-            }
             request = Box::new(Box::pin(buffer.gather(*request)).await?);
         } else {
             framing::declare_body(&mut request);
@@ -206,9 +202,4 @@ fn to_origin_form(uri: &mut Uri) {
             .unwrap_or_else(|| PathAndQuery::from_static("/"))
             .into();
     }
-}
-
-fn has_encoded_slash(path: &str) -> bool {
-    let mut escapes = path.as_bytes().windows(3);
-    escapes.any(|escape| escape.eq_ignore_ascii_case(b"%2f"))
 }

@@ -87,8 +87,10 @@ async fn path_spellings_do_not_bypass_a_route() {
         "/index.php/admin",
         "//index.php//admin",
         "/index.php/x/../admin",
-        "/x/index.php/admin",
-        "/123456789/admin/%69ndex.php",
+        "/index.phpadmin",
+        "/index%2Ephpadmin/x",
+        "/admin%2f",
+        "/x%2Fy/../admin",
         "https://localhost/admin",
         "/admin/../x",
     ] {
@@ -105,7 +107,15 @@ async fn path_spellings_do_not_bypass_a_route() {
     }
     assert!(laravel.requests().is_empty(), "Laravel got a request");
     // What is odd but means one thing passes, as it came.
-    for target in ["/caf%C3%A9/a%2Fb", "//x", "/a/./b", "/a\\b"] {
+    for target in [
+        "/caf%C3%A9/a%2Fb",
+        "//x",
+        "/a/./b",
+        "/a\\b",
+        "/docs/aindex.php",
+        "/docs/index.php-explained",
+        "/x/index.php/admin",
+    ] {
         assert_eq!(
             raw_status(&edge, target, "localhost").await,
             200,
@@ -119,6 +129,28 @@ async fn path_spellings_do_not_bypass_a_route() {
         .fetch(get("/x/..%2fadmin").body(body("")).unwrap())
         .await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+}
+
+/// An application in a directory of its own reads the second path as the first.
+#[tokio::test]
+async fn script_of_an_application_in_a_directory_does_not_bypass_its_route() {
+    let laravel = Laravel::start().await;
+    let routes = "[[routes]]\npath = \"/app/admin\"\nstatus = 403\n[[routes]]\npath = \"/app\"\n";
+    let edge = Edge::configured(&laravel.url(), routes);
+    for (target, status) in [
+        ("/app/admin", 403),
+        ("/app/index.php/admin", 400),
+        ("/app/index.phpadmin", 400),
+        ("/app/index.php", 200),
+        ("/app/index.php/tickets/1", 200),
+        ("/index.php/tickets/1", 200),
+    ] {
+        assert_eq!(
+            raw_status(&edge, target, "localhost").await,
+            status,
+            "{target}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -93,9 +93,7 @@ impl Compression {
         let Ok(path) = NormalizedPath::parse(request.uri().path()) else {
             return AcceptedEncoding::Never;
         };
-        let is_excluded = |root: &UrlPath| {
-            path.is_ambiguous || root.is_above(&path.literal) || root.is_above(&path.resolved)
-        };
+        let is_excluded = |root: &UrlPath| path.readings().any(|reading| root.is_above(reading));
         if self.settings.exclude_paths.iter().any(is_excluded) {
             AcceptedEncoding::Never
         } else {

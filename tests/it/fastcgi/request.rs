@@ -159,6 +159,27 @@ async fn client_that_leaves_ends_the_connection_to_php() {
     noticed.recv().await.unwrap();
 }
 
+/// As nginx passes it: the application decides what the slash means.
+#[tokio::test]
+async fn encoded_slash_reaches_php_unless_a_route_depends_on_it() {
+    let url = scripted(|_, mut stream| async move {
+        let request = FastCgiRequest::read(&mut stream).await.unwrap();
+        let page = format!("X-A: b\r\n\r\n{}", request.params["REQUEST_URI"]);
+        let wire = [stdout(&page), end(0)].concat();
+        stream.write_all(&wire).await.unwrap();
+    });
+    let routes = "[[routes]]\npath = \"/admin\"\nstatus = 403\n";
+    let edge = edge_before(&url.await, routes);
+    let path = "/files/a%2Fb?c=%2F";
+    assert_eq!(fetch(&edge, get(path)).await.text(), path);
+    let path = "/kb/aindex.php/x";
+    assert_eq!(fetch(&edge, get(path)).await.text(), path);
+    for path in ["/admin%2Fx", "/a%2Fb/../admin"] {
+        let status = fetch(&edge, get(path)).await.status;
+        assert!([400, 403].contains(&status.as_u16()), "{path}: {status}");
+    }
+}
+
 #[tokio::test]
 async fn upgrade_headers_are_not_sent_to_php() {
     let (seen, mut received) = tokio::sync::mpsc::unbounded_channel();

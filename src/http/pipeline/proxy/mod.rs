@@ -258,10 +258,7 @@ fn may_buffer(headers: &mut HeaderMap) -> bool {
 fn log_upstream_error(error: &upstream::Error, path: &str) {
     let (reason, text) = (error.code(), error_chain(error));
     match error {
-        upstream::Error::TooLarge
-        | upstream::Error::TooSlow
-        | upstream::Error::EncodedSlash
-        | upstream::Error::Client(_) => {
+        upstream::Error::TooLarge | upstream::Error::TooSlow | upstream::Error::Client(_) => {
             tracing::info!(
                 name: "request_not_forwarded",
                 path, reason, error = text, "request not fully forwarded"

@@ -126,8 +126,8 @@ impl Routes {
     /// Returns the route of `request`, which must be normalized.
     ///
     /// # Errors
-    /// Returns [`Rejection::BadRequest`] if the path contains a NUL, or if it can be read in
-    /// two ways that lead to different routes: such a path is meant to bypass one of them.
+    /// Returns [`Rejection::BadRequest`] if the path contains a NUL, or if two readings of it
+    /// lead to different routes: such a path is meant to bypass one of them.
     pub(super) fn find<B>(&self, request: &Request<B>) -> Result<&Route, Rejection> {
         let path = NormalizedPath::parse(request.uri().path())
             .map_err(|_| Rejection::BadRequest(BadRequest::NulInPath))?;
@@ -141,8 +141,8 @@ impl Routes {
             .map(|parsed| parsed.host)
             .unwrap_or_default();
         let route = self.first_match(&host, &path.literal);
-        let is_same = std::ptr::eq(route, self.first_match(&host, &path.resolved));
-        if is_same && !path.is_ambiguous {
+        let leads_there = |reading| std::ptr::eq(route, self.first_match(&host, reading));
+        if path.readings().all(leads_there) {
             Ok(route)
         } else {
             Err(Rejection::BadRequest(BadRequest::AmbiguousPath))
