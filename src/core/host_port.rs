@@ -13,7 +13,7 @@ pub struct HostPort {
 
 impl HostPort {
     /// Parses `name`, `name:port`, `[address]` or `[address]:port`; returns `None` for
-    /// anything else.
+    /// anything else. An empty port, as in `name:`, is none (RFC 3986 §3.2.3).
     ///
     /// Stricter than RFC 3986 §3.2: no user information, no percent sign, no empty label,
     /// so that no upstream reads another host. One trailing dot, which marks a fully
@@ -71,8 +71,8 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
         return None;
     }
     let port = match port {
+        Some("") | None => None,
         Some(port) => Some(parse_port(port)?),
-        None => None,
     };
     Some((host, port))
 }
@@ -91,6 +91,15 @@ fn is_host_name(host: &str) -> bool {
     };
     host.bytes().all(is_allowed) && before != b'.'
 }
+
+/// Returns a valid host without the colon of an empty port, which not every application
+/// accepts (RFC 3986 §6.2.3).
+pub(crate) fn without_empty_port(host: &str) -> &str {
+    host.strip_suffix(':').unwrap_or(host)
+}
+
+/// The host of a request in HTTP/1.0 that names none, as health checks of load balancers do.
+pub(crate) const DEFAULT_HOST: &str = "localhost";
 
 /// Parses a port: digits only, from 1 to 65535.
 pub(crate) fn parse_port(text: &str) -> Option<u16> {
@@ -117,6 +126,8 @@ mod tests {
             Some(("desk.example".to_owned(), None))
         );
         assert_eq!(parsed("[::1]"), Some(("[::1]".to_owned(), None)));
+        assert_eq!(parsed("desk:"), parsed("desk"));
+        assert_eq!(parsed("[::1]:"), parsed("[::1]"));
         assert_eq!(parsed("[0:0::0:1]"), Some(("[::1]".to_owned(), None)));
         assert_eq!(parsed("[2001:DB8::A]"), parsed("[2001:db8:0::a]"));
     }
@@ -124,9 +135,9 @@ mod tests {
     #[test]
     fn malformed_host_is_rejected() {
         for wrong in [
-            "", ":80", ".", "a..b", ".a", "a..", "[::1].", "a b", "a@b", "a/b", "a:", "a:0",
-            "a:+1", "a:99999", "a:1:2", "[::1", "[a]", "]", "a]", "a[b:80", "[::1]80", "[::1]:",
-            "a%20b", "a,b", "é", "a\0",
+            "", ":", ":80", ".", "a..b", ".a", "a..", "[::1].", "a b", "a@b", "a/b", "a::", "a:0",
+            "a:+1", "a:99999", "a:1:2", "[::1", "[a]", "]", "a]", "a[b:80", "[::1]80", "a%20b",
+            "a,b", "é", "a\0",
         ] {
             assert_eq!(HostPort::parse(wrong), None, "{wrong:?}");
         }
@@ -141,6 +152,8 @@ mod tests {
             "[::1]",
             "[::1]:80",
             "[1::80]",
+            "desk:",
+            "[::1]:",
         ] {
             let read = HostPort::parse(text).unwrap();
             assert_eq!(HostPort::port_of(text), read.port, "{text:?}");

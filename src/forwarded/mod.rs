@@ -66,6 +66,7 @@ impl ClientInfo {
         };
         let header_value = |text| HeaderValue::from_str(text).ok();
         let host = text(Host).filter(|host| HostPort::is_valid(host));
+        let host = host.map(host_port::without_empty_port);
         let proto = text(Proto);
         let prefix = text(Prefix).filter(|prefix| is_valid_prefix(prefix));
         Self {

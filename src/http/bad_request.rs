@@ -20,6 +20,9 @@ pub enum BadRequest {
     /// The body has another transfer coding than `chunked`.
     #[error("its Transfer-Encoding is not chunked")]
     TransferEncoding,
+    /// `Content-Length` is no number, or two different ones.
+    #[error("its Content-Length is not one number")]
+    ContentLength,
     /// There are two `Host` headers.
     #[error("it has two Host headers")]
     DuplicateHost,
@@ -52,6 +55,7 @@ impl BadRequest {
             Self::TargetScheme => "target_not_http",
             Self::TargetForm => "target_not_a_path",
             Self::TransferEncoding => "transfer_encoding_invalid",
+            Self::ContentLength => "content_length_invalid",
             Self::DuplicateHost => "host_duplicate",
             Self::MissingHost => "host_missing",
             Self::HostMismatch => "host_mismatch",

@@ -12,12 +12,12 @@ use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, LOCATION};
 use hyper::http::uri::Authority;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::core::error_chain::error_chain;
-use crate::core::host_port::HostPort;
+use crate::core::host_port::{DEFAULT_HOST, HostPort};
 use crate::tls::Challenges;
 
 /// Serves connections without TLS.
@@ -83,7 +83,12 @@ impl HttpsRedirect {
             .headers()
             .get(HOST)
             .and_then(|host| host.to_str().ok());
-        let Some(host) = authority.or(header).and_then(HostPort::parse) else {
+        // Only HTTP/1.1 requires a host (RFC 9112 §3.2).
+        let is_old = request.version() < Version::HTTP_11;
+        let host = authority
+            .or(header)
+            .or_else(|| is_old.then_some(DEFAULT_HOST));
+        let Some(host) = host.and_then(HostPort::parse) else {
             return text_response(
                 StatusCode::BAD_REQUEST,
                 "the request has no valid Host header\n".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -85,20 +85,36 @@ async fn connection(stream: TcpStream, running: &Running) {
 }
 
 fn respond<B>(request: &Request<B>, introspection: &Introspection) -> Response<Full<Bytes>> {
-    const TEXT: &str = "text/plain; charset=utf-8";
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let mut response = reply(
-            StatusCode::METHOD_NOT_ALLOWED,
-            TEXT,
-            "expected GET\n".to_owned(),
-        );
-        let get = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, get);
-        return response;
+    let allow = |mut response: Response<_>| {
+        let methods = HeaderValue::from_static("GET, HEAD, OPTIONS");
+        response.headers_mut().insert(ALLOW, methods);
+        response
+    };
+    // HAProxy's `option httpchk` sends `OPTIONS /` unless told otherwise, and takes the
+    // status as the health.
+    if request.method() == Method::OPTIONS {
+        let path = match request.uri().path() {
+            "/" | "*" => "/readyz",
+            path => path,
+        };
+        let status = respond_to_path(path, request.headers(), introspection).status();
+        return allow(reply(status, TEXT, String::new()));
     }
-    match request.uri().path() {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let text = "expected GET\n".to_owned();
+        return allow(reply(StatusCode::METHOD_NOT_ALLOWED, TEXT, text));
+    }
+    respond_to_path(request.uri().path(), request.headers(), introspection)
+}
+
+fn respond_to_path(
+    path: &str,
+    headers: &HeaderMap,
+    introspection: &Introspection,
+) -> Response<Full<Bytes>> {
+    match path {
         "/metrics" => {
-            let format = TextFormat::negotiate(request.headers());
+            let format = TextFormat::negotiate(headers);
             let text = format.encode(&introspection.metrics);
             reply(StatusCode::OK, format.content_type(), text)
         }
@@ -126,6 +142,7 @@ fn reply(status: StatusCode, kind: &'static str, text: String) -> Response<Full<
     response
 }
 
+const TEXT: &str = "text/plain; charset=utf-8";
 /// The maximum number of connections on one listener; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);

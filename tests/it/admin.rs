@@ -6,6 +6,7 @@ use hyper::header::{ACCEPT, CONTENT_TYPE};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::http::{Answer, Body, Client, body, get};
@@ -291,6 +292,41 @@ async fn readiness_without_an_upstream_is_503_with_a_reason() {
         fetch_admin(edge.admin[0], "/else").await.status,
         StatusCode::NOT_FOUND
     );
+}
+
+/// As HAProxy's `option httpchk` sends it by default.
+async fn check_by_haproxy(admin: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    let request = format!("OPTIONS {path} HTTP/1.0\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn options_request_gets_the_status_of_a_get() {
+    let edge = Edge::configured("http://127.0.0.1:9", LISTEN);
+    let admin = edge.admin[0];
+    for (path, status) in [
+        ("/", "200"),
+        ("*", "200"),
+        ("/readyz", "200"),
+        ("/healthz", "200"),
+        ("/metrics", "200"),
+        ("/else", "404"),
+    ] {
+        let answer = check_by_haproxy(admin, path).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(&head[9..12], status, "{path}");
+        assert!(head.contains("allow: GET, HEAD, OPTIONS"), "{head}");
+        assert_eq!(body, "", "{path}");
+    }
+    // The upstream turns out to be unreachable.
+    let mut client = Client::http1(&edge).await;
+    client.fetch(get("/").body(body("")).unwrap()).await;
+    assert_eq!(&check_by_haproxy(admin, "/").await[9..12], "503");
+    assert_eq!(&check_by_haproxy(admin, "/healthz").await[9..12], "200");
 }
 
 #[tokio::test]

@@ -48,6 +48,16 @@ async fn plain_http_request_is_redirected_to_https() {
     assert!(laravel.requests().is_empty());
 }
 
+/// A load balancer takes any redirect for a healthy server.
+#[tokio::test]
+async fn plain_http10_request_without_host_is_redirected() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let answer = send_plain_http(&edge, "OPTIONS / HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 308 "), "{answer}");
+    assert!(answer.contains("location: https://localhost:"), "{answer}");
+}
+
 #[tokio::test]
 async fn plain_http_request_without_a_valid_host_is_rejected() {
     let laravel = Laravel::start().await;

@@ -4,9 +4,10 @@
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::uri::{Authority, Scheme};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Version};
 
-use crate::core::host_port::HostPort;
+use crate::core::header_values::unify_content_length;
+use crate::core::host_port::{DEFAULT_HOST, HostPort, without_empty_port};
 use crate::forwarded::ClientInfo;
 use crate::http::{BadRequest, Rejection};
 
@@ -22,8 +23,8 @@ const MAX_TARGET_BYTES: usize = 8 * 1024;
 /// # Errors
 /// Returns [`Rejection::HeadTooLarge`] for too many headers, [`Rejection::TargetTooLong`]
 /// for a long target, [`Rejection::Method`] for `CONNECT` and `TRACE`, and
-/// [`Rejection::BadRequest`] for an ambiguous method, target, `Host`, `Authorization` or
-/// `Transfer-Encoding`.
+/// [`Rejection::BadRequest`] for an ambiguous method, target, `Host`, `Authorization`,
+/// `Content-Length` or `Transfer-Encoding`.
 pub fn normalize_request<B>(
     request: &mut Request<B>,
     client_info: &ClientInfo,
@@ -40,6 +41,9 @@ pub fn normalize_request<B>(
     }
     check_target(request)?;
     check_transfer_encoding(request.headers())?;
+    // hyper has checked it over HTTP/1.1 only.
+    unify_content_length(request.headers_mut())
+        .map_err(|_| Rejection::BadRequest(BadRequest::ContentLength))?;
     // RFC 9110 §5.3 allows one; which of two counts depends on the server.
     if request.headers().get_all(AUTHORIZATION).iter().count() > 1 {
         return Err(Rejection::BadRequest(BadRequest::DuplicateAuthorization));
@@ -107,33 +111,50 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Makes sure that there is exactly one valid `Host`. HTTP/2 requests and absolute-form
 /// targets carry the host in the URI; a `Host` field must not differ from it (RFC 9112
-/// §3.2.2, RFC 9113 §8.3.1).
+/// §3.2.2, RFC 9113 §8.3.1). Only HTTP/1.0 may name no host.
 fn normalize_host<B>(request: &mut Request<B>) -> Result<(), Rejection> {
     let mut hosts = request.headers().get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
+    let field = match (hosts.next(), hosts.next()) {
         (_, Some(_)) => return Err(Rejection::BadRequest(BadRequest::DuplicateHost)),
-        (host, None) => host.cloned(),
+        (None, None) => None,
+        (Some(host), None) => Some(host.to_str().map_err(|_| INVALID_HOST)?),
     };
-    let authority = request.uri().authority().map(Authority::as_str);
-    let has_header = host.is_some();
-    let host = match (host, authority) {
+    let uri = request.uri();
+    let host = match (field, uri.authority().map(Authority::as_str)) {
+        (None, None) if request.version() < Version::HTTP_11 => DEFAULT_HOST,
         (None, None) => return Err(Rejection::BadRequest(BadRequest::MissingHost)),
-        (None, Some(authority)) => HeaderValue::try_from(authority).map_err(|_| INVALID_HOST)?,
+        (None, Some(authority)) => authority,
         (Some(host), None) => host,
         (Some(host), Some(authority)) => {
-            if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+            if !is_same_host(host, authority, uri.scheme()) {
                 return Err(Rejection::BadRequest(BadRequest::HostMismatch));
             }
             host
         }
     };
-    if !host.to_str().is_ok_and(HostPort::is_valid) {
+    if !HostPort::is_valid(host) {
         return Err(INVALID_HOST);
     }
-    if !has_header {
+    let normalized = without_empty_port(host);
+    if field != Some(normalized) {
+        let host = HeaderValue::from_str(normalized).map_err(|_| INVALID_HOST)?;
         request.headers_mut().insert(HOST, host);
     }
     Ok(())
+}
+
+/// Returns whether both name the same host and port. A missing port is that of the scheme.
+fn is_same_host(one: &str, other: &str, scheme: Option<&Scheme>) -> bool {
+    let default_port = if scheme == Some(&Scheme::HTTP) {
+        80
+    } else {
+        443
+    };
+    let parse = |text| {
+        let parsed = HostPort::parse(text)?;
+        Some((parsed.host, parsed.port.unwrap_or(default_port)))
+    };
+    one.eq_ignore_ascii_case(other) || parse(one).is_some() && parse(one) == parse(other)
 }
 
 const INVALID_HOST: Rejection = Rejection::BadRequest(BadRequest::InvalidHost);
@@ -164,6 +185,11 @@ mod tests {
         let both = host("https://desk.example/", &["Desk.example"]);
         assert_eq!(both, "Desk.example");
         assert_eq!(host("/", &["[::1]:80"]), "[::1]:80");
+        assert_eq!(host("/", &["desk.example:"]), "desk.example");
+        assert_eq!(host("https://desk:/", &["desk"]), "desk");
+        assert_eq!(host("https://desk:443/", &["desk"]), "desk");
+        assert_eq!(host("https://desk/", &["Desk:443"]), "Desk:443");
+        assert_eq!(host("http://desk:80/", &["desk"]), "desk");
     }
 
     #[test]
@@ -179,6 +205,9 @@ mod tests {
             ("/", &["a/b"]),
             ("/", &["a..b"]),
             ("https://a/", &["b"]),
+            ("https://a:80/", &["a"]),
+            ("http://a:443/", &["a"]),
+            ("https://a:8443/", &["a:443"]),
         ] {
             assert!(settled(uri, hosts).is_err(), "{uri} {hosts:?}");
         }
@@ -197,6 +226,17 @@ mod tests {
         };
         assert_eq!(normalize(MAX_HEADERS - 1), Ok(()));
         assert_eq!(normalize(MAX_HEADERS), Err(Rejection::HeadTooLarge));
+    }
+
+    #[test]
+    fn http10_request_without_host_gets_the_default() {
+        let request = || Request::builder().uri("/").version(Version::HTTP_10);
+        let mut without = request().body(()).unwrap();
+        assert_eq!(normalize_host(&mut without), Ok(()));
+        assert_eq!(without.headers()[HOST], DEFAULT_HOST);
+        let mut with = request().header(HOST, "a").body(()).unwrap();
+        assert_eq!(normalize_host(&mut with), Ok(()));
+        assert_eq!(with.headers()[HOST], "a");
     }
 
     #[test]

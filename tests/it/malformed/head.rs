@@ -79,6 +79,11 @@ pub(super) fn request_lines() -> Vec<(Vec<u8>, Expected)> {
             ),
         ),
         (
+            target("https://localhost:443/row"),
+            Passed(&["GET /row HTTP/1.1\r\n", "host: localhost\r\n"], &[]),
+        ),
+        (target("https://localhost:8443/row"), Rejected(400)),
+        (
             target("//other/row"),
             Passed(
                 &["GET //other/row HTTP/1.1\r\n", "host: localhost\r\n"],
@@ -127,7 +132,20 @@ pub(super) fn hosts() -> Vec<(Vec<u8>, Expected)> {
             host("Host: [::1]:8443\r\n"),
             Passed(&["host: [::1]:8443\r\n", "x-forwarded-port: 8443\r\n"], &[]),
         ),
-        (b"GET /row HTTP/1.0\r\n\r\n".to_vec(), Rejected(400)),
+        (
+            host("Host: a:\r\n"),
+            Passed(&["host: a\r\n", "x-forwarded-host: a\r\n"], &[]),
+        ),
+        (host("Host: :\r\n"), Rejected(400)),
+        // Health checks of load balancers send no host. Only HTTP/1.1 requires one.
+        (
+            b"OPTIONS / HTTP/1.0\r\n\r\n".to_vec(),
+            Passed(&["OPTIONS / HTTP/1.1\r\n", "host: localhost\r\n"], &[]),
+        ),
+        (
+            b"GET /row HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n".to_vec(),
+            Rejected(400),
+        ),
     ]
 }
 

@@ -1,12 +1,12 @@
 //! The same over HTTP/2, where the framing is the protocol's, but names, hosts
 //! and lengths are not.
 
-use hyper::header::{HOST, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 
 use super::RecordingApp;
 use crate::support::Edge;
-use crate::support::http::{Body, Client, body};
+use crate::support::http::{Body, Client, body, streamed};
 
 /// Sends over HTTP/2 as it is; `None` if the stream was reset.
 async fn status(edge: &Edge, request: Request<Body>) -> Option<StatusCode> {
@@ -59,6 +59,52 @@ async fn invalid_http2_request_is_rejected() {
         Some(StatusCode::URI_TOO_LONG)
     );
     assert!(record.take().is_empty());
+}
+
+#[tokio::test]
+async fn http2_request_has_one_length_for_the_app() {
+    let record = RecordingApp::default();
+    let edge = Edge::configured(&record.start().await, "");
+    for lengths in [["2", "2"], ["2", "3"]] {
+        let is_one = lengths[0] == lengths[1];
+        let mut request = request("https://localhost/row", &[]);
+        *request.method_mut() = Method::POST;
+        *request.body_mut() = body("ab");
+        for length in lengths {
+            let length = HeaderValue::from_static(length);
+            request.headers_mut().append(CONTENT_LENGTH, length);
+        }
+        let status = status(&edge, request).await;
+        if is_one {
+            assert_eq!(status, Some(StatusCode::OK));
+        } else {
+            let is_rejected = status.is_none_or(|status| status == StatusCode::BAD_REQUEST);
+            assert!(is_rejected, "{status:?}");
+        }
+        let saw = record.take();
+        assert_eq!(saw.len(), usize::from(is_one));
+        for saw in saw {
+            assert_eq!(saw.matches("content-length: 2\r\n").count(), 1, "{saw}");
+            assert!(saw.ends_with("\r\n\r\nab"), "{saw}");
+        }
+    }
+}
+
+/// hyper declares such a body by itself for other methods only.
+#[tokio::test]
+async fn http2_get_keeps_its_body_of_unknown_length() {
+    let record = RecordingApp::default();
+    let edge = Edge::configured(&record.start().await, "");
+    let (pieces, sent) = streamed();
+    let mut request = request("https://localhost/row", &[]);
+    *request.body_mut() = sent;
+    let sending = async move { pieces.send("ab".into()).await.unwrap() };
+    let (status, ()) = tokio::join!(status(&edge, request), sending);
+    assert_eq!(status, Some(StatusCode::OK));
+    let saw = record.take().remove(0);
+    assert!(saw.starts_with("GET /row HTTP/1.1\r\n"), "{saw}");
+    assert!(saw.contains("transfer-encoding: chunked\r\n"), "{saw}");
+    assert!(saw.ends_with("2\r\nab\r\n0\r\n\r\n"), "{saw}");
 }
 
 #[tokio::test]

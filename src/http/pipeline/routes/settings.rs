@@ -221,7 +221,7 @@ impl TryFrom<String> for HostPattern {
             None => ("", text.as_str()),
         };
         match HostPort::parse(name) {
-            Some(HostPort { host, port: None }) => Ok(Self {
+            Some(HostPort { host, port: None }) if !name.ends_with(':') => Ok(Self {
                 name: format!("{dot}{host}"),
             }),
             _ => Err(format!(
@@ -273,7 +273,7 @@ mod tests {
         assert!(pattern("example.org").matches("example.org"));
         assert!(pattern("*.example.org").covers(&pattern("*.a.example.org")));
         assert!(!pattern("*.a.example.org").covers(&pattern("*.example.org")));
-        for wrong in ["", "*", "a:80", "https://a", "a.*", "*.*.a", "a b"] {
+        for wrong in ["", "*", "a:", "a:80", "https://a", "a.*", "*.*.a", "a b"] {
             assert!(HostPattern::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
