@@ -15,6 +15,8 @@ use pwd_edge::core::host_port::HostPort;
 use pwd_edge::forwarded::{ClientInfo, TrustedHeaders, TrustedProxies};
 use pwd_edge::http::normalize_request;
 
+const MAX_TARGET_BYTES: usize = 8 * 1024;
+
 fuzz_target!(|head: &[u8]| {
     let Some(original) = read(head) else {
         return;
@@ -22,7 +24,7 @@ fuzz_target!(|head: &[u8]| {
     let client = ClientIp::new(Ipv4Addr::LOCALHOST.into());
     let mut request = original.clone();
     let direct = ClientInfo::untrusted(client);
-    if let Err(refusal) = normalize_request(&mut request, &direct) {
+    if let Err(refusal) = normalize_request(&mut request, &direct, MAX_TARGET_BYTES) {
         assert!(refusal.status().is_client_error(), "{refusal:?}");
         return;
     }
@@ -34,14 +36,15 @@ fuzz_target!(|head: &[u8]| {
     }
     // Normalization is complete: the next server would change nothing more.
     let mut again = request.clone();
-    normalize_request(&mut again, &direct).expect("it is valid");
+    normalize_request(&mut again, &direct, MAX_TARGET_BYTES).expect("it is valid");
     assert_eq!(again.headers(), request.headers());
 
     // Likewise from a proxy whose host is trusted.
     let proxies = TrustedProxies::try_from(vec!["127.0.0.1".to_owned()]).expect("a network");
     let forwarded = ClientInfo::from_headers(client, original.headers(), &proxies, &believed());
     let mut proxied = original.clone();
-    normalize_request(&mut proxied, &forwarded).expect("a proxy's name for the host is valid");
+    normalize_request(&mut proxied, &forwarded, MAX_TARGET_BYTES)
+        .expect("a proxy's name for the host is valid");
     check(&original, &proxied);
 });
 
@@ -59,7 +62,7 @@ fn check(original: &Request<()>, request: &Request<()>) {
         .uri()
         .path_and_query()
         .map_or("", |target| target.as_str());
-    assert!(target.len() <= 8 * 1024);
+    assert!(target.len() <= MAX_TARGET_BYTES);
 
     let count = |name| request.headers().get_all(name).iter().count();
     assert_eq!(count(HOST), 1, "{request:?}");

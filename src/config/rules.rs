@@ -6,7 +6,7 @@ use std::path::Path;
 use super::reader::RuleViolation;
 use super::{Config, listen_rules, route_rules};
 use crate::core::socket_path;
-use crate::core::units::ConfigDuration;
+use crate::core::units::{ByteSize, ConfigDuration};
 use crate::tls::Challenge;
 use crate::ws::upload::frame::HEADER_BYTES;
 
@@ -43,12 +43,20 @@ fn socket_rule(socket: &Path, directory: &Path) -> Option<RuleViolation> {
     })
 }
 
+/// The largest `http.max_target_size`: `hyper::Uri` holds less than 64 KiB.
+const MAX_TARGET: ByteSize = ByteSize::kib(60);
+
 const RULES: &[Rule] = &[
     Rule {
         keys: &["http.stream_idle_timeout", "upstream.response_timeout"],
         holds: |c| c.http.stream_idle_timeout > c.upstream.response_timeout,
         message: "http.stream_idle_timeout must be longer than upstream.response_timeout, or the edge \
                   closes connections before Laravel's time is up",
+    },
+    Rule {
+        keys: &["http.max_target_size"],
+        holds: |c| c.http.max_target_size <= MAX_TARGET,
+        message: "http.max_target_size must not be more than 60 KiB",
     },
     Rule {
         keys: &["websocket.pong_timeout", "websocket.ping_interval"],

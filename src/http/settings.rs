@@ -24,6 +24,8 @@ pub struct Settings {
     pub(crate) min_body_rate_grace: ConfigDuration,
     /// The maximum size of a request head.
     pub(crate) max_header_size: ByteSize,
+    /// The maximum length of a request's target: path and query.
+    pub(crate) max_target_size: ByteSize,
     /// The maximum size of a request body.
     pub(crate) max_body_size: ByteSize,
     /// The maximum number of concurrent requests on one HTTP/2 connection.
@@ -45,6 +47,7 @@ impl Default for Settings {
             min_body_rate: ByteSize::bytes(500),
             min_body_rate_grace: ConfigDuration::seconds(10),
             max_header_size: ByteSize::kib(32),
+            max_target_size: ByteSize::kib(8),
             max_body_size: ByteSize::kib(32 * 1024),
             max_concurrent_streams: PositiveCount::new(100),
             tunnel_timeout: ConfigDuration::seconds(600),

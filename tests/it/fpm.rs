@@ -247,6 +247,21 @@ async fn head_longer_than_a_record_is_passed_on() {
     assert_eq!(answer.text(), "GET");
 }
 
+/// PHP has no bound of its own; a parameter must fit into one record of 64 KiB.
+#[tokio::test]
+#[ignore = "needs php"]
+async fn target_up_to_the_configured_size_reaches_php() {
+    let fpm = Fpm::start("pm.max_children = 1").await;
+    let edge =
+        fpm.start_edge_with("[http]\nmax_header_size = \"60 KiB\"\nmax_target_size = \"50 KiB\"\n");
+    let mut client = edge.http1().await;
+    for (length, status) in [(51_200, StatusCode::OK), (51_201, StatusCode::URI_TOO_LONG)] {
+        let target = format!("/?{}", "q".repeat(length - 2));
+        let answer = client.fetch(get(&target).body(body("")).unwrap()).await;
+        assert_eq!(answer.status, status);
+    }
+}
+
 /// Laravel ends every answer so, and then does what it has put off.
 #[tokio::test]
 #[ignore = "needs php"]

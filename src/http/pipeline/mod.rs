@@ -76,6 +76,8 @@ pub(crate) struct Pipeline {
     client_identification: ClientIdentification,
     access_log: AccessLog,
     rate_limit: RateLimit,
+    /// The maximum length of path and query in bytes.
+    max_target_size: usize,
     routes: Routes,
     websocket: WebSocket,
     maintenance: Arc<Maintenance>,
@@ -120,7 +122,7 @@ impl Pipeline {
         context: &mut RequestContext<'_>,
         mut request: Box<Request<Incoming>>,
     ) -> Result<Response<Body>, Rejection> {
-        let found = normalize_request(&mut request, &context.client_info)
+        let found = normalize_request(&mut request, &context.client_info, self.max_target_size)
             .and_then(|()| self.routes.find(&request))
             .inspect(|route| context.set_route(route));
         // Counted after the route is known, because files count less, and because a request
@@ -238,6 +240,7 @@ impl Pipeline {
             client_identification: ClientIdentification::new(deps.proxies, deps.trusted_headers),
             access_log: AccessLog::new(&deps.metrics),
             rate_limit: RateLimit::new(limits()),
+            max_target_size: deps.settings.max_target_size.get(),
             routes: deps.routes,
             websocket: WebSocket {
                 gateway: deps.gateway.clone(),

@@ -14,11 +14,9 @@ use crate::http::{BadRequest, Rejection};
 /// The maximum number of header fields of a request, in either protocol.
 pub(in crate::http) const MAX_HEADERS: usize = 100;
 
-/// The maximum length of the target: path and query.
-const MAX_TARGET_BYTES: usize = 8 * 1024;
-
 /// Checks `request`, joins its cookies, and makes sure that it has exactly one `Host`: that
-/// of the request, or the one that a trusted proxy reports in `client_info`.
+/// of the request, or the one that a trusted proxy reports in `client_info`. Path and query
+/// together may have `max_target_size` bytes.
 ///
 /// # Errors
 /// Returns [`Rejection::HeadTooLarge`] for too many headers, [`Rejection::TargetTooLong`]
@@ -28,6 +26,7 @@ const MAX_TARGET_BYTES: usize = 8 * 1024;
 pub fn normalize_request<B>(
     request: &mut Request<B>,
     client_info: &ClientInfo,
+    max_target_size: usize,
 ) -> Result<(), Rejection> {
     join_cookies(request.headers_mut());
     if [Method::CONNECT, Method::TRACE].contains(request.method()) {
@@ -39,7 +38,7 @@ pub fn normalize_request<B>(
     if request.method().as_str().bytes().any(is_lower) {
         return Err(Rejection::BadRequest(BadRequest::MethodCase));
     }
-    check_target(request)?;
+    check_target(request, max_target_size)?;
     check_transfer_encoding(request.headers())?;
     // hyper has checked it over HTTP/1.1 only.
     unify_content_length(request.headers_mut())
@@ -63,7 +62,7 @@ pub fn normalize_request<B>(
 
 /// Checks that the target is in origin form or absolute form, with an http(s) scheme and a
 /// path (RFC 9112 §3.2.1, §3.2.2).
-fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
+fn check_target<B>(request: &Request<B>, max_size: usize) -> Result<(), Rejection> {
     let uri = request.uri();
     let is_http = |scheme: &Scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme);
     if !uri.scheme().is_none_or(is_http) {
@@ -73,7 +72,7 @@ fn check_target<B>(request: &Request<B>) -> Result<(), Rejection> {
         return Err(Rejection::BadRequest(BadRequest::TargetForm));
     }
     let target = uri.path_and_query().map_or("", |target| target.as_str());
-    if target.len() > MAX_TARGET_BYTES {
+    if target.len() > max_size {
         Err(Rejection::TargetTooLong)
     } else {
         Ok(())
@@ -241,7 +240,10 @@ mod tests {
 
     #[test]
     fn request_target_that_is_no_http_path_is_rejected() {
-        let check = |uri: String| check_target(&Request::builder().uri(uri).body(()).unwrap());
+        let check = |uri: String| {
+            let request = Request::builder().uri(uri).body(()).unwrap();
+            check_target(&request, 8192)
+        };
         assert_eq!(check("/a?b".to_owned()), Ok(()));
         assert_eq!(check("http://a/b".to_owned()), Ok(()));
         for wrong in ["*", "ftp://a/b", "a:80"] {
