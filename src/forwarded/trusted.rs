@@ -66,8 +66,10 @@ impl TrustedProxies {
         let mut client = peer;
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
         for line in lines {
-            for hop in line.to_str().unwrap_or_default().rsplit(',') {
-                let Some(hop) = parse_address(hop.trim()) else {
+            let hops = line.to_str().unwrap_or_default().rsplit(',').map(str::trim);
+            // Empty elements of a list mean nothing (RFC 9110 §5.6.1).
+            for hop in hops.filter(|hop| !hop.is_empty()) {
+                let Some(hop) = parse_address(hop) else {
                     return client;
                 };
                 client = hop;
@@ -210,10 +212,13 @@ mod tests {
         assert_eq!(find("10.0.0.8, 10.0.0.7"), "10.0.0.8");
         assert_eq!(find("192.0.2.9, unknown, 10.0.0.7"), "10.0.0.7");
         assert_eq!(find(""), "10.0.0.1");
+        assert_eq!(find("6.6.6.6, 192.0.2.9, , 10.0.0.7,"), "192.0.2.9");
         let lines = [
             ("x-forwarded-for", "6.6.6.6"),
             ("x-forwarded-for", "192.0.2.9"),
         ];
+        assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &lines), "192.0.2.9");
+        let lines = [("x-forwarded-for", "192.0.2.9"), ("x-forwarded-for", "")];
         assert_eq!(client(&["10.0.0.0/8"], "10.0.0.1", &lines), "192.0.2.9");
     }
 

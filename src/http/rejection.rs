@@ -12,6 +12,8 @@ use hyper::{Response, StatusCode};
 use super::BadRequest;
 use super::error_pages::{ErrorPage, ErrorPages};
 use crate::core::body::{self, Body};
+use crate::core::header_values::list_elements;
+use crate::core::quality_value::parse_weight;
 use crate::forwarded::RequestId;
 use crate::limit::{LimitExceeded, Policy};
 use crate::upstream;
@@ -234,11 +236,19 @@ impl From<&upstream::Error> for Rejection {
 }
 
 /// Returns whether the client prefers JSON, by the rule of Laravel's `expectsJson`: the
-/// first media type in `Accept` decides.
+/// media type in `Accept` with the highest weight decides, and the first one of several.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let first = accept.and_then(|accept| accept.split(',').next());
-    first.is_some_and(|first| first.contains("/json") || first.contains("+json"))
+    let mut preferred = ("", 0);
+    for offer in list_elements(headers, &ACCEPT) {
+        let mut parts = offer.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        let weight = parse_weight(parts);
+        if weight > preferred.1 {
+            preferred = (media_type, weight);
+        }
+    }
+    let media_type = preferred.0.to_ascii_lowercase();
+    media_type.contains("/json") || media_type.contains("+json")
 }
 
 /// Adds `Retry-After`, and for a rate also `RateLimit-Policy` and `RateLimit`
@@ -292,7 +302,12 @@ mod tests {
         let accept = |value| HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(value))]);
         assert!(prefers_json(&accept("application/json, text/plain, */*")));
         assert!(prefers_json(&accept("application/problem+json")));
+        assert!(prefers_json(&accept("text/html;q=0.8, Application/JSON")));
         assert!(!prefers_json(&accept("text/html,application/json")));
+        assert!(!prefers_json(&accept("application/json;q=0")));
         assert!(!prefers_json(&HeaderMap::new()));
+        let mut lines = accept("text/html;q=0.5");
+        lines.append(ACCEPT, HeaderValue::from_static("application/json"));
+        assert!(prefers_json(&lines));
     }
 }

@@ -157,7 +157,11 @@ const UNCOMPRESSED: &[(&str, &str, (&str, &str))] = &[
         "200 OK|content-type: application/json",
         ("a", "b"),
     ),
-    ("/head", "200 OK|content-type: text/html", ("a", "b")),
+    (
+        "/",
+        "200 OK|content-type: text/html|cache-control: private|cache-control: max-age=0, No-Transform",
+        ("a", "b"),
+    ),
     ("/", "204 No Content", ("a", "b")),
     (
         "/",
@@ -187,6 +191,33 @@ async fn response_that_must_not_change_is_not_compressed() {
     let off = Edge::configured(&app().await, "[compression]\nenabled = false\n");
     let answer = ask(&off, false, "/", &[("accept-encoding", "gzip")]).await;
     assert!(!answer.headers.contains_key("content-encoding"));
+}
+
+/// A cache or a download manager asks by HEAD what a GET would bring (RFC 9110 §9.3.2).
+#[tokio::test]
+async fn head_gets_the_headers_of_get() {
+    let edge = Edge::configured(&app().await, "");
+    for answer in [
+        "200 OK|content-type: text/html|etag: \"a\"|accept-ranges: bytes",
+        "200 OK|content-type: text/html|etag: \"a\"|x-short: 1",
+        "200 OK|content-type: image/png|etag: \"a\"",
+    ] {
+        for accept in ["gzip", "identity"] {
+            for http2 in [false, true] {
+                let headers = [("x-answer", answer), ("accept-encoding", accept)];
+                let got = ask(&edge, http2, "/", &headers).await;
+                let head = ask(&edge, http2, "/head", &headers).await;
+                for name in ["vary", "etag", "content-encoding", "accept-ranges"] {
+                    let (got, head) = (got.headers.get(name), head.headers.get(name));
+                    assert_eq!(got, head, "{name} {answer} {accept}");
+                }
+                // Over HTTP/1.1 a compressed body has no length, nor has its HEAD.
+                let length = head.headers.get("content-length");
+                assert_eq!(got.headers.get("content-length"), length, "{answer}");
+                assert!(head.body.is_empty());
+            }
+        }
+    }
 }
 
 /// What has been written is seen at once, compressed or not; and what breaks

@@ -16,14 +16,15 @@ use hyper::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     ETAG, HeaderMap, HeaderName, HeaderValue,
 };
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, BufReader};
 use tokio_util::io::{ReaderStream, StreamReader};
 
+use super::request_context::RequestContext;
 use crate::core::body::{self, Body};
-use crate::core::client_ip::ClientIp;
 use crate::core::content_coding::{self, ContentCoding};
+use crate::core::header_values::has_element;
 use crate::core::request_path::{NormalizedPath, UrlPath};
 use crate::core::units::{ByteSize, PositiveCount};
 use crate::limit::{ConcurrencyLimit, Limits, Permit};
@@ -87,7 +88,7 @@ impl Compression {
         let is_cross_site = headers
             .get(SEC_FETCH_SITE)
             .is_some_and(|site| site == "cross-site");
-        if !self.settings.enabled || request.method() == Method::HEAD || is_cross_site {
+        if !self.settings.enabled || is_cross_site {
             return AcceptedEncoding::Never;
         }
         let Ok(path) = NormalizedPath::parse(request.uri().path()) else {
@@ -103,13 +104,21 @@ impl Compression {
 
     /// Returns `response`, compressed if that makes sense. If too many encoders are in use,
     /// in all or by this client, the response stays as it is.
+    ///
+    /// The response to `HEAD` has no body and gets the headers of that to `GET` (RFC 9110
+    /// §9.3.2).
     pub(super) fn apply(
         &self,
         accepted: AcceptedEncoding,
-        client: ClientIp,
+        context: &RequestContext<'_>,
         response: Response<Body>,
     ) -> Response<Body> {
-        if accepted == AcceptedEncoding::Never || !self.should_compress(&response) {
+        let length = if context.is_head {
+            declared_length(response.headers())
+        } else {
+            response.body().size_hint().upper()
+        };
+        if accepted == AcceptedEncoding::Never || !self.should_compress(&response, length) {
             return response;
         }
         let (mut parts, body) = response.into_parts();
@@ -117,25 +126,22 @@ impl Compression {
         let AcceptedEncoding::Coded(coding) = accepted else {
             return Response::from_parts(parts, body);
         };
-        let client = self.limits.share_key(client);
+        if context.is_head {
+            mark_encoded(&mut parts.headers, coding);
+            return Response::from_parts(parts, body);
+        }
+        let client = self.limits.share_key(context.client());
         let Some(permit) = self.encoders.try_permit(client.into(), ENCODERS_PER_CLIENT) else {
             return Response::from_parts(parts, body);
         };
-        let headers = &mut parts.headers;
-        headers.remove(CONTENT_LENGTH);
-        headers.remove(ACCEPT_RANGES);
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
-        weaken_etag(headers);
+        mark_encoded(&mut parts.headers, coding);
         Response::from_parts(parts, encode(coding, body, permit))
     }
 
-    fn should_compress(&self, response: &Response<Body>) -> bool {
+    /// Returns whether a body of at most `length` bytes with the headers of `response` gets
+    /// compressed. An unknown length may be long.
+    fn should_compress(&self, response: &Response<Body>, length: Option<u64>) -> bool {
         let headers = response.headers();
-        let contains = |name, word: &str| {
-            let value = headers.get(name).and_then(|value| value.to_str().ok());
-            value.is_some_and(|value| value.to_ascii_lowercase().contains(word))
-        };
-        let max_size = response.body().size_hint().upper();
         let uncompressed_statuses = [
             StatusCode::SWITCHING_PROTOCOLS,
             StatusCode::NO_CONTENT,
@@ -143,14 +149,27 @@ impl Compression {
             StatusCode::PARTIAL_CONTENT,
         ];
         !uncompressed_statuses.contains(&response.status())
-            && max_size.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
+            && length.is_none_or(|bytes| bytes >= self.settings.min_size.get() as u64)
             && has_compressible_type(headers)
             && !headers.contains_key(CONTENT_ENCODING)
             && !headers.contains_key(CONTENT_RANGE)
             && !DIGEST_HEADERS.iter().any(|sum| headers.contains_key(sum))
             // RFC 9110 §7.7: a proxy must not transform such content.
-            && !contains(CACHE_CONTROL, "no-transform")
+            && !has_element(headers, &CACHE_CONTROL, "no-transform")
     }
+}
+
+/// Returns the length in `Content-Length`.
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Changes the headers to those of content in `coding`.
+fn mark_encoded(headers: &mut HeaderMap, coding: ContentCoding) {
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    weaken_etag(headers);
 }
 
 /// Makes a strong `ETag` weak, since the compressed bytes differ and only the meaning is

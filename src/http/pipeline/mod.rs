@@ -151,7 +151,7 @@ impl Pipeline {
                 // Boxed, so that the future of other requests reserves no room for it.
                 if let Some(file) = Box::pin(file).await? {
                     let accepted = self.compression.accepted_encoding(&request);
-                    return Ok(self.compression.apply(accepted, context.client(), file));
+                    return Ok(self.compression.apply(accepted, context, file));
                 }
                 self.rate_limit
                     .admit(context, RequestCost::FullAfterFile)
@@ -181,7 +181,7 @@ impl Pipeline {
         if let Some(attempt) = login {
             login_limit::finish(attempt, response.status());
         }
-        Ok(self.compression.apply(accepted, context.client(), response))
+        Ok(self.compression.apply(accepted, context, response))
     }
 
     /// Returns the maintenance mode. The server refreshes it.

@@ -24,6 +24,7 @@ use super::routes::Route;
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
+use crate::core::header_values::has_element;
 use crate::forwarded;
 use crate::http::body_timeout::IdleTimeoutBody;
 use crate::http::{Metrics, Rejection, Settings};
@@ -250,8 +251,9 @@ fn limit_body(body: Incoming, limit: usize, min_rate: MinRate, activity: &Activi
 /// Removes `X-Accel-Buffering`, and returns whether it allows the response to be buffered.
 /// With `no`, nginx's convention, an application keeps its streams from being delayed.
 fn may_buffer(headers: &mut HeaderMap) -> bool {
-    let value = headers.remove(X_ACCEL_BUFFERING);
-    !value.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"no"))
+    let is_off = has_element(headers, &X_ACCEL_BUFFERING, "no");
+    headers.remove(X_ACCEL_BUFFERING);
+    !is_off
 }
 
 /// Logs, once per request, why no response came from the upstream.
