@@ -97,7 +97,7 @@ pub(crate) enum Error {
     Mistakes(Diagnostics),
     /// A route serves a directory that holds a private key, so that any client could fetch it.
     #[error(
-        "{}: {} (files or allowed_symlink_targets of a route) holds {}, a private key that \
+        "{}: {} (files, sendfile or allowed_symlink_targets of a route) holds {}, a private key that \
          everyone could then fetch; name a directory of the site alone, such as \
          \"/var/www/app/public\"",
         .file.display(),

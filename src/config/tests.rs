@@ -216,7 +216,9 @@ key = "/b.pem"
 page = "m.html"
 [[routes]]
 files = "public"
+upstream = "laravel"
 allowed_symlink_targets = ["/c", "d"]
+sendfile = { "/protected" = "private" }
 "#;
     std::fs::write(&path, text).unwrap();
     let mut config = Config::load(&path).unwrap();
@@ -226,8 +228,8 @@ allowed_symlink_targets = ["/c", "d"]
         .paths_mut()
         .map(|path| path.clone())
         .collect();
-    let (public, d) = (dir.path().join("public"), dir.path().join("d"));
-    assert_eq!(paths, [public, "/c".into(), d]);
+    let at = |name: &str| dir.path().join(name);
+    assert_eq!(paths, [at("public"), "/c".into(), at("d"), at("private")]);
     assert_eq!(config.tls.certificate, dir.path().join("a.pem"));
     assert_eq!(config.tls.key, Path::new("/b.pem"));
 }
@@ -251,11 +253,16 @@ fn route_to_files_that_include_a_private_key_is_rejected() {
         }
         let _ = std::os::unix::fs::symlink(".", dir.path().join("link"));
         std::fs::write(dir.path().join("certs/privkey.pem"), "").unwrap();
-        std::fs::write(&path, format!("[[routes]]\nfiles = \"{files}\"\n")).unwrap();
-        let config = Config::load(&path);
-        assert_eq!(config.is_ok(), is_well, "{files}");
-        if let Err(error) = config {
-            assert!(error.to_string().contains("privkey.pem"), "{error}");
+        for route in [
+            format!("files = \"{files}\""),
+            format!("sendfile = {{ \"/a\" = \"{files}\" }}"),
+        ] {
+            std::fs::write(&path, format!("[[routes]]\n{route}\n")).unwrap();
+            let config = Config::load(&path);
+            assert_eq!(config.is_ok(), is_well, "{route}");
+            if let Err(error) = config {
+                assert!(error.to_string().contains("privkey.pem"), "{error}");
+            }
         }
     }
 }
@@ -293,7 +300,7 @@ fn example_file_names_the_keys_of_a_route() {
         Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         tried += 1;
     }
-    assert_eq!(tried, 14);
+    assert_eq!(tried, 15);
 }
 
 #[test]
@@ -352,6 +359,12 @@ fn errors_in_file_settings_are_reported() {
         ),
         ("files = \"a\"\nupstream = \"php\"", "[upstreams.php]"),
         ("files = \"\"", "must name directories"),
+        (
+            "status = 404\nsendfile = { \"/a\" = \"b\" }",
+            "needs a route to an upstream",
+        ),
+        ("sendfile = { \"/a\" = \"\" }", "must name a directory"),
+        ("sendfile = { \"/a/*\" = \"b\" }", "pattern"),
         (
             "files = \"a\"\nallowed_symlink_targets = [\"\"]",
             "must name directories",

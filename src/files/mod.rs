@@ -62,10 +62,19 @@ pub(crate) enum Error {
     Forbidden,
     /// The disk has failed, or the directory is gone.
     #[error("cannot read it")]
-    Unreadable(#[from] io::Error),
+    Unreadable(#[source] io::Error),
     /// The disk did not respond in time.
     #[error("the disk did not respond in {} s", LOOKUP_TIMEOUT.as_secs())]
     Slow,
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Self::Forbidden,
+            _ => Self::Unreadable(error),
+        }
+    }
 }
 
 impl Files {
@@ -75,11 +84,7 @@ impl Files {
     /// Returns [`UnusableDirectory`] if a directory is missing, is not a directory or must
     /// not be entered, or if the fallback is not a readable file.
     pub(crate) fn open(settings: &Settings) -> Result<Self, UnusableDirectory> {
-        let first_try = if check_directory(&settings.root, "files")? {
-            DiskWait::Forbidden
-        } else {
-            DiskWait::Allowed
-        };
+        let first_try = first_try(&settings.root, "files")?;
         for link in &settings.allowed_symlink_targets {
             check_directory(link, "allowed_symlink_targets")?;
         }
@@ -107,6 +112,22 @@ impl Files {
         })
     }
 
+    /// Returns the files of `root` without further settings, for [`Files::send`]. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// Returns [`UnusableDirectory`] with `key` as [`Files::open`] does.
+    pub(crate) fn in_directory(root: &Path, key: &'static str) -> Result<Self, UnusableDirectory> {
+        Ok(Self {
+            settings: Arc::new(Settings {
+                root: root.to_owned(),
+                fallback: None,
+                allowed_symlink_targets: Vec::new(),
+            }),
+            first_try: first_try(root, key)?,
+        })
+    }
+
     /// Returns the response to `request`, a `GET` or `HEAD`, or `None` if no file matches.
     /// `permit` is kept as long as the file is open.
     ///
@@ -124,27 +145,69 @@ impl Files {
         let Some(path) = SafePath::parse(request.uri().path()) else {
             return Ok(None);
         };
-        let codings = accepted_codings(request);
+        let (result, permit) = self.find(path, accepted_codings(request), permit).await?;
+        match result? {
+            LookupResult::File(found) => Ok(Some(response::file_response(request, found, permit))),
+            LookupResult::Directory => Ok(Some(response::redirect_to_directory(request.uri()))),
+            LookupResult::NotFound => Ok(None),
+        }
+    }
+
+    /// Returns the response to `request` with the file at `path` itself, or `None` if there
+    /// is none: no index page, and no precompressed file next to it. Otherwise like
+    /// [`Files::respond`].
+    ///
+    /// # Errors
+    /// As [`Files::respond`].
+    pub(crate) async fn send<B>(
+        &self,
+        request: &Request<B>,
+        path: SafePath,
+        permit: Permit,
+    ) -> Result<Option<Response<Body>>, Error> {
+        let (result, permit) = self.find(path, Vec::new(), permit).await?;
+        match result? {
+            LookupResult::File(found) => Ok(Some(response::file_response(request, found, permit))),
+            LookupResult::Directory | LookupResult::NotFound => Ok(None),
+        }
+    }
+
+    /// Returns the part of the absolute path `path` below the directory, with a slash at its
+    /// beginning; `None` if it is not below. Applications name the directory as it is
+    /// configured, or with symbolic links resolved (PHP's `realpath`).
+    pub(crate) async fn strip_root<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let strip = |root: &Path| {
+            let root = root.to_str()?.trim_end_matches('/');
+            let rest = path.strip_prefix(root)?;
+            rest.starts_with('/').then_some(rest)
+        };
+        let configured = strip(&self.settings.root);
+        if configured.is_some() {
+            return configured;
+        }
+        let root = self.settings.root.clone();
+        let resolved = tokio::task::spawn_blocking(move || root.canonicalize()).await;
+        strip(&resolved.ok()?.ok()?)
+    }
+
+    /// Looks the file up, and returns the permit.
+    async fn find(
+        &self,
+        path: SafePath,
+        codings: Vec<ContentCoding>,
+        permit: Permit,
+    ) -> Result<(io::Result<LookupResult>, Permit), Error> {
         // What the kernel has in memory is found on this thread, which saves the trip to a
         // blocking one; everything else is found there.
         let first_try = match self.first_try {
             DiskWait::Forbidden => find_file(&self.settings, &path, &codings, DiskWait::Forbidden),
             DiskWait::Allowed => Err(ErrorKind::WouldBlock.into()),
         };
-        let (result, permit) = match first_try {
+        match first_try {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.find_blocking(path, codings, permit).await?
+                self.find_blocking(path, codings, permit).await
             }
-            result => (result, permit),
-        };
-        match result {
-            Ok(LookupResult::File(found)) => {
-                Ok(Some(response::file_response(request, found, permit)))
-            }
-            Ok(LookupResult::Directory) => Ok(Some(response::redirect_to_directory(request.uri()))),
-            Ok(LookupResult::NotFound) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Error::Forbidden),
-            Err(error) => Err(Error::Unreadable(error)),
+            result => Ok((result, permit)),
         }
     }
 
@@ -183,6 +246,15 @@ fn accepted_codings<B>(request: &Request<B>) -> Vec<ContentCoding> {
     // A client may repeat a coding many times; each would cost a lookup.
     offers.truncate(ContentCoding::ALL.len());
     offers.into_iter().map(|(_, coding)| coding).collect()
+}
+
+/// Checks a directory, and returns whether lookups in it are tried first without waiting.
+fn first_try(root: &Path, key: &'static str) -> Result<DiskWait, UnusableDirectory> {
+    Ok(if check_directory(root, key)? {
+        DiskWait::Forbidden
+    } else {
+        DiskWait::Allowed
+    })
 }
 
 /// Checks that a directory exists and may be entered, and returns whether it is on a local

@@ -41,6 +41,18 @@ impl SafePath {
         })
     }
 
+    /// Parses a path that is not percent-encoded and names a file. Returns `None` if it names
+    /// something that must not be served.
+    pub(crate) fn parse_decoded(path: &str) -> Option<Self> {
+        let relative = path.strip_prefix('/')?;
+        let mut segments = relative.split('/').enumerate();
+        let is_allowed = segments.all(|(number, segment)| is_allowed(segment, number == 0));
+        is_allowed.then(|| Self {
+            path: relative.to_owned(),
+            is_directory: false,
+        })
+    }
+
     const fn root() -> Self {
         Self {
             path: String::new(),
@@ -89,13 +101,14 @@ fn decode_segment(segment: &str, is_first: bool) -> Option<String> {
         }
     }
     let decoded = percent_decode_str(segment).decode_utf8().ok()?.into_owned();
+    is_allowed(&decoded, is_first).then_some(decoded)
+}
+
+/// Returns whether a decoded segment may be a part of a path.
+fn is_allowed(segment: &str, is_first: bool) -> bool {
     let is_forbidden = |c: char| c.is_control() || c == '/' || c == '\\';
-    let is_hidden = decoded.starts_with('.') && !(is_first && decoded == ".well-known");
-    if decoded.is_empty() || decoded.contains(is_forbidden) || is_hidden || is_script(&decoded) {
-        None
-    } else {
-        Some(decoded)
-    }
+    let is_hidden = segment.starts_with('.') && !(is_first && segment == ".well-known");
+    !segment.is_empty() && !segment.contains(is_forbidden) && !is_hidden && !is_script(segment)
 }
 
 /// Returns whether PHP might run a file of this name, in any case and with any suffix. Its
@@ -178,6 +191,17 @@ mod tests {
             "/%C2%85",
         ] {
             assert_eq!(SafePath::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn decoded_path_keeps_its_percent_signs() {
+        let path = |text: &str| SafePath::parse_decoded(text).map(|name| name.path);
+        assert_eq!(path("/a/50%25 b.pdf").as_deref(), Some("a/50%25 b.pdf"));
+        for wrong in [
+            "", "a", "/", "/a/", "//a", "/../a", "/a/./b", "/.env", "/a.php", "/a\\b",
+        ] {
+            assert_eq!(path(wrong), None, "{wrong}");
         }
     }
 

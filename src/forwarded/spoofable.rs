@@ -69,8 +69,8 @@ const SPOOFABLE_HEADERS: [&str; 33] = [
     "x-url-scheme",
     "x-host",
     "x-http-host-override",
-    // They make Symfony's BinaryFileResponse send a file name instead of the bytes, for a
-    // web server that supports it. The edge does not.
+    // They make Symfony's BinaryFileResponse name a file instead of sending its bytes. That is
+    // for the web server to choose, not for its clients.
     "x-sendfile-type",
     "x-accel-mapping",
 ];

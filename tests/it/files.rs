@@ -8,6 +8,7 @@ mod maintenance;
 mod nginx;
 mod pages;
 mod path_escape;
+mod sendfile;
 
 use std::fs;
 use std::net::SocketAddr;

@@ -25,8 +25,13 @@ impl UrlPath {
     /// Returns whether `path` is this path or below it. Only whole segments count:
     /// `/admin` is not above `/administrator`.
     pub(crate) fn is_above(&self, path: &str) -> bool {
-        let rest = path.strip_prefix(self.0.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.strip_from(path).is_some()
+    }
+
+    /// Returns the rest of `path` below this path: empty, or with a slash at its beginning.
+    pub(crate) fn strip_from<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let rest = path.strip_prefix(self.0.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 }
 

@@ -137,6 +137,11 @@ impl AccessLogEntry {
         self.rejection = Some(rejection);
     }
 
+    /// Returns the path of the request.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// Returns the reason why the edge itself responds, if it is set.
     pub(super) fn rejection(&self) -> Option<Rejection> {
         self.rejection

@@ -14,7 +14,7 @@
 //! | respond: WebSocket | `websocket` |
 //! | respond: maintenance mode | `maintenance` |
 //! | respond: redirect, or a file | `redirect`, `static_files` |
-//! | respond: an application | `login_limit`, `proxy` |
+//! | respond: an application | `login_limit`, `proxy`, `sendfile` |
 //! | compress | `compression` |
 //! | count and render a rejection | `rejections` |
 //! | add the common headers | `response_headers` |
@@ -38,6 +38,7 @@ mod rejections;
 mod request_context;
 mod response_headers;
 pub(super) mod routes;
+mod sendfile;
 mod static_files;
 mod websocket;
 
@@ -174,12 +175,20 @@ impl Pipeline {
     ) -> Result<Response<Body>, Rejection> {
         let login = self.login_limit.begin(context, &request).await?;
         let accepted = self.compression.accepted_encoding(&request);
-        let response = self
+        let file_request = sendfile::file_request(route, &request);
+        let mut response = self
             .proxy
             .forward(context, route, upstream, request)
             .await?;
         if let Some(attempt) = login {
             login_limit::finish(attempt, response.status());
+        }
+        if let Some(file) = sendfile::take_file(&mut response) {
+            let headers = response.into_parts().0.headers;
+            let request = file_request.unwrap_or_default();
+            let sending = file.send(&self.static_files, context, route, &request);
+            // Boxed, so that the future of other responses reserves no room for it.
+            response = sendfile::with_app_headers(Box::pin(sending).await?, headers);
         }
         Ok(self.compression.apply(accepted, context, response))
     }

@@ -6,7 +6,7 @@ use super::permit_pool::PermitPool;
 use super::request_context::RequestContext;
 use crate::core::body::Body;
 use crate::core::error_chain::error_chain;
-use crate::files::{Error, Files};
+use crate::files::{Error, Files, SafePath};
 use crate::http::Rejection;
 
 /// Serves static files.
@@ -38,19 +38,39 @@ impl StaticFiles {
             return Ok(None);
         }
         let permit = self.permits.acquire(context.client()).await?;
-        files.respond(request, permit).await.map_err(|error| {
-            let path = request.uri().path();
-            tracing::warn!(
-                name: "file_unreadable",
-                path,
-                error = error_chain(&error),
-                "file cannot be read"
-            );
-            match error {
-                Error::Forbidden => Rejection::FileForbidden,
-                Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,
-            }
-        })
+        let response = files.respond(request, permit).await;
+        response.map_err(|error| unreadable(request.uri().path(), &error))
+    }
+
+    /// Returns the response with the file at `path` of `files`, or `None` if there is none.
+    /// `request` decides about ranges and conditions.
+    ///
+    /// # Errors
+    /// As [`StaticFiles::respond`].
+    pub(super) async fn send<B>(
+        &self,
+        context: &RequestContext<'_>,
+        files: &Files,
+        request: &Request<B>,
+        path: SafePath,
+    ) -> Result<Option<Response<Body>>, Rejection> {
+        let permit = self.permits.acquire(context.client()).await?;
+        let response = files.send(request, path, permit).await;
+        response.map_err(|error| unreadable(request.uri().path(), &error))
+    }
+}
+
+/// Logs why the file of a request to `path` cannot be read, and returns the rejection.
+fn unreadable(path: &str, error: &Error) -> Rejection {
+    tracing::warn!(
+        name: "file_unreadable",
+        path,
+        error = error_chain(error),
+        "file cannot be read"
+    );
+    match error {
+        Error::Forbidden => Rejection::FileForbidden,
+        Error::Unreadable(_) | Error::Slow => Rejection::Unreadable,
     }
 }
 

@@ -39,6 +39,16 @@ pub(super) struct Route {
     /// Protocols whose upgrades are tunneled to the upstream.
     pub(super) upgrade_protocols: Vec<UpgradeProtocol>,
     pub(super) rate: Option<Rate>,
+    /// The directories whose files the application may name instead of a response.
+    pub(super) sendfile: Vec<SendfileDirectory>,
+}
+
+/// A directory whose files an application may name instead of a response.
+#[derive(Debug)]
+pub(super) struct SendfileDirectory {
+    /// The prefix that stands for the directory in `X-Accel-Redirect`.
+    pub(super) prefix: UrlPath,
+    pub(super) files: Files,
 }
 
 /// The destination of a request.
@@ -106,6 +116,16 @@ impl Routes {
                 rate: route
                     .rate
                     .map(|(count, burst)| Rate::per_minute(count, burst)),
+                sendfile: route
+                    .sendfile
+                    .iter()
+                    .map(|(prefix, directory)| {
+                        Ok(SendfileDirectory {
+                            prefix: prefix.clone(),
+                            files: Files::in_directory(directory, "sendfile")?,
+                        })
+                    })
+                    .collect::<Result<_, _>>()?,
             })
         };
         Ok(Self {
@@ -119,6 +139,7 @@ impl Routes {
                 require_client_certificate: false,
                 upgrade_protocols: Vec::new(),
                 rate: None,
+                sendfile: Vec::new(),
             },
         })
     }

@@ -1,5 +1,6 @@
 //! The settings of `[[routes]]` in `config.toml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -34,6 +35,9 @@ pub struct Settings {
     pub(crate) upgrade_protocols: Vec<UpgradeProtocol>,
     /// The rate of each client: requests per minute, and the burst.
     pub(crate) rate: Option<(PositiveCount, PositiveCount)>,
+    /// Directories whose files the upstream may name in `X-Accel-Redirect`, by the path that
+    /// stands for them there, and in `X-Sendfile`.
+    pub(crate) sendfile: Vec<(UrlPath, PathBuf)>,
 }
 
 /// The destination of a route.
@@ -90,6 +94,8 @@ struct Written {
     upgrade_protocols: Option<Vec<UpgradeProtocol>>,
     requests_per_minute: Option<PositiveCount>,
     request_burst: Option<PositiveCount>,
+    #[serde(default)]
+    sendfile: BTreeMap<String, PathBuf>,
 }
 
 impl TryFrom<Written> for Settings {
@@ -117,7 +123,11 @@ impl TryFrom<Written> for Settings {
             (None, Some(_)) => return Err("request_burst needs requests_per_minute".to_owned()),
             (Some(count), burst) => Some((count, burst.unwrap_or(count))),
         };
+        if !has_upstream && !written.sendfile.is_empty() {
+            return Err("sendfile needs a route to an upstream, which names the files".to_owned());
+        }
         Ok(Self {
+            sendfile: sendfile_directories(written.sendfile)?,
             hosts: written.hosts,
             path: written.path.unwrap_or_else(|| UrlPath::new("/")),
             to,
@@ -136,7 +146,9 @@ impl Settings {
             RouteAction::Files(files, _) => Some(files),
             _ => None,
         };
-        files.into_iter().flat_map(files::Settings::paths_mut)
+        let sendfile = self.sendfile.iter_mut().map(|(_, directory)| directory);
+        let files = files.into_iter().flat_map(files::Settings::paths_mut);
+        files.chain(sendfile)
     }
 }
 
@@ -229,6 +241,19 @@ impl TryFrom<String> for HostPattern {
             )),
         }
     }
+}
+
+/// Checks the prefixes and directories of `sendfile`.
+fn sendfile_directories(
+    written: BTreeMap<String, PathBuf>,
+) -> Result<Vec<(UrlPath, PathBuf)>, String> {
+    let directories = written.into_iter().map(|(prefix, directory)| {
+        if directory.as_os_str().is_empty() {
+            return Err(format!("sendfile must name a directory for {prefix:?}"));
+        }
+        Ok((UrlPath::try_from(prefix)?, directory))
+    });
+    directories.collect()
 }
 
 /// Reads the status of a rejection: 403 or 404.
