@@ -141,6 +141,17 @@ impl Error {
         }
     }
 
+    /// Returns whether the server's system reset the connection. It does so if the server
+    /// closes its end, or dies, with bytes of the request unread.
+    pub(super) fn is_reset(&self) -> bool {
+        let Self::Protocol { source, .. } = self else {
+            return false;
+        };
+        find_cause(&**source, |error: &io::Error| {
+            error.kind() == io::ErrorKind::ConnectionReset
+        })
+    }
+
     /// Returns whether the request or this machine's disk is the cause, so that the failure
     /// does not count against the server.
     pub(super) fn is_client_error(&self) -> bool {
@@ -152,9 +163,17 @@ impl Error {
 }
 
 fn is_caused_by<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
+    find_cause(error, |_: &E| true)
+}
+
+/// Returns whether `error` or one of its causes is an `E` that `matches`.
+fn find_cause<E: StdError + 'static>(
+    error: &(dyn StdError + 'static),
+    matches: impl Fn(&E) -> bool,
+) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
-        if cause.is::<E>() {
+        if cause.downcast_ref().is_some_and(&matches) {
             return true;
         }
         next = cause.source();

@@ -122,9 +122,8 @@ impl Upstream {
     /// streams. Dropping the future or the body aborts the request at Laravel.
     ///
     /// The edge retries for at most `wait` while no server accepts a connection. It repeats a
-    /// request that a server may have read only if the method is idempotent (RFC 9110
-    /// §9.2.2) and there is no body. A request body for PHP is read completely before
-    /// anything is sent.
+    /// request that a server may have read only as `retry` says. A request body for PHP is
+    /// read completely before anything is sent.
     ///
     /// # Errors
     /// - [`Error::Connect`], [`Error::ConnectTimeout`] or [`Error::Closed`] if no server

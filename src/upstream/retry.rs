@@ -233,9 +233,12 @@ impl<'a> RetryingRequest<'a> {
     }
 
     /// Decides about a request whose connection was lost after a server may have read some
-    /// of it. The server may have closed an idle connection, or restarted, without fault. So
-    /// the request is repeated once, on a new connection and if possible at another server,
-    /// if it is idempotent, has no body, and no byte of a response has arrived.
+    /// of it. The request is repeated once, on a new connection and if possible at another
+    /// server, if it is idempotent, has no body, no byte of a response has arrived, and the
+    /// server has probably not run it (RFC 9110 §9.2.2): the connection was idle before, and
+    /// servers close idle connections; or it was reset, as the system does if a server ends
+    /// before it has read the request. A server that reads a request on a new connection and
+    /// then closes it has crashed, and the repetition would crash the next one.
     fn on_exchange_error(
         &mut self,
         choice: &Choice<'_>,
@@ -244,10 +247,11 @@ impl<'a> RetryingRequest<'a> {
         was_idle: bool,
     ) -> RetryDecision {
         let is_single = self.upstream.servers.is_single();
-        let head = if response_started || error.is_client_error() {
-            None
-        } else {
+        let has_not_run = !response_started && (was_idle || error.is_reset());
+        let head = if has_not_run && !error.is_client_error() {
             self.replayable.take()
+        } else {
+            None
         };
         let Some(head) = head else {
             choice.server.record_failure(&error, is_single);
