@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::rt::Executor;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -88,6 +88,10 @@ pub(super) struct HttpConn {
     response_started: Arc<AtomicBool>,
     /// The response timeout's timer, kept for the next request.
     timer: LazyTimer,
+    /// Whether the server has responded in HTTP/1.0. hyper then sends HTTP/1.0, too, and
+    /// drops a request body of unknown length, since that version has no `chunked`. So the
+    /// connection carries no further request.
+    is_http10: bool,
 }
 
 /// The way in which an exchange failed.
@@ -188,9 +192,13 @@ impl Pool {
 }
 
 impl IdlePool {
-    /// Adds a connection, starts the sweeper if there is none, and closes the connection
-    /// that has been idle longest if there are `max_idle_connections` already.
+    /// Adds a connection that may be used again, starts the sweeper if there is none, and
+    /// closes the connection that has been idle longest if there are `max_idle_connections`
+    /// already.
     fn put(self: &Arc<Self>, conn: HttpConn) {
+        if conn.is_http10 {
+            return;
+        }
         let mut conns = self.conns.lock();
         if conns.all.len() >= self.max_idle_connections {
             // The server closes the oldest one first, so this one is worth least.
@@ -288,6 +296,7 @@ impl HttpConn {
             sender,
             response_started,
             timer: LazyTimer::default(),
+            is_http10: false,
         })
     }
 
@@ -307,7 +316,10 @@ impl HttpConn {
         let response = self.sender.try_send_request(request);
         async move {
             match response.await {
-                Ok(response) => Ok(response.map(body::boxed)),
+                Ok(response) => {
+                    self.is_http10 = response.version() < Version::HTTP_11;
+                    Ok(response.map(body::boxed))
+                }
                 Err(mut failed) => Err(match failed.take_message() {
                     Some(request) => {
                         ExchangeError::Unsent(Box::new(request), failed.into_error().into())

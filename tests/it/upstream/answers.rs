@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{edge_before, fetch};
 use crate::support::Edge;
 use crate::support::app::{head, scripted};
-use crate::support::http::{Client, body, connect, get, post};
+use crate::support::http::{Client, body, connect, get, post, streamed};
 
 /// What PHP's own server and others send, and what the client gets.
 #[tokio::test]
@@ -33,6 +33,39 @@ async fn responses_of_every_form_are_passed_on() {
                 assert_eq!((answer.status.as_u16(), answer.text()), (status, wanted));
             }
         }
+    }
+}
+
+/// HTTP/1.0 has no `chunked`, so hyper would send the second body as an empty one.
+#[tokio::test]
+async fn body_of_unknown_length_is_not_lost_after_an_http10_response() {
+    let url = scripted(|_, mut stream| async move {
+        loop {
+            let mut request = head(&mut stream).await;
+            if request.is_empty() {
+                return;
+            }
+            while request.contains("chunked") && !request.ends_with("0\r\n\r\n") {
+                request += &head(&mut stream).await;
+            }
+            let text = if request.contains("\r\nhello\r\n") {
+                "it came"
+            } else {
+                "nothing"
+            };
+            let lines = format!("connection: keep-alive\r\ncontent-length: {}", text.len());
+            let answer = format!("HTTP/1.0 200 OK\r\n{lines}\r\n\r\n{text}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let edge = edge_before(&[url.await], "");
+    let mut client = Client::http1(&edge).await;
+    for _ in 0..2 {
+        let (pieces, sent) = streamed();
+        let sending = async move { pieces.send("hello".into()).await.unwrap() };
+        let request = post("/").body(sent).unwrap();
+        let (answer, ()) = tokio::join!(client.fetch(request), sending);
+        assert_eq!(answer.text(), "it came");
     }
 }
 
