@@ -197,8 +197,8 @@ fn new_upstreams(config: &Config, process: &Process, tasks: &mut Vec<Task>) -> R
     let apps = &upstreams.part;
     let named = config.upstreams.iter();
     let checks = named
-        .filter_map(|(name, settings)| apps.named.get(name)?.health_checks(settings))
-        .chain(apps.laravel.health_checks(&config.upstream));
+        .filter_map(|(name, settings)| Some(apps.named.get(name)?.health_checks(settings)))
+        .chain([apps.laravel.health_checks(&config.upstream)]);
     tasks.extend(checks.map(|checks| {
         let drain = upstreams.drain.clone();
         async move { checks.start(&drain) }.boxed()

@@ -179,7 +179,7 @@ mod tests {
         for _ in 0..3 {
             servers.all[index]
                 .health_state
-                .record_failure("down".to_owned());
+                .record_failure("down".to_owned(), false);
         }
     }
 

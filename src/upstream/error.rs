@@ -152,6 +152,14 @@ impl Error {
         })
     }
 
+    /// Returns whether the server did not accept the connection.
+    pub(super) fn is_connect_error(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::ConnectTimeout(_) | Self::Closed { .. }
+        )
+    }
+
     /// Returns whether the request or this machine's disk is the cause, so that the failure
     /// does not count against the server.
     pub(super) fn is_client_error(&self) -> bool {

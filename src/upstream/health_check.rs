@@ -1,4 +1,5 @@
-//! Active health checks: a request to each server of the app at an interval.
+//! Active health checks: a request to each server of the app at an interval. Without a path for
+//! them, a connection at start and while a failure is reported.
 
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use hyper::{Request, StatusCode, Uri};
 
 use super::pool::ExchangeError;
 use super::server::Server;
+use super::settings::HealthCheckPath;
 use super::{Error, Settings, Upstream};
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
@@ -17,20 +19,22 @@ use crate::runtime::drain::Drain;
 #[derive(Clone, Debug)]
 pub(crate) struct HealthChecks {
     upstream: Upstream,
-    path: Uri,
+    /// The path of the requests; `None`: only connections.
+    path: Option<Uri>,
     interval: Duration,
     timeout: Duration,
 }
 
 impl HealthChecks {
-    /// Creates the health checks, or `None` if the settings name no path for them.
-    pub(super) fn new(upstream: Upstream, settings: &Settings) -> Option<Self> {
-        Some(Self {
+    /// Creates the health checks.
+    pub(super) fn new(upstream: Upstream, settings: &Settings) -> Self {
+        let path = settings.health_check_path.as_ref();
+        Self {
             upstream,
-            path: settings.health_check_path.as_ref()?.uri(),
+            path: path.map(HealthCheckPath::uri),
             interval: settings.health_check_interval.get(),
             timeout: settings.health_check_timeout.get(),
-        })
+        }
     }
 
     /// Starts a task for each server through `drain`; the tasks end when `drain` stops.
@@ -46,64 +50,75 @@ impl HealthChecks {
 
     async fn watch(&self, server: &Server) {
         loop {
-            let result = tokio::time::timeout(self.timeout, self.check(server))
-                .await
-                .unwrap_or_else(|_| {
-                    let seconds = self.timeout.as_secs_f32();
-                    Err(format!("no response within {seconds} s"))
-                });
-            self.record(server, result);
+            match &self.path {
+                Some(path) => self.probe(server, path).await,
+                None if server.health_state.needs_connect_check() => {
+                    server.check_connection().await;
+                }
+                None => {}
+            }
             tokio::time::sleep(self.interval).await;
         }
     }
 
-    async fn check(&self, server: &Server) -> Result<(), String> {
-        let mut conn = server
-            .pool
-            .connect()
+    /// Sends a request and records its result.
+    async fn probe(&self, server: &Server, path: &Uri) {
+        let result = tokio::time::timeout(self.timeout, exchange(server, path))
             .await
-            .map_err(|error| error_chain(&Error::from_connect(&server.target, error)))?;
-        let response = conn.exchange(Box::new(self.request(server))).await;
-        match response.map(|response| response.status()) {
-            Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
-            Ok(status) => Err(status_error(status)),
-            Err(ExchangeError::Unsent(_, error) | ExchangeError::Sent { error, .. }) => {
-                Err(error_chain(&Error::from_exchange(&server.target, error)))
-            }
+            .unwrap_or_else(|_| {
+                let seconds = self.timeout.as_secs_f32();
+                Err(format!("no response within {seconds} s"))
+            });
+        record(server, path, result);
+    }
+}
+
+async fn exchange(server: &Server, path: &Uri) -> Result<(), String> {
+    let mut conn = server
+        .pool
+        .connect()
+        .await
+        .map_err(|error| error_chain(&Error::from_connect(&server.target, error)))?;
+    let response = conn.exchange(Box::new(request(server, path))).await;
+    match response.map(|response| response.status()) {
+        Ok(status) if status.is_success() || status.is_redirection() => Ok(()),
+        Ok(status) => Err(status_error(status)),
+        Err(ExchangeError::Unsent(_, error) | ExchangeError::Sent { error, .. }) => {
+            Err(error_chain(&Error::from_exchange(&server.target, error)))
         }
     }
+}
 
-    fn request(&self, server: &Server) -> Request<Body> {
-        let mut request = Request::new(body::empty());
-        *request.uri_mut() = self.path.clone();
-        let headers = request.headers_mut();
-        if let Ok(host) = HeaderValue::from_str(server.target.host()) {
-            headers.insert(HOST, host);
-        }
-        headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        request
+fn request(server: &Server, path: &Uri) -> Request<Body> {
+    let mut request = Request::new(body::empty());
+    *request.uri_mut() = path.clone();
+    let headers = request.headers_mut();
+    if let Ok(host) = HeaderValue::from_str(server.target.host()) {
+        headers.insert(HOST, host);
     }
+    headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+}
 
-    fn record(&self, server: &Server, result: Result<(), String>) {
-        match result {
-            Ok(()) => {
-                if server.health_state.record_probe_success() {
-                    tracing::info!(
-                        name: "upstream_marked_up",
-                        server = %server.target, "upstream server marked up"
-                    );
-                }
+fn record(server: &Server, path: &Uri, result: Result<(), String>) {
+    match result {
+        Ok(()) => {
+            if server.health_state.record_probe_success() {
+                tracing::info!(
+                    name: "upstream_marked_up",
+                    server = %server.target, "upstream server marked up"
+                );
             }
-            Err(reason) => {
-                let error = format!("{}, health check {}: {reason}", server.target, self.path);
-                if server.health_state.record_probe_failure(error.clone()) {
-                    tracing::warn!(
-                        name: "upstream_marked_down",
-                        server = %server.target, error, "upstream server marked down"
-                    );
-                }
+        }
+        Err(reason) => {
+            let error = format!("{}, health check {path}: {reason}", server.target);
+            if server.health_state.record_probe_failure(error.clone()) {
+                tracing::warn!(
+                    name: "upstream_marked_down",
+                    server = %server.target, error, "upstream server marked down"
+                );
             }
         }
     }

@@ -25,13 +25,16 @@ impl Metrics {
         Self(upstreams)
     }
 
-    /// Returns the label of each upstream with its value.
-    fn rows(&self, value: impl Fn(&Upstream) -> f64) -> impl Iterator<Item = (UpstreamLabel, f64)> {
+    /// Returns the label of each upstream that has a value, with the value.
+    fn rows(
+        &self,
+        value: impl Fn(&Upstream) -> Option<f64>,
+    ) -> impl Iterator<Item = (UpstreamLabel, f64)> {
         let row = move |(name, client): (&String, &Upstream)| {
             let upstream = name.clone();
-            (UpstreamLabel { upstream }, value(client))
+            Some((UpstreamLabel { upstream }, value(client)?))
         };
-        self.0.iter().map(row)
+        self.0.iter().filter_map(row)
     }
 }
 
@@ -40,15 +43,19 @@ impl Collector for Metrics {
         let mut families = FamilyEncoder::new(encoder);
         families.encode_gauges(
             "upstream_up",
-            "Whether the last request or health check got a response",
+            "Whether the last request or check got a response; absent before the first one",
             None,
-            self.rows(|upstream| u8::from(upstream.health().failure().is_none()).into()),
+            self.rows(|upstream| {
+                let health = upstream.health();
+                let is_up = f64::from(health.failure().is_none());
+                health.is_contacted().then_some(is_up)
+            }),
         )?;
         families.encode_gauges(
             "upstream_disk_buffer",
             "Request bodies and responses on disk",
             Some(&Unit::Bytes),
-            self.rows(|upstream| upstream.spooled() as f64),
+            self.rows(|upstream| Some(upstream.spooled() as f64)),
         )
     }
 }

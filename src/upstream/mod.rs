@@ -98,8 +98,8 @@ impl Upstream {
         }
     }
 
-    /// Returns the health checks to start, or `None` if `settings` name no path for them.
-    pub(crate) fn health_checks(&self, settings: &Settings) -> Option<HealthChecks> {
+    /// Returns the health checks to start.
+    pub(crate) fn health_checks(&self, settings: &Settings) -> HealthChecks {
         HealthChecks::new(self.clone(), settings)
     }
 

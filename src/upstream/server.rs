@@ -55,6 +55,7 @@ impl Server {
         let (failure, skipped) = self.health_state.last_failure();
         ServerHealth {
             server: self.target.to_string(),
+            is_contacted: self.health_state.is_contacted(),
             failure,
             skipped,
         }
@@ -71,13 +72,41 @@ impl Server {
         }
     }
 
+    /// Opens a connection, sends nothing, and records the result. It does not mark the server
+    /// up or down.
+    pub(super) async fn check_connection(&self) {
+        match self.pool.connect().await {
+            Ok(_) => {
+                if self.health_state.record_connect_success() {
+                    tracing::info!(
+                        name: "upstream_reachable",
+                        server = %self.target, "upstream server accepts connections"
+                    );
+                }
+            }
+            Err(error) => {
+                let error = error_chain(&Error::from_connect(&self.target, error));
+                if self.health_state.record_connect_failure(error.clone()) {
+                    tracing::warn!(
+                        name: "upstream_unreachable",
+                        server = %self.target, error, "upstream server unreachable"
+                    );
+                }
+            }
+        }
+    }
+
     /// Records a failure, unless it is the client's fault.
     pub(super) fn record_failure(&self, error: &Error, is_single: bool) {
         if error.is_client_error() {
             return;
         }
+        let is_connect_error = error.is_connect_error();
         let error = error_chain(error);
-        if self.health_state.record_failure(error.clone()) && !is_single {
+        let is_marked_down = self
+            .health_state
+            .record_failure(error.clone(), is_connect_error);
+        if is_marked_down && !is_single {
             tracing::warn!(
                 name: "upstream_marked_down",
                 server = %self.target, error, "upstream server marked down"

@@ -168,19 +168,25 @@ impl App {
     }
 }
 
-/// An app that does with its connections, counted from 0, what a script says.
+/// An app that does with its connections, counted from 0, what a script says. It begins when
+/// the first byte has come: the edge's connection at start, which sends nothing, does not count.
 /// Returns its URL.
 pub(crate) async fn scripted<F, Fut>(script: F) -> String
 where
-    F: Fn(usize, TcpStream) -> Fut + Send + 'static,
+    F: Fn(usize, TcpStream) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let count = AtomicUsize::new(0);
+    let (count, script) = (Arc::new(AtomicUsize::new(0)), Arc::new(script));
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(script(count.fetch_add(1, SeqCst), stream));
+            let (count, script) = (Arc::clone(&count), Arc::clone(&script));
+            tokio::spawn(async move {
+                if stream.peek(&mut [0]).await.is_ok_and(|bytes| bytes > 0) {
+                    script(count.fetch_add(1, SeqCst), stream).await;
+                }
+            });
         }
     });
     url

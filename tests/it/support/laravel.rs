@@ -171,10 +171,14 @@ impl Laravel {
     }
 
     fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
-        self.0.connections.fetch_add(1, SeqCst);
         let (app, stop) = (self.clone(), self.0.stop.lock().clone());
+        // A connection counts with its first request: the edge also connects without one.
+        let is_used = AtomicBool::new(false);
         let service = service_fn(move |request| {
             let app = app.clone();
+            if !is_used.swap(true, SeqCst) {
+                app.0.connections.fetch_add(1, SeqCst);
+            }
             async move { Ok::<_, std::convert::Infallible>(app.answer(request).await) }
         });
         let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
