@@ -1,17 +1,17 @@
-//! Facts read from an X.509 certificate: names, issuer, dates, and its place in a chain.
+//! Facts read from an X.509 certificate: names, issuer, and dates.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
-use super::error::PemProblem;
-
 /// The facts of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CertificateInfo {
-    /// The DNS names (`subjectAltName`) in lower case; wildcards as `*.name`.
+    /// The DNS names (`subjectAltName`) in lower case, wildcards as `*.name`, and the IP
+    /// addresses.
     pub(super) names: Vec<String>,
     pub(super) subject: String,
     pub(super) issuer: String,
@@ -44,7 +44,11 @@ impl CertificateInfo {
                         .general_names
                         .iter()
                         .filter_map(|name| match name {
-                            GeneralName::DNSName(dns) => Some(dns.to_ascii_lowercase()),
+                            // Clients look for an address in `iPAddress` alone.
+                            GeneralName::DNSName(dns) if dns.parse::<IpAddr>().is_err() => {
+                                Some(dns.to_ascii_lowercase())
+                            }
+                            GeneralName::IPAddress(bytes) => Some(address(bytes)?.to_string()),
                             _ => None,
                         })
                         .collect();
@@ -59,9 +63,19 @@ impl CertificateInfo {
         Some(info)
     }
 
-    /// Returns whether the certificate is valid for `host`. A wildcard stands for one label
-    /// (RFC 9525 §6.3).
+    /// Returns whether the certificate is valid for an IP address.
+    pub(super) fn has_address(&self) -> bool {
+        let mut names = self.names.iter();
+        names.any(|name| name.parse::<IpAddr>().is_ok())
+    }
+
+    /// Returns whether the certificate is valid for `host`, a name or an IP address. A wildcard
+    /// stands for one label (RFC 9525 §6.3).
     pub(super) fn is_for(&self, host: &str) -> bool {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            // IPv6 addresses have several spellings; the names have the canonical one.
+            return self.names.contains(&address.to_string());
+        }
         let host = host.to_ascii_lowercase();
         let parent = host.split_once('.').map(|(_, parent)| parent);
         self.names.iter().any(|name| match name.strip_prefix("*.") {
@@ -70,29 +84,9 @@ impl CertificateInfo {
         })
     }
 
-    /// Checks that the certificate is valid at `now`.
-    ///
-    /// # Errors
-    /// Returns [`PemProblem::Expired`] or [`PemProblem::NotYet`] if it is not.
-    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), PemProblem> {
-        if now > self.not_after {
-            return Err(PemProblem::Expired {
-                ended: format_date(self.not_after),
-                now: format_date(now),
-            });
-        }
-        if now < self.not_before {
-            return Err(PemProblem::NotYet {
-                begins: format_date(self.not_before),
-                now: format_date(now),
-            });
-        }
-        Ok(())
-    }
-
     /// Returns whether `issuer` may have issued this certificate, by names and key ids. Does
     /// not verify the signature.
-    fn is_issued_by(&self, issuer: &Self) -> bool {
+    pub(super) fn is_issued_by(&self, issuer: &Self) -> bool {
         let same_key = match (&self.issuer_key_id, &issuer.key_id) {
             (Some(named), Some(own)) => named == own,
             _ => true,
@@ -106,34 +100,16 @@ impl CertificateInfo {
     }
 }
 
-/// Checks that the issuer of each certificate follows it. The root may be missing, since
-/// clients that trust it have it.
-///
-/// # Errors
-/// Returns [`PemProblem::Disorder`] if an issuer is at another position, and
-/// [`PemProblem::Gap`] if it is missing.
-pub(super) fn check_chain(chain: &[CertificateInfo]) -> Result<(), PemProblem> {
-    for (at, pair) in chain.windows(2).enumerate() {
-        let [one, next] = pair else { continue };
-        if one.is_issued_by(next) {
-            continue;
-        }
-        let (subject, issuer) = (one.subject.clone(), one.issuer.clone());
-        let others = chain.iter().enumerate().filter(|(other, _)| *other != at);
-        return Err(
-            if others.into_iter().any(|(_, other)| one.is_issued_by(other)) {
-                PemProblem::Disorder { subject, issuer }
-            } else {
-                PemProblem::Gap { subject, issuer }
-            },
-        );
-    }
-    Ok(())
-}
-
 /// Formats a time in UTC to the second (RFC 3339).
 pub(super) fn format_date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// Returns the IP address in an `iPAddress` (RFC 5280 §4.2.1.6), of 4 or 16 bytes.
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 fn at(seconds: i64) -> SystemTime {

@@ -19,6 +19,7 @@ use super::certificate_info::CertificateInfo;
 use super::certified_key::{KeyPairFiles, LoadedKeyPair};
 use super::error::Error;
 use super::expiry::CertificateExpiry;
+use super::order_status::OrderStatus;
 use super::sni::SniTable;
 use super::{ACME_TLS, Acme, Challenges, Settings, provider};
 use crate::core::error_chain::error_chain;
@@ -30,52 +31,71 @@ pub struct Certificates {
     hosts: Vec<String>,
     provider: Arc<CryptoProvider>,
     table: ArcSwap<SniTable>,
-    /// The last logged error of a reload, so that it is logged once and not at every check.
-    /// The lock is held for a whole reload and so serializes reloads; handshakes never take
-    /// it.
+    /// Serializes reloads. Handshakes and reports never take it.
+    reload_lock: Mutex<()>,
+    /// The last logged error of files that are not in use, so that it is logged once and not
+    /// at every check; empty if all are. A leaf lock.
     last_error: Mutex<String>,
     challenges: Arc<Challenges>,
+    /// The names of the ACME client's certificate; empty if ACME is off.
+    acme_names: Vec<String>,
+    orders: Arc<OrderStatus>,
 }
 
 impl Certificates {
     /// Loads the certificates that `settings` name. Blocks.
     ///
+    /// A broken file of the ACME client counts as missing, since the client requests another
+    /// certificate. A wrong date is no error, since an expired certificate is better than none.
+    ///
     /// # Errors
     /// Returns [`Error::Read`], [`Error::Invalid`] or [`Error::Mismatch`] if a file is missing
-    /// or unusable, and [`Error::Uncovered`] if a host has no certificate. A wrong date is
-    /// not an error, since an expired certificate is better than none: see
-    /// [`Self::check_dates`].
+    /// or unusable, and [`Error::Uncovered`] if a host has no certificate.
     pub fn load(settings: &Settings) -> Result<Self, Error> {
         let provider = provider();
         let pairs = pairs(settings);
+        let mut unusable = String::new();
         let mut slots = pairs
             .iter()
-            .map(|pair| Ok(pair.load_at_start(&provider)?.map(Arc::new)))
+            .map(|pair| match pair.load_if_there(&provider) {
+                Err(error) if pair.is_acme() => {
+                    unusable = error_chain(&error);
+                    Ok(None)
+                }
+                loaded => Ok(loaded?.map(Arc::new)),
+            })
             .collect::<Result<Vec<_>, Error>>()?;
+        if !unusable.is_empty() {
+            tracing::warn!(
+                name: "stored_certificate_unusable",
+                error = unusable,
+                "stored certificate unusable"
+            );
+        }
         if let Some(empty) = slots.iter_mut().find(|slot| slot.is_none())
             && settings.acme.self_signed_fallback
         {
             *empty = Some(Arc::new(self_signed_fallback(&settings.acme, &provider)));
         }
         let table = SniTable::new(slots);
-        // A missing certificate that ACME will obtain may cover the host.
-        if table.all().count() == pairs.len() {
-            check_coverage(&table, &settings.hosts)?;
-        }
+        check_coverage(&table, &settings.hosts)?;
         Ok(Self {
             pairs,
             hosts: settings.hosts.clone(),
             provider,
             table: ArcSwap::from_pointee(table),
-            last_error: Mutex::default(),
+            reload_lock: Mutex::default(),
+            last_error: Mutex::new(unusable),
             challenges: Arc::default(),
+            acme_names: settings.acme.names(),
+            orders: Arc::default(),
         })
     }
 
     /// Reloads all files. A pair whose new files are unusable stays as it is. The error is
     /// logged once, until it changes. Blocks.
     pub(crate) fn reload(&self) {
-        let mut last_error = self.last_error.lock();
+        let _lock = self.reload_lock.lock();
         let old = self.table.load_full();
         let mut wrong = Vec::new();
         let slots = self.pairs.iter().zip(old.slots()).map(|(pair, old)| {
@@ -90,14 +110,14 @@ impl Certificates {
             Ok(()) => self.replace(&old, table),
             Err(error) => wrong.push(error_chain(&error)),
         }
-        log_change(&mut last_error, &wrong.join("; "));
+        log_change(&mut self.last_error.lock(), &wrong.join("; "));
     }
 
     /// Loads `pair`, and returns `None` if its certificate is still the one in `old`.
     ///
     /// # Errors
     /// Returns the errors of [`KeyPairFiles::load`], and [`Error::Invalid`] if the new
-    /// certificate is not valid today.
+    /// certificate is not valid today, but the old one is.
     fn renewed(
         &self,
         pair: &KeyPairFiles,
@@ -109,8 +129,13 @@ impl Certificates {
         if old.is_some_and(|old| new.certified.cert == old.certified.cert) {
             return Ok(None);
         }
-        let dates = new.info.check_dates(SystemTime::now());
-        dates.map_err(|problem| pair.invalid(problem))?;
+        let now = SystemTime::now();
+        let is_good = |old: &LoadedKeyPair| !old.is_fallback && old.check_dates(now).is_ok();
+        if let Err(problem) = new.check_dates(now)
+            && old.is_some_and(is_good)
+        {
+            return Err(pair.invalid(problem));
+        }
         for doubt in pair.warnings(&new) {
             tracing::warn!(
                 name: "certificate_needs_attention",
@@ -135,21 +160,10 @@ impl Certificates {
                 name: "certificate_loaded",
                 %certificate, "certificate loaded"
             );
+            if certificate.problem.is_some() {
+                certificate.log();
+            }
         }
-    }
-
-    /// Checks that all certificates are valid today.
-    ///
-    /// # Errors
-    /// Returns [`Error::Invalid`] for the first one that has expired or is not valid yet.
-    pub(crate) fn check_dates(&self) -> Result<(), Error> {
-        let table = self.table.load();
-        for (pair, loaded) in self.pairs.iter().zip(table.slots()) {
-            let Some(loaded) = loaded else { continue };
-            let dates = loaded.info.check_dates(SystemTime::now());
-            dates.map_err(|problem| pair.invalid(problem))?;
-        }
-        Ok(())
     }
 
     /// Returns warnings about what works but is probably a mistake, one sentence each.
@@ -163,13 +177,48 @@ impl Certificates {
             .collect()
     }
 
-    /// Returns the expiry of each certificate.
+    /// Returns the expiry of each certificate, without the self-signed fallback.
     pub(crate) fn expiry(&self) -> Vec<CertificateExpiry> {
         let (table, now) = (self.table.load(), SystemTime::now());
         table
             .all()
+            .filter(|loaded| !loaded.is_fallback)
             .map(|loaded| CertificateExpiry::new(loaded, now))
             .collect()
+    }
+
+    /// Returns whether there is no certificate at all, so that every handshake fails.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.load().all().next().is_none()
+    }
+
+    /// Returns the certificate that the CA has issued over ACME.
+    pub(super) fn acme_certificate(&self) -> Option<Arc<LoadedKeyPair>> {
+        // It is the last one: see `pairs`.
+        let slot = self.table.load().slots().last().cloned().flatten();
+        slot.filter(|loaded| !self.acme_names.is_empty() && !loaded.is_fallback)
+    }
+
+    /// Returns the error of certificate files that are not in use; the edge serves the last
+    /// good ones.
+    pub(crate) fn file_problem(&self) -> Option<String> {
+        let error = self.last_error.lock();
+        (!error.is_empty()).then(|| error.clone())
+    }
+
+    /// Lets the ACME client retry a failed order now.
+    pub(crate) fn retry_order(&self) {
+        self.orders.retry_now();
+    }
+
+    /// Returns the names of the ACME client's certificate; none if ACME is off.
+    pub(super) fn acme_names(&self) -> &[String] {
+        &self.acme_names
+    }
+
+    /// Returns the state of the ACME client's orders.
+    pub(super) fn orders(&self) -> Arc<OrderStatus> {
+        Arc::clone(&self.orders)
     }
 
     /// Returns the pending ACME challenges.
@@ -204,11 +253,15 @@ fn log_change(last: &mut String, wrong: &str) {
     wrong.clone_into(last);
 }
 
-/// Checks that every host has a certificate.
+/// Checks that every host has a certificate, unless one is missing that ACME will obtain: it
+/// may cover the host.
 ///
 /// # Errors
 /// Returns [`Error::Uncovered`] for the first one that has none.
 fn check_coverage(table: &SniTable, hosts: &[String]) -> Result<(), Error> {
+    if table.slots().iter().any(Option::is_none) {
+        return Ok(());
+    }
     match table.uncovered(hosts) {
         None => Ok(()),
         Some(host) => Err(Error::Uncovered {
@@ -243,12 +296,7 @@ fn pairs(settings: &Settings) -> Vec<KeyPairFiles> {
 /// Creates a self-signed certificate, which clients do not trust, for the time until the CA
 /// has issued one.
 fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair {
-    let names: Vec<_> = acme
-        .domains
-        .iter()
-        .map(|name| name.as_str().to_owned())
-        .collect();
-    let made = rcgen::generate_simple_self_signed(names)
+    let made = rcgen::generate_simple_self_signed(acme.names())
         .expect("the configuration accepts only DNS names");
     let chain = vec![CertificateDer::from(made.cert)];
     let info = CertificateInfo::parse(&chain[0]).expect("a certificate just made is well-formed");
@@ -261,7 +309,10 @@ fn self_signed_fallback(acme: &Acme, provider: &CryptoProvider) -> LoadedKeyPair
     LoadedKeyPair {
         certified: Arc::new(certified.expect("a certificate just made matches its key")),
         info,
+        issuers: Vec::new(),
+        doubts: Vec::new(),
         path: "(temporary)".into(),
+        is_fallback: true,
     }
 }
 

@@ -1,20 +1,19 @@
-//! Certificate and key files: reads a chain and its private key from PEM, and checks both, so
-//! that a mistake shows at start or reload and not in a client's handshake.
+//! Certificates with their keys: loads a chain and its private key, and checks both, so that a
+//! mistake shows at start or reload and not in a client's handshake.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SigningKey};
 
-use super::certificate_info::{CertificateInfo, check_chain};
+use super::certificate_info::CertificateInfo;
+use super::chain::order_chain;
 use super::error::{Error, FileOrigin, PemProblem};
-use crate::core::error_chain::error_chain;
+use super::pem_files::{invalid, read_chain, read_key};
 
 /// The files of a certificate and its key.
 #[derive(Clone, Debug)]
@@ -38,8 +37,51 @@ enum Presence {
 pub(super) struct LoadedKeyPair {
     pub(super) certified: Arc<CertifiedKey>,
     pub(super) info: CertificateInfo,
+    /// The facts of the other certificates that the edge sends with it.
+    pub(super) issuers: Vec<CertificateInfo>,
+    /// What works but is probably a mistake, in a form that follows the file's name.
+    pub(super) doubts: Vec<String>,
     /// The path of the certificate file.
     pub(super) path: PathBuf,
+    /// Whether the edge has made it, for the time until ACME obtains one.
+    pub(super) is_fallback: bool,
+}
+
+impl LoadedKeyPair {
+    /// Returns the certificate that ends first of those that the edge sends, and whether it is
+    /// the site's own.
+    pub(super) fn first_to_end(&self) -> (&CertificateInfo, bool) {
+        let first = self.issuers.iter().min_by_key(|issuer| issuer.not_after);
+        match first {
+            Some(issuer) if issuer.not_after < self.info.not_after => (issuer, false),
+            _ => (&self.info, true),
+        }
+    }
+
+    /// Checks that all certificates that the edge sends are valid at `now`.
+    ///
+    /// # Errors
+    /// Returns [`PemProblem::Expired`] or [`PemProblem::NotYet`] if one is not.
+    pub(super) fn check_dates(&self, now: SystemTime) -> Result<(), PemProblem> {
+        for (at, info) in [&self.info].into_iter().chain(&self.issuers).enumerate() {
+            let issuer = || (at > 0).then(|| info.subject.clone());
+            if now > info.not_after {
+                return Err(PemProblem::Expired {
+                    issuer: issuer(),
+                    ended: info.not_after,
+                    now,
+                });
+            }
+            if now < info.not_before {
+                return Err(PemProblem::NotYet {
+                    issuer: issuer(),
+                    begins: info.not_before,
+                    now,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl KeyPairFiles {
@@ -73,32 +115,15 @@ impl KeyPairFiles {
         &self,
         provider: &CryptoProvider,
     ) -> Result<Option<LoadedKeyPair>, Error> {
-        if self.presence == Presence::Later && !self.certificate.path.exists() {
+        if self.is_acme() && !self.certificate.path.exists() {
             return Ok(None);
         }
         self.load(provider).map(Some)
     }
 
-    /// Loads the pair at start. A broken file of the ACME client counts as missing, since the
-    /// client will request another certificate.
-    ///
-    /// # Errors
-    /// Returns the errors of [`Self::load`] for files that the configuration names.
-    pub(super) fn load_at_start(
-        &self,
-        provider: &CryptoProvider,
-    ) -> Result<Option<LoadedKeyPair>, Error> {
-        match self.load_if_there(provider) {
-            Err(error) if self.presence == Presence::Later => {
-                tracing::warn!(
-                    name: "stored_certificate_unusable",
-                    error = error_chain(&error),
-                    "stored certificate unusable"
-                );
-                Ok(None)
-            }
-            loaded => loaded,
-        }
+    /// Returns whether the ACME client writes the pair.
+    pub(super) fn is_acme(&self) -> bool {
+        self.presence == Presence::Later
     }
 
     /// Returns the paths of the certificate and the key.
@@ -111,7 +136,7 @@ impl KeyPairFiles {
         invalid(&self.certificate, problem)
     }
 
-    /// Reads both files, and checks that they match and that the chain is in order. Does not
+    /// Reads both files, checks that they match, and finds the order of the chain. Does not
     /// check the dates. Blocks.
     ///
     /// # Errors
@@ -119,8 +144,11 @@ impl KeyPairFiles {
     /// and key do not match, and [`Error::Invalid`] if one of them is unusable.
     pub(super) fn load(&self, provider: &CryptoProvider) -> Result<LoadedKeyPair, Error> {
         let chain = read_chain(&self.certificate)?;
-        let key = read_key(&self.key)?;
-        let mut infos = chain
+        let key = provider
+            .key_provider
+            .load_private_key(read_key(&self.key)?)
+            .map_err(|reason| invalid(&self.key, PemProblem::UselessKey(reason.to_string())))?;
+        let infos = chain
             .iter()
             .enumerate()
             .map(|(at, certificate)| {
@@ -128,34 +156,63 @@ impl KeyPairFiles {
                     .ok_or_else(|| self.invalid(PemProblem::Unreadable(at + 1)))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if infos.first().is_some_and(|site| !site.is_version_3) {
-            return Err(self.invalid(PemProblem::OldVersion));
-        }
-        let certified =
-            CertifiedKey::from_der(chain, key, provider).map_err(|reason| match reason {
-                rustls::Error::InconsistentKeys(_) => Error::Mismatch {
-                    certificate: self.certificate.clone(),
-                    key: self.key.clone(),
-                },
-                rustls::Error::InvalidCertificate(reason) => {
-                    self.invalid(PemProblem::UselessCertificate(reason.to_string()))
-                }
-                reason => invalid(&self.key, PemProblem::UselessKey(reason.to_string())),
-            })?;
-        check_chain(&infos).map_err(|problem| self.invalid(problem))?;
+        self.check_key(&chain, &infos, &key)?;
+        let order = order_chain(&chain, &infos).map_err(|problem| self.invalid(problem))?;
+        let sent = order.indices.iter().map(|at| chain[*at].clone());
+        let mut infos = order.indices.iter().map(|at| infos[*at].clone());
         Ok(LoadedKeyPair {
-            certified: Arc::new(certified),
-            info: infos.swap_remove(0),
+            certified: Arc::new(CertifiedKey::new(sent.collect(), key)),
+            info: infos.next().expect("a chain is never empty"),
+            issuers: infos.collect(),
+            doubts: order.doubts,
             path: self.certificate.path.clone(),
+            is_fallback: false,
+        })
+    }
+
+    /// Checks that `key` belongs to the first certificate, and that this one is fit for TLS.
+    ///
+    /// # Errors
+    /// Returns [`Error::Mismatch`] or [`Error::Invalid`] if not.
+    fn check_key(
+        &self,
+        chain: &[CertificateDer<'static>],
+        infos: &[CertificateInfo],
+        key: &Arc<dyn SigningKey>,
+    ) -> Result<(), Error> {
+        let check = |certificate: &CertificateDer<'static>| {
+            CertifiedKey::new(vec![certificate.clone()], Arc::clone(key)).keys_match()
+        };
+        let Err(error) = check(&chain[0]) else {
+            return Ok(());
+        };
+        if let Some(at) = chain.iter().position(|other| check(other).is_ok()) {
+            return Err(self.invalid(PemProblem::SiteNotFirst { number: at + 1 }));
+        }
+        Err(match error {
+            _ if !infos[0].is_version_3 => self.invalid(PemProblem::OldVersion),
+            rustls::Error::InvalidCertificate(reason) => {
+                self.invalid(PemProblem::UselessCertificate(reason.to_string()))
+            }
+            _ => Error::Mismatch {
+                certificate: self.certificate.clone(),
+                key: self.key.clone(),
+            },
         })
     }
 
     /// Returns warnings about what works but is probably a mistake.
     pub(super) fn warnings(&self, loaded: &LoadedKeyPair) -> Vec<String> {
-        let mut warnings = Vec::new();
         let LoadedKeyPair {
-            certified, info, ..
+            certified,
+            info,
+            doubts,
+            ..
         } = loaded;
+        let doubts = doubts
+            .iter()
+            .map(|doubt| format!("{} {doubt}", self.certificate));
+        let mut warnings: Vec<_> = doubts.collect();
         if std::fs::metadata(&self.key.path).is_ok_and(|file| file.mode() & 0o077 != 0) {
             let (key, path) = (&self.key, self.key.path.display());
             warnings.push(format!(
@@ -171,104 +228,13 @@ impl KeyPairFiles {
         }
         if info.names.is_empty() {
             warnings.push(format!(
-                "{} has no DNS name in it (subjectAltName); no browser will accept it",
+                "{} has no name in it (subjectAltName); no browser will accept it",
                 self.certificate
             ));
         }
         warnings
     }
 }
-
-/// Reads all certificates of a PEM file. Blocks.
-///
-/// # Errors
-/// Returns [`Error::Read`] if the file cannot be read, and [`Error::Invalid`] if it is not PEM
-/// or holds no certificate.
-pub(super) fn read_chain(place: &FileOrigin) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let pem = read(place)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| invalid(place, broken(&error)))?;
-    if chain.is_empty() {
-        Err(invalid(
-            place,
-            PemProblem::Empty {
-                what: "certificate",
-                label: "CERTIFICATE",
-            },
-        ))
-    } else {
-        Ok(chain)
-    }
-}
-
-fn read_key(place: &FileOrigin) -> Result<PrivateKeyDer<'static>, Error> {
-    let pem = read(place)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        let is_encrypted = contains(&pem, b"BEGIN ENCRYPTED PRIVATE KEY");
-        let problem = match error {
-            pem::Error::NoItemsFound if is_encrypted => PemProblem::Locked,
-            pem::Error::NoItemsFound => PemProblem::Empty {
-                what: "private key",
-                label: "PRIVATE KEY",
-            },
-            _ if contains(&pem, b"Proc-Type: 4,ENCRYPTED") => PemProblem::Locked,
-            error => broken(&error),
-        };
-        invalid(place, problem)
-    })
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
-}
-
-/// Reads a regular file of at most 1 MiB. Rejects pipes and devices, which may block forever.
-/// Blocks.
-///
-/// # Errors
-/// Returns [`Error::Read`] if the file cannot be read, is not a regular file, or is too large.
-pub(super) fn read(place: &FileOrigin) -> Result<Vec<u8>, Error> {
-    let read = || {
-        let kind = std::fs::metadata(&place.path)?.file_type();
-        if !kind.is_file() && !kind.is_dir() {
-            return Err(io::Error::other("it is no file, but a pipe or a device"));
-        }
-        let mut text = Vec::new();
-        File::open(&place.path)?
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut text)?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            Err(io::Error::other("it is larger than 1 MiB"))
-        } else {
-            Ok(text)
-        }
-    };
-    read().map_err(|source| Error::Read {
-        place: place.clone(),
-        source,
-    })
-}
-
-fn invalid(place: &FileOrigin, problem: PemProblem) -> Error {
-    Error::Invalid {
-        place: place.clone(),
-        problem,
-    }
-}
-
-/// Describes a PEM error by its kind alone. The parser's own text may quote the line at
-/// fault, which may be a part of a private key.
-fn broken(error: &pem::Error) -> PemProblem {
-    PemProblem::Broken(match error {
-        pem::Error::MissingSectionEnd { .. } => "it ends in the middle",
-        pem::Error::IllegalSectionStart { .. } => "a \"-----BEGIN\" line is malformed",
-        pem::Error::Base64Decode(_) => "its contents are not base64",
-        _ => "it cannot be parsed",
-    })
-}
-
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

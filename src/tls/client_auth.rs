@@ -13,8 +13,8 @@ use rustls::server::danger::ClientCertVerifier;
 use serde::Deserialize;
 
 use super::certificate_info::CertificateInfo;
-use super::certified_key::read_chain;
 use super::error::{Error, FileOrigin};
+use super::pem_files::read_chain;
 use super::provider;
 
 /// Settings of client certificates: `[tls.client_auth]`.
@@ -116,6 +116,14 @@ impl ClientAuthorities {
             place,
             certificates,
         })
+    }
+
+    /// Checks that the CAs are usable.
+    ///
+    /// # Errors
+    /// Returns [`Error::Authorities`] if a CA is unusable.
+    pub(crate) fn check(&self, mode: ClientAuthMode) -> Result<(), Error> {
+        self.verifier(mode).map(drop)
     }
 
     /// Returns the verifier of client certificates, or `None` if they are off.

@@ -4,6 +4,9 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::certificate_info::format_date;
 
 /// A file, and the key in `config.toml` that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +87,23 @@ pub enum PemProblem {
         label: &'static str,
     },
     /// The file is not valid PEM.
-    #[error("is not valid PEM: {0}; copy the file again")]
-    Broken(&'static str),
+    #[error("is not valid PEM: line {line}: {problem}")]
+    Broken {
+        /// The line at fault, from 1.
+        line: usize,
+        /// The problem, and its cure.
+        problem: &'static str,
+    },
+    /// The file has a block of a kind that the edge would have to skip.
+    #[error("has a block \"{label}\" in line {line}, which the edge does not read; {cure}")]
+    UnknownBlock {
+        /// The label of the block.
+        label: String,
+        /// The line in which it begins, from 1.
+        line: usize,
+        /// The cure.
+        cure: &'static str,
+    },
     /// A certificate in the file is malformed; counted from 1.
     #[error("holds a certificate that cannot be parsed (no. {0} in the file); copy the file again")]
     Unreadable(usize),
@@ -109,49 +127,57 @@ pub enum PemProblem {
         "holds a key that cannot be used: {0}; expected ECDSA, RSA (2048 bits or more) or Ed25519"
     )]
     UselessKey(String),
-    /// An intermediate certificate is missing in the chain.
+    /// None of the other certificates issued the site's own.
     #[error(
-        "lacks the intermediate certificate \"{issuer}\", which issued \"{subject}\"; \
-         put it behind that one (the CA offers a \"full chain\")"
+        "lacks \"{issuer}\", which issued \"{subject}\"; put it behind that one (the CA offers a \
+         \"full chain\"), or remove the others if clients know it"
     )]
     Gap {
-        /// The certificate whose issuer is missing.
+        /// The site's own certificate.
         subject: String,
         /// The subject of the missing certificate.
         issuer: String,
     },
-    /// The chain is complete, but in the wrong order.
-    #[error(
-        "has its certificates in the wrong order: behind \"{subject}\" its issuer \"{issuer}\" \
-         must come; the site's own is the first"
-    )]
-    Disorder {
-        /// The certificate that is not followed by its issuer.
-        subject: String,
-        /// The issuer that should follow.
-        issuer: String,
+    /// Another certificate than the first belongs to the key.
+    #[error("has the site's own certificate as no. {number} in the file; it must be the first")]
+    SiteNotFirst {
+        /// The position of the certificate that belongs to the key, from 1.
+        number: usize,
     },
-    /// The certificate has expired.
+    /// A certificate has expired.
     #[error(
-        "expired at {ended}, and it is {now} by this machine's clock; renew it, or set the clock"
+        "{}expired at {}, and it is {} by this machine's clock; renew it, or set the clock",
+        part_of_chain(.issuer.as_deref()), format_date(*.ended), format_date(*.now)
     )]
     Expired {
+        /// The subject of the certificate, unless it is the site's own.
+        issuer: Option<String>,
         /// The end of its validity.
-        ended: String,
+        ended: SystemTime,
         /// The current time.
-        now: String,
+        now: SystemTime,
     },
-    /// The certificate is not valid yet.
+    /// A certificate is not valid yet.
     #[error(
-        "is valid from {begins} only, and it is {now} by this machine's clock; \
-         most likely the clock is wrong: set it"
+        "{}is valid from {} only, and it is {} by this machine's clock; \
+         most likely the clock is wrong: set it",
+        part_of_chain(.issuer.as_deref()), format_date(*.begins), format_date(*.now)
     )]
     NotYet {
+        /// The subject of the certificate, unless it is the site's own.
+        issuer: Option<String>,
         /// The start of its validity.
-        begins: String,
+        begins: SystemTime,
         /// The current time.
-        now: String,
+        now: SystemTime,
     },
+}
+
+/// Returns the begin of a sentence about another certificate than the site's own.
+fn part_of_chain(issuer: Option<&str>) -> String {
+    issuer.map_or_else(String::new, |issuer| {
+        format!("has \"{issuer}\" in its chain, which ")
+    })
 }
 
 fn advice(error: &io::Error) -> &'static str {

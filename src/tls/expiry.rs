@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::certificate_info::format_date;
 use super::certified_key::LoadedKeyPair;
 
-/// A certificate and the days until it expires.
+/// A certificate and the days until it expires, or until an issuer in its chain does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct CertificateExpiry {
     /// The path of its file.
@@ -18,10 +18,13 @@ pub(crate) struct CertificateExpiry {
     pub(crate) names: Vec<String>,
     /// The name of its issuer.
     pub(crate) issuer: String,
-    /// The end of its validity (RFC 3339).
+    /// The end of its validity (RFC 3339): that of the certificate in the chain that ends first.
     pub(crate) not_after: String,
-    /// The whole days until the end of its validity; negative once it has expired.
+    /// The whole days until that time; negative once it has passed.
     pub(crate) days_left: i64,
+    /// The subject of the certificate in the chain that ends first, unless it is the site's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ends_with: Option<String>,
     /// The reason why it is not valid today: it has expired, or is not valid yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) problem: Option<String>,
@@ -49,18 +52,18 @@ impl CertificateExpiry {
     /// Returns the expiry of a certificate, seen from `now`.
     pub(super) fn new(loaded: &LoadedKeyPair, now: SystemTime) -> Self {
         let info = &loaded.info;
+        let (first, is_own) = loaded.first_to_end();
+        let problem = loaded.check_dates(now).err();
         Self {
             file: loaded.path.clone(),
             names: info.names.clone(),
             issuer: info.issuer.clone(),
-            not_after: format_date(info.not_after),
-            days_left: days(now, info.not_after),
-            problem: info
-                .check_dates(now)
-                .err()
-                .map(|problem| problem.to_string()),
-            expires_at: info.not_after,
-            lifetime_days: days(info.not_before, info.not_after),
+            not_after: format_date(first.not_after),
+            days_left: days(now, first.not_after),
+            ends_with: (!is_own).then(|| first.subject.clone()),
+            problem: problem.map(|problem| problem.to_string()),
+            expires_at: first.not_after,
+            lifetime_days: days(first.not_before, first.not_after),
         }
     }
 
@@ -113,7 +116,11 @@ impl fmt::Display for CertificateExpiry {
             self.names.join(", ")
         };
         let (issuer, until) = (&self.issuer, &self.not_after);
-        write!(f, "{names}; by {issuer}; until {until}; ")?;
+        write!(f, "{names}; by {issuer}; until {until}")?;
+        if let Some(subject) = &self.ends_with {
+            write!(f, ", when \"{subject}\" in its chain ends")?;
+        }
+        f.write_str("; ")?;
         match self.days_left {
             ..=-1 => f.write_str("expired"),
             _ if self.problem.is_some() => f.write_str("not valid yet"),
@@ -146,6 +153,7 @@ mod tests {
             issuer: "CN=R".to_owned(),
             not_after: "2030-01-01T00:00:00Z".to_owned(),
             days_left,
+            ends_with: None,
             problem: (days_left < 0).then(|| "expired".to_owned()),
             expires_at: SystemTime::UNIX_EPOCH,
             lifetime_days,

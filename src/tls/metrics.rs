@@ -35,11 +35,16 @@ impl Collector for Metrics {
             let labels = CertificateLabels { names, issuer };
             (labels, unix_seconds(certificate.expires_at))
         });
+        // 0 for a missing certificate: an alert on the expiry covers that it was never issued.
+        let missing = self.0.missing_names().map(|names| {
+            let (names, issuer) = (names.join(","), String::new());
+            (CertificateLabels { names, issuer }, 0.0)
+        });
         FamilyEncoder::new(encoder).encode_gauges(
             "certificate_not_after_timestamp",
-            "Unix time at which the certificate expires",
+            "Unix time at which the first certificate of the chain expires; 0 if ACME has none yet",
             Some(&Unit::Seconds),
-            rows,
+            rows.chain(missing),
         )
     }
 }

@@ -5,14 +5,19 @@
 //! early data: Laravel could not detect a replayed `POST`.
 
 mod acme;
+mod acme_report;
 mod certificate_info;
 mod certificates;
 mod certified_key;
+mod chain;
 mod challenges;
 mod client_auth;
 mod error;
 mod expiry;
 mod metrics;
+mod order_status;
+mod pem_blocks;
+mod pem_files;
 mod settings;
 mod sni;
 mod stream;
@@ -29,6 +34,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifi
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use self::acme::{Acme, Challenge, Error as AcmeError, Renewal};
+pub(crate) use self::acme_report::AcmeReport;
 pub use self::certificates::Certificates;
 pub(crate) use self::challenges::Challenges;
 pub(crate) use self::client_auth::ClientSubject;

@@ -1,4 +1,6 @@
 //! The SNI table: chooses the certificate for the server name that a client requests.
+//!
+//! A client that connects to an IP address requests no name (RFC 6066 §3).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,33 +41,47 @@ impl SniTable {
     }
 
     /// Returns all certificates that are present.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<LoadedKeyPair>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<LoadedKeyPair>> + Clone {
         self.slots.iter().flatten()
     }
 
     /// Returns the certificate for a client that requests `name` and can verify `schemes`,
     /// or `None` if there is no certificate at all.
     ///
-    /// An exact name comes before a wildcard. A client that requests no name, or an unknown
-    /// one, gets the default certificate.
+    /// An exact name comes before a wildcard. A client that requests no name gets a certificate
+    /// for an IP address if there is one. The others get the default certificate.
     pub(super) fn choose(
         &self,
         name: Option<&str>,
         schemes: &[SignatureScheme],
     ) -> Option<&Arc<LoadedKeyPair>> {
-        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+        let fits =
+            |loaded: &&Arc<LoadedKeyPair>| loaded.certified.key.choose_scheme(schemes).is_some();
+        let named = match name.map(str::to_ascii_lowercase) {
+            Some(name) => self.named(&name).find_map(|named| {
+                let first = named.first();
+                named.iter().find(fits).or(first)
+            }),
+            None => {
+                let mut with_address = self.all().filter(|loaded| loaded.info.has_address());
+                let first = with_address.clone().next();
+                with_address.find(fits).or(first)
+            }
+        };
+        named
+            .or_else(|| self.all().find(fits))
+            .or_else(|| self.all().next())
+    }
+
+    /// Returns the certificates with exactly `name`, and then those with its wildcard.
+    fn named(&self, name: &str) -> impl Iterator<Item = &Vec<Arc<LoadedKeyPair>>> {
         let wild = name
             .split_once('.')
             .map(|(_, parent)| format!("*.{parent}"));
-        let fits =
-            |loaded: &&Arc<LoadedKeyPair>| loaded.certified.key.choose_scheme(schemes).is_some();
-        [Some(name), wild]
+        let exact = self.by_name.get(name);
+        exact
             .into_iter()
-            .flatten()
-            .filter_map(|name| self.by_name.get(&name))
-            .find_map(|named| named.iter().find(fits).or_else(|| named.first()))
-            .or_else(|| self.all().find(fits))
-            .or_else(|| self.all().next())
+            .chain(wild.and_then(|wild| self.by_name.get(&wild)))
     }
 
     /// Returns the first of `hosts` that has no certificate.

@@ -292,8 +292,8 @@ async fn failed_renewal_keeps_the_certificate_and_recovers() {
     }
 }
 
-/// The clock is two days late, so the CA's certificate is not valid yet. The edge keeps it,
-/// logs a warning, and orders no further ones.
+/// The clock is two days late, so the CA's certificate is not valid yet. The edge uses it all
+/// the same, logs a warning, and orders no further ones.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs pebble and faketime"]
 async fn wrong_clock_causes_one_certificate_order_only() {
@@ -317,7 +317,8 @@ async fn wrong_clock_causes_one_certificate_order_only() {
     };
     program.logged(untimely).await;
     let kept = std::fs::read(ca.path("state/certificate.pem")).unwrap();
-    assert!(presented_certificate_at(program.address, Some("desk.example")).await == own);
+    // It has no other one for the name, and clients have clocks of their own.
+    assert!(presented_certificate_at(program.address, Some("desk.example")).await != own);
     // The retry interval is some milliseconds. After many handshakes there is no new order.
     for _ in 0..50 {
         presented_certificate_at(program.address, None).await;

@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{Acme, Error};
-use crate::tls::certified_key::read_chain;
+use crate::tls;
 use crate::tls::error::FileOrigin;
+use crate::tls::pem_files::read_chain;
 use crate::tls::provider;
 
 type ClientResult = Result<BytesResponse, instant_acme::Error>;
@@ -46,8 +47,7 @@ impl CaHttpClient {
     /// Creates a client that trusts the system's CAs, or only the one in `settings`.
     ///
     /// # Errors
-    /// Returns [`Error::Authority`] or [`Error::Server`] if the CA of the settings is
-    /// unusable, and [`Error::NoRoots`] if the system has no CAs.
+    /// Returns [`Error::Authority`] if the CA of the settings is unusable, and [`Error::NoRoots`] if the system has no CAs.
     pub(super) fn new(settings: &Acme, retry_after: CaRetryAfter) -> Result<Self, Error> {
         let builder = HttpsConnectorBuilder::new();
         let connector = match &settings.directory_ca_file {
@@ -58,8 +58,12 @@ impl CaHttpClient {
                 };
                 let mut roots = RootCertStore::empty();
                 for root in read_chain(&place).map_err(Error::Authority)? {
-                    let added = roots.add(root);
-                    added.map_err(|error| instant_acme::Error::Other(error.into()))?;
+                    roots.add(root).map_err(|error| {
+                        Error::Authority(tls::Error::Authorities {
+                            place: place.clone(),
+                            source: error.into(),
+                        })
+                    })?;
                 }
                 let config = ClientConfig::builder_with_provider(provider())
                     .with_safe_default_protocol_versions()

@@ -14,12 +14,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use self::client::CaRetryAfter;
+use self::client::{CaHttpClient, CaRetryAfter};
 use self::order::AcmeClient;
 use self::renewal_info::RenewalInfo;
 pub(crate) use self::settings::{Acme, Challenge};
 use self::state::{Draft, State};
 use super::certified_key::{KeyPairFiles, LoadedKeyPair};
+use super::order_status::{OrderFailure, OrderStatus};
 use super::{Certificates, Settings};
 use crate::core::error_chain::error_chain;
 use crate::runtime::drain::Drain;
@@ -108,6 +109,7 @@ impl From<instant_acme::Error> for Error {
 pub(crate) struct Renewal {
     client: AcmeClient,
     certificates: Arc<Certificates>,
+    orders: Arc<OrderStatus>,
     /// The random point, from 0 to 1, within the renewal window.
     chance: f64,
 }
@@ -131,23 +133,26 @@ impl Renewal {
                 challenges: certificates.challenges(),
                 pause: CaRetryAfter::default(),
             },
+            orders: certificates.orders(),
             certificates: Arc::clone(certificates),
             chance: fastrand::f64(),
         }))
     }
 
-    /// Checks the storage directory and, until there is an account, the key of the external
-    /// account. Changes nothing, and sends nothing to the CA. Blocks.
+    /// Checks the storage directory, the CAs by which the edge recognises the ACME server and,
+    /// until there is an account, the key of the external account. Changes nothing, and sends
+    /// nothing to the CA. Blocks.
     ///
     /// # Errors
-    /// Returns [`Error::State`], [`Error::Authority`] or [`Error::ExternalKey`] for the first
-    /// that is unusable.
+    /// Returns [`Error::State`], [`Error::Authority`], [`Error::NoRoots`] or
+    /// [`Error::ExternalKey`] for the first that is unusable.
     pub(crate) fn check(settings: &Settings) -> Result<(), Error> {
         let acme = &settings.acme;
         if !acme.is_on() {
             return Ok(());
         }
         State::check(&acme.storage)?;
+        CaHttpClient::new(acme, CaRetryAfter::default())?;
         // Only a new account needs the key, so that its file may be gone later.
         if !acme.storage.join(order::ACCOUNT_FILE).exists() {
             order::external_account_key(acme)?;
@@ -172,7 +177,8 @@ impl Renewal {
             let left = self.time_left(stored.as_ref(), &mut renewal_info).await;
             if !left.is_zero() {
                 attempts = 0;
-                tokio::time::sleep(left.min(CHECK_INTERVAL)).await;
+                self.orders.record(None);
+                self.pause(left.min(CHECK_INTERVAL), Duration::ZERO).await;
                 continue;
             }
             let renewed = self.renew(stored.as_ref()).await;
@@ -183,15 +189,45 @@ impl Renewal {
             let first = self.client.settings.retry_interval.get();
             let retry_after = self.client.pause.take().unwrap_or_default();
             let pause = schedule::retry_delay(first, attempts, fastrand::f64()).max(retry_after);
-            if let Err(error) = renewed {
-                let retry_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
-                tracing::warn!(
-                    name: "certificate_renewal_failed",
-                    error = error_chain(&error), %retry_in,
-                    "certificate renewal failed"
-                );
-            }
-            tokio::time::sleep(pause).await;
+            self.report(renewed, stored.is_some(), pause);
+            self.pause(pause, retry_after).await;
+        }
+    }
+
+    /// Waits for `pause`, or until a reload asks for another attempt, but at least for
+    /// `retry_after`, which the CA has set.
+    async fn pause(&self, pause: Duration, retry_after: Duration) {
+        let must_wait = tokio::time::sleep(retry_after);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.orders.retry_requested() => must_wait.await,
+        }
+    }
+
+    /// Records the result of an order for `status`, and logs a failure: without any
+    /// certificate for the names service is lost.
+    fn report(&self, renewed: Result<(), Error>, has_certificate: bool, pause: Duration) {
+        let failure = renewed.err().map(|error| OrderFailure {
+            error: error_chain(&error),
+            retry_at: SystemTime::now() + pause,
+        });
+        self.orders.record(failure.clone());
+        let Some(OrderFailure { error, .. }) = failure else {
+            return;
+        };
+        let retry_in = humantime::format_duration(Duration::from_secs(pause.as_secs()));
+        if has_certificate {
+            tracing::warn!(
+                name: "certificate_renewal_failed",
+                error, %retry_in,
+                "certificate renewal failed"
+            );
+        } else {
+            tracing::error!(
+                name: "certificate_renewal_failed",
+                error, %retry_in,
+                "certificate renewal failed"
+            );
         }
     }
 
@@ -267,7 +303,7 @@ fn check(draft: &Draft, settings: &Acme) -> Result<Result<(), super::Error>, sup
             names: loaded.info.names.join(", "),
         });
     }
-    let dates = loaded.info.check_dates(SystemTime::now());
+    let dates = loaded.check_dates(SystemTime::now());
     Ok(dates.map_err(|problem| pair.invalid(problem)))
 }
 

@@ -20,8 +20,8 @@ use super::settings::Contact;
 use super::state::State;
 use super::{Acme, Challenge, Error};
 use crate::core::error_chain::error_chain;
-use crate::tls::certified_key::read;
 use crate::tls::error::FileOrigin;
+use crate::tls::pem_files::read;
 use crate::tls::{Challenges, provider};
 
 /// A client of one CA, with the state it needs for orders.
@@ -80,12 +80,8 @@ impl AcmeClient {
         account: &Account,
         old: Option<&CertificateDer<'_>>,
     ) -> Result<Order, instant_acme::Error> {
-        let identifiers: Vec<_> = self
-            .settings
-            .domains
-            .iter()
-            .map(|domain| Identifier::Dns(domain.as_str().to_owned()))
-            .collect();
+        let names = self.settings.names().into_iter();
+        let identifiers: Vec<_> = names.map(Identifier::Dns).collect();
         if let Some(replaced) = old.and_then(|old| CertificateIdentifier::try_from(old).ok()) {
             match account
                 .new_order(&NewOrder::new(&identifiers).replaces(replaced))
@@ -202,13 +198,7 @@ impl AcmeClient {
 
     /// Returns the certificate signing request in DER, with all names and no subject.
     fn signing_request(&self, key: &KeyPair) -> Result<Vec<u8>, Error> {
-        let domains: Vec<_> = self
-            .settings
-            .domains
-            .iter()
-            .map(|domain| domain.as_str().to_owned())
-            .collect();
-        let mut params = CertificateParams::new(domains).map_err(Error::Key)?;
+        let mut params = CertificateParams::new(self.settings.names()).map_err(Error::Key)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         let request = params.serialize_request(key).map_err(Error::Key)?;
         Ok(request.der().to_vec())

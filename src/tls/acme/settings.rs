@@ -1,5 +1,6 @@
 //! The settings of the ACME client: `[tls.acme]` of `config.toml`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hyper::Uri;
@@ -64,6 +65,12 @@ impl Acme {
         !self.domains.is_empty()
     }
 
+    /// Returns the names of the certificate as text.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.domains.iter().map(Domain::as_str);
+        names.map(ToOwned::to_owned).collect()
+    }
+
     /// Returns the path of the file with the certificate and its key.
     pub(crate) fn certificate(&self) -> PathBuf {
         self.storage.join("certificate.pem")
@@ -120,6 +127,13 @@ impl<'de> Deserialize<'de> for Domain {
             return Err(de::Error::custom(format!(
                 "{text:?} is a wildcard, which only a change in the DNS proves; \
                  name each host, or let another ACME client write the files"
+            )));
+        }
+        if text.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+            return Err(de::Error::custom(format!(
+                "{text:?} is an IP address, for which the edge orders no certificate: CAs issue \
+                 those for a few days and in a special profile; name a host, or let another ACME \
+                 client write the files"
             )));
         }
         if text.split('.').all(label) {

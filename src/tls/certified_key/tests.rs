@@ -8,6 +8,7 @@ use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::*;
+use crate::core::error_chain::error_chain;
 
 struct Files(tempfile::TempDir);
 
@@ -142,7 +143,7 @@ fn missing_intermediate_is_named() {
     let ([site, _, root], key) = hierarchy();
     let gap = error_text(&format!("{site}{root}"), &key);
     assert!(
-        gap.contains("lacks the intermediate certificate \"CN=Middle\""),
+        gap.contains("c.pem (tls.certificate) lacks \"CN=Middle\""),
         "{gap}"
     );
     let files = Files::write(&site, &key);
@@ -150,30 +151,117 @@ fn missing_intermediate_is_named() {
     assert!(doubts[0].contains("\"CN=Middle\""), "{doubts:?}");
 }
 
+/// A chain in disorder, with a copy and a stranger is sent in order, and each is a warning.
 #[test]
-fn certificates_in_the_wrong_order_are_rejected() {
+fn odd_chain_is_served_in_order_with_warnings() {
     let ([site, middle, root], key) = hierarchy();
-    let error = error_text(&format!("{site}{root}{middle}"), &key);
+    let stranger = issue().0;
+    let files = Files::write(&format!("{site}{root}{middle}{root}{stranger}"), &key);
+    let loaded = files.load().unwrap();
+    let issuers: Vec<_> = loaded
+        .issuers
+        .iter()
+        .map(|issuer| &*issuer.subject)
+        .collect();
+    assert_eq!(issuers[..2], ["CN=Middle", "CN=Root"]);
+    assert_eq!(loaded.certified.cert.len(), 4);
+    let doubts = files.pair().warnings(&loaded).join("\n");
+    for part in [
+        "c.pem (tls.certificate) has its certificates in the wrong order",
+        "has \"CN=Root\" twice (no. 4 is a copy)",
+        "(no. 5), which is no part of the chain to \"CN=Root\"",
+    ] {
+        assert!(doubts.contains(part), "{doubts}");
+    }
+}
+
+#[test]
+fn site_certificate_that_is_not_first_is_named() {
+    let ([site, middle, root], key) = hierarchy();
+    for (chain, number) in [
+        (format!("{middle}{site}"), 2),
+        (format!("{root}{middle}{site}"), 3),
+    ] {
+        let error = error_text(&chain, &key);
+        let part = format!("the site's own certificate as no. {number} in the file");
+        assert!(error.contains(&part), "{error}");
+    }
+}
+
+/// `cat` of files without a final line feed: the second certificate must not be skipped.
+#[test]
+fn blocks_that_share_a_line_are_an_error_with_the_line() {
+    let ([site, middle, _], key) = hierarchy();
+    let lines = site.trim_end().lines().count();
+    let error = error_text(&format!("{}{middle}", site.trim_end()), &key);
     assert!(
-        error.contains("wrong order: behind \"CN=Desk\" its issuer \"CN=Middle\" must come"),
+        error.contains(&format!("line {lines}: two boundaries")),
+        "{error}"
+    );
+    let error = error_text(&format!("{site}{middle}"), &format!(" {key}"));
+    assert!(
+        error.contains("k.pem (tls.key) is not valid PEM: line 1: blanks"),
         "{error}"
     );
 }
 
 #[test]
-fn certificate_outside_its_dates_is_reported() {
-    let mut params = CertificateParams::new(["desk.example".to_owned()]).unwrap();
-    params.not_before = rcgen::date_time_ymd(2030, 1, 1);
-    params.not_after = rcgen::date_time_ymd(2031, 1, 1);
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.self_signed(&key).unwrap();
-    let info = CertificateInfo::parse(certificate.der()).unwrap();
+fn block_of_another_kind_is_named_with_its_line() {
+    let ([site, middle, _], key) = hierarchy();
+    let trusted = site.replace(" CERTIFICATE", " TRUSTED CERTIFICATE");
+    let error = error_text(&format!("{trusted}{middle}"), &key);
+    assert!(
+        error.contains("has a block \"TRUSTED CERTIFICATE\" in line 1")
+            && error.contains("`openssl x509 -in"),
+        "{error}"
+    );
+    let text = format!("{site}{middle}{}", key.replace("PRIVATE KEY", "X509 CRL"));
+    let error = error_text(&text, &key);
+    assert!(
+        error.contains("\"X509 CRL\"") && error.contains("remove it"),
+        "{error}"
+    );
+    let both = format!("{key}{site}{middle}");
+    assert!(Files::write(&both, &both).load().is_ok());
+}
+
+/// Loads a certificate that is valid in 2030, with an intermediate that ends in June.
+fn loaded_for_2030() -> LoadedKeyPair {
+    let (mut authority, mut site) = (CertificateParams::default(), CertificateParams::default());
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "R3");
+    authority.not_before = rcgen::date_time_ymd(2029, 1, 1);
+    authority.not_after = rcgen::date_time_ymd(2030, 6, 1);
+    site.not_before = rcgen::date_time_ymd(2030, 1, 1);
+    site.not_after = rcgen::date_time_ymd(2031, 1, 1);
+    let (key, own) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let authority = CertifiedIssuer::self_signed(authority, own).unwrap();
+    let site = site.signed_by(&key, &authority).unwrap();
+    let chain = format!("{}{}", site.pem(), authority.pem());
+    Files::write(&chain, &key.serialize_pem()).load().unwrap()
+}
+
+#[test]
+fn chain_is_valid_while_each_of_its_certificates_is() {
+    let loaded = loaded_for_2030();
     let day = |text| humantime::parse_rfc3339_weak(text).unwrap();
-    assert!(info.check_dates(day("2030-06-01 00:00:00")).is_ok());
-    let late = info.check_dates(day("2031-06-01 00:00:00")).unwrap_err();
-    assert!(late.to_string().contains("expired at 2031-01-01T00:00:00Z"));
-    let early = info.check_dates(SystemTime::UNIX_EPOCH).unwrap_err();
+    assert!(loaded.check_dates(day("2030-05-01 00:00:00")).is_ok());
+    let late = loaded.check_dates(day("2030-07-01 00:00:00")).unwrap_err();
+    let late = late.to_string();
+    assert!(
+        late.starts_with("has \"CN=R3\" in its chain, which expired at 2030-06-01T00:00:00Z"),
+        "{late}"
+    );
+    let later = loaded.check_dates(day("2031-06-01 00:00:00")).unwrap_err();
+    let later = later.to_string();
+    assert!(
+        later.starts_with("expired at 2031-01-01T00:00:00Z"),
+        "{later}"
+    );
+    let early = loaded.check_dates(SystemTime::UNIX_EPOCH).unwrap_err();
     assert!(early.to_string().contains("the clock is wrong"), "{early}");
+    let (first, is_own) = loaded.first_to_end();
+    assert_eq!((&*first.subject, is_own), ("CN=R3", false));
 }
 
 #[test]
