@@ -70,8 +70,14 @@ async fn serve(
         .map_err(|error| Failure::configuration(path, error))?;
     let stop = stop_signal().map_err(Failure::failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
-    for address in server.addresses() {
-        tracing::info!(name: "listening", %address, "listening");
+    for (key, addresses) in [
+        ("server.listen", server.addresses()),
+        ("server.redirect_listen", server.redirect_addresses()),
+        ("admin.listen", server.admin_addresses()),
+    ] {
+        for address in addresses {
+            tracing::info!(name: "listening", %address, key, "listening");
+        }
     }
     tracing::info!(
         name: "ready",
@@ -203,10 +209,11 @@ async fn reload(path: &Path, reloader: &Reloader, logging: &Logging) {
 
 /// Records the failed reload for `status`, and logs it.
 fn log_reload_failure(reloader: &Reloader, error: &dyn std::error::Error) {
-    reloader.record_failure();
+    let error = error_chain(error);
+    reloader.record_failure(error.clone());
     tracing::warn!(
         name: "reload_failed",
-        error = error_chain(error),
+        error,
         "reload failed; keeping the current configuration"
     );
 }

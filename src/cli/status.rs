@@ -108,17 +108,15 @@ fn screen(before: &Value, now: &Value, interval: Duration) -> String {
     screen.line("uptime", humantime::format_duration(uptime).to_string());
     let (file, loaded) = (plain(&now["config_file"]), plain(&now["config_loaded_at"]));
     screen.line("config", format!("{file} (loaded {loaded})"));
-    screen.line("listeners", joined(&now["listeners"]));
-    screen.upstreams(&now["upstreams"]);
-    for certificate in list(&now["certificates"]) {
-        let names = joined(&certificate["names"]);
-        let days = counted(&certificate["days_left"], "day");
-        let issuer = plain(&certificate["issuer"]);
-        screen.line(
-            "certificate",
-            format!("{names}: {days} left, issued by {issuer}"),
-        );
+    for (name, key) in [
+        ("listeners", "listeners"),
+        ("redirect", "redirect_listeners"),
+        ("admin", "admin_listeners"),
+    ] {
+        screen.line(name, joined(&now[key]));
     }
+    screen.upstreams(&now["upstreams"]);
+    screen.certificates(now);
     let current = [
         counted(&now["connections"], "connection"),
         counted(&now["sessions"], "session"),
@@ -160,6 +158,24 @@ impl Screen {
         let _ = write!(self.text, "\n  {name:<15} {value}");
     }
 
+    /// Appends a line for each certificate, and for the one that ACME has not obtained yet.
+    fn certificates(&mut self, status: &Value) {
+        for certificate in list(&status["certificates"]) {
+            let names = joined(&certificate["names"]);
+            let days = counted(&certificate["days_left"], "day");
+            let issuer = plain(&certificate["issuer"]);
+            self.line(
+                "certificate",
+                format!("{names}: {days} left, issued by {issuer}"),
+            );
+        }
+        let acme = &status["acme"];
+        if acme["issued"] == false {
+            let names = joined(&acme["domains"]);
+            self.line("certificate", format!("{names}: not issued yet"));
+        }
+    }
+
     /// Appends a line for each upstream and each of its servers.
     fn upstreams(&mut self, upstreams: &Value) {
         for (name, upstream) in fields(upstreams) {
@@ -174,15 +190,14 @@ impl Screen {
 
 /// Returns the health of an upstream or one of its servers, with the last failure.
 fn reachability(upstream: &Value) -> String {
-    if upstream["failure"].is_null() {
-        return "healthy".to_owned();
+    let failure = &upstream["failure"];
+    match (upstream["marked_down"] == true, failure.is_null()) {
+        (true, true) => "marked down, accepts connections".to_owned(),
+        (true, false) => format!("unreachable, marked down: {}", plain(failure)),
+        (false, false) => format!("unreachable: {}", plain(failure)),
+        (false, true) if upstream["contacted"] == false => "not contacted yet".to_owned(),
+        (false, true) => "healthy".to_owned(),
     }
-    let down = if upstream["marked_down"] == true {
-        ", marked down"
-    } else {
-        ""
-    };
-    format!("unreachable{down}: {}", plain(&upstream["failure"]))
 }
 
 /// Returns the requests, broadcasts and deliveries per second between two samples.
@@ -202,10 +217,14 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-/// Returns the elements of a JSON array, separated by commas.
+/// Returns the elements of a JSON array, separated by commas; `-` if there are none.
 fn joined(value: &Value) -> String {
     let parts: Vec<_> = list(value).iter().map(plain).collect();
-    parts.join(", ")
+    if parts.is_empty() {
+        "-".to_owned()
+    } else {
+        parts.join(", ")
+    }
 }
 
 /// Returns the names and counts of a JSON object, or "none".

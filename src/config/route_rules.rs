@@ -21,6 +21,15 @@ pub(super) fn rules(config: &Config) -> Vec<RuleViolation> {
             message: format!("{LARAVEL:?} is the name of [upstream]; give this one another"),
         });
     }
+    let required = config.admin.required_upstreams.iter().enumerate();
+    broken.extend(
+        required
+            .filter(|(_, name)| *name != LARAVEL && !config.upstreams.contains_key(*name))
+            .map(|(number, name)| RuleViolation {
+                keys: vec![format!("admin.required_upstreams.{number}")],
+                message: format!("there is no [upstreams.{name}]"),
+            }),
+    );
     for (name, upstream) in &config.upstreams {
         let section = format!("upstreams.{name}");
         broken.extend(upstream_rules(config, &section, upstream));

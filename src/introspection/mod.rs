@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -42,6 +43,8 @@ pub(crate) struct Introspection {
     pub(crate) access: Authorizer,
     /// The upstreams by name, with their health.
     pub(crate) upstreams: BTreeMap<String, Upstream>,
+    /// The names of the upstreams without which the edge is not ready.
+    pub(crate) required_upstreams: Vec<String>,
     /// The metrics of the whole edge.
     pub(crate) metrics: Registry,
     /// The reader of the counts that the status reports.
@@ -67,10 +70,38 @@ pub(crate) struct StartContext {
     pub(crate) config: Option<PathBuf>,
     /// The time at which the configuration in use was loaded.
     pub(crate) loaded: SystemTime,
-    /// The addresses of the TLS listeners.
-    pub(crate) listeners: Vec<SocketAddr>,
+    /// The addresses of the listeners.
+    pub(crate) listeners: ListenAddresses,
+    /// The error of the last reload of the configuration, if it failed.
+    pub(crate) reload_failure: ReloadFailure,
     /// The start of the process on the monotonic clock, for the uptime.
     pub(crate) start: Instant,
+}
+
+/// The addresses of the listeners, by the key that names them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ListenAddresses {
+    /// `server.listen`: TLS.
+    pub(crate) https: Vec<SocketAddr>,
+    /// `server.redirect_listen`: plain HTTP.
+    pub(crate) redirect: Vec<SocketAddr>,
+    /// `admin.listen`: monitoring.
+    pub(crate) admin: Vec<SocketAddr>,
+}
+
+/// The error of the last reload of the configuration, if it failed. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReloadFailure(Arc<Mutex<Option<String>>>);
+
+impl ReloadFailure {
+    /// Records the result of a reload: its error, or `None` if it succeeded.
+    pub(crate) fn record(&self, error: Option<String>) {
+        *self.0.lock() = error;
+    }
+
+    fn read(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
 }
 
 /// The name of the Laravel application among the upstreams.

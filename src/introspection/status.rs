@@ -1,12 +1,13 @@
 //! The health and status reports of the edge.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use super::{Introspection, LARAVEL, format_time, process};
-use crate::tls::{CertificateExpiry, Urgency};
-use crate::upstream::{Health, ServerHealth};
+use crate::tls::{AcmeReport, CertificateExpiry, Urgency};
+use crate::upstream::{Health, ServerHealth, Upstream};
 
 /// The response to `GET /status`.
 #[derive(Debug, Serialize)]
@@ -21,7 +22,12 @@ pub(crate) struct Status {
     config_file: Option<String>,
     /// The time at which the current configuration was loaded, by RFC 3339.
     config_loaded_at: String,
-    listeners: Vec<String>,
+    /// The addresses of `server.listen`.
+    listeners: Vec<SocketAddr>,
+    /// The addresses of `server.redirect_listen`.
+    redirect_listeners: Vec<SocketAddr>,
+    /// The addresses of `admin.listen`.
+    admin_listeners: Vec<SocketAddr>,
     connections: usize,
     /// Open WebSocket sessions.
     sessions: usize,
@@ -40,6 +46,8 @@ pub(crate) struct Status {
     /// All upstreams by name.
     upstreams: BTreeMap<String, UpstreamStatus>,
     certificates: Vec<CertificateExpiry>,
+    /// The certificate that the edge obtains itself; `None` if ACME is off.
+    acme: Option<AcmeReport>,
     /// Reloads since the start, by result.
     reloads: BTreeMap<&'static str, u64>,
     /// Rejected connections and requests since the start, by reason.
@@ -58,6 +66,10 @@ pub(crate) struct Status {
 #[derive(Debug, Serialize)]
 struct UpstreamStatus {
     healthy: bool,
+    /// Whether a request or a check has had a result yet.
+    contacted: bool,
+    /// Whether the edge is not ready without it.
+    required: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
     /// The state of each server; empty if there is only one.
@@ -69,19 +81,23 @@ struct UpstreamStatus {
 struct ServerStatus {
     server: String,
     healthy: bool,
+    contacted: bool,
     /// Whether the edge sends the server's requests to other servers.
     marked_down: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
 
-impl From<Health> for UpstreamStatus {
-    fn from(health: Health) -> Self {
+impl UpstreamStatus {
+    fn new(health: Health, required: bool) -> Self {
         let failure = health.failure();
+        let contacted = health.is_contacted();
         let several = health.servers.len() > 1;
         let servers = health.servers.into_iter().filter(|_| several);
         Self {
             healthy: failure.is_none(),
+            contacted,
+            required,
             failure,
             servers: servers.map(ServerStatus::from).collect(),
         }
@@ -93,6 +109,7 @@ impl From<ServerHealth> for ServerStatus {
         Self {
             server: health.server,
             healthy: health.failure.is_none(),
+            contacted: health.is_contacted,
             marked_down: health.skipped,
             failure: health.failure,
         }
@@ -112,22 +129,14 @@ impl Introspection {
     /// Returns the health of the edge, its current load, and its counters since the start.
     pub(crate) fn status(&self) -> Status {
         let (problems, totals) = (self.problems(), self.totals.read());
-        let upstreams: BTreeMap<_, _> = self
-            .upstreams
-            .iter()
-            .map(|(name, upstream)| (name.clone(), UpstreamStatus::from(upstream.health())))
-            .collect();
         let config = self.about.config.as_ref();
+        let listeners = self.about.listeners.clone();
         let recent = self.recent.read().into_iter().map(|event| RecentError {
             at: format_time(event.at),
             level: event.level,
             event: event.id,
             message: event.text,
         });
-        let laravel = self
-            .upstreams
-            .get(LARAVEL)
-            .map(|laravel| laravel.health().into());
         Status {
             healthy: problems.is_empty(),
             problems,
@@ -135,12 +144,9 @@ impl Introspection {
             uptime_seconds: self.about.start.elapsed().as_secs(),
             config_file: config.map(|path| path.display().to_string()),
             config_loaded_at: format_time(self.about.loaded),
-            listeners: self
-                .about
-                .listeners
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            listeners: listeners.https,
+            redirect_listeners: listeners.redirect,
+            admin_listeners: listeners.admin,
             connections: self.connections.in_use(),
             sessions: self.sessions.count(),
             rooms: self.rooms.count(),
@@ -148,9 +154,14 @@ impl Introspection {
             requests: totals.requests,
             broadcasts: self.rooms.published().broadcast.get(),
             deliveries: totals.deliveries,
-            upstream: laravel,
-            upstreams,
+            upstream: self.upstream_status(LARAVEL),
+            upstreams: self
+                .upstreams
+                .keys()
+                .filter_map(|name| Some((name.clone(), self.upstream_status(name)?)))
+                .collect(),
             certificates: self.certificates.expiry(),
+            acme: self.certificates.acme(),
             reloads: totals.reloads,
             rejections: totals.rejections,
             limits_exceeded: totals.limits_exceeded,
@@ -161,39 +172,97 @@ impl Introspection {
         }
     }
 
+    fn upstream_status(&self, name: &str) -> Option<UpstreamStatus> {
+        let health = self.upstreams.get(name)?.health();
+        Some(UpstreamStatus::new(health, self.is_required(name)))
+    }
+
     /// Returns one sentence for each problem that someone must solve: an unreachable
-    /// upstream, a certificate that expires soon, too much memory in use.
+    /// upstream, a certificate that is missing or expires soon, files that the edge could not
+    /// load, too little memory or disk space.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems = self.reasons_not_ready();
+        let mut problems: Vec<_> = self.stop().into_iter().collect();
+        for (name, upstream) in &self.upstreams {
+            problems.extend(unreachable(name, upstream));
+            if let Some(failure) = upstream.spool_failure() {
+                problems.push(format!("upstream {name} rejects request bodies: {failure}"));
+            }
+        }
         if self.load.is_overloaded() {
             let problem = "memory use is over limits.max_memory: new connections wait";
             problems.push(problem.to_owned());
         }
-        for certificate in self.certificates.expiry() {
-            if certificate.urgency() != Urgency::None {
-                let names = certificate.names.join(", ");
-                problems.push(match (&certificate.problem, certificate.days_left) {
-                    (Some(problem), _) => format!("the certificate for {names} {problem}"),
-                    (None, 1) => format!("the certificate for {names} has 1 day left"),
-                    (None, days) => format!("the certificate for {names} has {days} days left"),
-                });
-            }
-        }
+        problems.extend(self.no_certificate());
+        problems.extend(self.certificates.acme_problem());
+        let files = self.certificates.file_problem();
+        problems
+            .extend(files.map(|error| format!("new certificate files are not in use: {error}")));
+        let reload = self.about.reload_failure.read();
+        problems.extend(reload.map(|error| {
+            // A report of mistakes in the configuration has many lines; `check` prints them.
+            let first = error.lines().next().unwrap_or_default();
+            format!("the last reload failed: {first}")
+        }));
+        problems.extend(self.certificates.expiry().iter().filter_map(expiry_problem));
         problems
     }
 
-    /// Returns the reasons for which a load balancer should send requests elsewhere: a shutdown
-    /// or an unreachable upstream. Empty if the edge is ready.
+    /// Returns the reasons for which a load balancer should send requests elsewhere: a shutdown,
+    /// no certificate at all, or a required upstream that is unreachable or has not been
+    /// contacted yet. Empty if the edge is ready.
     pub(crate) fn reasons_not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.drain.is_stopping() {
-            reasons.push("the edge is stopping".to_owned());
-        }
-        for (name, upstream) in &self.upstreams {
-            if let Some(failure) = upstream.health().failure() {
-                reasons.push(format!("upstream {name} is unreachable: {failure}"));
+        let mut reasons: Vec<_> = self.stop().into_iter().collect();
+        reasons.extend(self.no_certificate());
+        let required = self
+            .upstreams
+            .iter()
+            .filter(|(name, _)| self.is_required(name));
+        for (name, upstream) in required {
+            reasons.extend(unreachable(name, upstream));
+            if !upstream.health().is_contacted() {
+                reasons.push(format!("upstream {name} has not been contacted yet"));
             }
         }
         reasons
     }
+
+    fn is_required(&self, upstream: &str) -> bool {
+        self.required_upstreams.iter().any(|name| name == upstream)
+    }
+
+    fn stop(&self) -> Option<String> {
+        let is_stopping = self.drain.is_stopping();
+        is_stopping.then(|| "the edge is stopping".to_owned())
+    }
+
+    fn no_certificate(&self) -> Option<String> {
+        let is_empty = self.certificates.is_empty();
+        is_empty.then(|| "there is no certificate: every TLS handshake fails".to_owned())
+    }
+}
+
+fn unreachable(name: &str, upstream: &Upstream) -> Option<String> {
+    let failure = upstream.health().failure()?;
+    Some(format!("upstream {name} is unreachable: {failure}"))
+}
+
+/// Returns a sentence about a certificate that expires soon or is not valid.
+fn expiry_problem(certificate: &CertificateExpiry) -> Option<String> {
+    if certificate.urgency() == Urgency::None {
+        return None;
+    }
+    let names = certificate.names.join(", ");
+    if let Some(problem) = &certificate.problem {
+        return Some(format!("the certificate for {names} {problem}"));
+    }
+    let days = match certificate.days_left {
+        1 => "1 day left".to_owned(),
+        days => format!("{days} days left"),
+    };
+    Some(match &certificate.ends_with {
+        None => format!("the certificate for {names} has {days}"),
+        Some(subject) => {
+            format!("the certificate for {names} has {days}: \"{subject}\" in its chain ends then")
+        }
+    })
 }

@@ -41,7 +41,7 @@ pub(super) fn frontends(
     let acceptors = Acceptors::new(&config.tls, certificates, authorities, ticketer)?;
     let plain = Arc::new(HttpsRedirect::new(
         certificates.challenges(),
-        https_port(&process.https),
+        https_port(&process.listeners.https),
         config.http.header_timeout.get(),
     ));
     let frontend = |address, kind| Frontend {

@@ -70,7 +70,7 @@ impl Generation {
         let generation = Self {
             frontends,
             pipeline: Arc::new(pipeline),
-            introspection: Arc::new(introspection(process, &parts)),
+            introspection: Arc::new(introspection(&config, process, &parts)),
             pages,
             authorities,
             backend,
@@ -174,7 +174,7 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
     }
 }
 
-fn introspection(process: &Process, parts: &Parts) -> Introspection {
+fn introspection(config: &Config, process: &Process, parts: &Parts) -> Introspection {
     let upstreams = &parts.upstreams.part;
     let laravel = [(LARAVEL.to_owned(), upstreams.laravel.clone())];
     let upstreams: BTreeMap<_, _> = upstreams.named.clone().into_iter().chain(laravel).collect();
@@ -193,6 +193,7 @@ fn introspection(process: &Process, parts: &Parts) -> Introspection {
         ),
         totals: TotalsReader::new(move || totals.totals()),
         upstreams,
+        required_upstreams: config.admin.required_upstreams.clone(),
         certificates,
         connections: process.connections.clone(),
         load: process.load.clone(),
@@ -201,7 +202,8 @@ fn introspection(process: &Process, parts: &Parts) -> Introspection {
         about: StartContext {
             config: process.origin.config.clone(),
             loaded,
-            listeners: process.https.clone(),
+            listeners: process.listeners.clone(),
+            reload_failure: process.reload_failure.clone(),
             start: process.start,
         },
     }

@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::control::{self, Api, ControlListener};
 use crate::files;
 use crate::http::{self, PagesError};
-use crate::introspection;
+use crate::introspection::{self, ListenAddresses};
 use crate::rooms;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Watchdog;
@@ -81,7 +81,6 @@ pub struct Server {
     sites: Vec<TcpListener>,
     admin: Vec<TcpListener>,
     broadcast: ControlListener<UnixListener>,
-    redirects: Vec<SocketAddr>,
     tasks: Vec<BoxFuture<'static, ()>>,
     running: Arc<Running>,
 }
@@ -113,14 +112,18 @@ impl Server {
     /// Returns the variant of [`Error`] for the first thing that `config` names and that is
     /// unusable, and [`Error::Socket`] if a socket is.
     pub fn bind(config: &Config, listeners: Listeners, origin: StartInfo) -> Result<Self, Error> {
-        let (https, plain) = (listeners.https()?, listeners.plain()?);
-        let (process, past_requests) = Process::new(config, origin, addresses(&https))?;
+        let (https, plain, admin) = (listeners.https()?, listeners.plain()?, listeners.admin()?);
+        let addresses = ListenAddresses {
+            https: addresses(&https),
+            redirect: addresses(&plain),
+            admin: addresses(&admin),
+        };
+        let (process, past_requests) = Process::new(config, origin, addresses)?;
         let built = Generation::build(config.clone(), &process, None)?;
         let introspection = Arc::clone(&built.generation.introspection);
         Ok(Self {
-            redirects: addresses(&plain),
             sites: https.into_iter().chain(plain).collect(),
-            admin: listeners.admin()?,
+            admin,
             broadcast: listeners.into_broadcast()?,
             tasks: built.tasks,
             running: Arc::new(Running {
@@ -138,17 +141,17 @@ impl Server {
 
     /// Returns the addresses of the TLS listeners.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.running.process.https.clone()
+        self.running.process.listeners.https.clone()
     }
 
     /// Returns the addresses of the listeners that redirect plain HTTP to HTTPS.
     pub fn redirect_addresses(&self) -> Vec<SocketAddr> {
-        self.redirects.clone()
+        self.running.process.listeners.redirect.clone()
     }
 
     /// Returns the addresses of the admin listeners, for monitoring.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
-        addresses(&self.admin)
+        self.running.process.listeners.admin.clone()
     }
 
     /// Returns the watchdog that checks whether the accept loops still respond.

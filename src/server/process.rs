@@ -1,7 +1,6 @@
 //! The state of the process that outlives every configuration: rooms, sessions, metrics,
 //! limits that cannot be resized, and the drain.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +13,7 @@ use super::metrics::AllMetrics;
 use crate::auth::Invalidations;
 use crate::config::Config;
 use crate::core::ids::SessionIds;
+use crate::introspection::{ListenAddresses, ReloadFailure};
 use crate::limit::{ClientConcurrency, ConcurrencyLimit, OverloadMonitor};
 use crate::logging::{self, RecentEvents};
 use crate::rooms::{PastRequest, Rooms, Sessions};
@@ -55,8 +55,9 @@ pub(super) struct Process {
     pub(super) began: SystemTime,
     /// Counts the generations in use: each holds a reference.
     pub(super) used: Arc<()>,
-    /// The addresses of the TLS listeners.
-    pub(super) https: Vec<SocketAddr>,
+    /// The addresses of the listeners.
+    pub(super) listeners: ListenAddresses,
+    pub(super) reload_failure: ReloadFailure,
 }
 
 impl Process {
@@ -69,7 +70,7 @@ impl Process {
     pub(super) fn new(
         config: &Config,
         origin: StartInfo,
-        https: Vec<SocketAddr>,
+        listeners: ListenAddresses,
     ) -> Result<(Self, Vec<PastRequest>), Error> {
         let limits = &config.limits;
         let connections = ConcurrencyLimit::new(limits.max_connections);
@@ -93,7 +94,8 @@ impl Process {
             start: Instant::now(),
             began: SystemTime::now(),
             used: Arc::default(),
-            https,
+            listeners,
+            reload_failure: ReloadFailure::default(),
         };
         Ok((process, past_requests))
     }

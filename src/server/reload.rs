@@ -26,8 +26,8 @@ impl Reloader {
         }
     }
 
-    /// Puts `config` into use and reloads the certificates. Returns the keys that have changed
-    /// but need a restart.
+    /// Puts `config` into use, reloads the certificates, and retries a failed ACME order.
+    /// Returns the keys that have changed but need a restart.
     ///
     /// New connections use the new configuration. Old HTTP connections finish their requests
     /// and close. WebSocket sessions and tunnels continue with the settings they began with.
@@ -46,9 +46,12 @@ impl Reloader {
             this.swap(config)
         };
         let waiting = tokio::task::spawn_blocking(swap).await??;
-        self.running.process.metrics.server.count_reload("ok");
-        let current = self.running.current.load_full();
-        tls::reload(&current.certificates()).await;
+        let process = &self.running.process;
+        process.metrics.server.count_reload("ok");
+        process.reload_failure.record(None);
+        let certificates = self.running.current.load().certificates();
+        tls::reload(&certificates).await;
+        certificates.retry_order();
         Ok(waiting)
     }
 
@@ -59,9 +62,11 @@ impl Reloader {
         Arc::strong_count(&self.running.process.used) - 1
     }
 
-    /// Counts a reload that failed because of mistakes in the configuration.
-    pub(crate) fn record_failure(&self) {
-        self.running.process.metrics.server.count_reload("failed");
+    /// Records the error of a reload that failed because of mistakes in the configuration.
+    pub(crate) fn record_failure(&self, error: String) {
+        let process = &self.running.process;
+        process.metrics.server.count_reload("failed");
+        process.reload_failure.record(Some(error));
     }
 
     /// Builds the new generation, swaps it in, and retires the old one. Blocks.

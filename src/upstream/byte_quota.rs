@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::core::client_ip::ClientKey;
 
@@ -13,6 +15,8 @@ use crate::core::client_ip::ClientKey;
 pub(super) struct Ledger {
     max_bytes: u64,
     usage: Arc<Mutex<Usage>>,
+    /// The last failure to keep a body, and its time.
+    failure: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
 /// The kind of body that reserves bytes.
@@ -38,7 +42,20 @@ impl Ledger {
         Self {
             max_bytes,
             usage: Arc::default(),
+            failure: Arc::default(),
         }
+    }
+
+    /// Records that a request body could not be kept, and not by its client's fault.
+    pub(super) fn record_failure(&self, error: String) {
+        *self.failure.lock() = Some((Instant::now(), error));
+    }
+
+    /// Returns the last failure to keep a request body, for a minute after it.
+    pub(super) fn failure(&self) -> Option<String> {
+        let failure = self.failure.lock();
+        let recent = failure.as_ref().filter(|(at, _)| at.elapsed() < REPORT_TTL);
+        recent.map(|(_, error)| error.clone())
     }
 
     /// Returns the number of reserved bytes.
@@ -134,6 +151,8 @@ impl Drop for Reservation {
 /// One client may reserve one part in this many of the budget, so that a single client cannot
 /// block all others.
 const MIN_CLIENTS_TO_FILL: u64 = 4;
+/// The time for which a failure is reported.
+const REPORT_TTL: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

@@ -108,6 +108,11 @@ impl Upstream {
         self.0.disk.used()
     }
 
+    /// Returns the last failure to keep a request body on disk, for a minute after it.
+    pub(crate) fn spool_failure(&self) -> Option<String> {
+        self.0.disk.failure()
+    }
+
     /// Wraps the response body `body` so that the edge reads it ahead if `client` is slow,
     /// and the response does not occupy the application. It spawns tasks for that through
     /// `drain`. A client without limits has no key.

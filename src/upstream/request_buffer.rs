@@ -16,9 +16,10 @@ use tokio::fs::File;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
-use super::byte_quota::{Ledger, Purpose, Reservation};
+use super::byte_quota::{Ledger, NoRoom, Purpose, Reservation};
 use super::{Error, RequestInfo};
 use crate::core::body::{self, Body};
+use crate::core::error_chain::error_chain;
 
 /// The buffer for the request bodies of one app, with its disk budget.
 #[derive(Debug)]
@@ -58,11 +59,24 @@ impl RequestBuffer {
         let request_info: Option<&RequestInfo> = parts.extensions.get();
         let key = request_info.and_then(|request_info| request_info.key);
         let reservation = self.0.reservation(Purpose::Requests, key);
-        let file = write(start.freeze(), body, reservation).await?;
+        let file = write(start.freeze(), body, reservation)
+            .await
+            .inspect_err(|error| self.report(error))?;
         parts
             .headers
             .insert(CONTENT_LENGTH, HeaderValue::from(file.length));
         Ok(Request::from_parts(parts, file.into_body()))
+    }
+}
+
+impl RequestBuffer {
+    /// Records a failure for `status`, unless it is the share of one client that is full.
+    fn report(&self, error: &Error) {
+        let Error::Spool(source) = error else { return };
+        let no_room = source.get_ref().and_then(|cause| cause.downcast_ref());
+        if no_room != Some(&NoRoom::Client) {
+            self.0.record_failure(error_chain(error));
+        }
     }
 }
 

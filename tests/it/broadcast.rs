@@ -317,7 +317,8 @@ async fn status_and_room_queries_report_sessions_and_users() {
         (&status["sessions"], &status["rooms"]),
         (&json!(3), &json!(1))
     );
-    assert_eq!(status["upstream"], json!({ "healthy": true }));
+    let upstream = json!({ "healthy": true, "contacted": true, "required": true });
+    assert_eq!(status["upstream"], upstream);
     assert_eq!(status["sessions_closed"], json!({}));
     assert!(status["version"].is_string() && status["uptime_seconds"].is_u64());
     let room = edge.get("/rooms/ticket/1").await.json();

@@ -6,6 +6,8 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
 use crate::support::program::{Home, Program};
 use crate::support::tls::{TestCertificate, presented_certificate_at};
 use crate::support::{Edge, Laravel};
@@ -89,7 +91,7 @@ async fn expiring_certificate_is_reported_by_check_log_and_status() {
 /// With a wrong clock, or a renewal that is late, an old certificate is better
 /// than none; but it is not put into use quietly.
 #[tokio::test(flavor = "multi_thread")]
-async fn untimely_certificate_fails_check_and_is_served_with_error() {
+async fn untimely_certificate_is_a_warning_of_check_and_served_with_error() {
     let laravel = Laravel::start().await;
     for (begins, ends, reason) in [
         (-90, -1, "renew it, or set the clock"),
@@ -97,9 +99,9 @@ async fn untimely_certificate_fails_check_and_is_served_with_error() {
     ] {
         let (home, issued) = home_with_certificate(&laravel, begins, ends);
         let (output, printed) = check(&home);
-        assert_eq!(output.status.code(), Some(64), "{printed}");
+        assert!(output.status.success(), "{printed}");
         assert!(
-            printed.contains(reason) && printed.contains("tls.certificate"),
+            printed.contains("warning: cert.pem") && printed.contains(reason),
             "{printed}"
         );
         let program = run(&home);
@@ -114,6 +116,46 @@ async fn untimely_certificate_fails_check_and_is_served_with_error() {
         let status = String::from_utf8(status).unwrap();
         assert!(status.contains(reason), "{status}");
         assert!(presented_certificate_at(program.address, None).await == issued.der);
+    }
+}
+
+/// Clients reject the site when an intermediate in its chain ends, whatever its own date.
+#[tokio::test(flavor = "multi_thread")]
+async fn intermediate_that_ends_first_is_reported_by_check_status_and_metric() {
+    let laravel = Laravel::start().await;
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    for (days, part) in [
+        (5, "has 5 days left: \"CN=R3\" in its chain ends then"),
+        (-1, "has \"CN=R3\" in its chain, which expired at"),
+    ] {
+        let home = Home::new(&laravel.url(), anywhere, "");
+        let hour = Duration::from_secs(3600);
+        let end =
+            SystemTime::now() + hour + hour * 24 * 5 - hour * 24 * if days < 0 { 6 } else { 0 };
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.distinguished_name.push(DnType::CommonName, "R3");
+        authority.not_after = end.into();
+        let own = KeyPair::generate().unwrap();
+        let authority = CertifiedIssuer::self_signed(authority, own).unwrap();
+        let site = CertificateParams::new(["desk.example".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let site = site.signed_by(&key, &authority).unwrap();
+        let chain = format!("{}{}", site.pem(), authority.pem());
+        std::fs::write(home.path("cert.pem"), chain).unwrap();
+        std::fs::write(home.path("key.pem"), key.serialize_pem()).unwrap();
+        let (output, printed) = check(&home);
+        assert!(output.status.success(), "{printed}");
+        assert!(
+            printed.contains("warning: cert.pem") && printed.contains("\"CN=R3\" in its chain"),
+            "{printed}"
+        );
+        let program = run(&home);
+        let status = program.status().await;
+        assert_eq!(status["certificates"][0]["ends_with"], "CN=R3", "{status}");
+        assert_eq!(status["certificates"][0]["days_left"], days, "{status}");
+        let problems = status["problems"][0].as_str().unwrap();
+        assert!(problems.contains(part), "{problems}");
     }
 }
 

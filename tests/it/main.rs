@@ -32,6 +32,7 @@ mod many_sessions;
 mod nginx;
 mod proxies;
 mod proxy;
+mod readiness;
 mod reconnects;
 mod reference;
 mod reload;

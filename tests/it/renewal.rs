@@ -1,16 +1,19 @@
 //! What the edge makes of what a CA says: when to renew, when not to ask, and
 //! things that make no sense.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::Response;
+use hyper::{Response, StatusCode};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
 
+use crate::admin::fetch_admin;
 use crate::support::Laravel;
 use crate::support::ca::{AcmeRequest, Ca, acme_problem};
 use crate::support::http::{body, get};
-use crate::support::program::Program;
+use crate::support::program::{Home, Program};
 use crate::support::tls::TestCertificate;
 
 fn page(status: u16, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
@@ -169,5 +172,118 @@ async fn invalid_renewal_info_is_ignored() {
         );
         assert!(ca.requests("/order").is_empty());
         assert!(program.stop().success());
+    }
+}
+
+/// A program with ACME and without another certificate, and its admin address.
+fn program_without_certificate(laravel: &Laravel, more: &str) -> (Program, SocketAddr) {
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let home = Home::new(
+        &laravel.url(),
+        anywhere,
+        &format!("[admin]\nlisten = [\"{anywhere}\"]\n{more}"),
+    );
+    std::fs::remove_file(home.path("cert.pem")).unwrap();
+    let mut command = home.command();
+    command.args(["run", "--config", "config.toml"]);
+    let program = Program::start(&home, command);
+    let listening = program.events("listening");
+    let admin = listening
+        .iter()
+        .find(|line| line["key"] == "admin.listen")
+        .expect("the admin listener is logged");
+    let admin = admin["address"].as_str().unwrap().parse().unwrap();
+    (program, admin)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificate_that_acme_has_not_obtained_is_a_problem_everywhere() {
+    let laravel = Laravel::start().await;
+    let ca = Ca::start(reject_orders("3600")).await;
+    let (program, admin) = program_without_certificate(&laravel, &ca.config());
+    let failed = program
+        .logged(|line| line["event"] == "certificate_renewal_failed")
+        .await;
+    assert_eq!(failed["level"], "ERROR");
+    let status = program.status().await;
+    assert_eq!(status["healthy"], false);
+    assert_eq!(status["acme"]["issued"], false);
+    let problems = status["problems"].to_string();
+    for part in [
+        "there is no certificate: every TLS handshake fails",
+        "ACME has no certificate for desk.example yet: the ACME request failed",
+        "rateLimited",
+        "the next attempt is at 20",
+    ] {
+        assert!(problems.contains(part), "{problems}");
+    }
+    let ready = fetch_admin(admin, "/readyz").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        ready.text().contains("there is no certificate"),
+        "{}",
+        ready.text()
+    );
+    let metrics = fetch_admin(admin, "/metrics").await;
+    let sample = "pwd_edge_certificate_not_after_timestamp_seconds\
+                  {names=\"desk.example\",issuer=\"\"} 0.0\n";
+    assert!(metrics.text().contains(sample), "{}", metrics.text());
+    let check = program.command(&["check"]).output().unwrap();
+    let printed = String::from_utf8([check.stdout, check.stderr].concat()).unwrap();
+    assert!(check.status.success(), "{printed}");
+    for part in [
+        "ACME              desk.example: not issued yet",
+        "warning: there is no certificate yet",
+    ] {
+        assert!(printed.contains(part), "{printed}");
+    }
+}
+
+/// The fallback lets handshakes succeed, so the edge is ready: behind a load balancer the
+/// challenge would not arrive otherwise. No client trusts it, so it stays a problem.
+#[tokio::test(flavor = "multi_thread")]
+async fn self_signed_fallback_is_ready_and_a_problem() {
+    let laravel = Laravel::start().await;
+    let ca = Ca::start(reject_orders("3600")).await;
+    let more = format!("{}self_signed_fallback = true\n", ca.config());
+    let (program, admin) = program_without_certificate(&laravel, &more);
+    while fetch_admin(admin, "/readyz").await.status != StatusCode::OK {}
+    let status = program.status().await;
+    let problems = status["problems"].to_string();
+    assert!(
+        problems.contains("ACME has no certificate for"),
+        "{problems}"
+    );
+    let metrics = fetch_admin(admin, "/metrics").await;
+    assert!(
+        metrics
+            .text()
+            .contains("{names=\"desk.example\",issuer=\"\"} 0.0\n"),
+        "{}",
+        metrics.text()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reload_retries_a_failed_order_at_once() {
+    let laravel = Laravel::start().await;
+    let ca = Ca::start(|(path, _)| {
+        let refusal = acme_problem(403, "unauthorized");
+        (path == "/order").then(|| refusal.body(Full::default()).unwrap())
+    })
+    .await;
+    let more = ca.config().replace("\"10ms\"", "\"1h\"");
+    let program = Program::before(&laravel.url(), &more);
+    let failures = |line: &Value| line["event"] == "certificate_renewal_failed";
+    for times in 1..=3 {
+        ca.wait_for_requests("/order", times).await;
+        while program.count(failures) < times {
+            tokio::task::yield_now().await;
+        }
+        // The pause begins after the log line, so one signal may come too early for it.
+        while times < 3 && ca.requests("/order").len() == times {
+            program.send_sighup();
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -59,7 +59,13 @@ class StatusCommand extends Command
      */
     private function rows(array $status, string $path): array
     {
-        $healthy = is_array($status['upstream'] ?? null) ? $status['upstream']['healthy'] ?? null : null;
+        $upstream = is_array($status['upstream'] ?? null) ? $status['upstream'] : [];
+        $healthy = $upstream['healthy'] ?? null;
+        $reached = match (true) {
+            $healthy === null => '?',
+            ($upstream['contacted'] ?? true) === false => 'not contacted yet',
+            default => $healthy ? 'healthy' : 'unreachable',
+        };
         $words = [self::HEALTHY => 'healthy', self::DEGRADED => 'DEGRADED', self::UNREACHABLE => 'unknown'];
 
         return array_merge([['edge', $words[$this->health($status)]]], array_map(
@@ -71,7 +77,7 @@ class StatusCommand extends Command
             ['uptime', ($status['uptime_seconds'] ?? '?').' s'],
             ['sessions', (string) ($status['sessions'] ?? '?')],
             ['rooms', (string) ($status['rooms'] ?? '?')],
-            ['upstream', $healthy === null ? '?' : ($healthy ? 'healthy' : 'unreachable')],
+            ['upstream', $reached],
         ]);
     }
 

@@ -131,7 +131,9 @@ impl Program {
             let line = line.unwrap();
             let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
             match line["event"].as_str().unwrap_or_default() {
-                "listening" => address = line["address"].as_str().unwrap().parse().ok(),
+                "listening" if line["key"] == "server.listen" => {
+                    address = line["address"].as_str().unwrap().parse().ok();
+                }
                 "ready" => break,
                 _ => {}
             }
