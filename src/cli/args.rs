@@ -25,10 +25,11 @@ pub(super) enum Command {
     Run(ConfigFile),
     /// Check the configuration and the files that it names, without serving
     ///
-    /// Reports all mistakes of the configuration at once, each with its line. Then reads the
-    /// certificates, keys, error pages and directories that it names, and checks that
-    /// `tls.acme.storage` is writable; stops at the first that is unusable. Creates nothing,
-    /// does not open ports or the socket, and sends nothing to Laravel or a CA.
+    /// Reports all mistakes of the configuration at once, each with its line. If its keys are
+    /// valid, it also reads the certificates, keys, error pages and directories that it names,
+    /// checks that `tls.acme.storage` is writable, and reports each that is unusable. An expired
+    /// certificate is a warning, because the edge serves it. Creates nothing, does not open
+    /// ports or the socket, and sends nothing to Laravel or a CA.
     #[command(after_help = help::check())]
     Check(ConfigFile),
     /// Report the health of the running edge

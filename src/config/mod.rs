@@ -145,34 +145,65 @@ impl Config {
     /// the file system.
     ///
     /// # Errors
+    /// The errors of [`Config::read`], and the first that it returns beside a configuration.
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+        let (config, broken) = Self::read(path)?;
+        broken.into_iter().next().map_or(Ok(config), Err)
+    }
+
+    /// Reads the configuration file at `path`, as [`Config::load`] does. Returns it also if it
+    /// breaks rules between keys, with [`Error::Mistakes`], and if a route serves a directory
+    /// that holds a private key, with [`Error::Exposed`]: the files that it names can be checked
+    /// all the same.
+    ///
+    /// # Errors
     /// - [`Error::Read`] if the file cannot be read, or a `root` cannot be made absolute.
     /// - [`Error::Encoding`] if the file is not UTF-8.
-    /// - [`Error::Mistakes`] if [`Config::from_toml`] fails.
-    /// - [`Error::Exposed`] if a route serves a directory that holds a private key.
-    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
+    /// - [`Error::Mistakes`] if the syntax or a key is invalid.
+    pub(crate) fn read(path: &Path) -> Result<(Self, Vec<Error>), Error> {
         let bytes = std::fs::read(path).map_err(|source| Error::Read {
             path: path.to_owned(),
             source,
         })?;
         let text = decode(bytes, path)?;
+        let mistakes =
+            |mistakes: Diagnostics| Error::Mistakes(mistakes.in_file(&path.display().to_string()));
         let directory = path.parent().unwrap_or_else(|| Path::new(""));
-        let mut config = Self::parse(&text, directory).map_err(|diagnostics| {
-            Error::Mistakes(diagnostics.in_file(&path.display().to_string()))
-        })?;
-        let files = config
+        let rules = |config: &Self| rules::violations(config, directory);
+        let (mut config, broken_rules) = reader::read(&text, rules).map_err(mistakes)?;
+        config.resolve_paths(path)?;
+        let exposed = config
+            .find_exposed_key()
+            .map(|(secret, root)| Error::Exposed {
+                file: path.to_owned(),
+                secret,
+                root,
+            });
+        let broken = broken_rules.map(mistakes).into_iter().chain(exposed);
+        Ok((config, broken.collect()))
+    }
+
+    /// Resolves relative paths against the directory of the configuration file at `path`.
+    ///
+    /// # Errors
+    /// Returns [`Error::Read`] if a `root` cannot be made absolute.
+    fn resolve_paths(&mut self, path: &Path) -> Result<(), Error> {
+        let directory = path.parent().unwrap_or_else(|| Path::new(""));
+        let files = self
             .tls
             .paths_mut()
-            .chain([&mut config.broadcast.socket])
-            .chain(&mut config.http.error_pages)
-            .chain(&mut config.maintenance.page);
-        let routes = config.routes.iter_mut();
+            .chain([&mut self.broadcast.socket])
+            .chain(&mut self.http.error_pages)
+            .chain(&mut self.maintenance.page)
+            .chain(self.history.directory_mut());
+        let routes = self.routes.iter_mut();
         for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
             *file = directory.join(&*file);
         }
         // php-fpm runs in another working directory, so that a path that is relative to the
         // edge's would name another file there.
-        let apps = [&mut config.upstream].into_iter();
-        let roots = apps.chain(config.upstreams.values_mut());
+        let apps = [&mut self.upstream].into_iter();
+        let roots = apps.chain(self.upstreams.values_mut());
         for root in roots.filter_map(|app| app.root.as_mut()) {
             let full = std::path::absolute(directory.join(&*root));
             *root = full.map_err(|source| Error::Read {
@@ -180,14 +211,7 @@ impl Config {
                 source,
             })?;
         }
-        match config.find_exposed_key() {
-            Some((secret, root)) => Err(Error::Exposed {
-                file: path.to_owned(),
-                secret,
-                root,
-            }),
-            None => Ok(config),
-        }
+        Ok(())
     }
 
     /// Returns the first private key that a route would serve as a file, and the directory
@@ -215,12 +239,9 @@ impl Config {
     /// The first syntax error, or else all invalid keys and broken rules, sorted by line.
     /// After 50 invalid keys the reading stops.
     pub fn from_toml(text: &str) -> Result<Self, Diagnostics> {
-        Self::parse(text, Path::new(""))
-    }
-
-    /// Reads a configuration from the text of a file in `directory`. Paths stay as written.
-    fn parse(text: &str, directory: &Path) -> Result<Self, Diagnostics> {
-        reader::read(text, |config| rules::violations(config, directory))
+        let rules = |config: &Self| rules::violations(config, Path::new(""));
+        let (config, broken_rules) = reader::read(text, rules)?;
+        broken_rules.map_or(Ok(config), Err)
     }
 
     /// Returns whether an upstream is php-fpm; only these have a `root`.

@@ -29,16 +29,18 @@ pub(super) struct RuleViolation {
 /// so that the limit bounds the time for a file that is wrong throughout.
 const MAX_DIAGNOSTICS: usize = 50;
 
-/// Reads `text` as a `T` and checks `rules` on it.
+/// Reads `text` as a `T` and checks `rules` on it. Returns the value, and the rules that do not
+/// hold if all keys are valid.
 ///
 /// # Errors
 /// - The first syntax error alone, if there is one.
-/// - Otherwise all invalid keys and the rules that do not hold. `rules` is not called after
-///   [`MAX_DIAGNOSTICS`] invalid keys, or after an error that belongs to no key.
+/// - Otherwise all invalid keys, if there are any, and the rules that do not hold. `rules` is
+///   not called after [`MAX_DIAGNOSTICS`] invalid keys, or after an error that belongs to no
+///   key.
 pub(super) fn read<T: DeserializeOwned>(
     text: &str,
     rules: impl FnOnce(&T) -> Vec<RuleViolation>,
-) -> Result<T, Diagnostics> {
+) -> Result<(T, Option<Diagnostics>), Diagnostics> {
     let (table, errors) = DeTable::parse_recoverable(text);
     // The parser resumes after a syntax error and often takes valid lines for further errors.
     // Only the first error in the text is reliable.
@@ -81,6 +83,7 @@ pub(super) fn read<T: DeserializeOwned>(
             return Err(Diagnostics::sorted(all));
         }
     };
+    let has_invalid_keys = !all.is_empty();
     for broken in rules(&value) {
         let mut keys = broken.keys.iter();
         // A key that differs between the tables was removed or renamed, or has lost an
@@ -92,10 +95,11 @@ pub(super) fn read<T: DeserializeOwned>(
             all.push(Diagnostic::new(text, span, broken.message));
         }
     }
-    if all.is_empty() {
-        Ok(value)
-    } else {
-        Err(Diagnostics::sorted(all))
+    let has_mistakes = !all.is_empty();
+    let mistakes = has_mistakes.then(|| Diagnostics::sorted(all));
+    match mistakes {
+        Some(mistakes) if has_invalid_keys => Err(mistakes),
+        broken_rules => Ok((value, broken_rules)),
     }
 }
 

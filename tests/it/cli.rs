@@ -78,6 +78,59 @@ fn check_reports_all_config_errors_at_once() {
     assert!(stderr.contains("config.toml:4:7:"), "{stderr}");
 }
 
+/// A broken rule between keys, a missing certificate and a missing CA are three mistakes.
+#[test]
+fn check_reports_broken_rules_and_unusable_files_at_once() {
+    let more = "[websocket]\nping_interval = \"2m\"\n[tls.acme]\ndomains = [\"desk.example\"]\n\
+                terms_of_service_agreed = true\nchallenge = \"tls-alpn-01\"\nstorage = \"state\"\n\
+                directory_ca_file = \"none.pem\"\n[[tls.certificates]]\ncertificate = \"gone.pem\"\n\
+                key = \"gone.key\"\n";
+    let (_directory, output) = with_config("check", more);
+    assert_eq!(output.status.code(), Some(64));
+    let stderr = stderr_text(&output);
+    for part in [
+        "websocket.pong_timeout must be longer",
+        "gone.pem ([[tls.certificates]] no. 1, certificate)",
+        "none.pem (tls.acme.directory_ca_file)",
+    ] {
+        assert_eq!(stderr.matches(part).count(), 1, "{stderr}");
+    }
+}
+
+#[test]
+fn check_lists_all_listeners() {
+    let directory = tempfile::tempdir().unwrap();
+    write_certificate(directory.path());
+    let config = write(
+        directory.path(),
+        "[server]\nlisten = [\"127.0.0.1:8443\"]\nredirect_listen = [\"127.0.0.1:8080\"]\n\
+         [admin]\nlisten = [\"127.0.0.1:9180\"]\n",
+    );
+    let check = pwd_edge()
+        .args(["check", "--config", &config])
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(check.stdout).unwrap();
+    for line in [
+        "  listeners         127.0.0.1:8443\n",
+        "  redirect          127.0.0.1:8080\n",
+        "  admin             127.0.0.1:9180\n",
+    ] {
+        assert!(printed.contains(line), "{printed}");
+    }
+}
+
+#[test]
+fn address_as_an_acme_domain_is_rejected_with_the_reason() {
+    for address in ["192.0.2.1", "2001:db8::1", "[2001:db8::1]"] {
+        let more = format!("[tls.acme]\ndomains = [\"{address}\"]\n");
+        let (_directory, output) = with_config("check", &more);
+        assert_eq!(output.status.code(), Some(64));
+        let stderr = stderr_text(&output);
+        assert!(stderr.contains("is an IP address"), "{stderr}");
+    }
+}
+
 #[test]
 fn check_of_a_good_file_says_that_it_is_valid() {
     let directory = tempfile::tempdir().unwrap();

@@ -53,6 +53,14 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Returns the directory, unless the history ends with the process.
+    pub(crate) fn directory_mut(&mut self) -> Option<&mut PathBuf> {
+        let directory = &mut self.directory;
+        (!directory.as_os_str().is_empty()).then_some(directory)
+    }
+}
+
 #[cfg(test)]
 impl Settings {
     /// Returns the settings without a history.
