@@ -21,6 +21,16 @@ impl ClientIp {
         self.0
     }
 
+    /// Returns whether the address is of this machine, of a private network or link-local.
+    pub(crate) fn is_private(self) -> bool {
+        match self.0 {
+            IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+            IpAddr::V6(ip) => {
+                ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local()
+            }
+        }
+    }
+
     /// Returns the key under which limits count this client: the whole IPv4 address, or
     /// the first `ipv6_prefix` bits of an IPv6 address.
     ///

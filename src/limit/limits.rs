@@ -285,9 +285,10 @@ impl Limits {
         let enforced = !self.settings.dry_run.contains(&over.limit);
         self.metrics.count_exceeded(over.limit, enforced);
         if self.should_log(client, over.limit) {
+            let hint = over.limit.hint(client);
             tracing::info!(
                 name: "limit_exceeded",
-                { client.ip = %client, limit, enforced },
+                { client.ip = %client, limit, enforced, hint },
                 "limit exceeded"
             );
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::core::client_ip::Network;
+use crate::core::client_ip::{ClientIp, Network};
 use crate::core::request_path::ExactPath;
 use crate::core::units::{ByteSize, PositiveCount, deserialize_number};
 
@@ -159,6 +159,26 @@ impl Limit {
             Self::BytesPerSecond => "bytes_per_second",
             Self::JoinsPerMinute => "joins_per_minute",
             Self::MaxRooms => "max_rooms",
+        }
+    }
+
+    /// Returns the likeliest cause and its cure, if `client` or the limit itself suggests one.
+    pub(super) fn hint(self, client: ClientIp) -> Option<&'static str> {
+        match self {
+            Self::MaxSessionsPerUser => Some(
+                "the user's oldest session is closed: many tabs or devices, or a page that opens \
+                 sessions without closing them; see websocket.max_sessions_per_user",
+            ),
+            Self::MessagesPerSecond
+            | Self::BytesPerSecond
+            | Self::JoinsPerMinute
+            | Self::MaxRooms => None,
+            _ if client.is_private() => Some(
+                "a private address: if it is a proxy before the edge, list it in \
+                 server.trusted_proxies and let it send X-Forwarded-For or the PROXY protocol; \
+                 otherwise all its clients count as one",
+            ),
+            _ => None,
         }
     }
 }

@@ -72,6 +72,33 @@ impl CloseReason {
         )
     }
 
+    /// Returns the likeliest cause and the key for the log, if someone may have to act.
+    pub(super) fn hint(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Superseded => {
+                "the user has a newer session, and more than websocket.max_sessions_per_user: many \
+                 tabs or devices, or a page that opens sessions without closing them"
+            }
+            Self::Slow => {
+                "the client's network is slow or gone; the queue holds websocket.max_queued_events \
+                 and websocket.max_queued_size"
+            }
+            Self::Silent => {
+                "the device sleeps or has lost its network, or a proxy holds back pings; see \
+                 websocket.pong_timeout"
+            }
+            Self::TooManyMessages => {
+                "over websocket.messages_per_second, bytes_per_second or joins_per_minute for \
+                 websocket.throttle_timeout: often a loop in the page"
+            }
+            Self::TooLarge => "a message over websocket.max_message_size; files need uploads",
+            Self::Unavailable => {
+                "Laravel did not confirm the token in time: see the warnings about its requests"
+            }
+            _ => return None,
+        })
+    }
+
     /// Returns the reason's code, for the log, the metrics and the `error` event.
     pub(crate) fn name(self) -> &'static str {
         match self {

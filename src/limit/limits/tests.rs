@@ -43,6 +43,25 @@ async fn dry_run_limit_counts_and_rejects_nothing() {
     assert!(counted.ends_with(row), "{counted}");
 }
 
+/// All clients behind a proxy that is not trusted are one client.
+#[test]
+fn limit_of_a_private_address_hints_at_an_untrusted_proxy() {
+    for (address, is_private) in [
+        ("10.0.0.7", true),
+        ("127.0.0.1", true),
+        ("fd00::7", true),
+        ("192.0.2.1", false),
+        ("2001:db8::1", false),
+    ] {
+        let hint = Limit::RequestsPerSecond.hint(client(address));
+        let names_key = hint.is_some_and(|hint| hint.contains("server.trusted_proxies"));
+        assert_eq!(names_key, is_private, "{address}");
+    }
+    assert_eq!(Limit::MessagesPerSecond.hint(client("10.0.0.7")), None);
+    let hint = Limit::MaxSessionsPerUser.hint(client("192.0.2.1")).unwrap();
+    assert!(hint.contains("websocket.max_sessions_per_user"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn limit_named_in_dry_run_is_not_enforced() {
     use Limit::*;

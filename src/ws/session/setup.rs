@@ -96,10 +96,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
         let (id, client) = (session.id, session.client_context.client);
         let name = session.user.id().clone();
         Box::pin(self.session.end(reason)).await;
+        let hint = reason.hint();
         let (reason, duration_seconds) = (reason.name(), self.start.elapsed().as_secs());
         tracing::info!(
             name: "session_closed",
-            session = %id, client.ip = %client, user = %name, reason, duration_seconds,
+            session = %id, client.ip = %client, user = %name, reason, duration_seconds, hint,
             "session closed"
         );
     }
