@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::task::JoinHandle;
 
+use super::driver::{DISMISSAL_GRACE, Dismissal};
 use super::*;
 use crate::core::body;
 use crate::http::keep_alive::MIN_IDLE_TIME;
-use crate::runtime::activity::SendClock;
+use crate::runtime::activity::ActivityTracker;
 
 /// The client side of a connection that a driver serves.
 struct Client {
