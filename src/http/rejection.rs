@@ -235,10 +235,12 @@ impl From<&upstream::Error> for Rejection {
     }
 }
 
-/// Returns whether the client prefers JSON, by the rule of Laravel's `expectsJson`: the
-/// media type in `Accept` with the highest weight decides, and the first one of several.
+/// Returns whether the client prefers JSON, by the rules of Laravel's `expectsJson`: the media
+/// type in `Accept` with the highest weight decides, and the first one of several. If that is
+/// any type, as with `fetch` and `XMLHttpRequest`, a script has sent the request if it has
+/// `X-Requested-With` or a body of JSON.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
-    let mut preferred = ("", 0);
+    let mut preferred = ("*/*", 0);
     for offer in list_elements(headers, &ACCEPT) {
         let mut parts = offer.split(';').map(str::trim);
         let media_type = parts.next().unwrap_or_default();
@@ -247,7 +249,17 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
             preferred = (media_type, weight);
         }
     }
-    let media_type = preferred.0.to_ascii_lowercase();
+    if preferred.0 != "*/*" {
+        return is_json(preferred.0);
+    }
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_script = |with: &str| with.eq_ignore_ascii_case("XMLHttpRequest");
+    text(X_REQUESTED_WITH).is_some_and(is_script) || text(CONTENT_TYPE).is_some_and(is_json)
+}
+
+/// Returns whether `media_type` is JSON, by the rule of Laravel's `isJson`.
+fn is_json(media_type: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
     media_type.contains("/json") || media_type.contains("+json")
 }
 
@@ -280,6 +292,7 @@ fn round_up_to_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -309,5 +322,41 @@ mod tests {
         let mut lines = accept("text/html;q=0.5");
         lines.append(ACCEPT, HeaderValue::from_static("application/json"));
         assert!(prefers_json(&lines));
+    }
+
+    #[test]
+    fn script_that_accepts_anything_gets_json() {
+        let headers = |pairs: &[(HeaderName, &'static str)]| {
+            let pairs = pairs.iter().cloned();
+            let values = pairs.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            values.collect::<HeaderMap>()
+        };
+        for (name, value, is_script) in [
+            (CONTENT_TYPE, "application/json", true),
+            (
+                CONTENT_TYPE,
+                "application/vnd.api+json; charset=utf-8",
+                true,
+            ),
+            (X_REQUESTED_WITH, "XMLHttpRequest", true),
+            (CONTENT_TYPE, "application/x-www-form-urlencoded", false),
+            // A WebView sends the name of its app.
+            (X_REQUESTED_WITH, "org.example.app", false),
+        ] {
+            for (accept, is_any) in [
+                (Some("*/*"), true),
+                (Some("*/*, text/html"), true),
+                (Some("*/*;q=0.8, text/html"), false),
+                (None, true),
+                (Some("text/html, */*"), false),
+            ] {
+                let mut headers = headers(&[(name.clone(), value)]);
+                if let Some(accept) = accept {
+                    headers.insert(ACCEPT, HeaderValue::from_static(accept));
+                }
+                let prefers = prefers_json(&headers);
+                assert_eq!(prefers, is_script && is_any, "{value} {accept:?}");
+            }
+        }
     }
 }
