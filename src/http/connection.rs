@@ -15,8 +15,10 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +26,10 @@ use tokio_util::sync::CancellationToken;
 use self::driver::{ConnDriver, DriverExit};
 use super::h2_head_timeout::HeadTimeoutStream;
 use super::keep_alive::KeepAliveStream;
+use super::lingering_close::{LingeringStream, close_lingering};
 use super::stream_tasks::Streams;
 use super::write_coalescing::{CoalescedConn, CoalescingWriter};
-use super::{Downstream, LoggedBody, Pipeline, Settings};
+use super::{Downstream, LoggedBody, Pipeline, RequestBody, Settings};
 use crate::runtime::activity::{FloodGuard, SendClock};
 use crate::runtime::drain::Drain;
 use crate::tls::Alpn;
@@ -53,8 +56,10 @@ pub(crate) async fn serve<S>(
         retired,
     };
     let request_begun = Arc::clone(&driver.request_begun);
-    let streams = Streams::new(drain, settings.stream_idle_timeout.get());
+    let streams = Streams::new(drain.clone(), settings.stream_idle_timeout.get());
     let http2_streams = (alpn == Alpn::Http2).then(|| streams.clone());
+    let rejected_upgrade = RejectedUpgrade::default();
+    let upgrade_slot = rejected_upgrade.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         request_begun.notify_one();
         let activity = &downstream.activity;
@@ -63,26 +68,35 @@ pub(crate) async fn serve<S>(
             None => Arc::new(SendClock::new(activity.clone())),
         };
         let (pipeline, downstream) = (Arc::clone(&pipeline), Arc::clone(&downstream));
+        let upgrade = request.extensions().get::<OnUpgrade>().cloned();
+        let upgrade = upgrade.map(|upgrade| (upgrade, upgrade_slot.clone()));
         // Boxed: otherwise the future of every function that takes the request would
         // reserve room for it, and HTTP/2, which makes a task of this future, would move
         // it several times.
-        let request = Box::new(request);
+        let request = Box::new(RequestBody::wrap(request, activity, &drain));
         Box::pin(async move {
-            Ok::<Response<LoggedBody>, Infallible>(
-                pipeline.handle(&downstream, request, clock).await,
-            )
+            let response = pipeline.handle(&downstream, request, clock).await;
+            if let Some((upgrade, slot)) = upgrade {
+                slot.set(upgrade, response.status());
+            }
+            Ok::<Response<LoggedBody>, Infallible>(response)
         })
     });
     match alpn {
-        Alpn::Http1 => driver.serve_http1(io, service).await,
-        Alpn::Http2 => driver.serve_http2(io, service, streams).await,
+        Alpn::Http1 => {
+            let served = driver.serve_http1(io, service, rejected_upgrade);
+            served.await;
+        }
+        Alpn::Http2 => {
+            driver.serve_http2(io, service, streams).await;
+        }
     }
 }
 
 impl ConnDriver<'_> {
     /// Serves HTTP/1.1. While the connection is idle between requests, hyper's connection
     /// is dropped and only the stream remains.
-    async fn serve_http1<S, H, B>(&self, io: S, mut service: H)
+    async fn serve_http1<S, H, B>(&self, io: S, mut service: H, rejected_upgrade: RejectedUpgrade)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -110,19 +124,27 @@ impl ConnDriver<'_> {
                 };
                 let became_idle = conn_activity.became_idle();
                 let driven = self.drive(Pin::new(&mut connection), retire, idle_limit, became_idle);
-                let is_idle = driven.await == DriverExit::Idle;
-                is_idle.then(|| connection.into_parts()).flatten()
+                (driven.await, connection.into_parts())
             });
-            let Some(parts) = serving.await else {
-                return;
+            let (exit, parts) = serving.await;
+            let Some(parts) = parts else {
+                return rejected_upgrade.close().await;
             };
             (stream, service) = (parts.io.into_inner(), parts.service);
-            stream.unread(parts.read_buf);
-            if !self.wait_for_request(&mut stream).await {
-                // No request is open, so the connection ends with a clean TLS close.
-                let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
-                return;
+            match exit {
+                DriverExit::Stalled => return,
+                DriverExit::Idle => {
+                    stream.unread(parts.read_buf);
+                    if self.wait_for_request(&mut stream).await {
+                        continue;
+                    }
+                    // No request is open and nothing is unread, so a clean TLS close is all.
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
+                    return;
+                }
+                DriverExit::Ended => {}
             }
+            return close_lingering(&mut stream).await;
         }
     }
 
@@ -138,8 +160,9 @@ impl ConnDriver<'_> {
     {
         let (header, idle) = (self.settings.header_timeout, self.settings.idle_timeout);
         let http2 = builders::http2(self.settings, streams);
-        let io = HeadTimeoutStream::new(io, header.get());
-        let io = CoalescingWriter::new(FloodGuard::new(io, self.activity.clone()));
+        let io = HeadTimeoutStream::new(LingeringStream::new(io), header.get());
+        let io = FloodGuard::new(io, self.activity.clone());
+        let io = CoalescingWriter::new(io);
         let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
         let mut connection = Box::new(connection);
         let retire = |mut connection: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
@@ -169,6 +192,29 @@ impl ConnDriver<'_> {
             is_readable = stream.wait_readable() => is_readable,
             () = self.retired.cancelled() => false,
             () = self.activity.idle_for(|_| limit) => false,
+        }
+    }
+}
+
+/// The last upgrade of an HTTP/1.1 connection that was rejected. hyper hands the connection
+/// over to it at the end, as if it had been accepted.
+#[derive(Clone, Debug, Default)]
+struct RejectedUpgrade(Arc<Mutex<Option<OnUpgrade>>>);
+
+impl RejectedUpgrade {
+    /// Sets `upgrade`, unless `status` says that it was accepted.
+    fn set(&self, upgrade: OnUpgrade, status: StatusCode) {
+        let is_rejected = status != StatusCode::SWITCHING_PROTOCOLS;
+        *self.0.lock() = is_rejected.then_some(upgrade);
+    }
+
+    /// Closes the connection if it was handed over to a rejected upgrade.
+    async fn close(&self) {
+        let upgrade = self.0.lock().take();
+        if let Some(upgrade) = upgrade
+            && let Ok(upgraded) = upgrade.await
+        {
+            close_lingering(&mut TokioIo::new(upgraded)).await;
         }
     }
 }

@@ -11,10 +11,12 @@ mod h2_head_timeout;
 mod head_timer;
 mod https_redirect;
 mod keep_alive;
+mod lingering_close;
 mod metrics;
 mod pipeline;
 mod rejection;
 mod rejection_counter;
+mod request_body;
 mod settings;
 mod stream_tasks;
 mod write_coalescing;
@@ -38,4 +40,5 @@ pub(crate) use self::pipeline::routes::{
 pub(crate) use self::pipeline::{Pipeline, PipelineDeps};
 pub(crate) use self::rejection::Rejection;
 pub(crate) use self::rejection_counter::RejectionCounter;
+pub(crate) use self::request_body::{RequestBody, UnreadBytes};
 pub(crate) use self::settings::Settings;

@@ -39,7 +39,7 @@ pub(crate) trait StreamFilter {
     }
 
     /// Shuts `stream` down; see [`AsyncWrite::poll_shutdown`].
-    fn poll_shutdown<S: AsyncWrite + Unpin>(
+    fn poll_shutdown<S: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         cx: &mut Context<'_>,
@@ -88,7 +88,11 @@ impl<S: AsyncRead + Unpin, F: StreamFilter + Unpin> AsyncRead for FilteredStream
     }
 }
 
-impl<S: AsyncWrite + Unpin, F: StreamFilter + Unpin> AsyncWrite for FilteredStream<S, F> {
+impl<S, F> AsyncWrite for FilteredStream<S, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: StreamFilter + Unpin,
+{
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

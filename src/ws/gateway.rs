@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
@@ -61,9 +60,9 @@ impl Gateway {
     /// # Errors
     /// `Malformed` or `Version` if the handshake is invalid, `Origin` if a page of another site
     /// sent it, `Stopping` if the edge stops.
-    pub(crate) fn accept(
+    pub(crate) fn accept<B: hyper::body::Body>(
         &self,
-        request: Request<Incoming>,
+        request: Request<B>,
         client: ClientIp,
         permits: impl Send + 'static,
     ) -> Result<Response<Body>, HandshakeRejection> {

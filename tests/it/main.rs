@@ -15,6 +15,7 @@ mod certificates;
 mod cli;
 mod commands;
 mod compression;
+mod early_responses;
 mod expiry;
 mod fastcgi;
 mod faults;

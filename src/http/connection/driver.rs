@@ -58,7 +58,11 @@ impl Dismissal {
 /// The reason why the driver has returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DriverExit {
+    /// hyper's connection has ended.
     Ended,
+    /// The connection makes no progress.
+    Stalled,
+    /// No exchange is open, and hyper's connection can be dropped.
     Idle,
 }
 
@@ -132,7 +136,7 @@ impl ConnDriver<'_> {
                 }
                 DriverEvent::Stalled => {
                     tracing::debug!(name: "connection_stalled", "stalled connection closed");
-                    return DriverExit::Ended;
+                    return DriverExit::Stalled;
                 }
                 DriverEvent::BecameIdle => return DriverExit::Idle,
             }

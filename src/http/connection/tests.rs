@@ -47,7 +47,8 @@ impl Client {
                 drop(activity.begin_exchange());
                 async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
             });
-            driver.serve_http1(io, service).await;
+            let upgrade = RejectedUpgrade::default();
+            driver.serve_http1(io, service, upgrade).await;
         });
         Self {
             pipe: near,
@@ -75,9 +76,12 @@ impl Client {
         let mut rest = Vec::new();
         // A connection that breaks off is over, too.
         let _ = self.pipe.read_to_end(&mut rest).await;
+        let elapsed = start.elapsed();
         assert_eq!(rest, b"");
+        // The connection lingers until the client closes it, too.
+        drop(self.pipe);
         self.served.await.unwrap();
-        start.elapsed()
+        elapsed
     }
 }
 

@@ -44,7 +44,6 @@ mod websocket;
 
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use self::access_log::{AccessLog, LoggedBody};
@@ -62,7 +61,7 @@ use self::response_headers::ResponseHeaders;
 use self::routes::{Action, Route, Routes};
 use self::static_files::StaticFiles;
 use self::websocket::WebSocket;
-use super::{Downstream, ErrorPages, Metrics, Rejection, Settings};
+use super::{Downstream, ErrorPages, Metrics, Rejection, RequestBody, Settings};
 use crate::core::body::Body;
 use crate::forwarded::{TrustedHeaders, TrustedProxies};
 use crate::limit::{ClientConcurrency, ConcurrencyLimit, Limits, OverloadMonitor, RequestCost};
@@ -99,7 +98,7 @@ impl Pipeline {
     pub(crate) async fn handle(
         &self,
         downstream: &Downstream,
-        request: Box<Request<Incoming>>,
+        request: Box<Request<RequestBody>>,
         clock: Arc<SendClock>,
     ) -> Response<LoggedBody> {
         // The client comes first: normalization takes the host from a trusted proxy. The
@@ -121,7 +120,7 @@ impl Pipeline {
     async fn respond(
         &self,
         context: &mut RequestContext<'_>,
-        mut request: Box<Request<Incoming>>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<Body>, Rejection> {
         let found = normalize_request(&mut request, &context.client_info, self.max_target_size)
             .and_then(|()| self.routes.find(&request))
@@ -171,7 +170,7 @@ impl Pipeline {
         context: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
-        request: Box<Request<Incoming>>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Response<Body>, Rejection> {
         let login = self.login_limit.begin(context, &request).await?;
         let accepted = self.compression.accepted_encoding(&request);

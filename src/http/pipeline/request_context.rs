@@ -7,7 +7,7 @@ use super::routes::Route;
 use crate::core::client_ip::ClientIp;
 use crate::forwarded::ClientInfo;
 use crate::http::rejection::prefers_json;
-use crate::http::{Downstream, Rejection};
+use crate::http::{Downstream, Rejection, RequestBody, UnreadBytes};
 
 /// The context of one request: its connection, its client, and the facts that decide the
 /// form of its response.
@@ -18,6 +18,8 @@ pub(super) struct RequestContext<'a> {
     pub(super) client_info: ClientInfo,
     pub(super) version: Version,
     pub(super) is_head: bool,
+    /// The rest of the request's body.
+    pub(super) unread_bytes: UnreadBytes,
     /// Whether a rejection is rendered as JSON.
     pub(super) prefers_json: bool,
     /// Method, path, start time, route and outcome, for the log and the metrics. It is
@@ -27,17 +29,18 @@ pub(super) struct RequestContext<'a> {
 
 impl<'a> RequestContext<'a> {
     /// Creates the context of `request`.
-    pub(super) fn new<B>(
+    pub(super) fn new(
         downstream: &'a Downstream,
         client_info: ClientInfo,
         log_entry: AccessLogEntry,
-        request: &Request<B>,
+        request: &Request<RequestBody>,
     ) -> Self {
         Self {
             downstream,
             client_info,
             version: request.version(),
             is_head: request.method() == Method::HEAD,
+            unread_bytes: request.body().unread_bytes(),
             prefers_json: prefers_json(request.headers()),
             log_entry,
         }

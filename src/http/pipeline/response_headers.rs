@@ -51,6 +51,7 @@ fn is_last_response(context: &RequestContext<'_>) -> bool {
     }
     let is_flooding = context.is_direct() && context.downstream.rejections.is_exceeded();
     is_flooding
+        || context.unread_bytes.end_connection()
         || context
             .rejection()
             .is_some_and(Rejection::closes_connection)

@@ -4,14 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 
 use super::request_context::RequestContext;
 use super::routes::{Action, Route};
 use crate::core::body::Body;
 use crate::core::client_ip::ClientIp;
-use crate::http::Rejection;
+use crate::http::{Rejection, RequestBody};
 use crate::limit::{
     ClientConcurrency, ClientPermit, Limit, LimitExceeded, Limits, OverloadMonitor,
 };
@@ -43,7 +42,7 @@ impl WebSocket {
     pub(super) fn accept(
         &self,
         context: &RequestContext<'_>,
-        request: Request<Incoming>,
+        request: Request<RequestBody>,
     ) -> Result<Response<Body>, Rejection> {
         let client = context.client();
         let session_permit = self.admit_session(client).map_err(Rejection::Over)?;

@@ -167,6 +167,14 @@ impl Default for ActivityTracker {
 #[derive(Debug)]
 pub(crate) struct InFlight(ActivityTracker);
 
+impl InFlight {
+    /// Leaves the exchange open for ever. The connection is closing, and must not be taken for
+    /// idle before it has closed.
+    pub(crate) fn leave_open(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.record();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Frame};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE,
 };
@@ -27,7 +27,7 @@ use crate::core::error_chain::error_chain;
 use crate::core::header_values::has_element;
 use crate::forwarded;
 use crate::http::body_timeout::IdleTimeoutBody;
-use crate::http::{Metrics, Rejection, Settings};
+use crate::http::{Metrics, Rejection, RequestBody, Settings};
 use crate::limit::{ClientKeys, Limits, Permit};
 use crate::runtime::activity::{ActivityBody, ActivityTracker, MinRate, MinRateBody};
 use crate::runtime::drain::Drain;
@@ -86,7 +86,7 @@ impl Proxy {
         context: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
-        mut request: Box<Request<Incoming>>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<Body>, Rejection> {
         let permit = self.permits.acquire(context.client()).await?;
         if request.body().size_hint().lower() > route.max_body_size as u64 {
@@ -126,7 +126,7 @@ impl Proxy {
         context: &RequestContext<'_>,
         route: &Route,
         upstream: &Upstream,
-        request: Box<Request<Incoming>>,
+        request: Box<Request<RequestBody>>,
     ) -> Box<Request<Body>> {
         let (mut parts, body) = request.into_parts();
         // hyper sends 100 (Continue) itself when the body is read. PHP's built-in server
@@ -225,7 +225,12 @@ impl Proxy {
 
 /// Returns `body` bounded to `limit` bytes and to `min_rate`, and with its trailers
 /// cleaned.
-fn limit_body(body: Incoming, limit: usize, min_rate: MinRate, activity: &ActivityTracker) -> Body {
+fn limit_body(
+    body: RequestBody,
+    limit: usize,
+    min_rate: MinRate,
+    activity: &ActivityTracker,
+) -> Body {
     let body = MinRateBody::new(body::boxed(body), min_rate);
     // A known length was checked against the limit already.
     let body = match body.size_hint().exact() {
