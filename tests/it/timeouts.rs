@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::hostile::http2::{HEADERS, PREFACE, SETTINGS, frame, request};
 use crate::support::http::{Answer, Client, body, connect, get};
@@ -29,6 +31,20 @@ async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
     let minute = Duration::from_secs(60);
     let done = tokio::time::timeout(minute, future).await;
     done.expect("the edge closes the connection")
+}
+
+/// Reads one frame of HTTP/2: its type, flags, stream and payload; `None` at the end.
+async fn read_frame(stream: &mut TlsStream<TcpStream>) -> Option<(u8, u8, u32, Vec<u8>)> {
+    let mut header = [0; 9];
+    if let Err(error) = within_a_minute(stream.read_exact(&mut header)).await {
+        // Without a close of TLS, the text is another.
+        assert_eq!(error.to_string(), "early eof");
+        return None;
+    }
+    let [high, middle, low, kind, flags, id @ ..] = header;
+    let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
+    stream.read_exact(&mut payload).await.unwrap();
+    Some((kind, flags, u32::from_be_bytes(id), payload))
 }
 
 /// The beginning of an HTTP/2 connection, and `frames`.
@@ -122,3 +138,40 @@ async fn idle_connection_is_closed_after_the_idle_timeout() {
     until_closed(&edge, "h2", &http2(&[whole])).await;
     assert_eq!(laravel.requests().len(), 2);
 }
+
+/// RFC 9113 §6.8: a request that is on its way is not lost.
+#[tokio::test]
+async fn idle_http2_connection_ends_with_two_goaway_frames() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_IDLE);
+    let mut stream = connect(&edge, "h2").await.unwrap();
+    let whole = |id| frame(HEADERS, WHOLE, id, &request("/"));
+    stream.write_all(&http2(&[whole(1)])).await.unwrap();
+    let (mut last_ids, mut responses) = (Vec::new(), Vec::new());
+    while let Some((kind, flags, id, payload)) = read_frame(&mut stream).await {
+        match kind {
+            GOAWAY => {
+                let last_id = u32::from_be_bytes(payload[..4].try_into().unwrap());
+                last_ids.push(last_id);
+                if last_ids.len() == 1 {
+                    // The client does not know of it yet.
+                    stream.write_all(&whole(3)).await.unwrap();
+                }
+            }
+            PING if flags == 0 => {
+                let ack = frame(PING, ACK, 0, &payload);
+                stream.write_all(&ack).await.unwrap();
+            }
+            HEADERS => responses.push(id),
+            _ => {}
+        }
+    }
+    assert_eq!(last_ids, [u32::MAX >> 1, 3]);
+    assert_eq!(responses, [1, 3]);
+    assert_eq!(laravel.requests().len(), 2);
+}
+
+/// A type of frames and a flag (RFC 9113 §6.7, §6.8).
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;

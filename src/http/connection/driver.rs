@@ -81,15 +81,9 @@ impl ConnDriver<'_> {
         C: Future<Output = Result<(), E>>,
         E: std::error::Error,
     {
-        let mut stalled = pin!(self.stalled(idle_limit));
+        let mut stalled = pin!(self.stalled(&idle_limit, Duration::ZERO));
         let mut dismissed = pin!(self.dismissed());
-        let mut retire_requested = pin!(async {
-            self.retired.cancelled().await;
-            // A client that has just connected is about to send its first request, and
-            // would not retry it on another connection.
-            let first_request = self.request_begun.notified();
-            let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request).await;
-        });
+        let mut retire_requested = pin!(self.retire_requested());
         let mut became_idle = pin!(became_idle);
         let mut dismissal_end = pin!(None);
         // hyper's connection is the main work, polled at every wake-up. The timers and
@@ -134,6 +128,13 @@ impl ConnDriver<'_> {
                         retire(connection.as_mut());
                     }
                 }
+                DriverEvent::Stalled if !is_retired && !self.is_busy() => {
+                    // A planned end: HTTP/2 clients learn which requests they may repeat
+                    // (RFC 9113 §6.8).
+                    is_retired = true;
+                    retire(connection.as_mut());
+                    stalled.set(self.stalled(&idle_limit, IDLE_CLOSE_TIMEOUT));
+                }
                 DriverEvent::Stalled => {
                     tracing::debug!(name: "connection_stalled", "stalled connection closed");
                     return DriverExit::Stalled;
@@ -143,14 +144,29 @@ impl ConnDriver<'_> {
         }
     }
 
+    /// Completes when the connection is retired and has had time for its first request.
+    async fn retire_requested(&self) {
+        self.retired.cancelled().await;
+        // A client that has just connected is about to send its first request, and would not
+        // retry it on another connection.
+        let first_request = self.request_begun.notified();
+        let _ = tokio::time::timeout(FIRST_REQUEST_TIMEOUT, first_request).await;
+    }
+
+    /// Returns whether an exchange is open or a response waits for the client.
+    fn is_busy(&self) -> bool {
+        let activity = &self.activity;
+        activity.is_active() || activity.has_unsent() || !activity.blocked().is_zero()
+    }
+
     /// Completes when the connection has had no activity, or its socket has accepted no
-    /// bytes, for longer than the timeout that applies.
-    pub(super) async fn stalled(&self, idle_limit: impl Fn() -> Duration) {
+    /// bytes, for longer than the timeout that applies. `extra` extends the idle limit.
+    pub(super) async fn stalled(&self, idle_limit: impl Fn() -> Duration, extra: Duration) {
         let limit = |activity: &ActivityTracker| {
             if activity.is_active() || activity.has_unsent() {
                 self.settings.stream_idle_timeout.get()
             } else {
-                idle_limit()
+                idle_limit() + extra
             }
         };
         let (stall, idle) = (
@@ -213,6 +229,8 @@ async fn wait_if_set(future: Pin<&mut Option<impl Future<Output = ()>>>) {
     }
 }
 
+/// The time that the client of an idle connection has to confirm its end.
+const IDLE_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that open requests have once limits have dismissed their connection.
 pub(super) const DISMISSAL_GRACE: Duration = Duration::from_secs(5);
 /// The time that a retired connection still waits for its first request.

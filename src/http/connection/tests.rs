@@ -243,7 +243,7 @@ async fn http2_connection_with_an_unsent_response_is_not_idle() {
         let clock = Arc::new(SendClock::new(driver.activity.clone()));
         let rest = has_rest.then(|| clock.chunk(vec![0; 10].into()));
         let start = tokio::time::Instant::now();
-        driver.stalled(|| idle).await;
+        driver.stalled(|| idle, Duration::ZERO).await;
         assert_eq!(start.elapsed(), limit);
         drop(rest);
     }
