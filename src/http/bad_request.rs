@@ -5,6 +5,9 @@
 /// understood: " for the visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
+    /// The head does not follow the syntax of HTTP.
+    #[error("it is not valid HTTP")]
+    Syntax,
     /// The method has lower-case letters.
     #[error("its method is not in upper case")]
     MethodCase,
@@ -50,6 +53,7 @@ impl BadRequest {
     /// Returns the code in the log and the metrics.
     pub(crate) fn code(self) -> &'static str {
         match self {
+            Self::Syntax => "syntax_invalid",
             Self::MethodCase => "method_lowercase",
             Self::DuplicateAuthorization => "authorization_duplicate",
             Self::TargetScheme => "target_not_http",

@@ -24,12 +24,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use self::driver::{ConnDriver, DriverExit};
+use super::h2_errors::ErrorFrameStream;
 use super::h2_head_timeout::HeadTimeoutStream;
 use super::keep_alive::KeepAliveStream;
 use super::lingering_close::{LingeringStream, close_lingering};
 use super::stream_tasks::Streams;
 use super::write_coalescing::{CoalescedConn, CoalescingWriter};
-use super::{Downstream, LoggedBody, Pipeline, RequestBody, Settings};
+use super::{BadRequest, Downstream, LoggedBody, Pipeline, Rejection, RequestBody, Settings};
 use crate::runtime::activity::{FloodGuard, SendClock};
 use crate::runtime::drain::Drain;
 use crate::tls::Alpn;
@@ -47,6 +48,7 @@ pub(crate) async fn serve<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let alpn = downstream.alpn;
+    let (reporter, client) = (Arc::clone(&pipeline), Arc::clone(&downstream));
     let driver = ConnDriver {
         settings,
         activity: downstream.activity.clone(),
@@ -82,22 +84,34 @@ pub(crate) async fn serve<S>(
             Ok::<Response<LoggedBody>, Infallible>(response)
         })
     });
+    // One event for each connection: a flood must not fill the disk.
+    let mut is_first = true;
+    let report = move |rejection| {
+        let is_first = std::mem::take(&mut is_first);
+        reporter.report_rejected_head(&client, rejection, is_first);
+    };
     match alpn {
         Alpn::Http1 => {
-            let served = driver.serve_http1(io, service, rejected_upgrade);
+            let served = driver.serve_http1(io, service, rejected_upgrade, report);
             served.await;
         }
         Alpn::Http2 => {
-            driver.serve_http2(io, service, streams).await;
+            driver.serve_http2(io, service, streams, report).await;
         }
     }
 }
 
 impl ConnDriver<'_> {
     /// Serves HTTP/1.1. While the connection is idle between requests, hyper's connection
-    /// is dropped and only the stream remains.
-    async fn serve_http1<S, H, B>(&self, io: S, mut service: H, rejected_upgrade: RejectedUpgrade)
-    where
+    /// is dropped and only the stream remains. Passes a request whose head hyper has rejected
+    /// to `report`.
+    async fn serve_http1<S, H, B>(
+        &self,
+        io: S,
+        mut service: H,
+        rejected_upgrade: RejectedUpgrade,
+        mut report: impl FnMut(Rejection),
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         B: hyper::body::Body + 'static,
@@ -142,15 +156,28 @@ impl ConnDriver<'_> {
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
                     return;
                 }
-                DriverExit::Ended => {}
+                DriverExit::Ended(result) => {
+                    if let Err(error) = result
+                        && let Some(rejection) = head_rejection(&error, &parts.read_buf)
+                    {
+                        report(rejection);
+                        respond_to_head(rejection, &mut stream).await;
+                    }
+                }
             }
             return close_lingering(&mut stream).await;
         }
     }
 
-    /// Serves HTTP/2, each request in a task of `streams`.
-    async fn serve_http2<S, H, B>(&self, io: S, service: H, streams: Streams)
-    where
+    /// Serves HTTP/2, each request in a task of `streams`. Passes a request that h2 has
+    /// rejected to `report`.
+    async fn serve_http2<S, H, B>(
+        &self,
+        io: S,
+        service: H,
+        streams: Streams,
+        report: impl FnMut(Rejection) + Unpin,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         H: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         H::Future: Send + 'static,
@@ -162,7 +189,7 @@ impl ConnDriver<'_> {
         let http2 = builders::http2(self.settings, streams);
         let io = HeadTimeoutStream::new(LingeringStream::new(io), header.get());
         let io = FloodGuard::new(io, self.activity.clone());
-        let io = CoalescingWriter::new(io);
+        let io = CoalescingWriter::new(ErrorFrameStream::new(io, report));
         let connection = io.into_conn(|io| http2.serve_connection(TokioIo::new(io), service));
         let mut connection = Box::new(connection);
         let retire = |mut connection: Pin<&mut CoalescedConn<http2::Connection<_, _, _>>>| {
@@ -219,7 +246,36 @@ impl RejectedUpgrade {
     }
 }
 
-/// The time that a client has to accept the close of an idle connection.
+/// Returns why hyper has rejected a head, if that is what `error` says. `unread` is the part
+/// of the head that has arrived.
+fn head_rejection(error: &hyper::Error, unread: &[u8]) -> Option<Rejection> {
+    // Empty lines before a request are no part of it (RFC 9112 §2.2).
+    let has_begun = !unread.trim_ascii_start().is_empty();
+    if error.is_timeout() {
+        has_begun.then_some(Rejection::HeadTooSlow)
+    } else if error.is_parse_too_large() {
+        Some(Rejection::HeadTooLarge)
+    } else {
+        let is_malformed = error.is_parse();
+        is_malformed.then_some(Rejection::BadRequest(BadRequest::Syntax))
+    }
+}
+
+/// Sends the response to a head that hyper has rejected without one.
+async fn respond_to_head<S: AsyncWrite + Unpin>(rejection: Rejection, stream: &mut S) {
+    if rejection == Rejection::HeadTooSlow {
+        let write = async {
+            stream.write_all(HEAD_TIMEOUT_RESPONSE).await?;
+            stream.flush().await
+        };
+        // The connection ends either way.
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, write).await;
+    }
+}
+
+const HEAD_TIMEOUT_RESPONSE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+/// The time that a client has to accept that response, or the close of an idle connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

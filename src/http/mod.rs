@@ -7,6 +7,7 @@ mod body_timeout;
 mod connection;
 mod downstream;
 mod error_pages;
+mod h2_errors;
 mod h2_head_timeout;
 mod head_timer;
 mod https_redirect;

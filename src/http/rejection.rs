@@ -38,6 +38,8 @@ pub enum Rejection {
     Maintenance,
     /// The request has too many headers.
     HeadTooLarge,
+    /// The request's head did not arrive in time.
+    HeadTooSlow,
     /// The path and query are too long.
     TargetTooLong,
     /// The route itself rejects the request, with 403 or 404.
@@ -87,7 +89,7 @@ impl Rejection {
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Over(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooSlow | Self::HeadTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
             Self::GatewayTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -103,6 +105,7 @@ impl Rejection {
             Self::Unreadable => "file_unreadable",
             Self::Maintenance => "maintenance",
             Self::HeadTooLarge => "headers_too_large",
+            Self::HeadTooSlow => "headers_too_slow",
             Self::TargetTooLong => "uri_too_long",
             Self::Route(_) => "route_status",
             Self::NoCertificate => "client_certificate_required",
@@ -140,7 +143,7 @@ impl Rejection {
             }
             Self::HeadTooLarge => "The request has too many headers.".to_owned(),
             Self::BodyTooLarge => "What you sent is too large.".to_owned(),
-            Self::TooSlow => "What you sent came too slowly.".to_owned(),
+            Self::TooSlow | Self::HeadTooSlow => "What you sent came too slowly.".to_owned(),
             Self::Over(_) => {
                 "There were too many requests from your address. Wait a moment, then try again."
                     .to_owned()
@@ -164,6 +167,7 @@ impl Rejection {
             Self::BadRequest(_)
                 | Self::Method
                 | Self::HeadTooLarge
+                | Self::HeadTooSlow
                 | Self::TargetTooLong
                 | Self::BodyTooLarge
                 | Self::TooSlow

@@ -36,6 +36,7 @@ mod proxy;
 mod readiness;
 mod reconnects;
 mod reference;
+mod rejected_heads;
 mod reload;
 mod reload_stress;
 mod renewal;

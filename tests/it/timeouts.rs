@@ -33,6 +33,16 @@ async fn within_a_minute<T>(future: impl Future<Output = T>) -> T {
     done.expect("the edge closes the connection")
 }
 
+/// As [`until_closed`], where TLS must be closed properly.
+async fn until_closed_properly(edge: &Edge, alpn: &str, text: &[u8]) -> Vec<u8> {
+    let mut stream = connect(edge, alpn).await.unwrap();
+    stream.write_all(text).await.unwrap();
+    let mut answer = Vec::new();
+    let read = within_a_minute(stream.read_to_end(&mut answer)).await;
+    read.expect("TLS is closed properly");
+    answer
+}
+
 /// Reads one frame of HTTP/2: its type, flags, stream and payload; `None` at the end.
 async fn read_frame(stream: &mut TlsStream<TcpStream>) -> Option<(u8, u8, u32, Vec<u8>)> {
     let mut header = [0; 9];
@@ -137,6 +147,24 @@ async fn idle_connection_is_closed_after_the_idle_timeout() {
     let whole = frame(HEADERS, WHOLE, 1, &request("/"));
     until_closed(&edge, "h2", &http2(&[whole])).await;
     assert_eq!(laravel.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn half_a_head_gets_408_after_the_header_timeout() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), SHORT_HEADER);
+    let used = [HEAD.as_bytes(), &HEAD.as_bytes()[..9]].concat();
+    for (text, responses) in [
+        (&b""[..], &[][..]),
+        (b"\r\n", &[]),
+        (&HEAD.as_bytes()[..9], &["408"]),
+        (&used, &["200", "408"]),
+    ] {
+        let answer = until_closed_properly(&edge, "http/1.1", text).await;
+        let answer = String::from_utf8(answer).unwrap();
+        let statuses = answer.split("HTTP/1.1 ").skip(1).map(|line| &line[..3]);
+        assert_eq!(statuses.collect::<Vec<_>>(), responses, "{answer}");
+    }
 }
 
 /// RFC 9113 §6.8: a request that is on its way is not lost.

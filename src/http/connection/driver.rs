@@ -56,10 +56,10 @@ impl Dismissal {
 }
 
 /// The reason why the driver has returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DriverExit {
+#[derive(Debug)]
+pub(super) enum DriverExit<E> {
     /// hyper's connection has ended.
-    Ended,
+    Ended(Result<(), E>),
     /// The connection makes no progress.
     Stalled,
     /// No exchange is open, and hyper's connection can be dropped.
@@ -76,7 +76,7 @@ impl ConnDriver<'_> {
         retire: impl Fn(Pin<&mut C>),
         idle_limit: impl Fn() -> Duration,
         became_idle: impl Future<Output = ()>,
-    ) -> DriverExit
+    ) -> DriverExit<E>
     where
         C: Future<Output = Result<(), E>>,
         E: std::error::Error,
@@ -114,8 +114,8 @@ impl ConnDriver<'_> {
             );
             match event.await {
                 DriverEvent::Ended(result) => {
-                    log_failure(result);
-                    return DriverExit::Ended;
+                    log_failure(&result);
+                    return DriverExit::Ended(result);
                 }
                 DriverEvent::Retired => {
                     is_retired = true;
@@ -212,11 +212,11 @@ impl ConnDriver<'_> {
 }
 
 /// Logs the error with which a connection has ended, if any.
-fn log_failure<E: std::error::Error>(result: Result<(), E>) {
+fn log_failure<E: std::error::Error>(result: &Result<(), E>) {
     if let Err(error) = result {
         tracing::debug!(
             name: "connection_failed",
-            error = error_chain(&error),
+            error = error_chain(error),
             "connection failed"
         );
     }

@@ -48,7 +48,7 @@ impl Client {
                 async move { Ok::<_, Infallible>(Response::new(body::full(vec![b'x'; size]))) }
             });
             let upgrade = RejectedUpgrade::default();
-            driver.serve_http1(io, service, upgrade).await;
+            driver.serve_http1(io, service, upgrade, |_| {}).await;
         });
         Self {
             pipe: near,
@@ -71,13 +71,21 @@ impl Client {
         assert!(got.starts_with(b"HTTP/1.1 200 OK\r\n"));
     }
 
-    async fn ended(mut self) -> Duration {
+    /// Waits for the end of the connection. Returns the time until then.
+    async fn ended(self) -> Duration {
+        self.ended_after("").await
+    }
+
+    /// As [`Client::ended`], with a last response that begins with `status_line`.
+    async fn ended_after(mut self, status_line: &str) -> Duration {
         let start = tokio::time::Instant::now();
         let mut rest = Vec::new();
         // A connection that breaks off is over, too.
         let _ = self.pipe.read_to_end(&mut rest).await;
         let elapsed = start.elapsed();
-        assert_eq!(rest, b"");
+        let rest = String::from_utf8(rest).unwrap();
+        assert!(rest.starts_with(status_line), "{rest}");
+        assert_eq!(rest.is_empty(), status_line.is_empty(), "{rest}");
         // The connection lingers until the client closes it, too.
         drop(self.pipe);
         self.served.await.unwrap();
@@ -113,7 +121,7 @@ async fn connection_without_a_request_is_closed_after_the_header_timeout() {
     let mut client = Client::connect(1024, 3);
     tokio::time::sleep(HEADER / 2).await;
     client.say(PARTIAL).await;
-    assert_eq!(client.ended().await, HEADER / 2);
+    assert_eq!(client.ended_after(TIMED_OUT).await, HEADER / 2);
 }
 
 /// The time runs from the first byte: while hyper's connection exists, after that, and
@@ -127,7 +135,7 @@ async fn used_connection_with_a_partial_head_is_closed_after_the_header_timeout(
         client.hear(3).await;
         tokio::time::sleep(rest).await;
         client.say(PARTIAL).await;
-        assert_eq!(client.ended().await, HEADER, "{rest:?}");
+        assert_eq!(client.ended_after(TIMED_OUT).await, HEADER, "{rest:?}");
     }
 }
 
@@ -137,7 +145,7 @@ async fn partial_head_sent_with_a_request_is_closed_after_the_header_timeout() {
     let mut client = Client::connect(1024, 3);
     client.say(&format!("{REQUEST}{PARTIAL}")).await;
     client.hear(3).await;
-    let lasted = client.ended().await;
+    let lasted = client.ended_after(TIMED_OUT).await;
     let expected = HEADER..HEADER + 3 * MIN_IDLE_TIME;
     assert!(expected.contains(&lasted), "{lasted:?}");
 }
@@ -215,6 +223,7 @@ impl AsyncWrite for Noting {
 }
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: desk.example\r\n\r\n";
+const TIMED_OUT: &str = "HTTP/1.1 408 ";
 const PARTIAL: &str = "GET / HTTP/1.1\r\nHo";
 /// The defaults of `header_timeout` and `idle_timeout`.
 const HEADER: Duration = Duration::from_secs(10);

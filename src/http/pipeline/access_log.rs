@@ -61,6 +61,24 @@ impl AccessLog {
             _in_flight: downstream.activity.begin_exchange(),
         }
     }
+
+    /// Counts a request whose head was rejected, and logs it if `is_first`. Its method and
+    /// path are not known.
+    pub(super) fn record_rejected_head(
+        &self,
+        downstream: &Downstream,
+        rejection: Rejection,
+        is_first: bool,
+    ) {
+        self.unrouted.count_rejection(rejection);
+        if is_first {
+            tracing::info!(
+                name: "request_head_rejected",
+                { client.ip = %downstream.peer, rejected = rejection.code() },
+                "request head rejected"
+            );
+        }
+    }
 }
 
 /// The entry of one request, logged on drop, so also if the request is cancelled.

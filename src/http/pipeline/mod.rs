@@ -6,6 +6,7 @@
 //! |---|---|
 //! | identify the client | `client_identification` |
 //! | begin the access log entry | `access_log` |
+//! | check the size of the head | `head_size` |
 //! | normalize | `normalize` |
 //! | find the route | `routes` |
 //! | check the client's rate, or delay the request | `rate_limit` |
@@ -27,6 +28,7 @@ pub(super) mod access_log;
 mod client_certificate;
 mod client_identification;
 pub(super) mod compression;
+mod head_size;
 mod login_limit;
 pub(super) mod maintenance;
 pub(super) mod normalize;
@@ -49,6 +51,7 @@ use hyper::{Request, Response};
 use self::access_log::{AccessLog, LoggedBody};
 use self::client_identification::ClientIdentification;
 use self::compression::Compression;
+use self::head_size::HeadSize;
 use self::login_limit::LoginLimit;
 use self::maintenance::Maintenance;
 use self::normalize::normalize_request;
@@ -78,6 +81,7 @@ pub(crate) struct Pipeline {
     rate_limit: RateLimit,
     /// The maximum length of path and query in bytes.
     max_target_size: usize,
+    head_size: HeadSize,
     routes: Routes,
     websocket: WebSocket,
     maintenance: Arc<Maintenance>,
@@ -122,7 +126,12 @@ impl Pipeline {
         context: &mut RequestContext<'_>,
         mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<Body>, Rejection> {
-        let found = normalize_request(&mut request, &context.client_info, self.max_target_size)
+        let found = self
+            .head_size
+            .check(&request)
+            .and_then(|()| {
+                normalize_request(&mut request, &context.client_info, self.max_target_size)
+            })
             .and_then(|()| self.routes.find(&request))
             .inspect(|route| context.set_route(route));
         // Counted after the route is known, because files count less, and because a request
@@ -192,6 +201,18 @@ impl Pipeline {
         Ok(self.compression.apply(accepted, context, response))
     }
 
+    /// Counts a request that was rejected before it could reach the stages, and logs it if
+    /// `is_first`.
+    pub(crate) fn report_rejected_head(
+        &self,
+        downstream: &Downstream,
+        rejection: Rejection,
+        is_first: bool,
+    ) {
+        let log = &self.access_log;
+        log.record_rejected_head(downstream, rejection, is_first);
+    }
+
     /// Returns the maintenance mode. The server refreshes it.
     pub(crate) fn maintenance(&self) -> &Arc<Maintenance> {
         &self.maintenance
@@ -249,6 +270,7 @@ impl Pipeline {
             access_log: AccessLog::new(&deps.metrics),
             rate_limit: RateLimit::new(limits()),
             max_target_size: deps.settings.max_target_size.get(),
+            head_size: HeadSize::new(&deps.settings),
             routes: deps.routes,
             websocket: WebSocket {
                 gateway: deps.gateway.clone(),

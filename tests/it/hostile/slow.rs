@@ -112,13 +112,10 @@ async fn client_sending_its_head_byte_by_byte_is_closed() {
     let half_a_head = frame(HEADERS, 0, 1, &request("/"));
     let head_of_h2 = [&settled[..], &half_a_head].concat();
     let (http1, h2) = (Some("http/1.1"), Some("h2"));
-    let kinds: [SlowClient<'_>; 5] = [
-        (
-            "a head of HTTP/1.1",
-            http1,
-            b"GET / HTTP/1.1\r\nHost: localhost\r\n",
-            b"X: y\r\n",
-        ),
+    let head = &b"GET / HTTP/1.1\r\nHost: localhost\r\n"[..];
+    let kinds: [SlowClient<'_>; 1] = [("a head of HTTP/1.1", http1, head, b"X: y\r\n")];
+    attack(&mut harness, &kinds, "HTTP/1.1 408 ").await;
+    let kinds: [SlowClient<'_>; 4] = [
         ("no request", http1, b"", b"\r\n"),
         ("the preface of HTTP/2", h2, &PREFACE[..4], &PREFACE[4..]),
         ("settings of HTTP/2", h2, PREFACE, &settled[PREFACE.len()..]),
