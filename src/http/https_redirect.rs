@@ -1,7 +1,8 @@
-//! The plain HTTP port (80): redirects every request to https and responds to ACME HTTP-01
-//! challenges. It serves nothing else.
+//! Plain HTTP. The port for it (80) redirects every request to https and responds to ACME
+//! HTTP-01 challenges. A TLS port rejects it and names the https address.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::lingering_close::close_lingering;
 use crate::core::error_chain::error_chain;
 use crate::core::host_port::{DEFAULT_HOST, HostPort};
 use crate::tls::Challenges;
@@ -45,29 +47,7 @@ impl HttpsRedirect {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service =
-            service_fn(|request| async move { Ok::<_, Infallible>(self.respond(&request)) });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.timeout)
-            .max_header_size(MAX_HEADER_BYTES)
-            .max_buf_size(MAX_HEADER_BYTES)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(io), service);
-        match tokio::time::timeout(2 * self.timeout, connection).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::debug!(
-                    name: "redirect_connection_failed",
-                    error = error_chain(&error),
-                    "redirect connection failed"
-                )
-            }
-            Err(_) => tracing::debug!(
-                name: "redirect_connection_timed_out",
-                "redirect connection timed out"
-            ),
-        }
+        serve_one_request(io, self.timeout, |request| self.respond(request)).await;
     }
 
     fn respond(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -78,17 +58,7 @@ impl HttpsRedirect {
                 None => text_response(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
             };
         }
-        let authority = request.uri().authority().map(Authority::as_str);
-        let header = request
-            .headers()
-            .get(HOST)
-            .and_then(|host| host.to_str().ok());
-        // Only HTTP/1.1 requires a host (RFC 9112 §3.2).
-        let is_old = request.version() < Version::HTTP_11;
-        let host = authority
-            .or(header)
-            .or_else(|| is_old.then_some(DEFAULT_HOST));
-        let Some(host) = host.and_then(HostPort::parse) else {
+        let Some(host) = requested_host(request).and_then(HostPort::parse) else {
             return text_response(
                 StatusCode::BAD_REQUEST,
                 "the request has no valid Host header\n".to_owned(),
@@ -109,6 +79,73 @@ impl HttpsRedirect {
         response.headers_mut().insert(LOCATION, location);
         response
     }
+}
+
+/// Responds to one request that came in plain to a TLS port: 400, as nginx's 497. A client has
+/// `timeout` to send its request head.
+pub(crate) async fn reject_plain_http<S>(io: S, timeout: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    serve_one_request(io, timeout, |request| {
+        // The client has reached this port by this name, so the address keeps both.
+        let host = requested_host(request).filter(|host| HostPort::is_valid(host));
+        let cure = host.map_or_else(String::new, |host| format!(": https://{host}/"));
+        let text = format!("This port accepts only HTTPS. Use the https address{cure}\n");
+        text_response(StatusCode::BAD_REQUEST, text)
+    })
+    .await;
+}
+
+/// Serves one request over `io` and closes the connection, within twice `timeout`.
+async fn serve_one_request<S>(
+    io: S,
+    timeout: Duration,
+    respond: impl Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(|request| {
+        let response = respond(&request);
+        async { Ok::<_, Infallible>(response) }
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(io), service);
+    let served = async move {
+        let result = Pin::new(&mut connection).await;
+        // A body may still be on its way.
+        let mut parts = connection.into_parts();
+        close_lingering(parts.io.inner_mut()).await;
+        result
+    };
+    match tokio::time::timeout(2 * timeout, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(
+                name: "redirect_connection_failed",
+                error = error_chain(&error),
+                "redirect connection failed"
+            )
+        }
+        Err(_) => tracing::debug!(
+            name: "redirect_connection_timed_out",
+            "redirect connection timed out"
+        ),
+    }
+}
+
+/// Returns the host that `request` names. Only HTTP/1.1 requires one (RFC 9112 §3.2).
+fn requested_host(request: &Request<Incoming>) -> Option<&str> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    let header = request.headers().get(HOST);
+    let default = (request.version() < Version::HTTP_11).then_some(DEFAULT_HOST);
+    let header = header.map_or(default, |host| host.to_str().ok());
+    authority.or(header)
 }
 
 fn redirect_location(host: &str, port: u16, target: &str) -> String {

@@ -26,7 +26,7 @@ pub(crate) use self::bad_request::BadRequest;
 pub(crate) use self::connection::serve;
 pub(crate) use self::downstream::Downstream;
 pub(crate) use self::error_pages::{Error as PagesError, ErrorPages};
-pub(crate) use self::https_redirect::HttpsRedirect;
+pub(crate) use self::https_redirect::{HttpsRedirect, reject_plain_http};
 pub use self::metrics::Metrics;
 pub(crate) use self::metrics::RouteMetrics;
 pub(crate) use self::pipeline::access_log::LoggedBody;

@@ -26,7 +26,7 @@ use crate::limit::{ConcurrencyLimit, Limit, LimitExceeded, Permit, Slot};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::drain::Drain;
 use crate::runtime::watchdog::Heartbeat;
-use crate::tls::{self, Secured};
+use crate::tls::{self, HandshakeError, Secured};
 
 /// Accepts connections from `listener` until the process stops, and spawns a task for each.
 /// `number` is the index of the listener's frontend. While no slot is free, or too much memory
@@ -265,7 +265,18 @@ impl IncomingConn {
         // on a socket that is closed already, and then the handshake fails, too.
         let _ = stream.set_nodelay(true);
         let handshake_permit = self.acquire_handshake(peer).await?;
-        let mut secured = match tls.handshake(stream).await {
+        let timeout = self.generation.config.tls.handshake_timeout.get();
+        let handshake = match tokio::time::timeout(timeout, begins_with_http(&stream)).await {
+            Ok(true) => {
+                drop(handshake_permit);
+                metrics.count_handshake("plain_http");
+                http::reject_plain_http(stream, timeout).await;
+                return None;
+            }
+            Ok(false) => tls.handshake(stream).await,
+            Err(_) => Err(HandshakeError::Timeout),
+        };
+        let mut secured = match handshake {
             Ok(secured) => secured,
             Err(error) => {
                 metrics.count_handshake(error.name());
@@ -291,6 +302,14 @@ impl IncomingConn {
         };
         Some((secured, downstream))
     }
+}
+
+/// Returns whether the first byte from the client is that of an HTTP request: a letter, where
+/// TLS begins with the type of a record. Waits for the byte and leaves it to the next read.
+async fn begins_with_http(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    // An error is left to the next read, too.
+    matches!(stream.peek(&mut first).await, Ok(1)) && first[0].is_ascii_uppercase()
 }
 
 /// Delays accepting while too much memory is in use. A few connections still come in, so that

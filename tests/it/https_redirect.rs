@@ -75,6 +75,57 @@ async fn plain_http_request_without_a_valid_host_is_rejected() {
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
 
+/// As nginx's 497. A browser gets here by an address with the port but without `https`.
+#[tokio::test]
+async fn plain_http_on_the_tls_port_gets_400_with_the_https_address() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    for (request, address) in [
+        (
+            "GET /a?b HTTP/1.1\r\nHost: desk.example:8443\r\n\r\n",
+            ": https://desk.example:8443/\n",
+        ),
+        ("GET / HTTP/1.0\r\n\r\n", "address\n"),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "address\n"),
+        (
+            "POST / HTTP/1.1\r\nHost: desk.example\r\nContent-Length: 2\r\n\r\nhi",
+            ": https://desk.example/\n",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(edge.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1."), "{answer}");
+        assert!(answer[8..].starts_with(" 400 "), "{answer}");
+        assert!(answer.contains("content-type: text/plain"), "{answer}");
+        assert!(answer.ends_with(address), "{answer}");
+    }
+    assert!(laravel.requests().is_empty());
+}
+
+/// The end does not destroy the response while the body is on its way.
+#[tokio::test]
+async fn plain_http_upload_gets_its_response() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::configured(&laravel.url(), LISTEN);
+    for (address, status) in [(edge.redirects[0], 308), (edge.address, 400)] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let body = vec![b'x'; 20_000_000];
+        let length = body.len();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.expect("the edge reads on");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn hsts_header_is_sent_only_if_configured() {
     let laravel = Laravel::start().await;
