@@ -221,7 +221,7 @@ mod tests {
             }
             let client = ClientIp::new(Ipv4Addr::LOCALHOST.into());
             let mut request = request.body(()).unwrap();
-            normalize_request(&mut request, &ClientInfo::untrusted(client))
+            normalize_request(&mut request, &ClientInfo::untrusted(client), 8192)
         };
         assert_eq!(normalize(MAX_HEADERS - 1), Ok(()));
         assert_eq!(normalize(MAX_HEADERS), Err(Rejection::HeadTooLarge));
