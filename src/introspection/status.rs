@@ -185,7 +185,7 @@ impl Introspection {
         for (name, upstream) in &self.upstreams {
             problems.extend(unreachable(name, upstream));
             if let Some(failure) = upstream.spool_failure() {
-                problems.push(format!("upstream {name} rejects request bodies: {failure}"));
+                problems.push(format!("upstream {name}: {failure}"));
             }
         }
         if self.load.is_overloaded() {

@@ -46,12 +46,12 @@ impl Ledger {
         }
     }
 
-    /// Records that a request body could not be kept, and not by its client's fault.
+    /// Records that a body could not be kept, and not because its client's share was full.
     pub(super) fn record_failure(&self, error: String) {
         *self.failure.lock() = Some((Instant::now(), error));
     }
 
-    /// Returns the last failure to keep a request body, for a minute after it.
+    /// Returns the last failure to keep a body, for a minute after it.
     pub(super) fn failure(&self) -> Option<String> {
         let failure = self.failure.lock();
         let recent = failure.as_ref().filter(|(at, _)| at.elapsed() < REPORT_TTL);

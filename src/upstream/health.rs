@@ -301,6 +301,34 @@ mod tests {
         assert_eq!(record.last_failure(), (None, false));
     }
 
+    #[test]
+    fn app_is_contacted_once_a_server_responds_or_all_have_failed() {
+        let server = |is_contacted, failure: Option<&str>| ServerHealth {
+            server: "unix:/a".to_owned(),
+            is_contacted,
+            failure: failure.map(ToOwned::to_owned),
+            skipped: false,
+        };
+        let (unknown, up, down) = (
+            server(false, None),
+            server(true, None),
+            server(true, Some("refused")),
+        );
+        for (servers, is_contacted, has_failed) in [
+            (vec![&unknown], false, false),
+            (vec![&up, &unknown], true, false),
+            (vec![&down, &unknown], false, false),
+            (vec![&down, &up], true, false),
+            (vec![&down, &down], true, true),
+        ] {
+            let health = Health {
+                servers: servers.into_iter().cloned().collect(),
+            };
+            assert_eq!(health.is_contacted(), is_contacted, "{health:?}");
+            assert_eq!(health.failure().is_some(), has_failed, "{health:?}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn connect_check_clears_what_it_disproves_and_old_reports() {
         let record = record();

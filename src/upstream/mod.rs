@@ -108,7 +108,7 @@ impl Upstream {
         self.0.disk.used()
     }
 
-    /// Returns the last failure to keep a request body on disk, for a minute after it.
+    /// Returns the last failure to keep a body on disk, for a minute after it.
     pub(crate) fn spool_failure(&self) -> Option<String> {
         self.0.disk.failure()
     }

@@ -67,9 +67,7 @@ impl RequestBuffer {
             .insert(CONTENT_LENGTH, HeaderValue::from(file.length));
         Ok(Request::from_parts(parts, file.into_body()))
     }
-}
 
-impl RequestBuffer {
     /// Records a failure for `status`, unless it is the share of one client that is full.
     fn report(&self, error: &Error) {
         let Error::Spool(source) = error else { return };

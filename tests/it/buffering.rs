@@ -258,6 +258,11 @@ async fn upstream_waits_without_data_loss_if_tmpdir_is_missing() {
     wait_until_full(&program).await;
     assert!(wait_until_blocked(&sent).await < LENGTH as u64);
     assert_eq!(program.events("response_buffer_full").len(), 1);
+    let problems = program.status().await["problems"].to_string();
+    assert!(
+        problems.contains("upstream laravel: cannot keep responses on disk"),
+        "{problems}"
+    );
     assert_whole(&read_rest(answer).await);
 }
 

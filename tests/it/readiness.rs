@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::admin::{LISTEN, fetch_admin};
 use crate::support::app::{App, Place};
 use crate::support::http::{Answer, Client, body, get, post, streamed};
+use crate::support::program::Program;
 use crate::support::{Edge, Laravel, Socket};
 
 /// Waits until `/readyz` has the `status`.
@@ -145,7 +146,7 @@ async fn full_disk_buffer_is_a_problem() {
     let large = post("/").body(body(vec![b'x'; 90_000])).unwrap();
     let answer = Client::http2(&edge).await.fetch(large).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    let status = wait_for_problem(&edge, "upstream laravel rejects request bodies").await;
+    let status = wait_for_problem(&edge, "upstream laravel: cannot keep request bodies").await;
     let problems = status["problems"].to_string();
     assert!(problems.contains("upstream.disk_buffer_size"), "{problems}");
 }
@@ -164,4 +165,28 @@ async fn readiness_during_shutdown_is_not_ready_with_a_reason() {
     assert_eq!(answer.text(), "the edge is stopping\n");
     assert_eq!(session.closed().await.0, 1012);
     assert_eq!(ended.await.unwrap(), 0);
+}
+
+/// The file on the disk would stop the next start, so the running edge must not look healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_reload_is_a_problem_until_one_succeeds() {
+    let laravel = Laravel::start().await;
+    let program = Program::before(&laravel.url(), "");
+    let good = std::fs::read_to_string(program.path("config.toml")).unwrap();
+    program.append_config("nonsense = 1\n");
+    program.send_sighup();
+    program
+        .logged(|line| line["event"] == "reload_failed")
+        .await;
+    let problems = program.status().await["problems"].to_string();
+    assert!(
+        problems.contains("the last reload failed: config.toml:"),
+        "{problems}"
+    );
+    std::fs::write(program.path("config.toml"), good).unwrap();
+    program.send_sighup();
+    program
+        .logged(|line| line["event"] == "reload_succeeded")
+        .await;
+    assert_eq!(program.status().await["problems"], serde_json::json!([]));
 }

@@ -312,3 +312,33 @@ const CERTIFICATE_FILE: &str = "certificate.pem";
 const ORDER_TIMEOUT: Duration = Duration::from_secs(300);
 /// The interval at which the time of the renewal is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requested_retry_ends_the_pause_but_not_that_of_the_ca() {
+        let state = tempfile::tempdir().unwrap();
+        let text = format!(
+            "[acme]\nterms_of_service_agreed = true\ndomains = [\"desk.example\"]\nstorage = {:?}\n",
+            state.path()
+        );
+        let mut settings: Settings = toml::from_str(&text).unwrap();
+        settings.certificate = state.path().join("none.pem");
+        let certificates = Arc::new(Certificates::load(&settings).unwrap());
+        let renewal = Renewal::new(&settings, &certificates).unwrap().unwrap();
+        let hour = Duration::from_secs(3600);
+        for retry_after in [Duration::ZERO, hour / 2] {
+            let start = Instant::now();
+            let pause = renewal.pause(hour, retry_after);
+            tokio::join!(pause, async { certificates.retry_order() });
+            assert_eq!(start.elapsed(), retry_after);
+        }
+        let start = Instant::now();
+        renewal.pause(hour, Duration::ZERO).await;
+        assert_eq!(start.elapsed(), hour);
+    }
+}

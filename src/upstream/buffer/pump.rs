@@ -29,6 +29,12 @@ impl Response {
             if let Err(error) = &spilled {
                 let cause = || format!("upstream.disk_buffer_size: {}", error_chain(error));
                 self.buffers.report(cause);
+                if !is_limit(error) {
+                    let error = error_chain(error);
+                    self.buffers.disk.record_failure(format!(
+                        "cannot keep responses on disk; see upstream.disk_buffer_size: {error}"
+                    ));
+                }
             }
             if matches!(fill, Fill::Rest) {
                 return;
@@ -87,11 +93,15 @@ impl Response {
 
 /// Returns why `spilled` found no room: the disk failed, or a limit was reached.
 fn cause(spilled: &io::Result<bool>) -> Cause {
-    let is_limit = |error: &io::Error| error.get_ref().is_some_and(|it| it.is::<NoRoom>());
     match spilled {
         Err(error) if !is_limit(error) => Cause::Disk,
         _ => Cause::Full,
     }
+}
+
+/// Returns whether the disk budget is exhausted, and not the disk itself at fault.
+fn is_limit(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<NoRoom>())
 }
 
 /// The interval of retries while the disk has no room.
