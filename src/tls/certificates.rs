@@ -334,21 +334,47 @@ impl ResolvesServerCert for Certificates {
 mod tests {
     use super::*;
 
-    #[test]
-    fn broken_acme_certificate_does_not_prevent_startup() {
-        let state = tempfile::tempdir().unwrap();
+    fn settings_with_acme(state: &std::path::Path) -> Settings {
         let text = format!(
-            "[acme]\nterms_of_service_agreed = true\ndomains = [\"desk.example\"]\nstorage = {:?}\n",
-            state.path()
+            "hosts = [\"desk.example\"]\n[acme]\nterms_of_service_agreed = true\n\
+             domains = [\"desk.example\"]\nstorage = {state:?}\n"
         );
         let mut settings: Settings = toml::from_str(&text).unwrap();
-        settings.certificate = state.path().join("none.pem");
-        std::fs::write(
-            settings.acme.certificate(),
-            "-----BEGIN CERTIFICATE-----\nxx",
-        )
-        .unwrap();
+        settings.certificate = state.join("cert.pem");
+        settings.key = state.join("key.pem");
+        settings
+    }
+
+    #[test]
+    fn broken_acme_certificate_does_not_prevent_startup_and_is_reported() {
+        let state = tempfile::tempdir().unwrap();
+        let settings = settings_with_acme(state.path());
+        let half = "-----BEGIN CERTIFICATE-----\nxx";
+        std::fs::write(settings.acme.certificate(), half).unwrap();
         let certificates = Certificates::load(&settings).unwrap();
-        assert!(certificates.expiry().is_empty());
+        assert!(certificates.expiry().is_empty() && certificates.is_empty());
+        let problem = certificates.file_problem().unwrap();
+        assert!(problem.contains("ends in the middle"), "{problem}");
+    }
+
+    /// The missing certificate may cover the host of `tls.hosts` that no other one has.
+    #[test]
+    fn missing_acme_certificate_does_not_stop_the_renewal_of_others() {
+        let state = tempfile::tempdir().unwrap();
+        let settings = settings_with_acme(state.path());
+        let write = || {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(&settings.certificate, made.cert.pem()).unwrap();
+            std::fs::write(&settings.key, made.signing_key.serialize_pem()).unwrap();
+            made.cert.der().clone()
+        };
+        write();
+        let certificates = Certificates::load(&settings).unwrap();
+        let renewed = write();
+        certificates.reload();
+        let table = certificates.table.load();
+        let shown = &table.all().next().unwrap().certified.cert[0];
+        assert_eq!(*shown, renewed);
+        assert_eq!(certificates.file_problem(), None);
     }
 }
