@@ -131,3 +131,23 @@ impl From<Eviction> for CloseReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_that_a_setting_causes_names_its_key() {
+        for (reason, key) in [
+            (CloseReason::Superseded, "websocket.max_sessions_per_user"),
+            (CloseReason::Slow, "websocket.max_queued_events"),
+            (CloseReason::Silent, "websocket.pong_timeout"),
+            (CloseReason::TooManyMessages, "websocket.throttle_timeout"),
+            (CloseReason::TooLarge, "websocket.max_message_size"),
+        ] {
+            let hint = reason.hint().unwrap_or_default();
+            assert!(hint.contains(key), "{reason:?}: {hint}");
+        }
+        assert_eq!(CloseReason::Client.hint(), None);
+    }
+}
