@@ -213,10 +213,18 @@ impl Program {
         self.child.id()
     }
 
-    /// What `pwd-edge status` tells.
+    /// What `pwd-edge status` tells. On a slow machine the command may give up first.
     pub(crate) async fn status(&self) -> Value {
-        let mut command = tokio::process::Command::from(self.command(&["status", "--json"]));
-        serde_json::from_slice(&command.output().await.unwrap().stdout).unwrap()
+        let executable = format!("/proc/{}/exe", self.child.id());
+        loop {
+            let mut command = tokio::process::Command::from(self.command(&["status", "--json"]));
+            let output = command.output().await.unwrap();
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap();
+            if status["connections"].is_u64() {
+                return status;
+            }
+            assert!(std::fs::read_link(&executable).is_ok(), "it has ended");
+        }
     }
 
     /// Sends SIGHUP.
