@@ -11,6 +11,7 @@ use crate::core::error_chain::error_chain;
 use crate::files::Files;
 use crate::http::{ErrorPages, Maintenance, RouteAction};
 use crate::logging;
+use crate::rooms::{self, HistorySettings};
 use crate::tls::{Certificates, ClientAuthorities, Renewal, Urgency};
 
 /// Validates the configuration and the files that it names, and prints a summary.
@@ -42,6 +43,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let maintenance = Maintenance::new(&config.maintenance);
     expect(maintenance.map(drop).map_err(Into::into));
     expect(Renewal::check(&config.tls).map_err(Into::into));
+    expect(rooms::check_history(&config.history).map_err(Into::into));
     match certificates {
         Ok(certificates) if errors.is_empty() => report(path, &config, &certificates),
         _ => Err(Failure::usage(anyhow!(errors.join("\n")))),
@@ -75,6 +77,7 @@ fn report(path: &Path, config: &Config, certificates: &Certificates) -> Result<(
         "broadcast socket",
         config.broadcast.socket.display().to_string(),
     );
+    line("history", history(&config.history));
     for certificate in certificates.expiry() {
         let file = certificate.file.display();
         line("certificate", file.to_string());
@@ -100,6 +103,15 @@ fn report(path: &Path, config: &Config, certificates: &Certificates) -> Result<(
         logging::print_warning(warning);
     }
     super::print(&report).map_err(Failure::failed)
+}
+
+/// Returns what the history keeps, and where.
+fn history(settings: &HistorySettings) -> String {
+    match settings.directory() {
+        _ if !settings.enabled => "off".to_owned(),
+        None => "in memory".to_owned(),
+        Some(directory) => directory.display().to_string(),
+    }
 }
 
 /// Returns the addresses, separated by commas; `-` if there are none.

@@ -117,6 +117,7 @@ fn screen(before: &Value, now: &Value, interval: Duration) -> String {
     }
     screen.upstreams(&now["upstreams"]);
     screen.certificates(now);
+    screen.history(&now["history"]);
     let current = [
         counted(&now["connections"], "connection"),
         counted(&now["sessions"], "session"),
@@ -156,6 +157,24 @@ impl Screen {
     fn line(&mut self, name: &str, value: String) {
         // Ignored: writing to a `String` cannot fail.
         let _ = write!(self.text, "\n  {name:<15} {value}");
+    }
+
+    /// Appends a line about the kept events.
+    fn history(&mut self, history: &Value) {
+        if history.is_null() {
+            return self.line("history", "off".to_owned());
+        }
+        let events = counted(&history["events"], "event");
+        let kib = history["memory_bytes"].as_u64().unwrap_or(0) / 1024;
+        let log = &history["log"];
+        let place = match log["bytes"].as_u64() {
+            Some(bytes) => format!("{} KiB in {}", bytes / 1024, plain(&log["directory"])),
+            None => "in memory only".to_owned(),
+        };
+        self.line(
+            "history",
+            format!("{events} in {kib} KiB of memory, {place}"),
+        );
     }
 
     /// Appends a line for each certificate, and for the one that ACME has not obtained yet.

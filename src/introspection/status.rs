@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::Serialize;
 
 use super::{Introspection, LARAVEL, format_time, process};
+use crate::rooms::HistoryUsage;
 use crate::tls::{AcmeReport, CertificateExpiry, Urgency};
 use crate::upstream::{Health, ServerHealth, Upstream};
 
@@ -48,6 +49,8 @@ pub(crate) struct Status {
     certificates: Vec<CertificateExpiry>,
     /// The certificate that the edge obtains itself; `None` if ACME is off.
     acme: Option<AcmeReport>,
+    /// The kept events; `None` if the history is off.
+    history: Option<HistoryStatus>,
     /// Reloads since the start, by result.
     reloads: BTreeMap<&'static str, u64>,
     /// Rejected connections and requests since the start, by reason.
@@ -117,6 +120,40 @@ impl From<ServerHealth> for ServerStatus {
 }
 
 #[derive(Debug, Serialize)]
+struct HistoryStatus {
+    /// The number of events in memory.
+    events: usize,
+    memory_bytes: usize,
+    /// The position of the newest event.
+    position: String,
+    /// The event log; `None` if the history ends with the process.
+    log: Option<LogStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct LogStatus {
+    directory: String,
+    bytes: u64,
+    /// The number of events that were delivered but not stored.
+    unstored: u64,
+}
+
+impl From<HistoryUsage> for HistoryStatus {
+    fn from(usage: HistoryUsage) -> Self {
+        Self {
+            events: usage.events,
+            memory_bytes: usage.memory_bytes,
+            position: usage.position.to_string(),
+            log: usage.log.map(|log| LogStatus {
+                directory: log.directory.display().to_string(),
+                bytes: log.bytes,
+                unstored: log.unstored,
+            }),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
 struct RecentError {
     at: String,
     level: &'static str,
@@ -162,6 +199,7 @@ impl Introspection {
                 .collect(),
             certificates: self.certificates.expiry(),
             acme: self.certificates.acme(),
+            history: self.rooms.history_usage().map(HistoryStatus::from),
             reloads: totals.reloads,
             rejections: totals.rejections,
             limits_exceeded: totals.limits_exceeded,
@@ -192,6 +230,7 @@ impl Introspection {
             let problem = "memory use is over limits.max_memory: new connections wait";
             problems.push(problem.to_owned());
         }
+        problems.extend(self.unwritable_log());
         problems.extend(self.no_certificate());
         problems.extend(self.certificates.acme_problem());
         let files = self.certificates.file_problem();
@@ -233,6 +272,13 @@ impl Introspection {
     fn stop(&self) -> Option<String> {
         let is_stopping = self.drain.is_stopping();
         is_stopping.then(|| "the edge is stopping".to_owned())
+    }
+
+    fn unwritable_log(&self) -> Option<String> {
+        let log = self.rooms.history_usage()?.log?;
+        let directory = log.directory.display();
+        log.is_failing
+            .then(|| format!("events are not stored: the last write to {directory} failed"))
     }
 
     fn no_certificate(&self) -> Option<String> {

@@ -33,6 +33,7 @@ pub(crate) use self::delivery::{
     Delivered, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder, SessionEvent,
     SharedStream, channel,
 };
+pub(crate) use self::history::check as check_history;
 use self::history::{History, LogThread};
 pub use self::history::{HistoryError, Since};
 pub(crate) use self::history::{

@@ -18,9 +18,14 @@ fn with_config(verb: &str, text: &str) -> (tempfile::TempDir, Output) {
     (directory, output)
 }
 
+/// Writes a configuration that needs no directory of the system.
 fn write(directory: &Path, text: &str) -> String {
     let path = directory.join("config.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(
+        &path,
+        format!("{text}\n[history]\ndirectory = \"history\"\n"),
+    )
+    .unwrap();
     path.to_str().unwrap().to_owned()
 }
 

@@ -38,6 +38,7 @@ pub use self::recovery::Since;
 pub(crate) use self::recovery::{Gap, Recovery};
 pub use self::restore::HistoryError;
 pub(crate) use self::restore::PastRequest;
+pub(crate) use self::restore::check;
 pub(super) use self::restore::open;
 pub(super) use self::room_history::RoomHistory;
 pub(crate) use self::settings::Settings;

@@ -1,5 +1,7 @@
 //! The start with an event log: reads what it holds, and starts its thread.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +14,7 @@ use crate::core::ids::RoomName;
 use crate::core::position::Position;
 use crate::event_log::{EventLog, Limits, OpenError, Recovered, StoredRecord};
 use crate::rooms::{Audience, Broadcast, Rooms};
+use crate::runtime::state_directory;
 
 /// A request of Laravel that an earlier process has published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,24 +35,50 @@ pub enum HistoryError {
     /// The event log cannot be opened.
     #[error("cannot use history.directory")]
     Log(#[from] OpenError),
+    /// The directory cannot be created or written.
+    #[error(
+        "history.directory: cannot write to {}; run this as the user of the edge, or let that \
+         user own it",
+        .path.display()
+    )]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The system starts no thread for the event log.
     #[error("cannot start the thread of the event log")]
-    Thread(#[source] std::io::Error),
+    Thread(#[source] io::Error),
+}
+
+/// Checks that the edge can create the event log of `settings`, or write to it. Changes
+/// nothing. Blocks.
+///
+/// # Errors
+/// Returns [`HistoryError::Directory`] if it cannot.
+pub(crate) fn check(settings: &Settings) -> Result<(), HistoryError> {
+    settings.directory().map_or(Ok(()), |path| {
+        state_directory::check(path).map_err(|source| HistoryError::Directory {
+            path: path.to_owned(),
+            source,
+        })
+    })
 }
 
 /// Reads the log in the directory of `settings`, if there is one.
 pub(in crate::rooms) fn open(
     settings: &Settings,
 ) -> Result<Option<(EventLog, Recovered)>, HistoryError> {
-    if !settings.enabled || settings.directory.as_os_str().is_empty() {
+    let Some(directory) = settings.directory() else {
         return Ok(None);
-    }
+    };
     let limits = Limits {
         segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
         max_age: settings.max_age.get(),
         max_bytes: settings.max_disk.get() as u64,
     };
-    let (log, recovered) = EventLog::open(&settings.directory, limits)?;
+    let (log, recovered) = EventLog::open(directory, limits)?;
     for damage in &recovered.damage {
         tracing::warn!(
             name: "event_log_damaged",

@@ -1,6 +1,6 @@
 //! The `[history]` table of `config.toml`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -54,6 +54,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Returns the directory of the event log, if there is one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        let has_log = self.enabled && !self.directory.as_os_str().is_empty();
+        has_log.then_some(&self.directory)
+    }
+
     /// Returns the directory, unless the history ends with the process.
     pub(crate) fn directory_mut(&mut self) -> Option<&mut PathBuf> {
         let directory = &mut self.directory;

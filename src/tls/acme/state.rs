@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Access;
 use tempfile::NamedTempFile;
 
 use super::Error;
+use crate::runtime::state_directory;
 
 /// The directory with the account, the key and the certificate (`tls.acme.storage`).
 #[derive(Clone, Debug)]
@@ -44,13 +44,7 @@ impl State {
     /// # Errors
     /// Returns [`Error::State`] if it cannot.
     pub(super) fn check(directory: &Path) -> Result<(), Error> {
-        let mut existing = directory.ancestors().filter(|path| path.exists());
-        let existing = existing.next().unwrap_or_else(|| Path::new("."));
-        if !existing.is_dir() {
-            return Err(at(directory)(io::ErrorKind::NotADirectory.into()));
-        }
-        rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK)
-            .map_err(|error| at(directory)(error.into()))
+        state_directory::check(directory).map_err(at(directory))
     }
 
     /// Reads the file `name`; `None` if there is none. Blocks.
