@@ -212,16 +212,16 @@ mod tests {
         Key::new(text.as_bytes()).unwrap()
     }
 
-    fn once(answers: &ResponseCache, text: &str, answer: &'static str) -> Bytes {
+    async fn once(answers: &ResponseCache, text: &str, answer: &'static str) -> Bytes {
         let act = async |_| Ok::<_, KeyReused>(answer.into());
         let response = answers.get_or_run(key(text), RequestDigest::Body, [0; 32], act);
-        response.now_or_never().unwrap().unwrap()
+        response.await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
     async fn key_reused_for_another_request_is_rejected() {
         let answers = ResponseCache::new();
-        once(&answers, "a", "first");
+        once(&answers, "a", "first").await;
         let other = |wanted| {
             let act = async |_| panic!("not acted on");
             let response = answers.get_or_run(key("a"), wanted, [1; 32], act);
@@ -260,11 +260,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn response_evicted_before_counting_keeps_the_byte_count() {
         let answers = ResponseCache::new();
-        once(&answers, "kept", "x");
+        once(&answers, "kept", "x").await;
         let entry = answers.0.lock().entry(&key("a"), [0; 32]);
         entry.answer.set("answered".into()).unwrap();
         tokio::time::advance(ENTRY_TTL).await;
-        once(&answers, "b", "other");
+        once(&answers, "b", "other").await;
         answers.0.lock().add_bytes(&key("a"), &entry, 8);
         let shelf = answers.0.lock();
         assert_eq!((shelf.answers.len(), shelf.bytes), (1, 5));
@@ -273,36 +273,36 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn eviction_with_a_wrong_byte_count_terminates() {
         let answers = ResponseCache::new();
-        once(&answers, "a", "x");
+        once(&answers, "a", "x").await;
         answers.0.lock().bytes = usize::MAX / 2;
-        once(&answers, "b", "x");
+        once(&answers, "b", "x").await;
         assert_eq!(answers.0.lock().answers.len(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn key_runs_its_action_once_until_it_expires() {
         let answers = ResponseCache::new();
-        assert_eq!(once(&answers, "a", "first"), "first");
+        assert_eq!(once(&answers, "a", "first").await, "first");
         tokio::time::advance(ENTRY_TTL - Duration::from_millis(1)).await;
-        assert_eq!(once(&answers, "a", "again"), "first");
-        assert_eq!(once(&answers, "b", "other"), "other");
+        assert_eq!(once(&answers, "a", "again").await, "first");
+        assert_eq!(once(&answers, "b", "other").await, "other");
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(once(&answers, "a", "again"), "again");
+        assert_eq!(once(&answers, "a", "again").await, "again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn stored_responses_are_bounded_in_count_and_bytes() {
         let answers = ResponseCache::new();
         for n in 0..MAX_ENTRIES + 10 {
-            once(&answers, &n.to_string(), "x");
+            once(&answers, &n.to_string(), "x").await;
         }
         assert_eq!(answers.0.lock().answers.len(), MAX_ENTRIES);
         let big: &'static str = "x".repeat(1024 * 1024).leak();
         for n in 0..40 {
-            once(&answers, &format!("big-{n}"), big);
+            once(&answers, &format!("big-{n}"), big).await;
         }
         assert!(answers.0.lock().bytes <= MAX_BYTES);
-        assert_eq!(once(&answers, "0", "again"), "again");
+        assert_eq!(once(&answers, "0", "again").await, "again");
     }
 
     #[test]

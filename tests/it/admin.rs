@@ -221,7 +221,9 @@ async fn metrics_are_in_openmetrics_if_accept_prefers_it() {
 #[tokio::test]
 async fn grafana_dashboard_uses_metrics_that_exist() {
     let laravel = Laravel::start().await;
-    let edge = Edge::configured(&laravel.url(), LISTEN);
+    let log = tempfile::tempdir().unwrap();
+    let history = format!("{LISTEN}[history]\ndirectory = {:?}\n", log.path());
+    let edge = Edge::configured(&laravel.url(), &history);
     let text = fetch_admin(edge.admin[0], "/metrics").await;
     let announced: Vec<_> = text
         .text()
