@@ -1,5 +1,5 @@
-//! The requests that h2 rejects by itself. h2 resets the stream of a malformed request, or the
-//! connection, and tells no one. So a filter follows the frames that h2 writes.
+//! The requests that h2 rejects by itself. h2 resets the stream or the connection of a
+//! malformed request without a report. So a filter follows the frames that h2 writes.
 
 use std::io;
 use std::task::{Context, Poll, ready};

@@ -32,7 +32,7 @@ pub(crate) struct RequestBody {
     rest: Option<Rest>,
 }
 
-/// The bytes of a request body that have not been read yet. They may decrease at any time.
+/// The bytes of a request body that are left when it is dropped; 0 before that.
 #[derive(Debug)]
 pub(crate) struct UnreadBytes(Option<Arc<AtomicU64>>);
 
@@ -41,7 +41,9 @@ pub(crate) struct UnreadBytes(Option<Arc<AtomicU64>>);
 struct Rest {
     /// The maximum of the bytes that are left; [`UNKNOWN`] if it has no declared length, or
     /// if the client waits for 100 (Continue) and may never send them.
-    bytes: Arc<AtomicU64>,
+    bytes: u64,
+    /// Set to `bytes` when the body is dropped.
+    unread: Arc<AtomicU64>,
     version: Version,
     activity: ActivityTracker,
     drain: Drain,
@@ -64,7 +66,8 @@ impl RequestBody {
                 max_bytes(&incoming)
             };
             Rest {
-                bytes: Arc::new(AtomicU64::new(bytes)),
+                bytes,
+                unread: Arc::default(),
                 version: parts.version,
                 activity: activity.clone(),
                 drain: drain.clone(),
@@ -74,9 +77,9 @@ impl RequestBody {
         Request::from_parts(parts, Self { incoming, rest })
     }
 
-    /// Returns the bytes that have not been read yet.
+    /// Returns the bytes that are left when the body is dropped.
     pub(super) fn unread_bytes(&self) -> UnreadBytes {
-        UnreadBytes(self.rest.as_ref().map(|rest| Arc::clone(&rest.bytes)))
+        UnreadBytes(self.rest.as_ref().map(|rest| Arc::clone(&rest.unread)))
     }
 }
 
@@ -102,13 +105,12 @@ impl Body for RequestBody {
         };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         if let Some(rest) = rest {
-            let bytes = match &polled {
+            rest.bytes = match &polled {
                 Poll::Ready(None) => 0,
                 // Nobody knows where the next request would begin.
                 Poll::Ready(Some(Err(_))) => UNKNOWN,
                 _ => max_bytes(incoming),
             };
-            rest.bytes.store(bytes, Relaxed);
         }
         polled
     }
@@ -126,7 +128,7 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if let (Some(incoming), Some(rest)) = (self.incoming.take(), self.rest.take())
-            && rest.bytes.load(Relaxed) > 0
+            && rest.bytes > 0
         {
             rest.drop_bytes(incoming);
         }
@@ -137,11 +139,12 @@ impl Rest {
     /// Drops the rest of the body. Until then the exchange is open: the next bytes of the
     /// connection are no request.
     fn drop_bytes(self, incoming: Incoming) {
+        self.unread.store(self.bytes, Relaxed);
         let exchange = self.activity.begin_exchange();
         if self.version == Version::HTTP_2 {
             self.drain
                 .spawn_on_drop(drop_until_reset(incoming, self.activity, exchange));
-        } else if self.bytes.load(Relaxed) <= MAX_DROPPED_BYTES {
+        } else if self.bytes <= MAX_DROPPED_BYTES {
             self.drain
                 .spawn_on_drop(drop_within_timeout(incoming, self.activity, exchange));
         } else {

@@ -149,8 +149,11 @@ async fn http1_connection_ends_after_a_response_with_a_long_or_unknown_rest() {
         let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
         let service = service_fn(move |request: Request<Incoming>| {
             let request = RequestBody::wrap(request, &ActivityTracker::new(), &Drain::new());
-            let ends = request.body().unread_bytes().end_connection();
-            seen.send(ends).unwrap();
+            let unread = request.body().unread_bytes();
+            // Whoever reads it will read it to its end.
+            assert!(!unread.end_connection());
+            drop(request);
+            seen.send(unread.end_connection()).unwrap();
             async { Ok::<_, Infallible>(Response::new(body::empty())) }
         });
         client.write_all(post(lines).as_bytes()).await.unwrap();
