@@ -58,7 +58,8 @@ impl HttpsRedirect {
                 None => text_response(StatusCode::NOT_FOUND, "no such challenge\n".to_owned()),
             };
         }
-        let Some(host) = requested_host(request).and_then(HostPort::parse) else {
+        let host = requested_host(request).or_else(|| default_host(request));
+        let Some(host) = host.and_then(HostPort::parse) else {
             return text_response(
                 StatusCode::BAD_REQUEST,
                 "the request has no valid Host header\n".to_owned(),
@@ -139,13 +140,18 @@ async fn serve_one_request<S>(
     }
 }
 
-/// Returns the host that `request` names. Only HTTP/1.1 requires one (RFC 9112 §3.2).
+/// Returns the host that `request` names.
 fn requested_host(request: &Request<Incoming>) -> Option<&str> {
     let authority = request.uri().authority().map(Authority::as_str);
     let header = request.headers().get(HOST);
-    let default = (request.version() < Version::HTTP_11).then_some(DEFAULT_HOST);
-    let header = header.map_or(default, |host| host.to_str().ok());
-    authority.or(header)
+    authority.or_else(|| header.and_then(|host| host.to_str().ok()))
+}
+
+/// Returns the host of a request that need not name one: only HTTP/1.1 requires it (RFC 9112
+/// §3.2).
+fn default_host(request: &Request<Incoming>) -> Option<&'static str> {
+    let is_old = request.version() < Version::HTTP_11;
+    (is_old && !request.headers().contains_key(HOST)).then_some(DEFAULT_HOST)
 }
 
 fn redirect_location(host: &str, port: u16, target: &str) -> String {
