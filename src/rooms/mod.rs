@@ -207,7 +207,7 @@ impl Rooms {
             return history.publish(self, broadcast);
         }
         match self.find(broadcast.room) {
-            Some(room) => room.broadcast(broadcast),
+            Some(room) => room.publish(None, broadcast).0,
             None => Delivered {
                 absent: broadcast.to,
                 ..Delivered::default()
@@ -308,7 +308,7 @@ impl Rooms {
                 // The registry is locked after the history's order.
                 Some(history) => {
                     drop(registry);
-                    history.retire(room.name());
+                    history.retire(room.name(), |newest| room.retire(newest));
                 }
                 None => {
                     registry.remove(&room.name());

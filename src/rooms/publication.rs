@@ -71,6 +71,14 @@ pub enum Audience {
     OthersThan(UserId),
 }
 
+impl Broadcast {
+    /// Returns the publication of this event, as of now.
+    pub(super) fn into_publication(self) -> Publication {
+        let kind = EventKind::Broadcast(self.text);
+        Publication::new(self.room, kind, self.audience)
+    }
+}
+
 impl Publication {
     /// Creates a publication, as of now.
     pub fn new(room: RoomName, kind: EventKind, audience: Audience) -> Self {

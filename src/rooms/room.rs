@@ -161,35 +161,32 @@ impl Room {
         self.state.lock().members.deliver(&Arc::new(publication))
     }
 
-    /// Queues a broadcast to the members in its audience.
-    pub(super) fn broadcast(&self, broadcast: Broadcast) -> Delivered {
-        let mut state = self.state.lock();
-        let absent = state.members.absent(broadcast.to);
-        let kind = EventKind::Broadcast(broadcast.text);
-        let publication = Publication::new(broadcast.room, kind, broadcast.audience);
-        let delivered = state.members.deliver(&Arc::new(publication));
-        Delivered {
-            absent,
-            ..delivered
-        }
-    }
-
-    /// Keeps a broadcast in `history`, then queues it to the members in its audience.
+    /// Queues a broadcast to the members in its audience, after it was kept in `history`.
+    /// Returns the memory of what is kept, too.
     pub(super) fn publish(
         &self,
-        history: &History,
+        history: Option<&History>,
         mut broadcast: Broadcast,
     ) -> (Delivered, KeptBytes) {
         let mut state = self.state.lock();
         let absent = state.members.absent(broadcast.to.take());
-        let kept = state.history.get_or_insert_with(|| history.new_room());
-        let (publication, bytes) = history.keep(kept, broadcast);
+        let (publication, bytes) = match (history, &mut state.history) {
+            (Some(history), Some(kept)) => history.keep(kept, broadcast),
+            _ => (Arc::new(broadcast.into_publication()), KeptBytes::default()),
+        };
         let delivered = Delivered {
             absent,
             position: publication.position(),
             ..state.members.deliver(&publication)
         };
         (delivered, bytes)
+    }
+
+    /// Notes that the room has lost its last member, when `newest` was the newest offset.
+    pub(super) fn retire(&self, newest: u64) {
+        if let Some(history) = &mut self.state.lock().history {
+            history.retire(newest);
+        }
     }
 
     /// Drops the kept events up to `offset`; returns their memory in bytes, and whether the
@@ -200,7 +197,7 @@ impl Room {
             return (0, false);
         };
         let freed = history.drop_through(offset);
-        let is_unused = history.is_empty() && state.members.len() == 0;
+        let is_unused = history.is_over(offset) && state.members.len() == 0;
         (freed, is_unused)
     }
 

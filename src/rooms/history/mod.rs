@@ -43,9 +43,9 @@ pub(super) use self::restore::open;
 pub(super) use self::room_history::RoomHistory;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::usage::HistoryUsage;
+use super::Delivered;
 use super::Rooms;
 use super::publication::{Broadcast, Publication};
-use super::{Delivered, EventKind};
 use crate::core::ids::RoomName;
 use crate::core::position::{Epoch, Position};
 use crate::runtime::sync::Mutex;
@@ -127,7 +127,7 @@ impl History {
     fn publish_at(&self, rooms: &Rooms, broadcast: Broadcast, time: Instant) -> Delivered {
         let mut order = self.order.lock();
         let room = rooms.find_or_create(broadcast.room);
-        let (delivered, kept) = room.publish(self, broadcast);
+        let (delivered, kept) = room.publish(Some(self), broadcast);
         order.bytes += kept.added;
         order.bytes -= kept.freed;
         order.push(
@@ -148,9 +148,7 @@ impl History {
     ) -> (Arc<Publication>, KeptBytes) {
         let position = self.at(self.position().offset + 1);
         self.newest.store(position.offset, Ordering::Release);
-        let kind = EventKind::Broadcast(broadcast.text);
-        let publication = Publication::new(broadcast.room, kind, broadcast.audience);
-        let publication = Arc::new(publication.at(position));
+        let publication = Arc::new(broadcast.into_publication().at(position));
         let bytes = KeptBytes {
             added: publication.memory(),
             freed: room.push(
@@ -161,10 +159,12 @@ impl History {
         (publication, bytes)
     }
 
-    /// Notes that `room` has lost its last member. It is dropped with the events of now.
-    pub(super) fn retire(&self, room: RoomName) {
+    /// Notes that `room` has lost its last member; `mark` notes the newest offset in the room.
+    /// The room is dropped with the events of now.
+    pub(super) fn retire(&self, room: RoomName, mark: impl FnOnce(u64)) {
         let mut order = self.order.lock();
         let newest = self.position().offset;
+        mark(newest);
         order.push(newest, room, Instant::now());
     }
 
@@ -199,7 +199,7 @@ impl History {
 }
 
 /// The memory of what a room keeps, added and freed by one event.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeptBytes {
     added: usize,
     freed: usize,

@@ -11,6 +11,8 @@ pub(in crate::rooms) struct RoomHistory {
     /// Every event of the room with a higher offset is kept.
     floor: u64,
     kept: VecDeque<Arc<Publication>>,
+    /// The newest offset of all rooms when the room lost its last member.
+    retired: u64,
 }
 
 impl RoomHistory {
@@ -19,6 +21,7 @@ impl RoomHistory {
         Self {
             floor,
             kept: VecDeque::new(),
+            retired: 0,
         }
     }
 
@@ -55,9 +58,15 @@ impl RoomHistory {
         Some(self.kept.range(first..).collect())
     }
 
-    /// Returns whether no event is kept.
-    pub(in crate::rooms) fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+    /// Notes that the room has lost its last member, when `newest` was the newest offset.
+    pub(in crate::rooms) fn retire(&mut self, newest: u64) {
+        self.retired = newest;
+    }
+
+    /// Returns whether a room without members is of no more use, once all events up to
+    /// `offset` are dropped.
+    pub(in crate::rooms) fn is_over(&self, offset: u64) -> bool {
+        self.kept.is_empty() && self.retired <= offset
     }
 
     fn pop_oldest(&mut self) -> usize {

@@ -180,6 +180,29 @@ async fn quiet_room_recovers_after_a_long_busy_time_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn room_is_kept_from_its_last_end_on() {
+    let desk = Desk::with_history(settings(|history| {
+        history.max_age = ConfigDuration::seconds(60);
+    }));
+    desk.look(7);
+    desk.pass(Duration::from_secs(10)).await;
+    let (tab, joined) = desk.back(7, None);
+    for _ in 0..3 {
+        desk.pass(Duration::from_secs(10)).await;
+        desk.publish(8, "busy");
+    }
+    joined.membership.disconnect();
+    drop(tab);
+    // Longer than since the first end, and not since the second.
+    for _ in 0..5 {
+        desk.pass(Duration::from_secs(10)).await;
+        desk.publish(8, "busy");
+    }
+    let since = joined.position.unwrap();
+    assert_eq!(desk.recover(7, since), Some(Recovery::Complete(0)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_of_kept_events_is_bounded() {
     let desk = Desk::with_history(settings(|history| {
         history.max_memory = ByteSize::kib(64);
