@@ -69,6 +69,8 @@ async fn serve(
     let server = Server::bind(config, listeners, origin)
         .map_err(|error| Failure::configuration(path, error))?;
     let stop = stop_signal().map_err(Failure::failed)?;
+    // Handled, so that a write beyond the limit of a file's size fails and does not kill the edge.
+    let _file_size = signal(SignalKind::from_raw(SIGXFSZ)).map_err(Failure::failed)?;
     let hangup = signal(SignalKind::hangup()).map_err(Failure::failed)?;
     for (key, addresses) in [
         ("server.listen", server.addresses()),
@@ -261,3 +263,6 @@ fn warn_of_few_files(config: &Config) {
 
 /// Interval of the warnings during a slow reload.
 const SLOW_RELOAD: Duration = Duration::from_secs(10);
+
+/// The number of the signal on Linux.
+const SIGXFSZ: i32 = 25;

@@ -46,12 +46,20 @@ fn socket_rule(socket: &Path, directory: &Path) -> Option<RuleViolation> {
 /// The largest `http.max_target_size`: `hyper::Uri` holds less than 64 KiB.
 const MAX_TARGET: ByteSize = ByteSize::kib(60);
 
+/// The smallest `history.max_disk`.
+const MIN_LOG: ByteSize = ByteSize::kib(1024);
+
 const RULES: &[Rule] = &[
     Rule {
         keys: &["http.stream_idle_timeout", "upstream.response_timeout"],
         holds: |c| c.http.stream_idle_timeout > c.upstream.response_timeout,
         message: "http.stream_idle_timeout must be longer than upstream.response_timeout, or the edge \
                   closes connections before Laravel's time is up",
+    },
+    Rule {
+        keys: &["history.max_disk"],
+        holds: |c| c.history.max_disk >= MIN_LOG,
+        message: "history.max_disk must be at least 1 MiB",
     },
     Rule {
         keys: &["http.max_target_size"],

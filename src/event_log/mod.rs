@@ -60,6 +60,9 @@ pub(crate) struct Limits {
     pub(crate) max_age: Duration,
     /// The maximum length of all segments. The newest segment stays in any case.
     pub(crate) max_bytes: u64,
+    /// The time without a write after which a start begins a new epoch: another process may
+    /// have published events meanwhile that are not in this log.
+    pub(crate) max_pause: Duration,
 }
 
 impl Limits {
@@ -121,6 +124,9 @@ impl EventLog {
         limits.segment_bytes = limits.segment_bytes.min(limits.max_bytes / 2);
         let lock = lock(directory)?;
         let mut recovery = Recovery::read(directory, boot, now)?;
+        if recovery.has_paused_for(limits.max_pause) {
+            recovery.recovered.start_epoch(now);
+        }
         let mut log = Self {
             directory: directory.to_owned(),
             limits,
@@ -308,7 +314,6 @@ impl EventLog {
     }
 
     /// Returns the number of segments.
-    #[cfg(test)]
     pub(crate) fn segments(&self) -> usize {
         self.old.len() + usize::from(self.active.is_some())
     }
@@ -317,6 +322,17 @@ impl EventLog {
     #[cfg(test)]
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Ends the log's epoch: the next start begins a new one. For a process that publishes
+    /// without the log.
+    ///
+    /// # Errors
+    /// Returns the error of the write.
+    pub(crate) fn end_epoch(self) -> io::Result<()> {
+        self.active
+            .as_ref()
+            .map_or(Ok(()), |active| active.set_unstored(true))
     }
 
     /// Closes the log, so that its epoch continues even after the machine was restarted.

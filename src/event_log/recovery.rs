@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -94,6 +95,8 @@ pub(super) struct Recovery {
     newest: Option<NewestSegment>,
     /// Files without records.
     empty: Vec<PathBuf>,
+    /// The time of the last write to any segment.
+    last_write: Option<SystemTime>,
 }
 
 #[derive(Debug)]
@@ -136,6 +139,7 @@ impl Recovery {
             next_sequence: 1,
             newest: None,
             empty: Vec::new(),
+            last_write: None,
         };
         for (sequence, path) in list_segments(directory).map_err(OpenError::directory(directory))? {
             recovery.next_sequence = sequence.saturating_add(1);
@@ -146,10 +150,17 @@ impl Recovery {
         Ok(recovery)
     }
 
+    /// Returns whether nothing was written for longer than `pause`.
+    pub(super) fn has_paused_for(&self, pause: Duration) -> bool {
+        let idle = self.last_write.map(|at| self.now.duration_since(at));
+        idle.is_some_and(|idle| idle.is_ok_and(|idle| idle > pause))
+    }
+
     fn read_segment(&mut self, path: &Path) -> io::Result<()> {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         let length = metadata.len();
+        self.last_write = self.last_write.max(Some(metadata.modified()?));
         let mut segment = OldSegment {
             path: path.to_owned(),
             bytes: length,
@@ -323,8 +334,12 @@ impl Recovery {
 fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
+        let entry = entry?;
+        // The start would wait for the writer of a pipe.
+        if !entry.file_type()?.is_fifo() {
+            let path = entry.path();
+            segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
+        }
     }
     segments.sort_unstable();
     Ok(segments)

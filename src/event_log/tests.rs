@@ -103,6 +103,57 @@ fn closed_log_continues_after_the_machine_restarts() {
 }
 
 #[test]
+fn log_that_a_process_did_not_use_gets_a_new_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(directory.path(), BOOT);
+    let epoch = log.epoch();
+    append(&mut log, 1, &["a"]);
+    log.close().unwrap();
+    let (log, _) = open(directory.path(), BOOT);
+    assert_eq!(log.epoch(), epoch);
+    log.end_epoch().unwrap();
+    let (log, recovered) = open(directory.path(), BOOT);
+    assert_ne!(log.epoch(), epoch);
+    assert_eq!((recovered.next_offset, recovered.horizon), (1, 0));
+    assert!(recovered.damage.is_empty(), "{:?}", recovered.damage);
+}
+
+#[test]
+fn log_without_a_write_for_too_long_gets_a_new_epoch() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_pause: Duration::from_secs(600),
+        ..limits()
+    };
+    let mut epochs = Vec::new();
+    for pause in [0, 0, 500, 700] {
+        let now = SystemTime::now() + Duration::from_secs(pause);
+        let (mut log, _) = EventLog::open_at(directory.path(), limits, BOOT, now).unwrap();
+        epochs.push(log.epoch());
+        let next = log.next_offset;
+        append(&mut log, next, &["a"]);
+        log.close().unwrap();
+    }
+    assert!(epochs[0] == epochs[1] && epochs[1] == epochs[2]);
+    assert_ne!(epochs[2], epochs[3]);
+}
+
+/// They show that the edge ran, and that the disk takes data again.
+#[test]
+fn record_without_events_uses_no_offset_and_shows_what_was_not_stored() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(directory.path(), BOOT);
+    append(&mut log, 1, &["a"]);
+    log.append(&[record(2, &[])]).unwrap();
+    append(&mut log, 2, &["b"]);
+    // The events 3 and 4 were not stored.
+    log.append(&[record(5, &[])]).unwrap();
+    drop(log);
+    let (_, recovered) = open(directory.path(), BOOT);
+    assert_eq!((recovered.next_offset, recovered.horizon), (5, 4));
+}
+
+#[test]
 fn log_of_another_process_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let (log, _) = open(directory.path(), BOOT);
@@ -149,6 +200,7 @@ fn limits() -> Limits {
         segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
         max_age: Duration::from_secs(900),
         max_bytes: 256 * 1024 * 1024,
+        max_pause: Duration::MAX,
     }
 }
 

@@ -138,6 +138,9 @@ const BOOT_SETTINGS: &[(&str, Restore)] = &[
         restore(&mut new.limits.max_handshakes, &old.limits.max_handshakes)
     }),
     ("rooms", |new, old| restore(&mut new.rooms, &old.rooms)),
+    ("history", |new, old| {
+        restore(&mut new.history, &old.history)
+    }),
     ("broadcast.socket", |new, old| {
         restore(&mut new.broadcast.socket, &old.broadcast.socket)
     }),

@@ -80,6 +80,8 @@ struct Writer {
     sync_due: Option<Instant>,
     /// The time of the next look for old segments.
     retention_due: Instant,
+    /// The time of the next record without events.
+    heartbeat_due: Instant,
 }
 
 impl LogThread {
@@ -98,6 +100,7 @@ impl LogThread {
             state: Arc::clone(&state),
             sync_due: None,
             retention_due: Instant::now(),
+            heartbeat_due: Instant::now(),
         };
         let thread = std::thread::Builder::new()
             .name("event-log".to_owned())
@@ -253,6 +256,25 @@ impl Writer {
         }
     }
 
+    /// Writes a record without events if it is due, or if the last write has failed. It shows
+    /// the next start that this process was there, and this one that the disk takes data again.
+    fn write_heartbeat(&mut self, now: Instant) {
+        let is_failing = self.state.is_failing.load(Ordering::Relaxed);
+        let Some(rooms) = self.rooms.upgrade() else {
+            return;
+        };
+        if is_failing || self.heartbeat_due <= now {
+            self.heartbeat_due = now + HEARTBEAT_INTERVAL;
+            let written = self.log.append(&[Record {
+                first_offset: rooms.next_offset(),
+                time: SystemTime::now(),
+                key: None,
+                events: &[],
+            }]);
+            self.state.report(0, written);
+        }
+    }
+
     /// Flushes the log and deletes old segments, when they are due.
     fn maintain(&mut self) {
         let now = Instant::now();
@@ -262,9 +284,11 @@ impl Writer {
                 self.state.report(0, Err(error));
             }
         }
-        if self.retention_due <= now {
+        let max_bytes = self.settings.max_disk.get() as u64;
+        if self.retention_due <= now || self.log.bytes() > max_bytes {
             self.retention_due = now + RETENTION_INTERVAL;
             self.log.enforce_retention(SystemTime::now());
+            self.write_heartbeat(now);
         }
         self.state.bytes.store(self.log.bytes(), Ordering::Relaxed);
     }
@@ -324,3 +348,5 @@ impl Request {
 const MAX_BATCH: usize = 256;
 /// The time between two looks for old segments.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
+/// The time between two records without events.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);

@@ -71,14 +71,17 @@ pub(in crate::rooms) fn open(
     settings: &Settings,
 ) -> Result<Option<(EventLog, Recovered)>, HistoryError> {
     let Some(directory) = settings.directory() else {
+        end_epoch(settings);
         return Ok(None);
     };
-    let limits = Limits {
-        segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
-        max_age: settings.max_age.get(),
-        max_bytes: settings.max_disk.get() as u64,
-    };
-    let (log, recovered) = EventLog::open(directory, limits)?;
+    let (log, recovered) = EventLog::open(directory, limits(settings))?;
+    if recovered.next_offset == 1 && log.segments() > 1 {
+        tracing::info!(
+            name: "event_log_epoch_started",
+            epoch = %recovered.epoch,
+            "event log starts a new epoch"
+        );
+    }
     for damage in &recovered.damage {
         tracing::warn!(
             name: "event_log_damaged",
@@ -89,6 +92,37 @@ pub(in crate::rooms) fn open(
     }
     Ok(Some((log, recovered)))
 }
+
+/// Ends the epoch of the log that these settings do not use: it will lack the events of this
+/// process. Without a log there is nothing to end.
+fn end_epoch(settings: &Settings) {
+    let directory = &settings.directory;
+    if directory.as_os_str().is_empty() || !directory.is_dir() {
+        return;
+    }
+    let ended = EventLog::open(directory, limits(settings))
+        .map_err(|error| error_chain(&error).to_string())
+        .and_then(|(log, _)| log.end_epoch().map_err(|error| error.to_string()));
+    if let Err(error) = ended {
+        tracing::warn!(
+            name: "event_log_epoch_not_ended",
+            directory = %directory.display(), error,
+            "event log epoch not ended"
+        );
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
+        max_age: settings.max_age.get(),
+        max_bytes: settings.max_disk.get() as u64,
+        max_pause: MAX_PAUSE,
+    }
+}
+
+/// A restart is shorter, and the running edge writes more often.
+const MAX_PAUSE: Duration = Duration::from_secs(600);
 
 impl Rooms {
     /// Fills the rooms with the events of `recovered`, and starts the thread of `log`. Returns

@@ -205,7 +205,7 @@ async fn full_disk_delivers_and_says_that_nothing_is_stored() {
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pwd-edge");
     // A limit on the size of files, in units of 512 bytes; a write beyond it fails.
-    let script = format!("trap '' XFSZ; ulimit -f 16; exec {binary} run --config config.toml");
+    let script = format!("ulimit -f 16; exec {binary} run --config config.toml");
     command.current_dir(home.path("")).args(["-c", &script]);
     let program = Program::start(&home, command);
     let mut socket = greeted(&program).await;
@@ -227,18 +227,38 @@ async fn full_disk_delivers_and_says_that_nothing_is_stored() {
     program
         .logged(|line| line["event"] == "event_log_write_failed")
         .await;
+    // The edge tries again by itself.
+    program
+        .logged(|line| line["event"] == "event_log_recovered")
+        .await;
+    assert_eq!(program.status().await["problems"], json!([]));
     assert_eq!(
         publish(&mut app, event(1, 3), "").await["stored"],
         json!(true)
     );
-    program
-        .logged(|line| line["event"] == "event_log_recovered")
-        .await;
     let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
     assert_eq!(
         (&joined["recovered"], &joined["missed"]),
         (&json!(true), &json!(3))
     );
+}
+
+#[tokio::test]
+async fn position_is_of_another_epoch_after_a_run_without_the_log() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "enabled = true\n");
+    let program = start(&home);
+    let since = rejoin(&mut greeted(&program).await, 1, &Value::Null).await["position"].take();
+    assert!(program.stop().success());
+    home.configure("enabled = true", "enabled = false");
+    let program = start(&home);
+    publish(&mut program.laravel().await, event(1, 1), "").await;
+    assert!(program.stop().success());
+    home.configure("enabled = false", "enabled = true");
+    let program = start(&home);
+    assert_eq!(program.events("event_log_epoch_started").len(), 1);
+    let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
+    assert_eq!(joined["reason"], "other_epoch", "{joined}");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl Edge {
         let history = if more.contains("[history]") {
             ""
         } else {
-            "[history]\nenabled = false\n"
+            "[history]\nenabled = false\ndirectory = \"\"\n"
         };
         let text = format!("{history}{upstream}{more}");
         let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));

@@ -37,7 +37,7 @@ impl Home {
         let history = if more.contains("[history]") {
             ""
         } else {
-            "[history]\nenabled = false\n"
+            "[history]\nenabled = false\ndirectory = \"\"\n"
         };
         write(
             "config.toml",
