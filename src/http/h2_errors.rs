@@ -61,6 +61,8 @@ struct ErrorScanner {
     len: usize,
     /// The stream of the last head to which h2 has responded that it is too large.
     too_large: Option<[u8; 4]>,
+    /// The newest stream with a response.
+    answered: [u8; 4],
 }
 
 impl ErrorScanner {
@@ -120,8 +122,14 @@ impl ErrorScanner {
                 self.too_large = Some(stream);
                 Some(Rejection::HeadTooLarge)
             }
+            (HEADERS, _) => {
+                self.answered = self.answered.max(stream);
+                None
+            }
             // It follows such a response if the request has a body.
             (RST_STREAM, _) if self.too_large == Some(stream) => None,
+            // The head was good: the client ended the body of a rejected request early.
+            (RST_STREAM, _) if stream <= self.answered => None,
             (RST_STREAM, code) if is_fault(code) => Some(SYNTAX),
             (GOAWAY, [_, _, _, _, code @ ..]) if is_fault(code) => Some(SYNTAX),
             _ => None,
@@ -177,6 +185,7 @@ mod tests {
             frame(0, END_STREAM, 1, &[RST_STREAM; 100]),
             // The client has sent enough, and the edge has failed.
             frame(RST_STREAM, 0, 1, &code(0)),
+            frame(RST_STREAM, 0, 1, &code(1)),
             frame(RST_STREAM, 0, 3, &code(2)),
             frame(RST_STREAM, 0, 5, &code(1)),
             frame(HEADERS, 4 | END_STREAM, 7, &STATUS_431),
