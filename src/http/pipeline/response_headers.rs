@@ -25,6 +25,10 @@ impl ResponseHeaders {
 
     /// Adds the headers to `response`. An application's own HSTS header stays.
     pub(super) fn add<B>(&self, context: &RequestContext<'_>, response: &mut Response<B>) {
+        if context.version < Version::HTTP_11 {
+            // Otherwise hyper adds `keep-alive` for a client that asks for it.
+            *response.version_mut() = Version::HTTP_10;
+        }
         let headers = response.headers_mut();
         let mut id = context.client_info.request_id.header();
         // Never indexed (RFC 7541 §6.2.3): the id never repeats, so HPACK would only fill

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::StatusCode;
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::http::{Client, body, get, post};
+use crate::support::http::{Client, body, connect, get, post};
 use crate::support::{Edge, Laravel};
 
 #[tokio::test]
@@ -120,4 +121,18 @@ async fn request_with_too_many_headers_gets_431() {
         assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     assert!(laravel.requests().is_empty());
+}
+
+/// A client that found both would wait for the next response on a closed connection.
+#[tokio::test]
+async fn http10_client_that_asks_for_keep_alive_hears_close_only() {
+    let laravel = Laravel::start().await;
+    let edge = Edge::before(&laravel);
+    let mut stream = connect(&edge, "http/1.1").await.unwrap();
+    let request = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }
