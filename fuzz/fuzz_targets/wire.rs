@@ -24,7 +24,7 @@ fuzz_target!(|text: &str| {
 
 fn ids(command: &Command) -> [Option<u64>; 2] {
     match command {
-        Command::Join(ticket) | Command::Leave(ticket) | Command::Typing { ticket, .. } => {
+        Command::Join { ticket, .. } | Command::Leave(ticket) | Command::Typing { ticket, .. } => {
             [Some(ticket.get()), None]
         }
         Command::Seen { message, ticket } => [Some(message.get()), ticket.map(|id| id.get())],

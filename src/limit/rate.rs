@@ -102,7 +102,7 @@ impl Rate {
     }
 
     /// Creates a rate of `count` per second on average in units of [`COST_UNITS`], with
-    /// `burst` at once. Events above that are delayed for up to [`MAX_DELAY`].
+    /// `burst` at once. Events above that are delayed for up to [`MAX_DELAY_SECONDS`].
     pub(crate) fn delaying(count: PositiveCount, burst: PositiveCount) -> Self {
         let units = PositiveCount::new(COST_UNITS);
         let queue = DelayQueue {

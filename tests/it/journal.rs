@@ -180,7 +180,7 @@ async fn journal_entries_have_fields_and_never_block_requests() {
     assert!(["4", "6"].contains(&upstream.as_str()));
     entry(
         &journald,
-        &format!("MESSAGE=listening address={address}"),
+        &format!("MESSAGE=listening address={address} key=\"server.listen\""),
         "PRIORITY=6",
     );
     entry(

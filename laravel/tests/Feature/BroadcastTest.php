@@ -26,7 +26,7 @@ final class BroadcastTest extends TestCase
         $shown = json_decode((string) response()->json($message)->getContent(), true);
         $this->assertSame([
             ['type' => 'new_message', 'payload' => ['ticket_id' => 1, 'message' => $shown]],
-        ], $this->withoutTimestamp($this->received($ana)));
+        ], $this->withoutEnvelope($this->received($ana)));
     }
 
     public function test_status_arrives_with_a_numeric_ticket_id(): void
@@ -37,7 +37,7 @@ final class BroadcastTest extends TestCase
 
         $this->assertSame([
             ['type' => 'ticket_status_update', 'payload' => ['ticket_id' => 1, 'status' => 'resolved']],
-        ], $this->withoutTimestamp($this->received($ana)));
+        ], $this->withoutEnvelope($this->received($ana)));
     }
 
     public function test_old_class_name_is_an_alias(): void
@@ -237,10 +237,10 @@ final class BroadcastTest extends TestCase
      * @param  array<int, array<string, mixed>>  $events
      * @return array<int, array<string, mixed>>
      */
-    private function withoutTimestamp(array $events): array
+    private function withoutEnvelope(array $events): array
     {
         return array_map(static function (array $event): array {
-            return array_diff_key($event, ['timestamp' => 0]);
+            return array_diff_key($event, ['timestamp' => 0, 'position' => '']);
         }, $events);
     }
 }
