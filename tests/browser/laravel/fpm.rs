@@ -66,11 +66,12 @@ async fn site_example_serves_the_whole_site() {
     assert!(cookie.json()["exception"].is_string(), "{}", cookie.text());
     let log_in = || json(Request::post("/api/login")).header("content-type", "application/json");
     let sent = r#"{"username":"ana","password":"wrong"}"#;
-    for number in 0..6 {
-        let refused = fetch(&mut client, log_in(), sent).await;
-        let is_limited = refused.status == 429;
-        assert_eq!(is_limited, number == 5, "{number}: {}", refused.text());
+    let mut failed = 0;
+    while fetch(&mut client, log_in(), sent).await.status != 429 {
+        failed += 1;
     }
+    // A slow machine has time for more.
+    assert!((20..40).contains(&failed), "{failed}");
     let mut ana = app.joined("ana", 1).await;
     std::fs::write(front.path().join("closed"), "back at nine").unwrap();
     loop {
@@ -121,7 +122,7 @@ async fn php_runs_only_index_php_and_gets_whole_bodies() {
             let came = fetch(&mut client, Request::get(path), "").await;
             assert_eq!(came.body.len(), length);
         }
-        let refused = fetch(&mut client, Request::get("/echo%2Furl"), "").await;
-        assert_eq!(refused.status, 400);
+        let told = fetch(&mut client, Request::get("/echo%2Furl"), "").await;
+        assert_eq!(told.json()["remote"], "127.0.0.1");
     }
 }
