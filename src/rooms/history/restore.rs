@@ -101,7 +101,7 @@ fn end_epoch(settings: &Settings) {
         return;
     }
     let ended = EventLog::open(directory, limits(settings))
-        .map_err(|error| error_chain(&error).to_string())
+        .map_err(|error| error_chain(&error))
         .and_then(|(log, _)| log.end_epoch().map_err(|error| error.to_string()));
     if let Err(error) = ended {
         tracing::warn!(
