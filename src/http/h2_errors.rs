@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 
+use super::h2_frame::{END_STREAM, FRAME_HEADER_BYTES, GOAWAY, HEADERS, RST_STREAM};
 use super::{BadRequest, Rejection};
 use crate::runtime::stream_filter::{FilteredStream, StreamFilter, poll_write};
 
@@ -147,22 +148,11 @@ const SYNTAX: Rejection = Rejection::BadRequest(BadRequest::Syntax);
 /// The head of h2's response to a head that is too large: `:status: 431` as HPACK writes it
 /// the first time (RFC 7541 §6.2.1).
 const STATUS_431: [u8; 5] = [0x48, 0x83, 0x69, 0x90, 0xff];
-const FRAME_HEADER_BYTES: usize = 9;
-/// Types of frames and a flag of theirs (RFC 9113 §6).
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let stream = stream.to_be_bytes();
-        [&length[1..], &[kind, flags], &stream, payload].concat()
-    }
+    use crate::http::h2_frame::frame;
 
     /// Returns what the scanner reports for `bytes`, which come in pieces of `size`.
     fn reported(bytes: &[u8], size: usize) -> Vec<Rejection> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Instant;
 
+use super::h2_frame::{CONTINUATION, END_HEADERS, FRAME_HEADER_BYTES, HEADERS};
 use crate::runtime::lazy_timer::LazyTimer;
 use crate::runtime::stream_filter::{FilteredStream, StreamFilter};
 
@@ -139,21 +140,16 @@ impl FrameScanner {
 
 /// "PRI * HTTP/2.0…" (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
-const FRAME_HEADER_BYTES: usize = 9;
-/// Types of frames and a flag of theirs (RFC 9113 §6.2, §6.10).
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const END_HEADERS: u8 = 4;
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::http::h2_frame;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+        h2_frame::frame(kind, flags, 1, payload)
     }
 
     /// Returns whether a head is open, after each byte of `frames`.

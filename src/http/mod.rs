@@ -8,6 +8,7 @@ mod connection;
 mod downstream;
 mod error_pages;
 mod h2_errors;
+mod h2_frame;
 mod h2_head_timeout;
 mod head_timer;
 mod https_redirect;

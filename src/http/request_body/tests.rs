@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
 use crate::core::body;
+use crate::http::h2_frame::{self, END_HEADERS, END_STREAM, HEADERS, RST_STREAM};
 
 /// The client's side of a connection whose server rejects each request without reading its
 /// body.
@@ -206,19 +207,13 @@ fn open_post() -> Vec<u8> {
     [preface, settings.concat(), head].concat()
 }
 
-/// Returns a frame of stream 1, or of the connection for a PING (RFC 9113 §4.1).
+/// Returns a frame of stream 1, or of the connection for a PING.
 fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let stream = u8::from(kind != PING);
-    [&length[1..], &[kind, flags, 0, 0, 0, stream], payload].concat()
+    h2_frame::frame(kind, flags, u32::from(kind != PING), payload)
 }
 
-/// Types and flags of frames (RFC 9113 §6).
+/// More types and a flag of frames (RFC 9113 §6).
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
