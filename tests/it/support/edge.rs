@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::Laravel;
+use super::{Laravel, history_off};
 
 pub(crate) struct Edge {
     pub(crate) address: SocketAddr,
@@ -50,12 +50,7 @@ impl Edge {
         } else {
             format!("[upstream]\nurl = \"{upstream}\"\n")
         };
-        // Without positions, events reach clients byte for byte as Laravel sent them.
-        let history = if more.contains("[history]") {
-            ""
-        } else {
-            "[history]\nenabled = false\ndirectory = \"\"\n"
-        };
+        let history = history_off(more);
         let text = format!("{history}{upstream}{more}");
         let mut config = Config::from_toml(&text).unwrap_or_else(|wrong| panic!("{wrong}"));
         if !more.contains("[server]") {

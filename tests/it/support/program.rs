@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::history_off;
 use super::http::{Client, body, connect_to, post, secure};
 
 /// A directory with a certificate and a configuration, where programs run.
@@ -34,11 +35,7 @@ impl Home {
         };
         write("cert.pem", &made.cert.pem());
         write("key.pem", &made.signing_key.serialize_pem());
-        let history = if more.contains("[history]") {
-            ""
-        } else {
-            "[history]\nenabled = false\ndirectory = \"\"\n"
-        };
+        let history = history_off(more);
         write(
             "config.toml",
             &format!(
