@@ -79,7 +79,7 @@ pub(crate) struct Joined {
     pub(crate) users: Vec<User>,
     /// The position of the newest event that the members have got, if there is a history.
     pub(crate) position: Option<Position>,
-    /// What the session gets of the events that its client has missed, if it asked for them.
+    /// Whether the session gets the events that its client has missed, if it asked for them.
     pub(crate) recovery: Option<Recovery>,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Entered {
     pub(super) users: Vec<User>,
     /// The position of the newest event that the members have got, if there is a history.
     pub(super) position: Option<Position>,
-    /// What the session gets of the events that its client has missed, if it asked for them.
+    /// Whether the session gets the events that its client has missed, if it asked for them.
     pub(super) recovery: Option<Recovery>,
 }
 

@@ -61,7 +61,7 @@ impl Metrics {
         self.joins.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts the answer to a client that joins with the position of an earlier session.
+    /// Counts the response to a client that joins with the position of an earlier session.
     pub(super) fn count_recovery(&self, result: &'static str) {
         self.recoveries.get_or_create(&ResultLabel { result }).inc();
     }

@@ -34,7 +34,7 @@ pub(in crate::rooms) struct LogThread {
     state: Arc<LogState>,
 }
 
-/// What the thread reports.
+/// The state of the log, which the thread updates.
 #[derive(Debug, Default)]
 struct LogState {
     /// The length of the log in bytes.
@@ -45,7 +45,7 @@ struct LogState {
     is_failing: AtomicBool,
 }
 
-/// What identifies a request of Laravel in the log, so that a retry after a restart does not
+/// The key and the digest that identify a request of Laravel in the log, so that a retry after a restart does not
 /// publish its events again.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId {
@@ -144,7 +144,7 @@ impl LogThread {
         }
     }
 
-    /// Returns what the log in `directory` takes.
+    /// Returns the size and the health of the log in `directory`.
     pub(super) fn usage(&self, directory: &Path) -> LogUsage {
         LogUsage {
             directory: directory.to_owned(),

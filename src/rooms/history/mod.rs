@@ -63,7 +63,7 @@ pub(super) struct History {
     order: Mutex<Order>,
 }
 
-/// What is kept in all rooms, the oldest first.
+/// The kept events of all rooms, the oldest first.
 #[derive(Debug, Default)]
 struct Order {
     kept: VecDeque<Kept>,

@@ -1,4 +1,4 @@
-//! What a session that returns gets of the events that it has missed.
+//! The events that a returning session has missed, and the reasons why it cannot get them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the history takes: for the status and the metrics.
+//! The use of memory and disk by the history, for the status and the metrics.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use crate::core::position::Position;
 use crate::metrics::FamilyEncoder;
 
-/// What the history keeps.
+/// The kept events, and the memory and the disk that they use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HistoryUsage {
     /// The number of events in memory, those of rooms without members included.
@@ -21,7 +21,7 @@ pub(crate) struct HistoryUsage {
     pub(crate) log: Option<LogUsage>,
 }
 
-/// What the event log takes.
+/// The disk space and the health of the event log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogUsage {
     /// The directory.

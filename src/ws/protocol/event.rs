@@ -38,7 +38,7 @@ pub(crate) enum Event<'a> {
         /// The position to give as `since` after a disconnect, if there is a history.
         #[serde(skip_serializing_if = "Option::is_none")]
         position: Option<String>,
-        /// What follows of the events that the client has missed, if it sent `since`.
+        /// Whether the events that the client has missed follow, if it sent `since`.
         #[serde(flatten)]
         recovery: Option<Recovered>,
     },
@@ -108,7 +108,7 @@ pub(crate) enum Event<'a> {
     },
 }
 
-/// The answer to `since`.
+/// The response to `since`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Recovered {
     /// Whether the client gets all that it has missed.
