@@ -36,7 +36,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
     bencher
         .with_inputs(|| {
             let what = EventKind::Broadcast(EVENT.into());
-            Publication::new(room, what, Audience::All)
+            Publication::new(room.clone(), what, Audience::All)
         })
         .bench_refs(|publication| publication.frame(protocol::frame));
 }

@@ -29,8 +29,8 @@ pub(crate) struct Grant {
 
 impl Grant {
     /// Returns the room that may be joined.
-    pub(crate) fn room(&self) -> RoomName {
-        self.room
+    pub(crate) fn room(&self) -> &RoomName {
+        &self.room
     }
 
     /// Returns the user who may join it.
@@ -106,13 +106,15 @@ impl Authorizer {
     pub(crate) async fn authorize(
         &self,
         user: &User,
-        room: RoomName,
+        room: &RoomName,
         auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
         let granted = self.decide(user, room, auth_request).await;
         if let Err(error) = &granted {
             let denial = (SystemTime::now(), error.to_string());
-            self.denials.lock().put((user.id().clone(), room), denial);
+            self.denials
+                .lock()
+                .put((user.id().clone(), room.clone()), denial);
         }
         granted
     }
@@ -121,13 +123,15 @@ impl Authorizer {
     async fn decide(
         &self,
         user: &User,
-        room: RoomName,
+        room: &RoomName,
         mut auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
         loop {
             let (this, request) = (self.clone(), auth_request.clone());
-            let query = move |started| async move { this.query(room, &request, &started).await };
-            let key = (auth_request.secret, room);
+            let key = (auth_request.secret, room.clone());
+            let queried = room.clone();
+            let query =
+                move |started| async move { this.query(&queried, &request, &started).await };
             let decision = self.cache.get(key, &auth_request, query).await?;
             // A decision from before the latest invalidation is asked for again.
             if let Some(invalidated) =
@@ -139,7 +143,7 @@ impl Authorizer {
             }
             decision.value.ok_or(Error::Denied)?;
             return Ok(Grant {
-                room,
+                room: room.clone(),
                 user: user.clone(),
                 secret: auth_request.secret,
                 epoch: decision.epoch,
@@ -153,14 +157,18 @@ impl Authorizer {
         &self,
         user: &UserId,
         secrets: impl IntoIterator<Item = TokenHash>,
-        room: RoomName,
+        room: &RoomName,
     ) -> CachedAccess {
         let secrets = secrets.into_iter();
         CachedAccess {
             verdict: secrets
-                .filter_map(|secret| self.cache.peek(&(secret, room)))
+                .filter_map(|secret| self.cache.peek(&(secret, room.clone())))
                 .max(),
-            denial: self.denials.lock().peek(&(user.clone(), room)).cloned(),
+            denial: self
+                .denials
+                .lock()
+                .peek(&(user.clone(), room.clone()))
+                .cloned(),
         }
     }
 
@@ -179,7 +187,7 @@ impl Authorizer {
     /// Asks Laravel and counts the result.
     async fn query(
         &self,
-        room: RoomName,
+        room: &RoomName,
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<Verdict<()>, Error> {
@@ -194,7 +202,7 @@ impl Authorizer {
     /// `TokenRejected` for 401; `Unavailable` for a status that `auth.ticket_path` does not give.
     async fn send_query(
         &self,
-        room: RoomName,
+        room: &RoomName,
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<Verdict<()>, Error> {

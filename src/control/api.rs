@@ -113,14 +113,14 @@ impl Api {
             (&Method::GET, ["metrics"]) => Ok(metrics(introspection, &head.headers)),
             (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &introspection.rooms())),
             (&Method::GET, ["rooms", "ticket", id]) => {
-                let occupants = introspection.occupants(RoomName::ticket(ticket(id)?));
+                let occupants = introspection.occupants(&RoomName::ticket(ticket(id)?));
                 Ok(json(StatusCode::OK, &occupants))
             }
             (&Method::GET, ["users", id, "ticket", number]) => {
                 let room = RoomName::ticket(ticket(number)?);
                 Ok(json(
                     StatusCode::OK,
-                    &introspection.explain(&user(id)?, room),
+                    &introspection.explain(&user(id)?, &room),
                 ))
             }
             (_, ["broadcast"] | ["users", _, "disconnect" | "revalidate"]) => {

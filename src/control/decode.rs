@@ -17,12 +17,12 @@ pub enum Broadcasts {
 
 impl Broadcasts {
     /// Returns the room of each event, in the order of the body. A room may occur repeatedly.
-    pub(crate) fn rooms(&self) -> impl Iterator<Item = RoomName> {
+    pub(crate) fn rooms(&self) -> impl Iterator<Item = &RoomName> {
         let all = match self {
             Self::One(event) => std::slice::from_ref(event),
             Self::Many(events) => events,
         };
-        all.iter().map(|event| event.room)
+        all.iter().map(|event| &event.room)
     }
 }
 

@@ -110,7 +110,7 @@ impl Publisher {
         let (answers, introspection) = (Arc::clone(&self.answers), Arc::clone(introspection));
         let publishing = self.drain.spawn(async move {
             if has_backpressure {
-                let rooms: Vec<_> = broadcasts.rooms().collect();
+                let rooms: Vec<_> = broadcasts.rooms().cloned().collect();
                 tokio::select! {
                     () = introspection.rooms.apply_backpressure(&rooms) => {}
                     _ = disconnected => {}

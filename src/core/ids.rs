@@ -86,7 +86,7 @@ impl de::Visitor<'_> for RowIdVisitor {
 }
 
 /// The name of a room. Every support ticket has one room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RoomName(RowId);
 
 impl RoomName {
@@ -96,7 +96,7 @@ impl RoomName {
     }
 
     /// Returns the ticket that this room belongs to.
-    pub fn ticket_id(self) -> RowId {
+    pub fn ticket_id(&self) -> RowId {
         self.0
     }
 }

@@ -51,7 +51,7 @@ struct Denial {
 impl Introspection {
     /// Returns the sessions of `user`, and the cached decision and last denial for `room`. It
     /// sends no request to Laravel.
-    pub(crate) fn explain(&self, user: &UserId, room: RoomName) -> Explanation {
+    pub(crate) fn explain(&self, user: &UserId, room: &RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
         let secrets = open.iter().map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);

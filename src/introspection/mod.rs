@@ -110,7 +110,7 @@ pub(crate) const LARAVEL: &str = "laravel";
 impl Introspection {
     /// Returns the users in `room`, including those within their grace period after a
     /// disconnect, and the number of its sessions.
-    pub(crate) fn occupants(&self, room: RoomName) -> Occupants {
+    pub(crate) fn occupants(&self, room: &RoomName) -> Occupants {
         let (users, sessions) = self.rooms.occupants(room);
         Occupants {
             room: room.to_string(),

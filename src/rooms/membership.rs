@@ -38,13 +38,14 @@ impl Membership {
     pub(crate) fn typing(&self, on: bool) {
         let settings = &self.rooms.settings;
         if let Some((due, timer)) = self.room.typing(self.session, on, settings) {
-            self.rooms.deadlines.add(due, (self.room.name(), timer));
+            let room = self.room.name().clone();
+            self.rooms.deadlines.add(due, (room, timer));
         }
     }
 
     /// Queues an event of this session's user to the members in `audience`.
     pub(crate) fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
-        let publication = Publication::new(self.room.name(), kind, audience);
+        let publication = Publication::new(self.room.name().clone(), kind, audience);
         self.room.deliver(publication)
     }
 

@@ -206,7 +206,7 @@ impl Rooms {
         if let Some(history) = &self.history {
             return history.publish(self, broadcast);
         }
-        match self.find(broadcast.room) {
+        match self.find(&broadcast.room) {
             Some(room) => room.publish(None, broadcast).0,
             None => Delivered {
                 absent: broadcast.to,
@@ -217,7 +217,7 @@ impl Rooms {
 
     /// Returns whether [`apply_backpressure`](Self::apply_backpressure) would wait: sessions in
     /// `rooms` have much queued and were not served.
-    pub(crate) fn is_any_behind(&self, mut rooms: impl Iterator<Item = RoomName>) -> bool {
+    pub(crate) fn is_any_behind<'a>(&self, mut rooms: impl Iterator<Item = &'a RoomName>) -> bool {
         rooms.any(|name| self.find(name).is_some_and(|room| room.is_behind()))
     }
 
@@ -226,7 +226,7 @@ impl Rooms {
     /// client, and at most 250 ms. Cancel-safe.
     pub(crate) async fn apply_backpressure(&self, rooms: &[RoomName]) {
         let catching_up = async {
-            while self.is_any_behind(rooms.iter().copied()) {
+            while self.is_any_behind(rooms.iter()) {
                 tokio::task::yield_now().await;
             }
         };
@@ -236,7 +236,7 @@ impl Rooms {
 
     /// Returns the users who are present in a room, those within their grace included, and
     /// the number of sessions there.
-    pub(crate) fn occupants(&self, room: RoomName) -> (Vec<User>, usize) {
+    pub(crate) fn occupants(&self, room: &RoomName) -> (Vec<User>, usize) {
         self.find(room)
             .map(|room| (room.users(), room.session_count()))
             .unwrap_or_default()
@@ -246,7 +246,7 @@ impl Rooms {
     pub(crate) fn list(&self) -> Vec<(RoomName, usize)> {
         self.all()
             .iter()
-            .map(|room| (room.name(), room.session_count()))
+            .map(|room| (room.name().clone(), room.session_count()))
             .filter(|(_, sessions)| *sessions > 0)
             .collect()
     }
@@ -256,7 +256,7 @@ impl Rooms {
         self.all()
             .iter()
             .filter(|room| room.contains(session))
-            .map(|room| room.name())
+            .map(|room| room.name().clone())
             .collect()
     }
 
@@ -284,7 +284,7 @@ impl Rooms {
                     continue;
                 }
             };
-            if let Some(room) = self.find(name)
+            if let Some(room) = self.find(&name)
                 && let Some((due, next_timer)) = room.expire(timer)
             {
                 self.deadlines.add(due, (name, next_timer));
@@ -308,14 +308,14 @@ impl Rooms {
                 // The registry is locked after the history's order.
                 Some(history) => {
                     drop(registry);
-                    history.retire(room.name(), |newest| room.retire(newest));
+                    history.retire(room.name().clone(), |newest| room.retire(newest));
                 }
                 None => {
-                    registry.remove(&room.name());
+                    registry.remove(room.name());
                 }
             }
         } else if let Some((due, timer)) = exit.timer {
-            self.deadlines.add(due, (room.name(), timer));
+            self.deadlines.add(due, (room.name().clone(), timer));
         }
     }
 
@@ -325,36 +325,39 @@ impl Rooms {
 
     /// Drops the kept events of a room up to `offset`, and the room if it is of no more use;
     /// returns their memory in bytes.
-    fn drop_history(&self, name: RoomName, offset: u64) -> usize {
+    fn drop_history(&self, name: &RoomName, offset: u64) -> usize {
         let mut registry = self.registry.lock();
-        let Some(room) = registry.get(&name) else {
+        let Some(room) = registry.get(name) else {
             return 0;
         };
         let (freed, is_unused) = room.drop_history(offset);
         if is_unused {
-            registry.remove(&name);
+            registry.remove(name);
         }
         freed
     }
 
-    fn find_or_create(&self, name: RoomName) -> Arc<Room> {
+    fn find_or_create(&self, name: &RoomName) -> Arc<Room> {
         self.get_or_insert(&mut self.registry.lock(), name)
     }
 
     fn get_or_insert(
         &self,
         registry: &mut HashMap<RoomName, Arc<Room>>,
-        name: RoomName,
+        name: &RoomName,
     ) -> Arc<Room> {
-        let create = || {
-            let history = self.history.as_ref().map(History::new_room);
-            Arc::new(Room::new(name, Arc::clone(&self.scheduler), history))
-        };
-        Arc::clone(registry.entry(name).or_insert_with(create))
+        if let Some(room) = registry.get(name) {
+            return Arc::clone(room);
+        }
+        let history = self.history.as_ref().map(History::new_room);
+        let scheduler = Arc::clone(&self.scheduler);
+        let room = Arc::new(Room::new(name.clone(), scheduler, history));
+        registry.insert(name.clone(), Arc::clone(&room));
+        room
     }
 
-    fn find(&self, name: RoomName) -> Option<Arc<Room>> {
-        self.registry.lock().get(&name).map(Arc::clone)
+    fn find(&self, name: &RoomName) -> Option<Arc<Room>> {
+        self.registry.lock().get(name).map(Arc::clone)
     }
 }
 

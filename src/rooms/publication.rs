@@ -106,7 +106,7 @@ impl Publication {
             unreachable!("only broadcasts are kept")
         };
         Self {
-            room: self.room,
+            room: self.room.clone(),
             kind: EventKind::Broadcast(text.clone()),
             audience: Audience::All,
             frame: self.frame.clone(),
@@ -131,8 +131,8 @@ impl Publication {
     }
 
     /// Returns the room that it is for.
-    pub(crate) fn room(&self) -> RoomName {
-        self.room
+    pub(crate) fn room(&self) -> &RoomName {
+        &self.room
     }
 
     /// Returns its kind and content.

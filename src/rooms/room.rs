@@ -105,7 +105,7 @@ impl Room {
         history: Option<RoomHistory>,
     ) -> Self {
         Self {
-            name,
+            name: name.clone(),
             state: Mutex::new(State {
                 name,
                 members: Members::new(scheduler),
@@ -116,8 +116,8 @@ impl Room {
     }
 
     /// Returns the room's name.
-    pub(super) fn name(&self) -> RoomName {
-        self.name
+    pub(super) fn name(&self) -> &RoomName {
+        &self.name
     }
 
     /// Adds a session, after it has got what its client has missed `since` a position. In
@@ -380,7 +380,7 @@ impl State {
     /// Publishes an event about `user` to the sessions of all other users.
     fn notify_others(&mut self, user: &UserId, kind: EventKind) {
         let audience = Audience::OthersThan(user.clone());
-        let publication = Publication::new(self.name, kind, audience);
+        let publication = Publication::new(self.name.clone(), kind, audience);
         self.members.deliver(&Arc::new(publication));
     }
 

@@ -176,7 +176,7 @@ impl Inbox {
     }
 
     /// Drops what is queued from `room`, which the session has left.
-    pub(crate) fn forget(&self, room: RoomName) {
+    pub(crate) fn forget(&self, room: &RoomName) {
         self.0.state.lock().forget(room);
     }
 

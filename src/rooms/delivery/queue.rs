@@ -65,7 +65,7 @@ impl SendQueue {
     }
 
     /// Drops what is queued from `room`.
-    pub(super) fn forget(&mut self, room: RoomName) {
+    pub(super) fn forget(&mut self, room: &RoomName) {
         self.waiting.retain(|waiting| waiting.room() != room);
         self.bytes = self.waiting.iter().map(|waiting| waiting.size()).sum();
     }

@@ -238,7 +238,7 @@ impl DeliveryState {
     }
 
     /// Drops what is queued from `room`.
-    pub(super) fn forget(&mut self, room: RoomName) {
+    pub(super) fn forget(&mut self, room: &RoomName) {
         self.queue.forget(room);
     }
 

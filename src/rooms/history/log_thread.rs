@@ -329,8 +329,8 @@ impl RequestId {
 
 impl Request {
     fn rooms(&self) -> Vec<String> {
-        let rooms = self.broadcasts.iter().map(|broadcast| broadcast.room);
-        rooms.map(|room| room.to_string()).collect()
+        let rooms = self.broadcasts.iter().map(|broadcast| &broadcast.room);
+        rooms.map(ToString::to_string).collect()
     }
 
     fn events<'a>(&'a self, rooms: &'a [String]) -> Vec<Event<'a>> {

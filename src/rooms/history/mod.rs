@@ -126,13 +126,13 @@ impl History {
 
     fn publish_at(&self, rooms: &Rooms, broadcast: Broadcast, time: Instant) -> Delivered {
         let mut order = self.order.lock();
-        let room = rooms.find_or_create(broadcast.room);
+        let room = rooms.find_or_create(&broadcast.room);
         let (delivered, kept) = room.publish(Some(self), broadcast);
         order.bytes += kept.added;
         order.bytes -= kept.freed;
         order.push(
             delivered.position.map_or(0, |at| at.offset),
-            room.name(),
+            room.name().clone(),
             time,
         );
         self.drop_old(&mut order, rooms);
@@ -186,14 +186,16 @@ impl History {
 
     fn drop_old(&self, order: &mut Order, rooms: &Rooms) {
         let (max_age, max_memory) = (self.settings.max_age.get(), self.settings.max_memory.get());
-        while let Some(oldest) = order.kept.front()
-            && (order.memory() > max_memory || oldest.since.elapsed() >= max_age)
+        let is_old = |order: &Order| {
+            let is_over_age = |oldest: &Kept| oldest.since.elapsed() >= max_age;
+            order.memory() > max_memory || order.kept.front().is_some_and(is_over_age)
+        };
+        while is_old(order)
+            && let Some(oldest) = order.kept.pop_front()
         {
-            let (offset, name) = (oldest.offset, oldest.room);
-            order.kept.pop_front();
             // Before the room can go: a session that finds none begins at the horizon.
-            self.horizon.fetch_max(offset, Ordering::AcqRel);
-            order.bytes -= rooms.drop_history(name, offset);
+            self.horizon.fetch_max(oldest.offset, Ordering::AcqRel);
+            order.bytes -= rooms.drop_history(&oldest.room, oldest.offset);
         }
     }
 }

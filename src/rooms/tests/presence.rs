@@ -44,10 +44,10 @@ async fn lost_connection_is_announced_only_after_the_grace() {
     ana.heard();
     desk.pass(GRACE - MS).await;
     assert_eq!(ana.heard(), [""; 0]);
-    assert_eq!(names(&desk.rooms.occupants(room(7)).0), ["user1", "user2"]);
+    assert_eq!(names(&desk.rooms.occupants(&room(7)).0), ["user1", "user2"]);
     desk.pass(MS).await;
     assert_eq!(ana.heard(), ["7: 2 goes"]);
-    assert_eq!(names(&desk.rooms.occupants(room(7)).0), ["user1"]);
+    assert_eq!(names(&desk.rooms.occupants(&room(7)).0), ["user1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -147,7 +147,7 @@ async fn session_that_panics_is_announced_after_the_grace() {
     // A stop that begins now waits for the task that leaves.
     assert_eq!(desk.drain.stop(SECOND).await, 0);
     assert_eq!(ana.heard(), ["7: 2 types", "7: 2 stops"]);
-    assert_eq!(desk.rooms.occupants(room(7)).1, 1);
+    assert_eq!(desk.rooms.occupants(&room(7)).1, 1);
     desk.pass(GRACE).await;
     assert_eq!(ana.heard(), ["7: 2 goes"]);
 }

@@ -134,7 +134,7 @@ impl Both {
         }
         assert_eq!(self.desk.rooms.count(), self.model.rooms());
         for room in ROOMS {
-            let users = names(&self.desk.rooms.occupants(super::room(room)).0);
+            let users = names(&self.desk.rooms.occupants(&super::room(room)).0);
             assert_eq!(users, self.model.users(room));
         }
     }

@@ -303,8 +303,9 @@ mod tests {
     #[test]
     fn room_events_are_encoded_as_documented() {
         let room = RoomName::ticket(RowId::new(7).unwrap());
-        let to_json =
-            |what| publication_text(&Publication::new(room, what, Audience::All)).to_string();
+        let to_json = |what| {
+            publication_text(&Publication::new(room.clone(), what, Audience::All)).to_string()
+        };
         let typing = EventKind::Typing {
             user: User::for_test(3),
             on: true,

@@ -75,8 +75,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match command {
             Command::Join { ticket, since } => self.join(ticket, since).await,
             Command::Leave(ticket) => {
-                self.joins.cancel_late(RoomName::ticket(ticket));
-                self.leave(RoomName::ticket(ticket));
+                let room = RoomName::ticket(ticket);
+                self.joins.cancel_late(&room);
+                self.leave(&room);
                 Ok(())
             }
             Command::Typing { ticket, on } => match self.rooms.get(&RoomName::ticket(ticket)) {
@@ -103,9 +104,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
             let users = membership.users();
-            return self.send_joined(room, &users, None, None).await;
+            return self.send_joined(&room, &users, None, None).await;
         }
-        if self.joins.is_late(room) {
+        if self.joins.is_late(&room) {
             return Ok(());
         }
         if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
@@ -125,20 +126,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn start_join(&mut self, room: RoomName, since: Option<Since>) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
+        let joined = room.clone();
         let deciding = async move {
             let ask = |deadline| {
                 let (current, auth_request) =
                     (backend.get(), auth_request.clone().with_deadline(deadline));
-                let user = &user;
+                let (user, room) = (&user, &room);
                 async move { current.access.authorize(user, room, auth_request).await }
             };
-            JoinDecision {
-                room,
-                since,
-                grant: retry_while_unavailable(backend.get().retry_timeout, ask).await,
-            }
+            let grant = retry_while_unavailable(backend.get().retry_timeout, ask).await;
+            JoinDecision { room, since, grant }
         };
-        self.joins.begin(room, deciding);
+        self.joins.begin(joined, deciding);
     }
 
     /// Continues a join that Laravel did not decide in time: asks once more after a pause,
@@ -153,10 +152,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let auth_request = AuthRequest::new(&self.token, &self.client_context);
         let pause = retry_after.unwrap_or_default().max(LATE_JOIN_INTERVAL)
             + LATE_JOIN_JITTER.mul_f64(fastrand::f64());
-        self.joins.begin_late(room, async move {
+        self.joins.begin_late(room.clone(), async move {
             tokio::time::sleep(pause).await;
             let current = backend.get();
-            let grant = current.access.authorize(&user, room, auth_request).await;
+            let grant = current.access.authorize(&user, &room, auth_request).await;
             JoinDecision { room, since, grant }
         });
     }
@@ -200,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Some(recovery) = joined.recovery {
             self.services.metrics.count_recovery(recovery.name());
         }
-        self.rooms.insert(room, joined.membership);
+        self.rooms.insert(room.clone(), joined.membership);
         self.send_joined(room, &joined.users, joined.position, joined.recovery)
             .await
     }
@@ -230,7 +229,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 retry_after,
                 ..
             } => {
-                self.start_late_join(room, since, retry_after);
+                self.start_late_join(room.clone(), since, retry_after);
                 tracing::warn!(
                     name: "ticket_authorization_failed",
                     session = %self.id, %room, error = reason,
@@ -246,7 +245,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Sends `ticket_joined` with the users who are present.
     async fn send_joined(
         &mut self,
-        room: RoomName,
+        room: &RoomName,
         users: &[User],
         position: Option<Position>,
         recovery: Option<Recovery>,

@@ -267,8 +267,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Leaves a room for good; returns whether the session was in it. What is queued from the
     /// room is dropped, so that it is not sent after a later join.
-    fn leave(&mut self, room: RoomName) -> bool {
-        let Some(membership) = self.rooms.remove(&room) else {
+    fn leave(&mut self, room: &RoomName) -> bool {
+        let Some(membership) = self.rooms.remove(room) else {
             return false;
         };
         membership.leave();

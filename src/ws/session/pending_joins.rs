@@ -69,17 +69,17 @@ impl PendingJoins {
     }
 
     /// Cancels the late join of `room`, if there is one.
-    pub(super) fn cancel_late(&mut self, room: RoomName) {
+    pub(super) fn cancel_late(&mut self, room: &RoomName) {
         if let Some(pending) = &mut self.0 {
-            pending.late.remove(&room);
+            pending.late.remove(room);
         }
     }
 
     /// Returns whether the join of `room` is a late one.
-    pub(super) fn is_late(&self, room: RoomName) -> bool {
+    pub(super) fn is_late(&self, room: &RoomName) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|pending| pending.late.contains_key(&room))
+            .is_some_and(|pending| pending.late.contains_key(room))
     }
 
     /// Waits for the next decision, with whether its join was late; for ever while no join is

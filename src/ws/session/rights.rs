@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let rooms = match cause {
             RevalidationCause::TokenDoubt => Vec::new(),
             RevalidationCause::Invalidated | RevalidationCause::Interval => {
-                self.rooms.keys().copied().collect()
+                self.rooms.keys().cloned().collect()
             }
         };
         let round = RevalidationRound {
@@ -82,15 +82,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 );
                 Err(CloseReason::Unavailable)
             }
-            (Right::Room(room), is_denied) => self.remove_room(room, is_denied).await,
+            (Right::Room(room), is_denied) => self.remove_room(&room, is_denied).await,
         }
     }
 
     /// Takes the session out of a room, and tells the client whether it was denied or only not
     /// confirmed.
-    async fn remove_room(&mut self, room: RoomName, is_denied: bool) -> LoopResult {
+    async fn remove_room(&mut self, room: &RoomName, is_denied: bool) -> LoopResult {
         if is_denied {
-            self.uploads.remove_room(room);
+            self.uploads.remove_ticket(room.ticket_id());
         }
         if !self.leave(room) {
             return Ok(());

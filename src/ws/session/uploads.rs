@@ -16,7 +16,7 @@ use super::super::upload::{
 };
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
-use crate::core::ids::{RoomName, SessionId};
+use crate::core::ids::{RoomName, RowId, SessionId};
 
 /// The uploads attached to a session, by their numbers in binary frames. No number is used
 /// twice in a session.
@@ -55,10 +55,10 @@ impl SessionUploads {
         !self.attached.is_empty()
     }
 
-    /// Abandons the uploads to `room`, which is no longer open to the user.
-    pub(super) fn remove_room(&self, room: RoomName) {
+    /// Abandons the uploads to `ticket`, which is no longer open to the user.
+    pub(super) fn remove_ticket(&self, ticket: RowId) {
         for attached in self.attached.values() {
-            if attached.upload.room == room {
+            if attached.upload.ticket == ticket {
                 attached.upload.abandon(Reason::AccessWithdrawn);
             }
         }
@@ -119,11 +119,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn begin_upload(&self, start: UploadStart) -> Result<Arc<Upload>, UploadRejection> {
         let backend = self.services.backend.get();
         let (uploads, id) = (&backend.uploads, start.upload_id.as_str());
-        let room = RoomName::ticket(start.ticket_id);
         if uploads.find(&self.user, &self.token, id).is_some() {
             return Err(UploadRejection::Duplicate);
         }
-        if !self.rooms.contains_key(&room) {
+        if !self.rooms.contains_key(&RoomName::ticket(start.ticket_id)) {
             return Err(UploadRejection::Failed(Reason::NotInRoom));
         }
         if start.size > uploads.settings().max_size.get() as u64 {
@@ -146,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             invalidations: self.services.invalidations.clone(),
             drain: self.services.drain.clone(),
         };
-        uploads.begin(id, room, part, context)
+        uploads.begin(id, start.ticket_id, part, context)
     }
 
     /// Resumes an upload. Takes it over from an older session that does not know yet that its

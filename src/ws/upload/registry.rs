@@ -13,7 +13,7 @@ use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
 use crate::auth::{Token, TokenForm, TokenHash, User};
-use crate::core::ids::{RoomName, UserId};
+use crate::core::ids::{RowId, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
 
@@ -81,7 +81,7 @@ impl Uploads {
     pub(super) fn register(
         &self,
         (user, token, id): (&User, &Token, &str),
-        room: RoomName,
+        ticket: RowId,
         size: u64,
     ) -> Result<(RegistryEntry, mpsc::Receiver<Bytes>), UploadRejection> {
         let settings = &self.0.settings;
@@ -95,7 +95,7 @@ impl Uploads {
         if total >= settings.max_concurrent.size() || of_user >= settings.max_per_user.size() {
             return Err(UploadRejection::Failed(Reason::TooManyUploads));
         }
-        let (upload, chunks) = Upload::new(id.into(), room, size, settings);
+        let (upload, chunks) = Upload::new(id.into(), ticket, size, settings);
         let upload = Arc::new(upload);
         vacant.insert(Arc::clone(&upload));
         let entry = RegistryEntry {

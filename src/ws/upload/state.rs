@@ -16,15 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::outcome::{Outcome, Reason};
 use super::settings::Settings;
-use crate::core::ids::{RoomName, SessionId};
+use crate::core::ids::{RowId, SessionId};
 
 /// One upload. Sizes are in bytes.
 #[derive(Debug)]
 pub(in crate::ws) struct Upload {
     /// The client's id of the upload.
     pub(in crate::ws) id: Box<str>,
-    /// The room of the ticket that the file belongs to.
-    pub(in crate::ws) room: RoomName,
+    /// The ticket that the file belongs to.
+    pub(in crate::ws) ticket: RowId,
     pub(super) size: u64,
     chunk_size: u64,
     window: u64,
@@ -75,7 +75,7 @@ impl Upload {
     /// Creates an upload that no session has yet; returns it with the receiver of its chunks.
     pub(super) fn new(
         id: Box<str>,
-        room: RoomName,
+        ticket: RowId,
         size: u64,
         settings: &Settings,
     ) -> (Self, mpsc::Receiver<Bytes>) {
@@ -93,7 +93,7 @@ impl Upload {
         };
         let upload = Self {
             id,
-            room,
+            ticket,
             size,
             chunk_size: chunk as u64,
             window: window as u64,

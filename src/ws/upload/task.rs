@@ -23,7 +23,7 @@ use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_una
 use crate::core::body::Body;
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
-use crate::core::ids::RoomName;
+use crate::core::ids::{RoomName, RowId};
 use crate::runtime::drain::Drain;
 use crate::upstream::{RequestInfo, Upstream};
 
@@ -50,12 +50,12 @@ impl Uploads {
     pub(in crate::ws) fn begin(
         &self,
         id: &str,
-        room: RoomName,
+        ticket: RowId,
         part: Part,
         context: UploadContext,
     ) -> Result<Arc<Upload>, UploadRejection> {
         let key = (&context.user, &context.token, id);
-        let (entry, chunks) = self.register(key, room, part.size)?;
+        let (entry, chunks) = self.register(key, ticket, part.size)?;
         let upload = Arc::clone(&entry.upload);
         let shared = Arc::clone(&self.0);
         context.drain.clone().spawn(async move {
@@ -121,7 +121,7 @@ fn request(
         may_end: confirm_rights(Arc::clone(upload), context.clone()),
     }));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = shared.settings.path.path(upload.room.ticket_id()).into();
+    *request.uri_mut() = shared.settings.path.path(upload.ticket).into();
     *request.headers_mut() = headers;
     request.extensions_mut().insert(RequestInfo {
         port: None,
@@ -144,7 +144,7 @@ async fn post(
             if upload.outcome().is_none() {
                 tracing::warn!(
                     name: "upload_request_failed",
-                    room = %upload.room, sealed, reason = error.code(), error = error_chain(&error),
+                    room = %RoomName::ticket(upload.ticket), sealed, reason = error.code(), error = error_chain(&error),
                     "upload request failed"
                 );
             }
@@ -160,9 +160,10 @@ fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'sta
         let auth_request = AuthRequest::new(&context.token, &context.client_context)
             .since(context.invalidations.next_epoch())
             .urgent();
+        let room = RoomName::ticket(upload.ticket);
         let ask = |deadline| {
             let backend = context.backend.get();
-            let (user, room) = (&context.user, upload.room);
+            let (user, room) = (&context.user, &room);
             let request = auth_request.clone().with_deadline(deadline);
             async move { backend.access.authorize(user, room, request).await }
         };
@@ -229,7 +230,7 @@ fn log(upload: &Upload, context: &UploadContext, start: Instant) {
     let duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         name: "upload_finished",
-        room = %upload.room, user = %context.user.id(), client.ip = %context.client_context.client,
+        room = %RoomName::ticket(upload.ticket), user = %context.user.id(), client.ip = %context.client_context.client,
         bytes = upload.size, result, status, duration_ms, "upload finished"
     );
 }

@@ -43,7 +43,7 @@ fn batch(texts: &[&'static str]) -> Batch {
     let room = RoomName::ticket("1".parse().unwrap());
     let publication = |text: &&'static str| {
         let what = EventKind::Broadcast((*text).to_owned());
-        Arc::new(Publication::new(room, what, Audience::All))
+        Arc::new(Publication::new(room.clone(), what, Audience::All))
     };
     texts.iter().map(publication).collect()
 }

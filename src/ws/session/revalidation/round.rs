@@ -27,14 +27,14 @@ pub(in crate::ws::session) enum RevalidationCause {
 }
 
 /// A right that Laravel denies or does not confirm.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::ws::session) struct LostRight {
     pub(in crate::ws::session) right: Right,
     pub(in crate::ws::session) is_denied: bool,
 }
 
 /// A right of a session: to be logged in, or to be in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::ws::session) enum Right {
     Token,
     Room(RoomName),
@@ -92,11 +92,12 @@ impl RevalidationRound {
 
     /// Confirms the right to `room`, or returns that it is lost.
     async fn check_room(&self, room: RoomName) -> Option<LostRight> {
+        let name = &room;
         let ask = || async move {
             let backend = self.backend.get();
             let granted = backend
                 .access
-                .authorize(&self.user, room, self.auth_request());
+                .authorize(&self.user, name, self.auth_request());
             match granted.await {
                 Ok(_) => Ok(()),
                 // If the token is valid, this denies the ticket. If it is not, the request about
@@ -109,7 +110,7 @@ impl RevalidationRound {
                 Err(error) => Err(error),
             }
         };
-        self.settle(Right::Room(room), ask).await
+        self.settle(Right::Room(room.clone()), ask).await
     }
 
     /// Confirms `right`, or returns that it is lost; either way it is no longer open. A room
@@ -118,7 +119,7 @@ impl RevalidationRound {
     where
         F: Future<Output = Result<(), Error>>,
     {
-        let confirmed = self.confirm(right, ask).await;
+        let confirmed = self.confirm(&right, ask).await;
         self.open.lock().remove(&right);
         confirmed.err()
     }
@@ -152,13 +153,13 @@ impl RevalidationRound {
     ///
     /// # Errors
     /// The lost right: denied, or not confirmed in time.
-    async fn confirm<F>(&self, right: Right, ask: impl Fn() -> F) -> Result<(), LostRight>
+    async fn confirm<F>(&self, right: &Right, ask: impl Fn() -> F) -> Result<(), LostRight>
     where
         F: Future<Output = Result<(), Error>>,
     {
-        let unconfirmed = LostRight {
-            right,
-            is_denied: false,
+        let lost = |is_denied| LostRight {
+            right: right.clone(),
+            is_denied,
         };
         let end_of_doubt = self.end_of_doubt(right);
         loop {
@@ -169,12 +170,9 @@ impl RevalidationRound {
             let (retry_after, is_throttled) = match result {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(Error::Denied | Error::TokenRejected)) => {
-                    return Err(LostRight {
-                        right,
-                        is_denied: true,
-                    });
+                    return Err(lost(true));
                 }
-                Ok(Err(Error::OtherUser)) => return Err(unconfirmed),
+                Ok(Err(Error::OtherUser)) => return Err(lost(false)),
                 Ok(Err(Error::Unavailable {
                     retry_after,
                     is_throttled,
@@ -186,7 +184,7 @@ impl RevalidationRound {
             match end_of_doubt.or_else(|| self.end_of_interval(is_throttled)) {
                 Some(end) if retry_at >= end => {
                     tokio::time::sleep_until(end).await;
-                    return Err(unconfirmed);
+                    return Err(lost(false));
                 }
                 _ => tokio::time::sleep_until(retry_at).await,
             }
@@ -195,12 +193,16 @@ impl RevalidationRound {
 
     /// Returns the time at which `right` ends unless it is confirmed, if it is in doubt. A
     /// right that an earlier round left open keeps its time.
-    fn end_of_doubt(&self, right: Right) -> Option<Instant> {
+    fn end_of_doubt(&self, right: &Right) -> Option<Instant> {
         if self.cause == RevalidationCause::Interval {
             return None;
         }
         let mut open = self.open.lock();
-        Some(*open.entry(right).or_insert(self.start + CONFIRM_TIMEOUT))
+        Some(
+            *open
+                .entry(right.clone())
+                .or_insert(self.start + CONFIRM_TIMEOUT),
+        )
     }
 
     /// Returns the time at which a right ends that the periodic round cannot confirm; none in
