@@ -40,7 +40,7 @@
 //! | `tokio-tungstenite` | `ws` |
 //! | `procfs` | `introspection` |
 //! | `mime_guess` | `files` |
-//! | `rustix` | `server` · `http` · `files` · `runtime` |
+//! | `rustix` | `server` · `http` · `files` · `event_log` · `runtime` |
 //! | `httparse` | `upstream` |
 //! | `base64` · `hyper-rustls` · `instant-acme` · `tokio-rustls` · `x509-parser` | `tls` |
 //! | `rcgen` | `cli` · `tls` |

@@ -27,7 +27,6 @@ fuzz_target!(|input: &[u8]| {
         epoch: Epoch::from_bytes(*b"kQzVbTfa").expect("these are letters"),
         boot: BootId([1; 16]),
         base_offset: 1,
-        has_unstored: false,
     };
     let header = frame_header(length, bytes);
     let segment = [&head.encode()[..], &header, bytes].concat();

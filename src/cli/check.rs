@@ -1,6 +1,7 @@
 //! `pwd-edge check`: validation of the configuration without serving.
 
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -43,7 +44,9 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let maintenance = Maintenance::new(&config.maintenance);
     expect(maintenance.map(drop).map_err(Into::into));
     expect(Renewal::check(&config.tls).map_err(Into::into));
-    expect(rooms::check_history(&config.history).map_err(Into::into));
+    // The edge that runs with this configuration uses its event log.
+    let is_running = || UnixStream::connect(&config.broadcast.socket).is_ok();
+    expect(rooms::check_history(&config.history, is_running).map_err(Into::into));
     match certificates {
         Ok(certificates) if errors.is_empty() => report(path, &config, &certificates),
         _ => Err(Failure::usage(anyhow!(errors.join("\n")))),

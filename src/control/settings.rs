@@ -40,6 +40,16 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Returns the file of the event log's watermark, which belongs to the socket: all events
+    /// of Laravel come through it, whichever log is in use.
+    pub(crate) fn watermark(&self) -> PathBuf {
+        let mut path = self.socket.clone().into_os_string();
+        path.push(".watermark");
+        path.into()
+    }
+}
+
 /// File permissions, configured as octal digits such as `"0660"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

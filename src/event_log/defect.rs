@@ -8,6 +8,9 @@ pub enum Defect {
     /// The file does not begin as segments do.
     #[error("the file is not a segment of the event log")]
     Magic,
+    /// There is something else in the place of the file: a directory, a pipe, a socket.
+    #[error("expected a regular file")]
+    NotAFile,
     /// The segment has another version of the format.
     #[error("the segment has version {0}, which this pwd-edge cannot read")]
     Version(u32),

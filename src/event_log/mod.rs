@@ -12,7 +12,10 @@
 //! | the machine loses power | events since the last [`EventLog::sync`] may be lost; new epoch |
 //! | a record is damaged | the rest of its segment is not used; a client that misses these events learns of the gap by [`Recovered::horizon`] |
 //! | the newest records are damaged or missing | new epoch |
-//! | the disk is full | [`EventLog::append`] fails until there is space; the segments have a note in their head, so that a restart meanwhile starts a new epoch |
+//! | the disk is full | [`EventLog::append`] fails until there is space, and the log then has a gap; a restart meanwhile starts a new epoch |
+//! | the edge ran with another log, or an older copy of this one is opened | new epoch |
+//!
+//! The last two are known from the [`Watermark`], which is outside of the log.
 //!
 //! | file | content |
 //! |---|---|
@@ -20,19 +23,25 @@
 //! | `segment` | the head of a segment, and how it is written |
 //! | `reader` | how a segment is read |
 //! | `recovery` | the start: reads all segments, and decides whether the epoch continues |
+//! | `flush` | how records reach the disk |
+//! | `recovered` | the contents of the log at start |
 //! | `retention` | deletes old segments |
+//! | `watermark` | the newest position of the edge, outside of the log |
 //! | `defect` | defects that a start may find in the files |
 //! | `error` | the reasons why a start fails |
 
 pub mod defect;
 mod error;
+mod flush;
 pub mod reader;
 pub mod record;
+mod recovered;
 mod recovery;
 mod retention;
 pub mod segment;
 #[cfg(test)]
 mod tests;
+mod watermark;
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -42,13 +51,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub use self::error::OpenError;
+pub(crate) use self::flush::Flush;
+use self::flush::FlushState;
 pub use self::record::{
-    Event, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
+    Event, Gap, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
 };
-pub(crate) use self::recovery::Recovered;
+pub(crate) use self::recovered::Recovered;
 use self::recovery::Recovery;
 use self::segment::{ActiveSegment, BootId, Head, OldSegment};
-use crate::core::position::Epoch;
+pub(crate) use self::watermark::Watermark;
+use crate::core::position::{Epoch, Position};
 
 /// The bounds of the log. [`EventLog::enforce_retention`] enforces them.
 #[derive(Clone, Copy, Debug)]
@@ -80,20 +92,15 @@ pub(crate) struct EventLog {
     /// The first offset that was not used. An offset counts as used even if its record could
     /// not be stored, so that no later record gets it.
     next_offset: u64,
+    /// The end of the offsets that the log has, as records or gaps.
+    stored_end: u64,
+    watermark: Watermark,
     next_sequence: u64,
     /// The segment being written; `None` after a failure, until the next append.
     active: Option<ActiveSegment>,
     /// The other segments, oldest first.
     old: VecDeque<OldSegment>,
-    /// Segments that are complete but may not be on disk.
-    unsynced: Vec<File>,
-    is_active_synced: bool,
-    is_directory_synced: bool,
-    /// Whether a sync has failed. The kernel reports such an error once and then drops the data,
-    /// so that a later success proves nothing: the log is never closed as complete.
-    has_sync_failed: bool,
-    /// Whether the newest offsets were used for records that could not be stored.
-    has_unstored: bool,
+    flush: FlushState,
     has_cleanup_failed: bool,
     buffer: Vec<u8>,
     /// The directory, whose lock ends with this handle.
@@ -102,7 +109,8 @@ pub(crate) struct EventLog {
 
 impl EventLog {
     /// Opens the log in `directory`, and creates the directory with mode 0700 if it is missing.
-    /// Damage does not fail it; [`Recovered::damage`] reports it.
+    /// Damage does not fail it; [`Recovered::damage`] reports it. The epoch continues only if
+    /// the log has every event up to the `watermark`.
     ///
     /// If the disk is full, the log opens with a new epoch, and each append tries again to
     /// create a segment.
@@ -110,12 +118,18 @@ impl EventLog {
     /// # Errors
     /// Returns [`OpenError`] if the directory cannot be created, read, or written, or if
     /// another process has the log open.
-    pub(crate) fn open(directory: &Path, limits: Limits) -> Result<(Self, Recovered), OpenError> {
-        Self::open_at(directory, limits, BootId::current(), SystemTime::now())
+    pub(crate) fn open(
+        directory: &Path,
+        watermark: Watermark,
+        limits: Limits,
+    ) -> Result<(Self, Recovered), OpenError> {
+        let (boot, now) = (BootId::current(), SystemTime::now());
+        Self::open_at(directory, watermark, limits, boot, now)
     }
 
     fn open_at(
         directory: &Path,
+        watermark: Watermark,
         mut limits: Limits,
         boot: BootId,
         now: SystemTime,
@@ -123,7 +137,7 @@ impl EventLog {
         // The active segment alone must not exceed the bound of the log.
         limits.segment_bytes = limits.segment_bytes.min(limits.max_bytes / 2);
         let lock = lock(directory)?;
-        let mut recovery = Recovery::read(directory, boot, now)?;
+        let mut recovery = Recovery::read(directory, boot, watermark.read_last(), now)?;
         if recovery.has_paused_for(limits.max_pause) {
             recovery.recovered.start_epoch(now);
         }
@@ -133,14 +147,12 @@ impl EventLog {
             epoch: recovery.recovered.epoch,
             boot,
             next_offset: recovery.recovered.next_offset,
+            stored_end: recovery.recovered.next_offset,
+            watermark,
             next_sequence: recovery.next_sequence,
             active: None,
             old: VecDeque::new(),
-            unsynced: Vec::new(),
-            is_active_synced: true,
-            is_directory_synced: true,
-            has_sync_failed: false,
-            has_unstored: false,
+            flush: FlushState::default(),
             has_cleanup_failed: false,
             buffer: Vec::new(),
             _lock: lock,
@@ -155,9 +167,12 @@ impl EventLog {
                 recovery.recovered.start_epoch(now);
                 log.epoch = recovery.recovered.epoch;
                 log.next_offset = recovery.recovered.next_offset;
+                log.stored_end = log.next_offset;
             }
             Err(error) => return Err(OpenError::write(directory)(error)),
         }
+        // A failure is reported by the next append, which tries again.
+        let _ = log.watermark.write(log.newest_position(log.next_offset));
         log.old = recovery.segments;
         Ok((log, recovery.recovered))
     }
@@ -167,35 +182,54 @@ impl EventLog {
     ///
     /// # Errors
     /// Returns an error if the records cannot be written, or if one of them is an
-    /// [`InvalidRecord`]. None of them is in the log then, and their offsets count as used:
-    /// later records need higher ones. A later append may succeed. The next start takes the
-    /// offsets in between for lost.
+    /// [`InvalidRecord`]. Their offsets count as used all the same: later records need higher
+    /// ones. A later append may succeed, and notes the gap.
     pub(crate) fn append(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         if records.is_empty() {
             return Ok(());
         }
-        let result = self.encode(records).and_then(|()| self.write(records));
-        for record in records {
-            let end = record
-                .first_offset
-                .saturating_add(record.events.len() as u64);
-            self.next_offset = self.next_offset.max(end);
+        let ends = records.iter().map(|record| {
+            let events = record.events.len() as u64;
+            record.first_offset.saturating_add(events)
+        });
+        let next_offset = ends.fold(self.next_offset, u64::max);
+        let written = self.encode(records).and_then(|()| self.write(records));
+        self.next_offset = next_offset;
+        match written {
+            Ok(()) => self.stored_end = next_offset,
+            Err(_) => self.remove_partial_append(),
         }
-        if result.is_err() {
-            self.handle_failed_append();
+        // After the write: a killed process leaves a log that has too much, but never too little.
+        let marked = self.watermark.write(self.newest_position(next_offset));
+        written.and(marked)
+    }
+
+    /// Returns the position of the event before `next_offset`.
+    fn newest_position(&self, next_offset: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            offset: next_offset - 1,
         }
-        result
     }
 
     fn encode(&mut self, records: &[Record<'_>]) -> io::Result<()> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         self.buffer.clear();
         self.buffer.shrink_to(MAX_IDLE_BUFFER_BYTES);
-        let mut next_offset = self.next_offset;
+        let (mut next_offset, mut stored_end) = (self.next_offset, self.stored_end);
         for record in records {
-            let end = record.first_offset.checked_add(record.events.len() as u64);
-            let end = end.filter(|_| record.first_offset >= next_offset);
+            let first_offset = record.first_offset;
+            let end = first_offset.checked_add(record.events.len() as u64);
+            let end = end.filter(|_| first_offset >= next_offset);
             next_offset = end.ok_or_else(|| invalid(InvalidRecord::Offset))?;
+            if stored_end < first_offset {
+                let gap = Gap {
+                    first_offset: stored_end,
+                    next_offset: first_offset,
+                };
+                record::encode_gap(gap, &mut self.buffer);
+            }
+            stored_end = next_offset;
             record::encode_record(record, &mut self.buffer).map_err(invalid)?;
         }
         Ok(())
@@ -224,23 +258,14 @@ impl EventLog {
         for record in records {
             active.add_time(record.time);
         }
-        self.is_active_synced = false;
-        // If it fails, the only harm is a new epoch at a restart.
-        if self.has_unstored && active.set_unstored(false).is_ok() {
-            self.has_unstored = false;
-        }
+        self.flush.is_active_synced = false;
         Ok(())
     }
 
-    /// Notes that the newest offsets are not stored, and removes what was written of them.
-    fn handle_failed_append(&mut self) {
-        self.has_unstored = true;
-        let Some(active) = &self.active else {
-            return;
-        };
-        // If the disk accepts not even this, there is no place for the note.
-        let _ = active.set_unstored(true);
-        if active.cut_back().is_err() {
+    /// Removes what was written of records that are not stored.
+    fn remove_partial_append(&mut self) {
+        let cut = self.active.as_ref().map(ActiveSegment::cut_back);
+        if cut.is_some_and(|cut| cut.is_err()) {
             self.retire_active();
         }
     }
@@ -253,8 +278,7 @@ impl EventLog {
         let head = Head {
             epoch: self.epoch,
             boot: self.boot,
-            base_offset: self.next_offset,
-            has_unstored: self.has_unstored,
+            base_offset: self.stored_end,
         };
         let segment = ActiveSegment::create(&self.directory, sequence, &head)?;
         if let Some(active) = &mut self.active {
@@ -262,8 +286,8 @@ impl EventLog {
         }
         self.retire_active();
         self.active = Some(segment);
-        self.is_active_synced = false;
-        self.is_directory_synced = false;
+        self.flush.is_active_synced = false;
+        self.flush.is_directory_synced = false;
         Ok(())
     }
 
@@ -271,39 +295,8 @@ impl EventLog {
         if let Some(segment) = self.active.take() {
             let (old, file) = segment.retire();
             self.old.push_back(old);
-            self.unsynced.push(file);
+            self.flush.unsynced.push(file);
         }
-    }
-
-    /// Waits until all records are on disk. Does nothing if they are.
-    ///
-    /// # Errors
-    /// Returns an error if the system cannot write them. A machine that loses power may lose
-    /// them then, even if a later sync succeeds.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
-        let result = self.try_sync();
-        self.has_sync_failed |= result.is_err();
-        result
-    }
-
-    fn try_sync(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
-        // One failure does not keep the other segments from the disk.
-        for file in self.unsynced.drain(..) {
-            let synced = file.sync_data();
-            result = result.and(synced);
-        }
-        if let Some(active) = self.active.as_ref().filter(|_| !self.is_active_synced) {
-            let synced = active.file.sync_data();
-            self.is_active_synced = synced.is_ok();
-            result = result.and(synced);
-        }
-        if !self.is_directory_synced {
-            // The names of the segments are in the directory.
-            File::open(&self.directory)?.sync_all()?;
-            self.is_directory_synced = true;
-        }
-        result
     }
 
     /// Returns the length of all segments.
@@ -318,34 +311,15 @@ impl EventLog {
         self.old.len() + usize::from(self.active.is_some())
     }
 
+    /// Returns the path of the watermark's file.
+    pub(crate) fn watermark_path(&self) -> &Path {
+        self.watermark.path()
+    }
+
     /// Returns the epoch of the events that are appended.
     #[cfg(test)]
     pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
-    }
-
-    /// Ends the log's epoch: the next start begins a new one. For a process that publishes
-    /// without the log.
-    ///
-    /// # Errors
-    /// Returns the error of the write.
-    pub(crate) fn end_epoch(self) -> io::Result<()> {
-        self.active
-            .as_ref()
-            .map_or(Ok(()), |active| active.set_unstored(true))
-    }
-
-    /// Closes the log, so that its epoch continues even after the machine was restarted.
-    ///
-    /// # Errors
-    /// Returns an error if the system cannot write the last records to the disk.
-    pub(crate) fn close(mut self) -> io::Result<()> {
-        self.sync()?;
-        let is_complete = !self.has_sync_failed && !self.has_unstored;
-        match &mut self.active {
-            Some(active) if is_complete => active.close(),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -359,12 +333,31 @@ fn lock(directory: &Path) -> Result<File, OpenError> {
         File::open(directory)
     };
     let lock = create().map_err(OpenError::directory(directory))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::locked(directory)),
-        Err(TryLockError::Error(error)) => Err(OpenError::directory(directory)(error)),
+    for _ in 0..LOCK_ATTEMPTS {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
+            Err(TryLockError::Error(error)) => return Err(OpenError::directory(directory)(error)),
+        }
+    }
+    Err(OpenError::locked(directory))
+}
+
+/// Returns [`OpenError::Locked`] if another process has the log in `directory` open. Creates
+/// nothing.
+///
+/// # Errors
+/// Only that one.
+pub(crate) fn check_unused(directory: &Path) -> Result<(), OpenError> {
+    match File::open(directory).map(|directory| directory.try_lock()) {
+        Ok(Err(TryLockError::WouldBlock)) => Err(OpenError::locked(directory)),
+        _ => Ok(()),
     }
 }
+
+/// `check_unused` of another process has the lock for a moment.
+const LOCK_ATTEMPTS: u32 = 5;
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns whether `error` ends when there is space on the disk.
 fn is_full(error: &io::Error) -> bool {

@@ -7,6 +7,7 @@
 //!              is a key) | number of events u32 | events
 //!   2 sealed   nothing; a newer segment follows
 //!   3 closed   nothing; all before is on disk
+//!   4 gap      first offset u64 | next offset u64
 //! event    room length u16 | room | text length u32 | text
 //! ```
 //!
@@ -86,8 +87,19 @@ pub enum Entry {
     Sealed,
     /// The end of a log that was closed.
     Closed,
+    /// Offsets of events that were delivered but could not be stored.
+    Gap(Gap),
     /// An entry of a kind that this version does not know.
     Unknown,
+}
+
+/// Offsets that were used for events that are not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of these offsets.
+    pub first_offset: u64,
+    /// The first offset after them.
+    pub next_offset: u64,
 }
 
 /// The reason why the log cannot store a record.
@@ -118,6 +130,15 @@ pub fn encode_record(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), Inval
         out.truncate(start);
     }
     result
+}
+
+/// Appends the frame of `gap`.
+pub(super) fn encode_gap(gap: Gap, out: &mut Vec<u8>) {
+    let mut payload = [GAP; GAP_BYTES];
+    payload[1..9].copy_from_slice(&gap.first_offset.to_le_bytes());
+    payload[9..].copy_from_slice(&gap.next_offset.to_le_bytes());
+    out.extend_from_slice(&frame_header(GAP_BYTES as u32, &payload));
+    out.extend_from_slice(&payload);
 }
 
 /// Appends the frame of the mark [`Entry::Sealed`].
@@ -202,8 +223,18 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
         }
         SEALED => Some(Entry::Sealed),
         CLOSED => Some(Entry::Closed),
+        GAP => decode_gap(Fields(rest)),
         _ => Some(Entry::Unknown),
     }
+}
+
+fn decode_gap(mut fields: Fields<'_>) -> Option<Entry> {
+    let gap = Gap {
+        first_offset: u64::from_le_bytes(fields.array()?),
+        next_offset: u64::from_le_bytes(fields.array()?),
+    };
+    let is_valid = fields.0.is_empty() && gap.first_offset < gap.next_offset;
+    is_valid.then_some(Entry::Gap(gap))
 }
 
 fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
@@ -271,3 +302,5 @@ const MIN_EVENT_BYTES: usize = 6;
 const RECORD: u8 = 1;
 const SEALED: u8 = 2;
 const CLOSED: u8 = 3;
+const GAP: u8 = 4;
+const GAP_BYTES: usize = 17;

@@ -3,86 +3,21 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::OpenError;
 use super::defect::Defect;
 use super::reader::{ReadError, SegmentReader};
-use super::record::{Entry, StoredKey, StoredRecord};
+use super::record::{Entry, Gap, StoredRecord};
+use super::recovered::{Damage, Recovered};
 use super::segment::{BootId, Head, OldSegment, seal, sequence_of};
-use crate::core::position::{Epoch, Position};
-
-/// The contents of the log at start.
-#[derive(Debug)]
-pub(crate) struct Recovered {
-    /// The epoch of the events to come. It is new if events of the last one may be lost.
-    pub(crate) epoch: Epoch,
-    /// The first offset that this epoch has not used.
-    pub(crate) next_offset: u64,
-    /// The records of this epoch, in the order of their offsets. Those at or below the horizon
-    /// are here too, for their idempotency keys.
-    pub(crate) records: Vec<StoredRecord>,
-    /// The requests of older epochs whose idempotency keys have not expired.
-    pub(crate) past_requests: Vec<PastRequest>,
-    /// The newest offset of this epoch that is not in the log, 0 if none. Retention has deleted
-    /// it, or damage has. A client that knows less than this offset has missed events that
-    /// cannot be replayed; every event after it is in `records`.
-    pub(crate) horizon: u64,
-    /// The damage that the start has found. Records before damage are in the log, and so are
-    /// those of later segments.
-    pub(crate) damage: Vec<Damage>,
-}
-
-/// A request of an older epoch. Its events cannot be replayed, but a retry must not publish
-/// them again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PastRequest {
-    /// The key of the request.
-    pub(crate) key: StoredKey,
-    /// The position of its first event.
-    pub(crate) position: Position,
-    /// The number of its events.
-    pub(crate) events: usize,
-    /// The time of the request.
-    pub(crate) time: SystemTime,
-}
-
-/// Damage of a file of the log.
-#[derive(Debug)]
-pub(crate) struct Damage {
-    /// The file.
-    pub(crate) path: PathBuf,
-    /// The place in the file.
-    pub(crate) offset: u64,
-    /// The defect there.
-    pub(crate) defect: Defect,
-}
-
-impl Recovered {
-    /// Starts a new epoch: keeps nothing of the records but the keys that have not expired.
-    pub(super) fn start_epoch(&mut self, now: SystemTime) {
-        for record in self.records.drain(..) {
-            // A time in the future means that the clock was set back: the key is kept.
-            let age = now.duration_since(record.time).unwrap_or_default();
-            if let Some(key) = record.key.filter(|_| age < KEY_TTL) {
-                self.past_requests.push(PastRequest {
-                    key,
-                    position: Position {
-                        epoch: self.epoch,
-                        offset: record.first_offset,
-                    },
-                    events: record.events.len(),
-                    time: record.time,
-                });
-            }
-        }
-        self.epoch = Epoch::random();
-        self.next_offset = 1;
-        self.horizon = 0;
-    }
-}
+use super::watermark::LastMark;
+use crate::core::position::Epoch;
 
 /// The reading of all segments, oldest first.
 #[derive(Debug)]
@@ -95,8 +30,10 @@ pub(super) struct Recovery {
     newest: Option<NewestSegment>,
     /// Files without records.
     empty: Vec<PathBuf>,
-    /// The time of the last write to any segment.
+    /// The time of the last write to any segment, as the file system has it.
     last_write: Option<SystemTime>,
+    /// The time of the newest record, which a copy of the file has, too.
+    newest_record: Option<SystemTime>,
 }
 
 #[derive(Debug)]
@@ -123,8 +60,13 @@ enum Tail {
 
 impl Recovery {
     /// Reads all segments in `directory`, and decides whether the epoch continues in the boot
-    /// `boot`.
-    pub(super) fn read(directory: &Path, boot: BootId, now: SystemTime) -> Result<Self, OpenError> {
+    /// `boot` after a run with the watermark `mark`.
+    pub(super) fn read(
+        directory: &Path,
+        boot: BootId,
+        mark: LastMark,
+        now: SystemTime,
+    ) -> Result<Self, OpenError> {
         let mut recovery = Self {
             now,
             recovered: Recovered {
@@ -133,6 +75,7 @@ impl Recovery {
                 records: Vec::new(),
                 past_requests: Vec::new(),
                 horizon: 0,
+                gaps: Vec::new(),
                 damage: Vec::new(),
             },
             segments: VecDeque::new(),
@@ -140,24 +83,30 @@ impl Recovery {
             newest: None,
             empty: Vec::new(),
             last_write: None,
+            newest_record: None,
         };
         for (sequence, path) in list_segments(directory).map_err(OpenError::directory(directory))? {
             recovery.next_sequence = sequence.saturating_add(1);
             let result = recovery.read_segment(&path);
             result.map_err(OpenError::segment(&path))?;
         }
-        recovery.end_epoch_unless_complete(boot);
+        recovery.end_epoch_unless_complete(boot, mark);
         Ok(recovery)
     }
 
     /// Returns whether nothing was written for longer than `pause`.
     pub(super) fn has_paused_for(&self, pause: Duration) -> bool {
-        let idle = self.last_write.map(|at| self.now.duration_since(at));
+        let last = self.newest_record.or(self.last_write);
+        let idle = last.map(|at| self.now.duration_since(at));
         idle.is_some_and(|idle| idle.is_ok_and(|idle| idle > pause))
     }
 
     fn read_segment(&mut self, path: &Path) -> io::Result<()> {
-        let file = File::open(path)?;
+        let Some(file) = open_regular(path)? else {
+            self.report(path, 0, Defect::NotAFile);
+            self.lose_tail();
+            return Ok(());
+        };
         let metadata = file.metadata()?;
         let length = metadata.len();
         self.last_write = self.last_write.max(Some(metadata.modified()?));
@@ -174,6 +123,7 @@ impl Recovery {
                 if newest.is_none() && reader.offset() == length {
                     self.empty.push(path.to_owned());
                 }
+                self.newest_record = self.newest_record.max(newest);
                 segment.newest = newest.unwrap_or(segment.newest);
             }
             // The process was killed while it created the file. The end of the segment before
@@ -181,13 +131,18 @@ impl Recovery {
             Err(ReadError::Torn) => self.empty.push(path.to_owned()),
             Err(ReadError::Defect(defect)) => {
                 self.report(path, 0, defect);
-                if let Some(newest) = &mut self.newest {
-                    newest.tail = Tail::Lost;
-                }
+                self.lose_tail();
             }
         }
         self.segments.push_back(segment);
         Ok(())
+    }
+
+    /// Notes that a file cannot be read that may have followed the newest segment.
+    fn lose_tail(&mut self) {
+        if let Some(newest) = &mut self.newest {
+            newest.tail = Tail::Lost;
+        }
     }
 
     fn begin_segment(&mut self, head: Head, path: &Path) {
@@ -228,6 +183,10 @@ impl Recovery {
                     newest_time = newest_time.max(Some(time));
                     tail = Tail::Open;
                 }
+                Ok(Some(Entry::Gap(gap))) => {
+                    self.add_gap(gap, path, start);
+                    tail = Tail::Open;
+                }
                 Ok(Some(Entry::Unknown)) => tail = Tail::Open,
                 Ok(Some(Entry::Closed)) => tail = Tail::Closed,
                 Ok(Some(Entry::Sealed)) => tail = Tail::Sealed,
@@ -263,6 +222,16 @@ impl Recovery {
         true
     }
 
+    /// Continues behind `gap`.
+    fn add_gap(&mut self, gap: Gap, path: &Path, at: u64) {
+        self.skip_to(gap.first_offset, path, at);
+        if self.recovered.next_offset < gap.next_offset {
+            self.recovered.horizon = gap.next_offset - 1;
+            self.recovered.next_offset = gap.next_offset;
+            self.recovered.gaps.push(gap);
+        }
+    }
+
     /// Continues at `offset` if that is higher; reports the offsets that are missing then.
     fn skip_to(&mut self, offset: u64, path: &Path, at: u64) {
         let first = self.recovered.next_offset;
@@ -285,28 +254,34 @@ impl Recovery {
     /// Starts a new epoch unless the log has every offset that was used.
     ///
     /// The kernel keeps every write of a killed process, so the log is complete if the machine
-    /// has not been restarted. After a restart it is complete only if it was closed. In every
-    /// other case an offset may have been used for an event that is not in the log. A new epoch
-    /// then ensures that no position stands for two events.
-    fn end_epoch_unless_complete(&mut self, boot: BootId) {
+    /// has not been restarted, and the log reaches up to the watermark. After a restart it is
+    /// complete only if it was closed. In every other case an offset may have been used for an
+    /// event that is not in the log. A new epoch then ensures that no position stands for two
+    /// events.
+    fn end_epoch_unless_complete(&mut self, boot: BootId, mark: LastMark) {
         let Some(newest) = &self.newest else {
             return;
         };
-        let is_complete = match newest.tail {
+        let is_same_boot = newest.head.boot == boot;
+        let is_intact = match newest.tail {
             Tail::Closed => true,
-            Tail::Open => newest.head.boot == boot,
+            Tail::Open => is_same_boot,
             Tail::Sealed | Tail::Lost => false,
+        };
+        let is_newest = match mark {
+            LastMark::At(position) => {
+                // A process that was killed before it wrote the watermark has stored more.
+                position.epoch == self.recovered.epoch
+                    && position.offset < self.recovered.next_offset
+            }
+            LastMark::Missing => !is_same_boot,
+            LastMark::Unknown => false,
         };
         if newest.tail == Tail::Sealed {
             let (path, end) = (newest.path.clone(), newest.end);
             self.report(&path, end, Defect::NewestMissing);
         }
-        if !is_complete
-            || self
-                .newest
-                .as_ref()
-                .is_some_and(|newest| newest.head.has_unstored)
-        {
+        if !is_intact || !is_newest {
             self.recovered.start_epoch(self.now);
         }
     }
@@ -334,17 +309,29 @@ impl Recovery {
 fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(directory)? {
-        let entry = entry?;
-        // The start would wait for the writer of a pipe.
-        if !entry.file_type()?.is_fifo() {
-            let path = entry.path();
-            segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
-        }
+        let path = entry?.path();
+        segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
     }
     segments.sort_unstable();
     Ok(segments)
 }
 
-/// The time for which the log returns the idempotency keys of older epochs.
-const KEY_TTL: Duration = Duration::from_secs(300);
+/// Opens the file `path` unless it is something else, such as a pipe, whose writer the start
+/// would wait for.
+fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let result = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    // A socket, a device without a driver, or a link that leads nowhere.
+    let is_no_file = |error: &io::Error| {
+        let errno = Errno::from_io_error(error);
+        errno.is_some_and(|errno| [Errno::NXIO, Errno::NODEV, Errno::NOENT].contains(&errno))
+    };
+    let file = match result {
+        Err(error) if is_no_file(&error) => return Ok(None),
+        result => result?,
+    };
+    let is_regular = file.metadata()?.is_file();
+    Ok(is_regular.then_some(file))
+}
+
 const READ_BUFFER_BYTES: usize = 256 * 1024;

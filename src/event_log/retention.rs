@@ -61,7 +61,7 @@ impl EventLog {
                 Err(error) => return Err(error),
             }
             self.old.pop_front();
-            self.is_directory_synced = false;
+            self.flush.is_directory_synced = false;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! head     magic (8 bytes) | version u32 | epoch (8 bytes) | boot id (16 bytes) |
-//!          base offset u64 | CRC-32 of all this | unstored u8
+//!          base offset u64 | CRC-32 of all this
 //! then     entries, see `record`
 //! ```
 
@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::defect::Defect;
@@ -25,24 +26,21 @@ pub struct Head {
     pub boot: BootId,
     /// The first offset that no older segment has.
     pub base_offset: u64,
-    /// Whether offsets after those of the segment were used for events that are not stored.
-    /// The checksum does not cover this byte, so that it can change in place: that works also
-    /// on a full disk.
-    pub has_unstored: bool,
 }
 
 impl Head {
     /// Returns the head in bytes.
     pub fn encode(&self) -> [u8; HEAD_BYTES] {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        let mut bytes = Vec::with_capacity(CHECKSUM_AT);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(self.epoch.as_bytes());
         bytes.extend_from_slice(&self.boot.0);
         bytes.extend_from_slice(&self.base_offset.to_le_bytes());
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
-        let mut head = [unstored_byte(self.has_unstored); HEAD_BYTES];
-        head[..UNSTORED_AT].copy_from_slice(&bytes);
+        let mut head = [0; HEAD_BYTES];
+        let (fields, checksum) = head.split_at_mut(CHECKSUM_AT);
+        fields.copy_from_slice(&bytes);
+        checksum.copy_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
         head
     }
 
@@ -53,7 +51,7 @@ impl Head {
         let (epoch, rest) = rest.split_first_chunk().ok_or(Defect::Head)?;
         let (boot, rest) = rest.split_first_chunk().ok_or(Defect::Head)?;
         let (base_offset, rest) = rest.split_first_chunk().ok_or(Defect::Head)?;
-        let (checksum, unstored) = rest.split_first_chunk().ok_or(Defect::Head)?;
+        let (checksum, _) = rest.split_first_chunk().ok_or(Defect::Head)?;
         if magic != MAGIC {
             return Err(Defect::Magic);
         }
@@ -68,7 +66,6 @@ impl Head {
             epoch: Epoch::from_bytes(*epoch).ok_or(Defect::Head)?,
             boot: BootId(*boot),
             base_offset: u64::from_le_bytes(*base_offset),
-            has_unstored: unstored != [unstored_byte(false)],
         })
     }
 }
@@ -99,7 +96,8 @@ pub(super) struct OldSegment {
 /// The segment that is being written.
 #[derive(Debug)]
 pub(super) struct ActiveSegment {
-    pub(super) file: File,
+    /// Shared with a [`Flush`](super::Flush) that runs.
+    pub(super) file: Arc<File>,
     pub(super) path: PathBuf,
     /// The length of the file up to the end of the last entry.
     pub(super) bytes: u64,
@@ -121,7 +119,7 @@ impl ActiveSegment {
             return Err(error);
         }
         Ok(Self {
-            file,
+            file: Arc::new(file),
             path,
             bytes: HEAD_BYTES as u64,
             times: None,
@@ -147,12 +145,6 @@ impl ActiveSegment {
         self.file.set_len(self.bytes)
     }
 
-    /// Writes into the head whether offsets were used for events that are not stored.
-    pub(super) fn set_unstored(&self, has_unstored: bool) -> io::Result<()> {
-        let byte = [unstored_byte(has_unstored)];
-        self.file.write_all_at(&byte, UNSTORED_AT as u64)
-    }
-
     /// Writes that a newer segment follows. It only shows a start that the newer one is
     /// missing, so nothing depends on success.
     pub(super) fn seal(&mut self) {
@@ -170,7 +162,7 @@ impl ActiveSegment {
     }
 
     /// Ends the writing of the segment.
-    pub(super) fn retire(self) -> (OldSegment, File) {
+    pub(super) fn retire(self) -> (OldSegment, Arc<File>) {
         let newest = self.times.map(|(_, newest)| newest);
         let old = OldSegment {
             path: self.path,
@@ -208,15 +200,9 @@ pub(super) fn sequence_of(path: &Path) -> Option<u64> {
     (path.file_name()?.to_str()? == file_name(sequence)).then_some(sequence)
 }
 
-fn unstored_byte(has_unstored: bool) -> u8 {
-    // More than one bit differs, so that one flipped bit never means "all stored".
-    if has_unstored { 0xff } else { 0 }
-}
-
 /// The length of the head.
-pub const HEAD_BYTES: usize = UNSTORED_AT + 1;
+pub const HEAD_BYTES: usize = CHECKSUM_AT + 4;
 const CHECKSUM_AT: usize = 44;
-const UNSTORED_AT: usize = 48;
 const MAGIC: &[u8; 8] = b"pwd-log\n";
 const VERSION: u32 = 1;
 const EXTENSION: &str = "segment";

@@ -1,18 +1,20 @@
 mod damage;
 mod failures;
+mod flush;
 mod property;
 mod retention;
+mod watermark;
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::recovery::PastRequest;
+use super::recovered::PastRequest;
 use super::*;
 
 #[test]
 fn new_log_is_empty_and_private() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("a/history");
-    let (log, recovered) = EventLog::open(&directory, limits()).unwrap();
+    let (log, recovered) = EventLog::open(&directory, mark(root.path()), limits()).unwrap();
     assert_eq!(recovered.epoch, log.epoch());
     assert_eq!((recovered.next_offset, recovered.horizon), (1, 0));
     assert!(recovered.records.is_empty() && recovered.damage.is_empty());
@@ -103,35 +105,24 @@ fn closed_log_continues_after_the_machine_restarts() {
 }
 
 #[test]
-fn log_that_a_process_did_not_use_gets_a_new_epoch() {
-    let directory = tempfile::tempdir().unwrap();
-    let (mut log, _) = open(directory.path(), BOOT);
-    let epoch = log.epoch();
-    append(&mut log, 1, &["a"]);
-    log.close().unwrap();
-    let (log, _) = open(directory.path(), BOOT);
-    assert_eq!(log.epoch(), epoch);
-    log.end_epoch().unwrap();
-    let (log, recovered) = open(directory.path(), BOOT);
-    assert_ne!(log.epoch(), epoch);
-    assert_eq!((recovered.next_offset, recovered.horizon), (1, 0));
-    assert!(recovered.damage.is_empty(), "{:?}", recovered.damage);
-}
-
-#[test]
 fn log_without_a_write_for_too_long_gets_a_new_epoch() {
     let directory = tempfile::tempdir().unwrap();
     let limits = Limits {
         max_pause: Duration::from_secs(600),
         ..limits()
     };
-    let mut epochs = Vec::new();
+    let (mut now, mut epochs) = (now(), Vec::new());
     for pause in [0, 0, 500, 700] {
-        let now = SystemTime::now() + Duration::from_secs(pause);
-        let (mut log, _) = EventLog::open_at(directory.path(), limits, BOOT, now).unwrap();
+        now += Duration::from_secs(pause);
+        let path = directory.path();
+        let (mut log, _) = EventLog::open_at(path, mark(path), limits, BOOT, now).unwrap();
         epochs.push(log.epoch());
-        let next = log.next_offset;
-        append(&mut log, next, &["a"]);
+        let events = [event("ticket.1", "a")];
+        let record = Record {
+            time: now,
+            ..record(log.next_offset, &events)
+        };
+        log.append(&[record]).unwrap();
         log.close().unwrap();
     }
     assert!(epochs[0] == epochs[1] && epochs[1] == epochs[2]);
@@ -151,13 +142,19 @@ fn record_without_events_uses_no_offset_and_shows_what_was_not_stored() {
     drop(log);
     let (_, recovered) = open(directory.path(), BOOT);
     assert_eq!((recovered.next_offset, recovered.horizon), (5, 4));
+    let gap = Gap {
+        first_offset: 3,
+        next_offset: 5,
+    };
+    assert_eq!(recovered.gaps, [gap]);
+    assert!(recovered.damage.is_empty(), "{:?}", recovered.damage);
 }
 
 #[test]
 fn log_of_another_process_is_rejected() {
     let directory = tempfile::tempdir().unwrap();
     let (log, _) = open(directory.path(), BOOT);
-    let error = EventLog::open(directory.path(), limits()).unwrap_err();
+    let error = EventLog::open(directory.path(), mark(directory.path()), limits()).unwrap_err();
     let path = directory.path().display().to_string();
     assert!(matches!(error, OpenError::Locked { .. }), "{error:?}");
     assert!(error.to_string().contains(&path), "{error}");
@@ -170,13 +167,11 @@ fn directory_that_cannot_be_used_is_rejected() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("file");
     std::fs::write(&path, "").unwrap();
-    let error = EventLog::open(&path, limits()).unwrap_err();
+    let error = EventLog::open(&path, mark(root.path()), limits()).unwrap_err();
     assert!(matches!(error, OpenError::Directory { .. }), "{error:?}");
-    let error = EventLog::open(Path::new("/proc/self/fdinfo"), limits()).unwrap_err();
+    let unwritable = Path::new("/proc/self/fdinfo");
+    let error = EventLog::open(unwritable, mark(root.path()), limits()).unwrap_err();
     assert!(matches!(error, OpenError::Write { .. }), "{error:?}");
-    std::fs::create_dir(root.path().join("00000000000000000001.segment")).unwrap();
-    let (_, recovered) = EventLog::open(root.path(), limits()).unwrap();
-    assert_eq!(recovered.damage.len(), 1);
 }
 
 #[test]
@@ -187,9 +182,10 @@ fn repeated_starts_leave_no_empty_segments() {
         assert_eq!(log.segments(), 1);
         assert_eq!(files(directory.path()).len(), 1);
     }
-    std::fs::write(directory.path().join("other file"), "stays").unwrap();
+    let other = directory.path().join("other file");
+    std::fs::write(&other, "stays").unwrap();
     open(directory.path(), BOOT);
-    assert_eq!(files(directory.path()).len(), 2);
+    assert!(other.exists());
 }
 
 const BOOT: BootId = BootId([1; 16]);
@@ -221,7 +217,12 @@ fn open(directory: &Path, boot: BootId) -> (EventLog, Recovered) {
 }
 
 fn open_with(directory: &Path, boot: BootId, limits: Limits) -> (EventLog, Recovered) {
-    EventLog::open_at(directory, limits, boot, now()).unwrap()
+    EventLog::open_at(directory, mark(directory), limits, boot, now()).unwrap()
+}
+
+/// The watermark beside the segments in `directory`.
+fn mark(directory: &Path) -> Watermark {
+    Watermark::new(directory.join("watermark"))
 }
 
 fn event<'a>(room: &'a str, text: &'a str) -> Event<'a> {
@@ -260,10 +261,13 @@ fn stored(first_offset: u64, texts: &[&str]) -> StoredRecord {
     }
 }
 
-/// The files in `directory`, oldest first.
+/// The segments in `directory`, oldest first.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap();
-    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths
+        .filter(|path| segment::sequence_of(path).is_some())
+        .collect();
     paths.sort();
     paths
 }

@@ -277,6 +277,11 @@ impl Introspection {
     fn unwritable_log(&self) -> Option<String> {
         let log = self.rooms.history_usage()?.log?;
         let directory = log.directory.display();
+        if log.is_stopped {
+            return Some(format!(
+                "events are not stored: the log in {directory} has stopped; restart the edge"
+            ));
+        }
         log.is_failing
             .then(|| format!("events are not stored: the last write to {directory} failed"))
     }

@@ -24,6 +24,7 @@ mod settings;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -85,21 +86,23 @@ pub(crate) struct Joined {
 
 impl Rooms {
     /// Creates a registry with the rooms of the event log. Also returns the requests of
-    /// Laravel that an earlier process has published, and which Laravel may retry.
+    /// Laravel that an earlier process has published, and which Laravel may retry. The file
+    /// `watermark` shows whether events were published without the log.
     ///
     /// # Errors
     /// Any variant of [`HistoryError`].
     pub(crate) fn open(
         settings: Settings,
         history: HistorySettings,
+        watermark: &Path,
         drain: Drain,
     ) -> Result<(Arc<Self>, Vec<PastRequest>), HistoryError> {
-        let Some((log, recovered)) = history::open(&history)? else {
+        let Some((log, recovered)) = history::open(&history, watermark)? else {
             return Ok((Arc::new(Self::new(settings, history, drain)), Vec::new()));
         };
         let history = History::new(history, recovered.epoch, recovered.horizon);
         let rooms = Arc::new(Self::with_history(settings, Some(history), drain));
-        let past_requests = rooms.restore(log, recovered)?;
+        let past_requests = rooms.restore(log, recovered);
         Ok((rooms, past_requests))
     }
 
@@ -168,7 +171,7 @@ impl Rooms {
         broadcasts: Vec<Broadcast>,
     ) -> Result<Vec<Delivered>, LogClosed> {
         match self.log.get() {
-            Some(log) => log.publish(id, broadcasts).await,
+            Some(log) => log.publish(self, id, broadcasts).await,
             None => Ok(broadcasts
                 .into_iter()
                 .map(|event| self.publish(event))
@@ -198,6 +201,13 @@ impl Rooms {
     fn next_offset(&self) -> u64 {
         let history = self.history.as_ref();
         history.map_or(0, |history| history.position().offset + 1)
+    }
+
+    /// Counts all offsets before `next_offset` as used.
+    fn skip_to(&self, next_offset: u64) {
+        if let Some(history) = &self.history {
+            history.skip_to(next_offset.saturating_sub(1));
+        }
     }
 
     /// Queues `broadcast` to the members of its room, without waiting, and keeps it if there

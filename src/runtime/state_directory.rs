@@ -10,8 +10,10 @@ use rustix::fs::Access;
 /// # Errors
 /// Returns the error that a start would meet.
 pub(crate) fn check(directory: &Path) -> io::Result<()> {
-    let mut existing = directory.ancestors().filter(|path| path.exists());
-    let existing = existing.next().unwrap_or_else(|| Path::new("."));
+    // A link that leads nowhere exists, too: nothing can be created in its place.
+    let exists = |path: &&Path| path.symlink_metadata().is_ok();
+    let existing = directory.ancestors().find(exists);
+    let existing = existing.unwrap_or_else(|| Path::new("."));
     if existing.is_dir() {
         Ok(rustix::fs::access(
             existing,

@@ -75,8 +75,12 @@ impl Process {
         let limits = &config.limits;
         let connections = ConcurrencyLimit::new(limits.max_connections);
         let drain = Drain::new();
-        let (rooms, past_requests) =
-            Rooms::open(config.rooms.clone(), config.history.clone(), drain.clone())?;
+        let (rooms, past_requests) = Rooms::open(
+            config.rooms.clone(),
+            config.history.clone(),
+            &config.broadcast.watermark(),
+            drain.clone(),
+        )?;
         let process = Self {
             rooms,
             sessions: Sessions::default(),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::event_log::defect::Defect;
-use crate::event_log::recovery::Damage;
+use crate::event_log::recovered::Damage;
 
 #[test]
 fn torn_record_is_cut_and_the_epoch_continues() {
@@ -10,6 +10,8 @@ fn torn_record_is_cut_and_the_epoch_continues() {
     let epoch = log.epoch();
     append(&mut log, 1, &["a"]);
     let start = log.bytes();
+    // A process that is killed within a write has not written the watermark.
+    let watermark = read(&path.join("watermark"));
     append(&mut log, 2, &["b", "c"]);
     let end = log.bytes();
     drop(log);
@@ -19,6 +21,7 @@ fn torn_record_is_cut_and_the_epoch_continues() {
         let copy = root.path().join(format!("cut-{length}"));
         let whole = &segment[..usize::try_from(length).unwrap()];
         put(&copy, &[whole]);
+        std::fs::write(copy.join("watermark"), &watermark).unwrap();
         let (mut log, recovered) = open(&copy, BOOT);
         assert_eq!(log.epoch(), epoch, "{length}");
         assert_eq!(recovered.records, [stored(1, &["a"])]);
@@ -49,6 +52,7 @@ fn flipped_bit_never_yields_another_record_or_a_used_offset() {
         flipped[segment][byte] ^= 1 << (byte % 8);
         let copy = root.path().join(format!("{segment}-{byte}"));
         put(&copy, &[&flipped[0], &flipped[1]]);
+        std::fs::copy(path.join("watermark"), copy.join("watermark")).unwrap();
         let (log, recovered) = open(&copy, BOOT);
         let place = format!("segment {segment}, byte {byte}: {recovered:?}");
         assert!(
@@ -151,6 +155,28 @@ fn damaged_log_never_rejects_a_start() {
         let (_, recovered) = open(directory.path(), BOOT);
         assert_eq!(recovered.records, [stored(1, &["a"])]);
     }
+}
+
+#[test]
+fn something_else_in_the_place_of_a_segment_is_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |number: u32| directory.path().join(format!("{number:020}.segment"));
+    std::fs::create_dir(place(1)).unwrap();
+    std::os::unix::net::UnixListener::bind(place(2)).unwrap();
+    std::os::unix::fs::symlink("nowhere", place(3)).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", place(4)).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(place(5)).status();
+    assert!(made.unwrap().success());
+    let (mut log, recovered) = open(directory.path(), BOOT);
+    assert_eq!(recovered.damage.len(), 5);
+    for (number, damage) in (1..).zip(&recovered.damage) {
+        assert_eq!(damage.path, place(number));
+        assert!(matches!(damage.defect, Defect::NotAFile), "{damage:?}");
+    }
+    append(&mut log, 1, &["a"]);
+    drop(log);
+    let (_, recovered) = open(directory.path(), BOOT);
+    assert_eq!(recovered.records, [stored(1, &["a"])]);
 }
 
 #[test]

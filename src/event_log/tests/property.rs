@@ -28,6 +28,10 @@ enum Step {
     Close {
         is_restarted: bool,
     },
+    /// Someone copies the log.
+    Copy,
+    /// The process is killed, and someone puts the copy in place of the log.
+    Restore,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -39,6 +43,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<Index>().prop_map(|lost_bytes| Step::PowerLoss { lost_bytes }),
         1 => (any::<Index>(), 0..8_u8).prop_map(|(byte, bit)| Step::FlippedBit { byte, bit }),
         1 => any::<bool>().prop_map(|is_restarted| Step::Close { is_restarted }),
+        1 => Just(Step::Copy),
+        1 => Just(Step::Restore),
     ]
 }
 
@@ -49,6 +55,8 @@ struct Model {
     next_offset: u64,
     /// The text of each event by epoch and offset; `None` if it was not stored.
     events: BTreeMap<([u8; 8], u64), Option<String>>,
+    /// The segments of the copy.
+    copy: Vec<(PathBuf, Vec<u8>)>,
 }
 
 impl Model {
@@ -59,6 +67,7 @@ impl Model {
             log: None,
             next_offset: 0,
             events: BTreeMap::new(),
+            copy: Vec::new(),
         };
         model.reopen();
         model
@@ -116,7 +125,7 @@ impl Model {
                 let length = file.metadata().unwrap().len();
                 let lost = lost_bytes.index(usize::try_from(length).unwrap() + 1);
                 file.set_len(length - lost as u64).unwrap();
-                self.boot += 1;
+                self.restart_machine();
                 self.reopen();
             }
             Step::FlippedBit { byte, bit } => {
@@ -134,10 +143,33 @@ impl Model {
             }
             Step::Close { is_restarted } => {
                 self.log.take().unwrap().close().unwrap();
-                self.boot += u8::from(*is_restarted);
+                if *is_restarted {
+                    self.restart_machine();
+                }
+                self.reopen();
+            }
+            Step::Copy => {
+                let contents = |path: PathBuf| (path.clone(), std::fs::read(path).unwrap());
+                let files = files(self.directory.path()).into_iter();
+                self.copy = files.map(contents).collect();
+            }
+            Step::Restore => {
+                self.log = None;
+                for path in files(self.directory.path()) {
+                    std::fs::remove_file(path).unwrap();
+                }
+                for (path, contents) in &self.copy {
+                    std::fs::write(path, contents).unwrap();
+                }
                 self.reopen();
             }
         }
+    }
+
+    /// The watermark ends with the boot.
+    fn restart_machine(&mut self) {
+        self.boot += 1;
+        std::fs::remove_file(self.directory.path().join("watermark")).unwrap();
     }
 
     /// Appends a batch of records with these numbers of events.

@@ -4,26 +4,24 @@
 //! and no client gets an event that is not in it. The thread takes all requests that wait
 //! and stores them with one write, and with one flush if each must be flushed. A killed
 //! process loses nothing that was written: the kernel has it.
-//!
-//! If the disk takes nothing, events are delivered all the same, and Laravel is told that
-//! they are not stored: a full disk must not stop a support desk.
 
-use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::settings::{Settings, SyncPolicy};
+use super::log_state::LogState;
+use super::log_writer::{self, LogWriter, panic_message};
+use super::request::{Request, RequestId};
+use super::settings::Settings;
 use super::usage::LogUsage;
-use crate::core::error_chain::error_chain;
-use crate::event_log::{Event, EventLog, Record, RequestKey};
+use crate::event_log::EventLog;
 use crate::rooms::{Broadcast, Delivered, Rooms};
 
 /// The handle of the thread.
@@ -31,28 +29,8 @@ use crate::rooms::{Broadcast, Delivered, Rooms};
 pub(in crate::rooms) struct LogThread {
     requests: Sender<Message>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    is_closed: AtomicBool,
     state: Arc<LogState>,
-}
-
-/// The state of the log, which the thread updates.
-#[derive(Debug, Default)]
-struct LogState {
-    /// The length of the log in bytes.
-    bytes: AtomicU64,
-    /// The number of events that were delivered but not stored.
-    unstored: AtomicU64,
-    /// Whether the last write has failed.
-    is_failing: AtomicBool,
-}
-
-/// The key and the digest that identify a request of Laravel in the log, so that a retry after a restart does not
-/// publish its events again.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId {
-    /// The `Idempotency-Key`.
-    pub(crate) key: String,
-    /// The SHA-256 digest of the request's body.
-    pub(crate) digest: [u8; 32],
 }
 
 /// The error of a request that came when the log was closed.
@@ -65,62 +43,62 @@ enum Message {
     Close,
 }
 
-struct Request {
-    id: Option<RequestId>,
-    broadcasts: Vec<Broadcast>,
-    done: oneshot::Sender<Vec<Delivered>>,
-}
-
-struct Writer {
-    log: EventLog,
-    settings: Settings,
-    rooms: Weak<Rooms>,
-    state: Arc<LogState>,
-    /// The time at which the log is to be flushed, if something is not.
-    sync_due: Option<Instant>,
-    /// The time of the next look for old segments.
-    retention_due: Instant,
-    /// The time of the next record without events.
-    heartbeat_due: Instant,
-}
-
 impl LogThread {
-    /// Starts the thread, which writes to `log` and delivers in `rooms`.
-    ///
-    /// # Errors
-    /// Returns the system's error if it starts no thread.
-    pub(super) fn start(log: EventLog, settings: Settings, rooms: Weak<Rooms>) -> io::Result<Self> {
+    /// Starts the thread, which writes to `log` and delivers in `rooms`. If the system starts
+    /// no thread, nothing is stored.
+    pub(super) fn start(log: EventLog, settings: Settings, rooms: Weak<Rooms>) -> Self {
         let (requests, incoming) = mpsc::channel();
         let state = Arc::new(LogState::default());
-        state.bytes.store(log.bytes(), Ordering::Relaxed);
-        let writer = Writer {
-            log,
-            settings,
-            rooms,
-            state: Arc::clone(&state),
-            sync_due: None,
-            retention_due: Instant::now(),
-            heartbeat_due: Instant::now(),
+        let watermark = log.watermark_path().to_owned();
+        let writer = LogWriter::new(log, settings, rooms, Arc::clone(&state));
+        let (stopped, file) = (Arc::clone(&state), watermark.clone());
+        let run = move || {
+            let run = AssertUnwindSafe(|| run(writer, &incoming));
+            if let Err(panic) = catch_unwind(run) {
+                log_writer::stop(&file, &stopped, &panic_message(&*panic));
+            }
+            // Only now requests find the channel closed, and are delivered without the thread.
+            drop(incoming);
         };
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("event-log".to_owned())
-            .spawn(move || writer.run(&incoming))?;
-        Ok(Self {
+            .spawn(run);
+        if let Err(error) = &thread {
+            log_writer::stop(&watermark, &state, &error.to_string());
+        }
+        Self {
             requests,
-            thread: Mutex::new(Some(thread)),
+            thread: Mutex::new(thread.ok()),
+            is_closed: AtomicBool::new(false),
             state,
-        })
+        }
     }
 
-    /// Stores `broadcasts` and delivers them, in their order.
+    /// Returns the handle of a thread that has ended.
+    #[cfg(test)]
+    pub(super) fn ended() -> Self {
+        Self {
+            requests: mpsc::channel().0,
+            thread: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            state: Arc::default(),
+        }
+    }
+
+    /// Stores `broadcasts` and delivers them in `rooms`, in their order. If the thread has
+    /// ended, they are delivered all the same.
     ///
     /// Cancel safety: once it was polled, the events are published even if the future is
     /// dropped.
     ///
     /// # Errors
     /// Returns [`LogClosed`] after [`close`](Self::close).
+    ///
+    /// # Panics
+    /// Continues a panic of the delivery.
     pub(in crate::rooms) async fn publish(
         &self,
+        rooms: &Rooms,
         id: Option<RequestId>,
         broadcasts: Vec<Broadcast>,
     ) -> Result<Vec<Delivered>, LogClosed> {
@@ -130,13 +108,30 @@ impl LogThread {
             broadcasts,
             done,
         };
-        let sent = self.requests.send(Message::Publish(request));
-        sent.map_err(|_| LogClosed)?;
-        delivered.await.map_err(|_| LogClosed)
+        match self.requests.send(Message::Publish(request)) {
+            Ok(()) => {}
+            Err(SendError(Message::Publish(request))) if !self.is_closed() => {
+                return Ok(self.publish_unstored(rooms, request.broadcasts));
+            }
+            Err(_) => return Err(LogClosed),
+        }
+        match delivered.await {
+            Ok(Ok(delivered)) => Ok(delivered),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(LogClosed),
+        }
+    }
+
+    fn publish_unstored(&self, rooms: &Rooms, broadcasts: Vec<Broadcast>) -> Vec<Delivered> {
+        self.state.count_unstored(broadcasts.len() as u64);
+        let publish = |broadcast| rooms.publish(broadcast);
+        broadcasts.into_iter().map(publish).collect()
     }
 
     /// Publishes what waits, flushes the log and closes it. Blocks.
     pub(in crate::rooms) fn close(&self) {
+        // The closed log must not lack events that come later.
+        self.is_closed.store(true, Ordering::Release);
         let _ = self.requests.send(Message::Close);
         if let Some(thread) = self.thread.lock().take() {
             // A panic was logged by the panic hook.
@@ -144,209 +139,48 @@ impl LogThread {
         }
     }
 
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
     /// Returns the size and the health of the log in `directory`.
     pub(super) fn usage(&self, directory: &Path) -> LogUsage {
-        LogUsage {
-            directory: directory.to_owned(),
-            bytes: self.state.bytes.load(Ordering::Relaxed),
-            unstored: self.state.unstored.load(Ordering::Relaxed),
-            is_failing: self.state.is_failing.load(Ordering::Relaxed),
-        }
+        self.state.usage(directory)
     }
 }
 
-impl Writer {
-    fn run(mut self, incoming: &Receiver<Message>) {
-        loop {
-            let (batch, is_open) = self.next_batch(incoming);
-            if !batch.is_empty() && !self.publish(batch) {
-                break;
-            }
-            self.maintain();
-            if !is_open {
-                break;
-            }
+/// Publishes requests until the log is closed or the rooms are gone.
+fn run(mut writer: LogWriter, incoming: &Receiver<Message>) {
+    loop {
+        let (batch, is_open) = next_batch(writer.due(), incoming);
+        if !batch.is_empty() && !writer.publish(batch) {
+            break;
         }
-        if let Err(error) = self.log.close() {
-            tracing::warn!(
-                name: "event_log_close_failed",
-                error = error_chain(&error),
-                "event log close failed"
-            );
+        writer.maintain();
+        if !is_open {
+            break;
         }
     }
+    writer.close();
+}
 
-    /// Waits for requests, or for the time of a flush; returns all that wait, and whether
-    /// more may come.
-    fn next_batch(&self, incoming: &Receiver<Message>) -> (Vec<Request>, bool) {
-        let now = Instant::now();
-        let due = self
-            .sync_due
-            .map_or(self.retention_due, |due| due.min(self.retention_due));
-        let mut batch = Vec::new();
-        match incoming.recv_timeout(due.saturating_duration_since(now)) {
+/// Waits for requests until `due`; returns all that wait, and whether more may come.
+fn next_batch(due: Instant, incoming: &Receiver<Message>) -> (Vec<Request>, bool) {
+    let mut batch = Vec::new();
+    match incoming.recv_timeout(due.saturating_duration_since(Instant::now())) {
+        Ok(Message::Publish(request)) => batch.push(request),
+        Err(RecvTimeoutError::Timeout) => return (batch, true),
+        Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return (batch, false),
+    }
+    while batch.len() < MAX_BATCH {
+        match incoming.try_recv() {
             Ok(Message::Publish(request)) => batch.push(request),
-            Err(RecvTimeoutError::Timeout) => return (batch, true),
-            Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return (batch, false),
-        }
-        while batch.len() < MAX_BATCH {
-            match incoming.try_recv() {
-                Ok(Message::Publish(request)) => batch.push(request),
-                Ok(Message::Close) => return (batch, false),
-                Err(_) => break,
-            }
-        }
-        (batch, true)
-    }
-
-    /// Stores and delivers a batch. Returns false if the rooms are gone.
-    fn publish(&mut self, batch: Vec<Request>) -> bool {
-        let Some(rooms) = self.rooms.upgrade() else {
-            return false;
-        };
-        let stored = self.store(&batch, rooms.next_offset());
-        let is_stored = stored.is_ok();
-        let events = batch
-            .iter()
-            .map(|request| request.broadcasts.len() as u64)
-            .sum();
-        self.state.report(events, stored);
-        for request in batch {
-            let publish = |broadcast| Delivered {
-                is_stored,
-                ..rooms.publish(broadcast)
-            };
-            let delivered = request.broadcasts.into_iter().map(publish).collect();
-            // The client may have disconnected.
-            let _ = request.done.send(delivered);
-        }
-        true
-    }
-
-    fn store(&mut self, batch: &[Request], first_offset: u64) -> io::Result<()> {
-        let names: Vec<Vec<String>> = batch.iter().map(Request::rooms).collect();
-        let events: Vec<Vec<Event<'_>>> = batch
-            .iter()
-            .zip(&names)
-            .map(|(request, names)| request.events(names))
-            .collect();
-        let (time, mut next_offset) = (SystemTime::now(), first_offset);
-        let records: Vec<Record<'_>> = batch
-            .iter()
-            .zip(&events)
-            .map(|(request, events)| {
-                let first_offset = next_offset;
-                next_offset += events.len() as u64;
-                Record {
-                    first_offset,
-                    time,
-                    key: request.id.as_ref().map(RequestId::key),
-                    events,
-                }
-            })
-            .collect();
-        self.log.append(&records)?;
-        match self.settings.sync {
-            SyncPolicy::Always => self.log.sync(),
-            SyncPolicy::Interval => {
-                let due = Instant::now() + self.settings.sync_interval.get();
-                self.sync_due.get_or_insert(due);
-                Ok(())
-            }
+            Ok(Message::Close) => return (batch, false),
+            Err(_) => break,
         }
     }
-
-    /// Writes a record without events if it is due, or if the last write has failed. It shows
-    /// the next start that this process was there, and this one that the disk takes data again.
-    fn write_heartbeat(&mut self, now: Instant) {
-        let is_failing = self.state.is_failing.load(Ordering::Relaxed);
-        let Some(rooms) = self.rooms.upgrade() else {
-            return;
-        };
-        if is_failing || self.heartbeat_due <= now {
-            self.heartbeat_due = now + HEARTBEAT_INTERVAL;
-            let written = self.log.append(&[Record {
-                first_offset: rooms.next_offset(),
-                time: SystemTime::now(),
-                key: None,
-                events: &[],
-            }]);
-            self.state.report(0, written);
-        }
-    }
-
-    /// Flushes the log and deletes old segments, when they are due.
-    fn maintain(&mut self) {
-        let now = Instant::now();
-        if self.sync_due.is_some_and(|due| due <= now) {
-            self.sync_due = None;
-            if let Err(error) = self.log.sync() {
-                self.state.report(0, Err(error));
-            }
-        }
-        let max_bytes = self.settings.max_disk.get() as u64;
-        if self.retention_due <= now || self.log.bytes() > max_bytes {
-            self.retention_due = now + RETENTION_INTERVAL;
-            self.log.enforce_retention(SystemTime::now());
-            self.write_heartbeat(now);
-        }
-        self.state.bytes.store(self.log.bytes(), Ordering::Relaxed);
-    }
-}
-
-impl LogState {
-    /// Counts `events` that were written with the result `written`; logs the first failure,
-    /// and the first success after it.
-    fn report(&self, events: u64, written: io::Result<()>) {
-        let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
-        match written {
-            Err(error) => {
-                self.unstored.fetch_add(events, Ordering::Relaxed);
-                if !was_failing {
-                    tracing::error!(
-                        name: "event_log_write_failed",
-                        error = error_chain(&error),
-                        "event log write failed"
-                    );
-                }
-            }
-            Ok(()) if was_failing => {
-                tracing::info!(name: "event_log_recovered", "event log writes succeed again");
-            }
-            Ok(()) => {}
-        }
-    }
-}
-
-impl RequestId {
-    fn key(&self) -> RequestKey<'_> {
-        RequestKey {
-            key: &self.key,
-            digest: self.digest,
-        }
-    }
-}
-
-impl Request {
-    fn rooms(&self) -> Vec<String> {
-        let rooms = self.broadcasts.iter().map(|broadcast| &broadcast.room);
-        rooms.map(ToString::to_string).collect()
-    }
-
-    fn events<'a>(&'a self, rooms: &'a [String]) -> Vec<Event<'a>> {
-        let broadcasts = self.broadcasts.iter().zip(rooms);
-        broadcasts
-            .map(|(broadcast, room)| Event {
-                room,
-                text: &broadcast.text,
-            })
-            .collect()
-    }
+    (batch, true)
 }
 
 /// The maximum number of requests that are stored with one write.
 const MAX_BATCH: usize = 256;
-/// The time between two looks for old segments.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(5);
-/// The time between two records without events.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(60);

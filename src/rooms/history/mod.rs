@@ -19,11 +19,17 @@
 //! `order` is held from the number of a broadcast to its delivery: members of several rooms
 //! get events in the order of their offsets. It is taken before the registry and the rooms.
 
+mod flusher;
+mod log_state;
 mod log_thread;
+mod log_writer;
 mod recovery;
+mod request;
 mod restore;
 mod room_history;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use std::collections::VecDeque;
@@ -32,10 +38,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+pub(crate) use self::log_thread::LogClosed;
 pub(super) use self::log_thread::LogThread;
-pub(crate) use self::log_thread::{LogClosed, RequestId};
 pub use self::recovery::Since;
 pub(crate) use self::recovery::{Gap, Recovery};
+pub(crate) use self::request::RequestId;
 pub use self::restore::HistoryError;
 pub(crate) use self::restore::PastRequest;
 pub(crate) use self::restore::check;
@@ -105,7 +112,7 @@ impl History {
     }
 
     /// Counts all offsets up to `offset` as used.
-    fn skip_to(&self, offset: u64) {
+    pub(super) fn skip_to(&self, offset: u64) {
         self.newest.fetch_max(offset, Ordering::AcqRel);
     }
 

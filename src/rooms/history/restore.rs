@@ -1,18 +1,18 @@
 //! The start with an event log: reads what it holds, and starts its thread.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::log_thread::LogThread;
-use super::{History, Settings};
+use super::{History, Settings, log_writer};
 use crate::core::error_chain::error_chain;
 use crate::core::ids::RoomName;
 use crate::core::position::Position;
-use crate::event_log::{EventLog, Limits, OpenError, Recovered, StoredRecord};
+use crate::event_log::{self, EventLog, Limits, OpenError, Recovered, StoredRecord, Watermark};
 use crate::rooms::{Audience, Broadcast, Rooms};
 use crate::runtime::state_directory;
 
@@ -47,39 +47,56 @@ pub enum HistoryError {
         /// The system's error.
         source: io::Error,
     },
-    /// The system starts no thread for the event log.
-    #[error("cannot start the thread of the event log")]
-    Thread(#[source] io::Error),
 }
 
-/// Checks that the edge can create the event log of `settings`, or write to it. Changes
-/// nothing. Blocks.
+/// Checks that the edge can create the event log of `settings`, or write to it, and that no
+/// other process uses it. The process that `is_edge_running` is about may. Changes nothing.
+/// Blocks.
 ///
 /// # Errors
-/// Returns [`HistoryError::Directory`] if it cannot.
-pub(crate) fn check(settings: &Settings) -> Result<(), HistoryError> {
-    settings.directory().map_or(Ok(()), |path| {
-        state_directory::check(path).map_err(|source| HistoryError::Directory {
-            path: path.to_owned(),
-            source,
-        })
-    })
+/// Any variant of [`HistoryError`].
+pub(crate) fn check(
+    settings: &Settings,
+    is_edge_running: impl FnOnce() -> bool,
+) -> Result<(), HistoryError> {
+    let Some(path) = settings.directory() else {
+        return Ok(());
+    };
+    state_directory::check(path).map_err(|source| HistoryError::Directory {
+        path: path.to_owned(),
+        source,
+    })?;
+    match event_log::check_unused(path) {
+        Err(_) if is_edge_running() => Ok(()),
+        result => Ok(result?),
+    }
 }
 
-/// Reads the log in the directory of `settings`, if there is one.
+/// Reads the log in the directory of `settings`, if there is one. `watermark` is the file of
+/// the edge's [`Watermark`].
 pub(in crate::rooms) fn open(
     settings: &Settings,
+    watermark: &Path,
 ) -> Result<Option<(EventLog, Recovered)>, HistoryError> {
     let Some(directory) = settings.directory() else {
-        end_epoch(settings);
+        end_epoch(settings, watermark);
         return Ok(None);
     };
-    let (log, recovered) = EventLog::open(directory, limits(settings))?;
+    let mark = Watermark::new(watermark.to_owned());
+    let (log, recovered) = EventLog::open(directory, mark, limits(settings))?;
     if recovered.next_offset == 1 && log.segments() > 1 {
         tracing::info!(
             name: "event_log_epoch_started",
             epoch = %recovered.epoch,
             "event log starts a new epoch"
+        );
+    }
+    for gap in &recovered.gaps {
+        tracing::info!(
+            name: "event_log_gap",
+            first = gap.first_offset,
+            last = gap.next_offset - 1,
+            "event log has a gap"
         );
     }
     for damage in &recovered.damage {
@@ -95,21 +112,15 @@ pub(in crate::rooms) fn open(
 
 /// Ends the epoch of the log that these settings do not use: it will lack the events of this
 /// process. Without a log there is nothing to end.
-fn end_epoch(settings: &Settings) {
+fn end_epoch(settings: &Settings, watermark: &Path) {
     let directory = &settings.directory;
-    if directory.as_os_str().is_empty() || !directory.is_dir() {
-        return;
+    if directory.is_dir() {
+        // A log that is open, and never closed, does not continue after the machine was
+        // restarted either. Nothing depends on success in this boot.
+        let mark = Watermark::new(watermark.to_owned());
+        drop(EventLog::open(directory, mark, limits(settings)));
     }
-    let ended = EventLog::open(directory, limits(settings))
-        .map_err(|error| error_chain(&error))
-        .and_then(|(log, _)| log.end_epoch().map_err(|error| error.to_string()));
-    if let Err(error) = ended {
-        tracing::warn!(
-            name: "event_log_epoch_not_ended",
-            directory = %directory.display(), error,
-            "event log epoch not ended"
-        );
-    }
+    log_writer::end_epoch(watermark);
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -131,9 +142,9 @@ impl Rooms {
         self: &Arc<Self>,
         log: EventLog,
         recovered: Recovered,
-    ) -> Result<Vec<PastRequest>, HistoryError> {
+    ) -> Vec<PastRequest> {
         let Some(history) = &self.history else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         let now = SystemTime::now();
         let age = |time| now.duration_since(time).unwrap_or_default();
@@ -160,9 +171,8 @@ impl Rooms {
         }
         history.skip_to(recovered.next_offset.saturating_sub(1));
         let thread = LogThread::start(log, history.settings.clone(), Arc::downgrade(self));
-        let thread = thread.map_err(HistoryError::Thread)?;
         self.log.set(thread).expect("it is set here only");
-        Ok(past)
+        past
     }
 }
 

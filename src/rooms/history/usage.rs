@@ -30,8 +30,10 @@ pub(crate) struct LogUsage {
     pub(crate) bytes: u64,
     /// The number of events that were delivered but not stored.
     pub(crate) unstored: u64,
-    /// Whether the last write has failed.
+    /// Whether the last write has failed, or the log has stopped.
     pub(crate) is_failing: bool,
+    /// Whether the log is not written any more.
+    pub(crate) is_stopped: bool,
 }
 
 impl HistoryUsage {

@@ -1,0 +1,84 @@
+//! The contents of the log at start.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::defect::Defect;
+use super::record::{Gap, StoredKey, StoredRecord};
+use crate::core::position::{Epoch, Position};
+
+/// The contents of the log at start.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// The epoch of the events to come. It is new if events of the last one may be lost.
+    pub(crate) epoch: Epoch,
+    /// The first offset that this epoch has not used.
+    pub(crate) next_offset: u64,
+    /// The records of this epoch, in the order of their offsets. Those at or below the horizon
+    /// are here too, for their idempotency keys.
+    pub(crate) records: Vec<StoredRecord>,
+    /// The requests of older epochs whose idempotency keys have not expired.
+    pub(crate) past_requests: Vec<PastRequest>,
+    /// The newest offset of this epoch that is not in the log, 0 if none. Retention has deleted
+    /// it, it was not stored, or it is damaged. A client that knows less than this offset has
+    /// missed events that cannot be replayed; every event after it is in `records`.
+    pub(crate) horizon: u64,
+    /// The events of this epoch that were delivered but could not be stored.
+    pub(crate) gaps: Vec<Gap>,
+    /// The damage that the start has found. Records before damage are in the log, and so are
+    /// those of later segments.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// A request of an older epoch. Its events cannot be replayed, but a retry must not publish
+/// them again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PastRequest {
+    /// The key of the request.
+    pub(crate) key: StoredKey,
+    /// The position of its first event.
+    pub(crate) position: Position,
+    /// The number of its events.
+    pub(crate) events: usize,
+    /// The time of the request.
+    pub(crate) time: SystemTime,
+}
+
+/// Damage of a file of the log.
+#[derive(Debug)]
+pub(crate) struct Damage {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The place in the file.
+    pub(crate) offset: u64,
+    /// The defect there.
+    pub(crate) defect: Defect,
+}
+
+impl Recovered {
+    /// Starts a new epoch: keeps nothing of the records but the keys that have not expired.
+    pub(super) fn start_epoch(&mut self, now: SystemTime) {
+        for record in self.records.drain(..) {
+            // A time in the future means that the clock was set back: the key is kept.
+            let age = now.duration_since(record.time).unwrap_or_default();
+            if let Some(key) = record.key.filter(|_| age < KEY_TTL) {
+                self.past_requests.push(PastRequest {
+                    key,
+                    position: Position {
+                        epoch: self.epoch,
+                        offset: record.first_offset,
+                    },
+                    events: record.events.len(),
+                    time: record.time,
+                });
+            }
+        }
+        self.epoch = Epoch::random();
+        self.next_offset = 1;
+        self.horizon = 0;
+        self.gaps.clear();
+    }
+}
+
+/// The time for which the log returns the idempotency keys of older epochs.
+const KEY_TTL: Duration = Duration::from_secs(300);
