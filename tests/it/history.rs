@@ -1,5 +1,6 @@
 //! Clients that return and get what they have missed.
 
+mod failures;
 mod log;
 
 use serde_json::{Value, json};

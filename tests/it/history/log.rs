@@ -12,23 +12,23 @@ use crate::support::{Laravel, Socket};
 
 const LOGGED: &str = "[history]\ndirectory = \"history\"\n";
 
-fn home(laravel: &Laravel, more: &str) -> Arc<Home> {
+pub(super) fn home(laravel: &Laravel, more: &str) -> Arc<Home> {
     let address = ([127, 0, 0, 1], 0).into();
     Home::new(&laravel.url(), address, &format!("{LOGGED}{more}"))
 }
 
-fn start(home: &Arc<Home>) -> Program {
+pub(super) fn start(home: &Arc<Home>) -> Program {
     let mut command = home.command();
     command.args(["run", "--config", "config.toml"]);
     Program::start(home, command)
 }
 
-async fn greeted(program: &Program) -> Socket {
+pub(super) async fn greeted(program: &Program) -> Socket {
     Socket::over(program.connect("http/1.1").await, "3|ana").await
 }
 
 /// Publishes, with an `Idempotency-Key` if it is not empty; returns the response.
-async fn publish(laravel: &mut Client, event: String, key: &str) -> Value {
+pub(super) async fn publish(laravel: &mut Client, event: String, key: &str) -> Value {
     let mut request = post("/broadcast");
     if !key.is_empty() {
         request = request.header("idempotency-key", key);
@@ -207,7 +207,7 @@ async fn full_disk_delivers_and_says_that_nothing_is_stored() {
     // A limit on the size of files, in units of 512 bytes; a write beyond it fails.
     let script = format!("ulimit -f 16; exec {binary} run --config config.toml");
     command.current_dir(home.path("")).args(["-c", &script]);
-    let program = Program::start(&home, command);
+    let mut program = Program::start(&home, command);
     let mut socket = greeted(&program).await;
     let since = rejoin(&mut socket, 1, &Value::Null).await["position"].take();
     let mut app = program.laravel().await;
@@ -241,6 +241,16 @@ async fn full_disk_delivers_and_says_that_nothing_is_stored() {
         (&joined["recovered"], &joined["missed"]),
         (&json!(true), &json!(3))
     );
+    program.kill();
+    // The start knows which event is missing, and that nothing is damaged.
+    let program = start(&home);
+    assert!(program.events("event_log_damaged").is_empty());
+    let gaps = program.events("event_log_gap");
+    assert_eq!(gaps.len(), 1);
+    assert_eq!(
+        (&gaps[0]["first"], &gaps[0]["last"]),
+        (&json!(2), &json!(2))
+    );
 }
 
 #[tokio::test]
@@ -259,6 +269,19 @@ async fn position_is_of_another_epoch_after_a_run_without_the_log() {
     assert_eq!(program.events("event_log_epoch_started").len(), 1);
     let joined = rejoin(&mut greeted(&program).await, 1, &since).await;
     assert_eq!(joined["reason"], "other_epoch", "{joined}");
+}
+
+#[tokio::test]
+async fn history_changes_only_with_a_restart() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "max_age = \"2h\"\n");
+    let program = start(&home);
+    home.configure("max_age = \"2h\"", "max_age = \"3h\"");
+    program.send_sighup();
+    let line = program
+        .logged(|line| line["event"] == "settings_need_restart")
+        .await;
+    assert_eq!(line["keys"], "history");
 }
 
 #[tokio::test]
