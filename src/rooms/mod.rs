@@ -78,7 +78,7 @@ pub(crate) struct Joined {
     pub(crate) membership: Membership,
     /// The users who are present, the session's own included.
     pub(crate) users: Vec<User>,
-    /// The position of the newest event that the members have got, if there is a history.
+    /// The position to return with if no later event arrives, if there is a history.
     pub(crate) position: Option<Position>,
     /// Whether the session gets the events that its client has missed, if it asked for them.
     pub(crate) recovery: Option<Recovery>,

@@ -37,7 +37,7 @@ struct State {
 pub(super) struct Entered {
     /// The users who are present, by name.
     pub(super) users: Vec<User>,
-    /// The position of the newest event that the members have got, if there is a history.
+    /// The position to return with if no later event arrives, if there is a history.
     pub(super) position: Option<Position>,
     /// Whether the session gets the events that its client has missed, if it asked for them.
     pub(super) recovery: Option<Recovery>,
@@ -134,9 +134,14 @@ impl Room {
         let recovery = since.map(|since| state.replay(history, since, &outbox));
         state.members.insert(session, user.id().clone(), outbox);
         state.add_presence(user);
+        let position = match (since, recovery) {
+            // A client that is lost before these events arrive must get them again.
+            (Some(Since::Position(since)), Some(Recovery::Complete(1..))) => Some(since),
+            _ => history.map(History::position),
+        };
         Entered {
             users: state.users(),
-            position: history.map(History::position),
+            position,
             recovery,
         }
     }

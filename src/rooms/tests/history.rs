@@ -54,8 +54,22 @@ async fn returning_session_gets_the_missed_events_once_and_in_order() {
     assert_eq!(tab.heard(), ["7: a", "7: b", "7: c"]);
 
     let newest = Position { offset: 3, ..since };
-    assert_eq!(joined.position, Some(newest));
     assert_eq!(desk.recover(7, newest), Some(Recovery::Complete(1)));
+}
+
+/// Until the missed events arrive, the client has nothing new.
+#[tokio::test(start_paused = true)]
+async fn position_of_a_returning_session_is_before_the_missed_events() {
+    let desk = Desk::new();
+    let since = desk.look(7);
+    desk.publish(7, "a");
+    let (_tab, joined) = desk.back(7, Some(Since::Position(since)));
+    assert_eq!(joined.position, Some(since));
+
+    let newest = Position { offset: 1, ..since };
+    desk.publish(8, "elsewhere");
+    let (_tab, joined) = desk.back(7, Some(Since::Position(newest)));
+    assert_eq!(joined.position, Some(Position { offset: 2, ..since }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,6 +266,8 @@ enum Step {
     Publish(u64),
     Leave(u64),
     Return(u64),
+    /// Returns, and is lost again before any event arrives.
+    Glance(u64),
     Wait(u64),
 }
 
@@ -260,6 +276,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..4u64).prop_map(Step::Publish),
         1 => (1..4u64).prop_map(Step::Leave),
         2 => (1..4u64).prop_map(Step::Return),
+        1 => (1..4u64).prop_map(Step::Glance),
         1 => (1..30u64).prop_map(Step::Wait),
     ]
 }
@@ -270,7 +287,7 @@ struct Client {
     present: Option<(Tab, Membership)>,
     since: Option<Position>,
     /// Everything published since the position, while it was away.
-    missed: Vec<String>,
+    missed: Vec<(String, Option<Position>)>,
 }
 
 proptest! {
@@ -298,7 +315,7 @@ proptest! {
                             assert_eq!(tab.heard(), [format!("{ticket}: {text}")]);
                             client.since = position;
                         } else {
-                            client.missed.push(format!("{ticket}: {text}"));
+                            client.missed.push((format!("{ticket}: {text}"), position));
                         }
                     }
                     Step::Leave(ticket) => {
@@ -313,20 +330,35 @@ proptest! {
                             continue;
                         }
                         let (tab, joined) = desk.back(ticket, client.since.map(Since::Position));
-                        let missed = std::mem::take(&mut client.missed);
+                        let (missed, positions): (Vec<_>, Vec<_>) =
+                            std::mem::take(&mut client.missed).into_iter().unzip();
+                        let mut since = joined.position;
                         match joined.recovery {
                             None => assert_eq!(client.since, None),
                             Some(Recovery::Complete(count)) => {
                                 assert_eq!(count, missed.len());
                                 assert_eq!(tab.heard(), missed);
+                                since = positions.last().copied().unwrap_or(since);
                             }
                             Some(Recovery::Incomplete(gap)) => {
                                 assert_eq!(gap, Gap::TooOld);
                                 assert!(tab.heard().is_empty());
                             }
                         }
-                        client.since = joined.position;
+                        client.since = since;
                         client.present = Some((tab, joined.membership));
+                    }
+                    Step::Glance(ticket) => {
+                        let client = clients.entry(ticket).or_default();
+                        if client.present.is_some() {
+                            continue;
+                        }
+                        let (_tab, joined) = desk.back(ticket, client.since.map(Since::Position));
+                        joined.membership.disconnect();
+                        if !matches!(joined.recovery, Some(Recovery::Complete(_))) {
+                            client.missed.clear();
+                        }
+                        client.since = joined.position;
                     }
                     Step::Wait(seconds) => desk.pass(Duration::from_secs(seconds)).await,
                 }
