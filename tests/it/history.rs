@@ -2,6 +2,7 @@
 
 mod failures;
 mod log;
+mod resume;
 
 use serde_json::{Value, json};
 

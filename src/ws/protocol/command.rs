@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::error::CommandError;
 use super::payload::read;
+use super::resume::{self, TicketJoin};
 use super::upload::{self, UploadCommand};
 use crate::core::ids::RowId;
 use crate::rooms::Since;
@@ -21,6 +22,8 @@ pub enum Command {
         /// The client's last position in the room, if it returns.
         since: Option<Since>,
     },
+    /// Joins the rooms of many tickets, each as `Join` does.
+    Resume(Vec<TicketJoin>),
     /// Leaves the room of a ticket.
     Leave(RowId),
     /// Publishes that the user types, or stopped.
@@ -48,6 +51,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Join { .. } => "join_ticket",
+            Self::Resume(_) => "resume",
             Self::Leave(_) => "leave_ticket",
             Self::Typing { .. } => "typing_indicator",
             Self::Seen { .. } => "message_seen",
@@ -76,19 +80,8 @@ struct Ticket {
 #[derive(Deserialize)]
 struct Join {
     ticket_id: RowId,
-    /// Any value: a client with a broken position joins all the same.
     #[serde(default)]
     since: serde_json::Value,
-}
-
-impl Join {
-    fn since(&self) -> Option<Since> {
-        if self.since.is_null() {
-            return None;
-        }
-        let position = self.since.as_str().and_then(|text| text.parse().ok());
-        Some(position.map_or(Since::Invalid, Since::Position))
-    }
 }
 
 #[derive(Deserialize)]
@@ -120,9 +113,10 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
     let payload = envelope.payload.map_or("null", RawValue::get);
     match &*kind {
         "join_ticket" => read("join_ticket", payload, TICKET).map(|join: Join| Command::Join {
-            since: join.since(),
+            since: resume::since(&join.since),
             ticket: join.ticket_id,
         }),
+        "resume" => resume::decode(payload).map(Command::Resume),
         "leave_ticket" => read("leave_ticket", payload, TICKET)
             .map(|Ticket { ticket_id }| Command::Leave(ticket_id)),
         "typing_indicator" => {

@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod event;
 mod payload;
+mod resume;
 mod upload;
 
 pub use self::command::decode;
@@ -12,4 +13,5 @@ pub use self::command::decode;
 pub use self::command::Command;
 pub use self::event::frame;
 pub(crate) use self::event::{Event, Present, Recovered};
+pub use self::resume::TicketJoin;
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

@@ -67,15 +67,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Executes `command`, or holds it while a join that it depends on is pending.
-    async fn execute(&mut self, command: Command) -> LoopResult {
+    pub(super) async fn execute(&mut self, command: Command) -> LoopResult {
         if self.joins.affects(&command) {
             self.joins.hold(command);
             return Ok(());
         }
         match command {
             Command::Join { ticket, since } => self.join(ticket, since).await,
+            Command::Resume(joins) => self.resume(joins).await,
             Command::Leave(ticket) => {
                 let room = RoomName::ticket(ticket);
+                self.joins.cancel_queued(ticket);
                 self.joins.cancel_late(&room);
                 self.leave(&room);
                 Ok(())
@@ -98,27 +100,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Starts a join, which [`Session::finish_join`] completes. A session that is in the room
-    /// already gets the list of users again. A late join continues as it is.
+    /// Starts a join, which [`Session::finish_join`] completes.
     async fn join(&mut self, ticket: RowId, since: Option<Since>) -> LoopResult {
+        if !self.needs_decision(ticket).await? {
+            return Ok(());
+        }
+        self.run_rate_limited(RateLimited::Join(ticket, since))
+            .await
+    }
+
+    /// Returns whether Laravel has to decide about a join of `ticket`. Otherwise the client
+    /// has its response: a session that is in the room gets the list of users again, and one
+    /// that is in too many rooms an error. A late join continues as it is.
+    pub(super) async fn needs_decision(&mut self, ticket: RowId) -> Result<bool, CloseReason> {
         let room = RoomName::ticket(ticket);
         if let Some(membership) = self.rooms.get(&room) {
             let users = membership.users();
-            return self.send_joined(&room, &users, None, None).await;
+            self.send_joined(&room, &users, None, None).await?;
+            return Ok(false);
         }
         if self.joins.is_late(&room) {
-            return Ok(());
+            return Ok(false);
         }
         if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
             && self.report_exceeded(Limit::MaxRooms)
         {
             let message = "This session is in too many rooms; leave one first";
-            return self
-                .send_error("too_many_rooms", message, Some(ticket))
-                .await;
+            self.send_error("too_many_rooms", message, Some(ticket))
+                .await?;
+            return Ok(false);
         }
-        self.run_rate_limited(RateLimited::Join(ticket, since))
-            .await
+        Ok(true)
     }
 
     /// Asks Laravel whether the user may see the ticket of `room`, and retries while Laravel
@@ -160,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         });
     }
 
-    /// Acts on Laravel's decision about a join, then executes the command held for it. Without
+    /// Acts on Laravel's decision about a join, then on what waited for it. Without
     /// a decision the client is told once, and the join becomes a late one.
     pub(super) async fn finish_join(
         &mut self,
@@ -185,10 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Ok(grant) => self.enter_room(&grant, since).await?,
             Err(error) => self.send_join_error(room, since, error).await?,
         }
-        match self.joins.release() {
-            Some(command) => self.execute(command).await,
-            None => Ok(()),
-        }
+        self.continue_joins().await
     }
 
     /// Enters the room of `grant`. Events that come meanwhile stay queued, so the client gets

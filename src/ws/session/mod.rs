@@ -5,6 +5,7 @@
 mod commands;
 mod io;
 mod pending_joins;
+mod resume;
 mod revalidation;
 mod rights;
 mod schedule;
@@ -233,8 +234,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Returns the time at which [`Session::run_due`] next has something to do.
     fn next_due(&self) -> Instant {
         let paused = self.paused.as_ref().map(|paused| paused.until);
-        let others = paused.into_iter().chain(self.next_round());
-        others.fold(self.schedule.next(), Instant::min)
+        let others = [paused, self.joins.delayed_until(), self.next_round()];
+        others
+            .into_iter()
+            .flatten()
+            .fold(self.schedule.next(), Instant::min)
     }
 
     /// Returns the time of the next round of revalidation, if one is due.
@@ -309,6 +313,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let paused = self.paused.as_ref();
         if paused.is_some_and(|paused| paused.until <= now) {
             Box::pin(self.resume_paused()).await?;
+        }
+        if self.joins.delayed_until().is_some_and(|due| due <= now) {
+            Box::pin(self.continue_joins()).await?;
         }
         if self.schedule.take_ping(now, &self.settings) {
             self.activity.record();

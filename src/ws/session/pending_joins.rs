@@ -3,18 +3,22 @@
 //!
 //! A join that Laravel does not decide in time becomes a *late* one: the client is told so,
 //! nothing is held for it any more, and the session continues to ask.
+//!
+//! The joins of a `resume` are *queued* until they start.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::super::protocol::{Command, UploadCommand};
+use super::super::protocol::{Command, TicketJoin, UploadCommand};
+use super::throttle::JoinDelay;
 use crate::auth::{Error, Grant};
-use crate::core::ids::RoomName;
+use crate::core::ids::{RoomName, RowId};
 use crate::rooms::Since;
 
 /// Laravel's decision on one join.
@@ -38,6 +42,10 @@ struct Pending {
     rooms: HashSet<RoomName>,
     /// The late joins, each with the guard that cancels its request.
     late: HashMap<RoomName, DropGuard>,
+    /// The joins that have not started.
+    queued: VecDeque<TicketJoin>,
+    /// Their delay, if the next one is over a rate.
+    delay: Option<JoinDelay>,
     /// A command that must wait for one of the decisions.
     held: Option<Command>,
 }
@@ -66,6 +74,49 @@ impl PendingJoins {
         pending.late.insert(room, guard);
         let request = async move { cancelled.run_until_cancelled(request).await };
         pending.requests.push(request.boxed());
+    }
+
+    /// Queues joins, which no other queued ones precede.
+    pub(super) fn queue(&mut self, joins: Vec<TicketJoin>) {
+        if !joins.is_empty() {
+            self.0.get_or_insert_default().queued = joins.into();
+        }
+    }
+
+    /// Returns the queued join that is to start next: none while there is no place for one,
+    /// or the rates delay it. One whose ticket has a pending join waits for its decision.
+    pub(super) fn next_queued(&self) -> Option<TicketJoin> {
+        let pending = self.0.as_deref()?;
+        if pending.delay.is_some() || pending.rooms.len() >= MAX_PENDING_JOINS {
+            return None;
+        }
+        let is_free = |ticket| !pending.rooms.contains(&RoomName::ticket(ticket));
+        let mut queued = pending.queued.iter();
+        queued.find(|(ticket, _)| is_free(*ticket)).copied()
+    }
+
+    /// Removes the queued join of `ticket`, if there is one: it starts, or the client leaves.
+    pub(super) fn cancel_queued(&mut self, ticket: RowId) {
+        if let Some(pending) = &mut self.0 {
+            pending.queued.retain(|(queued, _)| *queued != ticket);
+        }
+    }
+
+    /// Delays the queued joins.
+    pub(super) fn delay(&mut self, delay: JoinDelay) {
+        self.0.get_or_insert_default().delay = Some(delay);
+    }
+
+    /// Returns the time until which the queued joins are delayed, if they are.
+    pub(super) fn delayed_until(&self) -> Option<Instant> {
+        let delay = self.0.as_deref()?.delay.as_ref();
+        delay.map(|delay| delay.until)
+    }
+
+    /// Ends and returns the delay, if it is over.
+    pub(super) fn end_delay(&mut self) -> Option<JoinDelay> {
+        let delay = &mut self.0.as_deref_mut()?.delay;
+        delay.take_if(|delay| delay.until <= Instant::now())
     }
 
     /// Cancels the late join of `room`, if there is one.
@@ -116,15 +167,23 @@ impl PendingJoins {
 
     /// Returns whether `command` must wait for a decision.
     pub(super) fn affects(&self, command: &Command) -> bool {
-        let Some(Pending { rooms, .. }) = self.0.as_deref() else {
+        let Some(Pending { rooms, queued, .. }) = self.0.as_deref() else {
             return false;
         };
         let is_pending = |ticket| rooms.contains(&RoomName::ticket(ticket));
+        let is_queued = |ticket| queued.iter().any(|(queued, _)| *queued == ticket);
+        let is_undecided = |ticket| is_pending(ticket) || is_queued(ticket);
         match *command {
-            Command::Join { ticket, .. } => is_pending(ticket) || rooms.len() >= MAX_PENDING_JOINS,
-            Command::Leave(ticket) | Command::Typing { ticket, .. } => is_pending(ticket),
-            Command::Seen { ticket, .. } => ticket.map_or(!rooms.is_empty(), is_pending),
-            Command::Upload(UploadCommand::Start(ref start)) => is_pending(start.ticket_id),
+            Command::Join { ticket, .. } => {
+                is_pending(ticket) || !queued.is_empty() || rooms.len() >= MAX_PENDING_JOINS
+            }
+            Command::Resume(_) => !queued.is_empty(),
+            Command::Leave(ticket) => is_pending(ticket),
+            Command::Typing { ticket, .. } => is_undecided(ticket),
+            Command::Seen { ticket, .. } => {
+                ticket.map_or(!rooms.is_empty() || !queued.is_empty(), is_undecided)
+            }
+            Command::Upload(UploadCommand::Start(ref start)) => is_undecided(start.ticket_id),
             Command::Upload(_) | Command::Ping => false,
         }
     }
@@ -143,12 +202,11 @@ impl PendingJoins {
     }
 
     /// Takes the held command, to be executed or held again. Frees the memory if no join is
-    /// pending.
+    /// left.
     pub(super) fn release(&mut self) -> Option<Command> {
         let held = self.0.as_mut()?.held.take();
-        if !self.has_any() {
-            self.0 = None;
-        }
+        self.0
+            .take_if(|pending| pending.requests.is_empty() && pending.queued.is_empty());
         held
     }
 }

@@ -15,6 +15,7 @@ mod late_joins;
 mod liveness;
 mod opening;
 mod pressure;
+mod resume;
 mod revalidate;
 mod rooms;
 mod size;

@@ -128,6 +128,37 @@ impl SessionRates {
     }
 }
 
+impl SessionRates {
+    /// Counts a join of a `resume` for the session, unless it is counted there already, and
+    /// for the user.
+    ///
+    /// # Errors
+    /// The delay of the join, if a rate is exceeded.
+    pub(super) fn check_queued_join(&self, is_counted: bool) -> Result<(), JoinDelay> {
+        let delay = |is_counted| {
+            move |wait| JoinDelay {
+                until: Instant::now() + wait,
+                is_counted,
+            }
+        };
+        if !is_counted {
+            let check = self.joins.rate.check(1, self.joins.burst);
+            check.map_err(delay(false))?;
+        }
+        let check = self.user_joins.check(1, PositiveCount::new(1));
+        check.map_err(delay(true))
+    }
+}
+
+/// The delay of the joins of a `resume` by a rate.
+#[derive(Debug)]
+pub(super) struct JoinDelay {
+    /// The time at which to try again.
+    pub(super) until: Instant,
+    /// Whether the next join is counted for the session already.
+    pub(super) is_counted: bool,
+}
+
 /// The result of [`SessionRates::check`].
 struct RateCheck<'a> {
     /// The time to wait, if the rate is exceeded.

@@ -47,6 +47,8 @@ pub(super) struct App {
     pub(super) retry_after: Option<u64>,
     /// The time that a response about a ticket takes.
     pub(super) delay: Duration,
+    /// Tickets about which a response takes three seconds.
+    pub(super) slow_tickets: HashSet<u64>,
     /// Users whose tokens are no longer valid.
     pub(super) revoked: HashSet<u64>,
     /// Users and the tickets that they may not see.
@@ -185,7 +187,8 @@ impl App {
         } else {
             status(StatusCode::OK)
         };
-        (response, self.delay)
+        let is_slow = self.slow_tickets.contains(&ticket);
+        (response, if is_slow { 3 * SECOND } else { self.delay })
     }
 }
 
