@@ -36,13 +36,14 @@ class Broadcasts
      * @param  int|string  $ticketId
      * @param  mixed  $payload  a value that encodes to a JSON object; `ticket_id` is added
      * @param  string|null  $except  id of the session that does not receive the event, see {@see Broadcasts::session()}
+     * @param  iterable<mixed>  $to  the users whom the event is for, as ids or users of Laravel
      */
-    public function broadcast(string $type, $ticketId, $payload = [], ?string $except = null): Delivery
+    public function broadcast(string $type, $ticketId, $payload = [], ?string $except = null, iterable $to = []): Delivery
     {
         $delivery = new Delivery();
 
-        $this->deliver($delivery, $type, Outbox::NOW, static function () use ($type, $ticketId, $payload, $except): Event {
-            return new Event($type, $ticketId, $payload, $except, CurrentSession::ownerOf($except));
+        $this->deliver($delivery, $type, Outbox::NOW, function () use ($type, $ticketId, $payload, $except, $to): Event {
+            return new Event($type, $ticketId, $payload, $except, CurrentSession::ownerOf($except), $this->idsOf($to));
         });
 
         return $delivery;
@@ -53,9 +54,15 @@ class Broadcasts
      *
      * @param  int|string  $ticketId
      * @param  mixed  $message  a model, resource or array
+     * @param  iterable<mixed>|null  $to  the users whom it is for; null: those in `broadcastTo()` of the model
      */
-    public function newMessage($ticketId, $message, string $source = Ledger::CALLED, string $when = Outbox::NOW): Delivery
-    {
+    public function newMessage(
+        $ticketId,
+        $message,
+        ?iterable $to = null,
+        string $source = Ledger::CALLED,
+        string $when = Outbox::NOW
+    ): Delivery {
         $key = Ledger::messageKey($ticketId, $message);
         $delivery = $this->ledger->message($key, $source);
 
@@ -65,8 +72,10 @@ class Broadcasts
 
         $delivery = $this->ledger->record($key, $source);
 
-        $this->deliver($delivery, 'new_message', $when, static function () use ($ticketId, $message): Event {
-            return new Event('new_message', $ticketId, ['message' => $message]);
+        $this->deliver($delivery, 'new_message', $when, function () use ($ticketId, $message, $to): Event {
+            $to = $this->idsOf($to ?? Recipients::namedBy($message));
+
+            return new Event('new_message', $ticketId, ['message' => $message], null, null, $to);
         });
 
         return $delivery;
@@ -78,9 +87,15 @@ class Broadcasts
      *
      * @param  int|string  $ticketId
      * @param  mixed  $status
+     * @param  iterable<mixed>  $to  the users whom it is for
      */
-    public function statusUpdate($ticketId, $status, string $source = Ledger::CALLED, string $when = Outbox::NOW): Delivery
-    {
+    public function statusUpdate(
+        $ticketId,
+        $status,
+        iterable $to = [],
+        string $source = Ledger::CALLED,
+        string $when = Outbox::NOW
+    ): Delivery {
         $key = Ledger::statusKey($ticketId, $status);
         $delivery = $this->ledger->change($key, $source);
 
@@ -90,8 +105,8 @@ class Broadcasts
 
         $delivery = $this->ledger->record($key, $source);
 
-        $this->deliver($delivery, 'ticket_status_update', $when, static function () use ($ticketId, $status): Event {
-            return new Event('ticket_status_update', $ticketId, ['status' => $status]);
+        $this->deliver($delivery, 'ticket_status_update', $when, function () use ($ticketId, $status, $to): Event {
+            return new Event('ticket_status_update', $ticketId, ['status' => $status], null, null, $this->idsOf($to));
         });
 
         return $delivery;
@@ -204,6 +219,24 @@ class Broadcasts
         }
 
         $this->outbox->put($event, $delivery, $when);
+    }
+
+    /**
+     * Returns the ids of the users whom an event is for. If they cannot be read, the
+     * event is sent without them.
+     *
+     * @param  iterable<mixed>  $users
+     * @return array<int, int|string>
+     */
+    private function idsOf(iterable $users): array
+    {
+        try {
+            return Recipients::ids($users);
+        } catch (Throwable $cause) {
+            $this->outbox->warn('broadcast without its recipients', $cause);
+
+            return [];
+        }
     }
 
     /**

@@ -36,17 +36,6 @@ final class CurrentSession
             return null;
         }
 
-        return self::isUserId($id) ? $id : null;
-    }
-
-    /**
-     * Returns whether the edge accepts $id as a user id. It would reject the whole
-     * event for any other value.
-     *
-     * @param  mixed  $id
-     */
-    private static function isUserId($id): bool
-    {
-        return is_int($id) ? $id >= 0 : is_string($id) && strlen($id) <= 64 && preg_match('/\A\P{Cc}+\z/u', $id) === 1;
+        return Recipients::isUserId($id) ? $id : null;
     }
 }

@@ -6,8 +6,7 @@ namespace PwdEdge\Laravel;
 
 /**
  * The result of one event. Inside Edge::batch() it is pending until the batch is
- * sent. Then it names the users who receive the event, so that the app can e-mail
- * the others.
+ * sent.
  */
 final class Delivery
 {
@@ -18,14 +17,27 @@ final class Delivery
     /** @var array<int, int|string> */
     private array $users = [];
 
+    /** @var array<int, int|string> */
+    private array $absent = [];
+
+    private ?string $position = null;
+
+    private bool $stored = false;
+
     /**
      * @param  mixed  $result  the edge's result for this event
      */
     public function settle($result): void
     {
+        $result = is_array($result) ? $result : [];
+        $position = $result['position'] ?? null;
+
         $this->sent = true;
-        $this->sessions = is_array($result) ? (int) ($result['sessions'] ?? 0) : 0;
-        $this->users = is_array($result) && is_array($result['users'] ?? null) ? array_values($result['users']) : [];
+        $this->sessions = (int) ($result['sessions'] ?? 0);
+        $this->users = array_values((array) ($result['users'] ?? []));
+        $this->absent = array_values((array) ($result['absent'] ?? []));
+        $this->position = is_string($position) ? $position : null;
+        $this->stored = ($result['stored'] ?? null) === true;
     }
 
     public function fail(): void
@@ -68,5 +80,28 @@ final class Delivery
     public function reached($userId): bool
     {
         return in_array((string) $userId, array_map('strval', $this->users), true);
+    }
+
+    /**
+     * Returns the ids of those users whom the event is for and who had not joined the
+     * ticket; none if the event named no users.
+     *
+     * @return array<int, int|string>
+     */
+    public function absent(): array
+    {
+        return $this->absent;
+    }
+
+    /** Returns the position of the event, or null if the edge keeps no history. */
+    public function position(): ?string
+    {
+        return $this->position;
+    }
+
+    /** Returns whether the event survives a restart of the edge. */
+    public function stored(): bool
+    {
+        return $this->stored;
     }
 }

@@ -10,9 +10,9 @@ use Illuminate\Support\Facades\Facade;
  * The facade for all calls to the edge. No method throws. On failure a method logs
  * the cause, and returns null or a failed Delivery.
  *
- * @method static Delivery broadcast(string $type, int|string $ticketId, mixed $payload = [], ?string $except = null)
- * @method static Delivery newMessage(int|string $ticketId, mixed $message)
- * @method static Delivery statusUpdate(int|string $ticketId, mixed $status)
+ * @method static Delivery broadcast(string $type, int|string $ticketId, mixed $payload = [], ?string $except = null, iterable $to = [])
+ * @method static Delivery newMessage(int|string $ticketId, mixed $message, ?iterable $to = null)
+ * @method static Delivery statusUpdate(int|string $ticketId, mixed $status, iterable $to = [])
  * @method static array<int, Delivery> batch(callable $callback)
  * @method static bool isAvailable()
  * @method static int|null disconnectUser(int|string $userId)

@@ -10,6 +10,7 @@ use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Support\Arr;
 use InvalidArgumentException;
 use JsonException;
+use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Exceptions\EdgeException;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
@@ -71,14 +72,38 @@ class EdgeBroadcaster extends Broadcaster
         $owner = CurrentSession::ownerOf($except);
 
         try {
-            $events = array_map(function (string $channel) use ($event, $payload, $except, $owner): Event {
-                return new Event((string) $event, $this->ticketOf($channel), $payload, $except, $owner);
-            }, $this->formatChannels($channels));
+            $events = array_map(function ($channel) use ($event, $payload, $except, $owner): Event {
+                $to = $channel instanceof TicketChannel ? $channel->users() : [];
 
-            $this->client->broadcast($events);
+                return new Event((string) $event, $this->ticketOf((string) $channel), $payload, $except, $owner, $to);
+            }, array_values($channels));
+
+            $deliveries = $this->send($events);
         } catch (EdgeException | InvalidArgumentException | JsonException $cause) {
             throw new BroadcastException('pwd-edge: '.$cause->getMessage(), 0, $cause);
         }
+
+        // After all events are sent: a listener may throw.
+        array_map([BroadcastMissed::class, 'fireFor'], $events, $deliveries);
+    }
+
+    /**
+     * @param  array<int, Event>  $events
+     * @return array<int, Delivery>
+     *
+     * @throws EdgeException
+     */
+    private function send(array $events): array
+    {
+        $deliveries = array_map(static function (): Delivery {
+            return new Delivery();
+        }, $events);
+
+        $this->client->broadcast($events, static function (int $index, $result) use ($deliveries): void {
+            $deliveries[$index]->settle($result);
+        });
+
+        return $deliveries;
     }
 
     private function ticketOf(string $channel): string

@@ -28,9 +28,16 @@ final class Event
      * @param  mixed  $payload  an array, model, resource or collection that encodes to a JSON object
      * @param  string|null  $except  id of the session that does not receive the event (X-Socket-ID)
      * @param  int|string|null  $exceptUser  exclude the session only if it belongs to this user; null: in any case
+     * @param  iterable<mixed>  $to  the users whom the event is for, see {@see Recipients::ids()}
      */
-    public function __construct(string $type, $ticketId, $payload = [], ?string $except = null, $exceptUser = null)
-    {
+    public function __construct(
+        string $type,
+        $ticketId,
+        $payload = [],
+        ?string $except = null,
+        $exceptUser = null,
+        iterable $to = []
+    ) {
         if ($type === '' || strlen($type) > 200) {
             throw new InvalidArgumentException('an event type must have 1 to 200 bytes');
         }
@@ -46,6 +53,12 @@ final class Event
             if ($exceptUser !== null) {
                 $event['except_user'] = $exceptUser;
             }
+        }
+
+        $users = Recipients::ids($to);
+
+        if ($users !== []) {
+            $event['to'] = $users;
         }
 
         $this->json = self::encode($event);
@@ -64,6 +77,16 @@ final class Event
     public function toJson(): string
     {
         return $this->json;
+    }
+
+    /**
+     * Returns the payload as browsers get it.
+     *
+     * @return array<string, mixed>
+     */
+    public function payload(): array
+    {
+        return json_decode($this->json, true, 512, JSON_THROW_ON_ERROR | JSON_BIGINT_AS_STRING)['payload'];
     }
 
     /**

@@ -55,7 +55,7 @@ class ModelWatcher
             $snapshot = new Snapshot($message);
 
             $this->afterCommit($message, static function (string $when) use ($ticketId, $snapshot): void {
-                app(Broadcasts::class)->newMessage($ticketId, $snapshot, Ledger::WATCHED, $when);
+                app(Broadcasts::class)->newMessage($ticketId, $snapshot, null, Ledger::WATCHED, $when);
             });
         });
     }
@@ -70,8 +70,9 @@ class ModelWatcher
             $ticketId = $ticket->getKey();
             $status = Event::frozen($ticket->getAttribute($attribute));
 
-            $this->afterCommit($ticket, static function (string $when) use ($ticketId, $status): void {
-                app(Broadcasts::class)->statusUpdate($ticketId, $status, Ledger::WATCHED, $when);
+            $this->afterCommit($ticket, static function (string $when) use ($ticket, $ticketId, $status): void {
+                $to = Recipients::namedBy($ticket);
+                app(Broadcasts::class)->statusUpdate($ticketId, $status, $to, Ledger::WATCHED, $when);
             });
         });
     }

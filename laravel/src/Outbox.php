@@ -6,6 +6,7 @@ namespace PwdEdge\Laravel;
 
 use Closure;
 use Psr\Log\LoggerInterface;
+use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Exceptions\EdgeTimedOut;
 use PwdEdge\Laravel\Socket\Deadline;
 use Throwable;
@@ -133,6 +134,23 @@ class Outbox
             if (! $delivery->sent()) {
                 $delivery->fail();
             }
+        }
+
+        foreach ($pairs as [$event, $delivery]) {
+            $this->reportAbsent($event, $delivery);
+        }
+    }
+
+    /** Fires BroadcastMissed. An exception of a listener must not fail the web request. */
+    private function reportAbsent(Event $event, Delivery $delivery): void
+    {
+        try {
+            BroadcastMissed::fireFor($event, $delivery);
+        } catch (Throwable $cause) {
+            $this->warn('absent users not notified', $cause, [
+                'type' => $event->type(),
+                'ticket_id' => $event->ticketId(),
+            ]);
         }
     }
 

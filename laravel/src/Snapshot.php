@@ -8,10 +8,13 @@ use Illuminate\Database\Eloquent\Model;
 use JsonSerializable;
 
 /**
- * The data of a model at one moment, for a broadcast that is sent later.
+ * The data of a model at one moment, for a broadcast that is sent later. The users whom
+ * the model names are those at the time of the broadcast.
  */
 final class Snapshot implements JsonSerializable
 {
+    private Model $model;
+
     /** @var mixed */
     private $key;
 
@@ -20,6 +23,7 @@ final class Snapshot implements JsonSerializable
 
     public function __construct(Model $model)
     {
+        $this->model = $model;
         $this->key = $model->getKey();
         $this->data = Event::frozen($model);
     }
@@ -30,6 +34,14 @@ final class Snapshot implements JsonSerializable
     public function getKey()
     {
         return $this->key;
+    }
+
+    /**
+     * @return iterable<mixed>
+     */
+    public function broadcastTo(): iterable
+    {
+        return Recipients::namedBy($this->model);
     }
 
     /**

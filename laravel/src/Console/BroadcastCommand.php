@@ -17,9 +17,10 @@ class BroadcastCommand extends Command
     /** @var string */
     protected $signature = 'edge:broadcast
         {ticket : the id of the ticket}
-        {payload={} : the payload, a JSON object}
+        {payload? : the payload, a JSON object; without it an empty one}
         {--type=new_message : the type of the event}
-        {--except= : the id of a session that does not receive the event}';
+        {--except= : the id of a session that does not receive the event}
+        {--to=* : the id of a user whom the event is for; the command shows who of them is absent}';
 
     /** @var string */
     protected $description = 'Send one event to the room of a ticket';
@@ -39,21 +40,24 @@ class BroadcastCommand extends Command
         }
 
         $users = $delivery->users() === [] ? '' : ', users '.implode(', ', $delivery->users());
-        $this->info('Delivered to '.$delivery->sessions().' session(s)'.$users.'.');
+        $absent = $delivery->absent() === [] ? '' : ' Absent: '.implode(', ', $delivery->absent()).'.';
+        $this->info('Delivered to '.$delivery->sessions().' session(s)'.$users.'.'.$absent);
 
         return 0;
     }
 
     private function event(): Event
     {
-        $payload = json_decode((string) $this->argument('payload'), false, 512, JSON_THROW_ON_ERROR);
+        $payload = json_decode((string) ($this->argument('payload') ?? '{}'), false, 512, JSON_THROW_ON_ERROR);
         $except = $this->option('except');
 
         return new Event(
             (string) $this->option('type'),
             (string) $this->argument('ticket'),
             $payload,
-            is_string($except) ? $except : null
+            is_string($except) ? $except : null,
+            null,
+            (array) $this->option('to')
         );
     }
 }

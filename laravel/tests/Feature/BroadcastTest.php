@@ -7,6 +7,7 @@ namespace PwdEdge\Laravel\Tests\Feature;
 use App\Models\SupportTicketMessage;
 use PwdEdge\Laravel\Client;
 use PwdEdge\Laravel\Edge;
+use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Socket\Transport;
 use PwdEdge\Laravel\Tests\TestCase;
@@ -59,6 +60,58 @@ final class BroadcastTest extends TestCase
         $this->assertSame([3, [1, 3]], [$delivery->sessions(), $users]);
         $this->assertTrue($delivery->reached(3));
         $this->assertFalse($delivery->reached(4));
+    }
+
+    public function test_delivery_has_the_position_and_the_absent_users(): void
+    {
+        $this->clientIn(1, 'ana');
+
+        $delivery = Edge::broadcast('note', 1, [], null, [3, 4, '9']);
+        $later = Edge::broadcast('note', 1);
+
+        $this->assertSame([4, 9], $delivery->absent());
+        $this->assertMatchesRegularExpression('/\A[A-Za-z]{8}\.[0-9]+\z/', (string) $delivery->position());
+        $this->assertNotSame($delivery->position(), $later->position());
+        $this->assertSame([], $later->absent());
+        $this->assertFalse($delivery->stored(), 'this edge keeps its history in memory');
+    }
+
+    public function test_absent_users_are_reported_to_the_app(): void
+    {
+        $this->clientIn(1, 'ana');
+        $missed = $this->missed();
+
+        Edge::newMessage(1, ['id' => 7, 'message' => 'hello'], [3, 4]);
+        Edge::statusUpdate(1, 'closed', [3]);
+        $deliveries = Edge::batch(static function (): void {
+            Edge::broadcast('note', 1, ['n' => 1], null, [5]);
+        });
+
+        $this->assertSame(['new_message', 'note'], array_column((array) $missed, 'type'));
+        $this->assertSame([[4], [5]], array_column((array) $missed, 'users'));
+        $this->assertSame(['ticket_id' => 1, 'message' => ['id' => 7, 'message' => 'hello']], $missed[0]->payload);
+        $this->assertSame([1, $deliveries[0]->position()], [$missed[1]->ticketId, $missed[1]->position]);
+    }
+
+    public function test_exception_of_a_listener_does_not_fail_the_broadcast(): void
+    {
+        app('events')->listen(BroadcastMissed::class, static function (): void {
+            throw new \DomainException('the mail server');
+        });
+
+        $this->assertTrue(Edge::broadcast('note', 1, [], null, [4])->sent());
+        $this->assertStringContainsString('absent users not notified: the mail server', implode('', $this->logged()));
+    }
+
+    public function test_event_with_wrong_recipients_is_sent_without_them(): void
+    {
+        $missed = $this->missed();
+
+        $this->assertTrue(Edge::broadcast('note', 1, [], null, [''])->sent());
+        $this->assertTrue(Edge::newMessage(1, ['id' => 8], range(1, 101))->sent());
+
+        $this->assertCount(0, $missed);
+        $this->assertCount(2, $this->logged());
     }
 
     public function test_broadcast_to_an_empty_room_succeeds(): void
@@ -231,6 +284,17 @@ final class BroadcastTest extends TestCase
         $this->assertSame($client, app(Client::class));
         $this->nextRequest();
         $this->assertSame($client, app(Client::class), 'the connection belongs to the process');
+    }
+
+    /** Collects the events about absent users. */
+    private function missed(): \ArrayObject
+    {
+        $missed = new \ArrayObject();
+        app('events')->listen(static function (BroadcastMissed $event) use ($missed): void {
+            $missed->append($event);
+        });
+
+        return $missed;
     }
 
     /**

@@ -18,7 +18,9 @@ use Illuminate\Queue\WorkerOptions;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\Queue;
 use PwdEdge\Laravel\Edge;
+use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Tests\TestCase;
+use PwdEdge\Laravel\TicketChannel;
 
 /** BROADCAST_DRIVER=edge. */
 final class BroadcasterTest extends TestCase
@@ -110,6 +112,48 @@ final class BroadcasterTest extends TestCase
         $this->expectException(BroadcastException::class);
         $this->expectExceptionMessage('"private-App.Models.User.3"');
         event(new TicketNoted([new PrivateChannel('App.Models.User.3')], []));
+    }
+
+    public function test_absent_users_of_a_ticket_channel_are_reported(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $missed = new \ArrayObject();
+        app('events')->listen(static function (BroadcastMissed $event) use ($missed): void {
+            $missed->append($event);
+        });
+        config(['queue.default' => 'database']);
+        $ben = User::where('username', 'ben')->firstOrFail();
+
+        broadcast(new TicketNoted([(new TicketChannel(1))->to([3, $ben]), new TicketChannel(3)], ['n' => 1]));
+        $this->work();
+
+        $this->assertCount(1, $this->received($ana));
+        $this->assertCount(1, $missed);
+        $this->assertSame(['ticket_noted', 1, [4]], [$missed[0]->type, $missed[0]->ticketId, $missed[0]->users]);
+        $this->assertSame(['ticket_id' => 1, 'n' => 1], $missed[0]->payload);
+    }
+
+    /** The queue tries again, and the edge answers as it did the first time. */
+    public function test_exception_of_a_listener_retries_the_job_without_a_second_event(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $positions = [];
+        app('events')->listen(static function (BroadcastMissed $event) use (&$positions): void {
+            $positions[] = $event->position;
+            if (count($positions) === 1) {
+                throw new \DomainException('the mail server');
+            }
+        });
+        config(['queue.default' => 'database']);
+        broadcast(new TicketNoted([(new TicketChannel(1))->to([4])], ['n' => 1]));
+
+        $this->work();
+        $this->assertSame(1, DB::table('jobs')->count(), 'the first attempt failed');
+        $this->work();
+
+        $this->assertSame(0, DB::table('jobs')->count());
+        $this->assertSame([$positions[0], $positions[0]], $positions);
+        $this->assertCount(1, $this->received($ana));
     }
 
     public function test_retried_job_does_not_deliver_again(): void

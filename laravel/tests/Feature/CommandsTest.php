@@ -50,6 +50,15 @@ final class CommandsTest extends TestCase
         $this->assertSame(['note'], array_column($this->received($ana), 'type'));
     }
 
+    public function test_broadcast_names_the_absent_users(): void
+    {
+        $this->clientIn(1, 'ana');
+
+        [$code, $output] = $this->artisan('edge:broadcast', ['ticket' => '1', '--to' => ['3', '4']]);
+
+        $this->assertSame([0, "Delivered to 1 session(s), users 3. Absent: 4.\n"], [$code, $output]);
+    }
+
     public function test_broadcast_with_invalid_arguments_reports_the_error(): void
     {
         foreach ([['ticket' => 'x'], ['ticket' => '1', 'payload' => '[1]'], ['ticket' => '1', 'payload' => '{']] as $arguments) {

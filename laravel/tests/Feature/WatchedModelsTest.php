@@ -7,8 +7,10 @@ namespace PwdEdge\Laravel\Tests\Feature;
 use App\Enums\TicketStatus;
 use App\Models\SupportTicket;
 use App\Models\SupportTicketMessage;
+use App\Models\User;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Str;
+use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\ModelWatcher;
 use PwdEdge\Laravel\Tests\Support\AppProcess;
 use PwdEdge\Laravel\Tests\Support\Wait;
@@ -115,6 +117,60 @@ final class WatchedModelsTest extends TestCase
 
         $this->assertSame([['is' => 'as created']], array_column(
             array_column(array_column($this->received($ana), 'payload'), 'message'), 'mood'));
+    }
+
+    public function test_users_whom_a_watched_model_names_are_reported_if_absent(): void
+    {
+        $this->clientIn(1, 'ana');
+        $message = new class() extends SupportTicketMessage {
+            protected $table = 'support_ticket_messages';
+
+            public function broadcastTo(): array
+            {
+                return [3, 4, User::where('username', 'desk')->first()];
+            }
+        };
+        $ticket = new class() extends SupportTicket {
+            protected $table = 'support_tickets';
+
+            public function broadcastTo(): array
+            {
+                return [$this->status === 'closed' ? 4 : 5];
+            }
+        };
+        (new ModelWatcher())->watch(app('events'), [get_class($message) => 'support_ticket_id'], [get_class($ticket) => 'status']);
+        $missed = [];
+        app('events')->listen(static function (BroadcastMissed $event) use (&$missed): void {
+            $missed[] = [$event->type, $event->users];
+        });
+
+        DB::transaction(function () use ($message, $ticket, &$missed): void {
+            $message->fill(['support_ticket_id' => 1, 'message' => 'x', 'sender_type' => 'admin', 'sender_id' => 1])->save();
+            $ticket->newQuery()->find(1)->update(['status' => 'closed']);
+            $this->assertSame([], $missed);
+        });
+        WebSocketBroadcastService::broadcastNewMessage(1, $message);
+
+        $this->assertSame([['new_message', [4, 5]], ['ticket_status_update', [4]]], $missed);
+    }
+
+    public function test_model_that_cannot_name_its_users_is_broadcast_all_the_same(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $message = new class() extends SupportTicketMessage {
+            protected $table = 'support_ticket_messages';
+
+            public function broadcastTo(): array
+            {
+                throw new \DomainException('no member');
+            }
+        };
+        (new ModelWatcher())->watch(app('events'), [get_class($message) => 'support_ticket_id'], []);
+
+        $message->fill(['support_ticket_id' => 1, 'message' => 'x', 'sender_type' => 'admin', 'sender_id' => 1])->save();
+
+        $this->assertSame(['x'], $this->texts($this->received($ana)));
+        $this->assertStringContainsString('broadcast without its recipients: no member', implode('', $this->logged()));
     }
 
     public function test_watched_and_explicit_broadcast_is_sent_once(): void

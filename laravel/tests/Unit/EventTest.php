@@ -99,6 +99,43 @@ final class EventTest extends TestCase
         $this->assertStringEndsWith('{"ticket_id":1}}', (new Event('x', 1, [], 'undefined', 3))->toJson());
     }
 
+    public function test_recipients_are_sent_as_distinct_ids(): void
+    {
+        $user = (new \App\Models\User())->forceFill(['userID' => 3]);
+
+        $event = new Event('x', 1, [], null, null, [$user, 3, '3', null, 'uuid-7']);
+
+        $this->assertStringEndsWith('{"ticket_id":1},"to":[3,"uuid-7"]}', $event->toJson());
+        $this->assertStringNotContainsString('"to"', (new Event('x', 1, [], null, null, [null]))->toJson());
+    }
+
+    /** @dataProvider notRecipients */
+    public function test_recipient_that_is_no_user_is_rejected($recipient): void
+    {
+        $this->expectException(InvalidArgumentException::class);
+        new Event('x', 1, [], null, null, [$recipient]);
+    }
+
+    /** @return array<int, array<int, mixed>> */
+    public function notRecipients(): array
+    {
+        return [[''], [-1], [1.5], [true], [[3]], ["a\nb"], [str_repeat('x', 65)], [new \stdClass()]];
+    }
+
+    public function test_more_than_100_recipients_are_rejected(): void
+    {
+        new Event('x', 1, [], null, null, range(1, 100));
+        $this->expectException(InvalidArgumentException::class);
+        new Event('x', 1, [], null, null, range(1, 101));
+    }
+
+    public function test_payload_is_returned_as_browsers_get_it(): void
+    {
+        $event = new Event('x', '7', new Collection(['a' => new Collection([1])]), null, null, [3]);
+
+        $this->assertSame(['ticket_id' => 7, 'a' => [1]], $event->payload());
+    }
+
     /** @requires PHP 8.1 */
     public function test_enum_is_encoded_as_its_value_or_name(): void
     {
