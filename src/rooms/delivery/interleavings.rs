@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Notify;
 
 use super::super::{
-    Audience, Broadcast, EventKind, HistorySettings, Membership, Rooms, Settings, Since,
+    Audience, Broadcast, EventKind, HistorySettings, Joined, Membership, Rooms, Settings, Since,
 };
 use super::*;
 use crate::auth::{Grant, User};
@@ -47,12 +47,11 @@ struct Tab {
 
 impl Desk {
     fn new(schedulers: usize) -> Self {
-        let rooms = Rooms::new(
-            Settings::default(),
-            HistorySettings::default(),
-            Drain::new(),
-        );
-        let rooms = Arc::new(rooms);
+        Self::with_history(schedulers, HistorySettings::default())
+    }
+
+    fn with_history(schedulers: usize, history: HistorySettings) -> Self {
+        let rooms = Arc::new(Rooms::new(Settings::default(), history, Drain::new()));
         let schedulers = (0..schedulers).map(|_| {
             let (stop, rooms) = (Arc::new(Notify::new()), Arc::clone(&rooms));
             let stopped = Arc::clone(&stop);
@@ -75,14 +74,14 @@ impl Desk {
     /// A session with a queue of `events`, whose client reports when it has got `expected`
     /// frames. The client reads nothing before `reads`, if that is given.
     fn tab(&self, events: usize, expected: usize, reads: Option<Arc<Notify>>) -> Tab {
-        self.tab_since(None, events, expected, reads)
+        self.tab_since(None, events, |_| expected, reads)
     }
 
     fn tab_since(
         &self,
         since: Option<Since>,
         events: usize,
-        expected: usize,
+        expected: impl FnOnce(&Joined) -> usize,
         reads: Option<Arc<Notify>>,
     ) -> Tab {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
@@ -92,6 +91,7 @@ impl Desk {
         let joined = self
             .rooms
             .join(&grant, since, self.ids.issue(), outbox.clone());
+        let expected = expected(&joined);
         let session = Session {
             inbox,
             stream,
