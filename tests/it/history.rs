@@ -1,8 +1,33 @@
-//! Clients that return and get what they have missed.
+//! Clients that return and get what they have missed, and the failures that this survives.
+//!
+//! | happening | member | Laravel | tests |
+//! |---|---|---|---|
+//! | the connection is cut or reset | gets each missed event once | hears nothing | `returns::client_whose_connection_is_reset_gets_exactly_what_it_missed`, `returns::client_that_returns_before_its_cut_is_noticed_gets_exactly_what_it_missed` |
+//! | connections are cut while many events come | gets each event once, in order | – | `restarts::connections_cut_again_and_again_under_load_miss_and_repeat_no_event` |
+//! | the edge is killed before an event is written | never gets it | its retry publishes it once | `restarts::requests_under_way_at_a_kill_are_published_once_by_their_retries` |
+//! | the edge is killed between the write and the response | gets it once, now or when it returns | its retry gets the position of the first attempt | the same test, and `log::retry_after_a_killed_process_publishes_no_second_event` |
+//! | the edge is killed again and again under load | gets each event once | no acknowledged event is lost | `soak`, `log::acknowledged_events_survive_a_killed_process` |
+//! | the edge restarts, or the package is upgraded | is closed with 1012, then gets each event once | each request is acknowledged, some after a retry | `restarts::restarts_with_passed_sockets_lose_and_repeat_no_event` |
+//! | the configuration is reloaded | stays, and gets each event once | no request fails | `restarts::reloads_under_load_close_no_session_and_lose_no_event` |
+//! | the log is damaged, the disk is full, the machine loses power | hears of the gap | learns what is not stored | `log`, and the unit tests of `event_log` |
+//! | the client is away for too long, or the room has too many events | hears `too_old`, and continues | – | `returns::client_whose_events_are_no_longer_kept_hears_too_old_and_continues` |
+//! | nothing happens in the room, and the edge drops it | hears `recovered` or `too_old`, never wrongly the former | – | `returns::client_of_a_quiet_room_hears_recovered_only_while_the_edge_knows` |
+//! | a slow client is closed with 4008 | gets each event once when it returns | sees it in the status | `returns::slow_client_that_was_closed_with_4008_gets_all_events_when_it_returns` |
+//! | the client missed more than half a queue | hears `too_much`, and is not closed | – | `returns::client_that_missed_more_than_half_a_queue_hears_too_much_and_stays` |
+//! | its right is withdrawn meanwhile | hears `denied`, and gets nothing | – | `returns::client_whose_right_was_withdrawn_meanwhile_gets_nothing_replayed` |
+//! | the user logs out meanwhile | is closed with 4503 or 4502, and gets nothing | – | `returns::client_that_was_logged_out_meanwhile_gets_nothing_replayed` |
+//! | two connections use one key, and the edge is killed between them | gets one event | both get one position | `restarts::requests_under_way_at_a_kill_are_published_once_by_their_retries` |
+//! | an event is published while a client returns | gets it once | – | `cargo test --lib returning`: all orders of the locks |
+//! | all sessions return at once | get each event once | has few questions at once | `restarts::sessions_that_return_at_once_after_a_kill_are_recovered_within_the_limit_of_questions` |
+//! | two tabs of a user are cut | each gets what it missed | – | `returns::two_tabs_that_return_get_what_each_of_them_missed` |
 
 mod failures;
+mod load;
 mod log;
+mod restarts;
 mod resume;
+mod returns;
+mod soak;
 
 use serde_json::{Value, json};
 

@@ -105,76 +105,6 @@ async fn retry_after_a_killed_process_publishes_no_second_event() {
 }
 
 #[tokio::test]
-async fn no_acknowledged_event_is_lost_or_repeated_over_many_kills() {
-    let laravel = Laravel::start().await;
-    let home = home(&laravel, "max_events_per_room = 1000000\n");
-    let (mut acknowledged, mut got, mut since) = (Vec::new(), Vec::new(), Value::Null);
-    for round in 0..ROUNDS {
-        let mut program = start(&home);
-        let mut socket = greeted(&program).await;
-        let joined = rejoin(&mut socket, 1, &since).await;
-        if round > 0 {
-            assert_eq!(joined["recovered"], json!(true), "{joined}");
-        }
-        since = joined["position"].clone();
-        for _ in 0..joined["missed"].as_u64().unwrap_or(0) {
-            let event = socket.until("new_message").await;
-            got.push(event["payload"]["n"].clone());
-            since = event["position"].clone();
-        }
-        // Killed in the middle of the requests, which run at once.
-        let publishers = (0..4).map(|publisher| {
-            let socket = program.path("broadcast.sock");
-            tokio::spawn(publish_until_killed(
-                socket,
-                round * 1_000_000 + publisher * 10_000,
-            ))
-        });
-        let publishers: Vec<_> = publishers.collect();
-        for _ in 0..EVENTS_BEFORE_KILL {
-            let event = socket.until("new_message").await;
-            got.push(event["payload"]["n"].clone());
-            since = event["position"].clone();
-        }
-        program.kill();
-        for publisher in publishers {
-            acknowledged.extend(publisher.await.unwrap());
-        }
-    }
-    let program = start(&home);
-    let mut socket = greeted(&program).await;
-    let joined = rejoin(&mut socket, 1, &since).await;
-    assert_eq!(joined["recovered"], json!(true), "{joined}");
-    for _ in 0..joined["missed"].as_u64().unwrap() {
-        got.push(socket.until("new_message").await["payload"]["n"].clone());
-    }
-    let mut numbers: Vec<_> = got.iter().map(|number| number.as_u64().unwrap()).collect();
-    numbers.sort_unstable();
-    let count = numbers.len();
-    numbers.dedup();
-    assert_eq!(numbers.len(), count, "an event came twice");
-    let lost = acknowledged
-        .iter()
-        .filter(|number| numbers.binary_search(number).is_err());
-    assert_eq!(lost.count(), 0);
-}
-
-/// Publishes numbers from `first` until the edge is gone; returns the acknowledged ones.
-async fn publish_until_killed(socket: std::path::PathBuf, first: u64) -> Vec<u64> {
-    let mut acknowledged = Vec::new();
-    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
-    let mut app = Client::over_http1(stream).await;
-    for number in first.. {
-        let request = post("/broadcast").body(body(event(1, number))).unwrap();
-        match app.send(request).await {
-            Ok(response) if response.status() == StatusCode::OK => acknowledged.push(number),
-            _ => break,
-        }
-    }
-    acknowledged
-}
-
-#[tokio::test]
 async fn damaged_log_is_served_as_far_as_it_is_good_and_never_stops_a_start() {
     let laravel = Laravel::start().await;
     let home = home(&laravel, "");
@@ -300,6 +230,3 @@ async fn directory_that_cannot_be_used_is_named_with_its_key() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("history.directory"), "{text}");
 }
-
-const ROUNDS: u64 = 5;
-const EVENTS_BEFORE_KILL: u64 = 100;
