@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant};
 
 use crate::client::Tickets;
+use crate::percentile;
 use crate::publisher::{Entrance, Publisher};
 use crate::server::TICKS_PER_SECOND;
 use crate::target::{Opener, Socket, Target, failure, next_text, open_all};
@@ -48,7 +49,7 @@ struct Seen {
 }
 
 pub(crate) async fn measure(plan: Plan) -> anyhow::Result<()> {
-    let server = plan.target.server();
+    let server = plan.target.server()?;
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Never)?);
     let (micros, mut took_micros) = mpsc::unbounded_channel();
     let seen = Arc::new(Seen {
@@ -67,7 +68,7 @@ pub(crate) async fn measure(plan: Plan) -> anyhow::Result<()> {
     seen.deliveries.store(0, Relaxed);
     while took_micros.try_recv().is_ok() {}
     let (before, start) = (server.cpu_ticks()?, Instant::now());
-    publish(&plan, &seen, plan.events, &mut sessions).await?;
+    let mut publish_micros = publish(&plan, &seen, plan.events, &mut sessions).await?;
     let took = start.elapsed().as_secs_f64();
     let ticks = server.cpu_ticks()? - before;
 
@@ -80,9 +81,12 @@ pub(crate) async fn measure(plan: Plan) -> anyhow::Result<()> {
             let mut micros: Vec<u32> = std::iter::from_fn(|| took_micros.try_recv().ok()).collect();
             micros.sort_unstable();
             for (name, part) in [("median", 50), ("99 %", 99)] {
-                let place = (micros.len() - 1) * part / 100;
-                println!("latency, {name}, ms\t{:.2}", f64::from(micros[place]) / 1e3);
+                let latency = percentile(&micros, part);
+                println!("latency, {name}, ms\t{:.2}", f64::from(latency) / 1e3);
             }
+            publish_micros.sort_unstable();
+            let median = percentile(&publish_micros, 50);
+            println!("response to the publisher, median, µs\t{median}");
         }
     }
     Ok(())
@@ -109,13 +113,14 @@ fn due(text: &str) -> Option<u64> {
     rest[..end].parse().ok()
 }
 
-/// Publishes `events` events and waits until every member has them all.
+/// Publishes `events` events and waits until every member has them all. Returns the times until
+/// the responses, in microseconds.
 async fn publish(
     plan: &Plan,
     seen: &Arc<Seen>,
     events: u32,
     sessions: &mut JoinSet<anyhow::Error>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<u64>> {
     let already = seen.deliveries.load(Relaxed);
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
@@ -124,24 +129,28 @@ async fn publish(
         let (plan, seen, next) = (plan.clone(), Arc::clone(seen), Arc::clone(&next));
         publishing.spawn(async move {
             let mut publisher = Publisher::open(&plan.publish).await?;
+            let mut micros = Vec::new();
             loop {
                 let number = next.fetch_add(1, Relaxed);
                 if number >= u64::from(events) {
-                    return anyhow::Ok(());
+                    return anyhow::Ok(micros);
                 }
                 let due = turn(&plan, &seen, number, start, already).await;
                 let due = due.duration_since(seen.start).as_micros();
                 let room = 1 + (number % u64::from(plan.target.rooms)) as u32;
                 let rest = format!(r#""due":{due},"filler":"{FILLER}""#);
+                let sent = Instant::now();
                 publisher.publish(room, &rest).await?;
+                micros.push(sent.elapsed().as_micros() as u64);
             }
         });
     }
     let all = already + u64::from(events) * u64::from(plan.members);
     let deadline = Instant::now() + PATIENCE;
+    let mut micros = Vec::new();
     while !publishing.is_empty() || seen.deliveries.load(Relaxed) < all {
         tokio::select! {
-            Some(ended) = publishing.join_next() => ended??,
+            Some(ended) = publishing.join_next() => micros.extend(ended??),
             Some(ended) = sessions.join_next() => return Err(failure(ended)),
             () = time::sleep(TICK) => {}
         }
@@ -150,7 +159,7 @@ async fn publish(
             bail!("{some} of {} deliveries within {PATIENCE:?}", all - already);
         }
     }
-    Ok(())
+    Ok(micros)
 }
 
 /// Waits until event `number` may be published; returns when it was due.

@@ -10,6 +10,7 @@ mod fanout;
 mod floor;
 mod plot;
 mod publisher;
+mod recovery;
 mod server;
 mod sessions;
 mod table;
@@ -19,6 +20,7 @@ mod upstream;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +41,9 @@ enum Command {
     Upstream {
         #[arg(long)]
         listen: SocketAddr,
+        /// Milliseconds that a response about a token or a ticket takes
+        #[arg(long, default_value_t = 0)]
+        delay: u64,
     },
     /// A floor: responses and rooms with the minimal work
     Floor(floor::Plan),
@@ -54,6 +59,8 @@ enum Command {
     Churn(sessions::Plan),
     /// Sessions that all lose their connection and reconnect
     Storm(sessions::Plan),
+    /// Sessions that all return after the edge was killed, and get the events that they missed
+    Recovery(recovery::Plan),
     /// Events to rooms: CPU and latency of deliveries
     Fanout(fanout::Plan),
     /// The latency of room events to a session, idle and while it uploads
@@ -69,7 +76,9 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     match Arguments::parse().command {
-        Command::Upstream { listen } => runtime.block_on(upstream::serve(listen)),
+        Command::Upstream { listen, delay } => {
+            runtime.block_on(upstream::serve(listen, Duration::from_millis(delay)))
+        }
         Command::Floor(plan) => runtime.block_on(floor::serve(plan)),
         Command::Hyper(plan) => runtime.block_on(floor::serve_hyper(plan)),
         Command::Handshakes(plan) => runtime.block_on(connections::handshakes(plan)),
@@ -77,9 +86,15 @@ fn main() -> anyhow::Result<()> {
         Command::Sessions(plan) => runtime.block_on(sessions::idle(plan)),
         Command::Churn(plan) => runtime.block_on(sessions::churn(plan)),
         Command::Storm(plan) => runtime.block_on(sessions::storm(plan)),
+        Command::Recovery(plan) => runtime.block_on(recovery::measure(plan)),
         Command::Fanout(plan) => runtime.block_on(fanout::measure(plan)),
         Command::Uploads(plan) => runtime.block_on(uploads::measure(plan)),
         Command::Table { files } => table::print(&files),
         Command::Plot(plan) => plot::print(&plan),
     }
+}
+
+/// Returns the value below which `percent` % of `sorted` are, which is not empty.
+pub(crate) fn percentile<T: Copy>(sorted: &[T], percent: usize) -> T {
+    sorted[(sorted.len() - 1) * percent / 100]
 }

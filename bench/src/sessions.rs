@@ -22,7 +22,7 @@ pub(crate) struct Plan {
 
 /// Measures idle sessions, each with a full handshake.
 pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
-    let server = plan.target.server();
+    let server = plan.target.server()?;
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Never)?);
     drop(open_all(&opener, plan.count.min(WARM_UP), rest).await?);
 
@@ -54,7 +54,7 @@ pub(crate) async fn idle(plan: Plan) -> anyhow::Result<()> {
 
 /// Measures sessions that connect, join and leave, of users that the server has cached.
 pub(crate) async fn churn(plan: Plan) -> anyhow::Result<()> {
-    let server = plan.target.server();
+    let server = plan.target.server()?;
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Never)?);
     come_and_go(&opener, WARM_UP.max(plan.target.rooms)).await?;
     let (before, start) = (server.cpu_ticks()?, Instant::now());
@@ -90,7 +90,7 @@ async fn come_and_go(opener: &Arc<Opener>, count: u32) -> anyhow::Result<()> {
 /// Measures sessions that all lose their connections at once and reconnect, with TLS
 /// tickets, as browsers do.
 pub(crate) async fn storm(plan: Plan) -> anyhow::Result<()> {
-    let server = plan.target.server();
+    let server = plan.target.server()?;
     let opener = Arc::new(Opener::new(&plan.target, Tickets::Kept)?);
     drop(open_all(&opener, plan.count, rest).await?);
     let (before, start) = (server.cpu_ticks()?, Instant::now());

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use futures_util::{SinkExt, StreamExt};
 use hyper::Uri;
@@ -33,7 +33,7 @@ pub(crate) struct Target {
     #[arg(long, value_enum, default_value_t = Kind::Edge)]
     pub(crate) kind: Kind,
     /// The server's process; repeat for a server of several
-    #[arg(long = "pid", required = true)]
+    #[arg(long = "pid")]
     pids: Vec<u32>,
     /// Rooms that the sessions spread over
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
@@ -61,8 +61,9 @@ pub(crate) enum Kind {
 }
 
 impl Target {
-    pub(crate) fn server(&self) -> Server {
-        Server::new(self.pids.clone())
+    pub(crate) fn server(&self) -> anyhow::Result<Server> {
+        ensure!(!self.pids.is_empty(), "no --pid names the server's process");
+        Ok(Server::new(self.pids.clone()))
     }
 
     pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
@@ -90,15 +91,25 @@ impl Opener {
 
     /// Opens session `id` and joins its room, when a place is free.
     pub(crate) async fn open(&self, id: u32) -> anyhow::Result<Socket> {
+        Ok(self.open_since(id, None).await?.0)
+    }
+
+    /// Opens session `id` with the last position of an earlier one. Also returns the payload of
+    /// `ticket_joined`, if the server is an edge.
+    pub(crate) async fn open_since(
+        &self,
+        id: u32,
+        since: Option<&str>,
+    ) -> anyhow::Result<(Socket, Value)> {
         let _slot = self.slots.acquire().await?;
         let within = Duration::from_secs(self.target.within);
-        time::timeout(within, self.join(id))
+        time::timeout(within, self.join(id, since))
             .await
             .with_context(|| format!("not in its room within {within:?}"))?
             .with_context(|| format!("session {id}"))
     }
 
-    async fn join(&self, id: u32) -> anyhow::Result<Socket> {
+    async fn join(&self, id: u32, since: Option<&str>) -> anyhow::Result<(Socket, Value)> {
         let target = &self.target;
         let source = Ipv4Addr::new(127, 0, 0, 1 + (id % u32::from(target.sources)) as u8);
         let stream = self.dialer.dial(source).await?;
@@ -111,13 +122,15 @@ impl Opener {
         // The default read buffer is 128 KiB for each session.
         let config = WebSocketConfig::default().read_buffer_size(4096);
         let (mut socket, _) = client_async_with_config(request, stream, Some(config)).await?;
+        let mut joined = Value::Null;
         if target.kind == Kind::Edge {
             expect(&mut socket, "connection").await?;
-            let join = json!({"type": "join_ticket", "payload": {"ticket_id": room}});
+            let payload = json!({"ticket_id": room, "since": since});
+            let join = json!({"type": "join_ticket", "payload": payload});
             socket.send(Message::text(join.to_string())).await?;
-            expect(&mut socket, "ticket_joined").await?;
+            joined = expect(&mut socket, "ticket_joined").await?["payload"].take();
         }
-        Ok(socket)
+        Ok((socket, joined))
     }
 }
 
@@ -170,13 +183,13 @@ pub(crate) async fn rest(mut socket: Socket) -> anyhow::Error {
     }
 }
 
-/// Reads until the event of this type; others may come before it, but no error.
-pub(crate) async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<()> {
+/// Reads until the event of this type and returns it; others may come before it, but no error.
+pub(crate) async fn expect(socket: &mut Socket, wanted: &str) -> anyhow::Result<Value> {
     loop {
         let text = next_text(socket).await?;
         let event: Value = serde_json::from_str(&text).context("the server sent no JSON")?;
         match event["type"].as_str() {
-            Some(kind) if kind == wanted => return Ok(()),
+            Some(kind) if kind == wanted => return Ok(event),
             Some("error") => bail!("waiting for {wanted}, the server said {text}"),
             _ => {}
         }

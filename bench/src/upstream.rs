@@ -7,11 +7,14 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1 as client;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -20,10 +23,84 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time;
 
 type Answer = Response<Full<Bytes>>;
 
-pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
+/// The questions about tokens and about tickets.
+static USERS: Counter = Counter::new();
+static TICKETS: Counter = Counter::new();
+
+/// Counts the questions of one kind.
+struct Counter {
+    total: AtomicU64,
+    now: AtomicU64,
+    most: AtomicU64,
+}
+
+/// A question that is being answered.
+struct Question(&'static Counter);
+
+impl Counter {
+    const fn new() -> Self {
+        Self {
+            total: AtomicU64::new(0),
+            now: AtomicU64::new(0),
+            most: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a question, and takes `delay` for it.
+    async fn ask(&'static self, delay: Duration) -> Question {
+        let now = self.now.fetch_add(1, Relaxed) + 1;
+        self.most.fetch_max(now, Relaxed);
+        self.total.fetch_add(1, Relaxed);
+        let question = Question(self);
+        if !delay.is_zero() {
+            time::sleep(delay).await;
+        }
+        question
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Returns the numbers of questions since the last call, and of the most at once.
+fn take_questions() -> Value {
+    json!({
+        "total": USERS.total.swap(0, Relaxed) + TICKETS.total.swap(0, Relaxed),
+        "most_users": USERS.most.swap(0, Relaxed),
+        "most_tickets": TICKETS.most.swap(0, Relaxed),
+    })
+}
+
+/// Reads the numbers of questions of the upstream at `address` since the last call.
+pub(crate) async fn questions(address: SocketAddr) -> anyhow::Result<Value> {
+    let stream = TcpStream::connect(address).await.context("the upstream")?;
+    let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get("/questions").header("host", "upstream");
+    let asking = async {
+        let answer = sender
+            .send_request(request.body(Empty::<Bytes>::new())?)
+            .await?;
+        anyhow::Ok(answer.into_body().collect().await?.to_bytes())
+    };
+    // The connection's future sends and receives.
+    tokio::select! {
+        body = asking => Ok(serde_json::from_slice(&body?)?),
+        ended = connection => {
+            ended?;
+            anyhow::bail!("the upstream hung up")
+        }
+    }
+}
+
+/// Serves on `listen`. A response about a token or a ticket takes `delay`.
+pub(crate) async fn serve(listen: SocketAddr, delay: Duration) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}"))?;
@@ -33,25 +110,25 @@ pub(crate) async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted.context("cannot accept")?;
-                connections.spawn(converse(stream));
+                connections.spawn(converse(stream, delay));
             }
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn converse(stream: TcpStream) {
+async fn converse(stream: TcpStream, delay: Duration) {
     if let Err(error) = stream.set_nodelay(true) {
         eprintln!("upstream: {error}");
         return;
     }
-    let connection =
-        http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+    let service = service_fn(|request| answer(request, delay));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     // A peer that disconnects early needs no report: the generator counts failures.
     let _ = connection.await;
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
+async fn answer(request: Request<Incoming>, delay: Duration) -> Result<Answer, Infallible> {
     if request.method() == Method::POST {
         return Ok(swallow(request.into_body()).await);
     }
@@ -59,9 +136,13 @@ async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
     Ok(if let Some(count) = path.strip_prefix("/bytes/") {
         bytes(count)
     } else if path == "/api/user" {
+        let _question = USERS.ask(delay).await;
         user(request.headers())
     } else if let Some(id) = path.strip_prefix("/api/support-tickets/") {
+        let _question = TICKETS.ask(delay).await;
         ticket(id)
+    } else if path == "/questions" {
+        reply(StatusCode::OK, &take_questions())
     } else {
         refuse(StatusCode::NOT_FOUND, "Not found")
     })
