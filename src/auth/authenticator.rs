@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::cache::{Cache, Verdict};
 use super::client::AuthResponse;
 use super::settings::{Settings, find_id};
-use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash};
+use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations};
 use crate::core::ids::UserId;
 use crate::core::invisible_chars;
 use crate::runtime::drain::Drain;
@@ -54,7 +54,7 @@ pub(crate) struct AuthenticatedUser {
 pub(crate) struct Authenticator {
     client: AuthClient,
     settings: Arc<Settings>,
-    cache: Cache<TokenHash, User>,
+    cache: Cache<CredentialHash, User>,
     invalidations: Invalidations,
 }
 
@@ -109,7 +109,7 @@ impl Authenticator {
     }
 
     /// Drops the cached decision on a token: its next use asks Laravel again.
-    pub(crate) fn forget(&self, token: &TokenHash) {
+    pub(crate) fn forget(&self, token: &CredentialHash) {
         self.cache.forget(token);
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Verdict};
 use super::settings::{Settings, TicketMethod};
-use super::{AuthClient, AuthRequest, Epoch, Error, Invalidations, TokenHash, User};
+use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations, User};
 use crate::core::ids::{RoomName, UserId};
 use crate::runtime::drain::Drain;
 
@@ -23,7 +23,7 @@ use crate::runtime::drain::Drain;
 pub(crate) struct Grant {
     room: RoomName,
     user: User,
-    secret: TokenHash,
+    secret: CredentialHash,
     epoch: Epoch,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Authorizer {
     settings: Arc<Settings>,
     /// The key has the token, not its user: tokens of one user may have different abilities,
     /// and two guards of the application may use the same user ids.
-    cache: Cache<(TokenHash, RoomName), ()>,
+    cache: Cache<(CredentialHash, RoomName), ()>,
     invalidations: Invalidations,
     denials: Arc<Mutex<Denials>>,
 }
@@ -156,7 +156,7 @@ impl Authorizer {
     pub(crate) fn cached_access(
         &self,
         user: &UserId,
-        secrets: impl IntoIterator<Item = TokenHash>,
+        secrets: impl IntoIterator<Item = CredentialHash>,
         room: &RoomName,
     ) -> CachedAccess {
         let secrets = secrets.into_iter();

@@ -12,7 +12,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::TokenHash;
+use super::CredentialHash;
 
 /// The tokens that wait.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Backoff(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    waiting: LruCache<TokenHash, Wait>,
+    waiting: LruCache<CredentialHash, Wait>,
     /// The time at which Laravel last granted a request of any client.
     granted: Option<Instant>,
 }
@@ -55,7 +55,7 @@ impl Backoff {
     ///
     /// # Errors
     /// The time to wait.
-    pub(super) fn check(&self, token: &TokenHash) -> Result<(), Waiting> {
+    pub(super) fn check(&self, token: &CredentialHash) -> Result<(), Waiting> {
         let now = Instant::now();
         let mut state = self.0.lock();
         let granted = state.granted;
@@ -77,17 +77,17 @@ impl Backoff {
     }
 
     /// Starts the wait of `token` after a 429, [`MAX_THROTTLE`] at most.
-    pub(super) fn throttle(&self, token: TokenHash, retry_after: Duration) {
+    pub(super) fn throttle(&self, token: CredentialHash, retry_after: Duration) {
         self.wait(token, retry_after.min(MAX_THROTTLE), true);
     }
 
     /// Starts the wait of `token` after a 5xx, [`MAX_OUTAGE`] at most.
-    pub(super) fn outage(&self, token: TokenHash, retry_after: Duration) {
+    pub(super) fn outage(&self, token: CredentialHash, retry_after: Duration) {
         self.wait(token, retry_after.min(MAX_OUTAGE), false);
     }
 
     /// Starts a wait, in place of an earlier one.
-    fn wait(&self, token: TokenHash, retry_after: Duration, is_throttled: bool) {
+    fn wait(&self, token: CredentialHash, retry_after: Duration, is_throttled: bool) {
         let since = Instant::now();
         let wait = Wait {
             since,
@@ -98,14 +98,14 @@ impl Backoff {
     }
 
     /// Records that Laravel granted a request with `token`: ends its wait and the outage.
-    pub(super) fn granted(&self, token: &TokenHash) {
+    pub(super) fn granted(&self, token: &CredentialHash) {
         let mut state = self.0.lock();
         state.waiting.pop(token);
         state.granted = Some(Instant::now());
     }
 
     /// Records that Laravel denied a request with `token`: ends its wait.
-    pub(super) fn denied(&self, token: &TokenHash) {
+    pub(super) fn denied(&self, token: &CredentialHash) {
         self.0.lock().waiting.pop(token);
     }
 
@@ -131,7 +131,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn token(text: &str) -> TokenHash {
+    fn token(text: &str) -> CredentialHash {
         Token::new(text).unwrap().hash()
     }
 

@@ -1,4 +1,4 @@
-//! The edge's own requests to Laravel. They carry the client's token, host and address, so
+//! The edge's own requests to Laravel. They carry the client's credential, host and address, so
 //! that Laravel's middleware authenticates, routes and throttles them as the client's.
 
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{ACCEPT, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::{Backoff, MAX_OUTAGE};
 use super::cache::Verdict;
 use super::settings::Settings;
-use super::{AuthRequest, ClientContext, Error, Metrics, Token, TokenForm, Urgency};
+use super::{AuthRequest, ClientContext, Credential, Error, Metrics, TokenForm, Urgency};
 use crate::core::body::{self, Body};
 use crate::core::error_chain::error_chain;
 use crate::forwarded;
@@ -161,8 +161,11 @@ impl AuthClient {
         let mut request = Request::new(body::empty());
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
-        *request.headers_mut() =
-            request_headers(&auth_request.token, self.token_form, &auth_request.client);
+        *request.headers_mut() = request_headers(
+            &auth_request.credential,
+            self.token_form,
+            &auth_request.client,
+        );
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let sending = self
@@ -214,7 +217,7 @@ impl AuthClient {
 /// reverse order, so no order is safe; with [`TokenForm::Secret`] there is no `|`. For the
 /// same reason the agent's name has more than ten characters and no parentheses.
 pub(crate) fn request_headers(
-    token: &Token,
+    credential: &Credential,
     form: TokenForm,
     client_context: &ClientContext,
 ) -> HeaderMap {
@@ -223,7 +226,7 @@ pub(crate) fn request_headers(
     headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     forwarded::write_headers(&mut headers, client_context.client);
-    headers.insert(AUTHORIZATION, token.authorization(form));
+    credential.write_headers(form, &mut headers);
     headers
 }
 

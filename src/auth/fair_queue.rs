@@ -1,12 +1,12 @@
 //! A fair queue to Laravel: an adaptive bound on the requests under way, and a round robin
-//! over the clients and their tokens in front of it.
+//! over the clients and their credentials in front of it.
 //!
 //! Urgent requests come first: those that confirm a right after an invalidation, and the last
 //! one of an upload. They leave one place to the others. Of these, most places go to renewals:
 //! rights that Laravel granted lately, such as those of members who return. While others wait,
-//! no client and no token holds more than half of the places. Alone it may hold all but one,
+//! no client and no credential holds more than half of the places. Alone it may hold all but one,
 //! so that a new client finds a place. This holds for urgent requests, too: a client can
-//! invalidate its own token as often as it likes.
+//! invalidate its own credential as often as it likes.
 //!
 //! One lock guards the state. A permit is sent to its waiter under it; a waiter that is gone
 //! returns the permit there and then, so no place is lost.
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use self::adaptive_limit::AdaptiveLimit;
 use self::round_robin::{ClientQueue, Waiter};
-use super::TokenHash;
+use super::CredentialHash;
 use crate::core::client_ip::ClientKey;
 
 /// The class of a request to Laravel.
@@ -39,11 +39,11 @@ pub(crate) enum Urgency {
     Urgent,
 }
 
-/// The client and the token that a request counts for.
+/// The client and the credential that a request counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Owner {
     pub(super) client: ClientKey,
-    pub(super) token: TokenHash,
+    pub(super) credential: CredentialHash,
 }
 
 /// The queue. Cheap to clone; clones share it.
@@ -64,9 +64,9 @@ struct State {
     renewals: usize,
     /// The time at which a request last got a place.
     moved: Instant,
-    /// The requests under way, by client and by token.
+    /// The requests under way, by client and by credential.
     by_client: HashMap<ClientKey, usize>,
-    by_token: HashMap<TokenHash, usize>,
+    by_credential: HashMap<CredentialHash, usize>,
     urgent: ClientQueue,
     renewal: ClientQueue,
     routine: ClientQueue,
@@ -124,7 +124,7 @@ impl FairQueue {
             renewals: 0,
             moved: Instant::now(),
             by_client: HashMap::new(),
-            by_token: HashMap::new(),
+            by_credential: HashMap::new(),
             urgent: ClientQueue::default(),
             renewal: ClientQueue::default(),
             routine: ClientQueue::default(),
@@ -194,9 +194,9 @@ impl State {
         }
     }
 
-    /// Takes the next waiter whose client and token are below their shares.
+    /// Takes the next waiter whose client and credential are below their shares.
     fn next(&mut self) -> Option<(Owner, Urgency, Waiter)> {
-        let (client_share, token_share) = self.shares();
+        let (client_share, credential_share) = self.shares();
         for urgency in self.order() {
             let queue = match urgency {
                 Urgency::Urgent => &mut self.urgent,
@@ -205,7 +205,7 @@ impl State {
             };
             let next = queue.pop(
                 |client| is_below(&self.by_client, client, client_share),
-                |token| is_below(&self.by_token, token, token_share),
+                |credential| is_below(&self.by_credential, credential, credential_share),
             );
             if let Some((owner, waiter)) = next {
                 return Some((owner, urgency, waiter));
@@ -225,7 +225,7 @@ impl State {
         urgent.into_iter().chain(others)
     }
 
-    /// Returns the places that a client and a token may hold while the present waiters wait:
+    /// Returns the places that a client and a credential may hold while the present waiters wait:
     /// half of all if there are several of them, and all but one otherwise.
     fn shares(&self) -> (usize, usize) {
         let half = (self.limit.get() / 2).max(1);
@@ -236,9 +236,9 @@ impl State {
         if !clients.all(|client| Some(client) == first) {
             return (half, half);
         }
-        let is_one_token =
+        let is_one_credential =
             queues.all(|queue| queue.waiting.values().all(|tokens| tokens.order.len() <= 1));
-        (alone, if is_one_token { alone } else { half })
+        (alone, if is_one_credential { alone } else { half })
     }
 
     /// Returns whether an urgent request may get the next place. While others wait, they have
@@ -259,7 +259,7 @@ impl State {
         self.was_urgent = urgency == Urgency::Urgent;
         self.moved = Instant::now();
         *self.by_client.entry(owner.client).or_default() += 1;
-        *self.by_token.entry(owner.token).or_default() += 1;
+        *self.by_credential.entry(owner.credential).or_default() += 1;
         match urgency {
             Urgency::Urgent => self.urgent_running += 1,
             Urgency::Renewal => self.renewals += 1,
@@ -271,7 +271,7 @@ impl State {
     fn finish(&mut self, owner: Owner, urgency: Urgency) {
         self.running -= 1;
         decrement(&mut self.by_client, &owner.client);
-        decrement(&mut self.by_token, &owner.token);
+        decrement(&mut self.by_credential, &owner.credential);
         if urgency == Urgency::Urgent {
             self.urgent_running -= 1;
         }

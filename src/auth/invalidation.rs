@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::TokenHash;
+use super::CredentialHash;
 use crate::core::ids::UserId;
 
 /// A position in the order in which requests began and decisions were invalidated. It is no
@@ -26,7 +26,7 @@ pub(crate) struct Invalidations(Arc<InvalidationLists>);
 struct InvalidationLists {
     order: AtomicU64,
     users: Mutex<LruCache<UserId, Epoch>>,
-    tokens: Mutex<LruCache<TokenHash, Epoch>>,
+    tokens: Mutex<LruCache<CredentialHash, Epoch>>,
 }
 
 impl Invalidations {
@@ -52,7 +52,7 @@ impl Invalidations {
     }
 
     /// Invalidates every decision about the token of `secret` whose request began before.
-    pub(crate) fn invalidate_token(&self, secret: TokenHash) {
+    pub(crate) fn invalidate_token(&self, secret: CredentialHash) {
         let mut tokens = self.0.tokens.lock();
         tokens.put(secret, self.next_epoch());
     }
@@ -62,7 +62,7 @@ impl Invalidations {
     pub(crate) fn latest_after(
         &self,
         user: &UserId,
-        secret: TokenHash,
+        secret: CredentialHash,
         epoch: Epoch,
     ) -> Option<Epoch> {
         let of_user = self.0.users.lock().peek(user).copied();

@@ -8,6 +8,8 @@ mod authorizer;
 mod backoff;
 mod cache;
 mod client;
+mod credential;
+mod credential_hash;
 mod fair_queue;
 mod invalidation;
 mod metrics;
@@ -19,12 +21,14 @@ mod token;
 pub(crate) use self::authenticator::{AuthenticatedUser, Authenticator, User};
 pub(crate) use self::authorizer::{Authorizer, CachedAccess, Grant};
 pub(crate) use self::client::{AuthClient, request_headers};
+pub(crate) use self::credential::Credential;
+pub(crate) use self::credential_hash::CredentialHash;
 pub(crate) use self::fair_queue::Urgency;
 pub(crate) use self::invalidation::{Epoch, Invalidations};
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::request::{AuthRequest, ClientContext};
 pub(crate) use self::retry::{RetryDeadline, retry_while_unavailable};
-pub(crate) use self::token::{Token, TokenForm, TokenHash, bearer_token};
+pub(crate) use self::token::{Token, TokenForm, bearer_token};
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! A request about a token, and the client on whose behalf the edge sends it.
+//! A request about a credential, and the client on whose behalf the edge sends it.
 
 use hyper::header::HeaderValue;
 
 use super::fair_queue::Owner;
-use super::{Epoch, RetryDeadline, Token, TokenHash, Urgency};
+use super::{Credential, CredentialHash, Epoch, RetryDeadline, Urgency};
 use crate::core::client_ip::ClientIp;
 
 /// The client on whose behalf a request is sent: Laravel throttles by the client's address,
@@ -18,20 +18,21 @@ pub(crate) struct ClientContext {
 
 impl ClientContext {
     /// Returns the owner that the queue counts the request for.
-    fn owner(&self, token: TokenHash) -> Owner {
+    fn owner(&self, credential: CredentialHash) -> Owner {
         Owner {
             client: self.client.key(IPV6_PREFIX_BITS),
-            token,
+            credential,
         }
     }
 }
 
-/// A request about a token: the client, the urgency, and the age that a cached decision may
+/// A request about a credential: the client, the urgency, and the age that a cached decision may
 /// have.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthRequest {
-    pub(super) token: Token,
-    pub(super) secret: TokenHash,
+    pub(super) credential: Credential,
+    /// The hash of the credential.
+    pub(super) secret: CredentialHash,
     pub(super) client: ClientContext,
     pub(super) since: Option<Epoch>,
     pub(super) urgency: Urgency,
@@ -40,10 +41,10 @@ pub(crate) struct AuthRequest {
 
 impl AuthRequest {
     /// Creates a routine request, whose decision may come from the cache.
-    pub(crate) fn new(token: &Token, client_context: &ClientContext) -> Self {
+    pub(crate) fn new(credential: &Credential, client_context: &ClientContext) -> Self {
         Self {
-            token: token.clone(),
-            secret: token.hash(),
+            credential: credential.clone(),
+            secret: credential.hash(),
             client: client_context.clone(),
             since: None,
             urgency: Urgency::Routine,

@@ -1,12 +1,11 @@
-//! A client's Sanctum token and the hash of its secret. Neither is ever logged.
+//! A client's Sanctum token. It is never logged.
 
 use std::fmt;
-use std::num::NonZeroU32;
 
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
+use super::CredentialHash;
 use crate::core::header_values::single_value;
 
 /// A bearer token as the client sent it. Its `Debug` output does not contain it.
@@ -32,8 +31,17 @@ impl Token {
     /// Returns the hash of the token's secret, the key of its sessions, uploads and cached
     /// decisions. The `id|` before the secret is left out: Laravel accepts a token with and
     /// without it, and with several spellings of one id.
-    pub(crate) fn hash(&self) -> TokenHash {
-        TokenHash(Sha256::digest(self.without_id().as_bytes()).into())
+    pub(crate) fn hash(&self) -> CredentialHash {
+        CredentialHash::of_token(self.without_id().as_bytes())
+    }
+
+    /// Returns the hash of the token in `Authorization`, with any bytes before its `|`: a
+    /// database may read `13é` as 13.
+    pub(crate) fn hash_from_headers(headers: &HeaderMap) -> Option<CredentialHash> {
+        let token = bearer_token(headers)?;
+        let id = token.iter().position(|byte| *byte == b'|');
+        let secret = id.map_or(token, |id| &token[id + 1..]);
+        Some(CredentialHash::of_token(secret))
     }
 
     /// Returns the secret: the part after the first `|`, or all if there is none.
@@ -92,33 +100,6 @@ pub(crate) enum TokenForm {
     Full,
 }
 
-/// The SHA-256 hash of a token's secret. Its `Debug` output does not contain it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct TokenHash([u8; 32]);
-
-impl TokenHash {
-    /// Returns the hash for the token in `Authorization`, with any bytes before its `|`: a
-    /// database may read `13é` as 13.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        let token = bearer_token(headers)?;
-        let id = token.iter().position(|byte| *byte == b'|');
-        let secret = id.map_or(token, |id| &token[id + 1..]);
-        Some(Self(Sha256::digest(secret).into()))
-    }
-
-    /// Returns 32 bits of the hash, enough to tell the tokens of one client apart.
-    pub(crate) fn fingerprint(&self) -> NonZeroU32 {
-        let [a, b, c, d, ..] = self.0;
-        NonZeroU32::new(u32::from_le_bytes([a, b, c, d])).unwrap_or(NonZeroU32::MAX)
-    }
-}
-
-impl fmt::Debug for TokenHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TokenHash")
-    }
-}
-
 /// The authentication scheme, in lower case.
 const SCHEME: &[u8] = b"bearer ";
 
@@ -157,7 +138,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
-            assert_eq!(TokenHash::from_headers(&headers), secret, "{value:?}");
+            assert_eq!(Token::hash_from_headers(&headers), secret, "{value:?}");
         }
         for values in [
             &[][..],

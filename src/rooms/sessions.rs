@@ -11,7 +11,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::{Eviction, Outbox};
-use crate::auth::TokenHash;
+use crate::auth::CredentialHash;
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::{SessionId, UserId};
 use crate::core::units::PositiveCount;
@@ -28,7 +28,7 @@ struct Registry {
     users: HashMap<UserId, UserSessions>,
     /// Recently revoked tokens, with the time of the revocation. Catches a session whose
     /// token Laravel accepted before that, and which registers after it.
-    revoked: LruCache<TokenHash, Instant>,
+    revoked: LruCache<CredentialHash, Instant>,
 }
 
 impl Default for Registry {
@@ -55,7 +55,7 @@ struct Entry {
     client: ClientIp,
     since: Instant,
     user: UserId,
-    token: TokenHash,
+    token: CredentialHash,
     outbox: Outbox,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct OpenSession {
     /// The client's address.
     pub(crate) client: ClientIp,
     /// The hash of the session's token.
-    pub(crate) token: TokenHash,
+    pub(crate) token: CredentialHash,
     /// The time at which it registered.
     pub(crate) since: Instant,
     /// The number of events queued for it.
@@ -90,7 +90,7 @@ impl Sessions {
         session: SessionId,
         client: ClientIp,
         user: UserId,
-        token: TokenHash,
+        token: CredentialHash,
         outbox: Outbox,
     ) -> Registration {
         let entry = Entry {
@@ -164,13 +164,13 @@ impl Sessions {
 
     /// Makes every session with `token` ask Laravel about its rights again; returns their
     /// number.
-    pub(crate) fn revalidate_token(&self, token: &TokenHash) -> usize {
+    pub(crate) fn revalidate_token(&self, token: &CredentialHash) -> usize {
         self.for_each(|entry| entry.token == *token, Outbox::revalidate)
     }
 
     /// Evicts every session with `token`, and those that register with it within five
     /// minutes; returns the number of the former.
-    pub(crate) fn revoke(&self, token: &TokenHash) -> usize {
+    pub(crate) fn revoke(&self, token: &CredentialHash) -> usize {
         self.0.lock().revoked.put(*token, Instant::now());
         self.for_each(
             |entry| entry.token == *token,

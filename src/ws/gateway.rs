@@ -16,7 +16,7 @@ use super::logout::Logout;
 use super::services::Services;
 use super::session::{self, SessionSetup};
 use super::settings::Settings;
-use crate::auth::ClientContext;
+use crate::auth::{ClientContext, Credential};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
@@ -73,7 +73,7 @@ impl Gateway {
         let response = switching(&handshake);
         let setup = SessionSetup {
             id: self.services.ids.issue(),
-            token: handshake.token,
+            credential: handshake.token.map(Credential::Token),
             client_context: ClientContext {
                 client,
                 host: handshake.host,

@@ -4,7 +4,7 @@
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::services::Services;
-use crate::auth::TokenHash;
+use crate::auth::{CredentialHash, Token};
 use crate::core::body::Body;
 use crate::core::request_path::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
@@ -12,7 +12,7 @@ use crate::upstream::{self, Upstream};
 /// A logout request on its way to Laravel.
 #[derive(Debug)]
 pub(crate) struct Logout {
-    secret: TokenHash,
+    secret: CredentialHash,
     services: Services,
 }
 
@@ -28,7 +28,7 @@ impl Logout {
             return None;
         }
         Some(Self {
-            secret: TokenHash::from_headers(request.headers())?,
+            secret: Token::hash_from_headers(request.headers())?,
             services: services.clone(),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use hyper::header::HeaderValue;
 
 use super::*;
-use crate::auth::{ClientContext, RetryDeadline, Token};
+use crate::auth::{ClientContext, Credential, RetryDeadline, Token};
 use crate::core::client_ip::ClientIp;
 
 fn cache(entries: u32, concurrency: u32) -> Cache<u32, u32> {
@@ -41,7 +41,7 @@ where
 
 /// Creates a request of another client for each key.
 fn auth_request(key: u32) -> AuthRequest {
-    let token = Token::new(&key.to_string()).unwrap();
+    let token = Token::new(&key.to_string()).map(Credential::Token).unwrap();
     let client_context = ClientContext {
         client: ClientIp::new(std::net::Ipv4Addr::from_bits(key).into()),
         host: HeaderValue::from_static("desk.example"),

@@ -1,4 +1,4 @@
-//! The waiters of one class of requests, in a round robin over clients and their tokens.
+//! The waiters of one class of requests, in a round robin over clients and their credentials.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -6,17 +6,17 @@ use std::hash::Hash;
 use tokio::sync::oneshot;
 
 use super::{Owner, QueuePermit};
-use crate::auth::TokenHash;
+use crate::auth::CredentialHash;
 use crate::core::client_ip::ClientKey;
 
 /// The way by which a waiter gets its permit.
 pub(super) type Waiter = oneshot::Sender<QueuePermit>;
 
-/// The waiters of one token, oldest first.
+/// The waiters of one credential, oldest first.
 pub(super) type Waiters = VecDeque<Waiter>;
 
 /// The waiters of all clients.
-pub(super) type ClientQueue = RoundRobin<ClientKey, RoundRobin<TokenHash, Waiters>>;
+pub(super) type ClientQueue = RoundRobin<ClientKey, RoundRobin<CredentialHash, Waiters>>;
 
 /// A round robin over keys, each with its waiters.
 #[derive(Debug)]
@@ -81,9 +81,9 @@ impl<K: Copy + Eq + Hash, V: Default> RoundRobin<K, V> {
 }
 
 impl ClientQueue {
-    /// Adds a waiter behind those of the same token.
+    /// Adds a waiter behind those of the same credential.
     pub(super) fn push(&mut self, owner: Owner, waiter: Waiter) {
-        let of_token = self.entry(owner.client).entry(owner.token);
+        let of_token = self.entry(owner.client).entry(owner.credential);
         of_token.push_back(waiter);
     }
 
@@ -92,17 +92,17 @@ impl ClientQueue {
         self.waiting.get(client).map_or(0, |tokens| tokens.len)
     }
 
-    /// Takes the next waiter whose client and token may go.
+    /// Takes the next waiter whose client and credential may go.
     pub(super) fn pop(
         &mut self,
         may_client: impl Fn(&ClientKey) -> bool,
-        may_token: impl Fn(&TokenHash) -> bool,
+        may_credential: impl Fn(&CredentialHash) -> bool,
     ) -> Option<(Owner, Waiter)> {
-        let (client, (token, waiter)) = self.take(
+        let (client, (credential, waiter)) = self.take(
             may_client,
-            |of_client| of_client.take(&may_token, VecDeque::pop_front, VecDeque::is_empty),
+            |of_client| of_client.take(&may_credential, VecDeque::pop_front, VecDeque::is_empty),
             |of_client| of_client.len == 0,
         )?;
-        Some((Owner { client, token }, waiter))
+        Some((Owner { client, credential }, waiter))
     }
 }

@@ -38,7 +38,7 @@ async fn settle() {
 fn owner(client: u8, token: &str) -> Owner {
     Owner {
         client: ClientIp::new([192, 0, 2, client].into()).key(64),
-        token: Token::new(token).unwrap().hash(),
+        credential: Token::new(token).unwrap().hash(),
     }
 }
 
@@ -173,7 +173,7 @@ async fn cancelled_waiter_is_skipped() {
         running.end_oldest().await;
         let state = queue.0.lock();
         assert_eq!((state.running, state.routine.len), (0, 0));
-        assert!(state.by_client.is_empty() && state.by_token.is_empty());
+        assert!(state.by_client.is_empty() && state.by_credential.is_empty());
         assert!(state.routine.waiting.is_empty() && state.routine.order.is_empty());
     })
     .await;

@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// is unavailable, each time with the configuration in use.
     pub(super) fn start_join(&mut self, room: RoomName, since: Option<Since>) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
-        let auth_request = AuthRequest::new(&self.token, &self.client_context);
+        let auth_request = AuthRequest::new(&self.credential, &self.client_context);
         let joined = room.clone();
         let deciding = async move {
             let ask = |deadline| {
@@ -161,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         retry_after: Option<Duration>,
     ) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
-        let auth_request = AuthRequest::new(&self.token, &self.client_context);
+        let auth_request = AuthRequest::new(&self.credential, &self.client_context);
         let pause = retry_after.unwrap_or_default().max(LATE_JOIN_INTERVAL)
             + LATE_JOIN_JITTER.mul_f64(fastrand::f64());
         self.joins.begin_late(room.clone(), async move {

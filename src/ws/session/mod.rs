@@ -38,7 +38,7 @@ use self::uploads::SessionUploads;
 use super::protocol::Event;
 use super::services::Services;
 use super::{CloseReason, Settings};
-use crate::auth::{AuthenticatedUser, ClientContext, Epoch, Token, User};
+use crate::auth::{AuthenticatedUser, ClientContext, Credential, Epoch, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
 use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent, SharedStream};
@@ -53,7 +53,7 @@ struct Session<S> {
     outbox: Outbox,
     id: SessionId,
     user: User,
-    token: Token,
+    credential: Credential,
     client_context: ClientContext,
     services: Arc<Services>,
     settings: Arc<Settings>,
@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn new(
         socket: WebSocketStream<SharedStream<S>>,
         setup: SessionSetup,
-        token: Token,
+        credential: Credential,
         identified: AuthenticatedUser,
     ) -> Self
     where
@@ -111,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             id: setup.id,
             user: identified.user,
             identity_epoch: identified.epoch,
-            token,
+            credential,
             client_context: setup.client_context,
             services: setup.services,
             activity: setup.activity,
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Registers the session, greets the client and runs the loop; returns why it ended.
     async fn serve(&mut self) -> CloseReason {
-        let secret = self.token.hash();
+        let secret = self.credential.hash();
         let registration = self.services.sessions.register(
             self.id,
             self.client_context.client,

@@ -38,7 +38,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let round = RevalidationRound {
             backend: self.services.backend.clone(),
             user: self.user.clone(),
-            token: self.token.clone(),
+            credential: self.credential.clone(),
             client_context: self.client_context.clone(),
             cause,
             since,

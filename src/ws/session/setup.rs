@@ -1,4 +1,4 @@
-//! The start of a session: Laravel identifies the user by the token, and the session is
+//! The start of a session: Laravel identifies the user by the credential, and the session is
 //! established or rejected.
 
 use std::fmt::Debug;
@@ -17,7 +17,7 @@ use super::super::{CloseReason, Settings};
 use super::Session;
 use super::io::{CLOSE_TIMEOUT, close};
 use crate::auth::{
-    self, AuthRequest, AuthenticatedUser, ClientContext, Token, retry_while_unavailable,
+    self, AuthRequest, AuthenticatedUser, ClientContext, Credential, retry_while_unavailable,
 };
 use crate::core::ids::SessionId;
 use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};
@@ -27,7 +27,7 @@ use crate::runtime::activity::ActivityTracker;
 #[derive(Debug)]
 pub(in crate::ws) struct SessionSetup {
     pub(in crate::ws) id: SessionId,
-    pub(in crate::ws) token: Option<Token>,
+    pub(in crate::ws) credential: Option<Credential>,
     pub(in crate::ws) client_context: ClientContext,
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
@@ -48,17 +48,18 @@ where
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
-    let (token, identified) = match identify(&setup).await {
+    let (credential, identified) = match identify(&setup).await {
         Ok(identified) => identified,
         Err((reason, error)) => {
             if reason == CloseReason::AuthenticationFailed {
-                let token = setup.token.as_ref().map(|token| token.hash().fingerprint());
+                let credential = setup.credential.as_ref();
+                let fingerprint = credential.map(|credential| credential.hash().fingerprint());
                 setup
                     .services
                     .backend
                     .get()
                     .limits
-                    .record_rejected_token(client, token);
+                    .record_rejected_token(client, fingerprint);
             }
             tracing::info!(
                 name: "session_rejected",
@@ -76,7 +77,7 @@ where
         name: "session_opened",
         session = %id, client.ip = %client, user = %name, "session opened"
     );
-    let session = Box::new(Session::new(socket, setup, token, identified));
+    let session = Box::new(Session::new(socket, setup, credential, identified));
     Some(EstablishedSession { session, start })
 }
 
@@ -106,19 +107,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     }
 }
 
-/// Asks Laravel for the user of the token.
+/// Asks Laravel for the user of the credential.
 ///
 /// # Errors
 /// The close reason (`NoToken`, `AuthenticationFailed`, `Unavailable`, or `Restart` if the
 /// edge stops), and a cause for the log, which may be empty.
 async fn identify(
     setup: &SessionSetup,
-) -> Result<(Token, AuthenticatedUser), (CloseReason, String)> {
+) -> Result<(Credential, AuthenticatedUser), (CloseReason, String)> {
     let services = &setup.services;
-    let Some(token) = setup.token.clone() else {
+    let Some(credential) = setup.credential.clone() else {
         return Err((CloseReason::NoToken, String::new()));
     };
-    let auth_request = AuthRequest::new(&token, &setup.client_context);
+    let auth_request = AuthRequest::new(&credential, &setup.client_context);
     let ask = |deadline| {
         let (backend, auth_request) = (
             services.backend.get(),
@@ -133,7 +134,7 @@ async fn identify(
         }
     };
     match result {
-        Ok(identified) => Ok((token, identified)),
+        Ok(identified) => Ok((credential, identified)),
         Err(auth::Error::Denied | auth::Error::TokenRejected | auth::Error::OtherUser) => {
             Err((CloseReason::AuthenticationFailed, String::new()))
         }

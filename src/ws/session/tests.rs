@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
-use crate::auth::{AuthClient, Authenticator, Authorizer, Invalidations};
+use crate::auth::{AuthClient, Authenticator, Authorizer, Invalidations, Token};
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::{RowId, SessionIds, UserId};
 use crate::core::units::{ConfigDuration, PositiveCount};
@@ -108,7 +108,7 @@ impl Edge {
     fn setup(&self, token: Option<&str>) -> SessionSetup {
         SessionSetup {
             id: self.services.ids.issue(),
-            token: token.and_then(Token::new),
+            credential: token.and_then(Token::new).map(Credential::Token),
             client_context: ClientContext {
                 client: ClientIp::new([192, 0, 2, 1].into()),
                 host: hyper::header::HeaderValue::from_static("desk.example"),

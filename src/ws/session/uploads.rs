@@ -119,7 +119,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn begin_upload(&self, start: UploadStart) -> Result<Arc<Upload>, UploadRejection> {
         let backend = self.services.backend.get();
         let (uploads, id) = (&backend.uploads, start.upload_id.as_str());
-        if uploads.find(&self.user, &self.token, id).is_some() {
+        if uploads.find(&self.user, &self.credential, id).is_some() {
             return Err(UploadRejection::Duplicate);
         }
         if !self.rooms.contains_key(&RoomName::ticket(start.ticket_id)) {
@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let context = UploadContext {
             user: self.user.clone(),
-            token: self.token.clone(),
+            credential: self.credential.clone(),
             client_context: self.client_context.clone(),
             client: backend.limits.key(self.client_context.client),
             backend: self.services.backend.clone(),
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// connection is lost.
     async fn resume_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
-        let found = uploads.find(&self.user, &self.token, id.as_str());
+        let found = uploads.find(&self.user, &self.credential, id.as_str());
         let Some(upload) = found else {
             return self
                 .send_upload_failed(id.as_str(), &Reason::UnknownUpload.into())
@@ -191,7 +191,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// has it all already, is reported to the session that has it.
     async fn cancel_upload(&mut self, id: &UploadId) -> LoopResult {
         let uploads = &self.services.backend.get().uploads;
-        match uploads.find(&self.user, &self.token, id.as_str()) {
+        match uploads.find(&self.user, &self.credential, id.as_str()) {
             Some(upload) => {
                 upload.abandon(Reason::Cancelled);
                 let mut attached = self.uploads.attached.values();
@@ -264,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.send_outcome(&upload.id, &outcome).await?;
                     self.uploads.attached.remove(&number);
                     let uploads = &self.services.backend.get().uploads;
-                    uploads.forget(&self.user, &self.token, &upload);
+                    uploads.forget(&self.user, &self.credential, &upload);
                 }
             }
         }

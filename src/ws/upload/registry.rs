@@ -1,5 +1,5 @@
 //! The registry of all uploads of the process. It limits them, and lets another session of the
-//! same user and token resume one, and no others.
+//! same user and credential resume one, and no others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::outcome::Reason;
 use super::settings::Settings;
 use super::state::Upload;
-use crate::auth::{Token, TokenForm, TokenHash, User};
+use crate::auth::{Credential, CredentialHash, TokenForm, User};
 use crate::core::ids::{RowId, UserId};
 use crate::limit::ByteRate;
 use crate::upstream::Upstream;
@@ -32,14 +32,14 @@ pub(super) struct Shared {
     all: Arc<Mutex<HashMap<Key, Arc<Upload>>>>,
 }
 
-/// The user, the token and the client's id. An id alone finds nothing, so no client can see,
+/// The user, the credential and the client's id. An id alone finds nothing, so no client can see,
 /// guess or take over another's upload.
-type Key = (UserId, TokenHash, Box<str>);
+type Key = (UserId, CredentialHash, Box<str>);
 
 /// The reason why an upload does not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::ws) enum UploadRejection {
-    /// The user has an upload of this id with this token.
+    /// The user has an upload of this id with this credential.
     Duplicate,
     /// The upload fails at once, for this reason.
     Failed(Reason),
@@ -80,12 +80,12 @@ impl Uploads {
     /// `Duplicate` if the id is in use; `Failed` with [`Reason::TooManyUploads`] above a limit.
     pub(super) fn register(
         &self,
-        (user, token, id): (&User, &Token, &str),
+        (user, credential, id): (&User, &Credential, &str),
         ticket: RowId,
         size: u64,
     ) -> Result<(RegistryEntry, mpsc::Receiver<Bytes>), UploadRejection> {
         let settings = &self.0.settings;
-        let key = key(user, token, id);
+        let key = key(user, credential, id);
         let mut all = self.0.all.lock();
         let total = all.len();
         let of_user = all.keys().filter(|other| other.0 == key.0).count();
@@ -106,25 +106,30 @@ impl Uploads {
         Ok((entry, chunks))
     }
 
-    /// Returns the upload of this id that the user began with this token, unless its outcome
+    /// Returns the upload of this id that the user began with this credential, unless its outcome
     /// was delivered.
-    pub(in crate::ws) fn find(&self, user: &User, token: &Token, id: &str) -> Option<Arc<Upload>> {
+    pub(in crate::ws) fn find(
+        &self,
+        user: &User,
+        credential: &Credential,
+        id: &str,
+    ) -> Option<Arc<Upload>> {
         let all = self.0.all.lock();
-        all.get(&key(user, token, id))
+        all.get(&key(user, credential, id))
             .filter(|upload| !upload.outcome_delivered.is_cancelled())
             .cloned()
     }
 
     /// Removes an upload whose outcome the client has got: its id is free again.
-    pub(in crate::ws) fn forget(&self, user: &User, token: &Token, upload: &Arc<Upload>) {
+    pub(in crate::ws) fn forget(&self, user: &User, credential: &Credential, upload: &Arc<Upload>) {
         upload.set_outcome_delivered();
-        self.0.remove(&key(user, token, &upload.id), upload);
+        self.0.remove(&key(user, credential, &upload.id), upload);
     }
 }
 
 /// Returns the key of an upload.
-fn key(user: &User, token: &Token, id: &str) -> Key {
-    (user.id().clone(), token.hash(), id.into())
+fn key(user: &User, credential: &Credential, id: &str) -> Key {
+    (user.id().clone(), credential.hash(), id.into())
 }
 
 impl Shared {

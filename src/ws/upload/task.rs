@@ -19,7 +19,7 @@ use super::outcome::{Outcome, Reason};
 use super::registry::{Shared, UploadRejection, Uploads};
 use super::response;
 use super::state::Upload;
-use crate::auth::{self, AuthRequest, ClientContext, Token, User, retry_while_unavailable};
+use crate::auth::{self, AuthRequest, ClientContext, Credential, User, retry_while_unavailable};
 use crate::core::body::Body;
 use crate::core::client_ip::ClientKey;
 use crate::core::error_chain::error_chain;
@@ -31,7 +31,7 @@ use crate::upstream::{RequestInfo, Upstream};
 #[derive(Clone, Debug)]
 pub(in crate::ws) struct UploadContext {
     pub(in crate::ws) user: User,
-    pub(in crate::ws) token: Token,
+    pub(in crate::ws) credential: Credential,
     pub(in crate::ws) client_context: ClientContext,
     /// The client that the bytes count for; none if it has no limits.
     pub(in crate::ws) client: Option<ClientKey>,
@@ -54,7 +54,7 @@ impl Uploads {
         part: Part,
         context: UploadContext,
     ) -> Result<Arc<Upload>, UploadRejection> {
-        let key = (&context.user, &context.token, id);
+        let key = (&context.user, &context.credential, id);
         let (entry, chunks) = self.register(key, ticket, part.size)?;
         let upload = Arc::clone(&entry.upload);
         let shared = Arc::clone(&self.0);
@@ -106,8 +106,11 @@ fn request(
     context: &UploadContext,
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
-    let mut headers =
-        auth::request_headers(&context.token, shared.token_form, &context.client_context);
+    let mut headers = auth::request_headers(
+        &context.credential,
+        shared.token_form,
+        &context.client_context,
+    );
     let content_type =
         HeaderValue::try_from(&form.content_type).expect("a boundary is visible ASCII");
     headers.insert(CONTENT_TYPE, content_type);
@@ -157,7 +160,7 @@ async fn post(
 /// form leaves, without which Laravel does not process the form. Ends the upload if not.
 fn confirm_rights(upload: Arc<Upload>, context: UploadContext) -> BoxFuture<'static, bool> {
     async move {
-        let auth_request = AuthRequest::new(&context.token, &context.client_context)
+        let auth_request = AuthRequest::new(&context.credential, &context.client_context)
             .since(context.invalidations.next_epoch())
             .urgent();
         let room = RoomName::ticket(upload.ticket);

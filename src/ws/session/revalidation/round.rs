@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::super::super::backend::CurrentBackend;
-use crate::auth::{AuthRequest, Authorizer, ClientContext, Epoch, Error, Token, User};
+use crate::auth::{AuthRequest, Authorizer, ClientContext, Credential, Epoch, Error, User};
 use crate::core::ids::RoomName;
 
 /// The cause of a round of revalidation.
@@ -47,7 +47,7 @@ pub(in crate::ws::session) type OpenRights = HashMap<Right, Instant>;
 pub(in crate::ws::session) struct RevalidationRound {
     pub(in crate::ws::session) backend: CurrentBackend,
     pub(in crate::ws::session) user: User,
-    pub(in crate::ws::session) token: Token,
+    pub(in crate::ws::session) credential: Credential,
     pub(in crate::ws::session) client_context: ClientContext,
     pub(in crate::ws::session) cause: RevalidationCause,
     /// Decisions cached from before do not count.
@@ -142,7 +142,8 @@ impl RevalidationRound {
 
     /// Creates a request, urgent after a doubt.
     fn auth_request(&self) -> AuthRequest {
-        let auth_request = AuthRequest::new(&self.token, &self.client_context).since(self.since);
+        let auth_request =
+            AuthRequest::new(&self.credential, &self.client_context).since(self.since);
         match self.cause {
             RevalidationCause::Invalidated | RevalidationCause::TokenDoubt => auth_request.urgent(),
             RevalidationCause::Interval => auth_request,
