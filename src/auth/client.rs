@@ -159,13 +159,10 @@ impl AuthClient {
                 .inspect_err(|_| started.cancel())?;
         }
         let mut request = Request::new(body::empty());
+        let (credential, client) = (&auth_request.credential, &auth_request.client);
+        *request.headers_mut() = request_headers(&method, credential, self.token_form, client);
         *request.method_mut() = method;
         *request.uri_mut() = path.into();
-        *request.headers_mut() = request_headers(
-            &auth_request.credential,
-            self.token_form,
-            &auth_request.client,
-        );
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let sending = self
@@ -210,13 +207,14 @@ impl AuthClient {
     }
 }
 
-/// Returns the headers of a request on behalf of a client.
+/// Returns the headers of a request with `method` on behalf of a client.
 ///
 /// Some applications scan requests for attacks. They take a `|` before certain letters for
 /// one, and log the request with the token in it. Behind nginx PHP sees the headers in
 /// reverse order, so no order is safe; with [`TokenForm::Secret`] there is no `|`. For the
 /// same reason the agent's name has more than ten characters and no parentheses.
 pub(crate) fn request_headers(
+    method: &Method,
     credential: &Credential,
     form: TokenForm,
     client_context: &ClientContext,
@@ -226,7 +224,7 @@ pub(crate) fn request_headers(
     headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     forwarded::write_headers(&mut headers, client_context.client);
-    credential.write_headers(form, &mut headers);
+    credential.write_headers(method, form, &mut headers);
     headers
 }
 

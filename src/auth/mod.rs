@@ -1,5 +1,6 @@
-//! Authentication and authorization by Laravel: the edge asks who the bearer of a token is,
-//! and which tickets they may see, with the client's own token. It never decides that itself.
+//! Authentication and authorization by Laravel: the edge asks who the user of a token or of a
+//! session cookie is, and which tickets they may see, with the client's own credential. It
+//! never decides that itself.
 //! Decisions are cached for a short time, requests for one key share a flight, and a fair
 //! queue bounds the requests under way.
 
@@ -15,6 +16,7 @@ mod invalidation;
 mod metrics;
 mod request;
 mod retry;
+mod session_cookie;
 pub(crate) mod settings;
 mod token;
 
@@ -28,6 +30,7 @@ pub(crate) use self::invalidation::{Epoch, Invalidations};
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::request::{AuthRequest, ClientContext};
 pub(crate) use self::retry::{RetryDeadline, retry_while_unavailable};
+pub(crate) use self::session_cookie::{CookieName, SessionCookie};
 pub(crate) use self::token::{Token, TokenForm, bearer_token};
 
 use std::time::Duration;

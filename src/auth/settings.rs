@@ -3,7 +3,7 @@
 use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
-use super::TokenForm;
+use super::{CookieName, TokenForm};
 use crate::core::ids::{RowId, UserId};
 use crate::core::request_path::{self, ExactPath};
 use crate::core::units::{ConfigDuration, PositiveCount};
@@ -12,7 +12,7 @@ use crate::core::units::{ConfigDuration, PositiveCount};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The path on which Laravel returns the user of a token.
+    /// The path on which Laravel returns the user of a credential.
     pub(crate) user_path: UserPath,
     /// JSON pointers to the user's id in that response; the first that exists counts.
     pub(crate) user_id: Vec<JsonPointer>,
@@ -22,8 +22,10 @@ pub(crate) struct Settings {
     pub(crate) deny_if: Option<DenyIf>,
     /// The part of a token that the edge's own requests carry.
     pub(crate) token_form: TokenForm,
+    /// The names of the cookies with which a browser may open a session in place of a token.
+    pub(crate) session_cookies: Vec<CookieName>,
     /// The paths of logouts: when Laravel responds 2xx to a `POST` there, the bearer token's
-    /// sessions are closed.
+    /// sessions are closed, and those of the session cookie's user revalidated.
     pub(crate) logout_paths: Vec<ExactPath>,
     /// The path on which Laravel decides whether the user may see a ticket.
     pub(crate) ticket_path: TicketPath,
@@ -57,7 +59,8 @@ impl Default for Settings {
             user_name: pointers(["/username", "/name"]),
             deny_if: None,
             token_form: TokenForm::Secret,
-            logout_paths: vec![ExactPath::new("/api/logout")],
+            session_cookies: Vec::new(),
+            logout_paths: vec![ExactPath::new("/api/logout"), ExactPath::new("/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
             request_timeout: ConfigDuration::seconds(15),

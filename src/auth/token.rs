@@ -22,10 +22,9 @@ impl Token {
         (fits && text.bytes().all(is_allowed)).then(|| Self(text.into()))
     }
 
-    /// Returns the token in `Authorization`, read as Laravel's `Request::bearerToken()` does.
-    /// None if it cannot be a token, or if there are several such headers.
-    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
-        Self::new(std::str::from_utf8(bearer_token(headers)?).ok()?)
+    /// Creates a token from `bytes` if they are the text of one; see [`Token::new`].
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Self::new(std::str::from_utf8(bytes).ok()?)
     }
 
     /// Returns the hash of the token's secret, the key of its sessions, uploads and cached
@@ -112,7 +111,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_static(value));
         }
-        Token::from_headers(&headers)
+        bearer_token(&headers).and_then(Token::from_bytes)
     }
 
     #[test]

@@ -143,6 +143,12 @@ const RULES: &[Rule] = &[
         message: "auth.user_id needs at least one JSON pointer, such as \"/id\"",
     },
     Rule {
+        keys: &["auth.logout_paths", "auth.session_cookies"],
+        holds: |c| c.auth.session_cookies.is_empty() || !c.auth.logout_paths.is_empty(),
+        message: "auth.logout_paths needs the path of the log-out, such as \"/logout\", with \
+                  auth.session_cookies: otherwise sessions stay open for minutes after a log-out",
+    },
+    Rule {
         keys: &["tls.client_auth.listen", "server.listen"],
         holds: |c| {
             let mut addresses = c.tls.client_auth.listen.iter();

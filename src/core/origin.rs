@@ -43,6 +43,19 @@ impl Origin {
         let site = HostPort::parse(host);
         self.scheme == Scheme::Https && site.is_some_and(|site| site.host == self.authority.host)
     }
+
+    /// Returns whether this is the origin of `host`, a value of `Host`, over HTTPS: with the
+    /// same name and the same port.
+    pub(crate) fn is_same(&self, host: &str) -> bool {
+        Self::parse(&format!("https://{host}")).is_some_and(|site| site == *self)
+    }
+
+    /// Returns whether nobody on the network can forge a page of this origin: it uses HTTPS or
+    /// is on the user's own machine.
+    pub(crate) fn is_secure(&self) -> bool {
+        let host = &*self.authority.host;
+        self.scheme == Scheme::Https || ["localhost", "127.0.0.1", "[::1]"].contains(&host)
+    }
 }
 
 impl fmt::Display for Origin {
@@ -125,6 +138,26 @@ mod tests {
         assert!(site("https://desk.example") && site("https://desk.example:8080"));
         assert!(!site("http://desk.example") && !site("https://desk.example.evil"));
         assert!(!Origin::parse("https://desk.example").unwrap().is_site(""));
+    }
+
+    #[test]
+    fn same_origin_has_the_host_and_port_of_the_request() {
+        let same = |origin: &str, host| Origin::parse(origin).unwrap().is_same(host);
+        assert!(same("https://desk.example", "Desk.example"));
+        assert!(same("https://desk.example", "desk.example:443"));
+        assert!(same("https://desk.example:8443", "desk.example:8443"));
+        assert!(!same("https://desk.example:8443", "desk.example"));
+        assert!(!same("https://desk.example", "desk.example:8443"));
+        assert!(!same("http://desk.example", "desk.example"));
+        assert!(!same("https://desk.example.evil", "desk.example"));
+    }
+
+    #[test]
+    fn page_that_can_be_forged_is_not_secure() {
+        let is_secure = |origin| Origin::parse(origin).unwrap().is_secure();
+        assert!(is_secure("https://desk.example") && is_secure("http://localhost:5173"));
+        assert!(is_secure("http://127.0.0.1:8000") && is_secure("http://[::1]"));
+        assert!(!is_secure("http://desk.example") && !is_secure("http://localhost.evil"));
     }
 
     #[test]

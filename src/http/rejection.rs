@@ -74,7 +74,9 @@ impl Rejection {
             Self::BadRequest(_) | Self::WebSocket(HandshakeRejection::Malformed(_)) => {
                 StatusCode::BAD_REQUEST
             }
-            Self::WebSocket(HandshakeRejection::Origin) => StatusCode::FORBIDDEN,
+            Self::WebSocket(HandshakeRejection::Origin | HandshakeRejection::CookieOrigin) => {
+                StatusCode::FORBIDDEN
+            }
             Self::WebSocket(HandshakeRejection::Version) => StatusCode::UPGRADE_REQUIRED,
             Self::WebSocket(HandshakeRejection::Stopping)
             | Self::Full
@@ -115,6 +117,7 @@ impl Rejection {
             Self::WebSocket(HandshakeRejection::Malformed(_)) => "websocket_handshake_invalid",
             Self::WebSocket(HandshakeRejection::Version) => "websocket_version_unsupported",
             Self::WebSocket(HandshakeRejection::Origin) => "websocket_origin_denied",
+            Self::WebSocket(HandshakeRejection::CookieOrigin) => "websocket_cookie_origin_denied",
             Self::WebSocket(HandshakeRejection::Stopping) => "draining",
             Self::Full => "overloaded",
             Self::Busy => "capacity_exhausted",

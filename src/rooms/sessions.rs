@@ -2,7 +2,7 @@
 //! disconnect, revoke or revalidate them, and limits the sessions of one user.
 
 use std::collections::hash_map;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,14 @@ struct Entry {
     user: UserId,
     token: CredentialHash,
     outbox: Outbox,
+}
+
+impl Entry {
+    /// Returns whether `client` has opened the session with a cookie.
+    fn is_opened_with_cookie_by(&self, client: ClientIp) -> bool {
+        let is_same = self.client.key(IPV6_PREFIX_BITS) == client.key(IPV6_PREFIX_BITS);
+        self.token.is_cookie() && is_same
+    }
 }
 
 /// A snapshot of one session, for reports.
@@ -168,6 +176,21 @@ impl Sessions {
         self.for_each(|entry| entry.token == *token, Outbox::revalidate)
     }
 
+    /// Returns the session cookies, by their hash, with which `client` has opened sessions.
+    pub(crate) fn cookies_of(&self, client: ClientIp) -> HashSet<CredentialHash> {
+        let registry = self.0.lock();
+        let entries = registry.entries.values();
+        let of_client = entries.filter(|entry| entry.is_opened_with_cookie_by(client));
+        of_client.map(|entry| entry.token).collect()
+    }
+
+    /// Makes every session that `client` has opened with a cookie ask Laravel about its rights
+    /// again; returns their number.
+    pub(crate) fn revalidate_cookies_of(&self, client: ClientIp) -> usize {
+        let is_match = |entry: &Entry| entry.is_opened_with_cookie_by(client);
+        self.for_each(is_match, Outbox::revalidate)
+    }
+
     /// Evicts every session with `token`, and those that register with it within five
     /// minutes; returns the number of the former.
     pub(crate) fn revoke(&self, token: &CredentialHash) -> usize {
@@ -254,6 +277,8 @@ impl Drop for Registration {
 /// The time for which a revoked token is kept: longer than a request to Laravel about a token
 /// can be on its way.
 const REVOCATION_TTL: Duration = Duration::from_secs(300);
+/// The IPv6 prefix in which one client changes its address.
+const IPV6_PREFIX_BITS: u32 = 64;
 
 #[cfg(test)]
 mod tests {

@@ -164,6 +164,7 @@ fn services(config: &Config, process: &Process, backend: &CurrentBackend) -> Ser
     Services {
         backend: backend.clone(),
         invalidations: process.invalidations.clone(),
+        session_cookies: config.auth.session_cookies.clone().into(),
         logout_paths: config.auth.logout_paths.clone().into(),
         rooms: Arc::clone(&process.rooms),
         sessions: process.sessions.clone(),

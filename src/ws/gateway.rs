@@ -16,7 +16,7 @@ use super::logout::Logout;
 use super::services::Services;
 use super::session::{self, SessionSetup};
 use super::settings::Settings;
-use crate::auth::{ClientContext, Credential};
+use crate::auth::ClientContext;
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
@@ -49,17 +49,17 @@ impl Gateway {
             && NormalizedPath::parse(request.uri().path()).is_ok_and(is_configured)
     }
 
-    /// Returns the logout that `request` is, if it is one.
-    pub(crate) fn logout<B>(&self, request: &Request<B>) -> Option<Box<Logout>> {
-        Logout::parse(request, &self.services).map(Box::new)
+    /// Returns the logout that `request` of `client` is, if it is one.
+    pub(crate) fn logout<B>(&self, request: &Request<B>, client: ClientIp) -> Option<Box<Logout>> {
+        Logout::parse(request, client, &self.services).map(Box::new)
     }
 
     /// Returns the 101 response and spawns the session's task, which keeps `permits` to its
     /// end.
     ///
     /// # Errors
-    /// `Malformed` or `Version` if the handshake is invalid, `Origin` if a page of another site
-    /// sent it, `Stopping` if the edge stops.
+    /// `Malformed` or `Version` if the handshake is invalid, `Origin` or `CookieOrigin` if a page
+    /// of another site sent it, `Stopping` if the edge stops.
     pub(crate) fn accept<B: hyper::body::Body>(
         &self,
         request: Request<B>,
@@ -69,11 +69,11 @@ impl Gateway {
         if self.services.drain.is_stopping() {
             return Err(HandshakeRejection::Stopping);
         }
-        let handshake = handshake::read(&request, &self.settings)?;
+        let handshake = handshake::read(&request, &self.settings, &self.services.session_cookies)?;
         let response = switching(&handshake);
         let setup = SessionSetup {
             id: self.services.ids.issue(),
-            credential: handshake.token.map(Credential::Token),
+            credential: handshake.credential,
             client_context: ClientContext {
                 client,
                 host: handshake.host,

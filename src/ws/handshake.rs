@@ -1,5 +1,8 @@
 //! The opening handshake (RFC 6455 §4.2): checks the client's request and its origin, and
-//! finds its token.
+//! finds its credential.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use hyper::body::Body;
 use hyper::header::{
@@ -11,9 +14,11 @@ use percent_encoding::percent_decode_str;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::settings::Settings;
-use crate::auth::Token;
-use crate::core::header_values::{has_element, list_elements, single_text, wants_upgrade};
-use crate::core::origin::PageOrigin;
+use crate::auth::{CookieName, Credential, SessionCookie, Token, bearer_token};
+use crate::core::header_values::{
+    has_element, list_elements, single_text, single_value, wants_upgrade,
+};
+use crate::core::origin::{Origin, PageOrigin};
 
 /// The reason why an upgrade is rejected. `Display` is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +32,12 @@ pub enum HandshakeRejection {
     /// The request comes from a page of another site.
     #[error("pages of this origin may not connect")]
     Origin,
+    /// The request has a session cookie and no token, and comes from no page that may use the
+    /// cookie.
+    #[error(
+        "without a token, only pages of this site and of the origins that it lists may connect"
+    )]
+    CookieOrigin,
     /// The edge is stopping.
     #[error("the service restarts; try again")]
     Stopping,
@@ -36,7 +47,7 @@ pub enum HandshakeRejection {
 #[derive(Debug)]
 pub(super) struct Handshake {
     pub(super) accept_key: String,
-    pub(super) token: Option<Token>,
+    pub(super) credential: Option<Credential>,
     /// Whether the client offered the subprotocol `bearer`, which the response must confirm.
     pub(super) subprotocol: bool,
     pub(super) host: HeaderValue,
@@ -85,13 +96,15 @@ impl Challenge {
     }
 }
 
-/// Checks the handshake of `request` and returns its content.
+/// Checks the handshake of `request` and returns its content. Without a token, the cookies
+/// named in `session_cookies` are its credential.
 ///
 /// # Errors
-/// `Malformed`, `Version` or `Origin`.
+/// `Malformed`, `Version`, `Origin` or `CookieOrigin`.
 pub(super) fn read<B: Body>(
     request: &Request<B>,
     settings: &Settings,
+    session_cookies: &[CookieName],
 ) -> Result<Handshake, HandshakeRejection> {
     let challenge = Challenge::read(request)?;
     let headers = request.headers();
@@ -100,9 +113,14 @@ pub(super) fn read<B: Body>(
         .ok_or(HandshakeRejection::Malformed("Host is missing"))?;
     check_origin(headers, host, settings)?;
     let (token, subprotocol) = find_token(request.uri(), headers);
+    let credential = match token {
+        OfferedToken::Valid(token) => Some(Credential::Token(token)),
+        OfferedToken::Malformed => None,
+        OfferedToken::None => find_cookie(headers, host, settings, session_cookies)?,
+    };
     Ok(Handshake {
         accept_key: challenge.accept,
-        token,
+        credential,
         subprotocol,
         // A copy: the original keeps the buffer of the whole request head in memory.
         host: HeaderValue::from_bytes(host.as_bytes()).expect("copied from a header value"),
@@ -110,8 +128,8 @@ pub(super) fn read<B: Body>(
 }
 
 /// Checks that the page is the site's own or of a listed origin. A request without an origin
-/// is not from a page. It is allowed, because the credential is explicit, and never a cookie
-/// that the browser adds by itself.
+/// is not from a page. It is allowed, because a token is explicit: no browser adds it by
+/// itself, as it does with a cookie.
 fn check_origin(
     headers: &HeaderMap,
     host: &HeaderValue,
@@ -131,26 +149,80 @@ fn check_origin(
     }
 }
 
+/// Returns the session cookie of a request without a token.
+///
+/// A browser adds cookies to the handshake of any page, so the page's origin alone tells that
+/// the user's own front end sent it (cross-site WebSocket hijacking). It must be the site's
+/// own, with its port, or one of `websocket.allowed_origins` that is a secure site.
+///
+/// # Errors
+/// `CookieOrigin` if there is a cookie, and no such origin.
+fn find_cookie(
+    headers: &HeaderMap,
+    host: &HeaderValue,
+    settings: &Settings,
+    names: &[CookieName],
+) -> Result<Option<Credential>, HandshakeRejection> {
+    let missing = HeaderValue::from_static("");
+    let value = single_value(headers, &ORIGIN).unwrap_or(&missing);
+    let Some(cookie) = SessionCookie::from_headers(headers, names, value) else {
+        return Ok(None);
+    };
+    let origin = value.to_str().ok().and_then(Origin::parse);
+    let may_use_cookies = origin.is_some_and(|origin| {
+        let is_own = host.to_str().is_ok_and(|host| origin.is_same(host));
+        let is_secure = origin.is_secure();
+        is_own || is_secure && settings.allowed_origins.contains(&PageOrigin::Site(origin))
+    });
+    if may_use_cookies {
+        Ok(Some(Credential::Cookie(Arc::new(cookie))))
+    } else {
+        Err(HandshakeRejection::CookieOrigin)
+    }
+}
+
+/// The token that a client offers. Another credential takes the place of none, but not of a
+/// malformed one: the client would be another user than it says.
+#[derive(Debug, PartialEq, Eq)]
+enum OfferedToken {
+    None,
+    Malformed,
+    Valid(Token),
+}
+
 /// Returns the token in `?token=`, else in `Authorization`, else in the subprotocols
 /// `bearer, <token>`; and whether `bearer` was offered. Browsers fail the connection unless
 /// the response confirms an offered subprotocol.
-fn find_token(uri: &Uri, headers: &HeaderMap) -> (Option<Token>, bool) {
+fn find_token(uri: &Uri, headers: &HeaderMap) -> (OfferedToken, bool) {
     let mut offers = list_elements(headers, &SEC_WEBSOCKET_PROTOCOL);
     let is_bearer = offers
         .next()
         .is_some_and(|first| first.eq_ignore_ascii_case("bearer"));
-    let token = token_in_query(uri.query().unwrap_or_default())
-        .or_else(|| Token::from_headers(headers))
-        .or_else(|| offers.next().filter(|_| is_bearer).and_then(Token::new));
+    let in_query = token_in_query(uri.query().unwrap_or_default());
+    let in_header = bearer_token(headers).map(Cow::Borrowed);
+    let in_subprotocol = offers.next().filter(|_| is_bearer);
+    let in_subprotocol = in_subprotocol.map(|token| Cow::Borrowed(token.as_bytes()));
+    let mut offered = [in_query, in_header, in_subprotocol]
+        .into_iter()
+        .flatten()
+        .filter(|token| !token.is_empty())
+        .peekable();
+    let token = if offered.peek().is_none() {
+        OfferedToken::None
+    } else {
+        offered
+            .find_map(|token| Token::from_bytes(&token))
+            .map_or(OfferedToken::Malformed, OfferedToken::Valid)
+    };
     (token, is_bearer)
 }
 
-/// Returns the first `token` of a query, percent-decoded; none if it is empty.
-fn token_in_query(query: &str) -> Option<Token> {
+/// Returns the first `token` of a query, percent-decoded.
+fn token_in_query(query: &str) -> Option<Cow<'_, [u8]>> {
     let value = query
         .split('&')
         .find_map(|pair| pair.strip_prefix("token="))?;
-    Token::new(&percent_decode_str(value).decode_utf8().ok()?)
+    Some(percent_decode_str(value).into())
 }
 
 /// Returns whether `key` is 16 bytes in base64 (RFC 6455 §4.2.1): 22 digits and `==`.
@@ -166,25 +238,25 @@ mod tests {
 
     use super::*;
 
-    fn token(query: &str) -> Option<Token> {
-        token_in_query(query)
+    fn in_query(query: &str) -> OfferedToken {
+        let uri = Uri::try_from(format!("/ws?{query}")).unwrap();
+        find_token(&uri, &HeaderMap::new()).0
+    }
+
+    fn valid(token: &str) -> OfferedToken {
+        OfferedToken::Valid(Token::new(token).unwrap())
     }
 
     #[test]
     fn first_token_of_the_query_is_used() {
-        assert_eq!(token("token=13%7Cabc"), Token::new("13|abc"));
-        assert_eq!(token("token=13|abc"), Token::new("13|abc"));
-        assert_eq!(token("a=b&token=1&token=2"), Token::new("1"));
-        for none in [
-            "",
-            "token=",
-            "token",
-            "token[]=x",
-            "xtoken=1",
-            "token=%ff",
-            "token=a%0ab",
-        ] {
-            assert_eq!(token(none), None, "{none}");
+        assert_eq!(in_query("token=13%7Cabc"), valid("13|abc"));
+        assert_eq!(in_query("token=13|abc"), valid("13|abc"));
+        assert_eq!(in_query("a=b&token=1&token=2"), valid("1"));
+        for none in ["", "token=", "token", "token[]=x", "xtoken=1"] {
+            assert_eq!(in_query(none), OfferedToken::None, "{none}");
+        }
+        for malformed in ["token=%ff", "token=a%0ab", "token=a,b"] {
+            assert_eq!(in_query(malformed), OfferedToken::Malformed, "{malformed}");
         }
     }
 
@@ -196,13 +268,17 @@ mod tests {
             HeaderValue::from_static("bearer, 2|b"),
         );
         let uri = Uri::from_static("/ws?token=");
-        assert_eq!(find_token(&uri, &headers), (Token::new("2|b"), true));
+        assert_eq!(find_token(&uri, &headers), (valid("2|b"), true));
         headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer 1|a"));
-        assert_eq!(find_token(&uri, &headers), (Token::new("1|a"), true));
+        assert_eq!(find_token(&uri, &headers), (valid("1|a"), true));
         let mut headers = HeaderMap::new();
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("Bearer "));
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("3|c"));
-        assert_eq!(find_token(&uri, &headers), (Token::new("3|c"), true));
+        assert_eq!(find_token(&uri, &headers), (valid("3|c"), true));
+        // The password of a site that is not yet public.
+        headers.clear();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"));
+        assert_eq!(find_token(&uri, &headers), (OfferedToken::None, false));
     }
 
     #[test]

@@ -1,24 +1,51 @@
-//! Logout: passes the request on to Laravel, and closes the token's sessions once Laravel
-//! confirms it.
+//! Logout: passes the request on to Laravel, then closes the token's sessions once Laravel
+//! confirms it, and revalidates those of the session cookie's user
+//! (`docs/decisions/0027-session-cookies.md`).
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::services::Services;
-use crate::auth::{CredentialHash, Token};
+use crate::auth::{self, AuthRequest, ClientContext, Credential, CredentialHash};
+use crate::auth::{SessionCookie, Token};
 use crate::core::body::Body;
+use crate::core::client_ip::ClientIp;
+use crate::core::ids::UserId;
 use crate::core::request_path::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
 
 /// A logout request on its way to Laravel.
 #[derive(Debug)]
 pub(crate) struct Logout {
-    secret: CredentialHash,
+    /// The token of the request.
+    token: Option<CredentialHash>,
+    /// The question whose session the request's cookie belongs to.
+    cookie: Option<AuthRequest>,
+    client: ClientIp,
     services: Services,
 }
 
+/// The user whom a logout by a session cookie logs out.
+#[derive(Debug)]
+enum CookieUser {
+    /// There is no cookie, or it belongs to no user.
+    None,
+    Known(UserId),
+    /// Laravel did not say.
+    Unknown,
+}
+
 impl Logout {
-    /// Returns the logout that `request` is: a `POST` with a token to a logout path.
-    pub(super) fn parse<B>(request: &Request<B>, services: &Services) -> Option<Self> {
+    /// Returns the logout that `request` is: a `POST` with a token or a session cookie to a
+    /// logout path.
+    pub(super) fn parse<B>(
+        request: &Request<B>,
+        client: ClientIp,
+        services: &Services,
+    ) -> Option<Self> {
         if request.method() != Method::POST {
             return None;
         }
@@ -27,8 +54,12 @@ impl Logout {
         if !services.logout_paths.iter().any(is_match) {
             return None;
         }
-        Some(Self {
-            secret: Token::hash_from_headers(request.headers())?,
+        let token = Token::hash_from_headers(request.headers());
+        let cookie = cookie_question(request.headers(), client, services);
+        (token.is_some() || cookie.is_some()).then(|| Self {
+            token,
+            cookie,
+            client,
             services: services.clone(),
         })
     }
@@ -49,8 +80,13 @@ impl Logout {
     ) -> Result<Response<Body>, upstream::Error> {
         let drain = self.services.drain.clone();
         let sending = drain.spawn(async move {
+            let user = self.identify_user().await;
             let response = upstream.send(request).await;
-            self.apply_status(response.as_ref().ok().map(Response::status));
+            let status = response.as_ref().ok().map(Response::status);
+            if let Some(token) = self.token {
+                self.end_token(token, status);
+            }
+            self.end_cookie(user, status);
             response
         });
         match sending.await {
@@ -63,22 +99,101 @@ impl Logout {
         }
     }
 
+    /// Asks Laravel for the user of the session cookie, before the logout ends the session.
+    /// The cookie itself finds no open session: Laravel changes its value with each response.
+    async fn identify_user(&self) -> CookieUser {
+        let Some(question) = self.cookie.clone() else {
+            return CookieUser::None;
+        };
+        let backend = self.services.backend.get();
+        let identifying = backend.identity.identify(question);
+        match tokio::time::timeout(IDENTIFY_TIMEOUT, identifying).await {
+            Ok(Ok(identified)) => CookieUser::Known(identified.user.id().clone()),
+            Ok(Err(auth::Error::Unavailable { .. })) | Err(_) => CookieUser::Unknown,
+            Ok(Err(_)) => CookieUser::None,
+        }
+    }
+
     /// Closes the token's sessions if Laravel confirms the logout; revalidates them if the
     /// outcome is unknown.
-    fn apply_status(self, status: Option<StatusCode>) {
-        let (sessions, secret) = (&self.services.sessions, self.secret);
+    fn end_token(&self, token: CredentialHash, status: Option<StatusCode>) {
+        let sessions = &self.services.sessions;
         match status {
             Some(status) if status.is_success() => {
-                self.services.backend.get().identity.forget(&secret);
-                let closed = sessions.revoke(&secret);
+                self.services.backend.get().identity.forget(&token);
+                let closed = sessions.revoke(&token);
                 tracing::debug!(name: "logout", sessions = closed, "sessions closed by logout");
             }
             Some(status) if status.is_client_error() => {}
             // Laravel may have deleted the token nevertheless.
             _ => {
-                self.services.invalidations.invalidate_token(secret);
-                sessions.revalidate_token(&secret);
+                self.services.invalidations.invalidate_token(token);
+                sessions.revalidate_token(&token);
             }
         }
     }
+
+    /// Revalidates the sessions of `user` unless Laravel has rejected the logout. So Laravel
+    /// decides which of them it has ended: the user may be logged in in another browser, and a
+    /// redirect may lead to the login page.
+    ///
+    /// If Laravel did not name the user but accepts the logout, revalidates the sessions that
+    /// cookies of the same client have opened.
+    fn end_cookie(&self, user: CookieUser, status: Option<StatusCode>) {
+        let Services {
+            sessions,
+            invalidations,
+            ..
+        } = &self.services;
+        let is_rejected = status.is_some_and(is_rejection);
+        let is_accepted = status.is_some_and(|status| !status.is_server_error()) && !is_rejected;
+        let revalidated = match user {
+            CookieUser::Known(user) if !is_rejected => {
+                invalidations.invalidate_user(&user);
+                sessions.revalidate_user(&user)
+            }
+            // A failed logout is not enough: in an outage clients could end the sessions of
+            // others behind their address.
+            CookieUser::Unknown if is_accepted => {
+                for cookie in sessions.cookies_of(self.client) {
+                    invalidations.invalidate_token(cookie);
+                }
+                sessions.revalidate_cookies_of(self.client)
+            }
+            _ => return,
+        };
+        tracing::debug!(
+            name: "logout_by_cookie",
+            sessions = revalidated,
+            "sessions revalidated after logout"
+        );
+    }
 }
+
+/// Returns the question whose session the cookie of a logout belongs to, if it has one.
+fn cookie_question(
+    headers: &HeaderMap,
+    client: ClientIp,
+    services: &Services,
+) -> Option<AuthRequest> {
+    let host = headers.get(HOST)?;
+    // Old browsers name no origin in a request to the page's own site.
+    let own = || HeaderValue::try_from(format!("https://{}", host.to_str().ok()?)).ok();
+    let origin = headers.get(ORIGIN).cloned().or_else(own)?;
+    let cookie = SessionCookie::from_headers(headers, &services.session_cookies, &origin)?;
+    let client_context = ClientContext {
+        client,
+        host: host.clone(),
+    };
+    let credential = Credential::Cookie(Arc::new(cookie));
+    Some(AuthRequest::new(&credential, &client_context).urgent())
+}
+
+/// Returns whether a logout with this status has had no effect. An Inertia application sends
+/// the browser to another page with 409.
+fn is_rejection(status: StatusCode) -> bool {
+    status.is_client_error() && status != StatusCode::CONFLICT
+}
+
+/// The time for which a logout waits until Laravel has named the user.
+const IDENTIFY_TIMEOUT: Duration = Duration::from_secs(2);

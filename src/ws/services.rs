@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Metrics;
 use super::backend::CurrentBackend;
-use crate::auth::Invalidations;
+use crate::auth::{CookieName, Invalidations};
 use crate::core::ids::SessionIds;
 use crate::core::request_path::ExactPath;
 use crate::rooms::{Rooms, Sessions};
@@ -18,6 +18,8 @@ pub(crate) struct Services {
     pub(crate) backend: CurrentBackend,
     /// The invalidations of users and tokens.
     pub(crate) invalidations: Invalidations,
+    /// The names of the cookies with which a browser may open a session.
+    pub(crate) session_cookies: Arc<[CookieName]>,
     /// The paths on which clients log out.
     pub(crate) logout_paths: Arc<[ExactPath]>,
     /// The registry of rooms.

@@ -3,6 +3,8 @@
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::support::http::{body, get, post};
 use crate::support::program::Program;
@@ -14,11 +16,12 @@ const MARK: &str = "hunter2";
 #[tokio::test]
 async fn secrets_never_appear_in_any_output() {
     let laravel = Laravel::start().await;
-    let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\nrejected_tokens_per_minute = 3\n";
+    let more = "response_timeout = \"1s\"\n[log]\nlevel = \"trace\"\n[limits]\nfailed_logins_per_minute = 3\nrejected_tokens_per_minute = 3\n[auth]\nsession_cookies = [\"desk_session\"]\n";
     let program = Program::before(&laravel.url(), more);
     send_requests(&program).await;
     send_malformed_requests(&program).await;
     open_sessions(&program).await;
+    open_sessions_by_cookie(&program, &laravel.log_in(MARK, 3)).await;
     laravel.stop();
     let mut client = program.http1().await;
     let request = get(&format!("/?token={MARK}")).header("cookie", MARK);
@@ -101,8 +104,41 @@ async fn open_sessions(program: &Program) {
     for _ in 0..4 {
         let stream = program.connect("http/1.1").await;
         let request = format!("wss://localhost/ws?token=9%7C{MARK}");
-        if let Ok((socket, _)) = tokio_tungstenite::client_async(request, stream).await {
+        if let Ok((socket, _)) = client_async(request, stream).await {
             Socket(socket).gone().await;
         }
     }
+}
+
+/// Sessions by cookie: one that Laravel knows and that logs out, one that it rejects, and one
+/// of a page of another site.
+async fn open_sessions_by_cookie(program: &Program, cookies: &str) {
+    let mut socket = open_by_cookie(program, cookies, "https://localhost").await;
+    let socket = socket.as_mut().expect("the page's own session");
+    assert_eq!(socket.next().await["type"], "connection");
+    socket.join(1).await;
+    let wrong = format!("desk_session=9|{MARK}");
+    let rejected = open_by_cookie(program, &wrong, "https://localhost").await;
+    assert_eq!(rejected.expect("a session").closed().await.0, 4502);
+    let foreign = open_by_cookie(program, cookies, &format!("https://{MARK}.example")).await;
+    assert!(foreign.is_none());
+    let logout = post("/logout")
+        .header("origin", "https://localhost")
+        .header("cookie", cookies)
+        .header("x-xsrf-token", format!("csrf-{MARK}="));
+    let mut client = program.http1().await;
+    let logout = client.fetch(logout.body(body("")).unwrap()).await;
+    assert_eq!(logout.status, 302);
+    assert_eq!(socket.closed().await.0, 4503);
+}
+
+/// Returns the socket; none if the edge rejects the handshake.
+async fn open_by_cookie(program: &Program, cookies: &str, origin: &str) -> Option<Socket> {
+    let stream = program.connect("http/1.1").await;
+    let mut request = "wss://localhost/ws".into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("cookie", cookies.parse().unwrap());
+    headers.insert("origin", origin.parse().unwrap());
+    let (socket, _) = client_async(request, stream).await.ok()?;
+    Some(Socket(socket))
 }

@@ -9,6 +9,7 @@ use crate::support::http::{Client, body};
 use crate::support::{Edge, Laravel, Socket};
 
 mod auth;
+mod cookies;
 mod handshake;
 mod logout;
 

@@ -67,6 +67,7 @@ impl Edge {
         let services = Services {
             backend: CurrentBackend::new(Arc::new(backend)),
             invalidations,
+            session_cookies: Arc::from([]),
             logout_paths: Arc::from([]),
             rooms: Arc::clone(&rooms),
             sessions: Sessions::default(),

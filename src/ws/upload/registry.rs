@@ -1,5 +1,5 @@
 //! The registry of all uploads of the process. It limits them, and lets another session of the
-//! same user and credential resume one, and no others.
+//! same user resume one, with the same token or by a session cookie again, and no others.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     all: Arc<Mutex<HashMap<Key, Arc<Upload>>>>,
 }
 
-/// The user, the credential and the client's id. An id alone finds nothing, so no client can see,
+/// The user, the credential's key and the client's id. An id alone finds nothing, so no client can see,
 /// guess or take over another's upload.
 type Key = (UserId, CredentialHash, Box<str>);
 
@@ -129,7 +129,7 @@ impl Uploads {
 
 /// Returns the key of an upload.
 fn key(user: &User, credential: &Credential, id: &str) -> Key {
-    (user.id().clone(), credential.hash(), id.into())
+    (user.id().clone(), credential.resume_key(), id.into())
 }
 
 impl Shared {

@@ -107,6 +107,7 @@ fn request(
 ) -> Request<Body> {
     let form = Form::new(part, &shared.settings);
     let mut headers = auth::request_headers(
+        &Method::POST,
         &context.credential,
         shared.token_form,
         &context.client_context,

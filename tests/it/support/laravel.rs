@@ -19,8 +19,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::browser_sessions::BrowserSessions;
 use super::upload_posts::Posts;
 
+mod browser_sessions;
 mod responses;
 mod routes;
 
@@ -34,6 +36,7 @@ pub(crate) struct Laravel(Arc<State>);
 struct State {
     address: Mutex<Option<SocketAddr>>,
     users: Mutex<HashMap<String, u64>>,
+    browser_sessions: BrowserSessions,
     /// Pairs of a user and a ticket that the user may see.
     seen_by: Mutex<HashSet<(u64, u64)>>,
     requests: Mutex<Vec<SeenRequest>>,
@@ -110,6 +113,7 @@ impl Laravel {
         let seen_by = [(3, 1), (4, 2), (5, 1), (5, 2)];
         Self(Arc::new(State {
             address: Mutex::default(),
+            browser_sessions: BrowserSessions::default(),
             users: Mutex::new(users.map(|(token, id)| (token.to_owned(), id)).into()),
             seen_by: Mutex::new(seen_by.into()),
             requests: Mutex::default(),

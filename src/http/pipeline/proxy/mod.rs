@@ -95,7 +95,7 @@ impl Proxy {
         let upgrade = UpgradeRequest::parse(&mut request, &route.upgrade_protocols)
             .map_err(Rejection::WebSocket)?;
         hop_by_hop::remove_headers(request.headers_mut());
-        let logout = self.gateway.logout(&request);
+        let logout = self.gateway.logout(&request, context.client());
         let mut request = self.upstream_request(context, route, upstream, request);
         if let Some(upgrade) = &upgrade {
             upgrade.add_headers(&mut request);

@@ -10,6 +10,7 @@ use hyper::{Request, Response, StatusCode};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::browser_sessions::has_csrf_token;
 use super::responses::{json_answer, large, odd_headers, owned_text, text, unauthenticated};
 use super::{Body, CROWDED, Error, Laravel, SeenRequest, secret, token};
 
@@ -47,6 +48,12 @@ impl Laravel {
                 let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
                 owned_text(names.join(" "))
             }
+            ["logout"] => {
+                if self.0.hold_log_outs.load(SeqCst) {
+                    self.0.release.notified().await;
+                }
+                self.log_out_browser(request.headers())
+            }
             ["api", "logout"] => {
                 if self.0.hold_log_outs.load(SeqCst) {
                     self.0.release.notified().await;
@@ -67,7 +74,12 @@ impl Laravel {
                 self.ticket(request.headers(), id)
             }
             ["api", "support-tickets", _, "messages"] => {
-                let known = self.bearer(request.headers()).is_some();
+                let headers = request.headers();
+                if self.browser_user(headers).is_some() && !has_csrf_token(headers) {
+                    let message = json!({ "message": "CSRF token mismatch." });
+                    return json_answer(StatusCode::from_u16(419).unwrap(), &message);
+                }
+                let known = self.user_of(headers).is_some();
                 self.0.posts.take(request, known).await
             }
             _ => text("hello from laravel"),
@@ -101,6 +113,11 @@ impl Laravel {
         Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)))
     }
 
+    /// Returns the user as Sanctum does: by the session cookie, else by the token.
+    fn user_of(&self, headers: &HeaderMap) -> Option<u64> {
+        self.browser_user(headers).or_else(|| self.bearer(headers))
+    }
+
     fn bearer(&self, headers: &HeaderMap) -> Option<u64> {
         let token = token(headers)?;
         let secret = secret(&token);
@@ -111,7 +128,7 @@ impl Laravel {
     }
 
     fn user(&self, headers: &HeaderMap) -> Response<Body> {
-        let Some(id) = self.bearer(headers) else {
+        let Some(id) = self.user_of(headers) else {
             return unauthenticated(headers);
         };
         let name = match id {
@@ -137,7 +154,7 @@ impl Laravel {
     }
 
     fn ticket(&self, headers: &HeaderMap, id: &str) -> Response<Body> {
-        let Some(user) = self.bearer(headers) else {
+        let Some(user) = self.user_of(headers) else {
             return unauthenticated(headers);
         };
         let id = id.parse().unwrap();
