@@ -72,6 +72,13 @@ return [
         'statuses' => [
             'App\Models\SupportTicket' => 'status',
         ],
+
+        /*
+         * Whether the edge is told when a user's session logs out, also on a
+         * path that `logout_paths` of the edge does not list. It closes the
+         * WebSockets of that session.
+         */
+        'logouts' => env('EDGE_WATCH_LOGOUTS', true),
     ],
 
     /*

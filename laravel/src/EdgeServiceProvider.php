@@ -64,6 +64,11 @@ class EdgeServiceProvider extends ServiceProvider
         );
 
         $this->followRequestsAndJobs($events);
+        ReadOnlySessionHandler::watch($events);
+
+        if (config('edge.watch.logouts', true)) {
+            LogoutWatcher::watch($events);
+        }
 
         $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $broadcasting): void {
             $broadcasting->extend('edge', static function ($app): EdgeBroadcaster {

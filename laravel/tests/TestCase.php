@@ -14,6 +14,7 @@ use PwdEdge\Laravel\Client;
 use PwdEdge\Laravel\Event;
 use PwdEdge\Laravel\JobKeys;
 use PwdEdge\Laravel\Socket\Transport;
+use PwdEdge\Laravel\Tests\Support\Browser;
 use PwdEdge\Laravel\Tests\Support\EdgeProcess;
 use PwdEdge\Laravel\Tests\Support\Stack;
 use PwdEdge\Laravel\Tests\Support\Wait;
@@ -93,13 +94,26 @@ abstract class TestCase extends PhpUnit
     protected function clientIn(int $ticketId, string $user, ?EdgeProcess $edge = null): WebSocketClient
     {
         $edge = $edge ?? $this->stack->edge;
+
+        return $this->joined(new WebSocketClient($edge, $this->stack->tokens[$user]), $ticketId, $edge);
+    }
+
+    /** A WebSocket of a browser's page in the room of a ticket. */
+    protected function pageIn(int $ticketId, Browser $browser): WebSocketClient
+    {
+        $edge = $this->stack->edge;
+
+        return $this->joined(new WebSocketClient($edge, null, $browser->cookies()), $ticketId, $edge);
+    }
+
+    private function joined(WebSocketClient $client, int $ticketId, EdgeProcess $edge): WebSocketClient
+    {
         $api = $this->api($edge);
         $before = $api->ticketRoom($ticketId)['sessions'];
-        $client = new WebSocketClient($edge, $this->stack->tokens[$user]);
         $this->clients[] = $client;
         $client->join($ticketId);
 
-        Wait::until("{$user} in the room of ticket {$ticketId}", static function () use ($api, $ticketId, $before): bool {
+        Wait::until("one more in the room of ticket {$ticketId}", static function () use ($api, $ticketId, $before): bool {
             return $api->ticketRoom($ticketId)['sessions'] > $before;
         });
 

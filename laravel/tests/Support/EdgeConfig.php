@@ -32,6 +32,9 @@ final class EdgeConfig
             [upstream]
             url = "http://127.0.0.1:{$appPort}"
 
+            [auth]
+            session_cookies = ["desk_session"]
+
             [history]
             directory = ""
 

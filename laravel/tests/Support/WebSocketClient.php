@@ -20,7 +20,8 @@ final class WebSocketClient
 
     public ?int $closedWith = null;
 
-    public function __construct(EdgeProcess $edge, string $token)
+    /** With a token, or with the cookies of a browser. */
+    public function __construct(EdgeProcess $edge, ?string $token, string $cookies = '')
     {
         $context = stream_context_create(['ssl' => ['cafile' => $edge->certificate, 'peer_name' => 'localhost']]);
         $stream = stream_socket_client('tls://127.0.0.1:'.$edge->port, $errno, $reason, 10.0, STREAM_CLIENT_CONNECT, $context);
@@ -29,7 +30,9 @@ final class WebSocketClient
         stream_set_timeout($stream, 10);
 
         $origin = 'https://localhost:'.$edge->port;
-        fwrite($stream, 'GET /ws?token='.rawurlencode($token)." HTTP/1.1\r\nHost: localhost:{$edge->port}\r\nOrigin: {$origin}\r\n"
+        $query = $token === null ? '' : '?token='.rawurlencode($token);
+        fwrite($stream, "GET /ws{$query} HTTP/1.1\r\nHost: localhost:{$edge->port}\r\nOrigin: {$origin}\r\n"
+            .($cookies === '' ? '' : "Cookie: {$cookies}\r\n")
             ."Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
 
         $status = (string) fgets($stream);

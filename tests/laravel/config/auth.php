@@ -2,6 +2,9 @@
 
 return [
     'defaults' => ['guard' => 'api', 'passwords' => 'users'],
-    'guards' => ['api' => ['driver' => 'bearer', 'provider' => 'users']],
+    'guards' => [
+        'api' => ['driver' => 'bearer', 'provider' => 'users'],
+        'web' => ['driver' => 'session', 'provider' => 'users'],
+    ],
     'providers' => ['users' => ['driver' => 'eloquent', 'model' => App\Models\User::class]],
 ];

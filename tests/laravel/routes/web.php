@@ -1,6 +1,7 @@
 <?php
 
 use App\Http\Controllers\EchoController;
+use App\Http\Controllers\SessionController;
 use Illuminate\Support\Facades\Route;
 
 Route::get('/', static function () {
@@ -10,6 +11,13 @@ Route::get('/', static function () {
 Route::get('/login', static function () {
     return response('please log in', 200, ['Content-Type' => 'text/plain']);
 })->name('login');
+
+Route::middleware('session')->group(static function (): void {
+    Route::get('/session', [SessionController::class, 'show']);
+    Route::post('/session/note', [SessionController::class, 'note']);
+    Route::post('/login', [SessionController::class, 'store']);
+    Route::post('/logout', [SessionController::class, 'destroy']);
+});
 
 Route::prefix('echo')->group(static function (): void {
     Route::get('/url', [EchoController::class, 'url']);

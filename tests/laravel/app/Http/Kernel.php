@@ -3,6 +3,7 @@
 namespace App\Http;
 
 use App\Http\Middleware\Authenticate;
+use App\Http\Middleware\StatefulFrontend;
 use App\Http\Middleware\TrustProxies;
 use Illuminate\Foundation\Http\Kernel as HttpKernel;
 
@@ -17,7 +18,8 @@ class Kernel extends HttpKernel
 
     protected $middlewareGroups = [
         'web' => [],
-        'api' => ['throttle:api', \Illuminate\Routing\Middleware\SubstituteBindings::class],
+        'session' => StatefulFrontend::SESSION,
+        'api' => [StatefulFrontend::class, 'throttle:api', \Illuminate\Routing\Middleware\SubstituteBindings::class],
     ];
 
     // Laravel 10 renamed it; both names, so that one app runs on all of them.

@@ -15,7 +15,10 @@ class AppServiceProvider extends ServiceProvider
     public function boot(): void
     {
         Auth::viaRequest('bearer', static function (Request $request) {
-            return TokenUser::find($request->bearerToken());
+            // As with Sanctum, the session comes first.
+            $user = $request->hasSession() ? Auth::guard('web')->user() : null;
+
+            return $user ?? TokenUser::find($request->bearerToken());
         });
 
         RateLimiter::for('api', static function (Request $request) {
