@@ -17,6 +17,7 @@ mod laravel;
 mod old_client;
 mod phone;
 mod presence;
+mod recovery;
 mod scrolling;
 mod site;
 #[allow(

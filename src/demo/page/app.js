@@ -23,6 +23,7 @@ const HEADER = 13;             // bytes before the data of a chunk: kind, upload
 const LOOK_FIRST = ['app_failed', 'invalid_response', 'no_response'];
 
 const SESSION_OVER = 'Your session has ended. Log in again.';
+const CUT = 'The connection is cut.';
 
 /* HTTP */
 
@@ -62,7 +63,7 @@ class Link {
   #token; #on; #socket; #retry; #beat;
   #attempt = 0; #readyAt = 0; #awaiting = false; #ended = false;
 
-  /** `on` has the callbacks state(name, words), ready(), frame(type, payload), and
+  /** `on` has the callbacks state(name, words), ready(), frame(type, payload, position), and
       welcome(), which resolves to false if the token is no longer valid over HTTP. */
   constructor(token, on) {
     this.#token = token;
@@ -87,6 +88,9 @@ class Link {
     if (this.ready) this.#socket.send(bytes);
   }
 
+  /** Closes the connection until the next open(). */
+  cut() { this.#drop(); }
+
   end() {
     this.#ended = true;
     this.#drop();
@@ -108,9 +112,9 @@ class Link {
     this.#awaiting = false;
     let frame;
     try { frame = JSON.parse(text); } catch { return; }
-    const { type, payload } = frame ?? {};
+    const { type, payload, position } = frame ?? {};
     if (type === 'connection' && payload?.status === 'connected') this.#start();
-    else if (type) this.#on.frame(type, payload ?? {});
+    else if (type) this.#on.frame(type, payload ?? {}, position);
   }
 
   #start() {
@@ -230,6 +234,7 @@ class Upload {
 
 class Panel {
   #section; #text; #status; #file; #upload = null; #session = null; #link = null; #busy = new Set();
+  #position; #missed = null; // where to resume, and the missed events that are still to come
   #people = new Map(); #present = new Set(); #typing = new Map(); // all by user id
   #typingSentAt = 0; #typingSaid = false;
   #seenByOthers = 0; #seenSent = 0; #shown = 0; // message ids; all messages up to the id have been seen
@@ -277,7 +282,7 @@ class Panel {
     submit('login', () => this.login());
     submit('compose', () => this.#post());
     on(this.#part('logout'), 'click', () => this.#logout());
-    on(this.#part('connect-now'), 'click', () => { this.#part('subject').focus(); this.#connect(); });
+    on(this.#part('cut'), 'click', () => (this.#isOpen() ? this.#cut() : this.#connect()));
     on(this.#status, 'change', () => this.#later('status', STATUS_PAUSE, () => this.#sendStatus()));
     on(this.#part('upload-cancel'), 'click', () => this.#upload?.cancel());
     on(this.#text, 'input', () => this.#typed());
@@ -341,7 +346,7 @@ class Panel {
     this.#link = new Link(session.token, {
       state: (name, words) => this.#state(name, words),
       ready: () => this.#join(),
-      frame: (type, payload) => this.#frame(type, payload),
+      frame: (type, payload, position) => this.#frame(type, payload, position),
       welcome: () => this.#reload(),
     });
     this.#connect();
@@ -359,7 +364,8 @@ class Panel {
     const hadFocus = this.#section.contains(document.activeElement);
     this.#upload?.fail({ message: words });
     this.#link.end();
-    this.#session = this.#link = null;
+    this.#session = this.#link = this.#missed = null;
+    this.#position = undefined;
     this.#seenByOthers = this.#seenSent = this.#shown = this.#typingSentAt = 0;
     this.#visible.disconnect();
     this.#typingSaid = false;
@@ -385,9 +391,19 @@ class Panel {
     line.dataset.state = state;
     line.textContent = words;
     if (state === 'refused') this.#upload?.fail({ message: words });
-    this.#part('connect-now').hidden = !this.loggedIn || ['connecting', 'connected'].includes(state);
+    this.#part('line').hidden = !this.loggedIn;
+    this.#part('cut-words').textContent = this.#isOpen() ? 'Cut the connection' : 'Reconnect';
+    this.#part('missed').textContent = '';
     if (state === 'connected') this.#tell('problem', '');
     else [...this.#present, ...this.#typing.keys()].forEach((id) => this.#leave(id));
+  }
+
+  #isOpen() { return ['connecting', 'connected'].includes(this.#part('connection').dataset.state); }
+
+  /** Closes this side's WebSocket, as a dead network would. */
+  #cut() {
+    this.#link.cut();
+    this.#state('cut', CUT);
   }
 
   #connect() {
@@ -396,7 +412,8 @@ class Panel {
   }
 
   #join() {
-    this.#link.send('join_ticket', { ticket_id: TICKET });
+    this.#missed = null;
+    this.#link.send('join_ticket', { ticket_id: TICKET, since: this.#position });
     this.#later('join', JOIN_PATIENCE, () => this.#reload());
     this.#upload?.begin();
   }
@@ -416,11 +433,11 @@ class Panel {
     return session === this.#session;
   }
 
-  #frame(type, payload) {
+  #frame(type, payload, position) {
     if (type.startsWith('upload_')) return this.#upload?.hear(type, payload);
     if (Number(payload.ticket_id ?? TICKET) !== TICKET) return;
     const act = {
-      ticket_joined: () => this.#joined(payload.users ?? []),
+      ticket_joined: () => this.#joined(payload),
       user_joined: () => this.#enter(payload.user_id, payload.user_name),
       user_left: () => this.#leave(payload.user_id),
       new_message: () => this.#add(payload.message),
@@ -437,14 +454,38 @@ class Panel {
       },
     }[type];
     act?.();
+    if (position) this.#arrived(type, position);
   }
 
-  #joined(users) {
+  /** With `recovered`, the missed events follow. Otherwise the ticket has to be reloaded. */
+  #joined({ users = [], position, recovered, missed = 0 }) {
     this.#tell('problem', '');
     this.#present.clear();
     this.#enter(this.#session.user.userID);
     for (const user of users) this.#enter(user.user_id, user.user_name);
-    this.#reload();
+    if (position) this.#position = position;
+    if (!recovered) return void this.#reload();
+    clearTimeout(this.#timers.join);
+    this.#missed = { left: missed, messages: 0 };
+    this.#showMissed();
+    this.#see();
+  }
+
+  /** Remembers the position of an event of the site, and counts it if it was missed. */
+  #arrived(type, position) {
+    this.#position = position;
+    if (!this.#missed?.left) return;
+    this.#missed.left -= 1;
+    if (type === 'new_message') this.#missed.messages += 1;
+    this.#showMissed();
+  }
+
+  /** Reports the missed messages once all of them are here. */
+  #showMissed() {
+    const { left, messages } = this.#missed;
+    if (left > 0) return;
+    const words = { 0: 'No message was missed.', 1: '1 missed message arrived.' };
+    this.#part('missed').textContent = words[messages] ?? `${messages} missed messages arrived.`;
   }
 
   /* The ticket and its messages */
