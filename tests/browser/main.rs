@@ -12,12 +12,14 @@
 mod chromium;
 mod demo;
 mod driver;
+mod example_client;
 mod keyboard;
 mod laravel;
 mod old_client;
 mod phone;
 mod presence;
 mod recovery;
+mod relay;
 mod scrolling;
 mod site;
 #[allow(

@@ -22,10 +22,15 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// One whose edge has more configuration.
+    pub(crate) async fn start_with(more: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let upstream = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(serve(listener));
-        let edge = Edge::configured(&upstream, "");
+        let edge = Edge::configured(&upstream, more);
         Self { edge }
     }
 
@@ -93,9 +98,13 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     };
     let (status, kind, body) = match (request.uri().path(), user) {
         ("/desk", _) => (StatusCode::OK, HTML, PAGE.to_owned()),
+        ("/example", _) => (StatusCode::OK, HTML, EXAMPLE_PAGE.to_owned()),
+        ("/client.js", _) => (StatusCode::OK, JAVASCRIPT, example_client().to_owned()),
         ("/api/user", Some(user)) => (StatusCode::OK, JSON, user.to_string()),
         ("/api/user", None) => (StatusCode::UNAUTHORIZED, JSON, "{}".to_owned()),
-        ("/api/support-tickets/1", Some(_)) => (StatusCode::OK, JSON, "{}".to_owned()),
+        ("/api/support-tickets/1" | "/api/support-tickets/2", Some(_)) => {
+            (StatusCode::OK, JSON, "{}".to_owned())
+        }
         _ => (StatusCode::NOT_FOUND, JSON, "{}".to_owned()),
     };
     let response = Response::builder().status(status);
@@ -103,7 +112,18 @@ fn answer(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     response.body(Full::from(body)).unwrap()
 }
 
+/// The complete client in the documentation of the protocol.
+fn example_client() -> &'static str {
+    let (_, section) = PROTOCOL.split_once("### Complete client").unwrap();
+    let (_, code) = section.split_once("```js\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    code
+}
+
+const PROTOCOL: &str = include_str!("../../docs/PROTOCOL.md");
+const EXAMPLE_PAGE: &str = include_str!("example.html");
 const PAGE_URL: &str = "https://localhost/desk";
 const PAGE: &str = include_str!("old_client.html");
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";

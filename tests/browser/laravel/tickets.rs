@@ -1,14 +1,16 @@
 //! Messages, status and log-out on the pages of a ticket.
 
 use super::super::Browser;
-use super::App;
+use super::{App, Php};
 
 /// Opens ticket 1, and waits until the edge has let the page in.
 async fn open_ticket(browser: &Browser) {
     browser
         .run(
             "desk.socket.addEventListener('message', ({ data }) => {
-                 if (JSON.parse(data).type === 'ticket_joined') desk.joined = true;
+                 const { type, position } = JSON.parse(data);
+                 if (type === 'ticket_joined') desk.joined = true;
+                 if (position) desk.position = position;
              })",
         )
         .await;
@@ -24,10 +26,11 @@ async fn post(browser: &Browser, text: &str) {
         .await;
 }
 
+/// As by default, events have a position beside the type and payload that the page knows.
 #[tokio::test]
 #[ignore = "needs chromium and php"]
 async fn message_posted_over_http_arrives_over_wss() {
-    let app = App::start().await;
+    let app = App::configured(Php::BuiltIn, "[history]\ndirectory = \"\"\n").await;
     let (ana, desk) = (Browser::start().await, Browser::start().await);
     for (browser, user) in [(&ana, "ana"), (&desk, "desk")] {
         app.log_in(browser, user).await;
@@ -45,6 +48,7 @@ async fn message_posted_over_http_arrives_over_wss() {
     for browser in [&ana, &desk] {
         browser.wait_for_text("#status", "resolved").await;
         browser.wait_for_text("#problem", "").await;
+        browser.until("desk.position").await;
         browser.assert_console_is_clean().await;
     }
 }
