@@ -9,7 +9,8 @@
 //! | the edge is killed again and again under load | gets each event once | no acknowledged event is lost | `soak`, `log::acknowledged_events_survive_a_killed_process` |
 //! | the edge restarts, or the package is upgraded | is closed with 1012, then gets each event once | each request is acknowledged, some after a retry | `restarts::restarts_with_passed_sockets_lose_and_repeat_no_event` |
 //! | the configuration is reloaded | stays, and gets each event once | no request fails | `restarts::reloads_under_load_close_no_session_and_lose_no_event` |
-//! | the log is damaged, the disk is full, the machine loses power | hears of the gap | learns what is not stored | `log`, and the unit tests of `event_log` |
+//! | the machine loses power, the log is damaged, or the disk takes nothing | hears of the gap | learns what is not stored | `failures`, `log`, and the unit tests of `event_log` |
+//! | the clock steps back a day | gets each event once | – | `failures::clock_that_steps_back_a_day_loses_nothing` |
 //! | the client is away for too long, or the room has too many events | hears `too_old`, and continues | – | `returns::client_whose_events_are_no_longer_kept_hears_too_old_and_continues` |
 //! | nothing happens in the room, and the edge drops it | hears `recovered` or `too_old`, never wrongly the former | – | `returns::client_of_a_quiet_room_hears_recovered_only_while_the_edge_knows` |
 //! | a slow client is closed with 4008 | gets each event once when it returns | sees it in the status | `returns::slow_client_that_was_closed_with_4008_gets_all_events_when_it_returns` |
@@ -20,6 +21,7 @@
 //! | an event is published while a client returns | gets it once | – | `cargo test --lib returning`: all orders of the locks |
 //! | all sessions return at once | get each event once | has few questions at once | `restarts::sessions_that_return_at_once_after_a_kill_are_recovered_within_the_limit_of_questions` |
 //! | two tabs of a user are cut | each gets what it missed | – | `returns::two_tabs_that_return_get_what_each_of_them_missed` |
+//! | a client returns to many tickets with one message | gets each event once, or hears of each gap | – | `resume` |
 
 mod failures;
 mod load;
