@@ -14,6 +14,7 @@ use super::Browser;
 use super::support::{Edge, Socket};
 
 mod addresses;
+mod cookies;
 mod fpm;
 mod tickets;
 mod uploads;
@@ -64,6 +65,8 @@ impl App {
         let process = command
             .env("APP_DATA", data.path())
             .env("EDGE_SOCKET", &edge.broadcasts)
+            // The edge recognizes log-outs by itself.
+            .env("EDGE_WATCH_LOGOUTS", "false")
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
