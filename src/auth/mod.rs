@@ -4,6 +4,7 @@
 //! Decisions are cached for a short time, requests for one key share a flight, and a fair
 //! queue bounds the requests under way.
 
+mod agent;
 mod authenticator;
 mod authorizer;
 mod backoff;
@@ -20,6 +21,7 @@ mod session_cookie;
 pub(crate) mod settings;
 mod token;
 
+pub(crate) use self::agent::AgentHash;
 pub(crate) use self::authenticator::{AuthenticatedUser, Authenticator, User};
 pub(crate) use self::authorizer::{Authorizer, CachedAccess, Grant};
 pub(crate) use self::client::{AuthClient, request_headers};

@@ -171,9 +171,10 @@ impl Screen {
             Some(bytes) => format!("{} KiB in {}", bytes / 1024, plain(&log["directory"])),
             None => "in memory only".to_owned(),
         };
+        let parked = counted(&history["parked_sessions"], "parked session");
         self.line(
             "history",
-            format!("{events} in {kib} KiB of memory, {place}"),
+            format!("{events} in {kib} KiB of memory, {place}; {parked}"),
         );
     }
 

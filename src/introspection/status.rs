@@ -126,6 +126,8 @@ struct HistoryStatus {
     memory_bytes: usize,
     /// The position of the newest event.
     position: String,
+    /// The lost sessions whose clients may return without a position.
+    parked_sessions: usize,
     /// The event log; `None` if the history ends with the process.
     log: Option<LogStatus>,
 }
@@ -144,6 +146,7 @@ impl From<HistoryUsage> for HistoryStatus {
             events: usage.events,
             memory_bytes: usage.memory_bytes,
             position: usage.position.to_string(),
+            parked_sessions: usage.parked_sessions,
             log: usage.log.map(|log| LogStatus {
                 directory: log.directory.display().to_string(),
                 bytes: log.bytes,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::history::{Recovery, Since};
 use super::room::Room;
-use super::{Audience, Delivered, EventKind, Publication, Rooms};
+use super::{Audience, Delivered, EventKind, Outbox, Publication, Rooms};
 use crate::auth::User;
-use crate::core::ids::SessionId;
+use crate::core::ids::{SessionId, UserId};
 
 /// A session's place in a room, which ends by [`Membership::leave`] or
 /// [`Membership::disconnect`]. Dropped without either, as by a panic of its session, it is
@@ -47,6 +48,19 @@ impl Membership {
     pub(crate) fn publish(&self, kind: EventKind, audience: Audience) -> Delivered {
         let publication = Publication::new(self.room.name().clone(), kind, audience);
         self.room.deliver(publication)
+    }
+
+    /// Queues to this session, of `user`, what its client has missed from `since` to the offset
+    /// `until` at which the session joined. It follows the live events so far.
+    pub(crate) fn replay(
+        &self,
+        since: Since,
+        until: u64,
+        user: &UserId,
+        outbox: &Outbox,
+    ) -> Recovery {
+        let history = self.rooms.history.as_ref();
+        self.room.replay(history, since, until, user, outbox)
     }
 
     /// Leaves for good: the others hear it at once, unless the user has another session here.

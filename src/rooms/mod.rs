@@ -17,7 +17,9 @@ mod delivery;
 mod history;
 mod membership;
 mod metrics;
+mod parked;
 mod publication;
+mod receipts;
 mod room;
 mod sessions;
 mod settings;
@@ -36,16 +38,20 @@ pub(crate) use self::delivery::{
 };
 pub(crate) use self::history::check as check_history;
 use self::history::{History, LogThread};
-pub use self::history::{HistoryError, Since};
+pub use self::history::{HistoryError, ResumePoint, Since};
 pub(crate) use self::history::{
     HistoryUsage, LogClosed, PastRequest, Recovery, RequestId, Settings as HistorySettings,
 };
 pub(crate) use self::membership::Membership;
 pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};
+pub(crate) use self::parked::{Browser, Claim, ParkedSessions};
 pub use self::publication::{Audience, Broadcast, EventKind, Publication};
+pub(crate) use self::receipts::{RECEIPT_INTERVAL, Receipts};
 use self::room::{Entered, Room, Timer};
-pub(crate) use self::sessions::{OpenSession, Sessions};
+pub(crate) use self::sessions::{
+    OpenSession, PONG_TIMEOUT, Predecessor, Registration, SessionEntry, Sessions,
+};
 pub(crate) use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
@@ -189,6 +195,16 @@ impl Rooms {
         if let Some(log) = self.log.get() {
             log.close();
         }
+    }
+
+    /// Creates the receipts of a session, unless clients without positions are not served.
+    pub(crate) fn new_receipts(&self) -> Option<Arc<Receipts>> {
+        self.history.as_ref()?.new_receipts()
+    }
+
+    /// Returns the sessions that may return without a position, unless that is off.
+    pub(crate) fn parked(&self) -> Option<&ParkedSessions> {
+        self.history.as_ref()?.parked()
     }
 
     /// Returns what the history keeps, unless it is off.

@@ -1,5 +1,7 @@
 //! One room: its member sessions, and the presence and typing state of their users.
 
+mod replay;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::delivery::{DeliveryScheduler, Members};
-use super::history::{Gap, History, KeptBytes, Recovery, RoomHistory, Since};
+use super::history::{History, KeptBytes, Recovery, RoomHistory, Since};
 use super::{Audience, Broadcast, Delivered, EventKind, Outbox, Publication, Settings};
 use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};
@@ -131,14 +133,15 @@ impl Room {
         outbox: Outbox,
     ) -> Entered {
         let mut state = self.state.lock();
-        let recovery = since.map(|since| state.replay(history, since, &outbox));
+        let recovery = since.map(|since| state.replay(history, since, user.id(), &outbox));
         state.members.insert(session, user.id().clone(), outbox);
         state.add_presence(user);
-        let position = match (since, recovery) {
+        let position = history.map(|history| match (since, recovery) {
             // A client that is lost before these events arrive must get them again.
-            (Some(Since::Position(since)), Some(Recovery::Complete(1..))) => Some(since),
-            _ => history.map(History::position),
-        };
+            (Some(Since::Position(since)), Some(Recovery::Complete(1..))) => since,
+            (Some(Since::Parked(point)), Some(Recovery::Complete(1..))) => history.at(point.offset),
+            _ => history.position(),
+        });
         Entered {
             users: state.users(),
             position,
@@ -174,7 +177,9 @@ impl Room {
         mut broadcast: Broadcast,
     ) -> (Delivered, KeptBytes) {
         let mut state = self.state.lock();
-        let absent = state.members.absent(broadcast.to.take());
+        let is_expected =
+            |user: &UserId| history.is_some_and(|history| history.is_expected(user, &self.name));
+        let absent = state.members.absent(broadcast.to.take(), is_expected);
         let (publication, bytes) = match (history, &mut state.history) {
             (Some(history), Some(kept)) => history.keep(kept, broadcast),
             _ => (Arc::new(broadcast.into_publication()), KeptBytes::default()),
@@ -262,24 +267,6 @@ impl Room {
 }
 
 impl State {
-    /// Queues to a session that enters what its client has missed.
-    fn replay(&self, history: Option<&History>, since: Since, outbox: &Outbox) -> Recovery {
-        let (Some(history), Some(kept)) = (history, &self.history) else {
-            return Recovery::Incomplete(Gap::Disabled);
-        };
-        match history.recover(since, kept) {
-            Err(gap) => Recovery::Incomplete(gap),
-            Ok(missed) => {
-                let bytes = missed.iter().map(|publication| publication.size()).sum();
-                if !outbox.has_space_for(missed.len(), bytes) {
-                    return Recovery::Incomplete(Gap::TooMuch);
-                }
-                self.members.replay(outbox, &missed);
-                Recovery::Complete(missed.len())
-            }
-        }
-    }
-
     /// Counts a session of `user`; publishes `UserJoined` if the user was not present.
     fn add_presence(&mut self, user: &User) {
         if let Some(presence) = self.present.get_mut(user.id()) {

@@ -1,6 +1,8 @@
 //! The registry of all sessions of the process. Finds them by user or by token, to
 //! disconnect, revoke or revalidate them, and limits the sessions of one user.
 
+mod returning;
+
 use std::collections::hash_map;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -10,7 +12,9 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
-use super::{Eviction, Outbox};
+pub(crate) use self::returning::{PONG_TIMEOUT, Predecessor};
+use super::parked::{Browser, ParkedSessions};
+use super::{Eviction, Outbox, Receipts};
 use crate::auth::CredentialHash;
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::{SessionId, UserId};
@@ -24,11 +28,14 @@ pub(crate) struct Sessions(Arc<Mutex<Registry>>);
 
 #[derive(Debug)]
 struct Registry {
-    entries: HashMap<SessionId, Entry>,
+    entries: HashMap<SessionId, SessionEntry>,
     users: HashMap<UserId, UserSessions>,
     /// Recently revoked tokens, with the time of the revocation. Catches a session whose
     /// token Laravel accepted before that, and which registers after it.
     revoked: LruCache<CredentialHash, Instant>,
+    /// The sessions that were lost and may return; none if that is off. Locked under this
+    /// registry, so that a log-out and a session that ends agree.
+    parked: Option<ParkedSessions>,
 }
 
 impl Default for Registry {
@@ -36,6 +43,7 @@ impl Default for Registry {
         Self {
             entries: HashMap::new(),
             users: HashMap::new(),
+            parked: None,
             revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
         }
     }
@@ -50,20 +58,28 @@ struct UserSessions {
     joins: Option<Arc<SessionRate>>,
 }
 
+/// A session in the registry.
 #[derive(Debug)]
-struct Entry {
-    client: ClientIp,
-    since: Instant,
-    user: UserId,
-    token: CredentialHash,
-    outbox: Outbox,
+pub(crate) struct SessionEntry {
+    /// The client's address.
+    pub(crate) client: ClientIp,
+    /// The time at which it registers.
+    pub(crate) since: Instant,
+    /// The user of the token.
+    pub(crate) user: UserId,
+    /// The token and the client that uses it.
+    pub(crate) browser: Browser,
+    /// The rooms' end of its delivery.
+    pub(crate) outbox: Outbox,
+    /// What its client has confirmed; none if clients without positions are not served.
+    pub(crate) receipts: Option<Arc<Receipts>>,
 }
 
-impl Entry {
+impl SessionEntry {
     /// Returns whether `client` has opened the session with a cookie.
     fn is_opened_with_cookie_by(&self, client: ClientIp) -> bool {
         let is_same = self.client.key(IPV6_PREFIX_BITS) == client.key(IPV6_PREFIX_BITS);
-        self.token.is_cookie() && is_same
+        self.browser.token.is_cookie() && is_same
     }
 }
 
@@ -90,26 +106,20 @@ pub(crate) struct Registration {
 }
 
 impl Sessions {
+    /// Creates an empty registry. Lost sessions are kept in `parked`.
+    pub(crate) fn new(parked: Option<ParkedSessions>) -> Self {
+        Self(Arc::new(Mutex::new(Registry {
+            parked,
+            ..Registry::default()
+        })))
+    }
+
     /// Adds a session, until the returned guard is dropped. If its token was revoked lately,
     /// evicts it at once.
     #[must_use = "dropping it takes the session out again"]
-    pub(crate) fn register(
-        &self,
-        session: SessionId,
-        client: ClientIp,
-        user: UserId,
-        token: CredentialHash,
-        outbox: Outbox,
-    ) -> Registration {
-        let entry = Entry {
-            client,
-            since: Instant::now(),
-            user,
-            token,
-            outbox,
-        };
+    pub(crate) fn register(&self, session: SessionId, entry: SessionEntry) -> Registration {
         let mut registry = self.0.lock();
-        let revoked = registry.revoked.peek(&entry.token);
+        let revoked = registry.revoked.peek(&entry.browser.token);
         if revoked.is_some_and(|at| at.elapsed() < REVOCATION_TTL) {
             entry.outbox.evict(Eviction::Revoked);
         }
@@ -149,16 +159,21 @@ impl Sessions {
         let open = entries.map(|(id, entry)| OpenSession {
             id: *id,
             client: entry.client,
-            token: entry.token,
+            token: entry.browser.token,
             since: entry.since,
             queued: entry.outbox.queued_events(),
         });
         open.collect()
     }
 
-    /// Evicts every session of `user`; returns their number.
+    /// Evicts every session of `user`, and drops those that were lost; returns the number of
+    /// the former.
     pub(crate) fn disconnect_user(&self, user: &UserId) -> usize {
-        self.for_each(
+        let registry = self.0.lock();
+        if let Some(parked) = &registry.parked {
+            parked.drop_user(user);
+        }
+        registry.for_each(
             |entry| entry.user == *user,
             |outbox| outbox.evict(Eviction::Disconnected),
         )
@@ -167,13 +182,15 @@ impl Sessions {
     /// Makes every session of `user` ask Laravel about its rights again; returns their
     /// number.
     pub(crate) fn revalidate_user(&self, user: &UserId) -> usize {
-        self.for_each(|entry| entry.user == *user, Outbox::revalidate)
+        let registry = self.0.lock();
+        registry.for_each(|entry| entry.user == *user, Outbox::revalidate)
     }
 
     /// Makes every session with `token` ask Laravel about its rights again; returns their
     /// number.
     pub(crate) fn revalidate_token(&self, token: &CredentialHash) -> usize {
-        self.for_each(|entry| entry.token == *token, Outbox::revalidate)
+        let registry = self.0.lock();
+        registry.for_each(|entry| entry.browser.token == *token, Outbox::revalidate)
     }
 
     /// Returns the session cookies, by their hash, with which `client` has opened sessions.
@@ -181,36 +198,39 @@ impl Sessions {
         let registry = self.0.lock();
         let entries = registry.entries.values();
         let of_client = entries.filter(|entry| entry.is_opened_with_cookie_by(client));
-        of_client.map(|entry| entry.token).collect()
+        of_client.map(|entry| entry.browser.token).collect()
     }
 
     /// Makes every session that `client` has opened with a cookie ask Laravel about its rights
     /// again; returns their number.
     pub(crate) fn revalidate_cookies_of(&self, client: ClientIp) -> usize {
-        let is_match = |entry: &Entry| entry.is_opened_with_cookie_by(client);
-        self.for_each(is_match, Outbox::revalidate)
+        let registry = self.0.lock();
+        let is_match = |entry: &SessionEntry| entry.is_opened_with_cookie_by(client);
+        registry.for_each(is_match, Outbox::revalidate)
     }
 
     /// Evicts every session with `token`, and those that register with it within five
-    /// minutes; returns the number of the former.
+    /// minutes; returns the number of the former. Drops those that were lost.
     pub(crate) fn revoke(&self, token: &CredentialHash) -> usize {
-        self.0.lock().revoked.put(*token, Instant::now());
-        self.for_each(
-            |entry| entry.token == *token,
+        let mut registry = self.0.lock();
+        registry.revoked.put(*token, Instant::now());
+        if let Some(parked) = &registry.parked {
+            parked.drop_token(token);
+        }
+        registry.for_each(
+            |entry| entry.browser.token == *token,
             |outbox| outbox.evict(Eviction::Revoked),
         )
-    }
-
-    /// Runs `act` on the sessions that `matches` selects, under the registry's lock; returns
-    /// their number.
-    fn for_each(&self, matches: impl Fn(&Entry) -> bool, act: impl Fn(&Outbox)) -> usize {
-        let registry = self.0.lock();
-        let selected = registry.entries.values().filter(|entry| matches(entry));
-        selected.map(|entry| act(&entry.outbox)).count()
     }
 }
 
 impl Registry {
+    /// Runs `act` on the sessions that `matches` selects; returns their number.
+    fn for_each(&self, matches: impl Fn(&SessionEntry) -> bool, act: impl Fn(&Outbox)) -> usize {
+        let selected = self.entries.values().filter(|entry| matches(entry));
+        selected.map(|entry| act(&entry.outbox)).count()
+    }
+
     fn remove(&mut self, session: SessionId) {
         let Some(entry) = self.entries.remove(&session) else {
             return;
@@ -285,20 +305,31 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::auth::Token;
+    use crate::auth::{AgentHash, Token};
     use crate::core::ids::SessionIds;
+
+    /// A session of a user with the token `3|ana`.
+    pub(super) fn entry(user: u64, outbox: Outbox) -> SessionEntry {
+        SessionEntry {
+            client: ClientIp::new([127, 0, 0, 1].into()),
+            since: Instant::now(),
+            user: UserId::Number(user),
+            browser: Browser {
+                token: Token::new("3|ana").unwrap().hash(),
+                agent: AgentHash::from_headers(&hyper::HeaderMap::new()),
+            },
+            outbox,
+            receipts: Some(Arc::new(Receipts::new())),
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn session_registered_with_a_revoked_token_is_evicted() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
-        let here = ClientIp::new([127, 0, 0, 1].into());
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1, None);
-            (
-                sessions.register(ids.issue(), here, UserId::Number(3), token, outbox),
-                inbox,
-            )
+            (sessions.register(ids.issue(), entry(3, outbox)), inbox)
         };
         let before = enter();
         assert_eq!(sessions.revoke(&token), 1);
@@ -313,12 +344,9 @@ mod tests {
     #[tokio::test]
     async fn user_over_the_session_limit_loses_only_the_oldest() {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
-        let here = ClientIp::new([127, 0, 0, 1].into());
-        let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let enter = |user| {
             let (outbox, inbox) = super::super::channel(1, 1, None);
-            let user = UserId::Number(user);
-            let entered = sessions.register(ids.issue(), here, user, token, outbox);
+            let entered = sessions.register(ids.issue(), entry(user, outbox));
             if entered.exceeds(PositiveCount::new(2)) {
                 entered.evict_oldest(PositiveCount::new(2));
             }

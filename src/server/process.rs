@@ -82,8 +82,8 @@ impl Process {
             drain.clone(),
         )?;
         let process = Self {
+            sessions: Sessions::new(rooms.parked().cloned()),
             rooms,
-            sessions: Sessions::default(),
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),
             metrics: AllMetrics::default(),

@@ -63,6 +63,12 @@ impl CloseReason {
         })
     }
 
+    /// Returns whether the connection is lost, or the edge has closed it for a reason after
+    /// which the same client returns. An unknown right is none: the client may have lost it.
+    pub(crate) fn is_resumable(self) -> bool {
+        matches!(self, Self::Lost | Self::Silent | Self::Slow | Self::Restart)
+    }
+
     /// Returns whether the session ends without sending what is queued for the client.
     pub(crate) fn is_at_once(self) -> bool {
         use CloseReason::{Disconnected, Revoked, Slow, Superseded, Unavailable};

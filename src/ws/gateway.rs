@@ -16,7 +16,7 @@ use super::logout::Logout;
 use super::services::Services;
 use super::session::{self, SessionSetup};
 use super::settings::Settings;
-use crate::auth::ClientContext;
+use crate::auth::{AgentHash, ClientContext};
 use crate::core::body::{self, Body};
 use crate::core::client_ip::ClientIp;
 use crate::core::error_chain::error_chain;
@@ -80,6 +80,7 @@ impl Gateway {
             },
             services: Arc::clone(&self.services),
             settings: Arc::clone(&self.settings),
+            agent: AgentHash::from_headers(request.headers()),
             activity: ActivityTracker::new(),
         };
         let upgrade = hyper::upgrade::on(request);

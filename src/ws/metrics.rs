@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     delivery: Arc<DeliveryMetrics>,
     joins: Family<ResultLabel, Counter>,
     recoveries: Family<ResultLabel, Counter>,
+    resumed_sessions: Counter,
 }
 
 impl Default for Metrics {
@@ -35,6 +36,7 @@ impl Default for Metrics {
             sent,
             joins: Family::default(),
             recoveries: Family::default(),
+            resumed_sessions: Counter::default(),
         }
     }
 }
@@ -61,9 +63,14 @@ impl Metrics {
         self.joins.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// Counts the response to a client that joins with the position of an earlier session.
+    /// Counts a join with the position of an earlier session, be it the client's or the edge's.
     pub(super) fn count_recovery(&self, result: &'static str) {
         self.recoveries.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a session that continues a lost one of a client without positions.
+    pub(super) fn count_resumed_session(&self) {
+        self.resumed_sessions.inc();
     }
 
     /// Returns the metrics of publications that sessions deliver.
@@ -95,6 +102,11 @@ impl Collector for Metrics {
             "websocket_messages_sent",
             "Events sent to WebSocket clients by type",
             &self.sent,
+        )?;
+        families.encode(
+            "websocket_sessions_resumed",
+            "Sessions that continue a lost one of a client without positions",
+            &self.resumed_sessions,
         )?;
         families.encode(
             "room_recoveries",

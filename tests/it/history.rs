@@ -26,6 +26,7 @@
 mod failures;
 mod load;
 mod log;
+mod old_clients;
 mod restarts;
 mod resume;
 mod returns;

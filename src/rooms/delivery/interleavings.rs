@@ -85,7 +85,7 @@ impl Desk {
         reads: Option<Arc<Notify>>,
     ) -> Tab {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
-        let stream = SharedStream::new(near, &ENCODER, Arc::default());
+        let stream = SharedStream::new(near, &ENCODER, Arc::default(), None);
         let (outbox, inbox) = channel(events, 1024, Some(stream.direct_writer()));
         let grant = Grant::for_test(room(), User::for_test(1));
         let joined = self
@@ -187,7 +187,7 @@ impl Session {
                     self.revalidated.notify_one();
                     continue;
                 }
-                Some(SessionEvent::Unsent) => b"",
+                Some(SessionEvent::Ping | SessionEvent::Unsent) => b"",
                 Some(SessionEvent::Batch(batch)) => {
                     self.stream.enqueue(batch);
                     b""
@@ -386,6 +386,7 @@ static ENCODER: PublicationEncoder = PublicationEncoder {
         EventKind::Broadcast(text) => text.as_str().to_owned().into(),
         _ => panic!("only broadcasts are published here"),
     },
+    ping: |_| panic!("nothing is to be confirmed here"),
 };
 
 const FRAME_BYTES: usize = 5;

@@ -37,7 +37,8 @@ pub(crate) struct Delivered {
     pub(crate) missed: usize,
     /// The users of the reached sessions, each once, at most [`Delivered::MAX_USERS`].
     pub(crate) users: Vec<UserId>,
-    /// Those of the users named in the broadcast who have no session in the room.
+    /// Those of the users named in the broadcast who have no session in the room, and none
+    /// that was lost there and may return.
     pub(crate) absent: Option<Vec<UserId>>,
     /// The position of the event, if there is a history.
     pub(crate) position: Option<Position>,
@@ -129,11 +130,15 @@ impl Members {
         self.scheduler.enqueue(class, to_schedule);
     }
 
-    /// Returns those of `users` who have no session here.
-    pub(in crate::rooms) fn absent(&self, users: Option<Vec<UserId>>) -> Option<Vec<UserId>> {
+    /// Returns those of `users` who have no session here, and of whom none `is_expected` back.
+    pub(in crate::rooms) fn absent(
+        &self,
+        users: Option<Vec<UserId>>,
+        is_expected: impl Fn(&UserId) -> bool,
+    ) -> Option<Vec<UserId>> {
         let is_here = |user: &UserId| self.sessions.values().any(|member| member.user == *user);
         let mut users = users?;
-        users.retain(|user| !is_here(user));
+        users.retain(|user| !is_here(user) && !is_expected(user));
         Some(users)
     }
 

@@ -126,6 +126,16 @@ impl Outbox {
         self.act(DeliveryState::revalidate);
     }
 
+    /// Makes the session ping its client. Wakes it if it is parked.
+    pub(crate) fn ping(&self) {
+        self.act(DeliveryState::ping);
+    }
+
+    /// Returns the reason of the eviction, if the session was evicted and has not ended yet.
+    pub(in crate::rooms) fn eviction(&self) -> Option<Eviction> {
+        self.0.state.lock().eviction()
+    }
+
     fn act(&self, transition: impl FnOnce(&mut DeliveryState) -> Action) {
         let action = transition(&mut self.0.state.lock());
         run(action);

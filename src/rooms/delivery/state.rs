@@ -7,7 +7,7 @@
 //!        ┌────────────────────────────────────────▶┐
 //!     Running                                   Parked ⟲ take_direct
 //!        │ ▲◀── resume, or a wake-up by ───────────┘
-//!        │ │    hand_back, keep_unsent, revalidate
+//!        │ │    hand_back, keep_unsent, revalidate, ping
 //!        │ └◀── resume; poll_next ◀──┐
 //!        └─ poll_eviction ──────▶ Writing
 //!           finds none
@@ -45,6 +45,8 @@ pub(super) struct DeliveryState {
     queue: SendQueue,
     /// The session must ask Laravel about its rights again.
     must_revalidate: bool,
+    /// The session must ping its client.
+    must_ping: bool,
     /// A direct write left something in the stream, for the session to write.
     has_unsent: bool,
     /// The scheduler's queues that hold this session.
@@ -81,6 +83,8 @@ pub(crate) enum SessionEvent {
     Evicted(Eviction),
     /// The session must ask Laravel about its rights again.
     Revalidate,
+    /// The session must ping its client: another one may continue it.
+    Ping,
     /// A direct write left something unsent, which must leave within the write timeout.
     Unsent,
     /// These publications must be sent, in this order.
@@ -116,6 +120,7 @@ impl DeliveryState {
             task: TaskState::Running,
             queue,
             must_revalidate: false,
+            must_ping: false,
             has_unsent: false,
             scheduled: QueueClasses::default(),
         }
@@ -218,6 +223,13 @@ impl DeliveryState {
         self.unpark()
     }
 
+    /// Makes the session ping its client. A parked session is woken: Running. A write is not
+    /// interrupted.
+    pub(super) fn ping(&mut self) -> Action {
+        self.must_ping = true;
+        self.unpark()
+    }
+
     /// Evicts the session: Closed. What is queued is dropped, and a task that waits is woken,
     /// be it parked or writing. Later evictions change nothing.
     pub(super) fn evict(&mut self, reason: Eviction) -> Action {
@@ -234,6 +246,14 @@ impl DeliveryState {
     pub(super) fn close(&mut self) {
         if !self.is_closed() {
             self.close_for(None);
+        }
+    }
+
+    /// Returns the reason of the eviction, if the session was evicted.
+    pub(super) fn eviction(&self) -> Option<Eviction> {
+        match self.task {
+            TaskState::Closed(eviction) => eviction,
+            TaskState::Running | TaskState::Parked(_) | TaskState::Writing(_) => None,
         }
     }
 
@@ -269,6 +289,9 @@ impl DeliveryState {
     fn take_event(&mut self) -> Option<SessionEvent> {
         if std::mem::take(&mut self.must_revalidate) {
             return Some(SessionEvent::Revalidate);
+        }
+        if std::mem::take(&mut self.must_ping) {
+            return Some(SessionEvent::Ping);
         }
         if std::mem::take(&mut self.has_unsent) {
             return Some(SessionEvent::Unsent);

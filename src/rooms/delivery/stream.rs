@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::super::metrics::DeliveryMetrics;
 use super::super::publication::Publication;
+use super::super::receipts::Receipts;
 use super::direct_writer::{DirectWriter, SendResult};
 use super::queue::Batch;
 use crate::runtime::sync::Mutex;
@@ -33,6 +34,8 @@ use crate::runtime::sync::Mutex;
 pub(crate) struct PublicationEncoder {
     /// Encodes a publication as one whole frame.
     pub(crate) frame: fn(&Publication) -> Bytes,
+    /// Encodes a ping with this payload as one whole frame.
+    pub(crate) ping: fn(&[u8]) -> Bytes,
 }
 
 /// The session's handle of the stream. A write through it first sends what is unsent.
@@ -44,6 +47,8 @@ struct Shared<S> {
     write_state: Mutex<WriteState<S>>,
     encoder: &'static PublicationEncoder,
     metrics: Arc<DeliveryMetrics>,
+    /// None if nothing needs to be confirmed.
+    receipts: Option<Arc<Receipts>>,
 }
 
 #[derive(Debug)]
@@ -69,11 +74,12 @@ struct PendingDelivery {
 }
 
 impl<S> SharedStream<S> {
-    /// Shares `stream`, with nothing unsent.
+    /// Shares `stream`, with nothing unsent. Broadcasts are recorded in `receipts`.
     pub(crate) fn new(
         stream: S,
         encoder: &'static PublicationEncoder,
         metrics: Arc<DeliveryMetrics>,
+        receipts: Option<Arc<Receipts>>,
     ) -> Self {
         Self(Arc::new(Shared {
             write_state: Mutex::new(WriteState {
@@ -85,7 +91,13 @@ impl<S> SharedStream<S> {
             }),
             encoder,
             metrics,
+            receipts,
         }))
+    }
+
+    /// Returns what was written and what the client has confirmed of it.
+    pub(crate) fn receipts(&self) -> Option<&Arc<Receipts>> {
+        self.0.receipts.as_ref()
     }
 
     /// Queues a batch behind what was written, and before what will be.
@@ -127,7 +139,7 @@ impl<S: AsyncWrite + Unpin> SharedStream<S> {
 
 impl<S> Shared<S> {
     /// Encodes a batch, unless that was done for another session, and queues it. The frame
-    /// is shared, not copied.
+    /// is shared, not copied. A ping follows it if the client is to confirm it.
     fn enqueue(&self, state: &mut WriteState<S>, batch: Batch) {
         let Some(first) = batch.first() else {
             return;
@@ -137,9 +149,20 @@ impl<S> Shared<S> {
             since: first.created_at(),
         });
         pending.count += batch.len() as u64;
+        let (mut broadcasts, mut newest) = (0, 0);
         for publication in batch {
             self.metrics.count_publication(publication.kind());
+            if let Some(position) = publication.position() {
+                broadcasts += 1;
+                newest = position.offset.max(newest);
+            }
             state.unsent.push(publication.frame(self.encoder.frame));
+        }
+        if broadcasts > 0
+            && let Some(receipts) = &self.receipts
+            && let Some(mark) = receipts.record_written(broadcasts, newest)
+        {
+            state.unsent.push((self.encoder.ping)(&mark.to_bytes()));
         }
     }
 }

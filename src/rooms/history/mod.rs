@@ -40,20 +40,23 @@ use tokio::time::Instant;
 
 pub(crate) use self::log_thread::LogClosed;
 pub(super) use self::log_thread::LogThread;
-pub use self::recovery::Since;
 pub(crate) use self::recovery::{Gap, Recovery};
+pub use self::recovery::{ResumePoint, Since};
 pub(crate) use self::request::RequestId;
 pub use self::restore::HistoryError;
 pub(crate) use self::restore::PastRequest;
 pub(crate) use self::restore::check;
 pub(super) use self::restore::open;
 pub(super) use self::room_history::RoomHistory;
+use self::settings::OldClients;
 pub(crate) use self::settings::Settings;
 pub(crate) use self::usage::HistoryUsage;
 use super::Delivered;
 use super::Rooms;
+use super::parked::ParkedSessions;
 use super::publication::{Broadcast, Publication};
-use crate::core::ids::RoomName;
+use super::receipts::Receipts;
+use crate::core::ids::{RoomName, UserId};
 use crate::core::position::{Epoch, Position};
 use crate::runtime::sync::Mutex;
 
@@ -68,6 +71,8 @@ pub(super) struct History {
     /// The newest offset of all that was dropped from rooms that are no longer in memory.
     horizon: AtomicU64,
     order: Mutex<Order>,
+    /// None if clients without positions are not served.
+    parked: Option<ParkedSessions>,
 }
 
 /// The kept events of all rooms, the oldest first.
@@ -90,7 +95,9 @@ impl History {
     /// Creates an empty history of `epoch`, in which no event up to the offset `horizon` is
     /// kept.
     pub(super) fn new(settings: Settings, epoch: Epoch, horizon: u64) -> Self {
+        let has_parked = settings.old_clients == OldClients::Resume;
         Self {
+            parked: has_parked.then(|| ParkedSessions::new(settings.resume_timeout.get())),
             settings,
             epoch,
             newest: AtomicU64::new(horizon),
@@ -99,12 +106,28 @@ impl History {
         }
     }
 
+    /// Returns the sessions that may return without a position, unless that is off.
+    pub(super) fn parked(&self) -> Option<&ParkedSessions> {
+        self.parked.as_ref()
+    }
+
+    /// Creates the receipts of a session, unless clients without positions are not served.
+    pub(super) fn new_receipts(&self) -> Option<Arc<Receipts>> {
+        self.parked.as_ref().map(|_| Arc::new(Receipts::new()))
+    }
+
+    /// Returns whether a lost session of `user` in `room` may return.
+    pub(super) fn is_expected(&self, user: &UserId, room: &RoomName) -> bool {
+        let parked = self.parked.as_ref();
+        parked.is_some_and(|parked| parked.is_expected(user, room))
+    }
+
     fn horizon(&self) -> u64 {
         self.horizon.load(Ordering::Acquire)
     }
 
     /// Returns the position with `offset` in this epoch.
-    fn at(&self, offset: u64) -> Position {
+    pub(super) fn at(&self, offset: u64) -> Position {
         Position {
             epoch: self.epoch,
             offset,
@@ -182,12 +205,16 @@ impl History {
             events: order.kept.len(),
             memory_bytes: order.memory(),
             position: self.position(),
+            parked_sessions: self.parked.as_ref().map_or(0, ParkedSessions::count),
             log: log.map(|log| log.usage(&self.settings.directory)),
         }
     }
 
     /// Drops what is over its age or beyond the memory.
     pub(super) fn enforce_retention(&self, rooms: &Rooms) {
+        if let Some(parked) = &self.parked {
+            parked.drop_expired();
+        }
         self.drop_old(&mut self.order.lock(), rooms);
     }
 

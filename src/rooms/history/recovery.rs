@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::publication::Publication;
 use super::History;
 use super::room_history::RoomHistory;
+use crate::core::ids::{SessionId, UserId};
 use crate::core::position::Position;
 
 /// The last position that a returning client has of a room.
@@ -14,6 +15,17 @@ pub enum Since {
     Position(Position),
     /// A value that is no position.
     Invalid,
+    /// The point at which a parked session was lost: its client knows no position.
+    Parked(ResumePoint),
+}
+
+/// A point in a room after which the client of a lost session may lack events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The client has all events up to this offset of the epoch of this process.
+    pub offset: u64,
+    /// The lost session. Events that it was not to get are not replayed.
+    pub session: SessionId,
 }
 
 /// The result of a join with [`Since`].
@@ -67,24 +79,28 @@ impl Gap {
 }
 
 impl History {
-    /// Returns the events of a room after `since`. In doubt it is a gap.
+    /// Returns the events of a room after `since`, for a session of `user`. In doubt it is a
+    /// gap.
     pub(in crate::rooms) fn recover(
         &self,
         since: Since,
         kept: &RoomHistory,
+        user: &UserId,
     ) -> Result<Vec<Arc<Publication>>, Gap> {
-        let Since::Position(since) = since else {
-            return Err(Gap::Invalid);
+        let (offset, lost) = match since {
+            Since::Position(since) if since.epoch != self.epoch => return Err(Gap::OtherEpoch),
+            Since::Position(since) => (since.offset, None),
+            Since::Invalid => return Err(Gap::Invalid),
+            Since::Parked(point) => (point.offset, Some(point.session)),
         };
-        if since.epoch != self.epoch {
-            return Err(Gap::OtherEpoch);
-        }
-        if since.offset > self.position().offset {
+        if offset > self.position().offset {
             return Err(Gap::Ahead);
         }
-        let missed = kept.since(since.offset).ok_or(Gap::TooOld)?;
+        let missed = kept.since(offset).ok_or(Gap::TooOld)?.into_iter();
+        let is_for_client =
+            |kept: &&Arc<Publication>| lost.is_none_or(|session| kept.is_for(session, user));
         Ok(missed
-            .into_iter()
+            .filter(is_for_client)
             .map(|kept| Arc::new(kept.replayed()))
             .collect())
     }

@@ -26,6 +26,11 @@ pub(crate) struct Settings {
     pub(crate) max_memory: ByteSize,
     /// The maximum size of the event log.
     pub(crate) max_disk: ByteSize,
+    /// The time within which a lost client without positions may return and get what it has
+    /// missed.
+    pub(crate) resume_timeout: ConfigDuration,
+    /// Whether clients without positions get what they have missed.
+    pub(crate) old_clients: OldClients,
 }
 
 /// When the event log is flushed to the disk. A killed process loses nothing in either case.
@@ -36,6 +41,16 @@ pub(crate) enum SyncPolicy {
     Interval,
     /// Before each response to Laravel.
     Always,
+}
+
+/// The way in which the edge serves clients that know no positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OldClients {
+    /// Pings find out what a client has. When it returns, it gets the rest.
+    Resume,
+    /// They load what they have missed from Laravel.
+    Off,
 }
 
 impl Default for Settings {
@@ -49,6 +64,8 @@ impl Default for Settings {
             max_age: ConfigDuration::seconds(3600),
             max_memory: ByteSize::kib(64 * 1024),
             max_disk: ByteSize::kib(256 * 1024),
+            resume_timeout: ConfigDuration::seconds(120),
+            old_clients: OldClients::Resume,
         }
     }
 }
@@ -73,6 +90,14 @@ impl Settings {
     pub(crate) fn off() -> Self {
         Self {
             enabled: false,
+            ..Self::default()
+        }
+    }
+
+    /// Returns the settings with a history for clients that know positions.
+    pub(crate) fn without_old_clients() -> Self {
+        Self {
+            old_clients: OldClients::Off,
             ..Self::default()
         }
     }

@@ -17,6 +17,8 @@ pub(crate) struct HistoryUsage {
     pub(crate) memory_bytes: usize,
     /// The position of the newest event.
     pub(crate) position: Position,
+    /// The number of lost sessions whose clients may return without a position.
+    pub(crate) parked_sessions: usize,
     /// The event log, if there is one.
     pub(crate) log: Option<LogUsage>,
 }
@@ -48,6 +50,11 @@ impl HistoryUsage {
             "history_memory_bytes",
             "Memory of the events kept in memory",
             self.memory_bytes as u64,
+        )?;
+        families.encode_gauge(
+            "history_parked_sessions",
+            "Lost sessions whose clients may return without a position",
+            self.parked_sessions as u64,
         )?;
         let Some(log) = &self.log else {
             return Ok(());

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::*;
-use crate::auth::Token;
+use crate::auth::{AgentHash, Token};
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::UserId;
 
@@ -155,14 +155,18 @@ fn sessions_are_found_by_user_and_by_token() {
     let sessions = Sessions::default();
     let tabs = [(1, "1|a"), (1, "1|b"), (2, "2|c")].map(|(user, token)| {
         let (tab, token) = (desk.tab(user), Token::new(token).unwrap().hash());
-        let user = tab.user.id().clone();
-        let registration = sessions.register(
-            tab.id,
-            ClientIp::new([127, 0, 0, 1].into()),
-            user,
-            token,
-            tab.outbox.clone(),
-        );
+        let entry = SessionEntry {
+            client: ClientIp::new([127, 0, 0, 1].into()),
+            since: tokio::time::Instant::now(),
+            user: tab.user.id().clone(),
+            browser: Browser {
+                token,
+                agent: AgentHash::from_headers(&hyper::HeaderMap::new()),
+            },
+            outbox: tab.outbox.clone(),
+            receipts: None,
+        };
+        let registration = sessions.register(tab.id, entry);
         (tab, registration)
     });
     let eviction = |nth: usize| tabs[nth].0.inbox.evicted().now_or_never();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::auth::User;
@@ -203,15 +203,24 @@ enum RoomEvent<'a> {
 /// publication sends these same bytes, so it is encoded once.
 pub fn frame(publication: &Publication) -> Bytes {
     let text = publication_text(publication);
-    let mut frame = Vec::with_capacity(text.len() + MAX_FRAME_HEADER_BYTES);
+    encode_frame(OpCode::Data(Data::Text), text.as_bytes())
+}
+
+/// Returns the encoded frame of a ping. Its `payload` has at most 125 bytes (RFC 6455 §5.5).
+pub fn ping(payload: &[u8]) -> Bytes {
+    encode_frame(OpCode::Control(Control::Ping), payload)
+}
+
+fn encode_frame(opcode: OpCode, payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(payload.len() + MAX_FRAME_HEADER_BYTES);
     let header = FrameHeader {
-        opcode: OpCode::Data(Data::Text),
+        opcode,
         ..FrameHeader::default()
     };
     header
-        .format(text.len() as u64, &mut frame)
+        .format(payload.len() as u64, &mut frame)
         .expect("writing to a Vec never fails");
-    frame.extend_from_slice(text.as_bytes());
+    frame.extend_from_slice(payload);
     frame.into()
 }
 
@@ -298,6 +307,12 @@ mod tests {
             error.text().as_str(),
             r#"{"type":"error","payload":{"message":"no","code":"denied"}}"#
         );
+    }
+
+    #[test]
+    fn ping_is_one_unmasked_final_frame() {
+        assert_eq!(ping(&[7; 16])[..2], [0x89, 16]);
+        assert_eq!(ping(&[7; 16])[2..], [7; 16]);
     }
 
     #[test]

@@ -40,7 +40,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.services.metrics.count_message("upload_chunk");
                 self.on_chunk(&frame).await
             }
-            Message::Pong(_) => Ok(()),
+            Message::Pong(payload) => {
+                self.on_pong(&payload);
+                Ok(())
+            }
             frame => self.run_rate_limited(RateLimited::Message(frame)).await,
         }
     }
@@ -79,6 +82,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let room = RoomName::ticket(ticket);
                 self.joins.cancel_queued(ticket);
                 self.joins.cancel_late(&room);
+                self.take_resumed(&room);
+                self.complete_resumption();
                 self.leave(&room);
                 Ok(())
             }
@@ -102,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Starts a join, which [`Session::finish_join`] completes.
     async fn join(&mut self, ticket: RowId, since: Option<Since>) -> LoopResult {
+        self.prepare_join(&RoomName::ticket(ticket), since.is_some());
         if !self.needs_decision(ticket).await? {
             return Ok(());
         }
@@ -204,12 +210,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// `ticket_joined` before any of them.
     async fn enter_room(&mut self, grant: &Grant, since: Option<Since>) -> LoopResult {
         let (room, outbox) = (grant.room(), self.outbox.clone());
+        let is_silent = self.is_silent(room);
+        let point = self.take_resumed(room);
+        let since = point.map(Since::Parked).or(since);
         let joined = self.services.rooms.join(grant, since, self.id, outbox);
         if let Some(recovery) = joined.recovery {
             self.services.metrics.count_recovery(recovery.name());
         }
+        self.record_entry(room, &joined);
         self.rooms.insert(room.clone(), joined.membership);
-        self.send_joined(room, &joined.users, joined.position, joined.recovery)
+        self.complete_resumption();
+        if is_silent {
+            return Ok(());
+        }
+        // The client hears about the recovery only if it asked for it.
+        let recovery = joined.recovery.filter(|_| point.is_none());
+        self.send_joined(room, &joined.users, joined.position, recovery)
             .await
     }
 
@@ -222,7 +238,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         error: auth::Error,
     ) -> LoopResult {
         let ticket = Some(room.ticket_id());
+        let is_silent = self.is_silent(&room);
+        if !matches!(error, auth::Error::Unavailable { .. }) {
+            self.take_resumed(&room);
+            self.complete_resumption();
+        }
         match error {
+            auth::Error::Denied if is_silent => Ok(()),
             auth::Error::Denied => {
                 let message = "This ticket does not exist or is not open to you";
                 self.send_error("denied", message, ticket).await
@@ -230,6 +252,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             auth::Error::TokenRejected | auth::Error::OtherUser => {
                 let epoch = self.services.invalidations.next_epoch();
                 self.start_revalidation(RevalidationCause::TokenDoubt, Some(epoch));
+                if is_silent {
+                    return Ok(());
+                }
                 let message = "Your log-in is no longer good";
                 self.send_error("denied", message, ticket).await
             }
@@ -244,6 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     session = %self.id, %room, error = reason,
                     "ticket authorization failed"
                 );
+                if is_silent {
+                    return Ok(());
+                }
                 let message =
                     "Your right to this ticket cannot be checked now; the server keeps trying";
                 self.send_error("unavailable", message, ticket).await

@@ -5,14 +5,59 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{self, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
 
 use super::super::CloseReason;
 use super::super::frame_guard::FrameError;
+use super::super::protocol::Event;
+use super::{LoopResult, Session};
 use crate::runtime::activity::ControlFlood;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Sends `event` to the client.
+    pub(super) async fn send_event(&mut self, event: &Event<'_>) -> LoopResult {
+        let frame = self.frame(event);
+        self.write([frame]).await
+    }
+
+    /// Encodes `event` and counts it as sent: if it cannot be sent, the session ends.
+    pub(super) fn frame(&self, event: &Event<'_>) -> Message {
+        self.services.metrics.count_event(event.name());
+        Message::Text(event.text())
+    }
+
+    /// Writes what is queued in the shared stream, then `frames`, in one flush.
+    ///
+    /// # Errors
+    /// [`CloseReason::Slow`] if the client takes nothing for the write timeout, the reason of
+    /// an eviction at once, and the reason that fits an error of the socket.
+    pub(super) async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> LoopResult {
+        let (socket, timeout) = (&mut self.socket, self.settings.write_timeout.get());
+        let writing = async {
+            // Write by write, for the timeout is that of one write, not of the queue.
+            loop {
+                let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
+                if with_timeout(timeout, sending.map_err(Into::into)).await? {
+                    break;
+                }
+            }
+            for frame in frames {
+                with_timeout(timeout, socket.feed(frame)).await?;
+            }
+            with_timeout(timeout, socket.flush()).await
+        };
+        tokio::select! {
+            // Most writes complete at once. Only for one that does not is the inbox polled, and
+            // the session's delivery state set to writing.
+            biased;
+            written = writing => written,
+            reason = self.inbox.evicted() => Err(reason.into()),
+        }
+    }
+}
 
 /// Sends the close frame, then waits for the client's own and for its end of the stream, all
 /// within [`CLOSE_TIMEOUT`]. A connection that is closed with bytes unread is reset, and the

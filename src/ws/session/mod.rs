@@ -5,6 +5,7 @@
 mod commands;
 mod io;
 mod pending_joins;
+mod predecessor;
 mod resume;
 mod revalidation;
 mod rights;
@@ -15,21 +16,21 @@ mod uploads;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use futures_util::{SinkExt, StreamExt, TryFutureExt};
+use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{self, Bytes, Message};
+use tokio_tungstenite::tungstenite::{self, Message};
 
 use self::io::{CLOSE_TIMEOUT, close, with_timeout};
 use self::pending_joins::{JoinDecision, PendingJoins};
+use self::predecessor::Resumption;
 use self::revalidation::{LostRight, Revalidation, RevalidationCause};
 use self::schedule::Schedule;
 pub(super) use self::setup::{EstablishedSession, SessionSetup, set_up};
@@ -38,10 +39,13 @@ use self::uploads::SessionUploads;
 use super::protocol::Event;
 use super::services::Services;
 use super::{CloseReason, Settings};
-use crate::auth::{AuthenticatedUser, ClientContext, Credential, Epoch, User};
+use crate::auth::{AgentHash, AuthenticatedUser, ClientContext, Credential, Epoch, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
-use crate::rooms::{self, Inbox, Membership, Outbox, SessionEvent, SharedStream};
+use crate::rooms::{
+    self, Browser, Inbox, Membership, Outbox, Registration, SessionEntry, SessionEvent,
+    SharedStream,
+};
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::wake_gate::WakeGate;
 
@@ -69,6 +73,8 @@ struct Session<S> {
     joins: PendingJoins,
     uploads: SessionUploads,
     revalidation: Option<Box<Revalidation>>,
+    /// The return of a client that knows no positions.
+    resumption: Option<Box<Resumption>>,
 }
 
 /// An event that the loop handles.
@@ -123,19 +129,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             joins: PendingJoins::default(),
             uploads: SessionUploads::default(),
             revalidation: None,
+            resumption: None,
         }
     }
 
-    /// Registers the session, greets the client and runs the loop; returns why it ended.
-    async fn serve(&mut self) -> CloseReason {
-        let secret = self.credential.hash();
-        let registration = self.services.sessions.register(
-            self.id,
-            self.client_context.client,
-            self.user.id().clone(),
-            secret,
-            self.outbox.clone(),
-        );
+    /// Registers the session of a client that its handshake shows as `agent`.
+    fn register(&mut self, agent: AgentHash) -> Registration {
+        let browser = Browser {
+            token: self.credential.hash(),
+            agent,
+        };
+        let entry = SessionEntry {
+            client: self.client_context.client,
+            since: Instant::now(),
+            user: self.user.id().clone(),
+            browser,
+            outbox: self.outbox.clone(),
+            receipts: self.socket.get_ref().receipts().cloned(),
+        };
+        let registration = self.services.sessions.register(self.id, entry);
         let max_sessions = self.settings.max_sessions_per_user;
         if registration.exceeds(max_sessions) && self.report_exceeded(Limit::MaxSessionsPerUser) {
             registration.evict_oldest(max_sessions);
@@ -143,21 +155,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let user_joins = registration.join_rate(|| SessionRates::user_joins(&self.settings));
         self.rates.share_user_joins(user_joins);
         let invalidations = &self.services.invalidations;
-        let doubt = invalidations.latest_after(self.user.id(), secret, self.identity_epoch);
-        if doubt.is_some() {
+        let (user, token) = (self.user.id(), browser.token);
+        if invalidations
+            .latest_after(user, token, self.identity_epoch)
+            .is_some()
+        {
             self.start_revalidation(RevalidationCause::Invalidated, None);
         }
+        registration
+    }
+
+    /// Greets the client and runs the loop; returns why it ended. The session is registered
+    /// until then.
+    async fn serve(&mut self) -> CloseReason {
+        // Boxed: the future of a parked session has no room for its start.
+        let served = match Box::pin(self.greet()).await {
+            Ok(()) => self.run_loop().await,
+            ended => ended,
+        };
+        let reason = served.err().unwrap_or(CloseReason::Client);
+        self.park(reason);
+        reason
+    }
+
+    async fn greet(&mut self) -> LoopResult {
         let greeting = self.frame(&Event::Connection {
             status: "connected",
             user_id: self.user.id(),
             session_id: self.id,
             message: "WebSocket connection established",
         });
-        let served = match self.write([greeting]).await {
-            Ok(()) => self.run_loop().await,
-            ended => ended,
-        };
-        served.err().unwrap_or(CloseReason::Client)
+        let ping = self.begin_resumption();
+        self.write([greeting].into_iter().chain(ping)).await
     }
 
     /// Handles events until one ends the session. Every branch is cancel-safe: an event
@@ -234,7 +263,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Returns the time at which [`Session::run_due`] next has something to do.
     fn next_due(&self) -> Instant {
         let paused = self.paused.as_ref().map(|paused| paused.until);
-        let others = [paused, self.joins.delayed_until(), self.next_round()];
+        let others = [
+            paused,
+            self.joins.delayed_until(),
+            self.next_round(),
+            self.resumption_due(),
+        ];
         others
             .into_iter()
             .flatten()
@@ -261,6 +295,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 self.start_revalidation(RevalidationCause::Invalidated, None);
                 Ok(())
             }
+            SessionEvent::Ping => Box::pin(self.ping()).await,
             SessionEvent::Batch(batch) => {
                 self.socket.get_ref().enqueue(batch);
                 self.write([]).await
@@ -277,6 +312,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         membership.leave();
         self.inbox.forget(room);
+        if let Some(receipts) = self.socket.get_ref().receipts() {
+            receipts.leave(room);
+        }
         true
     }
 
@@ -317,52 +355,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if self.joins.delayed_until().is_some_and(|due| due <= now) {
             Box::pin(self.continue_joins()).await?;
         }
+        if self.resumption_due().is_some_and(|due| due <= now) {
+            self.look_for_predecessor(None);
+        }
+        if self.schedule.take_receipt(now) {
+            self.request_receipt().await?;
+        }
         if self.schedule.take_ping(now, &self.settings) {
-            self.activity.record();
-            self.write([Message::Ping(Bytes::new())]).await?;
+            self.ping().await?;
         }
         Ok(())
-    }
-
-    /// Sends `event` to the client.
-    async fn send_event(&mut self, event: &Event<'_>) -> LoopResult {
-        let frame = self.frame(event);
-        self.write([frame]).await
-    }
-
-    /// Encodes `event` and counts it as sent: if it cannot be sent, the session ends.
-    fn frame(&self, event: &Event<'_>) -> Message {
-        self.services.metrics.count_event(event.name());
-        Message::Text(event.text())
-    }
-
-    /// Writes what is queued in the shared stream, then `frames`, in one flush.
-    ///
-    /// # Errors
-    /// [`CloseReason::Slow`] if the client takes nothing for the write timeout, the reason of
-    /// an eviction at once, and the reason that fits an error of the socket.
-    async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> LoopResult {
-        let (socket, timeout) = (&mut self.socket, self.settings.write_timeout.get());
-        let writing = async {
-            // Write by write, for the timeout is that of one write, not of the queue.
-            loop {
-                let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
-                if with_timeout(timeout, sending.map_err(Into::into)).await? {
-                    break;
-                }
-            }
-            for frame in frames {
-                with_timeout(timeout, socket.feed(frame)).await?;
-            }
-            with_timeout(timeout, socket.flush()).await
-        };
-        tokio::select! {
-            // Most writes complete at once. Only for one that does not is the inbox polled, and
-            // the session's delivery state set to writing.
-            biased;
-            written = writing => written,
-            reason = self.inbox.evicted() => Err(reason.into()),
-        }
     }
 
     /// Ends the delivery, leaves the rooms and closes the socket.

@@ -133,6 +133,13 @@ impl PendingJoins {
             .is_some_and(|pending| pending.late.contains_key(room))
     }
 
+    /// Returns whether a join of `room` is pending, be it a late one or not.
+    pub(super) fn is_pending(&self, room: &RoomName) -> bool {
+        let pending = self.0.as_ref();
+        pending
+            .is_some_and(|pending| pending.rooms.contains(room) || pending.late.contains_key(room))
+    }
+
     /// Waits for the next decision, with whether its join was late; for ever while no join is
     /// pending. Cancel-safe.
     pub(super) async fn next(&mut self) -> (JoinDecision, bool) {

@@ -19,6 +19,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             );
             return self.send_error("too_many_rooms", &message, None).await;
         }
+        self.prepare_resume(&joins);
         self.joins.queue(joins);
         Box::pin(self.continue_joins()).await
     }

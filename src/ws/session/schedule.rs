@@ -1,15 +1,19 @@
-//! The deadlines of one session: ping, silence, revalidation and stop. One timer serves all.
+//! The deadlines of one session: ping, receipt, silence, revalidation and stop. One timer serves
+//! all.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Settings;
+use crate::rooms::RECEIPT_INTERVAL;
 
 /// The deadlines. The session's settings have the intervals by which they recur.
 #[derive(Debug)]
 pub(super) struct Schedule {
     ping_at: Instant,
+    /// The time to look for broadcasts that the client has yet to confirm.
+    receipt_at: Option<Instant>,
     silent_at: Instant,
     revalidate_at: Instant,
     stop_at: Option<Instant>,
@@ -21,6 +25,7 @@ impl Schedule {
         let now = Instant::now();
         Self {
             ping_at: now + jitter(settings.ping_interval.get()),
+            receipt_at: None,
             silent_at: now + settings.pong_timeout.get(),
             revalidate_at: now + jitter(settings.revalidate_interval.get()),
             stop_at: None,
@@ -40,7 +45,8 @@ impl Schedule {
     /// Returns the earliest deadline.
     pub(super) fn next(&self) -> Instant {
         let next = self.ping_at.min(self.silent_at).min(self.revalidate_at);
-        self.stop_at.map_or(next, |at| at.min(next))
+        let others = self.stop_at.into_iter().chain(self.receipt_at);
+        others.fold(next, Instant::min)
     }
 
     /// Returns whether the session must end because the edge stops.
@@ -56,6 +62,17 @@ impl Schedule {
     /// Returns whether a ping is due, and schedules the next.
     pub(super) fn take_ping(&mut self, now: Instant, settings: &Settings) -> bool {
         take(&mut self.ping_at, now, settings.ping_interval.get())
+    }
+
+    /// Plans a look for broadcasts that the client has yet to confirm.
+    pub(super) fn plan_receipt(&mut self) {
+        let at = Instant::now() + RECEIPT_INTERVAL;
+        self.receipt_at.get_or_insert(at);
+    }
+
+    /// Returns whether that look is due.
+    pub(super) fn take_receipt(&mut self, now: Instant) -> bool {
+        self.receipt_at.take_if(|at| *at <= now).is_some()
     }
 
     /// Returns whether a periodic revalidation is due, and schedules the next.

@@ -17,10 +17,11 @@ use super::super::{CloseReason, Settings};
 use super::Session;
 use super::io::{CLOSE_TIMEOUT, close};
 use crate::auth::{
-    self, AuthRequest, AuthenticatedUser, ClientContext, Credential, retry_while_unavailable,
+    self, AgentHash, AuthRequest, AuthenticatedUser, ClientContext, Credential,
+    retry_while_unavailable,
 };
 use crate::core::ids::SessionId;
-use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, SharedStream};
+use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, Registration, SharedStream};
 use crate::runtime::activity::ActivityTracker;
 
 /// The parts of a session that are known before the user is.
@@ -31,6 +32,8 @@ pub(in crate::ws) struct SessionSetup {
     pub(in crate::ws) client_context: ClientContext,
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
+    /// The client, as far as its handshake shows it.
+    pub(in crate::ws) agent: AgentHash,
     /// Records each message. Too many bytes of other frames are a control flood.
     pub(in crate::ws) activity: ActivityTracker,
 }
@@ -44,7 +47,9 @@ pub(in crate::ws) async fn set_up<S>(
 where
     S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
-    let shared_stream = SharedStream::new(stream, &ENCODER, setup.services.metrics.delivery());
+    let services = &setup.services;
+    let receipts = services.rooms.new_receipts();
+    let shared_stream = SharedStream::new(stream, &ENCODER, services.metrics.delivery(), receipts);
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
     let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
@@ -52,8 +57,11 @@ where
         Ok(identified) => identified,
         Err((reason, error)) => {
             if reason == CloseReason::AuthenticationFailed {
-                let credential = setup.credential.as_ref();
-                let fingerprint = credential.map(|credential| credential.hash().fingerprint());
+                let credential = setup.credential.as_ref().map(Credential::hash);
+                if let Some(credential) = &credential {
+                    setup.services.sessions.drop_parked(credential);
+                }
+                let fingerprint = credential.map(|credential| credential.fingerprint());
                 setup
                     .services
                     .backend
@@ -77,14 +85,22 @@ where
         name: "session_opened",
         session = %id, client.ip = %client, user = %name, "session opened"
     );
-    let session = Box::new(Session::new(socket, setup, credential, identified));
-    Some(EstablishedSession { session, start })
+    let agent = setup.agent;
+    let mut session = Box::new(Session::new(socket, setup, credential, identified));
+    let registration = Some(session.register(agent));
+    Some(EstablishedSession {
+        session,
+        registration,
+        start,
+    })
 }
 
 /// A session whose user is known. It is boxed apart from the future that set it up, whose
 /// memory is freed by then: an idle session needs far less than its start and its end.
 pub(in crate::ws) struct EstablishedSession<S> {
     session: Box<Session<S>>,
+    /// None once it ends.
+    registration: Option<Registration>,
     start: Instant,
 }
 
@@ -92,6 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     /// Serves the client until the session ends, and logs why it ended.
     pub(in crate::ws) async fn run(mut self) {
         let reason = self.session.serve().await;
+        drop(self.registration.take());
         let session = &self.session;
         session.services.metrics.count_close(reason);
         let (id, client) = (session.id, session.client_context.client);
@@ -178,6 +195,7 @@ fn websocket_config(settings: &Settings) -> WebSocketConfig {
 /// The way in which publications reach the client.
 static ENCODER: PublicationEncoder = PublicationEncoder {
     frame: protocol::frame,
+    ping: protocol::ping,
 };
 
 const READ_BUFFER_BYTES: usize = 1024;

@@ -14,6 +14,7 @@ mod laravel;
 mod late_joins;
 mod liveness;
 mod opening;
+mod predecessor;
 mod pressure;
 mod resume;
 mod revalidate;
@@ -22,12 +23,13 @@ mod size;
 mod uploads;
 
 use tokio::io::DuplexStream;
+use tokio_tungstenite::tungstenite::Bytes;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use self::client::{Client, Closed};
 use self::laravel::Laravel;
 use super::*;
-use crate::auth::{AuthClient, Authenticator, Authorizer, Invalidations, Token};
+use crate::auth::{AgentHash, AuthClient, Authenticator, Authorizer, Invalidations, Token};
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::{RowId, SessionIds, UserId};
 use crate::core::units::{ConfigDuration, PositiveCount};
@@ -52,6 +54,10 @@ impl Edge {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::with_history(settings, HistorySettings::off())
+    }
+
+    fn with_history(settings: Settings, history: HistorySettings) -> Self {
         // The random parts of a session's times are the same in every run.
         fastrand::seed(7);
         let laravel = Laravel::start();
@@ -61,7 +67,7 @@ impl Edge {
         let backend = backend(&laravel, &auth, &settings, &invalidations, &drain, None);
         let rooms = Arc::new(Rooms::new(
             crate::rooms::Settings::default(),
-            HistorySettings::off(),
+            history,
             drain.clone(),
         ));
         let services = Services {
@@ -70,7 +76,7 @@ impl Edge {
             session_cookies: Arc::from([]),
             logout_paths: Arc::from([]),
             rooms: Arc::clone(&rooms),
-            sessions: Sessions::default(),
+            sessions: Sessions::new(rooms.parked().cloned()),
             ids: Arc::new(SessionIds::new()),
             drain: drain.clone(),
             metrics: Arc::default(),
@@ -116,6 +122,7 @@ impl Edge {
             },
             services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),
+            agent: AgentHash::from_headers(&hyper::HeaderMap::new()),
             activity: ActivityTracker::new(),
         }
     }

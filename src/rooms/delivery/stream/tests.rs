@@ -15,7 +15,7 @@ fn shared_stream(
     DuplexStream,
 ) {
     let (near, far) = tokio::io::duplex(room);
-    let shared_stream = SharedStream::new(near, &ENCODER, Arc::default());
+    let shared_stream = SharedStream::new(near, &ENCODER, Arc::default(), None);
     let direct_writer = shared_stream.direct_writer();
     (shared_stream, direct_writer, far)
 }
@@ -37,6 +37,7 @@ static ENCODER: PublicationEncoder = PublicationEncoder {
         };
         [&head, text].concat().into()
     },
+    ping: |payload| [&[0x89, 16], payload].concat().into(),
 };
 
 fn batch(texts: &[&'static str]) -> Batch {

@@ -1,0 +1,285 @@
+//! The table of parked sessions. Plain data.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::{Browser, LostSession, ResumePoint};
+use crate::auth::{AgentHash, CredentialHash};
+use crate::core::ids::{RoomName, UserId};
+
+/// The parked sessions, by token.
+#[derive(Debug)]
+pub(super) struct Table {
+    timeout: Duration,
+    tokens: HashMap<CredentialHash, SmallVec<[ParkedSession; 1]>>,
+    /// The tokens of each user that has parked sessions.
+    users: HashMap<UserId, SmallVec<[CredentialHash; 1]>>,
+    /// All sessions in the order in which they were parked, and some that are gone.
+    order: VecDeque<(u64, CredentialHash)>,
+    len: usize,
+    next_id: u64,
+}
+
+#[derive(Debug)]
+struct ParkedSession {
+    id: u64,
+    agent: AgentHash,
+    user: UserId,
+    since: Instant,
+    /// The rooms in the order of the joins, at most [`MAX_ROOMS`].
+    rooms: Box<[(RoomName, ResumePoint)]>,
+    is_claimed: bool,
+}
+
+impl Table {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            tokens: HashMap::new(),
+            users: HashMap::new(),
+            order: VecDeque::new(),
+            len: 0,
+            next_id: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn park(&mut self, lost: LostSession, now: Instant) {
+        self.drop_expired(now);
+        let LostSession {
+            session,
+            user,
+            browser,
+            mut rooms,
+        } = lost;
+        if rooms.is_empty() {
+            return;
+        }
+        let of_token = self.tokens.get(&browser.token);
+        let oldest = of_token.filter(|all| all.len() >= MAX_SESSIONS_PER_TOKEN);
+        if let Some(oldest) = oldest.and_then(|all| all.first()).map(|one| one.id) {
+            self.remove(&browser.token, |one| one.id == oldest);
+        }
+        while self.len >= MAX_SESSIONS
+            && let Some((id, token)) = self.order.pop_front()
+        {
+            self.remove(&token, |one| one.id == id);
+        }
+        rooms.drain(..rooms.len().saturating_sub(MAX_ROOMS));
+        let rooms = rooms.into_iter();
+        let parked = ParkedSession {
+            id: self.next_id,
+            agent: browser.agent,
+            user: user.clone(),
+            since: now,
+            rooms: rooms
+                .map(|(room, offset)| (room, ResumePoint { offset, session }))
+                .collect(),
+            is_claimed: false,
+        };
+        self.next_id += 1;
+        self.order.push_back((parked.id, browser.token));
+        self.tokens.entry(browser.token).or_default().push(parked);
+        let tokens = self.users.entry(user).or_default();
+        if !tokens.contains(&browser.token) {
+            tokens.push(browser.token);
+        }
+        self.len += 1;
+        self.compact_order();
+    }
+
+    /// Claims a session; returns its id and its rooms.
+    pub(super) fn claim(
+        &mut self,
+        browser: Browser,
+        user: &UserId,
+        now: Instant,
+    ) -> Option<(u64, Vec<(RoomName, ResumePoint)>)> {
+        self.drop_expired(now);
+        let of_token = self.tokens.get_mut(&browser.token)?;
+        let is_free = |one: &ParkedSession| one.is_free(browser) && one.user == *user;
+        let rooms = shared_rooms(of_token.iter().filter(|one| is_free(one)));
+        let mut first = None;
+        for one in of_token.iter_mut().filter(|one| is_free(one)) {
+            one.rooms = rooms.clone().into();
+            first.get_or_insert(one);
+        }
+        let claimed = first?;
+        claimed.is_claimed = true;
+        Some((claimed.id, rooms))
+    }
+
+    /// Ends a claim: removes the session, or leaves it to the next one that returns.
+    pub(super) fn end_claim(&mut self, token: &CredentialHash, id: u64, is_complete: bool) {
+        if is_complete {
+            self.remove(token, |one| one.id == id);
+        } else if let Some(of_token) = self.tokens.get_mut(token)
+            && let Some(one) = of_token.iter_mut().find(|one| one.id == id)
+        {
+            one.is_claimed = false;
+        }
+    }
+
+    pub(super) fn has(&mut self, browser: Browser, now: Instant) -> bool {
+        self.drop_expired(now);
+        self.free_of(browser).next().is_some()
+    }
+
+    pub(super) fn has_room(&mut self, browser: Browser, room: &RoomName, now: Instant) -> bool {
+        self.drop_expired(now);
+        self.free_of(browser).any(|one| one.has_room(room))
+    }
+
+    pub(super) fn discard_room(&mut self, browser: Browser, room: &RoomName) {
+        let Some(of_token) = self.tokens.get_mut(&browser.token) else {
+            return;
+        };
+        let mut free = of_token.iter_mut().filter(|one| one.is_free(browser));
+        let Some(one) = free.find(|one| one.has_room(room)) else {
+            return;
+        };
+        let rooms = std::mem::take(&mut one.rooms).into_vec().into_iter();
+        one.rooms = rooms.filter(|(name, _)| name != room).collect();
+        if one.rooms.is_empty() {
+            let id = one.id;
+            self.remove(&browser.token, |one| one.id == id);
+        }
+    }
+
+    pub(super) fn drop_token(&mut self, token: &CredentialHash) {
+        self.remove(token, |_| true);
+    }
+
+    pub(super) fn drop_user(&mut self, user: &UserId) {
+        for token in self.users.get(user).cloned().unwrap_or_default() {
+            self.remove(&token, |one| one.user == *user);
+        }
+    }
+
+    pub(super) fn drop_expired(&mut self, now: Instant) {
+        while let Some((id, token)) = self.order.front().copied() {
+            let of_token = self.tokens.get(&token).into_iter().flatten();
+            let oldest = of_token.clone().find(|one| one.id == id);
+            if oldest.is_some_and(|one| now < one.since + self.timeout) {
+                break;
+            }
+            self.order.pop_front();
+            self.remove(&token, |one| one.id == id);
+        }
+    }
+
+    pub(super) fn is_expected(&mut self, user: &UserId, room: &RoomName, now: Instant) -> bool {
+        self.drop_expired(now);
+        let tokens = self.users.get(user).into_iter().flatten();
+        let mut sessions = tokens.flat_map(|token| self.tokens.get(token).into_iter().flatten());
+        sessions.any(|one| one.user == *user && one.has_room(room))
+    }
+
+    fn free_of(&self, browser: Browser) -> impl Iterator<Item = &ParkedSession> {
+        let of_token = self.tokens.get(&browser.token).into_iter().flatten();
+        of_token.filter(move |one| one.is_free(browser))
+    }
+
+    /// Removes the sessions of `token` that `matches` selects. They stay in the order.
+    fn remove(&mut self, token: &CredentialHash, matches: impl Fn(&ParkedSession) -> bool) {
+        let Some(of_token) = self.tokens.get_mut(token) else {
+            return;
+        };
+        let before = of_token.len();
+        let mut users: SmallVec<[UserId; 1]> = SmallVec::new();
+        of_token.retain(|one| {
+            let is_removed = matches(one);
+            if is_removed {
+                users.push(one.user.clone());
+            }
+            !is_removed
+        });
+        self.len -= before - of_token.len();
+        users.retain(|user| of_token.iter().all(|one| one.user != *user));
+        if of_token.is_empty() {
+            self.tokens.remove(token);
+        }
+        for user in users {
+            if let Some(tokens) = self.users.get_mut(&user) {
+                tokens.retain(|one| *one != *token);
+                if tokens.is_empty() {
+                    self.users.remove(&user);
+                }
+            }
+        }
+    }
+
+    /// Bounds the order: sessions that were claimed or dropped leave it late.
+    fn compact_order(&mut self) {
+        if self.order.len() > 2 * self.len + MIN_ORDER {
+            let tokens = &self.tokens;
+            self.order.retain(|(id, token)| {
+                let of_token = tokens.get(token).into_iter().flatten();
+                of_token.clone().any(|one| one.id == *id)
+            });
+        }
+    }
+}
+
+impl ParkedSession {
+    fn is_free(&self, browser: Browser) -> bool {
+        self.agent == browser.agent && !self.is_claimed
+    }
+
+    fn has_room(&self, room: &RoomName) -> bool {
+        self.rooms.iter().any(|(name, _)| name == room)
+    }
+}
+
+/// Returns the rooms of all `sessions`, each with its lowest point; of more than [`MAX_ROOMS`]
+/// those of the sessions that were parked first.
+fn shared_rooms<'a>(
+    sessions: impl Iterator<Item = &'a ParkedSession>,
+) -> Vec<(RoomName, ResumePoint)> {
+    let mut shared: Vec<(RoomName, ResumePoint)> = Vec::new();
+    for (room, point) in sessions.flat_map(|one| one.rooms.iter().cloned()) {
+        match shared.iter_mut().find(|(name, _)| *name == room) {
+            Some((_, lowest)) if point.offset < lowest.offset => *lowest = point,
+            Some(_) => {}
+            None => shared.push((room, point)),
+        }
+    }
+    shared.truncate(MAX_ROOMS);
+    shared
+}
+
+/// The parked sessions of one token.
+pub(super) const MAX_SESSIONS_PER_TOKEN: usize = 4;
+/// The parked sessions of all tokens.
+pub(super) const MAX_SESSIONS: usize = 20_000;
+/// The rooms of one parked session, those that it joined last. With them it takes less than a
+/// KiB.
+pub(super) const MAX_ROOMS: usize = 12;
+/// The length of the order below which it is not compacted.
+const MIN_ORDER: usize = 64;
+
+#[cfg(test)]
+impl Table {
+    /// Returns the heap memory of one session with as many rooms as possible, and of its places
+    /// in the maps, in bytes.
+    pub(super) fn max_session_bytes() -> usize {
+        let rooms = MAX_ROOMS * size_of::<(RoomName, ResumePoint)>();
+        let entry = size_of::<(CredentialHash, SmallVec<[ParkedSession; 1]>)>();
+        let user = size_of::<(UserId, SmallVec<[CredentialHash; 1]>)>();
+        // A hash map and a deque are at least half full after they have grown, but for the
+        // slots that a map leaves empty; the order has two places for a session.
+        let order = 2 * size_of::<(u64, CredentialHash)>();
+        rooms + 2 * (entry + user) + order
+    }
+
+    /// Returns the number of tokens, of users, and of places in the order.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        (self.tokens.len(), self.users.len(), self.order.len())
+    }
+}
