@@ -53,6 +53,10 @@ fn check(segment: &[u8]) {
                 written,
                 "nothing is lost and nothing made up"
             );
+        } else if let Entry::Mark(mark) = entry {
+            let (mut bytes, written) = (Vec::new(), &segment[start..end]);
+            mark.encode(&mut bytes).expect("it was read");
+            assert_eq!(bytes, written, "nothing is lost and nothing made up");
         }
         start = end;
     }

@@ -24,6 +24,16 @@ impl AgentHash {
         let bytes: [u8; 32] = digest.finalize().into();
         Self(*bytes.first_chunk().expect("16 of 32 bytes"))
     }
+
+    /// Returns the hash with these bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes of the hash.
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,11 @@ impl Credential {
         }
     }
 
+    /// Returns whether it is a session cookie.
+    pub(crate) fn is_cookie(&self) -> bool {
+        matches!(self, Self::Cookie(_))
+    }
+
     /// Returns the key by which a later session of the same user finds what this one has left,
     /// such as an upload. It is the hash of a token, since tokens of one user may have
     /// different abilities. All cookies have one key: Laravel changes their value with each

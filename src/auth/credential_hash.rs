@@ -37,6 +37,19 @@ impl CredentialHash {
         }
     }
 
+    /// Returns the hash of a token with this digest.
+    pub(crate) fn of_token_digest(digest: [u8; 32]) -> Self {
+        Self {
+            digest,
+            kind: Kind::Token,
+        }
+    }
+
+    /// Returns the SHA-256 digest.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
     /// Returns whether it is the hash of session cookies.
     pub(crate) fn is_cookie(self) -> bool {
         self.kind == Kind::Cookie

@@ -176,6 +176,22 @@ impl Serialize for UserId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u32, u32);
 
+impl SessionId {
+    /// Returns the 64 bits of the id.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.0) << 32 | u64::from(self.1)
+    }
+
+    /// Returns the id with these bits.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        let [a, b, c, d, e, f, g, h] = bits.to_be_bytes();
+        Self(
+            u32::from_be_bytes([a, b, c, d]),
+            u32::from_be_bytes([e, f, g, h]),
+        )
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.0, self.1)
@@ -278,6 +294,7 @@ mod tests {
         for _ in 0..1000 {
             let id = ids.issue();
             assert_eq!(id.to_string().parse(), Ok(id));
+            assert_eq!(SessionId::from_bits(id.to_bits()), id);
         }
         for wrong in ["", "1", "1.", ".1", "1.2.3", "1.4294967296", "a.b", "1,2"] {
             assert_eq!(wrong.parse::<SessionId>(), Err(NotASessionId), "{wrong}");

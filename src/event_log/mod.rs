@@ -20,7 +20,9 @@
 //! | file | content |
 //! |---|---|
 //! | `record` | the entries of a segment in bytes |
+//! | `frame` | the frames and the fields of entries |
 //! | `segment` | the head of a segment, and how it is written |
+//! | `session_mark` | what clients without positions have confirmed |
 //! | `reader` | how a segment is read |
 //! | `recovery` | the start: reads all segments, and decides whether the epoch continues |
 //! | `flush` | how records reach the disk |
@@ -33,12 +35,14 @@
 pub mod defect;
 mod error;
 mod flush;
+mod frame;
 pub mod reader;
 pub mod record;
 mod recovered;
 mod recovery;
 mod retention;
 pub mod segment;
+pub mod session_mark;
 #[cfg(test)]
 mod tests;
 mod watermark;
@@ -59,6 +63,7 @@ pub use self::record::{
 pub(crate) use self::recovered::Recovered;
 use self::recovery::Recovery;
 use self::segment::{ActiveSegment, BootId, Head, OldSegment};
+pub(crate) use self::session_mark::{Mark, SessionMark};
 pub(crate) use self::watermark::Watermark;
 use crate::core::position::{Epoch, Position};
 
@@ -202,6 +207,19 @@ impl EventLog {
         // After the write: a killed process leaves a log that has too much, but never too little.
         let marked = self.watermark.write(self.newest_position(next_offset));
         written.and(marked)
+    }
+
+    /// Writes marks of sessions. If they cannot be written, a start knows less about the
+    /// sessions, and nothing else is missing.
+    pub(crate) fn append_marks(&mut self, marks: &[Mark]) {
+        self.buffer.clear();
+        for mark in marks {
+            // One that is too long is left out.
+            let _ = mark.encode(&mut self.buffer);
+        }
+        if self.write(&[]).is_err() {
+            self.remove_partial_append();
+        }
     }
 
     /// Returns the position of the event before `next_offset`.

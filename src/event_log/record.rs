@@ -8,13 +8,19 @@
 //!   2 sealed   nothing; a newer segment follows
 //!   3 closed   nothing; all before is on disk
 //!   4 gap      first offset u64 | next offset u64
+//!   5 to 7     a mark of a session, see `session_mark`
 //! event    room length u16 | room | text length u32 | text
 //! ```
 //!
 //! The length has a checksum of its own, so that a flipped bit in it is not mistaken for a
 //! record that a killed process did not finish.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+pub(super) use super::frame::MAX_PAYLOAD_BYTES;
+pub use super::frame::{FRAME_HEADER_BYTES, InvalidRecord, frame_header};
+use super::frame::{Fields, MAX_KEY_BYTES, encode_frame, millis_of, time_of};
+use super::session_mark::{CONFIRMED, ENDED, Mark, SESSION};
 
 /// All events of one publish request. The log stores all of them or none.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +95,8 @@ pub enum Entry {
     Closed,
     /// Offsets of events that were delivered but could not be stored.
     Gap(Gap),
+    /// A change of a session whose client knows no positions.
+    Mark(Mark),
     /// An entry of a kind that this version does not know.
     Unknown,
 }
@@ -100,23 +108,6 @@ pub struct Gap {
     pub first_offset: u64,
     /// The first offset after them.
     pub next_offset: u64,
-}
-
-/// The reason why the log cannot store a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidRecord {
-    /// The key is empty or too long.
-    #[error("expected an idempotency key of 1 to {MAX_KEY_BYTES} bytes")]
-    Key,
-    /// The name of a room is too long.
-    #[error("expected the name of a room of at most {} bytes", u16::MAX)]
-    Room,
-    /// The record is too long.
-    #[error("expected a record of at most {MAX_PAYLOAD_BYTES} bytes")]
-    Size,
-    /// The offsets are 0, were used before, or exceed 64 bits.
-    #[error("expected offsets that were not used before")]
-    Offset,
 }
 
 /// Appends the frame of `record` to `out`.
@@ -157,32 +148,6 @@ fn encode_mark(kind: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&payload);
 }
 
-fn encode_frame(
-    out: &mut Vec<u8>,
-    encode: impl FnOnce(&mut Vec<u8>) -> Result<(), InvalidRecord>,
-) -> Result<(), InvalidRecord> {
-    let start = out.len();
-    out.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
-    encode(out)?;
-    let (header, payload) = out[start..].split_at_mut(FRAME_HEADER_BYTES);
-    let length = u32::try_from(payload.len()).map_err(|_| InvalidRecord::Size)?;
-    if length > MAX_PAYLOAD_BYTES {
-        return Err(InvalidRecord::Size);
-    }
-    header.copy_from_slice(&frame_header(length, payload));
-    Ok(())
-}
-
-/// Returns the bytes before a payload.
-pub fn frame_header(length: u32, payload: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
-    let length = length.to_le_bytes();
-    let mut header = [0; FRAME_HEADER_BYTES];
-    header[..4].copy_from_slice(&length);
-    header[4..8].copy_from_slice(&crc32fast::hash(&length).to_le_bytes());
-    header[8..].copy_from_slice(&crc32fast::hash(payload).to_le_bytes());
-    header
-}
-
 fn encode_payload(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
     out.push(RECORD);
     out.extend_from_slice(&record.first_offset.to_le_bytes());
@@ -217,13 +182,14 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
     let (&kind, rest) = payload.split_first()?;
     match kind {
         RECORD => {
-            let mut fields = Fields(rest);
+            let mut fields = Fields::new(rest);
             let record = decode_record(&mut fields)?;
-            fields.0.is_empty().then_some(Entry::Record(record))
+            fields.is_empty().then_some(Entry::Record(record))
         }
         SEALED => Some(Entry::Sealed),
         CLOSED => Some(Entry::Closed),
-        GAP => decode_gap(Fields(rest)),
+        GAP => decode_gap(Fields::new(rest)),
+        SESSION | CONFIRMED | ENDED => Mark::decode(kind, Fields::new(rest)).map(Entry::Mark),
         _ => Some(Entry::Unknown),
     }
 }
@@ -233,13 +199,13 @@ fn decode_gap(mut fields: Fields<'_>) -> Option<Entry> {
         first_offset: u64::from_le_bytes(fields.array()?),
         next_offset: u64::from_le_bytes(fields.array()?),
     };
-    let is_valid = fields.0.is_empty() && gap.first_offset < gap.next_offset;
+    let is_valid = fields.is_empty() && gap.first_offset < gap.next_offset;
     is_valid.then_some(Entry::Gap(gap))
 }
 
 fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
     let first_offset = u64::from_le_bytes(fields.array()?);
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::from_le_bytes(fields.array()?));
+    let time = time_of(u64::from_le_bytes(fields.array()?))?;
     let key = match u8::from_le_bytes(fields.array()?) {
         0 => None,
         length if length > MAX_KEY_BYTES => return None,
@@ -253,7 +219,7 @@ fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
     first_offset.checked_add(count.into())?;
     let count = usize::try_from(count).ok()?;
     // A wrong count must not reserve more memory than the payload can fill.
-    let mut events = Vec::with_capacity(count.min(fields.0.len() / MIN_EVENT_BYTES));
+    let mut events = Vec::with_capacity(count.min(fields.len() / MIN_EVENT_BYTES));
     for _ in 0..count {
         let length = u16::from_le_bytes(fields.array()?);
         let room = fields.text(length.into())?;
@@ -269,34 +235,6 @@ fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
     })
 }
 
-/// The fields of a payload that are not read yet.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (array, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*array)
-    }
-
-    fn text(&mut self, length: usize) -> Option<String> {
-        let (text, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        str::from_utf8(text).ok().map(str::to_owned)
-    }
-}
-
-/// Returns `time` as the log keeps it. A time before 1970 counts as 1970.
-fn millis_of(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The number of bytes before a payload.
-pub const FRAME_HEADER_BYTES: usize = 12;
-/// The maximum length of a payload. A reader takes no memory for a longer one.
-pub(super) const MAX_PAYLOAD_BYTES: u32 = 64 * 1024 * 1024;
-const MAX_KEY_BYTES: u8 = 200;
 /// The length of an event without room and text.
 const MIN_EVENT_BYTES: usize = 6;
 const RECORD: u8 = 1;

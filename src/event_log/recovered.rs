@@ -1,10 +1,12 @@
 //! The contents of the log at start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::defect::Defect;
 use super::record::{Gap, StoredKey, StoredRecord};
+use super::session_mark::{Mark, SessionMark};
 use crate::core::position::{Epoch, Position};
 
 /// The contents of the log at start.
@@ -25,6 +27,8 @@ pub(crate) struct Recovered {
     pub(crate) horizon: u64,
     /// The events of this epoch that were delivered but could not be stored.
     pub(crate) gaps: Vec<Gap>,
+    /// The sessions of this epoch whose clients know no positions, and which have not ended.
+    pub(crate) sessions: BTreeMap<u64, SessionMark>,
     /// The damage that the start has found. Records before damage are in the log, and so are
     /// those of later segments.
     pub(crate) damage: Vec<Damage>,
@@ -77,6 +81,25 @@ impl Recovered {
         self.next_offset = 1;
         self.horizon = 0;
         self.gaps.clear();
+        self.sessions.clear();
+    }
+
+    /// Applies the change of a session.
+    pub(super) fn apply(&mut self, mark: Mark) {
+        match mark {
+            Mark::Session(mark) => {
+                self.sessions.insert(mark.session, mark);
+            }
+            Mark::Confirmed { session, offset } => {
+                let session = self.sessions.get_mut(&session);
+                for (_, confirmed) in session.into_iter().flat_map(|mark| &mut mark.rooms) {
+                    *confirmed = offset.max(*confirmed);
+                }
+            }
+            Mark::Ended { session } => {
+                self.sessions.remove(&session);
+            }
+        }
     }
 }
 

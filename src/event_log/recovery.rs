@@ -1,6 +1,6 @@
 //! The start: reads all segments, and decides whether the epoch continues.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
@@ -76,6 +76,7 @@ impl Recovery {
                 past_requests: Vec::new(),
                 horizon: 0,
                 gaps: Vec::new(),
+                sessions: BTreeMap::new(),
                 damage: Vec::new(),
             },
             segments: VecDeque::new(),
@@ -185,6 +186,10 @@ impl Recovery {
                 }
                 Ok(Some(Entry::Gap(gap))) => {
                     self.add_gap(gap, path, start);
+                    tail = Tail::Open;
+                }
+                Ok(Some(Entry::Mark(mark))) => {
+                    self.recovered.apply(mark);
                     tail = Tail::Open;
                 }
                 Ok(Some(Entry::Unknown)) => tail = Tail::Open,

@@ -3,6 +3,7 @@ mod failures;
 mod flush;
 mod property;
 mod retention;
+mod session_marks;
 mod watermark;
 
 use std::os::unix::fs::PermissionsExt;

@@ -197,9 +197,9 @@ impl Rooms {
         }
     }
 
-    /// Creates the receipts of a session, unless clients without positions are not served.
-    pub(crate) fn new_receipts(&self) -> Option<Arc<Receipts>> {
-        self.history.as_ref()?.new_receipts()
+    /// Creates the receipts of `session`, unless clients without positions are not served.
+    pub(crate) fn new_receipts(&self, session: SessionId) -> Option<Arc<Receipts>> {
+        self.history.as_ref()?.new_receipts(session)
     }
 
     /// Returns the sessions that may return without a position, unless that is off.

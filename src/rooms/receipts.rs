@@ -15,19 +15,26 @@
 //! says of all rooms what the client has. The exception is a room whose missed events were
 //! replayed, which are older: it counts from its own offset until these are confirmed, too.
 //!
-//! The lock is taken under that of the session's stream or of the registry of sessions, and
-//! nothing is locked under it.
+//! The lock is taken under that of the session's stream or of the registry of sessions. Under it
+//! only the queue of marks is locked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::core::ids::RoomName;
+use super::history::MarkQueue;
+use crate::core::ids::{RoomName, SessionId};
 use crate::runtime::sync::Mutex;
 
 /// The receipts of a session. Its stream, its task and the registry of sessions share them.
 #[derive(Debug)]
-pub(crate) struct Receipts(Mutex<State>);
+pub(crate) struct Receipts {
+    session: SessionId,
+    state: Mutex<State>,
+    /// The way into the event log.
+    marks: Arc<MarkQueue>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -40,6 +47,8 @@ struct State {
     is_armed: bool,
     /// The session's rooms in the order of its joins.
     rooms: Vec<RoomReceipt>,
+    /// The time of the last mark of its rooms in the event log.
+    marked_at: Instant,
     /// Whether a session that returned continues this one, which is taken for lost.
     is_superseded: bool,
 }
@@ -81,22 +90,28 @@ enum Replay {
 }
 
 impl Receipts {
-    /// Creates the receipts of a session that is in no room.
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
-            written: Mark::default(),
-            confirmed: Mark::default(),
-            unanswered: None,
-            is_armed: true,
-            rooms: Vec::new(),
-            is_superseded: false,
-        }))
+    /// Creates the receipts of `session`, which is in no room. What its client confirms goes
+    /// to `marks`.
+    pub(super) fn new(session: SessionId, marks: Arc<MarkQueue>) -> Self {
+        Self {
+            session,
+            state: Mutex::new(State {
+                written: Mark::default(),
+                confirmed: Mark::default(),
+                unanswered: None,
+                is_armed: true,
+                rooms: Vec::new(),
+                marked_at: Instant::now(),
+                is_superseded: false,
+            }),
+            marks,
+        }
     }
 
     /// Records `broadcasts` that are added to the stream, `newest` being their highest offset.
     /// Returns the mark of a ping to be written behind them, if one is due.
     pub(super) fn record_written(&self, broadcasts: u64, newest: u64) -> Option<Mark> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.written.count += broadcasts;
         state.written.offset = state.written.offset.max(newest);
         let count = state.written.count;
@@ -111,7 +126,7 @@ impl Receipts {
 
     /// Returns the mark for a ping that the session writes now for another reason.
     pub(crate) fn request(&self) -> Mark {
-        self.0.lock().request()
+        self.state.lock().request()
     }
 
     /// Records a pong with `payload`. Returns whether the session is to call
@@ -120,13 +135,17 @@ impl Receipts {
         let Some(mark) = Mark::from_bytes(payload) else {
             return false;
         };
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         // A client can invent pongs, and would only harm itself.
         if mark.count > state.written.count || mark.offset > state.written.offset {
             return false;
         }
         if mark.count > state.confirmed.count {
             state.confirmed = mark;
+            // A mark is about all rooms.
+            if state.rooms.iter().all(|room| state.is_confirmed(room)) {
+                self.marks.push_confirmed(self.session, mark.offset);
+            }
         }
         state.is_superseded = false;
         if let Some(unanswered) = &mut state.unanswered {
@@ -142,7 +161,7 @@ impl Receipts {
     /// Returns the mark of a ping to be written now, if the client has not confirmed all that
     /// was written. Otherwise the next batch gets a ping.
     pub(crate) fn next_request(&self) -> Option<Mark> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.unanswered.is_some() {
             return None;
         }
@@ -161,53 +180,66 @@ impl Receipts {
         } else {
             Replay::None
         };
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.rooms.retain(|entered| entered.room != room);
         state.rooms.push(RoomReceipt { room, from, replay });
     }
 
     /// Removes a room that the session has left.
     pub(crate) fn leave(&self, room: &RoomName) {
-        self.0.lock().rooms.retain(|entered| entered.room != *room);
+        self.state
+            .lock()
+            .rooms
+            .retain(|entered| entered.room != *room);
     }
 
     /// Returns the session's rooms in the order of its joins, each with the offset up to which
     /// the client has all events.
     pub(super) fn confirmed(&self) -> Vec<(RoomName, u64)> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let rooms = state.rooms.iter();
         rooms
             .map(|room| (room.room.clone(), state.confirmed_in(room)))
             .collect()
     }
 
+    /// Returns whether the event log needs a new mark of the session: it deletes old ones.
+    pub(crate) fn take_mark_due(&self) -> bool {
+        let mut state = self.state.lock();
+        let is_due = state.marked_at.elapsed() >= MARK_INTERVAL && !state.rooms.is_empty();
+        if is_due {
+            state.marked_at = Instant::now();
+        }
+        is_due
+    }
+
     /// Returns whether the session is in a room.
     pub(super) fn has_rooms(&self) -> bool {
-        !self.0.lock().rooms.is_empty()
+        !self.state.lock().rooms.is_empty()
     }
 
     /// Requires a pong from now on, although the ping is yet to be written.
     pub(super) fn expect_pong(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let count = state.written.count;
         state.expect_pong(count);
     }
 
     /// Returns the time since which a ping is unanswered, if one is.
     pub(super) fn unanswered_since(&self) -> Option<Instant> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         Some(state.unanswered?.since)
     }
 
     /// Takes the session for lost: another one continues it, unless a pong comes after all.
     /// Returns whether it was not taken for lost before.
     pub(super) fn supersede(&self) -> bool {
-        !std::mem::replace(&mut self.0.lock().is_superseded, true)
+        !std::mem::replace(&mut self.state.lock().is_superseded, true)
     }
 
     /// Returns the offset from which on the session gets the events of `room`, if it is there.
     pub(crate) fn entered_at(&self, room: &RoomName) -> Option<u64> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let mut rooms = state.rooms.iter();
         Some(rooms.find(|entered| entered.room == *room)?.from)
     }
@@ -225,14 +257,18 @@ impl State {
         unanswered.count = unanswered.count.max(count);
     }
 
-    /// Returns the offset up to which the client has all events of `room`.
-    fn confirmed_in(&self, room: &RoomReceipt) -> u64 {
-        let is_confirmed = match room.replay {
+    /// Returns whether the client has confirmed what was replayed to it in `room`.
+    fn is_confirmed(&self, room: &RoomReceipt) -> bool {
+        match room.replay {
             Replay::None => true,
             Replay::Queued => false,
             Replay::Written(count) => self.confirmed.count >= count,
-        };
-        if is_confirmed {
+        }
+    }
+
+    /// Returns the offset up to which the client has all events of `room`.
+    fn confirmed_in(&self, room: &RoomReceipt) -> u64 {
+        if self.is_confirmed(room) {
             room.from.max(self.confirmed.offset)
         } else {
             room.from
@@ -263,6 +299,9 @@ impl Mark {
 const MARK_BYTES: usize = 16;
 /// The time from a pong to the next ping.
 pub(crate) const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time after which the event log gets a mark of an open session again.
+pub(super) const MARK_INTERVAL: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;

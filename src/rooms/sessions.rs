@@ -235,6 +235,7 @@ impl Registry {
         let Some(entry) = self.entries.remove(&session) else {
             return;
         };
+        self.forget(session, &entry);
         if let hash_map::Entry::Occupied(mut of_user) = self.users.entry(entry.user) {
             of_user.get_mut().sessions.retain(|one| *one != session);
             if of_user.get().sessions.is_empty() {
@@ -309,7 +310,7 @@ mod tests {
     use crate::core::ids::SessionIds;
 
     /// A session of a user with the token `3|ana`.
-    pub(super) fn entry(user: u64, outbox: Outbox) -> SessionEntry {
+    pub(super) fn entry(session: SessionId, user: u64, outbox: Outbox) -> SessionEntry {
         SessionEntry {
             client: ClientIp::new([127, 0, 0, 1].into()),
             since: Instant::now(),
@@ -319,7 +320,7 @@ mod tests {
                 agent: AgentHash::from_headers(&hyper::HeaderMap::new()),
             },
             outbox,
-            receipts: Some(Arc::new(Receipts::new())),
+            receipts: Some(Arc::new(Receipts::new(session, Arc::default()))),
         }
     }
 
@@ -329,7 +330,8 @@ mod tests {
         let token = Token::new("3|ana").map(|token| token.hash()).unwrap();
         let enter = || {
             let (outbox, inbox) = super::super::channel(1, 1, None);
-            (sessions.register(ids.issue(), entry(3, outbox)), inbox)
+            let id = ids.issue();
+            (sessions.register(id, entry(id, 3, outbox)), inbox)
         };
         let before = enter();
         assert_eq!(sessions.revoke(&token), 1);
@@ -346,7 +348,8 @@ mod tests {
         let (sessions, ids) = (Sessions::default(), SessionIds::new());
         let enter = |user| {
             let (outbox, inbox) = super::super::channel(1, 1, None);
-            let entered = sessions.register(ids.issue(), entry(user, outbox));
+            let id = ids.issue();
+            let entered = sessions.register(id, entry(id, user, outbox));
             if entered.exceeds(PositiveCount::new(2)) {
                 entered.evict_oldest(PositiveCount::new(2));
             }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use super::log_state::LogState;
 use super::log_writer::{self, LogWriter, panic_message};
+use super::mark_queue::MarkQueue;
 use super::request::{Request, RequestId};
 use super::settings::Settings;
 use super::usage::LogUsage;
@@ -40,17 +41,28 @@ pub(crate) struct LogClosed;
 
 enum Message {
     Publish(Request),
+    /// Marks of sessions wait.
+    Marks,
     Close,
 }
 
 impl LogThread {
     /// Starts the thread, which writes to `log` and delivers in `rooms`. If the system starts
     /// no thread, nothing is stored.
-    pub(super) fn start(log: EventLog, settings: Settings, rooms: Weak<Rooms>) -> Self {
+    ///
+    /// It stores `marks`, too.
+    pub(super) fn start(
+        log: EventLog,
+        settings: Settings,
+        rooms: Weak<Rooms>,
+        marks: Arc<MarkQueue>,
+    ) -> Self {
         let (requests, incoming) = mpsc::channel();
+        let wake = requests.clone();
+        marks.open(move || drop(wake.send(Message::Marks)));
         let state = Arc::new(LogState::default());
         let watermark = log.watermark_path().to_owned();
-        let writer = LogWriter::new(log, settings, rooms, Arc::clone(&state));
+        let writer = LogWriter::new(log, settings, rooms, marks, Arc::clone(&state));
         let (stopped, file) = (Arc::clone(&state), watermark.clone());
         let run = move || {
             let run = AssertUnwindSafe(|| run(writer, &incoming));
@@ -153,6 +165,8 @@ impl LogThread {
 fn run(mut writer: LogWriter, incoming: &Receiver<Message>) {
     loop {
         let (batch, is_open) = next_batch(writer.due(), incoming);
+        // Before the events: a client that gets one of them had its session marked.
+        writer.store_marks();
         if !batch.is_empty() && !writer.publish(batch) {
             break;
         }
@@ -169,12 +183,14 @@ fn next_batch(due: Instant, incoming: &Receiver<Message>) -> (Vec<Request>, bool
     let mut batch = Vec::new();
     match incoming.recv_timeout(due.saturating_duration_since(Instant::now())) {
         Ok(Message::Publish(request)) => batch.push(request),
+        Ok(Message::Marks) => {}
         Err(RecvTimeoutError::Timeout) => return (batch, true),
         Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return (batch, false),
     }
     while batch.len() < MAX_BATCH {
         match incoming.try_recv() {
             Ok(Message::Publish(request)) => batch.push(request),
+            Ok(Message::Marks) => {}
             Ok(Message::Close) => return (batch, false),
             Err(_) => break,
         }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::flusher::Flusher;
 use super::log_state::LogState;
+use super::mark_queue::MarkQueue;
 use super::request::{Request, RequestId};
 use super::settings::{Settings, SyncPolicy};
 use crate::core::error_chain::error_chain;
@@ -29,6 +30,7 @@ pub(super) struct LogWriter {
     pub(super) flusher: Flusher,
     settings: Settings,
     rooms: Weak<Rooms>,
+    marks: Arc<MarkQueue>,
     state: Arc<LogState>,
     /// The time at which the log is to be flushed, if something is not.
     pub(super) flush_due: Option<Instant>,
@@ -43,6 +45,7 @@ impl LogWriter {
         log: EventLog,
         settings: Settings,
         rooms: Weak<Rooms>,
+        marks: Arc<MarkQueue>,
         state: Arc<LogState>,
     ) -> Self {
         state.set_bytes(log.bytes());
@@ -51,6 +54,7 @@ impl LogWriter {
             flusher: Flusher::start(Arc::clone(&state)),
             settings,
             rooms,
+            marks,
             state,
             flush_due: None,
             retention_due: Instant::now(),
@@ -63,6 +67,17 @@ impl LogWriter {
         let retention_due = self.retention_due;
         self.flush_due
             .map_or(retention_due, |due| due.min(retention_due))
+    }
+
+    /// Stores the marks of sessions that wait.
+    pub(super) fn store_marks(&mut self) {
+        let marks = self.marks.take();
+        if !marks.is_empty() {
+            let _ = self.with_log(|log| {
+                log.append_marks(&marks);
+                Ok(())
+            });
+        }
     }
 
     /// Stores and delivers a batch. Returns false if the rooms are gone.

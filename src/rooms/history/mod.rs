@@ -23,6 +23,7 @@ mod flusher;
 mod log_state;
 mod log_thread;
 mod log_writer;
+mod mark_queue;
 mod recovery;
 mod request;
 mod restore;
@@ -40,6 +41,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::log_thread::LogClosed;
 pub(super) use self::log_thread::LogThread;
+pub(super) use self::mark_queue::MarkQueue;
 pub(crate) use self::recovery::{Gap, Recovery};
 pub use self::recovery::{ResumePoint, Since};
 pub(crate) use self::request::RequestId;
@@ -56,7 +58,7 @@ use super::Rooms;
 use super::parked::ParkedSessions;
 use super::publication::{Broadcast, Publication};
 use super::receipts::Receipts;
-use crate::core::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::core::position::{Epoch, Position};
 use crate::runtime::sync::Mutex;
 
@@ -96,8 +98,9 @@ impl History {
     /// kept.
     pub(super) fn new(settings: Settings, epoch: Epoch, horizon: u64) -> Self {
         let has_parked = settings.old_clients == OldClients::Resume;
+        let parked = || ParkedSessions::new(settings.resume_timeout.get(), Arc::default());
         Self {
-            parked: has_parked.then(|| ParkedSessions::new(settings.resume_timeout.get())),
+            parked: has_parked.then(parked),
             settings,
             epoch,
             newest: AtomicU64::new(horizon),
@@ -111,9 +114,10 @@ impl History {
         self.parked.as_ref()
     }
 
-    /// Creates the receipts of a session, unless clients without positions are not served.
-    pub(super) fn new_receipts(&self) -> Option<Arc<Receipts>> {
-        self.parked.as_ref().map(|_| Arc::new(Receipts::new()))
+    /// Creates the receipts of `session`, unless clients without positions are not served.
+    pub(super) fn new_receipts(&self, session: SessionId) -> Option<Arc<Receipts>> {
+        let marks = Arc::clone(self.parked.as_ref()?.marks());
+        Some(Arc::new(Receipts::new(session, marks)))
     }
 
     /// Returns whether a lost session of `user` in `room` may return.

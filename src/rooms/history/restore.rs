@@ -9,10 +9,14 @@ use tokio::time::Instant;
 
 use super::log_thread::LogThread;
 use super::{History, Settings, log_writer};
+use crate::auth::{AgentHash, CredentialHash};
 use crate::core::error_chain::error_chain;
-use crate::core::ids::RoomName;
+use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::core::position::Position;
-use crate::event_log::{self, EventLog, Limits, OpenError, Recovered, StoredRecord, Watermark};
+use crate::event_log::{
+    self, EventLog, Limits, OpenError, Recovered, SessionMark, StoredRecord, Watermark,
+};
+use crate::rooms::parked::{Browser, LostSession, ParkedSessions};
 use crate::rooms::{Audience, Broadcast, Rooms};
 use crate::runtime::state_directory;
 
@@ -132,6 +136,10 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
+/// Sessions are marked again every [`MARK_INTERVAL`](crate::rooms::receipts::MARK_INTERVAL), and a pause of
+/// the edge is shorter than [`MAX_PAUSE`].
+const MAX_MARK_AGE: Duration = Duration::from_secs(1200);
+
 /// A restart is shorter, and the running edge writes more often.
 const MAX_PAUSE: Duration = Duration::from_secs(600);
 
@@ -170,13 +178,41 @@ impl Rooms {
             history.restore(self, record, age);
         }
         history.skip_to(recovered.next_offset.saturating_sub(1));
-        let thread = LogThread::start(log, history.settings.clone(), Arc::downgrade(self));
+        let marks = history.parked().map(ParkedSessions::marks).cloned();
+        let (settings, marks) = (history.settings.clone(), marks.unwrap_or_default());
+        let thread = LogThread::start(log, settings, Arc::downgrade(self), marks);
         self.log.set(thread).expect("it is set here only");
+        // The log has their marks in old segments, which will be deleted: it gets them again.
+        let sessions = recovered.sessions.into_values();
+        history.restore_sessions(sessions.filter(|mark| age(mark.time) < MAX_MARK_AGE));
         past
     }
 }
 
 impl History {
+    /// Parks the sessions of an earlier process: their clients return from now on.
+    fn restore_sessions(&self, marks: impl Iterator<Item = SessionMark>) {
+        let Some(parked) = &self.parked else {
+            return;
+        };
+        for mark in marks {
+            let Some(user) = UserId::from_text(&mark.user) else {
+                continue;
+            };
+            let rooms = mark.rooms.iter();
+            let rooms = rooms.filter_map(|(room, offset)| Some((RoomName::parse(room)?, *offset)));
+            parked.park(LostSession {
+                session: SessionId::from_bits(mark.session),
+                user,
+                browser: Browser {
+                    token: CredentialHash::of_token_digest(mark.token),
+                    agent: AgentHash::from_bytes(mark.agent),
+                },
+                rooms: rooms.collect(),
+            });
+        }
+    }
+
     /// Keeps the events of a record that were not dropped before.
     fn restore(&self, rooms: &Rooms, record: StoredRecord, age: Duration) {
         let now = Instant::now();

@@ -115,7 +115,8 @@ fn writer(directory: &Path) -> (Arc<Rooms>, LogWriter, Arc<LogState>) {
     let drain = Drain::new();
     let rooms = Rooms::with_history(RoomSettings::default(), Some(history), drain);
     let (rooms, state) = (Arc::new(rooms), Arc::default());
-    let writer = LogWriter::new(log, settings, Arc::downgrade(&rooms), Arc::clone(&state));
+    let (weak, marks) = (Arc::downgrade(&rooms), Arc::default());
+    let writer = LogWriter::new(log, settings, weak, marks, Arc::clone(&state));
     (rooms, writer, state)
 }
 

@@ -44,7 +44,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut table = self.parked.0.lock();
+        let mut table = self.parked.table.lock();
         table.end_claim(&self.token, self.id, self.is_complete);
     }
 }

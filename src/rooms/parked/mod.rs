@@ -8,9 +8,10 @@
 //!
 //! A claimed session stays here until the claim is over: meanwhile its user is not absent.
 //!
-//! The lock is innermost: nothing is locked under it.
+//! Under the lock only the queue of marks for the event log is locked.
 
 mod claim;
+mod lost_session;
 mod table;
 
 use std::sync::Arc;
@@ -19,93 +20,87 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use self::claim::Claim;
+pub(crate) use self::lost_session::Browser;
+pub(super) use self::lost_session::LostSession;
 use self::table::Table;
-use super::history::ResumePoint;
-use crate::auth::{AgentHash, CredentialHash};
-use crate::core::ids::{RoomName, SessionId, UserId};
+use super::history::{MarkQueue, ResumePoint};
+use crate::auth::CredentialHash;
+use crate::core::ids::{RoomName, UserId};
 use crate::runtime::sync::Mutex;
 
 /// The parked sessions. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct ParkedSessions(Arc<Mutex<Table>>);
-
-/// The browser of a user, as far as the edge can tell: a token, and the hash of the client
-/// that uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Browser {
-    /// The token.
-    pub(crate) token: CredentialHash,
-    /// The client.
-    pub(crate) agent: AgentHash,
-}
-
-/// A session that is to be parked.
-#[derive(Clone, Debug)]
-pub(super) struct LostSession {
-    pub(super) session: SessionId,
-    pub(super) user: UserId,
-    pub(super) browser: Browser,
-    /// Its rooms in the order of its joins, each with the offset up to which its client has all
-    /// events.
-    pub(super) rooms: Vec<(RoomName, u64)>,
+pub(crate) struct ParkedSessions {
+    table: Arc<Mutex<Table>>,
+    marks: Arc<MarkQueue>,
 }
 
 impl ParkedSessions {
-    /// Creates an empty table, which keeps a session for `timeout`.
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Table::new(timeout))))
+    /// Creates an empty table, which keeps a session for `timeout`, and reports to `marks`
+    /// what the event log is to know.
+    pub(super) fn new(timeout: Duration, marks: Arc<MarkQueue>) -> Self {
+        let table = Table::new(timeout, Arc::clone(&marks));
+        Self {
+            table: Arc::new(Mutex::new(table)),
+            marks,
+        }
+    }
+
+    /// Returns the queue of marks for the event log.
+    pub(super) fn marks(&self) -> &Arc<MarkQueue> {
+        &self.marks
     }
 
     /// Parks a session, unless it is in no room. Over a bound the oldest is dropped: of its
     /// token, or of all.
     pub(super) fn park(&self, lost: LostSession) {
-        self.0.lock().park(lost, Instant::now());
+        self.table.lock().park(lost, Instant::now());
     }
 
     /// Claims the oldest parked session of `browser` and `user` that is not claimed.
     pub(super) fn claim(&self, browser: Browser, user: &UserId) -> Option<Claim> {
-        let (id, rooms) = self.0.lock().claim(browser, user, Instant::now())?;
+        let (id, rooms) = self.table.lock().claim(browser, user, Instant::now())?;
         Some(Claim::new(self.clone(), browser.token, id, rooms))
     }
 
     /// Returns whether a session of `browser` is parked and not claimed.
     pub(super) fn has(&self, browser: Browser) -> bool {
-        self.0.lock().has(browser, Instant::now())
+        self.table.lock().has(browser, Instant::now())
     }
 
     /// Returns whether a session of `browser` that is parked and not claimed was in `room`.
     pub(super) fn has_room(&self, browser: Browser, room: &RoomName) -> bool {
-        self.0.lock().has_room(browser, room, Instant::now())
+        self.table.lock().has_room(browser, room, Instant::now())
     }
 
     /// Drops `room` from the oldest session of `browser` that is not claimed and was there.
     pub(super) fn discard_room(&self, browser: Browser, room: &RoomName) {
-        self.0.lock().discard_room(browser, room);
+        self.table.lock().discard_room(browser, room);
     }
 
     /// Drops all sessions of a token.
     pub(super) fn drop_token(&self, token: &CredentialHash) {
-        self.0.lock().drop_token(token);
+        self.table.lock().drop_token(token);
     }
 
     /// Drops all sessions of a user.
     pub(super) fn drop_user(&self, user: &UserId) {
-        self.0.lock().drop_user(user);
+        self.table.lock().drop_user(user);
     }
 
     /// Drops the sessions whose time is over.
     pub(super) fn drop_expired(&self) {
-        self.0.lock().drop_expired(Instant::now());
+        self.table.lock().drop_expired(Instant::now());
     }
 
     /// Returns whether a parked session of `user` was in `room`.
     pub(super) fn is_expected(&self, user: &UserId, room: &RoomName) -> bool {
-        self.0.lock().is_expected(user, room, Instant::now())
+        self.table.lock().is_expected(user, room, Instant::now())
     }
 
     /// Returns the number of parked sessions.
     pub(super) fn count(&self) -> usize {
-        let mut table = self.0.lock();
+        let mut table = self.table.lock();
         table.drop_expired(Instant::now());
         table.len()
     }

@@ -1,19 +1,23 @@
 //! The table of parked sessions. Plain data.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use super::super::history::MarkQueue;
 use super::{Browser, LostSession, ResumePoint};
 use crate::auth::{AgentHash, CredentialHash};
-use crate::core::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, SessionId, UserId};
 
 /// The parked sessions, by token.
 #[derive(Debug)]
 pub(super) struct Table {
     timeout: Duration,
+    /// The way into the event log.
+    marks: Arc<MarkQueue>,
     tokens: HashMap<CredentialHash, SmallVec<[ParkedSession; 1]>>,
     /// The tokens of each user that has parked sessions.
     users: HashMap<UserId, SmallVec<[CredentialHash; 1]>>,
@@ -26,6 +30,7 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct ParkedSession {
     id: u64,
+    session: SessionId,
     agent: AgentHash,
     user: UserId,
     since: Instant,
@@ -35,9 +40,10 @@ struct ParkedSession {
 }
 
 impl Table {
-    pub(super) fn new(timeout: Duration) -> Self {
+    pub(super) fn new(timeout: Duration, marks: Arc<MarkQueue>) -> Self {
         Self {
             timeout,
+            marks,
             tokens: HashMap::new(),
             users: HashMap::new(),
             order: VecDeque::new(),
@@ -52,15 +58,16 @@ impl Table {
 
     pub(super) fn park(&mut self, lost: LostSession, now: Instant) {
         self.drop_expired(now);
+        if lost.rooms.is_empty() {
+            return;
+        }
+        self.marks.push_session(&lost, true);
         let LostSession {
             session,
             user,
             browser,
             mut rooms,
         } = lost;
-        if rooms.is_empty() {
-            return;
-        }
         let of_token = self.tokens.get(&browser.token);
         let oldest = of_token.filter(|all| all.len() >= MAX_SESSIONS_PER_TOKEN);
         if let Some(oldest) = oldest.and_then(|all| all.first()).map(|one| one.id) {
@@ -75,6 +82,7 @@ impl Table {
         let rooms = rooms.into_iter();
         let parked = ParkedSession {
             id: self.next_id,
+            session,
             agent: browser.agent,
             user: user.clone(),
             since: now,
@@ -196,6 +204,7 @@ impl Table {
         of_token.retain(|one| {
             let is_removed = matches(one);
             if is_removed {
+                self.marks.push_ended(one.session);
                 users.push(one.user.clone());
             }
             !is_removed

@@ -1,6 +1,6 @@
 use super::table::{MAX_ROOMS, MAX_SESSIONS, MAX_SESSIONS_PER_TOKEN};
 use super::*;
-use crate::auth::Token;
+use crate::auth::{AgentHash, Token};
 use crate::core::ids::{RowId, SessionIds};
 
 fn room(ticket: u64) -> RoomName {
@@ -44,7 +44,7 @@ fn claim(parked: &ParkedSessions, browser: Browser) -> Option<Vec<(u64, u64)>> {
 }
 
 fn parked() -> ParkedSessions {
-    ParkedSessions::new(Duration::from_secs(120))
+    ParkedSessions::new(Duration::from_secs(120), Arc::default())
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn token_and_user_are_dropped_at_once() {
     assert!(!parked.is_expected(&UserId::Number(3), &room(7)));
     assert_eq!((parked.count(), parked.has(ben)), (1, true));
     parked.drop_token(&ben.token);
-    let table = parked.0.lock();
+    let table = parked.table.lock();
     assert_eq!((table.sizes().0, table.sizes().1), (0, 0));
 }
 
@@ -165,7 +165,7 @@ async fn table_is_bounded_and_drops_the_oldest() {
     assert_eq!(parked.count(), MAX_SESSIONS);
     assert!(!parked.has(browser(9, "a")));
     assert!(parked.has(browser(10, "a")));
-    let table = parked.0.lock();
+    let table = parked.table.lock();
     let (tokens, users, order) = table.sizes();
     assert_eq!((tokens, users), (MAX_SESSIONS, MAX_SESSIONS));
     assert!(order <= 2 * MAX_SESSIONS + 64, "{order}");
@@ -179,7 +179,7 @@ async fn claimed_sessions_leave_the_table() {
         parked.park(lost(ana, 3, &[(7, 10)]));
         assert!(claim(&parked, ana).is_some());
     }
-    let table = parked.0.lock();
+    let table = parked.table.lock();
     let (tokens, users, order) = table.sizes();
     assert_eq!((tokens, users), (0, 0));
     assert!(order <= 66, "{order}");

@@ -1,10 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::core::ids::RowId;
+use crate::core::ids::{RowId, SessionIds};
 
 fn room(ticket: u64) -> RoomName {
     RoomName::ticket(RowId::new(ticket).unwrap())
+}
+
+fn new_receipts() -> Receipts {
+    Receipts::new(SessionIds::new().issue(), Arc::default())
 }
 
 /// Returns the offset that is confirmed in the only room.
@@ -18,7 +22,7 @@ fn mark(count: u64, offset: u64) -> Mark {
 
 #[tokio::test(start_paused = true)]
 async fn pong_confirms_what_was_written_before_its_ping() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     receipts.enter(room(1), 10, false);
     assert_eq!(confirmed(&receipts), 10);
     let first = receipts.record_written(2, 12).unwrap();
@@ -37,7 +41,7 @@ async fn pong_confirms_what_was_written_before_its_ping() {
 
 #[tokio::test(start_paused = true)]
 async fn pong_of_a_later_ping_confirms_earlier_broadcasts() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     receipts.enter(room(1), 0, false);
     receipts.record_written(1, 1).unwrap();
     let keep_alive = receipts.request();
@@ -48,7 +52,7 @@ async fn pong_of_a_later_ping_confirms_earlier_broadcasts() {
 
 #[tokio::test(start_paused = true)]
 async fn keep_alive_of_an_idle_session_needs_no_later_look() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     let keep_alive = receipts.request();
     assert!(!receipts.confirm(&keep_alive.to_bytes()));
     assert!(receipts.record_written(1, 1).is_some());
@@ -56,7 +60,7 @@ async fn keep_alive_of_an_idle_session_needs_no_later_look() {
 
 #[tokio::test(start_paused = true)]
 async fn pong_with_another_payload_confirms_nothing() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     receipts.enter(room(1), 3, false);
     receipts.record_written(1, 5).unwrap();
     let invented = [
@@ -76,7 +80,7 @@ async fn pong_with_another_payload_confirms_nothing() {
 /// The newest offset of another room says nothing about events that are replayed later.
 #[tokio::test(start_paused = true)]
 async fn replayed_events_are_confirmed_only_by_a_ping_behind_them() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     receipts.enter(room(1), 0, false);
     let live = receipts.record_written(1, 100).unwrap();
     receipts.enter(room(2), 50, true);
@@ -96,7 +100,7 @@ async fn replayed_events_are_confirmed_only_by_a_ping_behind_them() {
 
 #[tokio::test(start_paused = true)]
 async fn unanswered_ping_keeps_the_time_of_the_oldest() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     let start = Instant::now();
     let first = receipts.record_written(1, 1).unwrap();
     tokio::time::advance(Duration::from_secs(2)).await;
@@ -110,7 +114,7 @@ async fn unanswered_ping_keeps_the_time_of_the_oldest() {
 
 #[test]
 fn superseded_session_counts_again_after_a_pong() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     assert!(receipts.supersede());
     assert!(!receipts.supersede());
     let late = receipts.request();
@@ -120,7 +124,7 @@ fn superseded_session_counts_again_after_a_pong() {
 
 #[test]
 fn left_room_has_no_receipt() {
-    let receipts = Receipts::new();
+    let receipts = new_receipts();
     receipts.enter(room(1), 1, false);
     receipts.enter(room(2), 2, false);
     receipts.enter(room(1), 3, false);
@@ -155,7 +159,7 @@ proptest! {
             0..60,
         ),
     ) {
-        let receipts = Receipts::new();
+        let receipts = new_receipts();
         receipts.enter(room(1), 0, false);
         let (mut offset, mut answered, mut pings) = (0, 0, Vec::new());
         let finish = [Step::Answer, Step::Look, Step::Answer, Step::Look];

@@ -38,6 +38,21 @@ impl Sessions {
         }
     }
 
+    /// Reports to the event log the rooms of a session and what its client has of them.
+    pub(crate) fn mark(&self, session: SessionId) {
+        let registry = self.0.lock();
+        if let Some(parked) = &registry.parked
+            && let Some(entry) = registry.entries.get(&session)
+            && let Some(open) = entry.snapshot(session)
+        {
+            if open.rooms.is_empty() {
+                parked.marks().push_ended(session);
+            } else {
+                parked.marks().push_session(&open, false);
+            }
+        }
+    }
+
     /// Drops the parked sessions of a token that Laravel rejects.
     pub(crate) fn drop_parked(&self, token: &CredentialHash) {
         if let Some(parked) = &self.0.lock().parked {
@@ -121,18 +136,36 @@ impl Sessions {
     }
 }
 
+impl SessionEntry {
+    /// Returns what its client has, if that is known.
+    fn snapshot(&self, session: SessionId) -> Option<LostSession> {
+        let receipts = self.receipts.as_ref()?;
+        Some(LostSession {
+            session,
+            user: self.user.clone(),
+            browser: self.browser,
+            rooms: receipts.confirmed(),
+        })
+    }
+}
+
 impl Registry {
     /// Parks a session, unless that was done.
     fn park(&self, session: SessionId, entry: &SessionEntry) {
         if let (Some(parked), Some(receipts)) = (&self.parked, &entry.receipts)
             && receipts.supersede()
         {
-            parked.park(LostSession {
-                session,
-                user: entry.user.clone(),
-                browser: entry.browser,
-                rooms: receipts.confirmed(),
-            });
+            parked.park(entry.snapshot(session).expect("it has receipts"));
+        }
+    }
+
+    /// Reports to the event log that a session has ended, unless it is parked.
+    pub(super) fn forget(&self, session: SessionId, entry: &SessionEntry) {
+        if let (Some(parked), Some(receipts)) = (&self.parked, &entry.receipts)
+            && receipts.has_rooms()
+            && receipts.supersede()
+        {
+            parked.marks().push_ended(session);
         }
     }
 
@@ -169,6 +202,8 @@ pub(crate) const PONG_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::super::parked::ParkedSessions;
     use super::super::super::{Inbox, channel};
     use super::super::Registration;
@@ -189,12 +224,16 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        Sessions::new(Some(ParkedSessions::new(Duration::from_secs(120))))
+        Sessions::new(Some(ParkedSessions::new(
+            Duration::from_secs(120),
+            Arc::default(),
+        )))
     }
 
     fn open(sessions: &Sessions) -> Tab {
         let (outbox, inbox) = channel(8, 1024, None);
-        let (id, entry) = (SessionIds::new().issue(), entry(3, outbox));
+        let id = SessionIds::new().issue();
+        let entry = entry(id, 3, outbox);
         entry.receipts.as_ref().unwrap().enter(room(), 5, false);
         Tab {
             id,

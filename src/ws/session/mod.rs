@@ -312,9 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         membership.leave();
         self.inbox.forget(room);
-        if let Some(receipts) = self.socket.get_ref().receipts() {
-            receipts.leave(room);
-        }
+        self.record_exit(room);
         true
     }
 

@@ -101,8 +101,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    /// Records that the session has left a room.
+    pub(super) fn record_exit(&self, room: &RoomName) {
+        if let Some(receipts) = self.socket.get_ref().receipts() {
+            receipts.leave(room);
+            self.services.sessions.mark(self.id);
+        }
+    }
+
     /// Pings the client.
     pub(super) async fn ping(&mut self) -> LoopResult {
+        let receipts = self.socket.get_ref().receipts();
+        if receipts.is_some_and(|receipts| receipts.take_mark_due()) {
+            self.services.sessions.mark(self.id);
+        }
         let ping = self.ping_frame();
         self.write([ping]).await
     }
@@ -180,6 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.count_recovery(recovery.name());
         if let Recovery::Complete(missed) = recovery {
             receipts.enter(room.clone(), point.offset, missed > 0);
+            self.services.sessions.mark(self.id);
         }
     }
 
@@ -250,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         {
             let is_replayed = matches!(joined.recovery, Some(Recovery::Complete(1..)));
             receipts.enter(room.clone(), position.offset, is_replayed);
+            self.services.sessions.mark(self.id);
         }
     }
 }

@@ -48,7 +48,12 @@ where
     S: AsyncRead + AsyncWrite + Debug + Send + Unpin + 'static,
 {
     let services = &setup.services;
-    let receipts = services.rooms.new_receipts();
+    // Laravel changes a session cookie with each response, so no later session has the same.
+    let has_cookie = setup.credential.as_ref().is_some_and(Credential::is_cookie);
+    let receipts = services
+        .rooms
+        .new_receipts(setup.id)
+        .filter(|_| !has_cookie);
     let shared_stream = SharedStream::new(stream, &ENCODER, services.metrics.delivery(), receipts);
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
