@@ -23,6 +23,7 @@
 //! | `frame` | the frames and the fields of entries |
 //! | `segment` | the head of a segment, and how it is written |
 //! | `session_mark` | what clients without positions have confirmed |
+//! | `newest_offsets` | the newest offset of each room |
 //! | `reader` | how a segment is read |
 //! | `recovery` | the start: reads all segments, and decides whether the epoch continues |
 //! | `flush` | how records reach the disk |
@@ -36,6 +37,7 @@ pub mod defect;
 mod error;
 mod flush;
 mod frame;
+pub mod newest_offsets;
 pub mod reader;
 pub mod record;
 mod recovered;
@@ -57,6 +59,7 @@ use std::time::{Duration, SystemTime};
 pub use self::error::OpenError;
 pub(crate) use self::flush::Flush;
 use self::flush::FlushState;
+pub(crate) use self::newest_offsets::NewestOffsets;
 pub use self::record::{
     Event, Gap, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
 };
@@ -77,6 +80,8 @@ pub(crate) struct Limits {
     pub(crate) max_age: Duration,
     /// The maximum length of all segments. The newest segment stays in any case.
     pub(crate) max_bytes: u64,
+    /// The maximum memory of the records that a start returns. The newest ones stay.
+    pub(crate) max_memory: usize,
     /// The time without a write after which a start begins a new epoch: another process may
     /// have published events meanwhile that are not in this log.
     pub(crate) max_pause: Duration,
@@ -99,6 +104,8 @@ pub(crate) struct EventLog {
     next_offset: u64,
     /// The end of the offsets that the log has, as records or gaps.
     stored_end: u64,
+    /// Each segment begins with it, so that a start knows it when older segments are deleted.
+    rooms: NewestOffsets<Box<str>>,
     watermark: Watermark,
     next_sequence: u64,
     /// The segment being written; `None` after a failure, until the next append.
@@ -142,7 +149,8 @@ impl EventLog {
         // The active segment alone must not exceed the bound of the log.
         limits.segment_bytes = limits.segment_bytes.min(limits.max_bytes / 2);
         let lock = lock(directory)?;
-        let mut recovery = Recovery::read(directory, boot, watermark.read_last(), now)?;
+        let mark = watermark.read_last();
+        let mut recovery = Recovery::read(directory, boot, mark, limits.max_memory, now)?;
         if recovery.has_paused_for(limits.max_pause) {
             recovery.recovered.start_epoch(now);
         }
@@ -153,6 +161,7 @@ impl EventLog {
             boot,
             next_offset: recovery.recovered.next_offset,
             stored_end: recovery.recovered.next_offset,
+            rooms: recovery.recovered.newest_by_room(),
             watermark,
             next_sequence: recovery.next_sequence,
             active: None,
@@ -173,6 +182,7 @@ impl EventLog {
                 log.epoch = recovery.recovered.epoch;
                 log.next_offset = recovery.recovered.next_offset;
                 log.stored_end = log.next_offset;
+                log.rooms = NewestOffsets::new(0);
             }
             Err(error) => return Err(OpenError::write(directory)(error)),
         }
@@ -200,6 +210,7 @@ impl EventLog {
         let next_offset = ends.fold(self.next_offset, u64::max);
         let written = self.encode(records).and_then(|()| self.write(records));
         self.next_offset = next_offset;
+        self.note_rooms(records);
         match written {
             Ok(()) => self.stored_end = next_offset,
             Err(_) => self.remove_partial_append(),
@@ -227,6 +238,15 @@ impl EventLog {
         Position {
             epoch: self.epoch,
             offset: next_offset - 1,
+        }
+    }
+
+    fn note_rooms(&mut self, records: &[Record<'_>]) {
+        for record in records {
+            for (number, event) in record.events.iter().enumerate() {
+                let offset = record.first_offset.saturating_add(number as u64);
+                self.rooms.note(event.room, offset);
+            }
         }
     }
 
@@ -298,7 +318,13 @@ impl EventLog {
             boot: self.boot,
             base_offset: self.stored_end,
         };
-        let segment = ActiveSegment::create(&self.directory, sequence, &head)?;
+        // The table must leave most of the segment to events.
+        while record::rooms_bytes(&self.rooms) as u64 > self.limits.segment_bytes / 8
+            && self.rooms.rooms().len() > 0
+        {
+            self.rooms.evict_half();
+        }
+        let segment = ActiveSegment::create(&self.directory, sequence, &head, &self.rooms)?;
         if let Some(active) = &mut self.active {
             active.seal();
         }

@@ -9,6 +9,8 @@
 //!   3 closed   nothing; all before is on disk
 //!   4 gap      first offset u64 | next offset u64
 //!   5 to 7     a mark of a session, see `session_mark`
+//!   8 rooms    floor u64 | number of rooms u32 | rooms
+//! room     newest offset u64 | name length u16 | name
 //! event    room length u16 | room | text length u32 | text
 //! ```
 //!
@@ -21,6 +23,8 @@ pub(super) use super::frame::MAX_PAYLOAD_BYTES;
 pub use super::frame::{FRAME_HEADER_BYTES, InvalidRecord, frame_header};
 use super::frame::{Fields, MAX_KEY_BYTES, encode_frame, millis_of, time_of};
 use super::session_mark::{CONFIRMED, ENDED, Mark, SESSION};
+
+use super::newest_offsets::NewestOffsets;
 
 /// All events of one publish request. The log stores all of them or none.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +70,16 @@ pub struct StoredRecord {
     pub events: Vec<StoredEvent>,
 }
 
+impl StoredRecord {
+    /// Returns its memory in bytes, about.
+    pub(super) fn memory(&self) -> usize {
+        let texts = self.events.iter();
+        let texts = texts.map(|event| event.room.capacity() + event.text.capacity());
+        let events = self.events.capacity() * size_of::<StoredEvent>();
+        size_of::<Self>() + events + texts.sum::<usize>()
+    }
+}
+
 /// A [`RequestKey`] that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
@@ -97,6 +111,8 @@ pub enum Entry {
     Gap(Gap),
     /// A change of a session whose client knows no positions.
     Mark(Mark),
+    /// The newest offset of each room before this place.
+    Rooms(NewestOffsets<Box<str>>),
     /// An entry of a kind that this version does not know.
     Unknown,
 }
@@ -130,6 +146,31 @@ pub(super) fn encode_gap(gap: Gap, out: &mut Vec<u8>) {
     payload[9..].copy_from_slice(&gap.next_offset.to_le_bytes());
     out.extend_from_slice(&frame_header(GAP_BYTES as u32, &payload));
     out.extend_from_slice(&payload);
+}
+
+/// Appends the frame of the newest offsets of `rooms`.
+pub(super) fn encode_rooms(rooms: &NewestOffsets<Box<str>>, out: &mut Vec<u8>) {
+    let mut payload = vec![ROOMS];
+    payload.extend_from_slice(&rooms.floor().to_le_bytes());
+    // The edge has no rooms with longer names.
+    let rooms = rooms.rooms().map(|(name, newest)| {
+        let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
+        (length, &name.as_bytes()[..length.into()], newest)
+    });
+    payload.extend_from_slice(&(rooms.len() as u32).to_le_bytes());
+    for (length, name, newest) in rooms {
+        payload.extend_from_slice(&newest.to_le_bytes());
+        payload.extend_from_slice(&length.to_le_bytes());
+        payload.extend_from_slice(name);
+    }
+    out.extend_from_slice(&frame_header(payload.len() as u32, &payload));
+    out.extend_from_slice(&payload);
+}
+
+/// Returns the length of the frame of `rooms`.
+pub(super) fn rooms_bytes(rooms: &NewestOffsets<Box<str>>) -> usize {
+    let names = rooms.rooms().map(|(name, _)| name.len() + ROOM_BYTES);
+    FRAME_HEADER_BYTES + 1 + 8 + 4 + names.sum::<usize>()
 }
 
 /// Appends the frame of the mark [`Entry::Sealed`].
@@ -190,6 +231,7 @@ pub(super) fn decode(payload: &[u8]) -> Option<Entry> {
         CLOSED => Some(Entry::Closed),
         GAP => decode_gap(Fields::new(rest)),
         SESSION | CONFIRMED | ENDED => Mark::decode(kind, Fields::new(rest)).map(Entry::Mark),
+        ROOMS => decode_rooms(Fields::new(rest)),
         _ => Some(Entry::Unknown),
     }
 }
@@ -201,6 +243,16 @@ fn decode_gap(mut fields: Fields<'_>) -> Option<Entry> {
     };
     let is_valid = fields.is_empty() && gap.first_offset < gap.next_offset;
     is_valid.then_some(Entry::Gap(gap))
+}
+
+fn decode_rooms(mut fields: Fields<'_>) -> Option<Entry> {
+    let mut rooms = NewestOffsets::new(u64::from_le_bytes(fields.array()?));
+    for _ in 0..u32::from_le_bytes(fields.array()?) {
+        let newest = u64::from_le_bytes(fields.array()?);
+        let length = u16::from_le_bytes(fields.array()?);
+        rooms.note(fields.text(length.into())?.as_str(), newest);
+    }
+    fields.is_empty().then_some(Entry::Rooms(rooms))
 }
 
 fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
@@ -242,3 +294,6 @@ const SEALED: u8 = 2;
 const CLOSED: u8 = 3;
 const GAP: u8 = 4;
 const GAP_BYTES: usize = 17;
+const ROOMS: u8 = 8;
+/// The length of a room without its name.
+const ROOM_BYTES: usize = 10;

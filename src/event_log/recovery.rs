@@ -12,10 +12,11 @@ use rustix::io::Errno;
 
 use super::OpenError;
 use super::defect::Defect;
+use super::newest_offsets::NewestOffsets;
 use super::reader::{ReadError, SegmentReader};
 use super::record::{Entry, Gap, StoredRecord};
 use super::recovered::{Damage, Recovered};
-use super::segment::{BootId, Head, OldSegment, seal, sequence_of};
+use super::segment::{BootId, HEAD_BYTES, Head, OldSegment, seal, sequence_of};
 use super::watermark::LastMark;
 use crate::core::position::Epoch;
 
@@ -23,6 +24,9 @@ use crate::core::position::Epoch;
 #[derive(Debug)]
 pub(super) struct Recovery {
     now: SystemTime,
+    max_memory: usize,
+    /// The memory of the records.
+    memory: usize,
     pub(super) recovered: Recovered,
     pub(super) segments: VecDeque<OldSegment>,
     pub(super) next_sequence: u64,
@@ -65,16 +69,20 @@ impl Recovery {
         directory: &Path,
         boot: BootId,
         mark: LastMark,
+        max_memory: usize,
         now: SystemTime,
     ) -> Result<Self, OpenError> {
         let mut recovery = Self {
             now,
+            max_memory,
+            memory: 0,
             recovered: Recovered {
                 epoch: Epoch::random(),
                 next_offset: 1,
-                records: Vec::new(),
+                records: VecDeque::new(),
                 past_requests: Vec::new(),
                 horizon: 0,
+                dropped: NewestOffsets::new(0),
                 gaps: Vec::new(),
                 sessions: BTreeMap::new(),
                 damage: Vec::new(),
@@ -152,9 +160,10 @@ impl Recovery {
             self.skip_to(base_offset, path, 0);
         } else {
             self.recovered.start_epoch(self.now);
+            self.memory = 0;
             self.recovered.epoch = head.epoch;
             self.recovered.next_offset = base_offset;
-            self.recovered.horizon = base_offset - 1;
+            self.recovered.drop_through(base_offset - 1);
         }
         self.newest = Some(NewestSegment {
             path: path.to_owned(),
@@ -192,6 +201,10 @@ impl Recovery {
                     self.recovered.apply(mark);
                     tail = Tail::Open;
                 }
+                Ok(Some(Entry::Rooms(rooms))) => {
+                    self.add_rooms(rooms, start);
+                    tail = Tail::Open;
+                }
                 Ok(Some(Entry::Unknown)) => tail = Tail::Open,
                 Ok(Some(Entry::Closed)) => tail = Tail::Closed,
                 Ok(Some(Entry::Sealed)) => tail = Tail::Sealed,
@@ -223,15 +236,32 @@ impl Recovery {
             return false;
         }
         self.recovered.next_offset = record.first_offset + record.events.len() as u64;
-        self.recovered.records.push(record);
+        self.memory += record.memory();
+        self.recovered.records.push_back(record);
+        while self.memory > self.max_memory
+            && let Some(oldest) = self.recovered.records.front()
+        {
+            self.memory -= oldest.memory();
+            self.recovered.drop_oldest(self.now);
+        }
         true
+    }
+
+    /// Takes the newest offsets of the rooms at the start of a segment, if no older record can
+    /// be replayed.
+    fn add_rooms(&mut self, rooms: NewestOffsets<Box<str>>, at: u64) {
+        let recovered = &mut self.recovered;
+        let is_first = at == HEAD_BYTES as u64;
+        if is_first && recovered.horizon + 1 == recovered.next_offset {
+            recovered.dropped = rooms;
+        }
     }
 
     /// Continues behind `gap`.
     fn add_gap(&mut self, gap: Gap, path: &Path, at: u64) {
         self.skip_to(gap.first_offset, path, at);
         if self.recovered.next_offset < gap.next_offset {
-            self.recovered.horizon = gap.next_offset - 1;
+            self.recovered.drop_through(gap.next_offset - 1);
             self.recovered.next_offset = gap.next_offset;
             self.recovered.gaps.push(gap);
         }
@@ -242,7 +272,7 @@ impl Recovery {
         let first = self.recovered.next_offset;
         if first < offset {
             let last = offset - 1;
-            self.recovered.horizon = last;
+            self.recovered.drop_through(last);
             self.recovered.next_offset = offset;
             self.report(path, at, Defect::Missing { first, last });
         }

@@ -3,7 +3,7 @@
 //! ```text
 //! head     magic (8 bytes) | version u32 | epoch (8 bytes) | boot id (16 bytes) |
 //!          base offset u64 | CRC-32 of all this
-//! then     entries, see `record`
+//! then     entries, see `record`; the first is the table of rooms
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::defect::Defect;
-use super::record::{encode_closed, encode_sealed};
+use super::newest_offsets::NewestOffsets;
+use super::record::{encode_closed, encode_rooms, encode_sealed};
 use crate::core::position::Epoch;
 
 /// The start of a segment.
@@ -106,14 +107,21 @@ pub(super) struct ActiveSegment {
 }
 
 impl ActiveSegment {
-    /// Creates the segment number `sequence` in `directory`, readable by its owner only. A file
-    /// without a complete head does not stay.
-    pub(super) fn create(directory: &Path, sequence: u64, head: &Head) -> io::Result<Self> {
+    /// Creates the segment number `sequence` in `directory`, readable by its owner only, which
+    /// begins with the newest offsets of `rooms`. A file that is incomplete does not stay.
+    pub(super) fn create(
+        directory: &Path,
+        sequence: u64,
+        head: &Head,
+        rooms: &NewestOffsets<Box<str>>,
+    ) -> io::Result<Self> {
         let path = directory.join(file_name(sequence));
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&path)?;
-        if let Err(error) = file.write_all_at(&head.encode(), 0) {
+        let mut start = head.encode().to_vec();
+        encode_rooms(rooms, &mut start);
+        if let Err(error) = file.write_all_at(&start, 0) {
             // The first error is the one that matters.
             let _ = std::fs::remove_file(&path);
             return Err(error);
@@ -121,7 +129,7 @@ impl ActiveSegment {
         Ok(Self {
             file: Arc::new(file),
             path,
-            bytes: HEAD_BYTES as u64,
+            bytes: start.len() as u64,
             times: None,
         })
     }

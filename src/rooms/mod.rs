@@ -56,6 +56,7 @@ pub(crate) use self::settings::Settings;
 use crate::auth::{Grant, User};
 use crate::core::ids::{RoomName, SessionId};
 use crate::core::position::{Epoch, Position};
+use crate::event_log::NewestOffsets;
 use crate::runtime::drain::Drain;
 use crate::runtime::sync::Mutex;
 
@@ -106,7 +107,8 @@ impl Rooms {
         let Some((log, recovered)) = history::open(&history, watermark)? else {
             return Ok((Arc::new(Self::new(settings, history, drain)), Vec::new()));
         };
-        let history = History::new(history, recovered.epoch, recovered.horizon);
+        let dropped = history::rooms_of(&recovered.dropped);
+        let history = History::new(history, recovered.epoch, dropped);
         let rooms = Arc::new(Self::with_history(settings, Some(history), drain));
         let past_requests = rooms.restore(log, recovered);
         Ok((rooms, past_requests))
@@ -114,7 +116,7 @@ impl Rooms {
 
     /// Creates a registry without rooms and without an event log.
     pub(crate) fn new(settings: Settings, history: HistorySettings, drain: Drain) -> Self {
-        let new_history = || History::new(history.clone(), Epoch::random(), 0);
+        let new_history = || History::new(history.clone(), Epoch::random(), NewestOffsets::new(0));
         Self::with_history(settings, history.enabled.then(new_history), drain)
     }
 
@@ -334,7 +336,7 @@ impl Rooms {
                 // The registry is locked after the history's order.
                 Some(history) => {
                     drop(registry);
-                    history.retire(room.name().clone(), |newest| room.retire(newest));
+                    history.remove_unused(self, room.name());
                 }
                 None => {
                     registry.remove(room.name());
@@ -356,8 +358,9 @@ impl Rooms {
         let Some(room) = registry.get(name) else {
             return 0;
         };
-        let (freed, is_unused) = room.drop_history(offset);
-        if is_unused {
+        let (freed, floor) = room.drop_history(offset);
+        if let (Some(floor), Some(history)) = (floor, &self.history) {
+            history.forget_room(name, floor);
             registry.remove(name);
         }
         freed
@@ -375,7 +378,8 @@ impl Rooms {
         if let Some(room) = registry.get(name) {
             return Arc::clone(room);
         }
-        let history = self.history.as_ref().map(History::new_room);
+        let history = self.history.as_ref();
+        let history = history.map(|history| history.new_room(name));
         let scheduler = Arc::clone(&self.scheduler);
         let room = Arc::new(Room::new(name.clone(), scheduler, history));
         registry.insert(name.clone(), Arc::clone(&room));

@@ -192,23 +192,16 @@ impl Room {
         (delivered, bytes)
     }
 
-    /// Notes that the room has lost its last member, when `newest` was the newest offset.
-    pub(super) fn retire(&self, newest: u64) {
-        if let Some(history) = &mut self.state.lock().history {
-            history.retire(newest);
-        }
-    }
-
-    /// Drops the kept events up to `offset`; returns their memory in bytes, and whether the
-    /// room is of no more use.
-    pub(super) fn drop_history(&self, offset: u64) -> (usize, bool) {
+    /// Drops the kept events up to `offset`; returns their memory in bytes, and, if the room is
+    /// of no more use, the newest offset that it has dropped.
+    pub(super) fn drop_history(&self, offset: u64) -> (usize, Option<u64>) {
         let mut state = self.state.lock();
         let Some(history) = &mut state.history else {
-            return (0, false);
+            return (0, None);
         };
         let freed = history.drop_through(offset);
-        let is_unused = history.is_over(offset) && state.members.len() == 0;
-        (freed, is_unused)
+        let floor = history.floor_if_empty();
+        (freed, floor.filter(|_| state.members.len() == 0))
     }
 
     /// Returns whether a session of the room [is behind](Outbox::is_behind).

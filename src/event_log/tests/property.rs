@@ -55,6 +55,8 @@ struct Model {
     next_offset: u64,
     /// The text of each event by epoch and offset; `None` if it was not stored.
     events: BTreeMap<([u8; 8], u64), Option<String>>,
+    /// The room of each event.
+    rooms: BTreeMap<([u8; 8], u64), String>,
     /// The segments of the copy.
     copy: Vec<(PathBuf, Vec<u8>)>,
 }
@@ -67,6 +69,7 @@ impl Model {
             log: None,
             next_offset: 0,
             events: BTreeMap::new(),
+            rooms: BTreeMap::new(),
             copy: Vec::new(),
         };
         model.reopen();
@@ -76,8 +79,9 @@ impl Model {
     /// Opens the log, and compares what it has with what was written.
     fn reopen(&mut self) {
         let bounds = Limits {
-            segment_bytes: 200,
-            max_bytes: 1500,
+            segment_bytes: 400,
+            max_bytes: 3000,
+            max_memory: 2000,
             ..limits()
         };
         let boot = BootId([self.boot; 16]);
@@ -88,6 +92,9 @@ impl Model {
                 let written = &self.events[&(epoch, offset)];
                 assert_eq!(written.as_ref(), Some(&event.text));
             }
+        }
+        for ((_, offset), room) in self.rooms.range((epoch, 0)..=(epoch, recovered.horizon)) {
+            assert!(recovered.dropped.get(room.as_str()) >= *offset);
         }
         let all: Vec<_> = (recovered.horizon + 1..recovered.next_offset).collect();
         assert_eq!(replayable(&recovered), all);
@@ -181,7 +188,11 @@ impl Model {
         let texts: Vec<_> = (first..end)
             .map(|offset| format!("{epoch:?} {offset}"))
             .collect();
-        let events: Vec<_> = texts.iter().map(|text| event("ticket.1", text)).collect();
+        let rooms: Vec<_> = (first..end)
+            .map(|offset| format!("r{}", offset % 7))
+            .collect();
+        let events = rooms.iter().zip(&texts);
+        let events: Vec<_> = events.map(|(room, text)| event(room, text)).collect();
         let (mut records, mut rest) = (Vec::new(), events.as_slice());
         for count in counts {
             let (part, others) = rest.split_at((*count).into());
@@ -189,6 +200,9 @@ impl Model {
             rest = others;
         }
         log.append(&records).unwrap();
+        for (offset, room) in (first..end).zip(&rooms) {
+            self.rooms.insert((epoch, offset), room.clone());
+        }
         for (offset, text) in (first..end).zip(&texts) {
             let before = self.events.insert((epoch, offset), Some(text.clone()));
             assert_eq!(before, None, "the offset {offset} was used before");

@@ -11,8 +11,9 @@
 //! # Retention
 //!
 //! Offsets rise over all rooms, so the oldest events of all rooms are dropped first, by age
-//! and by memory. A room without members stays in the registry as long as an event of the
-//! same time would, so a client that returns to a quiet room hears that it has missed nothing.
+//! and by memory. A room stays in memory while it has members or keeps events. Of the other
+//! rooms the history knows the newest event, so a client that returns to a quiet room hears
+//! that it has missed nothing.
 //!
 //! # Locks
 //!
@@ -48,7 +49,7 @@ pub(crate) use self::request::RequestId;
 pub use self::restore::HistoryError;
 pub(crate) use self::restore::PastRequest;
 pub(crate) use self::restore::check;
-pub(super) use self::restore::open;
+pub(super) use self::restore::{open, rooms_of};
 pub(super) use self::room_history::RoomHistory;
 use self::settings::OldClients;
 pub(crate) use self::settings::Settings;
@@ -60,6 +61,7 @@ use super::publication::{Broadcast, Publication};
 use super::receipts::Receipts;
 use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::core::position::{Epoch, Position};
+use crate::event_log::NewestOffsets;
 use crate::runtime::sync::Mutex;
 
 /// The positions of events, and the order in which rooms drop them.
@@ -70,8 +72,9 @@ pub(super) struct History {
     /// The newest offset. Written under a room's lock, so that a session that enters the room
     /// reads at least the offsets of all events that went to the members before.
     newest: AtomicU64,
-    /// The newest offset of all that was dropped from rooms that are no longer in memory.
-    horizon: AtomicU64,
+    /// The newest offset that was dropped of each room that is no longer in memory. Locked
+    /// after the registry.
+    dropped: Mutex<NewestOffsets<RoomName>>,
     order: Mutex<Order>,
     /// None if clients without positions are not served.
     parked: Option<ParkedSessions>,
@@ -85,7 +88,7 @@ struct Order {
     bytes: usize,
 }
 
-/// An event that a room may still keep, or the time at which a room lost its last member.
+/// An event that a room may still keep.
 #[derive(Debug)]
 struct Kept {
     offset: u64,
@@ -94,17 +97,16 @@ struct Kept {
 }
 
 impl History {
-    /// Creates an empty history of `epoch`, in which no event up to the offset `horizon` is
-    /// kept.
-    pub(super) fn new(settings: Settings, epoch: Epoch, horizon: u64) -> Self {
+    /// Creates an empty history of `epoch`, whose rooms had the events in `dropped`.
+    pub(super) fn new(settings: Settings, epoch: Epoch, dropped: NewestOffsets<RoomName>) -> Self {
         let has_parked = settings.old_clients == OldClients::Resume;
         let parked = || ParkedSessions::new(settings.resume_timeout.get(), Arc::default());
         Self {
             parked: has_parked.then(parked),
             settings,
             epoch,
-            newest: AtomicU64::new(horizon),
-            horizon: AtomicU64::new(horizon),
+            newest: AtomicU64::new(0),
+            dropped: Mutex::new(dropped),
             order: Mutex::default(),
         }
     }
@@ -126,10 +128,6 @@ impl History {
         parked.is_some_and(|parked| parked.is_expected(user, room))
     }
 
-    fn horizon(&self) -> u64 {
-        self.horizon.load(Ordering::Acquire)
-    }
-
     /// Returns the position with `offset` in this epoch.
     pub(super) fn at(&self, offset: u64) -> Position {
         Position {
@@ -149,8 +147,14 @@ impl History {
     }
 
     /// Returns the history of a room that was not in memory.
-    pub(super) fn new_room(&self) -> RoomHistory {
-        RoomHistory::new(self.horizon())
+    pub(super) fn new_room(&self, name: &RoomName) -> RoomHistory {
+        RoomHistory::new(self.dropped.lock().get(name))
+    }
+
+    /// Notes that a room leaves the memory, whose newest dropped event is `floor`. The registry
+    /// is locked, so that no session finds the room missing before.
+    pub(super) fn forget_room(&self, name: &RoomName, floor: u64) {
+        self.dropped.lock().note(name, floor);
     }
 
     /// Gives `broadcast` the next position, keeps it and delivers it.
@@ -193,13 +197,11 @@ impl History {
         (publication, bytes)
     }
 
-    /// Notes that `room` has lost its last member; `mark` notes the newest offset in the room.
-    /// The room is dropped with the events of now.
-    pub(super) fn retire(&self, room: RoomName, mark: impl FnOnce(u64)) {
-        let mut order = self.order.lock();
-        let newest = self.position().offset;
-        mark(newest);
-        order.push(newest, room, Instant::now());
+    /// Removes `room` from memory if it has neither members nor kept events. No event is
+    /// published meanwhile, which would get lost in the removed room.
+    pub(super) fn remove_unused(&self, rooms: &Rooms, room: &RoomName) {
+        let _order = self.order.lock();
+        rooms.drop_history(room, 0);
     }
 
     /// Returns what is kept, in the rooms and in `log`.
@@ -231,8 +233,6 @@ impl History {
         while is_old(order)
             && let Some(oldest) = order.kept.pop_front()
         {
-            // Before the room can go: a session that finds none begins at the horizon.
-            self.horizon.fetch_max(oldest.offset, Ordering::AcqRel);
             order.bytes -= rooms.drop_history(&oldest.room, oldest.offset);
         }
     }
@@ -259,5 +259,5 @@ impl Order {
     }
 }
 
-/// The memory of a room without members, or of an event without its text, in bytes.
+/// The memory of an event without its text, in bytes.
 const KEPT_BYTES: usize = 256;

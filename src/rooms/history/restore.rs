@@ -14,7 +14,8 @@ use crate::core::error_chain::error_chain;
 use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::core::position::Position;
 use crate::event_log::{
-    self, EventLog, Limits, OpenError, Recovered, SessionMark, StoredRecord, Watermark,
+    self, EventLog, Limits, NewestOffsets, OpenError, Recovered, SessionMark, StoredRecord,
+    Watermark,
 };
 use crate::rooms::parked::{Browser, LostSession, ParkedSessions};
 use crate::rooms::{Audience, Broadcast, Rooms};
@@ -132,8 +133,20 @@ fn limits(settings: &Settings) -> Limits {
         segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
         max_age: settings.max_age.get(),
         max_bytes: settings.max_disk.get() as u64,
+        max_memory: settings.max_memory.get(),
         max_pause: MAX_PAUSE,
     }
+}
+
+/// Returns the newest offsets of the rooms that `dropped` names.
+pub(in crate::rooms) fn rooms_of(dropped: &NewestOffsets<Box<str>>) -> NewestOffsets<RoomName> {
+    let mut rooms = NewestOffsets::new(dropped.floor());
+    for (name, newest) in dropped.rooms() {
+        if let Some(name) = RoomName::parse(name) {
+            rooms.note(&name, newest);
+        }
+    }
+    rooms
 }
 
 /// Sessions are marked again every [`MARK_INTERVAL`](crate::rooms::receipts::MARK_INTERVAL), and a pause of
@@ -156,6 +169,7 @@ impl Rooms {
         };
         let now = SystemTime::now();
         let age = |time| now.duration_since(time).unwrap_or_default();
+        let horizon = recovered.horizon;
         let mut past: Vec<_> = recovered
             .past_requests
             .into_iter()
@@ -175,7 +189,7 @@ impl Rooms {
                 position,
                 age,
             }));
-            history.restore(self, record, age);
+            history.restore(self, record, age, horizon);
         }
         history.skip_to(recovered.next_offset.saturating_sub(1));
         let marks = history.parked().map(ParkedSessions::marks).cloned();
@@ -213,12 +227,12 @@ impl History {
         }
     }
 
-    /// Keeps the events of a record that were not dropped before.
-    fn restore(&self, rooms: &Rooms, record: StoredRecord, age: Duration) {
+    /// Keeps the events of a record after the `horizon`.
+    fn restore(&self, rooms: &Rooms, record: StoredRecord, age: Duration, horizon: u64) {
         let now = Instant::now();
         let since = now.checked_sub(age).unwrap_or(now);
         for (offset, event) in (record.first_offset..).zip(record.events) {
-            if offset <= self.horizon() {
+            if offset <= horizon {
                 continue;
             }
             let Some(room) = RoomName::parse(&event.room) else {

@@ -11,8 +11,6 @@ pub(in crate::rooms) struct RoomHistory {
     /// Every event of the room with a higher offset is kept.
     floor: u64,
     kept: VecDeque<Arc<Publication>>,
-    /// The newest offset of all rooms when the room lost its last member.
-    retired: u64,
 }
 
 impl RoomHistory {
@@ -21,7 +19,6 @@ impl RoomHistory {
         Self {
             floor,
             kept: VecDeque::new(),
-            retired: 0,
         }
     }
 
@@ -58,15 +55,10 @@ impl RoomHistory {
         Some(self.kept.range(first..).collect())
     }
 
-    /// Notes that the room has lost its last member, when `newest` was the newest offset.
-    pub(in crate::rooms) fn retire(&mut self, newest: u64) {
-        self.retired = newest;
-    }
-
-    /// Returns whether a room without members is of no more use, once all events up to
-    /// `offset` are dropped.
-    pub(in crate::rooms) fn is_over(&self, offset: u64) -> bool {
-        self.kept.is_empty() && self.retired <= offset
+    /// Returns the newest offset of the room that is not kept, or a higher one; `None` if the
+    /// room keeps events.
+    pub(in crate::rooms) fn floor_if_empty(&self) -> Option<u64> {
+        self.kept.is_empty().then_some(self.floor)
     }
 
     fn pop_oldest(&mut self) -> usize {

@@ -111,7 +111,7 @@ fn flush_runs_while_events_are_stored() {
 fn writer(directory: &Path) -> (Arc<Rooms>, LogWriter, Arc<LogState>) {
     let (log, recovered) = open(directory);
     let settings = Settings::default();
-    let history = History::new(settings.clone(), recovered.epoch, recovered.horizon);
+    let history = History::new(settings.clone(), recovered.epoch, NewestOffsets::new(0));
     let drain = Drain::new();
     let rooms = Rooms::with_history(RoomSettings::default(), Some(history), drain);
     let (rooms, state) = (Arc::new(rooms), Arc::default());
@@ -125,6 +125,7 @@ fn open(directory: &Path) -> (EventLog, Recovered) {
         segment_bytes: Limits::DEFAULT_SEGMENT_BYTES,
         max_age: Duration::from_secs(3600),
         max_bytes: 256 * 1024 * 1024,
+        max_memory: 64 * 1024 * 1024,
         max_pause: Duration::from_secs(600),
     };
     let watermark = Watermark::new(directory.join("watermark"));

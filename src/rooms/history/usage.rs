@@ -11,7 +11,7 @@ use crate::metrics::FamilyEncoder;
 /// The kept events, and the memory and the disk that they use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HistoryUsage {
-    /// The number of events in memory, those of rooms without members included.
+    /// The number of events in memory.
     pub(crate) events: usize,
     /// Their memory in bytes.
     pub(crate) memory_bytes: usize,

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::log::{greeted, home, publish, start};
 use super::{event, rejoin};
-use crate::support::Laravel;
 use crate::support::program::{Home, Program};
+use crate::support::{Laravel, Socket};
 
 /// An event of about 60 KB.
 fn long_event(ticket: u64, number: u64) -> String {
@@ -134,6 +134,31 @@ async fn damage_in_the_middle_costs_only_what_follows_in_its_file() {
 }
 
 #[tokio::test]
+async fn client_of_a_quiet_room_hears_that_it_missed_nothing() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "max_disk = \"1 MiB\"\n");
+    let mut program = start(&home);
+    let since = joined(&program, &Value::Null).await["position"].take();
+    let mut app = program.laravel().await;
+    for number in 1..=40 {
+        publish(&mut app, long_event(2, number), "").await;
+    }
+    program.kill();
+    for _ in 0..2 {
+        let program = start(&home);
+        let quiet = joined(&program, &since).await;
+        assert_eq!(
+            (&quiet["recovered"], &quiet["missed"]),
+            (&json!(true), &json!(0))
+        );
+        let mut desk = Socket::over(program.connect("http/1.1").await, "5|desk").await;
+        let busy = rejoin(&mut desk, 2, &since).await;
+        assert_eq!(busy["reason"], "too_old", "{busy}");
+        assert!(program.stop().success());
+    }
+}
+
+#[tokio::test]
 async fn missing_directory_delivers_and_leaves_a_gap_that_is_known() {
     let laravel = Laravel::start().await;
     let home = home(&laravel, "");
@@ -219,10 +244,15 @@ async fn clock_that_steps_back_a_day_loses_nothing() {
 fn shift_records(bytes: &[u8]) -> Vec<u8> {
     let mut reader = SegmentReader::new(bytes, bytes.len() as u64).unwrap();
     let mut shifted = bytes[..HEAD_BYTES].to_vec();
+    let mut start = HEAD_BYTES;
     while let Some(entry) = reader.next_entry().unwrap() {
+        let end = usize::try_from(reader.offset()).unwrap();
         let Entry::Record(record) = entry else {
-            panic!("{entry:?}");
+            shifted.extend_from_slice(&bytes[start..end]);
+            start = end;
+            continue;
         };
+        start = end;
         let events = record.events.iter().map(|event| Event {
             room: &event.room,
             text: &event.text,
