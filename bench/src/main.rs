@@ -7,6 +7,7 @@
 mod client;
 mod connections;
 mod fanout;
+mod fill;
 mod floor;
 mod plot;
 mod publisher;
@@ -63,6 +64,8 @@ enum Command {
     Recovery(recovery::Plan),
     /// Events to rooms: CPU and latency of deliveries
     Fanout(fanout::Plan),
+    /// Events that fill the event log of an edge
+    Fill(fill::Plan),
     /// The latency of room events to a session, idle and while it uploads
     Uploads(uploads::Plan),
     /// Prints medians and ratios of `work<TAB>metric<TAB>server<TAB>value` files as markdown
@@ -88,6 +91,7 @@ fn main() -> anyhow::Result<()> {
         Command::Storm(plan) => runtime.block_on(sessions::storm(plan)),
         Command::Recovery(plan) => runtime.block_on(recovery::measure(plan)),
         Command::Fanout(plan) => runtime.block_on(fanout::measure(plan)),
+        Command::Fill(plan) => runtime.block_on(fill::fill(plan)),
         Command::Uploads(plan) => runtime.block_on(uploads::measure(plan)),
         Command::Table { files } => table::print(&files),
         Command::Plot(plan) => plot::print(&plan),
