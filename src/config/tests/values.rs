@@ -124,3 +124,27 @@ fn relative_socket_path_is_measured_from_the_config_directory() {
         }
     }
 }
+
+#[test]
+fn session_cookies_need_the_name_of_a_cookie_and_a_logout_path() {
+    let auth = |keys: &str| format!("[auth]\n{keys}\n");
+    let cookies = "session_cookies = [\"desk_session\", \"__Host-desk\"]";
+    Config::from_toml(&auth(cookies)).unwrap();
+    for (text, line, expected) in [
+        (
+            auth("session_cookies = [\"desk session\"]"),
+            2,
+            "\"desk session\" is not the name of a cookie",
+        ),
+        (
+            auth(&format!("{cookies}\nlogout_paths = []")),
+            3,
+            "auth.logout_paths needs the path of the log-out",
+        ),
+    ] {
+        let found = diagnostics(&text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, Some(line));
+        assert!(found[0].1.contains(expected), "{found:?}");
+    }
+}

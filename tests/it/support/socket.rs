@@ -146,15 +146,20 @@ impl Socket {
 
     /// The close code and reason; events before it are passed over.
     pub(crate) async fn closed(&mut self) -> (u16, String) {
-        loop {
-            match self.frame().await {
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    return (frame.code.into(), frame.reason.to_string());
+        let closing = async {
+            loop {
+                match self.frame().await {
+                    Some(Ok(Message::Close(Some(frame)))) => {
+                        return (frame.code.into(), frame.reason.to_string());
+                    }
+                    Some(Ok(_)) => {}
+                    other => panic!("expected a close frame, got {other:?}"),
                 }
-                Some(Ok(_)) => {}
-                other => panic!("expected a close frame, got {other:?}"),
             }
-        }
+        };
+        // The pings of a session that stays open come for ever.
+        let closing = tokio::time::timeout(Duration::from_secs(60), closing).await;
+        closing.expect("a close frame within a minute")
     }
 
     /// Waits until the edge has ended the connection.

@@ -29,12 +29,15 @@ async fn greeted(edge: &Edge, cookies: &str) -> Socket {
 
 /// Logs a browser out, as its page does; returns the status.
 async fn log_out(edge: &Edge, session: &str, cookies: &str) -> StatusCode {
-    let request = hyper::Request::post("/logout")
+    fetch(edge, logout_request(session, cookies)).await
+}
+
+fn logout_request(session: &str, cookies: &str) -> hyper::http::request::Builder {
+    hyper::Request::post("/logout")
         .header("host", "localhost")
         .header("origin", "https://localhost")
         .header("cookie", cookies)
-        .header("x-xsrf-token", format!("csrf-{session}="));
-    fetch(edge, request).await
+        .header("x-xsrf-token", format!("csrf-{session}="))
 }
 
 /// Returns the number of questions whose credential begins so.
@@ -197,13 +200,27 @@ async fn logout_by_cookie_closes_the_sessions_of_its_browser() {
 #[tokio::test]
 async fn logout_by_cookie_that_laravel_rejects_revalidates_nothing() {
     let (laravel, edge) = start().await;
-    let mut ana = greeted(&edge, &laravel.log_in("a", 3)).await;
-    let cookies = laravel.cookies_of("a");
-    let status = log_out(&edge, "wrong", &cookies).await;
+    let cookies = laravel.log_in("a", 3);
+    let mut ana = greeted(&edge, &cookies).await;
+    let before = laravel.requests().len();
+    let status = log_out(&edge, "wrong", &laravel.cookies_of("a")).await;
     assert_eq!(status.as_u16(), 419);
-    let asked = laravel.requests().len();
+    // Laravel's decision on the first cookie still counts.
+    greeted(&edge, &cookies).await;
     assert_eq!(ana.settle().await, [] as [Value; 0]);
-    assert_eq!(laravel.requests().len(), asked);
+    let new = laravel.requests().split_off(before);
+    let new: Vec<_> = new.iter().map(|request| &*request.target).collect();
+    assert_eq!(new, ["/api/user", "/logout"]);
+}
+
+/// Inertia sends the browser to a page outside of the application with 409.
+#[tokio::test]
+async fn logout_of_an_inertia_page_closes_its_sessions() {
+    let (laravel, edge) = start().await;
+    let mut ana = greeted(&edge, &laravel.log_in("a", 3)).await;
+    let request = logout_request("a", &laravel.cookies_of("a")).header("x-inertia", "true");
+    assert_eq!(fetch(&edge, request).await, StatusCode::CONFLICT);
+    assert_eq!(ana.closed().await.0, 4503);
 }
 
 /// Laravel throttles the user, and so does not say whose the cookie is.

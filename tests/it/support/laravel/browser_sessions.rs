@@ -49,7 +49,7 @@ impl Laravel {
         users.get(&session(headers)?).copied()
     }
 
-    /// Responds to `POST /logout` as Laravel Breeze does.
+    /// Responds to `POST /logout` as Laravel Breeze does, and Inertia.
     pub(super) fn log_out_browser(&self, headers: &HeaderMap) -> Response<Body> {
         let session = session(headers).unwrap_or_default();
         if !has_csrf_token(headers) {
@@ -60,7 +60,12 @@ impl Laravel {
             Some(_) => "/",
             None => "/login",
         };
-        let mut response = empty(StatusCode::FOUND);
+        let is_inertia = headers.contains_key("x-inertia");
+        let mut response = empty(if is_inertia {
+            StatusCode::CONFLICT
+        } else {
+            StatusCode::FOUND
+        });
         let new = "desk_session=guest.0; path=/; secure; httponly; samesite=lax";
         let headers = response.headers_mut();
         headers.insert(LOCATION, location.parse().unwrap());
