@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use hyper::Method;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Verdict};
-use super::client::AuthResponse;
+use super::client::{AuthResponse, Query};
 use super::settings::{Settings, find_id};
 use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations};
 use crate::core::ids::UserId;
@@ -119,8 +120,8 @@ impl Authenticator {
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<Verdict<User>, Error> {
-        let path = self.settings.user_path.path();
-        let response = self.client.fetch(path, auth_request, started).await;
+        let query = Query::new(Method::GET, self.settings.user_path.path());
+        let response = self.client.fetch(query, auth_request, started).await;
         let verdict = response.and_then(|response| self.interpret_response(&response));
         self.client.count_verdict(auth_request, &verdict, "user");
         verdict

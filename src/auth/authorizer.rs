@@ -1,5 +1,6 @@
-//! Authorization: asks Laravel whether a user may see a ticket, and grants access to its
-//! room. Decisions are cached by token and ticket; the latest denials are kept for reports.
+//! Authorization: asks Laravel whether a user may see a ticket or join a channel, and grants
+//! access to its room. Decisions are cached by token and room; the latest denials are kept for
+//! reports.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,17 +13,20 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Verdict};
+use super::channel::{self, Consent};
+use super::client::Query;
 use super::settings::{Settings, TicketMethod};
-use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations, User};
-use crate::core::ids::{RoomName, UserId};
+use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations, User, UserInfo};
+use crate::core::ids::{ChannelKind, ChannelName, RoomName, RowId, UserId};
 use crate::runtime::drain::Drain;
 
-/// The right of one user to be in one room. Only this module creates one, out of Laravel's
-/// consent, and `Rooms::join` takes nothing else.
+/// The right of one user to be in one room. Only this module creates one, and `Rooms::join`
+/// takes nothing else.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     room: RoomName,
     user: User,
+    user_info: Option<UserInfo>,
     secret: CredentialHash,
     epoch: Epoch,
 }
@@ -38,12 +42,19 @@ impl Grant {
         &self.user
     }
 
+    /// Returns what the members of a presence channel learn about the user, if the application
+    /// returns any.
+    pub(crate) fn user_info(&self) -> Option<&UserInfo> {
+        self.user_info.as_ref()
+    }
+
     /// Creates a grant for tests, without a Laravel.
     #[cfg(test)]
     pub(crate) fn for_test(room: RoomName, user: User) -> Self {
         Self {
             room,
             user,
+            user_info: None,
             secret: super::Token::new("test").expect("a token").hash(),
             epoch: Invalidations::new().next_epoch(),
         }
@@ -57,7 +68,7 @@ pub(crate) struct Authorizer {
     settings: Arc<Settings>,
     /// The key has the token, not its user: tokens of one user may have different abilities,
     /// and two guards of the application may use the same user ids.
-    cache: Cache<(CredentialHash, RoomName), ()>,
+    cache: Cache<(CredentialHash, RoomName), Consent>,
     invalidations: Invalidations,
     denials: Arc<Mutex<Denials>>,
 }
@@ -96,19 +107,69 @@ impl Authorizer {
         }
     }
 
-    /// Returns the right of `user`, whose token `auth_request` carries, to be in `room`, from
-    /// the cache or from Laravel. Cancel-safe: a request that has begun completes without its
-    /// caller.
+    /// Returns whether `user` can join rooms of this kind: without `auth.channel_path` the only
+    /// channel is their own.
+    pub(crate) fn is_offered(&self, user: &User, room: &RoomName) -> bool {
+        match room {
+            RoomName::Ticket(_) => true,
+            RoomName::Channel(name) => {
+                self.settings.channel_path.is_some() || self.is_own_channel(user, name)
+            }
+        }
+    }
+
+    /// Returns the right of `user`, whose credential has the hash `secret`, to their own channel, if
+    /// `auth.user_channel` gives them one.
+    pub(crate) fn grant_own_channel(&self, user: &User, secret: CredentialHash) -> Option<Grant> {
+        let name = self.settings.user_channel.as_ref()?.of(user.id());
+        if name.is_none() {
+            tracing::warn!(
+                name: "user_channel_invalid",
+                user = %user.id(),
+                "user channel invalid"
+            );
+        }
+        Some(self.grant_at_once(user, RoomName::Channel(name?), secret))
+    }
+
+    fn is_own_channel(&self, user: &User, channel: &ChannelName) -> bool {
+        let own = self.settings.user_channel.as_ref();
+        own.is_some_and(|own| own.of(user.id()).as_ref() == Some(channel))
+    }
+
+    /// Creates a grant that follows from the identity of `user` alone. The session revalidates
+    /// that.
+    fn grant_at_once(&self, user: &User, room: RoomName, secret: CredentialHash) -> Grant {
+        Grant {
+            room,
+            user: user.clone(),
+            user_info: None,
+            secret,
+            epoch: self.invalidations.next_epoch(),
+        }
+    }
+
+    /// Returns the right of `user`, whose token `auth_request` carries, to be in `room`. It
+    /// comes from the cache or from Laravel; for public channels and the user's own, Laravel
+    /// is not asked. Cancel-safe: a request that has begun completes without its caller.
     ///
     /// # Errors
-    /// `Denied` if Laravel denies the ticket or does not know it, `TokenRejected` if it rejects
-    /// the token, `Unavailable` if it decides nothing.
+    /// `Denied` if Laravel denies the room or does not know it, or if rooms of this kind are
+    /// not offered; `TokenRejected` if it rejects the token, `Unavailable` if it decides nothing.
     pub(crate) async fn authorize(
         &self,
         user: &User,
         room: &RoomName,
         auth_request: AuthRequest,
     ) -> Result<Grant, Error> {
+        if !self.is_offered(user, room) {
+            return Err(Error::Denied);
+        }
+        if let RoomName::Channel(name) = room
+            && (name.kind() == ChannelKind::Public || self.is_own_channel(user, name))
+        {
+            return Ok(self.grant_at_once(user, room.clone(), auth_request.secret));
+        }
         let granted = self.decide(user, room, auth_request).await;
         if let Err(error) = &granted {
             let denial = (SystemTime::now(), error.to_string());
@@ -141,10 +202,11 @@ impl Authorizer {
                 auth_request.since = Some(invalidated);
                 continue;
             }
-            decision.value.ok_or(Error::Denied)?;
+            let consent = decision.value.ok_or(Error::Denied)?;
             return Ok(Grant {
                 room: room.clone(),
                 user: user.clone(),
+                user_info: consent.user_info,
                 secret: auth_request.secret,
                 epoch: decision.epoch,
             });
@@ -190,35 +252,44 @@ impl Authorizer {
         room: &RoomName,
         auth_request: &AuthRequest,
         started: &CancellationToken,
-    ) -> Result<Verdict<()>, Error> {
-        let verdict = self.send_query(room, auth_request, started).await;
-        self.client.count_verdict(auth_request, &verdict, "ticket");
+    ) -> Result<Verdict<Consent>, Error> {
+        let (verdict, kind) = match room {
+            RoomName::Ticket(id) => {
+                let verdict = self.query_ticket(*id, auth_request, started).await;
+                (verdict, "ticket")
+            }
+            RoomName::Channel(name) => {
+                let verdict = self.query_channel(name, auth_request, started).await;
+                (verdict, "channel")
+            }
+        };
+        self.client.count_verdict(auth_request, &verdict, kind);
         verdict
     }
 
-    /// Asks Laravel for the ticket of `room`.
+    /// Asks Laravel for a ticket.
     ///
     /// # Errors
     /// `TokenRejected` for 401; `Unavailable` for a status that `auth.ticket_path` does not give.
-    async fn send_query(
+    async fn query_ticket(
         &self,
-        room: &RoomName,
+        ticket: RowId,
         auth_request: &AuthRequest,
         started: &CancellationToken,
-    ) -> Result<Verdict<()>, Error> {
+    ) -> Result<Verdict<Consent>, Error> {
         let method = match self.settings.ticket_method {
             TicketMethod::Head => Method::HEAD,
             TicketMethod::Get => Method::GET,
         };
-        let path = self.settings.ticket_path.path(room.ticket_id());
-        let fetching = self
+        let query = Query::new(method, self.settings.ticket_path.path(ticket));
+        let status = self
             .client
-            .fetch_status(method, path, auth_request, started);
-        let status = fetching.await?;
+            .fetch_status(query, auth_request, started)
+            .await?;
         let ttl = self.settings.ticket_ttl.get();
         match status.as_u16() {
             200..=299 => Ok(Verdict {
-                value: Some(()),
+                value: Some(Consent { user_info: None }),
                 ttl,
             }),
             403 | 404 => Ok(Verdict { value: None, ttl }),
@@ -229,6 +300,27 @@ impl Authorizer {
                 Err(Error::unavailable(reason))
             }
         }
+    }
+
+    /// Asks Laravel for a channel, by the application's own `Broadcast::channel` rules.
+    ///
+    /// # Errors
+    /// `TokenRejected` for 401; `Unavailable` for a response that decides nothing.
+    async fn query_channel(
+        &self,
+        name: &ChannelName,
+        auth_request: &AuthRequest,
+        started: &CancellationToken,
+    ) -> Result<Verdict<Consent>, Error> {
+        let ttl = self.settings.ticket_ttl.get();
+        let Some(path) = &self.settings.channel_path else {
+            return Ok(Verdict { value: None, ttl });
+        };
+        let form = channel::form(name, auth_request.client.session);
+        let query = Query::post(path.path(), form);
+        let response = self.client.fetch(query, auth_request, started).await?;
+        let value = channel::interpret(name, &response)?;
+        Ok(Verdict { value, ttl })
     }
 }
 

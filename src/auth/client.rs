@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use hyper::header::{ACCEPT, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use hyper::http::uri::PathAndQuery;
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::time::Instant;
@@ -29,6 +31,50 @@ pub(crate) struct AuthClient {
     token_form: TokenForm,
     metrics: Arc<Metrics>,
     backoff: Arc<Backoff>,
+}
+
+/// A question to Laravel.
+#[derive(Debug)]
+pub(super) struct Query {
+    method: Method,
+    path: PathAndQuery,
+    /// The body, if there is one.
+    form: Option<String>,
+}
+
+impl Query {
+    /// Creates a question without a body.
+    pub(super) fn new(method: Method, path: PathAndQuery) -> Self {
+        Self {
+            method,
+            path,
+            form: None,
+        }
+    }
+
+    /// Creates a `POST` of `form`, which is URL-encoded.
+    pub(super) fn post(path: PathAndQuery, form: String) -> Self {
+        Self {
+            method: Method::POST,
+            path,
+            form: Some(form),
+        }
+    }
+
+    /// Returns the request with `headers`, and those of the body.
+    fn into_request(self, headers: HeaderMap) -> Request<Body> {
+        let mut request = Request::new(body::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.path.into();
+        *request.headers_mut() = headers;
+        if let Some(form) = self.form {
+            let headers = request.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(FORM));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(form.len()));
+            *request.body_mut() = body::full(form);
+        }
+        request
+    }
 }
 
 /// Laravel's response, read to its end.
@@ -78,7 +124,7 @@ impl AuthClient {
         self.metrics.count_request(kind, result);
     }
 
-    /// Sends `GET path` and reads the response, of at most 1 MiB. Like
+    /// Sends `query` and reads the response, of at most 1 MiB. Like
     /// [`AuthClient::fetch_status`], it never follows a redirect.
     ///
     /// Dropping the future aborts the request.
@@ -88,12 +134,12 @@ impl AuthClient {
     /// waits for Laravel's `Retry-After`, and for a body that is cut off or too long.
     pub(super) async fn fetch(
         &self,
-        path: PathAndQuery,
+        query: Query,
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<AuthResponse, Error> {
         let fetching = async {
-            let response = self.send(Method::GET, path, auth_request, started).await?;
+            let response = self.send(query, auth_request, started).await?;
             let status = response.status();
             let body = body::read_limited(response.into_body(), MAX_RESPONSE_BYTES)
                 .await
@@ -105,18 +151,17 @@ impl AuthClient {
         self.with_timeout(fetching, started).await
     }
 
-    /// Sends `method path` and returns the status. Dropping the future aborts the request.
+    /// Sends `query` and returns the status. Dropping the future aborts the request.
     ///
     /// # Errors
     /// As [`AuthClient::fetch`].
     pub(super) async fn fetch_status(
         &self,
-        method: Method,
-        path: PathAndQuery,
+        query: Query,
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<StatusCode, Error> {
-        let sending = self.send(method, path, auth_request, started);
+        let sending = self.send(query, auth_request, started);
         let response = self.with_timeout(sending, started).await?;
         Ok(response.status())
     }
@@ -148,8 +193,7 @@ impl AuthClient {
     /// `Unavailable` if the request fails, for 429 and 5xx, and while the token waits.
     async fn send(
         &self,
-        method: Method,
-        path: PathAndQuery,
+        query: Query,
         auth_request: &AuthRequest,
         started: &CancellationToken,
     ) -> Result<Response<Body>, Error> {
@@ -158,11 +202,9 @@ impl AuthClient {
                 // Laravel asked for the wait, not a queue of the edge.
                 .inspect_err(|_| started.cancel())?;
         }
-        let mut request = Request::new(body::empty());
         let (credential, client) = (&auth_request.credential, &auth_request.client);
-        *request.headers_mut() = request_headers(&method, credential, self.token_form, client);
-        *request.method_mut() = method;
-        *request.uri_mut() = path.into();
+        let headers = request_headers(&query.method, credential, self.token_form, client);
+        let mut request = query.into_request(headers);
         let mark = HeaderValue::from_static("authorization");
         request.headers_mut().insert(forwarded::EDGE_REQUEST, mark);
         let sending = self
@@ -242,9 +284,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// The maximum wait taken from `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// The `User-Agent` of the edge's own requests.
 const USER_AGENT_VALUE: &str = concat!("pwd-edge/", env!("CARGO_PKG_VERSION"));
-/// The maximum body of a response. A user is far shorter.
+/// The maximum body of a response. A user is far shorter, and so is a channel.
 const MAX_RESPONSE_BYTES: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
 //! Authentication and authorization by Laravel: the edge asks who the user of a token or of a
-//! session cookie is, and which tickets they may see, with the client's own credential. It
-//! never decides that itself.
+//! session cookie is, and which tickets and channels they may see, with the client's own
+//! credential. It never decides that itself.
 //! Decisions are cached for a short time, requests for one key share a flight, and a fair
 //! queue bounds the requests under way.
 
@@ -9,6 +9,7 @@ mod authenticator;
 mod authorizer;
 mod backoff;
 mod cache;
+mod channel;
 mod client;
 mod credential;
 mod credential_hash;
@@ -24,6 +25,7 @@ mod token;
 pub(crate) use self::agent::AgentHash;
 pub(crate) use self::authenticator::{AuthenticatedUser, Authenticator, User};
 pub(crate) use self::authorizer::{Authorizer, CachedAccess, Grant};
+pub(crate) use self::channel::UserInfo;
 pub(crate) use self::client::{AuthClient, request_headers};
 pub(crate) use self::credential::Credential;
 pub(crate) use self::credential_hash::CredentialHash;

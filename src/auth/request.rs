@@ -5,6 +5,7 @@ use hyper::header::HeaderValue;
 use super::fair_queue::Owner;
 use super::{Credential, CredentialHash, Epoch, RetryDeadline, Urgency};
 use crate::core::client_ip::ClientIp;
+use crate::core::ids::SessionId;
 
 /// The client on whose behalf a request is sent: Laravel throttles by the client's address,
 /// and routes by the site's name.
@@ -14,6 +15,8 @@ pub(crate) struct ClientContext {
     pub(crate) client: ClientIp,
     /// The `Host` of the client's request.
     pub(crate) host: HeaderValue,
+    /// The client's session, by which Laravel names it.
+    pub(crate) session: SessionId,
 }
 
 impl ClientContext {

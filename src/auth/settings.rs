@@ -4,7 +4,7 @@ use hyper::http::uri::PathAndQuery;
 use serde::Deserialize;
 
 use super::{CookieName, TokenForm};
-use crate::core::ids::{RowId, UserId};
+use crate::core::ids::{ChannelName, RowId, UserId};
 use crate::core::request_path::{self, ExactPath};
 use crate::core::units::{ConfigDuration, PositiveCount};
 
@@ -13,7 +13,7 @@ use crate::core::units::{ConfigDuration, PositiveCount};
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The path on which Laravel returns the user of a credential.
-    pub(crate) user_path: UserPath,
+    pub(crate) user_path: FixedPath,
     /// JSON pointers to the user's id in that response; the first that exists counts.
     pub(crate) user_id: Vec<JsonPointer>,
     /// JSON pointers to the name that other users see; the first that exists counts.
@@ -31,6 +31,11 @@ pub(crate) struct Settings {
     pub(crate) ticket_path: TicketPath,
     /// The method of these requests.
     pub(crate) ticket_method: TicketMethod,
+    /// The path on which Laravel decides whether the user may join a channel. Without it
+    /// clients can join none.
+    pub(crate) channel_path: Option<FixedPath>,
+    /// The channel of a user, which their sessions join by themselves.
+    pub(crate) user_channel: Option<UserChannel>,
     /// The time limit of one request. It is longer than a client waits, so that a late response
     /// is cached for the client's retry.
     pub(crate) request_timeout: ConfigDuration,
@@ -40,13 +45,14 @@ pub(crate) struct Settings {
     pub(crate) user_ttl: ConfigDuration,
     /// The cache lifetime of a denied token.
     pub(crate) denied_ttl: ConfigDuration,
-    /// The cache lifetime of a decision on a ticket.
+    /// The cache lifetime of a decision on a ticket or a channel.
     pub(crate) ticket_ttl: ConfigDuration,
     /// The maximum number of cached decisions of each kind.
     pub(crate) max_cache_entries: PositiveCount,
     /// The maximum number of requests about tokens under way. Fewer are, unless Laravel is fast.
     pub(crate) max_concurrent_user_requests: PositiveCount,
-    /// The maximum number of requests about tickets under way. Fewer are, unless Laravel is fast.
+    /// The maximum number of requests about tickets and channels under way. Fewer are, unless
+    /// Laravel is fast.
     pub(crate) max_concurrent_ticket_requests: PositiveCount,
 }
 
@@ -54,7 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         let pointers = |texts: [&str; 2]| texts.map(|text| JsonPointer(text.to_owned())).to_vec();
         Self {
-            user_path: UserPath(PathAndQuery::from_static("/api/user")),
+            user_path: FixedPath(PathAndQuery::from_static("/api/user")),
             user_id: pointers(["/userID", "/id"]),
             user_name: pointers(["/username", "/name"]),
             deny_if: None,
@@ -63,6 +69,8 @@ impl Default for Settings {
             logout_paths: vec![ExactPath::new("/api/logout"), ExactPath::new("/logout")],
             ticket_path: TicketPath::new("/api/support-tickets/", ""),
             ticket_method: TicketMethod::Head,
+            channel_path: None,
+            user_channel: None,
             request_timeout: ConfigDuration::seconds(15),
             retry_timeout: ConfigDuration::seconds(5),
             user_ttl: ConfigDuration::seconds(60),
@@ -145,19 +153,19 @@ impl TryFrom<String> for JsonPointer {
     }
 }
 
-/// The path on which Laravel returns the user of a token.
+/// A path of Laravel that the edge requests as it is written.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct UserPath(PathAndQuery);
+pub(crate) struct FixedPath(PathAndQuery);
 
-impl UserPath {
+impl FixedPath {
     /// Returns the path with its query, for a request.
     pub(super) fn path(&self) -> PathAndQuery {
         self.0.clone()
     }
 }
 
-impl TryFrom<String> for UserPath {
+impl TryFrom<String> for FixedPath {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -213,6 +221,47 @@ impl TryFrom<String> for TicketPath {
     }
 }
 
+/// The name of a user's own channel, with `{id}` in the place of the user's id.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct UserChannel {
+    before: String,
+    after: String,
+}
+
+impl UserChannel {
+    /// Returns the channel of one user; none if the id has characters that no channel has.
+    pub(super) fn of(&self, id: &UserId) -> Option<ChannelName> {
+        format!("{}{id}{}", self.before, self.after).parse().ok()
+    }
+}
+
+impl TryFrom<String> for UserChannel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = || {
+            format!(
+                r#"{text:?} is not the name of a private channel with one {{id}} in it; expected one such as "private-App.Models.User.{{id}}""#
+            )
+        };
+        let (before, after) = text.split_once("{id}").ok_or_else(wrong)?;
+        let longest = format!("{before}{}{after}", "1".repeat(MAX_USER_ID_BYTES));
+        // Every user may join a public channel, so it cannot be one user's own.
+        if before.starts_with("private-") && longest.parse::<ChannelName>().is_ok() {
+            Ok(Self {
+                before: before.to_owned(),
+                after: after.to_owned(),
+            })
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// The longest id of a user, see [`UserId`].
+const MAX_USER_ID_BYTES: usize = 64;
+
 /// Parses an absolute path; none if it is no valid one.
 fn parse_path(text: &str) -> Option<PathAndQuery> {
     let path = PathAndQuery::try_from(text).ok()?;
@@ -249,6 +298,30 @@ mod tests {
         assert_eq!(path.path(id).as_str(), "/t/9999999999999999999/see?x=1");
         for wrong in ["", "/t", "t/{id}", "/t/{id}/{id}", "/t{id}\n", "/t/{id}#x"] {
             assert!(TicketPath::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn user_channel_is_private_and_has_one_id_placeholder() {
+        let channel = |text: &str| UserChannel::try_from(text.to_owned());
+        let of_user = channel("private-App.Models.User.{id}").unwrap();
+        let name = |id: &str| of_user.of(&UserId::from_text(id).unwrap());
+        let name = |id: &str| name(id).map(|name| name.to_string());
+        assert_eq!(name("3").as_deref(), Some("private-App.Models.User.3"));
+        assert_eq!(name("a b"), None);
+        let long = format!("private-{{id}}{}", "x".repeat(129));
+        for wrong in [
+            "",
+            "private-user",
+            "user.{id}",
+            "presence-user.{id}",
+            "private{id}",
+            "{id}private-",
+            "private-{id}.{id}",
+            "private-a b.{id}",
+            &long,
+        ] {
+            assert!(channel(wrong).is_err(), "{wrong}");
         }
     }
 

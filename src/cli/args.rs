@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::help;
-use crate::core::ids::{RowId, UserId};
+use crate::core::ids::{ChannelName, RoomName, RowId, UserId};
 
 /// Edge server in front of a Laravel site: TLS, reverse proxy, WebSocket rooms, and
 /// broadcasts over a Unix socket.
@@ -52,13 +52,12 @@ pub(super) enum Command {
     Room {
         /// Kind of the room
         kind: RoomKind,
-        /// Number of the ticket
-        #[arg(value_name = "ID")]
-        id: RowId,
+        /// Number of the ticket, or name of the channel
+        name: String,
         #[command(flatten)]
         edge: Edge,
     },
-    /// Explain why a user is, or is not, in the room of a ticket
+    /// Explain why a user is, or is not, in the room of a ticket or a channel
     ///
     /// Shows the user's sessions, what Laravel last decided, and the last denial. Sends
     /// nothing to Laravel.
@@ -67,9 +66,8 @@ pub(super) enum Command {
         /// The user's id in Laravel
         #[arg(long, value_name = "ID", value_parser = user_id)]
         user: UserId,
-        /// Number of the ticket
-        #[arg(long, value_name = "ID")]
-        ticket: RowId,
+        #[command(flatten)]
+        room: RoomOption,
         #[command(flatten)]
         edge: Edge,
     },
@@ -84,16 +82,15 @@ pub(super) enum Command {
         #[command(flatten)]
         edge: Edge,
     },
-    /// Send an event to all sessions in the room of a ticket
+    /// Send an event to all sessions in the room of a ticket or a channel
     #[command(after_help = help::publish())]
     Publish {
-        /// Number of the ticket
-        #[arg(long, value_name = "ID")]
-        ticket: RowId,
+        #[command(flatten)]
+        room: RoomOption,
         /// Type of the event, such as new_message
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
-        /// JSON object with the event's fields; the edge adds `ticket_id`
+        /// JSON object with the event's fields; for a ticket, `ticket_id` is added
         #[arg(long, value_name = "JSON", default_value = "{}")]
         payload: String,
         #[command(flatten)]
@@ -151,6 +148,44 @@ pub(super) struct Edge {
 pub(super) enum RoomKind {
     /// The room of a support ticket
     Ticket,
+    /// The room of a channel of Laravel's broadcasting
+    Channel,
+}
+
+impl RoomKind {
+    /// Returns the room of this kind.
+    ///
+    /// # Errors
+    /// `name` is not the number of a ticket, or not the name of a channel.
+    pub(super) fn room(self, name: &str) -> anyhow::Result<RoomName> {
+        Ok(match self {
+            Self::Ticket => RoomName::Ticket(name.parse()?),
+            Self::Channel => RoomName::Channel(name.parse()?),
+        })
+    }
+}
+
+/// The room that a command is about.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct RoomOption {
+    /// Number of the ticket
+    #[arg(long, value_name = "ID")]
+    ticket: Option<RowId>,
+    /// Name of the channel, such as private-desk
+    #[arg(long, value_name = "NAME")]
+    channel: Option<ChannelName>,
+}
+
+impl RoomOption {
+    /// Returns the room.
+    pub(super) fn room(self) -> RoomName {
+        match (self.ticket, self.channel) {
+            (Some(id), _) => RoomName::Ticket(id),
+            (None, Some(name)) => RoomName::Channel(name),
+            (None, None) => unreachable!("clap requires one of the options"),
+        }
+    }
 }
 
 /// Parses a user id for clap.

@@ -83,11 +83,17 @@ pub(super) fn rooms() -> String {
 }
 
 pub(super) fn room() -> String {
-    asking(&["pwd-edge room ticket 123"])
+    asking(&[
+        "pwd-edge room ticket 123",
+        "pwd-edge room channel private-desk",
+    ])
 }
 
 pub(super) fn explain() -> String {
-    asking(&["pwd-edge explain --user 5 --ticket 123"])
+    asking(&[
+        "pwd-edge explain --user 5 --ticket 123",
+        "pwd-edge explain --user 5 --channel private-desk",
+    ])
 }
 
 pub(super) fn disconnect() -> String {
@@ -97,6 +103,7 @@ pub(super) fn disconnect() -> String {
 pub(super) fn publish() -> String {
     asking(&[
         "pwd-edge publish --ticket 123 --type new_message --payload '{\"message\":{\"id\":1}}'",
+        "pwd-edge publish --channel private-desk --type ticket_opened --payload '{\"id\":123}'",
     ])
 }
 

@@ -18,7 +18,7 @@ use clap::Parser;
 use serde_json::Value;
 
 pub use self::args::Cli;
-use self::args::{Command, RoomKind};
+use self::args::Command;
 use crate::core::error_chain::error_chain;
 use crate::core::invisible_chars;
 
@@ -46,19 +46,15 @@ impl Cli {
             Command::Check(config) => check::check(config.path()),
             Command::Status { edge, watch } => status::status(&edge, watch),
             Command::Rooms(edge) => rooms_cmd::rooms(&edge),
-            Command::Room {
-                kind: RoomKind::Ticket,
-                id,
-                edge,
-            } => rooms_cmd::room(&edge, id),
-            Command::Explain { user, ticket, edge } => rooms_cmd::explain(&edge, &user, ticket),
+            Command::Room { kind, name, edge } => rooms_cmd::room(&edge, kind, &name),
+            Command::Explain { user, room, edge } => rooms_cmd::explain(&edge, &user, &room.room()),
             Command::Disconnect { user, edge } => rooms_cmd::disconnect(&edge, &user),
             Command::Publish {
-                ticket,
+                room,
                 kind,
                 payload,
                 edge,
-            } => rooms_cmd::publish(&edge, ticket, &kind, &payload),
+            } => rooms_cmd::publish(&edge, &room.room(), &kind, &payload),
             Command::Demo { port } => demo::demo(port),
         };
         match result {

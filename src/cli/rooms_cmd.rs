@@ -3,10 +3,10 @@
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::args::Edge;
+use super::args::{Edge, RoomKind};
 use super::control_client::ControlClient;
 use super::{Failure, counted, list, plain, print};
-use crate::core::ids::{RowId, UserId};
+use crate::core::ids::{RoomName, UserId};
 
 /// Prints the rooms and their session counts: `pwd-edge rooms`.
 ///
@@ -27,9 +27,11 @@ pub(super) fn rooms(edge: &Edge) -> Result<(), Failure> {
 /// Prints the users in one room: `pwd-edge room ticket 123`.
 ///
 /// # Errors
-/// The edge is unreachable or rejects the request, or standard output is closed.
-pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
-    let response = get(edge, &format!("/rooms/ticket/{ticket}"))?;
+/// `name` names no room of this kind, the edge is unreachable or rejects the request, or
+/// standard output is closed.
+pub(super) fn room(edge: &Edge, kind: RoomKind, name: &str) -> Result<(), Failure> {
+    let room = kind.room(name).map_err(Failure::usage)?;
+    let response = get(edge, &format!("/rooms/{room}"))?;
     report(edge, &response, |response| {
         let (name, sessions) = (plain(&response["room"]), &response["sessions"]);
         let mut lines = vec![format!("{name}: {}", counted(sessions, "session"))];
@@ -45,8 +47,8 @@ pub(super) fn room(edge: &Edge, ticket: RowId) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The edge is unreachable or rejects the request, or standard output is closed.
-pub(super) fn explain(edge: &Edge, user: &UserId, ticket: RowId) -> Result<(), Failure> {
-    let path = format!("/users/{}/ticket/{ticket}", encode(user));
+pub(super) fn explain(edge: &Edge, user: &UserId, room: &RoomName) -> Result<(), Failure> {
+    let path = format!("/users/{}/{room}", encode(user));
     let response = get(edge, &path)?;
     report(edge, &response, explanation)
 }
@@ -123,7 +125,7 @@ pub(super) fn disconnect(edge: &Edge, user: &UserId) -> Result<(), Failure> {
 /// standard output is closed.
 pub(super) fn publish(
     edge: &Edge,
-    ticket: RowId,
+    room: &RoomName,
     kind: &str,
     payload: &str,
 ) -> Result<(), Failure> {
@@ -133,8 +135,15 @@ pub(super) fn publish(
         let error = anyhow!("--payload is not a JSON object such as {{\"message\":\"x\"}}");
         return Err(Failure::usage(error));
     };
-    fields.insert("ticket_id".to_owned(), json!(ticket.get()));
-    let event = json!({ "type": kind, "payload": payload });
+    let event = match room {
+        RoomName::Ticket(id) => {
+            fields.insert("ticket_id".to_owned(), json!(id.get()));
+            json!({ "type": kind, "payload": payload })
+        }
+        RoomName::Channel(name) => {
+            json!({ "type": kind, "payload": payload, "channels": [name] })
+        }
+    };
     let response = post(edge, "/broadcast", event.to_string())?;
     report(edge, &response, |response| {
         let sessions = counted(&response["sessions"], "session");

@@ -15,7 +15,7 @@ use super::publisher::Publisher;
 use super::request_body;
 use super::settings::Settings;
 use crate::core::body::{self, Body};
-use crate::core::ids::{NotARowId, RoomName, RowId, UserId};
+use crate::core::ids::{NotAChannelName, NotARowId, RoomName, UserId};
 use crate::introspection::{Introspection, TextFormat};
 use crate::rooms::{PastRequest, Sessions};
 use crate::runtime::drain::Drain;
@@ -112,16 +112,13 @@ impl Api {
             (&Method::GET, ["status"]) => Ok(json(StatusCode::OK, &introspection.status())),
             (&Method::GET, ["metrics"]) => Ok(metrics(introspection, &head.headers)),
             (&Method::GET, ["rooms"]) => Ok(json(StatusCode::OK, &introspection.rooms())),
-            (&Method::GET, ["rooms", "ticket", id]) => {
-                let occupants = introspection.occupants(&RoomName::ticket(ticket(id)?));
+            (&Method::GET, ["rooms", kind @ ("ticket" | "channel"), name]) => {
+                let occupants = introspection.occupants(&room(kind, name)?);
                 Ok(json(StatusCode::OK, &occupants))
             }
-            (&Method::GET, ["users", id, "ticket", number]) => {
-                let room = RoomName::ticket(ticket(number)?);
-                Ok(json(
-                    StatusCode::OK,
-                    &introspection.explain(&user(id)?, &room),
-                ))
+            (&Method::GET, ["users", id, kind @ ("ticket" | "channel"), name]) => {
+                let explanation = introspection.explain(&user(id)?, &room(kind, name)?);
+                Ok(json(StatusCode::OK, &explanation))
             }
             (_, ["broadcast"] | ["users", _, "disconnect" | "revalidate"]) => {
                 Err(wrong_method("POST"))
@@ -129,14 +126,15 @@ impl Api {
             (
                 _,
                 ["status" | "metrics" | "rooms"]
-                | ["rooms", "ticket", _]
-                | ["users", _, "ticket", _],
+                | ["rooms", "ticket" | "channel", _]
+                | ["users", _, "ticket" | "channel", _],
             ) => Err(wrong_method("GET")),
             _ => Err(Failure::new(
                 StatusCode::NOT_FOUND,
                 "not_found",
                 "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/revalidate, \
-                 or GET /status, /metrics, /rooms, /rooms/ticket/{id} or /users/{id}/ticket/{id}",
+                 or GET /status, /metrics, /rooms, /rooms/ticket/{id}, /rooms/channel/{name}, \
+                 /users/{id}/ticket/{id} or /users/{id}/channel/{name}",
             )),
         }
     }
@@ -168,10 +166,17 @@ fn user(id: &str) -> Result<UserId, Failure> {
     })
 }
 
-fn ticket(id: &str) -> Result<RowId, Failure> {
-    id.parse().map_err(|error: NotARowId| {
-        Failure::new(StatusCode::BAD_REQUEST, "invalid_room", error.to_string())
-    })
+/// Returns the room of a ticket or a channel.
+fn room(kind: &str, name: &str) -> Result<RoomName, Failure> {
+    let room = if kind == "ticket" {
+        let id = name.parse().map(RoomName::Ticket);
+        id.map_err(|error: NotARowId| error.to_string())
+    } else {
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let name = name.parse().map(RoomName::Channel);
+        name.map_err(|error: NotAChannelName| error.to_string())
+    };
+    room.map_err(|message| Failure::new(StatusCode::BAD_REQUEST, "invalid_room", message))
 }
 
 fn metrics(introspection: &Introspection, headers: &HeaderMap) -> Response<Body> {

@@ -6,6 +6,7 @@
 mod api;
 mod connections;
 mod decode;
+mod delivery_report;
 mod failure;
 mod idempotency;
 mod listen;

@@ -6,17 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue};
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
-use super::decode::{Broadcasts, decode};
+use super::decode::{Broadcasts, Target, decode};
+use super::delivery_report::DeliveryReport;
 use super::failure::Failure;
 use super::idempotency::{Key, RequestDigest, ResponseCache};
-use crate::core::ids::UserId;
 use crate::core::position::Position;
 use crate::introspection::Introspection;
-use crate::rooms::{Broadcast, Delivered, LogClosed, PastRequest, RequestId};
+use crate::rooms::{Delivered, LogClosed, PastRequest, RequestId};
 use crate::runtime::drain::Drain;
 
 /// Publishes the events of complete requests.
@@ -25,46 +24,6 @@ pub(super) struct Publisher {
     answers: Arc<ResponseCache>,
     /// Runs the publications that are under way.
     drain: Drain,
-}
-
-/// The sessions and users that one event reached.
-#[derive(Serialize)]
-struct DeliveryReport {
-    sessions: usize,
-    users: Vec<UserId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    absent: Option<Vec<UserId>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<String>,
-    /// Whether the event outlives the process; none without a history.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stored: Option<bool>,
-}
-
-impl From<Delivered> for DeliveryReport {
-    fn from(delivered: Delivered) -> Self {
-        Self {
-            sessions: delivered.sessions,
-            users: delivered.users,
-            absent: delivered.absent,
-            stored: delivered.position.map(|_| delivered.is_stored),
-            position: delivered.position.map(|position| position.to_string()),
-        }
-    }
-}
-
-impl DeliveryReport {
-    /// Returns the report of an event of an earlier process, which has reached no session of
-    /// this one.
-    fn past(position: Position) -> Self {
-        Self {
-            sessions: 0,
-            users: Vec::new(),
-            absent: None,
-            position: Some(position.to_string()),
-            stored: Some(true),
-        }
-    }
 }
 
 impl From<LogClosed> for Failure {
@@ -157,35 +116,43 @@ async fn publish(
     id: Option<RequestId>,
     broadcasts: Broadcasts,
 ) -> Result<Bytes, Failure> {
-    let is_batch = matches!(broadcasts, Broadcasts::Many(_));
-    let events: Vec<Broadcast> = match broadcasts {
-        Broadcasts::One(event) => vec![event],
-        Broadcasts::Many(events) => events,
-    };
+    let Broadcasts {
+        list,
+        targets,
+        is_array,
+    } = broadcasts;
     let counter = &introspection.rooms.published().broadcast;
-    counter.inc_by(events.len() as u64);
-    let delivered = introspection.rooms.publish_all(id, events).await?;
-    let reports = delivered.into_iter().map(DeliveryReport::from).collect();
-    Ok(response(reports, is_batch))
+    counter.inc_by(list.len() as u64);
+    let delivered = introspection.rooms.publish_all(id, list).await?;
+    Ok(response(&targets, delivered, is_array))
 }
 
 /// Returns the response to the retry of a request that an earlier process has published, with
 /// `first` as the position of its first event.
 fn past_response(first: Position, broadcasts: &Broadcasts) -> Bytes {
-    let position = |number| Position {
-        offset: first.offset + number as u64,
-        ..first
+    // An event of an earlier process has reached no session of this one.
+    let past = |number| Delivered {
+        position: Some(Position {
+            offset: first.offset + number as u64,
+            ..first
+        }),
+        is_stored: true,
+        ..Delivered::default()
     };
-    let reports =
-        (0..broadcasts.rooms().count()).map(|number| DeliveryReport::past(position(number)));
-    let is_batch = matches!(broadcasts, Broadcasts::Many(_));
-    response(reports.collect(), is_batch)
+    let delivered = (0..broadcasts.list.len()).map(past).collect();
+    response(&broadcasts.targets, delivered, broadcasts.is_array)
 }
 
-/// Returns the reports in the form of the request: an array, or the only one.
-fn response(reports: Vec<DeliveryReport>, is_batch: bool) -> Bytes {
+/// Returns the reports of the events with these `targets`, in the form of the request: an array,
+/// or the only one.
+fn response(targets: &[Target], delivered: Vec<Delivered>, is_array: bool) -> Bytes {
+    let mut delivered = delivered.into_iter();
+    let reports: Vec<_> = targets
+        .iter()
+        .map(|target| DeliveryReport::new(target, delivered.by_ref().take(target.count())))
+        .collect();
     let text = match &*reports {
-        [report] if !is_batch => serde_json::to_vec(report),
+        [report] if !is_array => serde_json::to_vec(report),
         reports => serde_json::to_vec(reports),
     };
     text.expect("these types have text keys only").into()

@@ -1,5 +1,7 @@
-//! Identifiers of tickets, rooms, users and WebSocket sessions. Each type checks its form
+//! Identifiers of tickets, channels, rooms, users and WebSocket sessions. Each type checks its form
 //! when it is parsed, so a value that exists is well-formed.
+
+mod room_name;
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub(crate) use self::room_name::ChannelKind;
+pub use self::room_name::{ChannelName, NotAChannelName, RoomName};
 use super::random::RandomSource;
 
 /// The id of a database row in Laravel: `[1-9][0-9]{0,18}`.
@@ -82,35 +86,6 @@ impl de::Visitor<'_> for RowIdVisitor {
     fn visit_str<E: de::Error>(self, text: &str) -> Result<RowId, E> {
         text.parse()
             .map_err(|_| E::invalid_value(de::Unexpected::Other("another string"), &self))
-    }
-}
-
-/// The name of a room. Every support ticket has one room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RoomName(RowId);
-
-impl RoomName {
-    /// Returns the room of the ticket `id`.
-    pub fn ticket(id: RowId) -> Self {
-        Self(id)
-    }
-
-    /// Returns the ticket that this room belongs to.
-    pub fn ticket_id(&self) -> RowId {
-        self.0
-    }
-}
-
-impl RoomName {
-    /// Returns the room with this name, or `None` if no room can have it.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        name.strip_prefix("ticket/")?.parse().ok().map(Self)
-    }
-}
-
-impl fmt::Display for RoomName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ticket/{}", self.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The report that explains why a user is, or is not, in the room of a ticket.
+//! The report that explains why a user is, or is not, in a room.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::auth::CachedAccess;
 use crate::core::ids::{RoomName, UserId};
 use crate::rooms::OpenSession;
 
-/// The response to `GET /users/{id}/ticket/{id}`.
+/// The response to `GET /users/{id}/{kind}/{name}`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Explanation {
     user_id: UserId,

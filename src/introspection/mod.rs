@@ -21,11 +21,11 @@ use tokio::time::Instant;
 pub(crate) use self::process::{ProcessMetrics, memory};
 pub(crate) use self::text_format::TextFormat;
 pub(crate) use self::totals::{Totals, TotalsReader};
-use crate::auth::{Authorizer, Invalidations, User};
+use crate::auth::{Authorizer, Invalidations};
 use crate::core::ids::{RoomName, UserId};
 use crate::limit::{ConcurrencyLimit, OverloadMonitor};
 use crate::logging::RecentEvents;
-use crate::rooms::{Rooms, Sessions};
+use crate::rooms::{PresentUser, Rooms, Sessions};
 use crate::runtime::drain::Drain;
 use crate::tls::Certificates;
 use crate::upstream::Upstream;
@@ -151,7 +151,7 @@ struct ListedRoom {
     sessions: usize,
 }
 
-/// The response to `GET /rooms/ticket/{id}`.
+/// The response to `GET /rooms/{kind}/{name}`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Occupants {
     room: String,
@@ -165,8 +165,8 @@ struct Occupant {
     user_name: String,
 }
 
-impl From<&User> for Occupant {
-    fn from(user: &User) -> Self {
+impl From<&PresentUser> for Occupant {
+    fn from(user: &PresentUser) -> Self {
         Self {
             user_id: user.id().clone(),
             user_name: user.name().to_string(),

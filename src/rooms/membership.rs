@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::history::{Recovery, Since};
 use super::room::Room;
-use super::{Audience, Delivered, EventKind, Outbox, Publication, Rooms};
-use crate::auth::User;
+use super::{Audience, Delivered, EventKind, Outbox, PresentUser, Publication, Rooms};
 use crate::core::ids::{SessionId, UserId};
 
 /// A session's place in a room, which ends by [`Membership::leave`] or
@@ -31,7 +30,7 @@ impl Membership {
     }
 
     /// Returns the users who are present, the session's own included.
-    pub(crate) fn users(&self) -> Vec<User> {
+    pub(crate) fn users(&self) -> Vec<PresentUser> {
         self.room.users()
     }
 

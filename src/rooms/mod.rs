@@ -1,4 +1,4 @@
-//! Rooms, one per support ticket: their member sessions, the presence of users, and the
+//! Rooms, one per support ticket and channel: their member sessions, the presence of users, and the
 //! delivery of a publication to all members in one order. Also the registry of all sessions.
 //!
 //! ```text
@@ -18,6 +18,7 @@ mod history;
 mod membership;
 mod metrics;
 mod parked;
+mod present_user;
 mod publication;
 mod receipts;
 mod room;
@@ -46,6 +47,7 @@ pub(crate) use self::membership::Membership;
 pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};
 pub(crate) use self::parked::{Browser, Claim, ParkedSessions};
+pub use self::present_user::PresentUser;
 pub use self::publication::{Audience, Broadcast, EventKind, Publication};
 pub(crate) use self::receipts::{RECEIPT_INTERVAL, Receipts};
 use self::room::{Entered, Room, Timer};
@@ -53,7 +55,7 @@ pub(crate) use self::sessions::{
     OpenSession, PONG_TIMEOUT, Predecessor, Registration, SessionEntry, Sessions,
 };
 pub(crate) use self::settings::Settings;
-use crate::auth::{Grant, User};
+use crate::auth::Grant;
 use crate::core::ids::{RoomName, SessionId};
 use crate::core::position::{Epoch, Position};
 use crate::event_log::NewestOffsets;
@@ -83,8 +85,8 @@ pub(crate) struct Rooms {
 pub(crate) struct Joined {
     /// The session's place, which it must leave.
     pub(crate) membership: Membership,
-    /// The users who are present, the session's own included.
-    pub(crate) users: Vec<User>,
+    /// The users who are present, the session's own included. Empty without presence.
+    pub(crate) users: Vec<PresentUser>,
     /// The position to return with if no later event arrives, if there is a history.
     pub(crate) position: Option<Position>,
     /// Whether the session gets the events that its client has missed, if it asked for them.
@@ -150,7 +152,8 @@ impl Rooms {
     ) -> Joined {
         let mut registry = self.registry.lock();
         let room = self.get_or_insert(&mut registry, grant.room());
-        let entered = room.enter(self.history.as_ref(), since, grant.user(), session, outbox);
+        let user = PresentUser::new(grant);
+        let entered = room.enter(self.history.as_ref(), since, user, session, outbox);
         drop(registry);
         let Entered {
             users,
@@ -264,7 +267,7 @@ impl Rooms {
 
     /// Returns the users who are present in a room, those within their grace included, and
     /// the number of sessions there.
-    pub(crate) fn occupants(&self, room: &RoomName) -> (Vec<User>, usize) {
+    pub(crate) fn occupants(&self, room: &RoomName) -> (Vec<PresentUser>, usize) {
         self.find(room)
             .map(|room| (room.users(), room.session_count()))
             .unwrap_or_default()

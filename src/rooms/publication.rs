@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::PresentUser;
 use crate::auth::User;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 use crate::core::position::Position;
@@ -53,7 +54,7 @@ pub enum EventKind {
         on: bool,
     },
     /// A user became present: their first session entered.
-    UserJoined(User),
+    UserJoined(PresentUser),
     /// A user is no longer present: their last session left for good, or its grace passed.
     UserLeft(UserId),
 }

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::delivery::{DeliveryScheduler, Members};
 use super::history::{History, KeptBytes, Recovery, RoomHistory, Since};
+use super::present_user::PresentUser;
 use super::{Audience, Broadcast, Delivered, EventKind, Outbox, Publication, Settings};
-use crate::auth::User;
 use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::core::position::Position;
 use crate::runtime::sync::Mutex;
@@ -37,8 +37,8 @@ struct State {
 /// The result of [`Room::enter`].
 #[derive(Debug)]
 pub(super) struct Entered {
-    /// The users who are present, by name.
-    pub(super) users: Vec<User>,
+    /// The users who are present, by name. Empty without presence.
+    pub(super) users: Vec<PresentUser>,
     /// The position to return with if no later event arrives, if there is a history.
     pub(super) position: Option<Position>,
     /// Whether the session gets the events that its client has missed, if it asked for them.
@@ -48,7 +48,7 @@ pub(super) struct Entered {
 /// A user who counts as present.
 #[derive(Debug)]
 struct Presence {
-    user: User,
+    user: PresentUser,
     sessions: usize,
     /// The end of the grace, if all of the user's sessions were lost.
     leaving: Option<Instant>,
@@ -128,14 +128,16 @@ impl Room {
         &self,
         history: Option<&History>,
         since: Option<Since>,
-        user: &User,
+        user: PresentUser,
         session: SessionId,
         outbox: Outbox,
     ) -> Entered {
         let mut state = self.state.lock();
         let recovery = since.map(|since| state.replay(history, since, user.id(), &outbox));
         state.members.insert(session, user.id().clone(), outbox);
-        state.add_presence(user);
+        if self.name.has_presence() {
+            state.add_presence(user);
+        }
         let position = history.map(|history| match (since, recovery) {
             // A client that is lost before these events arrive must get them again.
             (Some(Since::Position(since)), Some(Recovery::Complete(1..))) => since,
@@ -149,8 +151,8 @@ impl Room {
         }
     }
 
-    /// Returns the users who are present, by name.
-    pub(super) fn users(&self) -> Vec<User> {
+    /// Returns the users who are present, by name; none without presence.
+    pub(super) fn users(&self) -> Vec<PresentUser> {
         self.state.lock().users()
     }
 
@@ -261,20 +263,21 @@ impl Room {
 
 impl State {
     /// Counts a session of `user`; publishes `UserJoined` if the user was not present.
-    fn add_presence(&mut self, user: &User) {
+    fn add_presence(&mut self, user: PresentUser) {
         if let Some(presence) = self.present.get_mut(user.id()) {
             presence.sessions += 1;
             presence.leaving = None;
             return;
         }
+        let id = user.id().clone();
         let presence = Presence {
             user: user.clone(),
             sessions: 1,
             leaving: None,
             typing: None,
         };
-        self.present.insert(user.id().clone(), presence);
-        self.notify_others(user.id(), EventKind::UserJoined(user.clone()));
+        self.present.insert(id.clone(), presence);
+        self.notify_others(&id, EventKind::UserJoined(user));
     }
 
     /// Removes a session; see [`Room::exit`].
@@ -345,7 +348,7 @@ impl State {
         // timer looks at when it fires.
         let is_set = state.timer.is_some();
         let due = *state.timer.get_or_insert(until);
-        let user = presence.user.clone();
+        let user = presence.user.user().clone();
         self.notify_others(&id, EventKind::Typing { user, on: true });
         (!is_set).then_some((due, Timer::Typing { user: id, due }))
     }
@@ -357,7 +360,7 @@ impl State {
         };
         let typing = presence.typing.as_mut();
         if typing.and_then(|typing| typing.now.take()).is_some() {
-            let user = presence.user.clone();
+            let user = presence.user.user().clone();
             self.notify_others(id, EventKind::Typing { user, on: false });
         }
     }
@@ -370,7 +373,7 @@ impl State {
     }
 
     /// Returns the users who are present, by name.
-    fn users(&self) -> Vec<User> {
+    fn users(&self) -> Vec<PresentUser> {
         let mut users: Vec<_> = self.present.values().map(|p| p.user.clone()).collect();
         users.sort_by(|a, b| a.name().cmp(b.name()));
         users

@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::auth::User;
 use crate::core::ids::{RowId, SessionIds};
 
 /// A registry of rooms.
@@ -127,7 +128,9 @@ impl Tab {
 
 /// A publication in the form `room: event`.
 fn line(said: &Publication) -> String {
-    let room = said.room().ticket_id();
+    let RoomName::Ticket(room) = said.room() else {
+        panic!("no room of a ticket: {said:?}")
+    };
     match said.kind() {
         EventKind::Broadcast(text) => format!("{room}: {text}"),
         EventKind::Seen { user, message } => format!("{room}: {user} saw {message}"),
@@ -138,7 +141,7 @@ fn line(said: &Publication) -> String {
     }
 }
 
-fn names(users: &[User]) -> Vec<String> {
+fn names(users: &[PresentUser]) -> Vec<String> {
     users.iter().map(|user| user.name().to_string()).collect()
 }
 

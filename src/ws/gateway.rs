@@ -72,11 +72,12 @@ impl Gateway {
         let handshake = handshake::read(&request, &self.settings, &self.services.session_cookies)?;
         let response = switching(&handshake);
         let setup = SessionSetup {
-            id: self.services.ids.issue(),
             credential: handshake.credential,
+            since: handshake.since,
             client_context: ClientContext {
                 client,
                 host: handshake.host,
+                session: self.services.ids.issue(),
             },
             services: Arc::clone(&self.services),
             settings: Arc::clone(&self.settings),

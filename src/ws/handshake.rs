@@ -1,5 +1,5 @@
 //! The opening handshake (RFC 6455 §4.2): checks the client's request and its origin, and
-//! finds its credential.
+//! finds its credential and the position from which it resumes.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::core::header_values::{
     has_element, list_elements, single_text, single_value, wants_upgrade,
 };
 use crate::core::origin::{Origin, PageOrigin};
+use crate::rooms::Since;
 
 /// The reason why an upgrade is rejected. `Display` is the text for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,8 @@ pub enum HandshakeRejection {
 pub(super) struct Handshake {
     pub(super) accept_key: String,
     pub(super) credential: Option<Credential>,
+    /// The client's last position in the user's own channel, if it returns.
+    pub(super) since: Option<Since>,
     /// Whether the client offered the subprotocol `bearer`, which the response must confirm.
     pub(super) subprotocol: bool,
     pub(super) host: HeaderValue,
@@ -121,6 +124,7 @@ pub(super) fn read<B: Body>(
     Ok(Handshake {
         accept_key: challenge.accept,
         credential,
+        since: since_in_query(request.uri().query().unwrap_or_default()),
         subprotocol,
         // A copy: the original keeps the buffer of the whole request head in memory.
         host: HeaderValue::from_bytes(host.as_bytes()).expect("copied from a header value"),
@@ -225,6 +229,15 @@ fn token_in_query(query: &str) -> Option<Cow<'_, [u8]>> {
     Some(percent_decode_str(value).into())
 }
 
+/// Returns the first `since` of a query; none if it is empty. A position has no character that must be encoded.
+fn since_in_query(query: &str) -> Option<Since> {
+    let value = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("since="))
+        .filter(|value| !value.is_empty())?;
+    Some(value.parse().map_or(Since::Invalid, Since::Position))
+}
+
 /// Returns whether `key` is 16 bytes in base64 (RFC 6455 §4.2.1): 22 digits and `==`.
 fn is_key(key: &str) -> bool {
     let digits = key.strip_suffix("==").unwrap_or_default();
@@ -257,6 +270,16 @@ mod tests {
         }
         for malformed in ["token=%ff", "token=a%0ab", "token=a,b"] {
             assert_eq!(in_query(malformed), OfferedToken::Malformed, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn since_of_the_query_is_a_position_or_invalid() {
+        let position = "kQzVbTfa.57".parse().ok().map(Since::Position);
+        assert_eq!(since_in_query("token=1&since=kQzVbTfa.57"), position);
+        assert_eq!(since_in_query("since=undefined"), Some(Since::Invalid));
+        for none in ["", "since=", "since", "xsince=kQzVbTfa.57"] {
+            assert_eq!(since_in_query(none), None, "{none}");
         }
     }
 

@@ -184,6 +184,8 @@ fn cookie_question(
     let client_context = ClientContext {
         client,
         host: host.clone(),
+        // The request is no session's, and asks about no channel.
+        session: services.ids.issue(),
     };
     let credential = Credential::Cookie(Arc::new(cookie));
     Some(AuthRequest::new(&credential, &client_context).urgent())

@@ -12,6 +12,7 @@ mod admin;
 mod broadcast;
 mod buffering;
 mod certificates;
+mod channels;
 mod cli;
 mod commands;
 mod compression;

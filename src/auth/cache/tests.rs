@@ -45,6 +45,7 @@ fn auth_request(key: u32) -> AuthRequest {
     let client_context = ClientContext {
         client: ClientIp::new(std::net::Ipv4Addr::from_bits(key).into()),
         host: HeaderValue::from_static("desk.example"),
+        session: "1.1".parse().unwrap(),
     };
     AuthRequest::new(&token, &client_context)
 }

@@ -38,7 +38,10 @@ fn claim(parked: &ParkedSessions, browser: Browser) -> Option<Vec<(u64, u64)>> {
     let rooms = rooms.into_iter();
     Some(
         rooms
-            .map(|(room, point)| (room.ticket_id().get(), point.offset))
+            .map(|(room, point)| match room {
+                RoomName::Ticket(id) => (id.get(), point.offset),
+                RoomName::Channel(_) => panic!("no room of a ticket: {room}"),
+            })
             .collect(),
     )
 }

@@ -9,23 +9,23 @@ use super::error::CommandError;
 use super::payload::read;
 use super::resume::{self, TicketJoin};
 use super::upload::{self, UploadCommand};
-use crate::core::ids::RowId;
+use crate::core::ids::{ChannelName, RoomName, RowId};
 use crate::rooms::Since;
 
 /// A command of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Joins the room of a ticket.
+    /// Joins the room of a ticket or a channel.
     Join {
-        /// The ticket.
-        ticket: RowId,
+        /// The room.
+        room: RoomName,
         /// The client's last position in the room, if it returns.
         since: Option<Since>,
     },
     /// Joins the rooms of many tickets, each as `Join` does.
     Resume(Vec<TicketJoin>),
-    /// Leaves the room of a ticket.
-    Leave(RowId),
+    /// Leaves the room of a ticket or a channel.
+    Leave(RoomName),
     /// Publishes that the user types, or stopped.
     Typing {
         /// The ticket whose room gets it.
@@ -50,9 +50,13 @@ impl Command {
     /// Returns the command's `type` in the protocol.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Join { .. } => "join_ticket",
+            Self::Join { room, .. } => match room {
+                RoomName::Ticket(_) => "join_ticket",
+                RoomName::Channel(_) => "join",
+            },
             Self::Resume(_) => "resume",
-            Self::Leave(_) => "leave_ticket",
+            Self::Leave(RoomName::Ticket(_)) => "leave_ticket",
+            Self::Leave(RoomName::Channel(_)) => "leave",
             Self::Typing { .. } => "typing_indicator",
             Self::Seen { .. } => "message_seen",
             Self::Ping => "ping",
@@ -80,6 +84,19 @@ struct Ticket {
 #[derive(Deserialize)]
 struct Join {
     ticket_id: RowId,
+    #[serde(default)]
+    since: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Channel {
+    channel: ChannelName,
+}
+
+#[derive(Deserialize)]
+struct JoinChannel {
+    channel: ChannelName,
+    /// As in [`Join`].
     #[serde(default)]
     since: serde_json::Value,
 }
@@ -114,11 +131,17 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
     match &*kind {
         "join_ticket" => read("join_ticket", payload, TICKET).map(|join: Join| Command::Join {
             since: resume::since(&join.since),
-            ticket: join.ticket_id,
+            room: RoomName::Ticket(join.ticket_id),
         }),
         "resume" => resume::decode(payload).map(Command::Resume),
         "leave_ticket" => read("leave_ticket", payload, TICKET)
-            .map(|Ticket { ticket_id }| Command::Leave(ticket_id)),
+            .map(|Ticket { ticket_id }| Command::Leave(RoomName::Ticket(ticket_id))),
+        "join" => read("join", payload, CHANNEL).map(|join: JoinChannel| Command::Join {
+            since: resume::since(&join.since),
+            room: RoomName::Channel(join.channel),
+        }),
+        "leave" => read("leave", payload, CHANNEL)
+            .map(|Channel { channel }| Command::Leave(RoomName::Channel(channel))),
         "typing_indicator" => {
             read("typing_indicator", payload, TYPING).map(|typing: Typing| Command::Typing {
                 ticket: typing.ticket_id,
@@ -138,6 +161,7 @@ pub fn decode(text: &str) -> Result<Command, CommandError> {
 }
 
 const TICKET: &str = "\"ticket_id\", a positive whole number";
+const CHANNEL: &str = "\"channel\", a name of 1 to 200 letters, digits and characters of -_=@,.;";
 const TYPING: &str = "\"ticket_id\", a positive whole number, and \"is_typing\", true or false";
 const SEEN: &str =
     "\"message_id\" and, if the session is in several rooms, \"ticket_id\", positive whole numbers";
@@ -155,11 +179,11 @@ mod tests {
     #[test]
     fn commands_of_the_old_client_are_decoded() {
         let text = r#"{"type":"join_ticket","payload":{"ticket_id":7},"timestamp":"2026-11-23T00:00:00Z"}"#;
-        let join = |since| Command::Join {
-            ticket: id(7),
-            since,
+        let join = Command::Join {
+            room: RoomName::ticket(id(7)),
+            since: None,
         };
-        assert_eq!(decode(text), Ok(join(None)));
+        assert_eq!(decode(text), Ok(join));
         let text = r#"{"type":"message_seen","payload":{"message_id":"14"},"timestamp":1}"#;
         let seen = Command::Seen {
             message: id(14),
@@ -173,6 +197,32 @@ mod tests {
         };
         assert_eq!(decode(text), Ok(typing));
         assert_eq!(decode(r#"{"type":"ping"}"#), Ok(Command::Ping));
+    }
+
+    #[test]
+    fn channels_are_joined_and_left_by_their_names() {
+        let room = || RoomName::parse("channel/private-desk").unwrap();
+        let join = |since| Command::Join {
+            room: room(),
+            since,
+        };
+        for (since, expected) in [
+            ("", None),
+            (r#","since":null"#, None),
+            (r#","since":7"#, Some(Since::Invalid)),
+            (
+                r#","since":"kQzVbTfa.57""#,
+                "kQzVbTfa.57".parse().ok().map(Since::Position),
+            ),
+        ] {
+            let text =
+                format!(r#"{{"type":"join","payload":{{"channel":"private-desk"{since}}}}}"#);
+            assert_eq!(decode(&text), Ok(join(expected)), "{text}");
+        }
+        assert_eq!(
+            decode(r#"{"type":"leave","payload":{"channel":"private-desk"}}"#),
+            Ok(Command::Leave(room()))
+        );
     }
 
     #[test]
@@ -201,6 +251,19 @@ mod tests {
             ),
             (
                 r#"{"type":"join_ticket","payload":{"ticket_id":"1;2"}}"#,
+                "invalid_payload",
+            ),
+            (r#"{"type":"join"}"#, "invalid_payload"),
+            (
+                r#"{"type":"join","payload":{"ticket_id":1}}"#,
+                "invalid_payload",
+            ),
+            (
+                r#"{"type":"join","payload":{"channel":"a b"}}"#,
+                "invalid_payload",
+            ),
+            (
+                r#"{"type":"leave","payload":{"channel":7}}"#,
                 "invalid_payload",
             ),
             (

@@ -13,7 +13,7 @@ pub enum CommandError {
     NoType,
     /// The `type` is unknown.
     #[error(
-        "unknown type; expected one of join_ticket, resume, leave_ticket, typing_indicator, \
+        "unknown type; expected one of join_ticket, resume, leave_ticket, join, leave, typing_indicator, \
          message_seen, upload_start, upload_resume, upload_cancel, ping"
     )]
     UnknownType,

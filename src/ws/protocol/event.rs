@@ -8,10 +8,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
-use crate::auth::User;
-use crate::core::ids::{RowId, SessionId, UserId};
+use crate::core::ids::{ChannelName, RoomName, RowId, SessionId, UserId};
 use crate::core::position::Position;
-use crate::rooms::{EventKind, Publication, Recovery};
+use crate::rooms::{EventKind, PresentUser, Publication, Recovery};
 
 /// An event from a session to its own client.
 #[derive(Debug, Serialize)]
@@ -42,6 +41,20 @@ pub(crate) enum Event<'a> {
         #[serde(flatten)]
         recovery: Option<Recovered>,
     },
+    /// The session has joined a channel.
+    Joined {
+        /// The name of the channel.
+        channel: &'a ChannelName,
+        /// The users who are present, the session's own included; none without presence.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        users: Option<Vec<Present<'a>>>,
+        /// The position to give as `since` after a disconnect, if there is a history.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        position: Option<String>,
+        /// Whether the events that the client has missed follow, if it sent `since`.
+        #[serde(flatten)]
+        recovery: Option<Recovered>,
+    },
     /// The response to `ping`.
     Pong {
         /// The time in seconds since the Unix epoch.
@@ -53,9 +66,9 @@ pub(crate) enum Event<'a> {
         message: &'a str,
         /// A code for programs.
         code: &'a str,
-        /// The ticket that the error is about, if any.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        ticket_id: Option<RowId>,
+        /// The ticket or channel that the error is about, if any.
+        #[serde(flatten)]
+        room: Option<RoomField<'a>>,
         /// The upload that the error is about, if any. The upload itself continues.
         #[serde(skip_serializing_if = "Option::is_none")]
         upload_id: Option<&'a str>,
@@ -140,13 +153,33 @@ impl From<Recovery> for Recovered {
 pub(crate) struct Present<'a> {
     user_id: &'a UserId,
     user_name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_info: Option<&'a RawValue>,
 }
 
-impl<'a> From<&'a User> for Present<'a> {
-    fn from(user: &'a User) -> Self {
+impl<'a> From<&'a PresentUser> for Present<'a> {
+    fn from(user: &'a PresentUser) -> Self {
         Self {
             user_id: user.id(),
             user_name: user.name(),
+            user_info: user.info().map(|info| &**info),
+        }
+    }
+}
+
+/// The field by which an event names its room: `ticket_id` or `channel`.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RoomField<'a> {
+    TicketId(RowId),
+    Channel(&'a ChannelName),
+}
+
+impl<'a> From<&'a RoomName> for RoomField<'a> {
+    fn from(room: &'a RoomName) -> Self {
+        match room {
+            RoomName::Ticket(id) => Self::TicketId(*id),
+            RoomName::Channel(name) => Self::Channel(name),
         }
     }
 }
@@ -157,6 +190,7 @@ impl Event<'_> {
         match self {
             Self::Connection { .. } => "connection",
             Self::TicketJoined { .. } => "ticket_joined",
+            Self::Joined { .. } => "joined",
             Self::Pong { .. } => "pong",
             Self::Error { .. } => "error",
             Self::UploadReady { .. } => "upload_ready",
@@ -180,22 +214,26 @@ enum RoomEvent<'a> {
         message_id: RowId,
         status: &'static str,
         user_id: &'a UserId,
-        ticket_id: RowId,
+        #[serde(flatten)]
+        room: RoomField<'a>,
     },
     TypingIndicator {
-        ticket_id: RowId,
+        #[serde(flatten)]
+        room: RoomField<'a>,
         user_id: &'a UserId,
         user_name: &'a str,
         is_typing: bool,
     },
     UserJoined {
-        user_id: &'a UserId,
-        user_name: &'a str,
-        ticket_id: RowId,
+        #[serde(flatten)]
+        user: Present<'a>,
+        #[serde(flatten)]
+        room: RoomField<'a>,
     },
     UserLeft {
         user_id: &'a UserId,
-        ticket_id: RowId,
+        #[serde(flatten)]
+        room: RoomField<'a>,
     },
 }
 
@@ -226,29 +264,28 @@ fn encode_frame(opcode: OpCode, payload: &[u8]) -> Bytes {
 
 /// Returns the text of a publication.
 fn publication_text(publication: &Publication) -> Cow<'_, str> {
-    let ticket_id = publication.room().ticket_id();
+    let room = RoomField::from(publication.room());
     let event = match publication.kind() {
         EventKind::Broadcast(text) => return with_position(text, publication.position()),
         EventKind::Seen { user, message } => RoomEvent::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
             user_id: user,
-            ticket_id,
+            room,
         },
         EventKind::Typing { user, on } => RoomEvent::TypingIndicator {
-            ticket_id,
+            room,
             user_id: user.id(),
             user_name: user.name(),
             is_typing: *on,
         },
         EventKind::UserJoined(user) => RoomEvent::UserJoined {
-            user_id: user.id(),
-            user_name: user.name(),
-            ticket_id,
+            user: user.into(),
+            room,
         },
         EventKind::UserLeft(user) => RoomEvent::UserLeft {
             user_id: user,
-            ticket_id,
+            room,
         },
     };
     Cow::Owned(to_text(&event))
@@ -280,12 +317,12 @@ const MAX_FRAME_HEADER_BYTES: usize = 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::RoomName;
+    use crate::auth::User;
     use crate::rooms::Audience;
 
     #[test]
     fn events_are_encoded_as_documented() {
-        let ana = User::for_test(3);
+        let ana = PresentUser::for_test(User::for_test(3), None);
         let seven = RowId::new(7).unwrap();
         let joined = Event::TicketJoined {
             ticket_id: seven,
@@ -300,7 +337,7 @@ mod tests {
         let error = Event::Error {
             message: "no",
             code: "denied",
-            ticket_id: None,
+            room: None,
             upload_id: None,
         };
         assert_eq!(

@@ -11,7 +11,7 @@ mod upload;
 pub use self::command::decode;
 
 pub use self::command::Command;
-pub(crate) use self::event::{Event, Present, Recovered};
+pub(crate) use self::event::{Event, Present, Recovered, RoomField};
 pub use self::event::{frame, ping};
 pub use self::resume::TicketJoin;
 pub use self::upload::{UploadCommand, UploadId, UploadStart};

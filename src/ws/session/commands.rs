@@ -1,21 +1,22 @@
-//! The commands of a session's client: join and leave a ticket, typing, seen and ping.
+//! The commands of a session's client: join and leave a ticket or a channel, typing, seen and
+//! ping.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::super::protocol::{self, Command, Event, Present, Recovered};
+use super::super::protocol::{self, Command, Event, Present, Recovered, RoomField};
 use super::io::close_reason;
 use super::pending_joins::JoinDecision;
 use super::revalidation::RevalidationCause;
 use super::throttle::RateLimited;
 use super::{CloseReason, LoopResult, Session};
-use crate::auth::{self, AuthRequest, Grant, User, retry_while_unavailable};
+use crate::auth::{self, AuthRequest, Grant, retry_while_unavailable};
 use crate::core::ids::{RoomName, RowId};
 use crate::core::position::Position;
 use crate::limit::Limit;
-use crate::rooms::{Audience, EventKind, Membership, Recovery, Since};
+use crate::rooms::{Audience, EventKind, Membership, PresentUser, Recovery, Since};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Handles a frame of the client. Any frame is a sign of life. All but pongs and the
@@ -76,11 +77,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         }
         match command {
-            Command::Join { ticket, since } => self.join(ticket, since).await,
+            Command::Join { room, since } => self.join(room, since).await,
             Command::Resume(joins) => self.resume(joins).await,
-            Command::Leave(ticket) => {
-                let room = RoomName::ticket(ticket);
-                self.joins.cancel_queued(ticket);
+            Command::Leave(room) => {
+                if let RoomName::Ticket(ticket) = room {
+                    self.joins.cancel_queued(ticket);
+                }
                 self.joins.cancel_late(&room);
                 self.take_resumed(&room);
                 self.complete_resumption();
@@ -106,41 +108,46 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Starts a join, which [`Session::finish_join`] completes.
-    async fn join(&mut self, ticket: RowId, since: Option<Since>) -> LoopResult {
-        self.prepare_join(&RoomName::ticket(ticket), since.is_some());
-        if !self.needs_decision(ticket).await? {
+    async fn join(&mut self, room: RoomName, since: Option<Since>) -> LoopResult {
+        self.prepare_join(&room, since.is_some());
+        if !self.needs_decision(&room).await? {
             return Ok(());
         }
-        self.run_rate_limited(RateLimited::Join(ticket, since))
-            .await
+        self.run_rate_limited(RateLimited::Join(room, since)).await
     }
 
-    /// Returns whether Laravel has to decide about a join of `ticket`. Otherwise the client
-    /// has its response: a session that is in the room gets the list of users again, and one
-    /// that is in too many rooms an error. A late join continues as it is.
-    pub(super) async fn needs_decision(&mut self, ticket: RowId) -> Result<bool, CloseReason> {
-        let room = RoomName::ticket(ticket);
-        if let Some(membership) = self.rooms.get(&room) {
+    /// Returns whether a decision about a join of `room` is needed. Otherwise the client has its
+    /// response: a session that is in the room gets the list of users again, and one that is in
+    /// too many rooms an error. A late join continues as it is.
+    pub(super) async fn needs_decision(&mut self, room: &RoomName) -> Result<bool, CloseReason> {
+        if let Some(membership) = self.rooms.get(room) {
             let users = membership.users();
-            self.send_joined(&room, &users, None, None).await?;
+            self.send_joined(room, &users, None, None).await?;
             return Ok(false);
         }
-        if self.joins.is_late(&room) {
+        if self.joins.is_late(room) {
+            return Ok(false);
+        }
+        let access = &self.services.backend.get().access;
+        if !access.is_offered(&self.user, room) {
+            let message = "This server has no channels: auth.channel_path is not set";
+            self.send_error("channels_disabled", message, Some(room))
+                .await?;
             return Ok(false);
         }
         if self.rooms.len() + self.joins.len() >= self.settings.max_rooms.size()
             && self.report_exceeded(Limit::MaxRooms)
         {
             let message = "This session is in too many rooms; leave one first";
-            self.send_error("too_many_rooms", message, Some(ticket))
+            self.send_error("too_many_rooms", message, Some(room))
                 .await?;
             return Ok(false);
         }
         Ok(true)
     }
 
-    /// Asks Laravel whether the user may see the ticket of `room`, and retries while Laravel
-    /// is unavailable, each time with the configuration in use.
+    /// Asks Laravel whether the user may be in `room`, and retries while Laravel is
+    /// unavailable, each time with the configuration in use.
     pub(super) fn start_join(&mut self, room: RoomName, since: Option<Since>) {
         let (backend, user) = (self.services.backend.clone(), self.user.clone());
         let auth_request = AuthRequest::new(&self.credential, &self.client_context);
@@ -207,13 +214,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Enters the room of `grant`. Events that come meanwhile stay queued, so the client gets
-    /// `ticket_joined` before any of them.
-    async fn enter_room(&mut self, grant: &Grant, since: Option<Since>) -> LoopResult {
+    /// `ticket_joined` or `joined` before any of them.
+    pub(super) async fn enter_room(&mut self, grant: &Grant, since: Option<Since>) -> LoopResult {
         let (room, outbox) = (grant.room(), self.outbox.clone());
         let is_silent = self.is_silent(room);
         let point = self.take_resumed(room);
         let since = point.map(Since::Parked).or(since);
-        let joined = self.services.rooms.join(grant, since, self.id, outbox);
+        let joined = self.services.rooms.join(grant, since, self.id(), outbox);
         if let Some(recovery) = joined.recovery {
             self.services.metrics.count_recovery(recovery.name());
         }
@@ -237,7 +244,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         since: Option<Since>,
         error: auth::Error,
     ) -> LoopResult {
-        let ticket = Some(room.ticket_id());
         let is_silent = self.is_silent(&room);
         if !matches!(error, auth::Error::Unavailable { .. }) {
             self.take_resumed(&room);
@@ -246,8 +252,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match error {
             auth::Error::Denied if is_silent => Ok(()),
             auth::Error::Denied => {
-                let message = "This ticket does not exist or is not open to you";
-                self.send_error("denied", message, ticket).await
+                let message = match room {
+                    RoomName::Ticket(_) => "This ticket does not exist or is not open to you",
+                    RoomName::Channel(_) => "This channel does not exist or is not open to you",
+                };
+                self.send_error("denied", message, Some(&room)).await
             }
             auth::Error::TokenRejected | auth::Error::OtherUser => {
                 let epoch = self.services.invalidations.next_epoch();
@@ -256,7 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Ok(());
                 }
                 let message = "Your log-in is no longer good";
-                self.send_error("denied", message, ticket).await
+                self.send_error("denied", message, Some(&room)).await
             }
             auth::Error::Unavailable {
                 reason,
@@ -265,39 +274,56 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             } => {
                 self.start_late_join(room.clone(), since, retry_after);
                 tracing::warn!(
-                    name: "ticket_authorization_failed",
-                    session = %self.id, %room, error = reason,
-                    "ticket authorization failed"
+                    name: "room_authorization_failed",
+                    session = %self.id(), %room, error = reason,
+                    "room authorization failed"
                 );
                 if is_silent {
                     return Ok(());
                 }
-                let message =
-                    "Your right to this ticket cannot be checked now; the server keeps trying";
-                self.send_error("unavailable", message, ticket).await
+                let message = match room {
+                    RoomName::Ticket(_) => {
+                        "Your right to this ticket cannot be checked now; the server keeps trying"
+                    }
+                    RoomName::Channel(_) => {
+                        "Your right to this channel cannot be checked now; the server keeps trying"
+                    }
+                };
+                self.send_error("unavailable", message, Some(&room)).await
             }
         }
     }
 
-    /// Sends `ticket_joined` with the users who are present.
+    /// Sends `ticket_joined` or `joined` with the users who are present.
     async fn send_joined(
         &mut self,
         room: &RoomName,
-        users: &[User],
+        users: &[PresentUser],
         position: Option<Position>,
         recovery: Option<Recovery>,
     ) -> LoopResult {
-        let event = Event::TicketJoined {
-            ticket_id: room.ticket_id(),
-            users: users.iter().map(Present::from).collect(),
-            position: position.map(|position| position.to_string()),
-            recovery: recovery.map(Recovered::from),
+        let present = users.iter().map(Present::from).collect();
+        let position = position.map(|position| position.to_string());
+        let recovery = recovery.map(Recovered::from);
+        let event = match room {
+            RoomName::Ticket(id) => Event::TicketJoined {
+                ticket_id: *id,
+                users: present,
+                position,
+                recovery,
+            },
+            RoomName::Channel(name) => Event::Joined {
+                channel: name,
+                users: room.has_presence().then_some(present),
+                position,
+                recovery,
+            },
         };
         self.send_event(&event).await
     }
 
     /// Publishes to the room that the user has seen `message`. Without a `ticket` the session
-    /// must be in exactly one room.
+    /// must be in the room of exactly one.
     async fn mark_seen(&mut self, message: RowId, ticket: Option<RowId>) -> LoopResult {
         let membership: &Membership = match ticket {
             Some(ticket) => match self.rooms.get(&RoomName::ticket(ticket)) {
@@ -305,9 +331,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 None => return self.send_not_joined(ticket).await,
             },
             None => {
-                let mut rooms = self.rooms.values();
-                match (rooms.next(), rooms.next()) {
-                    (Some(only), None) => only,
+                let is_ticket = |room: &RoomName| matches!(room, RoomName::Ticket(_));
+                let mut tickets = self.rooms.iter().filter(|(room, _)| is_ticket(room));
+                match (tickets.next(), tickets.next()) {
+                    (Some((_, only)), None) => only,
                     (None, _) => {
                         let text = "Join the message's ticket first";
                         return self.send_error("not_in_room", text, None).await;
@@ -321,14 +348,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         let user = self.user.id().clone();
         self.services.rooms.published().seen.inc();
-        membership.publish(EventKind::Seen { user, message }, Audience::AllBut(self.id));
+        membership.publish(
+            EventKind::Seen { user, message },
+            Audience::AllBut(self.id()),
+        );
         Ok(())
     }
 
     /// Reports to the client that it has not joined `ticket`.
     async fn send_not_joined(&mut self, ticket: RowId) -> LoopResult {
         let message = "Join this ticket first";
-        self.send_error("not_in_room", message, Some(ticket)).await
+        let room = RoomName::Ticket(ticket);
+        self.send_error("not_in_room", message, Some(&room)).await
     }
 
     /// Sends an `error` event: `code` for programs, `message` for people.
@@ -336,12 +367,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         &mut self,
         code: &str,
         message: &str,
-        ticket_id: Option<RowId>,
+        room: Option<&RoomName>,
     ) -> LoopResult {
         let event = Event::Error {
             message,
             code,
-            ticket_id,
+            room: room.map(RoomField::from),
             upload_id: None,
         };
         self.send_event(&event).await

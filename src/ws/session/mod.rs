@@ -3,6 +3,7 @@
 //! its [`SharedStream`].
 
 mod commands;
+mod greeting;
 mod io;
 mod pending_joins;
 mod predecessor;
@@ -44,7 +45,7 @@ use crate::core::ids::{RoomName, SessionId};
 use crate::limit::{Limit, LimitExceeded};
 use crate::rooms::{
     self, Browser, Inbox, Membership, Outbox, Registration, SessionEntry, SessionEvent,
-    SharedStream,
+    SharedStream, Since,
 };
 use crate::runtime::activity::ActivityTracker;
 use crate::runtime::wake_gate::WakeGate;
@@ -55,7 +56,6 @@ struct Session<S> {
     socket: WebSocketStream<SharedStream<S>>,
     inbox: Inbox,
     outbox: Outbox,
-    id: SessionId,
     user: User,
     credential: Credential,
     client_context: ClientContext,
@@ -82,7 +82,7 @@ enum LoopEvent {
     Inbox(SessionEvent),
     Frame(Option<Result<Message, tungstenite::Error>>),
     /// Laravel decided on a join, which may have been a late one.
-    JoinDecided(JoinDecision, bool),
+    JoinDecided(Box<JoinDecision>, bool),
     /// A right was lost, or (none) the round of revalidation is over.
     Revalidated(Option<LostRight>),
     Uploads,
@@ -114,7 +114,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             socket,
             inbox,
             outbox,
-            id: setup.id,
             user: identified.user,
             identity_epoch: identified.epoch,
             credential,
@@ -133,6 +132,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
+    fn id(&self) -> SessionId {
+        self.client_context.session
+    }
+
     /// Registers the session of a client that its handshake shows as `agent`.
     fn register(&mut self, agent: AgentHash) -> Registration {
         let browser = Browser {
@@ -147,7 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             outbox: self.outbox.clone(),
             receipts: self.socket.get_ref().receipts().cloned(),
         };
-        let registration = self.services.sessions.register(self.id, entry);
+        let registration = self.services.sessions.register(self.id(), entry);
         let max_sessions = self.settings.max_sessions_per_user;
         if registration.exceeds(max_sessions) && self.report_exceeded(Limit::MaxSessionsPerUser) {
             registration.evict_oldest(max_sessions);
@@ -166,27 +169,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Greets the client and runs the loop; returns why it ended. The session is registered
-    /// until then.
-    async fn serve(&mut self) -> CloseReason {
+    /// until then. `since` is the client's last position in the user's own channel, if it
+    /// returns.
+    async fn serve(&mut self, since: Option<Box<Since>>) -> CloseReason {
         // Boxed: the future of a parked session has no room for its start.
-        let served = match Box::pin(self.greet()).await {
+        let served = match Box::pin(self.greet(since)).await {
             Ok(()) => self.run_loop().await,
             ended => ended,
         };
         let reason = served.err().unwrap_or(CloseReason::Client);
         self.park(reason);
         reason
-    }
-
-    async fn greet(&mut self) -> LoopResult {
-        let greeting = self.frame(&Event::Connection {
-            status: "connected",
-            user_id: self.user.id(),
-            session_id: self.id,
-            message: "WebSocket connection established",
-        });
-        let ping = self.begin_resumption();
-        self.write([greeting].into_iter().chain(ping)).await
     }
 
     /// Handles events until one ends the session. Every branch is cancel-safe: an event
@@ -242,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 LoopEvent::Inbox(event) => self.on_session_event(event).await?,
                 LoopEvent::Frame(frame) => Box::pin(self.on_frame(frame)).await?,
                 LoopEvent::JoinDecided(decision, is_late) => {
-                    Box::pin(self.finish_join(decision, is_late)).await?;
+                    Box::pin(self.finish_join(*decision, is_late)).await?;
                 }
                 LoopEvent::Revalidated(finding) => Box::pin(self.apply_finding(finding)).await?,
                 LoopEvent::Uploads => Box::pin(self.send_upload_events()).await?,
@@ -376,7 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let event = Event::Error {
                 message: "Too many sessions of yours are open; this was the oldest",
                 code: reason.name(),
-                ticket_id: None,
+                room: None,
                 upload_id: None,
             };
             // A failure does no harm: the close frame carries the reason, too.

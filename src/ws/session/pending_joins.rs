@@ -37,8 +37,9 @@ pub(super) struct PendingJoins(Option<Box<Pending>>);
 
 #[derive(Default)]
 struct Pending {
-    /// The requests. One whose join was cancelled returns none.
-    requests: FuturesUnordered<BoxFuture<'static, Option<JoinDecision>>>,
+    /// The requests. One whose join was cancelled returns none. A decision is boxed: the future
+    /// of a parked session has no room for one.
+    requests: FuturesUnordered<BoxFuture<'static, Option<Box<JoinDecision>>>>,
     rooms: HashSet<RoomName>,
     /// The late joins, each with the guard that cancels its request.
     late: HashMap<RoomName, DropGuard>,
@@ -59,7 +60,8 @@ impl PendingJoins {
     ) {
         let pending = self.0.get_or_insert_default();
         pending.rooms.insert(room);
-        pending.requests.push(request.map(Some).boxed());
+        let request = request.map(|decision| Some(Box::new(decision)));
+        pending.requests.push(request.boxed());
     }
 
     /// Adds a late join, which `request` decides unless it is cancelled.
@@ -72,7 +74,10 @@ impl PendingJoins {
         let cancelled = CancellationToken::new();
         let guard = cancelled.clone().drop_guard();
         pending.late.insert(room, guard);
-        let request = async move { cancelled.run_until_cancelled(request).await };
+        let request = async move {
+            let decided = cancelled.run_until_cancelled(request).await;
+            decided.map(Box::new)
+        };
         pending.requests.push(request.boxed());
     }
 
@@ -142,7 +147,7 @@ impl PendingJoins {
 
     /// Waits for the next decision, with whether its join was late; for ever while no join is
     /// pending. Cancel-safe.
-    pub(super) async fn next(&mut self) -> (JoinDecision, bool) {
+    pub(super) async fn next(&mut self) -> (Box<JoinDecision>, bool) {
         let Some(pending) = &mut self.0 else {
             return std::future::pending().await;
         };
@@ -180,17 +185,17 @@ impl PendingJoins {
         let is_pending = |ticket| rooms.contains(&RoomName::ticket(ticket));
         let is_queued = |ticket| queued.iter().any(|(queued, _)| *queued == ticket);
         let is_undecided = |ticket| is_pending(ticket) || is_queued(ticket);
-        match *command {
-            Command::Join { ticket, .. } => {
-                is_pending(ticket) || !queued.is_empty() || rooms.len() >= MAX_PENDING_JOINS
+        match command {
+            Command::Join { room, .. } => {
+                rooms.contains(room) || !queued.is_empty() || rooms.len() >= MAX_PENDING_JOINS
             }
             Command::Resume(_) => !queued.is_empty(),
-            Command::Leave(ticket) => is_pending(ticket),
-            Command::Typing { ticket, .. } => is_undecided(ticket),
+            Command::Leave(room) => rooms.contains(room),
+            Command::Typing { ticket, .. } => is_undecided(*ticket),
             Command::Seen { ticket, .. } => {
                 ticket.map_or(!rooms.is_empty() || !queued.is_empty(), is_undecided)
             }
-            Command::Upload(UploadCommand::Start(ref start)) => is_undecided(start.ticket_id),
+            Command::Upload(UploadCommand::Start(start)) => is_undecided(start.ticket_id),
             Command::Upload(_) | Command::Ping => false,
         }
     }

@@ -43,7 +43,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Begins to look for a predecessor, if there may be one. Returns a ping to be sent with
     /// the greeting then.
     pub(super) fn begin_resumption(&mut self) -> Option<Message> {
-        if !self.services.sessions.find_predecessors(self.id) {
+        if !self.services.sessions.find_predecessors(self.id()) {
             return None;
         }
         self.resumption = Some(Box::new(Resumption {
@@ -58,7 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// registered: so a log-out finds it either open or parked.
     pub(super) fn park(&self, reason: CloseReason) {
         if reason.is_resumable() {
-            self.services.sessions.park(self.id);
+            self.services.sessions.park(self.id());
         } else if matches!(reason, CloseReason::Revoked) {
             self.services.sessions.drop_parked(&self.credential.hash());
         }
@@ -80,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let Some(look_at) = self.resumption_due() else {
             return;
         };
-        if self.services.sessions.has_parked(self.id)
+        if self.services.sessions.has_parked(self.id())
             && let Some(resumption) = &mut self.resumption
         {
             let soon = Instant::now() + GREETING_GRACE;
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn record_exit(&self, room: &RoomName) {
         if let Some(receipts) = self.socket.get_ref().receipts() {
             receipts.leave(room);
-            self.services.sessions.mark(self.id);
+            self.services.sessions.mark(self.id());
         }
     }
 
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) async fn ping(&mut self) -> LoopResult {
         let receipts = self.socket.get_ref().receipts();
         if receipts.is_some_and(|receipts| receipts.take_mark_due()) {
-            self.services.sessions.mark(self.id);
+            self.services.sessions.mark(self.id());
         }
         let ping = self.ping_frame();
         self.write([ping]).await
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Claims the predecessor, or looks again later if it may be an open session. The client is
     /// about to join the room `joining` by itself.
     pub(super) fn look_for_predecessor(&mut self, joining: Option<&RoomName>) {
-        match self.services.sessions.claim_predecessor(self.id) {
+        match self.services.sessions.claim_predecessor(self.id()) {
             Predecessor::Claimed(claim) => self.continue_predecessor(claim, joining),
             Predecessor::Unknown(until) => {
                 if let Some(resumption) = &mut self.resumption {
@@ -147,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.count_resumed_session();
         tracing::info!(
             name: "session_resumed",
-            session = %self.id, user = %self.user.id(), rooms = rooms.len(),
+            session = %self.id(), user = %self.user.id(), rooms = rooms.len(),
             "session resumed"
         );
         let mut pending = HashMap::new();
@@ -192,7 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.count_recovery(recovery.name());
         if let Recovery::Complete(missed) = recovery {
             receipts.enter(room.clone(), point.offset, missed > 0);
-            self.services.sessions.mark(self.id);
+            self.services.sessions.mark(self.id());
         }
     }
 
@@ -201,9 +201,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn prepare_join(&mut self, room: &RoomName, has_position: bool) {
         let sessions = &self.services.sessions;
         if has_position {
-            sessions.discard_parked_room(self.id, room);
+            sessions.discard_parked_room(self.id(), room);
             self.cancel_look();
-        } else if self.resumption_due().is_some() && sessions.has_parked_in(self.id, room) {
+        } else if self.resumption_due().is_some() && sessions.has_parked_in(self.id(), room) {
             self.look_for_predecessor(Some(room));
         } else if let Some(resumption) = &mut self.resumption
             && let Some(resumed) = resumption.rooms.get_mut(room)
@@ -219,7 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             if since.is_some() {
                 let room = RoomName::ticket(*ticket);
                 let sessions = &self.services.sessions;
-                sessions.discard_parked_room(self.id, &room);
+                sessions.discard_parked_room(self.id(), &room);
             }
         }
         self.cancel_look();
@@ -263,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         {
             let is_replayed = matches!(joined.recovery, Some(Recovery::Complete(1..)));
             receipts.enter(room.clone(), position.offset, is_replayed);
-            self.services.sessions.mark(self.id);
+            self.services.sessions.mark(self.id());
         }
     }
 }

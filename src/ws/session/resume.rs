@@ -50,8 +50,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             last_delay = None;
             self.joins.cancel_queued(ticket);
-            if self.needs_decision(ticket).await? {
-                self.start_join(RoomName::ticket(ticket), since);
+            let room = RoomName::Ticket(ticket);
+            if self.needs_decision(&room).await? {
+                self.start_join(room, since);
             }
         }
         Ok(())

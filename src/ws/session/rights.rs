@@ -77,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 // Laravel is unavailable or throttles the user, or the token is another user's now.
                 tracing::warn!(
                     name: "user_revalidation_failed",
-                    session = %self.id, user = %self.user.id(),
+                    session = %self.id(), user = %self.user.id(),
                     "user revalidation failed"
                 );
                 Err(CloseReason::Unavailable)
@@ -89,28 +89,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Takes the session out of a room, and tells the client whether it was denied or only not
     /// confirmed.
     async fn remove_room(&mut self, room: &RoomName, is_denied: bool) -> LoopResult {
-        if is_denied {
-            self.uploads.remove_ticket(room.ticket_id());
+        if let (RoomName::Ticket(ticket), true) = (room, is_denied) {
+            self.uploads.remove_ticket(*ticket);
         }
         if !self.leave(room) {
             return Ok(());
         }
-        let ticket = Some(room.ticket_id());
-        let (session, user) = (self.id, self.user.id());
+        let (session, user) = (self.id(), self.user.id());
         if is_denied {
             tracing::info!(
-                name: "ticket_access_revoked",
-                %session, %user, %room, "ticket access revoked"
+                name: "room_access_revoked",
+                %session, %user, %room, "room access revoked"
             );
-            let message = "This ticket is no longer open to you";
-            self.send_error("access_withdrawn", message, ticket).await
+            let message = match room {
+                RoomName::Ticket(_) => "This ticket is no longer open to you",
+                RoomName::Channel(_) => "This channel is no longer open to you",
+            };
+            self.send_error("access_withdrawn", message, Some(room))
+                .await
         } else {
             tracing::warn!(
-                name: "ticket_revalidation_failed",
-                %session, %user, %room, "ticket revalidation failed"
+                name: "room_revalidation_failed",
+                %session, %user, %room, "room revalidation failed"
             );
-            let message = "Your right to this ticket could not be confirmed; join it again";
-            self.send_error("access_unconfirmed", message, ticket).await
+            let message = match room {
+                RoomName::Ticket(_) => {
+                    "Your right to this ticket could not be confirmed; join it again"
+                }
+                RoomName::Channel(_) => {
+                    "Your right to this channel could not be confirmed; join it again"
+                }
+            };
+            self.send_error("access_unconfirmed", message, Some(room))
+                .await
         }
     }
 }

@@ -20,15 +20,15 @@ use crate::auth::{
     self, AgentHash, AuthRequest, AuthenticatedUser, ClientContext, Credential,
     retry_while_unavailable,
 };
-use crate::core::ids::SessionId;
-use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, Registration, SharedStream};
+use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, Registration, SharedStream, Since};
 use crate::runtime::activity::ActivityTracker;
 
 /// The parts of a session that are known before the user is.
 #[derive(Debug)]
 pub(in crate::ws) struct SessionSetup {
-    pub(in crate::ws) id: SessionId,
     pub(in crate::ws) credential: Option<Credential>,
+    /// The client's last position in the user's own channel, if it returns.
+    pub(in crate::ws) since: Option<Since>,
     pub(in crate::ws) client_context: ClientContext,
     pub(in crate::ws) services: Arc<Services>,
     pub(in crate::ws) settings: Arc<Settings>,
@@ -52,12 +52,13 @@ where
     let has_cookie = setup.credential.as_ref().is_some_and(Credential::is_cookie);
     let receipts = services
         .rooms
-        .new_receipts(setup.id)
+        .new_receipts(setup.client_context.session)
         .filter(|_| !has_cookie);
     let shared_stream = SharedStream::new(stream, &ENCODER, services.metrics.delivery(), receipts);
     let config = Some(websocket_config(&setup.settings));
     let mut socket = WebSocketStream::from_raw_socket(shared_stream, Role::Server, config).await;
-    let (id, client, start) = (setup.id, setup.client_context.client, Instant::now());
+    let (id, client) = (setup.client_context.session, setup.client_context.client);
+    let start = Instant::now();
     let (credential, identified) = match identify(&setup).await {
         Ok(identified) => identified,
         Err((reason, error)) => {
@@ -90,12 +91,13 @@ where
         name: "session_opened",
         session = %id, client.ip = %client, user = %name, "session opened"
     );
-    let agent = setup.agent;
+    let (agent, since) = (setup.agent, setup.since.map(Box::new));
     let mut session = Box::new(Session::new(socket, setup, credential, identified));
     let registration = Some(session.register(agent));
     Some(EstablishedSession {
         session,
         registration,
+        since,
         start,
     })
 }
@@ -106,17 +108,19 @@ pub(in crate::ws) struct EstablishedSession<S> {
     session: Box<Session<S>>,
     /// None once it ends.
     registration: Option<Registration>,
+    /// Boxed: it is needed only once.
+    since: Option<Box<Since>>,
     start: Instant,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> EstablishedSession<S> {
     /// Serves the client until the session ends, and logs why it ended.
     pub(in crate::ws) async fn run(mut self) {
-        let reason = self.session.serve().await;
+        let reason = self.session.serve(self.since.take()).await;
         drop(self.registration.take());
         let session = &self.session;
         session.services.metrics.count_close(reason);
-        let (id, client) = (session.id, session.client_context.client);
+        let (id, client) = (session.id(), session.client_context.client);
         let name = session.user.id().clone();
         Box::pin(self.session.end(reason)).await;
         let hint = reason.hint();
@@ -177,7 +181,7 @@ where
     let event = Event::Error {
         message,
         code: reason.name(),
-        ticket_id: None,
+        room: None,
         upload_id: None,
     };
     let sending = socket.send(Message::Text(event.text()));

@@ -5,6 +5,7 @@
 //! the test's one thread, so everything that was sent has arrived by then: no deadline overtakes
 //! a response, on however slow a machine.
 
+mod channels;
 mod client;
 mod commands;
 mod doubts;
@@ -58,10 +59,22 @@ impl Edge {
     }
 
     fn with_history(settings: Settings, history: HistorySettings) -> Self {
+        Self::with_auth(
+            settings,
+            crate::auth::settings::Settings::default(),
+            history,
+        )
+    }
+
+    fn with_auth(
+        settings: Settings,
+        auth: crate::auth::settings::Settings,
+        history: HistorySettings,
+    ) -> Self {
         // The random parts of a session's times are the same in every run.
         fastrand::seed(7);
         let laravel = Laravel::start();
-        let auth = Arc::new(crate::auth::settings::Settings::default());
+        let auth = Arc::new(auth);
         let drain = Drain::new();
         let invalidations = Invalidations::new();
         let backend = backend(&laravel, &auth, &settings, &invalidations, &drain, None);
@@ -114,11 +127,12 @@ impl Edge {
 
     fn setup(&self, token: Option<&str>) -> SessionSetup {
         SessionSetup {
-            id: self.services.ids.issue(),
             credential: token.and_then(Token::new).map(Credential::Token),
+            since: None,
             client_context: ClientContext {
                 client: ClientIp::new([192, 0, 2, 1].into()),
                 host: hyper::header::HeaderValue::from_static("desk.example"),
+                session: self.services.ids.issue(),
             },
             services: Arc::new(self.services.clone()),
             settings: Arc::new(self.settings.clone()),

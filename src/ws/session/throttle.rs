@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{CloseReason, LoopResult, Session};
-use crate::core::ids::{RoomName, RowId};
+use crate::core::ids::RoomName;
 use crate::core::units::PositiveCount;
 use crate::limit::{Limit, SessionRate};
 use crate::rooms::Since;
@@ -54,9 +54,9 @@ pub(super) enum RateLimited {
     /// A binary frame that is no part of an upload, counted as a message.
     StrayChunk(Message),
     /// A join, counted for the session.
-    Join(RowId, Option<Since>),
+    Join(RoomName, Option<Since>),
     /// A join within the session's rate, counted for the user.
-    UserJoin(RowId, Option<Since>),
+    UserJoin(RoomName, Option<Since>),
 }
 
 impl RateLimited {
@@ -237,11 +237,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             RateLimited::Bytes(frame) => Box::pin(self.execute_frame(frame)).await,
             RateLimited::StrayChunk(frame) => self.reject_chunk(&frame).await,
-            RateLimited::Join(ticket, since) => {
-                Box::pin(self.run_rate_limited(RateLimited::UserJoin(ticket, since))).await
+            RateLimited::Join(room, since) => {
+                Box::pin(self.run_rate_limited(RateLimited::UserJoin(room, since))).await
             }
-            RateLimited::UserJoin(ticket, since) => {
-                self.start_join(RoomName::ticket(ticket), since);
+            RateLimited::UserJoin(room, since) => {
+                self.start_join(room, since);
                 Ok(())
             }
         }

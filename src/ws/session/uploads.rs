@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let event = Event::Error {
                     message: "There is an upload of this id already",
                     code: "duplicate_upload",
-                    ticket_id: None,
+                    room: None,
                     upload_id: Some(id.as_str()),
                 };
                 self.send_event(&event).await
@@ -164,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let event = Event::Error {
                 message: "Too many uploads at once; wait until one is done",
                 code: "too_many_uploads",
-                ticket_id: None,
+                room: None,
                 upload_id: Some(id.as_str()),
             };
             return self.send_event(&event).await;
@@ -175,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Attaches `upload` and sends `upload_ready`.
     async fn attach_upload(&mut self, upload: Arc<Upload>) -> LoopResult {
         let (chunk_size, window) = upload.chunk_and_window();
-        let (number, offset, received) = self.uploads.attach(Arc::clone(&upload), self.id);
+        let (number, offset, received) = self.uploads.attach(Arc::clone(&upload), self.id());
         let event = Event::UploadReady {
             upload_id: &upload.id,
             upload: number,
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 upload.abandon(Reason::Cancelled);
                 let mut attached = self.uploads.attached.values();
                 if !attached.any(|attached| Arc::ptr_eq(&attached.upload, &upload)) {
-                    self.uploads.attach(upload, self.id);
+                    self.uploads.attach(upload, self.id());
                 }
                 Ok(())
             }
@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if let Ok(chunk) = frame::decode(frame)
             && let Some(attached) = self.uploads.attached.get(&chunk.upload)
         {
-            attached.upload.take(self.id, chunk.offset, chunk.data);
+            attached.upload.take(self.id(), chunk.offset, chunk.data);
             return Ok(());
         }
         let stray = RateLimited::StrayChunk(Message::Binary(frame.clone()));
@@ -243,12 +243,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Reports the progress and the outcomes of the uploads since the last call.
     pub(super) async fn send_upload_events(&mut self) -> LoopResult {
         let numbers: Vec<u32> = self.uploads.attached.keys().copied().collect();
+        let session = self.id();
         for number in numbers {
             let Some(attached) = self.uploads.attached.get_mut(&number) else {
                 continue;
             };
             let upload = Arc::clone(&attached.upload);
-            match upload.progress(self.id) {
+            match upload.progress(session) {
                 UploadProgress::TakenOver => drop(self.uploads.attached.remove(&number)),
                 UploadProgress::Running(received) if received > attached.reported => {
                     attached.reported = received;

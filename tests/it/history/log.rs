@@ -81,6 +81,41 @@ async fn acknowledged_events_survive_a_killed_process() {
 }
 
 #[tokio::test]
+async fn events_of_channels_survive_a_killed_process() {
+    let laravel = Laravel::start().await;
+    let home = home(
+        &laravel,
+        "[auth]\nchannel_path = \"/api/broadcasting/auth\"\n",
+    );
+    let mut program = start(&home);
+    let mut socket = greeted(&program).await;
+    let mut join = json!({ "type": "join", "payload": { "channel": "news" } });
+    socket.send(join.clone()).await;
+    join["payload"]["since"] = socket.until("joined").await["payload"]["position"].take();
+    let mut app = program.laravel().await;
+    let event = json!({ "type": "news", "payload": { "n": 1 }, "channels": ["other", "news"] });
+    let first = publish(&mut app, event.to_string(), "one").await;
+    assert_eq!(first["stored"], json!(true));
+    program.kill();
+
+    let program = start(&home);
+    let mut socket = greeted(&program).await;
+    socket.send(join).await;
+    let joined = socket.until("joined").await;
+    assert_eq!(
+        (
+            &joined["payload"]["recovered"],
+            &joined["payload"]["missed"]
+        ),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(socket.until("news").await["channel"], "news");
+    let mut app = program.laravel().await;
+    let retry = publish(&mut app, event.to_string(), "one").await;
+    assert_eq!(retry["positions"], first["positions"]);
+}
+
+#[tokio::test]
 async fn retry_after_a_killed_process_publishes_no_second_event() {
     let laravel = Laravel::start().await;
     let home = home(&laravel, "");

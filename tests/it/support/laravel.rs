@@ -39,6 +39,10 @@ struct State {
     browser_sessions: BrowserSessions,
     /// Pairs of a user and a ticket that the user may see.
     seen_by: Mutex<HashSet<(u64, u64)>>,
+    /// Pairs of a user and a channel that the user may join.
+    channels: Mutex<HashSet<(u64, String)>>,
+    /// The forms of the requests about channels.
+    channel_forms: Mutex<Vec<String>>,
     requests: Mutex<Vec<SeenRequest>>,
     connections: AtomicUsize,
     who: Gauge,
@@ -116,6 +120,8 @@ impl Laravel {
             browser_sessions: BrowserSessions::default(),
             users: Mutex::new(users.map(|(token, id)| (token.to_owned(), id)).into()),
             seen_by: Mutex::new(seen_by.into()),
+            channels: Mutex::default(),
+            channel_forms: Mutex::default(),
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
             who: Gauge::default(),
@@ -232,6 +238,23 @@ impl Laravel {
 
     pub(crate) fn revoke(&self, token: &str) {
         self.0.users.lock().remove(secret(token));
+    }
+
+    /// Lets `user` join `channel` from now on.
+    pub(crate) fn open_channel(&self, user: u64, channel: &str) {
+        let mut channels = self.0.channels.lock();
+        channels.insert((user, channel.to_owned()));
+    }
+
+    /// Ends what [`open_channel`](Self::open_channel) began.
+    pub(crate) fn close_channel(&self, user: u64, channel: &str) {
+        let mut channels = self.0.channels.lock();
+        channels.remove(&(user, channel.to_owned()));
+    }
+
+    /// The forms of all requests about channels so far.
+    pub(crate) fn channel_forms(&self) -> Vec<String> {
+        self.0.channel_forms.lock().clone()
     }
 
     pub(crate) fn withdraw(&self, user: u64, ticket: u64) {

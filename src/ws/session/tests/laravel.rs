@@ -1,4 +1,4 @@
-//! A minimal Laravel: it identifies the users of tokens and decides about tickets.
+//! A minimal Laravel: it identifies the users of tokens and decides about tickets and channels.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -53,6 +53,8 @@ pub(super) struct App {
     pub(super) revoked: HashSet<u64>,
     /// Users and the tickets that they may not see.
     pub(super) withdrawn: HashSet<(u64, u64)>,
+    /// Users who may join no channel.
+    pub(super) without_channels: HashSet<u64>,
     /// The requests, as method, path and user.
     pub(super) asked: Vec<String>,
 }
@@ -115,7 +117,7 @@ async fn serve(stream: UnixStream, app: Arc<Mutex<App>>) {
     let service = service_fn(|request: Request<Incoming>| {
         let app = Arc::clone(&app);
         async move {
-            if request.method() == Method::POST {
+            if request.method() == Method::POST && request.uri().path() != CHANNEL_PATH {
                 return Ok(take(request, &app).await);
             }
             let (answer, delay) = app.lock().answer(&request);
@@ -169,6 +171,14 @@ impl App {
         if self.failing.contains(&user) {
             return (status(StatusCode::INTERNAL_SERVER_ERROR), Duration::ZERO);
         }
+        if path == CHANNEL_PATH {
+            let response = if self.without_channels.contains(&user) {
+                status(StatusCode::FORBIDDEN)
+            } else {
+                Response::new(body::full(r#"{"authorized":true}"#))
+            };
+            return (response, self.delay);
+        }
         let Some(ticket) = path.strip_prefix("/api/support-tickets/") else {
             let id = self.renamed.get(&user).unwrap_or(&user);
             let text = format!(r#"{{"userID":{id},"username":"User {user}"}}"#);
@@ -191,6 +201,9 @@ impl App {
         (response, if is_slow { 3 * SECOND } else { self.delay })
     }
 }
+
+/// The path on which it decides about channels.
+pub(super) const CHANNEL_PATH: &str = "/broadcasting/auth";
 
 fn retry_after(mut response: Response<Body>, seconds: Option<u64>) -> Response<Body> {
     if let Some(seconds) = seconds {
