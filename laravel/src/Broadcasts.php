@@ -31,19 +31,19 @@ class Broadcasts
     }
 
     /**
-     * Sends any event to the room of a ticket.
+     * Sends any event to the room of a ticket, or to the rooms of channels.
      *
-     * @param  int|string  $ticketId
-     * @param  mixed  $payload  a value that encodes to a JSON object; `ticket_id` is added
+     * @param  int|string|array<int, string>  $room  the id of a ticket, or names of channels such as `private-desk`, at most 100
+     * @param  mixed  $payload  a value that encodes to a JSON object; for a ticket, `ticket_id` is added
      * @param  string|null  $except  id of the session that does not receive the event, see {@see Broadcasts::session()}
      * @param  iterable<mixed>  $to  the users whom the event is for, as ids or users of Laravel
      */
-    public function broadcast(string $type, $ticketId, $payload = [], ?string $except = null, iterable $to = []): Delivery
+    public function broadcast(string $type, $room, $payload = [], ?string $except = null, iterable $to = []): Delivery
     {
         $delivery = new Delivery();
 
-        $this->deliver($delivery, $type, Outbox::NOW, function () use ($type, $ticketId, $payload, $except, $to): Event {
-            return new Event($type, $ticketId, $payload, $except, CurrentSession::ownerOf($except), $this->idsOf($to));
+        $this->deliver($delivery, $type, Outbox::NOW, function () use ($type, $room, $payload, $except, $to): Event {
+            return new Event($type, $room, $payload, $except, CurrentSession::ownerOf($except), $this->idsOf($to));
         });
 
         return $delivery;
@@ -189,6 +189,18 @@ class Broadcasts
     {
         return $this->ask('no response about a room', ['ticket_id' => $ticketId], function () use ($ticketId): array {
             return $this->client->ticketRoom($ticketId);
+        });
+    }
+
+    /**
+     * Returns the users and the number of sessions in the room of a channel.
+     *
+     * @return array<string, mixed>|null null on failure, which is logged
+     */
+    public function channelRoom(string $name): ?array
+    {
+        return $this->ask('no response about a room', ['channel' => $name], function () use ($name): array {
+            return $this->client->channelRoom($name);
         });
     }
 

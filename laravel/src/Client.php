@@ -15,7 +15,7 @@ use PwdEdge\Laravel\Socket\Transport;
  */
 class Client
 {
-    /** The edge accepts at most 100 events and 1 MiB in one call. */
+    /** The edge accepts at most 100 events and 1 MiB in one call. An event counts for each channel. */
     private const MAX_EVENTS = 100;
 
     private const MAX_BYTES = 1000000;
@@ -107,6 +107,18 @@ class Client
         return $this->object($this->request('GET', '/rooms/ticket/'.$ticketId));
     }
 
+    /**
+     * Returns the users and the number of sessions in the room of a channel.
+     *
+     * @return array<string, mixed> with room, sessions and users
+     *
+     * @throws EdgeException
+     */
+    public function channelRoom(string $name): array
+    {
+        return $this->object($this->request('GET', '/rooms/channel/'.rawurlencode($name)));
+    }
+
     public function socketPath(): string
     {
         return $this->transport->path();
@@ -122,18 +134,21 @@ class Client
     {
         $calls = [];
         $call = [];
+        $rooms = 0;
         $bytes = 0;
 
         foreach ($events as $index => $event) {
             $json = $event->toJson();
 
-            if ($call !== [] && (count($call) === self::MAX_EVENTS || $bytes + strlen($json) > self::MAX_BYTES)) {
+            if ($call !== [] && ($rooms + $event->rooms() > self::MAX_EVENTS || $bytes + strlen($json) > self::MAX_BYTES)) {
                 $calls[] = $call;
                 $call = [];
+                $rooms = 0;
                 $bytes = 0;
             }
 
             $call[$index] = $json;
+            $rooms += $event->rooms();
             $bytes += strlen($json) + 1;
         }
 

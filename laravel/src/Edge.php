@@ -10,7 +10,7 @@ use Illuminate\Support\Facades\Facade;
  * The facade for all calls to the edge. No method throws. On failure a method logs
  * the cause, and returns null or a failed Delivery.
  *
- * @method static Delivery broadcast(string $type, int|string $ticketId, mixed $payload = [], ?string $except = null, iterable $to = [])
+ * @method static Delivery broadcast(string $type, int|string|array<int, string> $room, mixed $payload = [], ?string $except = null, iterable $to = [])
  * @method static Delivery newMessage(int|string $ticketId, mixed $message, ?iterable $to = null)
  * @method static Delivery statusUpdate(int|string $ticketId, mixed $status, iterable $to = [])
  * @method static array<int, Delivery> batch(callable $callback)
@@ -19,6 +19,7 @@ use Illuminate\Support\Facades\Facade;
  * @method static int|null revalidateUser(int|string $userId)
  * @method static array<string, mixed>|null status()
  * @method static array<string, mixed>|null ticketRoom(int $ticketId)
+ * @method static array<string, mixed>|null channelRoom(string $name)
  * @method static string|null session()
  *
  * @see Broadcasts

@@ -4,19 +4,22 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel;
 
+use Closure;
 use Illuminate\Broadcasting\Broadcasters\Broadcaster;
 use Illuminate\Broadcasting\Broadcasters\UsePusherChannelConventions;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Support\Arr;
 use InvalidArgumentException;
 use JsonException;
+use Psr\Log\LoggerInterface;
 use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Exceptions\EdgeException;
 use Symfony\Component\HttpKernel\Exception\AccessDeniedHttpException;
 
 /**
- * The driver for BROADCAST_DRIVER=edge: sends Laravel's broadcast events on
- * `ticket.{id}`.
+ * The driver for BROADCAST_DRIVER=edge: sends Laravel's broadcast events to the rooms
+ * of their channels. `ticket.{id}` is the room of a ticket, each other channel has a
+ * room of its own.
  *
  * A failure throws a BroadcastException, so that the queue retries the job.
  */
@@ -24,16 +27,25 @@ class EdgeBroadcaster extends Broadcaster
 {
     use UsePusherChannelConventions;
 
+    /** The edge accepts at most so many channels in one event. */
+    private const MAX_CHANNELS = 100;
+
     private Client $client;
 
-    public function __construct(Client $client)
+    /** @var Closure(): LoggerInterface */
+    private Closure $log;
+
+    /**
+     * @param  Closure(): LoggerInterface  $log  called only if there is something to log
+     */
+    public function __construct(Client $client, Closure $log)
     {
         $this->client = $client;
+        $this->log = $log;
     }
 
     /**
-     * Authorizes a channel for a client that asks. The edge's clients do not: the
-     * edge itself asks Laravel whether a user may see a ticket.
+     * Authorizes a channel. The edge asks when a client joins one.
      *
      * @param  \Illuminate\Http\Request  $request
      * @return mixed
@@ -56,7 +68,16 @@ class EdgeBroadcaster extends Broadcaster
      */
     public function validAuthenticationResponse($request, $result)
     {
-        return is_bool($result) ? ['authorized' => $result] : ['authorized' => true, 'user_info' => $result];
+        if (is_bool($result)) {
+            return ['authorized' => $result];
+        }
+
+        $user = $this->retrieveUser($request, $this->normalizeChannelName((string) $request->input('channel_name')));
+        $id = method_exists($user, 'getAuthIdentifierForBroadcasting')
+            ? $user->getAuthIdentifierForBroadcasting()
+            : $user->getAuthIdentifier();
+
+        return ['authorized' => true, 'channel_data' => ['user_id' => $id, 'user_info' => $result]];
     }
 
     /**
@@ -71,16 +92,25 @@ class EdgeBroadcaster extends Broadcaster
         $except = is_string($session) ? $session : null;
         $owner = CurrentSession::ownerOf($except);
 
-        try {
-            $events = array_map(function ($channel) use ($event, $payload, $except, $owner): Event {
-                $to = $channel instanceof TicketChannel ? $channel->users() : [];
+        [$rooms, $lost] = $this->rooms($channels);
 
-                return new Event((string) $event, $this->ticketOf((string) $channel), $payload, $except, $owner, $to);
-            }, array_values($channels));
+        try {
+            if ($rooms === [] && $lost !== []) {
+                throw new InvalidArgumentException(self::noRoom($lost[0]));
+            }
+
+            $events = array_map(static function (array $room) use ($event, $payload, $except, $owner): Event {
+                return new Event((string) $event, $room[0], $payload, $except, $owner, $room[1]);
+            }, $rooms);
 
             $deliveries = $this->send($events);
         } catch (EdgeException | InvalidArgumentException | JsonException $cause) {
             throw new BroadcastException('pwd-edge: '.$cause->getMessage(), 0, $cause);
+        }
+
+        // The other channels have the event, and another attempt would not help this one.
+        foreach ($lost as $channel) {
+            ($this->log)()->error('pwd-edge: event not sent: '.self::noRoom($channel), ['event' => $event]);
         }
 
         // After all events are sent: a listener may throw.
@@ -106,15 +136,55 @@ class EdgeBroadcaster extends Broadcaster
         return $deliveries;
     }
 
-    private function ticketOf(string $channel): string
+    /**
+     * Sorts channels: the tickets and the lists of channels that have rooms on the edge,
+     * each with the users whom the event is for, and the channels that can have none.
+     *
+     * @param  array<int, mixed>  $channels
+     * @return array{0: array<int, array{0: int|string|array<int, string>, 1: array<int, int|string>}>, 1: array<int, string>}
+     */
+    private function rooms(array $channels): array
     {
-        if (preg_match('/\Aticket\.([0-9]+)\z/', $this->normalizeChannelName($channel), $match) !== 1) {
-            throw new InvalidArgumentException(sprintf(
-                'channel "%s" has no room on the edge; its rooms are "ticket.{id}"',
-                $channel
-            ));
+        $tickets = [];
+        $names = [];
+        $lost = [];
+
+        foreach ($channels as $channel) {
+            $name = (string) $channel;
+            $ticket = $this->ticketOf($name);
+
+            if ($ticket !== null && Event::isTicket($ticket)) {
+                $users = $channel instanceof TicketChannel ? $channel->users() : [];
+                $tickets[$ticket] = array_merge($tickets[$ticket] ?? [], $users);
+            } elseif ($ticket === null && Event::isChannel($name)) {
+                $names[$name] = $name;
+            } else {
+                $lost[$name] = $name;
+            }
         }
 
-        return $match[1];
+        $rooms = array_map(null, array_keys($tickets), array_values($tickets));
+
+        foreach (array_chunk(array_values($names), self::MAX_CHANNELS) as $chunk) {
+            $rooms[] = [$chunk, []];
+        }
+
+        return [$rooms, array_values($lost)];
+    }
+
+    /** Returns the id in the name of a ticket's channel; null for all other channels. */
+    private function ticketOf(string $channel): ?string
+    {
+        $isTicket = preg_match('/\Aticket\.([0-9]+)\z/', $this->normalizeChannelName($channel), $match) === 1;
+
+        return $isTicket ? $match[1] : null;
+    }
+
+    private static function noRoom(string $channel): string
+    {
+        return sprintf(
+            'channel "%s" has no room on the edge; a name has 1 to 200 letters, digits and characters of -_=@,.;',
+            $channel
+        );
     }
 }

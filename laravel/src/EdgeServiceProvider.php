@@ -4,12 +4,14 @@ declare(strict_types=1);
 
 namespace PwdEdge\Laravel;
 
+use Closure;
 use Illuminate\Broadcasting\BroadcastManager;
 use Illuminate\Contracts\Events\Dispatcher;
 use Illuminate\Queue\Events\JobExceptionOccurred;
 use Illuminate\Queue\Events\JobProcessed;
 use Illuminate\Queue\Events\JobProcessing;
 use Illuminate\Support\ServiceProvider;
+use Psr\Log\LoggerInterface;
 use PwdEdge\Laravel\Console\BroadcastCommand;
 use PwdEdge\Laravel\Console\InstallCommand;
 use PwdEdge\Laravel\Console\StatusCommand;
@@ -47,6 +49,13 @@ class EdgeServiceProvider extends ServiceProvider
             return new Broadcasts($app->make(Client::class), $app->make(Outbox::class), new Ledger(), $enabled);
         });
 
+        // Before any provider boots: the app's routes/channels.php needs the driver.
+        $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $broadcasting): void {
+            $broadcasting->extend('edge', static function ($app): EdgeBroadcaster {
+                return new EdgeBroadcaster($app->make(Client::class), self::log($app));
+            });
+        });
+
         // Octane clones the app for each request. The clones share the instances that it warms.
         if (config('octane') !== null) {
             config(['octane.warm' => array_merge((array) config('octane.warm', []), [Client::class])]);
@@ -69,12 +78,6 @@ class EdgeServiceProvider extends ServiceProvider
         if (config('edge.watch.logouts', true)) {
             LogoutWatcher::watch($events);
         }
-
-        $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $broadcasting): void {
-            $broadcasting->extend('edge', static function ($app): EdgeBroadcaster {
-                return new EdgeBroadcaster($app->make(Client::class));
-            });
-        });
 
         if ($this->app->runningInConsole()) {
             $this->publishes([__DIR__.'/../config/edge.php' => $this->app->configPath('edge.php')], 'edge-config');
@@ -100,12 +103,20 @@ class EdgeServiceProvider extends ServiceProvider
      */
     private static function outbox($app): Outbox
     {
-        $config = $app['config']['edge'];
-        $log = static function () use ($app, $config) {
-            return $app['log']->channel($config['log_channel']);
-        };
+        $pauseSeconds = max(0, (int) $app['config']['edge.pause_after_timeout_ms']) / 1000;
 
-        return new Outbox($app->make(Client::class), $log, max(0, (int) $config['pause_after_timeout_ms']) / 1000);
+        return new Outbox($app->make(Client::class), self::log($app), $pauseSeconds);
+    }
+
+    /**
+     * @param  \Illuminate\Contracts\Foundation\Application  $app
+     * @return Closure(): LoggerInterface
+     */
+    private static function log($app): Closure
+    {
+        return static function () use ($app): LoggerInterface {
+            return $app['log']->channel($app['config']['edge.log_channel']);
+        };
     }
 
     private function followRequestsAndJobs(Dispatcher $events): void

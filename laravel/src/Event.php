@@ -12,19 +12,22 @@ use JsonSerializable;
 use UnitEnum;
 
 /**
- * One event for one ticket's room. It is encoded at the moment of the broadcast, so
- * later changes of a model do not change the event.
+ * One event for the room of a ticket, or for those of channels. It is encoded at the
+ * moment of the broadcast, so later changes of a model do not change the event.
  */
 final class Event
 {
     private string $type;
 
-    private int $ticketId;
+    private ?int $ticketId = null;
+
+    /** @var array<int, string> */
+    private array $channels = [];
 
     private string $json;
 
     /**
-     * @param  mixed  $ticketId  an integer, or a string of digits such as a route parameter
+     * @param  mixed  $room  the id of a ticket, an integer or a string of digits such as a route parameter; or a list of names of channels
      * @param  mixed  $payload  an array, model, resource or collection that encodes to a JSON object
      * @param  string|null  $except  id of the session that does not receive the event (X-Socket-ID)
      * @param  int|string|null  $exceptUser  exclude the session only if it belongs to this user; null: in any case
@@ -32,7 +35,7 @@ final class Event
      */
     public function __construct(
         string $type,
-        $ticketId,
+        $room,
         $payload = [],
         ?string $except = null,
         $exceptUser = null,
@@ -43,9 +46,15 @@ final class Event
         }
 
         $this->type = $type;
-        $this->ticketId = self::ticket($ticketId);
 
-        $event = ['type' => $type, 'payload' => ['ticket_id' => $this->ticketId] + self::members($payload)];
+        if (is_array($room)) {
+            $this->channels = self::channels($room);
+            // An empty array is the JSON of a list.
+            $event = ['type' => $type, 'payload' => (object) self::members($payload), 'channels' => $this->channels];
+        } else {
+            $this->ticketId = self::ticket($room);
+            $event = ['type' => $type, 'payload' => ['ticket_id' => $this->ticketId] + self::members($payload)];
+        }
 
         if (self::isSession($except)) {
             $event['except'] = $except;
@@ -69,9 +78,20 @@ final class Event
         return $this->type;
     }
 
-    public function ticketId(): int
+    /**
+     * Returns the ticket or the channels, for a log line.
+     *
+     * @return array<string, mixed>
+     */
+    public function room(): array
     {
-        return $this->ticketId;
+        return $this->ticketId === null ? ['channels' => $this->channels] : ['ticket_id' => $this->ticketId];
+    }
+
+    /** Returns the number of rooms, by which the edge counts an event. */
+    public function rooms(): int
+    {
+        return max(1, count($this->channels));
     }
 
     public function toJson(): string
@@ -147,18 +167,57 @@ final class Event
     }
 
     /**
+     * Returns whether a channel can have a room on the edge.
+     *
+     * @param  mixed  $name
+     */
+    public static function isChannel($name): bool
+    {
+        return is_string($name) && preg_match('/\A[-a-zA-Z0-9_=@,.;]{1,200}\z/', $name) === 1;
+    }
+
+    /**
+     * Returns whether a value is the id of a ticket.
+     *
+     * @param  mixed  $id
+     */
+    public static function isTicket($id): bool
+    {
+        $digits = is_int($id) ? (string) $id : $id;
+
+        // 18 digits always fit into an integer. A cast would turn "1abc" into 1.
+        return is_string($digits) && preg_match('/\A[1-9][0-9]{0,17}\z/', $digits) === 1;
+    }
+
+    /**
+     * @param  array<mixed>  $names
+     * @return array<int, string>
+     */
+    private static function channels(array $names): array
+    {
+        $wrong = array_filter($names, static function ($name): bool {
+            return ! self::isChannel($name);
+        });
+
+        if ($names === [] || $wrong !== []) {
+            throw new InvalidArgumentException(
+                'a channel must have a name of 1 to 200 letters, digits and characters of -_=@,.;'
+            );
+        }
+
+        return array_values(array_unique($names));
+    }
+
+    /**
      * @param  mixed  $ticketId
      */
     private static function ticket($ticketId): int
     {
-        $digits = is_int($ticketId) ? (string) $ticketId : $ticketId;
-
-        // 18 digits always fit into an integer. A cast would turn "1abc" into 1.
-        if (! is_string($digits) || preg_match('/\A[1-9][0-9]{0,17}\z/', $digits) !== 1) {
+        if (! self::isTicket($ticketId)) {
             throw new InvalidArgumentException('a ticket id must be a positive whole number');
         }
 
-        return (int) $digits;
+        return (int) $ticketId;
     }
 
     /**

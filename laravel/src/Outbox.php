@@ -149,8 +149,7 @@ class Outbox
         } catch (Throwable $cause) {
             $this->warn('absent users not notified', $cause, [
                 'type' => $event->type(),
-                'ticket_id' => $event->ticketId(),
-            ]);
+            ] + $event->room());
         }
     }
 
@@ -172,7 +171,7 @@ class Outbox
 
             $this->warn('broadcast not delivered', $cause, [
                 'type' => $events[0]->type(),
-                'ticket_id' => $events[0]->ticketId(),
+            ] + $events[0]->room() + [
                 'events' => count($events),
             ]);
         }

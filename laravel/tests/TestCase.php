@@ -90,6 +90,18 @@ abstract class TestCase extends PhpUnit
         return $app;
     }
 
+    /** A client that has joined a channel. */
+    protected function clientInChannel(string $channel, string $user): WebSocketClient
+    {
+        $client = new WebSocketClient($this->stack->edge, $this->stack->tokens[$user]);
+        $this->clients[] = $client;
+        $client->joinChannel($channel);
+        $answer = $client->answerAbout($channel);
+        $this->assertSame('joined', $answer['type'], json_encode($answer) ?: '');
+
+        return $client;
+    }
+
     /** A client in the room of a ticket, known to the edge as a member of it. */
     protected function clientIn(int $ticketId, string $user, ?EdgeProcess $edge = null): WebSocketClient
     {
@@ -123,12 +135,13 @@ abstract class TestCase extends PhpUnit
     /**
      * What a client got so far. A marker is sent after it; rooms are ordered.
      *
+     * @param  int|array<int, string>  $room  the ticket or the channels of the marker
      * @return array<int, array<string, mixed>>
      */
-    protected function received(WebSocketClient $client, int $ticketId = 1): array
+    protected function received(WebSocketClient $client, $room = 1): array
     {
         $marker = 'marker '.uniqid();
-        $this->api()->broadcast([new Event($marker, $ticketId)]);
+        $this->api()->broadcast([new Event($marker, $room)]);
 
         return $client->before($marker);
     }

@@ -18,7 +18,11 @@ final class BroadcastMissed
     /** The type of the event, such as `new_message`. */
     public string $type;
 
-    public int $ticketId;
+    /** The id of the ticket; null if the event is for channels. */
+    public ?int $ticketId;
+
+    /** @var array<int, string> the names of the channels; empty if the event is for a ticket */
+    public array $channels;
 
     /** @var array<string, mixed> the payload, as browsers get it */
     public array $payload;
@@ -26,7 +30,7 @@ final class BroadcastMissed
     /** @var array<int, int|string> the ids of the users */
     public array $users;
 
-    /** The position of the event on the edge; null if the edge keeps no history. */
+    /** The position of the event on the edge; null if the edge keeps no history, and for channels. */
     public ?string $position;
 
     /** Whether the event survives a restart of the edge. */
@@ -35,7 +39,8 @@ final class BroadcastMissed
     public function __construct(Event $event, Delivery $delivery)
     {
         $this->type = $event->type();
-        $this->ticketId = $event->ticketId();
+        $this->ticketId = $event->room()['ticket_id'] ?? null;
+        $this->channels = $event->room()['channels'] ?? [];
         $this->payload = $event->payload();
         $this->users = $delivery->absent();
         $this->position = $delivery->position();

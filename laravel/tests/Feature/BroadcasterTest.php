@@ -9,11 +9,13 @@ use App\Events\TicketTouched;
 use App\Jobs\BroadcastInsideThenFail;
 use App\Jobs\BroadcastThenFail;
 use App\Models\User;
+use App\Notifications\TicketAssigned;
 use Illuminate\Broadcasting\BroadcastException;
 use Illuminate\Broadcasting\Channel;
 use Illuminate\Broadcasting\PresenceChannel;
 use Illuminate\Broadcasting\PrivateChannel;
 use Illuminate\Http\Request;
+use Illuminate\Notifications\Events\BroadcastNotificationCreated;
 use Illuminate\Queue\WorkerOptions;
 use Illuminate\Support\Facades\DB;
 use Illuminate\Support\Facades\Queue;
@@ -107,11 +109,86 @@ final class BroadcasterTest extends TestCase
         event(new TicketNoted(['ticket.1'], []));
     }
 
-    public function test_channel_without_a_room_throws_a_broadcast_exception(): void
+    public function test_event_on_a_channel_reaches_its_members(): void
+    {
+        $desk = $this->clientInChannel('private-desk', 'desk');
+        $ana = $this->clientIn(1, 'ana');
+
+        event(new TicketNoted([new PrivateChannel('ticket.1'), new PrivateChannel('desk'), 'news'], ['n' => 1]));
+
+        $events = $this->received($desk, ['private-desk']);
+        $this->assertSame(['private-desk'], array_column($events, 'channel'));
+        $this->assertSame([['n' => 1]], array_column($events, 'payload'));
+        $this->assertSame([['ticket_id' => 1, 'n' => 1]], array_column($this->received($ana), 'payload'));
+    }
+
+    public function test_facade_sends_to_channels(): void
+    {
+        $desk = $this->clientInChannel('private-desk', 'desk');
+
+        $delivery = Edge::broadcast('ticket_opened', ['private-desk', 'news'], []);
+
+        $this->assertTrue($delivery->reached(5));
+        $this->assertSame(1, $delivery->sessions());
+        $this->assertSame(['ticket_opened'], array_column($this->received($desk, ['private-desk']), 'type'));
+        $this->assertSame(1, Edge::channelRoom('private-desk')['sessions']);
+    }
+
+    public function test_app_decides_who_joins_a_channel(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        foreach (['private-desk', 'presence-office', 'private-App.Models.User.4', 'private-unknown'] as $channel) {
+            $ana->joinChannel($channel);
+            $this->assertSame('denied', $ana->answerAbout($channel)['payload']['code'] ?? null, $channel);
+        }
+    }
+
+    public function test_members_of_a_presence_channel_see_what_the_app_tells_of_them(): void
+    {
+        $this->clientInChannel('presence-office', 'admin');
+        $desk = $this->clientInChannel('presence-office', 'desk');
+
+        $desk->joinChannel('presence-office');
+        $this->assertSame([
+            ['user_id' => 1, 'user_name' => 'admin', 'user_info' => ['role' => 'Admin']],
+            ['user_id' => 5, 'user_name' => 'desk', 'user_info' => ['role' => 'FrontDesk']],
+        ], $desk->answerAbout('presence-office')['payload']['users']);
+    }
+
+    public function test_notification_reaches_the_users_own_channel(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $ben = $this->clientIn(3, 'ben');
+
+        User::where('username', 'ana')->firstOrFail()->notify(new TicketAssigned(1));
+
+        $events = $this->received($ana, ['private-App.Models.User.3']);
+        $this->assertSame([BroadcastNotificationCreated::class], array_column($events, 'type'));
+        $this->assertSame(['private-App.Models.User.3'], array_column($events, 'channel'));
+        $this->assertSame([1], array_column(array_column($events, 'payload'), 'ticket_id'));
+        $this->assertSame([], $this->received($ben, 3));
+    }
+
+    public function test_channel_without_a_room_does_not_lose_the_others(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+
+        event(new TicketNoted(['private-a b', 'ticket.1', 'private-ticket.01'], ['n' => 1]));
+
+        $this->assertCount(1, $this->received($ana));
+        $logged = array_values($this->logged());
+        $this->assertCount(2, $logged);
+        $this->assertStringContainsString('channel "private-a b" has no room', $logged[0]);
+        $this->assertStringContainsString('channel "private-ticket.01" has no room', $logged[1]);
+        $this->assertStringContainsString('"event":"ticket_noted"', $logged[0]);
+    }
+
+    public function test_event_without_any_room_throws_a_broadcast_exception(): void
     {
         $this->expectException(BroadcastException::class);
-        $this->expectExceptionMessage('"private-App.Models.User.3"');
-        event(new TicketNoted([new PrivateChannel('App.Models.User.3')], []));
+        $this->expectExceptionMessage('"a b"');
+        event(new TicketNoted(['a b'], []));
     }
 
     public function test_absent_users_of_a_ticket_channel_are_reported(): void

@@ -34,6 +34,8 @@ final class EdgeConfig
 
             [auth]
             session_cookies = ["desk_session"]
+            channel_path = "/api/broadcasting/auth"
+            user_channel = "private-App.Models.User.{id}"
 
             [history]
             directory = ""

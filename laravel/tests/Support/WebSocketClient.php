@@ -56,6 +56,27 @@ final class WebSocketClient
         $this->send((string) json_encode(['type' => 'join_ticket', 'payload' => ['ticket_id' => $ticketId], 'timestamp' => 1]));
     }
 
+    public function joinChannel(string $name): void
+    {
+        $this->send((string) json_encode(['type' => 'join', 'payload' => ['channel' => $name]]));
+    }
+
+    /**
+     * The response to the join of a channel: `joined`, or an error.
+     *
+     * @return array<string, mixed>
+     */
+    public function answerAbout(string $channel): array
+    {
+        while (($event = $this->next()) !== null) {
+            if (($event['payload']['channel'] ?? null) === $channel && in_array($event['type'], ['joined', 'error'], true)) {
+                return $event;
+            }
+        }
+
+        throw new RuntimeException("closed with {$this->closedWith} before an answer about {$channel} came");
+    }
+
     /**
      * What came before the event of this type. An edge delivers to a room in
      * order, so what is not here by then was not sent.

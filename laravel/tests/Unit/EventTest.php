@@ -32,6 +32,27 @@ final class EventTest extends TestCase
         return [[0], [-1], ['01'], ['1abc'], [' 1'], ["1\n"], [''], [1.0], [true], [null], [[1]], ['9999999999999999999']];
     }
 
+    public function test_channels_stand_beside_the_payload(): void
+    {
+        $event = new Event('x', ['private-a', 'b', 'private-a'], []);
+
+        $this->assertSame('{"type":"x","payload":{},"channels":["private-a","b"]}', $event->toJson());
+        $this->assertSame(2, $event->rooms());
+    }
+
+    /** @dataProvider notChannels */
+    public function test_invalid_channel_is_rejected(array $names): void
+    {
+        $this->expectException(InvalidArgumentException::class);
+        new Event('x', $names);
+    }
+
+    /** @return array<int, array<int, mixed>> */
+    public function notChannels(): array
+    {
+        return [[[]], [['']], [['a b']], [['a', '#b']], [["a\n"]], [['a/b']], [[1]], [[null]], [[str_repeat('a', 201)]]];
+    }
+
     public function test_given_ticket_overrides_one_in_the_payload(): void
     {
         $this->assertSame('{"type":"x","payload":{"ticket_id":1,"a":2}}', (new Event('x', 1, ['a' => 2, 'ticket_id' => 9]))->toJson());

@@ -3,10 +3,13 @@
 namespace App\Models;
 
 use Illuminate\Foundation\Auth\User as Authenticatable;
+use Illuminate\Notifications\Notifiable;
 
 /** No `id` and no `name`: the key is userID and the name is username. */
 class User extends Authenticatable
 {
+    use Notifiable;
+
     protected $primaryKey = 'userID';
 
     protected $guarded = [];

@@ -6,6 +6,7 @@ use App\Auth\TokenUser;
 use Illuminate\Cache\RateLimiting\Limit;
 use Illuminate\Http\Request;
 use Illuminate\Support\Facades\Auth;
+use Illuminate\Support\Facades\Broadcast;
 use Illuminate\Support\Facades\RateLimiter;
 use Illuminate\Support\Facades\Route;
 use Illuminate\Support\ServiceProvider;
@@ -29,5 +30,8 @@ class AppServiceProvider extends ServiceProvider
 
         Route::middleware('web')->group(base_path('routes/web.php'));
         Route::prefix('api')->middleware('api')->group(base_path('routes/api.php'));
+
+        Broadcast::routes(['prefix' => 'api', 'middleware' => ['api', 'auth:api']]);
+        require base_path('routes/channels.php');
     }
 }
