@@ -273,7 +273,7 @@ final class BroadcastTest extends TestCase
         $status = Edge::status();
         $room = Edge::ticketRoom(2);
 
-        $this->assertSame([1, 1, true], [$status['sessions'], $status['rooms'], $status['upstream']['healthy']]);
+        $this->assertSame([1, 2, true], [$status['sessions'], $status['rooms'], $status['upstream']['healthy']]);
         $this->assertSame('ticket/2', $room['room']);
         $this->assertSame([['user_id' => 3, 'user_name' => 'ana']], $room['users']);
     }

@@ -39,6 +39,7 @@ final class EdgeConfig
 
             [history]
             directory = ""
+            resume_timeout = "1ms" # each client of a test is a new one
 
             [broadcast]
             socket = "{$socket}"

@@ -114,9 +114,13 @@ final class WebSocketClient
         fwrite($this->stream, $head."\0\0\0\0".$text);
     }
 
+    /** Ends the session for good: a lost one would be continued by the next of its user. */
     public function close(): void
     {
-        is_resource($this->stream) && fclose($this->stream);
+        if (is_resource($this->stream)) {
+            $this->send(pack('n', 1000), 8);
+            fclose($this->stream);
+        }
     }
 
     /**
