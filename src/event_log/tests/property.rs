@@ -137,15 +137,7 @@ impl Model {
             }
             Step::FlippedBit { byte, bit } => {
                 self.log = None;
-                let files = files(self.directory.path());
-                let mut contents: Vec<_> =
-                    files.iter().map(|f| std::fs::read(f).unwrap()).collect();
-                let mut bytes: Vec<_> = contents.iter_mut().flatten().collect();
-                let at = byte.index(bytes.len());
-                *bytes[at] ^= 1 << bit;
-                for (file, content) in files.iter().zip(contents) {
-                    std::fs::write(file, content).unwrap();
-                }
+                self.flip(byte, *bit);
                 self.reopen();
             }
             Step::Close { is_restarted } => {
@@ -170,6 +162,18 @@ impl Model {
                 }
                 self.reopen();
             }
+        }
+    }
+
+    /// Flips a bit of the files, taken as one.
+    fn flip(&self, byte: &Index, bit: u8) {
+        let files = files(self.directory.path());
+        let mut contents: Vec<_> = files.iter().map(|f| std::fs::read(f).unwrap()).collect();
+        let mut bytes: Vec<_> = contents.iter_mut().flatten().collect();
+        let at = byte.index(bytes.len());
+        *bytes[at] ^= 1 << bit;
+        for (file, content) in files.iter().zip(contents) {
+            std::fs::write(file, content).unwrap();
         }
     }
 

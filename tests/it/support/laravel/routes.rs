@@ -42,12 +42,7 @@ impl Laravel {
             ["headers"] => odd_headers(),
             ["large"] => large(),
             ["cut"] => self.cut_short(),
-            ["trailers"] => {
-                let body = request.into_body().collect().await.unwrap();
-                let trailers = body.trailers().cloned().unwrap_or_default();
-                let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
-                owned_text(names.join(" "))
-            }
+            ["trailers"] => trailer_names(request).await,
             ["logout"] => {
                 self.wait_with_log_outs().await;
                 self.log_out_browser(request.headers())
@@ -63,7 +58,7 @@ impl Laravel {
             ["api", "broadcasting", "auth"] => {
                 let headers = request.headers().clone();
                 let body = request.into_body().collect().await.unwrap().to_bytes();
-                self.channel(&headers, &String::from_utf8(body.to_vec()).unwrap())
+                self.channel(&headers, str::from_utf8(&body).unwrap())
             }
             // As with the broadcast driver `null`: everybody gets this.
             ["null", "broadcasting", "auth"] => text(""),
@@ -202,4 +197,12 @@ impl Laravel {
             ),
         }
     }
+}
+
+/// Answers with the names of the request's trailers.
+async fn trailer_names(request: Request<Incoming>) -> Response<Body> {
+    let body = request.into_body().collect().await.unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    let names: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
+    owned_text(names.join(" "))
 }
