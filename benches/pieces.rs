@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT, COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use pwd_edge::core::client_ip::ClientIp;
 use pwd_edge::core::ids::{RoomName, RowId};
 use pwd_edge::core::request_path::NormalizedPath;
-use pwd_edge::rooms::{Audience, DeliveryMetrics, EventKind, Publication};
+use pwd_edge::rooms::{Audience, DeliveryMetrics, EventKind, Publication, Wire};
 use pwd_edge::ws::protocol;
 use pwd_edge::{control, forwarded, http};
 
@@ -38,7 +38,7 @@ fn encode_a_publication(bencher: Bencher<'_, '_>) {
             let what = EventKind::Broadcast(EVENT.into());
             Publication::new(room.clone(), what, Audience::All)
         })
-        .bench_refs(|publication| publication.frame(protocol::frame));
+        .bench_refs(|publication| publication.frame(Wire::Desk, protocol::frame));
 }
 
 /// A path as Laravel and as file servers read it.

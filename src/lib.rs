@@ -52,6 +52,7 @@
 //! | `bytesize` · `ipnet` | `core` |
 //! | `prometheus-client` | `server` · `http` · `ws` · `introspection` · `rooms` · `auth` · `upstream` · `tls` · `limit` · `logging` · `metrics` |
 //! | `socket2` | `server` · `control` |
+//! | `aws-lc-rs` | `auth` |
 //! | `sha2` | `control` · `auth` |
 //! | `lru` | `control` · `rooms` · `auth` |
 //! | `smallvec` | `rooms` |

@@ -44,6 +44,16 @@ return [
     'pause_after_timeout_ms' => env('EDGE_PAUSE_AFTER_TIMEOUT_MS', 5000),
 
     /*
+     * The key and the secret of `[pusher]` in the edge's config.toml, for Laravel
+     * Echo. With both, the driver `edge` signs who may join a channel. Without
+     * them, Echo cannot join private and presence channels.
+     */
+    'pusher' => [
+        'key' => env('EDGE_PUSHER_KEY', env('REVERB_APP_KEY')),
+        'secret' => env('EDGE_PUSHER_SECRET', env('REVERB_APP_SECRET')),
+    ],
+
+    /*
      * The log channel for failures such as "broadcast not delivered". Null is
      * the default channel.
      */

@@ -35,13 +35,16 @@ class EdgeBroadcaster extends Broadcaster
     /** @var Closure(): LoggerInterface */
     private Closure $log;
 
+    private ?ChannelSignature $signature;
+
     /**
      * @param  Closure(): LoggerInterface  $log  called only if there is something to log
      */
-    public function __construct(Client $client, Closure $log)
+    public function __construct(Client $client, Closure $log, ?ChannelSignature $signature = null)
     {
         $this->client = $client;
         $this->log = $log;
+        $this->signature = $signature;
     }
 
     /**
@@ -68,16 +71,58 @@ class EdgeBroadcaster extends Broadcaster
      */
     public function validAuthenticationResponse($request, $result)
     {
-        if (is_bool($result)) {
-            return ['authorized' => $result];
+        if ($result === false) {
+            return ['authorized' => false];
         }
 
+        if ($this->signature !== null) {
+            return ['authorized' => true] + $this->sign($this->signature, $request, $result);
+        }
+
+        return ['authorized' => true] + ($result === true ? [] : ['channel_data' => $this->member($request, $result)]);
+    }
+
+    /**
+     * Returns what a Pusher client takes to the edge.
+     *
+     * @param  \Illuminate\Http\Request  $request
+     * @param  mixed  $result
+     * @return array<string, string>
+     */
+    private function sign(ChannelSignature $signature, $request, $result): array
+    {
+        $socket = (string) $request->input('socket_id');
+        $channel = (string) $request->input('channel_name');
+
+        // Parts of a signed text are separated by colons, so nothing else may hold one.
+        if (preg_match('/\A\d+\.\d+\z/', $socket) !== 1 || ! Event::isChannel($channel)) {
+            throw new AccessDeniedHttpException();
+        }
+
+        if (strncmp($channel, 'presence-', 9) !== 0) {
+            return ['auth' => $signature->sign($socket, $channel)];
+        }
+
+        $member = json_encode($this->member($request, $result), JSON_THROW_ON_ERROR);
+
+        return ['auth' => $signature->sign($socket, $channel, $member), 'channel_data' => $member];
+    }
+
+    /**
+     * Returns what the members of a presence channel learn about the user.
+     *
+     * @param  \Illuminate\Http\Request  $request
+     * @param  mixed  $info
+     * @return array<string, mixed>
+     */
+    private function member($request, $info): array
+    {
         $user = $this->retrieveUser($request, $this->normalizeChannelName((string) $request->input('channel_name')));
         $id = method_exists($user, 'getAuthIdentifierForBroadcasting')
             ? $user->getAuthIdentifierForBroadcasting()
             : $user->getAuthIdentifier();
 
-        return ['authorized' => true, 'channel_data' => ['user_id' => $id, 'user_info' => $result]];
+        return ['user_id' => $id, 'user_info' => $info];
     }
 
     /**
@@ -156,6 +201,11 @@ class EdgeBroadcaster extends Broadcaster
             if ($ticket !== null && Event::isTicket($ticket)) {
                 $users = $channel instanceof TicketChannel ? $channel->users() : [];
                 $tickets[$ticket] = array_merge($tickets[$ticket] ?? [], $users);
+
+                // Pusher clients are in the channel, and not in the room of the ticket.
+                if ($this->signature !== null && Event::isChannel($name)) {
+                    $names[$name] = $name;
+                }
             } elseif ($ticket === null && Event::isChannel($name)) {
                 $names[$name] = $name;
             } else {

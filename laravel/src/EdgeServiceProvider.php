@@ -52,7 +52,10 @@ class EdgeServiceProvider extends ServiceProvider
         // Before any provider boots: the app's routes/channels.php needs the driver.
         $this->callAfterResolving(BroadcastManager::class, static function (BroadcastManager $broadcasting): void {
             $broadcasting->extend('edge', static function ($app): EdgeBroadcaster {
-                return new EdgeBroadcaster($app->make(Client::class), self::log($app));
+                $pusher = (array) $app['config']['edge.pusher'];
+                $signature = ChannelSignature::with($pusher['key'] ?? null, $pusher['secret'] ?? null);
+
+                return new EdgeBroadcaster($app->make(Client::class), self::log($app), $signature);
             });
         });
 

@@ -13,7 +13,7 @@ use crate::core::ids::UserId;
 use crate::core::invisible_chars;
 use crate::runtime::drain::Drain;
 
-/// An authenticated user. Only this module creates one, out of Laravel's response.
+/// An authenticated user. Only this module creates one, out of what Laravel responds or signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     id: UserId,
@@ -29,6 +29,12 @@ impl User {
     /// Returns the name that other users see.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Creates the user whose id Laravel has signed. Their name is not known.
+    pub(super) fn signed(id: UserId) -> Self {
+        let name = nameless(&id);
+        Self { id, name }
     }
 
     /// Creates a user for tests, without a Laravel.
@@ -182,10 +188,15 @@ impl Authenticator {
             .take(MAX_NAME_CHARS)
             .collect();
         match name.trim() {
-            "" => format!("user {id}").into(),
+            "" => nameless(id),
             name => name.into(),
         }
     }
+}
+
+/// Returns what others see of a user without a name.
+fn nameless(id: &UserId) -> Arc<str> {
+    format!("user {id}").into()
 }
 
 /// Returns whether `c` may be part of a name that others see. Control characters, bidi

@@ -9,26 +9,30 @@ use std::time::{Duration, SystemTime};
 use hyper::Method;
 use lru::LruCache;
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Verdict};
-use super::channel::{self, Consent};
+use super::channel::{self, Consent, SignedMember};
 use super::client::Query;
 use super::settings::{Settings, TicketMethod};
 use super::{AuthClient, AuthRequest, CredentialHash, Epoch, Error, Invalidations, User, UserInfo};
 use crate::core::ids::{ChannelKind, ChannelName, RoomName, RowId, UserId};
 use crate::runtime::drain::Drain;
 
-/// The right of one user to be in one room. Only this module creates one, and `Rooms::join`
-/// takes nothing else.
+/// The right to be in one room. Only this module creates one, and `Rooms::join` takes nothing
+/// else.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     room: RoomName,
-    user: User,
+    /// None for a Pusher client in a room without presence.
+    user: Option<User>,
     user_info: Option<UserInfo>,
-    secret: CredentialHash,
-    epoch: Epoch,
+    /// The user's id as Laravel has signed it.
+    signed_id: Option<Arc<RawValue>>,
+    /// The request that it follows from; none if Laravel has signed it.
+    request: Option<(CredentialHash, Epoch)>,
 }
 
 impl Grant {
@@ -37,9 +41,9 @@ impl Grant {
         &self.room
     }
 
-    /// Returns the user who may join it.
-    pub(crate) fn user(&self) -> &User {
-        &self.user
+    /// Returns the user who may join it, unless the edge does not know them.
+    pub(crate) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
     }
 
     /// Returns what the members of a presence channel learn about the user, if the application
@@ -48,15 +52,44 @@ impl Grant {
         self.user_info.as_ref()
     }
 
+    /// Returns the JSON of the user's id as Laravel has signed it, a number or a string; none
+    /// if Laravel was asked.
+    pub(crate) fn signed_id(&self) -> Option<&Arc<RawValue>> {
+        self.signed_id.as_ref()
+    }
+
+    /// Creates a grant that Laravel has signed, with the user of a presence channel.
+    pub(super) fn signed(channel: ChannelName, member: Option<SignedMember>) -> Self {
+        let room = RoomName::Channel(channel);
+        let (user, user_info, signed_id) = match member {
+            Some(member) => (Some(member.user), member.info, Some(member.id)),
+            None => (None, None, None),
+        };
+        Self {
+            room,
+            user,
+            user_info,
+            signed_id,
+            request: None,
+        }
+    }
+
+    /// Creates a grant for a presence channel for tests, without a signature.
+    #[cfg(test)]
+    pub(crate) fn signed_for_test(channel: &str, channel_data: &str) -> Self {
+        let member = channel::read_member(channel_data).expect("a member");
+        Self::signed(channel.parse().expect("a channel"), Some(member))
+    }
+
     /// Creates a grant for tests, without a Laravel.
     #[cfg(test)]
     pub(crate) fn for_test(room: RoomName, user: User) -> Self {
         Self {
             room,
-            user,
+            user: Some(user),
             user_info: None,
-            secret: super::Token::new("test").expect("a token").hash(),
-            epoch: Invalidations::new().next_epoch(),
+            signed_id: None,
+            request: None,
         }
     }
 }
@@ -142,10 +175,10 @@ impl Authorizer {
     fn grant_at_once(&self, user: &User, room: RoomName, secret: CredentialHash) -> Grant {
         Grant {
             room,
-            user: user.clone(),
+            user: Some(user.clone()),
             user_info: None,
-            secret,
-            epoch: self.invalidations.next_epoch(),
+            signed_id: None,
+            request: Some((secret, self.invalidations.next_epoch())),
         }
     }
 
@@ -205,10 +238,10 @@ impl Authorizer {
             let consent = decision.value.ok_or(Error::Denied)?;
             return Ok(Grant {
                 room: room.clone(),
-                user: user.clone(),
+                user: Some(user.clone()),
                 user_info: consent.user_info,
-                secret: auth_request.secret,
-                epoch: decision.epoch,
+                signed_id: None,
+                request: Some((auth_request.secret, decision.epoch)),
             });
         }
     }
@@ -241,8 +274,11 @@ impl Authorizer {
 
     /// Returns whether `grant` has not been invalidated since Laravel was asked for it.
     pub(crate) fn is_still_valid(&self, grant: &Grant) -> bool {
+        let (Some(user), Some((secret, epoch))) = (&grant.user, grant.request) else {
+            return true;
+        };
         self.invalidations
-            .latest_after(grant.user.id(), grant.secret, grant.epoch)
+            .latest_after(user.id(), secret, epoch)
             .is_none()
     }
 

@@ -8,9 +8,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::Error;
 use super::client::AuthResponse;
-use crate::core::ids::{ChannelKind, ChannelName, SessionId};
+use super::{Error, User};
+use crate::core::ids::{ChannelKind, ChannelName, SessionId, UserId};
 
 /// What the application tells the members of a presence channel about a user, as JSON. Cheap
 /// to clone.
@@ -21,6 +21,48 @@ pub(crate) type UserInfo = Arc<RawValue>;
 pub(super) struct Consent {
     /// Only presence channels have one, if the application returns any.
     pub(super) user_info: Option<UserInfo>,
+}
+
+/// The member of a presence channel, as Laravel has signed it.
+#[derive(Debug)]
+pub(super) struct SignedMember {
+    pub(super) user: User,
+    /// The JSON of the user's id.
+    pub(super) id: Arc<RawValue>,
+    pub(super) info: Option<UserInfo>,
+}
+
+/// The reason why a text is no member of a presence channel. `Display` is for developers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotAMember {
+    /// It names no user.
+    #[error(
+        "channel_data is no object with a user_id, a whole number or a text of 64 bytes at most"
+    )]
+    NoUser,
+    /// It is too long to be sent to all members.
+    #[error("the user_info in channel_data is longer than 2 KiB")]
+    TooLong,
+}
+
+/// Reads the `channel_data` of a presence channel, once its signature was checked.
+///
+/// # Errors
+/// Any variant of [`NotAMember`].
+pub(super) fn read_member(channel_data: &str) -> Result<SignedMember, NotAMember> {
+    // serde reads a struct from an array, too.
+    let member: Member<'_> = Some(channel_data)
+        .filter(|text| text.trim_start().starts_with('{'))
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or(NotAMember::NoUser)?;
+    let id = member.user_id.ok_or(NotAMember::NoUser)?;
+    let value = serde_json::from_str(id.get()).ok();
+    let user = value.and_then(|value| UserId::from_json(&value));
+    Ok(SignedMember {
+        user: User::signed(user.ok_or(NotAMember::NoUser)?),
+        id: Arc::from(id.to_owned()),
+        info: member.info()?,
+    })
 }
 
 /// Returns the body of a request about `channel`, a form.
@@ -71,7 +113,20 @@ struct Body<'a> {
 #[derive(Deserialize)]
 struct Member<'a> {
     #[serde(borrow, default)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     user_info: Option<&'a RawValue>,
+}
+
+impl Member<'_> {
+    /// # Errors
+    /// `TooLong` if it is longer than [`MAX_USER_INFO_BYTES`].
+    fn info(&self) -> Result<Option<UserInfo>, NotAMember> {
+        match self.user_info {
+            Some(info) if info.get().len() > MAX_USER_INFO_BYTES => Err(NotAMember::TooLong),
+            info => Ok(info.map(|info| Arc::from(info.to_owned()))),
+        }
+    }
 }
 
 /// Reads the consent in the body of a 2xx.
@@ -111,12 +166,9 @@ fn read_user_info(member: &RawValue) -> Result<Option<UserInfo>, &'static str> {
         Cow::Borrowed(member.get())
     };
     let member: Member<'_> = serde_json::from_str(&text).map_err(invalid)?;
-    match member.user_info {
-        Some(info) if info.get().len() > MAX_USER_INFO_BYTES => {
-            Err("the user_info in Laravel's response is longer than 2 KiB")
-        }
-        info => Ok(info.map(|info| Arc::from(info.to_owned()))),
-    }
+    member
+        .info()
+        .map_err(|_| "the user_info in Laravel's response is longer than 2 KiB")
 }
 
 /// The maximum JSON about one user: each member of the channel gets that of all others.

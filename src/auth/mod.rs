@@ -20,12 +20,13 @@ mod request;
 mod retry;
 mod session_cookie;
 pub(crate) mod settings;
+mod signature;
 mod token;
 
 pub(crate) use self::agent::AgentHash;
 pub(crate) use self::authenticator::{AuthenticatedUser, Authenticator, User};
 pub(crate) use self::authorizer::{Authorizer, CachedAccess, Grant};
-pub(crate) use self::channel::UserInfo;
+pub(crate) use self::channel::{NotAMember, UserInfo};
 pub(crate) use self::client::{AuthClient, request_headers};
 pub(crate) use self::credential::Credential;
 pub(crate) use self::credential_hash::CredentialHash;
@@ -35,6 +36,8 @@ pub(crate) use self::metrics::Metrics;
 pub(crate) use self::request::{AuthRequest, ClientContext};
 pub(crate) use self::retry::{RetryDeadline, retry_while_unavailable};
 pub(crate) use self::session_cookie::{CookieName, SessionCookie};
+pub use self::signature::SecretError;
+pub(crate) use self::signature::{AppKey, Claim, KeyName, SignatureError};
 pub(crate) use self::token::{Token, TokenForm, bearer_token};
 
 use std::time::Duration;

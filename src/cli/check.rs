@@ -44,6 +44,7 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let maintenance = Maintenance::new(&config.maintenance);
     expect(maintenance.map(drop).map_err(Into::into));
     expect(Renewal::check(&config.tls).map_err(Into::into));
+    expect(config.pusher.load_key().map(drop).map_err(Into::into));
     // The edge that runs with this configuration uses its event log.
     let is_running = || UnixStream::connect(&config.broadcast.socket).is_ok();
     expect(rooms::check_history(&config.history, is_running).map_err(Into::into));
@@ -81,6 +82,9 @@ fn report(path: &Path, config: &Config, certificates: &Certificates) -> Result<(
         config.broadcast.socket.display().to_string(),
     );
     line("history", history(&config.history));
+    if let Some(key) = &config.pusher.key {
+        line("Pusher key", key.as_str().to_owned());
+    }
     for certificate in certificates.expiry() {
         let file = certificate.file.display();
         line("certificate", file.to_string());

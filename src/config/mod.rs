@@ -58,6 +58,8 @@ pub struct Config {
     pub(crate) limits: limit::Settings,
     /// WebSocket sessions and uploads: `[websocket]`.
     pub(crate) websocket: ws::Settings,
+    /// The Pusher protocol: `[pusher]`.
+    pub(crate) pusher: ws::PusherSettings,
     /// Authentication by Laravel and its cache: `[auth]`.
     pub(crate) auth: auth::settings::Settings,
     /// Rooms and presence: `[rooms]`.
@@ -95,9 +97,9 @@ pub(crate) enum Error {
     /// The text has syntax errors, invalid values or broken rules.
     #[error("{0}")]
     Mistakes(Diagnostics),
-    /// A route serves a directory that holds a private key, so that any client could fetch it.
+    /// A route serves a directory that holds a secret, so that any client could fetch it.
     #[error(
-        "{}: {} (files, sendfile or allowed_symlink_targets of a route) holds {}, a private key that \
+        "{}: {} (files, sendfile or allowed_symlink_targets of a route) holds {}, a secret that \
          everyone could then fetch; name a directory of the site alone, such as \
          \"/var/www/app/public\"",
         .file.display(),
@@ -107,7 +109,7 @@ pub(crate) enum Error {
     Exposed {
         /// The configuration file.
         file: PathBuf,
-        /// The private key, or the storage directory of the ACME client.
+        /// The private key, the storage directory of the ACME client, or `pusher.secret_file`.
         secret: PathBuf,
         /// The directory that the route serves.
         root: PathBuf,
@@ -195,6 +197,7 @@ impl Config {
             .chain([&mut self.broadcast.socket])
             .chain(&mut self.http.error_pages)
             .chain(&mut self.maintenance.page)
+            .chain(&mut self.pusher.secret_file)
             .chain(self.history.directory_mut());
         let routes = self.routes.iter_mut();
         for file in files.chain(routes.flat_map(http::RouteSettings::paths_mut)) {
@@ -214,7 +217,7 @@ impl Config {
         Ok(())
     }
 
-    /// Returns the first private key that a route would serve as a file, and the directory
+    /// Returns the first secret that a route would serve as a file, and the directory
     /// that the route serves.
     fn find_exposed_key(&mut self) -> Option<(PathBuf, PathBuf)> {
         // Symbolic links are resolved, or a link could hide a key. A path that does not exist
@@ -226,7 +229,8 @@ impl Config {
             .flat_map(http::RouteSettings::paths_mut)
             .map(|root| real(root))
             .collect();
-        let mut secrets = self.tls.secrets().map(|secret| (secret, real(secret)));
+        let secrets = self.tls.secrets().chain(&self.pusher.secret_file);
+        let mut secrets = secrets.map(|secret| (secret, real(secret)));
         secrets.find_map(|(secret, end)| {
             let root = roots.iter().find(|root| end.starts_with(root))?;
             Some((secret.clone(), root.clone()))

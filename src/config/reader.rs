@@ -188,7 +188,7 @@ fn tables_with<T: DeserializeOwned>(name: &str) -> Vec<&'static str> {
 
 /// Headers of the tables that have keys of their own, in the order of `config.toml`.
 /// `[upstreams.NAME]` is missing, because it has the keys of `[upstream]`.
-pub(super) const TABLES: [&str; 19] = [
+pub(super) const TABLES: [&str; 20] = [
     "[server]",
     "[admin]",
     "[log]",
@@ -204,6 +204,7 @@ pub(super) const TABLES: [&str; 19] = [
     "[limits]",
     "[websocket]",
     "[websocket.uploads]",
+    "[pusher]",
     "[auth]",
     "[rooms]",
     "[history]",

@@ -114,6 +114,21 @@ const RULES: &[Rule] = &[
         message: "websocket.ping_interval must be a second or more",
     },
     Rule {
+        keys: &["pusher.secret_file", "pusher.key"],
+        holds: |c| c.pusher.key.is_some() == c.pusher.secret_file.is_some(),
+        message: "pusher.key and pusher.secret_file need each other: Laravel signs with both",
+    },
+    Rule {
+        keys: &["pusher.paths"],
+        holds: |c| !c.pusher.paths.is_empty(),
+        message: "pusher.paths needs at least one path, such as \"/app\"",
+    },
+    Rule {
+        keys: &["pusher.activity_timeout"],
+        holds: |c| c.pusher.activity_timeout >= ConfigDuration::seconds(1),
+        message: "pusher.activity_timeout must be a second or more",
+    },
+    Rule {
         keys: &["websocket.revalidate_interval"],
         holds: |c| c.websocket.revalidate_interval >= ConfigDuration::seconds(1),
         message: "websocket.revalidate_interval must be a second or more",

@@ -53,7 +53,7 @@ impl Introspection {
     /// sends no request to Laravel.
     pub(crate) fn explain(&self, user: &UserId, room: &RoomName) -> Explanation {
         let open = self.sessions.of_user(user);
-        let secrets = open.iter().map(|session| session.token);
+        let secrets = open.iter().filter_map(|session| session.token);
         let known = self.access.cached_access(user, secrets, room);
         let sessions: Vec<_> = open.iter().map(|session| self.session(session)).collect();
         let room = room.to_string();

@@ -23,6 +23,8 @@ pub(crate) struct PublishCounters {
     pub(crate) seen: Counter,
     /// Reports that a user types or has stopped.
     pub(crate) typing: Counter,
+    /// Events of Pusher clients.
+    pub(crate) client_event: Counter,
 }
 
 impl Default for PublishCounters {
@@ -33,6 +35,7 @@ impl Default for PublishCounters {
             broadcast: counter("broadcast"),
             seen: counter("seen"),
             typing: counter("typing"),
+            client_event: counter("client_event"),
             family,
         }
     }
@@ -47,6 +50,7 @@ pub struct DeliveryMetrics {
     broadcast: Counter,
     seen: Counter,
     typing: Counter,
+    client_event: Counter,
     user_joined: Counter,
     user_left: Counter,
     delivered: Counter,
@@ -62,6 +66,7 @@ impl DeliveryMetrics {
             broadcast: counter("broadcast"),
             seen: counter("message_status_update"),
             typing: counter("typing_indicator"),
+            client_event: counter("client_event"),
             user_joined: counter("user_joined"),
             user_left: counter("user_left"),
             delivered: Counter::default(),
@@ -75,6 +80,7 @@ impl DeliveryMetrics {
             EventKind::Broadcast(_) => &self.broadcast,
             EventKind::Seen { .. } => &self.seen,
             EventKind::Typing { .. } => &self.typing,
+            EventKind::Client { .. } => &self.client_event,
             EventKind::UserJoined(_) => &self.user_joined,
             EventKind::UserLeft(_) => &self.user_left,
         };

@@ -18,6 +18,7 @@ mod history;
 mod membership;
 mod metrics;
 mod parked;
+mod presence;
 mod present_user;
 mod publication;
 mod receipts;
@@ -48,7 +49,7 @@ pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};
 pub(crate) use self::parked::{Browser, Claim, ParkedSessions};
 pub use self::present_user::PresentUser;
-pub use self::publication::{Audience, Broadcast, EventKind, Publication};
+pub use self::publication::{Audience, Broadcast, EventKind, Publication, Wire};
 pub(crate) use self::receipts::{RECEIPT_INTERVAL, Receipts};
 use self::room::{Entered, Room, Timer};
 pub(crate) use self::sessions::{
@@ -246,8 +247,7 @@ impl Rooms {
         }
     }
 
-    /// Returns whether [`apply_backpressure`](Self::apply_backpressure) would wait: sessions in
-    /// `rooms` have much queued and were not served.
+    /// Returns whether sessions in `rooms` have much queued and were not served.
     pub(crate) fn is_any_behind<'a>(&self, mut rooms: impl Iterator<Item = &'a RoomName>) -> bool {
         rooms.any(|name| self.find(name).is_some_and(|room| room.is_behind()))
     }

@@ -1,8 +1,9 @@
 //! An event on its way to the members of a room, and the choice of those who get it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::PresentUser;
@@ -10,13 +11,28 @@ use crate::auth::User;
 use crate::core::ids::{RoomName, RowId, SessionId, UserId};
 use crate::core::position::Position;
 
-/// An event for the members of one room. All of them share it and its encoded frame.
+/// The protocol that a session speaks with its client. The sessions in one room may speak
+/// different ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// The support desk's own protocol.
+    Desk,
+    /// The Pusher protocol.
+    Pusher,
+}
+
+impl Wire {
+    const COUNT: usize = 2;
+}
+
+/// An event for the members of one room. All of them share it, and those of one protocol its
+/// encoded frame.
 #[derive(Debug)]
 pub struct Publication {
     room: RoomName,
     kind: EventKind,
     audience: Audience,
-    frame: OnceLock<Bytes>,
+    frames: [OnceLock<Bytes>; Wire::COUNT],
     created_at: Instant,
     position: Option<Position>,
 }
@@ -53,10 +69,19 @@ pub enum EventKind {
         /// Whether the user is typing now.
         on: bool,
     },
+    /// An event that a client has published to a channel.
+    Client {
+        /// Its name.
+        event: String,
+        /// The JSON of its data, if there is any.
+        data: Option<Box<RawValue>>,
+        /// The JSON of the user's id, in a presence channel.
+        user: Option<Arc<RawValue>>,
+    },
     /// A user became present: their first session entered.
     UserJoined(PresentUser),
     /// A user is no longer present: their last session left for good, or its grace passed.
-    UserLeft(UserId),
+    UserLeft(PresentUser),
 }
 
 /// The members of a room that get a publication.
@@ -66,7 +91,7 @@ pub enum Audience {
     All,
     /// Every session but the one that caused it.
     AllBut(SessionId),
-    /// Every session but this one, if it belongs to this user; otherwise every session.
+    /// Every session but this one, unless it is known to belong to another user.
     AllButOwn(SessionId, UserId),
     /// Every session of every other user.
     OthersThan(UserId),
@@ -87,7 +112,7 @@ impl Publication {
             room,
             kind,
             audience,
-            frame: OnceLock::new(),
+            frames: Default::default(),
             created_at: Instant::now(),
             position: None,
         }
@@ -110,7 +135,7 @@ impl Publication {
             room: self.room.clone(),
             kind: EventKind::Broadcast(text.clone()),
             audience: Audience::All,
-            frame: self.frame.clone(),
+            frames: self.frames.clone(),
             created_at: Instant::now(),
             position: self.position,
         }
@@ -121,7 +146,7 @@ impl Publication {
         self.position
     }
 
-    /// Returns the bytes that it takes while a room keeps it: its text, and its frame.
+    /// Returns the bytes that it takes while a room keeps it: its text, and usually one frame.
     pub(super) fn memory(&self) -> usize {
         2 * self.size()
     }
@@ -141,9 +166,11 @@ impl Publication {
         &self.kind
     }
 
-    /// Returns the encoded frame. The first call makes it by `encode`; later calls share it.
-    pub fn frame(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.frame.get_or_init(|| encode(self)).clone()
+    /// Returns the encoded frame of `wire`. The first call makes it by `encode`; later calls
+    /// share it.
+    pub fn frame(&self, wire: Wire, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        let frame = &self.frames[wire as usize];
+        frame.get_or_init(|| encode(self)).clone()
     }
 
     /// Returns whether it may be dropped for a session whose queue fills up. The end of a
@@ -151,7 +178,7 @@ impl Publication {
     pub(super) fn is_ephemeral(&self) -> bool {
         match self.kind {
             EventKind::Typing { on, .. } => on,
-            EventKind::UserJoined(_) => true,
+            EventKind::UserJoined(_) | EventKind::Client { .. } => true,
             EventKind::UserLeft(_) | EventKind::Broadcast(_) | EventKind::Seen { .. } => false,
         }
     }
@@ -160,17 +187,22 @@ impl Publication {
     pub(super) fn size(&self) -> usize {
         match &self.kind {
             EventKind::Broadcast(text) => text.len(),
+            EventKind::Client { data, .. } => {
+                NOMINAL_EVENT_BYTES + data.as_ref().map_or(0, |data| data.get().len())
+            }
             _ => NOMINAL_EVENT_BYTES,
         }
     }
 
-    /// Returns whether `session`, of `user`, gets it.
-    pub(super) fn is_for(&self, session: SessionId, user: &UserId) -> bool {
+    /// Returns whether `session`, of `user` if that is known, gets it.
+    pub(super) fn is_for(&self, session: SessionId, user: Option<&UserId>) -> bool {
         match &self.audience {
             Audience::All => true,
             Audience::AllBut(origin) => *origin != session,
-            Audience::AllButOwn(origin, owner) => *origin != session || owner != user,
-            Audience::OthersThan(origin) => origin != user,
+            Audience::AllButOwn(origin, owner) => {
+                *origin != session || user.is_some_and(|user| user != owner)
+            }
+            Audience::OthersThan(origin) => user != Some(origin),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::delivery::{DeliveryScheduler, Members};
 use super::history::{History, KeptBytes, Recovery, RoomHistory, Since};
+use super::presence::{Presence, Typing};
 use super::present_user::PresentUser;
 use super::{Audience, Broadcast, Delivered, EventKind, Outbox, Publication, Settings};
 use crate::core::ids::{RoomName, SessionId, UserId};
@@ -45,34 +46,6 @@ pub(super) struct Entered {
     pub(super) recovery: Option<Recovery>,
 }
 
-/// A user who counts as present.
-#[derive(Debug)]
-struct Presence {
-    user: PresentUser,
-    sessions: usize,
-    /// The end of the grace, if all of the user's sessions were lost.
-    leaving: Option<Instant>,
-    /// None until the user first types. Boxed, for most users read only.
-    typing: Option<Box<TypingState>>,
-}
-
-/// A user's typing in one room.
-#[derive(Debug, Default)]
-struct TypingState {
-    now: Option<Typing>,
-    /// The time at which the user's one timer fires, if it is set.
-    timer: Option<Instant>,
-    /// The time at which the others last heard that the user types.
-    sent_at: Option<Instant>,
-}
-
-/// The session that types, and the time at which typing ends by itself.
-#[derive(Clone, Copy, Debug)]
-struct Typing {
-    session: SessionId,
-    until: Instant,
-}
-
 /// A timer of a room. It is never cancelled, so it may fire in vain: the user may be back,
 /// and the room may be another one of the same name.
 #[derive(Clone, Debug)]
@@ -90,13 +63,6 @@ pub(super) struct Exit {
     pub(super) is_empty: bool,
     /// A timer to set.
     pub(super) timer: Option<(Instant, Timer)>,
-}
-
-impl Presence {
-    /// Returns the session that types, if one does.
-    fn typing(&self) -> Option<Typing> {
-        self.typing.as_ref()?.now
-    }
 }
 
 impl Room {
@@ -128,14 +94,16 @@ impl Room {
         &self,
         history: Option<&History>,
         since: Option<Since>,
-        user: PresentUser,
+        user: Option<PresentUser>,
         session: SessionId,
         outbox: Outbox,
     ) -> Entered {
         let mut state = self.state.lock();
-        let recovery = since.map(|since| state.replay(history, since, user.id(), &outbox));
-        state.members.insert(session, user.id().clone(), outbox);
-        if self.name.has_presence() {
+        let id = user.as_ref().map(|user| user.id().clone());
+        let returning = since.zip(id.as_ref());
+        let recovery = returning.map(|(since, id)| state.replay(history, since, id, &outbox));
+        state.members.insert(session, id, outbox);
+        if let Some(user) = user.filter(|_| self.name.has_presence()) {
             state.add_presence(user);
         }
         let position = history.map(|history| match (since, recovery) {
@@ -156,6 +124,12 @@ impl Room {
         self.state.lock().users()
     }
 
+    /// Returns whether `user` may be present in this room of at most `max_users`.
+    pub(super) fn has_space_for(&self, user: &UserId, max_users: usize) -> bool {
+        let present = &self.state.lock().present;
+        present.len() < max_users || present.contains_key(user)
+    }
+
     /// Returns the number of sessions in the room.
     pub(super) fn session_count(&self) -> usize {
         self.state.lock().members.len()
@@ -163,7 +137,7 @@ impl Room {
 
     /// Returns whether `session` is in the room.
     pub(super) fn contains(&self, session: SessionId) -> bool {
-        self.state.lock().members.user(session).is_some()
+        self.state.lock().members.contains(session)
     }
 
     /// Queues `publication` to the members in its audience.
@@ -307,8 +281,9 @@ impl State {
 
     /// Ends the presence of `user`; publishes `UserLeft`.
     fn remove_presence(&mut self, user: &UserId) {
-        self.present.remove(user);
-        self.notify_others(user, EventKind::UserLeft(user.clone()));
+        if let Some(presence) = self.present.remove(user) {
+            self.notify_others(user, EventKind::UserLeft(presence.user));
+        }
     }
 
     /// Records typing; see [`Room::typing`].

@@ -1,6 +1,7 @@
 //! The registry of all sessions of the process. Finds them by user or by token, to
 //! disconnect, revoke or revalidate them, and limits the sessions of one user.
 
+mod guests;
 mod returning;
 
 use std::collections::hash_map;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use self::guests::Guest;
 pub(crate) use self::returning::{PONG_TIMEOUT, Predecessor};
 use super::parked::{Browser, ParkedSessions};
 use super::{Eviction, Outbox, Receipts};
@@ -29,6 +31,7 @@ pub(crate) struct Sessions(Arc<Mutex<Registry>>);
 #[derive(Debug)]
 struct Registry {
     entries: HashMap<SessionId, SessionEntry>,
+    guests: HashMap<SessionId, Guest>,
     users: HashMap<UserId, UserSessions>,
     /// Recently revoked tokens, with the time of the revocation. Catches a session whose
     /// token Laravel accepted before that, and which registers after it.
@@ -42,6 +45,7 @@ impl Default for Registry {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
+            guests: HashMap::new(),
             users: HashMap::new(),
             parked: None,
             revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
@@ -90,8 +94,8 @@ pub(crate) struct OpenSession {
     pub(crate) id: SessionId,
     /// The client's address.
     pub(crate) client: ClientIp,
-    /// The hash of the session's token.
-    pub(crate) token: CredentialHash,
+    /// The hash of the session's token; none for a Pusher client.
+    pub(crate) token: Option<CredentialHash>,
     /// The time at which it registered.
     pub(crate) since: Instant,
     /// The number of events queued for it.
@@ -135,17 +139,17 @@ impl Sessions {
 
     /// Returns the number of sessions.
     pub(crate) fn count(&self) -> usize {
-        self.0.lock().entries.len()
+        let registry = self.0.lock();
+        registry.entries.len() + registry.guests.len()
     }
 
     /// Returns the number of events queued for all sessions together, and for the session
     /// with the longest queue.
     pub(crate) fn queued_events(&self) -> (usize, usize) {
         let registry = self.0.lock();
-        let queued = registry
-            .entries
-            .values()
-            .map(|entry| entry.outbox.queued_events());
+        let guests = registry.guests.values().map(|guest| &guest.outbox);
+        let entries = registry.entries.values().map(|entry| &entry.outbox);
+        let queued = entries.chain(guests).map(Outbox::queued_events);
         queued.fold((0, 0), |(sum, max), one| (sum + one, max.max(one)))
     }
 
@@ -159,11 +163,22 @@ impl Sessions {
         let open = entries.map(|(id, entry)| OpenSession {
             id: *id,
             client: entry.client,
-            token: entry.browser.token,
+            token: Some(entry.browser.token),
             since: entry.since,
             queued: entry.outbox.queued_events(),
         });
-        open.collect()
+        let guests = registry
+            .guests
+            .iter()
+            .filter(|(_, guest)| guest.users.contains(user));
+        let guests = guests.map(|(id, guest)| OpenSession {
+            id: *id,
+            client: guest.client,
+            token: None,
+            since: guest.since,
+            queued: guest.outbox.queued_events(),
+        });
+        open.chain(guests).collect()
     }
 
     /// Evicts every session of `user`, and drops those that were lost; returns the number of
@@ -173,17 +188,14 @@ impl Sessions {
         if let Some(parked) = &registry.parked {
             parked.drop_user(user);
         }
-        registry.for_each(
-            |entry| entry.user == *user,
-            |outbox| outbox.evict(Eviction::Disconnected),
-        )
+        registry.for_each_of_user(user, |outbox| outbox.evict(Eviction::Disconnected))
     }
 
     /// Makes every session of `user` ask Laravel about its rights again; returns their
     /// number.
     pub(crate) fn revalidate_user(&self, user: &UserId) -> usize {
         let registry = self.0.lock();
-        registry.for_each(|entry| entry.user == *user, Outbox::revalidate)
+        registry.for_each_of_user(user, Outbox::revalidate)
     }
 
     /// Makes every session with `token` ask Laravel about its rights again; returns their
@@ -231,7 +243,16 @@ impl Registry {
         selected.map(|entry| act(&entry.outbox)).count()
     }
 
+    /// Runs `act` on the sessions of `user`; returns their number.
+    fn for_each_of_user(&self, user: &UserId, act: impl Fn(&Outbox)) -> usize {
+        let guests = self.guests.values();
+        let guests = guests.filter(|guest| guest.users.contains(user));
+        let guests = guests.map(|guest| act(&guest.outbox)).count();
+        guests + self.for_each(|entry| entry.user == *user, act)
+    }
+
     fn remove(&mut self, session: SessionId) {
+        self.guests.remove(&session);
         let Some(entry) = self.entries.remove(&session) else {
             return;
         };

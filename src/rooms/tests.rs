@@ -137,7 +137,8 @@ fn line(said: &Publication) -> String {
         EventKind::Typing { user, on: true } => format!("{room}: {} types", user.id()),
         EventKind::Typing { user, on: false } => format!("{room}: {} stops", user.id()),
         EventKind::UserJoined(user) => format!("{room}: {} comes", user.id()),
-        EventKind::UserLeft(user) => format!("{room}: {user} goes"),
+        EventKind::Client { event, .. } => format!("{room}: {event}"),
+        EventKind::UserLeft(user) => format!("{room}: {} goes", user.id()),
     }
 }
 

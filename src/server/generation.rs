@@ -11,6 +11,7 @@ use super::frontend::{Frontend, frontends};
 use super::metric_registry::metric_registry;
 use super::parts::{Parts, Task};
 use super::process::Process;
+use crate::auth::AppKey;
 use crate::config::Config;
 use crate::http::{ErrorPages, Maintenance, Pipeline, PipelineDeps, Routes};
 use crate::introspection::{Introspection, LARAVEL, StartContext, TotalsReader};
@@ -61,7 +62,8 @@ impl Generation {
         let authorities = ClientAuthorities::load(&config.tls.client_auth)?;
         let frontends = frontends(&config, process, &parts.certificates.part, &authorities)?;
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
-        let backend = Arc::new(backend(&config, &parts));
+        let pusher = config.pusher.load_key()?.map(Arc::new);
+        let backend = Arc::new(backend(&config, &parts, pusher));
         let current_backend = old.map_or_else(
             || CurrentBackend::new(Arc::clone(&backend)),
             |old| old.current_backend.clone(),
@@ -87,11 +89,14 @@ impl Generation {
     /// Blocks.
     ///
     /// # Errors
-    /// Returns [`Error::Pages`] or [`Error::Tls`] if a file is unusable.
+    /// Returns [`Error::Pages`], [`Error::Tls`] or [`Error::Secret`] if a file is unusable.
     pub(super) fn is_made_of(&self, config: &Config) -> Result<bool, Error> {
         let pages = ErrorPages::load(config.http.error_pages.as_deref())?;
         let authorities = ClientAuthorities::load(&config.tls.client_auth)?;
-        Ok(*config == self.config && pages == self.pages && authorities == self.authorities)
+        let pusher = config.pusher.load_key()?;
+        let is_same_key = pusher.as_ref() == self.backend.pusher.as_deref();
+        let has_same_files = pages == self.pages && authorities == self.authorities;
+        Ok(*config == self.config && has_same_files && is_same_key)
     }
 
     /// Returns the certificates of this generation.
@@ -123,6 +128,7 @@ fn pipeline(
     let gateway = Gateway::new(
         services(config, process, current_backend),
         config.websocket.clone(),
+        config.pusher.clone(),
     );
     let routes = Routes::new(
         &config.routes,
@@ -149,13 +155,14 @@ fn pipeline(
     }))
 }
 
-fn backend(config: &Config, parts: &Parts) -> Backend {
+fn backend(config: &Config, parts: &Parts, pusher: Option<Arc<AppKey>>) -> Backend {
     let (identity, access) = (*parts.auth.part).clone();
     Backend {
         identity,
         access,
         uploads: (*parts.uploads.part).clone(),
         retry_timeout: config.auth.retry_timeout.get(),
+        pusher,
         limits: Arc::clone(&parts.limits),
     }
 }

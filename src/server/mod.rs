@@ -34,6 +34,7 @@ use self::process::Process;
 pub use self::process::StartInfo;
 pub use self::reload::Reloader;
 pub use self::socket_activation::InheritedSockets;
+use crate::auth;
 use crate::config::Config;
 use crate::control::{self, Api, ControlListener};
 use crate::files;
@@ -68,6 +69,9 @@ pub enum Error {
     /// The maintenance page is unreachable.
     #[error(transparent)]
     Maintenance(#[from] http::PageUnreachable),
+    /// The secret of the Pusher protocol cannot be used.
+    #[error(transparent)]
+    Secret(#[from] auth::SecretError),
     /// The event log cannot be used.
     #[error(transparent)]
     History(#[from] rooms::HistoryError),

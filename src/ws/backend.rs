@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::upload::Uploads;
-use crate::auth::{Authenticator, Authorizer};
+use crate::auth::{AppKey, Authenticator, Authorizer};
 use crate::limit::Limits;
 
 /// The parts of one configuration that sessions use for each request to Laravel.
@@ -21,6 +21,8 @@ pub(crate) struct Backend {
     pub(crate) uploads: Uploads,
     /// The time for which a request is retried while Laravel is unavailable.
     pub(crate) retry_timeout: Duration,
+    /// The application of Pusher clients, unless that protocol is off.
+    pub(crate) pusher: Option<Arc<AppKey>>,
     /// The limits per client.
     pub(crate) limits: Arc<Limits>,
 }

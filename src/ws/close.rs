@@ -29,6 +29,16 @@ pub(crate) enum CloseReason {
     TooManyMessages,
     /// A message was longer than allowed.
     TooLarge,
+    /// A Pusher client must reconnect, so that Laravel decides about its channels again.
+    Reauthorize,
+    /// The URL of a Pusher client names no application of this edge.
+    UnknownKey,
+    /// The URL of a Pusher client has no version of the protocol.
+    NoProtocol,
+    /// The version in the URL of a Pusher client is no number.
+    InvalidProtocol,
+    /// The version in the URL of a Pusher client is not spoken here.
+    UnsupportedProtocol,
     /// The client violated RFC 6455.
     Protocol,
     /// The client sent text that is not UTF-8.
@@ -60,6 +70,40 @@ impl CloseReason {
             Self::Revoked => (4503, "token revoked"),
             Self::Disconnected => (4504, "disconnected by the application"),
             Self::Superseded => (4505, "too many sessions, the oldest is closed"),
+            Self::Reauthorize
+            | Self::UnknownKey
+            | Self::NoProtocol
+            | Self::InvalidProtocol
+            | Self::UnsupportedProtocol => return self.pusher_frame(),
+        })
+    }
+
+    /// Returns the code and the text of the close frame for a Pusher client; none if the
+    /// connection is lost. pusher-js reconnects a second later, unless the code is from 4001 to
+    /// 4099 or from 4300 on. After 4200 to 4299 it would reconnect at once, all clients
+    /// together.
+    pub(super) fn pusher_frame(self) -> Option<(u16, &'static str)> {
+        Some(match self {
+            Self::Client => (1000, ""),
+            Self::Lost => return None,
+            Self::Protocol => (1002, "protocol error"),
+            Self::InvalidText => (1007, "text is not UTF-8"),
+            Self::TooLarge => (1009, "message too large"),
+            Self::UnknownKey => (4001, "no application has this key"),
+            Self::InvalidProtocol => (4006, "invalid protocol version"),
+            Self::UnsupportedProtocol => (4007, "unsupported protocol version"),
+            Self::NoProtocol => (4008, "no protocol version"),
+            Self::NoToken
+            | Self::AuthenticationFailed
+            | Self::Revoked
+            | Self::Superseded
+            | Self::Disconnected => (4009, "disconnected by the application"),
+            Self::TooManyMessages
+            | Self::Restart
+            | Self::Unavailable
+            | Self::Slow
+            | Self::Silent
+            | Self::Reauthorize => (4100, "come back"),
         })
     }
 
@@ -71,10 +115,10 @@ impl CloseReason {
 
     /// Returns whether the session ends without sending what is queued for the client.
     pub(crate) fn is_at_once(self) -> bool {
-        use CloseReason::{Disconnected, Revoked, Slow, Superseded, Unavailable};
+        use CloseReason::{Disconnected, Reauthorize, Revoked, Slow, Superseded, Unavailable};
         matches!(
             self,
-            Slow | Revoked | Disconnected | Superseded | Unavailable
+            Slow | Revoked | Disconnected | Superseded | Unavailable | Reauthorize
         )
     }
 
@@ -101,6 +145,10 @@ impl CloseReason {
             Self::Unavailable => {
                 "Laravel did not confirm the token in time: see the warnings about its requests"
             }
+            Self::UnknownKey => {
+                "the page uses another key than pusher.key; compare it with REVERB_APP_KEY and \
+                 VITE_REVERB_APP_KEY of the application, and build the page again"
+            }
             _ => return None,
         })
     }
@@ -118,6 +166,11 @@ impl CloseReason {
             Self::Superseded => "superseded",
             Self::TooManyMessages => "too_many_messages",
             Self::TooLarge => "too_large",
+            Self::Reauthorize => "reauthorize",
+            Self::UnknownKey => "unknown_key",
+            Self::NoProtocol => "no_protocol",
+            Self::InvalidProtocol => "invalid_protocol",
+            Self::UnsupportedProtocol => "unsupported_protocol",
             Self::Protocol => "protocol",
             Self::InvalidText => "invalid_text",
             Self::Slow => "slow",

@@ -34,6 +34,7 @@ mod many_sessions;
 mod nginx;
 mod proxies;
 mod proxy;
+mod pusher;
 mod readiness;
 mod reconnects;
 mod reference;

@@ -382,6 +382,7 @@ fn room() -> RoomName {
 
 /// Writes the text of a broadcast, which is a whole frame here.
 static ENCODER: PublicationEncoder = PublicationEncoder {
+    wire: crate::rooms::Wire::Desk,
     frame: |publication| match publication.kind() {
         EventKind::Broadcast(text) => text.as_str().to_owned().into(),
         _ => panic!("only broadcasts are published here"),

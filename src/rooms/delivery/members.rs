@@ -24,7 +24,8 @@ pub(in crate::rooms) struct Members {
 /// A session in a room.
 #[derive(Debug)]
 struct Member {
-    user: UserId,
+    /// None for a client whose user the edge does not know.
+    user: Option<UserId>,
     outbox: Outbox,
 }
 
@@ -50,8 +51,11 @@ impl Delivered {
     /// The maximum number of users listed.
     pub(crate) const MAX_USERS: usize = 100;
 
-    fn count(&mut self, user: &UserId) {
+    fn count(&mut self, user: Option<&UserId>) {
         self.sessions += 1;
+        let Some(user) = user else {
+            return;
+        };
         if self.users.len() < Self::MAX_USERS && !self.users.contains(user) {
             self.users.push(user.clone());
         }
@@ -68,12 +72,17 @@ impl Members {
         }
     }
 
-    /// Adds a session of `user`.
-    pub(in crate::rooms) fn insert(&mut self, session: SessionId, user: UserId, outbox: Outbox) {
+    /// Adds a session of `user`, if that is known.
+    pub(in crate::rooms) fn insert(
+        &mut self,
+        session: SessionId,
+        user: Option<UserId>,
+        outbox: Outbox,
+    ) {
         self.sessions.insert(session, Member { user, outbox });
     }
 
-    /// Removes a session, and returns its user if it was here.
+    /// Removes a session, and returns its user if it was here and the user is known.
     pub(in crate::rooms) fn remove(&mut self, session: SessionId) -> Option<UserId> {
         let Member { user, outbox } = self.sessions.remove(&session)?;
         if let Some(behind) = &self.behind
@@ -81,12 +90,17 @@ impl Members {
         {
             self.behind = self.find_behind();
         }
-        Some(user)
+        user
     }
 
-    /// Returns the user of a session, if it is here.
+    /// Returns whether a session is here.
+    pub(in crate::rooms) fn contains(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// Returns the user of a session, if it is here and the user is known.
     pub(in crate::rooms) fn user(&self, session: SessionId) -> Option<&UserId> {
-        self.sessions.get(&session).map(|member| &member.user)
+        self.sessions.get(&session)?.user.as_ref()
     }
 
     /// Returns the number of sessions.
@@ -101,13 +115,14 @@ impl Members {
         let class = QueueClass::of(self.sessions.len());
         let (mut to_schedule, mut behind) = (Vec::new(), None);
         for (session, member) in &self.sessions {
-            if !publication.is_for(*session, &member.user) {
+            let user = member.user.as_ref();
+            if !publication.is_for(*session, user) {
                 continue;
             }
             match member.outbox.push(publication, class, &mut to_schedule) {
-                PushResult::Queued => delivered.count(&member.user),
+                PushResult::Queued => delivered.count(user),
                 PushResult::Behind => {
-                    delivered.count(&member.user);
+                    delivered.count(user);
                     behind = Some(&member.outbox);
                 }
                 PushResult::Missed => delivered.missed += 1,
@@ -136,7 +151,10 @@ impl Members {
         users: Option<Vec<UserId>>,
         is_expected: impl Fn(&UserId) -> bool,
     ) -> Option<Vec<UserId>> {
-        let is_here = |user: &UserId| self.sessions.values().any(|member| member.user == *user);
+        let is_here = |user: &UserId| {
+            let mut members = self.sessions.values();
+            members.any(|member| member.user.as_ref() == Some(user))
+        };
         let mut users = users?;
         users.retain(|user| !is_here(user) && !is_expected(user));
         Some(users)

@@ -23,7 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::super::metrics::DeliveryMetrics;
-use super::super::publication::Publication;
+use super::super::publication::{Publication, Wire};
 use super::super::receipts::Receipts;
 use super::direct_writer::{DirectWriter, SendResult};
 use super::queue::Batch;
@@ -32,6 +32,8 @@ use crate::runtime::sync::Mutex;
 /// The functions by which a session's protocol writes publications: the rooms know none.
 #[derive(Debug)]
 pub(crate) struct PublicationEncoder {
+    /// The protocol.
+    pub(crate) wire: Wire,
     /// Encodes a publication as one whole frame.
     pub(crate) frame: fn(&Publication) -> Bytes,
     /// Encodes a ping with this payload as one whole frame.
@@ -156,7 +158,9 @@ impl<S> Shared<S> {
                 broadcasts += 1;
                 newest = position.offset.max(newest);
             }
-            state.unsent.push(publication.frame(self.encoder.frame));
+            state
+                .unsent
+                .push(publication.frame(self.encoder.wire, self.encoder.frame));
         }
         if broadcasts > 0
             && let Some(receipts) = &self.receipts

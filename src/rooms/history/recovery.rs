@@ -98,7 +98,7 @@ impl History {
         }
         let missed = kept.since(offset).ok_or(Gap::TooOld)?.into_iter();
         let is_for_client =
-            |kept: &&Arc<Publication>| lost.is_none_or(|session| kept.is_for(session, user));
+            |kept: &&Arc<Publication>| lost.is_none_or(|session| kept.is_for(session, Some(user)));
         Ok(missed
             .filter(is_for_client)
             .map(|kept| Arc::new(kept.replayed()))

@@ -140,7 +140,7 @@ fn frame_is_encoded_once_for_all_members() {
         let Some(SessionEvent::Batch(batch)) = tab.inbox.next().now_or_never() else {
             panic!("nothing came");
         };
-        let frame = batch[0].frame(|_| {
+        let frame = batch[0].frame(Wire::Desk, |_| {
             made += 1;
             Bytes::from_static(b"frame")
         });

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Utf8Bytes};
 
 use crate::core::ids::{ChannelName, RoomName, RowId, SessionId, UserId};
 use crate::core::position::Position;
 use crate::rooms::{EventKind, PresentUser, Publication, Recovery};
+use crate::ws::text_frame::{ping_frame, text_frame};
 
 /// An event from a session to its own client.
 #[derive(Debug, Serialize)]
@@ -237,36 +236,41 @@ enum RoomEvent<'a> {
     },
 }
 
+/// An event that a Pusher client has published to a channel.
+#[derive(Serialize)]
+struct ClientEvent<'a> {
+    r#type: &'a str,
+    payload: Option<&'a RawValue>,
+    #[serde(flatten)]
+    room: RoomField<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a RawValue>,
+}
+
 /// Returns the encoded frame of a publication, head and text. Every session that gets the
 /// publication sends these same bytes, so it is encoded once.
 pub fn frame(publication: &Publication) -> Bytes {
-    let text = publication_text(publication);
-    encode_frame(OpCode::Data(Data::Text), text.as_bytes())
+    text_frame(&publication_text(publication))
 }
 
 /// Returns the encoded frame of a ping. Its `payload` has at most 125 bytes (RFC 6455 §5.5).
 pub fn ping(payload: &[u8]) -> Bytes {
-    encode_frame(OpCode::Control(Control::Ping), payload)
-}
-
-fn encode_frame(opcode: OpCode, payload: &[u8]) -> Bytes {
-    let mut frame = Vec::with_capacity(payload.len() + MAX_FRAME_HEADER_BYTES);
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
-    header
-        .format(payload.len() as u64, &mut frame)
-        .expect("writing to a Vec never fails");
-    frame.extend_from_slice(payload);
-    frame.into()
+    ping_frame(payload)
 }
 
 /// Returns the text of a publication.
-fn publication_text(publication: &Publication) -> Cow<'_, str> {
+pub(in crate::ws) fn publication_text(publication: &Publication) -> Cow<'_, str> {
     let room = RoomField::from(publication.room());
     let event = match publication.kind() {
         EventKind::Broadcast(text) => return with_position(text, publication.position()),
+        EventKind::Client { event, data, user } => {
+            return Cow::Owned(to_text(&ClientEvent {
+                r#type: event,
+                payload: data.as_deref(),
+                room,
+                user_id: user.as_deref(),
+            }));
+        }
         EventKind::Seen { user, message } => RoomEvent::MessageStatusUpdate {
             message_id: *message,
             status: "seen",
@@ -284,7 +288,7 @@ fn publication_text(publication: &Publication) -> Cow<'_, str> {
             room,
         },
         EventKind::UserLeft(user) => RoomEvent::UserLeft {
-            user_id: user,
+            user_id: user.id(),
             room,
         },
     };
@@ -310,9 +314,6 @@ fn to_text(value: &impl Serialize) -> String {
 fn as_text<S: serde::Serializer>(id: &SessionId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }
-
-/// The maximum header of a frame that is not masked (RFC 6455 §5.2).
-const MAX_FRAME_HEADER_BYTES: usize = 10;
 
 #[cfg(test)]
 mod tests {

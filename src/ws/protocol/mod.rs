@@ -11,6 +11,7 @@ mod upload;
 pub use self::command::decode;
 
 pub use self::command::Command;
+pub(in crate::ws) use self::event::publication_text;
 pub(crate) use self::event::{Event, Present, Recovered, RoomField};
 pub use self::event::{frame, ping};
 pub use self::resume::TicketJoin;

@@ -1,4 +1,5 @@
-//! The timed operations of a session on its socket, and the close reasons of its errors.
+//! The timed operations of a session on its socket, and the close reasons of its errors. The
+//! sessions of both protocols use them.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -8,12 +9,14 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt, TryFutureExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::{self, Message, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::super::CloseReason;
 use super::super::frame_guard::FrameError;
 use super::super::protocol::Event;
+use super::super::{CloseReason, Settings};
 use super::{LoopResult, Session};
+use crate::rooms::{Inbox, MAX_WRITE_BYTES, SharedStream};
 use crate::runtime::activity::ControlFlood;
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
@@ -29,44 +32,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Message::Text(event.text())
     }
 
-    /// Writes what is queued in the shared stream, then `frames`, in one flush.
-    ///
-    /// # Errors
-    /// [`CloseReason::Slow`] if the client takes nothing for the write timeout, the reason of
-    /// an eviction at once, and the reason that fits an error of the socket.
-    pub(super) async fn write(&mut self, frames: impl IntoIterator<Item = Message>) -> LoopResult {
-        let (socket, timeout) = (&mut self.socket, self.settings.write_timeout.get());
-        let writing = async {
-            // Write by write, for the timeout is that of one write, not of the queue.
-            loop {
-                let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
-                if with_timeout(timeout, sending.map_err(Into::into)).await? {
-                    break;
-                }
-            }
-            for frame in frames {
-                with_timeout(timeout, socket.feed(frame)).await?;
-            }
-            with_timeout(timeout, socket.flush()).await
-        };
-        tokio::select! {
-            // Most writes complete at once. Only for one that does not is the inbox polled, and
-            // the session's delivery state set to writing.
-            biased;
-            written = writing => written,
-            reason = self.inbox.evicted() => Err(reason.into()),
-        }
+    /// Writes what is queued in the shared stream, then `frames`; see [`write`].
+    pub(super) fn write(
+        &mut self,
+        frames: impl IntoIterator<Item = Message>,
+    ) -> impl Future<Output = LoopResult> {
+        let timeout = self.settings.write_timeout.get();
+        write(&mut self.socket, &self.inbox, timeout, frames)
     }
 }
 
-/// Sends the close frame, then waits for the client's own and for its end of the stream, all
+/// Configures tungstenite. Its read buffer is allocated when the session starts, so it is
+/// small here; the default is 128 KiB.
+pub(in crate::ws) fn websocket_config(settings: &Settings) -> WebSocketConfig {
+    let longest = Some(settings.max_message_size.get());
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(MAX_WRITE_BYTES)
+        .max_message_size(longest)
+        .max_frame_size(longest)
+}
+
+/// Writes what is queued in the stream of `socket`, then `frames`, in one flush.
+///
+/// # Errors
+/// [`CloseReason::Slow`] if the client takes nothing for `timeout`, the reason of an eviction
+/// at once, and the reason that fits an error of the socket.
+pub(in crate::ws) async fn write<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: &mut WebSocketStream<SharedStream<S>>,
+    inbox: &Inbox,
+    timeout: Duration,
+    frames: impl IntoIterator<Item = Message>,
+) -> Result<(), CloseReason> {
+    let writing = async {
+        // Write by write, for the timeout is that of one write, not of the queue.
+        loop {
+            let sending = poll_fn(|cx| socket.get_ref().poll_send(cx));
+            if with_timeout(timeout, sending.map_err(Into::into)).await? {
+                break;
+            }
+        }
+        for frame in frames {
+            with_timeout(timeout, socket.feed(frame)).await?;
+        }
+        with_timeout(timeout, socket.flush()).await
+    };
+    tokio::select! {
+        // Most writes complete at once. Only for one that does not is the inbox polled, and
+        // the session's delivery state set to writing.
+        biased;
+        written = writing => written,
+        reason = inbox.evicted() => Err(reason.into()),
+    }
+}
+
+/// Sends the close frame of `reason`, then waits for the client's own and for its end of the stream, all
 /// within [`CLOSE_TIMEOUT`]. A connection that is closed with bytes unread is reset, and the
 /// close frame may be lost with it (RFC 6455 §7.1.1).
-pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
+pub(in crate::ws) async fn close<S: AsyncRead + AsyncWrite + Unpin>(
     socket: &mut WebSocketStream<S>,
     reason: CloseReason,
+    frame: Option<(u16, &'static str)>,
 ) {
-    let Some((code, text)) = reason.frame() else {
+    let Some((code, text)) = frame else {
         return;
     };
     let frame = CloseFrame {
@@ -112,7 +140,7 @@ pub(super) async fn with_timeout<T>(
 }
 
 /// Maps an error of tungstenite to the reason for the end of the session.
-pub(super) fn close_reason(error: &tungstenite::Error) -> CloseReason {
+pub(in crate::ws) fn close_reason(error: &tungstenite::Error) -> CloseReason {
     use tungstenite::Error;
     use tungstenite::error::ProtocolError;
     match frame_error(error) {
@@ -146,4 +174,5 @@ fn frame_error(error: &tungstenite::Error) -> Option<FrameError> {
 }
 
 /// The time that a client has to reply to the edge's close frame.
-pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(in crate::ws) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_BUFFER_BYTES: usize = 1024;

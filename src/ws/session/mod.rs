@@ -4,13 +4,13 @@
 
 mod commands;
 mod greeting;
-mod io;
+pub(super) mod io;
 mod pending_joins;
 mod predecessor;
 mod resume;
 mod revalidation;
 mod rights;
-mod schedule;
+pub(super) mod schedule;
 mod setup;
 mod throttle;
 mod uploads;
@@ -34,7 +34,7 @@ use self::pending_joins::{JoinDecision, PendingJoins};
 use self::predecessor::Resumption;
 use self::revalidation::{LostRight, Revalidation, RevalidationCause};
 use self::schedule::Schedule;
-pub(super) use self::setup::{EstablishedSession, SessionSetup, set_up};
+pub(super) use self::setup::{SessionSetup, set_up};
 use self::throttle::{PausedOperation, SessionRates};
 use self::uploads::SessionUploads;
 use super::protocol::Event;
@@ -383,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 _ => membership.disconnect(),
             }
         }
-        close(&mut self.socket, reason).await;
+        close(&mut self.socket, reason, reason.frame()).await;
     }
 }
 

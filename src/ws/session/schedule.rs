@@ -1,5 +1,6 @@
 //! The deadlines of one session: ping, receipt, silence, revalidation and stop. One timer serves
 //! all.
+//! The sessions of both protocols have them.
 
 use std::time::Duration;
 
@@ -10,57 +11,66 @@ use crate::rooms::RECEIPT_INTERVAL;
 
 /// The deadlines. The session's settings have the intervals by which they recur.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in crate::ws) struct Schedule {
     ping_at: Instant,
     /// The time to look for broadcasts that the client has yet to confirm.
     receipt_at: Option<Instant>,
     silent_at: Instant,
-    revalidate_at: Instant,
+    /// None for a session that cannot revalidate its rights.
+    revalidate_at: Option<Instant>,
     stop_at: Option<Instant>,
 }
 
 impl Schedule {
     /// Starts all intervals now, with jitter.
     pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            revalidate_at: Some(Instant::now() + jitter(settings.revalidate_interval.get())),
+            ..Self::without_revalidation(settings)
+        }
+    }
+
+    /// Starts all intervals but that of revalidation now, with jitter.
+    pub(in crate::ws) fn without_revalidation(settings: &Settings) -> Self {
         let now = Instant::now();
         Self {
             ping_at: now + jitter(settings.ping_interval.get()),
             receipt_at: None,
             silent_at: now + settings.pong_timeout.get(),
-            revalidate_at: now + jitter(settings.revalidate_interval.get()),
+            revalidate_at: None,
             stop_at: None,
         }
     }
 
     /// Records a sign of life of the client.
-    pub(super) fn record_activity(&mut self, settings: &Settings) {
+    pub(in crate::ws) fn record_activity(&mut self, settings: &Settings) {
         self.silent_at = Instant::now() + settings.pong_timeout.get();
     }
 
     /// Sets the end of the session to a random moment within `spread`.
-    pub(super) fn stop_within(&mut self, spread: Duration) {
+    pub(in crate::ws) fn stop_within(&mut self, spread: Duration) {
         self.stop_at = Some(Instant::now() + spread.mul_f64(fastrand::f64()));
     }
 
     /// Returns the earliest deadline.
-    pub(super) fn next(&self) -> Instant {
-        let next = self.ping_at.min(self.silent_at).min(self.revalidate_at);
-        let others = self.stop_at.into_iter().chain(self.receipt_at);
-        others.fold(next, Instant::min)
+    pub(in crate::ws) fn next(&self) -> Instant {
+        let optional = [self.revalidate_at, self.stop_at, self.receipt_at];
+        let soonest = self.ping_at.min(self.silent_at);
+        optional.into_iter().flatten().fold(soonest, Instant::min)
     }
 
     /// Returns whether the session must end because the edge stops.
-    pub(super) fn must_stop(&self, now: Instant) -> bool {
+    pub(in crate::ws) fn must_stop(&self, now: Instant) -> bool {
         self.stop_at.is_some_and(|at| at <= now)
     }
 
     /// Returns whether the client has given no sign of life for too long.
-    pub(super) fn is_silent(&self, now: Instant) -> bool {
+    pub(in crate::ws) fn is_silent(&self, now: Instant) -> bool {
         self.silent_at <= now
     }
 
     /// Returns whether a ping is due, and schedules the next.
-    pub(super) fn take_ping(&mut self, now: Instant, settings: &Settings) -> bool {
+    pub(in crate::ws) fn take_ping(&mut self, now: Instant, settings: &Settings) -> bool {
         take(&mut self.ping_at, now, settings.ping_interval.get())
     }
 
@@ -78,7 +88,8 @@ impl Schedule {
     /// Returns whether a periodic revalidation is due, and schedules the next.
     pub(super) fn take_revalidation(&mut self, now: Instant, settings: &Settings) -> bool {
         let interval = settings.revalidate_interval.get();
-        take(&mut self.revalidate_at, now, interval)
+        let revalidate_at = self.revalidate_at.as_mut();
+        revalidate_at.is_some_and(|at| take(at, now, interval))
     }
 }
 

@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::super::protocol::{self, Event};
 use super::super::services::Services;
 use super::super::{CloseReason, Settings};
 use super::Session;
-use super::io::{CLOSE_TIMEOUT, close};
+use super::io::{CLOSE_TIMEOUT, close, websocket_config};
 use crate::auth::{
     self, AgentHash, AuthRequest, AuthenticatedUser, ClientContext, Credential,
     retry_while_unavailable,
 };
-use crate::rooms::{MAX_WRITE_BYTES, PublicationEncoder, Registration, SharedStream, Since};
+use crate::rooms::{PublicationEncoder, Registration, SharedStream, Since, Wire};
 use crate::runtime::activity::ActivityTracker;
 
 /// The parts of a session that are known before the user is.
@@ -186,25 +186,13 @@ where
     };
     let sending = socket.send(Message::Text(event.text()));
     if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, sending).await {
-        close(socket, reason).await;
+        close(socket, reason, reason.frame()).await;
     }
-}
-
-/// Configures tungstenite. Its read buffer is allocated when the session starts, so it is
-/// small here; the default is 128 KiB.
-fn websocket_config(settings: &Settings) -> WebSocketConfig {
-    let longest = Some(settings.max_message_size.get());
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(MAX_WRITE_BYTES)
-        .max_message_size(longest)
-        .max_frame_size(longest)
 }
 
 /// The way in which publications reach the client.
 static ENCODER: PublicationEncoder = PublicationEncoder {
+    wire: Wire::Desk,
     frame: protocol::frame,
     ping: protocol::ping,
 };
-
-const READ_BUFFER_BYTES: usize = 1024;

@@ -213,6 +213,7 @@ fn backend(
     let (invalidations, drain) = (invalidations.clone(), drain.clone());
     let limits = crate::limit::Settings::default();
     Backend {
+        pusher: None,
         identity: Authenticator::new(
             asker.clone(),
             Arc::clone(auth),

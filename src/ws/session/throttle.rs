@@ -15,6 +15,7 @@ use crate::core::units::PositiveCount;
 use crate::limit::{Limit, SessionRate};
 use crate::rooms::Since;
 use crate::ws::Settings;
+use crate::ws::throttled_rate::ThrottledRate;
 
 /// The rates of one session.
 #[derive(Debug)]
@@ -24,16 +25,6 @@ pub(super) struct SessionRates {
     joins: ThrottledRate,
     /// The joins of all sessions of the user together.
     user_joins: Arc<SessionRate>,
-}
-
-/// A rate, and for how long the client has been over it.
-#[derive(Debug)]
-struct ThrottledRate {
-    rate: SessionRate,
-    burst: PositiveCount,
-    /// The time of the first operation over the rate since the last one that ran without a
-    /// wait.
-    exceeded_since: Option<Instant>,
 }
 
 /// An operation that waits until the client is within its rate.
@@ -73,24 +64,12 @@ impl RateLimited {
 impl SessionRates {
     /// Creates the rates of `settings`. Joins count against `user_joins`, too.
     pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
-        let bytes = settings.bytes_per_second.get();
-        let burst = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
-        let (messages, joins) = (settings.message_burst, settings.join_burst);
-        // A message of the maximum size must pass at once.
-        let byte_burst = burst(bytes.max(settings.max_message_size.get()));
+        let join_burst = settings.join_burst;
+        let joins = SessionRate::per_minute(settings.joins_per_minute, join_burst);
         Self {
-            messages: ThrottledRate::new(
-                SessionRate::per_second(settings.messages_per_second, messages),
-                messages,
-            ),
-            bytes: ThrottledRate::new(
-                SessionRate::per_second(burst(bytes), byte_burst),
-                byte_burst,
-            ),
-            joins: ThrottledRate::new(
-                SessionRate::per_minute(settings.joins_per_minute, joins),
-                joins,
-            ),
+            messages: ThrottledRate::messages(settings),
+            bytes: ThrottledRate::bytes(settings),
+            joins: ThrottledRate::new(joins, join_burst),
             user_joins,
         }
     }
@@ -122,7 +101,7 @@ impl SessionRates {
             }
         };
         RateCheck {
-            wait: throttled.rate.check(n, throttled.burst).err(),
+            wait: throttled.check(n).err(),
             exceeded_since: Some(&mut throttled.exceeded_since),
         }
     }
@@ -142,7 +121,7 @@ impl SessionRates {
             }
         };
         if !is_counted {
-            let check = self.joins.rate.check(1, self.joins.burst);
+            let check = self.joins.check(1);
             check.map_err(delay(false))?;
         }
         let check = self.user_joins.check(1, PositiveCount::new(1));
@@ -166,16 +145,6 @@ struct RateCheck<'a> {
     /// [`ThrottledRate::exceeded_since`]; none for the rate of the user, whose other sessions
     /// delay this one but never end it.
     exceeded_since: Option<&'a mut Option<Instant>>,
-}
-
-impl ThrottledRate {
-    fn new(rate: SessionRate, burst: PositiveCount) -> Self {
-        Self {
-            rate,
-            burst,
-            exceeded_since: None,
-        }
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {

@@ -6,8 +6,17 @@ use super::{Found, Reference, Source, literal};
 
 #[test]
 fn close_code_of_a_session_has_its_row() {
-    let frames = close_frames();
-    let reference = Reference::read("docs/PROTOCOL.md", "close codes");
+    assert_rows(&close_frames("frame"), "docs/PROTOCOL.md", "close codes");
+}
+
+#[test]
+fn close_code_of_a_pusher_client_has_its_row() {
+    let frames = close_frames("pusher_frame");
+    assert_rows(&frames, "docs/PUSHER.md", "pusher close codes");
+}
+
+fn assert_rows(frames: &CloseFrames, page: &str, table: &str) {
+    let reference = Reference::read(page, table);
     let rows: BTreeMap<_, _> = reference
         .rows
         .iter()
@@ -26,7 +35,7 @@ fn close_code_of_a_session_has_its_row() {
 
 #[test]
 fn reason_of_a_close_code_is_the_one_that_is_sent() {
-    let frames = close_frames();
+    let frames = close_frames("frame");
     let reference = Reference::read("docs/PROTOCOL.md", "close codes");
     let wrong = reference.rows.iter().filter_map(|row| {
         let (code, text) = (row.cells[0].trim().parse().ok()?, row.cells.get(1)?.trim());
@@ -163,8 +172,11 @@ fn exit_code_of_the_program_has_its_row() {
 }
 
 /// The close codes with the reason that goes with each, and where they are.
-fn close_frames() -> BTreeMap<u16, (String, String)> {
-    let frames = variants("frame").into_iter();
+type CloseFrames = BTreeMap<u16, (String, String)>;
+
+/// The close codes that a function of `CloseReason` returns.
+fn close_frames(function: &str) -> CloseFrames {
+    let frames = variants(function).into_iter();
     // `Self::Slow => (4008, "too slow")`
     let frames = frames.filter_map(|(_, source, at)| {
         let code = source.tokens.get(at + 1)?.text.parse().ok()?;

@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod laravel;
 pub(crate) mod paths;
 pub(crate) mod program;
+pub(crate) mod pusher;
 pub(crate) mod socket;
 pub(crate) mod source;
 pub(crate) mod tls;

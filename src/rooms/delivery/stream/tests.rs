@@ -22,6 +22,7 @@ fn shared_stream(
 
 /// Writes a broadcast as an unmasked text frame.
 static ENCODER: PublicationEncoder = PublicationEncoder {
+    wire: Wire::Desk,
     frame: |publication| {
         let EventKind::Broadcast(text) = publication.kind() else {
             panic!("only broadcasts are sent here");

@@ -1,0 +1,54 @@
+//! A rate of one session, and for how long its client has been over it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Settings;
+use crate::core::units::PositiveCount;
+use crate::limit::SessionRate;
+
+/// A rate, and for how long the client has been over it.
+#[derive(Debug)]
+pub(super) struct ThrottledRate {
+    rate: SessionRate,
+    burst: PositiveCount,
+    /// The time of the first operation over the rate since the last one that ran without a
+    /// wait.
+    pub(super) exceeded_since: Option<Instant>,
+}
+
+impl ThrottledRate {
+    /// Creates a rate with `burst` at once, which is that of `rate`.
+    pub(super) fn new(rate: SessionRate, burst: PositiveCount) -> Self {
+        Self {
+            rate,
+            burst,
+            exceeded_since: None,
+        }
+    }
+
+    /// Creates the rate of a session's messages.
+    pub(super) fn messages(settings: &Settings) -> Self {
+        let burst = settings.message_burst;
+        let rate = SessionRate::per_second(settings.messages_per_second, burst);
+        Self::new(rate, burst)
+    }
+
+    /// Creates the rate of the bytes in a session's messages.
+    pub(super) fn bytes(settings: &Settings) -> Self {
+        let count = |n: usize| PositiveCount::new(u32::try_from(n).unwrap_or(u32::MAX));
+        let bytes = settings.bytes_per_second.get();
+        // A message of the maximum size must pass at once.
+        let burst = count(bytes.max(settings.max_message_size.get()));
+        Self::new(SessionRate::per_second(count(bytes), burst), burst)
+    }
+
+    /// Counts `n` events at once.
+    ///
+    /// # Errors
+    /// Returns the time until they pass if the session is over its rate.
+    pub(super) fn check(&self, n: usize) -> Result<(), Duration> {
+        self.rate.check(n, self.burst)
+    }
+}
