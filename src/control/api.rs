@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::publisher::Publisher;
-use super::request_body;
 use super::settings::Settings;
+use super::{receipts, request_body};
 use crate::core::body::{self, Body};
 use crate::core::ids::{NotAChannelName, NotARowId, RoomName, UserId};
 use crate::introspection::{Introspection, TextFormat};
@@ -120,6 +120,10 @@ impl Api {
                 let explanation = introspection.explain(&user(id)?, &room(kind, name)?);
                 Ok(json(StatusCode::OK, &explanation))
             }
+            (&Method::GET, ["positions", position, "receipts"]) => {
+                let report = receipts::report(introspection, position)?;
+                Ok(json(StatusCode::OK, &report))
+            }
             (_, ["broadcast"] | ["users", _, "disconnect" | "revalidate"]) => {
                 Err(wrong_method("POST"))
             }
@@ -127,6 +131,7 @@ impl Api {
                 _,
                 ["status" | "metrics" | "rooms"]
                 | ["rooms", "ticket" | "channel", _]
+                | ["positions", _, "receipts"]
                 | ["users", _, "ticket" | "channel", _],
             ) => Err(wrong_method("GET")),
             _ => Err(Failure::new(
@@ -134,7 +139,8 @@ impl Api {
                 "not_found",
                 "expected POST /broadcast, /users/{id}/disconnect or /users/{id}/revalidate, \
                  or GET /status, /metrics, /rooms, /rooms/ticket/{id}, /rooms/channel/{name}, \
-                 /users/{id}/ticket/{id} or /users/{id}/channel/{name}",
+                 /users/{id}/ticket/{id}, /users/{id}/channel/{name} or \
+                 /positions/{position}/receipts",
             )),
         }
     }

@@ -11,6 +11,7 @@ mod failure;
 mod idempotency;
 mod listen;
 mod publisher;
+mod receipts;
 mod request_body;
 mod settings;
 

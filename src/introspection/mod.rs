@@ -3,6 +3,7 @@
 
 mod explain;
 mod process;
+mod receipts;
 mod status;
 mod text_format;
 mod totals;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub(crate) use self::process::{ProcessMetrics, memory};
+pub(crate) use self::receipts::{NoReceipts, ReceiptReport};
 pub(crate) use self::text_format::TextFormat;
 pub(crate) use self::totals::{Totals, TotalsReader};
 use crate::auth::{Authorizer, Invalidations};

@@ -39,11 +39,11 @@ pub(crate) use self::delivery::{
     SharedStream, channel,
 };
 pub(crate) use self::history::check as check_history;
+pub(crate) use self::history::{
+    Gap, HistoryUsage, LogClosed, PastRequest, Recovery, RequestId, Settings as HistorySettings,
+};
 use self::history::{History, LogThread};
 pub use self::history::{HistoryError, ResumePoint, Since};
-pub(crate) use self::history::{
-    HistoryUsage, LogClosed, PastRequest, Recovery, RequestId, Settings as HistorySettings,
-};
 pub(crate) use self::membership::Membership;
 pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};
@@ -53,7 +53,7 @@ pub use self::publication::{Audience, Broadcast, EventKind, Publication, Wire};
 pub(crate) use self::receipts::{RECEIPT_INTERVAL, Receipts};
 use self::room::{Entered, Room, Timer};
 pub(crate) use self::sessions::{
-    OpenSession, PONG_TIMEOUT, Predecessor, Registration, SessionEntry, Sessions,
+    EventReceipts, OpenSession, PONG_TIMEOUT, Predecessor, Registration, SessionEntry, Sessions,
 };
 pub(crate) use self::settings::Settings;
 use crate::auth::Grant;
@@ -220,7 +220,7 @@ impl Rooms {
     }
 
     /// Returns the offset of the next broadcast.
-    fn next_offset(&self) -> u64 {
+    pub(crate) fn next_offset(&self) -> u64 {
         let history = self.history.as_ref();
         history.map_or(0, |history| history.position().offset + 1)
     }

@@ -18,11 +18,14 @@
 //! The lock is taken under that of the session's stream or of the registry of sessions. Under it
 //! only the queue of marks is locked.
 
+mod past;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(super) use self::past::{ConfirmedRange, PastReceipts};
 use super::history::MarkQueue;
 use crate::core::ids::{RoomName, SessionId};
 use crate::runtime::sync::Mutex;
@@ -185,12 +188,29 @@ impl Receipts {
         state.rooms.push(RoomReceipt { room, from, replay });
     }
 
-    /// Removes a room that the session has left.
-    pub(crate) fn leave(&self, room: &RoomName) {
-        self.state
-            .lock()
+    /// Removes a room that the session has left; returns what its client has confirmed there.
+    pub(super) fn leave(&self, room: &RoomName) -> Option<ConfirmedRange> {
+        let mut state = self.state.lock();
+        let place = state
             .rooms
-            .retain(|entered| entered.room != *room);
+            .iter()
+            .position(|entered| entered.room == *room)?;
+        let left = state.rooms.remove(place);
+        Some(state.range(&left))
+    }
+
+    /// Returns what the client has confirmed in `room`, if the session is there.
+    pub(super) fn range_in(&self, room: &RoomName) -> Option<ConfirmedRange> {
+        let state = self.state.lock();
+        let mut rooms = state.rooms.iter();
+        Some(state.range(rooms.find(|entered| entered.room == *room)?))
+    }
+
+    /// Returns what the client has confirmed in each room of the session.
+    pub(super) fn ranges(&self) -> Vec<ConfirmedRange> {
+        let state = self.state.lock();
+        let rooms = state.rooms.iter();
+        rooms.map(|entered| state.range(entered)).collect()
     }
 
     /// Returns the session's rooms in the order of its joins, each with the offset up to which
@@ -263,6 +283,15 @@ impl State {
             Replay::None => true,
             Replay::Queued => false,
             Replay::Written(count) => self.confirmed.count >= count,
+        }
+    }
+
+    /// Returns the events of `room` that the client has confirmed.
+    fn range(&self, room: &RoomReceipt) -> ConfirmedRange {
+        ConfirmedRange {
+            room: room.room.clone(),
+            after: room.from,
+            through: self.confirmed_in(room),
         }
     }
 

@@ -168,6 +168,11 @@ impl Room {
         (delivered, bytes)
     }
 
+    /// Returns the event at `offset`, if it is kept.
+    pub(super) fn event(&self, offset: u64) -> Option<Arc<Publication>> {
+        self.state.lock().history.as_ref()?.event(offset)
+    }
+
     /// Drops the kept events up to `offset`; returns their memory in bytes, and, if the room is
     /// of no more use, the newest offset that it has dropped.
     pub(super) fn drop_history(&self, offset: u64) -> (usize, Option<u64>) {

@@ -1,6 +1,7 @@
 //! The registry of all sessions of the process. Finds them by user or by token, to
 //! disconnect, revoke or revalidate them, and limits the sessions of one user.
 
+mod event_receipts;
 mod guests;
 mod returning;
 
@@ -13,9 +14,11 @@ use std::time::Duration;
 use lru::LruCache;
 use tokio::time::Instant;
 
+pub(crate) use self::event_receipts::EventReceipts;
 use self::guests::Guest;
 pub(crate) use self::returning::{PONG_TIMEOUT, Predecessor};
 use super::parked::{Browser, ParkedSessions};
+use super::receipts::PastReceipts;
 use super::{Eviction, Outbox, Receipts};
 use crate::auth::CredentialHash;
 use crate::core::client_ip::ClientIp;
@@ -39,6 +42,8 @@ struct Registry {
     /// The sessions that were lost and may return; none if that is off. Locked under this
     /// registry, so that a log-out and a session that ends agree.
     parked: Option<ParkedSessions>,
+    /// What sessions had confirmed in rooms that they have left.
+    past_receipts: PastReceipts,
 }
 
 impl Default for Registry {
@@ -48,6 +53,7 @@ impl Default for Registry {
             guests: HashMap::new(),
             users: HashMap::new(),
             parked: None,
+            past_receipts: PastReceipts::default(),
             revoked: LruCache::new(NonZeroUsize::new(10_000).expect("above zero")),
         }
     }
@@ -110,10 +116,12 @@ pub(crate) struct Registration {
 }
 
 impl Sessions {
-    /// Creates an empty registry. Lost sessions are kept in `parked`.
-    pub(crate) fn new(parked: Option<ParkedSessions>) -> Self {
+    /// Creates an empty registry. Lost sessions are kept in `parked`. The first event that a
+    /// session can get has the offset `next_offset`.
+    pub(crate) fn new(parked: Option<ParkedSessions>, next_offset: u64) -> Self {
         Self(Arc::new(Mutex::new(Registry {
             parked,
+            past_receipts: PastReceipts::new(next_offset),
             ..Registry::default()
         })))
     }
@@ -257,6 +265,7 @@ impl Registry {
             return;
         };
         self.forget(session, &entry);
+        self.keep_receipts(session, &entry);
         if let hash_map::Entry::Occupied(mut of_user) = self.users.entry(entry.user) {
             of_user.get_mut().sessions.retain(|one| *one != session);
             if of_user.get().sessions.is_empty() {

@@ -82,7 +82,7 @@ impl Process {
             drain.clone(),
         )?;
         let process = Self {
-            sessions: Sessions::new(rooms.parked().cloned()),
+            sessions: Sessions::new(rooms.parked().cloned(), rooms.next_offset()),
             rooms,
             ids: Arc::new(SessionIds::new()),
             invalidations: Invalidations::new(),

@@ -204,6 +204,13 @@ impl History {
         rooms.drop_history(room, 0);
     }
 
+    /// Returns the room of the event at `offset`, if it may be kept.
+    fn room_at(&self, offset: u64) -> Option<RoomName> {
+        let order = self.order.lock();
+        let found = order.kept.binary_search_by_key(&offset, |kept| kept.offset);
+        found.ok().map(|index| order.kept[index].room.clone())
+    }
+
     /// Returns what is kept, in the rooms and in `log`.
     pub(super) fn usage(&self, log: Option<&LogThread>) -> HistoryUsage {
         let order = self.order.lock();

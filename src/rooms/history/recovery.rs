@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::Rooms;
 use super::super::publication::Publication;
 use super::History;
 use super::room_history::RoomHistory;
@@ -75,6 +76,27 @@ impl Gap {
             Self::TooOld => "too_old",
             Self::TooMuch => "too_much",
         }
+    }
+}
+
+impl Rooms {
+    /// Returns the event at `position`.
+    ///
+    /// # Errors
+    /// Returns the reason why it is not known: [`Gap::Disabled`], [`Gap::OtherEpoch`],
+    /// [`Gap::Ahead`] or [`Gap::TooOld`].
+    pub(crate) fn find_event(&self, position: Position) -> Result<Arc<Publication>, Gap> {
+        let history = self.history.as_ref().ok_or(Gap::Disabled)?;
+        if position.epoch != history.epoch {
+            return Err(Gap::OtherEpoch);
+        }
+        if position.offset > history.position().offset {
+            return Err(Gap::Ahead);
+        }
+        let room = history.room_at(position.offset);
+        let room = room.and_then(|name| self.find(&name));
+        let event = room.and_then(|room| room.event(position.offset));
+        event.ok_or(Gap::TooOld)
     }
 }
 

@@ -55,6 +55,14 @@ impl RoomHistory {
         Some(self.kept.range(first..).collect())
     }
 
+    /// Returns the event at `offset`, if it is kept.
+    pub(in crate::rooms) fn event(&self, offset: u64) -> Option<Arc<Publication>> {
+        let found = self
+            .kept
+            .binary_search_by_key(&offset, |kept| offset_of(kept));
+        found.ok().map(|index| Arc::clone(&self.kept[index]))
+    }
+
     /// Returns the newest offset of the room that is not kept, or a higher one; `None` if the
     /// room keeps events.
     pub(in crate::rooms) fn floor_if_empty(&self) -> Option<u64> {

@@ -25,7 +25,7 @@ pub(super) use self::lost_session::LostSession;
 use self::table::Table;
 use super::history::{MarkQueue, ResumePoint};
 use crate::auth::CredentialHash;
-use crate::core::ids::{RoomName, UserId};
+use crate::core::ids::{RoomName, SessionId, UserId};
 use crate::runtime::sync::Mutex;
 
 /// The parked sessions. Cheap to clone; clones share them.
@@ -96,6 +96,11 @@ impl ParkedSessions {
     /// Returns whether a parked session of `user` was in `room`.
     pub(super) fn is_expected(&self, user: &UserId, room: &RoomName) -> bool {
         self.table.lock().is_expected(user, room, Instant::now())
+    }
+
+    /// Returns the sessions that were in `room` and lack the event at `offset`.
+    pub(super) fn lacking(&self, room: &RoomName, offset: u64) -> Vec<(SessionId, UserId)> {
+        self.table.lock().lacking(room, offset, Instant::now())
     }
 
     /// Returns the number of parked sessions.

@@ -189,6 +189,23 @@ impl Table {
         sessions.any(|one| one.user == *user && one.has_room(room))
     }
 
+    pub(super) fn lacking(
+        &mut self,
+        room: &RoomName,
+        offset: u64,
+        now: Instant,
+    ) -> Vec<(SessionId, UserId)> {
+        self.drop_expired(now);
+        let lacks = |one: &&ParkedSession| {
+            let mut rooms = one.rooms.iter();
+            rooms.any(|(name, point)| name == room && point.offset < offset)
+        };
+        let sessions = self.tokens.values().flatten().filter(lacks);
+        sessions
+            .map(|one| (one.session, one.user.clone()))
+            .collect()
+    }
+
     fn free_of(&self, browser: Browser) -> impl Iterator<Item = &ParkedSession> {
         let of_token = self.tokens.get(&browser.token).into_iter().flatten();
         of_token.filter(move |one| one.is_free(browser))

@@ -224,10 +224,8 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        Sessions::new(Some(ParkedSessions::new(
-            Duration::from_secs(120),
-            Arc::default(),
-        )))
+        let parked = ParkedSessions::new(Duration::from_secs(120), Arc::default());
+        Sessions::new(Some(parked), 0)
     }
 
     fn open(sessions: &Sessions) -> Tab {

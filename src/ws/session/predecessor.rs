@@ -103,8 +103,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Records that the session has left a room.
     pub(super) fn record_exit(&self, room: &RoomName) {
-        if let Some(receipts) = self.socket.get_ref().receipts() {
-            receipts.leave(room);
+        if self.socket.get_ref().receipts().is_some() {
+            self.services.sessions.leave_room(self.id(), room);
             self.services.sessions.mark(self.id());
         }
     }

@@ -89,7 +89,7 @@ impl Edge {
             session_cookies: Arc::from([]),
             logout_paths: Arc::from([]),
             rooms: Arc::clone(&rooms),
-            sessions: Sessions::new(rooms.parked().cloned()),
+            sessions: Sessions::new(rooms.parked().cloned(), rooms.next_offset()),
             ids: Arc::new(SessionIds::new()),
             drain: drain.clone(),
             metrics: Arc::default(),

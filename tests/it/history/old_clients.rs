@@ -1,6 +1,7 @@
 //! Clients that know no positions, as the front end that was there before the edge. They join
 //! a ticket once, answer pings as browsers do, and do nothing when they return.
 
+mod receipts;
 mod restarts;
 
 use std::path::PathBuf;
