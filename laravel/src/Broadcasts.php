@@ -204,6 +204,19 @@ class Broadcasts
         });
     }
 
+    /**
+     * Returns the users whose browsers have confirmed an event, and those who may yet.
+     *
+     * @param  string  $position  from {@see Delivery::position()}
+     * @return array<string, mixed>|null null on failure, which is logged
+     */
+    public function receipts(string $position): ?array
+    {
+        return $this->ask('no receipts from the edge', ['position' => $position], function () use ($position): array {
+            return $this->client->receipts($position);
+        });
+    }
+
     /** Returns the session id that the tab sent with this web request, for `except`. */
     public function session(): ?string
     {

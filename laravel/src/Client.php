@@ -119,6 +119,19 @@ class Client
         return $this->object($this->request('GET', '/rooms/channel/'.rawurlencode($name)));
     }
 
+    /**
+     * Returns the users who have confirmed the event at a position, and those who may yet.
+     *
+     * @param  string  $position  from {@see Delivery::position()}
+     * @return array<string, mixed> with position, room, confirmed, pending, parked and complete
+     *
+     * @throws EdgeException
+     */
+    public function receipts(string $position): array
+    {
+        return $this->object($this->request('GET', '/positions/'.rawurlencode($position).'/receipts'));
+    }
+
     public function socketPath(): string
     {
         return $this->transport->path();

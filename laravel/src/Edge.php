@@ -20,6 +20,7 @@ use Illuminate\Support\Facades\Facade;
  * @method static array<string, mixed>|null status()
  * @method static array<string, mixed>|null ticketRoom(int $ticketId)
  * @method static array<string, mixed>|null channelRoom(string $name)
+ * @method static array<string, mixed>|null receipts(string $position)
  * @method static string|null session()
  *
  * @see Broadcasts

@@ -10,6 +10,7 @@ use PwdEdge\Laravel\Edge;
 use PwdEdge\Laravel\Events\BroadcastMissed;
 use PwdEdge\Laravel\Exceptions\EdgeRejected;
 use PwdEdge\Laravel\Socket\Transport;
+use PwdEdge\Laravel\Tests\Support\Wait;
 use PwdEdge\Laravel\Tests\TestCase;
 use PwdEdge\Laravel\WebSocketBroadcastService;
 
@@ -74,6 +75,23 @@ final class BroadcastTest extends TestCase
         $this->assertNotSame($delivery->position(), $later->position());
         $this->assertSame([], $later->absent());
         $this->assertFalse($delivery->stored(), 'this edge keeps its history in memory');
+    }
+
+    public function test_receipts_name_the_users_who_have_an_event(): void
+    {
+        $ana = $this->clientIn(1, 'ana');
+        $position = (string) Edge::broadcast('note', 1)->position();
+
+        $receipts = Edge::receipts($position);
+        $this->assertSame(['ticket/1', [], [3], []], [$receipts['room'], $receipts['confirmed'], $receipts['pending'], $receipts['parked']]);
+
+        Wait::until('the edge knows that ana has it', function () use ($ana, $position): bool {
+            $this->received($ana);
+
+            return Edge::receipts($position)['confirmed'] === [3];
+        });
+        $this->assertNull(Edge::receipts('no position'));
+        $this->assertCount(1, $this->logged());
     }
 
     public function test_absent_users_are_reported_to_the_app(): void
