@@ -22,6 +22,23 @@
 //! | all sessions return at once | get each event once | has few questions at once | `restarts::sessions_that_return_at_once_after_a_kill_are_recovered_within_the_limit_of_questions` |
 //! | two tabs of a user are cut | each gets what it missed | – | `returns::two_tabs_that_return_get_what_each_of_them_missed` |
 //! | a client returns to many tickets with one message | gets each event once, or hears of each gap | – | `resume` |
+//!
+//! The same for an old client, which knows no positions, and sends nothing when it returns. Events
+//! that it has not confirmed can come twice.
+//!
+//! | happening | old client | tests in `old_clients` |
+//! |---|---|---|
+//! | the connection is cut | gets what it has not confirmed | `old_client_gets_what_it_missed_while_its_connection_was_cut` |
+//! | the connection is cut while many events come | gets each event, the unconfirmed ones twice | `old_client_cut_in_a_stream_of_events_gets_all_and_few_twice` |
+//! | its network is gone, and the edge hears of no end | gets what it has not confirmed | `old_client_continues_its_session_whose_connection_is_dead` |
+//! | it joins the ticket again by itself | gets each missed event once | `old_client_that_joins_again_gets_the_missed_events_once` |
+//! | it was replaced by a client with positions | gets each missed event once | `client_with_positions_gets_the_missed_events_once` |
+//! | the edge is killed | gets what it has not confirmed | `restarts::old_client_continues_after_a_killed_process` |
+//! | the edge restarts | gets each event once | `restarts::old_client_continues_after_a_restart` |
+//! | its right is withdrawn meanwhile | gets nothing | `old_client_whose_right_was_withdrawn_gets_nothing` |
+//! | the user logs out, or is disconnected | gets nothing | `logout_and_disconnect_drop_what_is_parked`, `session_closed_by_a_logout_is_not_parked` |
+//! | two tabs of a user are cut | each gets what it missed | `two_old_tabs_of_one_browser_get_both_what_they_missed` |
+//! | Laravel asks who has an event | is `confirmed`, `pending` or `parked` | `receipts` |
 
 mod failures;
 mod load;
