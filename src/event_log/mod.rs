@@ -30,6 +30,7 @@
 //! | `recovered` | the contents of the log at start |
 //! | `retention` | deletes old segments |
 //! | `watermark` | the newest position of the edge, outside of the log |
+//! | `lock` | the lock of the directory |
 //! | `defect` | defects that a start may find in the files |
 //! | `error` | the reasons why a start fails |
 
@@ -37,6 +38,7 @@ pub mod defect;
 mod error;
 mod flush;
 mod frame;
+mod lock;
 pub mod newest_offsets;
 pub mod reader;
 pub mod record;
@@ -50,15 +52,15 @@ mod tests;
 mod watermark;
 
 use std::collections::VecDeque;
-use std::fs::{DirBuilder, File, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub use self::error::OpenError;
 pub(crate) use self::flush::Flush;
 use self::flush::FlushState;
+pub(crate) use self::lock::check_unused;
 pub(crate) use self::newest_offsets::NewestOffsets;
 pub use self::record::{
     Event, Gap, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
@@ -148,7 +150,7 @@ impl EventLog {
     ) -> Result<(Self, Recovered), OpenError> {
         // The active segment alone must not exceed the bound of the log.
         limits.segment_bytes = limits.segment_bytes.min(limits.max_bytes / 2);
-        let lock = lock(directory)?;
+        let lock = lock::acquire(directory)?;
         let mark = watermark.read_last();
         let mut recovery = Recovery::read(directory, boot, mark, limits.max_memory, now)?;
         if recovery.has_paused_for(limits.max_pause) {
@@ -366,42 +368,6 @@ impl EventLog {
         self.epoch
     }
 }
-
-/// Creates the directory if it is missing, and locks it.
-fn lock(directory: &Path) -> Result<File, OpenError> {
-    let create = || {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
-        File::open(directory)
-    };
-    let lock = create().map_err(OpenError::directory(directory))?;
-    for _ in 0..LOCK_ATTEMPTS {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_INTERVAL),
-            Err(TryLockError::Error(error)) => return Err(OpenError::directory(directory)(error)),
-        }
-    }
-    Err(OpenError::locked(directory))
-}
-
-/// Returns [`OpenError::Locked`] if another process has the log in `directory` open. Creates
-/// nothing.
-///
-/// # Errors
-/// Only that one.
-pub(crate) fn check_unused(directory: &Path) -> Result<(), OpenError> {
-    match File::open(directory).map(|directory| directory.try_lock()) {
-        Ok(Err(TryLockError::WouldBlock)) => Err(OpenError::locked(directory)),
-        _ => Ok(()),
-    }
-}
-
-/// `check_unused` of another process has the lock for a moment.
-const LOCK_ATTEMPTS: u32 = 5;
-const LOCK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns whether `error` ends when there is space on the disk.
 fn is_full(error: &io::Error) -> bool {
