@@ -12,6 +12,7 @@
 //! it is sent to. The head of `delivery` names each step of a publication, the order of the
 //! locks, and who wakes whom.
 
+mod backpressure;
 mod deadlines;
 mod delivery;
 mod history;
@@ -247,24 +248,6 @@ impl Rooms {
         }
     }
 
-    /// Returns whether sessions in `rooms` have much queued and were not served.
-    pub(crate) fn is_any_behind<'a>(&self, mut rooms: impl Iterator<Item = &'a RoomName>) -> bool {
-        rooms.any(|name| self.find(name).is_some_and(|room| room.is_behind()))
-    }
-
-    /// Waits while sessions in `rooms` have much queued and were not served: otherwise a fast
-    /// publisher would overflow the queues of clients that read well. Never waits for a
-    /// client, and at most 250 ms. Cancel-safe.
-    pub(crate) async fn apply_backpressure(&self, rooms: &[RoomName]) {
-        let catching_up = async {
-            while self.is_any_behind(rooms.iter()) {
-                tokio::task::yield_now().await;
-            }
-        };
-        // After the timeout the caller publishes anyway, as far as the queues hold it.
-        let _ = tokio::time::timeout(BACKPRESSURE_TIMEOUT, catching_up).await;
-    }
-
     /// Returns the users who are present in a room, those within their grace included, and
     /// the number of sessions there.
     pub(crate) fn occupants(&self, room: &RoomName) -> (Vec<PresentUser>, usize) {
@@ -396,9 +379,6 @@ impl Rooms {
 
 /// How often old events are dropped while none are published.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Well below the second that Laravel's client waits for the response.
-const BACKPRESSURE_TIMEOUT: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 mod tests;

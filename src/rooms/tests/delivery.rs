@@ -10,6 +10,7 @@ use super::*;
 use crate::auth::{AgentHash, Token};
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::UserId;
+use crate::rooms::backpressure::BACKPRESSURE_TIMEOUT;
 
 #[tokio::test(start_paused = true)]
 async fn published_event_reaches_every_tab() {
