@@ -376,7 +376,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let frame = reason.pusher_frame();
-    let (code, message) = frame.map_or((None, reason.name()), |(code, text)| (Some(code), text));
+    let (code, message) =
+        frame.map_or_else(|| (None, reason.name()), |(code, text)| (Some(code), text));
     let event = Event::Error { code, message };
     metrics.count_event(event.name());
     let sending = socket.send(Message::Text(event.text()));
