@@ -114,7 +114,7 @@ async fn channels_are_off_unless_their_path_is_set() {
 #[tokio::test]
 async fn success_of_laravel_that_is_no_decision_lets_nobody_in() {
     let laravel = Laravel::start().await;
-    let more = "[auth]\nchannel_path = \"/null/broadcasting/auth\"\nretry_timeout = \"1ms\"\n";
+    let more = "[auth]\nchannel_path = \"/null/broadcasting/auth\"\nretry_timeout = \"5s\"\n";
     let edge = Edge::configured(&laravel.url(), more);
     let mut ana = Socket::greeted(&edge, "3|ana").await;
     let error = join(&mut ana, "private-desk").await;
