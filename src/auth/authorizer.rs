@@ -165,6 +165,11 @@ impl Authorizer {
         Some(self.grant_at_once(user, RoomName::Channel(name?), secret))
     }
 
+    /// Returns the user whose own channel `channel` is, if `auth.user_channel` gives them one.
+    pub(crate) fn owner_of(&self, channel: &ChannelName) -> Option<UserId> {
+        self.settings.user_channel.as_ref()?.user(channel)
+    }
+
     fn is_own_channel(&self, user: &User, channel: &ChannelName) -> bool {
         let own = self.settings.user_channel.as_ref();
         own.is_some_and(|own| own.of(user.id()).as_ref() == Some(channel))

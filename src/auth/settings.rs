@@ -234,6 +234,12 @@ impl UserChannel {
     pub(super) fn of(&self, id: &UserId) -> Option<ChannelName> {
         format!("{}{id}{}", self.before, self.after).parse().ok()
     }
+
+    /// Returns the user whose channel `name` is; none if it is no user's own.
+    pub(super) fn user(&self, name: &ChannelName) -> Option<UserId> {
+        let rest = name.as_str().strip_prefix(&*self.before)?;
+        UserId::from_text(rest.strip_suffix(&*self.after)?)
+    }
 }
 
 impl TryFrom<String> for UserChannel {
@@ -309,6 +315,14 @@ mod tests {
         let name = |id: &str| name(id).map(|name| name.to_string());
         assert_eq!(name("3").as_deref(), Some("private-App.Models.User.3"));
         assert_eq!(name("a b"), None);
+        let user = |name: &str| of_user.user(&name.parse().unwrap());
+        for id in ["3", "007", "ana"] {
+            let own = format!("private-App.Models.User.{id}");
+            assert_eq!(user(&own), UserId::from_text(id));
+        }
+        for other in ["private-App.Models.User.", "private-3", "news"] {
+            assert_eq!(user(other), None, "{other}");
+        }
         let long = format!("private-{{id}}{}", "x".repeat(129));
         for wrong in [
             "",

@@ -14,6 +14,7 @@ mod closes;
 mod echo;
 mod handshake;
 mod presence;
+mod users;
 
 /// An edge that speaks the protocol, with more lines in its section or behind it. Also returns
 /// what must live as long.

@@ -101,6 +101,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .parse()
             .map_err(|_| SubscriptionError::InvalidName)?;
         let grant = self.authorize(&channel, request)?;
+        self.add_user(&channel, &grant);
         if let Some(subscription) = self.channels.get(&channel) {
             let has_presence = channel.kind() == ChannelKind::Presence;
             return Ok(has_presence.then(|| subscription.membership.users()));
@@ -112,12 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         let rooms = &self.services.rooms;
         let max_members = self.pusher.max_presence_members.size();
-        if let Some(user) = grant.user() {
-            if !rooms.has_space_for(grant.room(), user.id(), max_members) {
-                return Err(SubscriptionError::ChannelFull);
-            }
-            self.registration.add_user(user.id());
-            self.user.get_or_insert_with(|| user.id().clone());
+        if let Some(user) = grant.user()
+            && !rooms.has_space_for(grant.room(), user.id(), max_members)
+        {
+            return Err(SubscriptionError::ChannelFull);
         }
         let joined = rooms.join(&grant, None, self.id, self.outbox.clone());
         let subscription = Subscription {
@@ -126,6 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         };
         self.channels.insert(channel, subscription);
         Ok(grant.user().map(|_| joined.users))
+    }
+
+    /// Records the user whom Laravel's signature names: the member of a presence channel, or
+    /// the user whose own channel it is.
+    fn add_user(&mut self, channel: &ChannelName, grant: &Grant) {
+        let member = grant.user().map(|user| user.id().clone());
+        let owner = || self.services.backend.get().access.owner_of(channel);
+        if let Some(user) = member.or_else(owner) {
+            self.registration.add_user(&user);
+            self.user.get_or_insert(user);
+        }
     }
 
     /// Checks the claim of `request` with the key in use.
