@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::idempotency::{Key, RequestDigest, ResponseCache};
 use crate::core::position::Position;
 use crate::introspection::Introspection;
-use crate::rooms::{Delivered, LogClosed, PastRequest, RequestId};
+use crate::rooms::{Broadcast, Delivered, LogClosed, PastRequest, RequestId};
 use crate::runtime::drain::Drain;
 
 /// Publishes the events of complete requests.
@@ -121,6 +121,11 @@ async fn publish(
         targets,
         is_array,
     } = broadcasts;
+    let resolve = |broadcast: Broadcast| Broadcast {
+        audience: introspection.sessions.resolve(broadcast.audience),
+        ..broadcast
+    };
+    let list: Vec<_> = list.into_iter().map(resolve).collect();
     let counter = &introspection.rooms.published().broadcast;
     counter.inc_by(list.len() as u64);
     let delivered = introspection.rooms.publish_all(id, list).await?;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::{Registration, Sessions};
 use crate::core::client_ip::ClientIp;
 use crate::core::ids::{SessionId, UserId};
-use crate::rooms::Outbox;
+use crate::rooms::{Audience, Outbox};
 
 /// The session of a Pusher client: it has no token, and its channels name its users.
 #[derive(Debug)]
@@ -37,6 +37,23 @@ impl Sessions {
         Registration {
             session,
             sessions: self.clone(),
+        }
+    }
+
+    /// Returns `audience` with the decision whether a Pusher client is left out as the session
+    /// of a user. A room cannot decide it: any of the client's channels may have named the
+    /// user. A client that none has named may be this user's.
+    pub(crate) fn resolve(&self, audience: Audience) -> Audience {
+        let Audience::AllButOwn(session, owner) = &audience else {
+            return audience;
+        };
+        let registry = self.0.lock();
+        match registry.guests.get(session) {
+            None => audience,
+            Some(guest) if guest.users.is_empty() || guest.users.contains(owner) => {
+                Audience::AllBut(*session)
+            }
+            Some(_) => Audience::All,
         }
     }
 }

@@ -38,3 +38,32 @@ async fn own_channel_without_a_signature_names_no_user() {
     edge.broadcast(&event(ANAS, "{}")).await;
     assert_eq!(ben.settle().await, [] as [Value; 0]);
 }
+
+/// A client can name any socket in `X-Socket-ID`: only its own user may leave it out.
+#[tokio::test]
+async fn client_of_another_user_than_except_user_gets_the_event() {
+    let (edge, _held) = edge(USER_CHANNEL).await;
+    let mut ana = PusherSocket::open(&edge).await;
+    let mut unnamed = PusherSocket::open(&edge).await;
+    ana.enter("presence-a", r#"{"user_id":42}"#).await;
+    ana.subscribe("news").await;
+    ana.subscribe(ANAS).await;
+    unnamed.subscribe("news").await;
+    for channel in ["news", "presence-a"] {
+        for (user, reaches_ana) in [(3, false), (42, false), (7, true)] {
+            let event = json!({
+                "type": "a", "channels": [channel], "payload": {}, "except": ana.id,
+                "except_user": user,
+            });
+            edge.broadcast(&event.to_string()).await;
+            let heard = ana.settle().await.len();
+            assert_eq!(heard, usize::from(reaches_ana), "{channel} {user}");
+        }
+    }
+    unnamed.settle().await;
+    let event = json!({
+        "type": "a", "channels": ["news"], "payload": {}, "except": unnamed.id, "except_user": 7,
+    });
+    edge.broadcast(&event.to_string()).await;
+    assert_eq!(unnamed.settle().await, [] as [Value; 0]);
+}
