@@ -20,7 +20,7 @@ pub(super) struct ThrottledRate {
 
 impl ThrottledRate {
     /// Creates a rate with `burst` at once, which is that of `rate`.
-    pub(super) fn new(rate: SessionRate, burst: PositiveCount) -> Self {
+    fn new(rate: SessionRate, burst: PositiveCount) -> Self {
         Self {
             rate,
             burst,
@@ -42,6 +42,15 @@ impl ThrottledRate {
         // A message of the maximum size must pass at once.
         let burst = count(bytes.max(settings.max_message_size.get()));
         Self::new(SessionRate::per_second(count(bytes), burst), burst)
+    }
+
+    /// Creates the rate of a session's joins.
+    pub(super) fn joins(settings: &Settings) -> Self {
+        let burst = settings.join_burst;
+        Self::new(
+            SessionRate::per_minute(settings.joins_per_minute, burst),
+            burst,
+        )
     }
 
     /// Counts `n` events at once.

@@ -64,12 +64,10 @@ impl RateLimited {
 impl SessionRates {
     /// Creates the rates of `settings`. Joins count against `user_joins`, too.
     pub(super) fn new(settings: &Settings, user_joins: Arc<SessionRate>) -> Self {
-        let join_burst = settings.join_burst;
-        let joins = SessionRate::per_minute(settings.joins_per_minute, join_burst);
         Self {
             messages: ThrottledRate::messages(settings),
             bytes: ThrottledRate::bytes(settings),
-            joins: ThrottledRate::new(joins, join_burst),
+            joins: ThrottledRate::joins(settings),
             user_joins,
         }
     }

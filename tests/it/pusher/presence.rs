@@ -111,3 +111,42 @@ async fn user_that_is_not_signed_is_rejected() {
         assert_eq!(response["data"]["type"], "AuthError");
     }
 }
+
+/// Each subscription is answered with the list of users, and each arrival told to the others.
+#[tokio::test]
+async fn subscriptions_over_the_join_rate_are_slowed_down_and_then_closed() {
+    for leaves in [false, true] {
+        let (edge, _held) = edge(
+            "[websocket]\njoins_per_minute = 60\njoin_burst = 2\nthrottle_timeout = \"1ms\"\n",
+        )
+        .await;
+        let mut ben = PusherSocket::open(&edge).await;
+        ben.enter("presence-a", BEN).await;
+        let mut ana = PusherSocket::open(&edge).await;
+        let auth = ana.auth("presence-a", Some(ANA));
+        for _ in 0..12 {
+            let subscribe = json!({ "channel": "presence-a", "auth": auth, "channel_data": ANA });
+            ana.send("pusher:subscribe", subscribe).await;
+            if leaves {
+                ana.send("pusher:unsubscribe", json!({ "channel": "presence-a" }))
+                    .await;
+            }
+        }
+        let mut succeeded = 0;
+        loop {
+            let event = ana.socket.next().await;
+            if event["event"] == "pusher:error" {
+                assert_eq!(event["data"]["code"], 4301);
+                break;
+            }
+            assert_eq!(event["event"], "pusher_internal:subscription_succeeded");
+            succeeded += 1;
+        }
+        assert!((2..12).contains(&succeeded), "{succeeded}");
+        assert_eq!(ana.socket.closed().await.0, 4100);
+        let heard = ben.settle().await;
+        let added = |event: &&Value| event["event"] == "pusher_internal:member_added";
+        let arrivals = heard.iter().filter(added).count();
+        assert_eq!(arrivals, if leaves { succeeded } else { 1 });
+    }
+}

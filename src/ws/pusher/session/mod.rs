@@ -20,7 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 
-use self::throttle::{MessageRates, PausedMessage};
+use self::throttle::{PausedOperation, RateLimited, SessionRates};
 use super::settings::Settings as PusherSettings;
 use super::wire::{self, Command, Event};
 use crate::core::client_ip::ClientIp;
@@ -60,7 +60,7 @@ pub(in crate::ws) struct Session<S> {
     id: SessionId,
     client: ClientIp,
     start: Instant,
-    /// The user of the first presence channel.
+    /// The first user whom a signature of Laravel has named.
     user: Option<UserId>,
     services: Arc<Services>,
     settings: Arc<Settings>,
@@ -69,9 +69,9 @@ pub(in crate::ws) struct Session<S> {
     channels: HashMap<ChannelName, Subscription>,
     /// The rate of the client's own events, once it has published one.
     client_events: Option<Box<SessionRate>>,
-    rates: MessageRates,
-    /// A message of the client that is over its rate. Nothing is read until it is handled.
-    paused: Option<PausedMessage>,
+    rates: SessionRates,
+    /// An operation of the client that is over its rate. Nothing is read until it has run.
+    paused: Option<Box<PausedOperation>>,
     schedule: Schedule,
     activity: ActivityTracker,
 }
@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             pusher: setup.pusher,
             channels: HashMap::new(),
             client_events: None,
-            rates: MessageRates::new(&settings),
+            rates: SessionRates::new(&settings),
             paused: None,
             schedule: Schedule::without_revalidation(&settings),
             activity: setup.activity,
@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         }
         self.activity.record();
-        self.throttle(frame).await
+        self.run_rate_limited(RateLimited::Message(frame)).await
     }
 
     /// Executes a frame that has passed the rates.
@@ -292,7 +292,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match command {
             Command::Ping => self.send_event(&Event::Pong).await,
             Command::Pong => Ok(()),
-            Command::Subscribe(request) => self.subscribe(request).await,
+            Command::Subscribe(request) => {
+                self.run_rate_limited(RateLimited::Subscribe(request)).await
+            }
             Command::Unsubscribe(channel) => {
                 self.unsubscribe(&channel);
                 Ok(())

@@ -1,6 +1,6 @@
-//! The rates of a Pusher session's messages. A message over its rate is paused, and nothing
-//! more is read from the client until it is handled; events still reach the client meanwhile.
-//! A client that stays over its rate for too long is closed.
+//! The rates of a Pusher session's messages and subscriptions. One over its rate is paused, and
+//! nothing more is read from the client until it is handled; events still reach the client
+//! meanwhile. A client that stays over its rate for too long is closed.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::wire::Event;
+use super::super::wire::{Event, SubscribeRequest};
 use super::{CloseReason, LoopResult, Session};
 use crate::limit::Limit;
 use crate::ws::Settings;
@@ -16,63 +16,70 @@ use crate::ws::throttled_rate::ThrottledRate;
 
 /// The rates of one session.
 #[derive(Debug)]
-pub(super) struct MessageRates {
+pub(super) struct SessionRates {
     messages: ThrottledRate,
     bytes: ThrottledRate,
+    joins: ThrottledRate,
 }
 
-/// A message that waits until the client is within its rate.
+/// An operation that waits until the client is within its rate.
 #[derive(Debug)]
-pub(super) struct PausedMessage {
+pub(super) struct PausedOperation {
     /// The time at which to try again.
     pub(super) until: Instant,
-    frame: Message,
-    rate: RateKind,
+    operation: RateLimited,
 }
 
-/// The rate that a message counts against next.
-#[derive(Clone, Copy, Debug)]
-enum RateKind {
-    Messages,
-    Bytes,
+/// An operation that counts against a rate before it runs.
+#[derive(Debug)]
+pub(super) enum RateLimited {
+    /// A message, counted as one.
+    Message(Message),
+    /// A message within the message rate, counted by its length.
+    Bytes(Message),
+    /// A subscription, counted as a join. A repeated one counts, too: its response may list
+    /// many users.
+    Subscribe(SubscribeRequest),
 }
 
-impl RateKind {
+impl RateLimited {
     /// Returns the limit that is reported when the rate is exceeded.
-    fn limit(self) -> Limit {
+    fn limit(&self) -> Limit {
         match self {
-            Self::Messages => Limit::MessagesPerSecond,
-            Self::Bytes => Limit::BytesPerSecond,
+            Self::Message(_) => Limit::MessagesPerSecond,
+            Self::Bytes(_) => Limit::BytesPerSecond,
+            Self::Subscribe(_) => Limit::JoinsPerMinute,
         }
     }
 }
 
-impl MessageRates {
+impl SessionRates {
     /// Creates the rates of `settings`.
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             messages: ThrottledRate::messages(settings),
             bytes: ThrottledRate::bytes(settings),
+            joins: ThrottledRate::joins(settings),
         }
     }
 
-    /// Counts `frame` against a rate.
+    /// Counts `operation` against its rate.
     ///
     /// # Errors
     /// Returns the time until it passes, and for how long the client has been over the rate.
     fn check(
         &mut self,
-        kind: RateKind,
-        frame: &Message,
+        operation: &RateLimited,
         was_paused: bool,
     ) -> Result<(), (Duration, Duration)> {
-        let (rate, n) = match kind {
-            RateKind::Messages => (&mut self.messages, 1),
-            RateKind::Bytes => (&mut self.bytes, frame.len()),
+        let (rate, n) = match operation {
+            RateLimited::Message(_) => (&mut self.messages, 1),
+            RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
+            RateLimited::Subscribe(_) => (&mut self.joins, 1),
         };
         match rate.check(n) {
             Ok(()) => {
-                // A message that had to wait is no sign that the client has slowed down.
+                // An operation that had to wait is no sign that the client has slowed down.
                 if !was_paused {
                     rate.exceeded_since = None;
                 }
@@ -87,34 +94,33 @@ impl MessageRates {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Handles `frame` once the client's rates allow it: now, or when
+    /// Runs `operation` once the client's rates allow it: now, or when
     /// [`Session::resume_paused`] is due.
     ///
     /// # Errors
     /// [`CloseReason::TooManyMessages`] if the client stays over a rate for too long, and the
-    /// reason for which the message ends the session.
-    pub(super) async fn throttle(&mut self, frame: Message) -> LoopResult {
-        self.run_or_pause(frame, RateKind::Messages, false).await
+    /// reason for which the operation ends the session.
+    pub(super) async fn run_rate_limited(&mut self, operation: RateLimited) -> LoopResult {
+        self.run_or_pause(operation, false).await
     }
 
-    /// Handles the paused message, or pauses it again.
+    /// Runs the paused operation, or pauses it again.
     pub(super) async fn resume_paused(&mut self) -> LoopResult {
         match self.paused.take() {
-            Some(paused) => self.run_or_pause(paused.frame, paused.rate, true).await,
+            Some(paused) => self.run_or_pause(paused.operation, true).await,
             None => Ok(()),
         }
     }
 
     async fn run_or_pause(
         &mut self,
-        frame: Message,
-        mut rate: RateKind,
+        mut operation: RateLimited,
         mut was_paused: bool,
     ) -> LoopResult {
         loop {
-            if let Err((wait, exceeded)) = self.rates.check(rate, &frame, was_paused)
+            if let Err((wait, exceeded)) = self.rates.check(&operation, was_paused)
                 // Reported once, however often it is paused.
-                && (was_paused || self.report_exceeded(rate.limit()))
+                && (was_paused || self.report_exceeded(operation.limit()))
             {
                 if exceeded >= self.settings.throttle_timeout.get() {
                     let message = "You send too many messages";
@@ -123,12 +129,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     return Err(CloseReason::TooManyMessages);
                 }
                 let until = Instant::now() + wait;
-                self.paused = Some(PausedMessage { until, frame, rate });
+                self.paused = Some(Box::new(PausedOperation { until, operation }));
                 return Ok(());
             }
-            rate = match rate {
-                RateKind::Messages => RateKind::Bytes,
-                RateKind::Bytes => return self.execute_frame(frame).await,
+            operation = match operation {
+                RateLimited::Message(frame) => RateLimited::Bytes(frame),
+                RateLimited::Bytes(frame) => return Box::pin(self.execute_frame(frame)).await,
+                RateLimited::Subscribe(request) => return self.subscribe(request).await,
             };
             was_paused = false;
         }
