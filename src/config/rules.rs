@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::reader::RuleViolation;
 use super::{Config, listen_rules, route_rules};
+use crate::core::request_path::UrlPath;
 use crate::core::socket_path;
 use crate::core::units::{ByteSize, ConfigDuration};
 use crate::tls::Challenge;
@@ -122,6 +123,16 @@ const RULES: &[Rule] = &[
         keys: &["pusher.paths"],
         holds: |c| !c.pusher.paths.is_empty(),
         message: "pusher.paths needs at least one path, such as \"/app\"",
+    },
+    Rule {
+        keys: &["pusher.paths", "websocket.paths"],
+        holds: |c| {
+            let own = &c.websocket.paths;
+            let is_free = |path: &UrlPath| !own.iter().any(|own| path.is_above(own.as_str()));
+            c.pusher.key.is_none() || c.pusher.paths.iter().all(is_free)
+        },
+        message: "pusher.paths must not be above or among websocket.paths, or the edge takes the \
+                  clients of its own protocol for Pusher clients; expected one such as \"/app\"",
     },
     Rule {
         keys: &["pusher.activity_timeout"],

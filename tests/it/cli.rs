@@ -103,6 +103,19 @@ fn check_reports_broken_rules_and_unusable_files_at_once() {
     }
 }
 
+/// The edge would take a client of its own protocol on `/ws` for a Pusher client.
+#[test]
+fn pusher_path_above_a_websocket_path_is_rejected() {
+    for (paths, is_valid) in [("/", false), ("/ws", false), ("/ws/app", true)] {
+        let (section, _secret) =
+            crate::support::pusher::section(&format!("paths = [\"{paths}\"]\n"));
+        let (_directory, output) = with_config("check", &section);
+        let stderr = stderr_text(&output);
+        let is_rejected = stderr.contains("must not be above or among websocket.paths");
+        assert_eq!(!is_rejected, is_valid, "{paths}: {stderr}");
+    }
+}
+
 #[test]
 fn check_lists_all_listeners() {
     let directory = tempfile::tempdir().unwrap();
