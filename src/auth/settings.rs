@@ -253,8 +253,15 @@ impl TryFrom<String> for UserChannel {
         };
         let (before, after) = text.split_once("{id}").ok_or_else(wrong)?;
         let longest = format!("{before}{}{after}", "1".repeat(MAX_USER_ID_BYTES));
+        // In some applications users choose their ids. Such a user would get any private channel
+        // that is named after them.
+        if format!("{before}{after}") == PRIVATE_PREFIX {
+            return Err(format!(
+                r#"{text:?} makes each private channel the own channel of the user with this id; expected more than the prefix and {{id}}, such as "private-user.{{id}}""#
+            ));
+        }
         // Every user may join a public channel, so it cannot be one user's own.
-        if before.starts_with("private-") && longest.parse::<ChannelName>().is_ok() {
+        if before.starts_with(PRIVATE_PREFIX) && longest.parse::<ChannelName>().is_ok() {
             Ok(Self {
                 before: before.to_owned(),
                 after: after.to_owned(),
@@ -265,6 +272,8 @@ impl TryFrom<String> for UserChannel {
     }
 }
 
+/// The prefix of the names of private channels.
+const PRIVATE_PREFIX: &str = "private-";
 /// The longest id of a user, see [`UserId`].
 const MAX_USER_ID_BYTES: usize = 64;
 
@@ -330,6 +339,7 @@ mod tests {
             "user.{id}",
             "presence-user.{id}",
             "private{id}",
+            "private-{id}",
             "{id}private-",
             "private-{id}.{id}",
             "private-a b.{id}",

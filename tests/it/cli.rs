@@ -116,6 +116,18 @@ fn pusher_path_above_a_websocket_path_is_rejected() {
     }
 }
 
+/// A user who may choose the id `desk` must not get `private-desk`.
+#[test]
+fn user_channel_that_fits_each_private_channel_is_rejected() {
+    for (name, is_valid) in [("private-{id}", false), ("private-user.{id}", true)] {
+        let (_directory, output) =
+            with_config("check", &format!("[auth]\nuser_channel = \"{name}\"\n"));
+        let stderr = stderr_text(&output);
+        let is_rejected = stderr.contains("makes each private channel the own channel");
+        assert_eq!(!is_rejected, is_valid, "{name}: {stderr}");
+    }
+}
+
 #[test]
 fn check_lists_all_listeners() {
     let directory = tempfile::tempdir().unwrap();
