@@ -29,7 +29,7 @@ impl CredentialHash {
         }
     }
 
-    /// Returns the hash of session cookies, as `Cookie` carries them.
+    /// Returns the hash of session cookies.
     pub(super) fn of_cookies(cookies: &[u8]) -> Self {
         Self {
             digest: Sha256::digest(cookies).into(),

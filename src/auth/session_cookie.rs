@@ -25,6 +25,9 @@ pub(crate) struct SessionCookie {
 impl SessionCookie {
     /// Returns the cookies of a request that have one of `names`, sent by a page of `origin`.
     /// None if there is none, or if they are longer than [`MAX_COOKIE_BYTES`].
+    ///
+    /// Of two with one name PHP reads the first. The others, and the order of the names, must
+    /// not make another credential of one session.
     pub(crate) fn from_headers(
         headers: &HeaderMap,
         names: &[CookieName],
@@ -32,9 +35,9 @@ impl SessionCookie {
     ) -> Option<Self> {
         let cookies = single_value(headers, &COOKIE)?.as_bytes();
         let mut named = Vec::new();
-        for (name, value) in pairs(cookies) {
-            let is_named = names.iter().any(|one| one.0.as_bytes() == name);
-            if is_named && !value.is_empty() {
+        for name in names.iter().map(|name| name.0.as_bytes()) {
+            let first = pairs(cookies).find(|pair| pair.0 == name);
+            if let Some((_, value)) = first.filter(|pair| !pair.1.is_empty()) {
                 let separator: &[u8] = if named.is_empty() { b"" } else { b"; " };
                 named.extend([separator, name, b"=", value].concat());
             }
@@ -54,9 +57,12 @@ impl SessionCookie {
         })
     }
 
-    /// Returns the hash of the cookies.
+    /// Returns the hash of the cookies and the origin: Laravel may accept them from one origin
+    /// and reject them from another.
     pub(super) fn hash(&self) -> CredentialHash {
-        CredentialHash::of_cookies(self.pairs.as_bytes())
+        // No header value contains a line feed.
+        let parts = [self.pairs.as_bytes(), b"\n", self.origin.as_bytes()];
+        CredentialHash::of_cookies(&parts.concat())
     }
 
     /// Adds to `headers` those by which Laravel authenticates a request with `method`.
@@ -87,6 +93,16 @@ impl TryFrom<String> for CookieName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.as_bytes() == CSRF_COOKIE {
+            return Err(format!(
+                "{text} is the CSRF token, which every visitor has; name the session cookie alone"
+            ));
+        }
+        if is_remember_cookie(&text) {
+            return Err(format!(
+                "{text} logs the user in again with each request; name the session cookie alone"
+            ));
+        }
         let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if !text.is_empty() && text.bytes().all(is_token) {
             Ok(Self(text))
@@ -96,6 +112,17 @@ impl TryFrom<String> for CookieName {
             ))
         }
     }
+}
+
+/// Returns whether Laravel names so the cookie of "remember me": `remember_`, the guard and a
+/// SHA-1 hash.
+fn is_remember_cookie(name: &str) -> bool {
+    let suffix = name
+        .strip_prefix("remember_")
+        .and_then(|rest| rest.rsplit_once('_'));
+    suffix.is_some_and(|(_, hash)| {
+        hash.len() == 40 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 /// Returns the names and values of a `Cookie` field (RFC 6265 §4.2.1), as PHP splits it.
@@ -139,17 +166,17 @@ mod tests {
     }
 
     #[test]
-    fn named_cookies_alone_are_sent_in_the_order_of_the_browser() {
+    fn first_cookie_of_each_name_alone_is_sent() {
         for (cookies, sent) in [
             ("desk_session=a%3D", "desk_session=a%3D"),
             ("x=1; desk_session=a=b ;y", "desk_session=a=b"),
-            ("second=2;x=1; desk_session=a", "second=2; desk_session=a"),
-            // Of two with one name PHP reads the first.
+            ("second=2;x=1; desk_session=a", "desk_session=a; second=2"),
+            ("desk_session=a; desk_session=b", "desk_session=a"),
             (
-                "desk_session=a; desk_session=b",
-                "desk_session=a; desk_session=b",
+                "desk_session=a; second=2; desk_session=",
+                "desk_session=a; second=2",
             ),
-            ("desk_session=; second=2", "second=2"),
+            ("desk_session=; second=2; desk_session=a", "second=2"),
         ] {
             assert_eq!(written(cookies, &Method::GET)[COOKIE], sent, "{cookies}");
         }
@@ -157,6 +184,7 @@ mod tests {
             "",
             "desk_session",
             "desk_session=",
+            "desk_session=; desk_session=a",
             "Desk_session=a",
             "xdesk_session=a",
             "desk_session2=a",
@@ -205,11 +233,24 @@ mod tests {
     }
 
     #[test]
-    fn name_with_other_characters_than_those_of_a_token_is_rejected() {
+    fn name_of_no_cookie_or_of_another_than_a_session_cookie_is_rejected() {
         for name in ["laravel_session", "my-desk-session", "__Host-s.1"] {
             assert!(CookieName::try_from(name.to_owned()).is_ok(), "{name}");
         }
-        for wrong in ["", "a b", "a=b", "a;b", "a,b", "sítio"] {
+        for other in ["xsrf-token", "remember_session", "remember_web_1"] {
+            assert!(CookieName::try_from(other.to_owned()).is_ok(), "{other}");
+        }
+        let remember = "remember_web_59ba36addc2b2f9401580f014c7f58ea4e30989d";
+        for wrong in [
+            "",
+            "a b",
+            "a=b",
+            "a;b",
+            "a,b",
+            "sítio",
+            "XSRF-TOKEN",
+            remember,
+        ] {
             assert!(CookieName::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }

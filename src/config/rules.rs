@@ -175,6 +175,15 @@ const RULES: &[Rule] = &[
                   auth.session_cookies: otherwise sessions stay open for minutes after a log-out",
     },
     Rule {
+        keys: &["auth.session_cookies"],
+        holds: |c| {
+            let names = &c.auth.session_cookies;
+            let mut numbered = names.iter().enumerate();
+            numbered.all(|(count, name)| !names[..count].contains(name))
+        },
+        message: "auth.session_cookies names a cookie twice: name each one once",
+    },
+    Rule {
         keys: &["tls.client_auth.listen", "server.listen"],
         holds: |c| {
             let mut addresses = c.tls.client_auth.listen.iter();

@@ -137,6 +137,16 @@ fn session_cookies_need_the_name_of_a_cookie_and_a_logout_path() {
             "\"desk session\" is not the name of a cookie",
         ),
         (
+            auth("session_cookies = [\"desk_session\", \"XSRF-TOKEN\"]"),
+            2,
+            "XSRF-TOKEN is the CSRF token",
+        ),
+        (
+            auth("session_cookies = [\"a\", \"b\", \"a\"]"),
+            2,
+            "auth.session_cookies names a cookie twice",
+        ),
+        (
             auth(&format!("{cookies}\nlogout_paths = []")),
             3,
             "auth.logout_paths needs the path of the log-out",
