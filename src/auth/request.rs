@@ -55,6 +55,11 @@ impl AuthRequest {
         }
     }
 
+    /// Returns the hash of the credential.
+    pub(crate) fn credential_hash(&self) -> CredentialHash {
+        self.secret
+    }
+
     /// Accepts only a decision whose request began at `since` or later.
     #[must_use]
     pub(crate) fn since(self, since: impl Into<Option<Epoch>>) -> Self {

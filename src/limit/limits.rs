@@ -174,14 +174,25 @@ impl Limits {
     /// Returns [`LimitExceeded`] if the client is over its rate of handshakes, or waits
     /// after too many rejected tokens.
     pub(crate) fn check_upgrade(&self, client: ClientIp) -> Result<(), LimitExceeded> {
+        self.check_rejected_tokens(client)?;
+        self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
+    }
+
+    /// Checks the number of tokens of `client` that Laravel has rejected.
+    ///
+    /// # Errors
+    /// Returns [`LimitExceeded`] if the client waits after too many of them.
+    pub(crate) fn check_rejected_tokens(&self, client: ClientIp) -> Result<(), LimitExceeded> {
         let checked = self
             .keys(client)
             .map(|keys| self.failures.check_tokens(keys));
-        if let Some(Err(retry_after)) = checked {
-            let limit = Limit::RejectedTokensPerMinute;
-            self.report_exceeded(client, LimitExceeded::new(limit, retry_after))?;
+        match checked {
+            Some(Err(retry_after)) => {
+                let limit = Limit::RejectedTokensPerMinute;
+                self.report_exceeded(client, LimitExceeded::new(limit, retry_after))
+            }
+            Some(Ok(())) | None => Ok(()),
         }
-        self.check(Limit::WebsocketHandshakesPerSecond, &self.upgrades, client)
     }
 
     /// Counts a log-in of `client`, and waits for a moment while as many of its log-ins are

@@ -6,7 +6,7 @@ mod guests;
 mod returning;
 
 use std::collections::hash_map;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,20 +213,12 @@ impl Sessions {
         registry.for_each(|entry| entry.browser.token == *token, Outbox::revalidate)
     }
 
-    /// Returns the session cookies, by their hash, with which `client` has opened sessions.
-    pub(crate) fn cookies_of(&self, client: ClientIp) -> HashSet<CredentialHash> {
-        let registry = self.0.lock();
-        let entries = registry.entries.values();
-        let of_client = entries.filter(|entry| entry.is_opened_with_cookie_by(client));
-        of_client.map(|entry| entry.browser.token).collect()
-    }
-
-    /// Makes every session that `client` has opened with a cookie ask Laravel about its rights
-    /// again; returns their number.
+    /// Makes the periodic revalidation of every session that `client` has opened with a cookie
+    /// due early; returns their number.
     pub(crate) fn revalidate_cookies_of(&self, client: ClientIp) -> usize {
         let registry = self.0.lock();
         let is_match = |entry: &SessionEntry| entry.is_opened_with_cookie_by(client);
-        registry.for_each(is_match, Outbox::revalidate)
+        registry.for_each(is_match, Outbox::revalidate_early)
     }
 
     /// Evicts every session with `token`, and those that register with it within five

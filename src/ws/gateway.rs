@@ -57,7 +57,7 @@ impl Gateway {
 
     /// Returns the logout that `request` of `client` is, if it is one.
     pub(crate) fn logout<B>(&self, request: &Request<B>, client: ClientIp) -> Option<Box<Logout>> {
-        Logout::parse(request, client, &self.services).map(Box::new)
+        Logout::parse(request, client, &self.services, &self.settings).map(Box::new)
     }
 
     /// Returns the 101 response and spawns the session's task, which keeps `permits` to its

@@ -172,17 +172,25 @@ fn find_cookie(
     let Some(cookie) = SessionCookie::from_headers(headers, names, value) else {
         return Ok(None);
     };
-    let origin = value.to_str().ok().and_then(Origin::parse);
-    let may_use_cookies = origin.is_some_and(|origin| {
-        let is_own = host.to_str().is_ok_and(|host| origin.is_same(host));
-        let is_secure = origin.is_secure();
-        is_own || is_secure && settings.allowed_origins.contains(&PageOrigin::Site(origin))
-    });
-    if may_use_cookies {
+    if may_use_cookies(value, host, settings) {
         Ok(Some(Credential::Cookie(Arc::new(cookie))))
     } else {
         Err(HandshakeRejection::CookieOrigin)
     }
+}
+
+/// Returns whether pages of `origin` may use the session cookies of the site `host`.
+pub(super) fn may_use_cookies(
+    origin: &HeaderValue,
+    host: &HeaderValue,
+    settings: &Settings,
+) -> bool {
+    let origin = origin.to_str().ok().and_then(Origin::parse);
+    origin.is_some_and(|origin| {
+        let is_own = host.to_str().is_ok_and(|host| origin.is_same(host));
+        let is_secure = origin.is_secure();
+        is_own || is_secure && settings.allowed_origins.contains(&PageOrigin::Site(origin))
+    })
 }
 
 /// The token that a client offers. Another credential takes the place of none, but not of a

@@ -8,11 +8,14 @@ use std::time::Duration;
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::handshake;
 use super::services::Services;
+use super::settings::Settings;
 use crate::auth::{self, AuthRequest, ClientContext, Credential, CredentialHash};
 use crate::auth::{SessionCookie, Token};
 use crate::core::body::Body;
 use crate::core::client_ip::ClientIp;
+use crate::core::header_values::single_value;
 use crate::core::ids::UserId;
 use crate::core::request_path::{ExactPath, NormalizedPath};
 use crate::upstream::{self, Upstream};
@@ -28,16 +31,6 @@ pub(crate) struct Logout {
     services: Services,
 }
 
-/// The user whom a logout by a session cookie logs out.
-#[derive(Debug)]
-enum CookieUser {
-    /// There is no cookie, or it belongs to no user.
-    None,
-    Known(UserId),
-    /// Laravel did not say.
-    Unknown,
-}
-
 impl Logout {
     /// Returns the logout that `request` is: a `POST` with a token or a session cookie to a
     /// logout path.
@@ -45,6 +38,7 @@ impl Logout {
         request: &Request<B>,
         client: ClientIp,
         services: &Services,
+        settings: &Settings,
     ) -> Option<Self> {
         if request.method() != Method::POST {
             return None;
@@ -55,7 +49,7 @@ impl Logout {
             return None;
         }
         let token = Token::hash_from_headers(request.headers());
-        let cookie = cookie_question(request.headers(), client, services);
+        let cookie = cookie_question(request.headers(), client, services, settings);
         (token.is_some() || cookie.is_some()).then(|| Self {
             token,
             cookie,
@@ -101,16 +95,24 @@ impl Logout {
 
     /// Asks Laravel for the user of the session cookie, before the logout ends the session.
     /// The cookie itself finds no open session: Laravel changes its value with each response.
-    async fn identify_user(&self) -> CookieUser {
-        let Some(question) = self.cookie.clone() else {
-            return CookieUser::None;
-        };
+    /// None if there is no cookie, or Laravel names no user. A cookie that Laravel rejects counts
+    /// as a rejected token, and no request is sent for a client with too many of them.
+    async fn identify_user(&self) -> Option<UserId> {
+        let question = self.cookie.clone()?;
+        let cookie = question.credential_hash();
         let backend = self.services.backend.get();
+        backend.limits.check_rejected_tokens(self.client).ok()?;
         let identifying = backend.identity.identify(question);
         match tokio::time::timeout(IDENTIFY_TIMEOUT, identifying).await {
-            Ok(Ok(identified)) => CookieUser::Known(identified.user.id().clone()),
-            Ok(Err(auth::Error::Unavailable { .. })) | Err(_) => CookieUser::Unknown,
-            Ok(Err(_)) => CookieUser::None,
+            Ok(Ok(identified)) => Some(identified.user.id().clone()),
+            Ok(Err(auth::Error::Unavailable { .. })) | Err(_) => None,
+            Ok(Err(_)) => {
+                let fingerprint = Some(cookie.fingerprint());
+                backend
+                    .limits
+                    .record_rejected_token(self.client, fingerprint);
+                None
+            }
         }
     }
 
@@ -137,30 +139,28 @@ impl Logout {
     /// decides which of them it has ended: the user may be logged in in another browser, and a
     /// redirect may lead to the login page.
     ///
-    /// If Laravel did not name the user but accepts the logout, revalidates the sessions that
-    /// cookies of the same client have opened.
-    fn end_cookie(&self, user: CookieUser, status: Option<StatusCode>) {
+    /// If Laravel did not name the user but accepts the logout, the periodic revalidation of
+    /// the sessions that cookies of the same client have opened is due early. It invalidates
+    /// nothing: anybody can send such a logout, and must not end the sessions of others behind
+    /// their address while Laravel confirms nothing.
+    fn end_cookie(&self, user: Option<UserId>, status: Option<StatusCode>) {
+        if self.cookie.is_none() {
+            return;
+        }
         let Services {
             sessions,
             invalidations,
             ..
         } = &self.services;
-        let is_rejected = status.is_some_and(is_rejection);
-        let is_accepted = status.is_some_and(|status| !status.is_server_error()) && !is_rejected;
+        let is_accepted = status.is_some_and(|status| !status.is_server_error());
         let revalidated = match user {
-            CookieUser::Known(user) if !is_rejected => {
+            _ if status.is_some_and(is_rejection) => return,
+            Some(user) => {
                 invalidations.invalidate_user(&user);
                 sessions.revalidate_user(&user)
             }
-            // A failed logout is not enough: in an outage clients could end the sessions of
-            // others behind their address.
-            CookieUser::Unknown if is_accepted => {
-                for cookie in sessions.cookies_of(self.client) {
-                    invalidations.invalidate_token(cookie);
-                }
-                sessions.revalidate_cookies_of(self.client)
-            }
-            _ => return,
+            None if is_accepted => sessions.revalidate_cookies_of(self.client),
+            None => return,
         };
         tracing::debug!(
             name: "logout_by_cookie",
@@ -175,11 +175,16 @@ fn cookie_question(
     headers: &HeaderMap,
     client: ClientIp,
     services: &Services,
+    settings: &Settings,
 ) -> Option<AuthRequest> {
     let host = headers.get(HOST)?;
-    // Old browsers name no origin in a request to the page's own site.
+    // Sanctum takes the cookie for none from another origin, such as `null` by the page's
+    // `Referrer-Policy`. Laravel logs out nevertheless. Old browsers name no origin at all.
     let own = || HeaderValue::try_from(format!("https://{}", host.to_str().ok()?)).ok();
-    let origin = headers.get(ORIGIN).cloned().or_else(own)?;
+    let origin = single_value(headers, &ORIGIN)
+        .filter(|origin| handshake::may_use_cookies(origin, host, settings))
+        .cloned()
+        .or_else(own)?;
     let cookie = SessionCookie::from_headers(headers, &services.session_cookies, &origin)?;
     let client_context = ClientContext {
         client,

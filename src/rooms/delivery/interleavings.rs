@@ -187,7 +187,9 @@ impl Session {
                     self.revalidated.notify_one();
                     continue;
                 }
-                Some(SessionEvent::Ping | SessionEvent::Unsent) => b"",
+                Some(SessionEvent::RevalidateEarly | SessionEvent::Ping | SessionEvent::Unsent) => {
+                    b""
+                }
                 Some(SessionEvent::Batch(batch)) => {
                     self.stream.enqueue(batch);
                     b""

@@ -50,7 +50,7 @@
 //! | a scheduler task | the session, if parked | a direct write left something unsent, or was not possible |
 //! | the last scheduler task that ends | the sessions that it leaves, if parked | always |
 //! | `evict` | the session, parked or writing | the first eviction |
-//! | `revalidate`, `ping` | the session, if parked | always |
+//! | `revalidate`, `revalidate_early`, `ping` | the session, if parked | always |
 //! | the socket | the session | it waits for its client |
 //!
 //! A wake-up only makes a task ready, so it may happen under the lock of a room. `interleavings`

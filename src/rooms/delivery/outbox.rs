@@ -126,6 +126,11 @@ impl Outbox {
         self.act(DeliveryState::revalidate);
     }
 
+    /// Makes the session's periodic revalidation due early. Wakes the session if it is parked.
+    pub(crate) fn revalidate_early(&self) {
+        self.act(DeliveryState::revalidate_early);
+    }
+
     /// Makes the session ping its client. Wakes it if it is parked.
     pub(crate) fn ping(&self) {
         self.act(DeliveryState::ping);

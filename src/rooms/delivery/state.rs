@@ -7,7 +7,8 @@
 //!        ┌────────────────────────────────────────▶┐
 //!     Running                                   Parked ⟲ take_direct
 //!        │ ▲◀── resume, or a wake-up by ───────────┘
-//!        │ │    hand_back, keep_unsent, revalidate, ping
+//!        │ │    hand_back, keep_unsent, revalidate,
+//!        │ │    revalidate_early, ping
 //!        │ └◀── resume; poll_next ◀──┐
 //!        └─ poll_eviction ──────▶ Writing
 //!           finds none
@@ -45,6 +46,8 @@ pub(super) struct DeliveryState {
     queue: SendQueue,
     /// The session must ask Laravel about its rights again.
     must_revalidate: bool,
+    /// The session's periodic revalidation is due early.
+    must_revalidate_early: bool,
     /// The session must ping its client.
     must_ping: bool,
     /// A direct write left something in the stream, for the session to write.
@@ -83,6 +86,8 @@ pub(crate) enum SessionEvent {
     Evicted(Eviction),
     /// The session must ask Laravel about its rights again.
     Revalidate,
+    /// The session's periodic revalidation is due early.
+    RevalidateEarly,
     /// The session must ping its client: another one may continue it.
     Ping,
     /// A direct write left something unsent, which must leave within the write timeout.
@@ -120,6 +125,7 @@ impl DeliveryState {
             task: TaskState::Running,
             queue,
             must_revalidate: false,
+            must_revalidate_early: false,
             must_ping: false,
             has_unsent: false,
             scheduled: QueueClasses::default(),
@@ -223,6 +229,13 @@ impl DeliveryState {
         self.unpark()
     }
 
+    /// Makes the session's periodic revalidation due early. A parked session is woken:
+    /// Running. A write is not interrupted.
+    pub(super) fn revalidate_early(&mut self) -> Action {
+        self.must_revalidate_early = true;
+        self.unpark()
+    }
+
     /// Makes the session ping its client. A parked session is woken: Running. A write is not
     /// interrupted.
     pub(super) fn ping(&mut self) -> Action {
@@ -289,6 +302,9 @@ impl DeliveryState {
     fn take_event(&mut self) -> Option<SessionEvent> {
         if std::mem::take(&mut self.must_revalidate) {
             return Some(SessionEvent::Revalidate);
+        }
+        if std::mem::take(&mut self.must_revalidate_early) {
+            return Some(SessionEvent::RevalidateEarly);
         }
         if std::mem::take(&mut self.must_ping) {
             return Some(SessionEvent::Ping);

@@ -226,7 +226,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 // written for it. The handler's own frames must keep their place.
                 self.inbox.resume();
             }
-            if !matches!(event, LoopEvent::Inbox(SessionEvent::Batch(_))) {
+            let is_batch = matches!(event, LoopEvent::Inbox(SessionEvent::Batch(_)));
+            if !is_batch {
                 // Everything but a batch may change what the others wait for.
                 wake_gate.force_poll();
             }
@@ -246,8 +247,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 }
             }
             let due = self.next_due();
-            // Most inbox events are batches, which change no deadline.
-            if !was_inbox && tick.deadline() != due {
+            // A batch, the most frequent event, changes no deadline.
+            if !is_batch && tick.deadline() != due {
                 tick.as_mut().reset(due);
             }
         }
@@ -286,6 +287,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 // No epoch of its own: the invalidation has one, so all sessions that it
                 // concerns share one request to Laravel.
                 self.start_revalidation(RevalidationCause::Invalidated, None);
+                Ok(())
+            }
+            SessionEvent::RevalidateEarly => {
+                self.schedule.hasten_revalidation();
                 Ok(())
             }
             SessionEvent::Ping => Box::pin(self.ping()).await,

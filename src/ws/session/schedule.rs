@@ -18,6 +18,8 @@ pub(in crate::ws) struct Schedule {
     silent_at: Instant,
     /// None for a session that cannot revalidate its rights.
     revalidate_at: Option<Instant>,
+    /// The start of the last periodic revalidation.
+    revalidated_at: Option<Instant>,
     stop_at: Option<Instant>,
 }
 
@@ -38,6 +40,7 @@ impl Schedule {
             receipt_at: None,
             silent_at: now + settings.pong_timeout.get(),
             revalidate_at: None,
+            revalidated_at: None,
             stop_at: None,
         }
     }
@@ -85,13 +88,29 @@ impl Schedule {
         self.receipt_at.take_if(|at| *at <= now).is_some()
     }
 
+    /// Makes the next periodic revalidation due at once, or a while after the last one: other
+    /// clients behind the same address can request this.
+    pub(super) fn hasten_revalidation(&mut self) {
+        let now = Instant::now();
+        let last = self.revalidated_at;
+        let earliest = last.map_or(now, |at| now.max(at + MIN_REVALIDATION_INTERVAL));
+        self.revalidate_at = self.revalidate_at.map(|at| at.min(earliest));
+    }
+
     /// Returns whether a periodic revalidation is due, and schedules the next.
     pub(super) fn take_revalidation(&mut self, now: Instant, settings: &Settings) -> bool {
         let interval = settings.revalidate_interval.get();
         let revalidate_at = self.revalidate_at.as_mut();
-        revalidate_at.is_some_and(|at| take(at, now, interval))
+        let is_due = revalidate_at.is_some_and(|at| take(at, now, interval));
+        if is_due {
+            self.revalidated_at = Some(now);
+        }
+        is_due
     }
 }
+
+/// The minimum time between the starts of a periodic revalidation and of one that is due early.
+const MIN_REVALIDATION_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Returns whether `at` is due; if so, moves it to about `interval` from now.
 fn take(at: &mut Instant, now: Instant, interval: Duration) -> bool {

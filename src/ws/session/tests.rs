@@ -10,6 +10,7 @@ mod client;
 mod commands;
 mod doubts;
 mod drain;
+mod early_revalidation;
 mod fairness;
 mod laravel;
 mod late_joins;

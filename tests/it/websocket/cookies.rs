@@ -8,6 +8,8 @@ use crate::support::laravel::SeenRequest;
 use crate::support::upload_sender::{CHUNK, UploadSender, next_upload_event};
 use crate::support::{Edge, Laravel, Socket};
 
+mod logout;
+
 const COOKIES: &str = "[auth]\nsession_cookies = [\"desk_session\"]\n";
 const ORIGIN: (&str, &str) = ("origin", "https://localhost");
 

@@ -237,6 +237,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             // The edge cannot repeat what Laravel has signed. A client that comes back asks
             // Laravel for each of its channels.
             SessionEvent::Revalidate => Err(CloseReason::Reauthorize),
+            // No cookie opens such a session.
+            SessionEvent::RevalidateEarly => Ok(()),
             SessionEvent::Batch(batch) => {
                 self.socket.get_ref().enqueue(batch);
                 self.write([]).await

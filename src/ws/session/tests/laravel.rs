@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, RETRY_AFTER};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -147,11 +147,16 @@ async fn take(request: Request<Incoming>, app: &Mutex<App>) -> Response<Body> {
 
 impl App {
     fn answer(&mut self, request: &Request<Incoming>) -> (Response<Body>, Duration) {
-        let bearer = request.headers()[AUTHORIZATION].to_str().unwrap();
-        let user = bearer.strip_prefix("Bearer ").and_then(|token| {
-            let user = token.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-            user.parse::<NonZeroU64>().ok()
-        });
+        let headers = request.headers();
+        let credential = headers.get(AUTHORIZATION).or_else(|| headers.get(COOKIE));
+        let bearer = credential.unwrap().to_str().unwrap();
+        let secret = bearer.strip_prefix("Bearer ");
+        let user = secret
+            .or_else(|| bearer.strip_prefix("s="))
+            .and_then(|token| {
+                let user = token.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+                user.parse::<NonZeroU64>().ok()
+            });
         let user = user.map_or(0, NonZeroU64::get);
         let path = request.uri().path();
         self.asked
