@@ -84,6 +84,8 @@ fn report(path: &Path, config: &Config, certificates: &Certificates) -> Result<(
     line("history", history(&config.history));
     if let Some(key) = &config.pusher.key {
         line("Pusher key", key.as_str().to_owned());
+        let readers = "open to everybody who knows this key, which is in the page";
+        line("public channels", readers.to_owned());
     }
     for certificate in certificates.expiry() {
         let file = certificate.file.display();

@@ -116,6 +116,25 @@ fn pusher_path_above_a_websocket_path_is_rejected() {
     }
 }
 
+/// They need a user only as long as the Pusher protocol is off.
+#[test]
+fn check_says_that_public_channels_are_open_with_pusher() {
+    let (section, _secret) = crate::support::pusher::section("");
+    for (more, is_open) in [("", false), (&*section, true)] {
+        let directory = tempfile::tempdir().unwrap();
+        write_certificate(directory.path());
+        let config = write(directory.path(), more);
+        let check = pwd_edge()
+            .args(["check", "--config", &config])
+            .output()
+            .unwrap();
+        assert_eq!(check.status.code(), Some(0), "{}", stderr_text(&check));
+        let printed = String::from_utf8(check.stdout).unwrap();
+        let line = "  public channels   open to everybody who knows this key";
+        assert_eq!(printed.contains(line), is_open, "{printed}");
+    }
+}
+
 /// A user who may choose the id `desk` must not get `private-desk`.
 #[test]
 fn user_channel_that_fits_each_private_channel_is_rejected() {
