@@ -41,7 +41,10 @@ fn check_client(key: &str, query: &str, expected_key: &str) -> Result<(), CloseR
         .find_map(|pair| pair.strip_prefix("protocol="))
         .filter(|version| !version.is_empty())
         .ok_or(CloseReason::NoProtocol)?;
-    let version: u32 = version.parse().map_err(|_| CloseReason::InvalidProtocol)?;
+    // Rust's own parser accepts a plus sign.
+    let is_number = version.bytes().all(|byte| byte.is_ascii_digit());
+    let version: Option<u32> = version.parse().ok().filter(|_| is_number);
+    let version = version.ok_or(CloseReason::InvalidProtocol)?;
     if SPOKEN_VERSIONS.contains(&version) {
         Ok(())
     } else {
@@ -68,6 +71,7 @@ mod tests {
             ("key", "", Err(CloseReason::NoProtocol)),
             ("key", "protocol=", Err(CloseReason::NoProtocol)),
             ("key", "protocol=seven", Err(CloseReason::InvalidProtocol)),
+            ("key", "protocol=+7", Err(CloseReason::InvalidProtocol)),
             ("key", "protocol=4", Err(CloseReason::UnsupportedProtocol)),
             ("key", "protocol=8", Err(CloseReason::UnsupportedProtocol)),
         ] {
