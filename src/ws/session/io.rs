@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Message::Text(event.text())
     }
 
-    /// Writes what is queued in the shared stream, then `frames`; see [`write`].
+    /// Writes what is queued in the shared stream, then `frames`; see [`write()`].
     pub(super) fn write(
         &mut self,
         frames: impl IntoIterator<Item = Message>,

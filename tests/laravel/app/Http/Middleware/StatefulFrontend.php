@@ -6,7 +6,10 @@ use Closure;
 use Illuminate\Http\Request;
 use Illuminate\Pipeline\Pipeline;
 
-/** Cookies count on /api only from pages of this site, as with Sanctum's middleware. */
+/**
+ * Cookies count on /api only from pages of this site, as with Sanctum's middleware. Pages without
+ * a session use tokens, and need none of it.
+ */
 class StatefulFrontend
 {
     public const SESSION = [
@@ -21,6 +24,8 @@ class StatefulFrontend
         $page = $request->headers->get('referer') ?: $request->headers->get('origin');
         $isOwn = $page !== null && parse_url($page, PHP_URL_HOST) === $request->getHost();
 
-        return (new Pipeline(app()))->send($request)->through($isOwn ? self::SESSION : [])->then($next);
+        $hasSession = $request->cookies->has(config('session.cookie'));
+
+        return (new Pipeline(app()))->send($request)->through($isOwn && $hasSession ? self::SESSION : [])->then($next);
     }
 }
