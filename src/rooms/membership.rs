@@ -50,14 +50,15 @@ impl Membership {
     }
 
     /// Queues to this session, of `user`, what its client has missed from `since` to the offset
-    /// `until` at which the session joined. It follows the live events so far.
+    /// `until` at which the session joined. It follows the live events so far. Returns what the
+    /// replay counts from, too.
     pub(crate) fn replay(
         &self,
         since: Since,
         until: u64,
         user: &UserId,
         outbox: &Outbox,
-    ) -> Recovery {
+    ) -> (Recovery, Since) {
         let history = self.rooms.history.as_ref();
         self.room.replay(history, since, until, user, outbox)
     }

@@ -25,8 +25,37 @@ pub enum Since {
 pub struct ResumePoint {
     /// The client has all events up to this offset of the epoch of this process.
     pub offset: u64,
-    /// The lost session. Events that it was not to get are not replayed.
-    pub session: SessionId,
+    /// The highest offset of all sessions that may have been this client's: what counts if the
+    /// events after the lowest cannot be replayed.
+    newest: u64,
+    /// The lost session, if it can be no other. Events that it was not to get are not replayed.
+    session: Option<SessionId>,
+}
+
+impl ResumePoint {
+    /// Creates the point of a lost session.
+    pub(in crate::rooms) fn new(session: SessionId, offset: u64) -> Self {
+        Self {
+            offset,
+            newest: offset,
+            session: Some(session),
+        }
+    }
+
+    /// Adds the offset of another session that may have been the client's.
+    pub(in crate::rooms) fn merge(&mut self, offset: u64) {
+        self.offset = self.offset.min(offset);
+        self.newest = self.newest.max(offset);
+        self.session = None;
+    }
+
+    /// Returns the point to use if there is a gap after this one.
+    pub(in crate::rooms) fn after_gap(self) -> Option<Self> {
+        (self.newest > self.offset).then_some(Self {
+            offset: self.newest,
+            ..self
+        })
+    }
 }
 
 /// The result of a join with [`Since`].
@@ -113,7 +142,7 @@ impl History {
             Since::Position(since) if since.epoch != self.epoch => return Err(Gap::OtherEpoch),
             Since::Position(since) => (since.offset, None),
             Since::Invalid => return Err(Gap::Invalid),
-            Since::Parked(point) => (point.offset, Some(point.session)),
+            Since::Parked(point) => (point.offset, point.session),
         };
         if offset > self.position().offset {
             return Err(Gap::Ahead);

@@ -2,9 +2,11 @@
 //! no positions, so the edge keeps for a while what its client has confirmed.
 //!
 //! A session that returns with the same token and browser claims one parked session, the
-//! oldest. Nothing tells two tabs of one browser apart. So the parked sessions of one browser
-//! share their rooms, each from the lowest position of all, once one of them is claimed:
-//! each tab gets at least what it has missed.
+//! oldest. Nothing tells two tabs of one browser apart. So it gets the rooms of all parked
+//! sessions of its browser, each from the lowest position of all, and a session that was
+//! continued stays and lends its rooms until its own time is over, or no other one is left:
+//! each tab gets at least what it has missed. What a session has confirmed itself never changes,
+//! so a tab that does not return makes the others get events twice for that time only.
 //!
 //! A claimed session stays here until the claim is over: meanwhile its user is not absent.
 //!
@@ -107,7 +109,7 @@ impl ParkedSessions {
     pub(super) fn count(&self) -> usize {
         let mut table = self.table.lock();
         table.drop_expired(Instant::now());
-        table.len()
+        table.count()
     }
 }
 

@@ -34,9 +34,21 @@ struct ParkedSession {
     agent: AgentHash,
     user: UserId,
     since: Instant,
-    /// The rooms in the order of the joins, at most [`MAX_ROOMS`].
-    rooms: Box<[(RoomName, ResumePoint)]>,
-    is_claimed: bool,
+    /// The rooms in the order of the joins, at most [`MAX_ROOMS`], each with the offset up to
+    /// which the client has all events.
+    rooms: Box<[(RoomName, u64)]>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The next session of its browser may claim it.
+    Free,
+    /// A session that returned enters its rooms.
+    Claimed,
+    /// A session has entered its rooms, perhaps one of another tab. It lends them to the rest
+    /// of its browser.
+    Continued,
 }
 
 impl Table {
@@ -52,8 +64,10 @@ impl Table {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// Returns the number of sessions that no other one continues yet.
+    pub(super) fn count(&self) -> usize {
+        let sessions = self.tokens.values().flatten();
+        sessions.filter(|one| one.is_lost()).count()
     }
 
     pub(super) fn park(&mut self, lost: LostSession, now: Instant) {
@@ -69,8 +83,10 @@ impl Table {
             mut rooms,
         } = lost;
         let of_token = self.tokens.get(&browser.token);
-        let oldest = of_token.filter(|all| all.len() >= MAX_SESSIONS_PER_TOKEN);
-        if let Some(oldest) = oldest.and_then(|all| all.first()).map(|one| one.id) {
+        let mut lost = of_token.into_iter().flatten().filter(|one| one.is_lost());
+        if let Some(oldest) = lost.next().map(|one| one.id)
+            && lost.count() + 1 >= MAX_SESSIONS_PER_TOKEN
+        {
             self.remove(&browser.token, |one| one.id == oldest);
         }
         while self.len >= MAX_SESSIONS
@@ -79,17 +95,14 @@ impl Table {
             self.remove(&token, |one| one.id == id);
         }
         rooms.drain(..rooms.len().saturating_sub(MAX_ROOMS));
-        let rooms = rooms.into_iter();
         let parked = ParkedSession {
             id: self.next_id,
             session,
             agent: browser.agent,
             user: user.clone(),
             since: now,
-            rooms: rooms
-                .map(|(room, offset)| (room, ResumePoint { offset, session }))
-                .collect(),
-            is_claimed: false,
+            rooms: rooms.into(),
+            state: State::Free,
         };
         self.next_id += 1;
         self.order.push_back((parked.id, browser.token));
@@ -102,7 +115,8 @@ impl Table {
         self.compact_order();
     }
 
-    /// Claims a session; returns its id and its rooms.
+    /// Claims a session; returns its id and the rooms of all sessions of its browser, its own
+    /// first.
     pub(super) fn claim(
         &mut self,
         browser: Browser,
@@ -112,26 +126,33 @@ impl Table {
         self.drop_expired(now);
         let of_token = self.tokens.get_mut(&browser.token)?;
         let is_free = |one: &ParkedSession| one.is_free(browser) && one.user == *user;
-        let rooms = shared_rooms(of_token.iter().filter(|one| is_free(one)));
-        let mut first = None;
-        for one in of_token.iter_mut().filter(|one| is_free(one)) {
-            one.rooms = rooms.clone().into();
-            first.get_or_insert(one);
-        }
-        let claimed = first?;
-        claimed.is_claimed = true;
-        Some((claimed.id, rooms))
+        let claimed = of_token.iter_mut().find(|one| is_free(one))?;
+        claimed.state = State::Claimed;
+        let id = claimed.id;
+        let of_browser = |one: &&ParkedSession| one.agent == browser.agent && one.user == *user;
+        let mut lenders: SmallVec<[_; 8]> = of_token.iter().filter(of_browser).collect();
+        lenders.sort_by_key(|one| (one.id != id, !one.is_lost()));
+        Some((id, shared_rooms(&lenders)))
     }
 
-    /// Ends a claim: removes the session, or leaves it to the next one that returns.
+    /// Ends a claim: removes the session, unless others of its browser borrow its rooms, or
+    /// leaves it to the next one that returns.
     pub(super) fn end_claim(&mut self, token: &CredentialHash, id: u64, is_complete: bool) {
-        if is_complete {
-            self.remove(token, |one| one.id == id);
-        } else if let Some(of_token) = self.tokens.get_mut(token)
-            && let Some(one) = of_token.iter_mut().find(|one| one.id == id)
-        {
-            one.is_claimed = false;
-        }
+        let Some(of_token) = self.tokens.get_mut(token) else {
+            return;
+        };
+        let continued = of_token.iter().filter(|one| !one.is_lost()).count();
+        let Some(one) = of_token.iter_mut().find(|one| one.id == id) else {
+            return;
+        };
+        one.state = if is_complete {
+            State::Continued
+        } else {
+            State::Free
+        };
+        // The older ones lend more.
+        let is_over = is_complete && continued >= MAX_CONTINUED_PER_TOKEN;
+        self.remove(token, |one| is_over && one.id == id);
     }
 
     pub(super) fn has(&mut self, browser: Browser, now: Instant) -> bool {
@@ -141,15 +162,17 @@ impl Table {
 
     pub(super) fn has_room(&mut self, browser: Browser, room: &RoomName, now: Instant) -> bool {
         self.drop_expired(now);
-        self.free_of(browser).any(|one| one.has_room(room))
+        let mut lenders = self.tokens.get(&browser.token).into_iter().flatten();
+        self.free_of(browser).next().is_some()
+            && lenders.any(|one| one.is_lender(browser) && one.has_room(room))
     }
 
     pub(super) fn discard_room(&mut self, browser: Browser, room: &RoomName) {
         let Some(of_token) = self.tokens.get_mut(&browser.token) else {
             return;
         };
-        let mut free = of_token.iter_mut().filter(|one| one.is_free(browser));
-        let Some(one) = free.find(|one| one.has_room(room)) else {
+        let mut lenders = of_token.iter_mut().filter(|one| one.is_lender(browser));
+        let Some(one) = lenders.find(|one| one.has_room(room)) else {
             return;
         };
         let rooms = std::mem::take(&mut one.rooms).into_vec().into_iter();
@@ -198,7 +221,7 @@ impl Table {
         self.drop_expired(now);
         let lacks = |one: &&ParkedSession| {
             let mut rooms = one.rooms.iter();
-            rooms.any(|(name, point)| name == room && point.offset < offset)
+            rooms.any(|(name, confirmed)| name == room && *confirmed < offset)
         };
         let sessions = self.tokens.values().flatten().filter(lacks);
         sessions
@@ -211,15 +234,25 @@ impl Table {
         of_token.filter(move |one| one.is_free(browser))
     }
 
-    /// Removes the sessions of `token` that `matches` selects. They stay in the order.
+    /// Removes the sessions of `token` that `matches` selects, and the continued ones that lend
+    /// their rooms to none. They stay in the order.
     fn remove(&mut self, token: &CredentialHash, matches: impl Fn(&ParkedSession) -> bool) {
         let Some(of_token) = self.tokens.get_mut(token) else {
             return;
         };
         let before = of_token.len();
         let mut users: SmallVec<[UserId; 1]> = SmallVec::new();
+        let borrowers: SmallVec<[(AgentHash, UserId); 4]> = of_token
+            .iter()
+            .filter(|one| one.is_lost() && !matches(one))
+            .map(|one| (one.agent, one.user.clone()))
+            .collect();
+        let is_useless = |one: &ParkedSession| {
+            let mut borrowers = borrowers.iter();
+            !borrowers.any(|(agent, user)| *agent == one.agent && *user == one.user)
+        };
         of_token.retain(|one| {
-            let is_removed = matches(one);
+            let is_removed = matches(one) || is_useless(one);
             if is_removed {
                 self.marks.push_ended(one.session);
                 users.push(one.user.clone());
@@ -255,7 +288,17 @@ impl Table {
 
 impl ParkedSession {
     fn is_free(&self, browser: Browser) -> bool {
-        self.agent == browser.agent && !self.is_claimed
+        self.agent == browser.agent && self.state == State::Free
+    }
+
+    /// Returns whether its rooms count for the next session of `browser`, if there is one.
+    fn is_lender(&self, browser: Browser) -> bool {
+        self.agent == browser.agent && self.state != State::Claimed
+    }
+
+    /// Returns whether no session continues it yet.
+    fn is_lost(&self) -> bool {
+        self.state != State::Continued
     }
 
     fn has_room(&self, room: &RoomName) -> bool {
@@ -263,25 +306,27 @@ impl ParkedSession {
     }
 }
 
-/// Returns the rooms of all `sessions`, each with its lowest point; of more than [`MAX_ROOMS`]
-/// those of the sessions that were parked first.
-fn shared_rooms<'a>(
-    sessions: impl Iterator<Item = &'a ParkedSession>,
-) -> Vec<(RoomName, ResumePoint)> {
+/// Returns the rooms of all `sessions`, each with the points of all that were there.
+fn shared_rooms(sessions: &[&ParkedSession]) -> Vec<(RoomName, ResumePoint)> {
     let mut shared: Vec<(RoomName, ResumePoint)> = Vec::new();
-    for (room, point) in sessions.flat_map(|one| one.rooms.iter().cloned()) {
-        match shared.iter_mut().find(|(name, _)| *name == room) {
-            Some((_, lowest)) if point.offset < lowest.offset => *lowest = point,
-            Some(_) => {}
-            None => shared.push((room, point)),
+    for one in sessions {
+        for (room, offset) in &one.rooms {
+            match shared.iter_mut().find(|(name, _)| name == room) {
+                Some((_, point)) => point.merge(*offset),
+                None => shared.push((room.clone(), ResumePoint::new(one.session, *offset))),
+            }
         }
     }
-    shared.truncate(MAX_ROOMS);
+    shared.truncate(MAX_SHARED_ROOMS);
     shared
 }
 
 /// The parked sessions of one token.
 pub(super) const MAX_SESSIONS_PER_TOKEN: usize = 4;
+/// The sessions of one token that are continued and lend their rooms.
+pub(super) const MAX_CONTINUED_PER_TOKEN: usize = 4;
+/// The rooms that one session enters when it returns.
+const MAX_SHARED_ROOMS: usize = MAX_SESSIONS_PER_TOKEN * MAX_ROOMS;
 /// The parked sessions of all tokens.
 pub(super) const MAX_SESSIONS: usize = 20_000;
 /// The rooms of one parked session, those that it joined last. With them it takes less than a
@@ -295,13 +340,18 @@ impl Table {
     /// Returns the heap memory of one session with as many rooms as possible, and of its places
     /// in the maps, in bytes.
     pub(super) fn max_session_bytes() -> usize {
-        let rooms = MAX_ROOMS * size_of::<(RoomName, ResumePoint)>();
+        let rooms = MAX_ROOMS * size_of::<(RoomName, u64)>();
         let entry = size_of::<(CredentialHash, SmallVec<[ParkedSession; 1]>)>();
         let user = size_of::<(UserId, SmallVec<[CredentialHash; 1]>)>();
         // A hash map and a deque are at least half full after they have grown, but for the
         // slots that a map leaves empty; the order has two places for a session.
         let order = 2 * size_of::<(u64, CredentialHash)>();
         rooms + 2 * (entry + user) + order
+    }
+
+    /// Returns the number of sessions, the continued ones included.
+    pub(super) fn session_count(&self) -> usize {
+        self.len
     }
 
     /// Returns the number of tokens, of users, and of places in the order.

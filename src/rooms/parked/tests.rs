@@ -1,4 +1,4 @@
-use super::table::{MAX_ROOMS, MAX_SESSIONS, MAX_SESSIONS_PER_TOKEN};
+use super::table::{MAX_CONTINUED_PER_TOKEN, MAX_ROOMS, MAX_SESSIONS, MAX_SESSIONS_PER_TOKEN};
 use super::*;
 use crate::auth::{AgentHash, Token};
 use crate::core::ids::{RowId, SessionIds};
@@ -76,10 +76,64 @@ async fn two_tabs_get_each_what_either_has_missed() {
     let (parked, ana) = (parked(), browser(1, "a"));
     parked.park(lost(ana, 3, &[(7, 10), (8, 30)]));
     parked.park(lost(ana, 3, &[(8, 20), (9, 40)]));
-    let all = vec![(7, 10), (8, 20), (9, 40)];
-    assert_eq!(claim(&parked, ana), Some(all.clone()));
-    assert_eq!(claim(&parked, ana), Some(all));
+    assert_eq!(claim(&parked, ana), Some(vec![(7, 10), (8, 20), (9, 40)]));
+    assert_eq!(parked.count(), 1);
+    assert!(parked.has_room(ana, &room(7)));
+    assert_eq!(claim(&parked, ana), Some(vec![(8, 20), (9, 40), (7, 10)]));
     assert_eq!(claim(&parked, ana), None);
+    assert!(!parked.has_room(ana, &room(7)));
+}
+
+/// The other tab is closed for good, which nothing tells.
+#[tokio::test(start_paused = true)]
+async fn tab_that_never_returns_repeats_no_event_after_its_time() {
+    let (parked, ana) = (parked(), browser(1, "a"));
+    for _ in 0..2 {
+        parked.park(lost(ana, 3, &[(7, 10)]));
+    }
+    let mut offsets = Vec::new();
+    for minute in 1..=5 {
+        offsets.push(claim(&parked, ana).unwrap()[0].1);
+        parked.park(lost(ana, 3, &[(7, 10 + minute)]));
+        tokio::time::advance(Duration::from_secs(60)).await;
+    }
+    assert_eq!(offsets, [10, 10, 12, 13, 14]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!((parked.count(), claim(&parked, ana)), (0, None));
+    assert_eq!(parked.table.lock().sizes().0, 0);
+}
+
+/// What the other tab has missed may be kept no more.
+#[tokio::test(start_paused = true)]
+async fn point_of_several_tabs_has_the_newest_for_a_gap() {
+    let (parked, ana) = (parked(), browser(1, "a"));
+    let mut only = lost(ana, 3, &[(7, 20), (8, 5)]);
+    parked.park(lost(ana, 3, &[(7, 10)]));
+    let other = only.session;
+    parked.park(only.clone());
+    only.rooms.truncate(1);
+    only.rooms[0].1 = 15;
+    parked.park(only);
+    let mut claim = parked.claim(ana, &UserId::Number(3)).unwrap();
+    let rooms = claim.take_rooms();
+    let newest = rooms[0].1.after_gap().unwrap();
+    assert_eq!((rooms[0].1.offset, newest.offset), (10, 20));
+    assert_eq!(newest.after_gap(), None);
+    assert_eq!(rooms[1].1, ResumePoint::new(other, 5));
+    assert_eq!(rooms[1].1.after_gap(), None);
+}
+
+/// Two tabs that show different tickets.
+#[tokio::test(start_paused = true)]
+async fn rooms_are_bounded_for_each_session() {
+    let (parked, ana) = (parked(), browser(1, "a"));
+    for first in [100, 200] {
+        let rooms: Vec<_> = (first..first + 10).map(|ticket| (ticket, 5)).collect();
+        parked.park(lost(ana, 3, &rooms));
+    }
+    for _ in 0..2 {
+        assert_eq!(claim(&parked, ana).unwrap().len(), 20);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -172,6 +226,19 @@ async fn table_is_bounded_and_drops_the_oldest() {
     let (tokens, users, order) = table.sizes();
     assert_eq!((tokens, users), (MAX_SESSIONS, MAX_SESSIONS));
     assert!(order <= 2 * MAX_SESSIONS + 64, "{order}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn continued_sessions_are_bounded() {
+    let (parked, ana) = (parked(), browser(1, "a"));
+    parked.park(lost(ana, 3, &[(6, 10)]));
+    for offset in 0..100 {
+        parked.park(lost(ana, 3, &[(7, offset)]));
+        // The oldest lends its room for its whole time.
+        assert!(claim(&parked, ana).unwrap().contains(&(6, 10)));
+        assert_eq!(parked.count(), 1);
+        assert!(parked.table.lock().session_count() <= 1 + MAX_CONTINUED_PER_TOKEN);
+    }
 }
 
 /// A browser that is lost and returns again and again leaves nothing behind.

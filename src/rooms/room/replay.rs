@@ -7,7 +7,7 @@ use crate::core::ids::UserId;
 
 impl Room {
     /// Queues to a session of `user`, which has been a member since the offset `until`, what its
-    /// client has missed before that.
+    /// client has missed before that. Returns what the replay counts from, too.
     pub(in crate::rooms) fn replay(
         &self,
         history: Option<&History>,
@@ -15,25 +15,45 @@ impl Room {
         until: u64,
         user: &UserId,
         outbox: &Outbox,
-    ) -> Recovery {
+    ) -> (Recovery, Since) {
         let state = self.state.lock();
         state.replay_until(history, since, until, user, outbox)
     }
 }
 
 impl State {
-    /// Queues to a session of `user` that enters what its client has missed.
+    /// Queues to a session of `user` that enters what its client has missed. Returns what
+    /// the replay counts from, too.
     pub(super) fn replay(
         &self,
         history: Option<&History>,
         since: Since,
         user: &UserId,
         outbox: &Outbox,
-    ) -> Recovery {
+    ) -> (Recovery, Since) {
         self.replay_until(history, since, u64::MAX, user, outbox)
     }
 
+    /// Returns what the replay counts from, too: a parked session may have a second point.
     fn replay_until(
+        &self,
+        history: Option<&History>,
+        since: Since,
+        until: u64,
+        user: &UserId,
+        outbox: &Outbox,
+    ) -> (Recovery, Since) {
+        let recovery = self.try_replay(history, since, until, user, outbox);
+        if let (Recovery::Incomplete(_), Since::Parked(point)) = (recovery, since)
+            && let Some(point) = point.after_gap()
+        {
+            let since = Since::Parked(point);
+            return (self.try_replay(history, since, until, user, outbox), since);
+        }
+        (recovery, since)
+    }
+
+    fn try_replay(
         &self,
         history: Option<&History>,
         since: Since,

@@ -188,9 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return;
         };
         let since = Since::Parked(point);
-        let recovery = membership.replay(since, until, self.user.id(), &self.outbox);
+        let (recovery, since) = membership.replay(since, until, self.user.id(), &self.outbox);
         self.services.metrics.count_recovery(recovery.name());
-        if let Recovery::Complete(missed) = recovery {
+        if let (Recovery::Complete(missed), Since::Parked(point)) = (recovery, since) {
             receipts.enter(room.clone(), point.offset, missed > 0);
             self.services.sessions.mark(self.id());
         }
