@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::*;
 
+mod tabs;
+
 /// An edge with a history in memory.
 fn edge() -> Edge {
     Edge::with_history(Settings::default(), HistorySettings::default())
@@ -27,6 +29,17 @@ impl Edge {
         settled().await;
         ana.lose().await;
         self.publish(7, "c");
+    }
+
+    /// Publishes an event to ticket 7 that leaves out a session.
+    fn publish_except(&self, session: SessionId, text: &str) {
+        let payload = json!({"ticket_id": 7, "message": text});
+        self.services.rooms.publish(Broadcast {
+            room: RoomName::ticket(RowId::new(7).unwrap()),
+            text: json!({"type": "new_message", "payload": payload}).to_string(),
+            audience: Audience::AllBut(session),
+            to: None,
+        });
     }
 
     fn parked(&self) -> usize {
@@ -216,45 +229,6 @@ async fn client_that_joins_before_its_dead_session_is_found_gets_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn second_tab_beside_a_living_one_gets_nothing() {
-    let edge = edge();
-    let mut first = edge.open_in(7, 3).await;
-    edge.publish(7, "a");
-    let mut second = edge.open(3).await;
-    for _ in 0..100 {
-        tokio::time::sleep(SECOND / 10).await;
-        first.arrived();
-        assert_eq!(second.arrived(), [""; 0]);
-    }
-    assert_eq!(edge.publish(7, "b").sessions, 1);
-}
-
-/// Nothing tells which of them returns first.
-#[tokio::test(start_paused = true)]
-async fn two_lost_tabs_get_each_at_least_what_they_have_missed() {
-    let edge = edge();
-    let (mut first, mut second) = (edge.open_in(7, 3).await, edge.open_in(8, 3).await);
-    edge.publish_to_reader(&mut first, "a").await;
-    tokio::time::sleep(SECOND).await;
-    settled().await;
-    second.arrived();
-    first.lose().await;
-    second.lose().await;
-    edge.publish(7, "b");
-    edge.publish(8, "c");
-    for _ in 0..2 {
-        let mut ana = edge.open(3).await;
-        let mut heard = hear(&mut ana).await;
-        heard.sort();
-        assert_eq!(heard, ["b", "c"]);
-        // Its socket is closed properly, so that it is not lost again.
-        ana.send(Message::Close(None)).await;
-        ana.gone().await;
-    }
-    assert_eq!(edge.parked(), 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn session_lost_again_before_it_has_read_is_continued_again() {
     let edge = edge();
     edge.lose_session().await;
@@ -366,13 +340,7 @@ async fn returning_client_does_not_get_what_it_was_left_out_of() {
     other.join(7).await;
     ana.join(7).await;
     let id = edge.services.sessions.of_user(&UserId::Number(3))[0].id;
-    let text = r#"{"type":"new_message","payload":{"ticket_id":7,"message":"own"}}"#;
-    edge.services.rooms.publish(Broadcast {
-        room: RoomName::ticket(RowId::new(7).unwrap()),
-        text: text.to_owned(),
-        audience: Audience::AllBut(id),
-        to: None,
-    });
+    edge.publish_except(id, "own");
     settled().await;
     ana.lose().await;
     let mut ana = edge.open(3).await;
