@@ -8,6 +8,7 @@ use crate::history::event;
 use crate::history::log::{greeted, home, publish, start};
 use crate::support::Laravel;
 use crate::support::http::{Client, body, post};
+use crate::support::laravel::CROWDED;
 use crate::support::program::Program;
 
 async fn page(program: &Program) -> Page {
@@ -58,6 +59,35 @@ async fn old_client_continues_after_a_restart() {
     let mut back = page(&program).await;
     back.read_through(1).await;
     assert_eq!(back.got, [1]);
+}
+
+#[tokio::test]
+async fn two_tabs_continue_after_a_kill_between_their_returns() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut program = start(&home);
+    let mut tabs = [page(&program).await, page(&program).await];
+    tabs[0].socket.join(1).await;
+    tabs[1].socket.join(CROWDED).await;
+    drop(tabs);
+    while program.status().await["history"]["parked_sessions"] != 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut app = program.laravel().await;
+    publish(&mut app, event(1, 1), "").await;
+    publish(&mut app, event(CROWDED, 2), "").await;
+    let mut second = page(&program).await;
+    second.read_through(1).await;
+    second.read_through(2).await;
+    second.confirm().await;
+    assert_eq!(program.status().await["history"]["parked_sessions"], 1);
+    // The marks come before this event.
+    publish(&mut app, event(3, 3), "").await;
+    program.kill();
+
+    let program = start(&home);
+    let mut first = page(&program).await;
+    first.read_through(1).await;
 }
 
 #[tokio::test]
