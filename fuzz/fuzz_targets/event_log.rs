@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use pwd_edge::core::position::Epoch;
 use pwd_edge::event_log::reader::{ReadError, SegmentReader};
 use pwd_edge::event_log::record::{
-    Entry, Event, Record, RequestKey, StoredRecord, encode_record, frame_header,
+    Entry, Event, Except, Record, RequestKey, StoredRecord, encode_record, frame_header,
 };
 use pwd_edge::event_log::segment::{BootId, HEAD_BYTES, Head};
 
@@ -66,6 +66,7 @@ fn encode(record: &StoredRecord) -> Vec<u8> {
     let events = record.events.iter().map(|event| Event {
         room: &event.room,
         text: &event.text,
+        except: event.except.as_ref().map(Except::borrowed),
     });
     let events: Vec<_> = events.collect();
     let key = record.key.as_ref().map(|key| RequestKey {

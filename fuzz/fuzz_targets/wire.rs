@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use libfuzzer_sys::fuzz_target;
+use pwd_edge::core::ids::RoomName;
 use pwd_edge::ws::protocol::{Command, UploadCommand, decode};
 use serde::de::IgnoredAny;
 

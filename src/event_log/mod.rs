@@ -63,7 +63,7 @@ use self::flush::FlushState;
 pub(crate) use self::lock::check_unused;
 pub(crate) use self::newest_offsets::NewestOffsets;
 pub use self::record::{
-    Event, Gap, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
+    Event, Except, Gap, InvalidRecord, Record, RequestKey, StoredEvent, StoredKey, StoredRecord,
 };
 pub(crate) use self::recovered::Recovered;
 use self::recovery::Recovery;

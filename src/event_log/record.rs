@@ -11,7 +11,8 @@
 //!   5 to 7     a mark of a session, see `session_mark`
 //!   8 rooms    floor u64 | number of rooms u32 | rooms
 //! room     newest offset u64 | name length u16 | name
-//! event    room length u16 | room | text length u32 | text
+//! event    except | room length u16 | room | text length u32 | text
+//! except   0 u8: nobody; 1 u8 | session u64; 2 u8 | session u64 | user length u8 | user
 //! ```
 //!
 //! The length has a checksum of its own, so that a flipped bit in it is not mistaken for a
@@ -55,6 +56,27 @@ pub struct Event<'a> {
     pub room: &'a str,
     /// The text that the members of the room receive.
     pub text: &'a str,
+    /// The session that does not get it, if there is one.
+    pub except: Option<Except<&'a str>>,
+}
+
+/// A session that does not get an event, because it has caused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Except<T> {
+    /// The session.
+    pub session: u64,
+    /// The user to whom it must belong, at most 255 bytes; `None` if it may belong to any.
+    pub user: Option<T>,
+}
+
+impl<T: AsRef<str>> Except<T> {
+    /// Returns the exception with a borrowed user.
+    pub fn borrowed(&self) -> Except<&str> {
+        Except {
+            session: self.session,
+            user: self.user.as_ref().map(AsRef::as_ref),
+        }
+    }
 }
 
 /// A [`Record`] that was read.
@@ -74,7 +96,7 @@ impl StoredRecord {
     /// Returns its memory in bytes, about.
     pub(super) fn memory(&self) -> usize {
         let texts = self.events.iter();
-        let texts = texts.map(|event| event.room.capacity() + event.text.capacity());
+        let texts = texts.map(StoredEvent::memory);
         let events = self.events.capacity() * size_of::<StoredEvent>();
         size_of::<Self>() + events + texts.sum::<usize>()
     }
@@ -96,6 +118,15 @@ pub struct StoredEvent {
     pub room: String,
     /// The text that the members of the room receive.
     pub text: String,
+    /// The session that does not get it, if there is one.
+    pub except: Option<Except<String>>,
+}
+
+impl StoredEvent {
+    fn memory(&self) -> usize {
+        let user = self.except.as_ref().and_then(|except| except.user.as_ref());
+        self.room.capacity() + self.text.capacity() + user.map_or(0, String::capacity)
+    }
 }
 
 /// An entry of a segment.
@@ -207,13 +238,29 @@ fn encode_payload(record: &Record<'_>, out: &mut Vec<u8>) -> Result<(), InvalidR
     }
     let count = u32::try_from(record.events.len()).map_err(|_| InvalidRecord::Size)?;
     out.extend_from_slice(&count.to_le_bytes());
-    for Event { room, text } in record.events {
+    for Event { room, text, except } in record.events {
+        encode_except(*except, out)?;
         let length = u16::try_from(room.len()).map_err(|_| InvalidRecord::Room)?;
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(room.as_bytes());
         let length = u32::try_from(text.len()).map_err(|_| InvalidRecord::Size)?;
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(text.as_bytes());
+    }
+    Ok(())
+}
+
+fn encode_except(except: Option<Except<&str>>, out: &mut Vec<u8>) -> Result<(), InvalidRecord> {
+    let Some(Except { session, user }) = except else {
+        out.push(EXCEPT_NOBODY);
+        return Ok(());
+    };
+    let kind = user.map_or(EXCEPT_SESSION, |_| EXCEPT_SESSION_OF_USER);
+    out.push(kind);
+    out.extend_from_slice(&session.to_le_bytes());
+    if let Some(user) = user {
+        out.push(u8::try_from(user.len()).map_err(|_| InvalidRecord::Size)?);
+        out.extend_from_slice(user.as_bytes());
     }
     Ok(())
 }
@@ -273,11 +320,7 @@ fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
     // A wrong count must not reserve more memory than the payload can fill.
     let mut events = Vec::with_capacity(count.min(fields.len() / MIN_EVENT_BYTES));
     for _ in 0..count {
-        let length = u16::from_le_bytes(fields.array()?);
-        let room = fields.text(length.into())?;
-        let length = u32::from_le_bytes(fields.array()?);
-        let text = fields.text(usize::try_from(length).ok()?)?;
-        events.push(StoredEvent { room, text });
+        events.push(decode_event(fields)?);
     }
     Some(StoredRecord {
         first_offset,
@@ -287,8 +330,33 @@ fn decode_record(fields: &mut Fields<'_>) -> Option<StoredRecord> {
     })
 }
 
-/// The length of an event without room and text.
-const MIN_EVENT_BYTES: usize = 6;
+fn decode_event(fields: &mut Fields<'_>) -> Option<StoredEvent> {
+    let except = match u8::from_le_bytes(fields.array()?) {
+        EXCEPT_NOBODY => None,
+        kind @ (EXCEPT_SESSION | EXCEPT_SESSION_OF_USER) => {
+            let session = u64::from_le_bytes(fields.array()?);
+            let user = if kind == EXCEPT_SESSION_OF_USER {
+                let length = u8::from_le_bytes(fields.array()?);
+                Some(fields.text(length.into())?)
+            } else {
+                None
+            };
+            Some(Except { session, user })
+        }
+        _ => return None,
+    };
+    let length = u16::from_le_bytes(fields.array()?);
+    let room = fields.text(length.into())?;
+    let length = u32::from_le_bytes(fields.array()?);
+    let text = fields.text(usize::try_from(length).ok()?)?;
+    Some(StoredEvent { room, text, except })
+}
+
+/// The length of an event without room and text that everybody gets.
+const MIN_EVENT_BYTES: usize = 7;
+const EXCEPT_NOBODY: u8 = 0;
+const EXCEPT_SESSION: u8 = 1;
+const EXCEPT_SESSION_OF_USER: u8 = 2;
 const RECORD: u8 = 1;
 const SEALED: u8 = 2;
 const CLOSED: u8 = 3;

@@ -2,6 +2,7 @@ mod damage;
 mod failures;
 mod flush;
 mod property;
+mod records;
 mod retention;
 mod rooms;
 mod session_marks;
@@ -231,7 +232,11 @@ fn mark(directory: &Path) -> Watermark {
 }
 
 fn event<'a>(room: &'a str, text: &'a str) -> Event<'a> {
-    Event { room, text }
+    Event {
+        room,
+        text,
+        except: None,
+    }
 }
 
 fn record<'a>(first_offset: u64, events: &'a [Event<'a>]) -> Record<'a> {
@@ -257,6 +262,7 @@ fn stored(first_offset: u64, texts: &[&str]) -> StoredRecord {
     let events = texts.iter().map(|text| StoredEvent {
         room: "ticket.1".into(),
         text: (*text).into(),
+        except: None,
     });
     StoredRecord {
         first_offset,

@@ -252,7 +252,7 @@ impl LogWriter {
 }
 
 fn append(log: &mut EventLog, batch: &[Request], first_offset: u64) -> io::Result<()> {
-    let names: Vec<Vec<String>> = batch.iter().map(Request::rooms).collect();
+    let names: Vec<_> = batch.iter().map(Request::names).collect();
     let events: Vec<Vec<Event<'_>>> = batch
         .iter()
         .zip(&names)

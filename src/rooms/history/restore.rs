@@ -242,7 +242,7 @@ impl History {
             let broadcast = Broadcast {
                 room,
                 text: event.text,
-                audience: Audience::All,
+                audience: Audience::from_except(event.except),
                 to: None,
             };
             self.publish_at(rooms, broadcast, since);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pwd_edge::event_log::reader::SegmentReader;
-use pwd_edge::event_log::record::{Entry, Event, Record, encode_record};
+use pwd_edge::event_log::record::{Entry, Event, Except, Record, encode_record};
 use pwd_edge::event_log::segment::{BootId, HEAD_BYTES};
 use serde_json::{Value, json};
 
@@ -256,6 +256,7 @@ fn shift_records(bytes: &[u8]) -> Vec<u8> {
         let events = record.events.iter().map(|event| Event {
             room: &event.room,
             text: &event.text,
+            except: event.except.as_ref().map(Except::borrowed),
         });
         let events: Vec<_> = events.collect();
         let record = Record {

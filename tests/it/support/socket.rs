@@ -26,12 +26,19 @@ impl Socket {
 
     /// A session over a connection that is there, greeted.
     pub(crate) async fn over(stream: TlsStream<TcpStream>, token: &str) -> Self {
+        Self::over_with_id(stream, token).await.0
+    }
+
+    /// A session over a connection that is there, greeted, and its id.
+    pub(crate) async fn over_with_id(stream: TlsStream<TcpStream>, token: &str) -> (Self, Value) {
         let token = token.replace('|', "%7C");
         let request = format!("wss://localhost/ws?token={token}");
         let (socket, _) = client_async(request, stream).await.unwrap();
         let mut socket = Self(socket);
-        assert_eq!(socket.next().await["type"], "connection");
-        socket
+        let mut greeting = socket.next().await;
+        assert_eq!(greeting["type"], "connection", "{greeting}");
+        let id = greeting["payload"]["session_id"].take();
+        (socket, id)
     }
 
     /// Asks to join a ticket that it may not see.

@@ -1,15 +1,15 @@
 //! Old clients over restarts and killed processes.
 
 use hyper::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Page;
 use crate::history::event;
 use crate::history::log::{greeted, home, publish, start};
-use crate::support::Laravel;
 use crate::support::http::{Client, body, post};
 use crate::support::laravel::CROWDED;
 use crate::support::program::Program;
+use crate::support::{Laravel, Socket};
 
 async fn page(program: &Program) -> Page {
     Page::new(greeted(program).await)
@@ -88,6 +88,39 @@ async fn two_tabs_continue_after_a_kill_between_their_returns() {
     let program = start(&home);
     let mut first = page(&program).await;
     first.read_through(1).await;
+}
+
+#[tokio::test]
+async fn excepted_client_does_not_get_its_own_messages_after_a_restart() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let mut program = start(&home);
+    let stream = program.connect("http/1.1").await;
+    let (socket, id) = Socket::over_with_id(stream, "3|ana").await;
+    let mut own = Page::new(socket);
+    own.socket.join(1).await;
+    let mut app = program.laravel().await;
+    let except = |number: u64, user: Value| {
+        let payload = json!({ "ticket_id": 1, "n": number });
+        json!({ "type": "a", "payload": payload, "except": id, "except_user": user }).to_string()
+    };
+    publish(&mut app, except(0, Value::Null), "").await;
+    publish(&mut app, except(1, json!(3)), "").await;
+    // An id of a session that belongs to another user excepts nobody.
+    publish(&mut app, except(2, json!(4)), "").await;
+    own.read_through(2).await;
+    assert_eq!(own.got, [2]);
+    program.kill();
+
+    let program = start(&home);
+    assert_eq!(program.status().await["history"]["parked_sessions"], 1);
+    assert!(program.stop().success());
+    let program = start(&home);
+    publish(&mut program.laravel().await, event(1, 3), "").await;
+    let mut back = page(&program).await;
+    back.read_through(3).await;
+    let own = back.got.iter().filter(|number| [0, 1].contains(number));
+    assert_eq!(own.count(), 0, "{:?}", back.got);
 }
 
 #[tokio::test]
