@@ -50,8 +50,12 @@ struct State {
     is_armed: bool,
     /// The session's rooms in the order of its joins.
     rooms: Vec<RoomReceipt>,
+    /// Whether the event log lacks a change of its rooms.
+    is_mark_due: bool,
     /// The time of the last mark of its rooms in the event log.
     marked_at: Instant,
+    /// The time from which on the marks so far came no faster than one in [`MARK_SPACING`].
+    marks_paid_at: Instant,
     /// Whether a session that returned continues this one, which is taken for lost.
     is_superseded: bool,
 }
@@ -104,7 +108,9 @@ impl Receipts {
                 unanswered: None,
                 is_armed: true,
                 rooms: Vec::new(),
+                is_mark_due: false,
                 marked_at: Instant::now(),
+                marks_paid_at: Instant::now(),
                 is_superseded: false,
             }),
             marks,
@@ -186,6 +192,7 @@ impl Receipts {
         let mut state = self.state.lock();
         state.rooms.retain(|entered| entered.room != room);
         state.rooms.push(RoomReceipt { room, from, replay });
+        state.is_mark_due = true;
     }
 
     /// Removes a room that the session has left; returns what its client has confirmed there.
@@ -196,6 +203,7 @@ impl Receipts {
             .iter()
             .position(|entered| entered.room == *room)?;
         let left = state.rooms.remove(place);
+        state.is_mark_due = true;
         Some(state.range(&left))
     }
 
@@ -223,14 +231,26 @@ impl Receipts {
             .collect()
     }
 
-    /// Returns whether the event log needs a new mark of the session: it deletes old ones.
-    pub(crate) fn take_mark_due(&self) -> bool {
-        let mut state = self.state.lock();
-        let is_due = state.marked_at.elapsed() >= MARK_INTERVAL && !state.rooms.is_empty();
-        if is_due {
-            state.marked_at = Instant::now();
+    /// Returns whether the event log gets a new mark of the session now: its rooms have changed,
+    /// or the log may soon delete the last one. The marks of a session that joins and leaves
+    /// without end must not displace events. So after [`MARK_BURST`] of them, one mark in
+    /// [`MARK_SPACING`] has all changes.
+    pub(crate) fn take_mark(&self) -> bool {
+        let (now, mut state) = (Instant::now(), self.state.lock());
+        let is_old = state.marked_at + MARK_INTERVAL <= now && !state.rooms.is_empty();
+        let is_early = state.marks_paid_at >= now + MARK_SPACING * MARK_BURST;
+        let is_taken = is_old || (state.is_mark_due && !is_early);
+        if is_taken {
+            state.is_mark_due = false;
+            state.marked_at = now;
+            state.marks_paid_at = state.marks_paid_at.max(now) + MARK_SPACING;
         }
-        is_due
+        is_taken
+    }
+
+    /// Returns whether [`take_mark`](Self::take_mark) is to be called later.
+    pub(crate) fn is_mark_due(&self) -> bool {
+        self.state.lock().is_mark_due
     }
 
     /// Returns whether the session is in a room.
@@ -331,6 +351,10 @@ pub(crate) const RECEIPT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time after which the event log gets a mark of an open session again.
 pub(super) const MARK_INTERVAL: Duration = Duration::from_secs(300);
+/// The time between two marks of a session that changes its rooms without end.
+const MARK_SPACING: Duration = Duration::from_secs(1);
+/// The marks that a session may leave at once: for the rooms that a page joins.
+const MARK_BURST: u32 = 12;
 
 #[cfg(test)]
 mod tests;

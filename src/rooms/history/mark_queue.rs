@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::core::ids::SessionId;
 use crate::event_log::{Mark, SessionMark};
-use crate::rooms::parked::LostSession;
+use crate::rooms::parked::{LostSession, MAX_ROOMS};
 use crate::runtime::sync::Mutex;
 
 /// The queue. Without an event log it takes nothing.
@@ -31,12 +31,13 @@ impl MarkQueue {
         let _ = self.waker.set(Waker(Box::new(wake)));
     }
 
-    /// Queues the state of a session.
+    /// Queues the state of a session, with the rooms that a start would park.
     pub(in crate::rooms) fn push_session(&self, session: &LostSession, is_lost: bool) {
         if self.waker.get().is_none() {
             return;
         }
-        let rooms = session.rooms.iter();
+        let rooms = &session.rooms;
+        let rooms = rooms[rooms.len().saturating_sub(MAX_ROOMS)..].iter();
         let rooms = rooms.map(|(room, offset)| (room.to_string(), *offset));
         self.push(Mark::Session(SessionMark {
             session: session.session.to_bits(),

@@ -331,7 +331,7 @@ const MAX_SHARED_ROOMS: usize = MAX_SESSIONS_PER_TOKEN * MAX_ROOMS;
 pub(super) const MAX_SESSIONS: usize = 20_000;
 /// The rooms of one parked session, those that it joined last. With them it takes less than a
 /// KiB.
-pub(super) const MAX_ROOMS: usize = 12;
+pub(in crate::rooms) const MAX_ROOMS: usize = 12;
 /// The length of the order below which it is not compacted.
 const MIN_ORDER: usize = 64;
 

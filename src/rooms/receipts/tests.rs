@@ -184,3 +184,27 @@ proptest! {
         prop_assert_eq!(answered, offset);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn session_that_joins_and_leaves_without_end_gets_a_mark_a_second() {
+    let receipts = new_receipts();
+    let toggle = |marks: &mut u32| {
+        receipts.enter(room(1), 1, false);
+        *marks += u32::from(receipts.take_mark());
+        receipts.leave(&room(1));
+        *marks += u32::from(receipts.take_mark());
+    };
+    let mut marks = 0;
+    for _ in 0..10 {
+        toggle(&mut marks);
+    }
+    assert_eq!(marks, 12);
+    assert!(receipts.is_mark_due());
+    for _ in 0..40 {
+        tokio::time::advance(Duration::from_millis(250)).await;
+        toggle(&mut marks);
+    }
+    assert_eq!(marks, 12 + 10);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(receipts.take_mark() && !receipts.is_mark_due() && !receipts.take_mark());
+}

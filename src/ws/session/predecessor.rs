@@ -90,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Pings the client if it has yet to confirm some of what it was sent.
     pub(super) async fn request_receipt(&mut self) -> LoopResult {
+        self.mark_rooms();
         let receipts = self.socket.get_ref().receipts();
         match receipts.and_then(|receipts| receipts.next_request()) {
             Some(mark) => {
@@ -102,19 +103,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Records that the session has left a room.
-    pub(super) fn record_exit(&self, room: &RoomName) {
+    pub(super) fn record_exit(&mut self, room: &RoomName) {
         if self.socket.get_ref().receipts().is_some() {
             self.services.sessions.leave_room(self.id(), room);
+            self.mark_rooms();
+        }
+    }
+
+    /// Reports its rooms to the event log, or plans that.
+    fn mark_rooms(&mut self) {
+        let Some(receipts) = self.socket.get_ref().receipts() else {
+            return;
+        };
+        if receipts.take_mark() {
             self.services.sessions.mark(self.id());
+        } else if receipts.is_mark_due() {
+            self.schedule.plan_receipt();
         }
     }
 
     /// Pings the client.
     pub(super) async fn ping(&mut self) -> LoopResult {
-        let receipts = self.socket.get_ref().receipts();
-        if receipts.is_some_and(|receipts| receipts.take_mark_due()) {
-            self.services.sessions.mark(self.id());
-        }
+        self.mark_rooms();
         let ping = self.ping_frame();
         self.write([ping]).await
     }
@@ -179,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Replays what the client has missed in a room that it has joined by itself meanwhile.
-    fn replay_late(&self, room: &RoomName, point: ResumePoint) {
+    fn replay_late(&mut self, room: &RoomName, point: ResumePoint) {
         let receipts = self.socket.get_ref().receipts();
         let Some((membership, receipts)) = self.rooms.get(room).zip(receipts) else {
             return;
@@ -192,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.services.metrics.count_recovery(recovery.name());
         if let (Recovery::Complete(missed), Since::Parked(point)) = (recovery, since) {
             receipts.enter(room.clone(), point.offset, missed > 0);
-            self.services.sessions.mark(self.id());
+            self.mark_rooms();
         }
     }
 
@@ -257,13 +267,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Records that the session has entered a room, and what of it its client has.
-    pub(super) fn record_entry(&self, room: &RoomName, joined: &Joined) {
+    pub(super) fn record_entry(&mut self, room: &RoomName, joined: &Joined) {
         if let Some(receipts) = self.socket.get_ref().receipts()
             && let Some(position) = joined.position
         {
             let is_replayed = matches!(joined.recovery, Some(Recovery::Complete(1..)));
             receipts.enter(room.clone(), position.offset, is_replayed);
-            self.services.sessions.mark(self.id());
+            self.mark_rooms();
         }
     }
 }
