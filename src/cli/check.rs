@@ -45,13 +45,17 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     expect(maintenance.map(drop).map_err(Into::into));
     expect(Renewal::check(&config.tls).map_err(Into::into));
     expect(config.pusher.load_key().map(drop).map_err(Into::into));
-    // The edge that runs with this configuration uses its event log.
-    let is_running = || UnixStream::connect(&config.broadcast.socket).is_ok();
-    expect(rooms::check_history(&config.history, is_running).map_err(Into::into));
+    expect(check_history(&config));
     match certificates {
         Ok(certificates) if errors.is_empty() => report(path, &config, &certificates),
         _ => Err(Failure::usage(anyhow!(errors.join("\n")))),
     }
+}
+
+fn check_history(config: &Config) -> anyhow::Result<()> {
+    // The edge that runs with this configuration uses its event log.
+    let is_running = || UnixStream::connect(&config.broadcast.socket).is_ok();
+    Ok(rooms::check_history(&config.history, is_running)?)
 }
 
 fn check_client_auth(config: &Config) -> anyhow::Result<()> {
@@ -66,7 +70,9 @@ fn check_client_auth(config: &Config) -> anyhow::Result<()> {
 fn report(path: &Path, config: &Config, certificates: &Certificates) -> Result<(), Failure> {
     let doubts = certificates.warnings().into_iter();
     let apps = config.apps().filter_map(|app| app.doubt());
-    for doubt in doubts.chain(apps).chain(certificates.file_problem()) {
+    let of_history = rooms::history_doubts(&config.history, &config.broadcast.watermark());
+    let doubts = doubts.chain(apps).chain(certificates.file_problem());
+    for doubt in doubts.chain(of_history) {
         logging::print_warning(&doubt);
     }
     let mut report = format!("{} is valid", path.display());

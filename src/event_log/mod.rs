@@ -11,6 +11,7 @@
 //! | the process is killed | nothing that was appended is lost, since the kernel has it; the epoch continues |
 //! | the machine loses power | events since the last [`EventLog::sync`] may be lost; new epoch |
 //! | a record is damaged | the rest of its segment is not used; a client that misses these events learns of the gap by [`Recovered::horizon`] |
+//! | a segment cannot be opened | as if it were damaged |
 //! | the newest records are damaged or missing | new epoch |
 //! | the disk is full | [`EventLog::append`] fails until there is space, and the log then has a gap; a restart meanwhile starts a new epoch |
 //! | the edge ran with another log, or an older copy of this one is opened | new epoch |
@@ -58,6 +59,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub use self::error::OpenError;
+use self::error::WriteError;
 pub(crate) use self::flush::Flush;
 use self::flush::FlushState;
 pub(crate) use self::lock::check_unused;
@@ -67,9 +69,10 @@ pub use self::record::{
 };
 pub(crate) use self::recovered::Recovered;
 use self::recovery::Recovery;
+pub(crate) use self::segment::check_segments;
 use self::segment::{ActiveSegment, BootId, Head, OldSegment};
 pub(crate) use self::session_mark::{Mark, SessionMark};
-pub(crate) use self::watermark::Watermark;
+pub(crate) use self::watermark::{Watermark, check as check_watermark};
 use crate::core::position::{Epoch, Position};
 
 /// The bounds of the log. [`EventLog::enforce_retention`] enforces them.
@@ -230,8 +233,10 @@ impl EventLog {
             // One that is too long is left out.
             let _ = mark.encode(&mut self.buffer);
         }
-        if self.write(&[]).is_err() {
-            self.remove_partial_append();
+        match (self.write(&[]), &mut self.active) {
+            // A segment of marks alone ends at its bound, too.
+            (Ok(()), Some(active)) => active.add_time(SystemTime::now()),
+            _ => self.remove_partial_append(),
         }
     }
 
@@ -285,7 +290,7 @@ impl EventLog {
             active.times.is_some() && bytes > self.limits.segment_bytes
         };
         if self.active.as_ref().is_none_or(is_full) {
-            let rolled = self.roll();
+            let rolled = self.roll().map_err(WriteError::at(&self.directory));
             // A segment that is too long is better than records that are not stored.
             if self.active.is_none() {
                 rolled?;
@@ -294,7 +299,8 @@ impl EventLog {
         let Some(active) = &mut self.active else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        active.append(&self.buffer)?;
+        let appended = active.append(&self.buffer);
+        appended.map_err(WriteError::at(&active.path))?;
         for record in records {
             active.add_time(record.time);
         }

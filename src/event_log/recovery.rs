@@ -1,14 +1,10 @@
 //! The start: reads all segments, and decides whether the epoch continues.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, BufReader};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use super::OpenError;
 use super::defect::Defect;
@@ -16,7 +12,7 @@ use super::newest_offsets::NewestOffsets;
 use super::reader::{ReadError, SegmentReader};
 use super::record::{Entry, Gap, StoredRecord};
 use super::recovered::{Damage, Recovered};
-use super::segment::{BootId, HEAD_BYTES, Head, OldSegment, seal, sequence_of};
+use super::segment::{BootId, HEAD_BYTES, Head, OldSegment, list_segments, open_regular, seal};
 use super::watermark::LastMark;
 use crate::core::position::Epoch;
 
@@ -96,8 +92,9 @@ impl Recovery {
         };
         for (sequence, path) in list_segments(directory).map_err(OpenError::directory(directory))? {
             recovery.next_sequence = sequence.saturating_add(1);
-            let result = recovery.read_segment(&path);
-            result.map_err(OpenError::segment(&path))?;
+            if let Err(error) = recovery.read_segment(&path) {
+                recovery.skip_segment(&path, error);
+            }
         }
         recovery.end_epoch_unless_complete(boot, mark);
         Ok(recovery)
@@ -145,6 +142,20 @@ impl Recovery {
         }
         self.segments.push_back(segment);
         Ok(())
+    }
+
+    /// Continues without a segment that the system does not let this process read: the site must
+    /// not stay down for its history. Retention deletes the file.
+    fn skip_segment(&mut self, path: &Path, error: io::Error) {
+        self.report(path, 0, Defect::Unreadable(error));
+        self.lose_tail();
+        if let Ok(metadata) = path.symlink_metadata() {
+            self.segments.push_back(OldSegment {
+                path: path.to_owned(),
+                bytes: metadata.len(),
+                newest: metadata.modified().unwrap_or(self.now),
+            });
+        }
     }
 
     /// Notes that a file cannot be read that may have followed the newest segment.
@@ -338,35 +349,6 @@ impl Recovery {
             !self.empty.contains(&old.path) || std::fs::remove_file(&old.path).is_err()
         });
     }
-}
-
-/// Returns the segments in `directory` with their numbers, oldest first.
-fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
-    }
-    segments.sort_unstable();
-    Ok(segments)
-}
-
-/// Opens the file `path` unless it is something else, such as a pipe, whose writer the start
-/// would wait for.
-fn open_regular(path: &Path) -> io::Result<Option<File>> {
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let result = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    // A socket, a device without a driver, or a link that leads nowhere.
-    let is_no_file = |error: &io::Error| {
-        let errno = Errno::from_io_error(error);
-        errno.is_some_and(|errno| [Errno::NXIO, Errno::NODEV, Errno::NOENT].contains(&errno))
-    };
-    let file = match result {
-        Err(error) if is_no_file(&error) => return Ok(None),
-        result => result?,
-    };
-    let is_regular = file.metadata()?.is_file();
-    Ok(is_regular.then_some(file))
 }
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;

@@ -13,7 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use super::defect::Defect;
+use super::error::OpenError;
 use super::newest_offsets::NewestOffsets;
 use super::record::{encode_closed, encode_rooms, encode_sealed};
 use crate::core::position::Epoch;
@@ -102,7 +106,7 @@ pub(super) struct ActiveSegment {
     pub(super) path: PathBuf,
     /// The length of the file up to the end of the last entry.
     pub(super) bytes: u64,
-    /// The times of the oldest and of the newest record, if there are any.
+    /// The times of the oldest and of the newest record or mark, if there are any.
     pub(super) times: Option<(SystemTime, SystemTime)>,
 }
 
@@ -142,7 +146,7 @@ impl ActiveSegment {
         Ok(())
     }
 
-    /// Counts the time of a record.
+    /// Counts the time of a record or of marks.
     pub(super) fn add_time(&mut self, time: SystemTime) {
         let (oldest, newest) = self.times.unwrap_or((time, time));
         self.times = Some((oldest.min(time), newest.max(time)));
@@ -206,6 +210,47 @@ fn file_name(sequence: u64) -> String {
 pub(super) fn sequence_of(path: &Path) -> Option<u64> {
     let sequence = path.file_stem()?.to_str()?.parse().ok()?;
     (path.file_name()?.to_str()? == file_name(sequence)).then_some(sequence)
+}
+
+/// Checks that this process can open all segments in `directory`, if it is there.
+///
+/// # Errors
+/// Returns [`OpenError::Segment`] for the first that it cannot open.
+pub(crate) fn check_segments(directory: &Path) -> Result<(), OpenError> {
+    // A directory that cannot be read is reported by the check of the directory.
+    for (_, path) in list_segments(directory).unwrap_or_default() {
+        open_regular(&path).map_err(OpenError::segment(&path))?;
+    }
+    Ok(())
+}
+
+/// Returns the segments in `directory` with their numbers, oldest first.
+pub(super) fn list_segments(directory: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        segments.extend(sequence_of(&path).map(|sequence| (sequence, path)));
+    }
+    segments.sort_unstable();
+    Ok(segments)
+}
+
+/// Opens the file `path` unless it is something else, such as a pipe, whose writer the start
+/// would wait for.
+pub(super) fn open_regular(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let result = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    // A socket, a device without a driver, or a link that leads nowhere.
+    let is_no_file = |error: &io::Error| {
+        let errno = Errno::from_io_error(error);
+        errno.is_some_and(|errno| [Errno::NXIO, Errno::NODEV, Errno::NOENT].contains(&errno))
+    };
+    let file = match result {
+        Err(error) if is_no_file(&error) => return Ok(None),
+        result => result?,
+    };
+    let is_regular = file.metadata()?.is_file();
+    Ok(is_regular.then_some(file))
 }
 
 /// The length of the head.

@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use super::error::WriteError;
 use crate::core::position::{Epoch, Position};
+use crate::runtime::state_directory;
 
 /// The file of the watermark.
 #[derive(Debug)]
@@ -78,7 +80,7 @@ impl Watermark {
             // The first error is the one that matters.
             let _ = std::fs::remove_file(&self.path);
         }
-        result
+        result.map_err(WriteError::at(&self.path))
     }
 
     fn try_write(&mut self, position: Position) -> io::Result<()> {
@@ -113,6 +115,22 @@ impl Watermark {
     /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Checks that the watermark can be written to the file `path`. Its directory may be one that
+/// the start of the service creates. Changes nothing.
+///
+/// # Errors
+/// Returns the system's error.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    match open(OpenOptions::new().write(true), path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
+            Some(directory) if directory.exists() => state_directory::check(directory),
+            _ => Ok(()),
+        },
+        Err(error) => Err(error),
     }
 }
 

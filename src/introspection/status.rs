@@ -286,7 +286,7 @@ impl Introspection {
             ));
         }
         log.is_failing
-            .then(|| format!("events are not stored: the last write to {directory} failed"))
+            .then(|| format!("events are not stored in {directory}: {}", log.failure))
     }
 
     fn no_certificate(&self) -> Option<String> {

@@ -39,12 +39,12 @@ pub(crate) use self::delivery::{
     Delivered, Eviction, Inbox, MAX_WRITE_BYTES, Outbox, PublicationEncoder, SessionEvent,
     SharedStream, channel,
 };
-pub(crate) use self::history::check as check_history;
 pub(crate) use self::history::{
     Gap, HistoryUsage, LogClosed, PastRequest, Recovery, RequestId, Settings as HistorySettings,
 };
 use self::history::{History, LogThread};
 pub use self::history::{HistoryError, ResumePoint, Since};
+pub(crate) use self::history::{check as check_history, doubts as history_doubts};
 pub(crate) use self::membership::Membership;
 pub(crate) use self::metrics::PublishCounters;
 pub use self::metrics::{DeliveryMetrics, Metrics};

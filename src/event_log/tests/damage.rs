@@ -209,3 +209,30 @@ fn put(directory: &Path, segments: &[&[u8]]) {
         std::fs::write(path, contents).unwrap();
     }
 }
+
+#[test]
+fn segment_that_cannot_be_opened_starts_a_new_epoch_and_is_deleted_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(directory.path(), BOOT);
+    let epoch = log.epoch();
+    append(&mut log, 1, &["a"]);
+    drop(log);
+    check_segments(directory.path()).unwrap();
+    // Root may open all but a link to itself.
+    let path = directory.path().join("00000000000000000002.segment");
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let error = check_segments(directory.path()).unwrap_err();
+    let name = path.display().to_string();
+    assert!(error.to_string().contains(&name), "{error}");
+    let (mut log, recovered) = open(directory.path(), BOOT);
+    assert_ne!(log.epoch(), epoch);
+    let [damage] = recovered.damage.as_slice() else {
+        panic!("{:?}", recovered.damage);
+    };
+    assert_eq!(damage.path, path);
+    assert!(matches!(damage.defect, Defect::Unreadable(_)), "{damage:?}");
+    append(&mut log, 1, &["b"]);
+    log.enforce_retention(SystemTime::now() + Duration::from_secs(86_400 * 365));
+    assert!(path.symlink_metadata().is_err());
+    drop(log);
+}

@@ -69,6 +69,23 @@ fn mark_that_is_too_long_is_left_out() {
     assert_eq!(recovered.records, [stored(1, &["a"])]);
 }
 
+#[test]
+fn segment_of_marks_alone_ends_at_its_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Limits {
+        segment_bytes: 1000,
+        ..limits()
+    };
+    let (mut log, _) = open_with(directory.path(), BOOT, bounds);
+    for offset in 0..20 {
+        log.append_marks(&[Mark::Session(session(1, &[("ticket.1", offset)]))]);
+    }
+    assert!(log.segments() > 2, "{}", log.segments());
+    drop(log);
+    let (_, recovered) = open(directory.path(), BOOT);
+    assert_eq!(recovered.sessions[&1].rooms[0].1, 19);
+}
+
 fn marks() -> impl Strategy<Value = Mark> {
     let rooms = prop::collection::vec((".{0,9}", any::<u64>()), 0..4);
     let session = (any::<[u64; 2]>(), any::<bool>(), ".{0,20}", rooms);

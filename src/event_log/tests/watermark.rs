@@ -86,7 +86,10 @@ fn watermark_that_cannot_be_written_fails_the_append_until_it_can() {
     };
     let (mut log, _) = open();
     let epoch = log.epoch();
-    try_append(&mut log, 1, &["a"]).unwrap_err();
+    let error = try_append(&mut log, 1, &["a"]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    let path = file.display().to_string();
+    assert!(error.to_string().contains(&path), "{error}");
     std::fs::create_dir(&place).unwrap();
     append(&mut log, 2, &["b"]);
     drop(log);
@@ -116,4 +119,19 @@ fn watermark_is_a_private_regular_file() {
 
 fn last(file: &Path) -> LastMark {
     Watermark::new(file.to_owned()).read_last()
+}
+
+#[test]
+fn check_of_the_watermark_finds_what_a_write_would_meet() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    check_watermark(&place("new")).unwrap();
+    // The service manager creates the directory.
+    check_watermark(&place("missing/new")).unwrap();
+    std::fs::write(place("file"), "").unwrap();
+    check_watermark(&place("file")).unwrap();
+    check_watermark(&place("file/new")).unwrap_err();
+    std::os::unix::fs::symlink("file", place("link")).unwrap();
+    check_watermark(&place("link")).unwrap_err();
+    assert!(!place("new").exists());
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::usage::LogUsage;
 use crate::core::error_chain::error_chain;
+use crate::runtime::sync::Mutex;
 
 /// The health and the size of the event log.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct LogState {
     is_flush_failing: AtomicBool,
     /// Whether the log is not written any more.
     is_stopped: AtomicBool,
+    /// The last failure, with its file.
+    failure: Mutex<String>,
 }
 
 impl LogState {
@@ -46,6 +49,9 @@ impl LogState {
     /// Logs the first failure, and the first success after it.
     fn record(&self, is_failing: &AtomicBool, result: &io::Result<()>) {
         let was_failing = is_failing.swap(result.is_err(), Ordering::Relaxed);
+        if let Err(error) = result {
+            *self.failure.lock() = error_chain(error);
+        }
         match result {
             Err(error) if !was_failing => {
                 tracing::error!(
@@ -85,11 +91,14 @@ impl LogState {
     /// Returns the size and the health of the log in `directory`.
     pub(super) fn usage(&self, directory: &Path) -> LogUsage {
         let is_stopped = self.is_stopped();
+        let is_failing = is_stopped || self.is_failing();
+        let failure = is_failing.then(|| self.failure.lock().clone());
         LogUsage {
             directory: directory.to_owned(),
             bytes: self.bytes.load(Ordering::Relaxed),
             unstored: self.unstored.load(Ordering::Relaxed),
-            is_failing: is_stopped || self.is_failing(),
+            is_failing,
+            failure: failure.unwrap_or_default(),
             is_stopped,
         }
     }

@@ -48,7 +48,7 @@ pub use self::recovery::{ResumePoint, Since};
 pub(crate) use self::request::RequestId;
 pub use self::restore::HistoryError;
 pub(crate) use self::restore::PastRequest;
-pub(crate) use self::restore::check;
+pub(crate) use self::restore::{check, doubts};
 pub(super) use self::restore::{open, rooms_of};
 pub(super) use self::room_history::RoomHistory;
 use self::settings::OldClients;

@@ -77,6 +77,26 @@ pub(crate) fn check(
     }
 }
 
+/// Returns what keeps the event log of `settings` from working, but not the edge: files that
+/// this process cannot open, and an unwritable `watermark`. Blocks.
+pub(crate) fn doubts(settings: &Settings, watermark: &Path) -> Vec<String> {
+    let Some(path) = settings.directory() else {
+        return Vec::new();
+    };
+    let segment = event_log::check_segments(path).err().map(|error| {
+        let error = error_chain(&error);
+        format!("a start goes without a file of history.directory: {error}")
+    });
+    let mark = event_log::check_watermark(watermark).err().map(|error| {
+        let file = watermark.display();
+        format!(
+            "broadcast.socket: cannot write {file}, which history.directory needs; let the user \
+             of the edge own it and its directory: {error}"
+        )
+    });
+    segment.into_iter().chain(mark).collect()
+}
+
 /// Reads the log in the directory of `settings`, if there is one. `watermark` is the file of
 /// the edge's [`Watermark`].
 pub(in crate::rooms) fn open(

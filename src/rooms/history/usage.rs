@@ -34,6 +34,8 @@ pub(crate) struct LogUsage {
     pub(crate) unstored: u64,
     /// Whether the last write has failed, or the log has stopped.
     pub(crate) is_failing: bool,
+    /// The failure, with its file; empty if there was none.
+    pub(crate) failure: String,
     /// Whether the log is not written any more.
     pub(crate) is_stopped: bool,
 }

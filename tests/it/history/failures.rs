@@ -314,12 +314,20 @@ async fn watermark_that_cannot_be_written_is_reported() {
     let laravel = Laravel::start().await;
     let home = home(&laravel, "enabled = true\n");
     std::fs::create_dir(home.path("broadcast.sock.watermark")).unwrap();
+    let (is_valid, text) = checked(&home);
+    let warning = "broadcast.sock.watermark, which history.directory needs";
+    assert!(is_valid && text.contains(warning), "{text}");
     let program = start(&home);
     let report = publish(&mut program.laravel().await, event(1, 1), "").await;
     assert_eq!(report["stored"], json!(false));
-    program
+    let line = program
         .logged(|line| line["event"] == "event_log_write_failed")
         .await;
+    let status = program.status().await;
+    for text in [&line["error"], &status["problems"][0]] {
+        let text = text.as_str().unwrap();
+        assert!(text.contains("broadcast.sock.watermark"), "{text}");
+    }
     drop(program);
     home.configure("enabled = true", "enabled = false");
     let program = start(&home);
@@ -327,6 +335,23 @@ async fn watermark_that_cannot_be_written_is_reported() {
     assert_eq!(lines.len(), 1);
     let file = lines[0]["file"].as_str().unwrap();
     assert!(file.ends_with("broadcast.sock.watermark"), "{file}");
+}
+
+#[tokio::test]
+async fn start_with_a_segment_that_cannot_be_opened_begins_a_new_epoch() {
+    let laravel = Laravel::start().await;
+    let home = home(&laravel, "");
+    let program = start(&home);
+    let since = joined(&program, &Value::Null).await["position"].take();
+    assert!(program.stop().success());
+    // Root may open all but a link to itself.
+    let name = "00000000000000009999.segment";
+    std::os::unix::fs::symlink(name, home.path("history").join(name)).unwrap();
+    let (is_valid, text) = checked(&home);
+    assert!(is_valid && text.contains(name), "{text}");
+    let program = start(&home);
+    assert_eq!(program.events("event_log_damaged").len(), 1);
+    assert_eq!(joined(&program, &since).await["reason"], "other_epoch");
 }
 
 fn checked(home: &Arc<Home>) -> (bool, String) {
