@@ -23,3 +23,7 @@ pub(in crate::rooms) struct LostSession {
     /// events.
     pub(in crate::rooms) rooms: Vec<(RoomName, u64)>,
 }
+
+/// The rooms of one parked session, those that it joined last. With them it takes less than a
+/// KiB.
+pub(in crate::rooms) const MAX_ROOMS: usize = 12;

@@ -23,8 +23,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::claim::Claim;
 pub(crate) use self::lost_session::Browser;
-pub(super) use self::lost_session::LostSession;
-pub(super) use self::table::MAX_ROOMS;
+pub(super) use self::lost_session::{LostSession, MAX_ROOMS};
 use self::table::Table;
 use super::history::{MarkQueue, ResumePoint};
 use crate::auth::CredentialHash;

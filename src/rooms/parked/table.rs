@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::super::history::MarkQueue;
+use super::lost_session::MAX_ROOMS;
 use super::{Browser, LostSession, ResumePoint};
 use crate::auth::{AgentHash, CredentialHash};
 use crate::core::ids::{RoomName, SessionId, UserId};
@@ -329,9 +330,6 @@ pub(super) const MAX_CONTINUED_PER_TOKEN: usize = 4;
 const MAX_SHARED_ROOMS: usize = MAX_SESSIONS_PER_TOKEN * MAX_ROOMS;
 /// The parked sessions of all tokens.
 pub(super) const MAX_SESSIONS: usize = 20_000;
-/// The rooms of one parked session, those that it joined last. With them it takes less than a
-/// KiB.
-pub(in crate::rooms) const MAX_ROOMS: usize = 12;
 /// The length of the order below which it is not compacted.
 const MIN_ORDER: usize = 64;
 

@@ -1,4 +1,4 @@
-use super::table::{MAX_CONTINUED_PER_TOKEN, MAX_ROOMS, MAX_SESSIONS, MAX_SESSIONS_PER_TOKEN};
+use super::table::{MAX_CONTINUED_PER_TOKEN, MAX_SESSIONS, MAX_SESSIONS_PER_TOKEN};
 use super::*;
 use crate::auth::{AgentHash, Token};
 use crate::core::ids::{RowId, SessionIds};
