@@ -106,8 +106,10 @@ impl Browser {
         field.select_by_label(label).await.unwrap();
     }
 
+    /// Waits until there is such an element: a page's script may have to create it.
     async fn find(&self, selector: &str) -> Element {
-        let found = self.client.find(Locator::Css(selector)).await;
+        let wait = self.client.wait().at_most(WAIT_TIMEOUT);
+        let found = wait.for_element(Locator::Css(selector)).await;
         found.unwrap_or_else(|error| panic!("{selector}: {error}"))
     }
 
