@@ -101,7 +101,8 @@ impl Room {
         let mut state = self.state.lock();
         let id = user.as_ref().map(|user| user.id().clone());
         let returning = since.zip(id.as_ref());
-        let replayed = returning.map(|(since, id)| state.replay(history, since, id, &outbox));
+        let replayed =
+            returning.map(|(since, id)| state.replay(history, since, u64::MAX, id, &outbox));
         let (recovery, since) = replayed.unzip();
         state.members.insert(session, id, outbox);
         if let Some(user) = user.filter(|_| self.name.has_presence()) {

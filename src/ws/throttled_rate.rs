@@ -15,7 +15,7 @@ pub(super) struct ThrottledRate {
     burst: PositiveCount,
     /// The time of the first operation over the rate since the last one that ran without a
     /// wait.
-    pub(super) exceeded_since: Option<Instant>,
+    exceeded_since: Option<Instant>,
 }
 
 impl ThrottledRate {
@@ -53,6 +53,27 @@ impl ThrottledRate {
         )
     }
 
+    /// Counts `n` events at once, of an operation that was paused before or not.
+    ///
+    /// # Errors
+    /// By how much the client is over the rate. The events are not counted then.
+    pub(super) fn count(&mut self, n: usize, was_paused: bool) -> Result<(), Excess> {
+        match self.check(n) {
+            Ok(()) => {
+                // An operation that had to wait is no sign that the client has slowed down.
+                if !was_paused {
+                    self.exceeded_since = None;
+                }
+                Ok(())
+            }
+            Err(wait) => {
+                let since = self.exceeded_since.get_or_insert_with(Instant::now);
+                let lasted = since.elapsed();
+                Err(Excess { wait, lasted })
+            }
+        }
+    }
+
     /// Counts `n` events at once.
     ///
     /// # Errors
@@ -60,4 +81,13 @@ impl ThrottledRate {
     pub(super) fn check(&self, n: usize) -> Result<(), Duration> {
         self.rate.check(n, self.burst)
     }
+}
+
+/// By how much a client is over a rate.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Excess {
+    /// The time until the operation passes.
+    pub(super) wait: Duration,
+    /// For how long the client has been over the rate.
+    pub(super) lasted: Duration,
 }

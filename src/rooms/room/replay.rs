@@ -16,26 +16,15 @@ impl Room {
         user: &UserId,
         outbox: &Outbox,
     ) -> (Recovery, Since) {
-        let state = self.state.lock();
-        state.replay_until(history, since, until, user, outbox)
+        self.state
+            .lock()
+            .replay(history, since, until, user, outbox)
     }
 }
 
 impl State {
-    /// Queues to a session of `user` that enters what its client has missed. Returns what
-    /// the replay counts from, too.
+    /// See [`Room::replay`]. A parked session may have a second point for a gap after the first.
     pub(super) fn replay(
-        &self,
-        history: Option<&History>,
-        since: Since,
-        user: &UserId,
-        outbox: &Outbox,
-    ) -> (Recovery, Since) {
-        self.replay_until(history, since, u64::MAX, user, outbox)
-    }
-
-    /// Returns what the replay counts from, too: a parked session may have a second point.
-    fn replay_until(
         &self,
         history: Option<&History>,
         since: Since,

@@ -15,7 +15,7 @@ use crate::core::units::PositiveCount;
 use crate::limit::{Limit, SessionRate};
 use crate::rooms::Since;
 use crate::ws::Settings;
-use crate::ws::throttled_rate::ThrottledRate;
+use crate::ws::throttled_rate::{Excess, ThrottledRate};
 
 /// The rates of one session.
 #[derive(Debug)]
@@ -85,23 +85,20 @@ impl SessionRates {
         SessionRate::per_minute(times(settings.joins_per_minute), times(settings.join_burst))
     }
 
-    /// Counts `operation` against its rate, unless that is exceeded.
-    fn check(&mut self, operation: &RateLimited) -> RateCheck<'_> {
-        let (throttled, n) = match operation {
+    /// Counts `operation` against its rate, unless that is exceeded. Other sessions of the user
+    /// delay this one but never end it, so an excess of their rate has no duration.
+    fn check(&mut self, operation: &RateLimited, was_paused: bool) -> Result<(), Excess> {
+        let (rate, n) = match operation {
             RateLimited::Message(_) | RateLimited::StrayChunk(_) => (&mut self.messages, 1),
             RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
             RateLimited::Join(..) => (&mut self.joins, 1),
             RateLimited::UserJoin(..) => {
-                return RateCheck {
-                    wait: self.user_joins.check(1, PositiveCount::new(1)).err(),
-                    exceeded_since: None,
-                };
+                let lasted = Duration::ZERO;
+                let check = self.user_joins.check(1, PositiveCount::new(1));
+                return check.map_err(|wait| Excess { wait, lasted });
             }
         };
-        RateCheck {
-            wait: throttled.check(n).err(),
-            exceeded_since: Some(&mut throttled.exceeded_since),
-        }
+        rate.count(n, was_paused)
     }
 }
 
@@ -136,15 +133,6 @@ pub(super) struct JoinDelay {
     pub(super) is_counted: bool,
 }
 
-/// The result of [`SessionRates::check`].
-struct RateCheck<'a> {
-    /// The time to wait, if the rate is exceeded.
-    wait: Option<Duration>,
-    /// [`ThrottledRate::exceeded_since`]; none for the rate of the user, whose other sessions
-    /// delay this one but never end it.
-    exceeded_since: Option<&'a mut Option<Instant>>,
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Runs `operation` once the client's rate allows it: now, or when
     /// [`Session::resume_paused`] is due.
@@ -166,31 +154,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Runs `operation` if its rate allows it, or pauses it.
     async fn run_or_pause(&mut self, operation: RateLimited, was_paused: bool) -> LoopResult {
-        let timeout = self.settings.throttle_timeout.get();
-        let RateCheck {
-            wait,
-            exceeded_since,
-        } = self.rates.check(&operation);
-        let Some(wait) = wait else {
-            // An operation that had to wait is no sign that the client has slowed down.
-            if let Some(exceeded_since) = exceeded_since.filter(|_| !was_paused) {
-                *exceeded_since = None;
-            }
+        let Err(excess) = self.rates.check(&operation, was_paused) else {
             return self.run_now(operation).await;
         };
-        let now = Instant::now();
-        let since = exceeded_since.map_or(now, |since| *since.get_or_insert(now));
         // Reported once, however often it is paused.
         if !was_paused && !self.report_exceeded(operation.limit()) {
             return self.run_now(operation).await;
         }
-        if now - since >= timeout {
+        if excess.lasted >= self.settings.throttle_timeout.get() {
             self.send_error("too_many_messages", "You send too many messages", None)
                 .await?;
             return Err(CloseReason::TooManyMessages);
         }
         self.paused = Some(Box::new(PausedOperation {
-            until: now + wait,
+            until: Instant::now() + excess.wait,
             operation,
         }));
         Ok(())

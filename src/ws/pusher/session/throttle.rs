@@ -2,8 +2,6 @@
 //! nothing more is read from the client until it is handled; events still reach the client
 //! meanwhile. A client that stays over its rate for too long is closed.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -12,7 +10,7 @@ use super::super::wire::{Event, SubscribeRequest};
 use super::{CloseReason, LoopResult, Session};
 use crate::limit::Limit;
 use crate::ws::Settings;
-use crate::ws::throttled_rate::ThrottledRate;
+use crate::ws::throttled_rate::{Excess, ThrottledRate};
 
 /// The rates of one session.
 #[derive(Debug)]
@@ -64,32 +62,13 @@ impl SessionRates {
     }
 
     /// Counts `operation` against its rate.
-    ///
-    /// # Errors
-    /// Returns the time until it passes, and for how long the client has been over the rate.
-    fn check(
-        &mut self,
-        operation: &RateLimited,
-        was_paused: bool,
-    ) -> Result<(), (Duration, Duration)> {
+    fn check(&mut self, operation: &RateLimited, was_paused: bool) -> Result<(), Excess> {
         let (rate, n) = match operation {
             RateLimited::Message(_) => (&mut self.messages, 1),
             RateLimited::Bytes(frame) => (&mut self.bytes, frame.len()),
             RateLimited::Subscribe(_) => (&mut self.joins, 1),
         };
-        match rate.check(n) {
-            Ok(()) => {
-                // An operation that had to wait is no sign that the client has slowed down.
-                if !was_paused {
-                    rate.exceeded_since = None;
-                }
-                Ok(())
-            }
-            Err(wait) => {
-                let since = rate.exceeded_since.get_or_insert_with(Instant::now);
-                Err((wait, since.elapsed()))
-            }
-        }
+        rate.count(n, was_paused)
     }
 }
 
@@ -118,17 +97,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         mut was_paused: bool,
     ) -> LoopResult {
         loop {
-            if let Err((wait, exceeded)) = self.rates.check(&operation, was_paused)
+            if let Err(excess) = self.rates.check(&operation, was_paused)
                 // Reported once, however often it is paused.
                 && (was_paused || self.report_exceeded(operation.limit()))
             {
-                if exceeded >= self.settings.throttle_timeout.get() {
+                if excess.lasted >= self.settings.throttle_timeout.get() {
                     let message = "You send too many messages";
                     let code = Some(CLIENT_EVENT_RATE);
                     self.send_event(&Event::Error { code, message }).await?;
                     return Err(CloseReason::TooManyMessages);
                 }
-                let until = Instant::now() + wait;
+                let until = Instant::now() + excess.wait;
                 self.paused = Some(Box::new(PausedOperation { until, operation }));
                 return Ok(());
             }
