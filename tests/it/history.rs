@@ -62,6 +62,24 @@ pub(crate) async fn rejoin(socket: &mut Socket, ticket: u64, since: &Value) -> V
     socket.until("ticket_joined").await["payload"].take()
 }
 
+/// Asserts that the client of `joined` gets all that it missed, which is so many events.
+#[track_caller]
+fn assert_recovered(joined: &Value, missed: u64) {
+    assert_eq!(
+        (&joined["recovered"], &joined["missed"]),
+        (&json!(true), &json!(missed))
+    );
+}
+
+/// Asserts that the client of `joined` hears that it may have missed events, and why.
+#[track_caller]
+fn assert_gap(joined: &Value, reason: &str) {
+    assert_eq!(
+        (&joined["recovered"], &joined["reason"]),
+        (&json!(false), &json!(reason))
+    );
+}
+
 fn event(ticket: u64, number: u64) -> String {
     json!({ "type": "new_message", "payload": { "ticket_id": ticket, "n": number } }).to_string()
 }
@@ -89,10 +107,7 @@ async fn client_that_returns_gets_the_missed_events_with_their_positions() {
     edge.broadcast(&event(1, 4)).await;
     let mut socket = Socket::greeted(&edge, "3|ana").await;
     let joined = rejoin(&mut socket, 1, &first["position"]).await;
-    assert_eq!(
-        (&joined["recovered"], &joined["missed"]),
-        (&json!(true), &json!(2))
-    );
+    assert_recovered(&joined, 2);
     let live = edge.broadcast(&event(1, 5)).await;
     let numbers = [2, 4, 5].map(|number| json!(number));
     for number in &numbers {
@@ -106,10 +121,7 @@ async fn client_that_returns_gets_the_missed_events_with_their_positions() {
         &live["position"],
     )
     .await;
-    assert_eq!(
-        (&joined["recovered"], &joined["missed"]),
-        (&json!(true), &json!(0))
-    );
+    assert_recovered(&joined, 0);
 }
 
 #[tokio::test]
@@ -136,10 +148,7 @@ async fn position_that_cannot_be_used_joins_all_the_same() {
         &json!("kQzVbTfa.1"),
     )
     .await;
-    assert_eq!(
-        (&joined["recovered"], &joined["reason"]),
-        (&json!(false), &json!("disabled"))
-    );
+    assert_gap(&joined, "disabled");
     assert!(joined.get("position").is_none(), "{joined}");
 }
 

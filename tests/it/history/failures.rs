@@ -11,7 +11,7 @@ use pwd_edge::event_log::segment::{BootId, HEAD_BYTES};
 use serde_json::{Value, json};
 
 use super::log::{greeted, home, publish, start};
-use super::{event, rejoin};
+use super::{assert_gap, assert_recovered, event, rejoin};
 use crate::support::program::{Home, Program};
 use crate::support::{Laravel, Socket};
 
@@ -72,10 +72,7 @@ async fn log_whose_end_was_lost_with_the_power_begins_a_new_epoch() {
         let program = start(&home);
         assert_eq!(program.events("event_log_epoch_started").len(), 1);
         let answer = joined(&program, &since).await;
-        assert_eq!(
-            (&answer["recovered"], &answer["reason"]),
-            (&json!(false), &json!("other_epoch"))
-        );
+        assert_gap(&answer, "other_epoch");
         assert_ne!(answer["position"], since);
         assert!(program.stop().success());
     }
@@ -91,10 +88,7 @@ async fn log_of_a_planned_restart_of_the_machine_continues() {
     assert!(program.stop().success());
     restart_machine(&home, 0);
     let answer = joined(&start(&home), &since).await;
-    assert_eq!(
-        (&answer["recovered"], &answer["missed"]),
-        (&json!(true), &json!(1))
-    );
+    assert_recovered(&answer, 1);
 }
 
 #[tokio::test]
@@ -122,15 +116,9 @@ async fn damage_in_the_middle_costs_only_what_follows_in_its_file() {
     assert_eq!(program.events("event_log_damaged").len(), 2);
     assert!(program.events("event_log_gap").is_empty());
     let answer = joined(&program, &positions[0]).await;
-    assert_eq!(
-        (&answer["recovered"], &answer["reason"]),
-        (&json!(false), &json!("too_old"))
-    );
+    assert_gap(&answer, "too_old");
     let answer = joined(&program, &positions[9]).await;
-    assert_eq!(
-        (&answer["recovered"], &answer["missed"]),
-        (&json!(true), &json!(2))
-    );
+    assert_recovered(&answer, 2);
 }
 
 #[tokio::test]
@@ -147,10 +135,7 @@ async fn client_of_a_quiet_room_hears_that_it_missed_nothing() {
     for _ in 0..2 {
         let program = start(&home);
         let quiet = joined(&program, &since).await;
-        assert_eq!(
-            (&quiet["recovered"], &quiet["missed"]),
-            (&json!(true), &json!(0))
-        );
+        assert_recovered(&quiet, 0);
         let mut desk = Socket::over(program.connect("http/1.1").await, "5|desk").await;
         let busy = rejoin(&mut desk, 2, &since).await;
         assert_eq!(busy["reason"], "too_old", "{busy}");
@@ -232,10 +217,7 @@ async fn clock_that_steps_back_a_day_loses_nothing() {
 
     let program = start(&home);
     let answer = joined(&program, &since).await;
-    assert_eq!(
-        (&answer["recovered"], &answer["missed"]),
-        (&json!(true), &json!(3))
-    );
+    assert_recovered(&answer, 3);
     assert!(program.stop().success());
     assert_eq!(joined(&start(&home), &since).await["missed"], json!(3));
 }
